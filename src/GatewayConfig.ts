@@ -1,0 +1,482 @@
+/**
+ * The settings: what each is called on the command line, in the environment and in the config file, what it may be, and
+ * where a value came from. One table; the command line, `--help` and the README's table follow it.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as NodePath from "node:path"
+import { describePlatformError, isNotFound } from "./internal/describeError.ts"
+import * as LockFile from "./lock/LockFile.ts"
+import { isLoopback } from "./port/Address.ts"
+import * as HealthProbe from "./port/HealthProbe.ts"
+import * as Listener from "./port/ListenerOptions.ts"
+import { PlatformFolders } from "./PlatformFolders.ts"
+
+/**
+ * A value that a setting does not allow. One line: setting, value, source, what is allowed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SettingInvalid extends Schema.TaggedError<SettingInvalid>("gateway-lock/SettingInvalid")("SettingInvalid", {
+  setting: Schema.String,
+  /** `--port`, `GATEWAY_PORT`, `"port" in /etc/gateway.json`, … */
+  source: Schema.String,
+  value: Schema.String,
+  allowed: Schema.String
+}) {
+  override get message() {
+    return `invalid ${this.setting} ${this.value} from ${this.source}: expected ${this.allowed}`
+  }
+}
+
+/**
+ * The config file cannot be used: unreadable, not JSON, or with a key that is no setting.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConfigFileInvalid
+  extends Schema.TaggedError<ConfigFileInvalid>("gateway-lock/ConfigFileInvalid")("ConfigFileInvalid", {
+    path: Schema.String,
+    reason: Schema.String
+  })
+{
+  override get message() {
+    return `invalid config file ${this.path}: ${this.reason}`
+  }
+}
+
+/**
+ * One setting of the table.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Setting<A> {
+  readonly name: string
+  /** Without the dashes. */
+  readonly flag?: string
+  readonly env?: string
+  /** The way to it through the config file's objects. */
+  readonly file?: ReadonlyArray<string>
+  /** What stands for the value in `--help`. */
+  readonly placeholder: string
+  readonly description: string
+  readonly allowed: string
+  /** The default in words. */
+  readonly default: string
+  readonly decode: (raw: unknown) => Option.Option<A>
+}
+
+const setting = <A>(setting: Setting<A>): Setting<A> => setting
+
+const text = (raw: unknown): Option.Option<string> => typeof raw === "string" ? Option.some(raw) : Option.none()
+
+const matching = (pattern: RegExp) => (raw: unknown) => Option.filter(text(raw), (value) => pattern.test(value))
+
+const wholeNumber = (raw: unknown): Option.Option<number> =>
+  typeof raw === "number" && Number.isSafeInteger(raw)
+    ? Option.some(raw)
+    : Option.map(matching(/^\d{1,15}$/)(raw), Number)
+
+const durationIn = (minimum: Duration.Duration, maximum: Duration.Duration) => (raw: unknown) =>
+  matching(/^\s*\d+(\.\d+)?\s+[a-z]+\s*$/)(raw).pipe(
+    Option.flatMap((value) => Option.filter(Option.some(value.trim()), isDurationInput)),
+    Option.flatMap(Duration.decodeUnknown),
+    Option.filter((value) =>
+      Duration.greaterThanOrEqualTo(value, minimum) && Duration.lessThanOrEqualTo(value, maximum)
+    )
+  )
+
+const isDurationInput = (value: string): boolean => Option.isSome(Duration.decodeUnknown(value))
+
+const day = Duration.days(1)
+const words = (duration: Duration.Duration): string => {
+  const millis = Duration.toMillis(duration)
+  const [count, unit] = millis === 0 || millis % 1000 !== 0
+    ? [millis, "milli"]
+    : millis % 60_000 === 0
+    ? [millis / 60_000, "minute"]
+    : [millis / 1000, "second"]
+  return `${count} ${unit}${count === 1 ? "" : "s"}`
+}
+
+const durationSetting = (options: {
+  readonly name: string
+  readonly flag?: string
+  readonly env?: string
+  readonly file: ReadonlyArray<string>
+  readonly description: string
+  readonly default: Duration.Duration
+  readonly minimum?: Duration.Duration
+}): Setting<Duration.Duration> => {
+  const minimum = options.minimum ?? Duration.zero
+  return {
+    ...options,
+    placeholder: "<duration>",
+    allowed: `a duration in words from "${words(minimum)}" to "1 day", such as "${words(options.default)}"`,
+    default: words(options.default),
+    decode: durationIn(minimum, day)
+  }
+}
+
+const supportedLogLevels = ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"] as const
+const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = {
+  all: LogLevel.All,
+  trace: LogLevel.Trace,
+  debug: LogLevel.Debug,
+  info: LogLevel.Info,
+  warning: LogLevel.Warning,
+  error: LogLevel.Error,
+  fatal: LogLevel.Fatal,
+  none: LogLevel.None
+}
+
+const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
+  const is = Schema.is(Schema.Literal(...values))
+  return (raw: unknown): Option.Option<Values[number]> => is(raw) ? Option.some(raw) : Option.none()
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type LogFormat = "pretty" | "logfmt" | "json"
+
+/**
+ * Host and port where nothing else is said.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultProfile = "default"
+
+const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
+
+/**
+ * The table.
+ *
+ * @since 0.1.0
+ * @category settings
+ */
+export const settings = {
+  port: setting({
+    name: "port",
+    flag: "port",
+    env: "GATEWAY_PORT",
+    file: ["port"],
+    placeholder: "<port>",
+    description: "base port; one gateway per base port on a host",
+    allowed: "a whole number from 1 to 65535",
+    default: String(defaultAddress.port),
+    decode: (raw) => Option.filter(wholeNumber(raw), (port) => port >= 1 && port <= 65535)
+  }),
+  host: setting({
+    name: "host",
+    flag: "host",
+    env: "GATEWAY_HOST",
+    file: ["host"],
+    placeholder: "<host>",
+    description: "host to bind; loopback only",
+    allowed: "a loopback host (localhost, 127.0.0.0/8 or ::1), since nothing protects access from other machines yet",
+    default: defaultAddress.host,
+    decode: (raw) => text(raw).pipe(Option.map((host) => host.replace(/^\[(.*)\]$/, "$1")), Option.filter(isLoopback))
+  }),
+  profile: setting({
+    name: "profile",
+    flag: "profile",
+    env: "GATEWAY_PROFILE",
+    placeholder: "<name>",
+    description: "names this gateway; each profile has its own config file and state directory",
+    allowed: "up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit",
+    default: defaultProfile,
+    decode: matching(profilePattern)
+  }),
+  configPath: setting({
+    name: "config file",
+    flag: "config",
+    env: "GATEWAY_CONFIG",
+    placeholder: "<path>",
+    description: "config file, JSON; may be absent",
+    allowed: "a path",
+    default: "the profile's gateway.json under the platform's config folder",
+    decode: matching(/^[^\0]+$/)
+  }),
+  stateDir: setting({
+    name: "state directory",
+    flag: "state-dir",
+    env: "GATEWAY_STATE_DIR",
+    placeholder: "<path>",
+    description: "state directory, which holds the lock files",
+    allowed: "a path",
+    default: "the profile's own folder under the platform's state folder",
+    decode: matching(/^[^\0]+$/)
+  }),
+  lockTimeout: durationSetting({
+    name: "lock timeout",
+    flag: "lock-timeout",
+    env: "GATEWAY_LOCK_TIMEOUT",
+    file: ["lock", "timeout"],
+    description: "how long to wait for a lock whose owner does not serve our port",
+    default: LockFile.defaults.timeout
+  }),
+  lockPollInterval: durationSetting({
+    name: "lock poll interval",
+    file: ["lock", "pollInterval"],
+    description: "how often to try the lock meanwhile",
+    default: LockFile.defaults.pollInterval,
+    minimum: Duration.millis(10)
+  }),
+  lockStaleAfter: durationSetting({
+    name: "lock stale time",
+    file: ["lock", "staleAfter"],
+    description: "how old a record must be before it can be stale where no kernel lock can be had",
+    default: LockFile.defaults.staleAfter,
+    minimum: Duration.seconds(1)
+  }),
+  healthProbeTimeout: durationSetting({
+    name: "health probe timeout",
+    file: ["health", "probeTimeout"],
+    description: "deadline of one health probe",
+    default: HealthProbe.defaultTimeout,
+    minimum: Duration.millis(10)
+  }),
+  drainTimeout: durationSetting({
+    name: "drain timeout",
+    flag: "drain-timeout",
+    env: "GATEWAY_DRAIN_TIMEOUT",
+    file: ["drainTimeout"],
+    description: "how long requests in flight may take once shutdown has begun",
+    default: Listener.defaults.drainTimeout
+  }),
+  logFormat: setting({
+    name: "log format",
+    flag: "log-format",
+    env: "GATEWAY_LOG_FORMAT",
+    placeholder: "<format>",
+    description: "pretty, logfmt or json",
+    allowed: "pretty, logfmt or json",
+    default: "pretty on a terminal, else logfmt",
+    decode: oneOf(["pretty", "logfmt", "json"])
+  }),
+  logLevel: setting({
+    name: "log level",
+    flag: "log-level",
+    env: "GATEWAY_LOG_LEVEL",
+    placeholder: "<level>",
+    description: supportedLogLevels.join(", "),
+    allowed: `one of ${supportedLogLevels.join(", ")}`,
+    default: "info",
+    decode: (raw) =>
+      Option.map(oneOf(supportedLogLevels)(raw === "warn" ? "warning" : raw), (level) => logLevels[level])
+  })
+} as const
+
+/**
+ * The settings of one start, resolved.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayConfig {
+  readonly port: number
+  readonly host: string
+  readonly profile: string
+  /** Canonical: absolute, links resolved as far as the path exists. */
+  readonly configPath: string
+  /** Absolute, links resolved as far as the path exists. */
+  readonly stateDir: string
+  readonly lockTimeout: Duration.Duration
+  readonly lockPollInterval: Duration.Duration
+  readonly lockStaleAfter: Duration.Duration
+  readonly healthProbeTimeout: Duration.Duration
+  readonly drainTimeout: Duration.Duration
+  /** `None`: what fits the terminal. */
+  readonly logFormat: Option.Option<LogFormat>
+  readonly logLevel: LogLevel.LogLevel
+}
+
+// ---------------------------------------------------------------------------
+// resolving
+// ---------------------------------------------------------------------------
+
+/** A value as it was given, and where. */
+interface Given {
+  readonly raw: unknown
+  readonly source: string
+}
+
+type Problem = SettingInvalid | ConfigFileInvalid | ConfigError.ConfigError
+
+const show = (raw: unknown): string => {
+  const json = JSON.stringify(raw) ?? String(raw)
+  return json.length > 100 ? `${json.slice(0, 100)}…` : json
+}
+
+const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, SettingInvalid> =>
+  Option.match(setting.decode(given.raw), {
+    onSome: Effect.succeed,
+    onNone: () =>
+      new SettingInvalid({ setting: setting.name, source: given.source, value: show(given.raw), allowed: setting.allowed })
+  })
+
+const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
+  Effect.map(
+    Config.option(Config.string(name)),
+    // An empty variable is one that is not set, as for the shell's ${NAME:-…}.
+    (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
+  )
+
+type JsonObject = { readonly [key: string]: unknown }
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const filePaths: ReadonlyArray<ReadonlyArray<string>> = Object.values(settings).flatMap((setting) =>
+  setting.file === undefined ? [] : [setting.file]
+)
+
+/** The first key of a config file that is no setting, with its way from the top, or what is not an object. */
+const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Option<string> => {
+  const here = filePaths.filter((path) => above.every((key, index) => path[index] === key))
+  const known = new Set(here.flatMap((path) => path[above.length] ?? []))
+  for (const [key, child] of Object.entries(value)) {
+    const way = [...above, key]
+    if (!known.has(key)) {
+      return Option.some(`unknown key ${JSON.stringify(way.join("."))}; known here: ${[...known].sort().join(", ")}`)
+    }
+    if (here.some((path) => path.length > way.length && path[above.length] === key)) {
+      if (!isObject(child)) return Option.some(`${JSON.stringify(way.join("."))} must be an object`)
+      const fault = findFault(child, way)
+      if (Option.isSome(fault)) return fault
+    }
+  }
+  return Option.none()
+}
+
+const decodeJson = Schema.decodeUnknownEither(Schema.parseJson())
+
+const readConfigFile = (path: string): Effect.Effect<JsonObject, ConfigFileInvalid, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const content = yield* fs.readFileString(path).pipe(
+      Effect.asSome,
+      Effect.catchAll((error) =>
+        isNotFound(error)
+          ? Effect.succeedNone
+          : new ConfigFileInvalid({ path, reason: describePlatformError(error) })
+      )
+    )
+    if (Option.isNone(content)) return {}
+    const parsed = decodeJson(content.value.replace(/^\uFEFF/, ""))
+    if (Either.isLeft(parsed)) {
+      const detail = parsed.left.message.split("\n").pop()?.replace(/^[^A-Za-z]*/, "") ?? ""
+      return yield* new ConfigFileInvalid({ path, reason: `not JSON (${detail})` })
+    }
+    if (!isObject(parsed.right)) return yield* new ConfigFileInvalid({ path, reason: "not a JSON object" })
+    const fault = findFault(parsed.right, [])
+    if (Option.isSome(fault)) return yield* new ConfigFileInvalid({ path, reason: fault.value })
+    return parsed.right
+  })
+
+const fromFile = (content: JsonObject, path: string, way: ReadonlyArray<string>): Option.Option<Given> => {
+  let value: unknown = content
+  for (const key of way) value = isObject(value) ? value[key] : undefined
+  return value === undefined
+    ? Option.none()
+    : Option.some({ raw: value, source: `${JSON.stringify(way.join("."))} in ${path}` })
+}
+
+/**
+ * An absolute path with its links resolved as far as it exists: two spellings of one file are one key.
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const canonicalPath = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const absolute = NodePath.resolve(path)
+    const missing: Array<string> = []
+    for (let existing = absolute;; existing = NodePath.dirname(existing)) {
+      const real = yield* Effect.option(fs.realPath(existing))
+      if (Option.isSome(real)) return NodePath.join(real.value, ...missing.toReversed())
+      if (NodePath.dirname(existing) === existing) return absolute
+      missing.push(NodePath.basename(existing))
+    }
+  })
+
+/**
+ * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
+ * Fails with the first value that is not allowed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const resolve = (
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> =>
+  Effect.gen(function*() {
+    const folders = yield* PlatformFolders
+
+    const outside = <A>(setting: Setting<A>) =>
+      Effect.gen(function*() {
+        const flag = setting.flag === undefined ? undefined : flags.get(setting.flag)
+        if (flag !== undefined) return Option.some<Given>({ raw: flag, source: `--${setting.flag}` })
+        return setting.env === undefined ? Option.none<Given>() : yield* fromEnvironment(setting.env)
+      })
+    const decoded = <A>(setting: Setting<A>, given: Option.Option<Given>) =>
+      Option.match(given, {
+        onNone: () => Effect.succeedNone,
+        onSome: (given) => Effect.asSome(decodeGiven(setting, given))
+      })
+    const early = <A>(setting: Setting<A>) => Effect.flatMap(outside(setting), (given) => decoded(setting, given))
+
+    const profile = Option.getOrElse(yield* early(settings.profile), () => defaultProfile)
+    const configPath = yield* canonicalPath(
+      Option.getOrElse(yield* early(settings.configPath), () => folders.configPath(profile))
+    )
+    const content = yield* readConfigFile(configPath)
+
+    const optional = <A>(setting: Setting<A>) =>
+      Effect.gen(function*() {
+        const given = yield* outside(setting)
+        const way = setting.file
+        return yield* decoded(
+          setting,
+          Option.orElse(given, () => way === undefined ? Option.none() : fromFile(content, configPath, way))
+        )
+      })
+    const or = <A>(setting: Setting<A>, otherwise: A) =>
+      Effect.map(optional(setting), Option.getOrElse(() => otherwise))
+
+    return {
+      profile,
+      configPath,
+      port: yield* or(settings.port, defaultAddress.port),
+      host: yield* or(settings.host, defaultAddress.host),
+      stateDir: yield* Effect.flatMap(or(settings.stateDir, folders.stateDir(profile)), canonicalPath),
+      lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
+      lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
+      lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
+      healthProbeTimeout: yield* or(settings.healthProbeTimeout, HealthProbe.defaultTimeout),
+      drainTimeout: yield* or(settings.drainTimeout, Listener.defaults.drainTimeout),
+      logFormat: yield* optional(settings.logFormat),
+      logLevel: yield* or(settings.logLevel, LogLevel.Info)
+    }
+  })

@@ -1,0 +1,229 @@
+/**
+ * What can go wrong, one class per thing a caller does differently.
+ *
+ * Every class has its reason as `_tag`, `GatewayLockError` as `name`, data as fields and
+ * a message derived from them. Match with `Effect.catchTag("PortInUse", …)`.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { toUrl } from "./port/Address.ts"
+
+const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
+/**
+ * Who holds a lock or a port, as far as it is known. Never holds arguments or environment:
+ * they can contain secrets.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Holder = Schema.Struct({
+  /** Process id in the holder's own PID namespace. */
+  pid: optional(Schema.Number),
+  /** The program's file name, without its arguments. */
+  command: optional(Schema.String),
+  /** When it took the lock, ISO 8601. */
+  since: optional(Schema.String),
+  /** `starting`, `listening` or `draining`. */
+  phase: optional(Schema.String),
+  configPath: optional(Schema.String),
+  stateDir: optional(Schema.String),
+  /** Where it listens, or means to. */
+  host: optional(Schema.String),
+  port: optional(Schema.Number),
+  instanceId: optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Holder = typeof Holder.Type
+
+const name = "GatewayLockError"
+const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
+
+/**
+ * Something listens on our address already. Nothing was waited for.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortInUse")("PortInUse", {
+  host: Schema.String,
+  port: Schema.Number,
+  /** Who it is, where the listener is the owner of a lock that we could read. */
+  holder: optional(Holder),
+  /** What the listener answered when asked, in words. */
+  listener: optional(Schema.String)
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `another gateway instance is already listening on ${toUrl(this)}`
+  }
+}
+
+/**
+ * The address is free, or not ours to use, and still could not be bound (`EACCES`, `EADDRNOTAVAIL`, …).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/BindFailed")("BindFailed", {
+  host: Schema.String,
+  port: Schema.Number,
+  reason: Schema.String,
+  cause: optional(Schema.Defect)
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `failed to bind gateway socket on ${toUrl(this)}: ${this.reason}`
+  }
+}
+
+/**
+ * Another process holds the lock and does not serve our port.
+ *
+ * `serving` is set where the owner runs on another port, so that nothing was waited for;
+ * otherwise `timeoutMs` was waited in vain.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHeld")("LockHeld", {
+  path: Schema.String,
+  /** How long was waited, in milliseconds. */
+  timeoutMs: Schema.Number,
+  holder: optional(Holder),
+  serving: optional(Schema.Struct({ host: Schema.String, port: Schema.Number }))
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return this.serving === undefined
+      ? `gateway already running${pidOf(this.holder)}; lock timeout after ${this.timeoutMs}ms`
+      : `gateway already running${pidOf(this.holder)} on ${toUrl(this.serving)}`
+  }
+}
+
+/**
+ * The lock could be neither taken nor found held: no permission, no space, not a file, …
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockUnavailable
+  extends Schema.TaggedError<LockUnavailable>("gateway-lock/LockUnavailable")("LockUnavailable", {
+    path: Schema.String,
+    reason: Schema.String,
+    cause: optional(Schema.Defect)
+  })
+{
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `failed to acquire gateway lock at ${this.path}: ${this.reason}`
+  }
+}
+
+/**
+ * The lock was ours and is no longer: its file was removed or replaced. Stop serving.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLost")("LockLost", {
+  path: Schema.String,
+  reason: Schema.String,
+  cause: optional(Schema.Defect)
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `lost gateway lock at ${this.path}: ${this.reason}`
+  }
+}
+
+/**
+ * Under a supervisor: a healthy gateway runs already and keeps control.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock/OwnerHealthy")("OwnerHealthy", {
+  supervisor: Schema.String,
+  host: Schema.String,
+  port: Schema.Number,
+  holder: optional(Holder)
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `gateway already running under ${this.supervisor}; existing gateway is healthy, ${
+      this.supervisor === "systemd"
+        ? "exiting with code 78 to prevent a systemd Restart=always loop"
+        : "leaving it in control"
+    }`
+  }
+}
+
+/**
+ * Under a supervisor: the owner did not become healthy within the bound.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OwnerUnhealthy extends Schema.TaggedError<OwnerUnhealthy>("gateway-lock/OwnerUnhealthy")("OwnerUnhealthy", {
+  supervisor: Schema.String,
+  host: Schema.String,
+  port: Schema.Number,
+  /** How long was waited, in milliseconds. */
+  timeoutMs: Schema.Number,
+  holder: optional(Holder)
+}) {
+  override get name() {
+    return name
+  }
+  override get message() {
+    return `gateway already running under ${this.supervisor}; existing gateway did not become healthy after ${this.timeoutMs}ms`
+  }
+}
+
+/**
+ * The whole family, for encoding and decoding.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const GatewayLockError = Schema.Union(
+  PortInUse,
+  BindFailed,
+  LockHeld,
+  LockUnavailable,
+  LockLost,
+  OwnerHealthy,
+  OwnerUnhealthy
+)
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type GatewayLockError = typeof GatewayLockError.Type
+
+/**
+ * Whether a value is any of the errors of this module.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isGatewayLockError: (u: unknown) => u is GatewayLockError = Schema.is(GatewayLockError)

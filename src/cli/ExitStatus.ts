@@ -1,0 +1,37 @@
+/**
+ * The exit statuses: sysexits(3) for usage and software errors, and 78 for the one that systemd must not restart.
+ */
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { isGatewayLockError } from "../GatewayLockError.ts"
+
+export const ExitStatus = {
+  ok: 0,
+  failure: 1,
+  usage: 64,
+  defect: 70,
+  leftInControl: 78
+} as const
+
+/** For `--help`. */
+export const descriptions: ReadonlyArray<readonly [status: number, when: string]> = [
+  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT"],
+  [ExitStatus.failure, "the gateway could not start or lost its lock"],
+  [ExitStatus.usage, "bad usage or bad configuration"],
+  [ExitStatus.defect, "a bug; its cause is printed whole"],
+  [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
+]
+
+/** The status of a finished program. */
+export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
+  if (Exit.isSuccess(exit)) return ExitStatus.ok
+  const { cause } = exit
+  // A bug first: it may have happened while a failure was being cleaned up after.
+  if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
+  const failure = Cause.failureOption(cause)
+  if (Option.isNone(failure)) return ExitStatus.ok
+  if (!isGatewayLockError(failure.value)) return ExitStatus.usage
+  if (failure.value._tag !== "OwnerHealthy") return ExitStatus.failure
+  return failure.value.supervisor === "systemd" ? ExitStatus.leftInControl : ExitStatus.ok
+}

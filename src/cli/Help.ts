@@ -1,0 +1,47 @@
+/**
+ * `--help`, from the settings table.
+ */
+import { defaultAddress, type Setting, settings } from "../GatewayConfig.ts"
+import { toUrl } from "../port/Address.ts"
+import { version } from "../Version.ts"
+import { commands } from "./CommandLine.ts"
+import { descriptions } from "./ExitStatus.ts"
+
+const column = (rows: ReadonlyArray<readonly [string, string]>): string => {
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join("\n")
+}
+
+const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
+
+const flagRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, string]> =>
+  setting.flag === undefined ? [] : [
+    [`--${setting.flag} ${setting.placeholder}`, setting.description],
+    ["", `${setting.env === undefined ? "" : `${setting.env}; `}default: ${setting.default}`]
+  ]
+
+const fileRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, string]> =>
+  setting.file === undefined ? [] : [[setting.file.join("."), `${setting.description}; default: ${setting.default}`]]
+
+/** The whole page. */
+export const text = [
+  `gateway ${version}: one gateway per base port on this host, by default ${toUrl(defaultAddress)}`,
+  "",
+  "Usage: gateway [command] [flags]",
+  "",
+  "Commands:",
+  column(Object.entries(commands)),
+  "",
+  "Flags (a flag goes before its environment variable, that before the config file):",
+  column([
+    ...all.flatMap(flagRow),
+    ["-h, --help", "show this page"],
+    ["-V, --version", "show the version"]
+  ]),
+  "",
+  "Keys of the config file (JSON, nested at the dots):",
+  column(all.flatMap(fileRow)),
+  "",
+  "Exit statuses:",
+  column(descriptions.map(([status, when]) => [String(status), when]))
+].join("\n")

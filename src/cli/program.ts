@@ -1,0 +1,61 @@
+/**
+ * The whole program but for the process it runs in: words in, output and an exit out.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as GatewayConfig from "../GatewayConfig.ts"
+import { isGatewayLockError } from "../GatewayLockError.ts"
+import { version } from "../Version.ts"
+import * as CommandLine from "./CommandLine.ts"
+import * as ErrorReport from "./ErrorReport.ts"
+import * as Logging from "./Logging.ts"
+import { run } from "./run.ts"
+
+export interface Invocation {
+  /** The words after the program's name. */
+  readonly argv: ReadonlyArray<string>
+  /** Whether stderr is a terminal. */
+  readonly isTerminal: boolean
+}
+
+/** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
+const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readonly message: string }>) =>
+  Effect.gen(function*() {
+    if (Option.isSome(Cause.dieOption(cause))) return yield* Console.error(Cause.pretty(cause))
+    const failure = Cause.failureOption(cause)
+    if (Option.isNone(failure)) return
+    const error = failure.value
+    if (!isGatewayLockError(error)) return yield* Console.error(`gateway: ${error.message}`)
+    const now = yield* Clock.currentTimeMillis
+    yield* Console.error(format === "json" ? ErrorReport.toJson(error, now) : ErrorReport.toText(error, now))
+  })
+
+const runCommand = (invocation: Invocation, flags: ReadonlyMap<string, string>) =>
+  Effect.gen(function*() {
+    const config = yield* GatewayConfig.resolve(flags).pipe(Effect.tapErrorCause(report("logfmt")))
+    const noColor = yield* Config.string("NO_COLOR").pipe(Config.withDefault(""))
+    const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
+    yield* run(config).pipe(
+      Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
+      Effect.provide(Logging.layer(config, terminal))
+    )
+  })
+
+export const program = (invocation: Invocation) =>
+  Effect.gen(function*() {
+    const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report("logfmt")))
+    switch (command._tag) {
+      case "Help": {
+        const help = yield* Effect.promise(() => import("./Help.ts"))
+        return yield* Console.log(help.text)
+      }
+      case "Version":
+        return yield* Console.log(`gateway ${version}`)
+      case "Run":
+        return yield* runCommand(invocation, command.flags)
+    }
+  })

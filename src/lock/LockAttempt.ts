@@ -1,0 +1,357 @@
+/**
+ * One attempt, without waiting, to take one lock file.
+ *
+ * With a kernel lock:
+ *
+ *     open (create, 0600) → try the kernel lock
+ *       denied  → read the record → Held
+ *       granted → is the path still this file?  no → close, again
+ *               → is a second lock refused?     no → this file system cannot lock: record only
+ *               → read what was left, write my record, sync
+ *               → is the path still this file?  no → close, again → Mine
+ *     release: if the path is still this file, unlink while holding; then close
+ *
+ * Unlinking while holding and comparing after locking belong together. Whoever opened the file before
+ * it was unlinked gets the lock of a file without a name; the comparison tells it so. Without the one, a
+ * newcomer's file could be unlinked; without the other, two could hold locks on two files of one name.
+ *
+ * Record only: the file is created exclusively; a stale one is renamed aside and looked at again, because
+ * between judging and renaming somebody else may have replaced it, and what was moved by mistake is put back.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { LockUnavailable } from "../GatewayLockError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
+import * as OwnerRecord from "./OwnerRecord.ts"
+
+/** What keeps others out of a lock. */
+export type Enforcement = "kernel" | "record"
+
+/** A lock that somebody else has, as seen at one moment. */
+export interface Snapshot {
+  readonly record: Option.Option<OwnerRecord.OwnerRecord>
+  /** `kernel`: its owner lives, there is nothing to judge. `record`: `Staleness` decides. */
+  readonly enforcement: Enforcement
+  /** Which file this was: device and inode. */
+  readonly fileId: string
+  /** Since it was last written or touched. */
+  readonly age: Duration.Duration
+}
+
+/** What was found in a lock file that nobody held any more. */
+export interface Leftover {
+  readonly record: Option.Option<OwnerRecord.OwnerRecord>
+  readonly age: Duration.Duration
+}
+
+/** A lock file that is ours until the scope closes. */
+export interface HeldFile {
+  readonly path: string
+  readonly enforcement: Enforcement
+  /** Why there is no kernel lock. */
+  readonly fallback: Option.Option<KernelLockUnsupported>
+  readonly leftover: Option.Option<Leftover>
+  /** Rewrites the record in place. */
+  readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
+  /** `None` while the path is still this file, else what became of it. */
+  readonly check: Effect.Effect<Option.Option<string>, PlatformError>
+  /** Marks the file as in use, for cleaners of temporary folders. */
+  readonly touch: Effect.Effect<void, PlatformError>
+}
+
+export type Attempt =
+  | { readonly _tag: "Mine"; readonly file: HeldFile }
+  | { readonly _tag: "Held"; readonly snapshot: Snapshot }
+
+export interface AttemptOptions {
+  readonly path: string
+  readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
+  /** A snapshot that was judged stale: exactly that file, with that record, may be taken. */
+  readonly reclaim: Option.Option<Snapshot>
+}
+
+/** Another process changed the path between two steps; start over. Never leaves this module. */
+class Moved {
+  readonly _tag = "Moved"
+}
+
+/** How often one attempt starts over: each time, some other process has taken a step. */
+const maxRestarts = 32
+
+const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
+const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
+
+const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
+
+const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
+  Effect.map(Clock.currentTimeMillis, (now) =>
+    Duration.millis(Math.max(0, now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))))
+
+const readRecord = (
+  file: FileSystem.File,
+  info: FileSystem.File.Info
+): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError> =>
+  info.size === FileSystem.Size(0) || info.size > FileSystem.Size(OwnerRecord.maxBytes)
+    ? Effect.succeed(Option.none())
+    : file.seek(FileSystem.Size(0), "start").pipe(
+      Effect.zipRight(file.readAlloc(info.size)),
+      Effect.map(Option.flatMap(OwnerRecord.parse))
+    )
+
+/**
+ * Writes first and cuts afterwards: a reader in between sees the new record, perhaps with an old tail,
+ * and never an empty file.
+ */
+const writeRecord = (file: FileSystem.File, record: OwnerRecord.OwnerRecord): Effect.Effect<void, PlatformError> => {
+  const bytes = OwnerRecord.encode(record)
+  return file.seek(FileSystem.Size(0), "start").pipe(
+    Effect.zipRight(file.writeAll(bytes)),
+    Effect.zipRight(file.truncate(FileSystem.Size(bytes.length)))
+  )
+}
+
+const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
+  Option.match(a, {
+    onNone: () => Option.isNone(b),
+    onSome: (a) => Option.exists(b, (b) => a.instanceId === b.instanceId)
+  })
+
+const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)
+
+/** Closes at once what an attempt opened, unless it succeeded. */
+const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) =>
+  Effect.gen(function*() {
+    const outer = yield* Effect.scope
+    const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+    const exit = yield* Effect.exit(Scope.extend(self, inner))
+    if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(inner, exit)
+    return yield* exit
+  })
+
+const make = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const kernel = yield* KernelLock
+
+  const statPath = (path: string): Effect.Effect<Option.Option<FileSystem.File.Info>, PlatformError> =>
+    fs.stat(path).pipe(
+      Effect.asSome,
+      Effect.catchIf(isNotFound, () => Effect.succeedNone)
+    )
+
+  const isStill = (path: string, id: string): Effect.Effect<boolean, PlatformError> =>
+    Effect.map(statPath(path), Option.exists((info) => fileId(info) === id))
+
+  const heldFile = (
+    options: AttemptOptions,
+    file: FileSystem.File,
+    id: string,
+    enforcement: Enforcement,
+    fallback: Option.Option<KernelLockUnsupported>,
+    leftover: Option.Option<Leftover>
+  ): HeldFile => ({
+    path: options.path,
+    enforcement,
+    fallback,
+    leftover,
+    write: (record) => writeRecord(file, record),
+    check: Effect.map(
+      statPath(options.path),
+      Option.match({
+        onNone: () => Option.some("the file was removed"),
+        onSome: (info) => fileId(info) === id ? Option.none() : Option.some("the file was replaced")
+      })
+    ),
+    touch: Effect.flatMap(Clock.currentTimeMillis, (now) => fs.utimes(options.path, now / 1000, now / 1000))
+  })
+
+  const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
+
+  /** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
+  const insist = (path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
+    Effect.gen(function*() {
+      const link = yield* Effect.option(fs.readLink(path))
+      if (Option.isSome(link)) return yield* refuse(path, `it is a symbolic link to ${link.value}`)
+      const info = yield* statPath(path)
+      if (Option.isSome(info) && info.value.type !== "File") {
+        return yield* refuse(path, `it is not a regular file but a ${info.value.type.toLowerCase()}`)
+      }
+    })
+
+  const removeIfStill = (path: string, id: string): Effect.Effect<void> =>
+    isStill(path, id).pipe(
+      Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),
+      Effect.catchAll((error) =>
+        isNotFound(error)
+          ? Effect.void
+          : Effect.logWarning(`could not remove gateway lock ${path}: ${describePlatformError(error)}`)
+      )
+    )
+
+  // -------------------------------------------------------------------------
+  // with a kernel lock
+  // -------------------------------------------------------------------------
+
+  const openOrCreate = (path: string) =>
+    fs.open(path, { flag: "r+" }).pipe(
+      Effect.map((file) => ({ file, created: false })),
+      Effect.catchIf(isNotFound, () =>
+        Effect.map(fs.open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
+      // Somebody created it in between, or it is a dangling link, which `insist` has refused.
+      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+    )
+
+  /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
+  const selfTest = (path: string, id: string) =>
+    Effect.scoped(Effect.gen(function*() {
+      const second = yield* fs.open(path, { flag: "r+" }).pipe(
+        Effect.catchIf(isNotFound, () => Effect.fail(new Moved()))
+      )
+      if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())
+      if (yield* kernel.tryLock(second.fd)) {
+        return yield* new KernelLockUnsupported({
+          where: "filesystem",
+          reason: "the file system granted the same lock twice"
+        })
+      }
+    }))
+
+  const withKernelLock = (options: AttemptOptions) =>
+    Effect.gen(function*() {
+      const { path } = options
+      yield* insist(path)
+      const { created, file } = yield* openOrCreate(path)
+      const info = yield* file.stat
+      const id = fileId(info)
+
+      const granted = yield* kernel.tryLock(file.fd).pipe(
+        // What we made for a lock that cannot be had must not stay: record-only starters would wait for its author.
+        Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
+      )
+      if (!granted) {
+        return held({ record: yield* readRecord(file, info), enforcement: "kernel", fileId: id, age: yield* ageOf(info) })
+      }
+      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      yield* selfTest(path, id).pipe(
+        Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
+      )
+
+      const left = yield* file.stat
+      const leftover: Option.Option<Leftover> = created
+        ? Option.none()
+        : Option.some({ record: yield* readRecord(file, left), age: yield* ageOf(left) })
+      // A holder without kernel locks (another build, another container) leaves this one free while it lives.
+      const recordOnly = Option.filter(
+        Option.flatMap(leftover, ({ record }) => record),
+        ({ lock }) => lock === "record"
+      )
+      if (Option.isSome(recordOnly)) {
+        const snapshot: Snapshot = { record: recordOnly, enforcement: "record", fileId: id, age: yield* ageOf(left) }
+        if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
+      }
+
+      // From here on the file is ours, whatever happens: release removes it.
+      yield* Effect.addFinalizer(() => removeIfStill(path, id))
+      yield* writeRecord(file, options.record("kernel"))
+      yield* file.sync
+      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      return mine(heldFile(options, file, id, "kernel", Option.none(), leftover))
+    })
+
+  // -------------------------------------------------------------------------
+  // record only
+  // -------------------------------------------------------------------------
+
+  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError> =>
+    Effect.scoped(Effect.gen(function*() {
+      const file = yield* fs.open(path, { flag: "r" })
+      const info = yield* file.stat
+      return Option.some<Snapshot>({
+        record: yield* readRecord(file, info),
+        enforcement: "record",
+        fileId: fileId(info),
+        age: yield* ageOf(info)
+      })
+    })).pipe(Effect.catchIf(isNotFound, () => Effect.succeedNone))
+
+  /** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
+  const moveAside = (path: string, judged: Snapshot, instanceId: string) =>
+    Effect.gen(function*() {
+      const aside = `${path}.${instanceId}.stale`
+      yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
+      const moved = yield* look(aside)
+      if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
+      // Somebody else reclaimed first, and this is its file: give it back unless a third one has taken the name.
+      yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
+      yield* fs.remove(aside)
+      return yield* Effect.fail(new Moved())
+    })
+
+  const withRecordOnly = (options: AttemptOptions, why: KernelLockUnsupported) =>
+    Effect.gen(function*() {
+      const { path } = options
+      yield* insist(path)
+      const record = options.record("record")
+      let leftover = Option.none<Leftover>()
+      const found = yield* look(path)
+      if (Option.isSome(found)) {
+        const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
+        if (Option.isNone(judged)) return held(found.value)
+        yield* moveAside(path, judged.value, record.instanceId)
+        leftover = Option.some({ record: found.value.record, age: found.value.age })
+      }
+      const file = yield* fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(
+        Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+      )
+      const id = fileId(yield* file.stat)
+      yield* Effect.addFinalizer(() => removeIfStill(path, id))
+      yield* writeRecord(file, record)
+      yield* file.sync
+      // A slow reclaimer may have moved our file away while it was being written.
+      const now = yield* look(path)
+      const ours = Option.exists(now, (now) =>
+        now.fileId === id && Option.exists(now.record, ({ instanceId }) => instanceId === record.instanceId))
+      if (!ours) return yield* Effect.fail(new Moved())
+      return mine(heldFile(options, file, id, "record", Option.some(why), leftover))
+    })
+
+  return (options: AttemptOptions) =>
+    Effect.flatMap(kernel.supported, () => keepOnlyIfMine(withKernelLock(options))).pipe(
+      Effect.catchTag("KernelLockUnsupported", (why) => keepOnlyIfMine(withRecordOnly(options, why)))
+    )
+})
+
+/**
+ * Tries once. What was opened for an attempt that did not succeed is closed again before it ends; what
+ * was acquired is released when the caller's scope closes.
+ *
+ * Uninterruptible, and short: waiting belongs around it.
+ */
+export const attempt = (
+  options: AttemptOptions
+): Effect.Effect<Attempt, LockUnavailable, FileSystem.FileSystem | KernelLock | Scope.Scope> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    const once = yield* make
+    return yield* once(options).pipe(
+      Effect.retry({ while: (error) => error._tag === "Moved", times: maxRestarts }),
+      Effect.mapError((error) => {
+        switch (error._tag) {
+          case "LockUnavailable":
+            return error
+          case "Moved":
+            return new LockUnavailable({ path: options.path, reason: "the file keeps being replaced by other processes" })
+          case "KernelLockFailed":
+            return new LockUnavailable({ path: options.path, reason: error.reason, cause: error })
+          default:
+            return new LockUnavailable({ path: options.path, reason: describePlatformError(error), cause: error })
+        }
+      })
+    )
+  }))

@@ -1,0 +1,488 @@
+/**
+ * Holds a gateway's lock files from acquisition to release.
+ *
+ * Two files in `<state-dir>/locks`: one per config, so that one config runs once, and one for the state
+ * directory, so that two configs do not share it.
+ *
+ * **Guarantees.** On a file system with locks, at most one process of one kernel holds a lock file, and the lock
+ * ends with its process, however it ends. **Does not guarantee** exclusion between machines that share a folder,
+ * nor, in record-only mode, against a holder whose liveness cannot be told; the port is the second lock then.
+ *
+ * @since 0.1.0
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { createHash } from "node:crypto"
+import * as NodePath from "node:path"
+import { type Holder, LockHeld, LockLost, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import { InstanceId } from "../InstanceId.ts"
+import { describePlatformError } from "../internal/describeError.ts"
+import type { Address } from "../port/Address.ts"
+import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
+import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
+import type { ProbeTransport } from "../port/ProbeTransport.ts"
+import type { KernelLock } from "./KernelLock.ts"
+import * as LockAttempt from "./LockAttempt.ts"
+import * as OwnerRecord from "./OwnerRecord.ts"
+import * as ProcessTable from "./ProcessTable.ts"
+import * as Staleness from "./Staleness.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockFileOptions {
+  /** Where the `locks` folder is, or will be made (mode 0700). */
+  readonly stateDir: string
+  /** The canonical path of the config file, which may be absent. Its hash names the lock file. */
+  readonly configPath: string
+  /** What will be served under the lock. Without it no port is asked while waiting. */
+  readonly address?: Address | undefined
+  /** How long to wait for an owner that does not serve our port. Default 5 seconds. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** How often to try again meanwhile. Default 100 milliseconds. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
+  readonly staleAfter?: Duration.DurationInput | undefined
+  /** How often the holder checks that the files are still its own, and touches them. Default 30 seconds. */
+  readonly recheckInterval?: Duration.DurationInput | undefined
+  /** Who started us, for the record. Default `none`. */
+  readonly supervisor?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  timeout: Duration.seconds(5),
+  pollInterval: Duration.millis(100),
+  staleAfter: Duration.seconds(30),
+  recheckInterval: Duration.seconds(30)
+} as const
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
+  /** The lock file of this config. */
+  readonly path: string
+  /** New for every acquisition; `/healthz` shows the same one. */
+  readonly instanceId: string
+  /** What keeps others out: the kernel, or only the record. */
+  readonly enforcement: LockAttempt.Enforcement
+  /** What our lock files say now. */
+  readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
+  /** Tells readers of the lock files how far we are. Never fails: a record that cannot be rewritten is logged. */
+  readonly update: (
+    change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
+  ) => Effect.Effect<void>
+  /** Never succeeds; fails once the lock turns out to be lost. Race the running program with it. */
+  readonly lost: Effect.Effect<never, LockLost>
+}>() {}
+
+/**
+ * `<state-dir>/locks/gateway.<first 8 hex digits of SHA-256 of the canonical config path>.lock`
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const configLockPath = (options: Pick<LockFileOptions, "stateDir" | "configPath">): string =>
+  NodePath.join(
+    options.stateDir,
+    "locks",
+    `gateway.${createHash("sha256").update(options.configPath).digest("hex").slice(0, 8)}.lock`
+  )
+
+/**
+ * `<state-dir>/locks/gateway.state.lock`
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): string =>
+  NodePath.join(options.stateDir, "locks", "gateway.state.lock")
+
+/** Somebody else has it, and may still end. Never leaves this module. */
+class NotYet {
+  readonly _tag = "NotYet"
+  readonly snapshot: LockAttempt.Snapshot
+  constructor(snapshot: LockAttempt.Snapshot) {
+    this.snapshot = snapshot
+  }
+}
+
+type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | PortProbe | HealthProbe
+
+/** A file that is ours, and how it came to be. */
+interface Acquired {
+  readonly file: LockAttempt.HeldFile
+  readonly reclaimed: Option.Option<Reclaimed>
+}
+
+interface Reclaimed extends LockAttempt.Leftover {
+  readonly path: string
+  readonly reason: string
+}
+
+const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
+
+/**
+ * What our own port's occupant is called in a `PortInUse`. The record is shown as the holder only where it is the
+ * listener's: by the listener's own word, or because it means to serve this very port and nothing contradicts it.
+ */
+const portInUse = (
+  address: Address,
+  state: Exclude<PortState, { readonly _tag: "Free" }>,
+  holder: Option.Option<Holder>
+): PortInUse => {
+  const listener = state.detail
+  const shown = Option.filter(holder, (holder) =>
+    state._tag === "Gateway"
+      ? holder.instanceId === state.instanceId
+      : state._tag === "Stalled" && holder.port === address.port)
+  return new PortInUse({
+    ...address,
+    listener,
+    ...(Option.isSome(shown) ? { holder: shown.value } : {})
+  })
+}
+
+const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =>
+  Option.match(record, {
+    onNone: () => "an owner that left no readable record",
+    onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
+  })
+
+/**
+ * Who a record names, with its command where that can be told.
+ *
+ * @internal
+ */
+export const holderOf = (
+  record: OwnerRecord.OwnerRecord
+): Effect.Effect<Holder, never, ProcessTable.ProcessTable> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable.ProcessTable
+    const alive = (yield* table.liveness(record)) === "Alive"
+    const command = alive ? yield* table.commandName(record.pid) : Option.none<string>()
+    return OwnerRecord.toHolder(record, Option.getOrUndefined(command))
+  })
+
+/**
+ * Reads a lock file without taking part in the locking.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const readOwner = (
+  path: string
+): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, never, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) =>
+    fs.stat(path).pipe(
+      Effect.flatMap((info) =>
+        info.type === "File" && info.size <= FileSystem.Size(OwnerRecord.maxBytes)
+          ? Effect.map(fs.readFile(path), OwnerRecord.parse)
+          : Effect.succeedNone
+      ),
+      // "No information" by contract: absent, unreadable and torn are the same to a reader.
+      Effect.orElseSucceed(() => Option.none())
+    ))
+
+/**
+ * Fails with `PortInUse` if our own port is occupied, naming the lock's owner where that is who answers.
+ *
+ * Cheaper than taking the lock, and touches nothing: a start asks this first.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const ensurePortFree = (
+  options: LockFileOptions
+): Effect.Effect<void, PortInUse, FileSystem.FileSystem | PortProbe | ProcessTable.ProcessTable> =>
+  Effect.gen(function*() {
+    const { address } = options
+    if (address === undefined) return
+    const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
+    if (state._tag === "Free") return
+    const record = yield* readOwner(configLockPath(options))
+    const holder = Option.isSome(record) ? Option.some(yield* holderOf(record.value)) : Option.none<Holder>()
+    return yield* portInUse(address, state, holder)
+  })
+
+const acquire = (
+  path: string,
+  options: LockFileOptions,
+  makeRecord: (enforcement: LockAttempt.Enforcement) => OwnerRecord.OwnerRecord
+): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable.ProcessTable
+    const ports = yield* PortProbe
+    const health = yield* HealthProbe
+    const timeout = Duration.decode(options.timeout ?? defaults.timeout)
+    const pollInterval = Duration.decode(options.pollInterval ?? defaults.pollInterval)
+    const staleAfter = Duration.decode(options.staleAfter ?? defaults.staleAfter)
+
+    /** Since when, on the monotonic clock, an owner has been seen alive and listening on paper with a free port. */
+    const silent = yield* Ref.make(Option.none<{ readonly instanceId: string; readonly since: bigint }>())
+
+    const silentFor = (record: Option.Option<OwnerRecord.OwnerRecord>, isSilent: boolean) =>
+      Effect.gen(function*() {
+        if (!isSilent || Option.isNone(record)) {
+          yield* Ref.set(silent, Option.none())
+          return Duration.zero
+        }
+        const { instanceId } = record.value
+        const now = yield* Clock.currentTimeNanos
+        const before = Option.filter(yield* Ref.get(silent), (seen) => seen.instanceId === instanceId)
+        if (Option.isNone(before)) yield* Ref.set(silent, Option.some({ instanceId, since: now }))
+        return Option.match(before, { onNone: () => Duration.zero, onSome: ({ since }) => Duration.nanos(now - since) })
+      })
+
+    /** Record-only: may it be taken from its owner? Under a kernel lock the owner lives. */
+    const judge = (snapshot: LockAttempt.Snapshot) =>
+      Effect.gen(function*() {
+        const { record } = snapshot
+        const self = yield* table.self
+        const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
+        const portInUse = port !== undefined && port._tag !== "Free"
+        const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
+        return Staleness.decide({
+          record,
+          namesThisProcess: Option.isSome(record) && ProcessTable.namesSelf(self, record.value)
+            && !(yield* table.claims(record.value.instanceId)),
+          owner,
+          portInUse,
+          age: snapshot.age,
+          silentFor: yield* silentFor(
+            record,
+            owner === "Alive" && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
+          ),
+          staleAfter
+        })
+      })
+
+    /** Nothing to wait for: our port is taken, or the owner serves, healthy, somewhere else. */
+    const failIfServing = (snapshot: LockAttempt.Snapshot) =>
+      Effect.gen(function*() {
+        const { record } = snapshot
+        const { address } = options
+        if (address !== undefined) {
+          const state = yield* ports.probe(address)
+          if (state._tag !== "Free") {
+            const holder = Option.isSome(record) ? Option.some(yield* holderOf(record.value)) : Option.none<Holder>()
+            return yield* portInUse(address, state, holder)
+          }
+        }
+        if (Option.isNone(record) || record.value.phase !== "listening") return
+        const serving = OwnerRecord.address(record.value)
+        if (address !== undefined && sameAddress(address, serving)) return
+        const answer = yield* health.probe(serving)
+        if (answer._tag === "Healthy" && answer.instanceId === record.value.instanceId) {
+          return yield* new LockHeld({ path, timeoutMs: 0, holder: yield* holderOf(record.value), serving })
+        }
+      })
+
+    const reclaimable = Option.none<LockAttempt.Snapshot>()
+    const tryOnce: Effect.Effect<
+      Acquired,
+      NotYet | PortInUse | LockHeld | LockUnavailable,
+      Requirements | Scope.Scope
+    > = Effect.gen(function*() {
+      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable })
+      if (first._tag === "Mine") {
+        return {
+          file: first.file,
+          reclaimed: Option.map(first.file.leftover, (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" }))
+        }
+      }
+      yield* failIfServing(first.snapshot)
+      if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
+      const verdict = yield* judge(first.snapshot)
+      if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
+      const second = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: Option.some(first.snapshot) })
+      if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
+      return {
+        file: second.file,
+        reclaimed: Option.map(second.file.leftover, (leftover) => ({ ...leftover, path, reason: verdict.reason }))
+      }
+    })
+
+    const gaveUp = (snapshot: LockAttempt.Snapshot) =>
+      Effect.gen(function*() {
+        const { record } = snapshot
+        return new LockHeld({
+          path,
+          timeoutMs: Duration.toMillis(timeout),
+          ...(Option.isSome(record) ? { holder: yield* holderOf(record.value) } : {})
+        })
+      })
+
+    const wait = (first: LockAttempt.Snapshot) =>
+      Effect.gen(function*() {
+        const last = yield* Ref.make(first)
+        yield* Effect.logInfo(
+          `waiting up to ${Duration.toMillis(timeout)}ms for gateway lock ${path}, held by ${describeOwner(first.record)}`
+        )
+        return yield* tryOnce.pipe(
+          Effect.tapErrorTag("NotYet", ({ snapshot }) => Ref.set(last, snapshot)),
+          Effect.retry({ schedule: Schedule.spaced(pollInterval), while: (error) => error._tag === "NotYet" }),
+          // The first attempt has just been made.
+          Effect.delay(pollInterval),
+          Effect.catchTag("NotYet", ({ snapshot }) => Effect.flatMap(gaveUp(snapshot), Effect.fail)),
+          Effect.timeoutTo({
+            duration: timeout,
+            onSuccess: Effect.succeed,
+            onTimeout: () => Effect.flatMap(Effect.flatMap(Ref.get(last), gaveUp), Effect.fail)
+          }),
+          Effect.flatten
+        )
+      })
+
+    return yield* tryOnce.pipe(Effect.catchTag("NotYet", ({ snapshot }) => wait(snapshot)))
+  })
+
+const logReclaim = (reclaimed: Reclaimed): Effect.Effect<void> =>
+  Effect.logWarning(
+    `reclaimed gateway lock ${reclaimed.path} left by ${
+      Option.match(reclaimed.record, {
+        onNone: () => "an owner that left no readable record",
+        onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
+      })
+    }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ago: ${reclaimed.reason}`
+  )
+
+/**
+ * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
+ *
+ * Fails with `PortInUse`, at once, if our port is occupied; `LockHeld` if the owner serves another port or does not
+ * end in time; `LockUnavailable` if the files cannot be used.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: LockFileOptions
+): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const table = yield* ProcessTable.ProcessTable
+    const path = configLockPath(options)
+
+    yield* ensurePortFree(options)
+    yield* fs.makeDirectory(NodePath.dirname(path), { recursive: true, mode: 0o700 }).pipe(
+      Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
+    )
+
+    const instanceId = yield* Effect.flatten(InstanceId)
+    const identity = yield* table.self
+    const createdAt = new Date(yield* Clock.currentTimeMillis).toISOString()
+    const base: OwnerRecord.OwnerRecord = {
+      version: 1,
+      instanceId,
+      ...identity,
+      createdAt,
+      configPath: options.configPath,
+      stateDir: options.stateDir,
+      host: options.address?.host ?? "",
+      port: options.address?.port ?? 0,
+      phase: "starting",
+      supervisor: options.supervisor ?? "none"
+    }
+    const makeRecord = (lock: LockAttempt.Enforcement): OwnerRecord.OwnerRecord => ({ ...base, lock })
+
+    yield* table.claim(instanceId)
+    const config = yield* acquire(path, options, makeRecord)
+    const state = yield* acquire(stateLockPath(options), options, makeRecord)
+    const files = [config.file, state.file]
+
+    for (const { fallback } of files) {
+      if (Option.isSome(fallback)) {
+        yield* Effect.logWarning(
+          `no kernel lock for ${path} (${fallback.value.reason}); its owner record alone keeps others out`
+        )
+        break
+      }
+    }
+    // A predecessor leaves both files; one line tells of it.
+    const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
+    if (Option.isSome(reclaimed)) yield* logReclaim(reclaimed.value)
+
+    const record = yield* Ref.make(base)
+    const lost = yield* Deferred.make<never, LockLost>()
+
+    const recheck = (file: LockAttempt.HeldFile) =>
+      file.check.pipe(
+        Effect.flatMap(
+          Option.match({
+            onNone: (): Effect.Effect<void, PlatformError> => file.touch,
+            onSome: (reason) => Effect.asVoid(Deferred.fail(lost, new LockLost({ path: file.path, reason })))
+          })
+        ),
+        // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
+        Effect.catchAll((error) =>
+          Effect.logWarning(`could not re-check gateway lock ${file.path}: ${describePlatformError(error)}`)
+        )
+      )
+    yield* Effect.forEach(files, recheck, { discard: true }).pipe(
+      Effect.schedule(Schedule.spaced(options.recheckInterval ?? defaults.recheckInterval)),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+
+    return LockFile.of({
+      path,
+      instanceId,
+      enforcement: files.some(({ enforcement }) => enforcement === "record") ? "record" : "kernel",
+      record: Ref.get(record),
+      update: (change) =>
+        Effect.gen(function*() {
+          const next = yield* Ref.updateAndGet(record, (record) => ({ ...record, ...change }))
+          for (const file of files) {
+            yield* file.write({ ...next, lock: file.enforcement }).pipe(
+              Effect.catchAll((error) =>
+                Effect.logWarning(`could not update gateway lock ${file.path}: ${describePlatformError(error)}`)
+              )
+            )
+          }
+        }),
+      lost: Deferred.await(lost)
+    })
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: LockFileOptions
+): Layer.Layer<LockFile, PortInUse | LockHeld | LockUnavailable, Requirements> => Layer.scoped(LockFile, make(options))
+
+/**
+ * `layer` with the probes that it asks, which a listener above it asks again.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithProbes = (
+  options: LockFileOptions & { readonly healthProbeTimeout?: Duration.DurationInput | undefined }
+): Layer.Layer<
+  LockFile | PortProbe | HealthProbe,
+  PortInUse | LockHeld | LockUnavailable,
+  FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | ProbeTransport
+> =>
+  layer(options).pipe(
+    Layer.provideMerge(portProbeLayer),
+    Layer.provideMerge(healthProbeLayer({ timeout: options.healthProbeTimeout }))
+  )

@@ -1,0 +1,144 @@
+/**
+ * What a lock file says about its owner. It explains; the kernel lock decides.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { Holder } from "../GatewayLockError.ts"
+import type { Address } from "../port/Address.ts"
+
+const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
+const NonNegative = Schema.Number.pipe(Schema.finite(), Schema.nonNegative())
+const Pid = Schema.Int.pipe(Schema.positive())
+const Port = Schema.Int.pipe(Schema.between(0, 65535))
+
+/**
+ * `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has begun.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Phase = Schema.Literal("starting", "listening", "draining")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Phase = typeof Phase.Type
+
+/**
+ * What tells one process from every other: the pid alone does not, since pids repeat
+ * (after a reboot, in another PID namespace, by wrapping around).
+ *
+ * The optional parts are absent where the platform has none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ProcessIdentity = Schema.Struct({
+  pid: Pid,
+  /** When the process started: clock ticks since boot on Linux, milliseconds since the epoch elsewhere. */
+  startTime: optional(NonNegative),
+  /** `/proc/sys/kernel/random/boot_id`, new at each boot (random(4)). */
+  bootId: optional(Schema.String),
+  /** The PID namespace's link text, such as `pid:[4026531836]` (pid_namespaces(7)). */
+  pidNamespace: optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ProcessIdentity = typeof ProcessIdentity.Type
+
+/**
+ * The record, version 1.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const OwnerRecord = Schema.Struct({
+  version: Schema.Literal(1),
+  instanceId: Schema.NonEmptyString,
+  ...ProcessIdentity.fields,
+  /** ISO 8601, UTC. */
+  createdAt: Schema.String,
+  configPath: Schema.String,
+  stateDir: Schema.String,
+  host: Schema.String,
+  port: Port,
+  phase: Phase,
+  supervisor: Schema.String,
+  /**
+   * What keeps others out: a kernel lock, or (where none can be had) only this record.
+   * Absent in files of other writers, which means `kernel`.
+   */
+  lock: optional(Schema.Literal("kernel", "record"))
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type OwnerRecord = typeof OwnerRecord.Type
+
+/**
+ * The largest file that is read as a record, in bytes. Anything larger was not written by a gateway.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxBytes = 64 * 1024
+
+const FromJson = Schema.parseJson(OwnerRecord)
+const decode = Schema.decodeUnknownEither(FromJson)
+const encodeJson = Schema.encodeSync(FromJson)
+
+const utf8 = new TextDecoder("utf-8", { fatal: false })
+
+/**
+ * Reads a record. Unknown keys are ignored; an empty, torn, oversized or foreign file is
+ * `None`, "no information about the owner", and never an error.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
+  content.length === 0 || content.length > maxBytes ? Option.none() : Either.getRight(decode(utf8.decode(content)))
+
+/**
+ * The bytes of a lock file: one line of JSON.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const encode = (record: OwnerRecord): Uint8Array => new TextEncoder().encode(`${encodeJson(record)}\n`)
+
+/**
+ * Where the owner listens, or means to.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const address = (record: OwnerRecord): Address => ({ host: record.host, port: record.port })
+
+/**
+ * The record as the errors carry it.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
+  pid: record.pid,
+  since: record.createdAt,
+  phase: record.phase,
+  configPath: record.configPath,
+  stateDir: record.stateDir,
+  host: record.host,
+  port: record.port,
+  instanceId: record.instanceId,
+  ...(command === undefined ? {} : { command })
+})

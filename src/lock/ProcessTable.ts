@@ -1,0 +1,418 @@
+/**
+ * Is that process alive, and is it still the same process?
+ *
+ * Three-valued: what cannot be read, lies in another PID namespace or has nothing to be
+ * compared with is `Unknown`, which is proof of nothing.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as MutableHashSet from "effect/MutableHashSet"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { ProcessIdentity } from "./OwnerRecord.ts"
+import type { Liveness } from "./Staleness.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<ProcessTable, {
+  /** This process. Parts that cannot be read are absent. */
+  readonly self: Effect.Effect<ProcessIdentity>
+  /** Whether the process that a record describes still runs. Never fails: what cannot be told is `Unknown`. */
+  readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
+  /** The program's file name, without arguments; `None` where it cannot be read. */
+  readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
+  /** Marks an instance as living in this process until the scope closes. */
+  readonly claim: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
+  /** Whether an instance lives in this process: then a record with our own pid is no leftover. */
+  readonly claims: (instanceId: string) => Effect.Effect<boolean>
+}>() {}
+
+/**
+ * What the operating system says of one pid.
+ *
+ * `Absent`: no such process (`ESRCH`), or only a thread or a dead process under that number.
+ * `Hidden`: it exists and nothing more can be read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sighting =
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Hidden" }
+  | { readonly _tag: "Present"; readonly startTime: number }
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const Sighting = {
+  absent: { _tag: "Absent" } as const,
+  hidden: { _tag: "Hidden" } as const,
+  present: (startTime: number): Sighting => ({ _tag: "Present", startTime })
+}
+
+/**
+ * Compares a recorded process with what was seen under its pid. Pure.
+ *
+ * - Another PID namespace or another boot: `Unknown`. The pid means nothing here; after a reboot as well as
+ *   for a neighbour on a shared folder, and nothing in a record tells those two apart.
+ * - Nobody under the pid: `Gone`.
+ * - Somebody whose start time cannot be compared: `Unknown`.
+ * - Start times more than `tolerance` apart: the pid was given to another process, `Gone`.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judge = (
+  self: ProcessIdentity,
+  recorded: ProcessIdentity,
+  sighting: Sighting,
+  tolerance: number
+): Liveness => {
+  if (recorded.pidNamespace !== self.pidNamespace || recorded.bootId !== self.bootId) return "Unknown"
+  switch (sighting._tag) {
+    case "Absent":
+      return "Gone"
+    case "Hidden":
+      return "Unknown"
+    case "Present":
+      if (recorded.startTime === undefined) return "Unknown"
+      return Math.abs(recorded.startTime - sighting.startTime) <= tolerance ? "Alive" : "Gone"
+  }
+}
+
+/**
+ * What each platform provides; `make` does the rest.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Source {
+  readonly self: Effect.Effect<ProcessIdentity>
+  readonly look: (pid: number) => Effect.Effect<Sighting>
+  readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
+  /** How far apart two readings of one start time can be, in the unit of `startTime`. */
+  readonly tolerance: number
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
+  Effect.gen(function*() {
+    const self = yield* Effect.cached(source.self)
+    const claimed = MutableHashSet.empty<string>()
+    return ProcessTable.of({
+      self,
+      liveness: (recorded) =>
+        Effect.map(
+          Effect.all([self, source.look(recorded.pid)]),
+          ([self, sighting]) => judge(self, recorded, sighting, source.tolerance)
+        ),
+      commandName: source.commandName,
+      claim: (instanceId) =>
+        Effect.acquireRelease(
+          Effect.sync(() => MutableHashSet.add(claimed, instanceId)),
+          () => Effect.sync(() => MutableHashSet.remove(claimed, instanceId))
+        ),
+      claims: (instanceId) => Effect.sync(() => MutableHashSet.has(claimed, instanceId))
+    })
+  })
+
+/**
+ * Whether a record names the process that reads it.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const namesSelf = (self: ProcessIdentity, recorded: ProcessIdentity): boolean =>
+  recorded.pid === self.pid && recorded.pidNamespace === self.pidNamespace
+
+/**
+ * The signal-0 question of kill(2): `ESRCH` is the only proof of absence, `EPERM` means it exists.
+ */
+type Existence = "yes" | "no"
+
+/**
+ * What only the process itself can give.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProcessHandle {
+  readonly pid: number
+  readonly platform: string
+  /** When this process started, milliseconds since the epoch. Used where asking the system would mean starting a program. */
+  readonly startedAt: number
+  /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
+  readonly kill: (pid: number, signal: 0) => boolean
+}
+
+const exists = (handle: ProcessHandle, pid: number): Effect.Effect<Existence> =>
+  Effect.try(() => handle.kill(pid, 0)).pipe(
+    Effect.match({
+      onSuccess: (): Existence => "yes",
+      onFailure: ({ error }): Existence =>
+        typeof error === "object" && error !== null && "code" in error && error.code === "ESRCH" ? "no" : "yes"
+    })
+  )
+
+/** Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, taken a moment later. */
+const ownClockTolerance = 2000
+
+// ---------------------------------------------------------------------------
+// Linux: proc(5)
+// ---------------------------------------------------------------------------
+
+/**
+ * The fields of `/proc/<pid>/stat` that matter: state (3), num_threads (20), starttime (22), in clock ticks since boot.
+ *
+ * The command in field 2 can itself hold spaces and brackets, so counting starts after the last `)`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseProcStat = (
+  text: string
+): Option.Option<{ readonly state: string; readonly threads: number; readonly startTicks: number }> => {
+  const rest = text.slice(text.lastIndexOf(")") + 1).trim().split(/\s+/)
+  const [state, threads, startTicks] = [rest[0], Number(rest[17]), Number(rest[19])]
+  return state !== undefined && /^[A-Za-z]$/.test(state) && Number.isInteger(threads) && Number.isInteger(startTicks)
+    ? Option.some({ state, threads, startTicks })
+    : Option.none()
+}
+
+/**
+ * The thread group id of `/proc/<pid>/status`: equal to the pid for a process, another number for a thread.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseTgid = (text: string): Option.Option<number> =>
+  Option.fromNullable(/^Tgid:\s*(\d+)$/m.exec(text)?.[1]).pipe(Option.map(Number))
+
+/**
+ * How far the boot-time clock of this time namespace is shifted, in clock ticks (time_namespaces(7)): start times are
+ * shown shifted by it, and must be compared without.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseBootOffsetTicks = (text: string): number => {
+  const match = /^boottime\s+(-?\d+)\s+(-?\d+)$/m.exec(text)
+  return match === null ? 0 : Math.floor(Number(match[1]) * ticksPerSecond + Number(match[2]) / nanosPerTick)
+}
+
+/** `USER_HZ`, which proc(5) uses for start times: 100 on every architecture that Node supports. */
+const ticksPerSecond = 100
+const nanosPerTick = 1e9 / ticksPerSecond
+
+/** A zombie whose other threads still run is alive: its files and locks are. */
+const isDead = (stat: { readonly state: string; readonly threads: number }) =>
+  (stat.state === "Z" || stat.state === "X" || stat.state === "x") && stat.threads <= 1
+
+const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const read = (path: string) => fs.readFileString(path)
+    const offset = yield* Effect.cached(
+      read("/proc/self/timens_offsets").pipe(Effect.map(parseBootOffsetTicks), Effect.orElseSucceed(() => 0))
+    )
+    const stat = (pid: number) => Effect.map(read(`/proc/${pid}/stat`), parseProcStat)
+
+    const self: Effect.Effect<ProcessIdentity> = Effect.all({
+      stat: Effect.option(stat(handle.pid)).pipe(Effect.map(Option.flatten)),
+      offset,
+      bootId: Effect.option(read("/proc/sys/kernel/random/boot_id")),
+      pidNamespace: Effect.option(fs.readLink("/proc/self/ns/pid"))
+    }, { concurrency: "unbounded" }).pipe(
+      Effect.map(({ bootId, offset, pidNamespace, stat }) => ({
+        pid: handle.pid,
+        ...(Option.isSome(stat) ? { startTime: Math.max(0, stat.value.startTicks - offset) } : {}),
+        ...(Option.isSome(bootId) ? { bootId: bootId.value.trim() } : {}),
+        ...(Option.isSome(pidNamespace) ? { pidNamespace: pidNamespace.value } : {})
+      }))
+    )
+
+    const look = (pid: number): Effect.Effect<Sighting> =>
+      Effect.gen(function*() {
+        if ((yield* exists(handle, pid)) === "no") return Sighting.absent
+        const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))
+        if (Option.isSome(tgid) && tgid.value !== pid) return Sighting.absent
+        const seen = Option.flatten(yield* Effect.option(stat(pid)))
+        if (Option.isNone(seen)) {
+          // It may have ended between the two questions; else /proc hides it (hidepid, another user).
+          return (yield* exists(handle, pid)) === "no" ? Sighting.absent : Sighting.hidden
+        }
+        return isDead(seen.value)
+          ? Sighting.absent
+          : Sighting.present(Math.max(0, seen.value.startTicks - (yield* offset)))
+      })
+
+    const commandName = (pid: number) =>
+      fs.readLink(`/proc/${pid}/exe`).pipe(
+        Effect.map((path) => path.replace(/ \(deleted\)$/, "").split("/").pop() ?? ""),
+        Effect.orElse(() => Effect.map(read(`/proc/${pid}/comm`), (text) => text.trim())),
+        Effect.option,
+        Effect.map(Option.filter((name) => name !== ""))
+      )
+
+    return { self, look, commandName, tolerance: 1 }
+  })
+
+// ---------------------------------------------------------------------------
+// macOS: ps(1)
+// ---------------------------------------------------------------------------
+
+/**
+ * Reads one line of `ps -o stat=,lstart=,comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
+ * (to the second), program.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parsePs = (
+  text: string
+): Option.Option<{ readonly state: string; readonly startMillis: number; readonly command: string }> => {
+  const match = /^\s*(\S+)\s+[A-Z][a-z]{2}\s+([A-Z][a-z]{2}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4})\s+(.*\S)\s*$/m.exec(text)
+  const startMillis = Date.parse(`${match?.[2]} UTC`)
+  return match?.[1] === undefined || match[3] === undefined || Number.isNaN(startMillis)
+    ? Option.none()
+    : Option.some({ state: match[1], startMillis, command: match[3].split("/").pop() ?? match[3] })
+}
+
+const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
+  Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
+    const ps = (pid: number) =>
+      Command.make("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
+        Command.env({ LC_ALL: "C", TZ: "UTC" }),
+        Command.string,
+        Effect.map(parsePs),
+        Effect.timeout("2 seconds"),
+        Effect.option,
+        Effect.map(Option.flatten),
+        Effect.provide(context)
+      )
+    const look = (pid: number): Effect.Effect<Sighting> =>
+      Effect.gen(function*() {
+        if ((yield* exists(handle, pid)) === "no") return Sighting.absent
+        const seen = yield* ps(pid)
+        if (Option.isNone(seen)) return (yield* exists(handle, pid)) === "no" ? Sighting.absent : Sighting.hidden
+        return seen.value.state.startsWith("Z") ? Sighting.absent : Sighting.present(seen.value.startMillis)
+      })
+    return {
+      self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
+      look,
+      commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
+      tolerance: ownClockTolerance
+    }
+  })
+
+// ---------------------------------------------------------------------------
+// Windows: Win32_Process
+// ---------------------------------------------------------------------------
+
+const CimProcess = Schema.parseJson(Schema.Struct({ Name: Schema.String, Created: Schema.Number }))
+
+/**
+ * Reads the answer of the one CIM query: `{"Name":"node.exe","Created":<milliseconds since the epoch>}`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseCim = (text: string): Option.Option<typeof CimProcess.Type> =>
+  Schema.decodeUnknownOption(CimProcess)(text.trim())
+
+const cimQuery = (pid: number) =>
+  `Get-CimInstance Win32_Process -Filter 'ProcessId=${pid}' | Select-Object Name,@{n='Created';e={([DateTimeOffset]$_.CreationDate).ToUnixTimeMilliseconds()}} | ConvertTo-Json -Compress`
+
+const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
+  Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
+    const query = (pid: number) =>
+      Command.make("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery(pid)).pipe(
+        Command.string,
+        Effect.map(parseCim),
+        // PowerShell alone needs a second to start; on a slow machine several.
+        Effect.timeout("10 seconds"),
+        Effect.option,
+        Effect.map(Option.flatten),
+        Effect.provide(context)
+      )
+    const look = (pid: number): Effect.Effect<Sighting> =>
+      Effect.gen(function*() {
+        if ((yield* exists(handle, pid)) === "no") return Sighting.absent
+        const seen = yield* query(pid)
+        if (Option.isNone(seen)) return (yield* exists(handle, pid)) === "no" ? Sighting.absent : Sighting.hidden
+        return Sighting.present(seen.value.Created)
+      })
+    return {
+      self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
+      look,
+      commandName: (pid) => Effect.map(query(pid), Option.map(({ Name }) => Name)),
+      tolerance: ownClockTolerance
+    }
+  })
+
+/**
+ * From `/proc` (proc(5)): start ticks, boot id, PID namespace; threads and zombies are told from processes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, FileSystem.FileSystem> =>
+  Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
+
+/**
+ * From `ps`: start time to the second, zombies told from processes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, CommandExecutor.CommandExecutor> =>
+  Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
+
+/**
+ * From one CIM query per process: creation time.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCim = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, CommandExecutor.CommandExecutor> =>
+  Layer.effect(ProcessTable, Effect.flatMap(windows(handle), make))
+
+/**
+ * The one that fits the platform: `/proc` on Linux, CIM on Windows, `ps` elsewhere.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  handle: ProcessHandle
+): Layer.Layer<ProcessTable, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =>
+  handle.platform === "linux" ? layerProc(handle) : handle.platform === "win32" ? layerCim(handle) : layerPs(handle)
+
+/**
+ * The one that fits, for this very process.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLive: Layer.Layer<ProcessTable, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =
+  Layer.suspend(() =>
+    layer({
+      pid: process.pid,
+      platform: process.platform,
+      startedAt: performance.timeOrigin,
+      kill: (pid, signal) => process.kill(pid, signal)
+    })
+  )

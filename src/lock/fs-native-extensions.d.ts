@@ -1,0 +1,6 @@
+declare module "fs-native-extensions" {
+  const addon: {
+    readonly tryLock: (fd: number, offset: number, length: number) => boolean
+  }
+  export default addon
+}

@@ -1,0 +1,129 @@
+/**
+ * One bounded, identity-bearing `/healthz`.
+ *
+ * A responder is a healthy gateway if and only if it answers 200, within the probe timeout for the
+ * whole response, with JSON whose `ok` is `true` and whose `status` is `"live"`. Which gateway it is,
+ * its `instanceId` says.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import type { Address } from "./Address.ts"
+import * as ProbeTransport from "./ProbeTransport.ts"
+
+/**
+ * What `/healthz` showed.
+ *
+ * - `NoListener`: nobody accepts connections there.
+ * - `Healthy`: a gateway that serves.
+ * - `Unhealthy`: a gateway that says that it does not (starting or draining).
+ * - `Foreign`: somebody who is no gateway.
+ * - `Stalled`: accepted, or let wait, and gave no whole answer in time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Health =
+  | { readonly _tag: "NoListener"; readonly detail: string }
+  | { readonly _tag: "Healthy"; readonly instanceId: string }
+  | { readonly _tag: "Unhealthy"; readonly instanceId: string; readonly detail: string }
+  | { readonly _tag: "Foreign"; readonly detail: string }
+  | { readonly _tag: "Stalled"; readonly detail: string }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface HealthProbeOptions {
+  /** The absolute deadline of one probe, from connecting to the last byte. Default 1 second. */
+  readonly timeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
+  /** Asks once. Never fails and never lasts longer than the probe timeout. */
+  readonly probe: (address: Address) => Effect.Effect<Health>
+}>() {}
+
+/**
+ * The path that is asked.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const healthPath = "/healthz"
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultTimeout = Duration.seconds(1)
+
+const Body = Schema.parseJson(Schema.Struct({
+  ok: Schema.Boolean,
+  status: Schema.String,
+  instanceId: Schema.NonEmptyString
+}))
+const decodeBody = Schema.decodeUnknownEither(Body)
+
+/**
+ * What an HTTP answer to `/healthz` says. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const classify = (answer: ProbeTransport.Answer): Health => {
+  const body = decodeBody(answer.body)
+  if (Either.isLeft(body)) return { _tag: "Foreign", detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway` }
+  const { instanceId, ok, status } = body.right
+  return answer.status === 200 && ok && status === "live"
+    ? { _tag: "Healthy", instanceId }
+    : { _tag: "Unhealthy", instanceId, detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}` }
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: HealthProbeOptions = {}
+): Effect.Effect<HealthProbe["Type"], never, ProbeTransport.ProbeTransport> =>
+  Effect.map(ProbeTransport.ProbeTransport, (transport) => {
+    const timeout = Duration.decode(options.timeout ?? defaultTimeout)
+    return HealthProbe.of({
+      probe: (address) =>
+        transport.get(address, healthPath).pipe(
+          Effect.match({
+            onSuccess: classify,
+            onFailure: (error): Health =>
+              error.reason === "NoListener"
+                ? { _tag: "NoListener", detail: error.detail }
+                : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
+          }),
+          Effect.timeoutTo({
+            duration: timeout,
+            onSuccess: (health) => health,
+            onTimeout: (): Health => ({
+              _tag: "Stalled",
+              detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
+            })
+          })
+        )
+    })
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: HealthProbeOptions = {}
+): Layer.Layer<HealthProbe, never, ProbeTransport.ProbeTransport> => Layer.effect(HealthProbe, make(options))

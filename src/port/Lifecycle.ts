@@ -1,0 +1,56 @@
+/**
+ * How far a gateway has come, shared by the listener, its routes and the record.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Ref from "effect/Ref"
+
+/**
+ * `starting`: not bound, or bound while no app serves yet. `listening`: serving. `draining`: shutting down.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, {
+  /** Whether the port is bound. */
+  readonly bound: Effect.Effect<boolean>
+  /** Whether an app serves. */
+  readonly started: Effect.Effect<boolean>
+  /** Whether shutdown has begun. */
+  readonly draining: Effect.Effect<boolean>
+  /** Completes when shutdown begins, with the reason that clients are told. */
+  readonly drainBegan: Effect.Effect<string>
+  readonly setBound: Effect.Effect<void>
+  readonly setStarted: Effect.Effect<void>
+  /** `false` if it had begun before. */
+  readonly beginDrain: (reason: string) => Effect.Effect<boolean>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
+  const bound = yield* Ref.make(false)
+  const started = yield* Ref.make(false)
+  const drain = yield* Deferred.make<string>()
+  return Lifecycle.of({
+    bound: Ref.get(bound),
+    started: Ref.get(started),
+    draining: Deferred.isDone(drain),
+    drainBegan: Deferred.await(drain),
+    setBound: Ref.set(bound, true),
+    setStarted: Ref.set(started, true),
+    beginDrain: (reason) => Deferred.succeed(drain, reason)
+  })
+})
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Lifecycle> = Layer.effect(Lifecycle, make)

@@ -1,0 +1,219 @@
+/**
+ * Binds the port exclusively, serves, drains and closes.
+ *
+ * @since 0.1.0
+ */
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Socket from "@effect/platform/Socket"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import { BindFailed, PortInUse } from "../GatewayLockError.ts"
+import { LockFile } from "../lock/LockFile.ts"
+import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
+import { DrainCut } from "./DrainCut.ts"
+import { Lifecycle } from "./Lifecycle.ts"
+import { defaults, type ListenerOptions } from "./ListenerOptions.ts"
+import { PortProbe } from "./PortProbe.ts"
+import * as ServerSocket from "./ServerSocket.ts"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
+  /** The host as asked for, with the real port. */
+  readonly address: Address
+  readonly connections: Effect.Effect<number>
+}>() {}
+
+type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
+
+/** RFC 6455, 7.4.1: the endpoint is going away. */
+const goingAway = 1001
+
+/** How often another free port is tried where the guard address of the first one is taken. */
+const freePortTries = 16
+
+const limitsOf = (options: ListenerOptions): ServerSocket.ConnectionLimits => ({
+  maxConnections: options.maxConnections ?? defaults.maxConnections,
+  headersTimeout: Duration.decode(options.headersTimeout ?? defaults.headersTimeout),
+  requestTimeout: Duration.decode(options.requestTimeout ?? defaults.requestTimeout),
+  keepAliveTimeout: Duration.decode(options.keepAliveTimeout ?? defaults.keepAliveTimeout)
+})
+
+const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
+  Exit.match(exit, {
+    onSuccess: () => "finished",
+    onFailure: (cause) => Cause.isInterruptedOnly(cause) ? "stopped" : "failed"
+  })
+
+/**
+ * An app's own WebSockets, told to go away when the drain begins, as the control socket is.
+ */
+const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.Socket): Socket.Socket => {
+  const goAway = Effect.gen(function*() {
+    const reason = yield* drainBegan
+    const write = yield* socket.writer
+    yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
+    return yield* Effect.never
+  }).pipe(Effect.scoped)
+  return {
+    [Socket.TypeId]: Socket.TypeId,
+    run: (handler, options) => Effect.raceFirst(socket.run(handler, options), goAway),
+    runRaw: (handler, options) => Effect.raceFirst(socket.runRaw(handler, options), goAway),
+    writer: socket.writer
+  }
+}
+
+const withClosingSockets = (
+  request: HttpServerRequest.HttpServerRequest,
+  drainBegan: Effect.Effect<string>
+): HttpServerRequest.HttpServerRequest =>
+  request.headers.upgrade === undefined ? request : new Proxy(request, {
+    get: (target, key) =>
+      key === "upgrade"
+        ? Effect.map(target.upgrade, closingOnDrain(drainBegan))
+        : Reflect.get(target, key, target)
+  })
+
+/**
+ * Binds `host` and, unless that covers it, the guard address, both exclusively.
+ */
+const bindBoth = (
+  options: ListenerOptions,
+  routes: ServerSocket.OwnRoutes["Type"]
+): Effect.Effect<ServerSocket.BoundSocket, ServerSocket.BindError, ServerSocket.ServerSocket | Scope.Scope> =>
+  Effect.gen(function*() {
+    const sockets = yield* ServerSocket.ServerSocket
+    const outer = yield* Effect.scope
+    const once = Effect.gen(function*() {
+      const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+      const exit = yield* sockets.bind({
+        address: { host: options.host, port: options.port },
+        limits: limitsOf(options),
+        routes
+      }).pipe(
+        Effect.tap((bound) => coversGuard(bound.address.host) ? Effect.void : bound.alsoBind(guardHost)),
+        Scope.extend(inner),
+        Effect.exit
+      )
+      if (Exit.isFailure(exit)) yield* Scope.close(inner, exit)
+      return yield* exit
+    })
+    return yield* once.pipe(
+      // A free port of one address can be taken on the other: then another one is.
+      Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
+    )
+  })
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: ListenerOptions
+): Effect.Effect<
+  Context.Context<Listener | HttpServer.HttpServer>,
+  PortInUse | BindFailed,
+  Requirements | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const lifecycle = yield* Lifecycle
+    const routes = yield* ServerSocket.OwnRoutes
+    const lock = yield* LockFile
+    const ports = yield* PortProbe
+    const drainCut = yield* DrainCut
+    const drainTimeout = Duration.decode(options.drainTimeout ?? defaults.drainTimeout)
+    const asked: Address = { host: options.host, port: options.port }
+
+    // Where wildcard and specific addresses do not exclude each other (BSD, macOS), only asking finds the other one.
+    const before = yield* ports.probe(asked)
+    if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
+
+    const bound = yield* bindBoth(options, routes).pipe(
+      Effect.catchAll((error): Effect.Effect<never, PortInUse | BindFailed> =>
+        error.code === "EADDRINUSE"
+          ? Effect.flatMap(ports.probe(asked), (state) =>
+            new PortInUse({
+              ...asked,
+              listener: state._tag === "Free" ? "a process that does not answer from here" : state.detail
+            }))
+          : new BindFailed({ ...asked, reason: error.reason, cause: error })
+      )
+    )
+    const address: Address = { host: options.host, port: bound.address.port }
+
+    // -----------------------------------------------------------------------
+    // shutdown, in this order: say so, accept nobody, tell sockets, wait, cut
+    // -----------------------------------------------------------------------
+
+    const awaitConnections = (open: number) =>
+      Effect.gen(function*() {
+        if (open > 0) {
+          yield* Effect.logInfo(
+            `draining ${open} connection${open === 1 ? "" : "s"} on ${toUrl(address)}, up to ${Duration.format(drainTimeout)}`
+          )
+        }
+        const left = yield* bound.idle.pipe(
+          Effect.raceFirst(drainCut),
+          // A finalizer is uninterruptible, and so would be the wait that the timeout has to end.
+          Effect.interruptible,
+          Effect.timeoutOption(drainTimeout),
+          Effect.zipRight(bound.connections)
+        )
+        if (left > 0) yield* Effect.logWarning(`cutting ${left} connection${left === 1 ? "" : "s"} that did not end in time`)
+      })
+
+    const drain = (reason: string) =>
+      Effect.gen(function*() {
+        if (!(yield* lifecycle.beginDrain(reason))) return
+        yield* lock.update({ phase: "draining" })
+        yield* bound.stopAccepting
+        yield* bound.closeControlSockets(routes.control.farewell(reason), goingAway, reason)
+        yield* awaitConnections(yield* bound.connections)
+        yield* bound.destroyConnections
+      })
+
+    yield* lifecycle.setBound
+    // Runs if no app was ever served; else the app's own finalizer below has drained already.
+    yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))
+    yield* lock.update({ phase: "listening", ...address })
+
+    const server = HttpServer.make({
+      address: bound.server.address,
+      serve: (app, middleware) =>
+        Effect.gen(function*() {
+          const closing = Effect.updateService(
+            app,
+            HttpServerRequest.HttpServerRequest,
+            (request) => withClosingSockets(request, lifecycle.drainBegan)
+          )
+          yield* middleware === undefined ? bound.server.serve(closing) : bound.server.serve(closing, middleware)
+          yield* lifecycle.setStarted
+          // After the inner `serve`, so before its finalizer takes the handlers away: somebody must still answer.
+          yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))
+        })
+    })
+
+    return Context.make(Listener, Listener.of({ address, connections: bound.connections })).pipe(
+      Context.add(HttpServer.HttpServer, server)
+    )
+  })
+
+/**
+ * The listener and the `HttpServer` that apps serve on. Fails with `PortInUse` or `BindFailed`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: ListenerOptions
+): Layer.Layer<Listener | HttpServer.HttpServer, PortInUse | BindFailed, Requirements> =>
+  Layer.scopedContext(make(options))

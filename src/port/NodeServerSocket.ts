@@ -1,0 +1,268 @@
+/**
+ * `ServerSocket` over `node:http` and `ws`.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import * as Net from "node:net"
+import { Duplex } from "node:stream"
+import * as WS from "ws"
+import type { Address } from "./Address.ts"
+import { BindError, type BindOptions, type BoundSocket, type ControlReply, ServerSocket } from "./ServerSocket.ts"
+
+/** How often connections are checked against the header and request timeouts. */
+const checkingInterval = Duration.seconds(1)
+
+/** A client that takes this much longer to read than we to write is cut. */
+const maxBufferedBytes = 1024 * 1024
+
+/** How often a control socket must show that its peer still is there. */
+const pingInterval = Duration.seconds(30)
+
+/** After a close frame of ours, how long the peer may take to answer it while the gateway runs. */
+const closeTimeoutMillis = 5_000
+
+type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
+
+/**
+ * An HTTP server some of whose requests and upgrades never reach the listeners that an app has registered. Routing in
+ * front of the listeners leaves `NodeHttpServer`, which registers them, as it is.
+ */
+class InterceptingServer extends Http.Server {
+  #intercept: Intercept = () => false
+  intercept(intercept: Intercept) {
+    this.#intercept = intercept
+  }
+  override emit(event: string, ...args: Array<unknown>): boolean {
+    return this.#intercept(event, args) || super.emit(event, ...args)
+  }
+}
+
+const errorCode = (cause: unknown): string =>
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
+
+const bindError = (address: Address, cause: unknown) =>
+  new BindError({
+    ...address,
+    code: errorCode(cause),
+    reason: cause instanceof Error ? cause.message : String(cause),
+    cause
+  })
+
+const pathOf = (request: Http.IncomingMessage): string => {
+  const url = request.url ?? ""
+  const end = url.indexOf("?")
+  return end === -1 ? url : url.slice(0, end)
+}
+
+const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { address: asked, limits, routes } = options
+    const server = new InterceptingServer({
+      headersTimeout: Duration.toMillis(limits.headersTimeout),
+      requestTimeout: Duration.toMillis(limits.requestTimeout),
+      keepAliveTimeout: Duration.toMillis(limits.keepAliveTimeout),
+      connectionsCheckingInterval: Duration.toMillis(checkingInterval)
+    })
+    server.maxConnections = limits.maxConnections
+
+    // -----------------------------------------------------------------------
+    // connections: counted, so that a drain knows when to end and what to cut
+    // -----------------------------------------------------------------------
+
+    const open = new Set<Net.Socket>()
+    const idle = yield* Deferred.make<void>()
+    let stopped = false
+    const finishIfIdle = () => {
+      if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
+    }
+    // An answered request leaves its connection idle; once nothing more is accepted, that has no further use.
+    const closeIdleIfStopped = () => {
+      if (stopped) server.closeIdleConnections()
+    }
+    server.on("connection", (socket) => {
+      open.add(socket)
+      socket.once("close", () => {
+        open.delete(socket)
+        finishIfIdle()
+      })
+    })
+
+    // -----------------------------------------------------------------------
+    // the control socket
+    // -----------------------------------------------------------------------
+
+    const wss = new WS.WebSocketServer({ noServer: true, maxPayload: routes.control.maxFrameBytes })
+    const silent = new WeakSet<WS.WebSocket>()
+    const run = yield* FiberSet.makeRuntime<never>()
+
+    const send = (ws: WS.WebSocket, frame: string) => {
+      if (ws.bufferedAmount > maxBufferedBytes) ws.terminate()
+      else ws.send(frame)
+    }
+    const close = (ws: WS.WebSocket, code: number, reason: string) => {
+      ws.close(code, reason)
+      run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
+    }
+    const reply = (ws: WS.WebSocket, reply: ControlReply) => {
+      for (const frame of reply.send) send(ws, frame)
+      if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
+    }
+    const converse = (ws: WS.WebSocket) => {
+      // ws has closed with the fitting code already (1007 for bad UTF-8, 1009 for an oversized frame).
+      ws.on("error", () => ws.terminate())
+      ws.on("pong", () => silent.delete(ws))
+      ws.on("message", (data, isBinary) => {
+        if (ws.readyState !== WS.WebSocket.OPEN) return
+        reply(ws, routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() }))
+      })
+      run(Effect.map(routes.control.hello, (frame) => send(ws, frame)))
+    }
+    yield* Effect.sync(() => {
+      for (const ws of wss.clients) {
+        if (silent.has(ws)) ws.terminate()
+        else {
+          silent.add(ws)
+          ws.ping()
+        }
+      }
+    }).pipe(Effect.schedule(Schedule.spaced(pingInterval)), Effect.interruptible, Effect.forkScoped)
+
+    // -----------------------------------------------------------------------
+    // the gateway's own routes, before any app's
+    // -----------------------------------------------------------------------
+
+    const ownHandler = yield* NodeHttpServer.makeHandler(routes.app)
+    server.intercept((event, args) => {
+      const request = args[0]
+      if (event === "request") {
+        const response = args[1]
+        if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
+        if (stopped) response.shouldKeepAlive = false
+        response.on("close", closeIdleIfStopped)
+        if (!routes.owns(pathOf(request)) && server.listenerCount("request") > 0) return false
+        ownHandler(request, response)
+        return true
+      }
+      if (event === "upgrade") {
+        const [, socket, head] = args
+        if (!(request instanceof Http.IncomingMessage) || !(socket instanceof Duplex) || !Buffer.isBuffer(head)) return false
+        // The server stops looking after an upgraded socket's errors.
+        socket.on("error", () => socket.destroy())
+        if (stopped) {
+          socket.destroy()
+          return true
+        }
+        if (pathOf(request) === routes.control.path) {
+          wss.handleUpgrade(request, socket, head, converse)
+          return true
+        }
+        if (server.listenerCount("upgrade") === 0) {
+          socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+          return true
+        }
+      }
+      return false
+    })
+
+    // -----------------------------------------------------------------------
+    // binding
+    // -----------------------------------------------------------------------
+
+    // Uninterruptible: between listen() and "listening", a server cannot be closed.
+    const inner = yield* NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
+      Effect.mapError((error) => bindError(asked, error.cause)),
+      Effect.uninterruptible
+    )
+    const bound = server.address()
+    const address: Address = typeof bound === "object" && bound !== null
+      ? { host: bound.address, port: bound.port }
+      : asked
+
+    // Without a listener, an error of the running server (EMFILE on accept) would end the process.
+    const errors = yield* Queue.unbounded<Error>()
+    const report = (error: Error) => {
+      Queue.unsafeOffer(errors, error)
+    }
+    server.on("error", report)
+    yield* Queue.take(errors).pipe(
+      Effect.flatMap((error) => Effect.logError(`gateway listener: ${error.message}`)),
+      Effect.forever,
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+
+    const others: Array<Net.Server> = []
+    const alsoBind = (host: string) =>
+      Effect.acquireRelease(
+        Effect.async<Net.Server, BindError>((resume) => {
+          const other = Net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+            server.emit("connection", socket)
+          })
+          other.maxConnections = limits.maxConnections
+          other.once("error", (cause) => resume(bindError({ host, port: address.port }, cause)))
+          other.listen({ host, port: address.port, exclusive: true }, () => {
+            other.removeAllListeners("error").on("error", report)
+            resume(Effect.succeed(other))
+          })
+        }),
+        (other) =>
+          Effect.async<void>((resume) => {
+            other.close(() => resume(Effect.void))
+          })
+      ).pipe(Effect.map((other) => {
+        others.push(other)
+      }))
+
+    // -----------------------------------------------------------------------
+    // shutdown
+    // -----------------------------------------------------------------------
+
+    const destroyConnections = Effect.sync(() => {
+      for (const ws of wss.clients) ws.terminate()
+      for (const socket of open) socket.destroy()
+    })
+    // Runs before the finalizers above close the servers, which wait for their connections.
+    yield* Effect.addFinalizer(() => destroyConnections)
+
+    return {
+      address,
+      server: inner,
+      alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyConnections))),
+      stopAccepting: Effect.sync(() => {
+        stopped = true
+        for (const other of others) other.close()
+        // Closes idle connections too; the callback waits for the others, and `idle` does that.
+        if (server.listening) server.close()
+        finishIfIdle()
+      }),
+      closeControlSockets: (frame, code, reason) =>
+        Effect.sync(() => {
+          for (const ws of wss.clients) {
+            if (ws.readyState !== WS.WebSocket.OPEN) continue
+            send(ws, frame)
+            ws.close(code, reason)
+          }
+        }),
+      connections: Effect.sync(() => open.size),
+      idle: Deferred.await(idle),
+      destroyConnections
+    }
+  })
+
+/**
+ * The operating system's sockets.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<ServerSocket> = Layer.succeed(ServerSocket, ServerSocket.of({ bind }))

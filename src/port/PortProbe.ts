@@ -1,0 +1,86 @@
+/**
+ * What listens on a port now? Asked before a lock is waited for, and before the port is bound.
+ *
+ * The answer is for the message and for failing fast; the bind itself is the test.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { type Address, probeTargets } from "./Address.ts"
+import { type Health, HealthProbe } from "./HealthProbe.ts"
+
+/**
+ * - `Free`: nobody accepts connections on any of the addresses.
+ * - `Gateway`: a gateway answers; `healthy` as `/healthz` says.
+ * - `Foreign`: somebody else answers.
+ * - `Stalled`: somebody accepts and does not answer in time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PortState =
+  | { readonly _tag: "Free" }
+  | { readonly _tag: "Gateway"; readonly instanceId: string; readonly healthy: boolean; readonly detail: string }
+  | { readonly _tag: "Foreign"; readonly detail: string }
+  | { readonly _tag: "Stalled"; readonly detail: string }
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class PortProbe extends Context.Tag("gateway-lock/PortProbe")<PortProbe, {
+  /**
+   * Asks exactly the addresses that a gateway on `address` binds, at the same time, each under the probe
+   * timeout. Port 0 is always free.
+   */
+  readonly probe: (address: Address) => Effect.Effect<PortState>
+}>() {}
+
+const free: PortState = { _tag: "Free" }
+
+const fromHealth = (health: Health): PortState => {
+  switch (health._tag) {
+    case "NoListener":
+      return free
+    case "Healthy":
+      return { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
+    case "Unhealthy":
+      return { _tag: "Gateway", instanceId: health.instanceId, healthy: false, detail: `a gateway that ${health.detail}` }
+    case "Foreign":
+    case "Stalled":
+      return health
+  }
+}
+
+const rank: Record<PortState["_tag"], number> = { Gateway: 0, Foreign: 1, Stalled: 2, Free: 3 }
+
+/**
+ * The one answer for several addresses: the most telling occupant. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const combine = (states: ReadonlyArray<PortState>): PortState =>
+  states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect.map(HealthProbe, (health) =>
+  PortProbe.of({
+    probe: (address) =>
+      address.port === 0
+        ? Effect.succeed(free)
+        : Effect.forEach(probeTargets(address), (target) => health.probe(target), { concurrency: "unbounded" }).pipe(
+          Effect.map((answers) => combine(answers.map(fromHealth)))
+        )
+  }))
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<PortProbe, never, HealthProbe> = Layer.effect(PortProbe, make)

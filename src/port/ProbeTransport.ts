@@ -1,0 +1,125 @@
+/**
+ * One HTTP request on a connection of its own: the part of a probe that touches the network.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Http from "node:http"
+import type { Address } from "./Address.ts"
+
+/**
+ * Why no HTTP answer came.
+ *
+ * - `NoListener`: nothing accepts connections there (refused, or the address is not of this machine).
+ * - `NotHttp`: somebody accepted and then reset, closed or answered something else.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProbeFailed extends Schema.TaggedError<ProbeFailed>("gateway-lock/ProbeFailed")("ProbeFailed", {
+  reason: Schema.Literal("NoListener", "NotHttp"),
+  detail: Schema.String
+}) {
+  override get message() {
+    return this.detail
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Answer {
+  readonly status: number
+  /** At most `maxAnswerBytes`; the rest is not read. */
+  readonly body: string
+}
+
+/**
+ * No health answer is longer; what is, comes from somebody else.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxAnswerBytes = 16 * 1024
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<ProbeTransport, {
+  /**
+   * `GET path`. Has no deadline of its own and may never end: interrupt it, and the connection is destroyed.
+   */
+  readonly get: (address: Address, path: string) => Effect.Effect<Answer, ProbeFailed>
+}>() {}
+
+/** Errors of connect(2) and of name resolution that mean that nobody can be listening there. */
+const noListener = new Set([
+  "ECONNREFUSED",
+  "EADDRNOTAVAIL",
+  "EAFNOSUPPORT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "EHOSTDOWN",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EINVAL",
+  "ENOENT"
+])
+
+const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed> =>
+  Effect.async((resume) => {
+    const request = Http.request({
+      host: address.host,
+      port: address.port,
+      path,
+      method: "GET",
+      agent: false,
+      headers: { accept: "application/json", connection: "close" }
+    })
+    request.on("error", (error: NodeJS.ErrnoException) =>
+      resume(
+        new ProbeFailed({
+          reason: noListener.has(error.code ?? "") ? "NoListener" : "NotHttp",
+          detail: error.message === "" ? error.code ?? "connection failed" : error.message
+        })
+      ))
+    request.on("response", (response) => {
+      const chunks: Array<Buffer> = []
+      let size = 0
+      const finish = () => {
+        request.destroy()
+        resume(Effect.succeed({
+          status: response.statusCode ?? 0,
+          body: Buffer.concat(chunks).subarray(0, maxAnswerBytes).toString("utf8")
+        }))
+      }
+      response.on("data", (chunk: Buffer) => {
+        chunks.push(chunk)
+        size += chunk.length
+        if (size >= maxAnswerBytes) finish()
+      })
+      response.on("end", finish)
+      response.on("error", (error) => resume(new ProbeFailed({ reason: "NotHttp", detail: error.message })))
+    })
+    request.on("upgrade", (_, socket) => {
+      socket.destroy()
+      resume(new ProbeFailed({ reason: "NotHttp", detail: "switched protocols" }))
+    })
+    request.end()
+    return Effect.sync(() => {
+      request.destroy()
+    })
+  })
+
+/**
+ * Over `node:http`, with no connection reuse and no proxy.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<ProbeTransport> = Layer.succeed(ProbeTransport, ProbeTransport.of({ get }))

@@ -1,0 +1,142 @@
+/**
+ * The part of a listener that touches the network: a bound HTTP server whose own routes are answered before any app's,
+ * and whose connections can be counted, told of a shutdown and cut.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpServer from "@effect/platform/HttpServer"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { Address } from "./Address.ts"
+
+/**
+ * bind(2) or listen(2) failed. `code` is the errno name where there is one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BindError extends Schema.TaggedError<BindError>("gateway-lock/BindError")("BindError", {
+  host: Schema.String,
+  port: Schema.Number,
+  code: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalWith(Schema.Defect, { exact: true })
+}) {
+  override get message() {
+    return this.reason
+  }
+}
+
+/**
+ * Bounds for clients that idle, dawdle or come in crowds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectionLimits {
+  /** Connections at one time; a further one is closed at once. */
+  readonly maxConnections: number
+  /** From connecting (or from the first byte of a further request) to the end of the headers. */
+  readonly headersTimeout: Duration.Duration
+  /** The same to the end of the body. */
+  readonly requestTimeout: Duration.Duration
+  /** How long a connection may stay open without a request. */
+  readonly keepAliveTimeout: Duration.Duration
+}
+
+/**
+ * What a client sent on the control socket.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ControlFrame =
+  | { readonly _tag: "Text"; readonly text: string }
+  | { readonly _tag: "Binary" }
+
+/**
+ * What to do about it: frames to send, then perhaps a close code and reason.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ControlReply {
+  readonly send: ReadonlyArray<string>
+  readonly close?: { readonly code: number; readonly reason: string }
+}
+
+/**
+ * What the gateway itself says over a WebSocket.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ControlProtocol {
+  readonly path: string
+  /** A larger frame closes the socket with 1009. */
+  readonly maxFrameBytes: number
+  readonly hello: Effect.Effect<string>
+  readonly answer: (frame: ControlFrame) => ControlReply
+  /** The last frame, when the gateway shuts down for a reason. */
+  readonly farewell: (reason: string) => string
+}
+
+/**
+ * What the gateway answers by itself, whatever app is served.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, {
+  /** Whether a request path (without query) is the gateway's. */
+  readonly owns: (path: string) => boolean
+  /** Answers those paths, and every path while no app is served. */
+  readonly app: HttpApp.Default
+  readonly control: ControlProtocol
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface BindOptions {
+  readonly address: Address
+  readonly limits: ConnectionLimits
+  readonly routes: OwnRoutes["Type"]
+}
+
+/**
+ * A server that accepts connections until its scope closes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BoundSocket {
+  /** With the real port where 0 was asked for. */
+  readonly address: Address
+  readonly server: HttpServer.HttpServer
+  /** Lets the same server accept on another host, same port, too. */
+  readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
+  /** Accepts no further connection and closes the idle ones. */
+  readonly stopAccepting: Effect.Effect<void>
+  /** Sends a last frame on every control socket and closes it. */
+  readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
+  readonly connections: Effect.Effect<number>
+  /** Completes when no connection is open. Only after `stopAccepting`. */
+  readonly idle: Effect.Effect<void>
+  /** Ends every connection now, without a word. */
+  readonly destroyConnections: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class ServerSocket extends Context.Tag("gateway-lock/ServerSocket")<ServerSocket, {
+  /** Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 takes a free one. */
+  readonly bind: (options: BindOptions) => Effect.Effect<BoundSocket, BindError, Scope.Scope>
+}>() {}

@@ -1,0 +1,39 @@
+/**
+ * What every gateway answers by itself: health routes and the control socket, bound to the running instance.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { LockFile } from "../lock/LockFile.ts"
+import { Lifecycle } from "../port/Lifecycle.ts"
+import { OwnRoutes } from "../port/ServerSocket.ts"
+import { version } from "../Version.ts"
+import * as ControlSocket from "./ControlSocket.ts"
+import * as HealthRoutes from "./HealthRoutes.ts"
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> = Layer.effect(
+  OwnRoutes,
+  Effect.gen(function*() {
+    const { instanceId } = yield* LockFile
+    const lifecycle = yield* Lifecycle
+    const startedAt = yield* Clock.currentTimeNanos
+    return OwnRoutes.of({
+      owns: HealthRoutes.owns,
+      app: HealthRoutes.make(lifecycle, instanceId),
+      control: {
+        path: ControlSocket.path,
+        maxFrameBytes: ControlSocket.maxFrameBytes,
+        hello: Effect.map(Clock.currentTimeNanos, (now) =>
+          ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })),
+        answer: ControlSocket.answer,
+        farewell: ControlSocket.shutdown
+      }
+    })
+  })
+)
