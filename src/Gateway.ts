@@ -11,28 +11,23 @@ import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
-import type { BindFailed, LockHeld, LockLost, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
+import { Gateway, launch, layerServing } from "./GatewayInstance.ts"
+import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
-import type { Enforcement } from "./lock/LockAttempt.ts"
 import * as LockFile from "./lock/LockFile.ts"
-import type { OwnerRecord } from "./lock/OwnerRecord.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
-import { type Address, toUrl } from "./port/Address.ts"
-import * as Lifecycle from "./port/Lifecycle.ts"
-import * as Listener from "./port/Listener.ts"
 import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
-import * as PortProbe from "./port/PortProbe.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
-import * as GatewayRoutes from "./server/GatewayRoutes.ts"
+
+export { Gateway, launch, layerServing }
 
 /**
  * Everything a gateway can be told. All optional.
@@ -72,33 +67,6 @@ export interface GatewayOptions extends Partial<ListenerOptions> {
 export type StartError = PortInUse | BindFailed | LockHeld | LockUnavailable
 
 /**
- * The running instance.
- *
- * @since 0.1.0
- * @category tags
- */
-export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
-  /** New for every start; `/healthz` and the lock file show the same. */
-  readonly instanceId: string
-  /** Where it listens, with the real port. */
-  readonly address: Address
-  /** `ws://<host>:<port>` */
-  readonly url: string
-  /** This config's lock file. */
-  readonly lockPath: string
-  /** What keeps others out: a kernel lock, or the owner record alone. */
-  readonly enforcement: Enforcement
-  /** What the lock file says now. */
-  readonly record: Effect.Effect<OwnerRecord>
-  /** Connections open now. */
-  readonly connections: Effect.Effect<number>
-  /** Completes when shutdown begins, with the reason. */
-  readonly drainBegan: Effect.Effect<string>
-  /** Never succeeds; fails when the lock is lost. `launch` races it for you. */
-  readonly lost: Effect.Effect<never, LockLost>
-}>() {}
-
-/**
  * What a gateway needs from the machine. Live layers are in the modules of those names; `gateway-lock/testing` has them
  * in memory.
  *
@@ -112,47 +80,8 @@ export type Platform =
   | ProbeTransport.ProbeTransport
   | ServerSocket
 
-
-/**
- * The half above the lock: listener, routes and the running instance.
- *
- * Apart, so that a program can load it only once it holds the lock.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerServing = (
-  options: ListenerOptions
-): Layer.Layer<
-  Gateway | HttpServer.HttpServer,
-  PortInUse | BindFailed,
-  LockFile.LockFile | PortProbe.PortProbe | ServerSocket
-> => {
-  const Running = Layer.effect(
-    Gateway,
-    Effect.gen(function*() {
-      const lock = yield* LockFile.LockFile
-      const listener = yield* Listener.Listener
-      const lifecycle = yield* Lifecycle.Lifecycle
-      return Gateway.of({
-        instanceId: lock.instanceId,
-        address: listener.address,
-        url: toUrl(listener.address),
-        lockPath: lock.path,
-        enforcement: lock.enforcement,
-        record: lock.record,
-        connections: listener.connections,
-        drainBegan: lifecycle.drainBegan,
-        lost: lock.lost
-      })
-    })
-  )
-  return Running.pipe(
-    Layer.provideMerge(Listener.layer(options)),
-    Layer.provide(GatewayRoutes.layer),
-    Layer.provide(Lifecycle.layer)
-  )
-}
+const refuse = (setting: string, value: unknown, allowed: string) =>
+  Effect.die(new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed }))
 
 /**
  * Options that were given in code, checked against the settings' own rules. A wrong one is a mistake in the program, and
@@ -160,8 +89,6 @@ export const layerServing = (
  */
 const checked = (options: GatewayOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const refuse = (setting: string, value: unknown, allowed: string) =>
-      Effect.die(new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed }))
     const { port, profile } = options
     if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
       yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
@@ -261,15 +188,3 @@ export const layerConfig = (
   Gateway | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
   StartError | ConfigError.ConfigError
 > => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
-
-/**
- * `Layer.launch`, which also fails when the lock is lost, so that a gateway that is no longer the one shuts down in
- * order instead of serving on.
- *
- * @since 0.1.0
- * @category running
- */
-export const launch = <ROut, E, R>(
-  self: Layer.Layer<ROut | Gateway, E, R>
-): Effect.Effect<never, E | LockLost, R> =>
-  Effect.scoped(Effect.flatMap(Layer.build(self), (context) => Context.get(context, Gateway).lost))

@@ -16,10 +16,10 @@ import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
 import * as LockFile from "./lock/LockFile.ts"
+import { PlatformFolders } from "./PlatformFolders.ts"
 import { isLoopback } from "./port/Address.ts"
 import * as HealthProbe from "./port/HealthProbe.ts"
 import * as Listener from "./port/ListenerOptions.ts"
-import { PlatformFolders } from "./PlatformFolders.ts"
 
 /**
  * A value that a setting does not allow. One line: setting, value, source, what is allowed.
@@ -27,13 +27,15 @@ import { PlatformFolders } from "./PlatformFolders.ts"
  * @since 0.1.0
  * @category errors
  */
-export class SettingInvalid extends Schema.TaggedError<SettingInvalid>("gateway-lock/SettingInvalid")("SettingInvalid", {
-  setting: Schema.String,
-  /** `--port`, `GATEWAY_PORT`, `"port" in /etc/gateway.json`, … */
-  source: Schema.String,
-  value: Schema.String,
-  allowed: Schema.String
-}) {
+export class SettingInvalid
+  extends Schema.TaggedError<SettingInvalid>("gateway-lock/SettingInvalid")("SettingInvalid", {
+    setting: Schema.String,
+    /** `--port`, `GATEWAY_PORT`, `"port" in /etc/gateway.json`, … */
+    source: Schema.String,
+    value: Schema.String,
+    allowed: Schema.String
+  })
+{
   override get message() {
     return `invalid ${this.setting} ${this.value} from ${this.source}: expected ${this.allowed}`
   }
@@ -333,7 +335,12 @@ const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, Set
   Option.match(setting.decode(given.raw), {
     onSome: Effect.succeed,
     onNone: () =>
-      new SettingInvalid({ setting: setting.name, source: given.source, value: show(given.raw), allowed: setting.allowed })
+      new SettingInvalid({
+        setting: setting.name,
+        source: given.source,
+        value: show(given.raw),
+        allowed: setting.allowed
+      })
   })
 
 const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
@@ -358,7 +365,9 @@ const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Opti
   for (const [key, child] of Object.entries(value)) {
     const way = [...above, key]
     if (!known.has(key)) {
-      return Option.some(`unknown key ${JSON.stringify(way.join("."))}; known here: ${[...known].sort().join(", ")}`)
+      return Option.some(
+        `unknown key ${JSON.stringify(way.join("."))}; known here: ${[...known].toSorted().join(", ")}`
+      )
     }
     if (here.some((path) => path.length > way.length && path[above.length] === key)) {
       if (!isObject(child)) return Option.some(`${JSON.stringify(way.join("."))} must be an object`)
@@ -421,6 +430,19 @@ export const canonicalPath = (path: string): Effect.Effect<string, never, FileSy
     }
   })
 
+/** From outside any file: flag, then environment. */
+const outside = <A>(flags: ReadonlyMap<string, string>, setting: Setting<A>) =>
+  Effect.gen(function*() {
+    const flag = setting.flag === undefined ? undefined : flags.get(setting.flag)
+    if (flag !== undefined) return Option.some<Given>({ raw: flag, source: `--${setting.flag}` })
+    return setting.env === undefined ? Option.none<Given>() : yield* fromEnvironment(setting.env)
+  })
+const decoded = <A>(setting: Setting<A>, given: Option.Option<Given>) =>
+  Option.match(given, {
+    onNone: () => Effect.succeedNone,
+    onSome: (given) => Effect.asSome(decodeGiven(setting, given))
+  })
+
 /**
  * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
  * Fails with the first value that is not allowed.
@@ -434,36 +456,31 @@ export const resolve = (
   Effect.gen(function*() {
     const folders = yield* PlatformFolders
 
-    const outside = <A>(setting: Setting<A>) =>
-      Effect.gen(function*() {
-        const flag = setting.flag === undefined ? undefined : flags.get(setting.flag)
-        if (flag !== undefined) return Option.some<Given>({ raw: flag, source: `--${setting.flag}` })
-        return setting.env === undefined ? Option.none<Given>() : yield* fromEnvironment(setting.env)
-      })
-    const decoded = <A>(setting: Setting<A>, given: Option.Option<Given>) =>
-      Option.match(given, {
-        onNone: () => Effect.succeedNone,
-        onSome: (given) => Effect.asSome(decodeGiven(setting, given))
-      })
-    const early = <A>(setting: Setting<A>) => Effect.flatMap(outside(setting), (given) => decoded(setting, given))
-
-    const profile = Option.getOrElse(yield* early(settings.profile), () => defaultProfile)
+    const profile = Option.getOrElse(yield* decoded(settings.profile, yield* outside(flags, settings.profile)), () =>
+      defaultProfile)
     const configPath = yield* canonicalPath(
-      Option.getOrElse(yield* early(settings.configPath), () => folders.configPath(profile))
+      Option.getOrElse(yield* decoded(settings.configPath, yield* outside(flags, settings.configPath)), () =>
+        folders.configPath(profile))
     )
     const content = yield* readConfigFile(configPath)
 
     const optional = <A>(setting: Setting<A>) =>
       Effect.gen(function*() {
-        const given = yield* outside(setting)
+        const given = yield* outside(flags, setting)
         const way = setting.file
         return yield* decoded(
           setting,
-          Option.orElse(given, () => way === undefined ? Option.none() : fromFile(content, configPath, way))
+          Option.orElse(given, () =>
+            way === undefined ? Option.none() : fromFile(content, configPath, way))
         )
       })
     const or = <A>(setting: Setting<A>, otherwise: A) =>
-      Effect.map(optional(setting), Option.getOrElse(() => otherwise))
+      Effect.map(
+        optional(setting),
+        Option.getOrElse(() =>
+          otherwise
+        )
+      )
 
     return {
       profile,

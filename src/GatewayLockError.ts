@@ -182,14 +182,16 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
  * @since 0.1.0
  * @category errors
  */
-export class OwnerUnhealthy extends Schema.TaggedError<OwnerUnhealthy>("gateway-lock/OwnerUnhealthy")("OwnerUnhealthy", {
-  supervisor: Schema.String,
-  host: Schema.String,
-  port: Schema.Number,
-  /** How long was waited, in milliseconds. */
-  timeoutMs: Schema.Number,
-  holder: optional(Holder)
-}) {
+export class OwnerUnhealthy
+  extends Schema.TaggedError<OwnerUnhealthy>("gateway-lock/OwnerUnhealthy")("OwnerUnhealthy", {
+    supervisor: Schema.String,
+    host: Schema.String,
+    port: Schema.Number,
+    /** How long was waited, in milliseconds. */
+    timeoutMs: Schema.Number,
+    holder: optional(Holder)
+  })
+{
   override get name() {
     return name
   }

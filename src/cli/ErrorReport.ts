@@ -1,6 +1,7 @@
 /**
  * What a person reads when a start fails: the message, then the facts needed next. Pure.
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { GatewayLockError, type Holder } from "../GatewayLockError.ts"
@@ -12,7 +13,7 @@ const age = (since: string, nowMillis: number): string => {
   const then = Date.parse(since)
   if (Number.isNaN(then) || then > nowMillis) return ""
   const seconds = Math.floor((nowMillis - then) / 1000)
-  return ` (${Duration.format(Duration.seconds(seconds))} ago)`
+  return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
 }
 
 const holderFacts = (holder: Holder | undefined, nowMillis: number): ReadonlyArray<Fact> => {
@@ -100,7 +101,7 @@ const encode = Schema.encodeSync(GatewayLockError)
 export const toJson = (error: GatewayLockError, nowMillis: number): string =>
   JSON.stringify({
     level: "ERROR",
-    timestamp: new Date(nowMillis).toISOString(),
+    timestamp: DateTime.formatIso(DateTime.unsafeMake(nowMillis)),
     name: error.name,
     message: error.message,
     error: encode(error),

@@ -13,6 +13,7 @@ import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 import * as ErrorReport from "./ErrorReport.ts"
 import * as Logging from "./Logging.ts"
+import { layer as platform } from "./platform.ts"
 import { run } from "./run.ts"
 
 export interface Invocation {
@@ -56,6 +57,6 @@ export const program = (invocation: Invocation) =>
       case "Version":
         return yield* Console.log(`gateway ${version}`)
       case "Run":
-        return yield* runCommand(invocation, command.flags)
+        return yield* Effect.provide(runCommand(invocation, command.flags), platform)
     }
   })

@@ -5,8 +5,8 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Gateway from "../Gateway.ts"
 import type { GatewayConfig } from "../GatewayConfig.ts"
+import * as Gateway from "../GatewayInstance.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
 
 /** Nothing but what the gateway answers by itself. */

@@ -12,6 +12,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { createRequire } from "node:module"
+import * as NodePath from "node:path"
 
 /**
  * No kernel lock can be had, for this process (`addon`) or on this file system (`filesystem`).
@@ -73,8 +75,9 @@ const lockOffset = 0x4000_0000_0000
 const unsupported = new Set(["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 const denied = new Set(["EAGAIN", "EWOULDBLOCK", "EBUSY"])
 
+/** The binding of `fs-native-extensions`: throws an error with `code` where the lock is not granted. */
 interface Addon {
-  readonly tryLock: (fd: number, offset: number, length: number) => boolean
+  readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => unknown
 }
 
 const codeOf = (cause: unknown): string =>
@@ -94,11 +97,11 @@ const describe = (cause: unknown): string => {
  */
 export const fromAddon = (addon: Addon): KernelLock["Type"] => {
   const tryLock = (fd: FileSystem.File.Descriptor): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
-    Effect.try({
-      try: () => addon.tryLock(fd, lockOffset, 1),
-      catch: (cause) => cause
-    }).pipe(
-      Effect.catchAll((cause) => {
+    Effect.suspend(() => {
+      try {
+        addon.tryLock(fd, lockOffset, 1, true)
+        return Effect.succeed(true)
+      } catch (cause) {
         const code = codeOf(cause)
         if (denied.has(code)) return Effect.succeed(false)
         // A signal arrived: nothing was decided, ask again.
@@ -106,8 +109,8 @@ export const fromAddon = (addon: Addon): KernelLock["Type"] => {
         return unsupported.has(code)
           ? new KernelLockUnsupported({ where: "filesystem", reason: describe(cause) })
           : new KernelLockFailed({ reason: describe(cause), cause })
-      })
-    )
+      }
+    })
   return KernelLock.of({ supported: Effect.void, tryLock })
 }
 
@@ -123,16 +126,48 @@ export const layerAbsent = (reason: string): Layer.Layer<KernelLock> =>
     return KernelLock.of({ supported: why, tryLock: () => Effect.fail(why) })
   })
 
+const isAddon = (value: unknown): value is Addon =>
+  typeof value === "object" && value !== null && "tryLock" in value && typeof value.tryLock === "function"
+
+/**
+ * The addon's binary is loaded directly: the package's own loader looks for it in some forty places, which takes longer
+ * than everything else that a start does for its lock. Where the binary is elsewhere, that loader is asked.
+ */
+const loadAddon = (): Addon => {
+  const require = createRequire(import.meta.url)
+  const folder = NodePath.dirname(require.resolve("fs-native-extensions/package.json"))
+  const binary = NodePath.join(folder, "prebuilds", `${process.platform}-${process.arch}`, "fs-native-extensions.node")
+  let addon: unknown
+  try {
+    addon = require(binary)
+  } catch {
+    addon = require("fs-native-extensions/binding.js")
+  }
+  if (!isAddon(addon)) throw new Error("it has no tryLock")
+  return addon
+}
+
 /**
  * The operating system's locks, through `fs-native-extensions`. Where that optional dependency is
  * absent or has no build for this machine, the same as `layerAbsent`.
  *
+ * Loaded when first asked for: a start that is refused before it comes to the lock does not pay for it.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<KernelLock> = Layer.unwrapEffect(
-  Effect.tryPromise(() => import("fs-native-extensions")).pipe(
-    Effect.map((addon) => Layer.succeed(KernelLock, fromAddon(addon.default))),
-    Effect.catchAll((error) => Effect.succeed(layerAbsent(`fs-native-extensions: ${describe(error.cause)}`)))
+export const layer: Layer.Layer<KernelLock> = Layer.effect(
+  KernelLock,
+  Effect.map(
+    Effect.cached(Effect.try({
+      try: () => fromAddon(loadAddon()),
+      catch: (cause) =>
+        new KernelLockUnsupported({ where: "addon", reason: `cannot load fs-native-extensions: ${describe(cause)}` })
+    })),
+    (loaded) =>
+      KernelLock.of({
+        supported: Effect.asVoid(loaded),
+        tryLock: (fd) => Effect.flatMap(loaded, (lock) => lock.tryLock(fd))
+      })
   )
 )

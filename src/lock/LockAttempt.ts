@@ -92,8 +92,13 @@ const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
 
 const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
-  Effect.map(Clock.currentTimeMillis, (now) =>
-    Duration.millis(Math.max(0, now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))))
+  Effect.map(
+    Clock.currentTimeMillis,
+    (now) =>
+      Duration.millis(
+        Math.max(0, now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))
+      )
+  )
 
 const readRecord = (
   file: FileSystem.File,
@@ -125,6 +130,8 @@ const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option
   })
 
 const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)
+
+const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /** Closes at once what an attempt opened, unless it succeeded. */
 const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) =>
@@ -172,8 +179,6 @@ const make = Effect.gen(function*() {
     touch: Effect.flatMap(Clock.currentTimeMillis, (now) => fs.utimes(options.path, now / 1000, now / 1000))
   })
 
-  const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
-
   /** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
   const insist = (path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
     Effect.gen(function*() {
@@ -205,7 +210,8 @@ const make = Effect.gen(function*() {
       Effect.catchIf(isNotFound, () =>
         Effect.map(fs.open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
       // Somebody created it in between, or it is a dangling link, which `insist` has refused.
-      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+      Effect.catchIf(isAlreadyExists, () =>
+        Effect.fail(new Moved()))
     )
 
   /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
@@ -236,7 +242,12 @@ const make = Effect.gen(function*() {
         Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
       )
       if (!granted) {
-        return held({ record: yield* readRecord(file, info), enforcement: "kernel", fileId: id, age: yield* ageOf(info) })
+        return held({
+          record: yield* readRecord(file, info),
+          enforcement: "kernel",
+          fileId: id,
+          age: yield* ageOf(info)
+        })
       }
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
       yield* selfTest(path, id).pipe(
@@ -318,7 +329,9 @@ const make = Effect.gen(function*() {
       const now = yield* look(path)
       const ours = Option.exists(now, (now) =>
         now.fileId === id && Option.exists(now.record, ({ instanceId }) => instanceId === record.instanceId))
-      if (!ours) return yield* Effect.fail(new Moved())
+      if (!ours) {
+        return yield* Effect.fail(new Moved())
+      }
       return mine(heldFile(options, file, id, "record", Option.some(why), leftover))
     })
 
@@ -346,7 +359,10 @@ export const attempt = (
           case "LockUnavailable":
             return error
           case "Moved":
-            return new LockUnavailable({ path: options.path, reason: "the file keeps being replaced by other processes" })
+            return new LockUnavailable({
+              path: options.path,
+              reason: "the file keeps being replaced by other processes"
+            })
           case "KernelLockFailed":
             return new LockUnavailable({ path: options.path, reason: error.reason, cause: error })
           default:

@@ -14,6 +14,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -304,7 +305,10 @@ const acquire = (
       if (first._tag === "Mine") {
         return {
           file: first.file,
-          reclaimed: Option.map(first.file.leftover, (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" }))
+          reclaimed: Option.map(
+            first.file.leftover,
+            (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" })
+          )
         }
       }
       yield* failIfServing(first.snapshot)
@@ -333,7 +337,9 @@ const acquire = (
       Effect.gen(function*() {
         const last = yield* Ref.make(first)
         yield* Effect.logInfo(
-          `waiting up to ${Duration.toMillis(timeout)}ms for gateway lock ${path}, held by ${describeOwner(first.record)}`
+          `waiting up to ${Duration.toMillis(timeout)}ms for gateway lock ${path}, held by ${
+            describeOwner(first.record)
+          }`
         )
         return yield* tryOnce.pipe(
           Effect.tapErrorTag("NotYet", ({ snapshot }) => Ref.set(last, snapshot)),
@@ -360,7 +366,9 @@ const logReclaim = (reclaimed: Reclaimed): Effect.Effect<void> =>
         onNone: () => "an owner that left no readable record",
         onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
       })
-    }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ago: ${reclaimed.reason}`
+    }, last touched ${
+      Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))
+    } ago: ${reclaimed.reason}`
   )
 
 /**
@@ -387,7 +395,7 @@ export const make = (
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self
-    const createdAt = new Date(yield* Clock.currentTimeMillis).toISOString()
+    const createdAt = DateTime.formatIso(yield* DateTime.now)
     const base: OwnerRecord.OwnerRecord = {
       version: 1,
       instanceId,

@@ -284,7 +284,9 @@ const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.F
 export const parsePs = (
   text: string
 ): Option.Option<{ readonly state: string; readonly startMillis: number; readonly command: string }> => {
-  const match = /^\s*(\S+)\s+[A-Z][a-z]{2}\s+([A-Z][a-z]{2}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4})\s+(.*\S)\s*$/m.exec(text)
+  const match = /^\s*(\S+)\s+[A-Z][a-z]{2}\s+([A-Z][a-z]{2}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4})\s+(.*\S)\s*$/m.exec(
+    text
+  )
   const startMillis = Date.parse(`${match?.[2]} UTC`)
   return match?.[1] === undefined || match[3] === undefined || Number.isNaN(startMillis)
     ? Option.none()
@@ -402,17 +404,23 @@ export const layer = (
   handle.platform === "linux" ? layerProc(handle) : handle.platform === "win32" ? layerCim(handle) : layerPs(handle)
 
 /**
+ * This very process.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const currentProcess = (): ProcessHandle => ({
+  pid: process.pid,
+  platform: process.platform,
+  startedAt: performance.timeOrigin,
+  kill: (pid, signal) => process.kill(pid, signal)
+})
+
+/**
  * The one that fits, for this very process.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerLive: Layer.Layer<ProcessTable, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =
-  Layer.suspend(() =>
-    layer({
-      pid: process.pid,
-      platform: process.platform,
-      startedAt: performance.timeOrigin,
-      kill: (pid, signal) => process.kill(pid, signal)
-    })
-  )
+  Layer.suspend(() => layer(currentProcess()))

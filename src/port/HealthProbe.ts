@@ -82,11 +82,17 @@ const decodeBody = Schema.decodeUnknownEither(Body)
  */
 export const classify = (answer: ProbeTransport.Answer): Health => {
   const body = decodeBody(answer.body)
-  if (Either.isLeft(body)) return { _tag: "Foreign", detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway` }
+  if (Either.isLeft(body)) {
+    return { _tag: "Foreign", detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway` }
+  }
   const { instanceId, ok, status } = body.right
   return answer.status === 200 && ok && status === "live"
     ? { _tag: "Healthy", instanceId }
-    : { _tag: "Unhealthy", instanceId, detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}` }
+    : {
+      _tag: "Unhealthy",
+      instanceId,
+      detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}`
+    }
 }
 
 /**

@@ -158,7 +158,9 @@ export const make = (
       Effect.gen(function*() {
         if (open > 0) {
           yield* Effect.logInfo(
-            `draining ${open} connection${open === 1 ? "" : "s"} on ${toUrl(address)}, up to ${Duration.format(drainTimeout)}`
+            `draining ${open} connection${open === 1 ? "" : "s"} on ${toUrl(address)}, up to ${
+              Duration.format(drainTimeout)
+            }`
           )
         }
         const left = yield* bound.idle.pipe(
@@ -168,7 +170,9 @@ export const make = (
           Effect.timeoutOption(drainTimeout),
           Effect.zipRight(bound.connections)
         )
-        if (left > 0) yield* Effect.logWarning(`cutting ${left} connection${left === 1 ? "" : "s"} that did not end in time`)
+        if (left > 0) {
+          yield* Effect.logWarning(`cutting ${left} connection${left === 1 ? "" : "s"} that did not end in time`)
+        }
       })
 
     const drain = (reason: string) =>

@@ -64,6 +64,11 @@ const pathOf = (request: Http.IncomingMessage): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
+const send = (ws: WS.WebSocket, frame: string) => {
+  if (ws.bufferedAmount > maxBufferedBytes) ws.terminate()
+  else ws.send(frame)
+}
+
 const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
   Effect.gen(function*() {
     const { address: asked, limits, routes } = options
@@ -105,10 +110,6 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const silent = new WeakSet<WS.WebSocket>()
     const run = yield* FiberSet.makeRuntime<never>()
 
-    const send = (ws: WS.WebSocket, frame: string) => {
-      if (ws.bufferedAmount > maxBufferedBytes) ws.terminate()
-      else ws.send(frame)
-    }
     const close = (ws: WS.WebSocket, code: number, reason: string) => {
       ws.close(code, reason)
       run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
@@ -155,7 +156,9 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       }
       if (event === "upgrade") {
         const [, socket, head] = args
-        if (!(request instanceof Http.IncomingMessage) || !(socket instanceof Duplex) || !Buffer.isBuffer(head)) return false
+        if (
+          !(request instanceof Http.IncomingMessage) || !(socket instanceof Duplex) || !Buffer.isBuffer(head)
+        ) return false
         // The server stops looking after an upgraded socket's errors.
         socket.on("error", () => socket.destroy())
         if (stopped) {

@@ -47,7 +47,12 @@ const fromHealth = (health: Health): PortState => {
     case "Healthy":
       return { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
     case "Unhealthy":
-      return { _tag: "Gateway", instanceId: health.instanceId, healthy: false, detail: `a gateway that ${health.detail}` }
+      return {
+        _tag: "Gateway",
+        instanceId: health.instanceId,
+        healthy: false,
+        detail: `a gateway that ${health.detail}`
+      }
     case "Foreign":
     case "Stalled":
       return health
@@ -69,15 +74,18 @@ export const combine = (states: ReadonlyArray<PortState>): PortState =>
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect.map(HealthProbe, (health) =>
-  PortProbe.of({
-    probe: (address) =>
-      address.port === 0
-        ? Effect.succeed(free)
-        : Effect.forEach(probeTargets(address), (target) => health.probe(target), { concurrency: "unbounded" }).pipe(
-          Effect.map((answers) => combine(answers.map(fromHealth)))
-        )
-  }))
+export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect.map(
+  HealthProbe,
+  (health) =>
+    PortProbe.of({
+      probe: (address) =>
+        address.port === 0
+          ? Effect.succeed(free)
+          : Effect.forEach(probeTargets(address), (target) => health.probe(target), { concurrency: "unbounded" }).pipe(
+            Effect.map((answers) => combine(answers.map(fromHealth)))
+          )
+    })
+)
 
 /**
  * @since 0.1.0

@@ -29,7 +29,12 @@ const closeCode = { unsupportedData: 1003, invalidPayload: 1007, policyViolation
  * @category encoding
  */
 export const hello = (instance: { readonly instanceId: string; readonly version: string; readonly uptimeMs: number }) =>
-  JSON.stringify({ type: "hello", instanceId: instance.instanceId, version: instance.version, uptimeMs: instance.uptimeMs })
+  JSON.stringify({
+    type: "hello",
+    instanceId: instance.instanceId,
+    version: instance.version,
+    uptimeMs: instance.uptimeMs
+  })
 
 /**
  * @since 0.1.0

@@ -29,8 +29,10 @@ export const layer: Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> = Layer.
       control: {
         path: ControlSocket.path,
         maxFrameBytes: ControlSocket.maxFrameBytes,
-        hello: Effect.map(Clock.currentTimeNanos, (now) =>
-          ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })),
+        hello: Effect.map(
+          Clock.currentTimeNanos,
+          (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })
+        ),
         answer: ControlSocket.answer,
         farewell: ControlSocket.shutdown
       }

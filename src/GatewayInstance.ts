@@ -1,0 +1,98 @@
+/**
+ * The running gateway, and the half of it that comes above the lock. Exported by `Gateway`.
+ */
+import type * as HttpServer from "@effect/platform/HttpServer"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
+import type { Enforcement } from "./lock/LockAttempt.ts"
+import * as LockFile from "./lock/LockFile.ts"
+import type { OwnerRecord } from "./lock/OwnerRecord.ts"
+import { type Address, toUrl } from "./port/Address.ts"
+import * as Lifecycle from "./port/Lifecycle.ts"
+import * as Listener from "./port/Listener.ts"
+import type { ListenerOptions } from "./port/ListenerOptions.ts"
+import type { PortProbe } from "./port/PortProbe.ts"
+import type { ServerSocket } from "./port/ServerSocket.ts"
+import * as GatewayRoutes from "./server/GatewayRoutes.ts"
+
+/**
+ * The running instance.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
+  /** New for every start; `/healthz` and the lock file show the same. */
+  readonly instanceId: string
+  /** Where it listens, with the real port. */
+  readonly address: Address
+  /** `ws://<host>:<port>` */
+  readonly url: string
+  /** This config's lock file. */
+  readonly lockPath: string
+  /** What keeps others out: a kernel lock, or the owner record alone. */
+  readonly enforcement: Enforcement
+  /** What the lock file says now. */
+  readonly record: Effect.Effect<OwnerRecord>
+  /** Connections open now. */
+  readonly connections: Effect.Effect<number>
+  /** Completes when shutdown begins, with the reason. */
+  readonly drainBegan: Effect.Effect<string>
+  /** Never succeeds; fails when the lock is lost. `launch` races it for you. */
+  readonly lost: Effect.Effect<never, LockLost>
+}>() {}
+
+/**
+ * The half above the lock: listener, routes and the running instance.
+ *
+ * Apart, so that a program can load it only once it holds the lock.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerServing = (
+  options: ListenerOptions
+): Layer.Layer<
+  Gateway | HttpServer.HttpServer,
+  PortInUse | BindFailed,
+  LockFile.LockFile | PortProbe | ServerSocket
+> => {
+  const Running = Layer.effect(
+    Gateway,
+    Effect.gen(function*() {
+      const lock = yield* LockFile.LockFile
+      const listener = yield* Listener.Listener
+      const lifecycle = yield* Lifecycle.Lifecycle
+      return Gateway.of({
+        instanceId: lock.instanceId,
+        address: listener.address,
+        url: toUrl(listener.address),
+        lockPath: lock.path,
+        enforcement: lock.enforcement,
+        record: lock.record,
+        connections: listener.connections,
+        drainBegan: lifecycle.drainBegan,
+        lost: lock.lost
+      })
+    })
+  )
+  return Running.pipe(
+    Layer.provideMerge(Listener.layer(options)),
+    Layer.provide(GatewayRoutes.layer),
+    Layer.provide(Lifecycle.layer)
+  )
+}
+
+/**
+ * `Layer.launch`, which also fails when the lock is lost, so that a gateway that is no longer the one shuts down in
+ * order instead of serving on.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const launch = <ROut, E, R>(
+  self: Layer.Layer<ROut | Gateway, E, R>
+): Effect.Effect<never, E | LockLost, R> =>
+  Effect.scoped(Effect.flatMap(Layer.build(self), (context) => Context.get(context, Gateway).lost))

@@ -1,0 +1,35 @@
+/**
+ * The program in its process: signals and exit status. Importing this runs it; `main.ts` does.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import { DrainCut } from "../port/DrainCut.ts"
+import * as ExitStatus from "./ExitStatus.ts"
+import { program } from "./program.ts"
+
+// The first signal interrupts the program (runMain); the second cuts the drain short; a third ends the process.
+const drainCut = Deferred.unsafeMake<void>(FiberId.none)
+let signals = 0
+const onSignal = () => {
+  signals += 1
+  if (signals === 2) {
+    Deferred.unsafeDone(drainCut, Effect.void)
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal)
+  }
+}
+process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+
+// A reader of our output that goes away must not take the gateway with it.
+process.stdout.on("error", () => {})
+process.stderr.on("error", () => {})
+
+program({ argv: process.argv.slice(2), isTerminal: process.stderr.isTTY === true }).pipe(
+  Effect.provideService(DrainCut, Deferred.await(drainCut)),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    teardown: (exit, onExit) => onExit(ExitStatus.fromExit(exit))
+  })
+)

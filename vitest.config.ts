@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    pool: "threads",
+    poolOptions: { threads: { minThreads: 1, maxThreads: 4 } }
+  }
+})
