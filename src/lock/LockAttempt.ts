@@ -250,9 +250,9 @@ const make = Effect.gen(function*() {
         })
       }
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-      yield* selfTest(path, id).pipe(
-        Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
-      )
+      // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
+      if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
+      yield* selfTest(path, id)
 
       const left = yield* file.stat
       const leftover: Option.Option<Leftover> = created
@@ -268,8 +268,8 @@ const make = Effect.gen(function*() {
         if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
       }
 
-      // From here on the file is ours, whatever happens: release removes it.
-      yield* Effect.addFinalizer(() => removeIfStill(path, id))
+      // From here on a leftover is ours too, whatever happens: release removes it.
+      if (!created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
       yield* writeRecord(file, options.record("kernel"))
       yield* file.sync
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())

@@ -1,0 +1,8 @@
+/**
+ * A host in memory, for tests of your own.
+ *
+ * @since 0.1.0
+ */
+export * as SimulatedHost from "./SimulatedHost.ts"
+export * as SimulatedKernel from "./SimulatedKernel.ts"
+export * as SimulatedPorts from "./SimulatedPorts.ts"

@@ -1,0 +1,492 @@
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Chunk, Deferred, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Queue, TestClock } from "effect"
+import * as Gateway from "../src/Gateway.ts"
+import { type GatewayLockError, isGatewayLockError } from "../src/GatewayLockError.ts"
+import * as LockFile from "../src/lock/LockFile.ts"
+import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
+import { DrainCut } from "../src/port/DrainCut.ts"
+import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+
+const address = { host: "127.0.0.1", port: 18789 }
+const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
+const statePath = LockFile.stateLockPath({ stateDir: "/state/default" })
+
+const App = HttpRouter.empty.pipe(
+  HttpRouter.get("/hello", HttpServerResponse.text("world")),
+  HttpServer.serve()
+)
+
+const gateway = (options: Gateway.GatewayOptions = {}) =>
+  Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
+
+/** Lets everything that needs no time happen. */
+const settle = Effect.repeatN(Effect.yieldNow(), 1000)
+
+const failureOf = (exit: Exit.Exit<unknown, unknown>): GatewayLockError | undefined => {
+  const failure = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+  return isGatewayLockError(failure) ? failure : undefined
+}
+
+const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
+  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
+
+const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
+  Effect.map(Effect.option(host.files.stat(path)), Option.isSome)
+
+describe("a gateway on a simulated host", () => {
+  it.effect("takes both locks, listens, says so in the record, and removes everything in order", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      const record = Option.getOrThrow(yield* recordAt(host, lockPath))
+      assert.strictEqual(record.phase, "listening")
+      assert.strictEqual(record.pid, first.pid)
+      assert.strictEqual(record.lock, "kernel")
+      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+      assert.deepStrictEqual(host.lockHolders(statePath), [first.pid])
+      assert.deepStrictEqual(host.ports.owners(18789), [first.pid])
+      assert.deepStrictEqual(yield* host.ports.get(address, "/hello"), { status: 200, body: "world" })
+      const health = yield* host.ports.get(address, "/healthz")
+      assert.deepStrictEqual(JSON.parse(health.body), { ok: true, status: "live", instanceId: record.instanceId })
+      yield* first.terminate
+      assert.deepStrictEqual(host.ports.owners(18789), [])
+      assert.isFalse(yield* exists(host, lockPath))
+      assert.isFalse(yield* exists(host, statePath))
+    }))
+
+  it.effect("refuses a second start at once, naming the first, and touches nothing", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      const before = yield* host.files.readFile(lockPath)
+      const second = yield* host.spawn(gateway())
+      yield* settle
+      const error = failureOf(yield* second.exit)
+      assert.strictEqual(error?._tag, "PortInUse")
+      assert.strictEqual(error?.message, "another gateway instance is already listening on ws://127.0.0.1:18789")
+      assert.strictEqual(error?._tag === "PortInUse" ? error.holder?.pid : undefined, first.pid)
+      assert.deepStrictEqual(yield* host.files.readFile(lockPath), before)
+      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+    }))
+
+  it.effect("succeeds a killed owner without waiting", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      yield* first.kill
+      const second = yield* host.spawn(gateway())
+      yield* settle
+      assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
+      assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).pid, second.pid)
+      assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
+    }))
+
+  it.effect("succeeds a killed owner whose pid now belongs to a stranger, or to itself", () =>
+    Effect.gen(function*() {
+      for (const locking of ["works", "absent"] as const) {
+        const host = yield* SimulatedHost.make
+        yield* host.setLocking(locking)
+        const first = yield* host.spawn(gateway(), { pid: 7 })
+        yield* settle
+        yield* first.kill
+        yield* TestClock.adjust("1 second")
+        yield* host.spawn(Effect.never, { pid: 7 })
+        const second = yield* host.spawn(gateway())
+        yield* settle
+        assert.deepStrictEqual(host.ports.owners(18789), [second.pid], locking)
+        yield* second.kill
+        // The container restart: the very same pid again, with nothing in between.
+        const third = yield* host.spawn(gateway(), { pid: second.pid })
+        yield* settle
+        assert.deepStrictEqual(host.ports.owners(18789), [third.pid], locking)
+        yield* third.terminate
+      }
+    }))
+
+  it.effect("waits for an owner that is still starting, and gives up after the lock timeout, not before", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const lock = LockFile.layerWithProbes({
+        stateDir: "/state/default",
+        configPath: "/config/default/gateway.json",
+        address
+      })
+      const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
+      yield* settle
+      const second = yield* host.spawn(gateway({ lockTimeout: "5 seconds" }))
+      yield* settle
+      yield* TestClock.adjust("4999 millis")
+      assert.isTrue(Option.isNone(yield* second.poll))
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      const error = failureOf(yield* second.exit)
+      assert.strictEqual(error?.message, `gateway already running (pid ${warming.pid}); lock timeout after 5000ms`)
+      assert.deepStrictEqual(host.lockHolders(lockPath), [warming.pid])
+    }))
+
+  it.effect("takes over within a poll interval when the owner ends during the wait", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const lock = LockFile.layerWithProbes({
+        stateDir: "/state/default",
+        configPath: "/config/default/gateway.json",
+        address
+      })
+      const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
+      yield* settle
+      const second = yield* host.spawn(gateway())
+      yield* settle
+      yield* TestClock.adjust("1 seconds")
+      yield* warming.kill
+      yield* TestClock.adjust("100 millis")
+      yield* settle
+      assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
+    }))
+
+  it.effect("does not wait for an owner that serves another port", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      const second = yield* host.spawn(gateway({ port: 18790 }))
+      yield* settle
+      assert.strictEqual(
+        failureOf(yield* second.exit)?.message,
+        `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
+      )
+    }))
+
+  it.effect("keeps two configs from sharing one state directory, and cleans up after itself", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/a.json" }))
+      yield* settle
+      const second = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/b.json", port: 18790 }))
+      yield* settle
+      assert.strictEqual(
+        failureOf(yield* second.exit)?.message,
+        `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
+      )
+      assert.isFalse(yield* exists(host, LockFile.configLockPath({ stateDir: "/shared", configPath: "/b.json" })))
+    }))
+
+  it.effect("runs two profiles side by side", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway({ profile: "a", port: 1001 }))
+      const second = yield* host.spawn(gateway({ profile: "b", port: 1002 }))
+      yield* settle
+      assert.deepStrictEqual(host.ports.owners(1001), [first.pid])
+      assert.deepStrictEqual(host.ports.owners(1002), [second.pid])
+    }))
+
+  it.effect("refuses a port that somebody else serves, stalls on, or speaks gibberish on", () =>
+    Effect.gen(function*() {
+      for (
+        const behaviour of [
+          { _tag: "Answers", status: 200, body: "{\"ok\":true,\"status\":\"live\"}" },
+          { _tag: "Answers", status: 404, body: "" },
+          { _tag: "Garbage" },
+          { _tag: "Stalls" }
+        ] as const
+      ) {
+        const host = yield* SimulatedHost.make
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* host.ports.foreign(address, behaviour)
+          const started = yield* host.spawn(gateway({ healthProbeTimeout: "1 second" }))
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.strictEqual(failureOf(yield* started.exit)?._tag, "PortInUse", behaviour._tag)
+          assert.isFalse(yield* exists(host, lockPath))
+        }))
+      }
+    }))
+
+  it.effect("holds 127.0.0.1 besides another host, and gives both back", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway({ host: "::1" }))
+      yield* settle
+      assert.deepStrictEqual(host.ports.owners(18789), [first.pid, first.pid])
+      const second = yield* host.spawn(gateway({ profile: "other" }))
+      yield* settle
+      assert.strictEqual(failureOf(yield* second.exit)?._tag, "PortInUse")
+      yield* first.terminate
+      assert.deepStrictEqual(host.ports.owners(18789), [])
+    }))
+
+  it.effect("takes a free port for 0 and records the real one", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway({ port: 0 }))
+      yield* settle
+      const { port } = Option.getOrThrow(yield* recordAt(host, lockPath))
+      assert.isAbove(port, 0)
+      assert.deepStrictEqual(host.ports.owners(port), [first.pid])
+    }))
+
+  it.effect("fails the running program when its lock file is removed or replaced, and shuts down in order", () =>
+    Effect.gen(function*() {
+      for (const replace of [false, true]) {
+        const host = yield* SimulatedHost.make
+        const first = yield* host.spawn(gateway())
+        yield* settle
+        yield* host.files.remove(lockPath)
+        if (replace) yield* host.files.writeFile(lockPath, new TextEncoder().encode("somebody else's"))
+        yield* TestClock.adjust("30 seconds")
+        yield* settle
+        const error = failureOf(yield* first.exit)
+        assert.strictEqual(error?._tag, "LockLost")
+        assert.strictEqual(
+          error?.message,
+          `lost gateway lock at ${lockPath}: the file was ${replace ? "replaced" : "removed"}`
+        )
+        assert.deepStrictEqual(host.ports.owners(18789), [])
+        // What is not ours is not removed.
+        assert.strictEqual(yield* exists(host, lockPath), replace)
+      }
+    }))
+
+  it.effect("fails with LockUnavailable on a full disk and leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setCapacity(10)
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      assert.match(
+        failureOf(yield* first.exit)?.message ?? "",
+        /^failed to acquire gateway lock at \/state\/default\/locks\/gateway\.[0-9a-f]{8}\.lock: ENOSPC: /
+      )
+      assert.isFalse(yield* exists(host, lockPath))
+      assert.isFalse(yield* exists(host, statePath))
+    }))
+})
+
+describe("a shutdown", () => {
+  const slowApp = (done: Deferred.Deferred<void>) =>
+    HttpRouter.empty.pipe(
+      HttpRouter.get("/slow", Effect.as(Deferred.await(done), HttpServerResponse.unsafeJson("finished"))),
+      HttpServer.serve()
+    )
+  const launch = (done: Deferred.Deferred<void>) =>
+    Gateway.launch(slowApp(done).pipe(Layer.provideMerge(Gateway.layerPlatform({ drainTimeout: "10 seconds" }))))
+
+  it.effect("says so, tells sockets, lets a request finish, and only then gives the lock back", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const done = yield* Deferred.make<void>()
+      const first = yield* host.spawn(launch(done))
+      yield* settle
+      const socket = yield* host.ports.connect(address)
+      const slow = yield* Effect.fork(host.ports.get(address, "/slow"))
+      yield* settle
+      yield* first.interrupt
+      yield* settle
+      assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).phase, "draining")
+      assert.deepStrictEqual(host.ports.owners(18789), [], "accepts nobody any more")
+      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "stopped" })
+      const frames = Chunk.toReadonlyArray(yield* Queue.takeAll(socket.frames)).map((frame): unknown =>
+        JSON.parse(frame)
+      )
+      assert.deepStrictEqual(frames.at(-1), { type: "shutdown", reason: "stopped" })
+      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid], "still ours while draining")
+      yield* Deferred.succeed(done, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(slow), { status: 200, body: "\"finished\"" })
+      yield* first.exit
+      assert.isFalse(yield* exists(host, lockPath))
+    }))
+
+  it.effect("cuts a request that never ends at the drain timeout, not before", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(launch(yield* Deferred.make<void>()))
+      yield* settle
+      const slow = yield* Effect.fork(Effect.exit(host.ports.get(address, "/slow")))
+      yield* settle
+      yield* first.interrupt
+      yield* settle
+      yield* TestClock.adjust("9999 millis")
+      assert.isTrue(Option.isNone(yield* first.poll))
+      yield* TestClock.adjust("1 millis")
+      yield* first.exit
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(slow)))
+      assert.isFalse(yield* exists(host, lockPath))
+    }))
+
+  it.effect("ends at once when the drain is cut short", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const cut = yield* Deferred.make<void>()
+      const first = yield* host.spawn(
+        Effect.provideService(launch(yield* Deferred.make<void>()), DrainCut, Deferred.await(cut))
+      )
+      yield* settle
+      yield* Effect.fork(Effect.exit(host.ports.get(address, "/slow")))
+      yield* settle
+      yield* first.interrupt
+      yield* settle
+      assert.isTrue(Option.isNone(yield* first.poll))
+      yield* Deferred.succeed(cut, undefined)
+      yield* settle
+      yield* first.exit
+      assert.isFalse(yield* exists(host, lockPath))
+    }))
+})
+
+/** How many system calls a start makes, so that each can be the one at which something happens. */
+const callsOfAStart = (locking: "works" | "absent") =>
+  Effect.gen(function*() {
+    const host = yield* SimulatedHost.make
+    yield* host.setLocking(locking)
+    let calls = 0
+    yield* host.setIntercept(() =>
+      Effect.sync(() => {
+        calls += 1
+        return Option.none()
+      })
+    )
+    const first = yield* host.spawn(gateway())
+    yield* settle
+    const started = calls
+    yield* first.terminate
+    return started
+  })
+
+describe("a start that ends early", () => {
+  it.effect("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
+    Effect.gen(function*() {
+      for (const locking of ["works", "absent"] as const) {
+        const calls = yield* callsOfAStart(locking)
+        assert.isAbove(calls, 20)
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* SimulatedHost.make
+          yield* host.setLocking(locking)
+          const reached = yield* Deferred.make<void>()
+          let seen = 0
+          yield* host.setIntercept(() =>
+            Effect.suspend(() => {
+              seen += 1
+              return seen === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
+            })
+          )
+          const first = yield* host.spawn(gateway())
+          yield* Deferred.await(reached)
+          yield* first.terminate
+          assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${locking}, at call ${at}`)
+          assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
+          assert.isFalse(yield* exists(host, statePath), `state lock, ${locking}, at call ${at}`)
+        }
+      }
+    }))
+
+  it.effect("is succeeded by the next one, whichever system call was its last", () =>
+    Effect.gen(function*() {
+      for (const locking of ["works", "absent"] as const) {
+        const calls = yield* callsOfAStart(locking)
+        for (let last = 1; last <= calls; last += 1) {
+          const host = yield* SimulatedHost.make
+          yield* host.setLocking(locking)
+          let seen = 0
+          const first = yield* host.spawn(gateway())
+          yield* host.setIntercept(({ pid }) =>
+            Effect.suspend(() => {
+              seen += pid === first.pid ? 1 : 0
+              return pid === first.pid && seen >= last ? Effect.as(first.kill, Option.none()) : Effect.succeedNone
+            })
+          )
+          yield* settle
+          yield* first.kill
+          // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
+          yield* TestClock.adjust(locking === "absent" ? "31 seconds" : "0 seconds")
+          const second = yield* host.spawn(gateway())
+          yield* settle
+          assert.deepStrictEqual(host.ports.owners(18789), [second.pid], `${locking}, killed at call ${last}`)
+          assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).pid, second.pid)
+          yield* second.terminate
+        }
+      }
+    }))
+
+  it.effect("ends with a GatewayLockError and leaves nothing in the way, whichever system call fails", () =>
+    Effect.gen(function*() {
+      const calls = yield* callsOfAStart("works")
+      for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* SimulatedHost.make
+          let seen = 0
+          yield* host.setIntercept(() =>
+            Effect.sync(() => {
+              seen += 1
+              return seen === at ? Option.some(errno) : Option.none()
+            })
+          )
+          const first = yield* host.spawn(gateway())
+          yield* settle
+          const exit = yield* first.poll
+          if (Option.isNone(exit)) {
+            // A call that only informs may fail: then the gateway runs.
+            assert.deepStrictEqual(host.ports.owners(18789), [first.pid], `${errno} at call ${at}`)
+            yield* first.terminate
+          } else {
+            assert.isDefined(failureOf(exit.value), `${errno} at call ${at}: ${String(exit.value)}`)
+          }
+          assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${errno} at call ${at}`)
+          const left = yield* Effect.orElseSucceed(host.files.readDirectory("/state/default/locks"), () => [])
+          if (left.length > 0) {
+            // A file that we created and could not lock must stay: somebody else may have locked it by now. It is empty,
+            // and in nobody's way.
+            for (const name of left) {
+              const { length } = yield* host.files.readFile(`/state/default/locks/${name}`)
+              assert.strictEqual(length, 0, `${name}, ${errno} at call ${at}`)
+            }
+            const next = yield* host.spawn(gateway())
+            yield* settle
+            assert.deepStrictEqual(host.ports.owners(18789), [next.pid], `${errno} at call ${at}`)
+          }
+        }
+      }
+    }))
+})
+
+describe("many starters", () => {
+  it.effect.prop(
+    "end with exactly one gateway, whatever the order of their steps",
+    [
+      fc.integer({ min: 2, max: 6 }),
+      fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 40 }),
+      fc.boolean()
+    ],
+    ([starters, delays, kernelLocks]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.setLocking(kernelLocks ? "works" : "absent")
+        let step = 0
+        yield* host.setIntercept(() =>
+          Effect.suspend(() => {
+            step += 1
+            return Effect.as(Effect.repeatN(Effect.yieldNow(), delays[step % delays.length] ?? 0), Option.none())
+          })
+        )
+        const processes = yield* Effect.replicateEffect(host.spawn(gateway()), starters)
+        yield* Effect.repeatN(settle, 5)
+        yield* TestClock.adjust("6 seconds")
+        yield* Effect.repeatN(settle, 5)
+        const owners = host.ports.owners(18789)
+        assert.strictEqual(owners.length, 1)
+        for (const process of processes) {
+          const exit = yield* process.poll
+          if (process.pid === owners[0]) assert.isTrue(Option.isNone(exit))
+          else {
+            const error = Option.isSome(exit) ? failureOf(exit.value) : undefined
+            assert.include(["PortInUse", "LockHeld"], error?._tag)
+          }
+        }
+        assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).pid, owners[0])
+      }),
+    { fastCheck: { numRuns: 40 } }
+  )
+})
