@@ -79,7 +79,7 @@ export interface SimulatedHost {
     program: Effect.Effect<A, E, Requirements | Scope.Scope>,
     options?: ProcessOptions
   ) => Effect.Effect<SimulatedProcess<A, E>>
-  /** The platform of one more process, for a program that runs in the test's own fiber. */
+  /** The platform of one more process, for a program that runs in the test's own fiber. That process does not end. */
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
@@ -198,11 +198,7 @@ export const make: Effect.Effect<SimulatedHost> = Effect.sync(() => {
           poll: Fiber.poll(fiber)
         }
       }),
-    layer: (options = {}) =>
-      Layer.scopedContext(Effect.flatMap(
-        Effect.acquireRelease(register(options), (process) => end(process, "gone")),
-        context
-      )),
+    layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
     files: SimulatedFiles.makeFileSystem(kernel, root),
     ports,
     reboot: Effect.gen(function*() {

@@ -1,0 +1,81 @@
+/**
+ * `npm run bench [-- --runs N] [--json]`: what the built program costs, each figure beside a baseline of the same run.
+ *
+ * Exits 0 for any result, over its aim or not: machines are noisy. Anything else means that something did not work.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { availableParallelism, cpus } from "node:os"
+import { parseArgs } from "node:util"
+import { experiments } from "./experiments.ts"
+import type { Measured, Spread } from "./measure.ts"
+import { BenchFailed } from "./processes.ts"
+
+const options = Effect.gen(function*() {
+  const { values } = yield* Effect.try({
+    try: () =>
+      parseArgs({
+        args: process.argv.slice(2),
+        options: { runs: { type: "string", default: "21" }, json: { type: "boolean" } }
+      }),
+    catch: (cause) => new BenchFailed({ reason: `${cause}; options: --runs N, --json` })
+  })
+  if (!/^[1-9]\d{0,3}$/.test(values.runs)) {
+    return yield* new BenchFailed({ reason: `--runs ${values.runs}: not a number from 1 to 9999` })
+  }
+  return { runs: Number(values.runs), json: values.json === true }
+})
+
+const quartiles = (digits: number, { lowerQuartile, upperQuartile }: Spread): string =>
+  `[${lowerQuartile.toFixed(digits)}, ${upperQuartile.toFixed(digits)}]`
+
+const line = ({ aim, baseline, comparison, met, name, subject, unit }: Measured): ReadonlyArray<string> => {
+  const [digits, sign, suffix] = comparison.kind === "ratio"
+    ? [2, "", " x"]
+    : [1, comparison.median < 0 ? "" : "+", ` ${unit}`]
+  return [
+    name,
+    baseline.name,
+    `${baseline.median.toFixed(1)} ${unit} ${quartiles(1, baseline)}`,
+    `${subject.median.toFixed(1)} ${unit} ${quartiles(1, subject)}`,
+    `${sign}${comparison.median.toFixed(digits)}${suffix} ${quartiles(digits, comparison)}`,
+    aim === null ? "-" : `<= ${aim}${suffix}`,
+    met === null ? "-" : met ? "within aim" : "over"
+  ]
+}
+
+const table = (measured: ReadonlyArray<Measured>): string => {
+  const header = ["figure", "baseline", "baseline median", "subject median", "compared", "aim", "met"]
+  const lines = [header, ...measured.map(line)]
+  const widths = header.map((_, column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0)))
+  return lines.map((cells) => cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join("  ").trimEnd()).join("\n")
+}
+
+const bench = Effect.gen(function*() {
+  const { json, runs } = yield* options
+  const machine = { node: process.version, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), runs }
+  const measured = (yield* Effect.forEach(experiments, (experiment) => Effect.scoped(experiment(runs)))).flat()
+  yield* Console.log(
+    json ? JSON.stringify({ ...machine, rows: measured }, null, 2) : [
+      `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${runs} runs of each side in turns`,
+      "",
+      table(measured),
+      "",
+      "All medians, with quartiles in brackets. Compared: subject with baseline in each pair of runs, then the median."
+    ].join("\n")
+  )
+})
+
+bench.pipe(
+  Effect.tapError((error) => Console.error(`bench: ${error.message}`)),
+  Effect.tapDefect((cause) => Console.error(`bench: ${cause}`)),
+  Effect.provide(NodeFileSystem.layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    // An interrupted run has measured nothing.
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : 1)
+  })
+)

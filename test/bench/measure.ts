@@ -1,0 +1,93 @@
+/**
+ * A subject beside a baseline: run in turns, so that a busy machine slows both, and compared by medians.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { BenchFailed } from "./processes.ts"
+
+/** One side of a comparison: what is run, once. */
+export interface Side<Sample> {
+  readonly name: string
+  readonly sample: Effect.Effect<Sample, BenchFailed, Scope.Scope>
+}
+
+/** One line of the table, read from the samples of both sides. */
+export interface Row<Sample> {
+  readonly name: string
+  readonly unit: "ms" | "MiB"
+  /** Undefined where this machine cannot tell. */
+  readonly read: (sample: Sample) => number | undefined
+  readonly compare: "ratio" | "difference"
+  /** The most that is good. */
+  readonly aim?: number
+}
+
+export interface Spread {
+  readonly median: number
+  readonly lowerQuartile: number
+  readonly upperQuartile: number
+}
+
+export interface Measured {
+  readonly name: string
+  readonly unit: "ms" | "MiB"
+  readonly baseline: Spread & { readonly name: string }
+  readonly subject: Spread & { readonly name: string }
+  /** Of subject with baseline in each pair of runs: what slows a whole pair cancels out. */
+  readonly comparison: Spread & { readonly kind: "ratio" | "difference" }
+  readonly aim: number | null
+  readonly met: boolean | null
+}
+
+/** Between neighbours, linearly. */
+const quantile = (sorted: ReadonlyArray<number>, q: number): number => {
+  const at = (sorted.length - 1) * q
+  const below = sorted[Math.floor(at)] ?? Number.NaN
+  const above = sorted[Math.ceil(at)] ?? Number.NaN
+  return below + (above - below) * (at - Math.floor(at))
+}
+
+const spread = (values: ReadonlyArray<number>): Spread => {
+  const sorted = values.toSorted((a, b) => a - b)
+  return {
+    median: quantile(sorted, 0.5),
+    lowerQuartile: quantile(sorted, 0.25),
+    upperQuartile: quantile(sorted, 0.75)
+  }
+}
+
+const compared = { ratio: (b: number, s: number) => s / b, difference: (b: number, s: number) => s - b }
+
+/**
+ * Runs both sides in turns, `runs` times after one pair that does not count, and reads every row from those samples.
+ * Rows that this machine cannot tell are left out.
+ */
+export const measure = <Sample>(options: {
+  readonly runs: number
+  readonly baseline: Side<Sample>
+  readonly subject: Side<Sample>
+  readonly rows: ReadonlyArray<Row<Sample>>
+}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed> =>
+  Effect.gen(function*() {
+    const { baseline, rows, runs, subject } = options
+    const pair = Effect.all([Effect.scoped(baseline.sample), Effect.scoped(subject.sample)])
+    yield* pair
+    const pairs = yield* Effect.replicateEffect(pair, runs)
+    return rows.flatMap(({ aim, compare, name, read, unit }) => {
+      const values = pairs.flatMap(([b, s]) => {
+        const [before, after] = [read(b), read(s)]
+        return before === undefined || after === undefined ? [] : [[before, after] as const]
+      })
+      if (values.length === 0) return []
+      const comparison = spread(values.map(([b, s]) => compared[compare](b, s)))
+      return [{
+        name,
+        unit,
+        baseline: { name: baseline.name, ...spread(values.map(([b]) => b)) },
+        subject: { name: subject.name, ...spread(values.map(([, s]) => s)) },
+        comparison: { kind: compare, ...comparison },
+        aim: aim ?? null,
+        met: aim === undefined ? null : comparison.median <= aim
+      }]
+    })
+  })

@@ -1,0 +1,157 @@
+/**
+ * Node processes as the benchmark needs them: started, asked, timed to the event, and always ended.
+ */
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { spawn } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { get } from "node:http"
+import { createServer } from "node:net"
+import { env, execPath, platform } from "node:process"
+
+/** Something did not work; a slow machine is not that. */
+export class BenchFailed extends Data.TaggedError("BenchFailed")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+/** How a process ended. Times are the bench's clock in nanoseconds. */
+export interface Ended {
+  readonly at: bigint
+  readonly by: number | NodeJS.Signals
+  readonly output: string
+}
+
+export interface NodeProcess {
+  readonly pid: number
+  readonly startedAt: bigint
+  readonly ended: Effect.Effect<Ended, BenchFailed>
+  readonly kill: (signal: NodeJS.Signals) => void
+}
+
+export const host = "127.0.0.1"
+
+export const millis = (from: bigint, to: bigint): number => Number(to - from) / 1e6
+
+/** No wait is longer than this. */
+export const bounded =
+  (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | BenchFailed, R> =>
+    Effect.timeoutFail(self, {
+      duration: "20 seconds",
+      onTimeout: () => new BenchFailed({ reason: `${what}: not within 20 seconds` })
+    })
+
+/** What would change how Node starts, what the gateway is told, or who it believes supervises it. */
+const foreign = /^(GATEWAY_|NODE_|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
+const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
+
+const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const name = `node ${args.join(" ")}`
+    const ended = yield* Deferred.make<Ended, BenchFailed>()
+    const startedAt = clock.unsafeCurrentTimeNanos()
+    const child = spawn(execPath, args, { env: childEnv, stdio: ["ignore", "pipe", "pipe"] })
+    let endedAt = startedAt
+    let output = ""
+    const collect = (chunk: Buffer) => {
+      output += chunk.toString()
+    }
+    child.stdout.on("data", collect)
+    child.stderr.on("data", collect)
+    child.on("exit", () => {
+      endedAt = clock.unsafeCurrentTimeNanos()
+    })
+    child.on("close", (status, signal) =>
+      Deferred.unsafeDone(ended, Effect.succeed({ at: endedAt, by: signal ?? status ?? -1, output })))
+    child.on("error", (error) =>
+      Deferred.unsafeDone(ended, new BenchFailed({ reason: `${name} did not start: ${error.message}` })))
+    if (child.pid === undefined) {
+      return yield* Effect.zipRight(Deferred.await(ended), Effect.never)
+    }
+    return {
+      pid: child.pid,
+      startedAt,
+      ended: Deferred.await(ended).pipe(bounded(`the end of ${name}`)),
+      kill: (signal) => {
+        child.kill(signal)
+      }
+    }
+  })
+
+/** Starts `node` with these words. It does not outlive the scope. */
+export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
+  Effect.acquireRelease(launch(args), (process) =>
+    Effect.sync(() => process.kill("SIGKILL")).pipe(
+      Effect.zipRight(Effect.interruptible(process.ended)),
+      Effect.ignore
+    ))
+
+/** Waits for an end that is as it should be. */
+export const expectEnd = (process: NodeProcess, by: Ended["by"], output = ""): Effect.Effect<Ended, BenchFailed> =>
+  Effect.filterOrFail(
+    process.ended,
+    (ended) => ended.by === by && ended.output.includes(output),
+    (ended) =>
+      new BenchFailed({
+        reason: `expected an end by ${by}${output === "" ? "" : ` and "${output}"`}, got ${ended.by}:\n${ended.output}`
+      })
+  )
+
+const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
+  Effect.flatMap(Effect.clock, (clock) =>
+    Effect.async((resume) => {
+      const headers = { connection: "close" }
+      const request = get({ host, port, path: "/healthz", agent: false, headers }, (response) => {
+        const at = clock.unsafeCurrentTimeNanos()
+        const answer = response.statusCode === 200
+          ? Effect.succeed(at)
+          : new BenchFailed({ reason: `/healthz answered ${response.statusCode}` })
+        response.resume().on("close", () => resume(answer))
+      })
+      request.on("error", (error) => resume(new BenchFailed({ reason: error.message })))
+      return Effect.sync(() => {
+        request.destroy()
+      })
+    }))
+
+/** When this process first answered 200 on `/healthz`; its connection is closed by then. */
+export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
+  Effect.raceFirst(
+    askOnce(port).pipe(Effect.retry(Schedule.spaced("1 millis")), bounded(`the first 200 of pid ${process.pid}`)),
+    Effect.flatMap(
+      process.ended,
+      ({ by, output }) => new BenchFailed({ reason: `ended by ${by} before it answered on port ${port}:\n${output}` })
+    )
+  )
+
+/** A port that was free a moment ago. */
+export const freePort: Effect.Effect<number, BenchFailed> = bounded("a free port")(
+  Effect.async((resume) => {
+    const server = createServer()
+    server.on("error", (error) => resume(new BenchFailed({ reason: `no free port: ${error.message}` })))
+    server.listen(0, host, () => {
+      const address = server.address()
+      server.close(() =>
+        resume(
+          address === null || typeof address === "string"
+            ? new BenchFailed({ reason: `no free port: ${address}` })
+            : Effect.succeed(address.port)
+        )
+      )
+    })
+  })
+)
+
+/** VmRSS. Linux only; undefined elsewhere. */
+export const residentMiB = ({ pid }: NodeProcess): Effect.Effect<number | undefined, BenchFailed> =>
+  platform !== "linux" ? Effect.succeed(undefined) : Effect.try({
+    try: () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024,
+    catch: (cause) => new BenchFailed({ reason: `no memory figures of pid ${pid}: ${cause}` })
+  }).pipe(
+    Effect.filterOrFail(Number.isFinite, () => new BenchFailed({ reason: `no VmRSS in /proc/${pid}/status` }))
+  )

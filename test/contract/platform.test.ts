@@ -1,0 +1,413 @@
+/**
+ * One suite over the simulated host and the live adapters, so that the doubles cannot drift from the real thing.
+ */
+import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as HealthProbe from "../../src/port/HealthProbe.ts"
+import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+
+/** A platform under test: how to get one, and how time passes there. */
+interface Subject {
+  readonly platform: Layer.Layer<SimulatedHost.Requirements>
+  /** An empty folder. */
+  readonly folder: Effect.Effect<string, never, FileSystem.FileSystem | Scope.Scope>
+  readonly advance: (duration: Duration.DurationInput) => Effect.Effect<void>
+  readonly run: <E>(
+    name: string,
+    test: (subject: Subject) => Effect.Effect<void, E, SimulatedHost.Requirements | Scope.Scope>,
+    options?: { readonly needsAddon: boolean }
+  ) => void
+}
+
+const needsAddon = { needsAddon: true }
+
+/** Without it, everything else still has to hold, in record-only mode. */
+const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe(
+  Effect.isSuccess,
+  Effect.provide(kernelLockLayer),
+  Effect.runPromise
+)
+
+const simulated: Subject = {
+  platform: Layer.unwrapEffect(Effect.map(SimulatedHost.make, (host) => host.layer())),
+  folder: Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
+    return "/folder"
+  }),
+  // What was forked must come to its waiting first.
+  advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
+  run: (name, test) => it.scoped(name, () => Effect.provide(test(simulated), simulated.platform))
+}
+
+const live: Subject = {
+  platform: Gateway.layerNode,
+  folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
+  advance: (duration) => Effect.sleep(duration),
+  run: (name, test, options) =>
+    options?.needsAddon === true && !hasAddon
+      ? it.skip(`${name} (no fs-native-extensions)`, () => {})
+      : it.scopedLive(name, () => Effect.provide(test(live), live.platform))
+}
+
+const reasonOf = (exit: Exit.Exit<unknown, { readonly _tag: string }>): string =>
+  Exit.match(exit, {
+    onSuccess: () => "success",
+    onFailure: (cause) =>
+      cause._tag === "Fail" ? "reason" in cause.error ? String(cause.error.reason) : cause.error._tag : cause._tag
+  })
+
+const text = (value: string) => new TextEncoder().encode(value)
+
+const routes: OwnRoutes["Type"] = {
+  owns: (path) => path === "/healthz",
+  app: HttpServerResponse.json({ ok: true, status: "live", instanceId: "contract" }).pipe(Effect.orDie),
+  control: {
+    path: "/",
+    maxFrameBytes: 1024,
+    hello: Effect.succeed("hello"),
+    answer: () => ({ send: [] }),
+    farewell: (reason) => reason
+  }
+}
+const limits = {
+  maxConnections: 100,
+  headersTimeout: Duration.seconds(5),
+  requestTimeout: Duration.seconds(5),
+  keepAliveTimeout: Duration.seconds(5)
+}
+const bind = (host: string, port: number) =>
+  Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ address: { host, port }, limits, routes }))
+
+const probe = (address: { readonly host: string; readonly port: number }) =>
+  Effect.flatMap(HealthProbe.make({ timeout: "500 millis" }), (health) => health.probe(address))
+
+for (const [name, subject] of Object.entries({ simulated, live })) {
+  describe(`the file system, ${name}`, () => {
+    subject.run("creates exclusively, once", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const path = `${yield* subject.folder}/a`
+        yield* Effect.scoped(fs.open(path, { flag: "wx+", mode: 0o600 }))
+        assert.strictEqual(reasonOf(yield* Effect.exit(Effect.scoped(fs.open(path, { flag: "wx+" })))), "AlreadyExists")
+        assert.strictEqual(Number((yield* fs.stat(path)).mode) & 0o777, 0o600)
+      }))
+
+    subject.run("opens for update only what exists, and not a folder", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        assert.strictEqual(
+          reasonOf(yield* Effect.exit(Effect.scoped(fs.open(`${folder}/none`, { flag: "r+" })))),
+          "NotFound"
+        )
+        assert.strictEqual(
+          reasonOf(yield* Effect.exit(Effect.scoped(fs.open(`${folder}/none/x`, { flag: "wx+" })))),
+          "NotFound"
+        )
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.scoped(fs.open(folder, { flag: "r+" })))))
+      }))
+
+    subject.run("keeps an open file apart from the name it was opened by", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const path = `${yield* subject.folder}/a`
+        const file = yield* fs.open(path, { flag: "wx+" })
+        const { ino } = yield* file.stat
+        yield* file.writeAll(text("old"))
+        yield* fs.remove(path)
+        yield* fs.writeFile(path, text("new"))
+        assert.notDeepEqual((yield* fs.stat(path)).ino, ino)
+        assert.deepStrictEqual((yield* file.stat).ino, ino)
+        yield* file.seek(FileSystem.Size(0), "start")
+        assert.deepStrictEqual(
+          Option.map(yield* file.readAlloc(10), (bytes) => new TextDecoder().decode(bytes)),
+          Option.some("old")
+        )
+        assert.strictEqual(yield* fs.readFileString(path), "new")
+      }))
+
+    subject.run("overwrites in place and cuts", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const path = `${yield* subject.folder}/a`
+        yield* fs.writeFile(path, text("something long"))
+        const file = yield* fs.open(path, { flag: "r+" })
+        yield* file.writeAll(text("short"))
+        assert.strictEqual(yield* fs.readFileString(path), "shorthing long")
+        yield* file.truncate(FileSystem.Size(5))
+        yield* file.sync
+        assert.strictEqual(yield* fs.readFileString(path), "short")
+      }))
+
+    subject.run(
+      "renames over a name, links only to a free one, and tells links from files",
+      () =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const folder = yield* subject.folder
+          yield* fs.writeFile(`${folder}/a`, text("a"))
+          yield* fs.writeFile(`${folder}/b`, text("b"))
+          const { ino } = yield* fs.stat(`${folder}/a`)
+          assert.strictEqual(reasonOf(yield* Effect.exit(fs.link(`${folder}/a`, `${folder}/b`))), "AlreadyExists")
+          yield* fs.rename(`${folder}/a`, `${folder}/b`)
+          assert.deepStrictEqual((yield* fs.stat(`${folder}/b`)).ino, ino)
+          assert.strictEqual(reasonOf(yield* Effect.exit(fs.rename(`${folder}/a`, `${folder}/c`))), "NotFound")
+          yield* fs.link(`${folder}/b`, `${folder}/c`)
+          assert.deepStrictEqual((yield* fs.stat(`${folder}/c`)).ino, ino)
+          assert.isTrue(Exit.isFailure(yield* Effect.exit(fs.readLink(`${folder}/c`))))
+          yield* fs.symlink(`${folder}/c`, `${folder}/d`)
+          assert.strictEqual(yield* fs.readLink(`${folder}/d`), `${folder}/c`)
+          assert.strictEqual(yield* fs.realPath(`${folder}/d`), yield* fs.realPath(`${folder}/c`))
+          assert.deepStrictEqual((yield* fs.readDirectory(folder)).toSorted(), ["b", "c", "d"])
+        })
+    )
+
+    subject.run("touches", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const path = `${yield* subject.folder}/a`
+        yield* fs.writeFile(path, text("a"))
+        yield* fs.utimes(path, 1000, 2000)
+        assert.strictEqual(Option.getOrThrow((yield* fs.stat(path)).mtime).getTime(), 2_000_000)
+      }))
+  })
+
+  describe(`the kernel lock, ${name}`, () => {
+    subject.run("is refused to a second open file, and free once the first is closed", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const lock = yield* KernelLock
+        const path = `${yield* subject.folder}/a`
+        yield* fs.writeFile(path, text(""))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const first = yield* fs.open(path, { flag: "r+" })
+          const second = yield* fs.open(path, { flag: "r+" })
+          assert.isTrue(yield* lock.tryLock(first.fd))
+          assert.isTrue(yield* lock.tryLock(first.fd), "again, by its holder")
+          assert.isFalse(yield* lock.tryLock(second.fd))
+        }))
+        const third = yield* fs.open(path, { flag: "r+" })
+        assert.isTrue(yield* lock.tryLock(third.fd))
+      }), needsAddon)
+
+    subject.run("belongs to the file, not to its name", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const lock = yield* KernelLock
+        const path = `${yield* subject.folder}/a`
+        const old = yield* fs.open(path, { flag: "wx+" })
+        assert.isTrue(yield* lock.tryLock(old.fd))
+        yield* fs.remove(path)
+        const young = yield* fs.open(path, { flag: "wx+" })
+        assert.isTrue(yield* lock.tryLock(young.fd))
+      }), needsAddon)
+  })
+
+  describe(`sockets and probes, ${name}`, () => {
+    subject.run("show nobody, then a gateway, then nobody", () =>
+      Effect.gen(function*() {
+        const { port } = yield* Effect.scoped(Effect.gen(function*() {
+          const { address } = yield* bind("127.0.0.1", 0)
+          assert.isAbove(address.port, 0)
+          assert.deepStrictEqual(yield* probe(address), { _tag: "Healthy", instanceId: "contract" })
+          return address
+        }))
+        assert.strictEqual((yield* probe({ host: "127.0.0.1", port }))._tag, "NoListener")
+      }))
+
+    subject.run("exclude the same address and a wildcard over it, and nothing else", () =>
+      Effect.gen(function*() {
+        const { address: { port } } = yield* bind("127.0.0.1", 0)
+        const codeOf = (host: string) =>
+          Effect.map(Effect.exit(Effect.scoped(bind(host, port))), (exit) =>
+            Exit.match(exit, {
+              onSuccess: () => "bound",
+              onFailure: (cause) => cause._tag === "Fail" ? cause.error.code : cause._tag
+            }))
+        assert.strictEqual(yield* codeOf("127.0.0.1"), "EADDRINUSE")
+        assert.strictEqual(yield* codeOf("0.0.0.0"), "EADDRINUSE")
+        assert.strictEqual(yield* codeOf("127.0.0.2"), "bound")
+        assert.strictEqual(yield* codeOf("192.0.2.1"), "EADDRNOTAVAIL")
+      }))
+
+    subject.run("accept on a second host as well, and give both up", () =>
+      Effect.gen(function*() {
+        const { port } = yield* Effect.scoped(Effect.gen(function*() {
+          const bound = yield* bind("127.0.0.2", 0)
+          yield* bound.alsoBind("127.0.0.1")
+          assert.strictEqual((yield* probe({ host: "127.0.0.1", port: bound.address.port }))._tag, "Healthy")
+          assert.strictEqual(
+            reasonOf(yield* Effect.exit(Effect.scoped(bind("127.0.0.1", bound.address.port)))).includes("EADDRINUSE"),
+            true
+          )
+          return bound.address
+        }))
+        assert.strictEqual((yield* probe({ host: "127.0.0.1", port }))._tag, "NoListener")
+        assert.strictEqual((yield* probe({ host: "127.0.0.2", port }))._tag, "NoListener")
+      }))
+
+    subject.run(
+      "serve an app besides their own routes, and refuse once they stop accepting",
+      () =>
+        Effect.gen(function*() {
+          const bound = yield* bind("127.0.0.1", 0)
+          const health = yield* HealthProbe.make()
+          yield* bound.server.serve(HttpRouter.empty.pipe(
+            HttpRouter.get("/healthz", HttpServerResponse.text("never reached"))
+          ))
+          assert.strictEqual((yield* health.probe(bound.address))._tag, "Healthy")
+          yield* bound.stopAccepting
+          assert.strictEqual((yield* health.probe(bound.address))._tag, "NoListener")
+          yield* bound.idle
+          assert.strictEqual(yield* bound.connections, 0)
+        })
+    )
+
+    subject.run("stall until the deadline, and not beyond it", () =>
+      Effect.gen(function*() {
+        const never = { ...routes, app: Effect.never }
+        const bound = yield* Effect.flatMap(ServerSocket, (sockets) =>
+          sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, routes: never }))
+        const asked = yield* Effect.fork(probe(bound.address))
+        yield* subject.advance("500 millis")
+        assert.strictEqual((yield* Fiber.join(asked))._tag, "Stalled")
+        yield* bound.destroyConnections
+      }))
+  })
+
+  describe(`the lock file, ${name}`, () => {
+    const lockOptions = (
+      stateDir: string,
+      options: Partial<LockFile.LockFileOptions> = {}
+    ): LockFile.LockFileOptions => ({
+      stateDir,
+      configPath: "/config.json",
+      timeout: "300 millis",
+      pollInterval: "50 millis",
+      ...options
+    })
+    const build = (options: LockFile.LockFileOptions) =>
+      Effect.map(Layer.build(LockFile.layerWithProbes(options)), (context) => Context.get(context, LockFile.LockFile))
+
+    subject.run("is held until its scope closes, and leaves nothing", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        yield* Effect.scoped(Effect.gen(function*() {
+          const lock = yield* build(lockOptions(folder))
+          const record = Option.getOrThrow(yield* LockFile.readOwner(lock.path))
+          assert.strictEqual(record.instanceId, lock.instanceId)
+          assert.strictEqual(record.phase, "starting")
+          assert.strictEqual(record.lock, lock.enforcement)
+          yield* lock.update({ phase: "listening", port: 4711 })
+          const updated = Option.getOrThrow(yield* LockFile.readOwner(lock.path))
+          assert.deepStrictEqual([updated.phase, updated.port], ["listening", 4711])
+        }))
+        assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/locks`), [])
+      }))
+
+    subject.run("is refused to a second one after the timeout, by the owner's pid", () =>
+      Effect.gen(function*() {
+        const folder = yield* subject.folder
+        const first = yield* build(lockOptions(folder))
+        const { pid } = yield* first.record
+        const second = yield* Effect.fork(Effect.flip(build(lockOptions(folder))))
+        yield* subject.advance("300 millis")
+        const error = yield* Fiber.join(second)
+        assert.strictEqual(error.message, `gateway already running (pid ${pid}); lock timeout after 300ms`)
+        assert.strictEqual(Option.getOrThrow(yield* LockFile.readOwner(first.path)).instanceId, first.instanceId)
+      }))
+
+    subject.run("passes to a waiting one when its owner lets go", () =>
+      Effect.gen(function*() {
+        const folder = yield* subject.folder
+        const release = yield* Deferred.make<void>()
+        const held = yield* Deferred.make<void>()
+        const first = yield* Effect.fork(Effect.scoped(
+          Effect.zipRight(
+            build(lockOptions(folder)),
+            Effect.zipRight(Deferred.succeed(held, undefined), Deferred.await(release))
+          )
+        ))
+        yield* Deferred.await(held)
+        const second = yield* Effect.fork(build(lockOptions(folder, { timeout: "5 seconds" })))
+        yield* subject.advance("60 millis")
+        assert.isTrue(Option.isNone(yield* Fiber.poll(second)))
+        yield* Deferred.succeed(release, undefined)
+        yield* Fiber.join(first)
+        yield* subject.advance("200 millis")
+        yield* Fiber.join(second)
+      }))
+
+    subject.run("stops waiting at once when interrupted", () =>
+      Effect.gen(function*() {
+        const folder = yield* subject.folder
+        const first = yield* build(lockOptions(folder))
+        const second = yield* Effect.fork(Effect.scoped(build(lockOptions(folder, { timeout: "1 hour" }))))
+        yield* subject.advance("60 millis")
+        assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(second)))
+        assert.strictEqual(Option.getOrThrow(yield* LockFile.readOwner(first.path)).instanceId, first.instanceId)
+      }))
+
+    subject.run("is taken from what a dead owner left, garbage included", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        const options = lockOptions(folder, { staleAfter: "1 second", timeout: "5 seconds" })
+        const path = LockFile.configLockPath(options)
+        yield* fs.makeDirectory(`${folder}/locks`, { recursive: true })
+        yield* fs.writeFile(path, text("{\"version\":1,\"instanceId\":\"tor"))
+        yield* fs.utimes(path, 0, 0)
+        const waiting = yield* Effect.fork(build(options))
+        yield* subject.advance("2 seconds")
+        const lock = yield* Fiber.join(waiting)
+        assert.isTrue(
+          Option.isSome(
+            Option.filter(yield* LockFile.readOwner(path), (record) => record.instanceId === lock.instanceId)
+          )
+        )
+      }))
+
+    subject.run("refuses a folder, a link and an unwritable place with the reason", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        const options = lockOptions(folder)
+        const path = LockFile.configLockPath(options)
+        yield* fs.makeDirectory(path, { recursive: true })
+        assert.strictEqual(
+          (yield* Effect.flip(build(options))).message,
+          `failed to acquire gateway lock at ${path}: it is not a regular file but a directory`
+        )
+        yield* fs.remove(path, { recursive: true })
+        yield* fs.symlink("/elsewhere", path)
+        assert.strictEqual(
+          (yield* Effect.flip(build(options))).message,
+          `failed to acquire gateway lock at ${path}: it is a symbolic link to /elsewhere`
+        )
+        yield* fs.writeFile(`${folder}/file`, text(""))
+        const below = lockOptions(`${folder}/file`)
+        assert.match(
+          (yield* Effect.flip(build(below))).message,
+          /^failed to acquire gateway lock at .*\/file\/locks\/gateway\.[0-9a-f]{8}\.lock: (ENOTDIR|EEXIST): /
+        )
+      }))
+
+    subject.run("does not wait where its own port is taken", () =>
+      Effect.gen(function*() {
+        const folder = yield* subject.folder
+        const { address } = yield* bind("127.0.0.1", 0)
+        const error = yield* Effect.flip(build(lockOptions(folder, { address })))
+        assert.strictEqual(
+          error.message,
+          `another gateway instance is already listening on ws://127.0.0.1:${address.port}`
+        )
+      }))
+  })
+}
