@@ -84,6 +84,8 @@ export interface SimulatedHost {
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
   readonly ports: Pick<SimulatedPorts.SimulatedPorts, "foreign" | "get" | "connect" | "owners">
+  /** Lets everything happen that needs no time to pass. */
+  readonly settle: Effect.Effect<void>
   /** Ends every process at once, frees locks and ports, keeps the files, and starts a new boot. */
   readonly reboot: Effect.Effect<void>
   /** Which processes hold a kernel lock on a path. */
@@ -96,6 +98,9 @@ export interface SimulatedHost {
 }
 
 const ticksPerSecond = 100
+
+/** A whole start of a gateway takes some sixty system calls, each a step. */
+const settlingSteps = 1000
 
 /**
  * @since 0.1.0
@@ -201,6 +206,7 @@ export const make: Effect.Effect<SimulatedHost> = Effect.sync(() => {
     layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
     files: SimulatedFiles.makeFileSystem(kernel, root),
     ports,
+    settle: Effect.repeatN(Effect.yieldNow(), settlingSteps),
     reboot: Effect.gen(function*() {
       for (const process of kernel.processes.values()) yield* end(process, "gone")
       kernel.processes.clear()

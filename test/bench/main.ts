@@ -12,7 +12,7 @@ import { availableParallelism, cpus } from "node:os"
 import { parseArgs } from "node:util"
 import { experiments } from "./experiments.ts"
 import type { Measured, Spread } from "./measure.ts"
-import { BenchFailed } from "./processes.ts"
+import { BenchFailed, readsCertificates } from "./processes.ts"
 
 const options = Effect.gen(function*() {
   const { values } = yield* Effect.try({
@@ -56,11 +56,19 @@ const table = (measured: ReadonlyArray<Measured>): string => {
 
 const bench = Effect.gen(function*() {
   const { json, runs } = yield* options
-  const machine = { node: process.version, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), runs }
+  const machine = {
+    node: process.version,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    runs,
+    readsCertificates
+  }
   const measured = (yield* Effect.forEach(experiments, (experiment) => Effect.scoped(experiment(runs)))).flat()
   yield* Console.log(
     json ? JSON.stringify({ ...machine, rows: measured }, null, 2) : [
-      `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${runs} runs of each side in turns`,
+      `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${runs} runs of each side in turns${
+        readsCertificates ? ", NODE_EXTRA_CA_CERTS set" : ""
+      }`,
       "",
       table(measured),
       "",

@@ -45,8 +45,14 @@ export const bounded =
       onTimeout: () => new BenchFailed({ reason: `${what}: not within 20 seconds` })
     })
 
-/** What would change how Node starts, what the gateway is told, or who it believes supervises it. */
-const foreign = /^(GATEWAY_|NODE_|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
+/**
+ * What would change how Node starts, what the gateway is told, or who it believes supervises it. `NODE_EXTRA_CA_CERTS`
+ * stays, since it belongs to the machine; it costs every start of Node the same, and the head of the table tells of it.
+ */
+const foreign =
+  /^(GATEWAY_|NODE_(?!EXTRA_CA_CERTS$)|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
+/** Whether every start of Node reads a file of certificates: some tens of milliseconds, on both sides of each figure. */
+export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
 const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
 
 const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed> =>

@@ -1,0 +1,189 @@
+/**
+ * Who started us, proved and not guessed.
+ *
+ * Every descendant of a service inherits its variables (`INVOCATION_ID`, `XPC_SERVICE_NAME`, `NOTIFY_SOCKET`), so none of
+ * them alone says that this very process is the service.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { ProcessTable } from "../lock/ProcessTable.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type SupervisorKind = "none" | "systemd" | "launchd" | "schtasks" | "external"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Verdict {
+  readonly kind: SupervisorKind
+  /** Why we think so, in words. */
+  readonly reason: string
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Supervisor extends Context.Tag("gateway-lock/Supervisor")<Supervisor, Verdict>() {}
+
+/**
+ * What the verdict rests on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Evidence {
+  readonly platform: string
+  readonly pid: number
+  readonly parentPid: number
+  /** `SYSTEMD_EXEC_PID`: the process that systemd itself started (systemd.exec(5), since 248). */
+  readonly systemdExecPid: Option.Option<string>
+  /** `NOTIFY_SOCKET` (sd_notify(3)). */
+  readonly notifySocket: Option.Option<string>
+  /** The main process of the unit whose control group we are in, where systemd was asked. */
+  readonly unitMainPid: Option.Option<number>
+  /** `XPC_SERVICE_NAME`: the launchd job's label; `0` for what no job started. */
+  readonly xpcServiceName: Option.Option<string>
+  /** The parent's program, where it can be told. */
+  readonly parentCommand: Option.Option<string>
+}
+
+const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
+
+/**
+ * The rules, in order; the first that fits decides. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const detect = (evidence: Evidence): Verdict => {
+  const { notifySocket, parentCommand, parentPid, pid, platform, systemdExecPid, unitMainPid, xpcServiceName } =
+    evidence
+  if (platform === "linux") {
+    if (Option.isSome(systemdExecPid)) {
+      return systemdExecPid.value === String(pid)
+        ? verdict("systemd", `SYSTEMD_EXEC_PID is our pid ${pid}`)
+        : verdict("none", `SYSTEMD_EXEC_PID is ${systemdExecPid.value}, not our pid ${pid}: inherited from a service`)
+    }
+    if (Option.isSome(notifySocket) && Option.isSome(unitMainPid)) {
+      return unitMainPid.value === pid
+        ? verdict("systemd", `NOTIFY_SOCKET is set and our pid ${pid} is the main process of our unit`)
+        : verdict(
+          "none",
+          `NOTIFY_SOCKET is set, and the main process of our unit is ${unitMainPid.value}, not our pid ${pid}`
+        )
+    }
+  }
+  if (platform === "darwin" && Option.exists(xpcServiceName, (name) => name !== "" && name !== "0")) {
+    return parentPid === 1
+      ? verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
+      : verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+  }
+  if (
+    platform === "win32" && Option.exists(parentCommand, (name) => /^(svchost|taskeng|taskhostw)\.exe$/i.test(name))
+  ) {
+    return verdict("schtasks", `our parent is ${Option.getOrElse(parentCommand, () => "")}, the Task Scheduler`)
+  }
+  return verdict("none", "no supervisor can be proved")
+}
+
+/**
+ * What only the process itself can tell.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProcessFacts {
+  readonly platform: string
+  readonly pid: number
+  readonly parentPid: number
+}
+
+const variable = (name: string): Effect.Effect<Option.Option<string>> =>
+  Config.string(name).pipe(
+    Effect.option,
+    Effect.map(Option.filter((value) => value !== ""))
+  )
+
+/** The unit at the end of our control group's path, as in `0::/system.slice/gateway-default.service`. */
+const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("/proc/self/cgroup")).pipe(
+  Effect.map((text) => Option.fromNullable(/([^/\n]+\.(?:service|scope))$/m.exec(text)?.[1])),
+  Effect.orElseSucceed(() => Option.none<string>())
+)
+
+const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
+  Command.make("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit).pipe(
+    Command.string,
+    Effect.timeout("2 seconds"),
+    Effect.option,
+    Effect.map(Option.flatMap((text) => {
+      const pid = Number(text.trim())
+      return Number.isSafeInteger(pid) && pid > 0 ? Option.some(pid) : Option.none()
+    }))
+  )
+
+const collect = (
+  facts: ProcessFacts
+): Effect.Effect<Evidence, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
+  Effect.gen(function*() {
+    const systemdExecPid = yield* variable("SYSTEMD_EXEC_PID")
+    const notifySocket = yield* variable("NOTIFY_SOCKET")
+    // Asking systemd starts a program: only where the cheaper proof cannot be had (before systemd 248).
+    const askSystemd = facts.platform === "linux" && Option.isNone(systemdExecPid) && Option.isSome(notifySocket)
+    const unit = askSystemd ? yield* ownUnit : Option.none<string>()
+    const unitMainPid = Option.isNone(unit)
+      ? Option.none<number>()
+      : Option.orElse(yield* mainPidOf(unit.value, []), () => Option.none<number>())
+    const userMainPid = Option.isSome(unit) && Option.isNone(unitMainPid)
+      ? yield* mainPidOf(unit.value, ["--user"])
+      : Option.none<number>()
+    return {
+      ...facts,
+      systemdExecPid,
+      notifySocket,
+      unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
+      xpcServiceName: yield* variable("XPC_SERVICE_NAME"),
+      parentCommand: facts.platform === "win32"
+        ? yield* Effect.flatMap(ProcessTable, (table) => table.commandName(facts.parentPid))
+        : Option.none<string>()
+    }
+  })
+
+/**
+ * The supervisor that was named, or, for `auto`, the one that can be proved. The verdict and its reason are logged at
+ * debug level.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  setting: "auto" | SupervisorKind,
+  facts: ProcessFacts
+): Effect.Effect<Verdict, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
+  (setting === "auto"
+    ? Effect.map(collect(facts), detect)
+    : Effect.succeed(verdict(setting, "told so by the supervisor setting"))).pipe(
+      Effect.tap(({ kind, reason }) => Effect.logDebug(`supervisor: ${kind} (${reason})`))
+    )
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  setting: "auto" | SupervisorKind,
+  facts: ProcessFacts
+): Layer.Layer<Supervisor, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
+  Layer.effect(Supervisor, make(setting, facts))

@@ -1,0 +1,15 @@
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { NodeRuntime } from "@effect/platform-node"
+import { Effect, Layer } from "effect"
+import { Gateway } from "gateway-lock"
+
+const Main = HttpRouter.empty.pipe(
+  HttpRouter.get("/hello", HttpServerResponse.text("world")),
+  HttpServer.serve(),
+  Layer.provideMerge(Gateway.layer({ port: 18789 }))
+)
+
+Gateway.launch(Main).pipe(
+  Effect.catchTag("PortInUse", (error) => Effect.logError(error.message)),
+  NodeRuntime.runMain
+)
