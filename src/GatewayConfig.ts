@@ -20,6 +20,8 @@ import { PlatformFolders } from "./PlatformFolders.ts"
 import { isLoopback } from "./port/Address.ts"
 import * as HealthProbe from "./port/HealthProbe.ts"
 import * as Listener from "./port/ListenerOptions.ts"
+import * as Recovery from "./supervisor/RecoveryOptions.ts"
+import type { SupervisorKind } from "./supervisor/Supervisor.ts"
 
 /**
  * A value that a setting does not allow. One line: setting, value, source, what is allowed.
@@ -230,6 +232,16 @@ export const settings = {
     default: "the profile's own folder under the platform's state folder",
     decode: matching(/^[^\0]+$/)
   }),
+  supervisor: setting({
+    name: "supervisor",
+    flag: "supervisor",
+    env: "GATEWAY_SUPERVISOR",
+    placeholder: "<name>",
+    description: "who restarts us: auto, none, systemd, launchd, schtasks or external",
+    allowed: "auto, none, systemd, launchd, schtasks or external",
+    default: "auto",
+    decode: oneOf(["auto", "none", "systemd", "launchd", "schtasks", "external"])
+  }),
   lockTimeout: durationSetting({
     name: "lock timeout",
     flag: "lock-timeout",
@@ -258,6 +270,21 @@ export const settings = {
     description: "deadline of one health probe",
     default: HealthProbe.defaultTimeout,
     minimum: Duration.millis(10)
+  }),
+  healthRetryInterval: durationSetting({
+    name: "health retry interval",
+    env: "GATEWAY_HEALTH_RETRY_INTERVAL",
+    file: ["health", "retryInterval"],
+    description: "under a supervisor: between two attempts while the owner is not healthy",
+    default: Recovery.defaults.retryInterval,
+    minimum: Duration.millis(10)
+  }),
+  healthTimeout: durationSetting({
+    name: "health timeout",
+    env: "GATEWAY_HEALTH_TIMEOUT",
+    file: ["health", "timeout"],
+    description: "under a supervisor: after which an owner that is not healthy is given up on",
+    default: Recovery.defaults.healthTimeout
   }),
   drainTimeout: durationSetting({
     name: "drain timeout",
@@ -308,6 +335,9 @@ export interface GatewayConfig {
   readonly lockPollInterval: Duration.Duration
   readonly lockStaleAfter: Duration.Duration
   readonly healthProbeTimeout: Duration.Duration
+  readonly healthRetryInterval: Duration.Duration
+  readonly healthTimeout: Duration.Duration
+  readonly supervisor: "auto" | SupervisorKind
   readonly drainTimeout: Duration.Duration
   /** `None`: what fits the terminal. */
   readonly logFormat: Option.Option<LogFormat>
@@ -492,6 +522,9 @@ export const resolve = (
       lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
       lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
       healthProbeTimeout: yield* or(settings.healthProbeTimeout, HealthProbe.defaultTimeout),
+      healthRetryInterval: yield* or(settings.healthRetryInterval, Recovery.defaults.retryInterval),
+      healthTimeout: yield* or(settings.healthTimeout, Recovery.defaults.healthTimeout),
+      supervisor: yield* or<"auto" | SupervisorKind>(settings.supervisor, "auto"),
       drainTimeout: yield* or(settings.drainTimeout, Listener.defaults.drainTimeout),
       logFormat: yield* optional(settings.logFormat),
       logLevel: yield* or(settings.logLevel, LogLevel.Info)

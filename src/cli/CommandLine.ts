@@ -21,22 +21,81 @@ export class UsageError extends Schema.TaggedError<UsageError>("gateway-lock/Usa
 export type CommandLine =
   | { readonly _tag: "Help" }
   | { readonly _tag: "Version" }
-  | { readonly _tag: "Run"; readonly flags: ReadonlyMap<string, string> }
+  | {
+    readonly _tag: "Run"
+    readonly flags: ReadonlyMap<string, string>
+    /** Wait for the present owner to end, for as long as it takes. */
+    readonly standby: boolean
+    /** Be content with this very gateway running healthy already. */
+    readonly ensure: boolean
+  }
+  | {
+    readonly _tag: "Service"
+    readonly flags: ReadonlyMap<string, string>
+    readonly action: ServiceAction
+    /** Default: what this platform has. */
+    readonly manager: string | undefined
+    readonly system: boolean
+    readonly dryRun: boolean
+  }
 
-/** The commands there are, with what each does. */
-export const commands = {
-  run: "start the gateway and stay (also without a command)"
-} as const
+const serviceActions = ["print", "install", "uninstall"] as const
 
-const valueFlags: ReadonlyMap<string, string> = new Map(
+/** What `gateway service` can be asked for. */
+export type ServiceAction = typeof serviceActions[number]
+
+/** A command: what it does, the word that must follow it, and the flags that only it has. */
+interface Command {
+  readonly description: string
+  readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
+  readonly switches: Readonly<Record<string, string>>
+  readonly values: Readonly<Record<string, { readonly placeholder: string; readonly description: string }>>
+}
+
+/** The commands there are. */
+export const commands: Readonly<Record<"run" | "service", Command>> = {
+  run: {
+    description: "start the gateway and stay (also without a command)",
+    switches: {
+      standby: "wait, for as long as it takes, for the present owner to end, then take over",
+      ensure: "exit 0 at once where this very gateway already runs healthy"
+    },
+    values: {}
+  },
+  service: {
+    description: "the definition that makes a supervisor run this gateway",
+    argument: { name: "action", allowed: serviceActions },
+    switches: {
+      system: "for the whole machine instead of this user",
+      "dry-run": "show what would be done, and do nothing"
+    },
+    values: { manager: { placeholder: "<name>", description: "systemd, launchd or schtasks; default: the platform's" } }
+  }
+}
+
+const isCommand = (word: string): word is keyof typeof commands => Object.hasOwn(commands, word)
+const isServiceAction = (word: string): word is ServiceAction => serviceActions.some((action) => action === word)
+
+const settingFlags: ReadonlyMap<string, string> = new Map(
   Object.values(settings).flatMap((setting) =>
     setting.flag === undefined ? [] : [[setting.flag, setting.placeholder] as const]
   )
 )
 
-const booleanFlags = { help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" } } as const
+const shorts = { h: "help", V: "version" } as const
+const isShort = (name: string): name is keyof typeof shorts => Object.hasOwn(shorts, name)
+
+/** What a flag of any command is, before it is known which command was typed. */
+const allValues: ReadonlyMap<string, string> = new Map([
+  ...settingFlags,
+  ...Object.values(commands).flatMap((command) =>
+    Object.entries(command.values).map(([name, { placeholder }]) => [name, placeholder] as const)
+  )
+])
 
 const quote = (word: string): string => JSON.stringify(word)
+
+const refuse = (reason: string) => new UsageError({ reason })
 
 /**
  * Reads the words after the program's name. The last of a repeated flag counts.
@@ -45,45 +104,75 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
   Effect.gen(function*() {
     const { tokens } = parseArgs({
       args: [...argv],
-      options: {
-        ...booleanFlags,
-        ...Object.fromEntries([...valueFlags.keys()].map((name) => [name, { type: "string" as const }]))
-      },
+      options: Object.fromEntries([...allValues.keys()].map((name) => [name, { type: "string" as const }])),
       strict: false,
       allowPositionals: true,
       tokens: true
     })
-    const flags = new Map<string, string>()
+    const values = new Map<string, string>()
+    const switches = new Set<string>()
+    const spelling = new Map<string, string>()
     const words: Array<string> = []
-    let help = false
-    let version = false
     for (const token of tokens) {
-      if (token.kind === "positional") {
-        words.push(token.value)
-      } else if (token.kind === "option") {
-        const { name, rawName, value } = token
-        if (name === "help" || name === "version") {
-          if (value !== undefined) return yield* new UsageError({ reason: `${rawName} takes no value` })
-          if (name === "help") help = true
-          else version = true
-          continue
+      if (token.kind === "positional") words.push(token.value)
+      if (token.kind !== "option") continue
+      const { rawName, value } = token
+      const name = isShort(token.name) ? shorts[token.name] : token.name
+      const placeholder = allValues.get(name)
+      spelling.set(name, rawName)
+      if (placeholder === undefined) {
+        if (value !== undefined) {
+          return yield* refuse(isKnownSwitch(name) ? `${rawName} takes no value` : `unknown flag ${quote(rawName)}`)
         }
-        const placeholder = valueFlags.get(name)
-        if (placeholder === undefined) return yield* new UsageError({ reason: `unknown flag ${quote(rawName)}` })
-        if (value === undefined || (value.startsWith("-") && token.inlineValue !== true)) {
-          return yield* new UsageError({ reason: `${rawName} needs a value: ${rawName} ${placeholder}` })
-        }
-        flags.set(name, value)
+        switches.add(name)
+      } else if (value === undefined || (value.startsWith("-") && token.inlineValue !== true)) {
+        return yield* refuse(`${rawName} needs a value: ${rawName} ${placeholder}`)
+      } else {
+        values.set(name, value)
       }
     }
-    if (help) return { _tag: "Help" }
-    if (version) return { _tag: "Version" }
-    const [command = "run", extra] = words
-    if (!Object.hasOwn(commands, command)) {
-      return yield* new UsageError({
-        reason: `unknown command ${quote(command)}; commands: ${Object.keys(commands).join(", ")}`
-      })
+
+    const [word = "run", argument, ...extra] = words
+    const known = isCommand(word) ? commands[word] : undefined
+    for (const name of [...switches, ...values.keys()]) {
+      if (name === "help" || name === "version" || settingFlags.has(name)) continue
+      if (known === undefined || !(Object.hasOwn(known.switches, name) || Object.hasOwn(known.values, name))) {
+        return yield* refuse(
+          isKnownSwitch(name) || allValues.has(name)
+            ? `${spelling.get(name)} is no flag of ${quote(word)}`
+            : `unknown flag ${quote(spelling.get(name) ?? name)}`
+        )
+      }
     }
-    if (extra !== undefined) return yield* new UsageError({ reason: `unexpected argument ${quote(extra)}` })
-    return { _tag: "Run", flags }
+    if (switches.has("help")) return { _tag: "Help" }
+    if (switches.has("version")) return { _tag: "Version" }
+    if (!isCommand(word)) {
+      return yield* refuse(`unknown command ${quote(word)}; commands: ${Object.keys(commands).join(", ")}`)
+    }
+    const flags = new Map([...values].filter(([name]) => settingFlags.has(name)))
+    const unexpected = commands[word].argument === undefined ? argument : extra[0]
+    if (unexpected !== undefined) return yield* refuse(`unexpected argument ${quote(unexpected)}`)
+    switch (word) {
+      case "run":
+        if (switches.has("standby") && switches.has("ensure")) {
+          return yield* refuse("--standby and --ensure exclude each other")
+        }
+        return { _tag: "Run", flags, standby: switches.has("standby"), ensure: switches.has("ensure") }
+      case "service":
+        if (argument === undefined || !isServiceAction(argument)) {
+          return yield* refuse(`service needs one of ${serviceActions.join(", ")}`)
+        }
+        return {
+          _tag: "Service",
+          flags,
+          action: argument,
+          manager: values.get("manager"),
+          system: switches.has("system"),
+          dryRun: switches.has("dry-run")
+        }
+    }
   })
+
+const isKnownSwitch = (name: string): boolean =>
+  name === "help" || name === "version" ||
+  Object.values(commands).some((command) => Object.hasOwn(command.switches, name))

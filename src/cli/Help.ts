@@ -23,6 +23,13 @@ const flagRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, str
 const fileRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, string]> =>
   setting.file === undefined ? [] : [[setting.file.join("."), `${setting.description}; default: ${setting.default}`]]
 
+const commandRows = (command: typeof commands["run"]): ReadonlyArray<readonly [string, string]> => [
+  ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
+    [`--${name} ${placeholder}`, description] as const
+  ),
+  ...Object.entries(command.switches).map(([name, description]) => [`--${name}`, description] as const)
+]
+
 /** The whole page. */
 export const text = [
   `gateway ${version}: one gateway per base port on this host, by default ${toUrl(defaultAddress)}`,
@@ -30,7 +37,12 @@ export const text = [
   "Usage: gateway [command] [flags]",
   "",
   "Commands:",
-  column(Object.entries(commands)),
+  column(
+    Object.entries(commands).map(([name, { argument, description }]) => [
+      argument === undefined ? name : `${name} ${argument.allowed.join("|")}`,
+      description
+    ])
+  ),
   "",
   "Flags (a flag goes before its environment variable, that before the config file):",
   column([
@@ -38,6 +50,7 @@ export const text = [
     ["-h, --help", "show this page"],
     ["-V, --version", "show the version"]
   ]),
+  ...Object.entries(commands).flatMap(([name, command]) => ["", `Flags of ${name}:`, column(commandRows(command))]),
   "",
   "Keys of the config file (JSON, nested at the dots):",
   column(all.flatMap(fileRow)),

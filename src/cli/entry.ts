@@ -25,7 +25,11 @@ process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
-program({ argv: process.argv.slice(2), isTerminal: process.stderr.isTTY === true }).pipe(
+program({
+  argv: process.argv.slice(2),
+  isTerminal: process.stderr.isTTY === true,
+  process: { platform: process.platform, pid: process.pid, parentPid: process.ppid }
+}).pipe(
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
   NodeRuntime.runMain({
     disableErrorReporting: true,

@@ -2,6 +2,9 @@
  * The operating system, for a start that may be refused: what is not needed to refuse it is loaded later, or never.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as KernelLock from "../lock/KernelLock.ts"
@@ -9,19 +12,30 @@ import * as ProcessTable from "../lock/ProcessTable.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 
-/** Linux tells of processes in files; elsewhere a program must be started for it. */
-const Processes = Layer.suspend(() => {
-  const self = ProcessTable.currentProcess()
-  return self.platform === "linux"
-    ? ProcessTable.layerProc(self)
-    : ProcessTable.layer(self).pipe(Layer.provide(Layer.unwrapEffect(
-      Effect.map(Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor")), ({ layer }) => layer)
-    )))
-})
+/** Starts programs; what that takes is loaded when the first one is started. */
+const Commands = Layer.effect(
+  CommandExecutor.CommandExecutor,
+  Effect.gen(function*() {
+    const context = yield* Effect.context<FileSystem.FileSystem>()
+    const loaded = yield* Effect.cached(
+      Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor")).pipe(
+        Effect.flatMap(({ layer }) => Layer.build(layer)),
+        Effect.map(Context.get(CommandExecutor.CommandExecutor)),
+        // It holds nothing that could be released.
+        Effect.scoped,
+        Effect.provide(context)
+      )
+    )
+    return CommandExecutor.makeExecutor((command) => Effect.flatMap(loaded, (executor) => executor.start(command)))
+  })
+)
 
 export const layer = Layer.mergeAll(
   KernelLock.layer,
-  Processes,
+  ProcessTable.layerLive,
   ProbeTransport.layer,
   PlatformFolders.layerLive
-).pipe(Layer.provideMerge(NodeFileSystem.layer))
+).pipe(
+  Layer.provideMerge(Commands),
+  Layer.provideMerge(NodeFileSystem.layer)
+)

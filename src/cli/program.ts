@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
+import type { ProcessFacts } from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 import * as ErrorReport from "./ErrorReport.ts"
@@ -21,6 +22,7 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
+  readonly process: ProcessFacts
 }
 
 /** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
@@ -35,12 +37,12 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     yield* Console.error(format === "json" ? ErrorReport.toJson(error, now) : ErrorReport.toText(error, now))
   })
 
-const runCommand = (invocation: Invocation, flags: ReadonlyMap<string, string>) =>
+const runCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(flags).pipe(Effect.tapErrorCause(report("logfmt")))
+    const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
     const noColor = yield* Config.string("NO_COLOR").pipe(Config.withDefault(""))
     const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
-    yield* run(config).pipe(
+    yield* run(config, command, invocation.process).pipe(
       Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
       Effect.provide(Logging.layer(config, terminal))
     )
@@ -57,6 +59,6 @@ export const program = (invocation: Invocation) =>
       case "Version":
         return yield* Console.log(`gateway ${version}`)
       case "Run":
-        return yield* Effect.provide(runCommand(invocation, command.flags), platform)
+        return yield* Effect.provide(runCommand(invocation, command), platform)
     }
   })

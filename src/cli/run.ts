@@ -1,33 +1,120 @@
 /**
- * `gateway run`: lock, then listen, then stay.
+ * `gateway run`: lock, then listen, then stay; and what a start does when somebody else is there.
  */
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as LockFile from "../lock/LockFile.ts"
+import type { OwnerRecord } from "../lock/OwnerRecord.ts"
+import { type Address, toUrl } from "../port/Address.ts"
+import * as HealthProbe from "../port/HealthProbe.ts"
+import * as OwnerWatch from "../port/OwnerWatch.ts"
+import * as Recovery from "../supervisor/Recovery.ts"
+import { passedSocket } from "../supervisor/SocketActivation.ts"
+import * as Supervisor from "../supervisor/Supervisor.ts"
+import * as SystemdNotify from "../supervisor/SystemdNotify.ts"
+
+export interface RunOptions {
+  /** Wait for the present owner to end, for as long as it takes. */
+  readonly standby: boolean
+  /** Be content with this very gateway running healthy already. */
+  readonly ensure: boolean
+}
+
+/** Besides a wait itself, what systemd should grant until the next word from us. */
+const notifyMargin = Duration.seconds(30)
+
+/** For a supervisor without an end of patience: renewed at every change of state. */
+const longestWait = Duration.minutes(10)
+
+/** This very gateway, if it runs and is healthy: the lock's instance is the one that answers. */
+const runningHealthy = (config: GatewayConfig) =>
+  Effect.gen(function*() {
+    const record = yield* LockFile.readOwner(LockFile.configLockPath(config))
+    if (Option.isNone(record)) return Option.none<OwnerRecord>()
+    const address: Address = { host: record.value.host, port: record.value.port }
+    const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
+    return health._tag === "Healthy" && health.instanceId === record.value.instanceId ? record : Option.none<OwnerRecord>()
+  })
+
+const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
+  Console.log(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
+
+const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
- * Never succeeds: ends by interruption, by a start error, or by `LockLost`.
+ * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
  */
-export const run = (config: GatewayConfig) => {
-  const Lock = LockFile.layerWithProbes({
-    stateDir: config.stateDir,
-    configPath: config.configPath,
-    address: { host: config.host, port: config.port },
-    timeout: config.lockTimeout,
-    pollInterval: config.lockPollInterval,
-    staleAfter: config.lockStaleAfter,
-    healthProbeTimeout: config.healthProbeTimeout
-  })
-  const Serving = Layer.unwrapEffect(
-    Effect.map(LockFile.LockFile, () => import("./serve.ts")).pipe(
-      Effect.flatMap((module) => Effect.promise(() => module)),
-      Effect.map((serve) => serve.layer(config))
+export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
+  Effect.gen(function*() {
+    const { kind: supervisor } = yield* Supervisor.make(config.supervisor, facts)
+    const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
+    const systemd = yield* SystemdNotify.make(facts.pid)
+    const address: Address = { host: config.host, port: config.port }
+
+    const Lock = LockFile.layerWithProbes({
+      stateDir: config.stateDir,
+      configPath: config.configPath,
+      address,
+      isPassedSocket: passed !== undefined,
+      // A standby waits for the owner's end itself, and with more patience.
+      timeout: options.standby ? Duration.zero : config.lockTimeout,
+      pollInterval: config.lockPollInterval,
+      staleAfter: config.lockStaleAfter,
+      healthProbeTimeout: config.healthProbeTimeout,
+      supervisor
+    })
+    const Serving = Layer.unwrapEffect(
+      // The lock first: a start that is refused does not load the server.
+      Effect.zipRight(LockFile.LockFile, serving).pipe(
+        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, systemd }))
+      )
     )
+    const start = Effect.map(
+      Layer.build(Serving.pipe(Layer.provideMerge(Lock))),
+      (context) => Context.get(context, LockFile.LockFile)
+    )
+
+    const recovery = {
+      supervisor,
+      address,
+      retryInterval: config.healthRetryInterval,
+      healthTimeout: config.healthTimeout,
+      onWaiting: (waiting: { readonly status: string; readonly for: Duration.Duration }) =>
+        systemd.notify(
+          `STATUS=${waiting.status}`,
+          SystemdNotify.extendTimeout(Duration.sum(Duration.min(waiting.for, longestWait), notifyMargin))
+        )
+    }
+
+    if (options.ensure) {
+      const running = yield* runningHealthy(config)
+      if (Option.isSome(running)) return yield* sayRunning(running.value)
+    }
+    // While it waits there is time to load what a takeover needs.
+    if (options.standby) yield* serving
+    const lock = yield* (options.standby ? Recovery.standby(start, recovery) : Recovery.recover(start, recovery)).pipe(
+      Effect.asSome,
+      Effect.catchIf(
+        // Somebody started it in the meantime.
+        (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
+        (error) =>
+          Effect.flatMap(
+            runningHealthy(config),
+            Option.match({
+              onNone: () => Effect.fail(error),
+              onSome: (record) => Effect.as(sayRunning(record), Option.none<LockFile.LockFile["Type"]>())
+            })
+          )
+      )
+    )
+    if (Option.isSome(lock)) return yield* lock.value.lost
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })),
+    Effect.provide(OwnerWatch.layer)
   )
-  return Effect.scoped(Effect.flatMap(
-    Layer.build(Serving.pipe(Layer.provideMerge(Lock))),
-    (context) => Context.get(context, LockFile.LockFile).lost
-  ))
-}

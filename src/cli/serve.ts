@@ -3,24 +3,79 @@
  */
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
+import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
+import type { SupervisorKind } from "../supervisor/Supervisor.ts"
+import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
+
+export interface ServeOptions {
+  readonly passedSocket: number | undefined
+  readonly supervisor: SupervisorKind
+  readonly systemd: SystemdNotify["Type"]
+}
 
 /** Nothing but what the gateway answers by itself. */
 const App = HttpServer.serve(HttpRouter.empty)
 
-const Announce = Layer.effectDiscard(Effect.gen(function*() {
-  const { record, url } = yield* Gateway.Gateway
-  const { pid } = yield* record
-  yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
-}))
+/** After the drain, what the rest of a shutdown may take. */
+const shutdownMargin = Duration.seconds(10)
 
-export const layer = (config: GatewayConfig) =>
-  Announce.pipe(
+/**
+ * Feeds systemd's watchdog as long as our own `/healthz` answers over the network, as a client would ask it: a blocked
+ * event loop and a dead listener both stop it.
+ */
+const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"]) =>
+  Effect.gen(function*() {
+    const { address, instanceId } = yield* Gateway.Gateway
+    const health = yield* HealthProbe.HealthProbe
+    const feed = Effect.gen(function*() {
+      const answer = yield* health.probe(address)
+      if (answer._tag === "Healthy" && answer.instanceId === instanceId) return yield* systemd.notify("WATCHDOG=1")
+      yield* Effect.logWarning(`our own health probe failed (${answer._tag}); not feeding the watchdog`)
+    })
+    // At half of the interval (sd_watchdog_enabled(3)).
+    yield* feed.pipe(
+      Effect.repeat(Schedule.spaced(Duration.times(interval, 0.5))),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+  })
+
+const Announce = (options: ServeOptions) =>
+  Layer.scopedDiscard(Effect.gen(function*() {
+    const { record, url } = yield* Gateway.Gateway
+    const { pid } = yield* record
+    yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
+    yield* options.systemd.notify("READY=1", `STATUS=listening on ${url}`)
+    if (Option.isSome(options.systemd.watchdog)) {
+      yield* feedWatchdog(options.systemd.watchdog.value, options.systemd)
+    }
+  }))
+
+/** Below the listener, so that it still runs when the listener begins to drain. */
+const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) => (reason: string) =>
+  systemd.notify(
+    "STOPPING=1",
+    `STATUS=draining (${reason})`,
+    extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
+  )
+
+export const layer = (config: GatewayConfig, options: ServeOptions) =>
+  Announce(options).pipe(
     Layer.provideMerge(App),
-    Layer.provide(Gateway.layerServing({ host: config.host, port: config.port, drainTimeout: config.drainTimeout })),
+    Layer.provide(Gateway.layerServing({
+      host: config.host,
+      port: config.port,
+      passedSocket: options.passedSocket,
+      drainTimeout: config.drainTimeout,
+      onDrain: announceDrain(config, options.systemd)
+    })),
     Layer.provide(NodeServerSocket.layer)
   )

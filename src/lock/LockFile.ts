@@ -49,6 +49,8 @@ export interface LockFileOptions {
   readonly configPath: string
   /** What will be served under the lock. Without it no port is asked while waiting. */
   readonly address?: Address | undefined
+  /** Whether that address is a socket of ours already, passed by a supervisor: then it is not asked either. */
+  readonly isPassedSocket?: boolean | undefined
   /** How long to wait for an owner that does not serve our port. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
   /** How often to try again meanwhile. Default 100 milliseconds. */
@@ -137,6 +139,9 @@ interface Reclaimed extends LockAttempt.Leftover {
   readonly reason: string
 }
 
+const addressToAsk = (options: LockFileOptions): Address | undefined =>
+  options.isPassedSocket === true ? undefined : options.address
+
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
 /**
@@ -213,7 +218,7 @@ export const ensurePortFree = (
   options: LockFileOptions
 ): Effect.Effect<void, PortInUse, FileSystem.FileSystem | PortProbe | ProcessTable.ProcessTable> =>
   Effect.gen(function*() {
-    const { address } = options
+    const address = addressToAsk(options)
     if (address === undefined) return
     const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
     if (state._tag === "Free") return
@@ -278,7 +283,7 @@ const acquire = (
     const failIfServing = (snapshot: LockAttempt.Snapshot) =>
       Effect.gen(function*() {
         const { record } = snapshot
-        const { address } = options
+        const address = addressToAsk(options)
         if (address !== undefined) {
           const state = yield* ports.probe(address)
           if (state._tag !== "Free") {
@@ -356,7 +361,13 @@ const acquire = (
         )
       })
 
-    return yield* tryOnce.pipe(Effect.catchTag("NotYet", ({ snapshot }) => wait(snapshot)))
+    return yield* tryOnce.pipe(
+      Effect.catchTag(
+        "NotYet",
+        ({ snapshot }) =>
+          Duration.equals(timeout, Duration.zero) ? Effect.flatMap(gaveUp(snapshot), Effect.fail) : wait(snapshot)
+      )
+    )
   })
 
 const logReclaim = (reclaimed: Reclaimed): Effect.Effect<void> =>

@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { BindFailed, PortInUse } from "../GatewayLockError.ts"
@@ -97,6 +98,7 @@ const bindBoth = (
       const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
       const exit = yield* sockets.bind({
         address: { host: options.host, port: options.port },
+        passedSocket: options.passedSocket,
         limits: limitsOf(options),
         routes
       }).pipe(
@@ -134,8 +136,11 @@ export const make = (
     const asked: Address = { host: options.host, port: options.port }
 
     // Where wildcard and specific addresses do not exclude each other (BSD, macOS), only asking finds the other one.
-    const before = yield* ports.probe(asked)
-    if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
+    // A passed socket is ours, and would only find itself.
+    if (options.passedSocket === undefined) {
+      const before = yield* ports.probe(asked)
+      if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
+    }
 
     const bound = yield* bindBoth(options, routes).pipe(
       Effect.catchAll((error): Effect.Effect<never, PortInUse | BindFailed> =>
@@ -178,11 +183,13 @@ export const make = (
     const drain = (reason: string) =>
       Effect.gen(function*() {
         if (!(yield* lifecycle.beginDrain(reason))) return
+        const told = yield* Effect.fork(options.onDrain?.(reason) ?? Effect.void)
         yield* lock.update({ phase: "draining" })
         yield* bound.stopAccepting
         yield* bound.closeControlSockets(routes.control.farewell(reason), goingAway, reason)
         yield* awaitConnections(yield* bound.connections)
         yield* bound.destroyConnections
+        yield* Fiber.join(told)
       })
 
     yield* lifecycle.setBound

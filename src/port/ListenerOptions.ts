@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
 
 /**
  * @since 0.1.0
@@ -14,6 +15,10 @@ export interface ListenerOptions {
   readonly host: string
   /** 0 takes a free port. */
   readonly port: number
+  /** The descriptor of a socket that listens on host and port already, passed by a supervisor. Nothing is bound then. */
+  readonly passedSocket?: number | undefined
+  /** Told when shutdown begins, with the reason; the drain goes on meanwhile. */
+  readonly onDrain?: ((reason: string) => Effect.Effect<void>) | undefined
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** Connections at one time. Default 10,000. */

@@ -16,7 +16,7 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as WS from "ws"
-import type { Address } from "./Address.ts"
+import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import { BindError, type BindOptions, type BoundSocket, type ControlReply, ServerSocket } from "./ServerSocket.ts"
 
 /** How often connections are checked against the header and request timeouts. */
@@ -57,6 +57,10 @@ const bindError = (address: Address, cause: unknown) =>
     reason: cause instanceof Error ? cause.message : String(cause),
     cause
   })
+
+/** Whether a socket's own address is what a host asks for. */
+const names = (bound: string, host: string): boolean =>
+  bound === host || (host === "localhost" && isLoopback(bound)) || (isWildcard(bound) && isWildcard(host))
 
 const pathOf = (request: Http.IncomingMessage): string => {
   const url = request.url ?? ""
@@ -181,8 +185,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // binding
     // -----------------------------------------------------------------------
 
+    const listenOn: Net.ListenOptions & { readonly fd?: number } = options.passedSocket === undefined
+      ? { ...asked, exclusive: true }
+      : { fd: options.passedSocket }
     // Uninterruptible: between listen() and "listening", a server cannot be closed.
-    const inner = yield* NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
+    const inner = yield* NodeHttpServer.make(() => server, listenOn).pipe(
       Effect.mapError((error) => bindError(asked, error.cause)),
       Effect.uninterruptible
     )
@@ -190,6 +197,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const address: Address = typeof bound === "object" && bound !== null
       ? { host: bound.address, port: bound.port }
       : asked
+    if (options.passedSocket !== undefined && (address.port !== asked.port || !names(address.host, asked.host))) {
+      return yield* new BindError({
+        ...asked,
+        code: "EADDRMISMATCH",
+        reason: `the passed socket listens on ${
+          toUrl(address)
+        }; make the socket unit's ListenStream= and our host and port agree`
+      })
+    }
 
     // Without a listener, an error of the running server (EMFILE on accept) would end the process.
     const errors = yield* Queue.unbounded<Error>()

@@ -105,6 +105,8 @@ export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, 
  */
 export interface BindOptions {
   readonly address: Address
+  /** The descriptor of a socket that listens already, and must do so on `address`. */
+  readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
   readonly routes: OwnRoutes["Type"]
 }

@@ -20,36 +20,7 @@ import { ProcessTable } from "../lock/ProcessTable.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import { type Health, HealthProbe } from "../port/HealthProbe.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
-import type { SupervisorKind } from "./Supervisor.ts"
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface RecoveryOptions {
-  readonly supervisor: SupervisorKind
-  /** What the gateway would serve. */
-  readonly address: Address
-  /** Between two attempts, if the owner does not end before. Default 5 seconds. */
-  readonly retryInterval?: Duration.DurationInput | undefined
-  /** After which an unhealthy owner is given up on. Default 5 minutes. */
-  readonly healthTimeout?: Duration.DurationInput | undefined
-  /** Told of every change of state, and before each wait how long it may take. */
-  readonly onWaiting?:
-    | ((waiting: { readonly status: string; readonly for: Duration.Duration }) => Effect.Effect<void>)
-    | undefined
-}
-
-/**
- * @since 0.1.0
- * @category constants
- */
-export const defaults = {
-  retryInterval: Duration.seconds(5),
-  healthTimeout: Duration.minutes(5),
-  /** How often a standby looks again at an owner that cannot be watched. */
-  standbyInterval: Duration.seconds(1)
-} as const
+import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
 
 type Requirements = OwnerWatch | ProcessTable | FileSystem.FileSystem
 

@@ -1,0 +1,38 @@
+/**
+ * What recovery can be told, and what it does where it is not.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { Address } from "../port/Address.ts"
+import type { SupervisorKind } from "./Supervisor.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RecoveryOptions {
+  readonly supervisor: SupervisorKind
+  /** What the gateway would serve. */
+  readonly address: Address
+  /** Between two attempts, if the owner does not end before. Default 5 seconds. */
+  readonly retryInterval?: Duration.DurationInput | undefined
+  /** After which an unhealthy owner is given up on. Default 5 minutes. */
+  readonly healthTimeout?: Duration.DurationInput | undefined
+  /** Told of every change of state, and before each wait how long it may take. */
+  readonly onWaiting?:
+    | ((waiting: { readonly status: string; readonly for: Duration.Duration }) => Effect.Effect<void>)
+    | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  retryInterval: Duration.seconds(5),
+  healthTimeout: Duration.minutes(5),
+  /** How often a standby looks again at an owner that cannot be watched. */
+  standbyInterval: Duration.seconds(1)
+} as const

@@ -1,0 +1,47 @@
+/**
+ * A listening socket that systemd passed to us (sd_listen_fds(3)): a restart then refuses no connection, since the socket
+ * stays open between two processes.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+
+/** The first passed descriptor, `SD_LISTEN_FDS_START`. */
+const firstPassed = 3
+
+/**
+ * More sockets than a gateway can serve were passed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ActivationInvalid
+  extends Schema.TaggedError<ActivationInvalid>("gateway-lock/ActivationInvalid")("ActivationInvalid", {
+    count: Schema.String
+  })
+{
+  override get message() {
+    return `invalid LISTEN_FDS ${JSON.stringify(this.count)}: expected 1, one ListenStream= in the socket unit`
+  }
+}
+
+const variable = (name: string) =>
+  Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
+
+/**
+ * The descriptor of the passed socket; `None` where none was passed, or where the variables are another process's.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const passedSocket = (pid: number): Effect.Effect<Option.Option<number>, ActivationInvalid> =>
+  Effect.gen(function*() {
+    const forPid = yield* variable("LISTEN_PID")
+    const count = yield* variable("LISTEN_FDS")
+    if (Option.isNone(count) || !Option.contains(forPid, String(pid)) || count.value === "0") return Option.none()
+    if (count.value !== "1") return yield* new ActivationInvalid({ count: count.value })
+    return Option.some(firstPassed)
+  })

@@ -1,0 +1,93 @@
+/**
+ * Tells systemd how far we are (sd_notify(3)), through the `systemd-notify` program: Node has no Unix datagrams.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<SystemdNotify, {
+  /** Sends assignments such as `READY=1`. Never fails; that it cannot be sent is one warning. Nothing without systemd. */
+  readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<void>
+  /** How often systemd must hear `WATCHDOG=1`, where it wants to. */
+  readonly watchdog: Option.Option<Duration.Duration>
+}>() {}
+
+/** systemd-notify waits for systemd to have read the message (its barrier), which under load takes a moment. */
+const timeout = Duration.seconds(5)
+
+/**
+ * `WATCHDOG_USEC` counts for us if `WATCHDOG_PID` is unset or our pid (sd_watchdog_enabled(3)). Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const watchdogInterval = (
+  usec: Option.Option<string>,
+  forPid: Option.Option<string>,
+  pid: number
+): Option.Option<Duration.Duration> =>
+  usec.pipe(
+    Option.filter((value) => /^[1-9]\d{0,15}$/.test(value)),
+    Option.filter(() => Option.isNone(forPid) || forPid.value === String(pid)),
+    Option.map((value) => Duration.micros(BigInt(value)))
+  )
+
+/** The microseconds of `EXTEND_TIMEOUT_USEC`. */
+export const extendTimeout = (duration: Duration.Duration): string =>
+  `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
+
+const variable = (name: string) =>
+  Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (pid: number): Effect.Effect<SystemdNotify["Type"], never, CommandExecutor.CommandExecutor> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
+    if (Option.isNone(yield* variable("NOTIFY_SOCKET"))) return silent
+    const warned = yield* Ref.make(false)
+    const warnOnce = (reason: string) =>
+      Effect.flatMap(
+        Ref.getAndSet(warned, true),
+        (before) => before ? Effect.void : Effect.logWarning(`cannot notify systemd: ${reason}`)
+      )
+    return SystemdNotify.of({
+      notify: (...assignments) =>
+        Command.make("systemd-notify", ...assignments).pipe(
+          Command.exitCode,
+          Effect.timeoutOption(timeout),
+          Effect.flatMap(Option.match({
+            onNone: () => warnOnce(`systemd-notify did not end within ${Duration.format(timeout)}`),
+            onSome: (status) => status === 0 ? Effect.void : warnOnce(`systemd-notify exited with status ${status}`)
+          })),
+          Effect.catchAll((error) => warnOnce(`systemd-notify: ${error.message}`)),
+          Effect.provide(context)
+        ),
+      watchdog: watchdogInterval(yield* variable("WATCHDOG_USEC"), yield* variable("WATCHDOG_PID"), pid)
+    })
+  })
+
+const silent: SystemdNotify["Type"] = { notify: () => Effect.void, watchdog: Option.none() }
+
+/**
+ * To the `NOTIFY_SOCKET` of this process; nobody where there is none.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (pid: number): Layer.Layer<SystemdNotify, never, CommandExecutor.CommandExecutor> =>
+  Layer.effect(SystemdNotify, make(pid))
