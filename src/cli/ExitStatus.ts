@@ -4,6 +4,7 @@
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import { isTagged } from "effect/Predicate"
 import { isGatewayLockError } from "../GatewayLockError.ts"
 
 export const ExitStatus = {
@@ -31,6 +32,7 @@ export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
   const failure = Cause.failureOption(cause)
   if (Option.isNone(failure)) return ExitStatus.ok
+  if (isTagged(failure.value, "ServiceFailed")) return ExitStatus.failure
   if (!isGatewayLockError(failure.value)) return ExitStatus.usage
   if (failure.value._tag !== "OwnerHealthy") return ExitStatus.failure
   return failure.value.supervisor === "systemd" ? ExitStatus.leftInControl : ExitStatus.ok

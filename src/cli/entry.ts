@@ -5,6 +5,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as NodePath from "node:path"
 import { DrainCut } from "../port/DrainCut.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
@@ -28,7 +29,13 @@ process.stderr.on("error", () => {})
 program({
   argv: process.argv.slice(2),
   isTerminal: process.stderr.isTTY === true,
-  process: { platform: process.platform, pid: process.pid, parentPid: process.ppid }
+  process: {
+    platform: process.platform,
+    pid: process.pid,
+    parentPid: process.ppid,
+    execPath: process.execPath,
+    scriptPath: NodePath.resolve(process.argv[1] ?? "")
+  }
 }).pipe(
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
   NodeRuntime.runMain({

@@ -22,7 +22,12 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
-  readonly process: ProcessFacts
+  readonly process: ProcessFacts & {
+    /** The absolute path of node. */
+    readonly execPath: string
+    /** The absolute path of what it runs. */
+    readonly scriptPath: string
+  }
 }
 
 /** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
@@ -48,6 +53,22 @@ const runCommand = (invocation: Invocation, command: Extract<CommandLine.Command
     )
   })
 
+const serviceCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Service" }>
+) =>
+  Effect.gen(function*() {
+    const config = yield* GatewayConfig.resolve(command.flags)
+    const { service } = yield* Effect.promise(() => import("./service.ts"))
+    yield* service({
+      ...command,
+      config,
+      execPath: invocation.process.execPath,
+      scriptPath: invocation.process.scriptPath,
+      platform: invocation.process.platform
+    })
+  }).pipe(Effect.tapErrorCause(report("logfmt")))
+
 export const program = (invocation: Invocation) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report("logfmt")))
@@ -58,6 +79,8 @@ export const program = (invocation: Invocation) =>
       }
       case "Version":
         return yield* Console.log(`gateway ${version}`)
+      case "Service":
+        return yield* Effect.provide(serviceCommand(invocation, command), platform)
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command), platform)
     }

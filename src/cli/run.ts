@@ -38,7 +38,9 @@ const runningHealthy = (config: GatewayConfig) =>
     if (Option.isNone(record)) return Option.none<OwnerRecord>()
     const address: Address = { host: record.value.host, port: record.value.port }
     const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
-    return health._tag === "Healthy" && health.instanceId === record.value.instanceId ? record : Option.none<OwnerRecord>()
+    return health._tag === "Healthy" && health.instanceId === record.value.instanceId
+      ? record
+      : Option.none<OwnerRecord>()
   })
 
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>

@@ -28,8 +28,19 @@ const maxBufferedBytes = 1024 * 1024
 /** How often a control socket must show that its peer still is there. */
 const pingInterval = Duration.seconds(30)
 
+/** While shutting down, how long a connection that has just been accepted may take to send something. */
+const firstRequestGrace = Duration.millis(250)
+
 /** After a close frame of ours, how long the peer may take to answer it while the gateway runs. */
 const closeTimeoutMillis = 5_000
+
+/** What a shutdown must know of a connection. */
+interface Connection {
+  readonly unanswered: Set<Http.ServerResponse>
+  upgraded: boolean
+  /** What had been read when the last answer was sent: more than that is a request that has begun. */
+  bytesAnswered: number
+}
 
 type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
 
@@ -88,23 +99,46 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // connections: counted, so that a drain knows when to end and what to cut
     // -----------------------------------------------------------------------
 
-    const open = new Set<Net.Socket>()
+    const run = yield* FiberSet.makeRuntime<never>()
+    const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
     let stopped = false
     const finishIfIdle = () => {
       if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
     }
-    // An answered request leaves its connection idle; once nothing more is accepted, that has no further use.
-    const closeIdleIfStopped = () => {
-      if (stopped) server.closeIdleConnections()
-    }
     server.on("connection", (socket) => {
-      open.add(socket)
+      open.set(socket, { unanswered: new Set(), upgraded: false, bytesAnswered: 0 })
       socket.once("close", () => {
         open.delete(socket)
         finishIfIdle()
       })
     })
+    const expectAnswer = (socket: Net.Socket, response: Http.ServerResponse) => {
+      const connection = open.get(socket)
+      if (connection === undefined) return
+      connection.unanswered.add(response)
+      response.on("close", () => {
+        connection.unanswered.delete(response)
+        connection.bytesAnswered = socket.bytesRead
+        // Once nothing more is accepted, a connection whose requests are answered has no further use.
+        if (stopped && connection.unanswered.size === 0) socket.destroySoon()
+      })
+    }
+    /**
+     * Node's own server closes what it takes for idle, and takes for idle an answer that has ended and is still being sent.
+     */
+    const closeIdle = () => {
+      for (const [socket, { bytesAnswered, unanswered, upgraded }] of open) {
+        for (const response of unanswered) response.shouldKeepAlive = false
+        if (upgraded || unanswered.size > 0) continue
+        if (socket.bytesRead === 0) {
+          // Accepted just now: its request may be on the way.
+          run(Effect.delay(Effect.sync(() => socket.bytesRead === 0 && socket.destroySoon()), firstRequestGrace))
+        } else if (socket.bytesRead === bytesAnswered) {
+          socket.destroySoon()
+        }
+      }
+    }
 
     // -----------------------------------------------------------------------
     // the control socket
@@ -112,7 +146,6 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
 
     const wss = new WS.WebSocketServer({ noServer: true, maxPayload: routes.control.maxFrameBytes })
     const silent = new WeakSet<WS.WebSocket>()
-    const run = yield* FiberSet.makeRuntime<never>()
 
     const close = (ws: WS.WebSocket, code: number, reason: string) => {
       ws.close(code, reason)
@@ -147,13 +180,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // -----------------------------------------------------------------------
 
     const ownHandler = yield* NodeHttpServer.makeHandler(routes.app)
+    // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
+    server.on("upgrade", () => {})
     server.intercept((event, args) => {
       const request = args[0]
       if (event === "request") {
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
         if (stopped) response.shouldKeepAlive = false
-        response.on("close", closeIdleIfStopped)
+        expectAnswer(request.socket, response)
         if (!routes.owns(pathOf(request)) && server.listenerCount("request") > 0) return false
         ownHandler(request, response)
         return true
@@ -165,6 +200,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ) return false
         // The server stops looking after an upgraded socket's errors.
         socket.on("error", () => socket.destroy())
+        const connection = open.get(request.socket)
+        if (connection !== undefined) connection.upgraded = true
         if (stopped) {
           socket.destroy()
           return true
@@ -173,7 +210,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           wss.handleUpgrade(request, socket, head, converse)
           return true
         }
-        if (server.listenerCount("upgrade") === 0) {
+        if (server.listenerCount("upgrade") === 1) {
           socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
           return true
         }
@@ -248,10 +285,16 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
 
     const destroyConnections = Effect.sync(() => {
       for (const ws of wss.clients) ws.terminate()
-      for (const socket of open) socket.destroy()
+      for (const socket of open.keys()) socket.destroy()
     })
     // Runs before the finalizers above close the servers, which wait for their connections.
-    yield* Effect.addFinalizer(() => destroyConnections)
+    yield* Effect.addFinalizer(() =>
+      Effect.zipRight(
+        destroyConnections,
+        // Ends the timer that checks for slow requests, which Net.Server's own close does not know of.
+        Effect.sync(() => server.close(() => {}))
+      )
+    )
 
     return {
       address,
@@ -260,8 +303,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       stopAccepting: Effect.sync(() => {
         stopped = true
         for (const other of others) other.close()
-        // Closes idle connections too; the callback waits for the others, and `idle` does that.
-        if (server.listening) server.close()
+        if (server.listening) Net.Server.prototype.close.call(server)
+        closeIdle()
         finishIfIdle()
       }),
       closeControlSockets: (frame, code, reason) =>

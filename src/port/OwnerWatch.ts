@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Http from "node:http"
+import type { Duplex } from "node:stream"
 import type { Address } from "./Address.ts"
 
 /**
@@ -22,6 +23,9 @@ export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatc
    */
   readonly ended: (address: Address) => Effect.Effect<void>
 }>() {}
+
+/** How the control socket's last frame begins. */
+const shutdownFrame = "{\"type\":\"shutdown\""
 
 const ended = (address: Address): Effect.Effect<void> =>
   Effect.async((resume) => {
@@ -38,29 +42,36 @@ const ended = (address: Address): Effect.Effect<void> =>
         "sec-websocket-key": "Z2F0ZXdheS1sb2NrIHdjaA=="
       }
     })
-    let socket: { destroy: () => unknown } | undefined
-    const done = () => resume(Effect.void)
+    let socket: Duplex | undefined
+    const close = () => {
+      request.destroy()
+      socket?.destroy()
+    }
+    const done = () => {
+      close()
+      resume(Effect.void)
+    }
     request.on("error", done)
     request.on("close", () => {
       if (socket === undefined) done()
     })
-    request.on("response", (response) => {
+    request.on("response", () => {
       // An HTTP answer instead of a WebSocket: this connection will end, and tell nothing by it.
       request.removeAllListeners("close").removeAllListeners("error").on("error", () => {})
-      response.destroy()
+      close()
     })
     request.on("upgrade", (_, upgraded) => {
       socket = upgraded
-      upgraded.on("error", () => {})
+      upgraded.on("error", done)
       upgraded.on("end", done)
       upgraded.on("close", done)
-      upgraded.resume()
+      // Its owner waits for us to close as well, and may wait for long: we answer no frames.
+      upgraded.on("data", (frames: Buffer) => {
+        if (frames.includes(shutdownFrame)) done()
+      })
     })
     request.end()
-    return Effect.sync(() => {
-      request.destroy()
-      socket?.destroy()
-    })
+    return Effect.sync(close)
   })
 
 /**

@@ -64,7 +64,7 @@ export interface ServiceManagerOptions {
   readonly manager: ServiceDefinition.Manager
   readonly service: ServiceDefinition.ServiceOptions
   readonly folders: ServiceFolders
-  /** The user's number, which names the launchd domain `gui/<uid>`. */
+  /** The user's number, which names the launchd domain `gui/<uid>`. Default 0. */
   readonly uid?: number | undefined
   /** Report what would be done, and do nothing. Default `false`. */
   readonly dryRun?: boolean | undefined
@@ -260,7 +260,13 @@ const kinds: Record<ServiceDefinition.Manager, string> = {
 
 type Needs = FileSystem.FileSystem | CommandExecutor.CommandExecutor
 
-const checkWritable = (options: ServiceManagerOptions): Effect.Effect<void, ServiceFailed> =>
+/**
+ * Fails where the manager's format has no way to write one of the words.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<void, ServiceFailed> =>
   Option.match(ServiceDefinition.unwritable(options.manager, options.service), {
     onNone: () => Effect.void,
     onSome: (word) =>
@@ -375,14 +381,16 @@ const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, S
               })
           )
         )
-        if (step.patient) return yield* Effect.retry(attempt, settling)
+        if (step.patient) return yield* Effect.retry(attempt, settling(options))
         if (step.required) return yield* attempt
         return yield* Effect.catchTag(attempt, "ServiceFailed", (error) => options.report(`  (${error.reason})`))
       }
     }
   })
 
-const settling = Schedule.intersect(Schedule.spaced("500 millis"), Schedule.recurs(6))
+/** For as long as the one that is ending may take to end. */
+const settling = (options: ServiceManagerOptions) =>
+  Schedule.spaced("500 millis").pipe(Schedule.upTo(ServiceDefinition.longestStop(options.service)))
 
 const fileFailed = (options: ServiceManagerOptions, what: string, path: string) => (error: PlatformError) =>
   new ServiceFailed({
@@ -477,16 +485,16 @@ const writeAtomically = (
       NodePath.dirname(path),
       `.${NodePath.basename(path)}.${suffix.toString(16).padStart(8, "0")}.tmp`
     )
-    yield* Effect.scoped(Effect.gen(function*() {
-      const file = yield* Effect.zipLeft(
-        fs.open(temporary, { flag: "wx", mode: 0o644 }),
-        // Gone by then if it was renamed; what else keeps it there is told by the failure that came before.
-        Effect.addFinalizer(() => Effect.ignore(fs.remove(temporary)))
-      )
+    const write = Effect.gen(function*() {
+      const file = yield* fs.open(temporary, { flag: "wx", mode: 0o644 })
       yield* file.writeAll(content)
       // Whatever the umask: the manager, and who reads it through the manager, may be somebody else.
       yield* fs.chmod(temporary, 0o644)
       yield* file.sync
-      yield* fs.rename(temporary, path)
-    }))
+    })
+    yield* Effect.scoped(write).pipe(
+      Effect.zipRight(fs.rename(temporary, path)),
+      // That it cannot be removed either is said by the failure that came first.
+      Effect.onError(() => Effect.ignore(fs.remove(temporary)))
+    )
   })

@@ -1,0 +1,152 @@
+/**
+ * `gateway service print|install|uninstall`: this gateway in the hands of a service manager.
+ */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as NodeOs from "node:os"
+import * as NodePath from "node:path"
+import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
+import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
+import * as ServiceManager from "../supervisor/ServiceManager.ts"
+import { UsageError } from "./CommandLine.ts"
+
+export interface ServiceCommand {
+  readonly action: "print" | "install" | "uninstall"
+  /** As typed; `undefined`: the platform's own. */
+  readonly manager: string | undefined
+  /** For the whole machine instead of this user. */
+  readonly system: boolean
+  readonly dryRun: boolean
+  readonly config: Pick<
+    GatewayConfig,
+    "profile" | "stateDir" | "drainTimeout" | "healthTimeout" | "healthRetryInterval"
+  >
+  /** The flags that were given: the service is started with them, and with nothing else. */
+  readonly flags: ReadonlyMap<string, string>
+  /** The absolute path of node. */
+  readonly execPath: string
+  /** The absolute path of `dist/main.js`. */
+  readonly scriptPath: string
+  /** As `process.platform`. */
+  readonly platform: string
+  /** Default: who we are. */
+  readonly uid?: number | undefined
+  /** Where the managers keep what is the whole machine's. */
+  readonly folders?: Pick<ServiceManager.ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
+}
+
+const platformManagers: Readonly<Record<string, ServiceDefinition.Manager>> = {
+  linux: "systemd",
+  darwin: "launchd",
+  win32: "schtasks"
+}
+
+const isManager = (name: string): name is ServiceDefinition.Manager =>
+  ServiceDefinition.managers.some((manager) => manager === name)
+
+const chooseManager = (
+  command: Pick<ServiceCommand, "manager" | "platform">
+): Effect.Effect<ServiceDefinition.Manager, UsageError> => {
+  const name = command.manager ?? platformManagers[command.platform]
+  if (name !== undefined && isManager(name)) return Effect.succeed(name)
+  const known = ServiceDefinition.managers.join(", ")
+  return new UsageError({
+    reason: name === undefined
+      ? `no service manager is known for ${command.platform}; name one with --manager: ${known}`
+      : `unknown service manager ${JSON.stringify(name)}; managers: ${known}`
+  })
+}
+
+const paths: ReadonlySet<string | undefined> = new Set([settings.configPath.flag, settings.stateDir.flag])
+
+/** A manager starts its services in another folder. */
+const absolutePaths = (flags: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
+  new Map([...flags].map(([flag, value]) => [flag, paths.has(flag) ? NodePath.resolve(value) : value]))
+
+const given = (name: string): Effect.Effect<string | undefined> =>
+  Config.string(name).pipe(
+    Effect.option,
+    Effect.map((value) => Option.getOrUndefined(Option.filter(value, (value) => value !== "")))
+  )
+
+/** The XDG base directory specification: a path that is not absolute is to be ignored. */
+const givenPath = (name: string): Effect.Effect<string | undefined> =>
+  Effect.map(given(name), (path) => path !== undefined && NodePath.isAbsolute(path) ? path : undefined)
+
+/** At whose logon a user's task starts. */
+const windowsUser = Effect.gen(function*() {
+  const name = yield* given("USERNAME")
+  const domain = yield* given("USERDOMAIN")
+  return name === undefined || domain === undefined ? name : `${domain}\\${name}`
+})
+
+const unseen: ReadonlyArray<Setting<unknown>> = Object.values(settings).filter((setting) =>
+  // Both are always written into the definition.
+  setting !== settings.profile && setting !== settings.supervisor
+)
+
+/** What holds here and not for the service: a manager does not hand our environment on. */
+const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
+  Effect.forEach(unseen, (setting) =>
+    Effect.gen(function*() {
+      if (setting.env === undefined || (setting.flag !== undefined && flags.has(setting.flag))) return
+      if ((yield* given(setting.env)) === undefined) return
+      yield* Console.error(
+        `gateway: ${setting.env} is set here, and the service will not see it; ${
+          setting.flag === undefined ? "put it into the config file" : `give --${setting.flag} as well`
+        }`
+      )
+    }), { discard: true })
+
+/**
+ * Prints the definition on stdout, or installs or uninstalls it, telling every step on stdout.
+ */
+export const service = (
+  command: ServiceCommand
+): Effect.Effect<
+  void,
+  UsageError | ServiceManager.ServiceFailed,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor
+> =>
+  Effect.gen(function*() {
+    const manager = yield* chooseManager(command)
+    const { config } = command
+    const options: ServiceManager.ServiceManagerOptions = {
+      manager,
+      service: {
+        profile: config.profile,
+        scope: command.system ? "system" : "user",
+        execPath: command.execPath,
+        scriptPath: command.scriptPath,
+        args: absolutePaths(command.flags),
+        stateDir: config.stateDir,
+        drainTimeout: config.drainTimeout,
+        healthTimeout: config.healthTimeout,
+        healthRetryInterval: config.healthRetryInterval,
+        user: manager === "schtasks" && !command.system ? yield* windowsUser : undefined
+      },
+      folders: {
+        ...command.folders,
+        home: (yield* givenPath("HOME")) ?? NodeOs.homedir(),
+        configHome: yield* givenPath("XDG_CONFIG_HOME")
+      },
+      uid: command.uid ?? process.getuid?.(),
+      dryRun: command.dryRun,
+      report: Console.log
+    }
+    if (command.action === "uninstall") return yield* ServiceManager.uninstall(options)
+    yield* warnOfEnvironment(command.flags)
+    if (command.action === "install") return yield* ServiceManager.install(options)
+    yield* ServiceManager.checkWritable(options)
+    const definition = ServiceDefinition.make(manager, options.service)
+    if (definition.encoding === "utf-16le") {
+      yield* Console.error(
+        "gateway: schtasks reads this as UTF-16 with a byte order mark; save it so, or use service install"
+      )
+    }
+    yield* Console.log(definition.text.trimEnd())
+  })

@@ -1,0 +1,217 @@
+/**
+ * Gateways in processes of their own: a place for one, starting it, and what it leaves on disk.
+ */
+import { assert } from "@effect/vitest"
+import { Duration, Effect, Schema, type Scope } from "effect"
+import { createHash } from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Ports from "./ports.ts"
+import * as Processes from "./processes.ts"
+import * as Program from "./program.ts"
+
+/** Where one gateway lives: folders and a port that no other test has. */
+export interface Site {
+  readonly root: string
+  readonly stateDir: string
+  readonly configPath: string
+  readonly port: number
+}
+
+/** A folder that is gone when the scope closes. */
+export const temporaryFolder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.promise(async () => Fs.realpath(await Fs.mkdtemp(Path.join(Os.tmpdir(), "gateway-lock-e2e-")))),
+  (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true, maxRetries: 3 }))
+)
+
+export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(function*() {
+  const root = yield* temporaryFolder
+  const port = yield* Ports.reserve
+  return { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
+})
+
+/** The same place with another port. */
+export const onAnotherPort = (site: Site): Effect.Effect<Site, never, Scope.Scope> =>
+  Effect.map(Ports.reserve, (port) => ({ ...site, port }))
+
+export const writeConfig = (site: Site, config: unknown): Effect.Effect<void> =>
+  Effect.promise(() => Fs.writeFile(site.configPath, JSON.stringify(config)))
+
+export const symlink = (target: string, path: string): Effect.Effect<void> =>
+  Effect.promise(() => Fs.symlink(target, path))
+
+/** Makes folders another user's, so that a program of that user can work in them. */
+export const giveTo = (user: number, ...paths: ReadonlyArray<string>): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    for (const path of paths) await Fs.chown(path, user, user)
+  })
+
+export const url = (site: Site, host = "127.0.0.1"): string => `ws://${host}:${site.port}`
+
+export const locksFolder = (site: Site): string => Path.join(site.stateDir, "locks")
+
+export const configLock = (site: Site): string =>
+  Path.join(
+    locksFolder(site),
+    `gateway.${createHash("sha256").update(site.configPath).digest("hex").slice(0, 8)}.lock`
+  )
+
+export const stateLock = (site: Site): string => Path.join(locksFolder(site), "gateway.state.lock")
+
+// ---------------------------------------------------------------------------
+// starting
+// ---------------------------------------------------------------------------
+
+export interface StartOptions {
+  /** After those that name the site. */
+  readonly flags?: ReadonlyArray<string>
+  /** Instead of those that name the site. */
+  readonly args?: ReadonlyArray<string>
+  readonly env?: Record<string, string>
+  /** Another copy of the program. */
+  readonly main?: string
+  /** The program that runs the program: its words up to ours. */
+  readonly under?: ReadonlyArray<string>
+  readonly niceness?: number
+}
+
+/** The words that start a gateway. */
+export const command = (site: Site, options: StartOptions = {}): ReadonlyArray<string> => [
+  ...(options.under ?? []),
+  process.execPath,
+  options.main ?? Program.main,
+  ...(options.args
+    ?? ["--port", String(site.port), "--state-dir", site.stateDir, "--config", site.configPath]),
+  ...(options.flags ?? [])
+]
+
+/** Starts a gateway, which is killed when the scope closes. */
+export const start = (
+  site: Site,
+  options: StartOptions = {}
+): Effect.Effect<Processes.Running, never, Scope.Scope> =>
+  Processes.start(command(site, options), {
+    cwd: site.root,
+    env: { PATH: Program.searchPath, HOME: site.root, ...options.env },
+    niceness: options.niceness
+  })
+
+/** Starts a gateway and waits until it says that it listens. */
+export const startListening = (
+  site: Site,
+  options: StartOptions = {}
+): Effect.Effect<Processes.Running, never, Scope.Scope> =>
+  Effect.tap(start(site, options), ({ listening }) => listening)
+
+/** Starts a gateway and waits until it ends. */
+export const run = (site: Site, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
+  Effect.scoped(Effect.flatMap(start(site, options), ({ ended }) => ended))
+
+/** Signals a gateway and waits until it ends. */
+export const stop = (gateway: Processes.Running, signal: NodeJS.Signals = "SIGTERM"): Effect.Effect<Processes.Ended> =>
+  Effect.zipRight(gateway.signal(signal), gateway.ended)
+
+// ---------------------------------------------------------------------------
+// the lock files
+// ---------------------------------------------------------------------------
+
+/** A lock file's record, as the contract has it. */
+export const LockRecord = Schema.Struct({
+  version: Schema.Literal(1),
+  instanceId: Schema.UUID,
+  pid: Schema.Int,
+  createdAt: Schema.String,
+  configPath: Schema.String,
+  stateDir: Schema.String,
+  host: Schema.String,
+  port: Schema.Int,
+  phase: Schema.Literal("starting", "listening", "draining"),
+  startTime: Schema.optional(Schema.Number),
+  bootId: Schema.optional(Schema.String),
+  pidNamespace: Schema.optional(Schema.String),
+  supervisor: Schema.String,
+  lock: Schema.optional(Schema.Literal("kernel", "record"))
+})
+
+const decodeRecord = Schema.decodeUnknown(Schema.parseJson(LockRecord), { onExcessProperty: "error" })
+
+/** Reads a record; a key that the contract does not have is a failure. */
+export const readRecord = (path: string): Effect.Effect<typeof LockRecord.Type> =>
+  Effect.orDie(Effect.flatMap(Effect.promise(() => Fs.readFile(path, "utf8")), decodeRecord))
+
+/** What tells whether a file was replaced, rewritten or touched. */
+export const identityOf = (path: string) =>
+  Effect.promise(async () => {
+    const { ino, mtimeNs } = await Fs.stat(path, { bigint: true })
+    return { path, ino, mtimeNs, content: await Fs.readFile(path, "utf8") }
+  })
+
+/** Mode bits, in octal. */
+export const modeOf = (path: string): Effect.Effect<string> =>
+  Effect.promise(async () => ((await Fs.stat(path)).mode & 0o777).toString(8))
+
+/** The names in a folder, sorted; none where there is no folder. */
+export const namesIn = (folder: string): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.tryPromise(() => Fs.readdir(folder)).pipe(
+    Effect.map((names) => names.toSorted()),
+    Effect.orElseSucceed(() => [])
+  )
+
+/** The names of both lock files of a running gateway. */
+export const lockNames = (site: Site): ReadonlyArray<string> =>
+  [Path.basename(configLock(site)), Path.basename(stateLock(site))].toSorted()
+
+// ---------------------------------------------------------------------------
+// what every test of an end asks
+// ---------------------------------------------------------------------------
+
+/** How often a line matches. */
+export const count = (text: string, pattern: RegExp): number =>
+  text.split("\n").filter((line) => pattern.test(line)).length
+
+/** The lines of stderr, but for the notice that a program without kernel locks begins with. */
+export const linesOf = ({ stderr }: Processes.Ended): ReadonlyArray<string> =>
+  stderr.split("\n").filter((line) =>
+    line !== "" && (Program.kernelLocks || !/level=WARN .*no kernel lock for /.test(line))
+  )
+
+/** Refused with exactly this message on its first line, and exit status 1. */
+export const assertRefused = (ended: Processes.Ended, message: string): void => {
+  assert.strictEqual(linesOf(ended)[0], `GatewayLockError: ${message}`, ended.stderr)
+  assert.strictEqual(ended.code, 1, ended.stderr)
+  assert.strictEqual(ended.stdout, "")
+}
+
+/** The facts under a message: label to value. */
+export const facts = ({ stderr }: Processes.Ended): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    stderr.split("\n").flatMap((line) => {
+      const match = /^ {2}([a-z][a-z ]*):\s+(.*)$/.exec(line)
+      return match?.[1] === undefined || match[2] === undefined ? [] : [[match[1], match[2]] as const]
+    })
+  )
+
+/** Ended by itself, with status 0. */
+export const assertClean = ({ code, signal, stderr }: Processes.Ended): Effect.Effect<void> =>
+  Effect.sync(() => assert.deepStrictEqual({ code, signal }, { code: 0, signal: null }, stderr))
+
+/** A gateway that was told to end has done so cleanly: no lock files, port free, status 0. */
+export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* assertClean(ended)
+    assert.deepStrictEqual(yield* namesIn(locksFolder(site)), [])
+    assert.isTrue(yield* Ports.isFree(site.port), `port ${site.port} is still taken`)
+  })
+
+/** Ends within the time, or the test fails; returns what it was worth. */
+export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.timed(self).pipe(
+    Effect.map(([elapsed, value]) => {
+      assert.isTrue(
+        Duration.lessThanOrEqualTo(elapsed, limit),
+        `took ${Duration.format(elapsed)}, allowed ${Duration.format(limit)}`
+      )
+      return value
+    })
+  )

@@ -1,0 +1,227 @@
+// Runs under a private systemd (see with-systemd) as root, on plain Node: the root file system is read-only there.
+// Plays the scenes one after the other and prints what was seen, one JSON object; the test judges it.
+import { execFileSync, spawnSync } from "node:child_process"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { get } from "node:http"
+import { createServer } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
+
+const [main] = process.argv.slice(2)
+const systemctl = (...args) => spawnSync("systemctl", args, { encoding: "utf8" })
+const show = (unit, ...properties) =>
+  Object.fromEntries(
+    systemctl("show", unit, ...properties.flatMap((property) => ["-p", property])).stdout.trim().split("\n")
+      .map((line) => line.split(/=(.*)/s).slice(0, 2))
+  )
+const until = async (what, check, seconds = 30) => {
+  const deadline = Date.now() + seconds * 1000
+  for (;;) {
+    const result = await check()
+    if (result) return result
+    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}\n${systemctl("status", "gateway-*").stdout}`)
+    await sleep(20)
+  }
+}
+const health = (port) =>
+  new Promise((resolve) => {
+    get({ host: "127.0.0.1", port, path: "/healthz", agent: false, timeout: 1000 }, (response) => {
+      let body = ""
+      response.on("data", (chunk) => body += chunk).on("end", () => {
+        try {
+          resolve(JSON.parse(body))
+        } catch {
+          resolve(undefined)
+        }
+      })
+    }).on("error", () => resolve(undefined)).on("timeout", function() {
+      this.destroy()
+    })
+  })
+const healthy = (port, not) =>
+  until(`health on ${port}`, async () => {
+    const answer = await health(port)
+    return answer?.ok === true && answer.instanceId !== not ? answer : undefined
+  })
+
+const unitFolder = "/etc/systemd/system"
+const gateway = (...args) => [process.execPath, main, ...args]
+const flags = (name, port) => [
+  "--profile",
+  name,
+  "--port",
+  String(port),
+  "--state-dir",
+  `/run/gateways/${name}`,
+  "--config",
+  `/run/gateways/${name}/gateway.json`
+]
+const dropIn = (unit, lines) => {
+  mkdirSync(`${unitFolder}/${unit}.d`, { recursive: true })
+  writeFileSync(`${unitFolder}/${unit}.d/test.conf`, `${lines.join("\n")}\n`)
+}
+mkdirSync("/run/gateways", { recursive: true })
+
+/** The generated unit, installed by the program itself, started, told apart by `systemctl status`. */
+const install = async (name, port, overrides = []) => {
+  const unit = `gateway-${name}.service`
+  const [node, ...words] = gateway("service", "install", "--system", ...flags(name, port))
+  const installed = spawnSync(node, words, { encoding: "utf8", env: { ...process.env, HOME: "/root" } })
+  if (installed.status !== 0) throw new Error(`service install: ${installed.stdout}${installed.stderr}`)
+  dropIn(unit, ["[Service]", "StandardError=file:/run/gateways/" + name + ".log", ...overrides])
+  systemctl("daemon-reload")
+  const started = systemctl("start", unit)
+  const first = started.status === 0 ? await healthy(port) : undefined
+  return { unit, started: started.status, log: () => readFileSync(`/run/gateways/${name}.log`, "utf8"), first }
+}
+
+const scenes = {
+  async service() {
+    const { first, log, started, unit } = await install("main", 21801, ["WatchdogSec=2"])
+    const listening = await until("status text", () => {
+      const { StatusText } = show(unit, "StatusText")
+      return StatusText?.startsWith("listening") ? StatusText : undefined
+    })
+    const statusPage = systemctl("status", "--no-pager", unit).stdout
+    const before = show(unit, "MainPID", "ActiveState", "NRestarts")
+    const lock = JSON.parse(
+      execFileSync("sh", ["-c", "cat /run/gateways/main/locks/gateway.*.lock | head -1"], { encoding: "utf8" })
+    )
+
+    // A child of the service inherits its variables, and is no service.
+    const inherited = spawnSync(process.execPath, [main, ...flags("child", 21809), "--log-level", "debug", "--lock-timeout", "0 seconds", "--port", "21801"], {
+      encoding: "utf8",
+      env: { ...process.env, SYSTEMD_EXEC_PID: before.MainPID, INVOCATION_ID: "0123", NOTIFY_SOCKET: "/run/systemd/notify" }
+    })
+
+    // SIGKILL of the main process: restarted, and healthy.
+    process.kill(Number(before.MainPID), "SIGKILL")
+    const restarted = await healthy(21801, first.instanceId)
+    const after = show(unit, "MainPID", "NRestarts")
+
+    // SIGSTOP: nobody feeds the watchdog.
+    process.kill(Number(after.MainPID), "SIGSTOP")
+    const woken = await healthy(21801, restarted.instanceId)
+    const last = show(unit, "MainPID", "NRestarts")
+
+    const stopped = systemctl("stop", unit).status
+    const result = show(unit, "Result", "ExecMainStatus", "ActiveState")
+    const left = execFileSync("sh", ["-c", "ls /run/gateways/main/locks"], { encoding: "utf8" })
+    return {
+      started,
+      listening,
+      statusPage,
+      before,
+      lock: { supervisor: lock.supervisor, pid: lock.pid },
+      inherited: { status: inherited.status, stderr: inherited.stderr },
+      restarted: { after, ok: restarted.ok },
+      watchdog: { last, ok: woken.ok },
+      stop: { stopped, result, left },
+      log: log()
+    }
+  },
+
+  async duplicate() {
+    // The same gateway in two units, as after a botched migration; both with Restart=always.
+    const original = await install("twin", 21802)
+    const { MainPID } = show(original.unit, "MainPID")
+    const text = readFileSync(`${unitFolder}/${original.unit}`, "utf8")
+    writeFileSync(`${unitFolder}/gateway-copy.service`, text)
+    dropIn("gateway-copy.service", ["[Service]", "StandardError=file:/run/gateways/copy.log"])
+    systemctl("daemon-reload")
+    systemctl("start", "gateway-copy.service")
+    const copy = await until("the copy's end", () => {
+      const seen = show("gateway-copy.service", "ActiveState", "SubState", "ExecMainStatus", "NRestarts", "Result")
+      return ["failed", "inactive"].includes(seen.ActiveState) ? seen : undefined
+    })
+    // RestartSec passes, and nothing comes back.
+    await sleep(1500)
+    const later = show("gateway-copy.service", "ActiveState", "SubState", "NRestarts")
+    const untouched = show(original.unit, "MainPID", "ActiveState", "NRestarts")
+    const still = await health(21802)
+    systemctl("stop", original.unit)
+    return {
+      copy,
+      later,
+      untouched: { ...untouched, samePid: untouched.MainPID === MainPID, sameInstance: still?.instanceId === original.first.instanceId },
+      log: readFileSync("/run/gateways/copy.log", "utf8")
+    }
+  },
+
+  async unhealthy() {
+    // Somebody outside systemd accepts and never answers.
+    const server = createServer(() => {})
+    await new Promise((resolve) => server.listen(21803, "127.0.0.1", resolve))
+    const began = Date.now()
+    const { log, unit } = await install("blocked", 21803, [
+      "Environment=\"GATEWAY_HEALTH_TIMEOUT=3 seconds\" \"GATEWAY_HEALTH_RETRY_INTERVAL=500 millis\"",
+      "Restart=no"
+    ])
+    const took = Date.now() - began
+    const seen = show(unit, "ActiveState", "ExecMainStatus", "Result")
+    server.close()
+    return { took, seen, log: log() }
+  },
+
+  async activation() {
+    const name = "activated"
+    const { unit } = await install(name, 21804)
+    systemctl("stop", unit)
+    writeFileSync(`${unitFolder}/gateway-${name}.socket`, "[Socket]\nListenStream=127.0.0.1:21804\n")
+    systemctl("daemon-reload")
+    const socket = systemctl("start", `gateway-${name}.socket`)
+    await healthy(21804)
+    let sent = 0
+    let answered = 0
+    const failures = []
+    let restarting = true
+    const instances = new Set()
+    const client = async () => {
+      while (restarting || sent < 1000) {
+        sent += 1
+        const result = await new Promise((resolve) => {
+          get({ host: "127.0.0.1", port: 21804, path: "/healthz", agent: false }, (response) => {
+            let body = ""
+            response.on("data", (chunk) => body += chunk).on("end", () => resolve({ status: response.statusCode, body }))
+              .on("error", (error) => resolve({ error: error.message }))
+          }).on("error", (error) => resolve({ error: error.message }))
+        })
+        if (result.error === undefined) {
+          answered += 1
+          instances.add(JSON.parse(result.body).instanceId)
+        } else failures.push(result.error)
+        await sleep(5)
+      }
+    }
+    const clients = Array.from({ length: 16 }, client)
+    const restarts = []
+    for (let round = 0; round < 3; round += 1) {
+      await sleep(300)
+      restarts.push(systemctl("restart", unit).status)
+    }
+    await sleep(300)
+    restarting = false
+    await Promise.all(clients)
+    systemctl("stop", `gateway-${name}.socket`, unit)
+
+    // A socket unit that does not say what the gateway is told.
+    writeFileSync(`${unitFolder}/gateway-${name}.socket`, "[Socket]\nListenStream=127.0.0.1:21805\n")
+    dropIn(unit, ["[Service]", `StandardError=file:/run/gateways/${name}.log`, "Restart=no"])
+    systemctl("daemon-reload")
+    systemctl("start", `gateway-${name}.socket`)
+    systemctl("start", unit)
+    const mismatch = show(unit, "ExecMainStatus", "ActiveState")
+    systemctl("stop", `gateway-${name}.socket`)
+    return { socket: socket.status, sent, answered, failures: failures.slice(0, 5), restarts, instances: instances.size, mismatch, log: readFileSync(`/run/gateways/${name}.log`, "utf8") }
+  }
+}
+
+const seen = {}
+for (const [name, play] of Object.entries(scenes)) {
+  try {
+    seen[name] = await play()
+  } catch (error) {
+    seen[name] = { error: String(error?.stack ?? error) }
+  }
+}
+console.log(JSON.stringify(seen))
+process.exit(0)

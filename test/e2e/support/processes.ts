@@ -1,0 +1,139 @@
+/**
+ * Programs of this machine, started for a test and gone when it ends.
+ */
+import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
+import { type ChildProcess, spawn } from "node:child_process"
+import * as Os from "node:os"
+
+/** How a program ended, and all that it wrote. */
+export interface Ended {
+  readonly code: number | null
+  readonly signal: string | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface Running {
+  readonly pid: number
+  /** What has been written to stderr so far. */
+  readonly stderr: Effect.Effect<string>
+  /** The first line of stderr that matches, past or future. Dies if the program ends without it, or takes too long. */
+  readonly line: (pattern: RegExp) => Effect.Effect<string>
+  /** Completes when a gateway has said that it listens. */
+  readonly listening: Effect.Effect<void>
+  /** Dies if it takes too long. */
+  readonly ended: Effect.Effect<Ended>
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+}
+
+/** No step of any test takes longer, even on a machine that is busy with something else. */
+const patience = Duration.seconds(20)
+
+const describe = (words: ReadonlyArray<string>, { code, signal, stderr, stdout }: Ended) =>
+  `${words.join(" ")}\nended with ${code ?? signal}\nstdout: ${stdout}\nstderr: ${stderr}`
+
+const firstMatch = (text: string, pattern: RegExp): string | undefined =>
+  text.split("\n").slice(0, -1).find((line) => pattern.test(line))
+
+const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null
+
+export interface StartOptions {
+  readonly env: Record<string, string>
+  readonly cwd: string
+  readonly niceness?: number | undefined
+  /** How long it may take, if not 20 seconds. */
+  readonly patience?: Duration.DurationInput
+}
+
+/** Starts a program without a shell; kills it when the scope closes. Only `env` is its environment. */
+export const start = (
+  words: ReadonlyArray<string>,
+  options: StartOptions
+): Effect.Effect<Running, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => launch(words, options)),
+      // Its own pid, and only while it cannot belong to anybody else yet.
+      ({ child, ended }) =>
+        Effect.zipRight(
+          Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
+          Effect.ignoreLogged(ended)
+        )
+    ),
+    ({ running }) => running
+  )
+
+const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOptions) => {
+  const words = [command, ...args]
+  const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] })
+  const { pid, stderr, stdout } = child
+  // Others share the machine: what a test starts by the hundred goes behind them.
+  if (pid !== undefined && options.niceness !== undefined) Os.setPriority(pid, options.niceness)
+  const over = Deferred.unsafeMake<Ended>(FiberId.none)
+  const written = { stdout: "", stderr: "" }
+  const readers = new Set<() => void>()
+  const wake = () => {
+    for (const reader of readers) reader()
+  }
+  stdout.setEncoding("utf8").on("data", (text: string) => {
+    written.stdout += text
+  })
+  stderr.setEncoding("utf8").on("data", (text: string) => {
+    written.stderr += text
+    wake()
+  })
+  const finish = (code: number | null, signal: string | null) => {
+    Deferred.unsafeDone(over, Effect.succeed({ code, signal, ...written }))
+    wake()
+  }
+  child.on("close", finish)
+  child.on("error", (error) => {
+    written.stderr += `${error.message}\n`
+    finish(null, "not started")
+  })
+
+  const patiently = <A>(what: string) => (self: Effect.Effect<A>) =>
+    Effect.timeoutFailCause(self, {
+      duration: options.patience ?? patience,
+      onTimeout: () =>
+        Cause.die(
+          new Error(
+            `${words.join(" ")}\n${what} within ${
+              Duration.format(options.patience ?? patience)
+            }\nstderr: ${written.stderr}`
+          )
+        )
+    })
+  const ended = Deferred.await(over).pipe(patiently("did not end"))
+  const line = (pattern: RegExp) =>
+    Effect.raceFirst(
+      Effect.async<string>((resume) => {
+        const look = () => {
+          const found = firstMatch(written.stderr, pattern)
+          if (found !== undefined) resume(Effect.succeed(found))
+        }
+        readers.add(look)
+        look()
+        return Effect.sync(() => readers.delete(look))
+      }),
+      Effect.flatMap(Deferred.await(over), (end) => {
+        const found = firstMatch(end.stderr, pattern)
+        return found === undefined
+          ? Effect.dieMessage(`no line ${pattern} from ${describe(words, end)}`)
+          : Effect.succeed(found)
+      })
+    ).pipe(patiently(`wrote no line ${pattern}`))
+
+  const running: Running = {
+    pid: pid ?? 0,
+    stderr: Effect.sync(() => written.stderr),
+    line,
+    listening: Effect.asVoid(line(/gateway listening on /)),
+    ended,
+    signal: (signal) =>
+      Effect.sync(() => {
+        if (!isOver(child)) child.kill(signal)
+      })
+  }
+  return { child, ended, running }
+}

@@ -1,0 +1,68 @@
+/**
+ * Which program is tested, and what this machine lets a test do.
+ */
+import { Config, Effect } from "effect"
+import * as Fs from "node:fs"
+import { createRequire } from "node:module"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+
+const read = (name: string, otherwise: string) =>
+  Effect.runSync(Config.string(name).pipe(Config.withDefault(otherwise), Effect.orDie))
+
+/** The search path that started programs get; nothing else is inherited. */
+export const searchPath = read("PATH", "/usr/bin:/bin")
+
+/** The program: `dist/main.js`, or another copy of it, such as one beside which there is no addon for kernel locks. */
+export const main = Path.resolve(
+  read("GATEWAY_E2E_MAIN", fileURLToPath(new URL("../../../dist/main.js", import.meta.url)))
+)
+
+const findsAddon = (path: string): boolean => {
+  try {
+    const manifest = createRequire(path).resolve("fs-native-extensions/package.json")
+    return Fs.existsSync(Path.join(Path.dirname(manifest), "prebuilds", `${process.platform}-${process.arch}`))
+  } catch {
+    return false
+  }
+}
+
+/** Whether `main` finds its addon; without it, owner records alone keep others out. */
+export const kernelLocks = findsAddon(main)
+
+/** What the records of `main` say in `lock`. */
+export const enforcement = kernelLocks ? "kernel" : "record"
+
+export const isLinux = process.platform === "linux"
+
+const isRoot = process.getuid?.() === 0
+
+const hasTool = (name: string): boolean =>
+  searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
+
+/** Nobody: an unprivileged user that every Unix has a number for. */
+export const nobody = 65534
+
+/** Why a test that needs another user must be skipped; `undefined` where it can run. */
+export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs root and setpriv(1)"
+
+/** Why a test that needs namespaces of its own must be skipped; `undefined` where it can run. */
+export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
+
+/** Why a test on a real systemd must be skipped; `undefined` where it can run. */
+export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
+
+/** The words that run a program as `nobody`. */
+export const asNobody: ReadonlyArray<string> = [
+  "setpriv",
+  "--reuid",
+  String(nobody),
+  "--regid",
+  String(nobody),
+  "--clear-groups",
+  "--no-new-privs"
+]
+
+/** A test's name, with the reason why it is skipped, if it is. */
+export const named = (name: string, reason: string | undefined): string =>
+  reason === undefined ? name : `${name} [skipped: ${reason}]`

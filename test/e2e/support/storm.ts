@@ -1,0 +1,57 @@
+/**
+ * Many starts of one gateway at one time.
+ */
+import { assert } from "@effect/vitest"
+import { Array, Effect, Option } from "effect"
+import * as Gateways from "./gateways.ts"
+import type * as Processes from "./processes.ts"
+
+/** The machine is other tests' too. */
+const niceness = 10
+
+type Outcome =
+  | { readonly _tag: "Listening"; readonly gateway: Processes.Running }
+  | { readonly _tag: "Ended"; readonly ended: Processes.Ended }
+
+const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
+  Effect.raceFirst(
+    Effect.map(gateway.ended, (ended): Outcome => ({ _tag: "Ended", ended })),
+    Effect.andThen(gateway.listening, Effect.succeed<Outcome>({ _tag: "Listening", gateway }))
+  )
+
+/** All at once on one site: returns the only winner, when all others have ended and named it. */
+export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
+  Effect.gen(function*() {
+    const gateways = yield* Effect.forEach(
+      Array.range(1, starters),
+      () => Gateways.start(site, { niceness, ...options }),
+      { concurrency: "unbounded" }
+    )
+    const outcomes = yield* Effect.forEach(gateways, settle, { concurrency: "unbounded" })
+    const winners = Array.filterMap(
+      outcomes,
+      (outcome) => outcome._tag === "Listening" ? Option.some(outcome.gateway) : Option.none()
+    )
+    const [winner, ...others] = winners
+    if (winner === undefined || others.length > 0) {
+      const ends = outcomes.map((outcome) => outcome._tag === "Ended" ? outcome.ended.stderr : "listening")
+      return yield* Effect.dieMessage(`${winners.length} winners\n${ends.join("\n")}`)
+    }
+    assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
+    for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
+      assert.strictEqual((yield* Gateways.readRecord(path)).pid, winner.pid, path)
+    }
+    for (const outcome of outcomes) {
+      if (outcome._tag === "Listening") continue
+      const { ended } = outcome
+      const message = ended.stderr.split("\n").find((line) => line.startsWith("GatewayLockError: "))
+      assert.strictEqual(ended.code, 1, ended.stderr)
+      assert.strictEqual(
+        message,
+        `GatewayLockError: another gateway instance is already listening on ${Gateways.url(site)}`,
+        ended.stderr
+      )
+      assert.strictEqual(Gateways.facts(ended)["held by"], `pid ${winner.pid} (node)`, ended.stderr)
+    }
+    return winner
+  })

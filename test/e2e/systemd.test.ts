@@ -1,0 +1,150 @@
+/**
+ * The program under a real systemd, private to this test: the generated unit, installed by the program itself.
+ *
+ * `support/insideSystemd.mjs` plays the scenes there; what it saw is judged here.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { fileURLToPath } from "node:url"
+import * as Processes from "./support/processes.ts"
+import * as Program from "./support/program.ts"
+
+const Shown = Schema.Record({ key: Schema.String, value: Schema.String })
+
+const Seen = Schema.parseJson(Schema.Struct({
+  service: Schema.Struct({
+    started: Schema.Number,
+    listening: Schema.String,
+    statusPage: Schema.String,
+    before: Shown,
+    lock: Schema.Struct({ supervisor: Schema.String, pid: Schema.Number }),
+    inherited: Schema.Struct({ status: Schema.Number, stderr: Schema.String }),
+    restarted: Schema.Struct({ after: Shown, ok: Schema.Boolean }),
+    watchdog: Schema.Struct({ last: Shown, ok: Schema.Boolean }),
+    stop: Schema.Struct({ stopped: Schema.Number, result: Shown, left: Schema.String }),
+    log: Schema.String
+  }),
+  duplicate: Schema.Struct({
+    copy: Shown,
+    later: Shown,
+    untouched: Schema.Struct({
+      ActiveState: Schema.String,
+      NRestarts: Schema.String,
+      samePid: Schema.Boolean,
+      sameInstance: Schema.Boolean
+    }),
+    log: Schema.String
+  }),
+  unhealthy: Schema.Struct({ took: Schema.Number, seen: Shown, log: Schema.String }),
+  activation: Schema.Struct({
+    socket: Schema.Number,
+    sent: Schema.Number,
+    answered: Schema.Number,
+    failures: Schema.Array(Schema.String),
+    restarts: Schema.Array(Schema.Number),
+    instances: Schema.Number,
+    mismatch: Shown,
+    log: Schema.String
+  })
+}))
+
+const support = (name: string) => fileURLToPath(new URL(`support/${name}`, import.meta.url))
+
+const skipped = Program.noSystemd
+
+/** One boot serves every test below: it takes half a minute, most of which is systemd's own waiting. */
+const scenes = await (skipped === undefined
+  ? Effect.scoped(Effect.gen(function*() {
+    const played = yield* Processes.start(
+      [support("with-systemd"), process.execPath, support("insideSystemd.mjs"), Program.main],
+      { cwd: "/", env: { PATH: Program.searchPath, WITH_SYSTEMD_S: "150" }, patience: "160 seconds" }
+    )
+    const { code, stderr, stdout } = yield* played.ended
+    assert.strictEqual(code, 0, `${stdout}${stderr}`)
+    return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
+      Effect.mapError((error) => new Error(`${error.message}\n${stdout}\n${stderr}`))
+    )
+  })).pipe(Effect.runPromise)
+  : Promise.resolve(undefined))
+
+const scene = (name: string, test: (seen: typeof Seen.Type) => void) =>
+  it.skipIf(scenes === undefined)(Program.named(name, skipped), () => {
+    if (scenes !== undefined) test(scenes)
+  })
+
+describe("the generated unit on a real systemd", () => {
+  scene("starts once READY=1 is sent, and shows the status text", ({ service }) => {
+    assert.strictEqual(service.started, 0)
+    assert.strictEqual(service.before.ActiveState, "active")
+    assert.strictEqual(service.listening, "listening on ws://127.0.0.1:21801")
+    assert.include(service.statusPage, "Status: \"listening on ws://127.0.0.1:21801\"")
+    assert.deepStrictEqual(service.lock, { supervisor: "systemd", pid: Number(service.before.MainPID) })
+  })
+
+  scene("is restarted after SIGKILL of its main process, and healthy, with one reclaim", ({ service }) => {
+    assert.isTrue(service.restarted.ok)
+    assert.strictEqual(service.restarted.after.NRestarts, "1")
+    assert.notStrictEqual(service.restarted.after.MainPID, service.before.MainPID)
+  })
+
+  scene("is killed by the watchdog and restarted when it is stopped by SIGSTOP", ({ service }) => {
+    assert.isTrue(service.watchdog.ok)
+    assert.strictEqual(service.watchdog.last.NRestarts, "2")
+    assert.include(service.log, "reclaimed gateway lock")
+  })
+
+  scene("stops cleanly and leaves no lock file", ({ service }) => {
+    assert.strictEqual(service.stop.stopped, 0)
+    assert.deepStrictEqual(service.stop.result, { Result: "success", ExecMainStatus: "0", ActiveState: "inactive" })
+    assert.strictEqual(service.stop.left, "")
+  })
+
+  scene("a child with the service's environment detects no supervisor", ({ service }) => {
+    assert.strictEqual(service.inherited.status, 1)
+    assert.match(service.inherited.stderr, /supervisor: none \(SYSTEMD_EXEC_PID is \d+, not our pid \d+/)
+    assert.include(service.inherited.stderr, "GatewayLockError: another gateway instance is already listening")
+  })
+})
+
+describe("a duplicate under Restart=always", () => {
+  scene("exits 78 with the message and is not restarted; the first one is untouched", ({ duplicate }) => {
+    assert.strictEqual(duplicate.copy.ExecMainStatus, "78")
+    assert.strictEqual(duplicate.copy.NRestarts, "0")
+    assert.deepStrictEqual(duplicate.later, { NRestarts: "0", ActiveState: "failed", SubState: "failed" })
+    assert.deepStrictEqual(
+      { ...duplicate.untouched },
+      { ActiveState: "active", NRestarts: "0", samePid: true, sameInstance: true }
+    )
+    assert.include(
+      duplicate.log,
+      "GatewayLockError: gateway already running under systemd; existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop"
+    )
+  })
+})
+
+describe("an owner outside systemd that never becomes healthy", () => {
+  scene("is waited for within bounds, then the unit fails with the message", ({ unhealthy }) => {
+    assert.isAtLeast(unhealthy.took, 3000)
+    assert.strictEqual(unhealthy.seen.ActiveState, "failed")
+    assert.strictEqual(unhealthy.seen.ExecMainStatus, "1")
+    assert.include(
+      unhealthy.log,
+      "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms"
+    )
+  })
+})
+
+describe("socket activation", () => {
+  scene("answers 1,000 requests across three restarts and refuses not one", ({ activation }) => {
+    assert.deepStrictEqual(activation.failures, [])
+    assert.isAtLeast(activation.sent, 1000)
+    assert.strictEqual(activation.answered, activation.sent)
+    assert.deepStrictEqual(activation.restarts, [0, 0, 0])
+    assert.strictEqual(activation.instances, 4)
+  })
+
+  scene("refuses a socket that listens elsewhere, and says where", ({ activation }) => {
+    assert.strictEqual(activation.mismatch.ExecMainStatus, "1")
+    assert.include(activation.log, "the passed socket listens on ws://127.0.0.1:21805")
+  })
+})
