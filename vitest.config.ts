@@ -7,6 +7,6 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     pool: "threads",
-    poolOptions: { threads: { minThreads: 1, maxThreads: 4 } }
+    poolOptions: { threads: { minThreads: 1, maxThreads: 3 } }
   }
 })

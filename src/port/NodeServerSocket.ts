@@ -113,12 +113,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         finishIfIdle()
       })
     })
-    const expectAnswer = (socket: Net.Socket, response: Http.ServerResponse) => {
+    const expectAnswer = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+      const { socket } = request
       const connection = open.get(socket)
       if (connection === undefined) return
       connection.unanswered.add(response)
       response.on("close", () => {
         connection.unanswered.delete(response)
+        // Answered early, and still being sent: in flight, as far as its client is concerned.
+        if (!request.complete) return
         connection.bytesAnswered = socket.bytesRead
         // Once nothing more is accepted, a connection whose requests are answered has no further use.
         if (stopped && connection.unanswered.size === 0) socket.destroySoon()
@@ -188,7 +191,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
         if (stopped) response.shouldKeepAlive = false
-        expectAnswer(request.socket, response)
+        expectAnswer(request, response)
         if (!routes.owns(pathOf(request)) && server.listenerCount("request") > 0) return false
         ownHandler(request, response)
         return true

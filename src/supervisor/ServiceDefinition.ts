@@ -401,7 +401,8 @@ export const quoteWindows = (text: string): string =>
  * `encode` writes it so, with a byte order mark.
  *
  * - `MultipleInstancesPolicy=IgnoreNew`: one instance, whoever asks for another.
- * - `RestartOnFailure`: once a minute, the shortest interval there is, 255 times, the greatest count.
+ * - `RestartOnFailure`: once a minute, the shortest interval there is, 255 times, the greatest count. A duplicate, which
+ *   leaves the healthy gateway in control with status 0, is no failure.
  * - `ExecutionTimeLimit=PT0S`: no limit; left out it would be three days.
  * - `Priority=5`: normal; the default of 7 is below normal.
  *

@@ -1,0 +1,867 @@
+import { Command, FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Config, Duration, Effect, FastCheck as fc, Option, Schema } from "effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import { numRuns } from "../arbitraries.ts"
+
+// ---------------------------------------------------------------------------
+// what is drawn
+// ---------------------------------------------------------------------------
+
+/** What makes trouble in one format or another, many to a word; and any Unicode. */
+const word = fc.oneof(
+  fc.string({
+    unit: fc.constantFrom(
+      " ",
+      "%",
+      "$",
+      "{",
+      "}",
+      "\"",
+      "'",
+      "\\",
+      "a",
+      "n",
+      "x41",
+      "HOME",
+      "é",
+      "語",
+      "\u{1F600}",
+      ";",
+      "-"
+    ),
+    maxLength: 12
+  }),
+  fc.string({ unit: fc.constantFrom("\\", "\""), maxLength: 8 }),
+  fc.string({ unit: "binary", maxLength: 12 }),
+  fc.constantFrom(
+    "",
+    ";",
+    "\\;",
+    "$HOME",
+    "${HOME}",
+    "$$",
+    "%h",
+    "%%",
+    "#",
+    "~",
+    "\t",
+    "\r\n",
+    "\uFDD0",
+    "\uFFFF",
+    "\u0085"
+  )
+)
+const argument = word.filter((text) => !/[\0\ud800-\udfff]/u.test(text))
+const xmlArgument = argument.filter((text) => !/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u.test(text))
+
+const profile = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,63}$/)
+const scope = fc.constantFrom<ServiceDefinition.ServiceScope>("user", "system")
+const duration = fc.oneof(
+  fc.constantFrom(0, 1, 999, 1000, 3000, 5000, 30_000, 300_000, 86_400_000),
+  fc.nat({ max: 86_400_000 })
+).map(Duration.millis)
+
+const flag = fc.constantFrom(
+  "port",
+  "host",
+  "config",
+  "state-dir",
+  "drain-timeout",
+  "log-level",
+  "profile",
+  "supervisor"
+)
+
+const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceDefinition.ServiceOptions> =>
+  fc.record({
+    profile,
+    scope,
+    execPath: text.map((name) => `/opt/${name}/node`),
+    scriptPath: text.map((name) => `/opt/${name}/main.js`),
+    args: fc.array(fc.tuple(flag, text)).map((args) => new Map(args)),
+    stateDir: text.map((name) => `/state/${name}`),
+    drainTimeout: duration,
+    healthTimeout: duration,
+    healthRetryInterval: duration,
+    user: fc.option(text, { nil: undefined })
+  })
+
+const plain: ServiceDefinition.ServiceOptions = {
+  profile: "default",
+  scope: "user",
+  execPath: "/usr/bin/node",
+  scriptPath: "/opt/gateway/dist/main.js",
+  args: new Map(),
+  stateDir: "/home/me/.local/state/gateway-lock/default",
+  drainTimeout: Duration.seconds(10),
+  healthTimeout: Duration.minutes(5),
+  healthRetryInterval: Duration.seconds(5)
+}
+
+const odd: ServiceDefinition.ServiceOptions = {
+  ...plain,
+  profile: "a-b",
+  scope: "system",
+  execPath: "C:\\Program Files\\nodejs\\node.exe",
+  scriptPath: "/opt/my gateway/100%/dist/main.js",
+  args: new Map([["port", "18790"], ["config", "/srv/$HOME & \"co\"/é<1>.json"], ["log-level", "-1"]]),
+  stateDir: "/var/lib/R&D",
+  drainTimeout: Duration.millis(90_500),
+  healthTimeout: Duration.seconds(3),
+  healthRetryInterval: Duration.minutes(1),
+  user: "gate way"
+}
+
+// ---------------------------------------------------------------------------
+// readers of the documented rules
+// ---------------------------------------------------------------------------
+
+const simpleEscapes: Readonly<Record<string, number>> = {
+  a: 7,
+  b: 8,
+  f: 12,
+  n: 10,
+  r: 13,
+  t: 9,
+  v: 11,
+  "\\": 92,
+  "\"": 34,
+  "'": 39,
+  s: 32
+}
+
+/** systemd.syntax(7), "Quoting": words, quotes removed, escapes replaced. Refuses what that page does not allow. */
+const readWords = (line: string): ReadonlyArray<string> => {
+  const words: Array<string> = []
+  const source = Buffer.from(line, "utf8").toString("latin1")
+  for (let at = 0; at < source.length;) {
+    if (source[at] === " " || source[at] === "\t") {
+      at += 1
+      continue
+    }
+    const quote = source[at] === "\"" || source[at] === "'" ? source[at] : undefined
+    if (source[at] === ";" && /^;(\s|$)/.test(source.slice(at))) throw new Error("a second command")
+    if (quote !== undefined) at += 1
+    const bytes: Array<number> = []
+    for (;; at += 1) {
+      const char = source[at]
+      if (char === undefined) {
+        if (quote !== undefined) throw new Error("a quote without end")
+        break
+      }
+      if (quote === undefined ? char === " " || char === "\t" : char === quote) break
+      if (quote === undefined && (char === "\"" || char === "'")) throw new Error("a quote inside a word")
+      if (char.charCodeAt(0) < 32) throw new Error("a control character")
+      if (char !== "\\") {
+        bytes.push(char.charCodeAt(0))
+        continue
+      }
+      const hex = /^\\x([0-9a-fA-F]{2})/.exec(source.slice(at))?.[1]
+      const simple = simpleEscapes[source[at + 1] ?? ""]
+      if (hex !== undefined && hex !== "00") {
+        bytes.push(Number.parseInt(hex, 16))
+        at += 3
+      } else if (simple !== undefined) {
+        bytes.push(simple)
+        at += 1
+      } else {
+        throw new Error(`an unknown escape at ${source.slice(at, at + 4)}`)
+      }
+    }
+    if (quote !== undefined) {
+      at += 1
+      if (source[at] !== undefined && source[at] !== " ") throw new Error("a quote not followed by space")
+    }
+    words.push(Buffer.from(bytes).toString("utf8"))
+  }
+  return words
+}
+
+/** systemd.unit(5), "Specifiers": `%%` is a percent sign, anything else is replaced by something. */
+const readSpecifiers = (text: string): string =>
+  text.replace(/%(.?)/gsu, (_, next: string) => {
+    if (next !== "%") throw new Error(`a specifier %${next}`)
+    return "%"
+  })
+
+/** systemd.service(5), "Command Lines": `$$` is a dollar sign; `${…}` anywhere and `$…` as a word are variables. */
+const readVariables = (text: string): string => {
+  if (/^\$[^${]/u.test(text)) throw new Error("a variable as a word")
+  return text.replace(/\$([${])/g, (_, next: string) => {
+    if (next === "{") throw new Error("a variable")
+    return "$"
+  })
+}
+
+/** The command line of ExecStart=: program, then arguments. */
+const readExecStart = (unit: string): ReadonlyArray<string> => {
+  const [program = "", ...args] = readWords(/^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "").map(readSpecifiers)
+  return [program, ...args.map(readVariables)]
+}
+
+/** CommandLineToArgvW, for what follows the program. */
+const readWindows = (line: string): ReadonlyArray<string> => {
+  const words: Array<string> = []
+  let current: string | undefined
+  let quoted = false
+  for (let at = 0; at < line.length;) {
+    const run = /^\\+/.exec(line.slice(at))?.[0].length ?? 0
+    if (run > 0) {
+      at += run
+      if (line[at] === "\"") {
+        current = `${current ?? ""}${"\\".repeat(Math.floor(run / 2))}`
+        if (run % 2 === 1) {
+          current += "\""
+          at += 1
+        }
+      } else current = `${current ?? ""}${"\\".repeat(run)}`
+      continue
+    }
+    const char = line[at] ?? ""
+    at += 1
+    if (char === "\"") {
+      quoted = !quoted
+      current ??= ""
+    } else if (!quoted && (char === " " || char === "\t")) {
+      if (current !== undefined) words.push(current)
+      current = undefined
+    } else current = `${current ?? ""}${char}`
+  }
+  if (quoted) throw new Error("a quote without end")
+  return current === undefined ? words : [...words, current]
+}
+
+/** The sections and keys of a unit, systemd.syntax(7). */
+const readUnit = (unit: string): ReadonlyMap<string, string> => {
+  const keys = new Map<string, string>()
+  let section = ""
+  for (const line of unit.split("\n")) {
+    if (line === "" || line.startsWith("#")) continue
+    const header = /^\[(\w+)\]$/.exec(line)?.[1]
+    if (header === undefined) {
+      const [key = "", ...value] = line.split("=")
+      assert.isFalse(keys.has(`${section}.${key}`), `${key} twice`)
+      keys.set(`${section}.${key}`, value.join("="))
+    } else section = header
+  }
+  return keys
+}
+
+// ---------------------------------------------------------------------------
+// the machine's tools
+// ---------------------------------------------------------------------------
+
+const searchPath = Effect.runSync(Config.string("PATH").pipe(Config.withDefault("/usr/bin:/bin"), Effect.orDie))
+const hasTool = (name: string): boolean =>
+  searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
+const named = (name: string, tool: string): string => hasTool(tool) ? name : `${name} [skipped: no ${tool} here]`
+
+/** Runs a Python program over files; it prints one JSON value. */
+const python = <A, I>(schema: Schema.Schema<A, I>, program: string, files: ReadonlyArray<string>) =>
+  Command.make("python3", "-c", program, ...files).pipe(
+    Command.string,
+    Effect.flatMap(Schema.decode(Schema.parseJson(schema)))
+  )
+
+const writeAll = (definitions: ReadonlyArray<ServiceDefinition.ServiceDefinition>) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* fs.makeTempDirectoryScoped()
+    return yield* Effect.forEach(definitions, (definition, index) => {
+      const path = Path.join(folder, `${index}-${definition.fileName}`)
+      return Effect.as(fs.writeFile(path, ServiceDefinition.encode(definition)), path)
+    })
+  })
+
+// ---------------------------------------------------------------------------
+
+describe("names", () => {
+  it("are those of the managers", () => {
+    assert.deepStrictEqual(ServiceDefinition.names("systemd", "a-b"), {
+      name: "gateway-a-b.service",
+      fileName: "gateway-a-b.service"
+    })
+    assert.deepStrictEqual(ServiceDefinition.names("launchd", "a-b"), {
+      name: "dev.gateway-lock.a-b",
+      fileName: "dev.gateway-lock.a-b.plist"
+    })
+    assert.deepStrictEqual(ServiceDefinition.names("schtasks", "a-b"), {
+      name: "\\gateway-lock\\a-b",
+      fileName: "gateway-a-b.task.xml"
+    })
+  })
+
+  it.prop("differ for two profiles", [profile, profile], ([a, b]) =>
+    ServiceDefinition.managers.every((manager) => {
+      const [one, other] = [ServiceDefinition.names(manager, a), ServiceDefinition.names(manager, b)]
+      return a === b || (one.name !== other.name && one.fileName !== other.fileName)
+    }))
+})
+
+describe("the command line", () => {
+  it("names the profile and the supervisor, and else only the flags that were given", () => {
+    assert.deepStrictEqual(ServiceDefinition.commandWords("systemd", plain), [
+      "/usr/bin/node",
+      "/opt/gateway/dist/main.js",
+      "run",
+      "--profile",
+      "default",
+      "--supervisor",
+      "systemd"
+    ])
+  })
+
+  it("takes neither profile nor supervisor from the flags", () => {
+    const args = new Map([["profile", "other"], ["supervisor", "none"], ["port", "1"]])
+    assert.deepStrictEqual(ServiceDefinition.commandWords("launchd", { ...plain, args }).slice(3), [
+      "--profile",
+      "default",
+      "--port",
+      "1",
+      "--supervisor",
+      "launchd"
+    ])
+  })
+
+  it("joins a value that looks like a flag to its flag", () => {
+    const words = ServiceDefinition.commandWords("systemd", { ...plain, args: new Map([["config", "-x"]]) })
+    assert.include(words, "--config=-x")
+  })
+})
+
+describe("systemd unit", () => {
+  it("for a user", () => {
+    assert.strictEqual(
+      ServiceDefinition.systemdUnit(plain),
+      `# Written by "gateway service", and written anew by every "gateway service install".
+[Unit]
+Description=Gateway (profile default)
+StartLimitIntervalSec=339
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/usr/bin/node /opt/gateway/dist/main.js run --profile default --supervisor systemd
+Restart=always
+RestartSec=2
+RestartPreventExitStatus=64 78
+TimeoutStartSec=90
+TimeoutStopSec=20
+WatchdogSec=30
+KillMode=mixed
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+
+[Install]
+WantedBy=default.target
+`
+    )
+  })
+
+  it("for the system, with odd paths", () => {
+    assert.strictEqual(
+      ServiceDefinition.systemdUnit({ ...odd, execPath: "/opt/$node 20/node", user: "gate%way" }),
+      `# Written by "gateway service", and written anew by every "gateway service install".
+[Unit]
+Description=Gateway (profile a-b)
+After=network.target
+StartLimitIntervalSec=69
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart="/opt/$node 20/node" "/opt/my gateway/100%%/dist/main.js" run --profile a-b --port 18790 ` +
+        `--config "/srv/$$HOME & \\"co\\"/é<1>.json" --log-level=-1 --supervisor systemd
+User=gate%%way
+Restart=always
+RestartSec=2
+RestartPreventExitStatus=64 78
+TimeoutStartSec=150
+TimeoutStopSec=101
+WatchdogSec=30
+KillMode=mixed
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+
+[Install]
+WantedBy=multi-user.target
+`
+    )
+  })
+
+  it.prop("every word survives systemd's reading of it", [serviceOptions(argument)], ([options]) => {
+    assert.deepStrictEqual(
+      readExecStart(ServiceDefinition.systemdUnit(options)),
+      ServiceDefinition.commandWords("systemd", options)
+    )
+  })
+
+  it.prop("has one line per key, whatever the words hold", [serviceOptions(argument)], ([options]) => {
+    const keys = readUnit(ServiceDefinition.systemdUnit({ ...options, user: undefined }))
+    assert.strictEqual(keys.size, options.scope === "system" ? 19 : 18)
+  })
+
+  it("the reader refuses what systemd would replace", () => {
+    for (const line of ["a %h", "a $HOME", "a ${HOME}", "a x${HOME}", "a \\q", "a \"b\"c", "a ; b", "a \"b"]) {
+      assert.throws(() => readExecStart(`ExecStart=${line}`), undefined, undefined, line)
+    }
+  })
+
+  it.prop("gives a stop more time than the drain takes", [serviceOptions(argument)], ([options]) => {
+    const seconds = Number(readUnit(ServiceDefinition.systemdUnit(options)).get("Service.TimeoutStopSec"))
+    assert.isAtLeast(seconds, Duration.toSeconds(options.drainTimeout) + 10)
+    assert.strictEqual(seconds, Duration.toSeconds(ServiceDefinition.longestStop(options)))
+  })
+
+  it.prop(
+    "gives a waiting start time for two signs of life",
+    [duration],
+    ([healthRetryInterval]) =>
+      ServiceDefinition.systemdTiming({ ...plain, healthRetryInterval }).startTimeout >=
+        Math.max(90, 2 * Duration.toSeconds(healthRetryInterval))
+  )
+})
+
+/**
+ * `ratelimit_below` of systemd's ratelimit.c (252): whether starts at these times, in seconds, latch the unit.
+ */
+const latches = (timing: ServiceDefinition.SystemdTiming, starts: ReadonlyArray<number>): boolean => {
+  let begin: number | undefined
+  let count = 0
+  for (const start of starts) {
+    if (begin === undefined || start - begin > timing.startLimitInterval) {
+      begin = start
+      count = 1
+    } else {
+      count += 1
+      if (count > timing.startLimitBurst) return true
+    }
+  }
+  return false
+}
+
+const startsAfter = (waits: ReadonlyArray<number>, timing: ServiceDefinition.SystemdTiming): ReadonlyArray<number> => {
+  let now = 0
+  return [0, ...waits.map((wait) => now += wait + timing.restart)]
+}
+
+describe("start limit", () => {
+  it.prop(
+    "no wait exhausts it, however often it is repeated",
+    [
+      duration,
+      duration,
+      fc.array(
+        fc.tuple(
+          fc.constantFrom<"owner" | "start" | "watchdog">("owner", "start", "watchdog"),
+          fc.double({ min: 0, max: 3, noNaN: true })
+        ),
+        {
+          minLength: 1,
+          maxLength: 60
+        }
+      )
+    ],
+    ([healthTimeout, healthRetryInterval, failures]) => {
+      const timing = ServiceDefinition.systemdTiming({ ...plain, healthTimeout, healthRetryInterval })
+      const shortest = {
+        owner: Duration.toSeconds(healthTimeout),
+        start: timing.startTimeout,
+        watchdog: timing.watchdog
+      }
+      const waits = failures.map(([kind, more]) => shortest[kind] + more)
+      const worst = Array.from({ length: 200 }, () => Math.min(...Object.values(shortest)))
+      assert.isFalse(latches(timing, startsAfter(waits, timing)))
+      assert.isFalse(latches(timing, startsAfter(worst, timing)))
+      assert.isBelow(
+        timing.startLimitInterval,
+        timing.startLimitBurst * (timing.restart + Math.min(...Object.values(shortest)))
+      )
+      assert.isAbove(timing.startLimitInterval, 0)
+    }
+  )
+
+  it.prop(
+    "a start that fails at once, over and over, exhausts it",
+    [
+      fc.integer({ min: 1000, max: 86_400_000 }).map(Duration.millis),
+      fc.double({ min: 0, max: 0.4, noNaN: true })
+    ],
+    ([healthTimeout, crashAfter]) => {
+      const timing = ServiceDefinition.systemdTiming({ ...plain, healthTimeout })
+      const waits = Array.from({ length: timing.startLimitBurst }, () => crashAfter)
+      assert.isTrue(latches(timing, startsAfter(waits, timing)))
+      assert.isFalse(latches(timing, startsAfter(waits.slice(1), timing)), "but not before the last")
+    }
+  )
+})
+
+describe("launchd property list", () => {
+  it("for a user", () => {
+    assert.strictEqual(
+      ServiceDefinition.launchdPlist(plain),
+      `<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<!-- Written by "gateway service", and written anew by every "gateway service install". -->
+<plist version="1.0">
+<dict>
+  <key>Label</key>
+  <string>dev.gateway-lock.default</string>
+  <key>ProgramArguments</key>
+  <array>
+    <string>/usr/bin/node</string>
+    <string>/opt/gateway/dist/main.js</string>
+    <string>run</string>
+    <string>--profile</string>
+    <string>default</string>
+    <string>--supervisor</string>
+    <string>launchd</string>
+  </array>
+  <key>RunAtLoad</key>
+  <true/>
+  <key>KeepAlive</key>
+  <dict>
+    <key>SuccessfulExit</key>
+    <false/>
+  </dict>
+  <key>ThrottleInterval</key>
+  <integer>10</integer>
+  <key>ExitTimeOut</key>
+  <integer>20</integer>
+  <key>StandardErrorPath</key>
+  <string>/home/me/.local/state/gateway-lock/default/launchd.stderr.log</string>
+</dict>
+</plist>
+`
+    )
+  })
+
+  const Plist = Schema.Struct({
+    Label: Schema.String,
+    UserName: Schema.optional(Schema.String),
+    ProgramArguments: Schema.Array(Schema.String),
+    RunAtLoad: Schema.Literal(true),
+    KeepAlive: Schema.Struct({ SuccessfulExit: Schema.Literal(false) }),
+    ThrottleInterval: Schema.Literal(10),
+    ExitTimeOut: Schema.Int,
+    StandardErrorPath: Schema.String
+  }).annotations({ parseOptions: { onExcessProperty: "error" } })
+
+  it.scopedLive.skipIf(!hasTool("python3"))(
+    named("reads as the documented keys with the very words, by plistlib", "python3"),
+    () =>
+      Effect.gen(function*() {
+        const options = [plain, odd, ...fc.sample(serviceOptions(xmlArgument), Math.min(numRuns, 500))]
+        const files = yield* writeAll(options.map((options) => ServiceDefinition.make("launchd", options)))
+        const parsed = yield* python(
+          Schema.Array(Plist),
+          "import sys, json, plistlib; json.dump([plistlib.load(open(f, 'rb')) for f in sys.argv[1:]], sys.stdout)",
+          files
+        )
+        assert.strictEqual(parsed.length, options.length)
+        for (const [index, one] of options.entries()) {
+          const { UserName, ...rest } = parsed[index] ?? assert.fail()
+          assert.deepStrictEqual(rest, {
+            Label: `dev.gateway-lock.${one.profile}`,
+            ProgramArguments: ServiceDefinition.commandWords("launchd", one),
+            RunAtLoad: true,
+            KeepAlive: { SuccessfulExit: false },
+            ThrottleInterval: 10,
+            ExitTimeOut: Math.ceil(Duration.toSeconds(one.drainTimeout)) + 10,
+            StandardErrorPath: Path.join(one.stateDir, "launchd.stderr.log")
+          })
+          assert.strictEqual(UserName, one.scope === "system" ? one.user : undefined)
+        }
+      }).pipe(Effect.provide(NodeContext.layer))
+  )
+})
+
+describe("Task Scheduler task", () => {
+  it("for the system, with odd paths", () => {
+    assert.strictEqual(
+      ServiceDefinition.taskXml({ ...odd, user: undefined }),
+      `<?xml version="1.0" encoding="UTF-16"?>
+<!-- Written by "gateway service", and written anew by every "gateway service install". -->
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <RegistrationInfo>
+    <URI>\\gateway-lock\\a-b</URI>
+    <Description>Gateway (profile a-b)</Description>
+  </RegistrationInfo>
+  <Triggers>
+    <BootTrigger>
+      <Enabled>true</Enabled>
+    </BootTrigger>
+  </Triggers>
+  <Settings>
+    <AllowStartOnDemand>true</AllowStartOnDemand>
+    <RestartOnFailure>
+      <Interval>PT1M</Interval>
+      <Count>255</Count>
+    </RestartOnFailure>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>
+    <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
+    <AllowHardTerminate>true</AllowHardTerminate>
+    <StartWhenAvailable>true</StartWhenAvailable>
+    <RunOnlyIfNetworkAvailable>false</RunOnlyIfNetworkAvailable>
+    <Enabled>true</Enabled>
+    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
+    <Priority>5</Priority>
+    <RunOnlyIfIdle>false</RunOnlyIfIdle>
+  </Settings>
+  <Principals>
+    <Principal id="Gateway">
+      <UserId>S-1-5-18</UserId>
+      <RunLevel>LeastPrivilege</RunLevel>
+    </Principal>
+  </Principals>
+  <Actions Context="Gateway">
+    <Exec>
+      <Command>C:\\Program Files\\nodejs\\node.exe</Command>
+      <Arguments>&quot;/opt/my gateway/100%/dist/main.js&quot; run --profile a-b --port 18790 ` +
+        `--config &quot;/srv/$HOME &amp; \\&quot;co\\&quot;/é&lt;1&gt;.json&quot; --log-level=-1 ` +
+        `--supervisor schtasks</Arguments>
+    </Exec>
+  </Actions>
+</Task>
+`
+    )
+  })
+
+  it.prop("every argument survives CommandLineToArgvW", [fc.array(argument)], ([args]) => {
+    assert.deepStrictEqual(readWindows(args.map(ServiceDefinition.quoteWindows).join(" ")), args)
+  })
+
+  it("leaves alone what needs no quotes", () => {
+    assert.strictEqual(ServiceDefinition.quoteWindows("C:\\a\\"), "C:\\a\\")
+    assert.strictEqual(ServiceDefinition.quoteWindows("C:\\a b\\"), "\"C:\\a b\\\\\"")
+    assert.strictEqual(ServiceDefinition.quoteWindows(""), "\"\"")
+  })
+
+  it("is written in UTF-16 with a byte order mark, as it declares", () => {
+    const definition = ServiceDefinition.make("schtasks", odd)
+    const bytes = ServiceDefinition.encode(definition)
+    assert.deepStrictEqual(Array.from(bytes.slice(0, 4)), [0xff, 0xfe, 0x3c, 0x00])
+    assert.strictEqual(new TextDecoder("utf-16le").decode(bytes), definition.text)
+    assert.isTrue(definition.text.startsWith("<?xml version=\"1.0\" encoding=\"UTF-16\"?>"))
+  })
+
+  it("the others are written in UTF-8 without one", () => {
+    for (const manager of ["systemd", "launchd"] as const) {
+      const definition = ServiceDefinition.make(manager, odd)
+      assert.deepStrictEqual(Buffer.from(ServiceDefinition.encode(definition)).toString("utf8"), definition.text)
+    }
+  })
+
+  /** The elements that the schema has, in its order ([MS-TSCH] 2.5); of each, those we write. */
+  const order: Readonly<Record<string, ReadonlyArray<string>>> = {
+    Task: ["RegistrationInfo", "Triggers", "Settings", "Data", "Principals", "Actions"],
+    RegistrationInfo: ["URI", "SecurityDescriptor", "Source", "Date", "Author", "Version", "Description"],
+    Triggers: ["BootTrigger", "LogonTrigger"],
+    BootTrigger: ["Enabled", "StartBoundary", "EndBoundary", "Repetition", "ExecutionTimeLimit", "Delay"],
+    LogonTrigger: ["Enabled", "StartBoundary", "EndBoundary", "Repetition", "ExecutionTimeLimit", "UserId", "Delay"],
+    Settings: [
+      "AllowStartOnDemand",
+      "RestartOnFailure",
+      "MultipleInstancesPolicy",
+      "DisallowStartIfOnBatteries",
+      "StopIfGoingOnBatteries",
+      "AllowHardTerminate",
+      "StartWhenAvailable",
+      "NetworkProfileName",
+      "RunOnlyIfNetworkAvailable",
+      "WakeToRun",
+      "Enabled",
+      "Hidden",
+      "DeleteExpiredTaskAfter",
+      "IdleSettings",
+      "NetworkSettings",
+      "ExecutionTimeLimit",
+      "Priority",
+      "RunOnlyIfIdle"
+    ],
+    RestartOnFailure: ["Interval", "Count"],
+    Principals: ["Principal"],
+    Principal: ["UserId", "LogonType", "GroupId", "DisplayName", "RunLevel"],
+    Actions: ["Exec"],
+    Exec: ["Command", "Arguments", "WorkingDirectory"]
+  }
+
+  const Elements = Schema.Array(Schema.Struct({
+    /** Names from the top, joined by `/`. */
+    path: Schema.String,
+    text: Schema.String,
+    children: Schema.Array(Schema.String)
+  }))
+
+  const walk = `
+import sys, json, xml.etree.ElementTree as ET
+space = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
+def walk(element, above):
+    assert element.tag.startswith(space), element.tag
+    name = lambda e: e.tag[len(space):]
+    path = (above + "/" if above else "") + name(element)
+    yield {"path": path, "text": (element.text or ""), "children": [name(c) for c in element]}
+    for child in element: yield from walk(child, path)
+json.dump([list(walk(ET.parse(f).getroot(), "")) for f in sys.argv[1:]], sys.stdout)
+`
+
+  it.scopedLive.skipIf(!hasTool("python3"))(
+    named("reads as the documented elements, in their order, with the very words, by ElementTree", "python3"),
+    () =>
+      Effect.gen(function*() {
+        const options = [plain, odd, ...fc.sample(serviceOptions(xmlArgument), Math.min(numRuns, 500))]
+        const files = yield* writeAll(options.map((options) => ServiceDefinition.make("schtasks", options)))
+        const parsed = yield* python(Schema.Array(Elements), walk, files)
+        assert.strictEqual(parsed.length, options.length)
+        for (const [index, one] of options.entries()) {
+          const elements = parsed[index] ?? assert.fail()
+          const text = (path: string) => elements.find((element) => element.path === `Task/${path}`)?.text
+          for (const { children, path } of elements) {
+            const known = order[path.split("/").pop() ?? ""] ?? []
+            assert.deepStrictEqual(children, known.filter((name) => children.includes(name)), path)
+          }
+          assert.strictEqual(text("RegistrationInfo/URI"), `\\gateway-lock\\${one.profile}`)
+          assert.strictEqual(text("Settings/MultipleInstancesPolicy"), "IgnoreNew")
+          assert.strictEqual(text("Settings/RestartOnFailure/Interval"), "PT1M")
+          assert.strictEqual(text("Settings/RestartOnFailure/Count"), "255")
+          assert.strictEqual(text("Settings/ExecutionTimeLimit"), "PT0S")
+          assert.strictEqual(text("Settings/DisallowStartIfOnBatteries"), "false")
+          const isSystem = one.scope === "system"
+          assert.strictEqual(text("Triggers/BootTrigger/Enabled"), isSystem ? "true" : undefined)
+          assert.strictEqual(text("Triggers/LogonTrigger/Enabled"), isSystem ? undefined : "true")
+          assert.strictEqual(text("Triggers/LogonTrigger/UserId"), isSystem ? undefined : one.user)
+          assert.strictEqual(text("Principals/Principal/UserId"), isSystem ? one.user ?? "S-1-5-18" : one.user)
+          assert.deepStrictEqual(
+            [text("Actions/Exec/Command"), ...readWindows(text("Actions/Exec/Arguments") ?? "")],
+            [...ServiceDefinition.commandWords("schtasks", one)]
+          )
+        }
+      }).pipe(Effect.provide(NodeContext.layer))
+  )
+})
+
+describe("what cannot be written", () => {
+  const first = (manager: ServiceDefinition.Manager, change: Partial<ServiceDefinition.ServiceOptions>) =>
+    Option.getOrUndefined(ServiceDefinition.unwritable(manager, { ...plain, ...change }))
+
+  it("is nothing, mostly", () => {
+    for (const manager of ["launchd", "schtasks"] as const) assert.isUndefined(first(manager, odd))
+    assert.isUndefined(first("systemd", { ...odd, execPath: "/opt/no de/$é%/node" }))
+    assert.isUndefined(first("systemd", { args: new Map([["config", "/a\nb\u0001"]]) }))
+  })
+
+  it("is a program whose path systemd refuses", () => {
+    for (const execPath of ["/a\"b", "/a'b", "/a\\b", "/a\nb", "/a\u007fb"]) {
+      assert.strictEqual(first("systemd", { execPath }), execPath)
+    }
+  })
+
+  it("is a control character in XML", () => {
+    for (const manager of ["launchd", "schtasks"] as const) {
+      assert.strictEqual(first(manager, { args: new Map([["config", "/a\u0001"]]) }), "/a\u0001")
+      assert.strictEqual(first(manager, { stateDir: "/a\uFFFF" }), "/a\uFFFF")
+    }
+  })
+
+  it("is a NUL and half a surrogate pair anywhere", () => {
+    for (const manager of ServiceDefinition.managers) {
+      for (const scriptPath of ["/a\0", "/a\ud800"]) assert.strictEqual(first(manager, { scriptPath }), scriptPath)
+    }
+  })
+})
+
+describe("systemd-analyze verify", () => {
+  const script = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+
+  /** What the tool says of a unit; empty if it is content. */
+  const verify = (scope: ServiceDefinition.ServiceScope, fileName: string, text: string) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      const path = Path.join(folder, fileName)
+      yield* fs.writeFileString(path, text)
+      return yield* Command.make(
+        "sh",
+        "-c",
+        "exec systemd-analyze \"$@\" 2>&1",
+        "sh",
+        `--${scope}`,
+        "--man=no",
+        "verify",
+        path
+      )
+        .pipe(Command.env({ XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_COLORS: "0" }), Command.string)
+    })
+
+  /** A path to node through a folder of this name. */
+  const nodeIn = (name: string) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = Path.join(yield* fs.makeTempDirectoryScoped(), name)
+      yield* fs.makeDirectory(folder)
+      yield* fs.symlink(process.execPath, Path.join(folder, "node"))
+      return Path.join(folder, "node")
+    })
+
+  const cases = ["user" as const, "system" as const].flatMap((scope) =>
+    [
+      ["default", "plain"],
+      ["a-b", "with space"],
+      ["0_-_", "100% $HOME ${HOME} é; # 語"],
+      ["x".repeat(64), "; 'quoted' \"twice\" \\ back"]
+    ].map(([profile = "", name = ""]) => [scope, profile, name] as const)
+  )
+
+  for (const [scope, profile, name] of cases) {
+    it.scopedLive.skipIf(!hasTool("systemd-analyze"))(
+      named(`is content with the ${scope} unit of ${profile} at ${name}`, "systemd-analyze"),
+      () =>
+        Effect.gen(function*() {
+          const options: ServiceDefinition.ServiceOptions = {
+            ...plain,
+            profile,
+            scope,
+            // A quote in the program's own path is refused by systemd; anywhere else it is not.
+            execPath: /["'\\]/.test(name) ? process.execPath : yield* nodeIn(name),
+            scriptPath: script,
+            args: new Map([["config", `/tmp/${name}/gateway.json`], ["state-dir", name]]),
+            user: scope === "system" ? "root" : undefined
+          }
+          assert.isTrue(Option.isNone(ServiceDefinition.unwritable("systemd", options)))
+          const { fileName, text } = ServiceDefinition.make("systemd", options)
+          assert.strictEqual(yield* verify(scope, fileName, text), "")
+        }).pipe(Effect.provide(NodeContext.layer))
+    )
+  }
+
+  it.scopedLive.skipIf(!hasTool("systemd-analyze"))(
+    named("would notice a mistake", "systemd-analyze"),
+    () =>
+      Effect.gen(function*() {
+        const text = ServiceDefinition.systemdUnit({ ...plain, execPath: process.execPath, scriptPath: script })
+        for (
+          const [right, wrong] of [
+            ["Restart=always", "Restart=forever"],
+            ["KillMode=mixed", "KillMood=mixed"],
+            ["StartLimitBurst=20", "StartLimitBurst=many"],
+            [process.execPath, "/nonexistent/node"],
+            ["--profile", "\"--profile"]
+          ] as const
+        ) {
+          assert.notStrictEqual(yield* verify("user", "gateway-x.service", text.replace(right, wrong)), "", wrong)
+        }
+      }).pipe(Effect.provide(NodeContext.layer))
+  )
+})

@@ -1,0 +1,501 @@
+import { Command, CommandExecutor, Error as PlatformError, FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Duration, Effect, Ref } from "effect"
+import * as Path from "node:path"
+import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import * as ServiceManager from "../../src/supervisor/ServiceManager.ts"
+
+const service: ServiceDefinition.ServiceOptions = {
+  profile: "a-b",
+  scope: "user",
+  execPath: "/usr/bin/node",
+  scriptPath: "/opt/gateway/dist/main.js",
+  args: new Map([["port", "18790"]]),
+  stateDir: "/state",
+  drainTimeout: Duration.seconds(10),
+  healthTimeout: Duration.minutes(5),
+  healthRetryInterval: Duration.seconds(5)
+}
+
+/** Shell lines for each fake service manager; it is not there without. */
+interface Programs {
+  readonly systemctl?: string
+  readonly launchctl?: string
+  readonly schtasks?: string
+}
+
+const willing: Programs = { systemctl: "exit 0", launchctl: "exit 0", schtasks: "exit 0" }
+
+/**
+ * A machine with folders of its own, and service managers that write down how they were called and then do as told.
+ */
+const makeMachine = (programs: Programs = willing) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const executor = yield* CommandExecutor.CommandExecutor
+    const base = yield* fs.makeTempDirectoryScoped()
+    // With what a shell, a unit or a property list could stumble over.
+    const root = Path.join(base, "it's 100% R&D é")
+    const bin = Path.join(base, "bin")
+    const log = Path.join(base, "calls")
+    yield* fs.makeDirectory(root)
+    yield* fs.makeDirectory(bin)
+    yield* fs.writeFileString(log, "")
+    for (const [name, lines] of Object.entries(programs)) {
+      yield* fs.writeFileString(
+        Path.join(bin, name),
+        `#!/bin/sh\nPATH=/usr/bin:/bin\n{ printf '%s' '${name}'; printf ' <%s>' "$@"; echo; } >> "$CALLS"\n${lines}\n`
+      )
+      yield* fs.chmod(Path.join(bin, name), 0o755)
+    }
+    const reported = yield* Ref.make<ReadonlyArray<string>>([])
+    return {
+      root,
+      options: (
+        manager: ServiceDefinition.Manager,
+        scope: ServiceDefinition.ServiceScope,
+        changes: Partial<ServiceManager.ServiceManagerOptions> = {}
+      ): ServiceManager.ServiceManagerOptions => ({
+        manager,
+        service: { ...service, scope, stateDir: Path.join(root, "state") },
+        folders: {
+          home: Path.join(root, "home"),
+          systemdSystem: Path.join(root, "etc"),
+          launchDaemons: Path.join(root, "Library", "LaunchDaemons")
+        },
+        uid: 501,
+        report: (line) => Ref.update(reported, (before) => [...before, line]),
+        ...changes
+      }),
+      context: Context.make(FileSystem.FileSystem, fs).pipe(
+        Context.add(
+          CommandExecutor.CommandExecutor,
+          CommandExecutor.makeExecutor((command) => executor.start(Command.env(command, { PATH: bin, CALLS: log })))
+        )
+      ),
+      /** How the managers were called, in order. */
+      calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
+      /** What was reported so far. */
+      reported: Ref.get(reported),
+      /** Every file and folder, with its mode. */
+      files: Effect.gen(function*() {
+        const paths = yield* fs.readDirectory(root, { recursive: true })
+        return yield* Effect.forEach(
+          paths.toSorted(),
+          (path) =>
+            Effect.map(
+              fs.stat(Path.join(root, path)),
+              ({ mode, type }) => `${path} ${type === "File" ? (mode & 0o777).toString(8) : type}`
+            )
+        )
+      })
+    }
+  })
+
+const places = ServiceDefinition.managers.flatMap((manager) =>
+  (["user", "system"] as const).map((scope) => [manager, scope] as const)
+)
+
+const live = Effect.provide(NodeContext.layer)
+
+describe("where the definition goes", () => {
+  const at = (
+    manager: ServiceDefinition.Manager,
+    scope: ServiceDefinition.ServiceScope,
+    configHome?: string
+  ) =>
+    ServiceManager.definitionPath({
+      manager,
+      service: { ...service, scope },
+      folders: { home: "/home/me", configHome }
+    })
+
+  it("is each manager's own folder", () => {
+    assert.strictEqual(at("systemd", "user"), "/home/me/.config/systemd/user/gateway-a-b.service")
+    assert.strictEqual(at("systemd", "user", "/xdg"), "/xdg/systemd/user/gateway-a-b.service")
+    assert.strictEqual(at("systemd", "system", "/xdg"), "/etc/systemd/system/gateway-a-b.service")
+    assert.strictEqual(at("launchd", "user", "/xdg"), "/home/me/Library/LaunchAgents/dev.gateway-lock.a-b.plist")
+    assert.strictEqual(at("launchd", "system"), "/Library/LaunchDaemons/dev.gateway-lock.a-b.plist")
+    assert.strictEqual(at("schtasks", "user"), "/state/gateway-a-b.task.xml")
+    assert.strictEqual(at("schtasks", "system"), "/state/gateway-a-b.task.xml")
+  })
+})
+
+describe("install", () => {
+  for (const [manager, scope] of places) {
+    it.scopedLive(`writes what ${manager} (${scope}) is to read, and nothing else`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const machine = yield* makeMachine()
+        const options = machine.options(manager, scope)
+        yield* Effect.provide(ServiceManager.install(options), machine.context)
+        const path = ServiceManager.definitionPath(options)
+        assert.deepStrictEqual(
+          Buffer.from(yield* fs.readFile(path)),
+          Buffer.from(ServiceDefinition.encode(ServiceDefinition.make(manager, options.service)))
+        )
+        const files = (yield* machine.files).filter((file) => !file.endsWith(" Directory"))
+        assert.deepStrictEqual(files, [`${Path.relative(machine.root, path)} 644`])
+      }).pipe(live))
+
+    it.scopedLive(`reports every step it takes with ${manager} (${scope}) before it takes it`, () =>
+      Effect.gen(function*() {
+        const machine = yield* makeMachine()
+        const options = machine.options(manager, scope)
+        yield* Effect.provide(ServiceManager.install(options), machine.context)
+        const steps = ServiceManager.installSteps(options).map(ServiceManager.describe)
+        const reported = yield* machine.reported
+        assert.deepStrictEqual(reported.slice(0, steps.length), steps)
+        assert.strictEqual(
+          reported[steps.length],
+          `installed ${ServiceDefinition.names(manager, "a-b").name}`
+        )
+        assert.strictEqual((yield* machine.calls).length, steps.filter((step) => step.startsWith("run ")).length)
+      }).pipe(live))
+
+    it.scopedLive(`a dry run with ${manager} (${scope}) shows steps and text, and touches nothing`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const machine = yield* makeMachine()
+        const options = machine.options(manager, scope, { dryRun: true })
+        // Its every operation fails or dies.
+        const context = Context.make(FileSystem.FileSystem, FileSystem.makeNoop({})).pipe(
+          Context.add(
+            CommandExecutor.CommandExecutor,
+            CommandExecutor.makeExecutor(() => Effect.dieMessage("a program was run"))
+          )
+        )
+        yield* Effect.provide(ServiceManager.install(options), context)
+        yield* Effect.provide(ServiceManager.uninstall(options), context)
+        assert.deepStrictEqual(yield* fs.readDirectory(machine.root), [])
+        const shown = yield* machine.reported
+        for (const step of [...ServiceManager.installSteps(options), ...ServiceManager.uninstallSteps(options)]) {
+          assert.include(shown, `would ${ServiceManager.describe(step)}`)
+        }
+        const { text } = ServiceDefinition.make(manager, options.service)
+        const lines = text.trimEnd().split("\n").map((line) => line === "" ? "" : `    ${line}`)
+        assert.include(shown, lines.join("\n"))
+      }).pipe(live))
+  }
+
+  const calls = (manager: ServiceDefinition.Manager, scope: ServiceDefinition.ServiceScope) =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine()
+      const options = machine.options(manager, scope)
+      yield* Effect.provide(ServiceManager.install(options), machine.context)
+      const before = (yield* machine.calls).length
+      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+      const made = (yield* machine.calls).map((call) => call.replace(ServiceManager.definitionPath(options), "PATH"))
+      return { install: made.slice(0, before), uninstall: made.slice(before), files: yield* machine.files }
+    })
+
+  it.scopedLive("tells systemd of the user", () =>
+    Effect.gen(function*() {
+      const { files, install, uninstall } = yield* calls("systemd", "user")
+      assert.deepStrictEqual(install, [
+        "systemctl <--user> <daemon-reload>",
+        "systemctl <--user> <enable> <gateway-a-b.service>"
+      ])
+      assert.deepStrictEqual(uninstall, [
+        "systemctl <--user> <disable> <--now> <gateway-a-b.service>",
+        "systemctl <--user> <daemon-reload>",
+        "systemctl <--user> <reset-failed> <gateway-a-b.service>"
+      ])
+      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
+    }).pipe(live))
+
+  it.scopedLive("tells systemd of the system", () =>
+    Effect.gen(function*() {
+      const { files, install, uninstall } = yield* calls("systemd", "system")
+      assert.deepStrictEqual(install, ["systemctl <daemon-reload>", "systemctl <enable> <gateway-a-b.service>"])
+      assert.deepStrictEqual(uninstall, [
+        "systemctl <disable> <--now> <gateway-a-b.service>",
+        "systemctl <daemon-reload>",
+        "systemctl <reset-failed> <gateway-a-b.service>"
+      ])
+      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
+    }).pipe(live))
+
+  it.scopedLive("tells launchd, and makes the folder of the error output", () =>
+    Effect.gen(function*() {
+      for (const [scope, domain] of [["user", "gui/501"], ["system", "system"]] as const) {
+        const { files, install, uninstall } = yield* calls("launchd", scope)
+        assert.deepStrictEqual(install, [
+          `launchctl <bootout> <${domain}/dev.gateway-lock.a-b>`,
+          `launchctl <enable> <${domain}/dev.gateway-lock.a-b>`,
+          `launchctl <bootstrap> <${domain}> <PATH>`
+        ])
+        assert.deepStrictEqual(uninstall, [`launchctl <bootout> <${domain}/dev.gateway-lock.a-b>`])
+        assert.include(files, "state Directory")
+        assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
+      }
+    }).pipe(live))
+
+  it.scopedLive("tells the Task Scheduler", () =>
+    Effect.gen(function*() {
+      const { files, install, uninstall } = yield* calls("schtasks", "user")
+      assert.deepStrictEqual(install, ["schtasks </Create> </TN> <\\gateway-lock\\a-b> </XML> <PATH> </F>"])
+      assert.deepStrictEqual(uninstall, [
+        "schtasks </Query> </TN> <\\gateway-lock\\a-b>",
+        "schtasks </End> </TN> <\\gateway-lock\\a-b>",
+        "schtasks </Delete> </TN> <\\gateway-lock\\a-b> </F>"
+      ])
+      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
+    }).pipe(live))
+
+  it.scopedLive("done again, it replaces what is there", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine()
+      const options = machine.options("systemd", "user")
+      const path = ServiceManager.definitionPath(options)
+      yield* Effect.provide(ServiceManager.install(options), machine.context)
+      const changed = { ...options, service: { ...options.service, args: new Map([["port", "1"]]) } }
+      yield* Effect.provide(ServiceManager.install(changed), machine.context)
+      assert.strictEqual(yield* fs.readFileString(path), ServiceDefinition.systemdUnit(changed.service))
+    }).pipe(live))
+
+  it.scopedLive("lets everybody read the definition, whatever the umask", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine()
+      const options = machine.options("systemd", "system")
+      const umask077: FileSystem.FileSystem = {
+        ...fs,
+        open: (path, options) => fs.open(path, { ...options, mode: (options?.mode ?? 0o666) & 0o700 })
+      }
+      yield* ServiceManager.install(options).pipe(
+        Effect.provideService(FileSystem.FileSystem, umask077),
+        Effect.provide(Context.omit(FileSystem.FileSystem)(machine.context))
+      )
+      const { mode } = yield* fs.stat(ServiceManager.definitionPath(options))
+      assert.strictEqual(mode & 0o777, 0o644)
+    }).pipe(live))
+
+  it.scopedLive("under launchd, a label that is not loaded yet is no failure", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine({
+        launchctl: "[ \"$1\" != bootout ] || { echo 'Boot-out failed: 3: No such process' >&2; exit 3; }"
+      })
+      yield* Effect.provide(ServiceManager.install(machine.options("launchd", "user")), machine.context)
+      assert.strictEqual((yield* machine.calls).length, 3)
+      assert.include(yield* machine.reported, "  (exit status 3, Boot-out failed: 3: No such process)")
+    }).pipe(live))
+
+  it.scopedLive("under launchd, waits for the former job to end", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine({
+        launchctl: "[ \"$1\" != bootstrap ] || [ \"$(grep -c bootstrap \"$CALLS\")\" = 3 ] || exit 37"
+      })
+      yield* Effect.provide(ServiceManager.install(machine.options("launchd", "user")), machine.context)
+      assert.strictEqual((yield* machine.calls).filter((call) => call.includes("<bootstrap>")).length, 3)
+    }).pipe(live))
+})
+
+describe("uninstall", () => {
+  for (const [manager, scope] of places) {
+    it.scopedLive(`where ${manager} (${scope}) has none, says so and succeeds`, () =>
+      Effect.gen(function*() {
+        const machine = yield* makeMachine({ ...willing, schtasks: "echo 'ERROR: no such task' >&2; exit 1" })
+        yield* Effect.provide(ServiceManager.uninstall(machine.options(manager, scope)), machine.context)
+        assert.match((yield* machine.reported).join("\n"), /^\S+ is not installed: [^\n]+$/)
+        assert.deepStrictEqual(
+          yield* machine.calls,
+          manager === "schtasks" ? ["schtasks </Query> </TN> <\\gateway-lock\\a-b>"] : []
+        )
+        assert.isEmpty(yield* machine.files)
+      }).pipe(live))
+
+    it.scopedLive(`with ${manager} (${scope}), the second time there is nothing left to do`, () =>
+      Effect.gen(function*() {
+        const machine = yield* makeMachine({
+          ...willing,
+          schtasks: "[ \"$1\" != /Query ] || ! grep -q /Delete \"$CALLS\""
+        })
+        const options = machine.options(manager, scope)
+        yield* Effect.provide(ServiceManager.install(options), machine.context)
+        yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+        const { name } = ServiceDefinition.names(manager, "a-b")
+        assert.strictEqual((yield* machine.reported).at(-1), `uninstalled ${name}`)
+        yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+        assert.match((yield* machine.reported).at(-1) ?? "", / is not installed: /)
+      }).pipe(live))
+  }
+
+  it.scopedLive("a unit that is masked is there", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine()
+      const options = machine.options("systemd", "user")
+      const path = ServiceManager.definitionPath(options)
+      yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
+      yield* fs.symlink("/dev/null", path)
+      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+      assert.strictEqual((yield* machine.reported).at(-1), "uninstalled gateway-a-b.service")
+    }).pipe(live))
+
+  it.scopedLive("keeps the definition of a service that could not be stopped", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine({ systemctl: "[ \"$2\" != disable ] || exit 4" })
+      const options = machine.options("systemd", "user")
+      yield* Effect.provide(ServiceManager.install(options), machine.context)
+      const error = yield* Effect.flip(Effect.provide(ServiceManager.uninstall(options), machine.context))
+      assert.strictEqual(error._tag, "ServiceFailed")
+      assert.isTrue(yield* fs.exists(ServiceManager.definitionPath(options)))
+    }).pipe(live))
+})
+
+describe("what fails", () => {
+  /** One line that says what, where, why and what to do. */
+  const oneLine = (error: ServiceManager.ServiceFailed) => {
+    for (const part of [error.what, error.where, error.reason, error.advice]) {
+      assert.notStrictEqual(part, "")
+      assert.include(error.message, part)
+    }
+    assert.notInclude(error.message, "\n")
+    return error
+  }
+
+  it.scopedLive("a folder that cannot be made", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine()
+      yield* fs.writeFileString(Path.join(machine.root, "etc"), "in the way")
+      const options = machine.options("systemd", "system", {
+        folders: { home: "/", systemdSystem: Path.join(machine.root, "etc", "systemd") }
+      })
+      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      assert.strictEqual(error.where, Path.join(machine.root, "etc", "systemd"))
+      assert.match(error.message, /^cannot make the folder .*ENOTDIR.*; run it as root/)
+      assert.isEmpty(yield* machine.calls)
+      // And there, nothing is installed.
+      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+      assert.match((yield* machine.reported).at(-1) ?? "", /is not installed/)
+    }).pipe(live))
+
+  it.scopedLive.skipIf(process.platform !== "linux")("a folder that takes no files", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine()
+      const options = machine.options("systemd", "system", { folders: { home: "/", systemdSystem: "/proc" } })
+      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      assert.match(error.message, /^cannot write the systemd unit \/proc\/gateway-a-b\.service: E[A-Z]+: /)
+      assert.isEmpty(yield* machine.calls)
+    }).pipe(live))
+
+  it.scopedLive("a folder in the place of the file", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const machine = yield* makeMachine()
+      const options = machine.options("launchd", "user")
+      const path = ServiceManager.definitionPath(options)
+      yield* fs.makeDirectory(path, { recursive: true })
+      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      assert.strictEqual(error.where, path)
+      assert.match(error.message, /^cannot write the launchd property list .*EISDIR.*; make .* writable for you$/)
+      assert.deepStrictEqual(yield* fs.readDirectory(Path.dirname(path)), [Path.basename(path)], "no leftovers")
+    }).pipe(live))
+
+  for (const call of ["open", "write", "sync", "rename"] as const) {
+    it.scopedLive(`where ${call} fails, the old definition is whole and nothing is left beside it`, () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const machine = yield* makeMachine()
+        const options = machine.options("systemd", "user")
+        const path = ServiceManager.definitionPath(options)
+        yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
+        yield* fs.writeFileString(path, "as it was")
+        const full = Effect.fail(
+          new PlatformError.SystemError({
+            reason: "Unknown",
+            module: "FileSystem",
+            method: call,
+            description: `ENOSPC: no space left on device, ${call}`
+          })
+        )
+        const failing: FileSystem.FileSystem = {
+          ...fs,
+          open: (path, options) =>
+            call === "open" ? full : Effect.map(fs.open(path, options), (file) => ({
+              ...file,
+              [FileSystem.FileTypeId]: file[FileSystem.FileTypeId],
+              fd: file.fd,
+              stat: file.stat,
+              seek: (offset, from) => file.seek(offset, from),
+              read: (buffer) => file.read(buffer),
+              readAlloc: (size) => file.readAlloc(size),
+              truncate: (length) => file.truncate(length),
+              write: (buffer) => file.write(buffer),
+              writeAll: (buffer) =>
+                call === "write" ? Effect.zipRight(file.write(buffer.slice(0, 9)), full) : file.writeAll(buffer),
+              sync: call === "sync" ? full : file.sync
+            })),
+          rename: (from, to) => call === "rename" ? full : fs.rename(from, to)
+        }
+        const error = oneLine(
+          yield* ServiceManager.install(options).pipe(
+            Effect.provideService(FileSystem.FileSystem, failing),
+            Effect.provide(Context.omit(FileSystem.FileSystem)(machine.context)),
+            Effect.flip
+          )
+        )
+        assert.include(error.message, "ENOSPC")
+        assert.strictEqual(yield* fs.readFileString(path), "as it was")
+        assert.deepStrictEqual(yield* fs.readDirectory(Path.dirname(path)), [Path.basename(path)])
+        assert.isEmpty(yield* machine.calls)
+      }).pipe(live))
+  }
+
+  it.scopedLive("a manager that says no: its status and its words, on one line", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine({
+        systemctl: "echo 'Failed to connect to bus: No medium found' >&2; echo 'Hint: log in' >&2; exit 1"
+      })
+      const error = oneLine(
+        yield* Effect.flip(
+          Effect.provide(ServiceManager.install(machine.options("systemd", "user")), machine.context)
+        )
+      )
+      assert.strictEqual(
+        error.message,
+        "failed to run systemctl --user daemon-reload: exit status 1, Failed to connect to bus: No medium found / " +
+          "Hint: log in; try again in a login session of that user, where systemctl --user status answers"
+      )
+    }).pipe(live))
+
+  it.scopedLive("a manager that is not there", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine({})
+      for (const manager of ["launchd", "schtasks"] as const) {
+        const error = oneLine(
+          yield* Effect.flip(Effect.provide(ServiceManager.install(machine.options(manager, "user")), machine.context))
+        )
+        assert.match(error.reason, /^there is no program (launchctl|schtasks) here$/)
+      }
+    }).pipe(live))
+
+  it.scopedLive("a path that the manager's format cannot say, before anything is touched", () =>
+    Effect.gen(function*() {
+      const machine = yield* makeMachine()
+      for (
+        const [manager, execPath] of [["systemd", "/a\"b/node"], ["launchd", "/a\u0001b"], [
+          "schtasks",
+          "/a\u0001b"
+        ]] as const
+      ) {
+        const options = machine.options(manager, "user")
+        for (const dryRun of [true, false]) {
+          const error = oneLine(
+            yield* ServiceManager.install({ ...options, dryRun, service: { ...options.service, execPath } }).pipe(
+              Effect.provide(machine.context),
+              Effect.flip
+            )
+          )
+          assert.include(error.reason, JSON.stringify(execPath))
+        }
+      }
+      assert.isEmpty(yield* machine.files)
+      assert.isEmpty(yield* machine.calls)
+    }).pipe(live))
+})
