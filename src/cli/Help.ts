@@ -21,7 +21,11 @@ const flagRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, str
   ]
 
 const fileRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, string]> =>
-  setting.file === undefined ? [] : [[setting.file.join("."), `${setting.description}; default: ${setting.default}`]]
+  setting.file === undefined ? [] : [
+    [setting.file.join("."), `${setting.description}; default: ${setting.default}`],
+    // With a flag, its variable stands there.
+    ...(setting.flag === undefined && setting.env !== undefined ? [["", `also ${setting.env}`] as const] : [])
+  ]
 
 const commandRows = (command: typeof commands["run"]): ReadonlyArray<readonly [string, string]> => [
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>

@@ -7,6 +7,7 @@
 import { type PlatformError, SystemError, type SystemErrorReason } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
@@ -112,7 +113,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 
   const info = (inode: Inode): FileSystem.File.Info => ({
     type: inode.type,
-    mtime: Option.some(new Date(inode.mtimeMillis)),
+    mtime: Option.some(DateTime.toDate(DateTime.unsafeMake(inode.mtimeMillis))),
     atime: Option.none(),
     birthtime: Option.none(),
     dev: 1,

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { measure, type Measured } from "./measure.ts"
+import { measure, type Measured, percentile95 } from "./measure.ts"
 import {
   BenchFailed,
   bounded,
@@ -78,7 +78,17 @@ const refusedStart: Experiment = (runs) =>
       subject: { name: "LockHeld", sample: elsewhere },
       rows: [{ name: "refused start: LockHeld", unit: "ms", read: itself, compare: "ratio", aim: 2.5 }]
     })
-    return [...byPort, ...byLock]
+    const left = "existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop"
+    const supervised = yield* measure({
+      runs,
+      baseline: nodeAlone,
+      subject: {
+        name: "OwnerHealthy",
+        sample: lifeOf([...gatewayArgs(folder, port), "--supervisor", "systemd"], 78, left)
+      },
+      rows: [{ name: "duplicate under systemd: exit 78", unit: "ms", read: itself, compare: "ratio", aim: 3 }]
+    })
+    return [...byPort, ...byLock, ...supervised]
   })
 
 /** One life of a server: it starts, answers, idles, and is asked to end. */
@@ -114,6 +124,48 @@ const serving: Experiment = (runs) =>
     })
   })
 
+const standbys = 3
+const takeovers = 50
+
+/** The owner is killed with three standbys waiting: how long until the port answers again. */
+const takeover: Experiment = () =>
+  Effect.gen(function*() {
+    const folder = yield* temporaryFolder
+    const port = yield* freePort
+    const clock = yield* Effect.clock
+    const start = (...flags: ReadonlyArray<string>) => startNode([...gatewayArgs(folder, port), ...flags])
+    const standby = Effect.tap(start("--standby"), (process) => process.said("standing by"))
+
+    const cold: Array<number> = []
+    const samples: Array<number> = []
+    let owner = yield* start()
+    cold.push(millis(owner.startedAt, yield* firstAnswer(owner, port)))
+    let waiting = yield* Effect.replicateEffect(standby, standbys)
+    for (let round = 0; round < takeovers; round += 1) {
+      const killedAt = clock.unsafeCurrentTimeNanos()
+      owner.kill("SIGKILL")
+      const next = yield* Effect.raceAll(
+        waiting.map((process) => Effect.as(process.said("gateway listening"), process))
+      ).pipe(
+        Effect.zip(Effect.flatMap(firstOf(waiting), (process) => firstAnswer(process, port)), { concurrent: true })
+      )
+      samples.push(millis(killedAt, next[1]))
+      owner = next[0]
+      waiting = [...waiting.filter((process) => process !== owner), yield* standby]
+    }
+    return [percentile95({
+      name: `takeover after SIGKILL, ${standbys} standbys`,
+      baseline: { name: "cold start to first 200", samples: cold },
+      subject: { name: `${takeovers} takeovers`, samples },
+      aim: 100
+    })]
+  })
+
+const firstOf = <A>(list: ReadonlyArray<A>): Effect.Effect<A, BenchFailed> => {
+  const [first] = list
+  return first === undefined ? new BenchFailed({ reason: "nobody waits" }) : Effect.succeed(first)
+}
+
 const version: Experiment = (runs) =>
   measure({
     runs,
@@ -122,4 +174,4 @@ const version: Experiment = (runs) =>
     rows: [{ name: "--version", unit: "ms", read: itself, compare: "ratio" }]
   })
 
-export const experiments: ReadonlyArray<Experiment> = [refusedStart, serving, version]
+export const experiments: ReadonlyArray<Experiment> = [refusedStart, serving, takeover, version]

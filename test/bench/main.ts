@@ -35,6 +35,8 @@ const quartiles = (digits: number, { lowerQuartile, upperQuartile }: Spread): st
 const line = ({ aim, baseline, comparison, met, name, subject, unit }: Measured): ReadonlyArray<string> => {
   const [digits, sign, suffix] = comparison.kind === "ratio"
     ? [2, "", " x"]
+    : comparison.kind === "absolute"
+    ? [1, "p95 ", ` ${unit}`]
     : [1, comparison.median < 0 ? "" : "+", ` ${unit}`]
   return [
     name,
@@ -72,7 +74,7 @@ const bench = Effect.gen(function*() {
       "",
       table(measured),
       "",
-      "All medians, with quartiles in brackets. Compared: subject with baseline in each pair of runs, then the median."
+      "All medians, with quartiles in brackets. Compared: subject with baseline in each pair of runs, then the median;\np95: the 95th percentile, with the slowest in brackets."
     ].join("\n")
   )
 })

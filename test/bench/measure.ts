@@ -34,7 +34,7 @@ export interface Measured {
   readonly baseline: Spread & { readonly name: string }
   readonly subject: Spread & { readonly name: string }
   /** Of subject with baseline in each pair of runs: what slows a whole pair cancels out. */
-  readonly comparison: Spread & { readonly kind: "ratio" | "difference" }
+  readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
   readonly aim: number | null
   readonly met: boolean | null
 }
@@ -53,6 +53,26 @@ const spread = (values: ReadonlyArray<number>): Spread => {
     median: quantile(sorted, 0.5),
     lowerQuartile: quantile(sorted, 0.25),
     upperQuartile: quantile(sorted, 0.75)
+  }
+}
+
+/** The 95th percentile against an aim that is an absolute time, beside samples of something to compare it with. */
+export const percentile95 = (options: {
+  readonly name: string
+  readonly baseline: { readonly name: string; readonly samples: ReadonlyArray<number> }
+  readonly subject: { readonly name: string; readonly samples: ReadonlyArray<number> }
+  readonly aim: number
+}): Measured => {
+  const sorted = options.subject.samples.toSorted((a, b) => a - b)
+  const p95 = quantile(sorted, 0.95)
+  return {
+    name: options.name,
+    unit: "ms",
+    baseline: { name: options.baseline.name, ...spread(options.baseline.samples) },
+    subject: { name: options.subject.name, ...spread(options.subject.samples) },
+    comparison: { kind: "absolute", median: p95, lowerQuartile: p95, upperQuartile: quantile(sorted, 1) },
+    aim: options.aim,
+    met: p95 <= options.aim
   }
 }
 

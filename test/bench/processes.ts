@@ -31,6 +31,8 @@ export interface NodeProcess {
   readonly startedAt: bigint
   readonly ended: Effect.Effect<Ended, BenchFailed>
   readonly kill: (signal: NodeJS.Signals) => void
+  /** Completes when a text has been written, to either output. */
+  readonly said: (text: string) => Effect.Effect<void, BenchFailed>
 }
 
 export const host = "127.0.0.1"
@@ -64,9 +66,20 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
     const child = spawn(execPath, args, { env: childEnv, stdio: ["ignore", "pipe", "pipe"] })
     let endedAt = startedAt
     let output = ""
+    const listeners = new Set<() => void>()
     const collect = (chunk: Buffer) => {
       output += chunk.toString()
+      for (const listener of listeners) listener()
     }
+    const said = (text: string) =>
+      bounded(`${name}: ${JSON.stringify(text)}`)(Effect.async<void>((resume) => {
+        const look = () => {
+          if (output.includes(text)) resume(Effect.void)
+        }
+        listeners.add(look)
+        look()
+        return Effect.sync(() => listeners.delete(look))
+      }))
     child.stdout.on("data", collect)
     child.stderr.on("data", collect)
     child.on("exit", () => {
@@ -83,6 +96,7 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
       pid: child.pid,
       startedAt,
       ended: Deferred.await(ended).pipe(bounded(`the end of ${name}`)),
+      said,
       kill: (signal) => {
         child.kill(signal)
       }

@@ -74,6 +74,8 @@ export interface StartOptions {
   /** The program that runs the program: its words up to ours. */
   readonly under?: ReadonlyArray<string>
   readonly niceness?: number
+  /** How long it may take to listen, or to end. */
+  readonly patience?: Duration.DurationInput
 }
 
 /** The words that start a gateway. */
@@ -94,7 +96,8 @@ export const start = (
   Processes.start(command(site, options), {
     cwd: site.root,
     env: { PATH: Program.searchPath, HOME: site.root, ...options.env },
-    niceness: options.niceness
+    niceness: options.niceness,
+    ...(options.patience === undefined ? {} : { patience: options.patience })
   })
 
 /** Starts a gateway and waits until it says that it listens. */
@@ -204,7 +207,11 @@ export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<vo
     assert.isTrue(yield* Ports.isFree(site.port), `port ${site.port} is still taken`)
   })
 
-/** Ends within the time, or the test fails; returns what it was worth. */
+/**
+ * Ends within the time, or the test fails; returns what it was worth.
+ *
+ * That nothing was waited for, stderr says; where a time is no promise, the limit is generous, for a busy machine.
+ */
 export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timed(self).pipe(
     Effect.map(([elapsed, value]) => {

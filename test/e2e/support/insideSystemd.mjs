@@ -173,10 +173,10 @@ const scenes = {
     let sent = 0
     let answered = 0
     const failures = []
-    let restarting = true
+    const load = { goesOn: true }
     const instances = new Set()
     const client = async () => {
-      while (restarting || sent < 1000) {
+      while (load.goesOn || sent < 1000) {
         sent += 1
         const result = await new Promise((resolve) => {
           get({ host: "127.0.0.1", port: 21804, path: "/healthz", agent: false }, (response) => {
@@ -199,7 +199,7 @@ const scenes = {
       restarts.push(systemctl("restart", unit).status)
     }
     await sleep(300)
-    restarting = false
+    load.goesOn = false
     await Promise.all(clients)
     systemctl("stop", `gateway-${name}.socket`, unit)
 

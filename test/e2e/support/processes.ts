@@ -27,7 +27,7 @@ export interface Running {
 }
 
 /** No step of any test takes longer, even on a machine that is busy with something else. */
-const patience = Duration.seconds(20)
+const patience = Duration.seconds(60)
 
 const describe = (words: ReadonlyArray<string>, { code, signal, stderr, stdout }: Ended) =>
   `${words.join(" ")}\nended with ${code ?? signal}\nstdout: ${stdout}\nstderr: ${stderr}`

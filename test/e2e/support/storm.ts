@@ -9,6 +9,9 @@ import type * as Processes from "./processes.ts"
 /** The machine is other tests' too. */
 const niceness = 10
 
+/** So many processes on few cores: the winner may need long until it listens, and its losers wait for that. */
+const patient = ["--lock-timeout", "1 minutes"]
+
 type Outcome =
   | { readonly _tag: "Listening"; readonly gateway: Processes.Running }
   | { readonly _tag: "Ended"; readonly ended: Processes.Ended }
@@ -24,7 +27,7 @@ export const round = (site: Gateways.Site, starters: number, options: Gateways.S
   Effect.gen(function*() {
     const gateways = yield* Effect.forEach(
       Array.range(1, starters),
-      () => Gateways.start(site, { niceness, ...options }),
+      () => Gateways.start(site, { niceness, flags: patient, patience: "80 seconds", ...options }),
       { concurrency: "unbounded" }
     )
     const outcomes = yield* Effect.forEach(gateways, settle, { concurrency: "unbounded" })

@@ -1,0 +1,445 @@
+import { Error as PlatformError, FileSystem } from "@effect/platform"
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect, FastCheck as fc, Layer, Option } from "effect"
+import * as NodePath from "node:path"
+import * as GatewayConfig from "../src/GatewayConfig.ts"
+import * as PlatformFolders from "../src/PlatformFolders.ts"
+import "./arbitraries.ts"
+
+const folders = PlatformFolders.make({ config: "/etc/gateways", state: "/var/gateways" })
+const defaultFile = "/etc/gateways/default/gateway.json"
+
+const notFound = (path: string) =>
+  new PlatformError.SystemError({ reason: "NotFound", module: "FileSystem", method: "access", pathOrDescriptor: path })
+
+/** Files by path, and no links. */
+const fileSystem = (files: Readonly<Record<string, string>>) =>
+  FileSystem.layerNoop({
+    realPath: (path) => path in files || path === "/" ? Effect.succeed(path) : Effect.fail(notFound(path)),
+    readFileString: (path) => {
+      const content = files[path]
+      return content === undefined ? Effect.fail(notFound(path)) : Effect.succeed(content)
+    }
+  })
+
+interface Given {
+  readonly flags?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string>>
+  readonly files?: Readonly<Record<string, string>>
+}
+
+const resolve = ({ env = {}, files = {}, flags = {} }: Given) =>
+  GatewayConfig.resolve(new Map(Object.entries(flags))).pipe(
+    Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(env)))),
+    Effect.provide(Layer.merge(
+      fileSystem(files),
+      Layer.succeed(PlatformFolders.PlatformFolders, folders)
+    ))
+  )
+
+const refusal = (given: Given) => Effect.map(Effect.flip(resolve(given)), (error) => error.message)
+
+/** A config file that sets one key, nested at the dots. */
+const nested = (key: string, value: unknown): unknown =>
+  key.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
+const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
+
+/** What was resolved, as plain data. */
+const shown = (config: GatewayConfig.GatewayConfig) => ({
+  ...config,
+  lockTimeout: Duration.toMillis(config.lockTimeout),
+  lockPollInterval: Duration.toMillis(config.lockPollInterval),
+  lockStaleAfter: Duration.toMillis(config.lockStaleAfter),
+  healthProbeTimeout: Duration.toMillis(config.healthProbeTimeout),
+  healthRetryInterval: Duration.toMillis(config.healthRetryInterval),
+  healthTimeout: Duration.toMillis(config.healthTimeout),
+  drainTimeout: Duration.toMillis(config.drainTimeout),
+  logFormat: Option.getOrUndefined(config.logFormat),
+  logLevel: config.logLevel.label
+})
+type Shown = ReturnType<typeof shown>
+
+/** A setting that some sources can set: the raw value that each gives, and what it means. */
+interface Source {
+  readonly key: string
+  readonly raw: string | number
+  readonly value: string | number
+}
+interface Case {
+  readonly setting: keyof Shown
+  readonly flag?: Source
+  readonly env?: Source
+  readonly file?: Source
+  readonly default: string | number | undefined
+}
+
+const cases: ReadonlyArray<Case> = [
+  {
+    setting: "port",
+    flag: { key: "port", raw: "1001", value: 1001 },
+    env: { key: "GATEWAY_PORT", raw: "1002", value: 1002 },
+    file: { key: "port", raw: 1003, value: 1003 },
+    default: 18789
+  },
+  {
+    setting: "host",
+    flag: { key: "host", raw: "localhost", value: "localhost" },
+    env: { key: "GATEWAY_HOST", raw: "[::1]", value: "::1" },
+    file: { key: "host", raw: "127.0.0.4", value: "127.0.0.4" },
+    default: "127.0.0.1"
+  },
+  {
+    setting: "profile",
+    flag: { key: "profile", raw: "a", value: "a" },
+    env: { key: "GATEWAY_PROFILE", raw: "b", value: "b" },
+    default: "default"
+  },
+  {
+    setting: "configPath",
+    flag: { key: "config", raw: "/a/../b.json", value: "/b.json" },
+    env: { key: "GATEWAY_CONFIG", raw: "/c.json", value: "/c.json" },
+    default: defaultFile
+  },
+  {
+    setting: "stateDir",
+    flag: { key: "state-dir", raw: "/a/", value: "/a" },
+    env: { key: "GATEWAY_STATE_DIR", raw: "/b", value: "/b" },
+    default: "/var/gateways/default"
+  },
+  {
+    setting: "lockTimeout",
+    flag: { key: "lock-timeout", raw: "0 millis", value: 0 },
+    env: { key: "GATEWAY_LOCK_TIMEOUT", raw: "2 seconds", value: 2000 },
+    file: { key: "lock.timeout", raw: "1 day", value: 86_400_000 },
+    default: 5000
+  },
+  { setting: "lockPollInterval", file: { key: "lock.pollInterval", raw: "10 millis", value: 10 }, default: 100 },
+  { setting: "lockStaleAfter", file: { key: "lock.staleAfter", raw: "1.5 minutes", value: 90_000 }, default: 30_000 },
+  { setting: "healthProbeTimeout", file: { key: "health.probeTimeout", raw: "250 millis", value: 250 }, default: 1000 },
+  {
+    setting: "healthRetryInterval",
+    env: { key: "GATEWAY_HEALTH_RETRY_INTERVAL", raw: "1 second", value: 1000 },
+    file: { key: "health.retryInterval", raw: "10 millis", value: 10 },
+    default: 5000
+  },
+  {
+    setting: "healthTimeout",
+    env: { key: "GATEWAY_HEALTH_TIMEOUT", raw: "0 millis", value: 0 },
+    file: { key: "health.timeout", raw: "1 hour", value: 3_600_000 },
+    default: 300_000
+  },
+  {
+    setting: "supervisor",
+    flag: { key: "supervisor", raw: "none", value: "none" },
+    env: { key: "GATEWAY_SUPERVISOR", raw: "systemd", value: "systemd" },
+    default: "auto"
+  },
+  {
+    setting: "drainTimeout",
+    flag: { key: "drain-timeout", raw: "1 second", value: 1000 },
+    env: { key: "GATEWAY_DRAIN_TIMEOUT", raw: "2 minutes", value: 120_000 },
+    file: { key: "drainTimeout", raw: "3 hours", value: 10_800_000 },
+    default: 10_000
+  },
+  {
+    setting: "logFormat",
+    flag: { key: "log-format", raw: "json", value: "json" },
+    env: { key: "GATEWAY_LOG_FORMAT", raw: "pretty", value: "pretty" },
+    default: undefined
+  },
+  {
+    setting: "logLevel",
+    flag: { key: "log-level", raw: "debug", value: "DEBUG" },
+    env: { key: "GATEWAY_LOG_LEVEL", raw: "warn", value: "WARN" },
+    default: "INFO"
+  }
+]
+
+describe("GatewayConfig.resolve", () => {
+  it.effect("takes the default of the contract where nothing is said", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(shown(yield* resolve({})), {
+        profile: "default",
+        configPath: defaultFile,
+        port: 18789,
+        host: "127.0.0.1",
+        stateDir: "/var/gateways/default",
+        lockTimeout: 5000,
+        lockPollInterval: 100,
+        lockStaleAfter: 30_000,
+        healthProbeTimeout: 1000,
+        healthRetryInterval: 5000,
+        healthTimeout: 300_000,
+        supervisor: "auto",
+        drainTimeout: 10_000,
+        logFormat: undefined,
+        logLevel: "INFO"
+      })
+    }))
+
+  it.effect.each(cases)(
+    "a flag goes before the environment, that before the config file, that before the default: $setting",
+    (
+      given
+    ) =>
+      Effect.gen(function*() {
+        for (const flag of [given.flag, undefined]) {
+          for (const env of [given.env, undefined]) {
+            for (const inFile of [given.file, undefined]) {
+              const config = yield* resolve({
+                flags: flag === undefined ? {} : { [flag.key]: String(flag.raw) },
+                env: env === undefined ? {} : { [env.key]: String(env.raw) },
+                files: inFile === undefined ? {} : file(inFile.key, inFile.raw)
+              })
+              assert.strictEqual(shown(config)[given.setting], (flag ?? env ?? inFile)?.value ?? given.default)
+            }
+          }
+        }
+      })
+  )
+
+  it("the cases above name every way in which any setting can be given", () => {
+    const ways = (all: ReadonlyArray<string | undefined>) => all.filter((way) => way !== undefined).toSorted()
+    const settings: ReadonlyArray<GatewayConfig.Setting<unknown>> = Object.values(GatewayConfig.settings)
+    for (const { env, file, flag } of settings) {
+      if (flag !== undefined) assert.include(ways(cases.map(({ flag }) => flag?.key)), flag)
+      if (env !== undefined) assert.include(ways(cases.map(({ env }) => env?.key)), env)
+      if (file !== undefined) assert.include(ways(cases.map(({ file }) => file?.key)), file.join("."))
+    }
+  })
+
+  it.effect("a profile has its own config file and state directory", () =>
+    Effect.gen(function*() {
+      const config = yield* resolve({
+        flags: { profile: "night-2" },
+        files: { "/etc/gateways/night-2/gateway.json": "{\"port\":7}", ...file("port", 8) }
+      })
+      assert.strictEqual(config.configPath, "/etc/gateways/night-2/gateway.json")
+      assert.strictEqual(config.stateDir, "/var/gateways/night-2")
+      assert.strictEqual(config.port, 7)
+    }))
+
+  it.effect("a relative path is taken from the working directory", () =>
+    Effect.gen(function*() {
+      const config = yield* resolve({ flags: { config: "g.json", "state-dir": "state" } })
+      assert.strictEqual(config.configPath, NodePath.resolve("g.json"))
+      assert.strictEqual(config.stateDir, NodePath.resolve("state"))
+    }))
+
+  it.effect("an empty environment variable is one that is not set", () =>
+    Effect.gen(function*() {
+      const env = Object.fromEntries(cases.flatMap(({ env }) => env === undefined ? [] : [[env.key, ""]]))
+      assert.deepStrictEqual(yield* resolve({ env }), yield* resolve({}))
+      const config = yield* resolve({ env, files: file("port", 42) })
+      assert.strictEqual(config.port, 42)
+    }))
+
+  it.effect("an empty flag is refused, not taken for absent", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* refusal({ flags: { port: "" } }),
+        "invalid port \"\" from --port: expected a whole number from 1 to 65535"
+      )
+      assert.strictEqual(
+        yield* refusal({ flags: { config: "" } }),
+        "invalid config file \"\" from --config: expected a path"
+      )
+    }))
+
+  const wholePort = "expected a whole number from 1 to 65535"
+  const aProfile = "expected up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit"
+  const lockTimeout = "expected a duration in words from \"0 millis\" to \"1 day\", such as \"5 seconds\""
+  const drainTimeout = "expected a duration in words from \"0 millis\" to \"1 day\", such as \"10 seconds\""
+  it.effect.each<readonly [line: string, given: Given]>([
+    [`invalid port "0" from --port: ${wholePort}`, { flags: { port: "0" } }],
+    [`invalid port "65536" from --port: ${wholePort}`, { flags: { port: "65536" } }],
+    [`invalid port "-1" from --port: ${wholePort}`, { flags: { port: "-1" } }],
+    [`invalid port "0x50" from GATEWAY_PORT: ${wholePort}`, { env: { GATEWAY_PORT: "0x50" } }],
+    [`invalid port " 80" from GATEWAY_PORT: ${wholePort}`, { env: { GATEWAY_PORT: " 80" } }],
+    [`invalid port "8e3" from GATEWAY_PORT: ${wholePort}`, { env: { GATEWAY_PORT: "8e3" } }],
+    [`invalid port 80.5 from "port" in ${defaultFile}: ${wholePort}`, { files: file("port", 80.5) }],
+    [`invalid port null from "port" in ${defaultFile}: ${wholePort}`, { files: file("port", null) }],
+    [`invalid port [1] from "port" in ${defaultFile}: ${wholePort}`, { files: file("port", [1]) }],
+    [`invalid port true from "port" in ${defaultFile}: ${wholePort}`, { files: file("port", true) }],
+    [`invalid profile "Default" from --profile: ${aProfile}`, { flags: { profile: "Default" } }],
+    [`invalid profile "../x" from GATEWAY_PROFILE: ${aProfile}`, { env: { GATEWAY_PROFILE: "../x" } }],
+    [`invalid profile "-x" from GATEWAY_PROFILE: ${aProfile}`, { env: { GATEWAY_PROFILE: "-x" } }],
+    [`invalid profile "a\\n" from --profile: ${aProfile}`, { flags: { profile: "a\n" } }],
+    [`invalid profile "${"a".repeat(65)}" from --profile: ${aProfile}`, { flags: { profile: "a".repeat(65) } }],
+    ["invalid state directory \"/a\\u0000\" from --state-dir: expected a path", { flags: { "state-dir": "/a\0" } }],
+    [`invalid lock timeout "5" from --lock-timeout: ${lockTimeout}`, { flags: { "lock-timeout": "5" } }],
+    [`invalid lock timeout "5s" from --lock-timeout: ${lockTimeout}`, { flags: { "lock-timeout": "5s" } }],
+    [`invalid lock timeout "-5 seconds" from --lock-timeout: ${lockTimeout}`, {
+      flags: { "lock-timeout": "-5 seconds" }
+    }],
+    [`invalid lock timeout "2 days" from GATEWAY_LOCK_TIMEOUT: ${lockTimeout}`, {
+      env: { GATEWAY_LOCK_TIMEOUT: "2 days" }
+    }],
+    [`invalid lock timeout 5000 from "lock.timeout" in ${defaultFile}: ${lockTimeout}`, {
+      files: file("lock.timeout", 5000)
+    }],
+    [
+      `invalid lock poll interval "9 millis" from "lock.pollInterval" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "100 millis"`,
+      { files: file("lock.pollInterval", "9 millis") }
+    ],
+    [
+      `invalid lock stale time "999 millis" from "lock.staleAfter" in ${defaultFile}: expected a duration in words from "1 second" to "1 day", such as "30 seconds"`,
+      { files: file("lock.staleAfter", "999 millis") }
+    ],
+    [
+      `invalid health probe timeout "0 seconds" from "health.probeTimeout" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "1 second"`,
+      { files: file("health.probeTimeout", "0 seconds") }
+    ],
+    [
+      "invalid supervisor \"Systemd\" from GATEWAY_SUPERVISOR: expected auto, none, systemd, launchd, schtasks or external",
+      { env: { GATEWAY_SUPERVISOR: "Systemd" } }
+    ],
+    [`invalid drain timeout "soon" from --drain-timeout: ${drainTimeout}`, { flags: { "drain-timeout": "soon" } }],
+    [
+      "invalid log format \"xml\" from GATEWAY_LOG_FORMAT: expected pretty, logfmt or json",
+      { env: { GATEWAY_LOG_FORMAT: "xml" } }
+    ],
+    [
+      "invalid log level \"INFO\" from --log-level: expected one of all, trace, debug, info, warning, error, fatal, none",
+      { flags: { "log-level": "INFO" } }
+    ]
+  ])("%s", ([line, given]) =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* refusal(given), line)
+    }))
+
+  it.effect.each(["0.0.0.0", "192.168.1.5", "example.org", "128.0.0.1", "127.0.0.1.evil.example", "127.0.0.256", "::"])(
+    "a host that other machines can reach is refused: %s",
+    (host) =>
+      Effect.gen(function*() {
+        const line = yield* refusal({ flags: { host } })
+        assert.match(
+          line,
+          /^invalid host ".+" from --host: expected a loopback host \(localhost, 127\.0\.0\.0\/8 or ::1\)/
+        )
+      })
+  )
+
+  it.effect("a long value is cut in the message", () =>
+    Effect.gen(function*() {
+      const line = yield* refusal({ flags: { profile: "x".repeat(10_000) } })
+      assert.isBelow(line.length, 300)
+    }))
+
+  it.prop("no value makes a setting throw", [fc.anything({ withNullPrototype: true, withBigInt: true })], ([raw]) => {
+    for (const setting of Object.values(GatewayConfig.settings)) assert.isTrue(Option.isOption(setting.decode(raw)))
+  })
+
+  it.prop("a refusal is one line, whatever was given", [fc.string({ unit: "binary" }), fc.constantFrom(...cases)], ([
+    raw,
+    { env }
+  ]) => {
+    const result = Effect.runSync(Effect.either(resolve({ env: env === undefined ? {} : { [env.key]: raw } })))
+    return result._tag === "Right" || !result.left.message.includes("\n")
+  })
+})
+
+describe("the config file", () => {
+  it.effect.each<readonly [reason: string, content: string]>([
+    ["unknown key \"prot\"; known here: drainTimeout, health, host, lock, port", "{\"prot\":1}"],
+    ["unknown key \"lock.timeOut\"; known here: pollInterval, staleAfter, timeout", "{\"lock\":{\"timeOut\":1}}"],
+    ["unknown key \"port.x\"; known here: ", "{\"port\":1,\"port.x\":1}"],
+    ["unknown key \"__proto__\"; known here: ", "{\"__proto__\":{\"port\":1}}"],
+    ["unknown key \"profile\"; known here: ", "{\"profile\":\"x\"}"],
+    ["\"lock\" must be an object", "{\"lock\":5}"],
+    ["\"lock\" must be an object", "{\"lock\":null}"],
+    ["\"health\" must be an object", "{\"health\":[\"1 second\"]}"],
+    ["not a JSON object", "[]"],
+    ["not a JSON object", "null"],
+    ["not a JSON object", "18789"],
+    ["not JSON (", ""],
+    ["not JSON (", "port = 1"],
+    ["not JSON (", "{\"port\":1,}"],
+    ["not JSON (", "// five\n{}"]
+  ])("%s", ([reason, content]) =>
+    Effect.gen(function*() {
+      const line = yield* refusal({ files: { [defaultFile]: content } })
+      assert.isTrue(line.startsWith(`invalid config file ${defaultFile}: ${reason}`), line)
+      assert.notInclude(line, "\n")
+    }))
+
+  it.effect("may be absent, empty of settings, or begin with a byte order mark", () =>
+    Effect.gen(function*() {
+      const without = yield* resolve({})
+      assert.deepStrictEqual(yield* resolve({ files: { [defaultFile]: "{}" } }), without)
+      assert.deepStrictEqual(yield* resolve({ files: { [defaultFile]: "{\"lock\":{}}" } }), without)
+      const marked = yield* resolve({ files: { [defaultFile]: "\uFEFF{\"port\":5}" } })
+      assert.strictEqual(marked.port, 5)
+    }))
+
+  it.effect("is not read for what a flag says, but its mistakes are refused all the same", () =>
+    Effect.gen(function*() {
+      const line = yield* refusal({ flags: { port: "5" }, files: { [defaultFile]: "{\"prot\":1}" } })
+      assert.include(line, "unknown key \"prot\"")
+      const config = yield* resolve({ flags: { port: "5" }, files: file("port", "nonsense") })
+      assert.strictEqual(config.port, 5)
+    }))
+
+  it.prop("no content makes it die", [fc.oneof(fc.string({ unit: "binary" }), fc.json())], ([content]) => {
+    const result = Effect.runSync(Effect.either(resolve({ files: { [defaultFile]: content } })))
+    return result._tag === "Right" || /^invalid [^\n]+$/.test(result.left.message)
+  })
+
+  it.scopedLive("that cannot be read is refused with the system's words", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* Effect.flatMap(fs.makeTempDirectoryScoped(), fs.realPath)
+      const error = yield* GatewayConfig.resolve(new Map([["config", folder], ["state-dir", folder]])).pipe(
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map())),
+        Effect.provideService(PlatformFolders.PlatformFolders, folders),
+        Effect.flip
+      )
+      assert.strictEqual(error._tag, "ConfigFileInvalid")
+      assert.include(String(error), `invalid config file ${folder}: EISDIR`)
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
+})
+
+describe("GatewayConfig.canonicalPath", () => {
+  const withFolder = <A, E>(use: (folder: string) => Effect.Effect<A, E, FileSystem.FileSystem>) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      return yield* use(yield* Effect.flatMap(fs.makeTempDirectoryScoped(), fs.realPath))
+    }).pipe(Effect.provide(NodeFileSystem.layer))
+
+  it.scopedLive("resolves links, also those above a tail that does not exist yet", () =>
+    withFolder((folder) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fs.makeDirectory(`${folder}/real`)
+        yield* fs.writeFileString(`${folder}/real/gateway.json`, "{}")
+        yield* fs.symlink(`${folder}/real`, `${folder}/link`)
+        yield* fs.symlink("real/gateway.json", `${folder}/file-link`)
+        const canonical = (path: string) => GatewayConfig.canonicalPath(`${folder}/${path}`)
+        assert.strictEqual(yield* canonical("link/gateway.json"), `${folder}/real/gateway.json`)
+        assert.strictEqual(yield* canonical("file-link"), `${folder}/real/gateway.json`)
+        assert.strictEqual(yield* canonical("link/a/b/../c.json"), `${folder}/real/a/c.json`)
+        assert.strictEqual(yield* canonical("link/./gateway.json"), yield* canonical("real//gateway.json"))
+      })
+    ))
+
+  it.scopedLive("is the same again on its own result, whether the path exists or not", () =>
+    withFolder((folder) =>
+      Effect.gen(function*() {
+        for (const path of [folder, `${folder}/missing`, `${folder}/missing/deeper`, "/", "relative"]) {
+          const once = yield* GatewayConfig.canonicalPath(path)
+          assert.strictEqual(yield* GatewayConfig.canonicalPath(once), once)
+          assert.isTrue(NodePath.isAbsolute(once))
+        }
+      })
+    ))
+
+  it.scopedLive("ends on a link to itself", () =>
+    withFolder((folder) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* fs.symlink(`${folder}/loop`, `${folder}/loop`)
+        assert.strictEqual(yield* GatewayConfig.canonicalPath(`${folder}/loop/x`), `${folder}/loop/x`)
+      })
+    ))
+})

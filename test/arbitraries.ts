@@ -1,0 +1,118 @@
+/**
+ * What properties draw from. Importing this sets how often each is tried: `FAST_CHECK_NUM_RUNS`, or 100.
+ */
+import { Config, Duration, Effect, FastCheck as fc } from "effect"
+import * as Errors from "../src/GatewayLockError.ts"
+import type { Holder } from "../src/GatewayLockError.ts"
+import type * as OwnerRecord from "../src/lock/OwnerRecord.ts"
+import type * as Staleness from "../src/lock/Staleness.ts"
+import type { Address } from "../src/port/Address.ts"
+
+export const numRuns = Effect.runSync(Config.withDefault(Config.integer("FAST_CHECK_NUM_RUNS"), 100))
+fc.configureGlobal({ ...fc.readConfigureGlobal(), numRuns })
+
+/** Text as a hostile file or peer would write it: any Unicode, line ends, quotes, brackets. */
+export const text = fc.string({ unit: "binary", maxLength: 40 })
+
+export const port = fc.integer({ min: 1, max: 65535 })
+export const pid = fc.integer({ min: 1, max: 2 ** 22 })
+
+export const host = fc.oneof(
+  fc.constantFrom("127.0.0.1", "127.0.0.2", "::1", "localhost", "0.0.0.0", "::", "gateway.example"),
+  fc.ipV4(),
+  fc.ipV6()
+)
+
+export const address: fc.Arbitrary<Address> = fc.record({ host, port })
+
+export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening", "draining")
+
+export const processIdentity: fc.Arbitrary<OwnerRecord.ProcessIdentity> = fc.record({
+  pid,
+  startTime: fc.nat(),
+  bootId: fc.uuid(),
+  pidNamespace: fc.integer({ min: 1 }).map((inode) => `pid:[${inode}]`)
+}, { requiredKeys: ["pid"] })
+
+export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
+  version: fc.constant(1 as const),
+  instanceId: fc.oneof(fc.uuid(), fc.string({ unit: "binary", minLength: 1 })),
+  pid,
+  startTime: fc.oneof(fc.nat(), fc.double({ min: 0, noNaN: true, noDefaultInfinity: true })),
+  bootId: text,
+  pidNamespace: text,
+  createdAt: fc.oneof(fc.constant("2026-01-01T00:00:00.000Z"), text),
+  configPath: text,
+  stateDir: text,
+  host,
+  port: fc.integer({ min: 0, max: 65535 }),
+  phase,
+  supervisor: text,
+  lock: fc.constantFrom("kernel" as const, "record" as const)
+}, {
+  requiredKeys: [
+    "version",
+    "instanceId",
+    "pid",
+    "createdAt",
+    "configPath",
+    "stateDir",
+    "host",
+    "port",
+    "phase",
+    "supervisor"
+  ]
+})
+
+export const holder: fc.Arbitrary<Holder> = fc.record({
+  pid,
+  command: text,
+  since: text,
+  phase,
+  configPath: text,
+  stateDir: text,
+  host,
+  port,
+  instanceId: fc.uuid()
+}, { requiredKeys: [] })
+
+const cause = fc.oneof(
+  text.map((message) => new Error(message)),
+  text,
+  fc.jsonValue({ maxDepth: 2 })
+)
+const millis = fc.nat({ max: 10 ** 9 })
+const supervisor = fc.constantFrom("systemd", "launchd", "schtasks", "external")
+
+export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
+  fc.record({ host, port, holder, listener: text }, { requiredKeys: ["host", "port"] })
+    .map((fields) => new Errors.PortInUse(fields)),
+  fc.record({ host, port, reason: text, cause }, { requiredKeys: ["host", "port", "reason"] })
+    .map((fields) => new Errors.BindFailed(fields)),
+  fc.record({ path: text, timeoutMs: millis, holder, serving: address }, { requiredKeys: ["path", "timeoutMs"] })
+    .map((fields) => new Errors.LockHeld(fields)),
+  fc.record({ path: text, reason: text, cause }, { requiredKeys: ["path", "reason"] })
+    .map((fields) => new Errors.LockUnavailable(fields)),
+  fc.record({ path: text, reason: text, cause }, { requiredKeys: ["path", "reason"] })
+    .map((fields) => new Errors.LockLost(fields)),
+  fc.record({ supervisor, host, port, holder }, { requiredKeys: ["supervisor", "host", "port"] })
+    .map((fields) => new Errors.OwnerHealthy(fields)),
+  fc.record({ supervisor, host, port, timeoutMs: millis, holder }, {
+    requiredKeys: ["supervisor", "host", "port", "timeoutMs"]
+  }).map((fields) => new Errors.OwnerUnhealthy(fields))
+)
+
+export const duration = fc.oneof(
+  fc.constantFrom(0, 1, 29_999, 30_000, 30_001).map(Duration.millis),
+  fc.nat({ max: 10 ** 8 }).map(Duration.millis)
+)
+
+export const liveness = fc.constantFrom<Staleness.Liveness>("Alive", "Gone", "Unknown")
+
+/** What a health answer can be of. */
+export const healthBody = fc.record({
+  ok: fc.oneof(fc.boolean(), fc.jsonValue()),
+  status: fc.oneof(fc.constantFrom("live", "draining", "starting", "LIVE"), text),
+  instanceId: fc.oneof(fc.uuid(), fc.constant("")),
+  more: fc.jsonValue()
+}, { requiredKeys: [] })

@@ -1,0 +1,166 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Either, FastCheck as fc } from "effect"
+import { commands, parse } from "../../src/cli/CommandLine.ts"
+import { type Setting, settings } from "../../src/GatewayConfig.ts"
+import "../arbitraries.ts"
+
+const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
+const flags = all.flatMap(({ flag }) => flag === undefined ? [] : [flag])
+const commandNames = Object.keys(commands).join(", ")
+
+/** What was understood, or the mistake. */
+const read = (...argv: ReadonlyArray<string>): unknown =>
+  Either.match(Effect.runSync(Effect.either(parse(argv))), {
+    onLeft: (error) => error.message,
+    onRight: (command) => "flags" in command ? { ...command, flags: Object.fromEntries(command.flags) } : command
+  })
+
+const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
+  _tag: "Run",
+  flags,
+  standby: false,
+  ensure: false,
+  ...switches
+})
+
+const hint = "; see \"gateway --help\""
+
+describe("CommandLine.parse", () => {
+  it("runs without a command, and with `run`", () => {
+    assert.deepStrictEqual(read(), run({}))
+    assert.deepStrictEqual(read("run"), run({}))
+  })
+
+  it("knows every flag and switch of the contract's settings and of run", () => {
+    assert.includeMembers(flags, [
+      "port",
+      "host",
+      "profile",
+      "config",
+      "state-dir",
+      "supervisor",
+      "lock-timeout",
+      "drain-timeout",
+      "log-format",
+      "log-level"
+    ])
+    assert.deepStrictEqual(read("run", "--standby"), run({}, { standby: true }))
+    assert.deepStrictEqual(read("--ensure"), run({}, { ensure: true }))
+  })
+
+  it.each(flags)("takes --%s with its value apart and with =", (flag) => {
+    assert.deepStrictEqual(read(`--${flag}`, "x y"), run({ [flag]: "x y" }))
+    assert.deepStrictEqual(read(`--${flag}=x y`), run({ [flag]: "x y" }))
+    assert.deepStrictEqual(read("run", `--${flag}=a=b`), run({ [flag]: "a=b" }))
+    assert.deepStrictEqual(read(`--${flag}`, "x", "run"), run({ [flag]: "x" }))
+    assert.deepStrictEqual(read(`--${flag}=`), run({ [flag]: "" }))
+  })
+
+  it.each(flags)("--%s needs a value", (flag) => {
+    const placeholder = all.find((setting) => setting.flag === flag)?.placeholder
+    const needs = `--${flag} needs a value: --${flag} ${placeholder}${hint}`
+    assert.strictEqual(read(`--${flag}`), needs)
+    assert.strictEqual(read(`--${flag}`, "--help"), needs)
+    assert.strictEqual(read(`--${flag}`, "-1"), needs)
+    // Asked for with =, it is the value that is judged, later and by its setting.
+    assert.deepStrictEqual(read(`--${flag}=-1`), run({ [flag]: "-1" }))
+  })
+
+  it("the last of a repeated flag counts", () => {
+    assert.deepStrictEqual(read("--port", "1", "--port=2", "--host", "h"), run({ port: "2", host: "h" }))
+  })
+
+  it("a service definition: what to do, for which manager, with the settings of the gateway it is for", () => {
+    const service = { _tag: "Service", action: "print", flags: {}, manager: undefined, system: false, dryRun: false }
+    assert.deepStrictEqual(read("service", "print"), service)
+    assert.deepStrictEqual(
+      read("service", "install", "--manager", "systemd", "--system", "--dry-run", "--port=1", "--profile", "night"),
+      {
+        ...service,
+        action: "install",
+        manager: "systemd",
+        system: true,
+        dryRun: true,
+        flags: { port: "1", profile: "night" }
+      }
+    )
+  })
+
+  it.each<readonly [word: string, understood: string]>([
+    ["--help", "Help"],
+    ["-h", "Help"],
+    ["--version", "Version"],
+    ["-V", "Version"]
+  ])("%s works for every command", (word, _tag) => {
+    assert.deepStrictEqual(read(word), { _tag })
+    assert.deepStrictEqual(read("--port", "1", word), { _tag })
+    for (const command of Object.keys(commands)) assert.deepStrictEqual(read(command, word), { _tag })
+  })
+
+  it("help goes before version and before a wrong command, not before a wrong flag", () => {
+    assert.deepStrictEqual(read("--version", "--help"), { _tag: "Help" })
+    assert.deepStrictEqual(read("-hV"), { _tag: "Help" })
+    assert.deepStrictEqual(read("no-such-command", "-h"), { _tag: "Help" })
+    assert.strictEqual(read("--prot", "1", "--help"), `unknown flag "--prot"${hint}`)
+  })
+
+  it.each<readonly [mistake: string, argv: ReadonlyArray<string>]>([
+    ["unknown flag \"--prot\"", ["--prot", "1"]],
+    ["unknown flag \"--prot\"", ["--prot=1"]],
+    ["unknown flag \"-p\"", ["-p", "1"]],
+    ["unknown flag \"--no-port\"", ["--no-port"]],
+    ["unknown flag \"--Port\"", ["--Port=1"]],
+    ["unknown flag \"--__proto__\"", ["--__proto__=1"]],
+    ["unknown flag \"--__proto__\"", ["--__proto__"]],
+    ["unknown flag \"--constructor\"", ["--constructor"]],
+    ["unknown flag \"--\\u001b[31m\"", ["--\u001b[31m"]],
+    ["--help takes no value", ["--help=yes"]],
+    ["--version takes no value", ["--version="]],
+    ["--standby takes no value", ["--standby=yes"]],
+    ["--standby and --ensure exclude each other", ["run", "--ensure", "--standby"]],
+    ["--dry-run is no flag of \"run\"", ["--dry-run"]],
+    ["--manager is no flag of \"run\"", ["run", "--manager", "systemd"]],
+    ["--standby is no flag of \"service\"", ["service", "print", "--standby"]],
+    ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
+    ["service needs one of print, install, uninstall", ["service"]],
+    ["service needs one of print, install, uninstall", ["service", "restart"]],
+    ["unexpected argument \"x\"", ["service", "print", "x"]],
+    [`unknown command "start"; commands: ${commandNames}`, ["start"]],
+    [`unknown command "toString"; commands: ${commandNames}`, ["toString"]],
+    [`unknown command ""; commands: ${commandNames}`, [""]],
+    ["unexpected argument \"18789\"", ["run", "18789"]],
+    ["unexpected argument \"run\"", ["run", "run"]],
+    ["unexpected argument \"--port\"", ["run", "--", "--port"]]
+  ])("refuses: %s", (mistake, argv) => {
+    assert.strictEqual(read(...argv), `${mistake}${hint}`)
+  })
+
+  const known = [
+    "run",
+    "service",
+    "print",
+    "--",
+    "-",
+    "-h",
+    "--help",
+    "-V",
+    "--port",
+    "--port=1",
+    "1",
+    "--no-port",
+    "-hV"
+  ]
+  const word = fc.oneof(
+    fc.constantFrom(...known, "--=", "-p1", "--standby", "--ensure", "--dry-run", "--manager", "--system"),
+    fc.string({ unit: "binary", maxLength: 8 }),
+    fc.string({ maxLength: 8 }).map((rest) => `--${rest}`)
+  )
+  it.prop(
+    "any words are a command or one line that says what is wrong",
+    [fc.array(word, { maxLength: 6 })],
+    ([argv]) => {
+      const understood = read(...argv)
+      return typeof understood !== "string" || (understood.endsWith(hint) && !understood.includes("\n"))
+    }
+  )
+})

@@ -1,0 +1,247 @@
+import { Command, CommandExecutor, FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect, Ref } from "effect"
+import * as NodeOs from "node:os"
+import * as Path from "node:path"
+import { service, type ServiceCommand } from "../../src/cli/service.ts"
+import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+
+const command: ServiceCommand = {
+  action: "print",
+  manager: undefined,
+  system: false,
+  dryRun: false,
+  config: {
+    profile: "a-b",
+    stateDir: "/state/a-b",
+    drainTimeout: Duration.seconds(10),
+    healthTimeout: Duration.minutes(5),
+    healthRetryInterval: Duration.seconds(5)
+  },
+  flags: new Map([["profile", "a-b"], ["port", "18790"]]),
+  execPath: "/usr/bin/node",
+  scriptPath: "/opt/gateway/dist/main.js",
+  platform: "linux",
+  uid: 501
+}
+
+/** As `service` makes them of `command`. */
+const options: ServiceDefinition.ServiceOptions = {
+  ...command.config,
+  scope: "user",
+  execPath: command.execPath,
+  scriptPath: command.scriptPath,
+  args: command.flags
+}
+
+/** What is written where, and how it ends. */
+const invoke = (
+  changes: Partial<ServiceCommand>,
+  environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }
+) =>
+  Effect.gen(function*() {
+    const out = yield* Ref.make<ReadonlyArray<string>>([])
+    const err = yield* Ref.make<ReadonlyArray<string>>([])
+    const real = yield* Effect.consoleWith(Effect.succeed)
+    const keep = (ref: Ref.Ref<ReadonlyArray<string>>) => (...args: ReadonlyArray<unknown>) =>
+      Ref.update(ref, (before) => [...before, args.map(String).join(" ")])
+    const exit = yield* service({ ...command, ...changes }).pipe(
+      Effect.withConsole({ ...real, log: keep(out), error: keep(err) }),
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(environment)))),
+      Effect.either
+    )
+    return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
+  })
+
+/** Runs no program of this machine: each is written down, and succeeds. */
+const programless = Effect.gen(function*() {
+  const executor = yield* CommandExecutor.CommandExecutor
+  const calls = yield* Ref.make<ReadonlyArray<string>>([])
+  return {
+    calls: Ref.get(calls),
+    executor: CommandExecutor.makeExecutor((command) =>
+      Effect.zipRight(
+        Ref.update(calls, (before) => [
+          ...before,
+          ...Array.from(Command.flatten(command), (one) => [one.command, ...one.args].join(" "))
+        ]),
+        executor.start(Command.make(process.execPath, "-e", ""))
+      )
+    )
+  }
+})
+
+const live = Effect.provide(NodeContext.layer)
+
+describe("service print", () => {
+  it.scopedLive("prints the definition, and nothing else, on stdout", () =>
+    Effect.gen(function*() {
+      for (
+        const [manager, text] of [
+          ["systemd", ServiceDefinition.systemdUnit(options)],
+          ["launchd", ServiceDefinition.launchdPlist(options)],
+          ["schtasks", ServiceDefinition.taskXml(options)]
+        ] as const
+      ) {
+        const { err, exit, out } = yield* invoke({ manager })
+        assert.strictEqual(exit._tag, "Right")
+        assert.deepStrictEqual(out.map((line) => `${line}\n`), [text])
+        assert.strictEqual(err.length, manager === "schtasks" ? 1 : 0)
+      }
+    }).pipe(live))
+
+  it.scopedLive("for the whole machine", () =>
+    Effect.gen(function*() {
+      const { out } = yield* invoke({ system: true })
+      assert.deepStrictEqual(out.map((line) => `${line}\n`), [
+        ServiceDefinition.systemdUnit({ ...options, scope: "system" })
+      ])
+    }).pipe(live))
+
+  it.scopedLive("is for the platform's own manager unless one is named", () =>
+    Effect.gen(function*() {
+      for (const [platform, beginning] of [["linux", "[Unit]"], ["darwin", "<plist"], ["win32", "<Task"]] as const) {
+        assert.include((yield* invoke({ platform })).out.join("\n"), beginning)
+        assert.include((yield* invoke({ platform, manager: "systemd" })).out.join("\n"), "[Unit]")
+      }
+    }).pipe(live))
+
+  it.scopedLive("makes paths absolute, since a service starts in another folder", () =>
+    Effect.gen(function*() {
+      const flags = new Map([["config", "my config.json"], ["state-dir", "./state"], ["log-level", "debug"]])
+      const { out } = yield* invoke({ flags, manager: "launchd" })
+      const text = out.join("\n")
+      assert.include(text, `<string>${Path.resolve("my config.json")}</string>`)
+      assert.include(text, `<string>${Path.resolve("state")}</string>`)
+      assert.include(text, "<string>debug</string>")
+    }).pipe(live))
+
+  it.scopedLive("warns of what holds here and not for the service", () =>
+    Effect.gen(function*() {
+      const { err, out } = yield* invoke({}, {
+        HOME: "/home/me",
+        // Given as a flag, and always written: no warning.
+        GATEWAY_PORT: "18790",
+        GATEWAY_PROFILE: "a-b",
+        GATEWAY_SUPERVISOR: "none",
+        // Not set, as for the shell.
+        GATEWAY_HOST: "",
+        GATEWAY_DRAIN_TIMEOUT: "1 second",
+        GATEWAY_HEALTH_TIMEOUT: "3 seconds"
+      })
+      assert.deepStrictEqual(err.toSorted(), [
+        "gateway: GATEWAY_DRAIN_TIMEOUT is set here, and the service will not see it; give --drain-timeout as well",
+        "gateway: GATEWAY_HEALTH_TIMEOUT is set here, and the service will not see it; put it into the config file"
+      ])
+      assert.strictEqual(out.length, 1)
+    }).pipe(live))
+
+  it.scopedLive("a user's task starts at that user's logon", () =>
+    Effect.gen(function*() {
+      const environment = { USERNAME: "me & you", USERDOMAIN: "HOST" }
+      const ofUser = (yield* invoke({ platform: "win32" }, environment)).out.join("\n")
+      assert.include(ofUser, "<UserId>HOST\\me &amp; you</UserId>")
+      const ofSystem = (yield* invoke({ platform: "win32", system: true }, environment)).out.join("\n")
+      assert.notInclude(ofSystem, "me &amp; you")
+    }).pipe(live))
+})
+
+describe("service", () => {
+  it.scopedLive("refuses a manager that it does not know, and a platform that has none", () =>
+    Effect.gen(function*() {
+      for (const action of ["print", "install", "uninstall"] as const) {
+        for (
+          const [changes, reason] of [
+            [{ manager: "upstart" }, "unknown service manager \"upstart\"; managers: systemd, launchd, schtasks"],
+            [{ manager: "toString" }, "unknown service manager \"toString\"; managers: systemd, launchd, schtasks"],
+            [
+              { platform: "freebsd" },
+              "no service manager is known for freebsd; name one with --manager: systemd, launchd, schtasks"
+            ]
+          ] as const
+        ) {
+          const { err, exit, out } = yield* invoke({ ...changes, action })
+          assert.isTrue(exit._tag === "Left" && exit.left._tag === "UsageError", reason)
+          assert.strictEqual(exit._tag === "Left" ? exit.left.message : "", `${reason}; see "gateway --help"`)
+          assert.deepStrictEqual([...out, ...err], [])
+        }
+      }
+    }).pipe(live))
+
+  it.scopedLive("prints nothing that the manager's format cannot say", () =>
+    Effect.gen(function*() {
+      const { exit, out } = yield* invoke({ execPath: "/a\"b/node" })
+      assert.isTrue(exit._tag === "Left" && exit.left._tag === "ServiceFailed")
+      assert.deepStrictEqual(out, [])
+    }).pipe(live))
+
+  it.scopedLive("installs below the user's own folders, and takes it away again", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { calls, executor } = yield* programless
+      const root = yield* fs.makeTempDirectoryScoped()
+      const run = (action: ServiceCommand["action"], environment: Readonly<Record<string, string>>) =>
+        Effect.provideService(invoke({ action }, environment), CommandExecutor.CommandExecutor, executor)
+      for (
+        const [environment, folder] of [
+          [{ HOME: root }, `${root}/.config/systemd/user`],
+          [{ HOME: root, XDG_CONFIG_HOME: `${root}/xdg` }, `${root}/xdg/systemd/user`],
+          [{ HOME: root, XDG_CONFIG_HOME: "relative/is/ignored" }, `${root}/.config/systemd/user`]
+        ] as const
+      ) {
+        const path = `${folder}/gateway-a-b.service`
+        const before = (yield* calls).length
+        const installed = yield* run("install", environment)
+        assert.strictEqual(installed.exit._tag, "Right")
+        assert.strictEqual(yield* fs.readFileString(path), ServiceDefinition.systemdUnit(options))
+        assert.include(installed.out, `write ${path}`)
+        assert.include(installed.out, "installed gateway-a-b.service")
+        assert.deepStrictEqual((yield* calls).slice(before), [
+          "systemctl --user daemon-reload",
+          "systemctl --user enable gateway-a-b.service"
+        ])
+        const uninstalled = yield* run("uninstall", environment)
+        assert.include(uninstalled.out, "uninstalled gateway-a-b.service")
+        assert.isFalse(yield* fs.exists(path))
+        const again = yield* run("uninstall", environment)
+        assert.strictEqual(again.exit._tag, "Right")
+        assert.deepStrictEqual(again.out, [`gateway-a-b.service is not installed: ${path} does not exist`])
+      }
+    }).pipe(live))
+
+  it.scopedLive("a dry run writes nothing and starts nothing", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { calls, executor } = yield* programless
+      const root = yield* fs.makeTempDirectoryScoped()
+      const folders = { systemdSystem: `${root}/systemd`, launchDaemons: `${root}/daemons` }
+      for (const action of ["install", "uninstall"] as const) {
+        for (const manager of ServiceDefinition.managers) {
+          for (const system of [true, false]) {
+            const { exit, out } = yield* invoke(
+              { action, manager, system, folders, dryRun: true, config: { ...command.config, stateDir: `${root}/s` } },
+              { HOME: root }
+            ).pipe(Effect.provideService(CommandExecutor.CommandExecutor, executor))
+            assert.strictEqual(exit._tag, "Right")
+            assert.isNotEmpty(out)
+            for (const line of out) assert.match(line, /^would |^ {4}/)
+          }
+        }
+      }
+      assert.deepStrictEqual(yield* fs.readDirectory(root), [])
+      assert.deepStrictEqual(yield* calls, [])
+    }).pipe(live))
+
+  it.scopedLive("without HOME, asks the system whose home it is", () =>
+    Effect.gen(function*() {
+      const { out } = yield* invoke({ action: "install", dryRun: true }, {})
+      assert.include(out, `would write ${NodeOs.homedir()}/.config/systemd/user/gateway-a-b.service`)
+    }).pipe(live))
+
+  it.scopedLive("tells launchd the domain of the user", () =>
+    Effect.gen(function*() {
+      const { out } = yield* invoke({ action: "install", manager: "launchd", dryRun: true })
+      assert.include(out, "would run launchctl enable gui/501/dev.gateway-lock.a-b")
+    }).pipe(live))
+})

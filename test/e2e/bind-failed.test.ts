@@ -1,0 +1,51 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Fs from "node:fs"
+import * as Gateways from "./support/gateways.ts"
+import * as Ports from "./support/ports.ts"
+import * as Program from "./support/program.ts"
+
+const unprivilegedStart = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+
+/** The highest port that needs a privilege: not one, where the machine asks for none. */
+const privilegedPort = Fs.existsSync(unprivilegedStart) ? Number(Fs.readFileSync(unprivilegedStart, "utf8")) - 1 : 1023
+
+const noPrivilegedPort = Program.noOtherUser ?? (privilegedPort < 1 ? "every port is unprivileged here" : undefined)
+
+describe("a port that cannot be bound", () => {
+  it.scopedLive.skipIf(noPrivilegedPort !== undefined)(
+    Program.named(
+      "because it needs a privilege is refused with the system's words, and no lock stays",
+      noPrivilegedPort
+    ),
+    () =>
+      Effect.gen(function*() {
+        const site = { ...(yield* Gateways.newSite), port: privilegedPort }
+        assert.isTrue(yield* Ports.isFree(privilegedPort))
+        yield* Gateways.giveTo(Program.nobody, site.root)
+
+        const ended = yield* Gateways.run(site, { under: Program.asNobody })
+        const cause = `listen EACCES: permission denied 127.0.0.1:${privilegedPort}`
+        Gateways.assertRefused(ended, `failed to bind gateway socket on ${Gateways.url(site)}: ${cause}`)
+        assert.strictEqual(Gateways.facts(ended)["address"], Gateways.url(site))
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+      })
+  )
+
+  it.scopedLive.skipIf(Program.noNamespaces !== undefined)(
+    Program.named(
+      "because its address is not there is refused with the system's words, and no lock stays",
+      Program.noNamespaces
+    ),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        // A network of its own, whose loopback interface is down: then ::1 is not there, though 127.0.0.1 is.
+        const ended = yield* Gateways.run(site, { flags: ["--host", "::1"], under: ["unshare", "--net"] })
+        const cause = `listen EADDRNOTAVAIL: address not available ::1:${site.port}`
+        Gateways.assertRefused(ended, `failed to bind gateway socket on ${Gateways.url(site, "[::1]")}: ${cause}`)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+        yield* Gateways.startListening(site)
+      })
+  )
+})

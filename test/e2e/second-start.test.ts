@@ -1,0 +1,139 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+
+const lockIdentities = (site: Gateways.Site) =>
+  Effect.all([Gateways.identityOf(Gateways.configLock(site)), Gateways.identityOf(Gateways.stateLock(site))])
+
+/** Only what is promised of the line: a reader may find more in it. */
+const ErrorLine = Schema.parseJson(Schema.Struct({
+  level: Schema.String,
+  timestamp: Schema.String,
+  name: Schema.String,
+  message: Schema.String,
+  error: Schema.Struct({
+    _tag: Schema.String,
+    host: Schema.String,
+    port: Schema.Int,
+    holder: Schema.Struct({
+      pid: Schema.Int,
+      command: Schema.String,
+      since: Schema.String,
+      phase: Schema.String,
+      configPath: Schema.String,
+      stateDir: Schema.String,
+      host: Schema.String,
+      port: Schema.Int,
+      instanceId: Schema.String
+    })
+  })
+}))
+
+describe("a second start of a gateway that is up", () => {
+  it.scopedLive("is refused at once with the message, who holds the port and what to do next", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const first = yield* Gateways.startListening(site)
+      const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
+
+      const second = yield* Gateways.within("15 seconds", Gateways.run(site))
+      Gateways.assertRefused(second, `another gateway instance is already listening on ${Gateways.url(site)}`)
+      const { since = "", ...facts } = Gateways.facts(second)
+      assert.isTrue(since.startsWith(createdAt), since)
+      assert.deepStrictEqual(facts, {
+        "held by": `pid ${first.pid} (node)`,
+        phase: "listening",
+        config: site.configPath,
+        state: site.stateDir,
+        answers: "a healthy gateway",
+        "to use it": Gateways.url(site),
+        "to stop it": `kill ${first.pid}`,
+        "to run beside it": `gateway run --profile <name> --port ${site.port + 1}`
+      })
+    }))
+
+  it.scopedLive("never shows the holder's arguments or environment", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.startListening(site, { flags: ["--lock-timeout", "1234 millis"], env: { TOKEN: "hush-hush" } })
+      for (const format of ["logfmt", "json", "pretty"]) {
+        const { stderr, stdout } = yield* Gateways.run(site, { flags: ["--log-format", format] })
+        assert.notMatch(stdout + stderr, /hush|1234|TOKEN/)
+      }
+    }))
+
+  it.scopedLive("leaves the first one's lock files as they are: inode, content and time", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const first = yield* Gateways.startListening(site)
+      const before = yield* lockIdentities(site)
+
+      for (let round = 0; round < 3; round++) {
+        assert.strictEqual((yield* Gateways.run(site)).code, 1)
+        assert.deepStrictEqual(yield* lockIdentities(site), before)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
+      }
+
+      const { instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
+      assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
+      yield* Gateways.assertGone(site, yield* Gateways.stop(first))
+    }))
+
+  it.scopedLive("tells a log reader the same in one line of JSON", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const first = yield* Gateways.startListening(site)
+      const record = yield* Gateways.readRecord(Gateways.configLock(site))
+
+      const second = yield* Gateways.run(site, { flags: ["--log-format", "json"] })
+      assert.strictEqual(second.code, 1)
+      const lines = second.stderr.split("\n").filter((line) => line !== "")
+      assert.strictEqual(lines.length, 1, second.stderr)
+      const { timestamp, ...line } = yield* Effect.orDie(Schema.decodeUnknown(ErrorLine)(lines[0]))
+      assert.match(timestamp, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+      assert.deepStrictEqual(line, {
+        level: "ERROR",
+        name: "GatewayLockError",
+        message: `another gateway instance is already listening on ${Gateways.url(site)}`,
+        error: {
+          _tag: "PortInUse",
+          host: "127.0.0.1",
+          port: site.port,
+          holder: {
+            pid: first.pid,
+            command: "node",
+            since: record.createdAt,
+            phase: "listening",
+            configPath: site.configPath,
+            stateDir: site.stateDir,
+            host: "127.0.0.1",
+            port: site.port,
+            instanceId: record.instanceId
+          }
+        }
+      })
+    }))
+
+  it.scopedLive("under another config and state directory is refused too, and creates nothing", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.startListening(site)
+      const other = { ...(yield* Gateways.newSite), port: site.port }
+
+      const second = yield* Gateways.run(other)
+      Gateways.assertRefused(second, `another gateway instance is already listening on ${Gateways.url(site)}`)
+      assert.deepStrictEqual(yield* Gateways.namesIn(other.root), [])
+    }))
+
+  it.scopedLive("on another loopback host of the same port is refused too", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.startListening(site)
+      for (const host of ["localhost", "127.0.0.2", "::1"]) {
+        const { code, stderr } = yield* Gateways.run(site, { flags: ["--host", host] })
+        assert.strictEqual(code, 1, stderr)
+        assert.match(stderr, /^GatewayLockError: another gateway instance is already listening on ws:\/\//)
+      }
+    }))
+})

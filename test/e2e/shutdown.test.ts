@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Array, Duration, Effect } from "effect"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as Ports from "./support/ports.ts"
+
+/** A request whose body never comes to its end. */
+const endless = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const connection = yield* Clients.connect(site)
+    yield* connection.send("POST /endless HTTP/1.1\r\nhost: gateway\r\ncontent-length: 1000\r\n\r\nonly this")
+    return connection
+  })
+
+/** A connection that has had its answer, and waits for the next request. */
+const keptAlive = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const connection = yield* Clients.connect(site)
+    yield* connection.send("GET /readyz HTTP/1.1\r\nhost: gateway\r\n\r\n")
+    assert.match(yield* connection.received(/\{"ready":true\}/), /connection: keep-alive/i)
+    return connection
+  })
+
+const told = { frame: { type: "shutdown", reason: "stopped" }, close: { code: 1001, reason: "stopped" } }
+
+const farewell = (control: Clients.Control) =>
+  Effect.gen(function*() {
+    return { frame: yield* control.next, close: yield* control.closed }
+  })
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  describe(`on ${signal}`, () => {
+    it.scopedLive("an idle gateway ends at once, with status 0", () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site)
+        const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
+        yield* Gateways.assertGone(site, ended)
+      }))
+
+    it.scopedLive("a busy gateway takes leave of everybody and is gone within the drain timeout", () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 second"] })
+        const controls = yield* Effect.forEach(Array.range(1, 100), () => Clients.greeted(site), { concurrency: 20 })
+        const idle = yield* Effect.forEach(Array.range(1, 100), () => keptAlive(site), { concurrency: 20 })
+        const stuck = yield* endless(site)
+        assert.isTrue(yield* stuck.isOpen)
+
+        const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
+        yield* Gateways.assertGone(site, ended)
+
+        const farewells = yield* Effect.forEach(controls, farewell, { concurrency: "unbounded" })
+        assert.deepStrictEqual(farewells, Array.map(controls, () => told))
+        yield* Effect.forEach(idle, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
+        yield* stuck.closed
+        // It really was in flight: all others went by themselves, and it had to be cut.
+        assert.match(ended.stderr, /draining \d+ connections on .*, up to 1s/)
+        assert.match(ended.stderr, /cutting 1 connection that did not end in time/)
+      }))
+
+    it.scopedLive("a second one cuts a long drain short, cleanly", () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+        const stuck = yield* endless(site)
+        const control = yield* Clients.greeted(site)
+        yield* gateway.signal(signal)
+        yield* gateway.line(/draining \d+ connections? on .*, up to 1m/)
+        assert.deepStrictEqual(yield* farewell(control), told)
+        assert.isTrue(yield* stuck.isOpen)
+
+        const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
+        yield* Gateways.assertGone(site, ended)
+        yield* stuck.closed
+      }))
+  })
+}
+
+describe("while it drains", () => {
+  it.scopedLive("a gateway says so in its lock files, accepts nobody, and a new start is not let in before it ends", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const stuck = yield* endless(site)
+      yield* gateway.signal("SIGTERM")
+      yield* gateway.line(/draining 1 connection on /)
+      assert.isTrue(yield* stuck.isOpen)
+      for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
+        assert.strictEqual((yield* Gateways.readRecord(path)).phase, "draining")
+      }
+      assert.isTrue(yield* Ports.isFree(site.port))
+
+      const refused = yield* Gateways.run(site, { flags: ["--lock-timeout", "300 millis"] })
+      assert.strictEqual(refused.code, 1)
+      assert.include(
+        refused.stderr,
+        `\nGatewayLockError: gateway already running (pid ${gateway.pid}); lock timeout after 300ms\n`
+      )
+      assert.strictEqual(Gateways.facts(refused)["phase"], "draining")
+
+      const next = yield* Gateways.start(site, { flags: ["--lock-timeout", "15 seconds"] })
+      yield* next.line(/waiting up to 15000ms for gateway lock/)
+      yield* Gateways.assertClean(yield* Gateways.stop(gateway))
+      yield* next.listening
+      yield* Gateways.assertGone(site, yield* Gateways.stop(next))
+    }))
+
+  it.scopedLive("a request that ends in time is answered before the gateway does", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
+      const connection = yield* Clients.connect(site)
+      yield* connection.send("GET /healthz HTTP/1.1\r\nhost: gateway\r\n")
+      // Its first half has arrived once another connection, opened later, has been answered.
+      yield* Clients.request(site, "/readyz")
+      yield* gateway.signal("SIGTERM")
+      yield* gateway.line(/draining 1 connection on /)
+      yield* connection.send("\r\n")
+      const answer = yield* connection.received(/"draining"/)
+      assert.match(answer, /^HTTP\/1\.1 503 .*\r\n/)
+      assert.match(answer, /connection: close/i)
+      yield* Gateways.assertGone(site, yield* Gateways.within("5 seconds", gateway.ended))
+    }))
+})
+
+describe("a signal in the middle of a start", () => {
+  const steps = 24
+
+  it.scopedLive(
+    `leaves nothing that blocks the next one, at any of ${steps + 1} moments`,
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const start = Effect.scoped(Effect.flatMap(Gateways.startListening(site), (gateway) => Gateways.stop(gateway)))
+        // How long a start takes here and now: the moments are spread over all of it, and a little beyond.
+        const [duration] = yield* Effect.timed(start)
+        for (let step = 0; step <= steps; step++) {
+          const moment = Duration.times(duration, 1.1 * step / steps)
+          yield* Effect.scoped(Effect.gen(function*() {
+            const gateway = yield* Gateways.start(site)
+            yield* Effect.sleep(moment)
+            const ended = yield* Gateways.stop(gateway)
+            // Before Node has a handler, the signal's own action ends the process, and nothing is on disk yet.
+            if (ended.signal !== "SIGTERM") yield* Gateways.assertClean(ended)
+            const files = yield* Gateways.namesIn(Gateways.locksFolder(site))
+            assert.deepStrictEqual(files, [], `after ${Duration.format(moment)}`)
+            assert.isTrue(yield* Ports.isFree(site.port))
+            assert.strictEqual(Gateways.count(ended.stderr, /rror/), 0, ended.stderr)
+          }))
+        }
+        const { stderr } = yield* start
+        assert.strictEqual(Gateways.count(stderr, /reclaimed|waiting/), 0, stderr)
+      }),
+    120_000
+  )
+})

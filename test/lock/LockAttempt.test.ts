@@ -1,0 +1,758 @@
+import { Command, Error as PlatformError, FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, FastCheck as fc, Layer, Option, Ref, Schedule, Scope } from "effect"
+import * as KernelLock from "../../src/lock/KernelLock.ts"
+import * as LockAttempt from "../../src/lock/LockAttempt.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import { numRuns } from "../arbitraries.ts"
+import { eventually } from "../fixtures/net.ts"
+
+const hasKernelLock = await Effect.runPromise(
+  Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
+    Effect.provide(KernelLock.layer)
+  )
+)
+
+const absent = KernelLock.layerAbsent("no addon for this machine")
+const failing = (code: string) =>
+  Layer.succeed(
+    KernelLock.KernelLock,
+    KernelLock.fromAddon({
+      tryLock: () => {
+        throw Object.assign(new Error(`${code}: from the kernel`), { code })
+      }
+    })
+  )
+const grantsAll = Layer.succeed(KernelLock.KernelLock, KernelLock.fromAddon({ tryLock: () => undefined }))
+
+const ownedBy = (instanceId: string): OwnerRecord.OwnerRecord => ({
+  version: 1,
+  instanceId,
+  pid: 4711,
+  createdAt: "2026-01-01T00:00:00.000Z",
+  configPath: "/c",
+  stateDir: "/s",
+  host: "127.0.0.1",
+  port: 18789,
+  phase: "starting",
+  supervisor: "none"
+})
+
+/** One attempt in a scope of its own: what it acquired is released by `release`, or with the test. */
+const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot) =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
+    const result = yield* Scope.extend(
+      LockAttempt.attempt({
+        path,
+        record: (lock) => ({ ...ownedBy(instanceId), lock }),
+        reclaim: Option.fromNullable(reclaim)
+      }),
+      scope
+    )
+    return { result, release: Scope.close(scope, Exit.void) }
+  })
+
+const mine = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot) =>
+  Effect.flatMap(
+    attempt(path, instanceId, reclaim),
+    ({ release, result }) =>
+      result._tag === "Mine" ? Effect.succeed({ file: result.file, release }) : Effect.dieMessage("it is held")
+  )
+
+const held = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot) =>
+  Effect.flatMap(
+    attempt(path, instanceId, reclaim),
+    ({ result }) => result._tag === "Held" ? Effect.succeed(result.snapshot) : Effect.dieMessage("it was taken")
+  )
+
+const ownerAt = (path: string) =>
+  Effect.map(LockFile.readOwner(path), (owner) => Option.getOrUndefined(owner)?.instanceId)
+const ownerOf = (snapshot: LockAttempt.Snapshot) => Option.getOrUndefined(snapshot.record)?.instanceId
+
+const inFolder = <A, E, R>(
+  kernel: Layer.Layer<KernelLock.KernelLock>,
+  use: (folder: { readonly path: string; readonly folder: string }) => Effect.Effect<A, E, R>
+) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* Effect.flatMap(fs.makeTempDirectoryScoped({ prefix: "lock-attempt-" }), fs.realPath)
+    return yield* use({ folder, path: `${folder}/gateway.lock` })
+  }).pipe(Effect.provide(Layer.merge(kernel, NodeContext.layer)))
+
+const inodeAt = (path: string) =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.map(fs.stat(path), ({ ino }) => Option.getOrThrow(ino)))
+
+const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory(folder))
+
+/** Open files of this process under `folder`: other tests' files do not count. */
+const openFiles = (folder: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const links = yield* Effect.forEach(yield* fs.readDirectory("/proc/self/fd"), (fd) =>
+      Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => ""))
+    return links.filter((link) =>
+      link.startsWith(folder)
+    ).length
+  })
+const countsFiles = process.platform === "linux"
+
+/** A file system where something happens just before or after a call, as if another process had done it. */
+const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+) =>
+  Effect.flatMap(
+    FileSystem.FileSystem,
+    (fs) => Effect.provideService(self, FileSystem.FileSystem, { ...fs, ...change(fs) })
+  )
+
+/** Runs once, the first time. */
+const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
+  Effect.map(
+    Ref.make(true),
+    (due) => Effect.flatMap(Ref.getAndSet(due, false), (due) => due ? Effect.asVoid(self) : Effect.void)
+  )
+
+const systemError = (reason: PlatformError.SystemErrorReason, description: string) =>
+  new PlatformError.SystemError({ reason, module: "FileSystem", method: "test", description })
+
+const noSpace = systemError("Unknown", "ENOSPC: no space left on device, write")
+
+/** A file some of whose methods are replaced. */
+const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): FileSystem.File =>
+  new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
+
+const modes = [
+  { mode: "kernel", kernel: KernelLock.layer, skip: !hasKernelLock },
+  { mode: "record", kernel: absent, skip: false }
+] as const
+
+for (const { kernel, mode, skip } of modes) {
+  describe.skipIf(skip)(`with what keeps others out being the ${mode}`, () => {
+    const live = it.scopedLive
+
+    live(
+      "the first has it, a second is told by whom, and the file says the same",
+      () =>
+        inFolder(kernel, ({ path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const { file } = yield* mine(path, "a")
+            assert.strictEqual(file.path, path)
+            assert.strictEqual(file.enforcement, mode)
+            assert.strictEqual(Option.isSome(file.fallback), mode === "record")
+            assert.isTrue(Option.isNone(file.leftover))
+            const snapshot = yield* held(path, "b")
+            assert.deepStrictEqual(Option.getOrUndefined(snapshot.record), { ...ownedBy("a"), lock: mode })
+            assert.strictEqual(snapshot.enforcement, mode)
+            assert.isBelow(Duration.toMillis(snapshot.age), 20_000)
+            assert.deepStrictEqual(
+              Option.getOrUndefined(yield* LockFile.readOwner(path)),
+              { ...ownedBy("a"), lock: mode }
+            )
+            assert.strictEqual((yield* fs.stat(path)).mode & 0o777, 0o600)
+          }))
+    )
+
+    live(
+      "release removes the file, and the next one starts afresh",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const a = yield* mine(path, "a")
+            yield* a.release
+            assert.deepStrictEqual(yield* entries(folder), [])
+            const b = yield* mine(path, "b")
+            assert.isTrue(Option.isNone(b.file.leftover))
+            assert.strictEqual(yield* ownerAt(path), "b")
+          }))
+    )
+
+    live(
+      "of many at once exactly one has it, and the others are told that it is held",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const results = yield* Effect.forEach(
+              Array.from({ length: 16 }, (_, index) => `starter-${index}`),
+              (instanceId) => Effect.map(attempt(path, instanceId), ({ result }) => ({ instanceId, result })),
+              { concurrency: "unbounded" }
+            )
+            const winners = results.filter(({ result }) => result._tag === "Mine")
+            assert.strictEqual(winners.length, 1)
+            assert.strictEqual(yield* ownerAt(path), winners[0]?.instanceId)
+            assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+          }))
+    )
+
+    const step = fc.record({ who: fc.constantFrom("a", "b", "c"), does: fc.constantFrom("start", "end", "unlink") })
+    live.prop("at most one at a time has the file of that name, whatever the order of starts and ends", [
+      fc.array(step, { maxLength: 10 })
+    ], ([steps]) =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const holding = new Map<string, Effect.Effect.Success<ReturnType<typeof mine>>>()
+          for (const { does, who } of steps) {
+            if (does === "unlink") yield* Effect.ignore(fs.remove(path))
+            else if (does === "end") {
+              yield* holding.get(who)?.release ?? Effect.void
+              holding.delete(who)
+            } else if (!holding.has(who)) {
+              const { release, result } = yield* attempt(path, who)
+              if (result._tag === "Mine") holding.set(who, { file: result.file, release })
+            }
+            const valid = yield* Effect.filter(
+              [...holding.values()],
+              ({ file }) => Effect.map(file.check, Option.isNone)
+            )
+            assert.isAtMost(valid.length, 1)
+            // Nobody's release has removed the file of somebody else.
+            if (valid.length === 0) assert.isFalse(yield* fs.exists(path))
+          }
+        })), { fastCheck: { numRuns: Math.min(numRuns, 20) } })
+
+    live(
+      "release leaves a newcomer's file alone, when the holder's own was unlinked",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const a = yield* mine(path, "a")
+            assert.deepStrictEqual(yield* a.file.check, Option.none())
+            yield* fs.remove(path)
+            assert.deepStrictEqual(yield* a.file.check, Option.some("the file was removed"))
+            const b = yield* mine(path, "b")
+            assert.deepStrictEqual(yield* a.file.check, Option.some("the file was replaced"))
+            const inode = yield* inodeAt(path)
+            yield* a.release
+            assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+            assert.strictEqual(yield* inodeAt(path), inode)
+            assert.strictEqual(yield* ownerAt(path), "b")
+            assert.deepStrictEqual(yield* b.file.check, Option.none())
+            yield* b.release
+            assert.deepStrictEqual(yield* entries(folder), [])
+          }))
+    )
+
+    live(
+      "a record is rewritten in place, longer or shorter, and readers see the whole of it",
+      () =>
+        inFolder(kernel, ({ path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const { file } = yield* mine(path, "a")
+            const inode = yield* inodeAt(path)
+            for (const stateDir of ["/s", `/${"long".repeat(100)}`, "/s"]) {
+              const record = { ...ownedBy("a"), stateDir, phase: "listening" as const }
+              yield* file.write(record)
+              assert.deepStrictEqual(yield* fs.readFile(path), OwnerRecord.encode(record))
+            }
+            assert.strictEqual(yield* inodeAt(path), inode)
+          }))
+    )
+
+    live("touching the file makes it young again", () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const { file } = yield* mine(path, "a")
+          yield* fs.utimes(path, 1000, 1000)
+          assert.isAbove(Duration.toDays((yield* held(path, "b")).age), 365)
+          yield* file.touch
+          assert.isBelow(Duration.toMillis((yield* held(path, "b")).age), 20_000)
+        })))
+
+    live("a refused attempt changes nothing", () =>
+      inFolder(kernel, ({ folder, path }) =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          yield* mine(path, "a")
+          const seen = Effect.gen(function*() {
+            const { ino, mode, mtime, size } = yield* fs.stat(path)
+            return { ino, mode, mtime, size, content: yield* fs.readFile(path), entries: yield* entries(folder) }
+          })
+          const before = yield* seen
+          yield* held(path, "b")
+          assert.deepStrictEqual(yield* seen, before)
+        })))
+
+    live.skipIf(!countsFiles)(
+      "no attempt leaves a file open, and a holder has one",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            assert.strictEqual(yield* openFiles(folder), 0)
+            const a = yield* mine(path, "a")
+            assert.strictEqual(yield* openFiles(folder), 1)
+            yield* Effect.forEach(Array.from({ length: 100 }), () => held(path, "b"), { concurrency: 10 })
+            assert.strictEqual(yield* openFiles(folder), 1)
+            yield* a.release
+            assert.strictEqual(yield* openFiles(folder), 0)
+          }))
+    )
+
+    live(
+      "a record that cannot be written leaves nothing behind",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const error = yield* Effect.flip(mine(path, "a")).pipe(
+              hooked((fs) => ({
+                open: (path, options) =>
+                  Effect.map(fs.open(path, options), (file) => patched(file, { writeAll: () => Effect.fail(noSpace) }))
+              }))
+            )
+            assert.strictEqual(error._tag, "LockUnavailable")
+            assert.strictEqual(
+              error.message,
+              `failed to acquire gateway lock at ${path}: ENOSPC: no space left on device, write`
+            )
+            assert.deepStrictEqual(yield* entries(folder), [])
+            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+            yield* mine(path, "b")
+          }))
+    )
+
+    live(
+      "a record that cannot be synced leaves nothing behind",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const error = yield* Effect.flip(mine(path, "a")).pipe(
+              hooked((fs) => ({
+                open: (path, options) =>
+                  Effect.map(
+                    fs.open(path, options),
+                    (file) => patched(file, { sync: Effect.fail(systemError("Unknown", "EIO: i/o error, fsync")) })
+                  )
+              }))
+            )
+            assert.strictEqual(error.reason, "EIO: i/o error, fsync")
+            assert.deepStrictEqual(yield* entries(folder), [])
+          }))
+    )
+
+    live(
+      "a second file that cannot be opened (EMFILE) leaves nothing behind",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const calls = yield* Ref.make(0)
+            // The one that creates is let through; the next is not.
+            const error = yield* Effect.flip(mine(path, "a")).pipe(
+              hooked((fs) => ({
+                open: (path, options) =>
+                  Effect.tap(fs.open(path, options), () => Ref.update(calls, (n) => n + 1)).pipe(
+                    (open) =>
+                      Effect.flatMap(Ref.get(calls), (opened) =>
+                        opened === 0
+                          ? open
+                          : Effect.fail(systemError("Unknown", "EMFILE: too many open files, open")))
+                  )
+              }))
+            )
+            assert.strictEqual(error.reason, "EMFILE: too many open files, open")
+            assert.deepStrictEqual(yield* entries(folder), [])
+          }))
+    )
+
+    live(
+      "a symbolic link is refused, and what it leads to is left alone",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            yield* fs.writeFileString(`${folder}/precious`, "")
+            for (const target of [`${folder}/precious`, `${folder}/not-there`]) {
+              yield* fs.symlink(target, path)
+              const error = yield* Effect.flip(mine(path, "a"))
+              assert.strictEqual(error.reason, `it is a symbolic link to ${target}`)
+              yield* fs.remove(path)
+            }
+            assert.strictEqual(yield* fs.readFileString(`${folder}/precious`), "")
+            assert.deepStrictEqual(yield* entries(folder), ["precious"])
+          }))
+    )
+
+    live(
+      "a folder and a FIFO are refused by what they are",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            yield* fs.makeDirectory(path)
+            assert.strictEqual((yield* Effect.flip(mine(path, "a"))).reason, "it is not a regular file but a directory")
+            const fifo = `${folder}/fifo`
+            assert.strictEqual(yield* Command.exitCode(Command.make("mkfifo", fifo)), 0)
+            assert.strictEqual((yield* Effect.flip(mine(fifo, "a"))).reason, "it is not a regular file but a fifo")
+          }))
+    )
+
+    live("a folder that does not exist is said to", () =>
+      inFolder(kernel, ({ folder }) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(mine(`${folder}/no/gateway.lock`, "a"))
+          assert.match(error.message, /^failed to acquire gateway lock at .*\/no\/gateway\.lock: ENOENT: /)
+        })))
+  })
+}
+
+describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
+  const live = it.scopedLive
+  const kernel = KernelLock.layer
+
+  live(
+    "unlinking while holding and the inode check after locking: who opened the file before it was unlinked starts over",
+    () =>
+      inFolder(kernel, ({ folder, path }) =>
+        Effect.gen(function*() {
+          const a = yield* mine(path, "a")
+          const release = yield* first(a.release)
+          // b has a's file open, and locks it only after a has let go of it.
+          const b = yield* mine(path, "b").pipe(
+            // Denied, where a program that another test starts just now still has a copy of a's file: see KernelLock's test.
+            Effect.catchAllDefect(Effect.fail),
+            Effect.retry({ times: 100, schedule: Schedule.spaced("5 millis") }),
+            hooked((fs) => ({ open: (path, options) => Effect.tap(fs.open(path, options), release) }))
+          )
+          assert.deepStrictEqual(yield* b.file.check, Option.none())
+          assert.strictEqual(yield* ownerAt(path), "b")
+          assert.strictEqual(ownerOf(yield* held(path, "c")), "b")
+          assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+        }))
+  )
+
+  live(
+    "unlinking while holding and the inode check after locking: a third that came first has it",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const a = yield* mine(path, "a")
+          const handOver = yield* first(Effect.zipRight(a.release, mine(path, "c")))
+          const scope = yield* Effect.scope
+          const context = yield* Effect.context<FileSystem.FileSystem | KernelLock.KernelLock>()
+          yield* eventually("c to be the owner", Effect.map(held(path, "b"), (snapshot) => ownerOf(snapshot) === "c"))
+            .pipe(
+              hooked((fs) => ({
+                open: (path, options) =>
+                  Effect.tap(
+                    fs.open(path, options),
+                    () => Effect.orDie(Effect.provide(Scope.extend(handOver, scope), context))
+                  )
+              }))
+            )
+          assert.strictEqual(yield* ownerAt(path), "c")
+        }))
+  )
+
+  live(
+    "unlinking while holding: the file is gone before its lock is",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const lock = yield* KernelLock.KernelLock
+          const lockedAtRemoval = yield* Ref.make<ReadonlyArray<boolean>>([])
+          const other = yield* Effect.flatMap(mine(path, "a"), (a) =>
+            Effect.gen(function*() {
+              const watcher = yield* fs.open(path, { flag: "r+" })
+              yield* a.release
+              return watcher
+            })).pipe(
+              hooked((fs) => ({
+                remove: (path, options) =>
+                  Effect.zipRight(
+                    fs.remove(path, options),
+                    Effect.scoped(Effect.gen(function*() {
+                      // Through /proc, the file that has lost its name can still be opened anew.
+                      const nameless = (yield* fs.readDirectory("/proc/self/fd")).map((fd) => `/proc/self/fd/${fd}`)
+                      for (const link of nameless) {
+                        const target = yield* Effect.orElseSucceed(fs.readLink(link), () => "")
+                        if (target !== `${path} (deleted)`) continue
+                        const file = yield* fs.open(link, { flag: "r+" })
+                        const granted = yield* Effect.orDie(lock.tryLock(file.fd))
+                        yield* Ref.update(lockedAtRemoval, (seen) => [...seen, !granted])
+                        break
+                      }
+                    }))
+                  )
+              }))
+            )
+          assert.deepStrictEqual(yield* Ref.get(lockedAtRemoval), countsFiles ? [true] : [])
+          yield* eventually("the lock", lock.tryLock(other.fd))
+        }))
+  )
+
+  live.each<readonly [what: string, content: string, owner: string | undefined]>([
+    ["empty", "", undefined],
+    ["foreign", "12345\n", undefined],
+    ["torn", "{\"version\":1,\"instan", undefined],
+    ["oversized", "x".repeat(70_000), undefined],
+    ["an owner's", new TextDecoder().decode(OwnerRecord.encode(ownedBy("dead"))), "dead"],
+    [
+      "an owner's that had a kernel lock",
+      new TextDecoder().decode(OwnerRecord.encode({ ...ownedBy("dead"), lock: "kernel" })),
+      "dead"
+    ]
+  ])(
+    "what is left under a free lock is stale: %s",
+    ([, content, owner]) =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          yield* fs.writeFileString(path, content)
+          const inode = yield* inodeAt(path)
+          const { file } = yield* mine(path, "a")
+          const leftover = Option.getOrThrow(file.leftover)
+          assert.strictEqual(Option.getOrUndefined(leftover.record)?.instanceId, owner)
+          assert.strictEqual(yield* inodeAt(path), inode)
+          assert.deepStrictEqual(
+            yield* fs.readFile(path),
+            OwnerRecord.encode({ ...ownedBy("a"), lock: "kernel" })
+          )
+        }))
+  )
+
+  live(
+    "a holder without a kernel lock is respected, and is succeeded only once it was judged",
+    () =>
+      inFolder(kernel, ({ folder, path }) =>
+        Effect.gen(function*() {
+          const a = yield* Effect.provide(mine(path, "a"), absent)
+          const snapshot = yield* held(path, "b")
+          assert.strictEqual(snapshot.enforcement, "record")
+          assert.strictEqual(ownerOf(snapshot), "a")
+          assert.strictEqual(yield* ownerAt(path), "a")
+          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+          const b = yield* mine(path, "b", snapshot)
+          assert.strictEqual(b.file.enforcement, "kernel")
+          assert.strictEqual(Option.getOrThrow(Option.getOrThrow(b.file.leftover).record).instanceId, "a")
+          yield* b.release
+          yield* a.release
+        }))
+  )
+
+  live(
+    "what was judged stale and is another one's now is not taken",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const a = yield* Effect.provide(mine(path, "a"), absent)
+          const judged = yield* held(path, "b")
+          yield* a.release
+          yield* Effect.provide(mine(path, "c"), absent)
+          assert.strictEqual(ownerOf(yield* held(path, "b", judged)), "c")
+        }))
+  )
+
+  live(
+    "a holder with a kernel lock is respected by those who have none",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          yield* mine(path, "a")
+          const snapshot = yield* Effect.provide(held(path, "b"), absent)
+          assert.strictEqual(snapshot.enforcement, "record")
+          assert.strictEqual(ownerOf(snapshot), "a")
+        }))
+  )
+
+  live(
+    "a file system that fails to lock (EIO) is an error, and nothing that is in the next one's way",
+    () =>
+      inFolder(failing("EIO"), ({ folder, path }) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(mine(path, "a"))
+          assert.strictEqual(error.message, `failed to acquire gateway lock at ${path}: EIO: from the kernel`)
+          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+          yield* Effect.provide(mine(path, "b"), KernelLock.layer)
+          assert.strictEqual(yield* ownerAt(path), "b")
+        }))
+  )
+})
+
+describe("a file system without locks", () => {
+  it.scopedLive.each(["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])(
+    "that says so (%s) is kept by the record, and no empty file stays",
+    (code) =>
+      inFolder(failing(code), ({ folder, path }) =>
+        Effect.gen(function*() {
+          const a = yield* mine(path, "a")
+          assert.strictEqual(a.file.enforcement, "record")
+          assert.include(Option.getOrThrow(a.file.fallback).reason, code)
+          assert.strictEqual(Option.getOrThrow(a.file.fallback).where, "filesystem")
+          assert.strictEqual(ownerOf(yield* held(path, "b")), "a")
+          assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+          yield* a.release
+          assert.deepStrictEqual(yield* entries(folder), [])
+        }))
+  )
+
+  it.scopedLive("that grants one lock twice is found out, and kept by the record", () =>
+    inFolder(grantsAll, ({ folder, path }) =>
+      Effect.gen(function*() {
+        const a = yield* mine(path, "a")
+        assert.strictEqual(a.file.enforcement, "record")
+        assert.strictEqual(Option.getOrThrow(a.file.fallback).reason, "the file system granted the same lock twice")
+        const snapshot = yield* held(path, "b")
+        assert.strictEqual(snapshot.enforcement, "record")
+        assert.strictEqual(ownerOf(snapshot), "a")
+        assert.strictEqual(yield* ownerAt(path), "a")
+        yield* a.release
+        assert.deepStrictEqual(yield* entries(folder), [])
+      })))
+})
+
+describe("by the record alone", () => {
+  const leave = (path: string, instanceId: string) =>
+    Effect.flatMap(FileSystem.FileSystem, (fs) => fs.writeFile(path, OwnerRecord.encode(ownedBy(instanceId))))
+
+  it.scopedLive("nothing is taken that was not judged", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        for (const content of ["", "{\"ver", "x".repeat(70_000)]) {
+          yield* fs.writeFileString(path, content)
+          const snapshot = yield* held(path, "a")
+          assert.isTrue(Option.isNone(snapshot.record))
+          assert.strictEqual(yield* fs.readFileString(path), content)
+        }
+      })))
+
+  it.scopedLive("what was judged stale is taken, and nothing else stays in the folder", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "dead")
+        const judged = yield* held(path, "a")
+        const { file } = yield* mine(path, "a", judged)
+        assert.strictEqual(Option.getOrThrow(Option.getOrThrow(file.leftover).record).instanceId, "dead")
+        assert.strictEqual(yield* ownerAt(path), "a")
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("of many who judged the same file stale exactly one takes it", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "dead")
+        const judged = yield* held(path, "judge")
+        const results = yield* Effect.forEach(
+          Array.from({ length: 8 }, (_, index) => `starter-${index}`),
+          (instanceId) => Effect.map(attempt(path, instanceId, judged), ({ result }) => ({ instanceId, result })),
+          { concurrency: "unbounded" }
+        )
+        const winners = results.filter(({ result }) => result._tag === "Mine")
+        assert.strictEqual(winners.length, 1)
+        assert.strictEqual(yield* ownerAt(path), winners[0]?.instanceId)
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("a file that was replaced between judging and moving is put back, the very same one", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "dead")
+        const judged = yield* held(path, "a")
+        const inode = yield* Ref.make(0)
+        const replace = yield* first(Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          yield* leave(`${folder}/new`, "newcomer")
+          yield* Ref.set(inode, yield* inodeAt(`${folder}/new`))
+          yield* fs.rename(`${folder}/new`, path)
+        }))
+        const snapshot = yield* held(path, "a", judged).pipe(
+          hooked((fs) => ({
+            rename: (from, to) =>
+              Effect.zipRight(Effect.provideService(replace, FileSystem.FileSystem, fs), fs.rename(from, to))
+          }))
+        )
+        assert.strictEqual(ownerOf(snapshot), "newcomer")
+        assert.strictEqual(yield* ownerAt(path), "newcomer")
+        assert.strictEqual(yield* inodeAt(path), yield* Ref.get(inode))
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("a name that a third has taken meanwhile is left to it", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "dead")
+        const judged = yield* held(path, "a")
+        const replace = yield* first(Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          yield* fs.remove(path)
+          yield* leave(path, "newcomer")
+        }))
+        const third = yield* first(leave(path, "third"))
+        const snapshot = yield* held(path, "a", judged).pipe(
+          hooked((fs) => ({
+            rename: (from, to) =>
+              Effect.zipRight(Effect.provideService(replace, FileSystem.FileSystem, fs), fs.rename(from, to)),
+            link: (from, to) =>
+              Effect.zipRight(Effect.provideService(third, FileSystem.FileSystem, fs), fs.link(from, to))
+          }))
+        )
+        assert.strictEqual(ownerOf(snapshot), "third")
+        assert.strictEqual(yield* ownerAt(path), "third")
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("a file that goes away before it is moved is no loss", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "dead")
+        const judged = yield* held(path, "a")
+        const { file } = yield* mine(path, "a", judged).pipe(
+          hooked((fs) => ({ rename: (from, to) => Effect.zipRight(fs.remove(from), fs.rename(from, to)) }))
+        )
+        assert.isTrue(Option.isNone(file.leftover))
+        assert.strictEqual(yield* ownerAt(path), "a")
+      })))
+
+  it.scopedLive("who creates the file first has it", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        const snapshot = yield* held(path, "a").pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              options?.flag === "wx+"
+                ? Effect.zipRight(fs.writeFile(path, OwnerRecord.encode(ownedBy("other"))), fs.open(path, options))
+                : fs.open(path, options)
+          }))
+        )
+        assert.strictEqual(ownerOf(snapshot), "other")
+        assert.strictEqual(yield* ownerAt(path), "other")
+      })))
+
+  it.scopedLive("a starter whose fresh file a slow reclaimer moves away does not take it for its own", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const steal = yield* first(fs.rename(path, `${folder}/aside`))
+        const { file } = yield* mine(path, "a").pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              Effect.map(fs.open(path, options), (file) => patched(file, { sync: Effect.zipRight(file.sync, steal) }))
+          }))
+        )
+        // It made another one, under the name that counts.
+        assert.deepStrictEqual(yield* file.check, Option.none())
+        assert.deepStrictEqual((yield* entries(folder)).toSorted(), ["aside", "gateway.lock"])
+      })))
+
+  it.scopedLive("a path that never holds still is given up", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(mine(path, "a")).pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              options?.flag === "wx+"
+                ? Effect.fail(systemError("AlreadyExists", "EEXIST: file already exists, open"))
+                : fs.open(path, options)
+          }))
+        )
+        assert.strictEqual(error.reason, "the file keeps being replaced by other processes")
+      })))
+})

@@ -1,0 +1,159 @@
+import { assert, describe, it } from "@effect/vitest"
+import { FastCheck as fc, Option } from "effect"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import * as arbitraries from "../arbitraries.ts"
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const text = (content: Uint8Array) => new TextDecoder().decode(content)
+const parsed = (content: Uint8Array) => Option.getOrUndefined(OwnerRecord.parse(content))
+
+const full: OwnerRecord.OwnerRecord = {
+  version: 1,
+  instanceId: "0b5e0e1c-5c1c-4d39-8c4b-0b3a1f8a7d10",
+  pid: 123,
+  startTime: 456,
+  bootId: "3f6a0b1e-8b5f-4b57-a7d5-2d1b5c6f7e80",
+  pidNamespace: "pid:[4026531836]",
+  createdAt: "2026-01-01T00:00:00.000Z",
+  configPath: "/c/gateway.json",
+  stateDir: "/s",
+  host: "127.0.0.1",
+  port: 18789,
+  phase: "listening",
+  supervisor: "none"
+}
+
+/** A record whose line is exactly so many bytes long. */
+const ofSize = (size: number) => {
+  const short = OwnerRecord.encode({ ...full, configPath: "" }).length
+  return OwnerRecord.encode({ ...full, configPath: "x".repeat(size - short) })
+}
+
+describe("OwnerRecord", () => {
+  it.prop("what is written is read back", [arbitraries.ownerRecord], ([record]) => {
+    assert.deepStrictEqual(parsed(OwnerRecord.encode(record)), record)
+  })
+
+  it.prop(
+    "is one line, whatever its parts hold",
+    [arbitraries.ownerRecord],
+    ([record]) => text(OwnerRecord.encode(record)).indexOf("\n") === text(OwnerRecord.encode(record)).length - 1
+  )
+
+  it.prop("unknown keys are ignored", [
+    arbitraries.ownerRecord,
+    fc.dictionary(fc.string({ minLength: 1 }).filter((key) => !(key in full) && key !== "lock"), fc.jsonValue())
+  ], ([record, extra]) => {
+    assert.deepStrictEqual(parsed(bytes(JSON.stringify({ ...extra, ...record }))), record)
+  })
+
+  it.prop("a record cut short at any byte is no information", [
+    arbitraries.ownerRecord,
+    fc.double({
+      min: 0,
+      max: 1,
+      noNaN: true
+    })
+  ], ([record, part]) => {
+    const whole = OwnerRecord.encode(record)
+    // Without its line end the record is still whole: cut at least one byte more.
+    return Option.isNone(OwnerRecord.parse(whole.subarray(0, Math.floor((whole.length - 2) * part))))
+  })
+
+  it("every proper prefix of a record is no information", () => {
+    const whole = OwnerRecord.encode(full)
+    for (let length = 0; length < whole.length - 1; length++) {
+      assert.isUndefined(parsed(whole.subarray(0, length)), `prefix of ${length} bytes`)
+    }
+    assert.deepStrictEqual(parsed(whole.subarray(0, whole.length - 1)), full)
+  })
+
+  it.prop("a new record over the tail of a longer one is the new one or no information", [
+    arbitraries.ownerRecord,
+    arbitraries.ownerRecord
+  ], ([before, after]) => {
+    const torn = Uint8Array.from(OwnerRecord.encode(before))
+    const written = OwnerRecord.encode(after)
+    const content = new Uint8Array(Math.max(torn.length, written.length))
+    content.set(torn)
+    content.set(written)
+    const seen = parsed(content)
+    if (seen !== undefined) assert.deepStrictEqual(seen, after)
+  })
+
+  it.prop(
+    "no bytes make it throw",
+    [fc.uint8Array({ maxLength: 300 })],
+    ([content]) => Option.isOption(OwnerRecord.parse(content))
+  )
+
+  it.prop("a record with bytes changed is a record or no information, and never an error", [
+    arbitraries.ownerRecord,
+    fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 5 })
+  ], ([record, changes]) => {
+    const content = Uint8Array.from(OwnerRecord.encode(record))
+    for (const [at, byte] of changes) content[at % content.length] = byte
+    return Option.isOption(OwnerRecord.parse(content))
+  })
+
+  it.prop(
+    "foreign JSON is no information",
+    [fc.jsonValue()],
+    ([value]) => Option.isNone(OwnerRecord.parse(bytes(JSON.stringify(value))))
+  )
+
+  it.each([
+    ["empty", ""],
+    ["a line end", "\n"],
+    ["null", "null"],
+    ["a number", "12345\n"],
+    ["a pid file", "12345"],
+    ["an array of the record", JSON.stringify([full])],
+    ["two records", `${JSON.stringify(full)}\n${JSON.stringify(full)}\n`],
+    ["version 2", JSON.stringify({ ...full, version: 2 })],
+    ["version as text", JSON.stringify({ ...full, version: "1" })],
+    ["no instance id", JSON.stringify({ ...full, instanceId: "" })],
+    ["pid 0, which kill(2) takes for the whole group", JSON.stringify({ ...full, pid: 0 })],
+    ["pid -1, which kill(2) takes for everybody", JSON.stringify({ ...full, pid: -1 })],
+    ["a fraction of a pid", JSON.stringify({ ...full, pid: 1.5 })],
+    ["a pid beyond whole numbers", JSON.stringify({ ...full, pid: 2 ** 53 })],
+    ["a port beyond 65535", JSON.stringify({ ...full, port: 65536 })],
+    ["an unknown phase", JSON.stringify({ ...full, phase: "dreaming" })],
+    ["a negative start time", JSON.stringify({ ...full, startTime: -1 })],
+    ["a start time that overflows to infinity", JSON.stringify(full).replace(":456,", ":1e999,")],
+    ["null for an optional part", JSON.stringify({ ...full, bootId: null })],
+    ["an unknown kind of lock", JSON.stringify({ ...full, lock: "honour" })]
+  ])("%s is no information", (_, content) => {
+    assert.isUndefined(parsed(bytes(content)))
+  })
+
+  it("a record may be 64 KiB long and no longer", () => {
+    assert.strictEqual(ofSize(65_536).length, 65_536)
+    assert.strictEqual(parsed(ofSize(65_536))?.pid, 123)
+    assert.isUndefined(parsed(ofSize(65_537)))
+  })
+
+  it("reads a record of another writer: other order, white space, no optional parts", () => {
+    const { bootId: _bootId, pidNamespace: _pidNamespace, startTime: _startTime, ...rest } = full
+    assert.deepStrictEqual(
+      parsed(bytes(JSON.stringify(Object.fromEntries(Object.entries(rest).toReversed()), null, 2))),
+      rest
+    )
+  })
+
+  it("a holder shows who, since when and where, and neither start time nor boot", () => {
+    assert.deepStrictEqual(OwnerRecord.toHolder(full, "node"), {
+      pid: 123,
+      command: "node",
+      since: "2026-01-01T00:00:00.000Z",
+      phase: "listening",
+      configPath: "/c/gateway.json",
+      stateDir: "/s",
+      host: "127.0.0.1",
+      port: 18789,
+      instanceId: full.instanceId
+    })
+    assert.notProperty(OwnerRecord.toHolder(full), "command")
+    assert.deepStrictEqual(OwnerRecord.address(full), { host: "127.0.0.1", port: 18789 })
+  })
+})

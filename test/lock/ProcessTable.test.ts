@@ -1,0 +1,462 @@
+import { FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FastCheck as fc, Layer, Option, type Scope } from "effect"
+import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import * as ProcessTable from "../../src/lock/ProcessTable.ts"
+import type { Liveness } from "../../src/lock/Staleness.ts"
+import * as arbitraries from "../arbitraries.ts"
+import { eventually } from "../fixtures/net.ts"
+import { bundle, run, works } from "../fixtures/processes.ts"
+
+const { Sighting, judge, parseBootOffsetTicks, parseCim, parseProcStat, parsePs, parseTgid } = ProcessTable
+
+const isLinux = process.platform === "linux"
+
+describe("ProcessTable.judge", () => {
+  const self: OwnerRecord.ProcessIdentity = { pid: 1, startTime: 5, bootId: "boot", pidNamespace: "pid:[1]" }
+  const recorded: OwnerRecord.ProcessIdentity = { pid: 7, startTime: 1000, bootId: "boot", pidNamespace: "pid:[1]" }
+  const { startTime: _, ...withoutStart } = recorded
+  const { bootId: _bootId, ...withoutBoot } = recorded
+
+  it.each<readonly [string, OwnerRecord.ProcessIdentity, ProcessTable.Sighting, Liveness]>([
+    ["nobody under the pid", recorded, Sighting.absent, "Gone"],
+    ["somebody of whom nothing can be read", recorded, Sighting.hidden, "Unknown"],
+    ["the same start time", recorded, Sighting.present(1000), "Alive"],
+    ["a start time within the tolerance, later", recorded, Sighting.present(1001), "Alive"],
+    ["a start time within the tolerance, earlier", recorded, Sighting.present(999), "Alive"],
+    ["a later start time: the pid was given away", recorded, Sighting.present(1002), "Gone"],
+    ["an earlier start time: not the one recorded", recorded, Sighting.present(998), "Gone"],
+    ["no start time to compare", withoutStart, Sighting.present(1000), "Unknown"],
+    ["no start time, and nobody there", withoutStart, Sighting.absent, "Gone"],
+    ["another boot", { ...recorded, bootId: "earlier" }, Sighting.present(1000), "Unknown"],
+    ["another boot, and nobody there", { ...recorded, bootId: "earlier" }, Sighting.absent, "Unknown"],
+    ["another PID namespace", { ...recorded, pidNamespace: "pid:[2]" }, Sighting.present(1000), "Unknown"],
+    ["another PID namespace, and nobody there", { ...recorded, pidNamespace: "pid:[2]" }, Sighting.absent, "Unknown"],
+    ["no boot to compare", withoutBoot, Sighting.absent, "Unknown"]
+  ])("%s", (_, recorded, sighting, liveness) => {
+    assert.strictEqual(judge(self, recorded, sighting, 1), liveness)
+  })
+
+  const sighting = fc.oneof(
+    fc.constantFrom<ProcessTable.Sighting>(Sighting.absent, Sighting.hidden),
+    fc.nat().map(Sighting.present)
+  )
+  const tolerance = fc.nat({ max: 5000 })
+  const identity = arbitraries.processIdentity
+
+  it.prop(
+    "from another namespace or another boot nothing is ever certain",
+    [identity, identity, sighting, tolerance],
+    ([
+      self,
+      recorded,
+      sighting,
+      tolerance
+    ]) =>
+      (self.bootId === recorded.bootId && self.pidNamespace === recorded.pidNamespace)
+      || judge(self, recorded, sighting, tolerance) === "Unknown"
+  )
+
+  it.prop("what is hidden is never certain, what is absent here never alive", [identity, tolerance], ([
+    recorded,
+    tolerance
+  ]) =>
+    judge(recorded, recorded, Sighting.hidden, tolerance) === "Unknown"
+    && judge(recorded, recorded, Sighting.absent, tolerance) === "Gone")
+
+  it.prop("alive exactly where the start times are within the tolerance", [identity, fc.nat(), fc.nat(), tolerance], ([
+    identity,
+    recorded,
+    seen,
+    tolerance
+  ]) =>
+    judge(identity, { ...identity, startTime: recorded }, Sighting.present(seen), tolerance)
+      === (Math.abs(recorded - seen) <= tolerance ? "Alive" : "Gone"))
+
+  it.prop(
+    "a record names this process by pid and namespace, whatever its start",
+    [identity, identity],
+    ([a, b]) =>
+      ProcessTable.namesSelf(a, { ...b, pid: a.pid }) === (a.pidNamespace === b.pidNamespace)
+      && (a.pid === b.pid || !ProcessTable.namesSelf(a, b))
+  )
+})
+
+describe("what the systems write", () => {
+  const stat = (command: string, state = "S", threads = 3, start = 4242) =>
+    `7 (${command}) ${state} 1 7 7 0 -1 4194304 5 6 7 8 9 10 11 12 20 0 ${threads} 0 ${start} 1000 200 18446744073709551615\n`
+
+  it.each([
+    "node",
+    "a b",
+    "",
+    ")",
+    "(x) Z 1 2 3",
+    "a\nb",
+    ") Z 1 7 7 0 -1 4194304 5 6 7 8 9 10 11 12 20 0 1 0 99 1 (",
+    "\u00fc\u{1f600}"
+  ])("a command named %j does not confuse /proc/<pid>/stat", (command) => {
+    assert.deepStrictEqual(Option.getOrUndefined(parseProcStat(stat(command))), {
+      state: "S",
+      threads: 3,
+      startTicks: 4242
+    })
+  })
+
+  it.prop("no command name does", [fc.string({ unit: "binary", maxLength: 15 }), fc.nat(), fc.nat()], ([
+    command,
+    threads,
+    start
+  ]) => {
+    assert.deepStrictEqual(Option.getOrUndefined(parseProcStat(stat(command, "Z", threads, start))), {
+      state: "Z",
+      threads,
+      startTicks: start
+    })
+  })
+
+  it.prop("no text makes a parser throw", [fc.oneof(fc.string({ unit: "binary" }), fc.json())], ([text]) => {
+    assert.isTrue(Option.isOption(parseProcStat(text)))
+    assert.isTrue(Option.isOption(parseTgid(text)))
+    assert.isTrue(Option.isOption(parsePs(text)))
+    assert.isTrue(Option.isOption(parseCim(text)))
+    assert.isTrue(Number.isInteger(parseBootOffsetTicks(text)))
+  })
+
+  it.each([
+    "",
+    "\n",
+    "7",
+    "7 (node)",
+    "7 (node) S",
+    "7 (node) S 1 2 3",
+    stat("x").replace("4242", "soon"),
+    stat("x", "")
+  ])(
+    "half a /proc/<pid>/stat is no information: %j",
+    (text) => {
+      assert.isTrue(Option.isNone(parseProcStat(text)))
+    }
+  )
+
+  it("the thread group is found among the other lines, and only at the beginning of one", () => {
+    assert.deepStrictEqual(parseTgid("Name:\tnode\nUmask:\t0022\nTgid:\t42\nNgid:\t0\nPid:\t43\n"), Option.some(42))
+    assert.isTrue(Option.isNone(parseTgid("Name:\tTgid:\t42\nPid:\t43\n")))
+    assert.isTrue(Option.isNone(parseTgid("")))
+  })
+
+  it.each<readonly [text: string, ticks: number]>([
+    ["monotonic           0         0\nboottime            0         0\n", 0],
+    ["monotonic           0         0\nboottime       100000         0\n", 10_000_000],
+    ["monotonic           5         0\nboottime       100000 500000000\n", 10_000_050],
+    ["boottime            -3         0\n", -300],
+    ["boottime            -1 990000000\n", -1],
+    ["", 0]
+  ])("a time namespace's offset: %j", (text, ticks) => {
+    assert.strictEqual(parseBootOffsetTicks(text), ticks)
+  })
+
+  it("ps: state, start to the second in UTC, and the program's own name", () => {
+    assert.deepStrictEqual(Option.getOrUndefined(parsePs("Ss   Thu Jan  1 00:00:05 1970 /usr/local/bin/node\n")), {
+      state: "Ss",
+      startMillis: 5000,
+      command: "node"
+    })
+    assert.deepStrictEqual(
+      Option.getOrUndefined(parsePs("S+   Sat Feb 28 23:59:59 2026 /Applications/My Gateway.app/My Gateway\n"))
+        ?.command,
+      "My Gateway"
+    )
+    assert.strictEqual(Option.getOrUndefined(parsePs("Z    Mon Dec 31 12:00:00 2029 (node)\n"))?.state, "Z")
+    for (const text of ["", "\n", "S", "S Thu Jan 1 1970 node", "error: no such process"]) {
+      assert.isTrue(Option.isNone(parsePs(text)), text)
+    }
+  })
+
+  it("CIM: name and creation time", () => {
+    assert.deepStrictEqual(Option.getOrUndefined(parseCim("{\"Name\":\"node.exe\",\"Created\":1767225600000}\r\n")), {
+      Name: "node.exe",
+      Created: 1767225600000
+    })
+    for (
+      const text of ["", "null", "[]", "{\"Name\":\"node.exe\"}", "{\"Name\":\"x\",\"Created\":\"1\"}", "Access denied"]
+    ) {
+      assert.isTrue(Option.isNone(parseCim(text)), text)
+    }
+  })
+})
+
+describe("claims", () => {
+  const nobody: ProcessTable.Source = {
+    self: Effect.succeed({ pid: 1 }),
+    look: () => Effect.succeed(Sighting.absent),
+    commandName: () => Effect.succeedNone,
+    tolerance: 0
+  }
+
+  it.effect("an instance is claimed until its scope closes, and by this table alone", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.make(nobody)
+      const other = yield* ProcessTable.make(nobody)
+      assert.isFalse(yield* table.claims("a"))
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* table.claim("a")
+        assert.isTrue(yield* table.claims("a"))
+        assert.isFalse(yield* table.claims("b"))
+        assert.isFalse(yield* other.claims("a"))
+      }))
+      assert.isFalse(yield* table.claims("a"))
+    }))
+})
+
+describe("ProcessTable.layer", () => {
+  it.effect.each(["darwin", "freebsd", "win32"])(
+    "knows when it started without asking anybody, on %s",
+    (platform) =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        assert.deepStrictEqual(yield* table.self, { pid: 1, startTime: 1000 })
+        // ESRCH is enough: no program is started for a pid that nobody has.
+        assert.strictEqual(yield* table.liveness({ pid: 2, startTime: 1000 }), "Gone")
+      }).pipe(
+        Effect.provide(Layer.provide(
+          ProcessTable.layer({
+            pid: 1,
+            platform,
+            startedAt: 1000,
+            kill: () => {
+              throw Object.assign(new Error("no such process"), { code: "ESRCH" })
+            }
+          }),
+          NodeContext.layer
+        ))
+      )
+  )
+})
+
+describe.skipIf(!isLinux)("live, on Linux", () => {
+  const live = (name: string, self: () => Effect.Effect<void, unknown, Live>, skip = false) =>
+    it.scopedLive.skipIf(skip)(
+      name,
+      () => Effect.provide(self(), Layer.provideMerge(ProcessTable.layerLive, NodeContext.layer))
+    )
+  type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
+
+  /** What a record of that pid would say: where it runs is where we run. */
+  const identityOf = (pid: number) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const table = yield* ProcessTable.ProcessTable
+      const seen = parseProcStat(yield* fs.readFileString(`/proc/${pid}/stat`))
+      return { ...yield* table.self, pid, startTime: Option.getOrThrow(seen).startTicks }
+    })
+  const liveness = (recorded: OwnerRecord.ProcessIdentity) =>
+    Effect.flatMap(ProcessTable.ProcessTable, (table) => table.liveness(recorded))
+
+  live("this process is alive, and knows itself in full", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      assert.strictEqual(self.pid, process.pid)
+      assert.isAbove(self.startTime ?? 0, 0)
+      assert.match(self.bootId ?? "", /^[0-9a-f-]{36}$/)
+      assert.match(self.pidNamespace ?? "", /^pid:\[\d+\]$/)
+      assert.strictEqual(yield* table.liveness(self), "Alive")
+      assert.match(Option.getOrThrow(yield* table.commandName(process.pid)), /^node/)
+    }))
+
+  live("our pid with another start, boot or namespace is not us", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      const startTime = self.startTime ?? 0
+      assert.strictEqual(yield* table.liveness({ ...self, startTime: startTime + 100 }), "Gone")
+      assert.strictEqual(yield* table.liveness({ ...self, startTime: startTime - 100 }), "Gone")
+      assert.strictEqual(yield* table.liveness({ ...self, bootId: "another" }), "Unknown")
+      assert.strictEqual(yield* table.liveness({ ...self, pidNamespace: "pid:[1]" }), "Unknown")
+      const { startTime: _, ...unstarted } = self
+      assert.strictEqual(yield* table.liveness(unstarted), "Unknown")
+    }))
+
+  live("a child is alive, and gone once it was killed and reaped", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const child = yield* run("sleep", ["30"])
+      const recorded = yield* identityOf(child.pid)
+      assert.strictEqual(yield* liveness(recorded), "Alive")
+      assert.deepStrictEqual(yield* table.commandName(child.pid), yield* namesOf("sleep"))
+      yield* child.kill
+      assert.strictEqual(yield* liveness(recorded), "Gone")
+      assert.isTrue(Option.isNone(yield* table.commandName(child.pid)))
+    }))
+
+  /** The file that a command is in the end: `sleep` can be a link to a program of many names. */
+  const namesOf = (command: string) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* fs.realPath(`/bin/${command}`)
+      return Option.some(path.split("/").pop() ?? "")
+    })
+
+  live("a stopped child is alive", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const child = yield* run("sleep", ["30"])
+      const recorded = yield* identityOf(child.pid)
+      process.kill(child.pid, "SIGSTOP")
+      yield* eventually(
+        "the child to stop",
+        Effect.map(fs.readFileString(`/proc/${child.pid}/stat`), (text) =>
+          Option.exists(parseProcStat(text), ({ state }) => state === "T"))
+      )
+      assert.strictEqual(yield* liveness(recorded), "Alive")
+    }))
+
+  live("a zombie is gone", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      // A shell whose child ends after it has become a program that waits for nobody.
+      const parent = yield* run("sh", ["-c", "sleep 0.2 & echo $!; exec sleep 30"])
+      const pid = Number(yield* parent.line)
+      const recorded = yield* identityOf(pid)
+      assert.strictEqual(yield* liveness(recorded), "Alive")
+      yield* eventually(
+        "a zombie",
+        Effect.map(fs.readFileString(`/proc/${pid}/stat`), (text) =>
+          Option.exists(parseProcStat(text), ({ state }) => state === "Z"))
+      )
+      assert.strictEqual(yield* liveness(recorded), "Gone")
+    }))
+
+  live("a thread under the recorded pid is not the process", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const threads = (yield* fs.readDirectory("/proc/self/task")).map(Number).filter((tid) => tid !== process.pid)
+      assert.isNotEmpty(threads)
+      const table = yield* ProcessTable.ProcessTable
+      for (const pid of threads) {
+        assert.strictEqual(yield* liveness({ ...yield* table.self, pid }), "Gone", `thread ${pid}`)
+      }
+    }))
+
+  live("a pid that cannot exist is gone", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      assert.strictEqual(yield* liveness({ ...yield* table.self, pid: 2 ** 22 + 1 }), "Gone")
+    }))
+
+  // -------------------------------------------------------------------------
+  // from elsewhere: the fixture says how it sees a process of ours
+  // -------------------------------------------------------------------------
+
+  const fixture = Effect.runSync(Effect.cached(bundle("liveness.ts")))
+
+  const seenFrom = (
+    wrapper: ReadonlyArray<string>,
+    recorded: OwnerRecord.ProcessIdentity
+  ) =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped({ prefix: "liveness-" })
+      // Another user must be able to read it.
+      yield* fs.chmod(folder, 0o755)
+      yield* fs.writeFileString(`${folder}/liveness.mjs`, yield* fixture)
+      const [command = process.execPath, ...args] = [
+        ...wrapper,
+        process.execPath,
+        `${folder}/liveness.mjs`,
+        JSON.stringify(recorded)
+      ]
+      const seen = yield* run(command, args)
+      const verdict = yield* seen.line
+      const self: unknown = JSON.parse(yield* seen.line)
+      return { verdict, self }
+    })
+
+  live("another process sees us alive, and is itself another one", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      const seen = yield* seenFrom([], self)
+      assert.strictEqual(seen.verdict, "Alive")
+      assert.deepInclude(seen.self, { bootId: self.bootId, pidNamespace: self.pidNamespace })
+      assert.notDeepEqual(seen.self, self)
+    }))
+
+  const inTime = ["unshare", "-T", "--boottime", "100000", "--fork"]
+  live("a time namespace does not change the verdict", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      assert.strictEqual((yield* seenFrom(inTime, self)).verdict, "Alive")
+      assert.strictEqual(
+        (yield* seenFrom(inTime, { ...self, startTime: (self.startTime ?? 0) + 100 })).verdict,
+        "Gone"
+      )
+    }), !works("unshare", [...inTime.slice(1), "true"]))
+
+  const elsewhere = ["unshare", "--pid", "--mount-proc", "--fork"]
+  live("from another PID namespace nothing can be told", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      assert.strictEqual((yield* seenFrom(elsewhere, self)).verdict, "Unknown")
+      // Even of a pid that means somebody else there, such as the first.
+      assert.strictEqual((yield* seenFrom(elsewhere, { ...self, pid: 1 })).verdict, "Unknown")
+    }), !works("unshare", [...elsewhere.slice(1), "true"]))
+
+  const hidden = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"",
+    "sh"
+  ]
+  live("what /proc hides from another user is unknown, not gone", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      assert.strictEqual((yield* seenFrom(hidden, yield* table.self)).verdict, "Unknown")
+    }), !works("unshare", [...hidden.slice(1), process.execPath, "-e", "0"]))
+})
+
+describe.skipIf(process.platform === "win32" || !works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]))(
+  "live, from ps",
+  () => {
+    const live = (name: string, self: () => Effect.Effect<void, unknown, Live>) =>
+      it.scopedLive(
+        name,
+        () =>
+          Effect.provide(
+            self(),
+            Layer.provideMerge(ProcessTable.layerPs(ProcessTable.currentProcess()), NodeContext.layer)
+          )
+      )
+    type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
+
+    live("this process is alive, with another start it is not", () =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        const self = yield* table.self
+        assert.strictEqual(yield* table.liveness(self), "Alive")
+        assert.strictEqual(yield* table.liveness({ ...self, startTime: (self.startTime ?? 0) - 10_000 }), "Gone")
+        assert.match(Option.getOrThrow(yield* table.commandName(process.pid)), /^(node|MainThread)/)
+      }))
+
+    live("a child is alive, a zombie gone, and gone is gone", () =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        const self = yield* table.self
+        const parent = yield* run("sh", ["-c", "sleep 0.2 & echo $!; exec sleep 30"])
+        const zombie = Number(yield* parent.line)
+        const { startTime: _, ...where } = self
+        // Without a start time a living one is unknown: this is the state alone.
+        yield* eventually("a zombie", Effect.map(table.liveness({ ...where, pid: zombie }), (seen) => seen === "Gone"))
+        assert.strictEqual(yield* table.liveness({ ...where, pid: parent.pid }), "Unknown")
+        yield* parent.kill
+        assert.strictEqual(yield* table.liveness({ ...where, pid: parent.pid }), "Gone")
+        assert.isTrue(Option.isNone(yield* table.commandName(parent.pid)))
+      }))
+  }
+)

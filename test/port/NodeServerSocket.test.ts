@@ -1,0 +1,222 @@
+import { HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Scope } from "effect"
+import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
+import { type ConnectionLimits, type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
+import {
+  canBind,
+  connect,
+  eventually,
+  refused,
+  request,
+  soon,
+  tcpServer,
+  upgradeRequest,
+  webSocket,
+  within
+} from "../fixtures/net.ts"
+
+const hasIPv6 = await canBind("::1")
+
+const limits: ConnectionLimits = {
+  maxConnections: 100,
+  headersTimeout: Duration.seconds(10),
+  requestTimeout: Duration.seconds(10),
+  keepAliveTimeout: Duration.seconds(10)
+}
+
+const routes: OwnRoutes["Type"] = {
+  owns: (path) => path === "/own",
+  app: Effect.succeed(HttpServerResponse.text("own")),
+  control: {
+    path: "/control",
+    maxFrameBytes: 1000,
+    hello: Effect.succeed("hello"),
+    answer: (frame) => ({ send: [frame._tag === "Text" ? `got ${frame.text}` : "got bytes"] }),
+    farewell: (reason) => `bye: ${reason}`
+  }
+}
+
+const bind = (host = "127.0.0.1", port = 0, change: Partial<ConnectionLimits> = {}) =>
+  Effect.flatMap(
+    ServerSocket,
+    (sockets) => sockets.bind({ address: { host, port }, limits: { ...limits, ...change }, routes })
+  ).pipe(
+    Effect.provide(NodeServerSocket.layer)
+  )
+
+const app = Effect.succeed(HttpServerResponse.text("app"))
+
+describe("binding, live", () => {
+  it.scopedLive("a free port is told, and a second bind of it is refused while the first lasts", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { address } = yield* Scope.extend(bind(), scope)
+      assert.strictEqual(address.host, "127.0.0.1")
+      const error = yield* Effect.flip(bind("127.0.0.1", address.port))
+      assert.deepInclude(error, { _tag: "BindError", code: "EADDRINUSE", host: "127.0.0.1", port: address.port })
+      assert.match(error.message, /^listen EADDRINUSE: /)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* soon(bind("127.0.0.1", address.port))).address.port, address.port)
+    }))
+
+  it.scopedLive("a wildcard is refused where a specific address is taken, and the other way round", () =>
+    Effect.gen(function*() {
+      const specific = yield* bind()
+      assert.strictEqual((yield* Effect.flip(bind("0.0.0.0", specific.address.port))).code, "EADDRINUSE")
+      const wildcard = yield* bind("0.0.0.0")
+      assert.strictEqual((yield* Effect.flip(bind("127.0.0.1", wildcard.address.port))).code, "EADDRINUSE")
+    }))
+
+  it.scopedLive("an address of another machine is told from a port in use", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(bind("192.0.2.1", 4711))
+      assert.deepInclude(error, { code: "EADDRNOTAVAIL", host: "192.0.2.1", port: 4711 })
+    }))
+
+  it.scopedLive("of many who bind one port at once, one gets it", () =>
+    Effect.gen(function*() {
+      const { port } = yield* Effect.tap(Effect.scoped(tcpServer(() => {})), refused)
+      const exits = yield* Effect.forEach(Array.from({ length: 8 }), () => Effect.exit(bind("127.0.0.1", port)), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(exits.filter(Exit.isSuccess).length, 1)
+    }))
+
+  it.scopedLive("a bind that is interrupted leaves nothing bound", () =>
+    Effect.gen(function*() {
+      const { port } = yield* Effect.tap(Effect.scoped(tcpServer(() => {})), refused)
+      for (let round = 0; round < 10; round++) {
+        const binding = yield* Effect.fork(Effect.scoped(Effect.zipRight(bind("127.0.0.1", port), Effect.never)))
+        if (round % 2 === 0) yield* Effect.yieldNow()
+        yield* Fiber.interrupt(binding).pipe(within("the interruption"))
+      }
+      assert.strictEqual((yield* soon(bind("127.0.0.1", port))).address.port, port)
+    }))
+
+  it.scopedLive.skipIf(!hasIPv6)(
+    "one server listens on a second host, same port, until the scope closes",
+    () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const bound = yield* Scope.extend(bind("::1"), scope)
+        yield* Scope.extend(bound.alsoBind("127.0.0.1"), scope)
+        const also = { host: "127.0.0.1", port: bound.address.port }
+        assert.strictEqual((yield* request(also, "/own")).body, "own")
+        assert.strictEqual((yield* request(bound.address, "/own")).body, "own")
+        assert.strictEqual((yield* Effect.flip(bind(also.host, also.port))).code, "EADDRINUSE")
+        yield* Scope.close(scope, Exit.void)
+        yield* refused(also)
+        yield* refused(bound.address)
+      })
+  )
+
+  it.scopedLive("a second host that is taken is an error of its own, and the first goes on", () =>
+    Effect.gen(function*() {
+      const taken = yield* tcpServer(() => {})
+      const bound = yield* bind("127.0.0.2", taken.port)
+      const error = yield* Effect.flip(bound.alsoBind("127.0.0.1"))
+      assert.deepInclude(error, { code: "EADDRINUSE", host: "127.0.0.1", port: taken.port })
+      assert.strictEqual((yield* request(bound.address, "/own")).body, "own")
+    }))
+})
+
+describe("routing, live", () => {
+  it.scopedLive("own paths never reach an app, all paths do before there is one", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind()
+      assert.strictEqual((yield* request(bound.address, "/other")).body, "own")
+      yield* bound.server.serve(app)
+      assert.strictEqual((yield* request(bound.address, "/other")).body, "app")
+      assert.strictEqual((yield* request(bound.address, "/own")).body, "own")
+      assert.strictEqual((yield* request(bound.address, "/own?x")).body, "own")
+    }))
+
+  it.scopedLive("the control socket never reaches an app", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind()
+      yield* bound.server.serve(Effect.die("the app was asked"))
+      const client = yield* webSocket(bound.address, "/control")
+      assert.strictEqual(yield* client.next, "hello")
+      yield* client.send("x")
+      assert.strictEqual(yield* client.next, "got x")
+      yield* client.send(Uint8Array.of(1))
+      assert.strictEqual(yield* client.next, "got bytes")
+      yield* bound.closeControlSockets("bye", 1001, "gone")
+      assert.strictEqual(yield* client.next, "bye")
+      assert.deepStrictEqual(yield* client.closed, { code: 1001, reason: "gone" })
+    }))
+
+  it.scopedLive("a broken WebSocket handshake is refused, and does no harm", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind()
+      yield* bound.server.serve(app)
+      const client = yield* connect(bound.address)
+      yield* client.send(upgradeRequest("/control").replace("Version: 13", "Version: 1"))
+      assert.match(yield* client.until(/\r\n\r\n/), /^HTTP\/1\.1 4\d\d /)
+      assert.strictEqual((yield* request(bound.address, "/own")).body, "own")
+    }))
+
+  it.scopedLive("a control client that breaks the protocol is closed with the fitting code", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind()
+      yield* bound.server.serve(app)
+      const client = yield* webSocket(bound.address, "/control")
+      yield* client.next
+      yield* client.send("x".repeat(1001))
+      assert.strictEqual((yield* client.closed).code, 1009)
+      const raw = yield* connect(bound.address)
+      yield* raw.send(upgradeRequest("/control"))
+      yield* raw.until(/hello/)
+      // A text frame that a client must mask, and has not.
+      yield* raw.send(Uint8Array.of(0x81, 0x01, 0x78))
+      yield* raw.closed
+      yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
+    }))
+})
+
+describe("shutting down, live", () => {
+  it.scopedLive("idle is when it accepts nobody and the last connection has gone", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind()
+      yield* bound.server.serve(Effect.never)
+      const client = yield* connect(bound.address)
+      yield* client.send("GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* eventually("a connection", Effect.map(bound.connections, (n) => n === 1))
+      const idle = yield* Effect.fork(bound.idle)
+      yield* bound.stopAccepting
+      yield* refused(bound.address)
+      assert.strictEqual((yield* Fiber.poll(idle))._tag, "None")
+      yield* bound.destroyConnections
+      yield* Fiber.join(idle).pipe(within("idle"))
+      yield* client.closed
+      assert.strictEqual(yield* bound.connections, 0)
+    }))
+
+  it.scopedLive("without connections it is idle at once, and stopping twice is stopping", () =>
+    Effect.gen(function*() {
+      const bound = yield* bind("127.0.0.2")
+      yield* bound.alsoBind("127.0.0.1")
+      yield* bound.stopAccepting
+      yield* bound.idle.pipe(within("idle"))
+      yield* bound.stopAccepting
+      yield* bound.destroyConnections
+    }))
+
+  it.scopedLive("closing the scope cuts what is left, whatever it does", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const bound = yield* Scope.extend(bind("127.0.0.2"), scope)
+      yield* Scope.extend(bound.alsoBind("127.0.0.1"), scope)
+      yield* Scope.extend(bound.server.serve(Effect.never), scope)
+      const idle = yield* connect(bound.address)
+      const stuck = yield* connect({ host: "127.0.0.1", port: bound.address.port })
+      yield* stuck.send("GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+      const socket = yield* webSocket(bound.address, "/control")
+      yield* eventually("three connections", Effect.map(bound.connections, (n) => n === 3))
+      yield* Scope.close(scope, Exit.void).pipe(within("the close"))
+      yield* idle.closed
+      yield* stuck.closed
+      assert.strictEqual((yield* socket.closed).code, 1006)
+    }))
+})
