@@ -86,6 +86,9 @@ class Moved {
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
 
+/** A reclaim takes a few system calls. */
+const guardLifetime = Duration.seconds(10)
+
 const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
@@ -296,6 +299,7 @@ const make = Effect.gen(function*() {
   const moveAside = (path: string, judged: Snapshot, instanceId: string) =>
     Effect.gen(function*() {
       const aside = `${path}.${instanceId}.stale`
+      if (!Option.exists(yield* look(path), (now) => isSame(judged, now))) return yield* Effect.fail(new Moved())
       yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
       const moved = yield* look(aside)
       if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
@@ -303,6 +307,28 @@ const make = Effect.gen(function*() {
       yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
       yield* fs.remove(aside)
       return yield* Effect.fail(new Moved())
+    })
+
+  /**
+   * Lets one reclaimer at a time move files, or a slow one would move aside the file of a quick one that lives. `false`
+   * where another is at it. A guard that outlived its reclaimer is removed once it is far older than a reclaim takes.
+   */
+  const guarded = <E>(path: string, move: Effect.Effect<void, E>): Effect.Effect<boolean, E | PlatformError> =>
+    Effect.gen(function*() {
+      const guard = `${path}.reclaim`
+      const taken = yield* Effect.scoped(fs.open(guard, { flag: "wx", mode: 0o600 })).pipe(
+        Effect.as(true),
+        Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
+      )
+      if (taken) {
+        yield* Effect.ensuring(move, Effect.ignore(fs.remove(guard)))
+        return true
+      }
+      const seen = yield* statPath(guard)
+      if (Option.isSome(seen) && Duration.greaterThan(yield* ageOf(seen.value), guardLifetime)) {
+        yield* fs.remove(guard, { force: true })
+      }
+      return false
     })
 
   const withRecordOnly = (options: AttemptOptions, why: KernelLockUnsupported) =>
@@ -315,7 +341,7 @@ const make = Effect.gen(function*() {
       if (Option.isSome(found)) {
         const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
         if (Option.isNone(judged)) return held(found.value)
-        yield* moveAside(path, judged.value, record.instanceId)
+        if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)
         leftover = Option.some({ record: found.value.record, age: found.value.age })
       }
       const file = yield* fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(

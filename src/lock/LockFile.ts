@@ -287,7 +287,11 @@ const acquire = (
         if (address !== undefined) {
           const state = yield* ports.probe(address)
           if (state._tag !== "Free") {
-            const holder = Option.isSome(record) ? Option.some(yield* holderOf(record.value)) : Option.none<Holder>()
+            // The lock may have changed hands between our reading and our asking.
+            const isListener = state._tag !== "Gateway"
+              || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
+            const owner = isListener ? record : yield* readOwner(path)
+            const holder = Option.isSome(owner) ? Option.some(yield* holderOf(owner.value)) : Option.none<Holder>()
             return yield* portInUse(address, state, holder)
           }
         }

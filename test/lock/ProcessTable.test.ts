@@ -316,11 +316,12 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
   live("a zombie is gone", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      // A shell whose child ends after it has become a program that waits for nobody.
-      const parent = yield* run("sh", ["-c", "sleep 0.2 & echo $!; exec sleep 30"])
+      // A shell whose child ends after the shell has become a program that waits for nobody.
+      const parent = yield* run("sh", ["-c", "sleep 30 & echo $!; exec sleep 30"])
       const pid = Number(yield* parent.line)
       const recorded = yield* identityOf(pid)
       assert.strictEqual(yield* liveness(recorded), "Alive")
+      process.kill(pid, "SIGKILL")
       yield* eventually(
         "a zombie",
         Effect.map(fs.readFileString(`/proc/${pid}/stat`), (text) =>
@@ -448,9 +449,10 @@ describe.skipIf(process.platform === "win32" || !works("ps", ["-o", "stat=,lstar
       Effect.gen(function*() {
         const table = yield* ProcessTable.ProcessTable
         const self = yield* table.self
-        const parent = yield* run("sh", ["-c", "sleep 0.2 & echo $!; exec sleep 30"])
+        const parent = yield* run("sh", ["-c", "sleep 30 & echo $!; exec sleep 30"])
         const zombie = Number(yield* parent.line)
         const { startTime: _, ...where } = self
+        process.kill(zombie, "SIGKILL")
         // Without a start time a living one is unknown: this is the state alone.
         yield* eventually("a zombie", Effect.map(table.liveness({ ...where, pid: zombie }), (seen) => seen === "Gone"))
         assert.strictEqual(yield* table.liveness({ ...where, pid: parent.pid }), "Unknown")
