@@ -1,5 +1,5 @@
 import { Error as PlatformError, FileSystem } from "@effect/platform"
-import { NodeFileSystem } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, FastCheck as fc, Layer, Option } from "effect"
 import * as NodePath from "node:path"

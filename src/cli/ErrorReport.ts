@@ -85,13 +85,17 @@ export const facts = (error: GatewayLockError, nowMillis: number): ReadonlyArray
   }
 }
 
+/** A lock file is anybody's who can write it: nothing in it may begin a line of its own or speak to the terminal. */
+const printable = (value: string): string =>
+  value.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
 /** For a terminal or a log: the message, and the facts aligned under it. */
 export const toText = (error: GatewayLockError, nowMillis: number): string => {
   const rows = facts(error, nowMillis)
   const width = Math.max(...rows.map(([label]) => label.length))
   return [
     `${error.name}: ${error.message}`,
-    ...rows.map(([label, value]) => `  ${`${label}:`.padEnd(width + 1)} ${value}`)
+    ...rows.map(([label, value]) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
   ].join("\n")
 }
 

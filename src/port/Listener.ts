@@ -189,7 +189,8 @@ export const make = (
         yield* bound.closeControlSockets(routes.control.farewell(reason), goingAway, reason)
         yield* awaitConnections(yield* bound.connections)
         yield* bound.destroyConnections
-        yield* Fiber.join(told)
+        // Telling others must not hold a shutdown longer than its own connections may.
+        yield* Fiber.join(told).pipe(Effect.interruptible, Effect.timeoutOption(drainTimeout))
       })
 
     yield* lifecycle.setBound

@@ -29,7 +29,7 @@ const maxBufferedBytes = 1024 * 1024
 const pingInterval = Duration.seconds(30)
 
 /** While shutting down, how long a connection that has just been accepted may take to send something. */
-const firstRequestGrace = Duration.millis(250)
+const firstRequestGrace = Duration.seconds(1)
 
 /** After a close frame of ours, how long the peer may take to answer it while the gateway runs. */
 const closeTimeoutMillis = 5_000
@@ -135,8 +135,14 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         for (const response of unanswered) response.shouldKeepAlive = false
         if (upgraded || unanswered.size > 0) continue
         if (socket.bytesRead === 0) {
-          // Accepted just now: its request may be on the way.
-          run(Effect.delay(Effect.sync(() => socket.bytesRead === 0 && socket.destroySoon()), firstRequestGrace))
+          // Accepted just now: its request may be on the way. Two waits: when the loop was held up, the first one ends
+          // before anything that has arrived meanwhile is read.
+          run(
+            Effect.sleep(firstRequestGrace).pipe(
+              Effect.zipRight(Effect.sleep(Duration.millis(1))),
+              Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
+            )
+          )
         } else if (socket.bytesRead === bytesAnswered) {
           socket.destroySoon()
         }

@@ -5,6 +5,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Schema } from "effect"
+import * as Fs from "node:fs"
+import { createRequire } from "node:module"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
@@ -52,11 +55,36 @@ const support = (name: string) => fileURLToPath(new URL(`support/${name}`, impor
 
 const skipped = Program.noSystemd
 
+/**
+ * The program and its addon, where a private systemd still sees them: it has a `/tmp` of its own, and the checkout may be
+ * in the other one.
+ */
+const staged = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = Fs.mkdtempSync("/var/tmp/gateway-lock-systemd-")
+    Fs.cpSync(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
+    Fs.writeFileSync(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
+    Fs.copyFileSync(support("insideSystemd.mjs"), Path.join(folder, "insideSystemd.mjs"))
+    if (Program.kernelLocks) {
+      const addon = Path.dirname(createRequire(Program.main).resolve("fs-native-extensions/package.json"))
+      Fs.cpSync(addon, Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
+    }
+    return folder
+  }),
+  (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+)
+
 /** One boot serves every test below: it takes half a minute, most of which is systemd's own waiting. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
+    const folder = yield* staged
     const played = yield* Processes.start(
-      [support("with-systemd"), process.execPath, support("insideSystemd.mjs"), Program.main],
+      [
+        support("with-systemd"),
+        process.execPath,
+        Path.join(folder, "insideSystemd.mjs"),
+        Path.join(folder, "dist", "main.js")
+      ],
       { cwd: "/", env: { PATH: Program.searchPath, WITH_SYSTEMD_S: "150" }, patience: "160 seconds" }
     )
     const { code, stderr, stdout } = yield* played.ended

@@ -1,5 +1,5 @@
 import { Command, Error as PlatformError, FileSystem } from "@effect/platform"
-import { NodeContext } from "@effect/platform-node"
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, FastCheck as fc, Layer, Option, Ref, Schedule, Scope } from "effect"
 import * as KernelLock from "../../src/lock/KernelLock.ts"
@@ -288,7 +288,7 @@ for (const { kernel, mode, skip } of modes) {
             assert.strictEqual(yield* openFiles(folder), 0)
             const a = yield* mine(path, "a")
             assert.strictEqual(yield* openFiles(folder), 1)
-            yield* Effect.forEach(Array.from({ length: 100 }), () => held(path, "b"), { concurrency: 10 })
+            yield* Effect.forEach(Array.from({ length: 40 }), () => held(path, "b"), { concurrency: 10 })
             assert.strictEqual(yield* openFiles(folder), 1)
             yield* a.release
             assert.strictEqual(yield* openFiles(folder), 0)

@@ -128,7 +128,7 @@ describe("HealthProbe.probe", () => {
         detail: `gave no whole answer to /healthz within ${millis}ms`
       })
       assert.strictEqual(yield* Deferred.await(interrupted), millis)
-    }), { fastCheck: { numRuns: Math.min(numRuns, 20) } })
+    }), { fastCheck: { numRuns: Math.min(numRuns, 10) } })
 
   it.effect("the timeout is 1 second where nothing is said", () =>
     Effect.gen(function*() {
