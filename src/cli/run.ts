@@ -53,7 +53,7 @@ const serving = Effect.promise(() => import("./serve.ts"))
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {
-    const { kind: supervisor } = yield* Supervisor.make(config.supervisor, facts)
+    const { kind: supervisor, reason: supervisorReason } = yield* Supervisor.make(config.supervisor, facts)
     const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
     const systemd = yield* SystemdNotify.make(facts.pid)
     const address: Address = { host: config.host, port: config.port }
@@ -68,7 +68,8 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       pollInterval: config.lockPollInterval,
       staleAfter: config.lockStaleAfter,
       healthProbeTimeout: config.healthProbeTimeout,
-      supervisor
+      supervisor,
+      supervisorReason: supervisor === "none" ? undefined : supervisorReason
     })
     const Serving = Layer.unwrapEffect(
       // The lock first: a start that is refused does not load the server.

@@ -61,6 +61,8 @@ export interface LockFileOptions {
   readonly recheckInterval?: Duration.DurationInput | undefined
   /** Who started us, for the record. Default `none`. */
   readonly supervisor?: string | undefined
+  /** Why we think so, for the record. */
+  readonly supervisorReason?: string | undefined
 }
 
 /**
@@ -421,7 +423,8 @@ export const make = (
       host: options.address?.host ?? "",
       port: options.address?.port ?? 0,
       phase: "starting",
-      supervisor: options.supervisor ?? "none"
+      supervisor: options.supervisor ?? "none",
+      ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason })
     }
     const makeRecord = (lock: LockAttempt.Enforcement): OwnerRecord.OwnerRecord => ({ ...base, lock })
 

@@ -72,6 +72,8 @@ export const OwnerRecord = Schema.Struct({
   port: Port,
   phase: Phase,
   supervisor: Schema.String,
+  /** Why we think so, in words. */
+  supervisorReason: optional(Schema.String),
   /**
    * What keeps others out: a kernel lock, or (where none can be had) only this record.
    * Absent in files of other writers, which means `kernel`.

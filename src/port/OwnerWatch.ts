@@ -27,6 +27,10 @@ export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatc
 /** How the control socket's last frame begins. */
 const shutdownFrame = "{\"type\":\"shutdown\""
 
+/** A final ping frame's first byte, and an empty pong, masked with zeros as a client must mask (RFC 6455, 5.2 and 5.5). */
+const pingByte = 0x89
+const pong = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
+
 const ended = (address: Address): Effect.Effect<void> =>
   Effect.async((resume) => {
     const request = Http.request({
@@ -65,9 +69,10 @@ const ended = (address: Address): Effect.Effect<void> =>
       upgraded.on("error", done)
       upgraded.on("end", done)
       upgraded.on("close", done)
-      // Its owner waits for us to close as well, and may wait for long: we answer no frames.
       upgraded.on("data", (frames: Buffer) => {
+        // Its owner waits for us to close as well, and may wait for long: we answer no other frames.
         if (frames.includes(shutdownFrame)) done()
+        else if (frames[0] === pingByte) upgraded.write(pong)
       })
     })
     request.end()

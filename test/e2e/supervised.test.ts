@@ -107,6 +107,21 @@ describe("an owner that accepts and never answers", () => {
     }))
 })
 
+describe("a gateway that cannot notify systemd", () => {
+  it.scopedLive("says so once, and serves", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(
+        site,
+        under("systemd", { NOTIFY_SOCKET: "/nonexistent/notify", PATH: "/nonexistent" })
+      )
+      yield* gateway.line(/cannot notify systemd/)
+      const ended = yield* Gateways.stop(gateway)
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.strictEqual(Gateways.count(ended.stderr, /cannot notify systemd/g), 1)
+    }))
+})
+
 describe("--ensure", () => {
   it.scopedLive("exits 0 where this very gateway runs healthy, and says where", () =>
     Effect.gen(function*() {

@@ -134,6 +134,7 @@ export const LockRecord = Schema.Struct({
   bootId: Schema.optional(Schema.String),
   pidNamespace: Schema.optional(Schema.String),
   supervisor: Schema.String,
+  supervisorReason: Schema.optional(Schema.String),
   lock: Schema.optional(Schema.Literal("kernel", "record"))
 })
 
