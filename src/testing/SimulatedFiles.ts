@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../lock/KernelLock.ts"
 import {
+  closeCall,
   type Inode,
   type KernelProcess,
   type NodeType,
@@ -39,6 +40,10 @@ const texts: Record<string, string> = {
   EBADF: "bad file descriptor",
   ENOSPC: "no space left on device",
   ENOTEMPTY: "directory not empty",
+  EPERM: "operation not permitted",
+  EROFS: "read-only file system",
+  EMFILE: "too many open files",
+  ELOOP: "too many symbolic links encountered",
   EIO: "i/o error"
 }
 
@@ -51,16 +56,57 @@ const systemError = (method: string, path: string) => (code: string): PlatformEr
     description: `${code}: ${texts[code] ?? "simulated error"}, ${method} '${path}'`
   })
 
-const normalize = (path: string): string => NodePath.posix.resolve("/", path)
-
 const used = (kernel: SimulatedKernel): number => {
-  const seen = new Set<Inode>()
   let bytes = 0
-  for (const inode of kernel.paths.values()) {
-    if (!seen.has(inode)) bytes += inode.content.length
-    seen.add(inode)
-  }
+  for (const inode of new Set(kernel.paths.values())) bytes += inode.content.length
   return bytes
+}
+
+/** path_resolution(7): as many links as Linux follows. */
+const maxLinks = 40
+
+const parts = (path: string): ReadonlyArray<string> => path.split("/").filter((part) => part !== "" && part !== ".")
+
+/** The longest way that a name leads: to an inode, or to the place in a folder where there is none yet. */
+type Resolved =
+  | { readonly _tag: "Place"; readonly path: string; readonly parent: Inode; readonly inode: Inode | undefined }
+  | { readonly _tag: "Fault"; readonly code: string }
+
+const fault = (code: string): Resolved => ({ _tag: "Fault", code })
+
+const [execute, write, read] = [1, 2, 4]
+
+const may = (process: KernelProcess, inode: Inode, bit: number): boolean =>
+  process.uid === 0 || (((inode.uid === process.uid ? inode.mode >> 6 : inode.mode) & bit) !== 0)
+
+const resolve = (
+  kernel: SimulatedKernel,
+  process: KernelProcess,
+  path: string,
+  follow: boolean,
+  links = 0
+): Resolved => {
+  const root = kernel.paths.get("/")
+  if (root === undefined) return fault("ENOENT")
+  let at: { readonly path: string; readonly inode: Inode } = { path: "", inode: root }
+  let place: Resolved = { _tag: "Place", path: "/", parent: root, inode: root }
+  const names = parts(NodePath.posix.resolve("/", path))
+  for (const [index, name] of names.entries()) {
+    if (at.inode.type !== "Directory") return fault("ENOTDIR")
+    if (!may(process, at.inode, execute)) return fault("EACCES")
+    const here = `${at.path}/${name}`
+    const inode = kernel.paths.get(here)
+    const last = index === names.length - 1
+    if (inode?.type === "SymbolicLink" && (follow || !last)) {
+      if (links >= maxLinks) return fault("ELOOP")
+      const target = NodePath.posix.resolve(at.path === "" ? "/" : at.path, inode.target, ...names.slice(index + 1))
+      return resolve(kernel, process, target, follow, links + 1)
+    }
+    if (inode === undefined && !last) return fault("ENOENT")
+    place = { _tag: "Place", path: here, parent: at.inode, inode }
+    if (inode !== undefined) at = { path: here, inode }
+  }
+  return place
 }
 
 /**
@@ -85,30 +131,53 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     )
   }
 
-  const lookup = (path: string, follow: boolean): Inode | undefined => {
-    const found = kernel.paths.get(normalize(path))
-    return found?.type === "SymbolicLink" && follow
-      ? lookup(NodePath.posix.resolve(NodePath.posix.dirname(normalize(path)), found.target), true)
-      : found
+  type Fail = (code: string) => Effect.Effect<never, PlatformError>
+
+  /** Calls `found` with what there is under a name, and fails with `ENOENT` where there is nothing. */
+  const existing = <A>(
+    path: string,
+    fail: Fail,
+    found: (inode: Inode, place: { readonly path: string; readonly parent: Inode }) => Effect.Effect<A, PlatformError>,
+    follow = true
+  ): Effect.Effect<A, PlatformError> => {
+    const place = resolve(kernel, process, path, follow)
+    if (place._tag === "Fault") return fail(place.code)
+    return place.inode === undefined ? fail("ENOENT") : found(place.inode, place)
   }
 
-  const parentFault = (path: string): string | undefined => {
-    const parent = lookup(NodePath.posix.dirname(normalize(path)), true)
-    return parent === undefined ? "ENOENT" : parent.type === "Directory" ? undefined : "ENOTDIR"
+  /** Why a name cannot be given to or taken from a folder. */
+  const folderFault = (parent: Inode, removed?: Inode): string | undefined => {
+    if (parent.type !== "Directory") return "ENOTDIR"
+    if (kernel.readOnly) return "EROFS"
+    if (!may(process, parent, write) || !may(process, parent, execute)) return "EACCES"
+    const sticky = (parent.mode & 0o1000) !== 0
+    return sticky && removed !== undefined && process.uid !== 0 && removed.uid !== process.uid
+        && parent.uid !== process.uid
+      ? "EPERM"
+      : undefined
   }
 
-  const create = (path: string, type: NodeType, mode: number, now: number): Inode => {
+  const create = (
+    place: { readonly path: string; readonly parent: Inode },
+    type: NodeType,
+    mode: number,
+    now: number,
+    fail: Fail
+  ): Effect.Effect<Inode, PlatformError> => {
+    const code = folderFault(place.parent) ?? (kernel.paths.size >= kernel.maxInodes ? "ENOSPC" : undefined)
+    if (code !== undefined) return fail(code)
     const inode: Inode = {
       ino: kernel.nextInode++,
       type,
+      uid: process.uid,
       content: new Uint8Array(),
       target: "",
-      mode,
+      mode: type === "SymbolicLink" ? mode : mode & ~process.umask,
       mtimeMillis: now,
       links: 1
     }
-    kernel.paths.set(normalize(path), inode)
-    return inode
+    kernel.paths.set(place.path, inode)
+    return Effect.succeed(inode)
   }
 
   const info = (inode: Inode): FileSystem.File.Info => ({
@@ -120,7 +189,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     ino: Option.some(inode.ino),
     mode: inode.mode,
     nlink: Option.some(inode.links),
-    uid: Option.some(0),
+    uid: Option.some(inode.uid),
     gid: Option.some(0),
     rdev: Option.none(),
     size: FileSystem.Size(inode.content.length),
@@ -187,22 +256,29 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
       const flag = options?.flag ?? "r"
       const creates = !flag.startsWith("r")
       const writable = flag !== "r"
-      const found = lookup(path, !flag.includes("x"))
-      if (found !== undefined && flag.includes("x")) return fail("EEXIST")
-      if (found?.type === "Directory" && writable) return fail("EISDIR")
-      if (found === undefined) {
-        const fault = parentFault(path)
-        if (fault !== undefined || !creates) return fail(fault ?? "ENOENT")
+      if (process.files.size >= process.maxFiles) return fail("EMFILE")
+      const place = resolve(kernel, process, path, !flag.includes("x"))
+      if (place._tag === "Fault") return fail(place.code)
+      if (place.inode === undefined && !creates) return fail("ENOENT")
+      const opened = (inode: Inode) => {
+        if (flag.startsWith("w")) inode.content = new Uint8Array()
+        const open: OpenFile = { fd: kernel.nextFd++, inode, writable, position: 0 }
+        process.files.set(open.fd, open)
+        return open
       }
-      const inode = found ?? create(path, "File", options?.mode ?? 0o644, now)
-      if (flag.startsWith("w")) inode.content = new Uint8Array()
-      const open: OpenFile = { fd: kernel.nextFd++, inode, writable, position: 0 }
-      process.files.set(open.fd, open)
-      return Effect.succeed(open)
+      if (place.inode === undefined) {
+        return Effect.map(create(place, "File", options?.mode ?? 0o666, now, fail), opened)
+      }
+      if (flag.includes("x")) return fail("EEXIST")
+      if (place.inode.type === "Directory" && writable) return fail("EISDIR")
+      if (kernel.readOnly && writable) return fail("EROFS")
+      const readable = !writable || flag.includes("+")
+      if (!may(process, place.inode, (readable ? read : 0) | (writable ? write : 0))) return fail("EACCES")
+      return Effect.succeed(opened(place.inode))
     })
 
-  const close = (open: OpenFile) =>
-    Effect.sync(() => {
+  const close = (open: OpenFile, path: string) =>
+    closeCall(kernel, process, path, () => {
       // A dead process has had its files closed already, and another may hold the lock by now.
       if (kernel.locks.get(open.inode.ino) === open) kernel.locks.delete(open.inode.ino)
       process.files.delete(open.fd)
@@ -210,122 +286,147 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 
   const removeName = (path: string, inode: Inode) => {
     inode.links -= 1
-    kernel.paths.delete(normalize(path))
+    kernel.paths.delete(path)
   }
 
   return FileSystem.make({
     ...FileSystem.makeNoop({}),
     open: (path, options) =>
-      Effect.map(Effect.acquireRelease(openFile(path, options), close), (open) => openedFile(open, path)),
-    stat: (path) =>
-      call("stat", path, (fail) => {
-        const inode = lookup(path, true)
-        return inode === undefined ? fail(parentFault(path) ?? "ENOENT") : Effect.succeed(info(inode))
-      }),
+      Effect.map(
+        Effect.acquireRelease(openFile(path, options), (open) => close(open, path)),
+        (open) => openedFile(open, path)
+      ),
+    stat: (path) => call("stat", path, (fail) => existing(path, fail, (inode) => Effect.succeed(info(inode)))),
     readLink: (path) =>
-      call("readlink", path, (fail) => {
-        const inode = lookup(path, false)
-        if (inode === undefined) return fail(parentFault(path) ?? "ENOENT")
-        return inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL")
-      }),
-    realPath: (path) =>
-      call("realpath", path, (fail) => {
-        const inode = lookup(path, false)
-        if (inode === undefined) return fail("ENOENT")
-        return Effect.succeed(
-          inode.type === "SymbolicLink"
-            ? NodePath.posix.resolve(NodePath.posix.dirname(normalize(path)), inode.target)
-            : normalize(path)
-        )
-      }),
+      call(
+        "readlink",
+        path,
+        (fail) =>
+          existing(path, fail, (inode) =>
+            inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL"), false)
+      ),
+    realPath: (path) => call("realpath", path, (fail) => existing(path, fail, (_, { path }) => Effect.succeed(path))),
     symlink: (from, to) =>
       call("symlink", to, (fail, now) => {
-        const fault = lookup(to, false) === undefined ? parentFault(to) : "EEXIST"
-        if (fault !== undefined) return fail(fault)
-        create(to, "SymbolicLink", 0o777, now).target = from
-        return Effect.void
+        const place = resolve(kernel, process, to, false)
+        if (place._tag === "Fault") return fail(place.code)
+        if (place.inode !== undefined) return fail("EEXIST")
+        return Effect.map(create(place, "SymbolicLink", 0o777, now, fail), (inode) => {
+          inode.target = from
+        })
       }),
     link: (from, to) =>
-      call("link", to, (fail) => {
-        const inode = lookup(from, false)
-        if (inode === undefined) return fail("ENOENT")
-        const fault = lookup(to, false) === undefined ? parentFault(to) : "EEXIST"
-        if (fault !== undefined) return fail(fault)
-        inode.links += 1
-        kernel.paths.set(normalize(to), inode)
-        return Effect.void
-      }),
+      call("link", to, (fail) =>
+        existing(from, fail, (inode) => {
+          const place = resolve(kernel, process, to, false)
+          const code = place._tag === "Fault"
+            ? place.code
+            : place.inode === undefined
+            ? folderFault(place.parent)
+            : "EEXIST"
+          if (place._tag === "Fault" || code !== undefined) return fail(code ?? "EIO")
+          inode.links += 1
+          kernel.paths.set(place.path, inode)
+          return Effect.void
+        }, false)),
     rename: (from, to) =>
-      call("rename", from, (fail) => {
-        const inode = lookup(from, false)
-        const fault = inode === undefined ? "ENOENT" : parentFault(to)
-        if (inode === undefined || fault !== undefined) return fail(fault ?? "ENOENT")
-        const replaced = lookup(to, false)
-        // Two names of one file: rename(2) does nothing.
-        if (replaced === inode) return Effect.void
-        if (replaced !== undefined) removeName(to, replaced)
-        kernel.paths.delete(normalize(from))
-        kernel.paths.set(normalize(to), inode)
-        return Effect.void
-      }),
+      call("rename", from, (fail) =>
+        existing(from, fail, (inode, source) => {
+          const place = resolve(kernel, process, to, false)
+          if (place._tag === "Fault") return fail(place.code)
+          const code = folderFault(source.parent, inode) ?? folderFault(place.parent, place.inode)
+          if (code !== undefined) return fail(code)
+          // Two names of one file: rename(2) does nothing.
+          if (place.inode === inode) return Effect.void
+          if (place.inode !== undefined) removeName(place.path, place.inode)
+          const below = [...kernel.paths].filter(([name]) => name.startsWith(`${source.path}/`))
+          for (const [name, child] of below) {
+            kernel.paths.delete(name)
+            kernel.paths.set(`${place.path}${name.slice(source.path.length)}`, child)
+          }
+          kernel.paths.delete(source.path)
+          kernel.paths.set(place.path, inode)
+          return Effect.void
+        }, false)),
     remove: (path, options) =>
       call("unlink", path, (fail) => {
-        const inode = lookup(path, false)
-        if (inode === undefined) return options?.force === true ? Effect.void : fail("ENOENT")
-        const below = [...kernel.paths].filter(([name]) => name.startsWith(`${normalize(path)}/`))
+        const place = resolve(kernel, process, path, false)
+        if (place._tag === "Fault" || place.inode === undefined) {
+          const code = place._tag === "Fault" ? place.code : "ENOENT"
+          return options?.force === true && code === "ENOENT" ? Effect.void : fail(code)
+        }
+        const code = folderFault(place.parent, place.inode)
+        if (code !== undefined) return fail(code)
+        const below = [...kernel.paths].filter(([name]) => name.startsWith(`${place.path}/`))
         if (below.length > 0 && options?.recursive !== true) return fail("ENOTEMPTY")
         for (const [name, child] of below) removeName(name, child)
-        removeName(path, inode)
+        removeName(place.path, place.inode)
         return Effect.void
       }),
     makeDirectory: (path, options) =>
-      call("mkdir", path, (fail, now) => {
-        const parts = normalize(path).split("/").filter((part) => part !== "")
-        for (const [index] of parts.entries()) {
-          const at = `/${parts.slice(0, index + 1).join("/")}`
-          const found = lookup(at, true)
-          const last = index === parts.length - 1
-          if (found !== undefined && found.type !== "Directory") return fail(last ? "EEXIST" : "ENOTDIR")
-          if (found !== undefined && last && options?.recursive !== true) return fail("EEXIST")
-          if (found === undefined && !last && options?.recursive !== true) return fail("ENOENT")
-          if (found === undefined) create(at, "Directory", options?.mode ?? 0o777, now)
-        }
-        return Effect.void
-      }),
+      call("mkdir", path, (fail, now) =>
+        Effect.gen(function*() {
+          const names = parts(NodePath.posix.resolve("/", path))
+          for (const index of names.keys()) {
+            const last = index === names.length - 1
+            const place = resolve(kernel, process, `/${names.slice(0, index + 1).join("/")}`, true)
+            if (place._tag === "Fault") return yield* fail(place.code)
+            const { inode } = place
+            if (inode === undefined) {
+              if (!last && options?.recursive !== true) return yield* fail("ENOENT")
+              yield* create(place, "Directory", options?.mode ?? 0o777, now, fail)
+            } else if (inode.type !== "Directory") return yield* fail(last ? "EEXIST" : "ENOTDIR")
+            else if (last && options?.recursive !== true) return yield* fail("EEXIST")
+          }
+        })),
     readDirectory: (path) =>
-      call("readdir", path, (fail) => {
-        const inode = lookup(path, true)
-        if (inode === undefined) return fail("ENOENT")
-        if (inode.type !== "Directory") return fail("ENOTDIR")
-        const prefix = normalize(path) === "/" ? "/" : `${normalize(path)}/`
-        return Effect.succeed(
-          [...kernel.paths.keys()].filter((name) => name.startsWith(prefix) && name !== "/")
-            .map((name) => name.slice(prefix.length)).filter((name) => !name.includes("/"))
-        )
-      }),
+      call("readdir", path, (fail) =>
+        existing(path, fail, (inode, { path }) => {
+          if (inode.type !== "Directory") return fail("ENOTDIR")
+          if (!may(process, inode, read)) return fail("EACCES")
+          const prefix = path === "/" ? "/" : `${path}/`
+          return Effect.succeed(
+            [...kernel.paths.keys()].filter((name) => name.startsWith(prefix) && name !== "/")
+              .map((name) => name.slice(prefix.length)).filter((name) => !name.includes("/"))
+          )
+        })),
+    chmod: (path, mode) =>
+      call("chmod", path, (fail) =>
+        existing(path, fail, (inode) => {
+          if (kernel.readOnly) return fail("EROFS")
+          if (process.uid !== 0 && process.uid !== inode.uid) return fail("EPERM")
+          inode.mode = mode & 0o7777
+          return Effect.void
+        })),
     readFile: (path) =>
-      call("read", path, (fail) => {
-        const inode = lookup(path, true)
-        if (inode === undefined) return fail(parentFault(path) ?? "ENOENT")
-        return inode.type === "Directory" ? fail("EISDIR") : Effect.succeed(inode.content.slice())
-      }),
+      call("read", path, (fail) =>
+        existing(path, fail, (inode) =>
+          inode.type === "Directory"
+            ? fail("EISDIR")
+            : may(process, inode, read)
+            ? Effect.succeed(inode.content.slice())
+            : fail("EACCES"))),
     writeFile: (path, bytes, options) =>
-      call("write", path, (fail, now) => {
-        const fault = parentFault(path)
-        if (fault !== undefined) return fail(fault)
-        const inode = lookup(path, true) ?? create(path, "File", options?.mode ?? 0o644, now)
-        inode.content = new Uint8Array()
-        if (!writeAt(inode, 0, bytes)) return fail("ENOSPC")
-        inode.mtimeMillis = now
-        return Effect.void
-      }),
+      call("write", path, (fail, now) =>
+        Effect.gen(function*() {
+          const place = resolve(kernel, process, path, true)
+          if (place._tag === "Fault") return yield* fail(place.code)
+          if (kernel.readOnly) return yield* fail("EROFS")
+          const inode = place.inode ?? (yield* create(place, "File", options?.mode ?? 0o666, now, fail))
+          if (inode.type === "Directory") return yield* fail("EISDIR")
+          if (!may(process, inode, write)) return yield* fail("EACCES")
+          inode.content = new Uint8Array()
+          if (!writeAt(inode, 0, bytes)) return yield* fail("ENOSPC")
+          inode.mtimeMillis = now
+        })),
     utimes: (path, _, mtime) =>
-      call("utimes", path, (fail) => {
-        const inode = lookup(path, true)
-        if (inode === undefined) return fail("ENOENT")
-        inode.mtimeMillis = typeof mtime === "number" ? mtime * 1000 : mtime.getTime()
-        return Effect.void
-      })
+      call("utimes", path, (fail) =>
+        existing(path, fail, (inode) => {
+          if (kernel.readOnly) return fail("EROFS")
+          if (process.uid !== 0 && process.uid !== inode.uid && !may(process, inode, write)) return fail("EACCES")
+          inode.mtimeMillis = typeof mtime === "number" ? mtime * 1000 : mtime.getTime()
+          return Effect.void
+        }))
   })
 }
 

@@ -2,13 +2,32 @@
  * A host in memory: files, kernel locks, processes and ports, with time only from the clock of the fiber (a `TestClock`
  * in tests). `Gateway.layerPlatform` and every part run on it as they run on a real one.
  *
+ * Each system call of a simulated process is a step, before which `setIntercept` can delay it, make it fail or end the
+ * process. What happened is in `trace`.
+ *
+ * @example
+ * import { Effect, TestClock } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedHost } from "gateway-lock/testing"
+ *
+ * const test = Effect.gen(function*() {
+ *   const host = yield* SimulatedHost.make
+ *   const first = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *   yield* host.settle
+ *   yield* first.kill // no finalizer runs, the kernel takes back what it lent
+ *   const second = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *   yield* host.settle
+ *   return host.ports.owners(18789) // [second.pid]
+ * })
+ *
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -18,11 +37,13 @@ import { InstanceId } from "../InstanceId.ts"
 import { KernelLock } from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
+import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { ProbeTransport } from "../port/ProbeTransport.ts"
 import { ServerSocket } from "../port/ServerSocket.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import * as SimulatedPorts from "./SimulatedPorts.ts"
+import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 /**
  * What a program in a simulated process may use.
@@ -30,7 +51,7 @@ import * as SimulatedPorts from "./SimulatedPorts.ts"
  * @since 0.1.0
  * @category models
  */
-export type Requirements = Platform | PlatformFolders.PlatformFolders
+export type Requirements = Platform | PlatformFolders.PlatformFolders | OwnerWatch
 
 /**
  * @since 0.1.0
@@ -39,8 +60,18 @@ export type Requirements = Platform | PlatformFolders.PlatformFolders
 export interface ProcessOptions {
   /** Default: the next free one. Giving the number of a process that ended is how pids are reused. */
   readonly pid?: number
+  /** The numbers of further threads, which kill(2) takes for processes. Default none. */
+  readonly threads?: ReadonlyArray<number>
+  /** Default 0, root, whom no permission stops. */
+  readonly uid?: number
+  /** Default 0o022. */
+  readonly umask?: number
+  /** Files that it may have open at one time. Default: no limit. */
+  readonly maxFiles?: number
   /** Default: the host's own. */
   readonly pidNamespace?: string
+  /** Default: the host's own. */
+  readonly networkNamespace?: string
   /** The program's file name. Default `node`. */
   readonly command?: string
 }
@@ -51,6 +82,8 @@ export interface ProcessOptions {
  */
 export interface SimulatedProcess<A, E> {
   readonly pid: number
+  /** The how-manyth process of this host: never used twice, as a pid can be. */
+  readonly serial: number
   /** SIGKILL: no finalizer runs, and the kernel takes back what it lent. */
   readonly kill: Effect.Effect<void>
   /** SIGKILL by a parent that does not wait: the pid stays taken. */
@@ -67,6 +100,10 @@ export interface SimulatedProcess<A, E> {
   readonly exit: Effect.Effect<Exit.Exit<A, E>>
   /** The exit, if the program has ended. */
   readonly poll: Effect.Effect<Option.Option<Exit.Exit<A, E>>>
+  /** Completes when the process has ended, by itself or by SIGKILL: wait(2). */
+  readonly gone: Effect.Effect<void>
+  /** Neither killed nor ended. */
+  readonly isRunning: () => boolean
 }
 
 /**
@@ -88,148 +125,257 @@ export interface SimulatedHost {
   readonly settle: Effect.Effect<void>
   /** Ends every process at once, frees locks and ports, keeps the files, and starts a new boot. */
   readonly reboot: Effect.Effect<void>
+  /** Sets the wall clock on by so much, or back; durations are not affected. */
+  readonly stepWallClock: (by: Duration.DurationInput, direction: "forward" | "back") => Effect.Effect<void>
   /** Which processes hold a kernel lock on a path. */
   readonly lockHolders: (path: string) => ReadonlyArray<number>
+  /** Which processes have files open, and how many. */
+  readonly openFiles: () => ReadonlyMap<number, number>
   readonly setLocking: (locking: SimulatedKernel.SimulatedKernel["locking"]) => Effect.Effect<void>
   /** Bytes that all files together may hold. */
   readonly setCapacity: (bytes: number) => Effect.Effect<void>
+  /** Files, folders and links that there may be. */
+  readonly setMaxInodes: (count: number) => Effect.Effect<void>
+  readonly setReadOnly: (readOnly: boolean) => Effect.Effect<void>
+  /** Whether a user sees its own processes alone; root sees all. */
+  readonly setHidePids: (hide: boolean) => Effect.Effect<void>
   /** Sees every system call before it happens; see `Intercept`. */
   readonly setIntercept: (intercept: SimulatedKernel.Intercept) => Effect.Effect<void>
+  /** What happened so far, oldest first. `SimulatedKernel.renderEntry` makes a line of an entry. */
+  readonly trace: () => ReadonlyArray<SimulatedKernel.TraceEntry>
 }
 
 const ticksPerSecond = 100
 
-/** A whole start of a gateway takes some sixty system calls, each a step. */
-const settlingSteps = 1000
+/**
+ * A stopped process's timers wait for it, a dead one's never fire, and its wall clock can be stepped.
+ */
+const processClock = (
+  clock: Clock.Clock,
+  kernel: SimulatedKernel.SimulatedKernel,
+  process: SimulatedKernel.KernelProcess
+): Clock.Clock => {
+  const wall = () => clock.unsafeCurrentTimeMillis() + kernel.wallClockStep
+  return {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: wall,
+    currentTimeMillis: Effect.sync(wall),
+    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
+    currentTimeNanos: clock.currentTimeNanos,
+    sleep: (duration) =>
+      clock.sleep(duration).pipe(
+        Effect.zipRight(process.gate.await),
+        Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : Effect.never))
+      )
+  }
+}
 
 /**
  * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Which fiber of which process goes on next. Default: in the order of arrival; see `SimulatedScheduler.make`. */
+  readonly scheduler?: SimulatedScheduler.SimulatedScheduler
+}
+
+/**
+ * `make`, with options.
+ *
+ * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<SimulatedHost> = Effect.sync(() => {
-  const kernel = SimulatedKernel.make()
-  const ports = SimulatedPorts.make(kernel)
-  let instances = 0
+export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
+  Effect.sync(() => {
+    const kernel = SimulatedKernel.make()
+    const ports = SimulatedPorts.make(kernel)
+    const scheduler = options.scheduler ?? SimulatedScheduler.make()
+    let instances = 0
 
-  const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      const process: SimulatedKernel.KernelProcess = {
-        pid: options.pid ?? kernel.nextPid++,
-        // Two processes of one pid started at one moment of a clock that stands still are still two.
-        startTime: Math.floor((now / 1000) * ticksPerSecond) + instances++,
-        bootId: kernel.bootId,
-        pidNamespace: options.pidNamespace ?? "pid:[1]",
-        command: options.command ?? "node",
-        state: "running",
-        gate: Effect.unsafeMakeLatch(true),
-        files: new Map()
-      }
-      kernel.processes.set(process.pid, process)
-      return process
+    const newProcess = (
+      options: ProcessOptions,
+      now: number,
+      serial: number,
+      pid: number
+    ): SimulatedKernel.KernelProcess => ({
+      serial,
+      pid,
+      uid: options.uid ?? 0,
+      // Two processes of one pid started at one moment of a clock that stands still are still two.
+      startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
+      bootId: kernel.bootId,
+      pidNamespace: options.pidNamespace ?? "pid:[1]",
+      networkNamespace: options.networkNamespace ?? SimulatedPorts.defaultNetworkNamespace,
+      command: options.command ?? "node",
+      umask: options.umask ?? 0o022,
+      maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
+      threads: options.threads ?? [],
+      state: "running",
+      gate: Effect.unsafeMakeLatch(true),
+      gone: Effect.unsafeMakeLatch(false),
+      files: new Map()
     })
 
-  const end = (process: SimulatedKernel.KernelProcess, state: "gone" | "zombie") =>
-    Effect.sync(() => {
-      if (process.state === "gone") return
-      process.state = state
-      SimulatedKernel.closeAll(kernel, process)
-      ports.closeAll(process.pid)
-    })
-
-  const processTable = (process: SimulatedKernel.KernelProcess) =>
-    ProcessTable.make({
-      self: Effect.succeed({
-        pid: process.pid,
-        startTime: process.startTime,
-        bootId: process.bootId,
-        pidNamespace: process.pidNamespace
-      }),
-      look: (pid) =>
-        Effect.sync(() => {
-          const seen = kernel.processes.get(pid)
-          return seen === undefined || seen.state !== "running" || seen.pidNamespace !== process.pidNamespace
-            ? ProcessTable.Sighting.absent
-            : ProcessTable.Sighting.present(seen.startTime)
-        }),
-      commandName: (pid) =>
-        Effect.sync(() => Option.map(Option.fromNullable(kernel.processes.get(pid)), ({ command }) => command)),
-      tolerance: 0
-    })
-
-  const context = (process: SimulatedKernel.KernelProcess): Effect.Effect<Context.Context<Requirements>> =>
-    Effect.map(
-      processTable(process),
-      (table) =>
-        Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
-          Context.add(KernelLock, SimulatedFiles.makeKernelLock(kernel, process)),
-          Context.add(ProcessTable.ProcessTable, table),
-          Context.add(ProbeTransport, ports.probeTransport(process)),
-          Context.add(ServerSocket, ports.serverSocket(process)),
-          Context.add(PlatformFolders.PlatformFolders, PlatformFolders.make({ config: "/config", state: "/state" })),
-          Context.add(InstanceId, Effect.sync(() => `instance-${instances++}`))
-        )
-    )
-
-  const root: SimulatedKernel.KernelProcess = {
-    pid: SimulatedKernel.rootPid,
-    startTime: 0,
-    bootId: kernel.bootId,
-    pidNamespace: "pid:[1]",
-    command: "init",
-    state: "running",
-    gate: Effect.unsafeMakeLatch(true),
-    files: new Map()
-  }
-  return {
-    spawn: (program, options = {}) =>
+    const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
       Effect.gen(function*() {
-        const process = yield* register(options)
-        const fiber = yield* program.pipe(
-          Effect.scoped,
-          Effect.provide(yield* context(process)),
-          Effect.onExit(() => end(process, "gone")),
-          // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
-          Effect.forkDaemon
-        )
-        return {
-          pid: process.pid,
-          kill: end(process, "gone"),
-          killUnreaped: end(process, "zombie"),
-          terminate: Fiber.interrupt(fiber),
-          interrupt: Fiber.interruptFork(fiber),
-          freeze: Effect.asVoid(process.gate.close),
-          resume: Effect.asVoid(process.gate.open),
-          exit: Fiber.await(fiber),
-          poll: Fiber.poll(fiber)
-        }
-      }),
-    layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
-    files: SimulatedFiles.makeFileSystem(kernel, root),
-    ports,
-    settle: Effect.repeatN(Effect.yieldNow(), settlingSteps),
-    reboot: Effect.gen(function*() {
-      for (const process of kernel.processes.values()) yield* end(process, "gone")
-      kernel.processes.clear()
-      kernel.bootId = `boot-${instances++}`
-    }),
-    lockHolders: (path) => {
-      const inode = kernel.paths.get(path)
-      const open = inode === undefined ? undefined : kernel.locks.get(inode.ino)
-      return [...kernel.processes.values()].filter((process) =>
-        open !== undefined && process.files.get(open.fd) === open
-      ).map(({ pid }) => pid)
-    },
-    setLocking: (locking) =>
-      Effect.sync(() => {
-        kernel.locking = locking
-      }),
-    setCapacity: (bytes) =>
-      Effect.sync(() => {
-        kernel.capacity = bytes
-      }),
-    setIntercept: (intercept) =>
-      Effect.sync(() => {
-        kernel.intercept = intercept
+        // Monotonic, as the kernel's ticks since boot are.
+        const now = Number((yield* Clock.currentTimeNanos) / 1_000_000n)
+        const process = newProcess(options, now, kernel.nextSerial++, options.pid ?? kernel.nextPid++)
+        kernel.processes.add(process)
+        yield* SimulatedKernel.note(kernel, process, "starts")
+        return process
       })
-  }
-})
+
+    const end = (process: SimulatedKernel.KernelProcess, state: "gone" | "zombie", how: string) =>
+      Effect.gen(function*() {
+        if (process.state === "gone") return
+        if (process.state === "running") yield* SimulatedKernel.note(kernel, process, how)
+        process.state = state
+        if (state === "gone") kernel.processes.delete(process)
+        SimulatedKernel.closeAll(kernel, process)
+        yield* ports.closeAll(process)
+        yield* process.gone.open
+      })
+
+    const processTable = (process: SimulatedKernel.KernelProcess) =>
+      ProcessTable.make({
+        self: Effect.succeed({
+          pid: process.pid,
+          startTime: process.startTime,
+          bootId: process.bootId,
+          pidNamespace: process.pidNamespace
+        }),
+        look: (pid) =>
+          Effect.sync(() => {
+            const seen = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)
+            // A thread's number and a zombie's are nobody's.
+            if (seen === undefined || seen.pid !== pid || seen.state !== "running") return ProcessTable.Sighting.absent
+            return kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid
+              ? ProcessTable.Sighting.hidden
+              : ProcessTable.Sighting.present(seen.startTime)
+          }),
+        commandName: (pid) =>
+          Effect.sync(() =>
+            Option.map(
+              Option.fromNullable(SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)),
+              ({ command }) => command
+            )
+          ),
+        tolerance: 0
+      })
+
+    const context = (process: SimulatedKernel.KernelProcess): Effect.Effect<Context.Context<Requirements>> =>
+      Effect.map(
+        processTable(process),
+        (table) =>
+          Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
+            Context.add(KernelLock, SimulatedFiles.makeKernelLock(kernel, process)),
+            Context.add(ProcessTable.ProcessTable, table),
+            Context.add(ProbeTransport, ports.probeTransport(process)),
+            Context.add(OwnerWatch, ports.ownerWatch(process)),
+            Context.add(ServerSocket, ports.serverSocket(process)),
+            Context.add(
+              PlatformFolders.PlatformFolders,
+              PlatformFolders.make({ config: "/config", state: "/state" })
+            ),
+            Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
+          )
+      )
+
+    const set = (what: string, change: () => void) =>
+      Effect.zipRight(SimulatedKernel.note(kernel, undefined, what), Effect.sync(change))
+
+    return {
+      spawn: (program, options = {}) =>
+        Effect.gen(function*() {
+          const process = yield* register(options)
+          const clock = processClock(yield* Effect.clock, kernel, process)
+          const fiber = yield* program.pipe(
+            Effect.scoped,
+            Effect.provide(yield* context(process)),
+            Effect.onExit((exit) =>
+              end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
+            ),
+            Effect.withClock(clock),
+            // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
+            Effect.forkDaemon,
+            Effect.withScheduler(scheduler)
+          )
+          return {
+            pid: process.pid,
+            serial: process.serial,
+            kill: end(process, "gone", "is killed"),
+            killUnreaped: end(process, "zombie", "is killed and not reaped"),
+            terminate: Effect.zipRight(SimulatedKernel.note(kernel, process, "is told to end"), Fiber.interrupt(fiber)),
+            interrupt: Effect.zipRight(
+              SimulatedKernel.note(kernel, process, "is told to end"),
+              Fiber.interruptFork(fiber)
+            ),
+            freeze: Effect.zipRight(SimulatedKernel.note(kernel, process, "stops"), process.gate.close),
+            resume: Effect.zipRight(SimulatedKernel.note(kernel, process, "continues"), process.gate.open),
+            exit: Fiber.await(fiber),
+            poll: Fiber.poll(fiber),
+            gone: process.gone.await,
+            isRunning: () => process.state === "running"
+          }
+        }),
+      layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
+      files: SimulatedFiles.makeFileSystem(kernel, newProcess({ command: "test" }, 0, SimulatedKernel.testSerial, 0)),
+      ports,
+      settle: SimulatedScheduler.settle(scheduler),
+      reboot: Effect.gen(function*() {
+        yield* SimulatedKernel.note(kernel, undefined, "reboots")
+        for (const process of kernel.processes) yield* end(process, "gone", "ends with the boot")
+        kernel.processes.clear()
+        kernel.bootId = `boot-${kernel.nextSerial++}`
+      }),
+      stepWallClock: (by, direction) =>
+        set(`wall clock ${direction} by ${Duration.format(by)}`, () => {
+          kernel.wallClockStep += (direction === "forward" ? 1 : -1) * Duration.toMillis(by)
+        }),
+      lockHolders: (path) => {
+        const inode = kernel.paths.get(path)
+        const open = inode === undefined ? undefined : kernel.locks.get(inode.ino)
+        return [...kernel.processes].filter((process) => open !== undefined && process.files.get(open.fd) === open).map(
+          ({ pid }) => pid
+        )
+      },
+      openFiles: () =>
+        new Map(
+          [...kernel.processes].filter(({ files }) => files.size > 0).map(({ files, serial }) => [serial, files.size])
+        ),
+      setLocking: (locking) =>
+        set(`kernel locks: ${locking}`, () => {
+          kernel.locking = locking
+        }),
+      setCapacity: (bytes) =>
+        set(`room for ${bytes} bytes`, () => {
+          kernel.capacity = bytes
+        }),
+      setMaxInodes: (count) =>
+        set(`room for ${count} inodes`, () => {
+          kernel.maxInodes = count
+        }),
+      setReadOnly: (readOnly) =>
+        set(readOnly ? "read-only file system" : "writable file system", () => {
+          kernel.readOnly = readOnly
+        }),
+      setHidePids: (hide) =>
+        set(hide ? "hides processes" : "shows processes", () => {
+          kernel.hidePids = hide
+        }),
+      setIntercept: (intercept) =>
+        Effect.sync(() => {
+          kernel.intercept = intercept
+        }),
+      trace: () => kernel.trace
+    }
+  })
+
+/**
+ * A host with nothing on it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<SimulatedHost> = makeWith()

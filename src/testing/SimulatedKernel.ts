@@ -3,7 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 
 /**
@@ -21,6 +23,8 @@ export type NodeType = "File" | "Directory" | "SymbolicLink" | "FIFO"
 export interface Inode {
   readonly ino: number
   readonly type: NodeType
+  /** Whose it is. Permissions have an owner and everybody else; groups are not simulated. */
+  readonly uid: number
   content: Uint8Array
   target: string
   mode: number
@@ -46,14 +50,25 @@ export interface OpenFile {
  * @category models
  */
 export interface KernelProcess {
+  /** The how-manyth process of this host: never used twice, as a pid can be. */
+  readonly serial: number
   readonly pid: number
+  readonly uid: number
   readonly startTime: number
   readonly bootId: string
   readonly pidNamespace: string
+  readonly networkNamespace: string
   readonly command: string
+  readonly umask: number
+  /** Files that it may have open at one time; a further one fails with `EMFILE`. */
+  readonly maxFiles: number
+  /** The numbers of its further threads, which share the pids' number space (gettid(2)). */
+  readonly threads: ReadonlyArray<number>
   state: "running" | "zombie" | "gone"
   /** Closed while stopped by SIGSTOP. */
   readonly gate: Effect.Latch
+  /** Opens when the process has ended, however it ended. */
+  readonly gone: Effect.Latch
   readonly files: Map<number, OpenFile>
 }
 
@@ -64,6 +79,8 @@ export interface KernelProcess {
  * @category models
  */
 export interface SystemCall {
+  /** Which process makes it: `serial` of the `SimulatedProcess`. */
+  readonly serial: number
   readonly pid: number
   readonly name: string
   /** The path, descriptor or address that it is about. */
@@ -72,12 +89,32 @@ export interface SystemCall {
 
 /**
  * Runs before each system call and decides its fate: succeed with `None` to let it happen, with an errno name to make
- * it fail; sleep to delay it; kill the process to make it the last.
+ * it fail; sleep to delay it; kill the process to make it the last. A `close` cannot fail.
  *
  * @since 0.1.0
  * @category models
  */
 export type Intercept = (call: SystemCall) => Effect.Effect<Option.Option<string>>
+
+/**
+ * Something that happened, for reading: a system call with its outcome, or what was done to a process or to the host.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TraceEntry {
+  /** Milliseconds of the simulation's monotonic time. */
+  readonly at: number
+  /** `None`: the host itself. */
+  readonly serial: Option.Option<number>
+  readonly pid: number
+  /** The system call, or in words what happened to a process or to the host. */
+  readonly name: string
+  /** What the call was about. */
+  readonly target: string
+  /** `ok`, an errno name, or empty. */
+  readonly outcome: string
+}
 
 /**
  * @since 0.1.0
@@ -87,15 +124,25 @@ export interface SimulatedKernel {
   readonly paths: Map<string, Inode>
   /** Which open file holds the lock of an inode. */
   readonly locks: Map<number, OpenFile>
-  readonly processes: Map<number, KernelProcess>
+  /** Every process whose number is taken, zombies too. */
+  readonly processes: Set<KernelProcess>
+  readonly trace: Array<TraceEntry>
   /** Bytes that all files together may hold. */
   capacity: number
+  /** Files, folders and links that there may be. */
+  maxInodes: number
+  readOnly: boolean
+  /** Whether `/proc` shows a user its own processes alone (`hidepid=2`, proc(5)). */
+  hidePids: boolean
   /** What happens when a kernel lock is asked for. */
   locking: "works" | "absent" | "refused" | "grants everything"
+  /** How far the wall clock has been stepped, in milliseconds. */
+  wallClockStep: number
   intercept: Intercept
   nextInode: number
   nextFd: number
   nextPid: number
+  nextSerial: number
   bootId: string
 }
 
@@ -107,6 +154,7 @@ export const make = (): SimulatedKernel => {
   const root: Inode = {
     ino: 1,
     type: "Directory",
+    uid: 0,
     content: new Uint8Array(),
     target: "",
     mode: 0o755,
@@ -116,24 +164,84 @@ export const make = (): SimulatedKernel => {
   return {
     paths: new Map([["/", root]]),
     locks: new Map(),
-    processes: new Map(),
+    processes: new Set(),
+    trace: [],
     capacity: Number.POSITIVE_INFINITY,
+    maxInodes: Number.POSITIVE_INFINITY,
+    readOnly: false,
+    hidePids: false,
     locking: "works",
+    wallClockStep: 0,
     intercept: () => Effect.succeedNone,
     nextInode: 2,
     nextFd: 3,
     nextPid: 100,
+    nextSerial: 1,
     bootId: "boot-1"
   }
 }
 
 /**
- * The test's own hand: never intercepted.
+ * The `serial` of the test's own hand: never intercepted, never traced.
  *
  * @since 0.1.0
  * @category constants
  */
-export const rootPid = 1
+export const testSerial = 0
+
+/**
+ * The process or thread that a number means in a PID namespace.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const findProcess = (kernel: SimulatedKernel, pidNamespace: string, pid: number): KernelProcess | undefined => {
+  for (const process of kernel.processes) {
+    if (process.pidNamespace === pidNamespace && (process.pid === pid || process.threads.includes(pid))) return process
+  }
+  return undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category tracing
+ */
+export const note = (
+  kernel: SimulatedKernel,
+  process: KernelProcess | undefined,
+  name: string,
+  target = "",
+  outcome = ""
+): Effect.Effect<void> =>
+  Effect.map(Clock.currentTimeNanos, (nanos) => {
+    if (process?.serial === testSerial) return
+    kernel.trace.push({
+      at: Number(nanos / 1_000_000n),
+      serial: process === undefined ? Option.none() : Option.some(process.serial),
+      pid: process?.pid ?? 0,
+      name,
+      target,
+      outcome
+    })
+  })
+
+const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<SystemCall, "serial" | "pid">) =>
+  Effect.gen(function*() {
+    if (process.state !== "running") return yield* Effect.never
+    const fate = process.serial === testSerial
+      ? Option.none()
+      : yield* kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
+    yield* Effect.yieldNow()
+    yield* process.gate.await
+    // Dead by the interceptor's hand, or by another process's in the meantime.
+    if (process.state !== "running") return yield* Effect.never
+    return fate
+  })
+
+const outcomeOf = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
+  if (Exit.isSuccess(exit)) return "ok"
+  return exit.cause._tag === "Fail" ? /\bE[A-Z]{2,}\b/.exec(exit.cause.error.message)?.[0] ?? "failed" : exit.cause._tag
+}
 
 /**
  * Passes a system call through the gate. A dead process never returns from it, a stopped one not before it continues.
@@ -141,22 +249,35 @@ export const rootPid = 1
  * @since 0.1.0
  * @category system calls
  */
-export const systemCall = <A, E>(
+export const systemCall = <A, E extends { readonly message: string }>(
   kernel: SimulatedKernel,
   process: KernelProcess,
-  call: Omit<SystemCall, "pid">,
+  call: Omit<SystemCall, "serial" | "pid">,
   fail: (code: string) => E,
   body: () => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
-  Effect.gen(function*() {
-    if (process.state !== "running") return yield* Effect.never
-    const errno = process.pid === rootPid ? Option.none() : yield* kernel.intercept({ pid: process.pid, ...call })
-    yield* Effect.yieldNow()
-    yield* process.gate.await
-    if (process.state !== "running") return yield* Effect.never
-    if (Option.isSome(errno)) return yield* Effect.fail(fail(errno.value))
-    return yield* body()
-  })
+  Effect.flatMap(step(kernel, process, call), (fate) =>
+    Effect.onExit(
+      Option.isSome(fate) ? Effect.fail(fail(fate.value)) : Effect.suspend(body),
+      (exit) => note(kernel, process, call.name, call.target, outcomeOf(exit))
+    ))
+
+/**
+ * Closing, which cannot fail: the schedule can delay it, or make it the last call.
+ *
+ * @since 0.1.0
+ * @category system calls
+ */
+export const closeCall = (
+  kernel: SimulatedKernel,
+  process: KernelProcess,
+  target: string,
+  body: () => void
+): Effect.Effect<void> =>
+  Effect.zipRight(
+    step(kernel, process, { name: "close", target }),
+    Effect.zipRight(Effect.sync(body), note(kernel, process, "close", target, "ok"))
+  )
 
 /**
  * Takes from a process what the kernel takes from one that ends: its open files, and the locks on them.
@@ -169,4 +290,14 @@ export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void 
     if (kernel.locks.get(file.inode.ino) === file) kernel.locks.delete(file.inode.ino)
   }
   process.files.clear()
+}
+
+/**
+ * @since 0.1.0
+ * @category tracing
+ */
+export const renderEntry = ({ at, name, outcome, pid, serial, target }: TraceEntry): string => {
+  const who = Option.match(serial, { onNone: () => "host", onSome: (serial) => `#${serial} (pid ${pid})` })
+  const result = outcome === "" || outcome === "ok" ? "" : ` → ${outcome}`
+  return `${String(at).padStart(8)} ms  ${who.padEnd(14)} ${`${name} ${target}`.trim()}${result}`
 }

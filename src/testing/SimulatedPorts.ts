@@ -1,5 +1,6 @@
 /**
- * `ServerSocket` and `ProbeTransport` over simulated ports, with Linux's rules about which addresses exclude each other.
+ * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with Linux's rules about which addresses exclude
+ * each other.
  *
  * @since 0.1.0
  */
@@ -12,10 +13,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import type { Address } from "../port/Address.ts"
+import { type Address, toUrl } from "../port/Address.ts"
+import { OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
-import { type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
+import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
  * What a listener that is no gateway of ours does with a request.
@@ -43,6 +45,10 @@ interface Bound {
   readonly host: string
   readonly port: number
   readonly pid: number
+  readonly serial: number
+  readonly networkNamespace: string
+  /** Ends every connection without a word, as the kernel does for a process that ended. */
+  readonly reset: Effect.Effect<void>
   readonly get: (path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
 }
@@ -60,10 +66,11 @@ export interface SimulatedPorts {
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Which processes listen on a port, on any address. */
   readonly owners: (port: number) => ReadonlyArray<number>
-  /** Takes from a process that ended what it listened on. */
-  readonly closeAll: (pid: number) => void
+  /** Takes from a process that ended what it listened on, and resets its connections. */
+  readonly closeAll: (process: KernelProcess) => Effect.Effect<void>
   readonly serverSocket: (process: KernelProcess) => ServerSocket["Type"]
   readonly probeTransport: (process: KernelProcess) => ProbeTransport.ProbeTransport["Type"]
+  readonly ownerWatch: (process: KernelProcess) => OwnerWatch["Type"]
 }
 
 const localAddresses: Record<string, string> = { localhost: "127.0.0.1", "0:0:0:0:0:0:0:1": "::1" }
@@ -84,6 +91,17 @@ const isLocal = (host: string): boolean =>
 const firstEphemeralPort = 32768
 
 /**
+ * Where processes are unless told otherwise, and where the test itself asks.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultNetworkNamespace = "net:[1]"
+
+/** A process of nobody's: who listens as a stranger. */
+const strangerSerial = -1
+
+/**
  * @since 0.1.0
  * @category constructors
  */
@@ -94,25 +112,32 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const bindError = (address: Address) => (code: string) =>
     new BindError({ ...address, code, reason: `listen ${code}: simulated, ${address.host}:${address.port}` })
 
-  const fault = (address: Address): string | undefined => {
+  const fault = (address: Address, networkNamespace: string): string | undefined => {
     const host = literal(address.host)
     if (!isLocal(host)) return "EADDRNOTAVAIL"
-    return [...bounds].some((bound) => bound.port === address.port && excludes(bound.host, host))
+    return [...bounds].some((bound) =>
+        bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
+      )
       ? "EADDRINUSE"
       : undefined
   }
 
-  const freePort = (host: string): number => {
+  const freePort = (host: string, networkNamespace: string): number => {
     do nextPort += 1
-    while (fault({ host, port: nextPort }) !== undefined)
+    while (fault({ host, port: nextPort }, networkNamespace) !== undefined)
     return nextPort
   }
 
-  const find = (address: Address): Effect.Effect<Bound, ProbeTransport.ProbeFailed> =>
+  const find = (
+    address: Address,
+    networkNamespace = defaultNetworkNamespace
+  ): Effect.Effect<Bound, ProbeTransport.ProbeFailed> =>
     Effect.suspend(() => {
       const host = literal(address.host)
       for (const bound of bounds) {
-        if (bound.port === address.port && reaches(bound.host, host)) return Effect.succeed(bound)
+        if (
+          bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
+        ) return Effect.succeed(bound)
       }
       return new ProbeTransport.ProbeFailed({
         reason: "NoListener",
@@ -122,35 +147,51 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
 
   const get = (address: Address, path: string) => Effect.flatMap(find(address), (bound) => bound.get(path))
 
-  const occupy = (bound: Bound): Effect.Effect<void, BindError, Scope.Scope> =>
-    Effect.acquireRelease(
-      Effect.suspend(() => {
-        const code = fault(bound)
-        if (code !== undefined) return bindError(bound)(code)
-        bounds.add(bound)
-        return Effect.void
-      }),
-      () => Effect.sync(() => bounds.delete(bound))
-    )
+  const add = (bound: Bound): Effect.Effect<void, BindError> =>
+    Effect.suspend(() => {
+      const code = fault(bound, bound.networkNamespace)
+      if (code !== undefined) return bindError(bound)(code)
+      bounds.add(bound)
+      return Effect.void
+    })
 
   const noSocket = new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "no WebSocket here" })
 
+  const newSocket = Effect.all({
+    frames: Queue.unbounded<string>(),
+    closed: Deferred.make<{ readonly code: number; readonly reason: string }>()
+  })
+
   const foreign = (address: Address, behaviour: ForeignBehaviour) =>
-    occupy({
-      ...address,
-      host: literal(address.host),
-      pid: 0,
-      connect: noSocket,
-      get: () => {
-        switch (behaviour._tag) {
-          case "Answers":
-            return Effect.succeed(behaviour)
-          case "Garbage":
-            return new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "Parse Error: Expected HTTP/" })
-          case "Stalls":
-            return Effect.never
+    Effect.gen(function*() {
+      const gone = yield* Deferred.make<{ readonly code: number; readonly reason: string }>()
+      const reset = Effect.asVoid(Deferred.succeed(gone, { code: 1006, reason: "" }))
+      if (behaviour._tag === "Garbage") yield* reset
+      const bound: Bound = {
+        ...address,
+        host: literal(address.host),
+        pid: 0,
+        serial: strangerSerial,
+        networkNamespace: defaultNetworkNamespace,
+        reset,
+        connect: behaviour._tag === "Answers"
+          ? noSocket
+          : Effect.map(Queue.unbounded<string>(), (frames) => ({ frames, closed: gone })),
+        get: () => {
+          switch (behaviour._tag) {
+            case "Answers":
+              return Effect.succeed(behaviour)
+            case "Garbage":
+              return new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "Parse Error: Expected HTTP/" })
+            case "Stalls":
+              return Effect.zipRight(
+                Deferred.await(gone),
+                new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
+              )
+          }
         }
       }
+      yield* Effect.acquireRelease(add(bound), () => Effect.zipRight(Effect.sync(() => bounds.delete(bound)), reset))
     })
 
   const answerWith = (app: HttpApp.Default<unknown>, path: string): Effect.Effect<ProbeTransport.Answer> =>
@@ -177,7 +218,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     Effect.gen(function*() {
       const { address: asked, routes } = options
       const host = literal(asked.host)
-      const address = { host, port: asked.port === 0 ? freePort(host) : asked.port }
+      const { networkNamespace } = process
+      const address = { host, port: asked.port === 0 ? freePort(host, networkNamespace) : asked.port }
       const apps: Array<HttpApp.Default<unknown>> = []
       const mine: Array<Bound> = []
       const sockets = new Set<{
@@ -193,14 +235,15 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
 
       const serveOne = (path: string) =>
         Effect.gen(function*() {
-          // A stopped process accepts (the kernel does) and does not answer.
-          yield* process.gate.await
-          if (process.state !== "running") return yield* Effect.never
           const cut = yield* Deferred.make<void>()
           inFlight.add(cut)
-          const app = routes.owns(path) ? routes.app : apps.at(-1) ?? routes.app
+          // A stopped process accepts (the kernel does) and does not answer.
+          const answer = Effect.zipRight(
+            process.gate.await,
+            Effect.suspend(() => answerWith(routes.owns(path) ? routes.app : apps.at(-1) ?? routes.app, path))
+          )
           return yield* Effect.raceFirst(
-            answerWith(app, path),
+            answer,
             Effect.zipRight(
               Deferred.await(cut),
               new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
@@ -212,35 +255,46 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
         })
 
       const connect = Effect.gen(function*() {
-        const socket = {
-          frames: yield* Queue.unbounded<string>(),
-          closed: yield* Deferred.make<{ code: number; reason: string }>()
-        }
+        const socket = yield* newSocket
         sockets.add(socket)
         yield* Queue.offer(socket.frames, yield* routes.control.hello)
         return socket
       })
-
-      const occupyHost = (host: string) => {
-        const bound: Bound = { host, port: address.port, pid: process.pid, get: serveOne, connect }
-        return Effect.map(occupy(bound), () => {
-          mine.push(bound)
-        })
-      }
-      yield* systemCall(
-        kernel,
-        process,
-        { name: "bind", target: `${host}:${address.port}` },
-        bindError(address),
-        () => Effect.void
-      )
-      yield* occupyHost(host)
 
       const closeSocket = (
         socket: { readonly closed: Deferred.Deferred<{ code: number; reason: string }> },
         code: number,
         reason: string
       ) => Deferred.succeed(socket.closed, { code, reason })
+
+      const reset = Effect.gen(function*() {
+        for (const cut of inFlight) yield* Deferred.succeed(cut, undefined)
+        for (const socket of sockets) yield* closeSocket(socket, 1006, "")
+        sockets.clear()
+      })
+
+      const unbind = (bound: Bound) =>
+        Effect.suspend(() =>
+          bounds.has(bound) ? closeCall(kernel, process, toUrl(bound), () => bounds.delete(bound)) : Effect.void
+        )
+
+      const occupy = (host: string) => {
+        const { pid, serial } = process
+        const bound: Bound = { host, port: address.port, pid, serial, networkNamespace, reset, get: serveOne, connect }
+        return Effect.acquireRelease(
+          systemCall(
+            kernel,
+            process,
+            { name: "bind", target: toUrl(bound) },
+            bindError({ ...address, host }),
+            () => add(bound)
+          ),
+          () => unbind(bound)
+        ).pipe(Effect.map(() => {
+          mine.push(bound)
+        }))
+      }
+      yield* occupy(host)
 
       return {
         address,
@@ -260,17 +314,10 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
               )
             })
         }),
-        alsoBind: (other) =>
-          systemCall(
-            kernel,
-            process,
-            { name: "bind", target: `${other}:${address.port}` },
-            bindError({ ...address, host: other }),
-            () => Effect.void
-          ).pipe(Effect.zipRight(occupyHost(literal(other)))),
-        stopAccepting: Effect.sync(() => {
+        alsoBind: (other) => occupy(literal(other)),
+        stopAccepting: Effect.gen(function*() {
+          for (const bound of mine) yield* unbind(bound)
           stopped = true
-          for (const bound of mine) bounds.delete(bound)
           finishIfIdle()
         }),
         closeControlSockets: (frame, code, reason) =>
@@ -284,11 +331,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           }),
         connections: Effect.sync(() => inFlight.size + sockets.size),
         idle: Deferred.await(idle),
-        destroyConnections: Effect.gen(function*() {
-          for (const cut of inFlight) yield* Deferred.succeed(cut, undefined)
-          for (const socket of sockets) yield* closeSocket(socket, 1006, "")
-          sockets.clear()
-        })
+        destroyConnections: reset
       }
     })
 
@@ -297,9 +340,14 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     get,
     connect: (address) => Effect.flatMap(find(address), ({ connect }) => connect),
     owners: (port) => [...bounds].filter((bound) => bound.port === port).map(({ pid }) => pid),
-    closeAll: (pid) => {
-      for (const bound of bounds) if (bound.pid === pid) bounds.delete(bound)
-    },
+    closeAll: (process) =>
+      Effect.gen(function*() {
+        for (const bound of bounds) {
+          if (bound.serial !== process.serial) continue
+          bounds.delete(bound)
+          yield* bound.reset
+        }
+      }),
     serverSocket: (process) => ServerSocket.of({ bind: bind(process) }),
     probeTransport: (process) =>
       ProbeTransport.ProbeTransport.of({
@@ -307,9 +355,25 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           systemCall(
             kernel,
             process,
-            { name: "connect", target: `${address.host}:${address.port}` },
+            { name: "connect", target: toUrl(address) },
             (code) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: `${code}: simulated error` }),
-            () => get(address, path)
+            () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.get(path))
+          )
+      }),
+    ownerWatch: (process) =>
+      OwnerWatch.of({
+        ended: (address) =>
+          systemCall(
+            kernel,
+            process,
+            { name: "connect", target: toUrl(address) },
+            (code) => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: `${code}: simulated error` }),
+            () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.connect)
+          ).pipe(
+            Effect.flatMap(({ closed }) => Deferred.await(closed)),
+            // Somebody else's listener tells nothing by its connections.
+            Effect.catchAll(({ reason }) => reason === "NoListener" ? Effect.void : Effect.never),
+            Effect.asVoid
           )
       })
   }

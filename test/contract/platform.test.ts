@@ -8,6 +8,7 @@ import * as Gateway from "../../src/Gateway.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
+import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 
@@ -46,7 +47,7 @@ const simulated: Subject = {
 }
 
 const live: Subject = {
-  platform: Gateway.layerNode,
+  platform: Layer.merge(Gateway.layerNode, OwnerWatch.layer),
   folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
   advance: (duration) => Effect.sleep(duration),
   run: (name, test, options) =>

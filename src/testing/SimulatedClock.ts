@@ -1,0 +1,85 @@
+/**
+ * A `TestClock` that knows when everything waits for time.
+ *
+ * The ordinary one finds out by watching for some milliseconds at each step, and cannot see the fibers of simulated
+ * processes. This one asks their scheduler: exact, and a thousand times as quick. `TestClock.adjust` works on it.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import type * as TestClock from "effect/TestClock"
+import { settle, type SimulatedScheduler } from "./SimulatedScheduler.ts"
+
+interface Sleep {
+  readonly end: number
+  readonly over: Deferred.Deferred<void>
+}
+
+/**
+ * Starts at 0. Sleeps that end at one moment end in the order in which they began.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (scheduler: SimulatedScheduler): TestClock.TestClock => {
+  let now = 0
+  let sleeps: ReadonlyArray<Sleep> = []
+
+  const earliest = (): Sleep | undefined =>
+    sleeps.reduce<Sleep | undefined>(
+      (best, sleep) => best === undefined || sleep.end < best.end ? sleep : best,
+      undefined
+    )
+
+  const advanceTo = (end: number): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      yield* settle(scheduler)
+      for (let next = earliest(); next !== undefined && next.end <= end; next = earliest()) {
+        const due = next
+        now = Math.max(now, due.end)
+        sleeps = sleeps.filter((sleep) => sleep !== due)
+        yield* Deferred.succeed(due.over, undefined)
+        scheduler.drain()
+      }
+      now = end
+      yield* settle(scheduler)
+    })
+
+  const adjust = (duration: Duration.DurationInput) =>
+    Effect.suspend(() => advanceTo(now + Duration.toMillis(duration)))
+  const nanos = () => BigInt(Math.floor(now * 1_000_000))
+
+  return {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: () => now,
+    unsafeCurrentTimeNanos: nanos,
+    currentTimeMillis: Effect.sync(() => now),
+    currentTimeNanos: Effect.sync(nanos),
+    sleep: (duration) =>
+      Effect.suspend(() => {
+        const sleep: Sleep = { end: now + Duration.toMillis(duration), over: Deferred.unsafeMake(FiberId.none) }
+        if (sleep.end <= now) return Effect.void
+        sleeps = [...sleeps, sleep]
+        return Effect.onInterrupt(Deferred.await(sleep.over), () =>
+          Effect.sync(() => {
+            sleeps = sleeps.filter((other) => other !== sleep)
+          }))
+      }),
+    adjust,
+    adjustWith: (duration) => (effect) => Effect.zipLeft(effect, adjust(duration), { concurrent: true }),
+    save: Effect.sync(() => {
+      const saved = { now, sleeps }
+      return Effect.sync(() => {
+        now = saved.now
+        sleeps = saved.sleeps
+      })
+    }),
+    setTime: (instant) => advanceTo(instant),
+    sleeps: Effect.sync(() => Chunk.fromIterable(sleeps.map(({ end }) => end)))
+  }
+}
