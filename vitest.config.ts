@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config"
+import { mutantSources } from "./test/simulation/mutants.ts"
 
 export default defineConfig({
+  plugins: [mutantSources()],
   test: {
     include: ["test/**/*.test.ts"],
     // Processes are started, killed and waited for: what hangs must end before the machine's patience does.

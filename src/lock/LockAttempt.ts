@@ -94,12 +94,16 @@ const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
 const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
 
+/**
+ * How long ago a file was last written, by the wall clock. One from the future is as old as it is far away: the clock has
+ * been set back since, and waiting until it gets there could take days.
+ */
 const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
   Effect.map(
     Clock.currentTimeMillis,
     (now) =>
       Duration.millis(
-        Math.max(0, now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))
+        Math.abs(now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))
       )
   )
 

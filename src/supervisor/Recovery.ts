@@ -17,7 +17,7 @@ import * as Scope from "effect/Scope"
 import { type Holder, type LockHeld, OwnerHealthy, OwnerUnhealthy, type PortInUse } from "../GatewayLockError.ts"
 import { readOwner } from "../lock/LockFile.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
-import { type Address, toUrl } from "../port/Address.ts"
+import { type Address, probeTargets, toUrl } from "../port/Address.ts"
 import { type Health, HealthProbe } from "../port/HealthProbe.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
@@ -53,6 +53,15 @@ const describe = (error: Occupied, address: Address, health: Health | undefined)
       ? `holds the lock (${error.holder?.phase ?? "phase unknown"})`
       : `has ${toUrl(ownerAddress(error, address))}`
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
+
+const telling: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
+
+/** The one answer for the addresses that a gateway holds: its own, and the guard address. */
+const mostTelling = (answers: ReadonlyArray<Health>): Health =>
+  answers.reduce<Health>(
+    (best, answer) => telling[answer._tag] < telling[best._tag] ? answer : best,
+    { _tag: "NoListener", detail: "" }
+  )
 
 /** Keeps what an attempt acquired only if it succeeds. */
 const attempt = <A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
@@ -109,7 +118,10 @@ const untilWorthAnother = (error: Occupied, watched: Address, interval: Duration
     if (!watching) return yield* over
     return yield* Effect.raceFirst(
       Effect.as(
-        error._tag === "LockHeld" && error.serving === undefined ? lockChanged(error) : watch.ended(watched),
+        error._tag === "LockHeld" && error.serving === undefined
+          ? lockChanged(error)
+          // Whoever has the port may be on the guard address alone: only where nobody is on any of them is it free.
+          : Effect.forEach(probeTargets(watched), watch.ended, { concurrency: "unbounded", discard: true }),
         true
       ),
       over
@@ -164,7 +176,9 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
     const judge = (error: Occupied, watching: boolean) =>
       Effect.gen(function*() {
         const watched = ownerAddress(error, address)
-        const answer = yield* health.probe(watched)
+        const answer = mostTelling(
+          yield* Effect.forEach(probeTargets(watched), health.probe, { concurrency: "unbounded" })
+        )
         yield* Ref.set(lastHolder, error.holder)
         if (answer._tag === "Healthy") {
           return yield* new OwnerHealthy({

@@ -82,8 +82,11 @@ const isV6 = (host: string): boolean => host.includes(":")
 const excludes = (a: string, b: string): boolean =>
   a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
-const reaches = (bound: string, host: string): boolean =>
-  bound === host || bound === "::" || (bound === "0.0.0.0" && !isV6(host))
+/** Connecting to a wildcard address means this machine (measured on Linux). */
+const reaches = (bound: string, host: string): boolean => {
+  const to = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
+}
 
 const isLocal = (host: string): boolean =>
   host === "0.0.0.0" || host === "::" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)

@@ -1,0 +1,200 @@
+/**
+ * Was the guard kept? Judges a report, pure.
+ *
+ * Written from what each process believed and did, in order, and not from the guard's own records: a holder is whoever
+ * was told that it holds the lock, has not let go of it, and lives.
+ */
+import { Cause, Exit, Option } from "effect"
+import { isTagged } from "effect/Predicate"
+import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
+import { isRecordOnly, type Scenario } from "./scenario.ts"
+import type { Entry, Player, Report } from "./simulate.ts"
+
+/** One holder of one lock, while it holds it. */
+interface Holding {
+  readonly serial: number
+  /** Its file was removed or replaced by somebody who does not know the rules: until it finds out, it is not safe. */
+  dispossessed: boolean
+}
+
+const isEnd = (name: string): boolean => name.startsWith("is killed") || name.startsWith("ends")
+
+const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
+
+const names = new Set([
+  "PortInUse",
+  "BindFailed",
+  "LockHeld",
+  "LockUnavailable",
+  "LockLost",
+  "OwnerHealthy",
+  "OwnerUnhealthy"
+])
+
+const refusals = new Set(["PortInUse", "LockHeld", "OwnerHealthy", "OwnerUnhealthy"])
+
+export const describeEntry = (entry: Entry): string => {
+  switch (entry._tag) {
+    case "Traced":
+      return renderEntry(entry.entry)
+    case "Enters":
+      return `${"".padStart(11)}  #${entry.serial} holds both locks`
+    case "Leaves":
+      return `${"".padStart(11)}  #${entry.serial} lets go of both locks`
+    case "Tampers":
+      return `${"".padStart(11)}  somebody tampers with ${entry.paths.join(", ")}`
+  }
+}
+
+/** What was violated, in words; nothing, if the guard was kept. */
+export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
+  ...exclusion(report),
+  ...releaseOrder(report),
+  ...report.players.flatMap((player) => endOf(scenario, report, player)),
+  ...report.aftermath
+]
+
+// ---------------------------------------------------------------------------
+// at most one holder per lock, no steal, and nobody touches what another holds
+// ---------------------------------------------------------------------------
+
+const exclusion = ({ log }: Report): ReadonlyArray<string> => {
+  const violations: Array<string> = []
+  const holdings = new Map<string, Array<Holding>>()
+  const holdersOf = (path: string) => holdings.get(path) ?? []
+  const release = (serial: number) => {
+    for (const [path, held] of holdings) holdings.set(path, held.filter((holding) => holding.serial !== serial))
+  }
+  const listeners = new Map<string, Set<number>>()
+  const dead = new Set<number>()
+
+  for (const entry of log) {
+    switch (entry._tag) {
+      case "Enters": {
+        if (dead.has(entry.serial)) break
+        for (const path of entry.lockPaths) {
+          for (const other of holdersOf(path)) {
+            if (!other.dispossessed) violations.push(`#${entry.serial} and #${other.serial} both hold ${path}`)
+          }
+          holdings.set(path, [...holdersOf(path), { serial: entry.serial, dispossessed: false }])
+        }
+        break
+      }
+      case "Leaves":
+        release(entry.serial)
+        break
+      case "Tampers":
+        for (const path of entry.paths) for (const holding of holdersOf(path)) holding.dispossessed = true
+        break
+      case "Traced": {
+        const { name, outcome, serial, target } = entry.entry
+        if (Option.isNone(serial)) {
+          if (name === "reboots") holdings.clear()
+          break
+        }
+        const who = serial.value
+        if (isEnd(name)) {
+          dead.add(who)
+          release(who)
+          for (const bound of listeners.values()) bound.delete(who)
+        }
+        if (outcome !== "ok") break
+        if (changes.has(name)) {
+          const victim = holdersOf(target).find((holding) => holding.serial !== who && !holding.dispossessed)
+          if (victim !== undefined) {
+            violations.push(`#${who} changes ${target} (${name}), which #${victim.serial} holds`)
+          }
+        }
+        if (name === "bind" || (name === "close" && target.startsWith("ws://"))) {
+          const port = target.slice(target.lastIndexOf(":"))
+          const bound = listeners.get(port) ?? new Set()
+          listeners.set(port, bound)
+          if (name === "bind") {
+            for (const other of bound) {
+              if (other !== who) violations.push(`#${who} and #${other} both listen on port ${port.slice(1)}`)
+            }
+            bound.add(who)
+          } else bound.delete(who)
+        }
+      }
+    }
+  }
+  return violations
+}
+
+// ---------------------------------------------------------------------------
+// what was acquired is released, once, in reverse order
+// ---------------------------------------------------------------------------
+
+const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
+  const violations: Array<string> = []
+  const stages = new Map<number, ReadonlyArray<string>>()
+  for (const entry of log) {
+    if (entry._tag === "Enters") stages.set(entry.serial, [...entry.lockPaths])
+    if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial) || entry.entry.outcome !== "ok") continue
+    const { name, serial: { value: serial }, target } = entry.entry
+    const paths = stages.get(serial)
+    if (paths === undefined) continue
+    // Taken as config, state; so given back as listener, state, config.
+    const [config, state] = paths
+    if (name === "unlink" && target === config) stages.set(serial, ["released"])
+    else if (paths[0] === "released") {
+      if (name === "unlink" && target === state) {
+        violations.push(`#${serial} gives its state lock back after its config lock`)
+      }
+      if (name === "close" && target.startsWith("ws://")) {
+        violations.push(`#${serial} closes its port after its config lock`)
+      }
+      if (name === "unlink" && target === config) violations.push(`#${serial} releases its config lock twice`)
+    }
+  }
+  return violations
+}
+
+// ---------------------------------------------------------------------------
+// how each one ended
+// ---------------------------------------------------------------------------
+
+const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArray<string> => {
+  if (Option.isNone(player.exit) || Exit.isSuccess(player.exit.value)) return []
+  const { cause } = player.exit.value
+  const say = (what: string) => [`#${player.serial} ${what}`]
+  if (Option.isSome(Cause.dieOption(cause))) return say(`ends with a defect: ${Cause.pretty(cause)}`)
+  const failure = Option.getOrUndefined(Cause.failureOption(cause))
+  if (failure === undefined) return []
+  const tag = [...names].find((name) => isTagged(failure, name))
+  if (tag === undefined) return say(`ends with what is no GatewayLockError: ${String(failure)}`)
+  const tampered = report.log.some(({ _tag }) => _tag === "Tampers")
+  const disturbed = player.failed || scenario.events.some(({ what }) => what._tag === "FullDisk")
+  if (tag === "LockLost" && !tampered && !disturbed) return say("loses its lock, which nobody touched")
+  if (tag === "LockUnavailable" && !disturbed && !tampered) return say(`cannot use its lock: ${String(failure)}`)
+  if (tag === "BindFailed" && !disturbed) return say(`cannot bind: ${String(failure)}`)
+  if (refusals.has(tag) && !player.failed && !hadCompany(report, player, isRecordOnly(scenario))) {
+    return say(`is refused (${tag}) by nobody`)
+  }
+  return []
+}
+
+/** Whether there was anybody else in its lifetime; without kernel locks, what a dead one left counts as well. */
+const hadCompany = ({ log }: Report, player: Player, leftoversCount: boolean): boolean => {
+  const alive = new Set<number>()
+  let mine = false
+  let before = 0
+  for (const entry of log) {
+    if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
+    const { name, serial: { value: serial } } = entry.entry
+    if (name === "starts") {
+      if (serial === player.serial) mine = true
+      else {
+        alive.add(serial)
+        before += 1
+      }
+    }
+    if (mine && (alive.size > 0 || (leftoversCount && before > 0))) return true
+    if (isEnd(name)) {
+      if (serial === player.serial) return false
+      alive.delete(serial)
+    }
+  }
+  return false
+}

@@ -1,0 +1,27 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Config, Effect, Option } from "effect"
+import { prove } from "./prove.ts"
+import * as Original from "./subject.ts"
+
+/** To play a failure again: its seed and path, as it was printed with them. */
+const settings = Effect.runSync(Effect.all({
+  runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 300),
+  seed: Config.option(Config.integer("GATEWAY_SIMULATION_SEED")),
+  path: Config.option(Config.string("GATEWAY_SIMULATION_PATH"))
+}))
+
+describe("on a simulated host", () => {
+  it.effect(
+    `the guard is kept, whatever befalls whom at which system call, in ${settings.runs} schedules`,
+    () =>
+      Effect.gen(function*() {
+        const fault = yield* prove(Original, {
+          runs: settings.runs,
+          seed: Option.getOrUndefined(settings.seed),
+          path: Option.getOrUndefined(settings.path)
+        })
+        if (fault !== undefined) assert.fail(fault)
+      }),
+    3_600_000
+  )
+})

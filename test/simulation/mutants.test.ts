@@ -1,0 +1,35 @@
+/**
+ * Would the simulation notice? Every mistake in `mutants.ts` is found, by a schedule on which the real thing is clean.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FastCheck as fc } from "effect"
+import { load } from "virtual:mutants"
+import { check } from "./check.ts"
+import { mutants } from "./mutants.ts"
+import { type Scenario, scenario } from "./scenario.ts"
+import { simulate, type Subject } from "./simulate.ts"
+import * as Original from "./subject.ts"
+
+const violations = (subject: Subject, scenario: Scenario) =>
+  Effect.map(simulate(subject, scenario), (report) => check(scenario, report))
+
+/** Far more than any of them needs. */
+const most = 2000
+const seed = 20261120
+
+describe("a guard with a mistake in it is caught:", () => {
+  for (const { name } of mutants) {
+    it.effect(name, () =>
+      Effect.gen(function*() {
+        const mutant = yield* Effect.promise(() => load[name]?.() ?? Promise.reject(new Error(`no mutant ${name}`)))
+        for (const [index, drawn] of fc.sample(scenario, { numRuns: most, seed }).entries()) {
+          const found = yield* violations(mutant, drawn)
+          if (found.length === 0) continue
+          assert.deepStrictEqual(yield* violations(Original, drawn), [], `run ${index}: ${JSON.stringify(drawn)}`)
+          console.log(name, index, found[0])
+          return
+        }
+        assert.fail(`not caught in ${most} schedules`)
+      }), 600_000)
+  }
+})

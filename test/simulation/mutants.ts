@@ -1,0 +1,202 @@
+/**
+ * Wrong versions of the algorithm: each is a mistake that guards of this kind have made, put into the sources as text.
+ *
+ * `mutantSources` is a plugin of the test runner: a module that is asked for as `…?mutant=<name>` comes with the mistake,
+ * and so does everything of `src` that it imports. A mistake whose text is not found any more is an error.
+ */
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+
+export interface Mutant {
+  readonly name: string
+  /** What is put in the place of what, by file; each text stands there exactly once. */
+  readonly changes: ReadonlyArray<{ readonly file: string; readonly from: string; readonly to: string }>
+}
+
+const attempt = "src/lock/LockAttempt.ts"
+const staleness = "src/lock/Staleness.ts"
+
+export const mutants: ReadonlyArray<Mutant> = [
+  {
+    name: "no inode check after locking",
+    changes: [
+      {
+        file: attempt,
+        from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      // Only now`,
+        to: "      // Only now"
+      },
+      {
+        file: attempt,
+        from:
+          "      if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())\n      if (yield* kernel",
+        to: "      if (fileId(yield* second.stat) === id && (yield* kernel"
+      },
+      { file: attempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
+      {
+        file: attempt,
+        from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      return mine(heldFile(options, file, id, "kernel"`,
+        to: `      return mine(heldFile(options, file, id, "kernel"`
+      }
+    ]
+  },
+  {
+    name: "unlink after close",
+    changes: [
+      {
+        file: attempt,
+        from: "      const { created, file } = yield* openOrCreate(path)",
+        to: `      let mineNow = ""
+      yield* Effect.addFinalizer(() => mineNow === "" ? Effect.void : removeIfStill(path, mineNow))
+      const { created, file } = yield* openOrCreate(path)`
+      },
+      {
+        file: attempt,
+        from: "      if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
+        to: "      if (created) mineNow = id"
+      },
+      {
+        file: attempt,
+        from: "      if (!created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
+        to: "      if (!created) mineNow = id"
+      }
+    ]
+  },
+  {
+    name: "unlink without the inode check",
+    changes: [{
+      file: attempt,
+      from: "Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),",
+      to: "Effect.flatMap(() => fs.remove(path)),"
+    }]
+  },
+  {
+    name: "a free port as proof of death",
+    changes: [{
+      file: staleness,
+      from: `      return !evidence.portInUse
+          && evidence.record.value.phase === "listening"
+          && Duration.greaterThanOrEqualTo(evidence.silentFor, evidence.staleAfter)
+        ? reclaim`,
+      to: `      return !evidence.portInUse
+        ? reclaim`
+    }]
+  },
+  {
+    name: "an unknown owner as proof of death",
+    changes: [{
+      file: staleness,
+      from: `      if (evidence.portInUse) return wait("owner unknown, port in use")
+      return old ? reclaim("port free") : wait("owner unknown")`,
+      to: `      return reclaim("port free")`
+    }]
+  },
+  {
+    name: "stale by the wall clock alone",
+    changes: [{
+      file: staleness,
+      from: `  if (evidence.namesThisProcess) return reclaim("names this process")`,
+      to: `  if (old) return reclaim("port free")
+  if (evidence.namesThisProcess) return reclaim("names this process")`
+    }]
+  },
+  {
+    name: "reclaim by unlink, without a kernel lock",
+    changes: [
+      {
+        file: attempt,
+        from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
+        to: "yield* fs.remove(path, { force: true })"
+      }
+    ]
+  },
+  {
+    name: "release without comparing whose file it is, without a kernel lock",
+    changes: [{
+      file: attempt,
+      from: `      const id = fileId(yield* file.stat)
+      yield* Effect.addFinalizer(() => removeIfStill(path, id))`,
+      to: `      const id = fileId(yield* file.stat)
+      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))`
+    }]
+  },
+  {
+    name: "reclaim without one reclaimer at a time, without a kernel lock",
+    changes: [{
+      file: attempt,
+      from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
+      to: "yield* moveAside(path, judged.value, record.instanceId)"
+    }]
+  },
+  {
+    name: "no second look after writing, without a kernel lock",
+    changes: [
+      { file: attempt, from: "      if (!ours) {", to: "      if (!ours && path === \"\") {" },
+      {
+        file: attempt,
+        from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
+        to: "yield* moveAside(path, judged.value, record.instanceId)"
+      }
+    ]
+  },
+  {
+    name: "a living owner without kernel locks is not respected by one with",
+    changes: [{ file: attempt, from: `({ lock }) => lock === "record"`, to: `({ lock }) => lock === undefined` }]
+  },
+  {
+    name: "no self-test of a file system that grants everything",
+    changes: [{ file: attempt, from: "      yield* selfTest(path, id)\n", to: "" }]
+  }
+]
+
+const root = fileURLToPath(new URL("../../", import.meta.url))
+const marker = "?mutant="
+const virtual = "virtual:mutants"
+
+const split = (id: string): readonly [file: string, mutant: string | undefined] => {
+  const at = id.indexOf(marker)
+  return at < 0 ? [id, undefined] : [id.slice(0, at), decodeURIComponent(id.slice(at + marker.length))]
+}
+
+const mutate = (code: string, file: string, name: string): string =>
+  mutants.filter((mutant) => mutant.name === name).flatMap(({ changes }) => changes)
+    .filter((change) => file === `${root}${change.file}`)
+    .reduce((text, { from, to }) => {
+      if (text.split(from).length !== 2) throw new Error(`mutant "${name}": ${file} has not exactly once:\n${from}`)
+      return text.replace(from, () => to)
+    }, code)
+
+/** What this plugin uses of a plugin's context. */
+interface Resolver {
+  readonly resolve: (
+    source: string,
+    importer: string,
+    options: { readonly skipSelf: boolean }
+  ) => Promise<{ readonly id: string } | null>
+}
+
+export const mutantSources = () => ({
+  name: "mutants",
+  enforce: "pre" as const,
+  async resolveId(this: Resolver, source: string, importer: string | undefined) {
+    if (source === virtual) return `\0${virtual}`
+    const [from, mutant] = split(importer ?? "")
+    if (mutant === undefined || !source.startsWith(".")) return undefined
+    const found = await this.resolve(source, from, { skipSelf: true })
+    return found?.id.startsWith(`${root}src/`) === true
+      ? `${found.id}${marker}${encodeURIComponent(mutant)}`
+      : undefined
+  },
+  load(id: string) {
+    if (id === `\0${virtual}`) {
+      const loaders = mutants.map(({ name }) => {
+        const entry = `${root}test/simulation/subject.ts${marker}${encodeURIComponent(name)}`
+        return `${JSON.stringify(name)}: () => import(${JSON.stringify(entry)})`
+      })
+      return `export const load = {${loaders.join(",\n")}}`
+    }
+    const [file, mutant] = split(id)
+    return mutant === undefined ? undefined : mutate(readFileSync(file, "utf8"), file, mutant)
+  }
+})

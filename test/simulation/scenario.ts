@@ -1,0 +1,174 @@
+/**
+ * What is drawn: who starts when and how, what happens to which of its system calls, and what befalls the host.
+ */
+import { FastCheck as fc } from "effect"
+
+/** How a start goes about an owner that is there already, and who starts it again. */
+export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
+
+/** What happens to one system call of one starter. */
+export type Fate =
+  /** Others go on for so many turns. */
+  | { readonly _tag: "Pause"; readonly turns: number }
+  | { readonly _tag: "Delay"; readonly millis: number }
+  /** SIGSTOP, and SIGCONT so much later. */
+  | { readonly _tag: "Freeze"; readonly millis: number }
+  /** With an errno that fits the call; which of them, this number picks. */
+  | { readonly _tag: "Fail"; readonly pick: number }
+  | { readonly _tag: "Kill" }
+  /** By a parent that does not wait: the pid stays taken. */
+  | { readonly _tag: "KillUnreaped" }
+
+export interface Fault {
+  /** The how-manyth system call of the starter, from 1. */
+  readonly call: number
+  readonly fate: Fate
+}
+
+export interface Starter {
+  readonly at: number
+  readonly how: How
+  readonly host: "127.0.0.1" | "::1" | "0.0.0.0"
+  readonly port: 18789 | 18790
+  readonly config: "a" | "b"
+  readonly pidNamespace: "pid:[1]" | "pid:[2]"
+  /** Milliseconds between holding the lock and listening. */
+  readonly warmUp: number
+  /** Milliseconds after which it is told to end; 0 for never. */
+  readonly life: number
+  readonly faults: ReadonlyArray<Fault>
+}
+
+/** What befalls the host, or all that run on it. */
+export type Happening =
+  | { readonly _tag: "Unlink"; readonly file: "config" | "state" }
+  | { readonly _tag: "Replace"; readonly file: "config" | "state"; readonly content: "nothing" | "garbage" | "a copy" }
+  | { readonly _tag: "RemoveFolder" }
+  | { readonly _tag: "StepClock"; readonly hours: number }
+  /** Until so much later. */
+  | { readonly _tag: "FullDisk"; readonly millis: number }
+  | { readonly _tag: "Reboot" }
+  /** Whoever runs and was the n-th to start, counted round. */
+  | { readonly _tag: "Kill"; readonly victim: number }
+  /** As above, and a stranger gets its pid at once. */
+  | { readonly _tag: "KillAndReusePid"; readonly victim: number }
+  | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
+  | { readonly _tag: "Terminate"; readonly victim: number }
+
+export interface Event {
+  readonly at: number
+  readonly what: Happening
+}
+
+export interface Scenario {
+  /** Draws which fiber goes on next, wherever several can. */
+  readonly order: number
+  readonly locking: "works" | "absent" | "refused" | "grants everything"
+  readonly starters: ReadonlyArray<Starter>
+  readonly events: ReadonlyArray<Event>
+}
+
+/** Whether the owner record alone keeps others out. */
+export const isRecordOnly = ({ locking }: Pick<Scenario, "locking">): boolean => locking !== "works"
+
+/** A whole start and a shutdown together make some hundred and thirty calls. */
+const call = fc.oneof(
+  { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
+  // Where the lock is taken.
+  { weight: 2, arbitrary: fc.integer({ min: 5, max: 60 }) }
+)
+
+const millisUpTo = (max: number) =>
+  fc.oneof(fc.integer({ min: 1, max: Math.min(max, 400) }), fc.integer({ min: 1, max }))
+
+const fate = (longest: number): fc.Arbitrary<Fate> =>
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ _tag: fc.constant("Pause" as const), turns: fc.integer({ min: 1, max: 400 }) })
+    },
+    { weight: 3, arbitrary: fc.record({ _tag: fc.constant("Delay" as const), millis: millisUpTo(longest) }) },
+    { weight: 1, arbitrary: fc.record({ _tag: fc.constant("Freeze" as const), millis: millisUpTo(longest) }) },
+    { weight: 2, arbitrary: fc.record({ _tag: fc.constant("Fail" as const), pick: fc.nat({ max: 7 }) }) },
+    { weight: 3, arbitrary: fc.constant({ _tag: "Kill" as const }) },
+    { weight: 1, arbitrary: fc.constant({ _tag: "KillUnreaped" as const }) }
+  )
+
+const mostly = <A>(usual: A, ...others: ReadonlyArray<A>): fc.Arbitrary<A> =>
+  fc.oneof({ weight: 6, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) })
+
+const starter = (longest: number): fc.Arbitrary<Starter> =>
+  fc.record({
+    at: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: 20_000 })),
+    how: fc.oneof(
+      { weight: 3, arbitrary: fc.constant<How>("plain") },
+      { weight: 3, arbitrary: fc.constantFrom<How>("standby", "systemd", "launchd", "schtasks", "external") }
+    ),
+    host: mostly<Starter["host"]>("127.0.0.1", "::1", "0.0.0.0"),
+    port: mostly<Starter["port"]>(18789, 18790),
+    config: mostly<Starter["config"]>("a", "b"),
+    pidNamespace: mostly<Starter["pidNamespace"]>("pid:[1]", "pid:[2]"),
+    warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 20_000 })),
+    life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 20_000 })),
+    faults: fc.array(fc.record({ call, fate: fate(longest) }), { maxLength: 3 })
+  })
+
+const victim = fc.nat({ max: 11 })
+const file = fc.constantFrom("config" as const, "state" as const)
+
+/** What takes nothing from a lock that its owner has. */
+const blows: fc.Arbitrary<Happening> = fc.oneof(
+  fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) }),
+  fc.record({ _tag: fc.constant("FullDisk" as const), millis: millisUpTo(5000) }),
+  fc.constant({ _tag: "Reboot" as const }),
+  fc.record({ _tag: fc.constant("Kill" as const), victim }),
+  fc.record({ _tag: fc.constant("KillAndReusePid" as const), victim }),
+  fc.record({ _tag: fc.constant("Freeze" as const), victim, millis: millisUpTo(8000) }),
+  fc.record({ _tag: fc.constant("Terminate" as const), victim })
+)
+
+const tampering: fc.Arbitrary<Happening> = fc.oneof(
+  fc.record({ _tag: fc.constant("Unlink" as const), file }),
+  fc.record({
+    _tag: fc.constant("Replace" as const),
+    file,
+    content: fc.constantFrom("nothing" as const, "garbage" as const, "a copy" as const)
+  }),
+  fc.constant({ _tag: "RemoveFolder" as const })
+)
+
+const at = fc.oneof(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, max: 45_000 }))
+
+const events = (withTampering: boolean): fc.Arbitrary<ReadonlyArray<Event>> =>
+  fc.array(
+    fc.record({
+      at,
+      what: withTampering ? fc.oneof({ weight: 2, arbitrary: blows }, { weight: 1, arbitrary: tampering }) : blows
+    }),
+    { maxLength: 5 }
+  )
+
+const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
+
+/** So long may one step of a reclaim take without a kernel lock: its guard file does not live for ever. */
+const longestWithoutLock = 2500
+const longestWithLock = 20_000
+
+const kernelMode: fc.Arbitrary<Scenario> = fc.record({
+  order,
+  locking: fc.constant("works" as const),
+  starters: fc.array(starter(longestWithLock), { minLength: 2, maxLength: 6 }),
+  events: fc.oneof(events(false), events(true))
+})
+
+const recordOnly: fc.Arbitrary<Scenario> = fc.record({
+  order,
+  locking: fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const),
+  starters: fc.array(starter(longestWithoutLock), { minLength: 2, maxLength: 6 }),
+  events: fc.oneof(events(false), events(true))
+})
+
+export const scenario: fc.Arbitrary<Scenario> = fc.oneof(
+  { weight: 3, arbitrary: kernelMode },
+  { weight: 2, arbitrary: recordOnly }
+)

@@ -1,0 +1,423 @@
+/**
+ * Plays a scenario on a simulated host and writes down what happened, for `check` to judge.
+ */
+import { HttpServer, HttpServerResponse } from "@effect/platform"
+import { Context, Duration, Effect, Exit, Layer, Logger, Option, TestClock } from "effect"
+import { ExitStatus, fromExit } from "../../src/cli/ExitStatus.ts"
+import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
+import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
+import type { Fate, Happening, How, Scenario, Starter } from "./scenario.ts"
+import type * as Original from "./subject.ts"
+
+export type Subject = typeof Original
+
+// ---------------------------------------------------------------------------
+// what is written down
+// ---------------------------------------------------------------------------
+
+/** In the order in which it happened. */
+export type Entry =
+  | { readonly _tag: "Traced"; readonly entry: SimulatedKernel.TraceEntry }
+  /** The lock layer has been built: from here on the process believes that both locks are its own. */
+  | { readonly _tag: "Enters"; readonly serial: number; readonly lockPaths: ReadonlyArray<string> }
+  /** The lock layer is about to be released. */
+  | { readonly _tag: "Leaves"; readonly serial: number }
+  /** Somebody who does not know the rules has removed or replaced files. */
+  | { readonly _tag: "Tampers"; readonly paths: ReadonlyArray<string> }
+
+export interface Player {
+  readonly serial: number
+  readonly pid: number
+  readonly how: How
+  readonly port: number
+  /** A fault of its own failed one of its calls. */
+  readonly failed: boolean
+  /** How its program ended, if it ended by itself. */
+  readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
+}
+
+export interface Report {
+  readonly log: ReadonlyArray<Entry>
+  readonly players: ReadonlyArray<Player>
+  /** What was asked once everything had calmed down, and found wrong. */
+  readonly aftermath: ReadonlyArray<string>
+}
+
+// ---------------------------------------------------------------------------
+// the place
+// ---------------------------------------------------------------------------
+
+const stateDir = "/state"
+const locksFolder = "/state/locks"
+const configPath = (config: Starter["config"]) => `/config/${config}.json`
+const basePort = 18789
+
+const usual: Starter = {
+  at: 0,
+  how: "plain",
+  host: "127.0.0.1",
+  port: basePort,
+  config: "a",
+  pidNamespace: "pid:[1]",
+  warmUp: 0,
+  life: 0,
+  faults: []
+}
+
+/** What fits a call, as the manual pages have it. */
+const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
+  open: ["EACCES", "EMFILE", "ENOSPC", "EIO", "EROFS"],
+  write: ["ENOSPC", "EIO", "EDQUOT"],
+  ftruncate: ["EIO"],
+  fsync: ["EIO", "ENOSPC"],
+  read: ["EIO"],
+  stat: ["EIO", "EACCES"],
+  fstat: ["EIO"],
+  readlink: ["EIO", "EACCES"],
+  realpath: ["EACCES"],
+  rename: ["EIO", "EACCES", "EBUSY"],
+  link: ["EIO", "EPERM", "ENOSPC"],
+  unlink: ["EIO", "EACCES", "EBUSY"],
+  mkdir: ["EACCES", "ENOSPC", "EROFS"],
+  utimes: ["EACCES", "EROFS"],
+  fcntl: ["EIO", "ENOLCK"],
+  bind: ["EACCES", "EADDRNOTAVAIL"],
+  connect: ["ECONNRESET"]
+}
+
+/** How a service manager starts its service again: by the definitions that `gateway service` writes. */
+const restartAfter = (how: How, exit: Option.Option<Exit.Exit<unknown, unknown>>): Option.Option<number> => {
+  // Killed: no status at all.
+  const status = Option.match(exit, { onNone: () => undefined, onSome: fromExit })
+  switch (how) {
+    case "plain":
+    case "standby":
+      return Option.none()
+    case "systemd":
+      return status === ExitStatus.ok || status === ExitStatus.usage || status === ExitStatus.leftInControl
+        ? Option.none()
+        : Option.some(5000)
+    case "launchd":
+      return status === ExitStatus.ok ? Option.none() : Option.some(10_000)
+    case "schtasks":
+      return status === ExitStatus.ok ? Option.none() : Option.some(60_000)
+    case "external":
+      return status === ExitStatus.ok ? Option.none() : Option.some(1000)
+  }
+}
+
+const maxRestarts = 12
+
+const App = HttpServer.serve(HttpServerResponse.text("ok"))
+
+interface Witness {
+  readonly enter: (lockPaths: ReadonlyArray<string>) => Effect.Effect<void>
+  readonly leave: Effect.Effect<void>
+}
+
+/** The shipped program's way of a start, with a witness between the lock and the listener. */
+const program = (subject: Subject, starter: Starter, witness: Witness) => {
+  const { GatewayInstance, HealthProbe, LockFile, Recovery } = subject
+  const address = { host: starter.host, port: starter.port }
+  const where = { stateDir, configPath: configPath(starter.config) }
+  const supervisor = starter.how === "plain" || starter.how === "standby" ? "none" : starter.how
+  const Lock = LockFile.layerWithProbes({
+    ...where,
+    address,
+    supervisor,
+    timeout: starter.how === "standby" ? Duration.zero : undefined
+  })
+  const Witnessed = Layer.scopedDiscard(
+    Effect.acquireRelease(
+      witness.enter([LockFile.configLockPath(where), LockFile.stateLockPath(where)]),
+      () => witness.leave
+    )
+  )
+  const Serving = Layer.unwrapEffect(
+    Effect.as(
+      Effect.sleep(starter.warmUp),
+      App.pipe(Layer.provideMerge(GatewayInstance.layerServing(address)))
+    )
+  )
+  const start = Effect.map(
+    Layer.build(Serving.pipe(Layer.provideMerge(Witnessed), Layer.provideMerge(Lock))),
+    (context) => Context.get(context, LockFile.LockFile)
+  )
+  const options = { supervisor, address } as const
+  return (starter.how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
+    Effect.flatMap(({ lost }) => lost),
+    Effect.provide(HealthProbe.layer())
+  )
+}
+
+// ---------------------------------------------------------------------------
+// the play
+// ---------------------------------------------------------------------------
+
+/** A warm-up and a life after the last start or blow. */
+const longestLife = Duration.seconds(42)
+
+/** Until what was begun must have come to an end: a record gone stale, a re-check, and the Task Scheduler's minute. */
+const calm = (scenario: Scenario): Duration.Duration =>
+  Duration.seconds(scenario.starters.some(({ how }) => how === "schtasks") ? 75 : 45)
+
+/** For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. */
+const startBound = Duration.seconds(6)
+const shutdownBound = Duration.seconds(15)
+
+/** Everything that happens at one moment takes part in the draw, the supervisors too. */
+export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
+  Effect.suspend(() => {
+    const scheduler = SimulatedScheduler.make(scenario.order)
+    return play(subject, scenario, scheduler).pipe(
+      Effect.withClock(SimulatedClock.make(scheduler)),
+      Effect.provide(Logger.remove(Logger.defaultLogger))
+    )
+  })
+
+interface Cast {
+  readonly process: SimulatedHost.SimulatedProcess<unknown, unknown>
+  readonly starter: Starter
+  failed: boolean
+}
+
+const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedScheduler.SimulatedScheduler) =>
+  Effect.gen(function*() {
+    const host = yield* SimulatedHost.makeWith({ scheduler })
+    const clock = yield* Effect.clock
+    yield* host.setLocking(scenario.locking)
+    yield* Effect.orDie(host.files.makeDirectory(stateDir))
+
+    const marks: Array<{ readonly at: number; readonly entry: Entry }> = []
+    const mark = (entry: Entry) => marks.push({ at: host.trace().length, entry })
+
+    const cast: Array<Cast> = []
+    const later = (millis: number, act: Effect.Effect<void>) =>
+      Effect.sleep(millis).pipe(
+        // By the host's clock: a stopped process's own does not wake it.
+        Effect.withClock(clock),
+        Effect.zipRight(act),
+        Effect.forkDaemon,
+        Effect.withScheduler(scheduler)
+      )
+    let calmed = false
+
+    // -- system calls -------------------------------------------------------
+
+    const pending = new Map<number, { calls: number; readonly faults: Starter["faults"]; readonly actor: Cast }>()
+
+    const suffer = (fate: Fate, actor: Cast, name: string): Effect.Effect<Option.Option<string>> => {
+      const { process } = actor
+      switch (fate._tag) {
+        case "Pause":
+          return Effect.as(Effect.repeatN(Effect.yieldNow(), fate.turns), Option.none())
+        case "Delay":
+          return Effect.as(Effect.sleep(fate.millis), Option.none())
+        case "Freeze":
+          return Effect.as(freezeFor(process, fate.millis), Option.none())
+        case "Kill":
+          return Effect.as(process.kill, Option.none())
+        case "KillUnreaped":
+          return Effect.as(process.killUnreaped, Option.none())
+        case "Fail": {
+          const fitting = errnos[name] ?? []
+          const errno = fitting[fate.pick % Math.max(1, fitting.length)]
+          if (errno === undefined) return Effect.succeedNone
+          actor.failed = true
+          return Effect.succeedSome(errno)
+        }
+      }
+    }
+
+    const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
+      Effect.zipRight(process.freeze, later(millis, process.resume))
+
+    yield* host.setIntercept(({ name, serial }) =>
+      Effect.suspend(() => {
+        const mine = pending.get(serial)
+        if (mine === undefined || calmed) return Effect.succeedNone
+        mine.calls += 1
+        const fault = mine.faults.find(({ call }) => call === mine.calls)
+        return fault === undefined ? Effect.succeedNone : suffer(fault.fate, mine.actor, name)
+      })
+    )
+
+    // -- processes ----------------------------------------------------------
+
+    const spawn = (starter: Starter, faults: Starter["faults"]) =>
+      Effect.gen(function*() {
+        let serial = -1
+        const witness: Witness = {
+          enter: (lockPaths) => Effect.sync(() => mark({ _tag: "Enters", serial, lockPaths })),
+          leave: Effect.sync(() => mark({ _tag: "Leaves", serial }))
+        }
+        const process = yield* host.spawn(program(subject, starter, witness), { pidNamespace: starter.pidNamespace })
+        serial = process.serial
+        const actor: Cast = { process, starter, failed: false }
+        cast.push(actor)
+        if (faults.length > 0) pending.set(serial, { calls: 0, faults, actor })
+        return process
+      })
+
+    /** Starts it, tells it to end when its time is over, and starts it again as its service manager would. */
+    const supervise = (starter: Starter) =>
+      Effect.gen(function*() {
+        yield* Effect.sleep(starter.at)
+        let faults = starter.faults
+        for (let restarts = 0; restarts <= maxRestarts; restarts += 1) {
+          const process = yield* spawn(starter, faults)
+          faults = []
+          const overlong = starter.life === 0 ? Effect.never : Effect.sleep(starter.life)
+          const outlived = yield* Effect.raceFirst(Effect.as(overlong, true), Effect.as(process.gone, false))
+          if (outlived) {
+            yield* process.interrupt
+            return yield* process.gone
+          }
+          const again = restartAfter(starter.how, yield* process.poll)
+          if (Option.isNone(again)) return
+          yield* Effect.sleep(again.value)
+        }
+      })
+
+    // -- what befalls them --------------------------------------------------
+
+    const running = () => cast.filter(({ process }) => process.isRunning())
+    const nth = (victim: number) => Option.fromNullable(running()[victim % Math.max(1, running().length)])
+    const toVictim = (victim: number, act: (actor: Cast) => Effect.Effect<unknown>) =>
+      Option.match(nth(victim), { onNone: () => Effect.void, onSome: act })
+
+    const lockPathOf = (file: "config" | "state") =>
+      file === "state"
+        ? subject.LockFile.stateLockPath({ stateDir })
+        : subject.LockFile.configLockPath({ stateDir, configPath: configPath("a") })
+
+    const tamper = (...paths: ReadonlyArray<string>) => Effect.sync(() => mark({ _tag: "Tampers", paths }))
+
+    const happen = (what: Happening): Effect.Effect<unknown> => {
+      switch (what._tag) {
+        case "Unlink": {
+          const path = lockPathOf(what.file)
+          return Effect.zipRight(tamper(path), Effect.orDie(host.files.remove(path, { force: true })))
+        }
+        case "Replace": {
+          const path = lockPathOf(what.file)
+          return Effect.gen(function*() {
+            const old = yield* Effect.option(host.files.readFile(path))
+            if (Option.isNone(old)) return
+            const content = what.content === "a copy"
+              ? old.value
+              : new TextEncoder().encode(what.content === "nothing" ? "" : "not a record")
+            yield* host.files.writeFile("/state/other", content)
+            yield* tamper(path)
+            yield* host.files.rename("/state/other", path)
+            // A full disk keeps others from writing as well.
+          }).pipe(Effect.ignore)
+        }
+        case "RemoveFolder":
+          return Effect.zipRight(
+            tamper(...(["config", "state"] as const).map(lockPathOf)),
+            Effect.orDie(host.files.remove(locksFolder, { recursive: true, force: true }))
+          )
+        case "StepClock":
+          return host.stepWallClock(Duration.hours(Math.abs(what.hours)), what.hours < 0 ? "back" : "forward")
+        case "FullDisk":
+          return Effect.gen(function*() {
+            yield* host.setCapacity(0)
+            for (const actor of running()) actor.failed = true
+            yield* later(what.millis, host.setCapacity(Number.POSITIVE_INFINITY))
+          })
+        case "Reboot":
+          return host.reboot
+        case "Kill":
+          return toVictim(what.victim, ({ process }) => process.kill)
+        case "KillAndReusePid":
+          return toVictim(what.victim, ({ process, starter }) =>
+            Effect.zipRight(
+              process.kill,
+              host.spawn(Effect.never, { pid: process.pid, pidNamespace: starter.pidNamespace, command: "stranger" })
+            ))
+        case "Freeze":
+          return toVictim(what.victim, ({ process }) => freezeFor(process, what.millis))
+        case "Terminate":
+          return toVictim(what.victim, ({ process }) => process.interrupt)
+      }
+    }
+
+    // -- the play itself ----------------------------------------------------
+
+    yield* Effect.forEach(scenario.starters, (starter) => Effect.forkDaemon(supervise(starter)), { discard: true })
+      .pipe(
+        Effect.withScheduler(scheduler)
+      )
+    let now = 0
+    for (const { at, what } of scenario.events.toSorted((a, b) => a.at - b.at)) {
+      yield* TestClock.adjust(at - now)
+      now = at
+      yield* happen(what)
+    }
+    const lastStart = Math.max(...scenario.starters.map(({ at }) => at))
+    yield* TestClock.adjust(Duration.sum(Duration.millis(Math.max(0, lastStart - now)), longestLife))
+    calmed = true
+
+    // -- and what is left of it ---------------------------------------------
+
+    const aftermath: Array<string> = []
+    yield* TestClock.adjust(calm(scenario))
+    const owners = () => [...host.ports.owners(basePort), ...host.ports.owners(basePort + 1)]
+    if (owners().length === 0 && running().length > 0) {
+      aftermath.push(`#${running()[0]?.process.serial} waits, and nobody serves`)
+    }
+    const served = owners().length > 0
+    const next = yield* spawn(usual, [])
+    yield* TestClock.adjust(startBound)
+    if (!host.ports.owners(basePort).includes(next.pid)) {
+      if (!served) aftermath.push(`nobody served, and #${next.serial} could not start`)
+      else if (next.isRunning()) aftermath.push(`#${next.serial} neither serves nor ends`)
+    }
+
+    for (const { process } of running()) yield* process.interrupt
+    yield* TestClock.adjust(shutdownBound)
+    for (const { process } of running()) aftermath.push(`#${process.serial} was told to end, and did not`)
+    for (const [serial, count] of host.openFiles()) aftermath.push(`#${serial} leaves ${count} files open`)
+    for (const owner of owners()) aftermath.push(`pid ${owner} still listens`)
+
+    const last = yield* spawn(usual, [])
+    yield* TestClock.adjust(startBound)
+    if (!host.ports.owners(basePort).includes(last.pid)) {
+      aftermath.push(`after everybody, #${last.serial} could not start`)
+    }
+    yield* last.interrupt
+    yield* TestClock.adjust(shutdownBound)
+    const left = yield* Effect.orElseSucceed(host.files.readDirectory(locksFolder), () => [])
+    const ours = [lockPathOf("config"), lockPathOf("state")]
+    for (const name of left) {
+      if (ours.includes(`${locksFolder}/${name}`)) aftermath.push(`after everybody, ${name} is left`)
+    }
+
+    // -- written down -------------------------------------------------------
+
+    const log: Array<Entry> = []
+    let nextMark = 0
+    for (const [at, entry] of host.trace().entries()) {
+      for (let found = marks[nextMark]; found !== undefined && found.at <= at; found = marks[++nextMark]) {
+        log.push(found.entry)
+      }
+      log.push({ _tag: "Traced", entry })
+    }
+    log.push(...marks.slice(nextMark).map(({ entry }) => entry))
+    const players = yield* Effect.forEach(
+      cast,
+      ({ failed, process, starter }) =>
+        Effect.map(process.poll, (exit): Player => ({
+          serial: process.serial,
+          pid: process.pid,
+          how: starter.how,
+          port: starter.port,
+          failed,
+          exit
+        }))
+    )
+    return { log, players, aftermath }
+  })

@@ -1,0 +1,7 @@
+/**
+ * What a simulation puts to the test. Apart, so that a mutant of these modules can take their place.
+ */
+export * as GatewayInstance from "../../src/GatewayInstance.ts"
+export * as LockFile from "../../src/lock/LockFile.ts"
+export * as HealthProbe from "../../src/port/HealthProbe.ts"
+export * as Recovery from "../../src/supervisor/Recovery.ts"
