@@ -1,14 +1,28 @@
 import { FileSystem, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, FastCheck as fc, Fiber, Layer, Logger, Option, TestClock } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Logger,
+  Option,
+  TestClock
+} from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { type GatewayLockError, isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { maxFailures } from "../../src/lock/HeldLock.ts"
+import { layerAbsent } from "../../src/lock/KernelLock.ts"
 import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
+import { eventually } from "../fixtures/net.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const folder = "/state/default/locks"
@@ -752,5 +766,56 @@ describe("a lock that is lost while others start", () => {
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
       }),
     { timeout: 60_000, fastCheck: { numRuns: Math.min(numRuns, 15) } }
+  )
+})
+
+describe.skipIf(process.platform !== "linux")("on this machine", () => {
+  const layers = { kernel: Gateway.layerNode, record: Layer.merge(Gateway.layerNode, layerAbsent("not here")) }
+
+  it.scopedLive.each(modes)(
+    "a holder has one file open for each lock, however often it lost them, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const stateDir = yield* Effect.flatMap(fs.makeTempDirectoryScoped({ prefix: "held-lock-" }), fs.realPath)
+        const openFiles = Effect.gen(function*() {
+          const links = yield* Effect.forEach(
+            yield* fs.readDirectory("/proc/self/fd"),
+            (fd) => Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => "")
+          )
+          return links.filter((link) => link.startsWith(stateDir))
+        })
+        const { path } = yield* Effect.scoped(Effect.gen(function*() {
+          const gateway = Context.get(
+            yield* Layer.build(Gateway.layerPlatform({
+              port: 0,
+              stateDir,
+              configPath: `${stateDir}/gateway.json`,
+              lockRecheckInterval: "20 millis"
+            })),
+            Gateway.Gateway
+          )
+          const path = gateway.lockPath
+          const others = LockFile.stateLockPath({ stateDir })
+          for (let losses = 1; losses <= 5; losses += 1) {
+            for (const path of [gateway.lockPath, others]) {
+              yield* fs.remove(path)
+              yield* eventually(
+                "the lock file",
+                Effect.map(
+                  LockFile.readOwner(path),
+                  Option.exists(({ instanceId }) => instanceId === gateway.instanceId)
+                )
+              )
+            }
+            // The old file is closed a moment after the new one is there.
+            yield* eventually("two open files", Effect.map(openFiles, ({ length }) => length === 2))
+            assert.deepStrictEqual((yield* openFiles).toSorted(), [path, others].toSorted())
+          }
+          return { path }
+        }))
+        assert.deepStrictEqual(yield* openFiles, [])
+        assert.deepStrictEqual(yield* fs.readDirectory(path.slice(0, path.lastIndexOf("/"))), [])
+      }).pipe(Effect.provide(layers[mode]))
   )
 })
