@@ -599,6 +599,18 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
   )
 
   live(
+    "the file that it has without a kernel lock is not taken a second time with one",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const a = yield* Effect.provide(mine(path, "a"), absent)
+          const { result } = yield* attempt(path, "a", undefined, a.file.id)
+          assert.strictEqual(result._tag, "Held")
+          assert.strictEqual(Option.getOrThrow(yield* a.file.read).lock, "record")
+        }))
+  )
+
+  live(
     "what was judged stale and is another one's now is not taken",
     () =>
       inFolder(kernel, ({ path }) =>
