@@ -264,6 +264,13 @@ export const settings = {
     default: LockFile.defaults.staleAfter,
     minimum: Duration.seconds(1)
   }),
+  lockRecheckInterval: durationSetting({
+    name: "lock recheck interval",
+    file: ["lock", "recheckInterval"],
+    description: "how often the holder looks after its lock files",
+    default: LockFile.defaults.recheckInterval,
+    minimum: Duration.millis(10)
+  }),
   healthProbeTimeout: durationSetting({
     name: "health probe timeout",
     file: ["health", "probeTimeout"],
@@ -334,6 +341,7 @@ export interface GatewayConfig {
   readonly lockTimeout: Duration.Duration
   readonly lockPollInterval: Duration.Duration
   readonly lockStaleAfter: Duration.Duration
+  readonly lockRecheckInterval: Duration.Duration
   readonly healthProbeTimeout: Duration.Duration
   readonly healthRetryInterval: Duration.Duration
   readonly healthTimeout: Duration.Duration
@@ -521,6 +529,7 @@ export const resolve = (
       lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
       lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
       lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
+      lockRecheckInterval: yield* or(settings.lockRecheckInterval, LockFile.defaults.recheckInterval),
       healthProbeTimeout: yield* or(settings.healthProbeTimeout, HealthProbe.defaultTimeout),
       healthRetryInterval: yield* or(settings.healthRetryInterval, Recovery.defaults.retryInterval),
       healthTimeout: yield* or(settings.healthTimeout, Recovery.defaults.healthTimeout),

@@ -134,7 +134,7 @@ export class LockUnavailable
 }
 
 /**
- * The lock was ours and is no longer: its file was removed or replaced. Stop serving.
+ * The lock was ours and is no longer: its file was removed or replaced, and could not be had again. Stop serving.
  *
  * @since 0.1.0
  * @category errors

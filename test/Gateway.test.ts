@@ -229,26 +229,35 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(port), [first.pid])
     }))
 
-  it.effect("fails the running program when its lock file is removed or replaced, and shuts down in order", () =>
+  it.effect("shuts down in order, and then fails, when another gateway has taken its lock", () =>
     Effect.gen(function*() {
-      for (const replace of [false, true]) {
-        const host = yield* SimulatedHost.make
-        const first = yield* host.spawn(gateway())
-        yield* settle
-        yield* host.files.remove(lockPath)
-        if (replace) yield* host.files.writeFile(lockPath, new TextEncoder().encode("somebody else's"))
-        yield* TestClock.adjust("30 seconds")
-        yield* settle
-        const error = failureOf(yield* first.exit)
-        assert.strictEqual(error?._tag, "LockLost")
-        assert.strictEqual(
-          error?.message,
-          `lost gateway lock at ${lockPath}: the file was ${replace ? "replaced" : "removed"}`
-        )
-        assert.deepStrictEqual(host.ports.owners(18789), [])
-        // What is not ours is not removed.
-        assert.strictEqual(yield* exists(host, lockPath), replace)
-      }
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* settle
+      const socket = yield* host.ports.connect(address)
+      yield* settle
+      // A folder that is gone lets another in, though not on this port.
+      yield* host.files.remove("/state/default/locks", { recursive: true })
+      const second = yield* host.spawn(gateway({ port: 18790 }))
+      yield* settle
+      assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
+      yield* TestClock.adjust("30 seconds")
+      yield* settle
+      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "failed" })
+      const error = failureOf(yield* first.exit)
+      assert.strictEqual(error?._tag, "LockLost")
+      // Both were lost; it fails with the one that it looks at first.
+      assert.include(
+        [lockPath, statePath].map((path) =>
+          `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
+        ),
+        error?.message
+      )
+      assert.deepStrictEqual(host.ports.owners(18789), [])
+      // What is not ours is not removed.
+      assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
+      assert.deepStrictEqual(host.lockHolders(statePath), [second.pid])
+      assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
     }))
 
   it.effect("fails with LockUnavailable on a full disk and leaves nothing behind", () =>

@@ -51,6 +51,7 @@ const shown = (config: GatewayConfig.GatewayConfig) => ({
   lockTimeout: Duration.toMillis(config.lockTimeout),
   lockPollInterval: Duration.toMillis(config.lockPollInterval),
   lockStaleAfter: Duration.toMillis(config.lockStaleAfter),
+  lockRecheckInterval: Duration.toMillis(config.lockRecheckInterval),
   healthProbeTimeout: Duration.toMillis(config.healthProbeTimeout),
   healthRetryInterval: Duration.toMillis(config.healthRetryInterval),
   healthTimeout: Duration.toMillis(config.healthTimeout),
@@ -116,6 +117,11 @@ const cases: ReadonlyArray<Case> = [
   },
   { setting: "lockPollInterval", file: { key: "lock.pollInterval", raw: "10 millis", value: 10 }, default: 100 },
   { setting: "lockStaleAfter", file: { key: "lock.staleAfter", raw: "1.5 minutes", value: 90_000 }, default: 30_000 },
+  {
+    setting: "lockRecheckInterval",
+    file: { key: "lock.recheckInterval", raw: "200 millis", value: 200 },
+    default: 30_000
+  },
   { setting: "healthProbeTimeout", file: { key: "health.probeTimeout", raw: "250 millis", value: 250 }, default: 1000 },
   {
     setting: "healthRetryInterval",
@@ -168,6 +174,7 @@ describe("GatewayConfig.resolve", () => {
         lockTimeout: 5000,
         lockPollInterval: 100,
         lockStaleAfter: 30_000,
+        lockRecheckInterval: 30_000,
         healthProbeTimeout: 1000,
         healthRetryInterval: 5000,
         healthTimeout: 300_000,
@@ -288,6 +295,10 @@ describe("GatewayConfig.resolve", () => {
       { files: file("lock.staleAfter", "999 millis") }
     ],
     [
+      `invalid lock recheck interval "9 millis" from "lock.recheckInterval" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "30 seconds"`,
+      { files: file("lock.recheckInterval", "9 millis") }
+    ],
+    [
       `invalid health probe timeout "0 seconds" from "health.probeTimeout" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "1 second"`,
       { files: file("health.probeTimeout", "0 seconds") }
     ],
@@ -343,7 +354,10 @@ describe("GatewayConfig.resolve", () => {
 describe("the config file", () => {
   it.effect.each<readonly [reason: string, content: string]>([
     ["unknown key \"prot\"; known here: drainTimeout, health, host, lock, port", "{\"prot\":1}"],
-    ["unknown key \"lock.timeOut\"; known here: pollInterval, staleAfter, timeout", "{\"lock\":{\"timeOut\":1}}"],
+    [
+      "unknown key \"lock.timeOut\"; known here: pollInterval, recheckInterval, staleAfter, timeout",
+      "{\"lock\":{\"timeOut\":1}}"
+    ],
     ["unknown key \"port.x\"; known here: ", "{\"port\":1,\"port.x\":1}"],
     ["unknown key \"__proto__\"; known here: ", "{\"__proto__\":{\"port\":1}}"],
     ["unknown key \"profile\"; known here: ", "{\"profile\":\"x\"}"],

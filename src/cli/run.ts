@@ -67,6 +67,7 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       timeout: options.standby ? Duration.zero : config.lockTimeout,
       pollInterval: config.lockPollInterval,
       staleAfter: config.lockStaleAfter,
+      recheckInterval: config.lockRecheckInterval,
       healthProbeTimeout: config.healthProbeTimeout,
       supervisor,
       supervisorReason: supervisor === "none" ? undefined : supervisorReason

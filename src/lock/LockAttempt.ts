@@ -17,6 +17,7 @@
  *
  * Record only: the file is created exclusively; a stale one is renamed aside and looked at again, because
  * between judging and renaming somebody else may have replaced it, and what was moved by mistake is put back.
+ * A file that names this very instance is a copy of ours, made while we held it, and is taken as it is.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -55,13 +56,17 @@ export interface Leftover {
 /** A lock file that is ours until the scope closes. */
 export interface HeldFile {
   readonly path: string
+  /** Which file this is: device and inode. */
+  readonly id: string
   readonly enforcement: Enforcement
   /** Why there is no kernel lock. */
   readonly fallback: Option.Option<KernelLockUnsupported>
   readonly leftover: Option.Option<Leftover>
-  /** Rewrites the record in place. */
+  /** Rewrites the record in place. One at a time with `read` and `check`: they share a position in the file. */
   readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
-  /** `None` while the path is still this file, else what became of it. */
+  /** The record, if there is a readable one. */
+  readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
+  /** `None` while the path is still this file and, where only the record keeps others out, names us; else what became of it. */
   readonly check: Effect.Effect<Option.Option<string>, PlatformError>
   /** Marks the file as in use, for cleaners of temporary folders. */
   readonly touch: Effect.Effect<void, PlatformError>
@@ -76,6 +81,8 @@ export interface AttemptOptions {
   readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
   /** A snapshot that was judged stale: exactly that file, with that record, may be taken. */
   readonly reclaim: Option.Option<Snapshot>
+  /** The file that this instance has already, under whatever name: never taken a second time. */
+  readonly present?: string | undefined
 }
 
 /** Another process changed the path between two steps; start over. Never leaves this module. */
@@ -118,6 +125,9 @@ const readRecord = (
       Effect.map(Option.flatMap(OwnerRecord.parse))
     )
 
+const readOpen = (file: FileSystem.File): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError> =>
+  Effect.flatMap(file.stat, (info) => readRecord(file, info))
+
 /**
  * Writes first and cuts afterwards: a reader in between sees the new record, perhaps with an old tail,
  * and never an empty file.
@@ -137,6 +147,10 @@ const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option
   })
 
 const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)
+
+/** Ids are new for every acquisition: who finds its own has held this lock all along. */
+const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
+  Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
 
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
@@ -172,17 +186,22 @@ const make = Effect.gen(function*() {
     leftover: Option.Option<Leftover>
   ): HeldFile => ({
     path: options.path,
+    id,
     enforcement,
     fallback,
     leftover,
     write: (record) => writeRecord(file, record),
-    check: Effect.map(
-      statPath(options.path),
-      Option.match({
-        onNone: () => Option.some("the file was removed"),
-        onSome: (info) => fileId(info) === id ? Option.none() : Option.some("the file was replaced")
-      })
-    ),
+    read: readOpen(file),
+    check: Effect.gen(function*() {
+      const info = yield* statPath(options.path)
+      if (Option.isNone(info)) return Option.some("the file was removed")
+      if (fileId(info.value) !== id) return Option.some("the file was replaced")
+      // One with a kernel lock that judged our record stale has written its own into our file.
+      if (enforcement === "record" && !isOurs(options, yield* readOpen(file))) {
+        return Option.some("the file was overwritten")
+      }
+      return Option.none()
+    }),
     touch: Effect.flatMap(Clock.currentTimeMillis, (now) => fs.utimes(options.path, now / 1000, now / 1000))
   })
 
@@ -221,12 +240,18 @@ const make = Effect.gen(function*() {
         Effect.fail(new Moved()))
     )
 
+  const openExisting = (path: string) =>
+    fs.open(path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
+
+  const create = (path: string) =>
+    fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(
+      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+    )
+
   /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
   const selfTest = (path: string, id: string) =>
     Effect.scoped(Effect.gen(function*() {
-      const second = yield* fs.open(path, { flag: "r+" }).pipe(
-        Effect.catchIf(isNotFound, () => Effect.fail(new Moved()))
-      )
+      const second = yield* openExisting(path)
       if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())
       if (yield* kernel.tryLock(second.fd)) {
         return yield* new KernelLockUnsupported({
@@ -244,18 +269,17 @@ const make = Effect.gen(function*() {
       const info = yield* file.stat
       const id = fileId(info)
 
+      const seen = Effect.gen(function*() {
+        const record = yield* readRecord(file, info)
+        return held({ record, enforcement: "kernel", fileId: id, age: yield* ageOf(info) })
+      })
+      if (id === options.present) return yield* seen
+
       const granted = yield* kernel.tryLock(file.fd).pipe(
         // What we made for a lock that cannot be had must not stay: record-only starters would wait for its author.
         Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
       )
-      if (!granted) {
-        return held({
-          record: yield* readRecord(file, info),
-          enforcement: "kernel",
-          fileId: id,
-          age: yield* ageOf(info)
-        })
-      }
+      if (!granted) return yield* seen
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
       // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
       if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
@@ -268,7 +292,7 @@ const make = Effect.gen(function*() {
       // A holder without kernel locks (another build, another container) leaves this one free while it lives.
       const recordOnly = Option.filter(
         Option.flatMap(leftover, ({ record }) => record),
-        ({ lock }) => lock === "record"
+        (record) => record.lock === "record" && !isOurs(options, Option.some(record))
       )
       if (Option.isSome(recordOnly)) {
         const snapshot: Snapshot = { record: recordOnly, enforcement: "record", fileId: id, age: yield* ageOf(left) }
@@ -342,24 +366,27 @@ const make = Effect.gen(function*() {
       const record = options.record("record")
       let leftover = Option.none<Leftover>()
       const found = yield* look(path)
-      if (Option.isSome(found)) {
+      const copy = Option.filter(found, (found) => isOurs(options, found.record) && found.fileId !== options.present)
+      if (Option.isSome(copy)) leftover = Option.some({ record: copy.value.record, age: copy.value.age })
+      else if (Option.isSome(found)) {
         const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
         if (Option.isNone(judged)) return held(found.value)
         if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)
         leftover = Option.some({ record: found.value.record, age: found.value.age })
       }
-      const file = yield* fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(
-        Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+      const file = yield* (Option.isSome(copy) ? openExisting(path) : create(path))
+      const id = fileId(
+        yield* Effect.tapError(file.stat, () =>
+          // Made exclusively a moment ago, and in everybody's way until it is stale.
+          Option.isNone(copy) ? Effect.ignore(fs.remove(path)) : Effect.void)
       )
-      const id = fileId(yield* file.stat)
+      if (Option.exists(copy, ({ fileId }) => fileId !== id)) return yield* Effect.fail(new Moved())
       yield* Effect.addFinalizer(() => removeIfStill(path, id))
       yield* writeRecord(file, record)
       yield* file.sync
       // A slow reclaimer may have moved our file away while it was being written.
       const now = yield* look(path)
-      const ours = Option.exists(now, (now) =>
-        now.fileId === id && Option.exists(now.record, ({ instanceId }) => instanceId === record.instanceId))
-      if (!ours) {
+      if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
         return yield* Effect.fail(new Moved())
       }
       return mine(heldFile(options, file, id, "record", Option.some(why), leftover))

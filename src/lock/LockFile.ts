@@ -10,7 +10,6 @@
  *
  * @since 0.1.0
  */
-import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -25,13 +24,14 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
-import { type Holder, LockHeld, LockLost, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import { type Holder, LockHeld, type LockLost, type LockUnavailable, PortInUse } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import type { Address } from "../port/Address.ts"
 import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
 import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
+import * as HeldLock from "./HeldLock.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
@@ -57,7 +57,10 @@ export interface LockFileOptions {
   readonly pollInterval?: Duration.DurationInput | undefined
   /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
   readonly staleAfter?: Duration.DurationInput | undefined
-  /** How often the holder checks that the files are still its own, and touches them. Default 30 seconds. */
+  /**
+   * How often the holder checks that the files are still its own, makes lost ones again, and touches them; without a
+   * kernel lock at least three times within `staleAfter`. Default 30 seconds.
+   */
   readonly recheckInterval?: Duration.DurationInput | undefined
   /** Who started us, for the record. Default `none`. */
   readonly supervisor?: string | undefined
@@ -85,7 +88,7 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly path: string
   /** New for every acquisition; `/healthz` shows the same one. */
   readonly instanceId: string
-  /** What keeps others out: the kernel, or only the record. */
+  /** What kept others out when it was taken: the kernel, or only the record. */
   readonly enforcement: LockAttempt.Enforcement
   /** What our lock files say now. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
@@ -401,14 +404,11 @@ export const make = (
   options: LockFileOptions
 ): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const table = yield* ProcessTable.ProcessTable
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
-    yield* fs.makeDirectory(NodePath.dirname(path), { recursive: true, mode: 0o700 }).pipe(
-      Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
-    )
+    yield* HeldLock.makeFolder(path)
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self
@@ -428,57 +428,52 @@ export const make = (
     }
     const makeRecord = (lock: LockAttempt.Enforcement): OwnerRecord.OwnerRecord => ({ ...base, lock })
 
-    yield* table.claim(instanceId)
-    const config = yield* acquire(path, options, makeRecord)
-    const state = yield* acquire(stateLockPath(options), options, makeRecord)
-    const files = [config.file, state.file]
+    const record = yield* Ref.make(base)
+    const hold = (path: string) =>
+      HeldLock.make({
+        path,
+        acquire: acquire(path, options, makeRecord),
+        record: Ref.get(record),
+        recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
+        staleAfter: Duration.decode(options.staleAfter ?? defaults.staleAfter),
+        // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.
+        patience: Duration.max(options.timeout ?? defaults.timeout, defaults.timeout),
+        pollInterval: Duration.decode(options.pollInterval ?? defaults.pollInterval)
+      })
 
-    for (const { fallback } of files) {
-      if (Option.isSome(fallback)) {
-        yield* Effect.logWarning(
-          `no kernel lock for ${path} (${fallback.value.reason}); its owner record alone keeps others out`
-        )
-        break
-      }
-    }
+    yield* table.claim(instanceId)
+    const config = yield* hold(path)
+    const state = yield* hold(stateLockPath(options))
+    const locks = [config, state]
+    const files = [config.acquired.file, state.acquired.file]
+
+    const recordOnly = files.find(({ enforcement }) => enforcement === "record")
+    if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
     // A predecessor leaves both files; one line tells of it.
-    const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
+    const reclaimed = Option.orElse(config.acquired.reclaimed, () => state.acquired.reclaimed)
     if (Option.isSome(reclaimed)) yield* logReclaim(reclaimed.value)
 
-    const record = yield* Ref.make(base)
     const lost = yield* Deferred.make<never, LockLost>()
-
-    const recheck = (file: LockAttempt.HeldFile) =>
-      file.check.pipe(
-        Effect.flatMap(
-          Option.match({
-            onNone: (): Effect.Effect<void, PlatformError> => file.touch,
-            onSome: (reason) => Effect.asVoid(Deferred.fail(lost, new LockLost({ path: file.path, reason })))
-          })
-        ),
-        // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
-        Effect.catchAll((error) =>
-          Effect.logWarning(`could not re-check gateway lock ${file.path}: ${describePlatformError(error)}`)
-        )
-      )
-    yield* Effect.forEach(files, recheck, { discard: true }).pipe(
-      Effect.schedule(Schedule.spaced(options.recheckInterval ?? defaults.recheckInterval)),
-      Effect.interruptible,
-      Effect.forkScoped
-    )
+    // Each on its own: one that waits for its name does not keep the other from being looked after.
+    yield* Effect.forEach(locks, ({ watch }) =>
+      watch.pipe(
+        Effect.catchAll((error) => Deferred.fail(lost, error)),
+        Effect.interruptible,
+        Effect.forkScoped
+      ), { discard: true })
 
     return LockFile.of({
       path,
       instanceId,
-      enforcement: files.some(({ enforcement }) => enforcement === "record") ? "record" : "kernel",
+      enforcement: recordOnly === undefined ? "kernel" : "record",
       record: Ref.get(record),
       update: (change) =>
         Effect.gen(function*() {
-          const next = yield* Ref.updateAndGet(record, (record) => ({ ...record, ...change }))
-          for (const file of files) {
-            yield* file.write({ ...next, lock: file.enforcement }).pipe(
+          yield* Ref.update(record, (record) => ({ ...record, ...change }))
+          for (const { acquired: { file: { path } }, write } of locks) {
+            yield* write.pipe(
               Effect.catchAll((error) =>
-                Effect.logWarning(`could not update gateway lock ${file.path}: ${describePlatformError(error)}`)
+                Effect.logWarning(`could not update gateway lock ${path}: ${describePlatformError(error)}`)
               )
             )
           }

@@ -375,6 +375,93 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         )
       }))
 
+    /** Lets time pass until it is so, and not for ever. */
+    const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
+      Effect.zipRight(subject.advance("50 millis"), condition).pipe(
+        Effect.repeat({ until: (holds) => holds, times: 200 }),
+        Effect.map((holds) => assert.isTrue(holds))
+      )
+    const ownerAt = (path: string) =>
+      Effect.map(LockFile.readOwner(path), (record) => Option.getOrUndefined(record)?.instanceId)
+    const watchful = { recheckInterval: "100 millis", staleAfter: "300 millis" } as const
+
+    for (const loss of ["file", "folder"] as const) {
+      subject.run(
+        `is made again when its ${loss} is removed, and leaves nothing then either`,
+        () =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const folder = yield* subject.folder
+            yield* Effect.scoped(Effect.gen(function*() {
+              const options = lockOptions(folder, watchful)
+              const lock = yield* build(options)
+              const paths = [lock.path, LockFile.stateLockPath(options)]
+              yield* lock.update({ phase: "listening", port: 4711 })
+              for (const path of paths) {
+                // The holder may put a file into the folder while it is being removed.
+                yield* Effect.retry(
+                  fs.remove(loss === "file" ? path : `${folder}/locks`, { recursive: true }),
+                  { times: 20 }
+                )
+                yield* until(Effect.map(
+                  Effect.forEach(paths, ownerAt),
+                  (owners) => owners.every((owner) => owner === lock.instanceId)
+                ))
+                const record = Option.getOrThrow(yield* LockFile.readOwner(path))
+                assert.deepStrictEqual([record.phase, record.port, record.lock], ["listening", 4711, lock.enforcement])
+                assert.strictEqual(Number((yield* fs.stat(path)).mode) & 0o777, 0o600)
+                assert.strictEqual(Number((yield* fs.stat(`${folder}/locks`)).mode) & 0o777, 0o700)
+              }
+              const second = yield* Effect.fork(Effect.flip(build(lockOptions(folder))))
+              yield* subject.advance("300 millis")
+              assert.strictEqual((yield* Fiber.join(second))._tag, "LockHeld")
+            }))
+            assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/locks`), [])
+          })
+      )
+    }
+
+    subject.run("is taken again when a copy of it is in its place", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        yield* Effect.scoped(Effect.gen(function*() {
+          const lock = yield* build(lockOptions(folder, watchful))
+          yield* fs.writeFile(`${folder}/copy`, yield* fs.readFile(lock.path))
+          yield* fs.rename(`${folder}/copy`, lock.path)
+          const { ino } = yield* fs.stat(lock.path)
+          // What is written goes to the file that is ours by then.
+          yield* until(Effect.gen(function*() {
+            yield* lock.update({ phase: "draining" })
+            return Option.exists(yield* LockFile.readOwner(lock.path), ({ phase }) => phase === "draining")
+          }))
+          assert.strictEqual(yield* ownerAt(lock.path), lock.instanceId)
+          assert.deepStrictEqual((yield* fs.stat(lock.path)).ino, ino)
+        }))
+        assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/locks`), [])
+      }))
+
+    subject.run("is lost to another that serves under it, whose file stays", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        const second = yield* build(lockOptions(`${folder}/other`))
+        yield* second.update({ phase: "listening" })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const first = yield* build(lockOptions(folder, watchful))
+          const lost = yield* Effect.fork(Effect.flip(first.lost))
+          yield* fs.rename(second.path, first.path)
+          yield* until(Effect.map(Fiber.poll(lost), Option.isSome))
+          assert.match(
+            (yield* Fiber.join(lost)).message,
+            /^lost gateway lock at .*: the file was replaced and another process \(pid \d+\) holds it now$/
+          )
+        }))
+        const left = LockFile.configLockPath(lockOptions(folder))
+        assert.strictEqual(yield* ownerAt(left), second.instanceId)
+        assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/locks`), [left.slice(`${folder}/locks/`.length)])
+      }))
+
     subject.run("refuses a folder, a link and an unwritable place with the reason", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem

@@ -41,14 +41,15 @@ const ownedBy = (instanceId: string): OwnerRecord.OwnerRecord => ({
 })
 
 /** One attempt in a scope of its own: what it acquired is released by `release`, or with the test. */
-const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot) =>
+const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot, present?: string) =>
   Effect.gen(function*() {
     const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
     const result = yield* Scope.extend(
       LockAttempt.attempt({
         path,
         record: (lock) => ({ ...ownedBy(instanceId), lock }),
-        reclaim: Option.fromNullable(reclaim)
+        reclaim: Option.fromNullable(reclaim),
+        present
       }),
       scope
     )
@@ -265,6 +266,66 @@ for (const { kernel, mode, skip } of modes) {
           yield* file.touch
           assert.isBelow(Duration.toMillis((yield* held(path, "b")).age), 20_000)
         })))
+
+    live(
+      "a copy of its own record is taken as it is, and released as such",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const a = yield* mine(path, "a")
+            yield* fs.copyFile(path, `${folder}/copy`)
+            yield* fs.rename(`${folder}/copy`, path)
+            const inode = yield* inodeAt(path)
+            const { file, release } = yield* mine(path, "a")
+            assert.strictEqual(yield* inodeAt(path), inode)
+            assert.notStrictEqual(file.id, a.file.id)
+            assert.strictEqual(Option.getOrThrow(Option.getOrThrow(file.leftover).record).instanceId, "a")
+            assert.strictEqual((yield* held(path, "b")).fileId, file.id)
+            // The old one's release is none of the new one's business.
+            yield* a.release
+            assert.deepStrictEqual(yield* file.check, Option.none())
+            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            yield* release
+            assert.deepStrictEqual(yield* entries(folder), [])
+          }))
+    )
+
+    live(
+      "the file that it has already is not taken a second time",
+      () =>
+        inFolder(kernel, ({ folder, path }) =>
+          Effect.gen(function*() {
+            const a = yield* mine(path, "a")
+            const { result } = yield* attempt(path, "a", undefined, a.file.id)
+            assert.strictEqual(result._tag === "Held" ? result.snapshot.fileId : undefined, a.file.id)
+            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            assert.deepStrictEqual(yield* a.file.check, Option.none())
+            yield* a.release
+            assert.deepStrictEqual(yield* entries(folder), [])
+          }))
+    )
+
+    live(
+      "a record that was overwritten in place is noticed where it is all that keeps others out",
+      () =>
+        inFolder(kernel, ({ path }) =>
+          Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            const { file } = yield* mine(path, "a")
+            assert.strictEqual(Option.getOrThrow(yield* file.read).instanceId, "a")
+            for (const content of [new Uint8Array(), OwnerRecord.encode(ownedBy("b"))]) {
+              yield* fs.writeFile(path, content)
+              assert.deepStrictEqual(yield* file.read, OwnerRecord.parse(content))
+              assert.deepStrictEqual(
+                yield* file.check,
+                mode === "kernel" ? Option.none() : Option.some("the file was overwritten")
+              )
+            }
+            yield* file.write(ownedBy("a"))
+            assert.deepStrictEqual(yield* file.check, Option.none())
+          }))
+    )
 
     live("a refused attempt changes nothing", () =>
       inFolder(kernel, ({ folder, path }) =>
@@ -538,6 +599,18 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
   )
 
   live(
+    "the file that it has without a kernel lock is not taken a second time with one",
+    () =>
+      inFolder(kernel, ({ path }) =>
+        Effect.gen(function*() {
+          const a = yield* Effect.provide(mine(path, "a"), absent)
+          const { result } = yield* attempt(path, "a", undefined, a.file.id)
+          assert.strictEqual(result._tag, "Held")
+          assert.strictEqual(Option.getOrThrow(yield* a.file.read).lock, "record")
+        }))
+  )
+
+  live(
     "what was judged stale and is another one's now is not taken",
     () =>
       inFolder(kernel, ({ path }) =>
@@ -740,6 +813,63 @@ describe("by the record alone", () => {
         // It made another one, under the name that counts.
         assert.deepStrictEqual(yield* file.check, Option.none())
         assert.deepStrictEqual((yield* entries(folder)).toSorted(), ["aside", "gateway.lock"])
+      })))
+
+  it.scopedLive("a copy that is another's by the time it is opened is not taken", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        yield* leave(path, "a")
+        const replace = yield* first(Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          yield* leave(`${folder}/new`, "newcomer")
+          yield* fs.rename(`${folder}/new`, path)
+        }))
+        const snapshot = yield* held(path, "a").pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              options?.flag === "r+"
+                ? Effect.zipRight(
+                  Effect.orDie(Effect.provideService(replace, FileSystem.FileSystem, fs)),
+                  fs.open(path, options)
+                )
+                : fs.open(path, options)
+          }))
+        )
+        assert.strictEqual(ownerOf(snapshot), "newcomer")
+        assert.strictEqual(yield* ownerAt(path), "newcomer")
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("a copy that is gone by the time it is opened is made again", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        yield* leave(path, "a")
+        const vanish = yield* first(Effect.orDie(fs.remove(path)))
+        const { file } = yield* mine(path, "a").pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              options?.flag === "r+" ? Effect.zipRight(vanish, fs.open(path, options)) : fs.open(path, options)
+          }))
+        )
+        assert.isTrue(Option.isNone(file.leftover))
+        assert.strictEqual(yield* ownerAt(path), "a")
+      })))
+
+  it.scopedLive("a new file that cannot be looked at does not stay in the way", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(mine(path, "a")).pipe(
+          hooked((fs) => ({
+            open: (path, options) =>
+              Effect.map(fs.open(path, options), (file) =>
+                options?.flag === "wx+"
+                  ? patched(file, { stat: Effect.fail(systemError("Unknown", "EIO: i/o error, fstat")) })
+                  : file)
+          }))
+        )
+        assert.strictEqual(error.reason, "EIO: i/o error, fstat")
+        assert.deepStrictEqual(yield* entries(folder), [])
       })))
 
   it.scopedLive("a path that never holds still is given up", () =>

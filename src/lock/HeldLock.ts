@@ -1,0 +1,257 @@
+/**
+ * Is the file that we hold still the one under its name, and what is done when it is not?
+ *
+ * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the name is not ours
+ * another start could take it, though not our port; so we look every now and then:
+ *
+ *     the path is our file      → touch it; with a kernel lock, put back a record that was overwritten
+ *     it is gone, or another's  → make the folder, attempt the path as any start would
+ *       mine   → this is our file from now on; the old one is closed
+ *       held   → by one that serves: lost. Else it may be a start that is about to be refused by our other lock
+ *                or our port: attempt again for as long as a start waits, then lost
+ *       failed → it says nothing about who has the lock: warn, serve on, attempt again at the next look; lost after
+ *                `maxFailures` of them
+ *
+ * The attempt creates exclusively, locks, and compares, so that regaining is as safe as taking the first time. Without
+ * a kernel lock the record is the lock: a file with another record is another's, a copy of our own is ours.
+ *
+ * One step at a time, under a mutex: a record that is written goes to the file of that moment, and a release, which
+ * begins by interrupting the watch, waits for the step and then releases what it took.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as NodePath from "node:path"
+import { LockLost, LockUnavailable } from "../GatewayLockError.ts"
+import { describePlatformError } from "../internal/describeError.ts"
+import type { KernelLock } from "./KernelLock.ts"
+import * as LockAttempt from "./LockAttempt.ts"
+import type { OwnerRecord } from "./OwnerRecord.ts"
+
+export interface HeldLockOptions<A, E, R> {
+  readonly path: string
+  /** Takes it the first time, waiting for as long as a start may wait. */
+  readonly acquire: Effect.Effect<A, E, R>
+  /** What the file is to say now. */
+  readonly record: Effect.Effect<OwnerRecord>
+  /** Between two looks. */
+  readonly recheckInterval: Duration.Duration
+  /** What an unreadable or unverifiable record is given before it is stale: without a kernel lock, ours must stay younger. */
+  readonly staleAfter: Duration.Duration
+  /** For how long another process may have the name before the lock is given up. */
+  readonly patience: Duration.Duration
+  /** How often to try meanwhile. */
+  readonly pollInterval: Duration.Duration
+}
+
+/** A lock that is held until the scope closes, under whichever file has its name. */
+export interface HeldLock<A> {
+  /** How it was taken the first time. */
+  readonly acquired: A
+  /** Brings the file up to date with the record. */
+  readonly write: Effect.Effect<void, PlatformError>
+  /** Looks after the file for ever; fails when the lock is lost. */
+  readonly watch: Effect.Effect<never, LockLost>
+}
+
+/** The file that is ours now, and the scope whose end releases it. */
+interface Present {
+  readonly file: LockAttempt.HeldFile
+  readonly scope: Scope.CloseableScope
+}
+
+/** Somebody else has the name. Never leaves this module. */
+class Taken {
+  readonly _tag = "Taken"
+  readonly moved: string
+  readonly snapshot: LockAttempt.Snapshot
+  constructor(moved: string, snapshot: LockAttempt.Snapshot) {
+    this.moved = moved
+    this.snapshot = snapshot
+  }
+}
+
+/** It could not be made ours again. Never leaves this module. */
+class Failed {
+  readonly _tag = "Failed"
+  readonly moved: string
+  readonly error: LockUnavailable
+  constructor(moved: string, error: LockUnavailable) {
+    this.moved = moved
+    this.error = error
+  }
+}
+
+/** It could not be looked at. Never leaves this module. */
+class Unseen {
+  readonly _tag = "Unseen"
+  readonly error: PlatformError
+  constructor(error: PlatformError) {
+    this.error = error
+  }
+}
+
+/** So many looks in a row may fail to regain a lost file: five minutes by default, as for an unhealthy owner. */
+export const maxFailures = 10
+
+/** Of several touches within `staleAfter` one may come late. */
+const touchesWhileFresh = 3
+
+/**
+ * Makes the folder of a lock file where it is missing.
+ */
+export const makeFolder = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
+  Effect.flatMap(
+    FileSystem.FileSystem,
+    (fs) =>
+      fs.makeDirectory(NodePath.dirname(path), { recursive: true, mode: 0o700 }).pipe(
+        Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
+      )
+  )
+
+/** Says that a file is kept by its record alone, if it is. */
+export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect.Effect<void> =>
+  Option.match(fallback, {
+    onNone: () => Effect.void,
+    onSome: ({ reason }) =>
+      Effect.logWarning(`no kernel lock for ${path} (${reason}); its owner record alone keeps others out`)
+  })
+
+const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
+
+/** One that serves has been refused by nothing of ours, and will not let go. */
+const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
+  Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
+
+const describeTaker = (self: OwnerRecord, { enforcement, record }: LockAttempt.Snapshot): string => {
+  // Somebody may have locked a copy of our own record.
+  const other = Option.filter(record, (record) => isOther(self, record))
+  if (Option.isSome(other)) return `another process (pid ${other.value.pid}) holds it now`
+  return enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
+}
+
+/**
+ * Takes a lock and keeps it until the scope closes.
+ */
+export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
+  options: HeldLockOptions<A, E, R>
+): Effect.Effect<
+  HeldLock<A>,
+  E,
+  Exclude<R, Scope.Scope> | FileSystem.FileSystem | KernelLock | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const { path } = options
+    const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
+    const mutex = yield* Effect.makeSemaphore(1)
+    // A place of its own among what the caller's scope releases, whichever file is in it by then.
+    const place = yield* Effect.flatMap(Effect.scope, (outer) => Scope.fork(outer, ExecutionStrategy.sequential))
+    const newScope = Scope.fork(place, ExecutionStrategy.sequential)
+
+    const scope = yield* newScope
+    const acquired = yield* Scope.extend(options.acquire, scope)
+    const present = yield* Ref.make<Present>({ file: acquired.file, scope })
+    const failures = yield* Ref.make(0)
+
+    const writeTo = (file: LockAttempt.HeldFile) =>
+      Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
+
+    /** Tries once to have the path again. */
+    const regain = (moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
+      Effect.gen(function*() {
+        const record = yield* options.record
+        const scope = yield* newScope
+        const exit = yield* makeFolder(path).pipe(
+          Effect.zipRight(LockAttempt.attempt({
+            path,
+            record: (lock) => ({ ...record, lock }),
+            reclaim: Option.none(),
+            present: before.file.id
+          })),
+          Scope.extend(scope),
+          Effect.provide(context),
+          Effect.mapError((error) => new Failed(moved, error)),
+          Effect.exit
+        )
+        if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(scope, exit)
+        const result = yield* exit
+        if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
+        yield* Ref.set(present, { file: result.file, scope })
+        // Only now: while the old file is open, no new one can have its inode number.
+        yield* Scope.close(before.scope, Exit.void)
+        yield* Effect.logWarning(
+          Option.isNone(result.file.leftover)
+            ? `recreated gateway lock ${path}: ${moved}`
+            : `took gateway lock ${path} again: ${moved}`
+        )
+        if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
+      })
+
+    const keep = (file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
+      Effect.gen(function*() {
+        const self = yield* options.record
+        // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
+        if (Option.match(yield* file.read, { onNone: () => true, onSome: (record) => isOther(self, record) })) {
+          yield* writeTo(file)
+          yield* Effect.logWarning(`rewrote the record of gateway lock ${path}: it was overwritten`)
+        }
+        yield* file.touch
+      })
+
+    /** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
+    const look: Effect.Effect<void, Taken | Failed | Unseen> = Effect.gen(function*() {
+      const before = yield* Ref.get(present)
+      const moved = yield* before.file.check
+      if (Option.isNone(moved)) return yield* keep(before.file)
+      return yield* regain(moved.value, before)
+    }).pipe(
+      Effect.mapError((error) => error._tag === "Taken" || error._tag === "Failed" ? error : new Unseen(error)),
+      Effect.uninterruptible,
+      mutex.withPermits(1)
+    )
+
+    const lose = (reason: string) => new LockLost({ path, reason })
+
+    const recheck: Effect.Effect<void, LockLost> = Effect.gen(function*() {
+      const self = yield* options.record
+      yield* look.pipe(
+        Effect.retry({
+          schedule: Schedule.spaced(Duration.min(options.pollInterval, options.patience)).pipe(
+            Schedule.upTo(options.patience)
+          ),
+          while: (error) => error._tag === "Taken" && !isServing(self, error.snapshot)
+        }),
+        Effect.zipRight(Ref.set(failures, 0)),
+        Effect.catchTags({
+          Taken: ({ moved, snapshot }) => lose(`${moved} and ${describeTaker(self, snapshot)}`),
+          Failed: ({ error, moved }) =>
+            Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
+              count >= maxFailures
+                ? lose(`${moved} and cannot be had again: ${error.reason}`)
+                : Effect.logWarning(`${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
+          // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
+          Unseen: ({ error }) =>
+            Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
+        })
+      )
+    })
+
+    /** Those who cannot tell whether we live go by the age of our file, where there is no kernel lock to ask. */
+    const interval = Effect.map(Ref.get(present), ({ file }) =>
+      file.enforcement === "kernel"
+        ? options.recheckInterval
+        : Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, touchesWhileFresh)))
+
+    return {
+      acquired,
+      write: mutex.withPermits(1)(Effect.flatMap(Ref.get(present), ({ file }) => writeTo(file))),
+      watch: Effect.forever(Effect.zipRight(Effect.flatMap(interval, Effect.sleep), recheck))
+    }
+  })

@@ -1,0 +1,821 @@
+import { FileSystem, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Logger,
+  Option,
+  TestClock
+} from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import { type GatewayLockError, isGatewayLockError } from "../../src/GatewayLockError.ts"
+import { maxFailures } from "../../src/lock/HeldLock.ts"
+import { layerAbsent } from "../../src/lock/KernelLock.ts"
+import * as LockAttempt from "../../src/lock/LockAttempt.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { numRuns } from "../arbitraries.ts"
+import { eventually } from "../fixtures/net.ts"
+
+const address = { host: "127.0.0.1", port: 18789 }
+const folder = "/state/default/locks"
+const paths = {
+  config: LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" }),
+  state: LockFile.stateLockPath({ stateDir: "/state/default" })
+} as const
+const names = ["config", "state"] as const
+const modes = ["kernel", "record"] as const
+const lockings = { kernel: "works", record: "absent" } as const
+const everyLock = modes.flatMap((mode) => names.map((name) => ({ mode, name, path: paths[name] })))
+
+type Host = SimulatedHost.SimulatedHost
+type Mode = typeof modes[number]
+
+const text = (content: string) => new TextEncoder().encode(content)
+
+const makeHost = (mode: Mode) => Effect.tap(SimulatedHost.make, (host) => host.setLocking(lockings[mode]))
+
+const App = HttpRouter.empty.pipe(HttpRouter.get("/hello", HttpServerResponse.text("world")), HttpServer.serve())
+
+/** A gateway, what it says, and how many files it has open. */
+const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App = App) =>
+  Effect.gen(function*() {
+    const lines: Array<string> = []
+    let open = 0
+    const logger = Logger.make(({ message }) => {
+      lines.push(Array.isArray(message) ? message.join(" ") : String(message))
+    })
+    const process = yield* host.spawn(
+      Effect.flatMap(FileSystem.FileSystem, (fs) =>
+        Gateway.launch(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))).pipe(
+          Effect.provideService(FileSystem.FileSystem, {
+            ...fs,
+            open: (path, options) =>
+              Effect.tap(fs.open(path, options), () =>
+                Effect.acquireRelease(
+                  Effect.sync(() =>
+                    open += 1
+                  ),
+                  () => Effect.sync(() => open -= 1)
+                ))
+          }),
+          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+        ))
+    )
+    yield* host.settle
+    return { ...process, lines, openFiles: () => open }
+  })
+type Started = Effect.Effect.Success<ReturnType<typeof start>>
+
+const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>[0]) =>
+  Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
+
+/** Until the holder has looked after its files: without a kernel lock three times as often as a record gets old. */
+const recheck = (host: Host, mode: Mode) => pass(host, mode === "kernel" ? "30 seconds" : "10 seconds")
+
+const recordAt = (host: Host, path: string) =>
+  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
+const ownerAt = (host: Host, path: string) =>
+  Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.instanceId)
+const inodeAt = (host: Host, path: string) =>
+  Effect.map(
+    Effect.option(host.files.stat(path)),
+    (info) => Option.getOrUndefined(Option.flatMap(info, ({ ino }) => ino))
+  )
+const namesIn = (host: Host) => Effect.orElseSucceed(host.files.readDirectory(folder), (): ReadonlyArray<string> => [])
+
+const failureOf = (exit: Option.Option<Exit.Exit<unknown, unknown>>): GatewayLockError | undefined => {
+  const failure = Option.isSome(exit) && Exit.isFailure(exit.value)
+    ? Option.getOrUndefined(Cause.failureOption(exit.value.cause))
+    : undefined
+  return isGatewayLockError(failure) ? failure : undefined
+}
+
+/** Serves as before, and has both files under their names. */
+const assertHolding = (host: Host, gateway: Started, mode: Mode, instanceId: string) =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(host.ports.owners(address.port), [gateway.pid])
+    assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
+    for (const path of Object.values(paths)) {
+      const record = Option.getOrThrow(yield* recordAt(host, path))
+      const { lock, phase, pid, port } = record
+      assert.deepStrictEqual({ instanceId: record.instanceId, lock, phase, pid, port }, {
+        instanceId,
+        lock: mode,
+        phase: "listening",
+        pid: gateway.pid,
+        port: address.port
+      })
+      if (mode === "kernel") assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
+    }
+    assert.strictEqual(gateway.openFiles(), 2)
+  })
+
+const assertLost = (host: Host, gateway: Started, message: string) =>
+  Effect.gen(function*() {
+    const error = failureOf(yield* gateway.poll)
+    assert.strictEqual(error?._tag, "LockLost")
+    assert.strictEqual(error?.message, message)
+    assert.deepStrictEqual(host.ports.owners(address.port), [])
+    assert.strictEqual(gateway.openFiles(), 0)
+  })
+
+const assertCleanEnd = (host: Host, gateway: Started) =>
+  Effect.gen(function*() {
+    yield* gateway.terminate
+    assert.deepStrictEqual(yield* namesIn(host), [])
+    assert.deepStrictEqual(host.ports.owners(address.port), [])
+    assert.strictEqual(gateway.openFiles(), 0)
+  })
+
+const told = (gateway: Started, line: string) => gateway.lines.filter((said) => said.includes(line)).length
+
+/** A process that takes one lock file and does nothing else. */
+const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId = "squatter") =>
+  Effect.gen(function*() {
+    const process = yield* host.spawn(Effect.flatMap(
+      LockAttempt.attempt({
+        path,
+        reclaim: Option.none(),
+        record: (lock) => ({
+          version: 1,
+          instanceId,
+          pid: 4711,
+          createdAt: "2026-01-01T00:00:00.000Z",
+          configPath: "/c",
+          stateDir: "/s",
+          host: "127.0.0.1",
+          port: 1,
+          phase,
+          supervisor: "none",
+          lock
+        })
+      }),
+      ({ _tag }) => _tag === "Mine" ? Effect.never : Effect.dieMessage("it is held")
+    ))
+    yield* host.settle
+    assert.isTrue(Option.isNone(yield* process.poll))
+    return process
+  })
+
+/** Counts, from now on, the system calls of one process, and does something at one of them. */
+const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Option.Option<string>>) =>
+  Effect.suspend(() => {
+    let calls = 0
+    return Effect.as(
+      host.setIntercept((call) => call.pid === pid ? Effect.suspend(() => act(calls += 1)) : Effect.succeedNone),
+      () => calls
+    )
+  })
+
+/** How many system calls a holder makes from its loss to having its lock again. */
+const callsToRegain = (mode: Mode) =>
+  Effect.gen(function*() {
+    const host = yield* makeHost(mode)
+    const gateway = yield* start(host)
+    yield* host.files.remove(paths.config)
+    const calls = yield* atCall(host, gateway.pid, () => Effect.succeedNone)
+    yield* recheck(host, mode)
+    const count = calls()
+    assert.isAbove(count, 10)
+    return count
+  })
+
+describe("a holder whose file was removed", () => {
+  it.effect.each(everyLock)(
+    "makes it again, by $mode, for the $name",
+    ({ mode, name, path }) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost(mode)
+        const gateway = yield* start(host)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        assert.strictEqual(gateway.openFiles(), 2)
+        const other = paths[name === "config" ? "state" : "config"]
+        const untouched = yield* inodeAt(host, other)
+        yield* host.files.remove(path)
+        yield* recheck(host, mode)
+        yield* assertHolding(host, gateway, mode, instanceId)
+        assert.strictEqual(yield* inodeAt(host, other), untouched)
+        assert.strictEqual((yield* host.files.stat(path)).mode & 0o777, 0o600)
+        assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
+        assert.strictEqual(gateway.lines.filter((line) => line.includes("recreated")).length, 1)
+        assert.strictEqual(told(gateway, "reclaimed"), 0)
+        // And once more: what was made again is looked after as well.
+        yield* host.files.remove(path)
+        yield* recheck(host, mode)
+        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertCleanEnd(host, gateway)
+      })
+  )
+
+  it.effect.each(modes)("makes the folder and both files again, by %s", (mode) =>
+    Effect.gen(function*() {
+      for (const gone of [folder, "/state"]) {
+        const host = yield* makeHost(mode)
+        const gateway = yield* start(host)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        yield* host.files.remove(gone, { recursive: true })
+        yield* recheck(host, mode)
+        yield* assertHolding(host, gateway, mode, instanceId)
+        assert.strictEqual((yield* host.files.stat(folder)).mode & 0o777, 0o700)
+        yield* assertCleanEnd(host, gateway)
+      }
+    }))
+
+  it.effect.each(modes)(
+    "has one of that name, whenever the old one is moved back, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const calls = yield* callsToRegain(mode)
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* makeHost(mode)
+          const gateway = yield* start(host)
+          const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+          yield* host.files.rename(paths.config, "/aside")
+          yield* atCall(host, gateway.pid, (call) =>
+            call === at
+              ? Effect.as(Effect.orDie(host.files.rename("/aside", paths.config)), Option.none())
+              : Effect.succeedNone)
+          yield* recheck(host, mode)
+          // One that came back over the new file is found by the next look.
+          yield* recheck(host, mode)
+          yield* assertHolding(host, gateway, mode, instanceId)
+          yield* assertCleanEnd(host, gateway)
+        }
+      })
+  )
+
+  it.effect.each(modes)(
+    "leaves nothing behind when it is told to end, at whichever system call, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const calls = yield* callsToRegain(mode)
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* makeHost(mode)
+          const gateway = yield* start(host)
+          yield* host.files.remove(paths.config)
+          const reached = yield* Deferred.make<void>()
+          yield* atCall(
+            host,
+            gateway.pid,
+            (call) => call === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
+          )
+          yield* Effect.fork(recheck(host, mode))
+          yield* Deferred.await(reached)
+          yield* assertCleanEnd(host, gateway)
+        }
+      })
+  )
+
+  it.effect.each(modes)(
+    "is succeeded by the next one, whichever system call was its last, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const calls = yield* callsToRegain(mode)
+        for (let last = 1; last <= calls; last += 1) {
+          const host = yield* makeHost(mode)
+          const gateway = yield* start(host)
+          yield* host.files.remove(paths.config)
+          yield* atCall(
+            host,
+            gateway.pid,
+            (call) => call >= last ? Effect.as(gateway.kill, Option.none()) : Effect.succeedNone
+          )
+          yield* recheck(host, mode)
+          yield* gateway.kill
+          // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
+          yield* TestClock.adjust(mode === "record" ? "31 seconds" : "0 seconds")
+          const next = yield* start(host)
+          assert.deepStrictEqual(host.ports.owners(address.port), [next.pid], `killed at call ${last}`)
+          yield* assertCleanEnd(host, next)
+        }
+      })
+  )
+
+  it.effect.each(modes)(
+    "serves on and has it again later, whichever system call fails, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const calls = yield* callsToRegain(mode)
+        for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
+          for (let at = 1; at <= calls; at += 1) {
+            const host = yield* makeHost(mode)
+            const gateway = yield* start(host)
+            const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+            yield* host.files.remove(paths.config)
+            yield* atCall(host, gateway.pid, (call) => Effect.succeed(call === at ? Option.some(errno) : Option.none()))
+            yield* recheck(host, mode)
+            yield* recheck(host, mode)
+            yield* assertHolding(host, gateway, mode, instanceId)
+            yield* assertCleanEnd(host, gateway)
+          }
+        }
+      })
+  )
+
+  it.effect("serves on while the disk is full, says so each time, and has it again once there is room", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      yield* host.setCapacity(0)
+      yield* host.files.remove(paths.config)
+      for (let looks = 1; looks < maxFailures; looks += 1) {
+        yield* recheck(host, "kernel")
+        assert.strictEqual(
+          told(gateway, `the file was removed: gateway lock ${paths.config} cannot be had again yet: ENOSPC: `),
+          looks
+        )
+        assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
+      }
+      yield* host.setCapacity(Number.POSITIVE_INFINITY)
+      yield* recheck(host, "kernel")
+      yield* assertHolding(host, gateway, "kernel", instanceId)
+      // What has passed is forgotten: the count begins anew.
+      yield* host.setCapacity(0)
+      yield* host.files.remove(paths.config)
+      for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host, "kernel")
+      assert.isTrue(Option.isNone(yield* gateway.poll))
+      yield* recheck(host, "kernel")
+      yield* assertLost(
+        host,
+        gateway,
+        `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${paths.config}'`
+      )
+    }))
+
+  it.effect.each<readonly [what: string, put: (host: Host) => Effect.Effect<void, unknown>, reason: string]>([
+    [
+      "a folder",
+      (host) => host.files.makeDirectory(paths.config),
+      "the file was replaced and cannot be had again: it is not a regular file but a directory"
+    ],
+    [
+      "a link",
+      (host) => host.files.symlink("/elsewhere", paths.config),
+      "the file was removed and cannot be had again: it is a symbolic link to /elsewhere"
+    ]
+  ])(
+    "does not hit what is in its place, when it is %s, and gives up after a time",
+    ([, put, reason]) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost("kernel")
+        const gateway = yield* start(host)
+        yield* host.files.remove(paths.config)
+        yield* put(host)
+        for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host, "kernel")
+        assert.isTrue(Option.isNone(yield* gateway.poll))
+        yield* recheck(host, "kernel")
+        yield* assertLost(host, gateway, `lost gateway lock at ${paths.config}: ${reason}`)
+        assert.deepStrictEqual(yield* namesIn(host), [paths.config.slice(folder.length + 1)])
+      })
+  )
+})
+
+describe("a holder whose file was replaced", () => {
+  it.effect.each(names)("takes what nobody holds, with a kernel lock, for the %s", (name) =>
+    Effect.gen(function*() {
+      const path = paths[name]
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      const own = yield* host.files.readFile(path)
+      const instanceId = Option.getOrThrow(OwnerRecord.parse(own)).instanceId
+      const old = OwnerRecord.encode({ ...Option.getOrThrow(OwnerRecord.parse(own)), instanceId: "old", pid: 7 })
+      for (const [index, content] of [own, old, text(""), text("somebody else's")].entries()) {
+        yield* host.files.writeFile("/copy", content)
+        yield* host.files.rename("/copy", path)
+        const inode = yield* inodeAt(host, path)
+        yield* recheck(host, "kernel")
+        yield* assertHolding(host, gateway, "kernel", instanceId)
+        assert.strictEqual(yield* inodeAt(host, path), inode)
+        assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), index + 1)
+      }
+      assert.strictEqual(told(gateway, "reclaimed"), 0)
+      yield* assertCleanEnd(host, gateway)
+    }))
+
+  it.effect.each(names)(
+    "adopts a copy of its own record without a kernel lock, for the %s",
+    (name) =>
+      Effect.gen(function*() {
+        const path = paths[name]
+        const host = yield* makeHost("record")
+        const gateway = yield* start(host)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
+        yield* host.files.rename("/copy", path)
+        const inode = yield* inodeAt(host, path)
+        yield* recheck(host, "record")
+        yield* assertHolding(host, gateway, "record", instanceId)
+        assert.strictEqual(yield* inodeAt(host, path), inode)
+        assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), 1)
+        yield* assertCleanEnd(host, gateway)
+      })
+  )
+
+  it.effect.each(names)(
+    "adopts a copy that records no kernel lock, where there is one by now, for the %s",
+    (name) =>
+      Effect.gen(function*() {
+        const path = paths[name]
+        const host = yield* makeHost("record")
+        const gateway = yield* start(host)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        yield* host.setLocking("works")
+        yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
+        yield* host.files.rename("/copy", path)
+        yield* recheck(host, "record")
+        assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
+        const record = Option.getOrThrow(yield* recordAt(host, path))
+        assert.deepStrictEqual([record.instanceId, record.lock], [instanceId, "kernel"])
+        yield* assertCleanEnd(host, gateway)
+      })
+  )
+
+  it.effect("says so when there is no kernel lock to be had for the new file", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      yield* host.setLocking("refused")
+      yield* host.files.remove(folder, { recursive: true })
+      yield* recheck(host, "kernel")
+      yield* assertHolding(host, gateway, "record", instanceId)
+      for (const path of Object.values(paths)) assert.strictEqual(told(gateway, `no kernel lock for ${path} (`), 1)
+      yield* assertCleanEnd(host, gateway)
+    }))
+
+  it.effect.each(names)("gives up at once for one that serves, for the %s", (name) =>
+    Effect.gen(function*() {
+      for (const mode of modes) {
+        const path = paths[name]
+        const host = yield* makeHost(mode)
+        const gateway = yield* start(host)
+        yield* host.files.remove(path)
+        yield* squatter(host, path, "listening")
+        const inode = yield* inodeAt(host, path)
+        yield* recheck(host, mode)
+        yield* assertLost(
+          host,
+          gateway,
+          `lost gateway lock at ${path}: the file was replaced and another process (pid 4711) holds it now`
+        )
+        assert.deepStrictEqual(yield* namesIn(host), [path.slice(folder.length + 1)])
+        assert.strictEqual(yield* inodeAt(host, path), inode)
+      }
+    }))
+
+  it.effect.each(everyLock)(
+    "waits for one that may let go, and has it again, by $mode, for the $name",
+    ({ mode, path }) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost(mode)
+        const gateway = yield* start(host, { lockPollInterval: "100 millis" })
+        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        yield* host.files.remove(path)
+        const other = yield* squatter(host, path, "starting")
+        yield* recheck(host, mode)
+        yield* pass(host, "4 seconds")
+        assert.strictEqual(yield* ownerAt(host, path), "squatter")
+        assert.isTrue(Option.isNone(yield* gateway.poll))
+        yield* other.terminate
+        yield* pass(host, "100 millis")
+        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertCleanEnd(host, gateway)
+      })
+  )
+
+  it.effect.each(everyLock)(
+    "gives up for one that stays, not before, by $mode, for the $name",
+    ({ mode, path }) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost(mode)
+        // The patience is that of a start, and at least the default.
+        const gateway = yield* start(host, { lockTimeout: "0 millis", lockPollInterval: "100 millis" })
+        yield* host.files.remove(path)
+        yield* squatter(host, path, "starting")
+        yield* recheck(host, mode)
+        yield* pass(host, "4800 millis")
+        assert.isTrue(Option.isNone(yield* gateway.poll))
+        assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
+        yield* pass(host, "400 millis")
+        yield* assertLost(
+          host,
+          gateway,
+          `lost gateway lock at ${path}: the file was replaced and another process (pid 4711) holds it now`
+        )
+        assert.strictEqual(yield* ownerAt(host, path), "squatter")
+        assert.deepStrictEqual(yield* namesIn(host), [path.slice(folder.length + 1)])
+      })
+  )
+
+  it.effect("gives up for one that locked a copy of its own record, and does not name itself", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      yield* host.files.remove(paths.config)
+      yield* squatter(host, paths.config, "listening", instanceId)
+      yield* recheck(host, "kernel")
+      yield* pass(host, "5 seconds")
+      yield* assertLost(
+        host,
+        gateway,
+        `lost gateway lock at ${paths.config}: the file was replaced and another process holds it now`
+      )
+      assert.strictEqual(yield* ownerAt(host, paths.config), instanceId)
+    }))
+
+  it.effect("gives up without a kernel lock for anything that is not a copy of its own, and leaves it", () =>
+    Effect.gen(function*() {
+      for (const content of ["", "somebody else's"]) {
+        const host = yield* makeHost("record")
+        const gateway = yield* start(host)
+        yield* host.files.writeFile("/other", text(content))
+        yield* host.files.rename("/other", paths.config)
+        yield* recheck(host, "record")
+        yield* pass(host, "5 seconds")
+        yield* assertLost(
+          host,
+          gateway,
+          `lost gateway lock at ${paths.config}: the file was replaced and it names no owner now`
+        )
+        assert.deepStrictEqual(yield* host.files.readFile(paths.config), text(content))
+      }
+    }))
+
+  it.effect("respects, with a kernel lock, a holder that has none", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      yield* host.files.remove(paths.config)
+      yield* host.setLocking("absent")
+      yield* squatter(host, paths.config, "listening")
+      yield* host.setLocking("works")
+      yield* recheck(host, "kernel")
+      yield* assertLost(
+        host,
+        gateway,
+        `lost gateway lock at ${paths.config}: the file was replaced and another process (pid 4711) holds it now`
+      )
+      assert.strictEqual(yield* ownerAt(host, paths.config), "squatter")
+    }))
+})
+
+describe("a holder whose file was overwritten in place", () => {
+  it.effect("puts its record back under its kernel lock", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      const gateway = yield* start(host)
+      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      const inode = yield* inodeAt(host, paths.config)
+      for (const content of ["", "somebody else's"]) {
+        yield* host.files.writeFile(paths.config, text(content))
+        yield* recheck(host, "kernel")
+        yield* assertHolding(host, gateway, "kernel", instanceId)
+        assert.strictEqual(yield* inodeAt(host, paths.config), inode)
+      }
+      assert.strictEqual(told(gateway, `rewrote the record of gateway lock ${paths.config}: it was overwritten`), 2)
+      yield* recheck(host, "kernel")
+      assert.strictEqual(told(gateway, "rewrote"), 2)
+      yield* assertCleanEnd(host, gateway)
+    }))
+
+  it.effect("has lost it, where the record was all that it had", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("record")
+      const gateway = yield* start(host)
+      const record = Option.getOrThrow(yield* recordAt(host, paths.config))
+      const other = OwnerRecord.encode({ ...record, instanceId: "other", pid: 4711 })
+      yield* host.files.writeFile(paths.config, other)
+      yield* recheck(host, "record")
+      yield* assertLost(
+        host,
+        gateway,
+        `lost gateway lock at ${paths.config}: the file was overwritten and another process (pid 4711) holds it now`
+      )
+    }))
+})
+
+describe("what a gateway says of itself", () => {
+  /** A gateway that drains until it is let go. */
+  const draining = (host: Host) =>
+    Effect.gen(function*() {
+      const done = yield* Deferred.make<void>()
+      const gateway = yield* start(
+        host,
+        { drainTimeout: "1 hour" },
+        HttpRouter.empty.pipe(
+          HttpRouter.get("/slow", Effect.as(Deferred.await(done), HttpServerResponse.text("finished"))),
+          HttpServer.serve()
+        )
+      )
+      const slow = yield* Effect.fork(host.ports.get(address, "/slow"))
+      yield* host.settle
+      const end = Effect.gen(function*() {
+        yield* Deferred.succeed(done, undefined)
+        assert.strictEqual((yield* Fiber.join(slow)).body, "finished")
+        yield* gateway.exit
+        assert.deepStrictEqual(yield* namesIn(host), [])
+        assert.strictEqual(gateway.openFiles(), 0)
+      })
+      return { gateway, end }
+    })
+  const phaseAt = (host: Host, path: string) =>
+    Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.phase)
+
+  it.effect.each(modes)("goes to the file that it has by then, by %s", (mode) =>
+    Effect.gen(function*() {
+      const host = yield* makeHost(mode)
+      const { end, gateway } = yield* draining(host)
+      yield* host.files.remove(folder, { recursive: true })
+      yield* recheck(host, mode)
+      yield* gateway.interrupt
+      yield* host.settle
+      for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
+      // One that is lost while draining is made again as draining.
+      yield* host.files.remove(folder, { recursive: true })
+      yield* recheck(host, mode)
+      for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
+      yield* end
+    }))
+
+  it.effect.each(modes)(
+    "is not overtaken by the file's being made again, at whichever system call, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const calls = yield* callsToRegain(mode)
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* makeHost(mode)
+          const { end, gateway } = yield* draining(host)
+          yield* host.files.remove(paths.config)
+          yield* atCall(
+            host,
+            gateway.pid,
+            (call) => call === at ? Effect.as(gateway.interrupt, Option.none()) : Effect.succeedNone
+          )
+          yield* recheck(host, mode)
+          for (const path of Object.values(paths)) {
+            assert.strictEqual(yield* phaseAt(host, path), "draining", `at ${at}`)
+          }
+          yield* end
+        }
+      })
+  )
+})
+
+describe("a lock that is lost while others start", () => {
+  const losses = ["removed", "replaced by another's", "replaced by a copy", "folder gone"] as const
+  const lose = (host: Host, loss: typeof losses[number], path: string) =>
+    Effect.gen(function*() {
+      const copy = yield* host.files.readFile(path)
+      if (loss === "removed") yield* host.files.remove(path)
+      else if (loss === "folder gone") yield* host.files.remove(folder, { recursive: true })
+      else {
+        yield* host.files.writeFile("/other", loss === "replaced by a copy" ? copy : text("somebody else's"))
+        yield* host.files.rename("/other", path)
+      }
+    })
+
+  it.effect.prop(
+    "has one holder or none, who serves; and nobody removes what is another's",
+    {
+      mode: fc.constantFrom(...modes),
+      name: fc.constantFrom(...names),
+      loss: fc.constantFrom(...losses),
+      /** Before the holder looks, or at one of its system calls. */
+      at: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40 })),
+      starters: fc.array(fc.constantFrom(address.port, address.port + 1), { maxLength: 3 }),
+      delays: fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 20 })
+    },
+    ({ at, delays, loss, mode, name, starters }) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost(mode)
+        // Every step of the clock costs real time.
+        const patient = { lockPollInterval: "1 second" } as const
+        const first = yield* start(host, patient)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        const others: Array<{ readonly port: number; readonly gateway: Started }> = []
+        const begin = Effect.forEach(starters, (port) =>
+          Effect.map(Effect.forkDaemon(start(host, { ...patient, port })), (fiber) => ({ port, fiber })))
+        const arrived = yield* Deferred.make<Effect.Effect.Success<typeof begin>>()
+
+        yield* lose(host, loss, paths[name])
+        let [step, calls, most] = [0, 0, 0]
+        const arrive = Effect.flatMap(begin, (begun) =>
+          Deferred.succeed(arrived, begun))
+        yield* host.setIntercept(({ pid }) =>
+          Effect.gen(function*() {
+            step += 1
+            // The holder's own step may be uninterruptible; those who start now are none of it.
+            if (pid === first.pid && (calls += 1) === at) yield* Effect.forkDaemon(Effect.interruptible(arrive))
+            yield* Effect.repeatN(Effect.yieldNow(), delays[step % delays.length] ?? 0)
+            most = Math.max(
+              most,
+              host.ports.owners(address.port).length,
+              ...Object.values(paths).map((path) => host.lockHolders(path).length)
+            )
+            return Option.none()
+          })
+        )
+        if (at === 0) yield* arrive
+        yield* Effect.repeatN(host.settle, 3)
+        // The look, a wait for one that may let go, and one more look.
+        for (let looks = 1; looks <= 3; looks += 1) {
+          yield* TestClock.adjust("30 seconds")
+          yield* Effect.repeatN(host.settle, 3)
+        }
+        // A holder that made fewer calls than drawn has met nobody.
+        if (calls < at) yield* arrive
+        for (const { fiber, port } of yield* Deferred.await(arrived)) {
+          others.push({ port, gateway: yield* Fiber.join(fiber) })
+        }
+        yield* TestClock.adjust("6 seconds")
+        yield* Effect.repeatN(host.settle, 3)
+        yield* host.setIntercept(() => Effect.succeedNone)
+
+        assert.strictEqual(most, 1, "listeners of the port, holders of a lock")
+        const all = [{ port: address.port, gateway: first }, ...others]
+        const running = yield* Effect.filter(all, ({ gateway }) => Effect.map(gateway.poll, Option.isNone))
+        assert.isAtMost(running.length, 1)
+        for (const { gateway, port } of running) {
+          assert.deepStrictEqual(host.ports.owners(port), [gateway.pid])
+          for (const path of Object.values(paths)) {
+            assert.strictEqual(Option.getOrThrow(yield* recordAt(host, path)).pid, gateway.pid)
+            if (mode === "kernel") assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
+          }
+        }
+        for (const { gateway } of all) {
+          const ended = yield* gateway.poll
+          if (Option.isNone(ended)) continue
+          const tags = gateway === first ? ["LockLost"] : ["PortInUse", "LockHeld"]
+          assert.include(tags, failureOf(ended)?._tag)
+          assert.strictEqual(gateway.openFiles(), 0)
+        }
+        const survived = running.some(({ gateway }) => gateway === first)
+        if (survived) yield* assertHolding(host, first, mode, instanceId)
+        // With a kernel lock, only one that runs in its stead ends it.
+        if (mode === "kernel") assert.isTrue(survived || running.length === 1)
+        for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
+      }),
+    { timeout: 60_000, fastCheck: { numRuns: Math.min(numRuns, 15) } }
+  )
+})
+
+describe.skipIf(process.platform !== "linux")("on this machine", () => {
+  const layers = { kernel: Gateway.layerNode, record: Layer.merge(Gateway.layerNode, layerAbsent("not here")) }
+
+  it.scopedLive.each(modes)(
+    "a holder has one file open for each lock, however often it lost them, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const stateDir = yield* Effect.flatMap(fs.makeTempDirectoryScoped({ prefix: "held-lock-" }), fs.realPath)
+        const openFiles = Effect.gen(function*() {
+          const links = yield* Effect.forEach(
+            yield* fs.readDirectory("/proc/self/fd"),
+            (fd) => Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => "")
+          )
+          return links.filter((link) => link.startsWith(stateDir))
+        })
+        const { path } = yield* Effect.scoped(Effect.gen(function*() {
+          const gateway = Context.get(
+            yield* Layer.build(Gateway.layerPlatform({
+              port: 0,
+              stateDir,
+              configPath: `${stateDir}/gateway.json`,
+              lockRecheckInterval: "20 millis"
+            })),
+            Gateway.Gateway
+          )
+          const path = gateway.lockPath
+          const others = LockFile.stateLockPath({ stateDir })
+          for (let losses = 1; losses <= 5; losses += 1) {
+            for (const path of [gateway.lockPath, others]) {
+              yield* fs.remove(path)
+              yield* eventually(
+                "the lock file",
+                Effect.map(
+                  LockFile.readOwner(path),
+                  Option.exists(({ instanceId }) => instanceId === gateway.instanceId)
+                )
+              )
+            }
+            // The old file is closed a moment after the new one is there.
+            yield* eventually("two open files", Effect.map(openFiles, ({ length }) => length === 2))
+            assert.deepStrictEqual((yield* openFiles).toSorted(), [path, others].toSorted())
+          }
+          return { path }
+        }))
+        assert.deepStrictEqual(yield* openFiles, [])
+        assert.deepStrictEqual(yield* fs.readDirectory(path.slice(0, path.lastIndexOf("/"))), [])
+      }).pipe(Effect.provide(layers[mode]))
+  )
+})
