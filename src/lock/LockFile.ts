@@ -27,7 +27,7 @@ import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { type Holder, LockHeld, LockLost, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
-import { describePlatformError } from "../internal/describeError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
 import type { Address } from "../port/Address.ts"
 import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
 import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
@@ -388,6 +388,19 @@ const logReclaim = (reclaimed: Reclaimed): Effect.Effect<void> =>
     } ago: ${reclaimed.reason}`
   )
 
+/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
+const makeFolder = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => {
+    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
+    return makeIt.pipe(
+      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolder(NodePath.dirname(path)), makeIt)),
+      Effect.catchIf(
+        isAlreadyExists,
+        (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
+      )
+    )
+  })
+
 /**
  * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
  *
@@ -401,12 +414,11 @@ export const make = (
   options: LockFileOptions
 ): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const table = yield* ProcessTable.ProcessTable
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
-    yield* fs.makeDirectory(NodePath.dirname(path), { recursive: true, mode: 0o700 }).pipe(
+    yield* makeFolder(NodePath.dirname(path)).pipe(
       Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
     )
 
