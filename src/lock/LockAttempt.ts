@@ -28,7 +28,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 
@@ -134,6 +134,9 @@ const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option
 
 const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)
 
+const describeDefect = (defect: unknown): string =>
+  (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
+
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /** Closes at once what an attempt opened, unless it succeeded. */
@@ -149,6 +152,16 @@ const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) 
 const make = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const kernel = yield* KernelLock
+
+  /** A file is done with once it is closed, whatever close(2) answers (`EIO`, `EDQUOT`): that is told, and no more. */
+  const open = (path: string, options: FileSystem.OpenFileOptions) =>
+    Effect.flatMap(Scope.make(), (own) =>
+      Effect.acquireRelease(
+        Scope.extend(fs.open(path, options), own),
+        (_, exit) =>
+          Effect.catchAllDefect(Scope.close(own, exit), (defect) =>
+            Effect.logWarning(`could not close gateway lock ${path}: ${describeDefect(defect)}`))
+      ))
 
   const statPath = (path: string): Effect.Effect<Option.Option<FileSystem.File.Info>, PlatformError> =>
     fs.stat(path).pipe(
@@ -208,10 +221,10 @@ const make = Effect.gen(function*() {
   // -------------------------------------------------------------------------
 
   const openOrCreate = (path: string) =>
-    fs.open(path, { flag: "r+" }).pipe(
+    open(path, { flag: "r+" }).pipe(
       Effect.map((file) => ({ file, created: false })),
       Effect.catchIf(isNotFound, () =>
-        Effect.map(fs.open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
+        Effect.map(open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
       // Somebody created it in between, or it is a dangling link, which `insist` has refused.
       Effect.catchIf(isAlreadyExists, () =>
         Effect.fail(new Moved()))
@@ -220,7 +233,7 @@ const make = Effect.gen(function*() {
   /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
   const selfTest = (path: string, id: string) =>
     Effect.scoped(Effect.gen(function*() {
-      const second = yield* fs.open(path, { flag: "r+" }).pipe(
+      const second = yield* open(path, { flag: "r+" }).pipe(
         Effect.catchIf(isNotFound, () => Effect.fail(new Moved()))
       )
       if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())
@@ -285,7 +298,7 @@ const make = Effect.gen(function*() {
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError> =>
     Effect.scoped(Effect.gen(function*() {
-      const file = yield* fs.open(path, { flag: "r" })
+      const file = yield* open(path, { flag: "r" })
       const info = yield* file.stat
       return Option.some<Snapshot>({
         record: yield* readRecord(file, info),
@@ -316,7 +329,7 @@ const make = Effect.gen(function*() {
   const guarded = <E>(path: string, move: Effect.Effect<void, E>): Effect.Effect<boolean, E | PlatformError> =>
     Effect.gen(function*() {
       const guard = `${path}.reclaim`
-      const taken = yield* Effect.scoped(fs.open(guard, { flag: "wx", mode: 0o600 })).pipe(
+      const taken = yield* Effect.scoped(open(guard, { flag: "wx", mode: 0o600 })).pipe(
         Effect.as(true),
         Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
       )
@@ -344,7 +357,7 @@ const make = Effect.gen(function*() {
         if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)
         leftover = Option.some({ record: found.value.record, age: found.value.age })
       }
-      const file = yield* fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(
+      const file = yield* open(path, { flag: "wx+", mode: 0o600 }).pipe(
         Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
       )
       const id = fileId(yield* file.stat)
