@@ -1,11 +1,26 @@
 import type { PlatformError } from "@effect/platform/Error"
+import { constants } from "node:os"
+
+/** libuv has no name for some errors that lock files meet (`ENOLCK`, `EDQUOT`), and gives their number instead. */
+const unnamed = /Unknown system error -(\d+)/
+
+/**
+ * The text with such a number replaced by the system's name for it.
+ */
+export const nameErrno = (text: string): string =>
+  text.replace(
+    unnamed,
+    (all, number) => Object.entries(constants.errno).find(([, known]) => known === Number(number))?.[0] ?? all
+  )
 
 /**
  * One line for a person: the system's own words (`EACCES: permission denied, open '…'`) where there are any.
  */
 export const describePlatformError = (error: PlatformError): string =>
-  (error.description === undefined || error.description === "" ? error.message : error.description).split("\n", 1)[0]
-    ?? error._tag
+  nameErrno(
+    (error.description === undefined || error.description === "" ? error.message : error.description).split("\n", 1)[0]
+      ?? error._tag
+  )
 
 /** Whether a file operation failed because the path names nothing. */
 export const isNotFound = (error: PlatformError): boolean => error._tag === "SystemError" && error.reason === "NotFound"

@@ -30,7 +30,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as NodePath from "node:path"
 import { LockLost, LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError } from "../internal/describeError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
@@ -104,16 +104,25 @@ export const maxFailures = 10
 /** Of several touches within `staleAfter` one may come late. */
 const touchesWhileFresh = 3
 
+/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
+const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => {
+    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
+    return makeIt.pipe(
+      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
+      Effect.catchIf(
+        isAlreadyExists,
+        (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
+      )
+    )
+  })
+
 /**
  * Makes the folder of a lock file where it is missing.
  */
 export const makeFolder = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
-  Effect.flatMap(
-    FileSystem.FileSystem,
-    (fs) =>
-      fs.makeDirectory(NodePath.dirname(path), { recursive: true, mode: 0o700 }).pipe(
-        Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
-      )
+  makeFolders(NodePath.dirname(path)).pipe(
+    Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
   )
 
 /** Says that a file is kept by its record alone, if it is. */

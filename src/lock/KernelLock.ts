@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
+import { nameErrno } from "../internal/describeError.ts"
 
 /**
  * No kernel lock can be had, for this process (`addon`) or on this file system (`filesystem`).
@@ -81,7 +82,9 @@ interface Addon {
 }
 
 const codeOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
+    ? nameErrno(cause.code)
+    : ""
 
 const describe = (cause: unknown): string => {
   const text = cause instanceof Error ? cause.message : String(cause)

@@ -29,7 +29,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 
@@ -152,6 +152,9 @@ const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && i
 const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
 
+const describeDefect = (defect: unknown): string =>
+  (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
+
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /** Closes at once what an attempt opened, unless it succeeded. */
@@ -167,6 +170,16 @@ const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) 
 const make = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const kernel = yield* KernelLock
+
+  /** A file is done with once it is closed, whatever close(2) answers (`EIO`, `EDQUOT`): that is told, and no more. */
+  const open = (path: string, options: FileSystem.OpenFileOptions) =>
+    Effect.flatMap(Scope.make(), (own) =>
+      Effect.acquireRelease(
+        Scope.extend(fs.open(path, options), own),
+        (_, exit) =>
+          Effect.catchAllDefect(Scope.close(own, exit), (defect) =>
+            Effect.logWarning(`could not close gateway lock ${path}: ${describeDefect(defect)}`))
+      ))
 
   const statPath = (path: string): Effect.Effect<Option.Option<FileSystem.File.Info>, PlatformError> =>
     fs.stat(path).pipe(
@@ -231,20 +244,20 @@ const make = Effect.gen(function*() {
   // -------------------------------------------------------------------------
 
   const openOrCreate = (path: string) =>
-    fs.open(path, { flag: "r+" }).pipe(
+    open(path, { flag: "r+" }).pipe(
       Effect.map((file) => ({ file, created: false })),
       Effect.catchIf(isNotFound, () =>
-        Effect.map(fs.open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
+        Effect.map(open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
       // Somebody created it in between, or it is a dangling link, which `insist` has refused.
       Effect.catchIf(isAlreadyExists, () =>
         Effect.fail(new Moved()))
     )
 
   const openExisting = (path: string) =>
-    fs.open(path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
+    open(path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
 
   const create = (path: string) =>
-    fs.open(path, { flag: "wx+", mode: 0o600 }).pipe(
+    open(path, { flag: "wx+", mode: 0o600 }).pipe(
       Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
     )
 
@@ -313,7 +326,7 @@ const make = Effect.gen(function*() {
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError> =>
     Effect.scoped(Effect.gen(function*() {
-      const file = yield* fs.open(path, { flag: "r" })
+      const file = yield* open(path, { flag: "r" })
       const info = yield* file.stat
       return Option.some<Snapshot>({
         record: yield* readRecord(file, info),
@@ -344,7 +357,7 @@ const make = Effect.gen(function*() {
   const guarded = <E>(path: string, move: Effect.Effect<void, E>): Effect.Effect<boolean, E | PlatformError> =>
     Effect.gen(function*() {
       const guard = `${path}.reclaim`
-      const taken = yield* Effect.scoped(fs.open(guard, { flag: "wx", mode: 0o600 })).pipe(
+      const taken = yield* Effect.scoped(open(guard, { flag: "wx", mode: 0o600 })).pipe(
         Effect.as(true),
         Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
       )

@@ -2,6 +2,7 @@ import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Scope } from "effect"
+import { constants } from "node:os"
 import { fileURLToPath } from "node:url"
 import * as KernelLock from "../../src/lock/KernelLock.ts"
 import { eventually } from "../fixtures/net.ts"
@@ -56,6 +57,17 @@ describe("KernelLock.fromAddon", () => {
         assert.strictEqual(error._tag, "KernelLockUnsupported")
         assert.deepInclude(error, { where: "filesystem", reason: `${code}: from the kernel` })
         assert.strictEqual(error.message, `${code}: from the kernel`)
+      })
+  )
+
+  it.effect.skipIf(process.platform !== "linux")(
+    "ENOLCK without its name, which libuv does not know, is told all the same",
+    () =>
+      Effect.gen(function*() {
+        const code = `Unknown system error -${constants.errno.ENOLCK}`
+        const error = yield* Effect.flip(throwing(errno(code, code)).lock.tryLock(fd))
+        assert.strictEqual(error._tag, "KernelLockUnsupported")
+        assert.strictEqual(error.message, `ENOLCK: ${code}`)
       })
   )
 

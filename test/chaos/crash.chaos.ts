@@ -1,0 +1,41 @@
+/**
+ * Killed at any system call of a start or a release: can the next one start without help?
+ *
+ * A call that kills is not carried out any more, so every state between two calls is one that some run leaves behind.
+ */
+import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Program from "../e2e/support/program.ts"
+import * as Sweep from "./support/sweep.ts"
+
+describe("killed at any system call", () => {
+  for (const mode of Sweep.modes) {
+    for (const scene of Sweep.scenes) {
+      it.scopedLive.skipIf(mode.unavailable !== undefined)(
+        Program.named(`of ${scene}, the next start succeeds: ${mode.name}`, mode.unavailable),
+        () =>
+          Effect.gen(function*() {
+            const main = yield* mode.main
+            const watched = yield* Sweep.makeStage(mode, main, scene)
+            const points = [...yield* Sweep.watch(watched, "files"), ...yield* Sweep.watch(watched, "sockets")]
+            const results = yield* Sweep.sweep(
+              points,
+              Sweep.makeStage(mode, main, scene),
+              (stage, point) =>
+                Sweep.result(
+                  `${point.phase} ${point.label} #${point.ordinal}`,
+                  Effect.zipRight(
+                    Sweep.killAt(stage, point),
+                    Effect.map(
+                      Sweep.assertNextStartSucceeds(stage),
+                      (next) => `killed during the ${point.phase}, ${next}`
+                    )
+                  )
+                )
+            )
+            yield* Sweep.conclude(`crash points, ${mode.name}, ${scene}`, results)
+          })
+      )
+    }
+  }
+})

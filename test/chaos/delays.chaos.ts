@@ -1,0 +1,137 @@
+/**
+ * One gateway is held up at a system call while another starts: is there ever more than one?
+ *
+ * On different ports, with one state directory and one config: only the lock decides.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schedule, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Gateways from "../e2e/support/gateways.ts"
+import type * as Processes from "../e2e/support/processes.ts"
+import * as Program from "../e2e/support/program.ts"
+import * as Strace from "./support/strace.ts"
+import * as Sweep from "./support/sweep.ts"
+
+/** Longer than a start takes; where the machine was too busy for that, the next try is longer. */
+const delayMillis = 700
+
+/** Waits until a traced gateway has begun or done as many calls as come before the point; fails if it ends instead. */
+const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>
+  Effect.raceFirst(
+    Effect.as(gateway.ended, false),
+    Strace.readLog(Strace.logPath(stage.site)).pipe(
+      Effect.repeat({ until: (calls) => calls.length >= point.index, schedule: Schedule.spaced("10 millis") }),
+      Effect.as(true)
+    )
+  )
+
+/** How many open files hold a kernel lock on a file, as the kernel tells it (proc_locks(5)). */
+const kernelLocksOn = (path: string) =>
+  Effect.promise(async () => {
+    const { ino } = await Fs.stat(path)
+    const rows = (await Fs.readFile("/proc/locks", "utf8")).split("\n")
+    return rows.filter((row) => / OFDLCK +ADVISORY +WRITE /.test(row) && row.includes(`:${ino} `)).length
+  })
+
+const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.Running) =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
+    yield* Sweep.assertOwns(site, gateway)
+    for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
+      assert.strictEqual(yield* kernelLocksOn(path), mode.name === "kernel lock" ? 1 : 0, path)
+    }
+  })
+
+/** Another one starts while this one is held up there: exactly one gets to serve, and the other says that it does. */
+const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
+  Effect.gen(function*() {
+    const { main, mode, site } = stage
+    const otherSite = yield* Gateways.onAnotherPort(site)
+    for (let run = 1; run <= Sweep.tries; run++) {
+      if (run > 1) yield* stage.reset
+      const tamper: Strace.Tamper = { _tag: "Delay", millis: delayMillis * run }
+      const outcome = yield* Effect.scoped(Effect.gen(function*() {
+        const slow = yield* Sweep.startTraced(stage, point.filter, { point, tamper })
+        if (!(yield* cameTo(stage, point, slow))) return "not reached"
+        const quick = yield* Gateways.start(otherSite, { main })
+        // The first to know is seldom the slow one; either way, both are waited for.
+        const quickListens = yield* Sweep.cameToListen(quick)
+        const calls = yield* Strace.readLog(Strace.logPath(site))
+        const waited = Gateways.count(yield* quick.stderr, /waiting up to/) > 0
+        const inTime = waited || calls.length <= point.index + 1
+        const slowListens = yield* Sweep.cameToListen(slow)
+        assert.notStrictEqual(slowListens, quickListens, `${yield* slow.stderr}\n${yield* quick.stderr}`)
+
+        const [winner, loser] = slowListens ? [slow, quick] : [quick, slow]
+        const refused = yield* loser.ended
+        assert.strictEqual(refused.code, 1, refused.stderr)
+        assert.match(refused.stderr, /^GatewayLockError: gateway already running/m)
+        const winnersSite = slowListens ? site : otherSite
+        yield* assertHolds(mode, winnersSite, winner)
+        yield* Gateways.assertGone(winnersSite, yield* Gateways.stop(winner))
+        const hit = Strace.findHit(site, point, tamper, yield* Strace.readLog(Strace.logPath(site)))
+        if (hit === undefined || !inTime) return "not reached"
+        return `${slowListens ? "the slow one" : "the quick one"} serves, the other is refused`
+      }))
+      if (outcome !== "not reached") return outcome
+    }
+    return yield* Effect.dieMessage(`not held up in time in ${Sweep.tries} runs`)
+  })
+
+/** Another one starts while this one is held up on its way out: it serves once the first does not, and keeps its files. */
+const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
+  Effect.gen(function*() {
+    const { main, mode, site } = stage
+    const otherSite = yield* Gateways.onAnotherPort(site)
+    for (let run = 1; run <= Sweep.tries; run++) {
+      if (run > 1) yield* stage.reset
+      const tamper: Strace.Tamper = { _tag: "Delay", millis: delayMillis * run }
+      const outcome = yield* Effect.scoped(Effect.gen(function*() {
+        const slow = yield* Sweep.startTraced(stage, point.filter, { point, tamper })
+        yield* slow.listening
+        yield* slow.signal("SIGTERM")
+        if (!(yield* cameTo(stage, point, slow))) return "not reached"
+        const quick = yield* Gateways.startListening(otherSite, { main })
+        yield* Sweep.assertPortFree(site)
+        yield* Gateways.assertClean(yield* slow.ended)
+        yield* assertHolds(mode, otherSite, quick)
+        const waited = Gateways.count(yield* quick.stderr, /waiting up to/) > 0
+        yield* Gateways.assertGone(otherSite, yield* Gateways.stop(quick))
+        const hit = Strace.findHit(site, point, tamper, yield* Strace.readLog(Strace.logPath(site)))
+        return hit === undefined ? "not reached" : `the next one serves${waited ? " after waiting" : ""}`
+      }))
+      if (outcome !== "not reached") return outcome
+    }
+    return yield* Effect.dieMessage(`not held up in ${Sweep.tries} runs`)
+  })
+
+describe("a gateway that is held up at any system call", () => {
+  for (const mode of Sweep.modes) {
+    const sweepPhase = (
+      phase: Strace.Call["phase"],
+      scene: Sweep.Scene,
+      each: (stage: Sweep.Stage, point: Strace.Point) => Effect.Effect<string, never, Scope.Scope>
+    ) =>
+      Effect.gen(function*() {
+        const main = yield* mode.main
+        const watched = yield* Sweep.watch(yield* Sweep.makeStage(mode, main, scene), "files")
+        const points = watched.filter((point) => point.phase === phase)
+        assert.isNotEmpty(points)
+        const results = yield* Sweep.sweep(
+          points,
+          Sweep.makeStage(mode, main, scene),
+          (stage, point) => Sweep.result(`${point.label} #${point.ordinal}`, each(stage, point))
+        )
+        yield* Sweep.conclude(`delay points, ${mode.name}, ${phase} of ${scene}`, results)
+      })
+
+    it.scopedLive.skipIf(mode.unavailable !== undefined)(
+      Program.named(`of a reclaim is alone with another that reclaims: ${mode.name}`, mode.unavailable),
+      () => sweepPhase("start", "a start after a crash", holdUpStart)
+    )
+    it.scopedLive.skipIf(mode.unavailable !== undefined)(
+      Program.named(`of a release leaves the next one's files alone: ${mode.name}`, mode.unavailable),
+      () => sweepPhase("release", "a first start", holdUpRelease)
+    )
+  }
+})

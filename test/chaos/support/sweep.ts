@@ -1,0 +1,296 @@
+/**
+ * What the sweeps over system calls share: the two ways of locking, a place with what a dead gateway left, and what must
+ * hold after whatever has happened there.
+ */
+import { assert } from "@effect/vitest"
+import { Array, Cause, Effect, Exit, Option, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import * as Clients from "../../e2e/support/clients.ts"
+import * as Gateways from "../../e2e/support/gateways.ts"
+import * as Ports from "../../e2e/support/ports.ts"
+import type * as Processes from "../../e2e/support/processes.ts"
+import * as Program from "../../e2e/support/program.ts"
+import * as Strace from "./strace.ts"
+
+// ---------------------------------------------------------------------------
+// the two ways of locking
+// ---------------------------------------------------------------------------
+
+export interface Mode {
+  readonly name: "kernel lock" | "record only"
+  /** Why its tests must be skipped. */
+  readonly unavailable: string | undefined
+  /** The program that locks so. */
+  readonly main: Effect.Effect<string, never, Scope.Scope>
+}
+
+/** A copy of the program beside which there is no addon: kernel locks cannot be had. */
+const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.flatMap(
+  Gateways.temporaryFolder,
+  (folder) =>
+    Effect.promise(async () => {
+      await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
+      await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
+      return Path.join(folder, "dist", Path.basename(Program.main))
+    })
+)
+
+export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
+  {
+    name: "kernel lock",
+    unavailable: Strace.unavailable
+      ?? (Program.kernelLocks ? undefined : "the program under test has no kernel locks"),
+    main: Effect.succeed(Program.main)
+  },
+  { name: "record only", unavailable: Strace.unavailable, main: bareProgram }
+]
+
+// ---------------------------------------------------------------------------
+// places
+// ---------------------------------------------------------------------------
+
+/** What a gateway finds when it starts. */
+export type Scene = "a first start" | "a start after a crash"
+
+export const scenes: ReadonlyArray<Scene> = ["a first start", "a start after a crash"]
+
+/** A site that can be set back to its scene. */
+export interface Stage {
+  readonly mode: Mode
+  readonly main: string
+  readonly site: Gateways.Site
+  readonly reset: Effect.Effect<void>
+}
+
+const copyFolder = (from: string, to: string) => Effect.promise(() => Fs.cp(from, to, { recursive: true }))
+
+export const removeFolder = (path: string): Effect.Effect<void> =>
+  Effect.promise(() => Fs.rm(path, { recursive: true, force: true }))
+
+export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect<Stage, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const site = yield* Gateways.newSite
+    const remove = removeFolder(site.stateDir)
+    if (scene === "a first start") return { mode, main, site, reset: remove }
+    const left = Path.join(site.root, "left")
+    yield* Effect.scoped(Effect.gen(function*() {
+      const gateway = yield* Gateways.startListening(site, { main })
+      yield* Gateways.stop(gateway, "SIGKILL")
+    }))
+    yield* copyFolder(site.stateDir, left)
+    return { mode, main, site, reset: Effect.zipRight(remove, copyFolder(left, site.stateDir)) }
+  })
+
+/** How many runs go on at one time. */
+const lanes = 2
+
+/** Every point once, on a stage of its lane that is set back before. */
+export const sweep = <P, A>(
+  points: ReadonlyArray<P>,
+  stage: Effect.Effect<Stage, never, Scope.Scope>,
+  each: (stage: Stage, point: P) => Effect.Effect<A, never, Scope.Scope>
+): Effect.Effect<ReadonlyArray<A>, never, Scope.Scope> =>
+  Effect.map(
+    Effect.forEach(
+      Array.range(0, lanes - 1),
+      (lane) =>
+        Effect.flatMap(stage, (stage) =>
+          Effect.forEach(
+            points.filter((_, index) => index % lanes === lane),
+            (point) => Effect.scoped(Effect.zipRight(stage.reset, each(stage, point)))
+          )),
+      { concurrency: lanes }
+    ),
+    Array.flatten
+  )
+
+// ---------------------------------------------------------------------------
+// runs
+// ---------------------------------------------------------------------------
+
+/** Whether it came to listen, or ended before. */
+export const cameToListen = ({ ended, listening }: Processes.Running): Effect.Effect<boolean> =>
+  Effect.raceFirst(Effect.as(ended, false), Effect.map(Effect.exit(listening), Exit.isSuccess))
+
+/** Under strace: starts a gateway of the stage. */
+export const startTraced = (
+  { main, site }: Stage,
+  ...tracing: Strace.Tracing
+): Effect.Effect<Processes.Running, never, Scope.Scope> =>
+  Effect.zipRight(
+    removeFolder(Strace.logPath(site)),
+    Gateways.start(site, { main, ...Strace.options(site, ...tracing) })
+  )
+
+/** What is done with a gateway that listens, before it is told to end. */
+export type Visit<A> = (gateway: Processes.Running) => Effect.Effect<A>
+
+/** Under strace, a gateway from its start to its end; `None` where it never listened. */
+export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.Tracing) =>
+  Effect.scoped(Effect.gen(function*() {
+    const gateway = yield* startTraced(stage, ...tracing)
+    const visited = (yield* cameToListen(gateway)) ? Option.some(yield* visit(gateway)) : Option.none<A>()
+    if (Option.isSome(visited)) yield* gateway.signal("SIGTERM")
+    const ended = yield* gateway.ended
+    return { visited, ended, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
+  }))
+
+/** Calls of every gateway: where they are missing, nothing was traced. */
+const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
+  files: ["pwrite64 config lock", "fsync state lock", "unlink config lock", "unlink state lock"],
+  sockets: ["connect port", "bind port", "listen port"]
+}
+
+/** Every call of a gateway that nobody tampers with. */
+export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = () => Effect.void) =>
+  Effect.gen(function*() {
+    yield* stage.reset
+    const { calls, ended } = yield* runTraced(stage, visit, filter)
+    yield* Gateways.assertGone(stage.site, ended)
+    const points = Strace.pointsOf(stage.site, filter, calls)
+    assert.includeMembers(points.map(({ label }) => label), [...landmarks[filter]])
+    return points
+  })
+
+/** How often a point is tried that a run did not come to. */
+export const tries = 3
+
+/** Has a gateway of the stage killed there. */
+export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    for (let run = 1; run <= tries; run++) {
+      if (run > 1) yield* stage.reset
+      const { calls, ended } = yield* runTraced(stage, () => Effect.void, point.filter, { point, tamper: Strace.kill })
+      if (ended.signal === "SIGKILL" && Strace.findHit(stage.site, point, Strace.kill, calls) !== undefined) return
+    }
+    return yield* Effect.dieMessage(`not reached in ${tries} runs`)
+  })
+
+// ---------------------------------------------------------------------------
+// afterwards
+// ---------------------------------------------------------------------------
+
+/** What is in the lock folder beside the two lock files. */
+export const strays = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.map(Gateways.namesIn(Gateways.locksFolder(site)), Array.difference(Gateways.lockNames(site)))
+
+/** Exactly this one has the locks, and serves. */
+export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const served = yield* Clients.instanceIdOf(site)
+    for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
+      const { instanceId, phase, pid } = yield* Gateways.readRecord(path)
+      assert.deepStrictEqual({ path, instanceId, phase, pid }, {
+        path,
+        instanceId: served,
+        phase: "listening",
+        pid: gateway.pid
+      })
+    }
+  })
+
+/** As if nobody had touched anything in the lock folder for an hour. */
+const letAnHourPass = (site: Gateways.Site): Effect.Effect<void> =>
+  Effect.flatMap(Gateways.namesIn(Gateways.locksFolder(site)), (names) =>
+    Effect.promise(async () => {
+      for (const name of names) {
+        const path = Path.join(Gateways.locksFolder(site), name)
+        const then = (await Fs.stat(path)).mtimeMs / 1000 - 3600
+        await Fs.utimes(path, then, then)
+      }
+    }))
+
+/** The sizes of the files in a folder. */
+export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
+  Effect.flatMap(Gateways.namesIn(folder), (names) =>
+    Effect.promise(async () => {
+      const sizes: Array<number> = []
+      for (const name of names) sizes.push((await Fs.stat(Path.join(folder, name))).size)
+      return sizes
+    }))
+
+/** What only time can tell from a start in progress, where there are no kernel locks: no record yet, or a guard. */
+const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
+  Effect.map(
+    Effect.all([strays(site), sizesIn(Gateways.locksFolder(site))]),
+    ([strays, sizes]) => strays.some((name) => name.endsWith(".reclaim")) || sizes.includes(0)
+  )
+
+/** The port of a site that nobody serves any more. */
+export const assertPortFree = (site: Gateways.Site): Effect.Effect<void> =>
+  Effect.map(Ports.isFree(site.port), (free) => assert.isTrue(free, `port ${site.port} is still taken`))
+
+const stop = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<Processes.Ended> =>
+  Effect.gen(function*() {
+    const ended = yield* Gateways.stop(gateway)
+    yield* Gateways.assertClean(ended)
+    yield* assertPortFree(site)
+    return ended
+  })
+
+/**
+ * The next start succeeds by itself and serves alone; told to end, it leaves none of its files.
+ *
+ * At once; only without kernel locks, and only where nothing but time can tell, once the leftovers are old. There, what a
+ * reclaimer had in hand when it died may stay beside the lock files: it is in nobody's way.
+ */
+export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Effect<string> =>
+  Effect.scoped(Effect.gen(function*() {
+    const before = yield* strays(site)
+    for (const stray of before) {
+      assert.match(stray, mode.name === "record only" ? /\.lock\.(reclaim|[0-9a-f-]{36}\.stale)$/ : /^$/)
+    }
+    const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
+    const early = yield* start((yield* isUndecided(site)) ? ["--lock-timeout", "0 millis"] : [])
+    const atOnce = yield* cameToListen(early)
+    if (!atOnce) {
+      const ended = yield* early.ended
+      assert.strictEqual(mode.name, "record only", ended.stderr)
+      assert.strictEqual(ended.code, 1, ended.stderr)
+      assert.match(ended.stderr, /^GatewayLockError: gateway already running.*; lock timeout after 0ms$/m)
+      yield* letAnHourPass(site)
+    }
+    const next = atOnce ? early : yield* start([])
+    yield* next.listening
+    yield* assertOwns(site, next)
+    const ended = yield* stop(site, next)
+    if (atOnce) assert.strictEqual(Gateways.count(ended.stderr, /waiting up to/), 0, ended.stderr)
+    const after = yield* Gateways.namesIn(Gateways.locksFolder(site))
+    assert.deepStrictEqual(Array.difference(after, before), [])
+    return `next start ${atOnce ? "at once" : "once stale"}${
+      after.length > 0 ? ", beside a dead reclaimer's files" : ""
+    }`
+  }))
+
+// ---------------------------------------------------------------------------
+// results
+// ---------------------------------------------------------------------------
+
+export type Result =
+  | { readonly _tag: "Passed"; readonly outcome: string }
+  | { readonly _tag: "Failed"; readonly what: string }
+
+/** What a point came to; a failed assertion is told of at the end, with all others. */
+export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
+  Effect.match(Effect.sandbox(outcome), {
+    onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),
+    onFailure: (cause): Result => ({ _tag: "Failed", what: `${what}: ${Cause.pretty(cause)}` })
+  })
+
+/** How many came to what, in one line per outcome. */
+export const summary = (title: string, results: ReadonlyArray<Result>): string => {
+  const outcomes = results.map((result) => result._tag === "Passed" ? result.outcome : "FAILED")
+  const counts = Object.entries(Array.groupBy(outcomes, (outcome) => outcome))
+    .toSorted(([a], [b]) => a.localeCompare(b))
+    .map(([outcome, all]) => `${String(all.length).padStart(7)}  ${outcome}`)
+  return [`${title}: ${results.length}`, ...counts].join("\n")
+}
+
+/** Prints how many came to what; fails with all that failed. */
+export const conclude = (title: string, results: ReadonlyArray<Result>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* Effect.sync(() => process.stdout.write(`${summary(title, results)}\n`))
+    const failed = results.flatMap((result) => result._tag === "Failed" ? [result.what] : [])
+    assert.deepStrictEqual(failed, [])
+  })
