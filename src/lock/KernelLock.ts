@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
+import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
 
 /**
@@ -80,8 +81,13 @@ interface Addon {
   readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => unknown
 }
 
-const codeOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
+/** What a file system without locks answers has no name in libuv, which the addon asks for one: it throws the number. */
+const nameless = `Unknown system error -${NodeOs.constants.errno.ENOLCK}`
+
+const codeOf = (cause: unknown): string => {
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
+  return typeof code !== "string" ? "" : code === nameless ? "ENOLCK" : code
+}
 
 const describe = (cause: unknown): string => {
   const text = cause instanceof Error ? cause.message : String(cause)

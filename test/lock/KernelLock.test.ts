@@ -2,6 +2,7 @@ import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Scope } from "effect"
+import * as Os from "node:os"
 import { fileURLToPath } from "node:url"
 import * as KernelLock from "../../src/lock/KernelLock.ts"
 import { eventually } from "../fixtures/net.ts"
@@ -58,6 +59,14 @@ describe("KernelLock.fromAddon", () => {
         assert.strictEqual(error.message, `${code}: from the kernel`)
       })
   )
+
+  it.effect("ENOLCK, which libuv has no name for, is known by its number", () =>
+    Effect.gen(function*() {
+      const text = `Unknown system error -${Os.constants.errno.ENOLCK}`
+      const error = yield* Effect.flip(throwing(errno(text, text)).lock.tryLock(fd))
+      assert.strictEqual(error._tag, "KernelLockUnsupported")
+      assert.deepInclude(error, { where: "filesystem", reason: `ENOLCK: ${text}` })
+    }))
 
   it.effect.each<readonly [thrown: unknown, reason: string]>([
     [errno("EIO"), "EIO: from the kernel"],
