@@ -62,16 +62,19 @@ export const noHiding = noNamespaces ?? noOtherUser
 /** Why a test on a real systemd must be skipped; `undefined` where it can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
-/** The words that run a program as `nobody`. */
-export const asNobody: ReadonlyArray<string> = [
+/** The words that run a program as another user. */
+export const as = (user: number): ReadonlyArray<string> => [
   "setpriv",
   "--reuid",
-  String(nobody),
+  String(user),
   "--regid",
-  String(nobody),
+  String(user),
   "--clear-groups",
   "--no-new-privs"
 ]
+
+/** The words that run a program as `nobody`. */
+export const asNobody: ReadonlyArray<string> = as(nobody)
 
 /** A test's name, with the reason why it is skipped, if it is. */
 export const named = (name: string, reason: string | undefined): string =>
