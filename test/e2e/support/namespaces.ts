@@ -91,7 +91,7 @@ export const mounts = (
         Effect.scoped(Effect.gen(function*() {
           const running = yield* Processes.start([...under, "sh", "-e", "-c", script, "sh", ...args], options)
           const { code, stderr } = yield* running.ended
-          if (code !== 0) yield* Effect.dieMessage(`${script}\nended with ${code}: ${stderr}`)
+          if (code !== 0) return yield* Effect.dieMessage(`${script}\nended with ${code}: ${stderr}`)
         }))
     }
   })

@@ -1,7 +1,7 @@
 /**
  * Libraries that stand between one program and its system calls: compiled for a test, preloaded into what it starts.
  */
-import { Effect, type Scope } from "effect"
+import { Clock, Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Gateways from "./gateways.ts"
@@ -27,6 +27,13 @@ const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =
     const { code: status, stderr } = yield* compiler.ended
     return status === 0 ? { LD_PRELOAD: library } : yield* Effect.dieMessage(`cc ended with ${status}: ${stderr}`)
   })
+
+/** A day, forward and back: farther than any time that a gateway reckons with. */
+export const steps = [["forward", 86_400], ["back", -86_400]] as const
+
+/** How many seconds a time lies after now. */
+export const fromNow = (iso: string): Effect.Effect<number> =>
+  Effect.map(Clock.currentTimeMillis, (now) => (Date.parse(iso) - now) / 1000)
 
 /** A wall clock of its own. */
 export interface WallClock {
