@@ -6,13 +6,6 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-/** The start time of a process, from proc(5), as the lock file has it. */
-const startTimeOf = (pid: number) =>
-  Effect.promise(async () => {
-    const stat = await Fs.readFile(`/proc/${pid}/stat`, "utf8")
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19])
-  })
-
 /** A record of this machine, this boot and this PID namespace. */
 const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly startTime: number }) =>
   Effect.map(
@@ -52,15 +45,6 @@ const leave = (site: Gateways.Site, content: string | Uint8Array) =>
     }
   })
 
-/** Makes both lock files look as if nobody had touched them for an hour. */
-const age = (site: Gateways.Site) =>
-  Effect.promise(async () => {
-    const { atimeMs } = await Fs.stat(Gateways.configLock(site))
-    const then = atimeMs / 1000 - 3600
-    await Fs.utimes(Gateways.configLock(site), then, then)
-    await Fs.utimes(Gateways.stateLock(site), then, then)
-  })
-
 /** Without a kernel lock, a lock file is proof of an owner until something speaks against it. */
 type WithoutKernelLocks = "at once" | "once old" | "never"
 
@@ -85,7 +69,7 @@ const leftovers: ReadonlyArray<Leftover> = [
     content: (site) =>
       Effect.gen(function*() {
         const { pid } = yield* bystander
-        const startTime = (yield* startTimeOf(pid)) - 1000
+        const startTime = (yield* Processes.startTimeOf(pid)) - 1000
         return lines(yield* recordOf(site, { pid, startTime }))
       }),
     withoutKernelLocks: "at once",
@@ -98,7 +82,7 @@ const leftovers: ReadonlyArray<Leftover> = [
         const tasks = yield* Gateways.namesIn("/proc/self/task")
         const thread = tasks.map(Number).find((task) => task !== process.pid)
         assert.isDefined(thread)
-        return lines(yield* recordOf(site, { pid: thread ?? 0, startTime: yield* startTimeOf(process.pid) }))
+        return lines(yield* recordOf(site, { pid: thread ?? 0, startTime: yield* Processes.startTimeOf(process.pid) }))
       }),
     withoutKernelLocks: "at once",
     by: /left by pid \d+ since/
@@ -114,7 +98,7 @@ const leftovers: ReadonlyArray<Leftover> = [
     content: (site) =>
       Effect.gen(function*() {
         const { pid } = yield* bystander
-        return lines(yield* recordOf(site, { pid, startTime: yield* startTimeOf(pid) }))
+        return lines(yield* recordOf(site, { pid, startTime: yield* Processes.startTimeOf(pid) }))
       }),
     withoutKernelLocks: "never",
     by: /left by pid \d+ since/
@@ -218,7 +202,7 @@ describe("a lock file", () => {
           const site = yield* Gateways.newSite
           yield* leave(site, yield* content(site))
           if (when !== "at once") yield* assertWaitedFor(site)
-          if (when === "once old") yield* age(site)
+          if (when === "once old") yield* Gateways.age(site)
           if (when !== "never") yield* assertTakenOver(site, by)
         })
     )

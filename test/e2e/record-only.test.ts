@@ -1,22 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
-import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
+import { Effect } from "effect"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 import * as Storm from "./support/storm.ts"
-
-/** A copy of the program beside which there is no addon: kernel locks cannot be had. */
-const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.flatMap(
-  Gateways.temporaryFolder,
-  (folder) =>
-    Effect.promise(async () => {
-      const dist = Path.dirname(Program.main)
-      await Fs.cp(dist, Path.join(folder, "dist"), { recursive: true })
-      await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
-      return Path.join(folder, "dist", Path.basename(Program.main))
-    })
-)
+import { bareProgram } from "./support/variants.ts"
 
 const assertRecordOnly = (stderr: string) => {
   assert.strictEqual(Gateways.count(stderr, /no kernel lock/), 1, stderr)

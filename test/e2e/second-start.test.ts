@@ -3,9 +3,6 @@ import { Effect, Schema } from "effect"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 
-const lockIdentities = (site: Gateways.Site) =>
-  Effect.all([Gateways.identityOf(Gateways.configLock(site)), Gateways.identityOf(Gateways.stateLock(site))])
-
 /** Only what is promised of the line: a reader may find more in it. */
 const ErrorLine = Schema.parseJson(Schema.Struct({
   level: Schema.String,
@@ -67,11 +64,11 @@ describe("a second start of a gateway that is up", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const first = yield* Gateways.startListening(site)
-      const before = yield* lockIdentities(site)
+      const before = yield* Gateways.lockIdentities(site)
 
       for (let round = 0; round < 3; round++) {
         assert.strictEqual((yield* Gateways.run(site)).code, 1)
-        assert.deepStrictEqual(yield* lockIdentities(site), before)
+        assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
       }
 

@@ -330,6 +330,33 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
       assert.strictEqual(yield* liveness(recorded), "Gone")
     }))
 
+  live("a zombie whose other threads still run is alive until they end", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped({ prefix: "zombie-" })
+      yield* fs.writeFileString(
+        `${folder}/leader.c`,
+        `#include <pthread.h>
+         #include <stdio.h>
+         #include <unistd.h>
+         static void *stay(void *_) { puts("staying"); fflush(stdout); sleep(30); return _; }
+         int main(void) { pthread_t other; pthread_create(&other, 0, stay, 0); pthread_exit(0); }`
+      )
+      const compiler = yield* run("cc", ["-pthread", "-o", `${folder}/leader`, `${folder}/leader.c`])
+      assert.strictEqual(yield* compiler.ended, "")
+      const leader = yield* run(`${folder}/leader`, [])
+      assert.strictEqual(yield* leader.line, "staying")
+      yield* eventually(
+        "a zombie",
+        Effect.map(fs.readFileString(`/proc/${leader.pid}/stat`), (text) =>
+          Option.exists(parseProcStat(text), ({ state, threads }) => state === "Z" && threads === 2))
+      )
+      const recorded = yield* identityOf(leader.pid)
+      assert.strictEqual(yield* liveness(recorded), "Alive")
+      yield* leader.kill
+      assert.strictEqual(yield* liveness(recorded), "Gone")
+    }), !works("cc", ["--version"]))
+
   live("a thread under the recorded pid is not the process", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem

@@ -2,7 +2,7 @@
  * Plays a scenario on a simulated host and writes down what happened, for `check` to judge.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
-import { Context, Duration, Effect, Exit, Layer, Logger, Option, TestClock } from "effect"
+import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
 import { ExitStatus, fromExit } from "../../src/cli/ExitStatus.ts"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"

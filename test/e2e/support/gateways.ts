@@ -151,6 +151,18 @@ export const identityOf = (path: string) =>
     return { path, ino, mtimeNs, content: await Fs.readFile(path, "utf8") }
   })
 
+/** Both lock files: what nobody may have changed. */
+export const lockIdentities = (site: Site) => Effect.all([identityOf(configLock(site)), identityOf(stateLock(site))])
+
+/** Makes both lock files look as if nobody had touched them for an hour. */
+export const age = (site: Site): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    for (const path of [configLock(site), stateLock(site)]) {
+      const then = (await Fs.stat(path)).mtimeMs / 1000 - 3600
+      await Fs.utimes(path, then, then)
+    }
+  })
+
 /** Mode bits, in octal. */
 export const modeOf = (path: string): Effect.Effect<string> =>
   Effect.promise(async () => ((await Fs.stat(path)).mode & 0o777).toString(8))
@@ -185,6 +197,26 @@ export const assertRefused = (ended: Processes.Ended, message: string): void => 
   assert.strictEqual(linesOf(ended)[0], `GatewayLockError: ${message}`, ended.stderr)
   assert.strictEqual(ended.code, 1, ended.stderr)
   assert.strictEqual(ended.stdout, "")
+}
+
+/** Settings under which an owner that does not answer costs a start little time, and a record is soon old. */
+export const impatient = { health: { probeTimeout: "200 millis" }, lock: { staleAfter: "1 seconds" } }
+
+/** Flags of a start that does not wait long. */
+export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
+
+/** A start that was `hurried` was refused, by an owner that did not say that it serves. */
+export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pid: number): void => {
+  assert.strictEqual(count(stderr, /waiting up to 400ms for gateway lock /), 1, stderr)
+  assert.include(stderr, `GatewayLockError: gateway already running (pid ${pid}); lock timeout after 400ms\n`)
+  assert.strictEqual(code, 1, stderr)
+  assert.strictEqual(stdout, "")
+}
+
+/** A start took the lock of somebody who had left it, and said so in one line. */
+export const assertReclaimedOnce = ({ stderr }: Processes.Ended, by: RegExp): void => {
+  assert.strictEqual(count(stderr, /reclaimed gateway lock/), 1, stderr)
+  assert.match(stderr, by)
 }
 
 /** The facts under a message: label to value. */

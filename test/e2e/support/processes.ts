@@ -3,6 +3,7 @@
  */
 import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
+import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 
 /** How a program ended, and all that it wrote. */
@@ -25,6 +26,13 @@ export interface Running {
   readonly ended: Effect.Effect<Ended>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
 }
+
+/** The start time of a process, from proc(5), as the lock file has it. */
+export const startTimeOf = (pid: number): Effect.Effect<number> =>
+  Effect.promise(async () => {
+    const stat = await Fs.readFile(`/proc/${pid}/stat`, "utf8")
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19])
+  })
 
 /** No step of any test takes longer, even on a machine that is busy with something else. */
 const patience = Duration.seconds(60)

@@ -40,6 +40,9 @@ const isRoot = process.getuid?.() === 0
 const hasTool = (name: string): boolean =>
   searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
 
+/** Why a test that needs a tool must be skipped; `undefined` where it can run. */
+export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`
+
 /** Nobody: an unprivileged user that every Unix has a number for. */
 export const nobody = 65534
 
@@ -49,19 +52,29 @@ export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs roo
 /** Why a test that needs namespaces of its own must be skipped; `undefined` where it can run. */
 export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
 
+/** Why a test that shifts the clocks since boot must be skipped; `undefined` where it can run. */
+export const noTimeNamespaces = noNamespaces
+  ?? (Fs.existsSync("/proc/self/timens_offsets") ? undefined : "needs time namespaces")
+
+/** Why a test in which /proc hides processes from another user must be skipped; `undefined` where it can run. */
+export const noHiding = noNamespaces ?? noOtherUser
+
 /** Why a test on a real systemd must be skipped; `undefined` where it can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
-/** The words that run a program as `nobody`. */
-export const asNobody: ReadonlyArray<string> = [
+/** The words that run a program as another user. */
+export const as = (user: number): ReadonlyArray<string> => [
   "setpriv",
   "--reuid",
-  String(nobody),
+  String(user),
   "--regid",
-  String(nobody),
+  String(user),
   "--clear-groups",
   "--no-new-privs"
 ]
+
+/** The words that run a program as `nobody`. */
+export const asNobody: ReadonlyArray<string> = as(nobody)
 
 /** A test's name, with the reason why it is skipped, if it is. */
 export const named = (name: string, reason: string | undefined): string =>

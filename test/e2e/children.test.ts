@@ -1,0 +1,125 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import * as Fs from "node:fs/promises"
+import { fileURLToPath } from "node:url"
+import * as Gateways from "./support/gateways.ts"
+import * as Namespaces from "./support/namespaces.ts"
+import * as Program from "./support/program.ts"
+import * as Variants from "./support/variants.ts"
+
+const notLinux = Program.isLinux ? undefined : "needs proc(5)"
+
+/** A line of `/proc/<pid>/status`; `seen` is that /proc from here. */
+const statusOf = (pid: number, key: string, seen = "/proc") =>
+  Effect.promise(async () =>
+    new RegExp(`^${key}:\\s+(\\S+)`, "m").exec(await Fs.readFile(`${seen}/${pid}/status`, "utf8"))?.[1]
+  )
+
+describe("a child that outlives its gateway", () => {
+  it.scopedLive.skipIf(notLinux !== undefined)(
+    Program.named("keeps neither lock nor port: the next start is at once", notLinux),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const { configPath, port, stateDir } = site
+        const app = yield* Gateways.startListening(site, {
+          main: fileURLToPath(new URL("../fixtures/app.mjs", import.meta.url)),
+          args: [JSON.stringify({ configPath, port, stateDir }), "with-child"]
+        })
+        const child = Number(/^child (\d+)$/.exec(yield* app.line(/^child \d+$/))?.[1])
+        yield* Effect.addFinalizer(() => Effect.ignore(Effect.try(() => process.kill(child, "SIGKILL"))))
+        yield* Gateways.stop(app, "SIGKILL")
+
+        const next = yield* Gateways.startListening(site)
+        assert.strictEqual(yield* statusOf(child, "Name"), "sleep")
+        const ended = yield* Gateways.stop(next)
+        yield* Gateways.assertGone(site, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${app.pid} since`))
+        assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+      })
+  )
+})
+
+describe("an owner that is a zombie", () => {
+  Variants.each(
+    "has left its lock, though its parent does not wait for it",
+    notLinux,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        // A shell that becomes a program which waits for nobody.
+        const parent = yield* Gateways.startListening(site, {
+          main,
+          under: ["sh", "-c", "\"$@\" & exec sleep 300", "sh"]
+        })
+        const { pid } = yield* Gateways.readRecord(Gateways.configLock(site))
+        assert.strictEqual(pid, yield* Namespaces.childOf(parent))
+        // Until its parent has ended, the pid is nobody else's.
+        yield* Effect.addFinalizer(() => Effect.ignore(Effect.try(() => process.kill(pid, "SIGKILL"))))
+        yield* Effect.sync(() => process.kill(pid, "SIGKILL"))
+        yield* Effect.repeat(statusOf(pid, "State"), {
+          until: (state) => state === "Z",
+          schedule: Schedule.spaced("10 millis").pipe(Schedule.intersect(Schedule.recurs(1000)))
+        })
+        assert.isTrue(process.kill(pid, 0), "kill(2) takes it for alive")
+
+        const ended = yield* Gateways.stop(yield* Gateways.startListening(site, { main }))
+        yield* Gateways.assertGone(site, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${pid} since`))
+        assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+        assert.strictEqual(yield* statusOf(pid, "State"), "Z")
+      })
+  )
+})
+
+describe("a pid that was given away", () => {
+  const gateway = 100
+
+  /**
+   * In a PID namespace, where pids are given out as told: a gateway is killed, and a stranger gets its pid. Then the
+   * shell, pid 1, becomes the next gateway.
+   */
+  const giveAway = (stranger: string) =>
+    [
+      "next() { echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; }",
+      "log=$1; shift",
+      `next ${gateway}; "$@" 2> "$log" &`,
+      `i=0; until grep -q 'gateway listening' "$log"; do [ $((i += 1)) -lt 2000 ]; sleep 0.02; done`,
+      `kill -KILL ${gateway}; wait ${gateway} || :`,
+      stranger,
+      `i=0; until kill -0 ${gateway}; do [ $((i += 1)) -lt 2000 ]; sleep 0.02; done`,
+      "exec \"$@\""
+    ].join("\n")
+
+  const strangers = [
+    { what: "a stranger", start: `next ${gateway}; sleep 300 &`, leader: gateway },
+    {
+      what: "a stranger's thread",
+      // Node has a few threads, which get the pids behind its own.
+      start: `next ${gateway - 2}; "$1" -e 'setInterval(() => {}, 1e6)' &`,
+      leader: gateway - 2
+    }
+  ]
+  for (const { leader, start, what } of strangers) {
+    Variants.each(
+      `to ${what} keeps nobody out, and who has it is left alone`,
+      Program.noNamespaces,
+      (main) =>
+        Effect.gen(function*() {
+          const site = yield* Gateways.newSite
+          const next = yield* Gateways.startListening(site, {
+            main,
+            under: [...Namespaces.pid, "sh", "-e", "-c", giveAway(start), "sh", `${site.root}/first.log`]
+          })
+          const seen = `/proc/${yield* Namespaces.childOf(next)}/root/proc`
+          assert.strictEqual(yield* statusOf(gateway, "Tgid", seen), String(leader))
+          assert.match((yield* statusOf(leader, "State", seen)) ?? "", /^[SR]$/)
+
+          const ended = yield* Namespaces.stopChild(next)
+          yield* Gateways.assertGone(site, ended)
+          Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${gateway} since`))
+          assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+        })
+    )
+  }
+})

@@ -1,0 +1,260 @@
+import { assert, describe } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as Namespaces from "./support/namespaces.ts"
+import * as Processes from "./support/processes.ts"
+import * as Program from "./support/program.ts"
+import * as Variants from "./support/variants.ts"
+
+describe("two containers on one state directory and one network", () => {
+  Variants.each(
+    "a second start is refused on the same port and on another",
+    Program.noNamespaces,
+    (main, variant) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const inside = { main, under: Namespaces.pid }
+        yield* Gateways.startListening(site, inside)
+        const before = yield* Gateways.lockIdentities(site)
+        const { instanceId, lock, pid } = yield* Gateways.readRecord(Gateways.configLock(site))
+        assert.deepStrictEqual({ lock, pid }, { lock: variant.lock, pid: 1 })
+
+        // Its own pid is 1 as well, and so is that of every other start.
+        const same = yield* Gateways.run(site, inside)
+        Gateways.assertRefused(same, `another gateway instance is already listening on ${Gateways.url(site)}`)
+        assert.strictEqual(Gateways.facts(same)["held by"], "pid 1")
+        const other = yield* Gateways.onAnotherPort(site)
+        const elsewhere = yield* Gateways.run(other, inside)
+        Gateways.assertRefused(elsewhere, `gateway already running (pid 1) on ${Gateways.url(site)}`)
+        assert.strictEqual(Gateways.facts(elsewhere)["lock"], Gateways.configLock(site))
+
+        // Nor does one outside judge it by what pid 1 is there.
+        Gateways.assertRefused(
+          yield* Gateways.run(other, { main }),
+          `gateway already running (pid 1) on ${Gateways.url(site)}`
+        )
+        assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
+        assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
+      })
+  )
+
+  Variants.each(
+    "one that does not answer keeps its lock, however old its files look",
+    Program.noNamespaces,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+        const gateway = yield* Namespaces.childOf(owner)
+        yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
+        yield* Gateways.age(site)
+        const before = yield* Gateways.lockIdentities(site)
+        const other = yield* Gateways.onAnotherPort(site)
+        for (const under of [Namespaces.pid, []]) {
+          Gateways.assertWaitedInVain(yield* Gateways.run(other, { flags: Gateways.hurried, main, under }), 1)
+        }
+        assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
+        yield* Effect.sync(() => process.kill(gateway, "SIGCONT"))
+        assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
+        yield* Gateways.assertGone(site, yield* Namespaces.stopChild(owner))
+      })
+  )
+
+  Variants.each("a dead one's lock is taken at once", Program.noNamespaces, (main) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const inside = { main, under: Namespaces.pid }
+      yield* Namespaces.stopChild(yield* Gateways.startListening(site, inside), "SIGKILL")
+      const next = yield* Gateways.startListening(yield* Gateways.onAnotherPort(site), inside)
+      const ended = yield* Namespaces.stopChild(next)
+      yield* Gateways.assertGone(site, ended)
+      Gateways.assertReclaimedOnce(ended, /left by pid 1 since .*: its kernel lock is free/)
+      assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+    }), [Variants.kernel])
+
+  Variants.each(
+    "a dead one's lock is taken once it is stale and not before",
+    Program.noNamespaces,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+        yield* Namespaces.stopChild(owner, "SIGKILL")
+
+        // Out here its pid means nothing, so only time can tell.
+        Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
+        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        const next = yield* Gateways.startListening(site, { main })
+        const ended = yield* Gateways.stop(next)
+        yield* Gateways.assertGone(site, ended)
+        Gateways.assertReclaimedOnce(ended, /left by pid 1 since .*: port free/)
+      }),
+    [Variants.recordOnly]
+  )
+})
+
+describe("a container's gateway, which is pid 1", () => {
+  Variants.each("ends cleanly on SIGTERM and on SIGINT", Program.noNamespaces, (main) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      for (const signal of ["SIGTERM", "SIGINT"] as const) {
+        const gateway = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+        const ended = yield* Namespaces.stopChild(gateway, signal)
+        yield* Gateways.assertGone(site, ended)
+        assert.strictEqual(Gateways.count(ended.stderr, /reclaimed/), 0, ended.stderr)
+      }
+    }))
+
+  Variants.each(
+    "starts again at once after SIGKILL, three times in a row",
+    Program.noNamespaces,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        for (let restart = 0; restart < 3; restart++) {
+          const gateway = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+          const { pid } = yield* Gateways.readRecord(Gateways.configLock(site))
+          assert.strictEqual(pid, 1)
+          const { stderr } = yield* Namespaces.stopChild(gateway, "SIGKILL")
+          assert.strictEqual(Gateways.count(stderr, /reclaimed gateway lock/), restart === 0 ? 0 : 1, stderr)
+          assert.strictEqual(Gateways.count(stderr, /waiting/), 0, stderr)
+        }
+      }),
+    [Variants.kernel]
+  )
+
+  Variants.each("starts again after SIGKILL", Program.noNamespaces, (main) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+      const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+      yield* Namespaces.stopChild(first, "SIGKILL")
+      // A new namespace can get the old one's number or another: at once, or once stale. Never in vain.
+      const second = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+      const ended = yield* Namespaces.stopChild(second)
+      yield* Gateways.assertGone(site, ended)
+      Gateways.assertReclaimedOnce(ended, /left by pid 1 since .*: (?:names this process|port free)/)
+    }), [Variants.recordOnly])
+})
+
+describe("two network namespaces on one state directory", () => {
+  Variants.each(
+    "a free port does not help where the lock is held",
+    Namespaces.noNetwork,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, { health: Gateways.impatient.health })
+        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        const before = yield* Gateways.lockIdentities(site)
+        // The same port, which out here and in a third network nobody has.
+        for (const under of [[], Namespaces.network]) {
+          const refused = yield* Gateways.run(site, { flags: Gateways.hurried, main, under })
+          Gateways.assertWaitedInVain(refused, owner.pid)
+          assert.strictEqual(Gateways.facts(refused)["lock"], Gateways.configLock(site))
+        }
+        assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
+        yield* Gateways.stop(owner, "SIGKILL")
+        const next = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        const ended = yield* Gateways.stop(next)
+        yield* Gateways.assertGone(site, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${owner.pid} since`))
+      })
+  )
+})
+
+describe("a time namespace, in which the clocks since boot are shifted,", () => {
+  const inside = Namespaces.time({ boottime: 100_000, monotonic: 200_000 })
+
+  Variants.each(
+    "makes no stranger of an owner outside",
+    Program.noTimeNamespaces,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, Gateways.impatient)
+        const owner = yield* Gateways.startListening(site, { main })
+        const other = yield* Gateways.onAnotherPort(site)
+        // Stopped, so that only the process table can speak for it.
+        yield* owner.signal("SIGSTOP")
+        Gateways.assertWaitedInVain(
+          yield* Gateways.run(other, { flags: Gateways.hurried, main, under: inside }),
+          owner.pid
+        )
+        yield* Gateways.stop(owner, "SIGKILL")
+        const next = yield* Gateways.startListening(other, { main, under: inside })
+        const ended = yield* Namespaces.stopChild(next)
+        yield* Gateways.assertGone(other, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${owner.pid} since`))
+        assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+      })
+  )
+
+  Variants.each(
+    "makes an owner inside no stranger",
+    Program.noTimeNamespaces,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, Gateways.impatient)
+        const owner = yield* Gateways.startListening(site, { main, under: inside })
+        const gateway = yield* Namespaces.childOf(owner)
+        const { pid, startTime } = yield* Gateways.readRecord(Gateways.configLock(site))
+        assert.strictEqual(pid, gateway)
+        // The record has the start as it is out here: to the tick, but for rounding.
+        assert.approximately(startTime ?? 0, yield* Processes.startTimeOf(gateway), 1)
+        yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
+        const other = yield* Gateways.onAnotherPort(site)
+        Gateways.assertWaitedInVain(yield* Gateways.run(other, { flags: Gateways.hurried, main }), gateway)
+        yield* Namespaces.stopChild(owner, "SIGKILL")
+        const ended = yield* Gateways.stop(yield* Gateways.startListening(other, { main }))
+        yield* Gateways.assertGone(other, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${gateway} since`))
+        assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+      })
+  )
+})
+
+describe("a /proc that hides other users' processes", () => {
+  const hidden = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"",
+    "sh",
+    ...Program.asNobody
+  ]
+
+  Variants.each(
+    "a living owner of whom nothing can be read keeps its lock",
+    Program.noHiding,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        const owner = yield* Gateways.startListening(site, { main })
+        // The files are open to the other user, only the process is not.
+        const paths = [Gateways.configLock(site), Gateways.stateLock(site)]
+        yield* Gateways.giveTo(Program.nobody, site.root, site.stateDir, Gateways.locksFolder(site), ...paths)
+        yield* owner.signal("SIGSTOP")
+        yield* Gateways.age(site)
+        const before = yield* Gateways.lockIdentities(site)
+        const other = yield* Gateways.onAnotherPort(site)
+        const refused = yield* Gateways.run(other, { flags: Gateways.hurried, main, under: hidden })
+        Gateways.assertWaitedInVain(refused, owner.pid)
+        // Its command is not known: it was hidden indeed.
+        assert.strictEqual(Gateways.facts(refused)["held by"], `pid ${owner.pid}`)
+        assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
+
+        // That it is gone, kill(2) tells whoever asks.
+        yield* Gateways.stop(owner, "SIGKILL")
+        const ended = yield* Gateways.stop(yield* Gateways.startListening(other, { main, under: hidden }))
+        yield* Gateways.assertGone(other, ended)
+        Gateways.assertReclaimedOnce(ended, new RegExp(`left by pid ${owner.pid} since`))
+        assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
+      })
+  )
+})

@@ -1,0 +1,97 @@
+/**
+ * Programs in namespaces of their own: the words that put them there, and how they are reached from outside.
+ */
+import { Effect, Option, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Processes from "./processes.ts"
+import * as Program from "./program.ts"
+
+/** As the first process of a PID namespace, with a `/proc` of its own: what a container's program is. */
+export const pid: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+/** With a network of its own, whose loopback interface is up. */
+export const network: ReadonlyArray<string> = [
+  "unshare",
+  "--net",
+  "sh",
+  "-c",
+  "ip link set lo up && exec \"$@\"",
+  "sh"
+]
+
+/** Where the clocks since boot are shifted by so many seconds. */
+export const time = (offsets: { readonly boottime?: number; readonly monotonic?: number }): ReadonlyArray<string> => [
+  "unshare",
+  "--time",
+  ...Object.entries(offsets).flatMap(([clock, seconds]) => [`--${clock}`, String(seconds)]),
+  "--fork",
+  "--kill-child"
+]
+
+/** Why a test that needs a network of its own must be skipped; `undefined` where it can run. */
+export const noNetwork = Program.noNamespaces ?? Program.without("ip")
+
+/** The parent of a process, from proc(5); none once it is gone. */
+const parentOf = (pid: string): Effect.Effect<Option.Option<number>> =>
+  Effect.tryPromise(() => Fs.readFile(`/proc/${pid}/stat`, "utf8")).pipe(
+    Effect.map((stat) => Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])),
+    Effect.option
+  )
+
+/** The only child of a program that forks, such as unshare(1): its pid out here. */
+export const childOf = (parent: Processes.Running): Effect.Effect<number> =>
+  Effect.gen(function*() {
+    const pids = (yield* Effect.promise(() => Fs.readdir("/proc"))).filter((name) => /^\d+$/.test(name))
+    const parents = yield* Effect.forEach(pids, parentOf, { concurrency: 16 })
+    const children = pids.filter((_, index) => Option.contains(parents[index] ?? Option.none(), parent.pid))
+    const [only] = children
+    return only === undefined || children.length > 1
+      ? yield* Effect.dieMessage(`pid ${parent.pid} has ${children.length} children`)
+      : Number(only)
+  })
+
+/** Signals the only child of a program that forks, and waits until both have ended. */
+export const stopChild = (
+  parent: Processes.Running,
+  signal: NodeJS.Signals = "SIGTERM"
+): Effect.Effect<Processes.Ended> =>
+  Effect.flatMap(
+    childOf(parent),
+    (child) => Effect.zipRight(Effect.sync(() => process.kill(child, signal)), parent.ended)
+  )
+
+/** Mounts of a test's own, which live as long as its scope and are seen nowhere else. */
+export interface Mounts {
+  /** The words that run a program there. */
+  readonly under: ReadonlyArray<string>
+  /** A path there, as it is reached from outside. */
+  readonly seen: (path: string) => string
+  /** Runs a shell script there, which must end well. */
+  readonly sh: (script: string, ...args: ReadonlyArray<string>) => Effect.Effect<void>
+}
+
+/** Makes a place for mounts, with what a shell script mounts there. */
+export const mounts = (
+  script: string,
+  ...args: ReadonlyArray<string>
+): Effect.Effect<Mounts, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const options = { cwd: Os.tmpdir(), env: { PATH: Program.searchPath } }
+    const keeper = yield* Processes.start(
+      ["unshare", "--mount", "sh", "-e", "-c", `${script}\necho mounted >&2\nexec sleep 300`, "sh", ...args],
+      options
+    )
+    yield* keeper.line(/^mounted$/)
+    const under = ["nsenter", "--target", String(keeper.pid), "--mount"]
+    return {
+      under,
+      seen: (path) => `/proc/${keeper.pid}/root${path}`,
+      sh: (script, ...args) =>
+        Effect.scoped(Effect.gen(function*() {
+          const running = yield* Processes.start([...under, "sh", "-e", "-c", script, "sh", ...args], options)
+          const { code, stderr } = yield* running.ended
+          if (code !== 0) return yield* Effect.dieMessage(`${script}\nended with ${code}: ${stderr}`)
+        }))
+    }
+  })

@@ -1,0 +1,123 @@
+/**
+ * Libraries that stand between one program and its system calls: compiled for a test, preloaded into what it starts.
+ */
+import { Clock, Effect, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import * as Gateways from "./gateways.ts"
+import * as Processes from "./processes.ts"
+import * as Program from "./program.ts"
+
+/** Why a test that needs one must be skipped; `undefined` where it can run. */
+export const noShims = Program.isLinux ? Program.without("cc") : "needs Linux"
+
+/** The environment of a program that has it between itself and the system. */
+type Preloaded = Record<string, string>
+
+const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const folder = yield* Gateways.temporaryFolder
+    const [code, library] = [Path.join(folder, "shim.c"), Path.join(folder, "shim.so")]
+    yield* Effect.promise(() => Fs.writeFile(code, source))
+    const env = { PATH: Program.searchPath }
+    const compiler = yield* Processes.start(["cc", "-shared", "-fPIC", "-O1", "-o", library, code], {
+      cwd: folder,
+      env
+    })
+    const { code: status, stderr } = yield* compiler.ended
+    return status === 0 ? { LD_PRELOAD: library } : yield* Effect.dieMessage(`cc ended with ${status}: ${stderr}`)
+  })
+
+/** A day, forward and back: farther than any time that a gateway reckons with. */
+export const steps = [["forward", 86_400], ["back", -86_400]] as const
+
+/** How many seconds a time lies after now. */
+export const fromNow = (iso: string): Effect.Effect<number> =>
+  Effect.map(Clock.currentTimeMillis, (now) => (Date.parse(iso) - now) / 1000)
+
+/** A wall clock of its own. */
+export interface WallClock {
+  readonly env: Preloaded
+  /** Sets it so many seconds off from now on, for programs that run already too. */
+  readonly step: (seconds: number) => Effect.Effect<void>
+}
+
+/** Adds what a file says, which is read again each time, to the time of day; other clocks are left alone. */
+export const wallClock = (seconds: number): Effect.Effect<WallClock, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const path = Path.join(yield* Gateways.temporaryFolder, "offset")
+    const step = (seconds: number) =>
+      Effect.promise(async () => {
+        // Whoever reads meanwhile sees the one or the other.
+        await Fs.writeFile(`${path}.next`, String(seconds))
+        await Fs.rename(`${path}.next`, path)
+      })
+    yield* step(seconds)
+    const preloaded = yield* compile(`
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static long offset(void) {
+  char text[32];
+  const char *path = getenv("WALL_CLOCK_OFFSET");
+  int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  if (file < 0) return 0;
+  ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  text[length > 0 ? length : 0] = 0;
+  return atol(text);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  int result = syscall(SYS_clock_gettime, clock, now);
+  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += offset();
+  return result;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+  struct timespec precise;
+  (void)zone;
+  if (clock_gettime(CLOCK_REALTIME, &precise) != 0) return -1;
+  now->tv_sec = precise.tv_sec;
+  now->tv_usec = precise.tv_nsec / 1000;
+  return 0;
+}
+
+time_t time(time_t *out) {
+  struct timespec precise;
+  clock_gettime(CLOCK_REALTIME, &precise);
+  if (out) *out = precise.tv_sec;
+  return precise.tv_sec;
+}
+`)
+    return { env: { ...preloaded, WALL_CLOCK_OFFSET: path }, step }
+  })
+
+/** Answers every request for a lock of an open file in one way, without asking the kernel. */
+export const lockAnswers = (statement: "errno = ENOLCK; return -1;" | "return 0;") =>
+  compile(`
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+
+#define ANSWER(name) \\
+  int name(int file, int command, ...) { \\
+    va_list rest; \\
+    va_start(rest, command); \\
+    void *argument = va_arg(rest, void *); \\
+    va_end(rest); \\
+    if (command == F_OFD_SETLK) { ${statement} } \\
+    int (*real)(int, int, ...) = dlsym(RTLD_NEXT, #name); \\
+    return real(file, command, argument); \\
+  }
+
+ANSWER(fcntl)
+ANSWER(fcntl64)
+`)
