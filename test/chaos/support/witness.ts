@@ -2,9 +2,9 @@
  * The judge of a storm: the kernel's own exclusion, taken without waiting by whoever was granted the lock under test.
  *
  * It must not accuse the successor of a holder that was killed, so the kernel must drop the witness before it drops the
- * lock under test. Linux flushes the descriptors of a dead process in ascending order but lets go of the open files
- * in the reverse order, as deferred work (task_work_run() takes the last one first; measured in `storm.chaos.ts` by
- * the contender `os-lock`). So the witness gets a descriptor higher than any that the lock under test will have.
+ * lock under test. Linux lets go of the open files of a dead process as deferred work, of which it does the last first
+ * (`task_work_run`); a test of that name sees it. So the witness gets a descriptor higher than any that the lock under
+ * test will have.
  *
  * A second judge beside it: every holder writes its token into the witness and must find it there at the end.
  */
