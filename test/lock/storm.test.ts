@@ -80,11 +80,11 @@ describe("in a short storm of deaths and releases", () => {
   for (const contender of ["kernel", "record"] as const) {
     it.scopedLive(`no two acquisitions overlap, kept apart by the ${contender}`, () =>
       Effect.gen(function*() {
-        const seen = yield* brief(contender, 200, "90 seconds")
+        const seen = yield* brief(contender, 200, "150 seconds")
         assert.deepStrictEqual(seen.violations, [], Storm.describe(seen))
         assert.deepStrictEqual(seen.failures, [], Storm.describe(seen))
         assert.isAtLeast(seen.acquisitions, 200)
         assert.isAbove(seen.killed, 0)
-      }), 150_000)
+      }), 200_000)
   }
 })
