@@ -9,8 +9,8 @@ import * as Storm from "./support/storm.ts"
 
 const acquisitions = 10_000
 
-/** Seconds on an idle machine; a busy one is given time, and is no failure of the lock. */
-const patience = Duration.minutes(15)
+/** Minutes on an idle machine; a busy one is given time, and is no failure of the lock. */
+const patience = Duration.minutes(20)
 
 const duration = Config.duration("GATEWAY_STORM_DURATION").pipe(Config.withDefault(Duration.minutes(2.5)))
 
