@@ -1,0 +1,193 @@
+/**
+ * The locks that a storm can be about. Each is held from its acquisition until the scope closes.
+ */
+import * as NodeCommandExecutor from "@effect/platform-node/NodeCommandExecutor"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as KernelLock from "../../../src/lock/KernelLock.ts"
+import * as LockFile from "../../../src/lock/LockFile.ts"
+import * as ProcessTable from "../../../src/lock/ProcessTable.ts"
+import * as HealthProbe from "../../../src/port/HealthProbe.ts"
+import * as PortProbe from "../../../src/port/PortProbe.ts"
+import * as ProbeTransport from "../../../src/port/ProbeTransport.ts"
+import type { Contender } from "./stormEvents.ts"
+import { osLock } from "./witness.ts"
+
+export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason: string }> {}
+
+class Busy extends Data.TaggedError("Busy") {}
+
+/** Before each step of a lock that changes something on disk, where a death leaves the most. */
+export type Step = Effect.Effect<void>
+
+const pollInterval = "25 millis"
+
+/** Longer than anything that a dead worker can leave behind blocks the others. */
+const timeout = "1 minutes"
+
+const codeOf = (cause: unknown): string =>
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
+
+const failed = (cause: unknown) => new NotGranted({ reason: String(cause) })
+
+const poll = <E>(once: Effect.Effect<void, E | Busy, Scope.Scope>) =>
+  once.pipe(
+    Effect.retry({ schedule: Schedule.spaced(pollInterval), while: (error) => error instanceof Busy }),
+    Effect.timeoutFail({ duration: timeout, onTimeout: () => new NotGranted({ reason: "timeout" }) }),
+    Effect.mapError((error) => error instanceof NotGranted ? error : failed(error))
+  )
+
+// ---------------------------------------------------------------------------
+// this project
+// ---------------------------------------------------------------------------
+
+const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
+  const changes: Partial<FileSystem.File> = {
+    writeAll: (bytes) => Effect.zipRight(step, file.writeAll(bytes)),
+    truncate: (size) => Effect.zipRight(step, file.truncate(size)),
+    sync: Effect.zipRight(step, file.sync)
+  }
+  return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
+}
+
+/** The live file system, with a word before each step that changes something. */
+const steppingFiles = (step: Step) =>
+  Layer.effect(
+    FileSystem.FileSystem,
+    Effect.map(FileSystem.FileSystem, (fs): FileSystem.FileSystem => ({
+      ...fs,
+      open: (path, options) =>
+        Effect.map(
+          options?.flag?.startsWith("w") === true
+            ? Effect.zipRight(step, fs.open(path, options))
+            : fs.open(path, options),
+          (file) => changing(file, step)
+        ),
+      rename: (from, to) => Effect.zipRight(step, fs.rename(from, to)),
+      link: (from, to) => Effect.zipRight(step, fs.link(from, to)),
+      remove: (path, options) => Effect.zipRight(step, fs.remove(path, options))
+    }))
+  ).pipe(Layer.provide(NodeFileSystem.layer))
+
+/** What one process needs for all its turns. */
+const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
+  const files = steppingFiles(step)
+  const table = Layer.provide(ProcessTable.layerLive, [
+    NodeFileSystem.layer,
+    Layer.provide(NodeCommandExecutor.layer, NodeFileSystem.layer)
+  ])
+  const probes = Layer.provideMerge(
+    PortProbe.layer,
+    Layer.provide(HealthProbe.layer({}), ProbeTransport.layer)
+  )
+  return Layer.mergeAll(files, kernel, table, probes)
+}
+
+/** Without a port: only the lock protects. */
+const lockFile = (folder: string, kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) =>
+  Effect.map(Layer.build(services(kernel, step)), (context) =>
+    LockFile.make({
+      stateDir: folder,
+      configPath: Path.join(folder, "gateway.json"),
+      timeout,
+      pollInterval,
+      staleAfter: "1 seconds"
+    }).pipe(
+      Effect.asVoid,
+      Effect.mapError((error) => new NotGranted({ reason: `${error._tag}: ${error.message}` })),
+      Effect.provide(context)
+    ))
+
+// ---------------------------------------------------------------------------
+// others
+// ---------------------------------------------------------------------------
+
+/** The operating system's lock on a file that always stays. */
+const bareOsLock = (folder: string) => {
+  const addon = osLock()
+  return poll(
+    Effect.acquireRelease(
+      Effect.sync(() => Fs.openSync(Path.join(folder, "os.lock"), "a+", 0o600)),
+      (fd) => Effect.sync(() => Fs.closeSync(fd))
+    ).pipe(
+      Effect.filterOrFail((fd) => addon.tryLock(fd), () => new Busy()),
+      Effect.asVoid
+    )
+  )
+}
+
+/** With its shortest `stale`, and what follows from that. A compromise that it notices itself is left to the judge. */
+const properLockfile = (folder: string) => {
+  const load = Effect.promise(() => import("proper-lockfile"))
+  return poll(
+    Effect.asVoid(Effect.acquireRelease(
+      Effect.flatMap(load, ({ default: { lock } }) =>
+        Effect.tryPromise({
+          try: () =>
+            lock(Path.join(folder, "proper"), { stale: 2000, realpath: false, retries: 0, onCompromised: () => {} }),
+          catch: (cause) => codeOf(cause) === "ELOCKED" ? new Busy() : failed(cause)
+        })),
+      // It fails for a lock that was taken from its holder.
+      (release) => Effect.ignore(Effect.tryPromise(() => release()))
+    ))
+  )
+}
+
+const isGone = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (cause) {
+    return codeOf(cause) === "ESRCH"
+  }
+}
+
+/**
+ * The pid file as it is often written: whoever finds a dead pid removes the file and tries again. Wrong: what is removed
+ * may be the file of somebody who has just done the same.
+ */
+const pidFile = (folder: string) => {
+  const path = Path.join(folder, "pid")
+  const call = <A>(run: () => Promise<A>) =>
+    Effect.tryPromise({
+      try: run,
+      catch: (cause) => ["EEXIST", "ENOENT"].includes(codeOf(cause)) ? new Busy() : failed(cause)
+    })
+  const create = Effect.acquireRelease(
+    call(() => Fs.promises.writeFile(path, String(process.pid), { flag: "wx" })),
+    () => Effect.ignore(call(() => Fs.promises.unlink(path)))
+  )
+  const removeStale = Effect.gen(function*() {
+    const pid = Number(yield* call(() => Fs.promises.readFile(path, "utf8")))
+    if (pid === 0 || isGone(pid)) yield* call(() => Fs.promises.unlink(path))
+    return yield* new Busy()
+  })
+  return poll(Effect.catchTag(create, "Busy", () => removeStale))
+}
+
+export type Acquire = Effect.Effect<void, NotGranted, Scope.Scope>
+
+/** The lock under test, for one process: held from each acquisition until its scope closes. */
+export const make = (contender: Contender, folder: string, step: Step): Effect.Effect<Acquire, never, Scope.Scope> => {
+  switch (contender) {
+    case "kernel":
+      return lockFile(folder, KernelLock.layer, step)
+    case "record":
+      return lockFile(folder, KernelLock.layerAbsent("the storm is without"), step)
+    case "os-lock":
+      return Effect.succeed(bareOsLock(folder))
+    case "proper-lockfile":
+      return Effect.succeed(properLockfile(folder))
+    case "pid-file":
+      return Effect.succeed(pidFile(folder))
+    case "none":
+      return Effect.succeed(Effect.void)
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * One contender's process in a storm: takes the lock, takes the witness, holds, and releases or dies, again and again.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Array from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import * as Fs from "node:fs"
+import { type Acquire, make } from "./contenders.ts"
+import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
+import * as Witness from "./witness.ts"
+
+const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
+// First of all files: nothing that comes later has a higher descriptor.
+const witness = Witness.open(orders.folder)
+
+const encode = Schema.encodeSync(Schema.parseJson(Event))
+
+/** Written before it returns, so that it is told even by a process that ends at once. */
+const tell = (event: Event) => Fs.writeSync(1, `${encode(event)}\n`)
+
+let phase: Phase = "pausing"
+
+const die = (point: Point) => {
+  tell({ _tag: "Dying", point, phase })
+  process.kill(process.pid, "SIGKILL")
+}
+
+/** How many more steps of the lock under test are allowed; `undefined` where any number is. */
+let stepsLeft: { readonly point: Point; count: number } | undefined
+
+const step = Effect.sync(() => {
+  if (stepsLeft === undefined) return
+  stepsLeft.count -= 1
+  if (stepsLeft.count === 0) die(stepsLeft.point)
+})
+
+const random = Random.make(orders.seed)
+const below = (bound: number) => Effect.map(random.nextIntBetween(0, Math.round(bound * 1000)), (n) => n / 1000)
+
+const points = ["acquiring", "granted", "holding", "releasing", "any"] as const satisfies ReadonlyArray<Point>
+
+/** Where this turn ends in death, if it does. */
+const fate = Effect.map(
+  random.nextIntBetween(0, 1000),
+  (n) => n < orders.killsPerThousand ? points[n % points.length] : undefined
+)
+
+/**
+ * Dies in the middle of what comes next: before one of the lock's steps where it tells them, or after a moment. Gives
+ * the effect that calls it off.
+ */
+const arm = (point: Point, most: { readonly steps: number; readonly millis: number }) =>
+  Effect.gen(function*() {
+    const tellsSteps = orders.contender === "kernel" || orders.contender === "record"
+    const count = yield* random.nextIntBetween(1, most.steps + 1)
+    const delay = yield* below(most.millis)
+    if (tellsSteps && (yield* random.nextBoolean)) {
+      stepsLeft = { point, count }
+      return Effect.sync(() => {
+        stepsLeft = undefined
+      })
+    }
+    return Fiber.interrupt(yield* Effect.fork(Effect.delay(Effect.sync(() => die(point)), Duration.millis(delay))))
+  })
+
+/** From here on both judges look, until the scope closes. */
+const testify = (token: string, turn: number) =>
+  Effect.acquireRelease(
+    Effect.map(Clock.currentTimeMillis, (at) => {
+      const { granted, other } = witness.take(token)
+      if (!granted) tell({ _tag: "Violation", kind: "refused", pid: process.pid, at, turn, other })
+      return granted
+    }),
+    (granted) =>
+      Effect.map(Clock.currentTimeMillis, (at) => {
+        if (!granted) return
+        const other = witness.read()
+        if (other !== token) tell({ _tag: "Violation", kind: "overtaken", pid: process.pid, at, turn, other })
+        witness.drop()
+      })
+  )
+
+const turn = (acquire: Acquire, number: number) =>
+  Effect.gen(function*() {
+    const point = yield* fate
+    let callOff: Effect.Effect<unknown> = Effect.void
+    if (point === "any") callOff = yield* arm(point, { steps: 20, millis: 200 })
+    if (point === "acquiring") callOff = yield* arm(point, { steps: 16, millis: 40 })
+
+    phase = "acquiring"
+    const startedAt = yield* Clock.currentTimeNanos
+    yield* Effect.scoped(Effect.gen(function*() {
+      yield* acquire
+      const grantedAt = yield* Clock.currentTimeNanos
+      phase = "holding"
+      tell({ _tag: "Granted", waitedMs: Number(grantedAt - startedAt) / 1e6 })
+      if (point === "acquiring") yield* callOff
+      if (point === "granted") die(point)
+
+      const token = `${process.pid} turn ${number} ${yield* Clock.currentTimeMillis}`
+      const time = yield* below(20)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* testify(token, number)
+        if (point === "holding") {
+          yield* Effect.sleep(Duration.millis(yield* below(time)))
+          die(point)
+        }
+        yield* Effect.sleep(Duration.millis(time))
+      }))
+      phase = "releasing"
+      if (point === "releasing") callOff = yield* arm(point, { steps: 2, millis: 5 })
+    })).pipe(
+      Effect.andThen(Effect.sync(() => tell({ _tag: "Released" }))),
+      Effect.catchTag("NotGranted", ({ reason }) => Effect.sync(() => tell({ _tag: "Failed", reason }))),
+      Effect.ensuring(Effect.suspend(() => callOff))
+    )
+    phase = "pausing"
+    yield* Effect.sleep(Duration.millis(yield* below(5)))
+  })
+
+const logger = Logger.make(({ message }) => {
+  const text = Array.isArray(message) ? message.join(" ") : String(message)
+  if (text.startsWith("reclaimed")) tell({ _tag: "Reclaimed", message: text })
+})
+
+Effect.gen(function*() {
+  const acquire = yield* make(orders.contender, orders.folder, step)
+  yield* Effect.forEach(Array.range(1, orders.turns), (number) => turn(acquire, number), { discard: true })
+}).pipe(
+  Effect.scoped,
+  Effect.provide(Logger.replace(Logger.defaultLogger, logger)),
+  NodeRuntime.runMain({ disablePrettyLogger: true })
+)

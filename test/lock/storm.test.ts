@@ -1,0 +1,90 @@
+/**
+ * A few seconds of the witness storm, of which `test/chaos/storm.chaos.ts` is minutes.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Storm from "../chaos/support/storm.ts"
+import { osLock } from "../chaos/support/witness.ts"
+import * as Gateways from "../e2e/support/gateways.ts"
+import { run } from "../fixtures/processes.ts"
+
+const brief = (contender: Storm.StormOptions["contender"], acquisitions: number, atMost: `${number} seconds`) =>
+  Storm.run({ contender, acquisitions, atLeast: 0, atMost, killsPerThousand: 100 })
+
+const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
+const isLinux = process.platform === "linux"
+
+/** Which of two locks was seen free while the other was still held, after their holder was killed. */
+const dropped = (folder: string) =>
+  Effect.gen(function*() {
+    const paths = [Path.join(folder, "low"), Path.join(folder, "high")] as const
+    const holder = yield* run(process.execPath, [lowAndHigh, ...paths])
+    yield* holder.line
+    const addon = osLock()
+    const [low, high] = [Fs.openSync(paths[0], "r+"), Fs.openSync(paths[1], "r+")]
+    const isFree = (fd: number) => {
+      const free = addon.tryLock(fd)
+      if (free) addon.unlock(fd)
+      return free
+    }
+    // Nothing else may run meanwhile: the moment between the two is short.
+    const first = yield* Effect.sync(() => {
+      process.kill(holder.pid, "SIGKILL")
+      for (let looks = 0; looks < 1_000_000; looks++) {
+        const highBefore = isFree(high)
+        const lowNow = isFree(low)
+        const highAfter = isFree(high)
+        if (highBefore && !lowNow) return "high"
+        if (lowNow && !highAfter) return "low"
+        if (lowNow && highAfter) return "both"
+      }
+      return "neither"
+    })
+    yield* holder.ended
+    Fs.closeSync(low)
+    Fs.closeSync(high)
+    return first
+  }).pipe(Effect.scoped)
+
+describe("the witness of a storm", () => {
+  it.scopedLive.skipIf(!isLinux)(
+    isLinux
+      ? "is under a higher descriptor, which the kernel lets go first when the holder is killed"
+      : "is under a higher descriptor [skipped: needs Linux]",
+    () =>
+      Effect.gen(function*() {
+        const folder = yield* Gateways.temporaryFolder
+        const seen = yield* Effect.replicateEffect(dropped(folder), 10)
+        assert.notInclude(seen, "low")
+        assert.notInclude(seen, "neither")
+      })
+  )
+
+  it.scopedLive("accuses nobody under a lock that is right, whose holders are killed", () =>
+    Effect.gen(function*() {
+      const seen = yield* brief("os-lock", 200, "60 seconds")
+      assert.deepStrictEqual(seen.violations, [], Storm.describe(seen))
+    }), 120_000)
+
+  it.scopedLive("accuses those who have no lock", () =>
+    Effect.gen(function*() {
+      const seen = yield* brief("none", 200, "60 seconds")
+      assert.isAbove(seen.refused, 0, Storm.describe(seen))
+    }), 120_000)
+})
+
+describe("in a short storm of deaths and releases", () => {
+  for (const contender of ["kernel", "record"] as const) {
+    it.scopedLive(`no two acquisitions overlap, kept apart by the ${contender}`, () =>
+      Effect.gen(function*() {
+        const seen = yield* brief(contender, 200, "150 seconds")
+        assert.deepStrictEqual(seen.violations, [], Storm.describe(seen))
+        assert.deepStrictEqual(seen.failures, [], Storm.describe(seen))
+        assert.isAtLeast(seen.acquisitions, 200)
+        assert.isAbove(seen.killed, 0)
+      }), 200_000)
+  }
+})
