@@ -85,7 +85,7 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            health: { ...Gateways.impatient.health, retryInterval: "1 seconds", timeout: "2 seconds" }
+            health: { retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)
           const clock = yield* Shims.wallClock(0)

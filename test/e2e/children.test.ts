@@ -87,7 +87,7 @@ describe("a pid that was given away", () => {
       `i=0; until grep -q 'gateway listening' "$log"; do [ $((i += 1)) -lt 2000 ]; sleep 0.02; done`,
       `kill -KILL ${gateway}; wait ${gateway} || :`,
       stranger,
-      `i=0; until kill -0 ${gateway}; do [ $((i += 1)) -lt 2000 ]; sleep 0.02; done`,
+      `kill -0 ${gateway}`,
       "exec \"$@\""
     ].join("\n")
 
@@ -95,8 +95,14 @@ describe("a pid that was given away", () => {
     { what: "a stranger", start: `next ${gateway}; sleep 300 &`, leader: gateway },
     {
       what: "a stranger's thread",
-      // Node has a few threads, which get the pids behind its own.
-      start: `next ${gateway - 2}; "$1" -e 'setInterval(() => {}, 1e6)' &`,
+      // Node has a few threads, which get the pids behind its own: until it is ready, nobody else may take one.
+      start: [
+        "mkfifo \"$log.ready\"",
+        `next ${
+          gateway - 2
+        }; "$1" -e 'fs.writeFileSync(process.argv[1], "ready"); setInterval(() => {}, 1e6)' "$log.ready" &`,
+        "read -r _ < \"$log.ready\" || :"
+      ].join("\n"),
       leader: gateway - 2
     }
   ]

@@ -45,7 +45,7 @@ describe("two containers on one state directory and one network", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
         const gateway = yield* Namespaces.childOf(owner)
         yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
@@ -85,7 +85,7 @@ describe("two containers on one state directory and one network", () => {
 
         // Out here its pid means nothing, so only time can tell.
         Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
-        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        yield* Gateways.writeConfig(site, Gateways.impatient)
         const next = yield* Gateways.startListening(site, { main })
         const ended = yield* Gateways.stop(next)
         yield* Gateways.assertGone(site, ended)
@@ -128,7 +128,7 @@ describe("a container's gateway, which is pid 1", () => {
   Variants.each("starts again after SIGKILL", Program.noNamespaces, (main) =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+      yield* Gateways.writeConfig(site, Gateways.impatient)
       const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       yield* Namespaces.stopChild(first, "SIGKILL")
       // A new namespace can get the old one's number or another: at once, or once stale. Never in vain.
@@ -146,7 +146,6 @@ describe("two network namespaces on one state directory", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        yield* Gateways.writeConfig(site, { health: Gateways.impatient.health })
         const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
         const before = yield* Gateways.lockIdentities(site)
         // The same port, which out here and in a third network nobody has.
@@ -234,7 +233,7 @@ describe("a /proc that hides other users' processes", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        yield* Gateways.writeConfig(site, { lock: { staleAfter: "1 seconds" } })
+        yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         // The files are open to the other user, only the process is not.
         const paths = [Gateways.configLock(site), Gateways.stateLock(site)]

@@ -11,7 +11,6 @@ describe("an owner that is stopped", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         const { instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
         const control = yield* Clients.greeted(site)
@@ -47,7 +46,6 @@ describe("an owner that is stopped", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         yield* owner.signal("SIGSTOP")
         const other = yield* Gateways.onAnotherPort(site)

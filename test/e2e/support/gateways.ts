@@ -199,8 +199,8 @@ export const assertRefused = (ended: Processes.Ended, message: string): void => 
   assert.strictEqual(ended.stdout, "")
 }
 
-/** Settings under which an owner that does not answer costs a start little time, and a record is soon old. */
-export const impatient = { health: { probeTimeout: "200 millis" }, lock: { staleAfter: "1 seconds" } }
+/** Settings under which a record is old as soon as it can be. */
+export const impatient = { lock: { staleAfter: "1 seconds" } }
 
 /** Flags of a start that does not wait long. */
 export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
