@@ -52,7 +52,7 @@ export interface GatewayOptions extends Partial<ListenerOptions> {
   readonly lockPollInterval?: Duration.DurationInput | undefined
   /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
   readonly lockStaleAfter?: Duration.DurationInput | undefined
-  /** How often the holder checks its lock files, makes lost ones again where that is safe, and touches them. Default 30 seconds. */
+  /** How often the holder checks its lock files, makes lost ones again where that is safe, and keeps them young. Default 30 seconds. */
   readonly lockRecheckInterval?: Duration.DurationInput | undefined
   /** Deadline of one health probe. Default 1 second. */
   readonly healthProbeTimeout?: Duration.DurationInput | undefined

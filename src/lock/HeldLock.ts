@@ -4,7 +4,7 @@
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the name is not ours
  * another start could take it, though not our port; so we look every now and then:
  *
- *     the path is our file      → touch it; with a kernel lock, put back a record that was overwritten
+ *     the path is our file      → write the record once more, which keeps the file young, and whole
  *     it is gone, or another's  → make the folder, attempt the path as any start would
  *       mine   → this is our file from now on; the old one is closed
  *       held   → by one that serves: lost. Else it may be a start that is about to be refused by our other lock
@@ -101,8 +101,8 @@ class Unseen {
 /** So many looks in a row may fail to regain a lost file: five minutes by default, as for an unhealthy owner. */
 export const maxFailures = 10
 
-/** Of several touches within `staleAfter` one may come late. */
-const touchesWhileFresh = 3
+/** Of several writes within `staleAfter` one may come late. */
+const writesWhileFresh = 3
 
 /** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
@@ -206,12 +206,11 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const keep = (file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
       Effect.gen(function*() {
         const self = yield* options.record
+        const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
+        // Makes it young, through the open file: by its path, it could be one that has just been put in its place.
+        yield* writeTo(file)
         // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
-        if (Option.match(yield* file.read, { onNone: () => true, onSome: (record) => isOther(self, record) })) {
-          yield* writeTo(file)
-          yield* Effect.logWarning(`rewrote the record of gateway lock ${path}: it was overwritten`)
-        }
-        yield* file.touch
+        if (!isWhole) yield* Effect.logWarning(`rewrote the record of gateway lock ${path}: it was overwritten`)
       })
 
     /** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
@@ -256,7 +255,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const interval = Effect.map(Ref.get(present), ({ file }) =>
       file.enforcement === "kernel"
         ? options.recheckInterval
-        : Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, touchesWhileFresh)))
+        : Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh)))
 
     return {
       acquired,

@@ -68,8 +68,6 @@ export interface HeldFile {
   readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
   /** `None` while the path is still this file and, where only the record keeps others out, names us; else what became of it. */
   readonly check: Effect.Effect<Option.Option<string>, PlatformError>
-  /** Marks the file as in use, for cleaners of temporary folders. */
-  readonly touch: Effect.Effect<void, PlatformError>
 }
 
 export type Attempt =
@@ -214,8 +212,7 @@ const make = Effect.gen(function*() {
         return Option.some("the file was overwritten")
       }
       return Option.none()
-    }),
-    touch: Effect.flatMap(Clock.currentTimeMillis, (now) => fs.utimes(options.path, now / 1000, now / 1000))
+    })
   })
 
   /** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */

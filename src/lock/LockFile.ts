@@ -58,7 +58,7 @@ export interface LockFileOptions {
   /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the files are still its own, makes lost ones again, and touches them; without a
+   * How often the holder checks that the files are still its own, makes lost ones again, and keeps them young; without a
    * kernel lock at least three times within `staleAfter`. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined

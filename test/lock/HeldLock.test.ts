@@ -516,6 +516,34 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
+  it.effect.each(modes)(
+    "does not touch another's file, whenever that comes into its place, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        for (let at = 1; at <= 100; at += 1) {
+          const host = yield* makeHost(mode)
+          const gateway = yield* start(host)
+          yield* squatter(host, "/other", "listening")
+          const before = yield* host.files.stat("/other")
+          const content = yield* host.files.readFile("/other")
+          const calls = yield* atCall(host, gateway.pid, (call) =>
+            call === at
+              ? Effect.as(Effect.orDie(host.files.rename("/other", paths.config)), Option.none())
+              : Effect.succeedNone)
+          yield* recheck(host, mode)
+          if (calls() < at) {
+            assert.isAbove(at, 4)
+            yield* gateway.terminate
+            break
+          }
+          yield* recheck(host, mode)
+          assert.strictEqual(failureOf(yield* gateway.poll)?._tag, "LockLost", `at ${at}`)
+          assert.deepStrictEqual(yield* host.files.stat(paths.config), before, `at ${at}`)
+          assert.deepStrictEqual(yield* host.files.readFile(paths.config), content)
+        }
+      })
+  )
+
   it.effect("gives up for one that locked a copy of its own record, and does not name itself", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
