@@ -15,14 +15,13 @@
  * it was unlinked gets the lock of a file without a name; the comparison tells it so. Without the one, a
  * newcomer's file could be unlinked; without the other, two could hold locks on two files of one name.
  *
- * Record only: the file is created exclusively; a stale one is renamed aside and looked at again, because
- * between judging and renaming somebody else may have replaced it, and what was moved by mistake is put back.
+ * Record only: the file is created exclusively; a stale one is renamed aside, by one starter at a time (`Claim`), and
+ * looked at again: somebody with a kernel lock may have taken it in between, and what was moved by mistake is put back.
  * A file that names this very instance is a copy of ours, made while we held it, and is taken as it is.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -30,22 +29,21 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
+import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
+import {
+  ageOf,
+  type Enforcement,
+  fileId,
+  isSame,
+  readOpen,
+  readRecord,
+  type Snapshot,
+  writeRecord
+} from "./Snapshot.ts"
 
-/** What keeps others out of a lock. */
-export type Enforcement = "kernel" | "record"
-
-/** A lock that somebody else has, as seen at one moment. */
-export interface Snapshot {
-  readonly record: Option.Option<OwnerRecord.OwnerRecord>
-  /** `kernel`: its owner lives, there is nothing to judge. `record`: `Staleness` decides. */
-  readonly enforcement: Enforcement
-  /** Which file this was: device and inode. */
-  readonly fileId: string
-  /** Since it was last written or touched. */
-  readonly age: Duration.Duration
-}
+export type { Enforcement, Snapshot }
 
 /** What was found in a lock file that nobody held any more. */
 export interface Leftover {
@@ -79,6 +77,8 @@ export interface AttemptOptions {
   readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
   /** A snapshot that was judged stale: exactly that file, with that record, may be taken. */
   readonly reclaim: Option.Option<Snapshot>
+  /** Whether another starter that began to reclaim, and left its claim, is dead as far as can be told. Default: never. */
+  readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
   /** The file that this instance has already, under whatever name: never taken a second time. */
   readonly present?: string | undefined
 }
@@ -91,60 +91,8 @@ class Moved {
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
 
-/** A reclaim takes a few system calls. */
-const guardLifetime = Duration.seconds(10)
-
 const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
-
-const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
-
-/**
- * How long ago a file was last written, by the wall clock. One from the future is as old as it is far away: the clock has
- * been set back since, and waiting until it gets there could take days.
- */
-const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
-  Effect.map(
-    Clock.currentTimeMillis,
-    (now) =>
-      Duration.millis(
-        Math.abs(now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))
-      )
-  )
-
-const readRecord = (
-  file: FileSystem.File,
-  info: FileSystem.File.Info
-): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError> =>
-  info.size === FileSystem.Size(0) || info.size > FileSystem.Size(OwnerRecord.maxBytes)
-    ? Effect.succeed(Option.none())
-    : file.seek(FileSystem.Size(0), "start").pipe(
-      Effect.zipRight(file.readAlloc(info.size)),
-      Effect.map(Option.flatMap(OwnerRecord.parse))
-    )
-
-const readOpen = (file: FileSystem.File): Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError> =>
-  Effect.flatMap(file.stat, (info) => readRecord(file, info))
-
-/**
- * Writes first and cuts afterwards: a reader in between sees the new record, perhaps with an old tail,
- * and never an empty file.
- */
-const writeRecord = (file: FileSystem.File, record: OwnerRecord.OwnerRecord): Effect.Effect<void, PlatformError> => {
-  const bytes = OwnerRecord.encode(record)
-  return file.seek(FileSystem.Size(0), "start").pipe(
-    Effect.zipRight(file.writeAll(bytes)),
-    Effect.zipRight(file.truncate(FileSystem.Size(bytes.length)))
-  )
-}
-
-const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
-  Option.match(a, {
-    onNone: () => Option.isNone(b),
-    onSome: (a) => Option.exists(b, (b) => a.instanceId === b.instanceId)
-  })
-
-const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)
 
 /** Ids are new for every acquisition: who finds its own has held this lock all along. */
 const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
@@ -296,7 +244,8 @@ const make = Effect.gen(function*() {
       yield* selfTest(path, id)
 
       const left = yield* file.stat
-      const leftover: Option.Option<Leftover> = created
+      // An empty file was made a moment ago, by a starter that we were quicker than.
+      const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
         ? Option.none()
         : Option.some({ record: yield* readRecord(file, left), age: yield* ageOf(left) })
       // A holder without kernel locks (another build, another container) leaves this one free while it lives.
@@ -333,41 +282,39 @@ const make = Effect.gen(function*() {
       })
     })).pipe(Effect.catchIf(isNotFound, () => Effect.succeedNone))
 
+  const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
+    look,
+    create: (path, record) =>
+      Effect.scoped(
+        Effect.flatMap(open(path, { flag: "wx", mode: 0o600 }), (file) =>
+          Effect.tapError(file.writeAll(OwnerRecord.encode(record)), () => Effect.ignore(fs.remove(path))))
+      ),
+    record: options.record("record"),
+    isAbandoned: options.isAbandoned ?? (() => Effect.succeed(false))
+  })
+
   /** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
-  const moveAside = (path: string, judged: Snapshot, instanceId: string) =>
+  const moveAside = (path: string, judged: Snapshot) =>
     Effect.gen(function*() {
-      const aside = `${path}.${instanceId}.stale`
+      const aside = Claim.asidePath(path, judged)
       if (!Option.exists(yield* look(path), (now) => isSame(judged, now))) return yield* Effect.fail(new Moved())
       yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
       const moved = yield* look(aside)
       if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
-      // Somebody else reclaimed first, and this is its file: give it back unless a third one has taken the name.
+      // Somebody with a kernel lock has just taken it: give it back unless a third one has taken the name.
       yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
       yield* fs.remove(aside)
       return yield* Effect.fail(new Moved())
     })
 
-  /**
-   * Lets one reclaimer at a time move files, or a slow one would move aside the file of a quick one that lives. `false`
-   * where another is at it. A guard that outlived its reclaimer is removed once it is far older than a reclaim takes.
-   */
-  const guarded = <E>(path: string, move: Effect.Effect<void, E>): Effect.Effect<boolean, E | PlatformError> =>
-    Effect.gen(function*() {
-      const guard = `${path}.reclaim`
-      const taken = yield* Effect.scoped(open(guard, { flag: "wx", mode: 0o600 })).pipe(
-        Effect.as(true),
-        Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
-      )
-      if (taken) {
-        yield* Effect.ensuring(move, Effect.ignore(fs.remove(guard)))
-        return true
-      }
-      const seen = yield* statPath(guard)
-      if (Option.isSome(seen) && Duration.greaterThan(yield* ageOf(seen.value), guardLifetime)) {
-        yield* fs.remove(guard, { force: true })
-      }
-      return false
-    })
+  /** Lets one reclaimer at a time move a file: `false` where another is at it. */
+  const reclaim = (options: AttemptOptions, judged: Snapshot) =>
+    Effect.scoped(Effect.gen(function*() {
+      const claimed = yield* Claim.claim(fs, options.path, judged, claiming(options))
+      if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
+      if (claimed.value) yield* moveAside(options.path, judged)
+      return claimed.value
+    }))
 
   const withRecordOnly = (options: AttemptOptions, why: KernelLockUnsupported) =>
     Effect.gen(function*() {
@@ -381,7 +328,7 @@ const make = Effect.gen(function*() {
       else if (Option.isSome(found)) {
         const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
         if (Option.isNone(judged)) return held(found.value)
-        if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)
+        if (!(yield* reclaim(options, judged.value))) return held(found.value)
         leftover = Option.some({ record: found.value.record, age: found.value.age })
       }
       const file = yield* (Option.isSome(copy) ? openExisting(path) : create(path))
@@ -399,6 +346,7 @@ const make = Effect.gen(function*() {
       if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
         return yield* Effect.fail(new Moved())
       }
+      yield* Claim.sweep(fs, path, claiming(options))
       return mine(heldFile(options, file, id, "record", Option.some(why), leftover))
     })
 

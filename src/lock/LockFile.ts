@@ -265,14 +265,12 @@ const acquire = (
     const judge = (snapshot: LockAttempt.Snapshot) =>
       Effect.gen(function*() {
         const { record } = snapshot
-        const self = yield* table.self
         const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
         const portInUse = port !== undefined && port._tag !== "Free"
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
         return Staleness.decide({
           record,
-          namesThisProcess: Option.isSome(record) && ProcessTable.namesSelf(self, record.value)
-            && !(yield* table.claims(record.value.instanceId)),
+          namesThisProcess: Option.isSome(record) && (yield* namesThisProcess(record.value)),
           owner,
           portInUse,
           age: snapshot.age,
@@ -282,6 +280,23 @@ const acquire = (
           ),
           staleAfter
         })
+      })
+
+    const namesThisProcess = (record: OwnerRecord.OwnerRecord) =>
+      Effect.map(
+        Effect.all([table.self, table.claims(record.instanceId)]),
+        ([self, claimed]) => ProcessTable.namesSelf(self, record) && !claimed
+      )
+
+    /** A reclaimer has no port: the process table, or where that cannot tell, only time. */
+    const isAbandoned = ({ age, record }: LockAttempt.Snapshot) =>
+      Effect.gen(function*() {
+        if (Option.isSome(record)) {
+          if (yield* namesThisProcess(record.value)) return true
+          const owner = yield* table.liveness(record.value)
+          if (owner !== "Unknown") return owner === "Gone"
+        }
+        return Duration.greaterThan(age, staleAfter)
       })
 
     /** Nothing to wait for: our port is taken, or the owner serves, healthy, somewhere else. */
@@ -329,7 +344,12 @@ const acquire = (
       if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
       const verdict = yield* judge(first.snapshot)
       if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
-      const second = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: Option.some(first.snapshot) })
+      const second = yield* LockAttempt.attempt({
+        path,
+        record: makeRecord,
+        reclaim: Option.some(first.snapshot),
+        isAbandoned
+      })
       if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
       return {
         file: second.file,

@@ -119,7 +119,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
   const call = <A>(
     name: string,
     path: string,
-    body: (fail: (code: string) => Effect.Effect<never, PlatformError>, now: number) => Effect.Effect<A, PlatformError>
+    body: (fail: (code: string) => Effect.Effect<never, PlatformError>, now: number) => Effect.Effect<A, PlatformError>,
+    opened?: OpenFile
   ): Effect.Effect<A, PlatformError> => {
     const error = systemError(name, path)
     return systemCall(
@@ -127,7 +128,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
       process,
       { name, target: path },
       error,
-      () => Effect.flatMap(Clock.currentTimeMillis, (now) => body((code) => Effect.fail(error(code)), now))
+      () => Effect.flatMap(Clock.currentTimeMillis, (now) => body((code) => Effect.fail(error(code)), now)),
+      Option.map(Option.fromNullable(opened), ({ inode }) => inode.ino)
     )
   }
 
@@ -215,22 +217,22 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
         open.position += bytes.length
         open.inode.mtimeMillis = now
         return Effect.succeed(FileSystem.Size(bytes.length))
-      })
+      }, open)
     const readAlloc = (size: FileSystem.SizeInput) =>
       call("read", path, () => {
         const bytes = open.inode.content.slice(open.position, open.position + Number(size))
         open.position += bytes.length
         return Effect.succeed(bytes.length === 0 ? Option.none() : Option.some(bytes))
-      })
+      }, open)
     return {
       [FileSystem.FileTypeId]: FileSystem.FileTypeId,
       fd: FileSystem.FileDescriptor(open.fd),
-      stat: call("fstat", path, () => Effect.succeed(info(open.inode))),
+      stat: call("fstat", path, () => Effect.succeed(info(open.inode)), open),
       seek: (offset, from) =>
         Effect.sync(() => {
           open.position = Number(offset) + (from === "start" ? 0 : open.position)
         }),
-      sync: call("fsync", path, () => Effect.void),
+      sync: call("fsync", path, () => Effect.void, open),
       read: (buffer) =>
         Effect.map(readAlloc(buffer.length), (bytes) => {
           if (Option.isSome(bytes)) buffer.set(bytes.value)
@@ -245,7 +247,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
           open.inode.content = content
           open.inode.mtimeMillis = now
           return Effect.void
-        }),
+        }, open),
       write,
       writeAll: (bytes) => Effect.asVoid(write(bytes))
     }

@@ -112,6 +112,8 @@ export interface TraceEntry {
   readonly name: string
   /** What the call was about. */
   readonly target: string
+  /** Which file an open descriptor was for, whatever its path means by now. */
+  readonly ino: Option.Option<number>
   /** `ok`, an errno name, or empty. */
   readonly outcome: string
 }
@@ -211,7 +213,8 @@ export const note = (
   process: KernelProcess | undefined,
   name: string,
   target = "",
-  outcome = ""
+  outcome = "",
+  ino = Option.none<number>()
 ): Effect.Effect<void> =>
   Effect.map(Clock.currentTimeNanos, (nanos) => {
     if (process?.serial === testSerial) return
@@ -221,6 +224,7 @@ export const note = (
       pid: process?.pid ?? 0,
       name,
       target,
+      ino,
       outcome
     })
   })
@@ -254,12 +258,13 @@ export const systemCall = <A, E extends { readonly message: string }>(
   process: KernelProcess,
   call: Omit<SystemCall, "serial" | "pid">,
   fail: (code: string) => E,
-  body: () => Effect.Effect<A, E>
+  body: () => Effect.Effect<A, E>,
+  ino = Option.none<number>()
 ): Effect.Effect<A, E> =>
   Effect.flatMap(step(kernel, process, call), (fate) =>
     Effect.onExit(
       Option.isSome(fate) ? Effect.fail(fail(fate.value)) : Effect.suspend(body),
-      (exit) => note(kernel, process, call.name, call.target, outcomeOf(exit))
+      (exit) => note(kernel, process, call.name, call.target, outcomeOf(exit), ino)
     ))
 
 /**

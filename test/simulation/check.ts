@@ -13,6 +13,8 @@ import type { Entry, Player, Report } from "./simulate.ts"
 /** One holder of one lock, while it holds it. */
 interface Holding {
   readonly serial: number
+  /** The file that it wrote its record to. */
+  readonly ino: number | undefined
   /** Its file was removed or replaced by somebody who does not know the rules: until it finds out, it is not safe. */
   dispossessed: boolean
 }
@@ -67,6 +69,8 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
   }
   const listeners = new Map<string, Set<number>>()
   const dead = new Set<number>()
+  /** By process and path: the file last written there. */
+  const written = new Map<string, number>()
 
   for (const entry of log) {
     switch (entry._tag) {
@@ -76,7 +80,8 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
           for (const other of holdersOf(path)) {
             if (!other.dispossessed) violations.push(`#${entry.serial} and #${other.serial} both hold ${path}`)
           }
-          holdings.set(path, [...holdersOf(path), { serial: entry.serial, dispossessed: false }])
+          const ino = written.get(`${entry.serial} ${path}`)
+          holdings.set(path, [...holdersOf(path), { serial: entry.serial, ino, dispossessed: false }])
         }
         break
       }
@@ -87,7 +92,7 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
         for (const path of entry.paths) for (const holding of holdersOf(path)) holding.dispossessed = true
         break
       case "Traced": {
-        const { name, outcome, serial, target } = entry.entry
+        const { ino, name, outcome, serial, target } = entry.entry
         if (Option.isNone(serial)) {
           if (name === "reboots") holdings.clear()
           break
@@ -100,7 +105,12 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
         }
         if (outcome !== "ok") break
         if (changes.has(name)) {
-          const victim = holdersOf(target).find((holding) => holding.serial !== who && !holding.dispossessed)
+          if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
+          const victim = holdersOf(target).find((holding) =>
+            holding.serial !== who && !holding.dispossessed
+            // A file that has lost its name may be written to by whoever has it open still.
+            && (Option.isNone(ino) || ino.value === holding.ino)
+          )
           if (victim !== undefined) {
             violations.push(`#${who} changes ${target} (${name}), which #${victim.serial} holds`)
           }

@@ -106,7 +106,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     changes: [
       {
         file: attempt,
-        from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
+        from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
         to: "yield* fs.remove(path, { force: true })"
       }
     ]
@@ -115,9 +115,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "release without comparing whose file it is, without a kernel lock",
     changes: [{
       file: attempt,
-      from: `      const id = fileId(yield* file.stat)
+      from: `fileId !== id)) return yield* Effect.fail(new Moved())
       yield* Effect.addFinalizer(() => removeIfStill(path, id))`,
-      to: `      const id = fileId(yield* file.stat)
+      to: `fileId !== id)) return yield* Effect.fail(new Moved())
       yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))`
     }]
   },
@@ -125,24 +125,40 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "reclaim without one reclaimer at a time, without a kernel lock",
     changes: [{
       file: attempt,
-      from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
-      to: "yield* moveAside(path, judged.value, record.instanceId)"
+      from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
+      to: "yield* moveAside(path, judged.value)"
     }]
   },
   {
     name: "no second look after writing, without a kernel lock",
     changes: [
-      { file: attempt, from: "      if (!ours) {", to: "      if (!ours && path === \"\") {" },
       {
         file: attempt,
-        from: "if (!(yield* guarded(path, moveAside(path, judged.value, record.instanceId)))) return held(found.value)",
-        to: "yield* moveAside(path, judged.value, record.instanceId)"
+        from: "      if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {",
+        to: "      if (Option.isSome(now) && path === \"\") {"
+      },
+      {
+        file: attempt,
+        from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
+        to: "yield* moveAside(path, judged.value)"
       }
     ]
   },
   {
     name: "a living owner without kernel locks is not respected by one with",
-    changes: [{ file: attempt, from: `({ lock }) => lock === "record"`, to: `({ lock }) => lock === undefined` }]
+    changes: [{
+      file: attempt,
+      from: `record.lock === "record" && !isOurs`,
+      to: `record.lock === undefined && !isOurs`
+    }]
+  },
+  {
+    name: "a claim whose holder lives is taken for abandoned",
+    changes: [{
+      file: "src/lock/LockFile.ts",
+      from: `          if (owner !== "Unknown") return owner === "Gone"`,
+      to: `          if (owner !== "Unknown") return true`
+    }]
   },
   {
     name: "no self-test of a file system that grants everything",
