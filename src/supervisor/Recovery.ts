@@ -37,6 +37,9 @@ const triesAfterEnd = 20
 const isOccupied = (error: { readonly _tag: string }): error is Occupied =>
   error._tag === "PortInUse" || error._tag === "LockHeld"
 
+/** By an owner that serves nothing yet, or no more: it can be watched by its lock alone. */
+const isHeldSilently = (error: Occupied): error is LockHeld => error._tag === "LockHeld" && error.serving === undefined
+
 /** Where the owner listens, as far as the error tells. */
 const ownerAddress = (error: Occupied, address: Address): Address => {
   if (error._tag === "PortInUse") return { host: error.host, port: error.port }
@@ -49,7 +52,7 @@ const name = (holder: Holder | undefined): string => holder?.pid === undefined ?
 
 const describe = (error: Occupied, address: Address, health: Health | undefined): string =>
   `${name(error.holder)} ${
-    error._tag === "LockHeld" && error.serving === undefined
+    isHeldSilently(error)
       ? `holds the lock (${error.holder?.phase ?? "phase unknown"})`
       : `has ${toUrl(ownerAddress(error, address))}`
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
@@ -118,7 +121,7 @@ const untilWorthAnother = (error: Occupied, watched: Address, interval: Duration
     if (!watching) return yield* over
     return yield* Effect.raceFirst(
       Effect.as(
-        error._tag === "LockHeld" && error.serving === undefined
+        isHeldSilently(error)
           ? lockChanged(error)
           // Whoever has the port may be on the guard address alone: only where nobody is on any of them is it free.
           : Effect.forEach(probeTargets(watched), watch.ended, { concurrency: "unbounded", discard: true }),
@@ -235,6 +238,7 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
 ): Effect.Effect<A, E, R | Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { address } = options
+    const retryInterval = Duration.decode(options.retryInterval ?? defaults.retryInterval)
     const report = yield* reporter(options)
     const loop = (round: Round): Effect.Effect<A, E, R | Requirements | Scope.Scope> =>
       attempt(start).pipe(
@@ -242,7 +246,12 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
           if (!isOccupied(error)) return Effect.fail(error)
           if (round.soon > 0) return Effect.zipRight(Effect.sleep(afterEnd), loop({ ...round, soon: round.soon - 1 }))
           const watching = mayWatch(round, error)
-          const interval = watching ? Duration.infinity : defaults.standbyInterval
+          const interval = !watching
+            ? defaults.standbyInterval
+            // A lock that only its record keeps can go stale without a change that could be seen.
+            : isHeldSilently(error)
+            ? retryInterval
+            : Duration.infinity
           return report(`standing by: ${describe(error, address, undefined)}`, interval).pipe(
             Effect.zipRight(untilWorthAnother(error, ownerAddress(error, address), interval, watching)),
             Effect.flatMap((ended) => loop(after(ended, error)))

@@ -138,25 +138,27 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
 
 const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const violations: Array<string> = []
-  const stages = new Map<number, ReadonlyArray<string>>()
+  // Taken as config, state; so given back as listener, state, config.
+  const taken = new Map<number, ReadonlyArray<string>>()
+  const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
-    if (entry._tag === "Enters") stages.set(entry.serial, [...entry.lockPaths])
+    if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
+    // What is unlinked before was an attempt to have a lost file again.
+    if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial) || entry.entry.outcome !== "ok") continue
     const { name, serial: { value: serial }, target } = entry.entry
-    const paths = stages.get(serial)
-    if (paths === undefined) continue
-    // Taken as config, state; so given back as listener, state, config.
-    const [config, state] = paths
-    if (name === "unlink" && target === config) stages.set(serial, ["released"])
-    else if (paths[0] === "released") {
-      if (name === "unlink" && target === state) {
-        violations.push(`#${serial} gives its state lock back after its config lock`)
-      }
-      if (name === "close" && target.startsWith("ws://")) {
-        violations.push(`#${serial} closes its port after its config lock`)
-      }
-      if (name === "unlink" && target === config) violations.push(`#${serial} releases its config lock twice`)
+    const done = leaving.get(serial)
+    if (done === undefined) continue
+    const [config = "", state = ""] = taken.get(serial) ?? []
+    const say = (what: string) => violations.push(`#${serial} ${what}`)
+    if (name === "unlink" && target === config) {
+      if (done.has(config)) say("releases its config lock twice")
+      done.add(config)
     }
+    if (name === "unlink" && target === state && done.has(config)) {
+      say("gives its state lock back after its config lock")
+    }
+    if (name === "close" && target.startsWith("ws://")) say("closes its port after it has begun to let go of its locks")
   }
   return violations
 }

@@ -97,7 +97,7 @@ const fate = (longest: number): fc.Arbitrary<Fate> =>
 const mostly = <A>(usual: A, ...others: ReadonlyArray<A>): fc.Arbitrary<A> =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) })
 
-const starter = (longest: number): fc.Arbitrary<Starter> =>
+const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter> =>
   fc.record({
     at: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: 20_000 })),
     how: fc.oneof(
@@ -107,7 +107,9 @@ const starter = (longest: number): fc.Arbitrary<Starter> =>
     host: mostly<Starter["host"]>("127.0.0.1", "::1", "0.0.0.0"),
     port: mostly<Starter["port"]>(18789, 18790),
     config: mostly<Starter["config"]>("a", "b"),
-    pidNamespace: mostly<Starter["pidNamespace"]>("pid:[1]", "pid:[2]"),
+    pidNamespace: otherNamespace
+      ? mostly<Starter["pidNamespace"]>("pid:[1]", "pid:[2]")
+      : fc.constant<Starter["pidNamespace"]>("pid:[1]"),
     warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 20_000 })),
     life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 20_000 })),
     faults: fc.array(fc.record({ call, fate: fate(longest) }), { maxLength: 3 })
@@ -116,9 +118,10 @@ const starter = (longest: number): fc.Arbitrary<Starter> =>
 const victim = fc.nat({ max: 11 })
 const file = fc.constantFrom("config" as const, "state" as const)
 
+const stepClock = fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) })
+
 /** What takes nothing from a lock that its owner has. */
-const blows: fc.Arbitrary<Happening> = fc.oneof(
-  fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) }),
+const blow: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ _tag: fc.constant("FullDisk" as const), millis: millisUpTo(5000) }),
   fc.constant({ _tag: "Reboot" as const }),
   fc.record({ _tag: fc.constant("Kill" as const), victim }),
@@ -139,14 +142,16 @@ const tampering: fc.Arbitrary<Happening> = fc.oneof(
 
 const at = fc.oneof(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, max: 45_000 }))
 
-const events = (withTampering: boolean): fc.Arbitrary<ReadonlyArray<Event>> =>
-  fc.array(
-    fc.record({
-      at,
-      what: withTampering ? fc.oneof({ weight: 2, arbitrary: blows }, { weight: 1, arbitrary: tampering }) : blows
-    }),
-    { maxLength: 5 }
+const events = (happening: fc.Arbitrary<Happening>): fc.Arbitrary<ReadonlyArray<Event>> =>
+  fc.array(fc.record({ at, what: happening }), { maxLength: 5 })
+
+const eventsWith = (blows: fc.Arbitrary<Happening>): fc.Arbitrary<ReadonlyArray<Event>> =>
+  fc.oneof(
+    events(blows),
+    events(fc.oneof({ weight: 2, arbitrary: blows }, { weight: 1, arbitrary: tampering }))
   )
+
+const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitrary: stepClock })
 
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
@@ -154,19 +159,36 @@ const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
 
+const starters = (longest: number, otherNamespace: boolean) =>
+  fc.array(starter(longest, otherNamespace), { minLength: 2, maxLength: 6 })
+
 const kernelMode: fc.Arbitrary<Scenario> = fc.record({
   order,
   locking: fc.constant("works" as const),
-  starters: fc.array(starter(longestWithLock), { minLength: 2, maxLength: 6 }),
-  events: fc.oneof(events(false), events(true))
+  starters: starters(longestWithLock, true),
+  events: eventsWith(blowOrStep)
 })
 
-const recordOnly: fc.Arbitrary<Scenario> = fc.record({
-  order,
-  locking: fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const),
-  starters: fc.array(starter(longestWithoutLock), { minLength: 2, maxLength: 6 }),
-  events: fc.oneof(events(false), events(true))
-})
+const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
+
+/**
+ * Of an owner in another PID namespace nothing is known but how old its record is and whether its port is taken. A wall
+ * clock that is stepped while such an owner warms up takes that away: not promised, so not drawn.
+ */
+const recordOnly: fc.Arbitrary<Scenario> = fc.oneof(
+  fc.record({
+    order,
+    locking: noKernelLock,
+    starters: starters(longestWithoutLock, false),
+    events: eventsWith(blowOrStep)
+  }),
+  fc.record({
+    order,
+    locking: noKernelLock,
+    starters: starters(longestWithoutLock, true),
+    events: eventsWith(blow)
+  })
+)
 
 export const scenario: fc.Arbitrary<Scenario> = fc.oneof(
   { weight: 3, arbitrary: kernelMode },
