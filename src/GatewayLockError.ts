@@ -12,6 +12,26 @@ import { toUrl } from "./port/Address.ts"
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
 /**
+ * Whose number a recorded pid is here and now.
+ *
+ * - `Alive`: the recorded process's. Only then may it be signalled.
+ * - `Gone`: that process has ended, and the number may be a stranger's.
+ * - `OtherPidNamespace`, `OtherBoot`: it was given in another PID namespace (a container's) or boot (or by another
+ *   machine), and means nothing here.
+ * - `Unknown`: it cannot be told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const PidMeaning = Schema.Literal("Alive", "Gone", "OtherPidNamespace", "OtherBoot", "Unknown")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type PidMeaning = typeof PidMeaning.Type
+
+/**
  * Who holds a lock or a port, as far as it is known. Never holds arguments or environment:
  * they can contain secrets.
  *
@@ -21,7 +41,9 @@ const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(sche
 export const Holder = Schema.Struct({
   /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
-  /** The program's file name, without its arguments. */
+  /** Whose number that is where the error comes from. Absent where nobody looked. */
+  pidMeaning: optional(PidMeaning),
+  /** The program's file name, without its arguments; only of a process that is `Alive`. */
   command: optional(Schema.String),
   /** When it took the lock, ISO 8601. */
   since: optional(Schema.String),

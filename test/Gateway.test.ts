@@ -72,6 +72,23 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
     }))
 
+  it.effect("says of an owner in another PID namespace that its pid is not one of here", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(Effect.never, { pid: 1, command: "init" })
+      yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[2]" })
+      yield* settle
+      for (const [port, tag] of [[18789, "PortInUse"], [18790, "LockHeld"]] as const) {
+        const refused = yield* host.spawn(gateway({ port }))
+        yield* settle
+        const error = failureOf(yield* refused.exit)
+        assert.strictEqual(error?._tag, tag)
+        const holder = error !== undefined && "holder" in error ? error.holder : undefined
+        assert.deepInclude(holder, { pid: 1, pidMeaning: "OtherPidNamespace" })
+        assert.notProperty(holder, "command")
+      }
+    }))
+
   it.effect("succeeds a killed owner without waiting", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make

@@ -66,6 +66,7 @@ export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
 
 export const holder: fc.Arbitrary<Holder> = fc.record({
   pid,
+  pidMeaning: fc.constantFrom(...Errors.PidMeaning.literals),
   command: text,
   since: text,
   phase,

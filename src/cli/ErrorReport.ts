@@ -4,7 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import { GatewayLockError, type Holder, type PidMeaning } from "../GatewayLockError.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 
 type Fact = readonly [label: string, value: string]
@@ -16,12 +16,24 @@ const age = (since: string, nowMillis: number): string => {
   return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
 }
 
+/** Why a pid is not one to signal. */
+const notHere: Record<Exclude<PidMeaning, "Alive">, string> = {
+  Gone: ", which is no longer running",
+  OtherPidNamespace: " in another PID namespace",
+  OtherBoot: " of another boot or machine",
+  Unknown: ", not visible from here"
+}
+
+const who = ({ command, pid, pidMeaning }: Holder): string => {
+  if (pidMeaning === undefined) return `pid ${pid}`
+  if (pidMeaning !== "Alive") return `pid ${pid}${notHere[pidMeaning]}`
+  return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
+}
+
 const holderFacts = (holder: Holder | undefined, nowMillis: number): ReadonlyArray<Fact> => {
   if (holder === undefined) return []
   const facts: Array<Fact> = []
-  if (holder.pid !== undefined) {
-    facts.push(["held by", `pid ${holder.pid}${holder.command === undefined ? "" : ` (${holder.command})`}`])
-  }
+  if (holder.pid !== undefined) facts.push(["held by", who(holder)])
   if (holder.since !== undefined) facts.push(["since", `${holder.since}${age(holder.since, nowMillis)}`])
   if (holder.phase !== undefined) facts.push(["phase", holder.phase])
   if (holder.configPath !== undefined) facts.push(["config", holder.configPath])
@@ -30,8 +42,9 @@ const holderFacts = (holder: Holder | undefined, nowMillis: number): ReadonlyArr
 }
 
 const useIt = (address: Address): Fact => ["to use it", toUrl(address)]
+/** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
 const stopIt = (holder: Holder | undefined): ReadonlyArray<Fact> =>
-  holder?.pid === undefined ? [] : [["to stop it", `kill ${holder.pid}`]]
+  holder?.pid === undefined || holder.pidMeaning !== "Alive" ? [] : [["to stop it", `kill ${holder.pid}`]]
 const health = (address: Address): Fact => [
   "to ask it",
   `curl http://${urlHost(address.host)}:${address.port}/healthz`

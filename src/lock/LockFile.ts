@@ -24,7 +24,14 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
-import { type Holder, LockHeld, type LockLost, type LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import {
+  type Holder,
+  LockHeld,
+  type LockLost,
+  type LockUnavailable,
+  type PidMeaning,
+  PortInUse
+} from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import type { Address } from "../port/Address.ts"
@@ -176,8 +183,16 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =
     onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
   })
 
+/** Why a pid cannot be told about, where the record itself says it. */
+const elsewhere = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
+  const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
+  // Every machine's first namespace has the same name: the boot tells more, and goes first.
+  if (differ(self.bootId, record.bootId)) return "OtherBoot"
+  return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
+}
+
 /**
- * Who a record names, with its command where that can be told.
+ * Who a record names, whose number its pid is here, and its command where it is that very process's.
  *
  * @internal
  */
@@ -186,9 +201,13 @@ export const holderOf = (
 ): Effect.Effect<Holder, never, ProcessTable.ProcessTable> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
-    const alive = (yield* table.liveness(record)) === "Alive"
-    const command = alive ? yield* table.commandName(record.pid) : Option.none<string>()
-    return OwnerRecord.toHolder(record, Option.getOrUndefined(command))
+    const liveness = yield* table.liveness(record)
+    // Asked only of the recorded process: under any other verdict the command is a stranger's.
+    const command = liveness === "Alive" ? yield* table.commandName(record.pid) : Option.none<string>()
+    return {
+      ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
+      pidMeaning: liveness === "Unknown" ? elsewhere(yield* table.self, record) : liveness
+    }
   })
 
 /**

@@ -40,7 +40,10 @@ export type Health =
  * @category models
  */
 export interface HealthProbeOptions {
-  /** The absolute deadline of one probe, from connecting to the last byte. Default 1 second. */
+  /**
+   * The absolute deadline of one probe, from connecting to the last byte. Of a pause of our own process (stopped, or
+   * starved of CPU) at most a quarter of it counts. Default 1 second.
+   */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
@@ -49,7 +52,7 @@ export interface HealthProbeOptions {
  * @category tags
  */
 export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
-  /** Asks once. Never fails and never lasts longer than the probe timeout. */
+  /** Asks once. Never fails and never lasts longer than the probe timeout, while this process runs. */
   readonly probe: (address: Address) => Effect.Effect<Health>
 }>() {}
 
@@ -95,6 +98,16 @@ export const classify = (answer: ProbeTransport.Answer): Health => {
     }
 }
 
+/** Into how many sleeps a deadline is divided. */
+const parts = 4
+
+/**
+ * The deadline, as several sleeps in a row. After a pause of the whole process the event loop can run a timer that is due
+ * before it has polled what arrived meanwhile: a refused connection would be taken for silence. Between two sleeps it polls.
+ */
+const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
+  Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
+
 /**
  * @since 0.1.0
  * @category constructors
@@ -104,6 +117,10 @@ export const make = (
 ): Effect.Effect<HealthProbe["Type"], never, ProbeTransport.ProbeTransport> =>
   Effect.map(ProbeTransport.ProbeTransport, (transport) => {
     const timeout = Duration.decode(options.timeout ?? defaultTimeout)
+    const stalled: Health = {
+      _tag: "Stalled",
+      detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
+    }
     return HealthProbe.of({
       probe: (address) =>
         transport.get(address, healthPath).pipe(
@@ -114,14 +131,7 @@ export const make = (
                 ? { _tag: "NoListener", detail: error.detail }
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
-          Effect.timeoutTo({
-            duration: timeout,
-            onSuccess: (health) => health,
-            onTimeout: (): Health => ({
-              _tag: "Stalled",
-              detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
-            })
-          })
+          Effect.raceFirst(Effect.as(Effect.interruptible(deadline(timeout)), stalled))
         )
     })
   })

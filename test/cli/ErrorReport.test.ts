@@ -8,6 +8,7 @@ const now = Date.parse("2026-01-01T01:02:03.000Z")
 
 const holder: Errors.Holder = {
   pid: 123,
+  pidMeaning: "Alive",
   command: "node",
   since: "2026-01-01T00:00:00.000Z",
   phase: "listening",
@@ -56,7 +57,11 @@ const golden: ReadonlyArray<readonly [name: string, error: Errors.GatewayLockErr
   ],
   [
     "LockHeld after waiting",
-    new Errors.LockHeld({ path: "/s/locks/gateway.lock", timeoutMs: 5000, holder: { pid: 9, phase: "starting" } }),
+    new Errors.LockHeld({
+      path: "/s/locks/gateway.lock",
+      timeoutMs: 5000,
+      holder: { pid: 9, pidMeaning: "Alive", phase: "starting" }
+    }),
     [
       "GatewayLockError: gateway already running (pid 9); lock timeout after 5000ms",
       "  held by: pid 9",
@@ -68,13 +73,17 @@ const golden: ReadonlyArray<readonly [name: string, error: Errors.GatewayLockErr
   ],
   [
     "LockHeld by an owner that serves elsewhere",
-    new Errors.LockHeld({ path: "/l", timeoutMs: 0, holder: { pid: 9 }, serving: { host: "::1", port: 4000 } }),
+    new Errors.LockHeld({
+      path: "/l",
+      timeoutMs: 0,
+      holder: { pid: 1, pidMeaning: "OtherPidNamespace" },
+      serving: { host: "::1", port: 4000 }
+    }),
     [
-      "GatewayLockError: gateway already running (pid 9) on ws://[::1]:4000",
-      "  held by: pid 9",
+      "GatewayLockError: gateway already running (pid 1) on ws://[::1]:4000",
+      "  held by: pid 1 in another PID namespace",
       "  lock: /l",
       "  to use it: ws://[::1]:4000",
-      "  to stop it: kill 9",
       "  to run beside it: gateway run --profile <name> --port <port>"
     ]
   ],
@@ -107,7 +116,12 @@ const golden: ReadonlyArray<readonly [name: string, error: Errors.GatewayLockErr
   ],
   [
     "OwnerHealthy",
-    new Errors.OwnerHealthy({ supervisor: "launchd", host: "127.0.0.1", port: 1, holder: { pid: 9 } }),
+    new Errors.OwnerHealthy({
+      supervisor: "launchd",
+      host: "127.0.0.1",
+      port: 1,
+      holder: { pid: 9, pidMeaning: "Alive" }
+    }),
     [
       "GatewayLockError: gateway already running under launchd; existing gateway is healthy, leaving it in control",
       "  held by: pid 9",
@@ -166,11 +180,33 @@ describe("ErrorReport.toText", () => {
     assert.include(advice(65535), "--port 65534")
   })
 
-  it.prop("never advises to stop a process that is not known", [arbitraries.gatewayLockError], ([error]) => {
-    const pid = "holder" in error ? error.holder?.pid : undefined
-    const kills = facts(error, now).filter(([, value]) => value.startsWith("kill "))
-    return kills.every(([, value]) => value === `kill ${pid}`) && (pid !== undefined || kills.length === 0)
+  it.each<readonly [Errors.PidMeaning | undefined, heldBy: string]>([
+    ["Alive", "pid 1 (node)"],
+    ["Gone", "pid 1, which is no longer running"],
+    ["OtherPidNamespace", "pid 1 in another PID namespace"],
+    ["OtherBoot", "pid 1 of another boot or machine"],
+    ["Unknown", "pid 1, not visible from here"],
+    [undefined, "pid 1"]
+  ])("a pid that is %s reads: %s", (pidMeaning, heldBy) => {
+    const meaning = pidMeaning === undefined ? {} : { pidMeaning }
+    const error = new Errors.LockHeld({ path: "/l", timeoutMs: 1, holder: { pid: 1, command: "node", ...meaning } })
+    assert.deepInclude(facts(error, now), ["held by", heldBy])
+    // Whatever it is, a program that reads the message finds the pid where it always was.
+    assert.strictEqual(error.message, "gateway already running (pid 1); lock timeout after 1ms")
   })
+
+  it.prop(
+    "advises to stop a process if and only if it was seen to be alive",
+    [arbitraries.gatewayLockError],
+    ([error]) => {
+      const { pid, pidMeaning } = "holder" in error && error.holder !== undefined ? error.holder : {}
+      const kills = facts(error, now).filter(([, value]) => value.startsWith("kill "))
+      assert.deepStrictEqual(
+        kills,
+        pid !== undefined && pidMeaning === "Alive" ? [["to stop it", `kill ${pid}`]] : []
+      )
+    }
+  )
 
   it.prop(
     "every fact has a label and a value",
@@ -204,13 +240,13 @@ describe("ErrorReport.toJson", () => {
   })
 
   it("reads so", () => {
-    const error = new Errors.LockHeld({ path: "/l", timeoutMs: 0, holder: { pid: 9 } })
+    const error = new Errors.LockHeld({ path: "/l", timeoutMs: 0, holder: { pid: 9, pidMeaning: "Alive" } })
     assert.deepStrictEqual(JSON.parse(toJson(error, now)), {
       level: "ERROR",
       timestamp: "2026-01-01T01:02:03.000Z",
       name: "GatewayLockError",
       message: "gateway already running (pid 9); lock timeout after 0ms",
-      error: { _tag: "LockHeld", path: "/l", timeoutMs: 0, holder: { pid: 9 } },
+      error: { _tag: "LockHeld", path: "/l", timeoutMs: 0, holder: { pid: 9, pidMeaning: "Alive" } },
       facts: {
         "held by": "pid 9",
         lock: "/l",

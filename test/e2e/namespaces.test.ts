@@ -7,6 +7,14 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
+/** Nobody is told to signal what is another process here. */
+const assertOutOfReach = (refused: Processes.Ended) => {
+  const facts = Gateways.facts(refused)
+  assert.strictEqual(facts["held by"], "pid 1 in another PID namespace")
+  assert.notProperty(facts, "to stop it")
+  assert.notInclude(refused.stderr, "kill ")
+}
+
 describe("two containers on one state directory and one network", () => {
   Variants.each(
     "a second start is refused on the same port and on another",
@@ -20,20 +28,17 @@ describe("two containers on one state directory and one network", () => {
         const { instanceId, lock, pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.deepStrictEqual({ lock, pid }, { lock: variant.lock, pid: 1 })
 
-        // Its own pid is 1 as well, and so is that of every other start.
-        const same = yield* Gateways.run(site, inside)
-        Gateways.assertRefused(same, `another gateway instance is already listening on ${Gateways.url(site)}`)
-        assert.strictEqual(Gateways.facts(same)["held by"], "pid 1")
+        // Its own pid is 1 as well, and so is that of every other start; outside, it is init's.
         const other = yield* Gateways.onAnotherPort(site)
-        const elsewhere = yield* Gateways.run(other, inside)
-        Gateways.assertRefused(elsewhere, `gateway already running (pid 1) on ${Gateways.url(site)}`)
-        assert.strictEqual(Gateways.facts(elsewhere)["lock"], Gateways.configLock(site))
-
-        // Nor does one outside judge it by what pid 1 is there.
-        Gateways.assertRefused(
-          yield* Gateways.run(other, { main }),
-          `gateway already running (pid 1) on ${Gateways.url(site)}`
-        )
+        for (const options of [inside, { main }]) {
+          const same = yield* Gateways.run(site, options)
+          Gateways.assertRefused(same, `another gateway instance is already listening on ${Gateways.url(site)}`)
+          assertOutOfReach(same)
+          const elsewhere = yield* Gateways.run(other, options)
+          Gateways.assertRefused(elsewhere, `gateway already running (pid 1) on ${Gateways.url(site)}`)
+          assert.strictEqual(Gateways.facts(elsewhere)["lock"], Gateways.configLock(site))
+          assertOutOfReach(elsewhere)
+        }
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
         assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
       })
@@ -53,7 +58,9 @@ describe("two containers on one state directory and one network", () => {
         const before = yield* Gateways.lockIdentities(site)
         const other = yield* Gateways.onAnotherPort(site)
         for (const under of [Namespaces.pid, []]) {
-          Gateways.assertWaitedInVain(yield* Gateways.run(other, { flags: Gateways.hurried, main, under }), 1)
+          const refused = yield* Gateways.run(other, { flags: Gateways.hurried, main, under })
+          Gateways.assertWaitedInVain(refused, 1)
+          assertOutOfReach(refused)
         }
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
         yield* Effect.sync(() => process.kill(gateway, "SIGCONT"))
@@ -245,7 +252,8 @@ describe("a /proc that hides other users' processes", () => {
         const refused = yield* Gateways.run(other, { flags: Gateways.hurried, main, under: hidden })
         Gateways.assertWaitedInVain(refused, owner.pid)
         // Its command is not known: it was hidden indeed.
-        assert.strictEqual(Gateways.facts(refused)["held by"], `pid ${owner.pid}`)
+        assert.strictEqual(Gateways.facts(refused)["held by"], `pid ${owner.pid}, not visible from here`)
+        assert.notProperty(Gateways.facts(refused), "to stop it")
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
 
         // That it is gone, kill(2) tells whoever asks.

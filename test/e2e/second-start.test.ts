@@ -15,6 +15,7 @@ const ErrorLine = Schema.parseJson(Schema.Struct({
     port: Schema.Int,
     holder: Schema.Struct({
       pid: Schema.Int,
+      pidMeaning: Schema.String,
       command: Schema.String,
       since: Schema.String,
       phase: Schema.String,
@@ -99,6 +100,7 @@ describe("a second start of a gateway that is up", () => {
           port: site.port,
           holder: {
             pid: first.pid,
+            pidMeaning: "Alive",
             command: "node",
             since: record.createdAt,
             phase: "listening",

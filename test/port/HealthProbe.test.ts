@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, FastCheck as fc, Fiber, Layer, Option, Ref, TestClock } from "effect"
+import * as Fs from "node:fs"
 import type { Address } from "../../src/port/Address.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
-import { type Answer, ProbeFailed, ProbeTransport } from "../../src/port/ProbeTransport.ts"
+import { type Answer, layer as liveTransport, ProbeFailed, ProbeTransport } from "../../src/port/ProbeTransport.ts"
 import * as arbitraries from "../arbitraries.ts"
 import { numRuns } from "../arbitraries.ts"
+import { httpServer, refused, tcpServer, within } from "../fixtures/net.ts"
 
 const instanceId = "0b5e0e1c-5c1c-4d39-8c4b-0b3a1f8a7d10"
 const live = { ok: true, status: "live", instanceId }
@@ -145,4 +147,33 @@ describe("HealthProbe.probe", () => {
       yield* TestClock.adjust(999)
       assert.strictEqual((yield* Fiber.join(asking))._tag, "Healthy")
     }))
+})
+
+/**
+ * Goes on in a callback of the event loop's poll phase, and stops the whole process after it, as SIGSTOP or a busy host
+ * would: when it runs again, timers are due before the loop has come to poll.
+ */
+const beforePauseOf = (millis: number): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    Fs.stat(".", () => {
+      setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis))
+      resume(Effect.void)
+    })
+  })
+
+describe("HealthProbe.probe, live, when the whole process pauses for longer than the timeout", () => {
+  it.scopedLive("still hears a refusal and an answer, and no more than before from who is silent", () =>
+    Effect.gen(function*() {
+      const closed = yield* Effect.tap(Effect.scoped(tcpServer(() => {})), refused)
+      const gateway = yield* httpServer(200, JSON.stringify(live))
+      const silent = yield* tcpServer((socket) => socket.on("end", () => socket.end()))
+      const health = yield* HealthProbe.HealthProbe
+      yield* beforePauseOf(1200)
+      const answers = yield* Effect.forEach(
+        [closed, { ...closed, host: "localhost" }, gateway, silent],
+        (address) => health.probe(address),
+        { concurrency: "unbounded" }
+      ).pipe(within("the deadline"))
+      assert.deepStrictEqual(answers.map(({ _tag }) => _tag), ["NoListener", "NoListener", "Healthy", "Stalled"])
+    }).pipe(Effect.provide(Layer.provide(HealthProbe.layer({ timeout: "1 second" }), liveTransport))))
 })
