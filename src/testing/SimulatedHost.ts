@@ -165,7 +165,7 @@ const processClock = (
     sleep: (duration) =>
       clock.sleep(duration).pipe(
         Effect.zipRight(process.gate.await),
-        Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : Effect.never))
+        Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : SimulatedKernel.dead))
       )
   }
 }
@@ -299,7 +299,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Effect.withClock(clock),
             // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
             Effect.forkDaemon,
-            Effect.withScheduler(scheduler)
+            Effect.withScheduler(scheduler.newLane())
           )
           return {
             pid: process.pid,

@@ -229,16 +229,25 @@ export const note = (
     })
   })
 
+/**
+ * Where a dead process's fibers stay. Without the timer by which `Effect.never` keeps the real process, and everything
+ * that the fiber refers to, alive.
+ *
+ * @since 0.1.0
+ * @category system calls
+ */
+export const dead: Effect.Effect<never> = Effect.async(() => {})
+
 const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<SystemCall, "serial" | "pid">) =>
   Effect.gen(function*() {
-    if (process.state !== "running") return yield* Effect.never
+    if (process.state !== "running") return yield* dead
     const fate = process.serial === testSerial
       ? Option.none()
       : yield* kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
     yield* Effect.yieldNow()
     yield* process.gate.await
     // Dead by the interceptor's hand, or by another process's in the meantime.
-    if (process.state !== "running") return yield* Effect.never
+    if (process.state !== "running") return yield* dead
     return fate
   })
 

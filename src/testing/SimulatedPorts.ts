@@ -17,7 +17,7 @@ import { type Address, toUrl } from "../port/Address.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
-import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
+import { closeCall, dead, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
  * What a listener that is no gateway of ours does with a request.
@@ -375,7 +375,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           ).pipe(
             Effect.flatMap(({ closed }) => Deferred.await(closed)),
             // Somebody else's listener tells nothing by its connections.
-            Effect.catchAll(({ reason }) => reason === "NoListener" ? Effect.void : Effect.never),
+            Effect.catchAll(({ reason }) => reason === "NoListener" ? Effect.void : dead),
             Effect.asVoid
           )
       })

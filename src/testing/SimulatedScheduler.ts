@@ -1,7 +1,7 @@
 /**
  * Which fiber of which simulated process goes on next?
  *
- * Everything that simulated processes do is a task of one queue, so that "nothing can go on without time passing" is a
+ * Everything that simulated processes do is a task in a queue, so that "nothing can go on without time passing" is a
  * fact and no guess, and so that a seed decides the order.
  *
  * @since 0.1.0
@@ -15,6 +15,11 @@ import * as Utils from "effect/Utils"
  * @category models
  */
 export interface SimulatedScheduler extends Scheduler.Scheduler {
+  /**
+   * For the fibers of one process. They go on in the order in which they became able to, as Node has it and Effect relies
+   * on; which process goes on is open.
+   */
+  readonly newLane: () => Scheduler.Scheduler
   /** Runs every task there is, and those that come of them, until none is left. */
   readonly drain: () => void
   /** How many tasks have run so far. */
@@ -28,32 +33,31 @@ const maxTasksOfOneDrain = 1_000_000
 const tasksOfOneTurn = 2048
 
 /**
- * In the order of arrival; with a seed, in an order that the seed draws.
+ * In the order of arrival; with a seed, the seed draws which process goes on next.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (seed?: number): SimulatedScheduler => {
-  const queue: Array<() => void> = []
+  type Lane = Array<() => void>
+  /** With a seed, those lanes that have a task; without, one lane for all, in the order of arrival. */
+  const ready: Array<Lane> = []
   const random = seed === undefined ? undefined : new Utils.PCGRandom(seed)
+  const only: Lane = []
   let steps = 0
   let requested = false
 
   const runOne = (): void => {
-    let task: (() => void) | undefined
-    if (random === undefined) task = queue.shift()
-    else {
-      const at = random.integer(queue.length)
-      task = queue[at]
-      const last = queue.pop()
-      if (last !== undefined && at < queue.length) queue[at] = last
-    }
+    const at = random === undefined ? 0 : random.integer(ready.length)
+    const lane = ready[at]
+    const task = lane?.shift()
+    if (lane?.length === 0) ready.splice(at, 1)
     steps += 1
     task?.()
   }
 
   const drain = (): void => {
-    for (let left = maxTasksOfOneDrain; queue.length > 0; left -= 1) {
+    for (let left = maxTasksOfOneDrain; ready.length > 0; left -= 1) {
       if (left === 0) {
         throw new Error(`simulated processes go on without an end: ${maxTasksOfOneDrain} steps at one time`)
       }
@@ -67,20 +71,24 @@ export const make = (seed?: number): SimulatedScheduler => {
     requested = true
     Scheduler.defaultScheduler.scheduleTask(() => {
       requested = false
-      for (let left = tasksOfOneTurn; left > 0 && queue.length > 0; left -= 1) runOne()
-      if (queue.length > 0) request()
+      for (let left = tasksOfOneTurn; left > 0 && ready.length > 0; left -= 1) runOne()
+      if (ready.length > 0) request()
     }, 0)
   }
 
-  return {
-    shouldYield: (fiber) => Scheduler.defaultScheduler.shouldYield(fiber),
-    scheduleTask: (task) => {
-      queue.push(task)
-      request()
-    },
-    drain,
-    steps: () => steps
+  const newLane = (): Scheduler.Scheduler => {
+    const lane: Lane = random === undefined ? only : []
+    return {
+      shouldYield: (fiber) => Scheduler.defaultScheduler.shouldYield(fiber),
+      scheduleTask: (task) => {
+        if (lane.length === 0) ready.push(lane)
+        lane.push(task)
+        request()
+      }
+    }
   }
+
+  return { ...newLane(), newLane, drain, steps: () => steps }
 }
 
 /** What a promise or the test's own fibers hand on comes some turns later. */

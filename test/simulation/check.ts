@@ -69,19 +69,26 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
   }
   const listeners = new Map<string, Set<number>>()
   const dead = new Set<number>()
+  /** When a process started, and when a path was last tampered with. */
+  const started = new Map<number, number>()
+  const tampered = new Map<string, number>()
   /** By process and path: the file last written there. */
   const written = new Map<string, number>()
 
-  for (const entry of log) {
+  for (const [at, entry] of log.entries()) {
     switch (entry._tag) {
       case "Enters": {
         if (dead.has(entry.serial)) break
         for (const path of entry.lockPaths) {
+          // It may have had this one before it came to the other.
+          const dispossessed = (tampered.get(path) ?? -1) > (started.get(entry.serial) ?? 0)
           for (const other of holdersOf(path)) {
-            if (!other.dispossessed) violations.push(`#${entry.serial} and #${other.serial} both hold ${path}`)
+            if (!dispossessed && !other.dispossessed) {
+              violations.push(`#${entry.serial} and #${other.serial} both hold ${path}`)
+            }
           }
           const ino = written.get(`${entry.serial} ${path}`)
-          holdings.set(path, [...holdersOf(path), { serial: entry.serial, ino, dispossessed: false }])
+          holdings.set(path, [...holdersOf(path), { serial: entry.serial, ino, dispossessed }])
         }
         break
       }
@@ -89,7 +96,10 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
         release(entry.serial)
         break
       case "Tampers":
-        for (const path of entry.paths) for (const holding of holdersOf(path)) holding.dispossessed = true
+        for (const path of entry.paths) {
+          tampered.set(path, at)
+          for (const holding of holdersOf(path)) holding.dispossessed = true
+        }
         break
       case "Traced": {
         const { ino, name, outcome, serial, target } = entry.entry
@@ -98,6 +108,7 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
           break
         }
         const who = serial.value
+        if (name === "starts") started.set(who, at)
         if (isEnd(name)) {
           dead.add(who)
           release(who)
@@ -142,7 +153,10 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const taken = new Map<number, ReadonlyArray<string>>()
   const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
-    if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
+    if (entry._tag === "Enters") {
+      taken.set(entry.serial, entry.lockPaths)
+      leaving.delete(entry.serial)
+    }
     // What is unlinked before was an attempt to have a lost file again.
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial) || entry.entry.outcome !== "ok") continue

@@ -26,7 +26,6 @@ describe("a guard with a mistake in it is caught:", () => {
           const found = yield* violations(mutant, drawn)
           if (found.length === 0) continue
           assert.deepStrictEqual(yield* violations(Original, drawn), [], `run ${index}: ${JSON.stringify(drawn)}`)
-          console.log(name, index, found[0])
           return
         }
         assert.fail(`not caught in ${most} schedules`)

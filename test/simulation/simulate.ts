@@ -6,7 +6,7 @@ import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock 
 import { ExitStatus, fromExit } from "../../src/cli/ExitStatus.ts"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
+import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
 import type { Fate, Happening, How, Scenario, Starter } from "./scenario.ts"
 import type * as Original from "./subject.ts"
@@ -19,7 +19,7 @@ export type Subject = typeof Original
 
 /** In the order in which it happened. */
 export type Entry =
-  | { readonly _tag: "Traced"; readonly entry: SimulatedKernel.TraceEntry }
+  | { readonly _tag: "Traced"; readonly entry: TraceEntry }
   /** The lock layer has been built: from here on the process believes that both locks are its own. */
   | { readonly _tag: "Enters"; readonly serial: number; readonly lockPaths: ReadonlyArray<string> }
   /** The lock layer is about to be released. */
@@ -32,7 +32,7 @@ export interface Player {
   readonly pid: number
   readonly how: How
   readonly port: number
-  /** A fault of its own failed one of its calls. */
+  /** One of its calls failed, or got its answer late. */
   readonly failed: boolean
   /** How its program ended, if it ended by itself. */
   readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
@@ -214,6 +214,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Pause":
           return Effect.as(Effect.repeatN(Effect.yieldNow(), fate.turns), Option.none())
         case "Delay":
+          // An answer that comes after the probe's deadline is one that does not come.
+          if (name === "connect") actor.failed = true
           return Effect.as(Effect.sleep(fate.millis), Option.none())
         case "Freeze":
           return Effect.as(freezeFor(process, fate.millis), Option.none())
@@ -317,7 +319,12 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         }
         case "RemoveFolder":
           return Effect.zipRight(
-            tamper(...(["config", "state"] as const).map(lockPathOf)),
+            tamper(
+              subject.LockFile.stateLockPath({ stateDir }),
+              ...(["a", "b"] as const).map((config) =>
+                subject.LockFile.configLockPath({ stateDir, configPath: configPath(config) })
+              )
+            ),
             Effect.orDie(host.files.remove(locksFolder, { recursive: true, force: true }))
           )
         case "StepClock":
@@ -336,7 +343,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           return toVictim(what.victim, ({ process, starter }) =>
             Effect.zipRight(
               process.kill,
-              host.spawn(Effect.never, { pid: process.pid, pidNamespace: starter.pidNamespace, command: "stranger" })
+              host.spawn(dead, { pid: process.pid, pidNamespace: starter.pidNamespace, command: "stranger" })
             ))
         case "Freeze":
           return toVictim(what.victim, ({ process }) => freezeFor(process, what.millis))

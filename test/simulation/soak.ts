@@ -7,7 +7,8 @@
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Command from "@effect/platform/Command"
-import * as Array from "effect/Array"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
@@ -17,94 +18,86 @@ import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { availableParallelism } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { prove } from "./prove.ts"
-import * as Original from "./subject.ts"
+import { rolldown } from "rolldown"
 
-class Failed extends Data.TaggedError("Failed")<{ readonly message: string }> {}
-
-const progressEvery = 500
+class SoakFailed extends Data.TaggedError("SoakFailed")<{ readonly message: string }> {}
 
 const options = Effect.gen(function*() {
   const { values } = yield* Effect.try({
     try: () =>
       parseArgs({
         args: process.argv.slice(2),
-        options: { runs: { type: "string", default: "100000" }, seed: { type: "string" }, shard: { type: "boolean" } }
+        options: { runs: { type: "string", default: "100000" }, seed: { type: "string" } }
       }),
-    catch: (cause) => new Failed({ message: `${cause}; options: --runs N, --seed S` })
+    catch: (cause) => new SoakFailed({ message: `${cause}; options: --runs N, --seed S` })
   })
-  const { runs, seed = String(yield* Random.nextIntBetween(1, 2 ** 30)), shard = false } = values
-  if (!/^[1-9]\d{0,8}$/.test(runs)) return yield* new Failed({ message: `--runs ${runs}: not a number from 1` })
-  if (!/^\d{1,10}$/.test(seed)) return yield* new Failed({ message: `--seed ${seed}: not a number` })
-  return { runs: Number(runs), seed: Number(seed), shard }
+  const { runs, seed = String(yield* Random.nextIntBetween(1, 2 ** 30)) } = values
+  if (!/^[1-9]\d{0,8}$/.test(runs)) {
+    return yield* new SoakFailed({ message: `--runs ${runs}: not a number from 1 to 999999999` })
+  }
+  if (!/^\d{1,10}$/.test(seed)) return yield* new SoakFailed({ message: `--seed ${seed}: not a number` })
+  return { runs: Number(runs), seed: Number(seed) }
 })
 
-/** One core's part, in a process of its own: a line for every so many runs. */
-const shard = (runs: number, seed: number) =>
-  Effect.gen(function*() {
-    let done = 0
-    const fault = yield* prove(Original, {
-      runs,
-      seed,
-      onRun: () => {
-        done += 1
-        if (done % progressEvery === 0) process.stdout.write(`${progressEvery}\n`)
+/** In one file, which starts and runs quicker than its sources do. */
+const bundle = (folder: string) =>
+  Effect.promise(async () => {
+    const file = join(folder, "soakShard.mjs")
+    const build = await rolldown({ input: fileURLToPath(new URL("soakShard.ts", import.meta.url)), platform: "node" })
+    await build.write({ file, format: "esm" })
+    await build.close()
+    return file
+  })
+
+/** The errors that a simulation is full of need no stack traces, and its garbage is young. */
+const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
+
+const since = (began: bigint) =>
+  Effect.map(Clock.currentTimeNanos, (now) => Duration.format(Duration.seconds(Math.round(Number(now - began) / 1e9))))
+
+const soak = Effect.gen(function*() {
+  const { runs, seed } = yield* options
+  const fs = yield* FileSystem.FileSystem
+  const file = yield* bundle(yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-soak-" }))
+  const cores = availableParallelism()
+  const part = Math.ceil(runs / cores)
+  const seeds = Array.from({ length: cores }, (_, core) => seed + core)
+  const began = yield* Clock.currentTimeNanos
+  yield* Console.log(`${part * cores} schedules on ${cores} cores, seeds ${seeds.join(", ")}`)
+  let done = 0
+  const shard = (seed: number) =>
+    Effect.gen(function*() {
+      const child = yield* Command.start(
+        Command.make(process.execPath, ...nodeFlags, file, String(part), String(seed)).pipe(Command.stderr("inherit"))
+      )
+      const said = yield* child.stdout.pipe(
+        Stream.decodeText(),
+        Stream.splitLines,
+        Stream.filterEffect((line) =>
+          Effect.gen(function*() {
+            const progress = /^\+(\d+)$/.exec(line)?.[1]
+            if (progress === undefined) return true
+            done += Number(progress)
+            yield* Console.log(`${done} of ${part * cores} after ${yield* since(began)}`)
+            return false
+          })
+        ),
+        Stream.runCollect
+      )
+      if ((yield* child.exitCode) !== 0) {
+        return yield* new SoakFailed({ message: `violated, seed ${seed}:\n${Chunk.join(said, "\n")}` })
       }
     })
-    if (fault !== undefined) return yield* new Failed({ message: fault })
-  })
+  yield* Effect.forEach(seeds, shard, { concurrency: "unbounded", discard: true })
+  yield* Console.log(`no violation in ${part * cores} schedules, seeds ${seeds.join(", ")}, ${yield* since(began)}`)
+})
 
-const soak = (runs: number, seed: number) =>
-  Effect.gen(function*() {
-    const cores = availableParallelism()
-    const began = yield* Clock.currentTimeNanos
-    const seeds = Array.makeBy(cores, (core) => seed + core)
-    yield* Console.log(`${runs} schedules on ${cores} cores, seeds ${seeds.join(", ")}`)
-    let done = 0
-    const elapsed = Effect.map(Clock.currentTimeNanos, (now) => Duration.nanos(now - began))
-    yield* Effect.forEach(seeds, (seed) =>
-      Effect.scoped(Effect.gen(function*() {
-        const part = Math.ceil(runs / cores)
-        const child = yield* Command.start(
-          Command.make(
-            process.execPath,
-            ...process.execArgv,
-            fileURLToPath(new URL("../../node_modules/vite-node/vite-node.mjs", import.meta.url)),
-            fileURLToPath(import.meta.url),
-            "--",
-            "--shard",
-            `--runs=${part}`,
-            `--seed=${seed}`
-          ).pipe(Command.stderr("inherit"))
-        )
-        const output = yield* child.stdout.pipe(
-          Stream.decodeText(),
-          Stream.splitLines,
-          Stream.tap((line) => {
-            if (line !== String(progressEvery)) return Effect.void
-            done += progressEvery
-            return Effect.flatMap(elapsed, (time) =>
-              Console.log(
-                `${done} of ${runs} after ${Duration.format(Duration.seconds(Math.round(Duration.toSeconds(time))))}`
-              ))
-          }),
-          Stream.filter((line) => line !== String(progressEvery)),
-          Stream.runCollect
-        )
-        if ((yield* child.exitCode) !== 0) {
-          return yield* new Failed({ message: `violated with seed ${seed}:\n${Array.fromIterable(output).join("\n")}` })
-        }
-      })), { concurrency: "unbounded", discard: true })
-    const time = Duration.format(Duration.seconds(Math.round(Duration.toSeconds(yield* elapsed))))
-    yield* Console.log(
-      `no violation in ${Math.ceil(runs / cores) * cores} schedules, seeds ${seeds.join(", ")}, ${time}`
-    )
-  })
-
-Effect.flatMap(options, ({ runs, seed, shard: isShard }) => isShard ? shard(runs, seed) : soak(runs, seed)).pipe(
-  Effect.tapError((error) => Console.log(error.message)),
+soak.pipe(
+  Effect.scoped,
+  Effect.tapErrorCause((cause) => Console.error(String(cause))),
   Effect.provide(NodeContext.layer),
   NodeRuntime.runMain({ disableErrorReporting: true, teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : 1) })
 )
