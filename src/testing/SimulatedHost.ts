@@ -151,10 +151,10 @@ const ticksPerSecond = 100
  * A stopped process's timers wait for it, a dead one's never fire, and its wall clock can be stepped.
  */
 const processClock = (
-  clock: Clock.Clock,
   kernel: SimulatedKernel.SimulatedKernel,
   process: SimulatedKernel.KernelProcess
 ): Clock.Clock => {
+  const { clock } = process
   const wall = () => clock.unsafeCurrentTimeMillis() + kernel.wallClockStep
   return {
     [Clock.ClockTypeId]: Clock.ClockTypeId,
@@ -194,6 +194,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
 
     const newProcess = (
       options: ProcessOptions,
+      clock: Clock.Clock,
       now: number,
       serial: number,
       pid: number
@@ -211,6 +212,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
       threads: options.threads ?? [],
       state: "running",
+      clock,
       gate: Effect.unsafeMakeLatch(true),
       gone: Effect.unsafeMakeLatch(false),
       files: new Map()
@@ -219,8 +221,9 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
     const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
       Effect.gen(function*() {
         // Monotonic, as the kernel's ticks since boot are.
-        const now = Number((yield* Clock.currentTimeNanos) / 1_000_000n)
-        const process = newProcess(options, now, kernel.nextSerial++, options.pid ?? kernel.nextPid++)
+        const clock = yield* Effect.clock
+        const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
+        const process = newProcess(options, clock, now, kernel.nextSerial++, options.pid ?? kernel.nextPid++)
         kernel.processes.add(process)
         yield* SimulatedKernel.note(kernel, process, "starts")
         return process
@@ -289,14 +292,13 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       spawn: (program, options = {}) =>
         Effect.gen(function*() {
           const process = yield* register(options)
-          const clock = processClock(yield* Effect.clock, kernel, process)
           const fiber = yield* program.pipe(
             Effect.scoped,
             Effect.provide(yield* context(process)),
             Effect.onExit((exit) =>
               end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
             ),
-            Effect.withClock(clock),
+            Effect.withClock(processClock(kernel, process)),
             // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
             Effect.forkDaemon,
             Effect.withScheduler(scheduler.newLane())
@@ -320,7 +322,10 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           }
         }),
       layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
-      files: SimulatedFiles.makeFileSystem(kernel, newProcess({ command: "test" }, 0, SimulatedKernel.testSerial, 0)),
+      files: SimulatedFiles.makeFileSystem(
+        kernel,
+        newProcess({ command: "test" }, Clock.make(), 0, SimulatedKernel.testSerial, 0)
+      ),
       ports,
       settle: SimulatedScheduler.settle(scheduler),
       reboot: Effect.gen(function*() {

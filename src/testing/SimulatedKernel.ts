@@ -65,6 +65,8 @@ export interface KernelProcess {
   /** The numbers of its further threads, which share the pids' number space (gettid(2)). */
   readonly threads: ReadonlyArray<number>
   state: "running" | "zombie" | "gone"
+  /** The host's, by which it was started: not stopped with the process, nor stepped. */
+  readonly clock: Clock.Clock
   /** Closed while stopped by SIGSTOP. */
   readonly gate: Effect.Latch
   /** Opens when the process has ended, however it ended. */
@@ -89,7 +91,8 @@ export interface SystemCall {
 
 /**
  * Runs before each system call and decides its fate: succeed with `None` to let it happen, with an errno name to make
- * it fail; sleep to delay it; kill the process to make it the last. A `close` cannot fail.
+ * it fail; sleep to delay it; kill the process to make it the last. A `close` cannot fail. Time is the host's, whatever
+ * was done to the process.
  *
  * @since 0.1.0
  * @category models
@@ -243,7 +246,9 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     if (process.state !== "running") return yield* dead
     const fate = process.serial === testSerial
       ? Option.none()
-      : yield* kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
+      : yield* kernel.intercept({ serial: process.serial, pid: process.pid, ...call }).pipe(
+        Effect.withClock(process.clock)
+      )
     yield* Effect.yieldNow()
     yield* process.gate.await
     // Dead by the interceptor's hand, or by another process's in the meantime.

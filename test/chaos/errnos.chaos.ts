@@ -134,8 +134,8 @@ const failAt = (stage: Sweep.Stage, scene: Sweep.Scene, { point, tamper }: Failu
       if (outcome === "refused" && scene === "a start after a crash") return `refused, left what it found; ${next}`
       // Between creating and locking a file, it may be another's by now: it is left, without a record.
       if (outcome === "refused" && sizes.every((size) => size === 0)) return `refused, left an empty file; ${next}`
-      // A guard is taken for abandoned after a while: nobody need know.
-      if (names.every((name) => name.endsWith(".reclaim"))) return `${outcome}, left its guard; ${next}`
+      // A claim of one who has ended is void: nobody need know.
+      if (names.every((name) => name.endsWith(".reclaim"))) return `${outcome}, left its claim; ${next}`
       assert.match(ended.stderr, /could not remove gateway lock /)
       return `${outcome}, left files and said so; ${next}`
     }

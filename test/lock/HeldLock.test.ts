@@ -395,7 +395,12 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host, "kernel")
         yield* assertHolding(host, gateway, "kernel", instanceId)
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), index + 1)
+        // An empty file tells of nobody who made it.
+        const ways = [
+          `took gateway lock ${path} again: the file was replaced`,
+          `recreated gateway lock ${path}: the file was replaced`
+        ]
+        assert.strictEqual(ways.reduce((sum, way) => sum + told(gateway, way), 0), index + 1)
       }
       assert.strictEqual(told(gateway, "reclaimed"), 0)
       yield* assertCleanEnd(host, gateway)

@@ -153,16 +153,15 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const taken = new Map<number, ReadonlyArray<string>>()
   const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
-    if (entry._tag === "Enters") {
-      taken.set(entry.serial, entry.lockPaths)
-      leaving.delete(entry.serial)
-    }
+    if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
     // What is unlinked before was an attempt to have a lost file again.
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
-    if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial) || entry.entry.outcome !== "ok") continue
-    const { name, serial: { value: serial }, target } = entry.entry
+    if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
+    const { name, outcome, serial: { value: serial }, target } = entry.entry
+    // The first thing that another attempt does is to ask the port.
+    if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
-    if (done === undefined) continue
+    if (done === undefined || outcome !== "ok") continue
     const [config = "", state = ""] = taken.get(serial) ?? []
     const say = (what: string) => violations.push(`#${serial} ${what}`)
     if (name === "unlink" && target === config) {

@@ -6,9 +6,14 @@
  */
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import type { habitats } from "./scenario.ts"
 
 export interface Mutant {
   readonly name: string
+  /** Among which scenarios it is looked for. */
+  readonly habitat: keyof typeof habitats
+  /** Which of them caught it last: tried first. */
+  readonly caughtBy: number
   /** What is put in the place of what, by file; each text stands there exactly once. */
   readonly changes: ReadonlyArray<{ readonly file: string; readonly from: string; readonly to: string }>
 }
@@ -19,6 +24,8 @@ const staleness = "src/lock/Staleness.ts"
 export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no inode check after locking",
+    habitat: "a crowd with kernel locks",
+    caughtBy: 535,
     changes: [
       {
         file: attempt,
@@ -43,6 +50,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "unlink after close",
+    habitat: "a crowd with kernel locks",
+    caughtBy: 265,
     changes: [
       {
         file: attempt,
@@ -65,6 +74,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "unlink without the inode check",
+    habitat: "kernel locks",
+    caughtBy: 130,
     changes: [{
       file: attempt,
       from: "Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),",
@@ -73,6 +84,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "a free port as proof of death",
+    habitat: "a crowd with records only",
+    caughtBy: 6,
     changes: [{
       file: staleness,
       from: `      return !evidence.portInUse
@@ -85,6 +98,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "an unknown owner as proof of death",
+    habitat: "records only",
+    caughtBy: 2,
     changes: [{
       file: staleness,
       from: `      if (evidence.portInUse) return wait("owner unknown, port in use")
@@ -94,6 +109,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "stale by the wall clock alone",
+    habitat: "records only",
+    caughtBy: 49,
     changes: [{
       file: staleness,
       from: `  if (evidence.namesThisProcess) return reclaim("names this process")`,
@@ -103,6 +120,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "reclaim by unlink, without a kernel lock",
+    habitat: "a crowd with records only",
+    caughtBy: 358,
     changes: [
       {
         file: attempt,
@@ -113,6 +132,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "release without comparing whose file it is, without a kernel lock",
+    habitat: "records only",
+    caughtBy: 71,
     changes: [{
       file: attempt,
       from: `fileId !== id)) return yield* Effect.fail(new Moved())
@@ -123,6 +144,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "reclaim without one reclaimer at a time, without a kernel lock",
+    habitat: "a crowd with records only",
+    caughtBy: 18,
     changes: [{
       file: attempt,
       from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
@@ -130,22 +153,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     }]
   },
   {
-    name: "no second look after writing, without a kernel lock",
-    changes: [
-      {
-        file: attempt,
-        from: "      if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {",
-        to: "      if (Option.isSome(now) && path === \"\") {"
-      },
-      {
-        file: attempt,
-        from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
-        to: "yield* moveAside(path, judged.value)"
-      }
-    ]
-  },
-  {
     name: "a living owner without kernel locks is not respected by one with",
+    habitat: "kernel locks",
+    caughtBy: 480,
     changes: [{
       file: attempt,
       from: `record.lock === "record" && !isOurs`,
@@ -154,6 +164,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "a claim whose holder lives is taken for abandoned",
+    habitat: "a crowd with records only",
+    caughtBy: 75,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: `          if (owner !== "Unknown") return owner === "Gone"`,
@@ -162,6 +174,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "no self-test of a file system that grants everything",
+    habitat: "a crowd with records only",
+    caughtBy: 1,
     changes: [{ file: attempt, from: "      yield* selfTest(path, id)\n", to: "" }]
   }
 ]

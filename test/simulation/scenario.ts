@@ -20,8 +20,9 @@ export type Fate =
   | { readonly _tag: "KillUnreaped" }
 
 export interface Fault {
-  /** The how-manyth system call of the starter, from 1. */
+  /** The how-manyth system call of the starter, from 1: of all, or of those of one name. */
   readonly call: number
+  readonly name: string | undefined
   readonly fate: Fate
 }
 
@@ -94,6 +95,9 @@ const fate = (longest: number): fc.Arbitrary<Fate> =>
     { weight: 1, arbitrary: fc.constant({ _tag: "KillUnreaped" as const }) }
   )
 
+const fault = (longest: number): fc.Arbitrary<Fault> =>
+  fc.record({ call, name: fc.constant(undefined), fate: fate(longest) })
+
 const mostly = <A>(usual: A, ...others: ReadonlyArray<A>): fc.Arbitrary<A> =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) })
 
@@ -112,7 +116,7 @@ const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter
       : fc.constant<Starter["pidNamespace"]>("pid:[1]"),
     warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 20_000 })),
     life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 20_000 })),
-    faults: fc.array(fc.record({ call, fate: fate(longest) }), { maxLength: 3 })
+    faults: fc.array(fault(longest), { maxLength: 3 })
   })
 
 const victim = fc.nat({ max: 11 })
@@ -190,7 +194,75 @@ const recordOnly: fc.Arbitrary<Scenario> = fc.oneof(
   })
 )
 
+/** Where a race for a lock is won or lost. */
+const decisive = fc.constantFrom(
+  "open",
+  "fcntl",
+  "stat",
+  "fstat",
+  "write",
+  "fsync",
+  "rename",
+  "unlink",
+  "close",
+  "link"
+)
+
+/** Starters of one gateway that come and go while others are held up in the middle of taking or releasing its lock. */
+const crowd = (locking: fc.Arbitrary<Scenario["locking"]>): fc.Arbitrary<Scenario> =>
+  fc.record({
+    order,
+    locking,
+    starters: fc.array(
+      fc.record({
+        at: fc.integer({ min: 0, max: 2500 }),
+        how: mostly<How>("plain", "standby"),
+        host: fc.constant("127.0.0.1" as const),
+        port: fc.constant(18789 as const),
+        config: fc.constant("a" as const),
+        pidNamespace: fc.constant("pid:[1]" as const),
+        warmUp: fc.integer({ min: 0, max: 3000 }),
+        life: fc.integer({ min: 1, max: 3000 }),
+        faults: fc.array(
+          fc.record({
+            call: fc.integer({ min: 1, max: 8 }),
+            name: decisive,
+            fate: fc.oneof(
+              {
+                weight: 5,
+                arbitrary: fc.record({
+                  _tag: fc.constant("Delay" as const),
+                  millis: fc.integer({ min: 20, max: 2500 })
+                })
+              },
+              { weight: 1, arbitrary: fc.constant({ _tag: "Kill" as const }) }
+            )
+          }),
+          { minLength: 1, maxLength: 2 }
+        )
+      }),
+      { minLength: 3, maxLength: 6 }
+    ),
+    events: fc.array(
+      fc.record({
+        at: fc.integer({ min: 0, max: 3000 }),
+        what: fc.record({ _tag: fc.constant("Kill" as const), victim })
+      }),
+      { maxLength: 3 }
+    )
+  })
+
+/** The parts of `scenario`. */
+export const habitats = {
+  "kernel locks": kernelMode,
+  "records only": recordOnly,
+  "a crowd with kernel locks": crowd(fc.constant("works")),
+  "a crowd with records only": crowd(noKernelLock)
+}
+
 export const scenario: fc.Arbitrary<Scenario> = fc.oneof(
-  { weight: 3, arbitrary: kernelMode },
-  { weight: 2, arbitrary: recordOnly }
+  { weight: 3, arbitrary: habitats["kernel locks"] },
+  { weight: 2, arbitrary: habitats["records only"] },
+  { weight: 3, arbitrary: habitats["a crowd with kernel locks"] },
+  { weight: 3, arbitrary: habitats["a crowd with records only"] }
 )

@@ -186,7 +186,6 @@ interface Cast {
 const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedScheduler.SimulatedScheduler) =>
   Effect.gen(function*() {
     const host = yield* SimulatedHost.makeWith({ scheduler })
-    const clock = yield* Effect.clock
     yield* host.setLocking(scenario.locking)
     yield* Effect.orDie(host.files.makeDirectory(stateDir))
 
@@ -196,8 +195,6 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     const cast: Array<Cast> = []
     const later = (millis: number, act: Effect.Effect<void>) =>
       Effect.sleep(millis).pipe(
-        // By the host's clock: a stopped process's own does not wake it.
-        Effect.withClock(clock),
         Effect.zipRight(act),
         Effect.forkDaemon,
         Effect.withScheduler(scheduler)
@@ -206,7 +203,10 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
 
     // -- system calls -------------------------------------------------------
 
-    const pending = new Map<number, { calls: number; readonly faults: Starter["faults"]; readonly actor: Cast }>()
+    const pending = new Map<
+      number,
+      { readonly calls: Map<string, number>; readonly faults: Starter["faults"]; readonly actor: Cast }
+    >()
 
     const suffer = (fate: Fate, actor: Cast, name: string): Effect.Effect<Option.Option<string>> => {
       const { process } = actor
@@ -240,8 +240,10 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       Effect.suspend(() => {
         const mine = pending.get(serial)
         if (mine === undefined || calmed) return Effect.succeedNone
-        mine.calls += 1
-        const fault = mine.faults.find(({ call }) => call === mine.calls)
+        for (const key of ["", name]) mine.calls.set(key, (mine.calls.get(key) ?? 0) + 1)
+        const fault = mine.faults.find((fault) =>
+          fault.call === mine.calls.get(fault.name ?? "") && (fault.name === undefined || fault.name === name)
+        )
         return fault === undefined ? Effect.succeedNone : suffer(fault.fate, mine.actor, name)
       })
     )
@@ -259,7 +261,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         serial = process.serial
         const actor: Cast = { process, starter, failed: false }
         cast.push(actor)
-        if (faults.length > 0) pending.set(serial, { calls: 0, faults, actor })
+        if (faults.length > 0) pending.set(serial, { calls: new Map(), faults, actor })
         return process
       })
 

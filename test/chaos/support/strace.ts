@@ -7,9 +7,10 @@
  */
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { existsSync, readFileSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import * as Gateways from "../../e2e/support/gateways.ts"
 import * as Program from "../../e2e/support/program.ts"
 
@@ -68,29 +69,36 @@ export const kill: Tamper = { _tag: "Kill" }
 // names
 // ---------------------------------------------------------------------------
 
-const instanceId = "11111111-2222-4333-8444-555555555555"
-const preload = fileURLToPath(new URL("pinned.cjs", import.meta.url))
-
-/** What is watched under `files`, and what it is called. Longer names first: they contain the shorter ones. */
+/** What is called how, under `files`. Longer names first: they contain the shorter ones. */
 const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role: string]> => [
-  ...[[Gateways.configLock(site), "config lock"] as const, [Gateways.stateLock(site), "state lock"] as const].flatMap(
-    ([path, role]) =>
-      [
-        [`${path}.${instanceId}.stale`, `${role} moved aside`],
-        [`${path}.reclaim`, `${role}'s guard`],
-        [path, role]
-      ] as const
-  ),
+  [Gateways.configLock(site), "config lock"],
+  [Gateways.stateLock(site), "state lock"],
   [Gateways.locksFolder(site), "locks folder"],
   [site.stateDir, "state folder"]
+]
+
+/** The part of a name that a claim on an owner's file, and the file under it, have from that owner. */
+const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
+
+/** What a reclaimer will make beside a lock file of a dead owner: strace selects files by their whole names. */
+const besides = (path: string): ReadonlyArray<string> => {
+  const owner = existsSync(path) ? /"instanceId":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] : undefined
+  return owner === undefined ? [] : [`${path}.${nameOf(owner)}.reclaim`, `${path}.${nameOf(owner)}.stale`]
+}
+
+const filesOf = (site: Gateways.Site): ReadonlyArray<string> => [
+  ...roles(site).map(([path]) => path),
+  ...[Gateways.configLock(site), Gateways.stateLock(site)].flatMap(besides)
 ]
 
 const isOfSocket = ({ text }: Call): boolean => text.includes("<TCP:[") || text.startsWith("AF_INET")
 
 const labelOf = (site: Gateways.Site, call: Call): string => {
   const { name, text } = call
-  const file = roles(site).find(([path]) => text.includes(`"${path}"`) || text.includes(`<${path}>`))
-  const role = file?.[1] ?? (isOfSocket(call) ? "port" : "something else")
+  const file = roles(site).find(([path]) => text.includes(path))
+  const beside = /\.(reclaim|stale)[">]/.exec(text)?.[1]
+  const suffix = beside === "stale" ? " moved aside" : beside === "reclaim" ? "'s claim" : ""
+  const role = file === undefined ? isOfSocket(call) ? "port" : "something else" : `${file[1]}${suffix}`
   return `${name}${text.includes("O_CREAT") ? "(O_CREAT)" : ""} ${role}`
 }
 
@@ -214,7 +222,7 @@ export const options = (
     "-yy",
     "-o",
     logPath(site),
-    ...(filter === "files" ? roles(site).flatMap(([path]) => ["-P", path]) : []),
+    ...(filter === "files" ? filesOf(site).flatMap((path) => ["-P", path]) : []),
     ...(tampering === undefined
       ? ["-e", `trace=${watched[filter]}`]
       // Under a delay the log shows how far the run is. Signals do not work together with --seccomp-bpf.
@@ -229,7 +237,7 @@ export const options = (
     ]),
     "--"
   ],
-  env: { UV_THREADPOOL_SIZE: "1", NODE_OPTIONS: `--require ${preload}` },
+  env: { UV_THREADPOOL_SIZE: "1" },
   // On an address that does not cover 127.0.0.1, two are bound.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []
 })

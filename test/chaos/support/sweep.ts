@@ -210,12 +210,9 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
       return sizes
     }))
 
-/** What only time can tell from a start in progress, where there are no kernel locks: no record yet, or a guard. */
+/** What only time can tell from a start in progress, where there are no kernel locks: a file without a record yet. */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
-  Effect.map(
-    Effect.all([strays(site), sizesIn(Gateways.locksFolder(site))]),
-    ([strays, sizes]) => strays.some((name) => name.endsWith(".reclaim")) || sizes.includes(0)
-  )
+  Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
 
 /** The port of a site that nobody serves any more. */
 export const assertPortFree = (site: Gateways.Site): Effect.Effect<void> =>
@@ -239,7 +236,7 @@ export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Eff
   Effect.scoped(Effect.gen(function*() {
     const before = yield* strays(site)
     for (const stray of before) {
-      assert.match(stray, mode.name === "record only" ? /\.lock\.(reclaim|[0-9a-f-]{36}\.stale)$/ : /^$/)
+      assert.match(stray, mode.name === "record only" ? /\.lock\.[0-9a-f]{16}\.(reclaim|stale)$/ : /^$/)
     }
     const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
     const early = yield* start((yield* isUndecided(site)) ? ["--lock-timeout", "0 millis"] : [])
