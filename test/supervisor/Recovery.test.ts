@@ -1,12 +1,15 @@
-import { FileSystem } from "@effect/platform"
+import { FileSystem, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Ref, TestClock } from "effect"
+import * as GatewayInstance from "../../src/GatewayInstance.ts"
 import { BindFailed, LockHeld, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../../src/GatewayLockError.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
-import { type Health, HealthProbe } from "../../src/port/HealthProbe.ts"
+import { type Health, HealthProbe, layer as healthProbeLayer } from "../../src/port/HealthProbe.ts"
 import { OwnerWatch } from "../../src/port/OwnerWatch.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, instanceId: "owner", phase: "starting" }
@@ -284,5 +287,65 @@ describe("standby", () => {
       yield* TestClock.adjust("1 hour")
       yield* settle
       assert.isTrue(Exit.isSuccess(yield* Fiber.join(fiber)))
+    }))
+})
+
+describe("on a simulated host", () => {
+  const files = { stateDir: "/state", configPath: "/config.json" }
+  const lockOf = (address: { readonly host: string; readonly port: number }) =>
+    LockFile.layerWithProbes({ ...files, address, timeout: "0 millis" })
+  const serving = (address: { readonly host: string; readonly port: number }, where = files) =>
+    Layer.build(
+      HttpServer.serve(HttpServerResponse.text("ok")).pipe(
+        Layer.provideMerge(GatewayInstance.layerServing(address)),
+        Layer.provide(LockFile.layerWithProbes({ ...where, address }))
+      )
+    )
+  const elsewhere = { stateDir: "/other", configPath: "/other.json" }
+
+  it.effect("an owner that has the guard address alone is found healthy, and is watched without asking again", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(Effect.zipRight(serving(address, elsewhere), Effect.never))
+      yield* host.settle
+      const v6 = { host: "::1", port: address.port }
+      const duplicate = yield* host.spawn(
+        Recovery.recover(serving(v6), { supervisor: "systemd", address: v6 }).pipe(Effect.provide(healthProbeLayer()))
+      )
+      yield* host.settle
+      assert.isTrue(Exit.isFailure(yield* duplicate.exit))
+
+      const standby = yield* host.spawn(
+        Effect.zipRight(Recovery.standby(serving(v6), { supervisor: "none", address: v6 }), Effect.never)
+      )
+      yield* host.settle
+      const asked = host.trace().length
+      yield* TestClock.adjust("1 minute")
+      yield* host.settle
+      const waiting = host.trace().slice(asked).filter(({ serial }) => Option.contains(serial, standby.serial))
+      assert.deepStrictEqual(waiting, [], "it waits for the owner's end, not by asking")
+      yield* owner.kill
+      yield* host.settle
+      yield* TestClock.adjust("5 millis")
+      yield* host.settle
+      assert.deepStrictEqual([...new Set(host.ports.owners(address.port))], [standby.pid])
+    }))
+
+  it.effect("a standby looks again at a record that nobody changes: it can go stale", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setLocking("absent")
+      yield* host.files.makeDirectory("/state/locks", { recursive: true })
+      yield* host.files.writeFile(LockFile.configLockPath(files), new TextEncoder().encode("torn"))
+      const standby = yield* host.spawn(
+        Recovery.standby(Layer.build(lockOf(address)), { supervisor: "none", address })
+      )
+      yield* host.settle
+      yield* TestClock.adjust("30 seconds")
+      yield* host.settle
+      assert.deepStrictEqual(yield* Effect.map(standby.poll, Option.isNone), true, "young: somebody may be writing it")
+      yield* TestClock.adjust("10 seconds")
+      yield* host.settle
+      assert.isTrue(Option.exists(yield* standby.poll, Exit.isSuccess))
     }))
 })

@@ -1,0 +1,124 @@
+import { FileSystem } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Option, type Scope } from "effect"
+import { claimPath } from "../../src/lock/Claim.ts"
+import * as LockAttempt from "../../src/lock/LockAttempt.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import type { Snapshot } from "../../src/lock/Snapshot.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+
+const folder = "/locks"
+const path = `${folder}/gateway.lock`
+
+const ownedBy = (instanceId: string): OwnerRecord.OwnerRecord => ({
+  version: 1,
+  instanceId,
+  pid: 4711,
+  createdAt: "2026-01-01T00:00:00.000Z",
+  configPath: "/c",
+  stateDir: "/s",
+  host: "127.0.0.1",
+  port: 18789,
+  phase: "starting",
+  supervisor: "none",
+  lock: "record"
+})
+
+const seen = (instanceId: string): Snapshot => ({
+  record: Option.some(ownedBy(instanceId)),
+  enforcement: "record",
+  fileId: "",
+  age: Duration.zero
+})
+
+const leave = (path: string, instanceId: string) =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => fs.writeFile(path, OwnerRecord.encode(ownedBy(instanceId))))
+
+const attempt = (options: Partial<LockAttempt.AttemptOptions> = {}) =>
+  LockAttempt.attempt({
+    path,
+    record: (lock) => ({ ...ownedBy("me"), lock }),
+    reclaim: Option.none(),
+    ...options
+  })
+
+/** What a first look at the lock shows: somebody's file. */
+const look = Effect.flatMap(
+  attempt(),
+  (first) => first._tag === "Held" ? Effect.succeed(first.snapshot) : Effect.dieMessage("nobody was there")
+)
+
+const reclaim = (abandoned: ReadonlyArray<string>) =>
+  Effect.flatMap(look, (snapshot) =>
+    attempt({
+      reclaim: Option.some(snapshot),
+      isAbandoned: ({ record }) =>
+        Effect.succeed(Option.exists(record, ({ instanceId }) => abandoned.includes(instanceId)))
+    }))
+
+const entries = Effect.flatMap(
+  FileSystem.FileSystem,
+  (fs) => Effect.map(fs.readDirectory(folder), (names) => names.length)
+)
+
+const withoutKernelLocks = <A, E>(test: Effect.Effect<A, E, SimulatedHost.Requirements | Scope.Scope>) =>
+  Effect.gen(function*() {
+    const host = yield* SimulatedHost.make
+    yield* host.setLocking("absent")
+    yield* host.files.makeDirectory(folder)
+    return yield* Effect.provide(test, host.layer())
+  })
+
+describe("a claim on a dead owner's file", () => {
+  it.scoped("is made, used and gone", () =>
+    withoutKernelLocks(Effect.gen(function*() {
+      yield* leave(path, "dead")
+      assert.strictEqual((yield* reclaim([]))._tag, "Mine")
+      assert.strictEqual(yield* entries, 1)
+    })))
+
+  it.scoped("of a starter that lives is respected, however long it takes", () =>
+    withoutKernelLocks(Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      yield* leave(path, "dead")
+      yield* leave(claimPath(path, seen("dead")), "slow")
+      assert.strictEqual((yield* reclaim([]))._tag, "Held")
+      assert.deepStrictEqual(yield* fs.readFile(path), OwnerRecord.encode(ownedBy("dead")))
+      assert.strictEqual(yield* entries, 2)
+    })))
+
+  it.scoped("of a starter that died is taken over at once, through any number of deaths that can be", () =>
+    withoutKernelLocks(Effect.gen(function*() {
+      yield* leave(path, "dead")
+      const first = claimPath(path, seen("dead"))
+      const second = claimPath(first, seen("slow"))
+      yield* leave(first, "slow")
+      yield* leave(second, "slower")
+      assert.strictEqual((yield* reclaim(["slow", "slower"]))._tag, "Mine")
+      assert.strictEqual(yield* entries, 1)
+    })))
+
+  it.scoped("is void once the file is another's: what dead starters left goes, what a living one has stays", () =>
+    withoutKernelLocks(Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      yield* leave(path, "dead")
+      yield* leave(claimPath(path, seen("long ago")), "gone")
+      yield* leave(`${path}.0123456789abcdef.stale`, "moved aside by nobody")
+      yield* leave(claimPath(path, seen("before")), "living")
+      assert.strictEqual((yield* reclaim(["gone"]))._tag, "Mine")
+      assert.deepStrictEqual(
+        (yield* fs.readDirectory(folder)).map((name) => `${folder}/${name}`).toSorted(),
+        [path, claimPath(path, seen("before"))].toSorted()
+      )
+    })))
+})
+
+describe("the age of a lock file", () => {
+  it.scoped("from the future is how far away that is: the wall clock was set back", () =>
+    withoutKernelLocks(Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      yield* leave(path, "dead")
+      yield* fs.utimes(path, 86_400, 86_400)
+      assert.deepStrictEqual((yield* look).age, Duration.days(1))
+    })))
+})
