@@ -52,7 +52,7 @@ interface Leftover {
   readonly what: string
   readonly content: (site: Gateways.Site) => Effect.Effect<string | Uint8Array, never, Scope.Scope>
   readonly withoutKernelLocks: WithoutKernelLocks
-  readonly by: RegExp
+  readonly by: RegExp | undefined
 }
 
 const unreadable = /left by an owner that left no readable record/
@@ -134,7 +134,8 @@ const leftovers: ReadonlyArray<Leftover> = [
     what: "that is empty",
     content: () => Effect.succeed(""),
     withoutKernelLocks: "once old",
-    by: unreadable
+    // Under a free kernel lock it was made a moment ago, by a starter that was slower: there is nobody to tell of.
+    by: Program.kernelLocks ? undefined : unreadable
   },
   {
     what: "that is torn",
@@ -167,7 +168,7 @@ const leftovers: ReadonlyArray<Leftover> = [
   }
 ]
 
-const assertTakenOver = (site: Gateways.Site, by: RegExp, options: Gateways.StartOptions = {}) =>
+const assertTakenOver = (site: Gateways.Site, by: RegExp | undefined, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const gateway = yield* Gateways.within("15 seconds", Gateways.startListening(site, options))
     assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
@@ -177,8 +178,8 @@ const assertTakenOver = (site: Gateways.Site, by: RegExp, options: Gateways.Star
     }
     const ended = yield* Gateways.stop(gateway)
     yield* Gateways.assertGone(site, ended)
-    assert.strictEqual(Gateways.count(ended.stderr, /reclaimed gateway lock/), 1, ended.stderr)
-    assert.match(ended.stderr, by)
+    assert.strictEqual(Gateways.count(ended.stderr, /reclaimed gateway lock/), by === undefined ? 0 : 1, ended.stderr)
+    if (by !== undefined) assert.match(ended.stderr, by)
     assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
   })
 
