@@ -6,23 +6,10 @@ import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type { Snapshot } from "../../src/lock/Snapshot.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { ownedBy } from "../fixtures/records.ts"
 
 const folder = "/locks"
 const path = `${folder}/gateway.lock`
-
-const ownedBy = (instanceId: string): OwnerRecord.OwnerRecord => ({
-  version: 1,
-  instanceId,
-  pid: 4711,
-  createdAt: "2026-01-01T00:00:00.000Z",
-  configPath: "/c",
-  stateDir: "/s",
-  host: "127.0.0.1",
-  port: 18789,
-  phase: "starting",
-  supervisor: "none",
-  lock: "record"
-})
 
 const seen = (instanceId: string): Snapshot => ({
   record: Option.some(ownedBy(instanceId)),

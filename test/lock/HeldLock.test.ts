@@ -23,6 +23,7 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
+import { ownedBy } from "../fixtures/records.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const folder = "/state/default/locks"
@@ -144,19 +145,7 @@ const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId
       LockAttempt.attempt({
         path,
         reclaim: Option.none(),
-        record: (lock) => ({
-          version: 1,
-          instanceId,
-          pid: 4711,
-          createdAt: "2026-01-01T00:00:00.000Z",
-          configPath: "/c",
-          stateDir: "/s",
-          host: "127.0.0.1",
-          port: 1,
-          phase,
-          supervisor: "none",
-          lock
-        })
+        record: (lock) => ({ ...ownedBy(instanceId), port: 1, phase, lock })
       }),
       ({ _tag }) => _tag === "Mine" ? Effect.never : Effect.dieMessage("it is held")
     ))

@@ -8,6 +8,7 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
+import { ownedBy } from "../fixtures/records.ts"
 
 const hasKernelLock = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
@@ -26,19 +27,6 @@ const failing = (code: string) =>
     })
   )
 const grantsAll = Layer.succeed(KernelLock.KernelLock, KernelLock.fromAddon({ tryLock: () => undefined }))
-
-const ownedBy = (instanceId: string): OwnerRecord.OwnerRecord => ({
-  version: 1,
-  instanceId,
-  pid: 4711,
-  createdAt: "2026-01-01T00:00:00.000Z",
-  configPath: "/c",
-  stateDir: "/s",
-  host: "127.0.0.1",
-  port: 18789,
-  phase: "starting",
-  supervisor: "none"
-})
 
 /** One attempt in a scope of its own: what it acquired is released by `release`, or with the test. */
 const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot, present?: string) =>
