@@ -15,16 +15,13 @@ import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
-import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
   /** Reads a file of ours; `None` where there is none. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError>
   /** Creates a file exclusively with our record in it. */
-  readonly create: (path: string, record: OwnerRecord) => Effect.Effect<void, PlatformError>
-  /** Who claims. */
-  readonly record: OwnerRecord
+  readonly create: (path: string) => Effect.Effect<void, PlatformError>
   /** Whether the holder of a claim is dead, as far as can be told. */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
@@ -59,7 +56,7 @@ export const claim = (
   Effect.gen(function*() {
     const name = claimPath(path, judged)
     const created = yield* Effect.acquireRelease(
-      options.create(name, options.record).pipe(
+      options.create(name).pipe(
         Effect.as(true),
         Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
       ),

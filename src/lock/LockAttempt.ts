@@ -284,12 +284,12 @@ const make = Effect.gen(function*() {
 
   const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
     look,
-    create: (path, record) =>
+    create: (path) =>
       Effect.scoped(
         Effect.flatMap(open(path, { flag: "wx", mode: 0o600 }), (file) =>
-          Effect.tapError(file.writeAll(OwnerRecord.encode(record)), () => Effect.ignore(fs.remove(path))))
+          Effect.tapError(file.writeAll(OwnerRecord.encode(options.record("record"))), () =>
+            Effect.ignore(fs.remove(path))))
       ),
-    record: options.record("record"),
     isAbandoned: options.isAbandoned ?? (() => Effect.succeed(false))
   })
 
