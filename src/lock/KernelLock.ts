@@ -65,6 +65,13 @@ export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLoc
   readonly tryLock: (
     fd: FileSystem.File.Descriptor
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
+  /**
+   * Whether another open file holds the lock, for who only wants to know: a descriptor that is open for reading is enough.
+   * Of a lock that nobody holds it keeps others out for the moment of the question.
+   */
+  readonly isLocked: (
+    fd: FileSystem.File.Descriptor
+  ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
 }>() {}
 
 /**
@@ -79,6 +86,7 @@ const denied = new Set(["EAGAIN", "EWOULDBLOCK", "EBUSY"])
 /** The binding of `fs-native-extensions`: throws an error with `code` where the lock is not granted. */
 interface Addon {
   readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => unknown
+  readonly unlock: (fd: number, offset: number, length: number) => unknown
 }
 
 const codeOf = (cause: unknown): string =>
@@ -99,22 +107,35 @@ const describe = (cause: unknown): string => {
  * @category constructors
  */
 export const fromAddon = (addon: Addon): KernelLock["Type"] => {
-  const tryLock = (fd: FileSystem.File.Descriptor): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
+  /** `true` if the call went through, `false` if another open file stands against it. */
+  const ask = (call: () => void): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
     Effect.suspend(() => {
       try {
-        addon.tryLock(fd, lockOffset, 1, true)
+        call()
         return Effect.succeed(true)
       } catch (cause) {
         const code = codeOf(cause)
         if (denied.has(code)) return Effect.succeed(false)
         // A signal arrived: nothing was decided, ask again.
-        if (code === "EINTR") return tryLock(fd)
+        if (code === "EINTR") return ask(call)
         return unsupported.has(code)
           ? new KernelLockUnsupported({ where: "filesystem", reason: describe(cause) })
           : new KernelLockFailed({ reason: describe(cause), cause })
       }
     })
-  return KernelLock.of({ supported: Effect.void, tryLock })
+  return KernelLock.of({
+    supported: Effect.void,
+    tryLock: (fd) => ask(() => addon.tryLock(fd, lockOffset, 1, true)),
+    isLocked: (fd) =>
+      Effect.map(
+        ask(() => {
+          // A shared lock, which needs no permission to write.
+          addon.tryLock(fd, lockOffset, 1, false)
+          addon.unlock(fd, lockOffset, 1)
+        }),
+        (granted) => !granted
+      )
+  })
 }
 
 /**
@@ -126,11 +147,12 @@ export const fromAddon = (addon: Addon): KernelLock["Type"] => {
 export const layerAbsent = (reason: string): Layer.Layer<KernelLock> =>
   Layer.sync(KernelLock, () => {
     const why = new KernelLockUnsupported({ where: "addon", reason })
-    return KernelLock.of({ supported: why, tryLock: () => Effect.fail(why) })
+    return KernelLock.of({ supported: why, tryLock: () => Effect.fail(why), isLocked: () => Effect.fail(why) })
   })
 
 const isAddon = (value: unknown): value is Addon =>
   typeof value === "object" && value !== null && "tryLock" in value && typeof value.tryLock === "function"
+  && "unlock" in value && typeof value.unlock === "function"
 
 /**
  * The addon's binary is loaded directly: the package's own loader looks for it in some forty places, which takes longer
@@ -146,7 +168,7 @@ const loadAddon = (): Addon => {
   } catch {
     addon = require("fs-native-extensions/binding.js")
   }
-  if (!isAddon(addon)) throw new Error("it has no tryLock")
+  if (!isAddon(addon)) throw new Error("it has no tryLock and unlock")
   return addon
 }
 
@@ -170,7 +192,8 @@ export const layer: Layer.Layer<KernelLock> = Layer.effect(
     (loaded) =>
       KernelLock.of({
         supported: Effect.asVoid(loaded),
-        tryLock: (fd) => Effect.flatMap(loaded, (lock) => lock.tryLock(fd))
+        tryLock: (fd) => Effect.flatMap(loaded, (lock) => lock.tryLock(fd)),
+        isLocked: (fd) => Effect.flatMap(loaded, (lock) => lock.isLocked(fd))
       })
   )
 )

@@ -440,7 +440,10 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
  */
 export const makeKernelLock = (kernel: SimulatedKernel, process: KernelProcess): KernelLock["Type"] => {
   const absent = new KernelLockUnsupported({ where: "addon", reason: "no addon in this simulation" })
-  const tryLock = (fd: FileSystem.File.Descriptor) =>
+  const ask = (
+    fd: FileSystem.File.Descriptor,
+    answer: (file: OpenFile, holder: OpenFile | undefined) => boolean
+  ) =>
     systemCall<boolean, KernelLockUnsupported | KernelLockFailed>(
       kernel,
       process,
@@ -456,15 +459,19 @@ export const makeKernelLock = (kernel: SimulatedKernel, process: KernelProcess):
           return Effect.fail(new KernelLockUnsupported({ where: "filesystem", reason: "ENOLCK: no locks available" }))
         }
         if (file === undefined) return Effect.fail(new KernelLockFailed({ reason: "EBADF: bad file descriptor" }))
-        if (kernel.locking === "grants everything") return Effect.succeed(true)
-        const holder = kernel.locks.get(file.inode.ino)
-        if (holder !== undefined && holder !== file) return Effect.succeed(false)
-        kernel.locks.set(file.inode.ino, file)
-        return Effect.succeed(true)
+        return Effect.succeed(
+          answer(file, kernel.locking === "grants everything" ? undefined : kernel.locks.get(file.inode.ino))
+        )
       }
     )
   return KernelLock.of({
     supported: Effect.suspend(() => kernel.locking === "absent" ? Effect.fail(absent) : Effect.void),
-    tryLock
+    tryLock: (fd) =>
+      ask(fd, (file, holder) => {
+        if (holder !== undefined && holder !== file) return false
+        if (kernel.locking === "works") kernel.locks.set(file.inode.ino, file)
+        return true
+      }),
+    isLocked: (fd) => ask(fd, (file, holder) => holder !== undefined && holder !== file)
   })
 }

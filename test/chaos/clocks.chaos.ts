@@ -85,7 +85,8 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            health: { retryInterval: "1 seconds", timeout: "2 seconds" }
+            // Two probes that nobody answers come before the wait is told of.
+            health: { probeTimeout: "200 millis", retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)
           const clock = yield* Shims.wallClock(0)

@@ -197,6 +197,22 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         assert.isTrue(yield* lock.tryLock(third.fd))
       }), needsAddon)
 
+    subject.run("is seen by who only reads, who keeps nobody out", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const lock = yield* KernelLock
+        const path = `${yield* subject.folder}/a`
+        yield* fs.writeFile(path, text(""))
+        const reader = yield* fs.open(path, { flag: "r" })
+        assert.isFalse(yield* lock.isLocked(reader.fd))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const holder = yield* fs.open(path, { flag: "r+" })
+          assert.isTrue(yield* lock.tryLock(holder.fd), "after the question")
+          assert.isTrue(yield* lock.isLocked(reader.fd))
+        }))
+        assert.isFalse(yield* lock.isLocked(reader.fd))
+      }), needsAddon)
+
     subject.run("belongs to the file, not to its name", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem

@@ -17,6 +17,9 @@ const throwing = (...thrown: ReadonlyArray<unknown>) => {
       calls.push(args)
       const next = thrown[calls.length - 1]
       if (next !== undefined) throw next
+    },
+    unlock: (...args) => {
+      calls.push(args)
     }
   })
   return { lock, calls }
@@ -31,6 +34,16 @@ describe("KernelLock.fromAddon", () => {
       assert.isTrue(yield* lock.tryLock(fd))
       // One byte, exclusively, beyond any record and exact as a JavaScript number.
       assert.deepStrictEqual(calls, [[7, 0x4000_0000_0000, 1, true]])
+    }))
+
+  it.effect("whether it is held is asked for reading, and what is granted is given back", () =>
+    Effect.gen(function*() {
+      const free = throwing()
+      assert.isFalse(yield* free.lock.isLocked(fd))
+      assert.deepStrictEqual(free.calls, [[7, 0x4000_0000_0000, 1, false], [7, 0x4000_0000_0000, 1]])
+      const held = throwing(errno("EAGAIN"))
+      assert.isTrue(yield* held.lock.isLocked(fd))
+      assert.strictEqual(held.calls.length, 1)
     }))
 
   it.effect.each(["EAGAIN", "EWOULDBLOCK", "EBUSY"])("%s: another holds it", (code) =>

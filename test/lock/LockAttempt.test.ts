@@ -23,10 +23,14 @@ const failing = (code: string) =>
     KernelLock.fromAddon({
       tryLock: () => {
         throw Object.assign(new Error(`${code}: from the kernel`), { code })
-      }
+      },
+      unlock: () => undefined
     })
   )
-const grantsAll = Layer.succeed(KernelLock.KernelLock, KernelLock.fromAddon({ tryLock: () => undefined }))
+const grantsAll = Layer.succeed(
+  KernelLock.KernelLock,
+  KernelLock.fromAddon({ tryLock: () => undefined, unlock: () => undefined })
+)
 
 /** One attempt in a scope of its own: what it acquired is released by `release`, or with the test. */
 const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot, present?: string) =>

@@ -1,0 +1,128 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Option } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import * as LockInspection from "../../src/lock/LockInspection.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+import { ownedBy } from "../fixtures/records.ts"
+
+/** A host with the lock folder, and a process that looks. */
+const hostWithFolder = Effect.gen(function*() {
+  const host = yield* SimulatedHost.make
+  yield* Effect.orDie(host.files.makeDirectory("/locks", { recursive: true }))
+  const look = (path: string, options: SimulatedHost.ProcessOptions = {}) =>
+    LockInspection.inspect(path).pipe(Effect.provide(host.layer(options)))
+  return { host, look }
+})
+
+const write = (host: SimulatedHost.SimulatedHost, content: Uint8Array) =>
+  Effect.orDie(host.files.writeFile("/locks/a", content))
+
+const identity = (state: LockInspection.LockState) =>
+  "owner" in state ? Option.getOrUndefined(state.owner)?.holder.pidMeaning : undefined
+
+/** A gateway that listens, and where its lock is. */
+const runningGateway = (host: SimulatedHost.SimulatedHost) =>
+  Effect.gen(function*() {
+    const gateway = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+    yield* host.settle
+    const names = yield* Effect.orDie(host.files.readDirectory("/state/default/locks"))
+    const lock = names.find((name) => /^gateway\.[0-9a-f]{8}\.lock$/.test(name))
+    return { gateway, lock: `/state/default/locks/${lock}` }
+  })
+
+describe("LockInspection.inspect", () => {
+  it.effect("no file", () =>
+    Effect.gen(function*() {
+      const { look } = yield* hostWithFolder
+      assert.deepStrictEqual(yield* look("/locks/none"), { _tag: "Absent" })
+      assert.deepStrictEqual(yield* look("/nowhere/none"), { _tag: "Absent" })
+    }))
+
+  it.effect("a running gateway's: held by the kernel's word, with its owner; nothing is changed by looking", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      const { gateway, lock } = yield* runningGateway(host)
+      const before = yield* Effect.orDie(host.files.stat(lock))
+      const state = yield* look(lock)
+      assert.strictEqual(state._tag, "Held")
+      assert.deepInclude(state, { enforcement: "kernel" })
+      assert.strictEqual(identity(state), "Alive")
+      assert.deepStrictEqual(host.lockHolders(lock), [gateway.pid])
+      assert.deepStrictEqual(yield* Effect.orDie(host.files.stat(lock)), before)
+    }))
+
+  it.effect("a killed gateway's: left, and its pid is nobody's", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      const { gateway, lock } = yield* runningGateway(host)
+      yield* gateway.kill
+      const state = yield* look(lock)
+      assert.strictEqual(state._tag, "Left")
+      assert.strictEqual(identity(state), "Gone")
+      assert.deepStrictEqual(host.lockHolders(lock), [])
+    }))
+
+  it.effect("without kernel locks the recorded process decides", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      yield* host.setLocking("absent")
+      const { gateway, lock } = yield* runningGateway(host)
+      assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
+      // A record is the lock for one who could lock as well.
+      yield* host.setLocking("works")
+      assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
+      yield* host.setLocking("refused")
+      assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
+      const elsewhere = yield* look(lock, { pidNamespace: "pid:[2]" })
+      assert.strictEqual(elsewhere._tag, "Unknown")
+      assert.strictEqual(identity(elsewhere), "OtherPidNamespace")
+      yield* gateway.kill
+      assert.strictEqual((yield* look(lock))._tag, "Left")
+    }))
+
+  it.effect("in another PID namespace the kernel lock still tells, and the pid means nothing", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      const { lock } = yield* runningGateway(host)
+      const state = yield* look(lock, { pidNamespace: "pid:[2]" })
+      assert.deepInclude(state, { _tag: "Held", enforcement: "kernel" })
+      assert.strictEqual(identity(state), "OtherPidNamespace")
+    }))
+
+  it.effect.each([
+    ["empty", ""],
+    ["torn", "{\"version\":1,\"inst"],
+    ["foreign", "4711\n"],
+    ["oversized", "x".repeat(OwnerRecord.maxBytes + 1)]
+  ])("%s content tells of nobody", ([, content]) =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      yield* write(host, new TextEncoder().encode(content))
+      const state = yield* look("/locks/a")
+      assert.strictEqual(state._tag, "Left")
+      assert.isTrue("owner" in state && Option.isNone(state.owner))
+      yield* host.setLocking("absent")
+      assert.strictEqual((yield* look("/locks/a"))._tag, "Unknown")
+    }))
+
+  it.effect("what cannot be read, or is no file, is told so", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      yield* write(host, OwnerRecord.encode(ownedBy("somebody")))
+      yield* Effect.orDie(host.files.chmod("/locks/a", 0o600))
+      const unreadable = yield* look("/locks/a", { uid: 1000 })
+      assert.strictEqual(unreadable._tag, "Unknown")
+      assert.match(unreadable._tag === "Unknown" ? unreadable.reason : "", /EACCES/)
+      const folder = yield* look("/locks")
+      assert.deepInclude(folder, { _tag: "Unknown", reason: "it is no file but a Directory" })
+    }))
+
+  it.effect("leaves nothing open", () =>
+    Effect.gen(function*() {
+      const { host, look } = yield* hostWithFolder
+      yield* write(host, OwnerRecord.encode(ownedBy("somebody")))
+      yield* look("/locks/a")
+      assert.deepStrictEqual([...host.openFiles()], [])
+    }))
+})
