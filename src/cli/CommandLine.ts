@@ -28,7 +28,21 @@ export type CommandLine =
     readonly standby: boolean
     /** Be content with this very gateway running healthy already. */
     readonly ensure: boolean
+    /** Ask a verified owner to end first, and end it if it does not. */
+    readonly force: boolean
   }
+  | { readonly _tag: "Status"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
+  | { readonly _tag: "Health"; readonly flags: ReadonlyMap<string, string> }
+  | { readonly _tag: "List"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
+  | {
+    readonly _tag: "Stop"
+    readonly flags: ReadonlyMap<string, string>
+    /** As it was typed. */
+    readonly timeout: string | undefined
+    /** End an owner that does not end in time. */
+    readonly force: boolean
+  }
+  | { readonly _tag: "Doctor"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
   | {
     readonly _tag: "Service"
     readonly flags: ReadonlyMap<string, string>
@@ -52,16 +66,35 @@ interface Command {
   readonly values: Readonly<Record<string, { readonly placeholder: string; readonly description: string }>>
 }
 
+const json = { json: "for programs: one JSON text on stdout" } as const
+
 /** The commands there are. */
-export const commands: Readonly<Record<"run" | "service", Command>> = {
+export const commands: Readonly<
+  Record<"run" | "status" | "health" | "stop" | "list" | "doctor" | "service", Command>
+> = {
   run: {
     description: "start the gateway and stay (also without a command)",
     switches: {
       standby: "wait, for as long as it takes, for the present owner to end, then take over",
-      ensure: "exit 0 at once where this very gateway already runs healthy"
+      ensure: "exit 0 at once where this very gateway already runs healthy",
+      force: "end a verified owner first: SIGTERM, then SIGKILL; never a process that cannot be verified"
     },
     values: {}
   },
+  status: { description: "who holds this gateway's lock and port, and is it healthy", switches: json, values: {} },
+  health: { description: "exit 0 if this gateway is healthy, else 1; for probes", switches: {}, values: {} },
+  stop: {
+    description: "end the verified owner, and return when the lock is free",
+    switches: { force: "SIGKILL an owner that does not end in time" },
+    values: {
+      timeout: {
+        placeholder: "<duration>",
+        description: "how long it may take; default: the drain timeout and 5 seconds"
+      }
+    }
+  },
+  list: { description: "every gateway of this user on this host", switches: json, values: {} },
+  doctor: { description: "what is wrong here, and the command that mends it", switches: json, values: {} },
   service: {
     description: "the definition that makes a supervisor run this gateway",
     argument: { name: "action", allowed: serviceActions },
@@ -157,7 +190,26 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
         if (switches.has("standby") && switches.has("ensure")) {
           return yield* refuse("--standby and --ensure exclude each other")
         }
-        return { _tag: "Run", flags, standby: switches.has("standby"), ensure: switches.has("ensure") }
+        if (switches.has("force") && (switches.has("standby") || switches.has("ensure"))) {
+          return yield* refuse("--force excludes --standby and --ensure")
+        }
+        return {
+          _tag: "Run",
+          flags,
+          standby: switches.has("standby"),
+          ensure: switches.has("ensure"),
+          force: switches.has("force")
+        }
+      case "status":
+        return { _tag: "Status", flags, json: switches.has("json") }
+      case "health":
+        return { _tag: "Health", flags }
+      case "list":
+        return { _tag: "List", flags, json: switches.has("json") }
+      case "doctor":
+        return { _tag: "Doctor", flags, json: switches.has("json") }
+      case "stop":
+        return { _tag: "Stop", flags, timeout: values.get("timeout"), force: switches.has("force") }
       case "service":
         if (argument === undefined || !isServiceAction(argument)) {
           return yield* refuse(`service needs one of ${serviceActions.join(", ")}`)

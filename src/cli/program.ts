@@ -81,6 +81,12 @@ export const program = (invocation: Invocation) =>
         return yield* Console.log(`gateway ${version}`)
       case "Service":
         return yield* Effect.provide(serviceCommand(invocation, command), platform)
+      case "Status":
+      case "Health":
+      case "List":
+      case "Stop":
+      case "Doctor":
+        return yield* Effect.dieMessage(`${command._tag} is not built yet`)
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command), platform)
     }
