@@ -20,6 +20,7 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   flags,
   standby: false,
   ensure: false,
+  force: false,
   ...switches
 })
 
@@ -46,6 +47,7 @@ describe("CommandLine.parse", () => {
     ])
     assert.deepStrictEqual(read("run", "--standby"), run({}, { standby: true }))
     assert.deepStrictEqual(read("--ensure"), run({}, { ensure: true }))
+    assert.deepStrictEqual(read("run", "--force"), run({}, { force: true }))
   })
 
   it.each(flags)("takes --%s with its value apart and with =", (flag) => {
@@ -86,6 +88,24 @@ describe("CommandLine.parse", () => {
     )
   })
 
+  it("what operators ask: settings to find the gateway, and the form of the answer", () => {
+    assert.deepStrictEqual(read("status", "--json", "--profile", "night"), {
+      _tag: "Status",
+      flags: { profile: "night" },
+      json: true
+    })
+    assert.deepStrictEqual(read("list"), { _tag: "List", flags: {}, json: false })
+    assert.deepStrictEqual(read("doctor", "--json"), { _tag: "Doctor", flags: {}, json: true })
+    assert.deepStrictEqual(read("health", "--port=1"), { _tag: "Health", flags: { port: "1" } })
+    const stop = { _tag: "Stop", flags: {}, timeout: undefined, force: false }
+    assert.deepStrictEqual(read("stop"), stop)
+    assert.deepStrictEqual(read("stop", "--timeout", "1 second", "--force"), {
+      ...stop,
+      timeout: "1 second",
+      force: true
+    })
+  })
+
   it.each<readonly [word: string, understood: string]>([
     ["--help", "Help"],
     ["-h", "Help"],
@@ -118,6 +138,8 @@ describe("CommandLine.parse", () => {
     ["--version takes no value", ["--version="]],
     ["--standby takes no value", ["--standby=yes"]],
     ["--standby and --ensure exclude each other", ["run", "--ensure", "--standby"]],
+    ["--force excludes --standby and --ensure", ["run", "--ensure", "--force"]],
+    ["--json is no flag of \"stop\"", ["stop", "--json"]],
     ["--dry-run is no flag of \"run\"", ["--dry-run"]],
     ["--manager is no flag of \"run\"", ["run", "--manager", "systemd"]],
     ["--standby is no flag of \"service\"", ["service", "print", "--standby"]],
