@@ -12,7 +12,7 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { KernelLock } from "./KernelLock.ts"
 import { holderOf } from "./LockFile.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
-import { ProcessTable } from "./ProcessTable.ts"
+import type { ProcessTable } from "./ProcessTable.ts"
 import { ageOf, type Enforcement, readRecord } from "./Snapshot.ts"
 
 /**
