@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
@@ -32,13 +33,17 @@ const maxDepth = 4
 /**
  * The name of an owner as part of a file's name: what stands in a lock file may be anything.
  */
-const nameOf = ({ fileId, record }: Snapshot): string =>
+const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string =>
   createHash("sha256").update(
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
 /** The claim on a file as it was seen. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
+
+/** Where an owner makes a file of its own before it has the name: nobody else's, since its id is new. */
+export const draftPath = (path: string, record: OwnerRecord): string =>
+  `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
 
 /** Where the holder of that claim moves the file. */
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
@@ -75,11 +80,11 @@ export const claim = (
   })
 
 const isLeftover = (name: string, lockName: string): boolean =>
-  name.startsWith(`${lockName}.`) && (name.endsWith(".reclaim") || name.endsWith(".stale"))
+  name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
  * Removes what dead starters left beside a lock file that is ours: claims on former owners are void, and what was moved
- * aside under them is nobody's, unless its mover lives and is about to look at it.
+ * aside under them is nobody's, unless its mover lives and is about to look at it; so is a draft, unless its author lives.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {

@@ -349,7 +349,7 @@ const acquire = (
       NotYet | PortInUse | LockHeld | LockUnavailable,
       Requirements | Scope.Scope
     > = Effect.gen(function*() {
-      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable })
+      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable, isAbandoned })
       if (first._tag === "Mine") {
         return {
           file: first.file,
