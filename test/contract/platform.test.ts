@@ -3,7 +3,7 @@
  */
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
+import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
