@@ -53,6 +53,8 @@ const policyViolation = 1008
 interface Connection {
   readonly unanswered: Set<Http.ServerResponse>
   upgraded: boolean
+  /** One of its requests was refused: what it sends after that is not looked at. */
+  refused: boolean
   /** What had been read when the last answer was sent: more than that is a request that has begun. */
   bytesAnswered: number
 }
@@ -167,7 +169,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     server.on("connection", (socket) => {
-      open.set(socket, { unanswered: new Set(), upgraded: false, bytesAnswered: 0 })
+      open.set(socket, { unanswered: new Set(), upgraded: false, refused: false, bytesAnswered: 0 })
       socket.once("close", () => {
         open.delete(socket)
         finishIfIdle()
@@ -320,6 +322,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
         const connection = open.get(request.socket)
+        if (connection?.refused === true) return true
         if (connection !== undefined && connection.unanswered.size >= limits.maxPipelinedRequests) {
           request.socket.destroy()
           return true
@@ -328,6 +331,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         expectAnswer(request, response)
         const verdict = judge(request, false)
         if (verdict._tag === "Refused") {
+          if (connection !== undefined) connection.refused = true
           refuseRequest(response, verdict.status, verdict.reason)
           return true
         }
@@ -344,7 +348,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         socket.on("error", () => socket.destroy())
         const connection = open.get(request.socket)
         if (connection !== undefined) connection.upgraded = true
-        if (stopped) {
+        if (stopped || connection?.refused === true) {
           socket.destroy()
           return true
         }
