@@ -14,13 +14,14 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
+import type { LockUnavailable } from "../GatewayLockError.ts"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
   /** Reads a file of ours; `None` where there is none. */
-  readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError>
+  readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /** Creates a file exclusively with our record in it. */
   readonly create: (path: string) => Effect.Effect<void, PlatformError>
   /** Whether the holder of a claim is dead, as far as can be told. */
@@ -57,7 +58,7 @@ export const claim = (
   judged: Snapshot,
   options: ClaimOptions,
   depth = 0
-): Effect.Effect<Option.Option<boolean>, PlatformError, Scope.Scope> =>
+): Effect.Effect<Option.Option<boolean>, PlatformError | LockUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const name = claimPath(path, judged)
     const created = yield* Effect.acquireRelease(

@@ -37,6 +37,7 @@ import {
   type Enforcement,
   fileId,
   isSame,
+  linkTarget,
   readOpen,
   readRecord,
   type Snapshot,
@@ -101,6 +102,9 @@ const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.Owner
 const describeDefect = (defect: unknown): string =>
   (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
 
+const isMissing = (error: PlatformError | LockUnavailable): boolean =>
+  error._tag !== "LockUnavailable" && isNotFound(error)
+
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /** Closes at once what an attempt opened, unless it succeeded. */
@@ -163,11 +167,16 @@ const make = Effect.gen(function*() {
     })
   })
 
+  const refuseLink = (path: string): Effect.Effect<void, LockUnavailable> =>
+    Effect.flatMap(
+      linkTarget(fs, path),
+      (link) => Option.isSome(link) ? refuse(path, `it is a symbolic link to ${link.value}`) : Effect.void
+    )
+
   /** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
   const insist = (path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
     Effect.gen(function*() {
-      const link = yield* Effect.option(fs.readLink(path))
-      if (Option.isSome(link)) return yield* refuse(path, `it is a symbolic link to ${link.value}`)
+      yield* refuseLink(path)
       const info = yield* statPath(path)
       if (Option.isSome(info) && info.value.type !== "File") {
         return yield* refuse(path, `it is not a regular file but a ${info.value.type.toLowerCase()}`)
@@ -184,17 +193,19 @@ const make = Effect.gen(function*() {
       )
     )
 
-  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError> =>
+  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
     Effect.scoped(Effect.gen(function*() {
+      yield* insist(path)
       const file = yield* open(path, { flag: "r" })
       const info = yield* file.stat
+      yield* refuseLink(path)
       return Option.some<Snapshot>({
         record: yield* readRecord(file, info),
         enforcement: "record",
         fileId: fileId(info),
         age: yield* ageOf(info)
       })
-    })).pipe(Effect.catchIf(isNotFound, () => Effect.succeedNone))
+    })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
 
   const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
     look,
@@ -273,6 +284,8 @@ const make = Effect.gen(function*() {
         Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
       )
       if (!granted) return yield* seen
+      // Before the name is compared: while it was a link, it led to this file as well.
+      if (!created) yield* refuseLink(path)
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
       // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
       if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
@@ -359,7 +372,6 @@ const make = Effect.gen(function*() {
   const withRecordOnly = (options: AttemptOptions, why: KernelLockUnsupported) =>
     Effect.gen(function*() {
       const { path } = options
-      yield* insist(path)
       const record = options.record("record")
       let leftover = Option.none<Leftover>()
       const found = yield* look(path)
@@ -376,6 +388,7 @@ const make = Effect.gen(function*() {
       const file = yield* openExisting(path)
       if (fileId(yield* file.stat) !== id) return yield* Effect.fail(new Moved())
       if (Option.isSome(copy)) {
+        yield* refuseLink(path)
         yield* writeRecord(file, record)
         yield* file.sync
       }
