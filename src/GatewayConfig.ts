@@ -79,6 +79,10 @@ export interface Setting<A> {
   readonly allowed: string
   /** The default in words. */
   readonly default: string
+  /** The words that it can be, where these are few: for completion. */
+  readonly values?: ReadonlyArray<string>
+  /** What a path leads to: for completion. */
+  readonly path?: "file" | "directory"
   readonly decode: (raw: unknown) => Option.Option<A>
 }
 
@@ -155,7 +159,7 @@ const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
  * @since 0.1.0
  * @category models
  */
-export type LogFormat = "pretty" | "logfmt" | "json"
+export type LogFormat = typeof logFormats[number]
 
 /**
  * Host and port where nothing else is said.
@@ -170,6 +174,9 @@ export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
  * @category constants
  */
 export const defaultProfile = "default"
+
+const supervisors = ["auto", "none", "systemd", "launchd", "schtasks", "external"] as const
+const logFormats = ["pretty", "logfmt", "json"] as const
 
 const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
@@ -219,6 +226,7 @@ export const settings = {
     placeholder: "<path>",
     description: "config file, JSON; may be absent",
     allowed: "a path",
+    path: "file",
     default: "the profile's gateway.json under the platform's config folder",
     decode: matching(/^[^\0]+$/)
   }),
@@ -229,6 +237,7 @@ export const settings = {
     placeholder: "<path>",
     description: "state directory, which holds the lock files",
     allowed: "a path",
+    path: "directory",
     default: "the profile's own folder under the platform's state folder",
     decode: matching(/^[^\0]+$/)
   }),
@@ -240,7 +249,8 @@ export const settings = {
     description: "who restarts us: auto, none, systemd, launchd, schtasks or external",
     allowed: "auto, none, systemd, launchd, schtasks or external",
     default: "auto",
-    decode: oneOf(["auto", "none", "systemd", "launchd", "schtasks", "external"])
+    values: supervisors,
+    decode: oneOf(supervisors)
   }),
   lockTimeout: durationSetting({
     name: "lock timeout",
@@ -306,19 +316,21 @@ export const settings = {
     flag: "log-format",
     env: "GATEWAY_LOG_FORMAT",
     placeholder: "<format>",
-    description: "pretty, logfmt or json",
+    description: "of logs and errors on stderr: pretty, logfmt or json",
     allowed: "pretty, logfmt or json",
     default: "pretty on a terminal, else logfmt",
-    decode: oneOf(["pretty", "logfmt", "json"])
+    values: logFormats,
+    decode: oneOf(logFormats)
   }),
   logLevel: setting({
     name: "log level",
     flag: "log-level",
     env: "GATEWAY_LOG_LEVEL",
     placeholder: "<level>",
-    description: supportedLogLevels.join(", "),
+    description: `least severe to be logged: ${supportedLogLevels.join(", ")}`,
     allowed: `one of ${supportedLogLevels.join(", ")}`,
     default: "info",
+    values: supportedLogLevels,
     decode: (raw) =>
       Option.map(oneOf(supportedLogLevels)(raw === "warn" ? "warning" : raw), (level) => logLevels[level])
   })

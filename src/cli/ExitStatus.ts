@@ -15,12 +15,22 @@ export const ExitStatus = {
   leftInControl: 78
 } as const
 
-/** For `--help`. */
-export const descriptions: ReadonlyArray<readonly [status: number, when: string]> = [
-  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT"],
-  [ExitStatus.failure, "the gateway could not start or lost its lock"],
+/** For `--help` and the man page. */
+export type Description = readonly [status: number, when: string]
+
+/** What every command can end with. */
+export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.usage, "bad usage or bad configuration"],
-  [ExitStatus.defect, "a bug; its cause is printed whole"],
+  [ExitStatus.defect, "a bug; its cause is printed whole"]
+]
+
+/** What else `run` ends with. */
+export const ofRun: ReadonlyArray<Description> = [
+  [
+    ExitStatus.ok,
+    "clean shutdown by SIGTERM or SIGINT; with --ensure, it runs already; a healthy gateway keeps control under launchd, schtasks or external"
+  ],
+  [ExitStatus.failure, "the gateway could not start or lost its lock"],
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
 ]
 
