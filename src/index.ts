@@ -6,6 +6,8 @@
 export * as Gateway from "./Gateway.ts"
 export * as GatewayConfig from "./GatewayConfig.ts"
 export * as GatewayLockError from "./GatewayLockError.ts"
+export * as GatewayStatus from "./inspect/GatewayStatus.ts"
+export * as PortOwners from "./inspect/PortOwners.ts"
 export * as InstanceId from "./InstanceId.ts"
 export * as KernelLock from "./lock/KernelLock.ts"
 export * as LockFile from "./lock/LockFile.ts"

@@ -33,6 +33,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Platform } from "../Gateway.ts"
+import { PortOwners } from "../inspect/PortOwners.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { KernelLock } from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
@@ -51,7 +52,7 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
  * @since 0.1.0
  * @category models
  */
-export type Requirements = Platform | PlatformFolders.PlatformFolders | OwnerWatch
+export type Requirements = Platform | PlatformFolders.PlatformFolders | OwnerWatch | PortOwners
 
 /**
  * @since 0.1.0
@@ -276,6 +277,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Context.add(ProcessTable.ProcessTable, table),
             Context.add(ProbeTransport, ports.probeTransport(process)),
             Context.add(OwnerWatch, ports.ownerWatch(process)),
+            Context.add(PortOwners, ports.portOwners(process)),
             Context.add(ServerSocket, ports.serverSocket(process)),
             Context.add(
               PlatformFolders.PlatformFolders,
