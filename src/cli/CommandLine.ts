@@ -143,10 +143,13 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     settings: meaning,
     // As the Linux Standard Base has it for the status action of an init script.
     exits: [
-      [0, "it runs and is healthy"],
-      [1, "it does not run, and a lock file remains"],
-      [3, "it does not run"],
-      [4, "anything else: starting, draining, unhealthy, a stranger on the port, or it cannot be told"]
+      [ExitStatus.ExitStatus.ok, "it runs and is healthy"],
+      [ExitStatus.ExitStatus.failure, "it does not run, and a lock file remains"],
+      [ExitStatus.ExitStatus.notRunning, "it does not run"],
+      [
+        ExitStatus.ExitStatus.otherwise,
+        "anything else: starting, draining, unhealthy, a stranger on the port, or it cannot be told"
+      ]
     ]
   },
   health: {

@@ -3,16 +3,16 @@
  * same as JSON, for programs. Pure.
  */
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
-import { type BindFailed, GatewayLockError, type Holder, type PidMeaning } from "../GatewayLockError.ts"
+import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import type { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
+import { age, printable, who } from "./words.ts"
 
 /** What the advice depends on besides the error. */
 export interface Start {
@@ -48,27 +48,6 @@ const ageMillis = (since: string | undefined, { nowMillis }: Start): number | un
   return Number.isNaN(then) || then > nowMillis ? undefined : nowMillis - then
 }
 
-const age = (since: string, start: Start): string => {
-  const millis = ageMillis(since, start)
-  if (millis === undefined) return ""
-  const seconds = Math.floor(millis / 1000)
-  return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
-}
-
-/** Why a pid is not one to signal. */
-const notHere: Record<Exclude<PidMeaning, "Alive">, string> = {
-  Gone: ", which is no longer running",
-  OtherPidNamespace: " in another PID namespace",
-  OtherBoot: " of another boot or machine",
-  Unknown: ", not visible from here"
-}
-
-const who = ({ command, pid, pidMeaning }: Holder): string => {
-  if (pidMeaning === undefined) return `pid ${pid}`
-  if (pidMeaning !== "Alive") return `pid ${pid}${notHere[pidMeaning]}`
-  return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
-}
-
 const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
   supervisor === undefined || supervisor === "none"
     ? undefined
@@ -82,7 +61,7 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   const supervisor = supervisorOf(holder)
   return [
     ...(pid === undefined ? [] : [fact("heldBy", "held by", who(holder))]),
-    ...(since === undefined ? [] : [fact("since", "since", `${since}${age(since, start)}`)]),
+    ...(since === undefined ? [] : [fact("since", "since", `${since}${age(since, start.nowMillis)}`)]),
     ...(phase === undefined ? [] : [fact("phase", "phase", phase)]),
     ...(configPath === undefined ? [] : [fact("config", "config", configPath)]),
     ...(stateDir === undefined ? [] : [fact("state", "state", stateDir)]),
@@ -276,10 +255,6 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
       ]
   }
 }
-
-/** A lock file is anybody's who can write it: nothing in it may begin a line of its own or speak to the terminal. */
-const printable = (value: string): string =>
-  value.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 /** For a terminal or a log: the message, and the facts aligned under it. */
 export const toText = (error: GatewayLockError, start: Start): string => {

@@ -23,6 +23,8 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
+  /** Whether stdout is. */
+  readonly stdoutIsTerminal: boolean
   /** The width of stdout, where it is a terminal. */
   readonly columns: number | undefined
   readonly process: ProcessFacts & {
@@ -46,6 +48,9 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     const error = failure.value
     yield* Console.error(format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${error.message}`)
   })
+
+/** `NO_COLOR` is unset or empty (no-color.org). */
+const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
@@ -82,8 +87,7 @@ const runCommand = (
 ) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
-    const noColor = yield* Config.string("NO_COLOR").pipe(Config.withDefault(""))
-    const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
+    const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     yield* run(config, command, invocation.process).pipe(
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       Effect.provide(Logging.layer(config, terminal))
@@ -105,6 +109,30 @@ const serviceCommand = (
       scriptPath: invocation.process.scriptPath,
       platform: invocation.process.platform
     })
+  }).pipe(Effect.tapErrorCause(report(typed)))
+
+/** A command that only looks. */
+const inspectCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.gen(function*() {
+    const style = { colors: invocation.stdoutIsTerminal && (yield* colors) }
+    switch (command._tag) {
+      case "Status": {
+        const { status } = yield* Effect.promise(() => import("./status.ts"))
+        return yield* status(command, style)
+      }
+      case "Health": {
+        const { health } = yield* Effect.promise(() => import("./health.ts"))
+        return yield* health(command)
+      }
+      case "List": {
+        const { list } = yield* Effect.promise(() => import("./list.ts"))
+        return yield* list(command, style)
+      }
+    }
   }).pipe(Effect.tapErrorCause(report(typed)))
 
 export const program = (invocation: Invocation) =>
@@ -130,6 +158,7 @@ export const program = (invocation: Invocation) =>
       case "Status":
       case "Health":
       case "List":
+        return yield* inspectCommand(invocation, command, typed)
       case "Stop":
       case "Doctor":
         return yield* Effect.dieMessage(`${command._tag} is not built yet`)
