@@ -38,6 +38,15 @@ const fileRow = (setting: Setting<unknown>): ReadonlyArray<Row> => {
   ]]
 }
 
+/** What can be said in the environment alone. */
+const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
+  setting.flag === undefined && setting.file === undefined && setting.env !== undefined
+    ? [[setting.env, setting.description, `default: ${setting.default}`]]
+    : []
+
+const section = (title: string, rows: ReadonlyArray<Row>, width: number): ReadonlyArray<string> =>
+  rows.length === 0 ? [] : ["", title, table(rows, width)]
+
 /** The flags that only this command has. */
 export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string, description: string]> => [
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
@@ -77,6 +86,7 @@ export const page = (width: number = defaultWidth): string =>
     "",
     "Keys of the config file (JSON, nested at the dots):",
     table(all.flatMap(fileRow), width),
+    ...section("Variables of the environment alone:", all.flatMap(variableRow), width),
     "",
     "Exit statuses:",
     table(statusRows([...commands.run.exits, ...ofEvery]), width),
@@ -99,15 +109,14 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
   const own = ownFlags(command)
   const flags = command.settings.flatMap(flagRow)
   const keys = name === "run" ? all.filter(({ flag }) => flag === undefined).flatMap(fileRow) : []
-  const section = (title: string, rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
-    rows.length === 0 ? [] : ["", title, table(rows, width)]
   return join([
     ...wrap(`gateway ${name}: ${command.description}`, width),
     "",
     `Usage: gateway ${signature(name, command)} [flags]`,
-    ...section("Flags:", [...own, ...flags, ...everywhere]),
-    ...section("Settings of the config file that have no flag:", keys),
-    ...section("Exit statuses:", statusRows([...command.exits, ...ofEvery])),
+    ...section("Flags:", [...own, ...flags, ...everywhere], width),
+    ...section("Settings of the config file that have no flag:", keys, width),
+    ...section("Variables of the environment alone:", name === "run" ? all.flatMap(variableRow) : [], width),
+    ...section("Exit statuses:", statusRows([...command.exits, ...ofEvery]), width),
     "",
     ...wrap("Everything else: gateway --help.", width)
   ])
