@@ -45,7 +45,7 @@ const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
     : []
 
 const section = (title: string, rows: ReadonlyArray<Row>, width: number): ReadonlyArray<string> =>
-  rows.length === 0 ? [] : ["", title, table(rows, width)]
+  rows.length === 0 ? [] : ["", ...wrap(title, width), table(rows, width)]
 
 /** The flags that only this command has. */
 export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string, description: string]> => [
@@ -67,37 +67,30 @@ const join = (parts: ReadonlyArray<string>): string => parts.join("\n")
 /** What the program is, in one line. */
 export const summary = `one gateway per base port on this host, by default ${toUrl(defaultAddress)}`
 
+const everyStatus = ofEvery.map(([status]) => status).join(" and ")
+
 /** The whole page. */
 export const page = (width: number = defaultWidth): string =>
   join([
     ...wrap(`gateway ${version}: ${summary}`, width),
     "",
-    "Usage: gateway [command] [flags]",
-    "",
-    "Commands:",
-    table(Object.entries(commands).map(([name, command]) => [signature(name, command), command.description]), width),
-    "",
-    ...wrap("Flags (a flag goes before its environment variable, that before the config file):", width),
-    table([...all.flatMap(flagRow), ...everywhere], width),
-    ...Object.entries(commands).flatMap(([name, command]) => {
-      const rows = ownFlags(command)
-      return rows.length === 0 ? [] : ["", `Flags of ${name}:`, table(rows, width)]
-    }),
-    "",
-    "Keys of the config file (JSON, nested at the dots):",
-    table(all.flatMap(fileRow), width),
+    ...wrap("Usage: gateway [command] [flags]", width),
+    ...section(
+      "Commands:",
+      Object.entries(commands).map(([name, command]) => [signature(name, command), command.description]),
+      width
+    ),
+    ...section(
+      "Flags (a flag goes before its environment variable, that before the config file):",
+      [...all.flatMap(flagRow), ...everywhere],
+      width
+    ),
+    ...Object.entries(commands).flatMap(([name, command]) => section(`Flags of ${name}:`, ownFlags(command), width)),
+    ...section("Keys of the config file (JSON, nested at the dots):", all.flatMap(fileRow), width),
     ...section("Variables of the environment alone:", all.flatMap(variableRow), width),
-    "",
-    "Exit statuses:",
-    table(statusRows([...commands.run.exits, ...ofEvery]), width),
+    ...section("Exit statuses:", statusRows([...commands.run.exits, ...ofEvery]), width),
     ...Object.entries(commands).flatMap(([name, { exits }]) =>
-      name === "run"
-        ? []
-        : [
-          "",
-          `Exit statuses of ${name}, besides ${ofEvery.map(([status]) => status).join(" and ")}:`,
-          table(statusRows(exits), width)
-        ]
+      name === "run" ? [] : section(`Exit statuses of ${name}, besides ${everyStatus}:`, statusRows(exits), width)
     ),
     "",
     ...wrap("The page of one command: gateway <command> --help. The manual: man gateway.", width)
@@ -112,7 +105,7 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
   return join([
     ...wrap(`gateway ${name}: ${command.description}`, width),
     "",
-    `Usage: gateway ${signature(name, command)} [flags]`,
+    ...wrap(`Usage: gateway ${signature(name, command)} [flags]`, width),
     ...section("Flags:", [...own, ...flags, ...everywhere], width),
     ...section("Settings of the config file that have no flag:", keys, width),
     ...section("Variables of the environment alone:", name === "run" ? all.flatMap(variableRow) : [], width),
