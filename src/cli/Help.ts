@@ -41,7 +41,7 @@ const fileRow = (setting: Setting<unknown>): ReadonlyArray<Row> => {
 /** What can be said in the environment alone. */
 const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
   setting.flag === undefined && setting.file === undefined && setting.env !== undefined
-    ? [[setting.env, setting.description, `default: ${setting.default}`]]
+    ? [[setting.env, `${setting.description}; ${setting.allowed}`, `default: ${setting.default}`]]
     : []
 
 const section = (title: string, rows: ReadonlyArray<Row>, width: number): ReadonlyArray<string> =>

@@ -88,7 +88,8 @@ const runCommand = (
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
-    yield* run(config, command, invocation.process).pipe(
+    const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
+    yield* run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process).pipe(
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       Effect.provide(Logging.layer(config, terminal))
     )
@@ -101,6 +102,7 @@ const serviceCommand = (
 ) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags)
+    if (command.action !== "uninstall") yield* GatewayConfig.checkExposure(config)
     const { service } = yield* Effect.promise(() => import("./service.ts"))
     yield* service({
       ...command,

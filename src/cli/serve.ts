@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
@@ -19,6 +20,7 @@ export interface ServeOptions {
   readonly passedSocket: number | undefined
   readonly supervisor: SupervisorKind
   readonly systemd: SystemdNotify["Type"]
+  readonly token: Redacted.Redacted | undefined
 }
 
 /** Nothing but what the gateway answers by itself. */
@@ -75,6 +77,16 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       port: config.port,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
+      token: options.token,
+      allowedHosts: config.allowedHosts,
+      allowedOrigins: config.allowedOrigins,
+      maxConnections: config.maxConnections,
+      headersTimeout: config.headersTimeout,
+      requestTimeout: config.requestTimeout,
+      maxHeaderBytes: config.maxHeaderBytes,
+      maxControlSockets: config.maxControlSockets,
+      maxFrameBytes: config.maxFrameBytes,
+      maxFramesPerSecond: config.maxFramesPerSecond,
       onDrain: announceDrain(config, options.systemd)
     })),
     Layer.provide(NodeServerSocket.layer)

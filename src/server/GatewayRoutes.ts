@@ -28,7 +28,6 @@ export const layer: Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> = Layer.
       app: HealthRoutes.make(lifecycle, instanceId),
       control: {
         path: ControlSocket.path,
-        maxFrameBytes: ControlSocket.maxFrameBytes,
         hello: Effect.map(
           Clock.currentTimeNanos,
           (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })

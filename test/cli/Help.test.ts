@@ -29,7 +29,9 @@ describe("--help", () => {
       assert.include(whole, `${setting.file.join(".")} ${setting.description}; default: ${setting.default}`)
     }
     if (setting.env !== undefined) assert.include(whole, setting.env)
-    assert.isTrue(setting.flag !== undefined || setting.file !== undefined, "can be set somewhere")
+    if (setting.flag === undefined && setting.file === undefined) {
+      assert.include(whole, `${setting.env} ${setting.description}; ${setting.allowed} default: ${setting.default}`)
+    }
   })
 
   it.each([

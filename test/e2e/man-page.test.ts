@@ -25,12 +25,12 @@ const over = (...words: ReadonlyArray<string>) =>
     return yield* running.ended
   })
 
-/** As plain words, wherever lines end. */
+/** As plain words, wherever lines end: without what is printed over, which is how terminals were told of bold. */
 const flat = (text: string): string =>
-  text.replace(/.\u0008|\u001b\[[\d;]*m/g, "").replaceAll("\u2010\n", "").replace(/\u2010\s+/g, "").replaceAll(
-    "\u2212",
-    "-"
-  )
+  text
+    .split("\b")
+    .map((part, index, parts) => index === parts.length - 1 ? part : part.slice(0, -1))
+    .join("")
     .replace(/\s+/g, " ")
 
 const tools = { groff: Program.without("groff"), mandoc: Program.without("mandoc") }

@@ -132,6 +132,10 @@ describe("the generated unit on a real systemd", () => {
     assert.strictEqual(service.inherited.status, 1)
     assert.match(service.inherited.stderr, /supervisor: none \(SYSTEMD_EXEC_PID is \d+, not our pid \d+/)
     assert.include(service.inherited.stderr, "GatewayLockError: another gateway instance is already listening")
+    // Who has it is a service, and is to be stopped as one.
+    assert.match(service.inherited.stderr, /^ {2}supervisor: +systemd \(gateway-[a-z]+\.service\)$/m)
+    assert.match(service.inherited.stderr, /^ {2}to see its service: +systemctl status gateway-[a-z]+\.service$/m)
+    assert.match(service.inherited.stderr, /^ {2}to stop it: +systemctl stop gateway-[a-z]+\.service$/m)
   })
 })
 
