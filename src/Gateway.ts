@@ -122,7 +122,7 @@ export const layerPlatform = (
       recheckInterval: options.lockRecheckInterval,
       healthProbeTimeout: options.healthProbeTimeout
     })
-    return layerServing({ ...options, ...address }).pipe(Layer.provide(Lock))
+    return layerServing({ ...options, ...address, profile }).pipe(Layer.provide(Lock))
   }))
 
 /**

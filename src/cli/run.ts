@@ -75,7 +75,7 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     const Serving = Layer.unwrapEffect(
       // The lock first: a start that is refused does not load the server.
       Effect.zipRight(LockFile.LockFile, serving).pipe(
-        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, systemd }))
+        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, supervisorReason, systemd }))
       )
     )
     const start = Effect.map(

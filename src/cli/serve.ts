@@ -12,17 +12,19 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
+import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 
 export interface ServeOptions {
   readonly passedSocket: number | undefined
   readonly supervisor: SupervisorKind
+  readonly supervisorReason: string
   readonly systemd: SystemdNotify["Type"]
 }
 
-/** Nothing but what the gateway answers by itself. */
-const App = HttpServer.serve(HttpRouter.empty)
+/** A page for browsers, and nothing else but what the gateway answers by itself. */
+const App = HttpServer.serve(HttpRouter.empty.pipe(HttpRouter.get("/", StatusPage.app)))
 
 /** After the drain, what the rest of a shutdown may take. */
 const shutdownMargin = Duration.seconds(10)
@@ -73,6 +75,8 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
     Layer.provide(Gateway.layerServing({
       host: config.host,
       port: config.port,
+      profile: config.profile,
+      supervisorReason: options.supervisorReason,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
       onDrain: announceDrain(config, options.systemd)

@@ -7,6 +7,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -38,6 +39,8 @@ const closeTimeoutMillis = 5_000
 interface Connection {
   readonly unanswered: Set<Http.ServerResponse>
   upgraded: boolean
+  /** By whom what happens is seen: a shutdown does not wait for it. */
+  watching: boolean
   /** What had been read when the last answer was sent: more than that is a request that has begun. */
   bytesAnswered: number
 }
@@ -103,16 +106,22 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
     let stopped = false
+    let watching = 0
+    const countPending = () => open.size - watching
+    const pending = Effect.sync(countPending)
     const finishIfIdle = () => {
-      if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
+      if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     server.on("connection", (socket) => {
-      open.set(socket, { unanswered: new Set(), upgraded: false, bytesAnswered: 0 })
+      const connection: Connection = { unanswered: new Set(), upgraded: false, watching: false, bytesAnswered: 0 }
+      open.set(socket, connection)
       socket.once("close", () => {
         open.delete(socket)
+        if (connection.watching) watching -= 1
         finishIfIdle()
       })
     })
+    const connections = Effect.sync(() => open.size)
     const expectAnswer = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
       const { socket } = request
       const connection = open.get(socket)
@@ -160,17 +169,35 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.close(code, reason)
       run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
     }
-    const reply = (ws: WS.WebSocket, reply: ControlReply) => {
+    const watchers = new Map<WS.WebSocket, Fiber.Fiber<unknown>>()
+    const watch = (ws: WS.WebSocket, connection: Connection) => {
+      if (connection.watching) return
+      connection.watching = true
+      watching += 1
+      const push = (frame: string) => Effect.sync(() => ws.readyState === WS.WebSocket.OPEN && send(ws, frame))
+      const fiber = run(routes.control.watch({ push, connections, pending }))
+      watchers.set(ws, fiber)
+      ws.once("close", () => {
+        watchers.delete(ws)
+        run(Fiber.interruptFork(fiber))
+      })
+    }
+    const reply = (ws: WS.WebSocket, connection: Connection | undefined, reply: ControlReply) => {
       for (const frame of reply.send) send(ws, frame)
+      if (reply.watch === true && connection !== undefined) watch(ws, connection)
       if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
     }
-    const converse = (ws: WS.WebSocket) => {
+    const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
       // ws has closed with the fitting code already (1007 for bad UTF-8, 1009 for an oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
       ws.on("message", (data, isBinary) => {
         if (ws.readyState !== WS.WebSocket.OPEN) return
-        reply(ws, routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() }))
+        reply(
+          ws,
+          connection,
+          routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() })
+        )
       })
       run(Effect.map(routes.control.hello, (frame) => send(ws, frame)))
     }
@@ -216,7 +243,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           return true
         }
         if (pathOf(request) === routes.control.path) {
-          wss.handleUpgrade(request, socket, head, converse)
+          wss.handleUpgrade(request, socket, head, (ws) => converse(ws, connection))
           return true
         }
         if (server.listenerCount("upgrade") === 1) {
@@ -293,13 +320,19 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // -----------------------------------------------------------------------
 
     const destroyConnections = Effect.sync(() => {
-      for (const ws of wss.clients) ws.terminate()
-      for (const socket of open.keys()) socket.destroy()
+      for (const ws of wss.clients) if (!watchers.has(ws)) ws.terminate()
+      for (const [socket, connection] of open) if (!connection.watching) socket.destroy()
     })
+    const destroyAll = Effect.zipRight(
+      destroyConnections,
+      Effect.sync(() => {
+        for (const ws of watchers.keys()) ws.terminate()
+      })
+    )
     // Runs before the finalizers above close the servers, which wait for their connections.
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
-        destroyConnections,
+        destroyAll,
         // Ends the timer that checks for slow requests, which Net.Server's own close does not know of.
         Effect.sync(() => server.close(() => {}))
       )
@@ -308,7 +341,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     return {
       address,
       server: inner,
-      alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyConnections))),
+      alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
       stopAccepting: Effect.sync(() => {
         stopped = true
         for (const other of others) other.close()
@@ -319,12 +352,25 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       closeControlSockets: (frame, code, reason) =>
         Effect.sync(() => {
           for (const ws of wss.clients) {
-            if (ws.readyState !== WS.WebSocket.OPEN) continue
+            if (ws.readyState !== WS.WebSocket.OPEN || watchers.has(ws)) continue
             send(ws, frame)
             ws.close(code, reason)
           }
         }),
-      connections: Effect.sync(() => open.size),
+      dismissWatchers: (frame, code, reason) =>
+        Effect.forEach([...watchers], ([ws, fiber]) =>
+          Effect.zipRight(
+            Fiber.interrupt(fiber),
+            Effect.async<void>((resume) => {
+              if (!watchers.has(ws)) return resume(Effect.void)
+              ws.once("close", () => resume(Effect.void))
+              if (ws.readyState !== WS.WebSocket.OPEN) return
+              send(ws, frame)
+              ws.close(code, reason)
+            })
+          ), { concurrency: "unbounded", discard: true }),
+      connections,
+      pending,
       idle: Deferred.await(idle),
       destroyConnections
     }

@@ -73,6 +73,7 @@ const routes: OwnRoutes["Type"] = {
     maxFrameBytes: 1024,
     hello: Effect.succeed("hello"),
     answer: () => ({ send: [] }),
+    watch: () => Effect.never,
     farewell: (reason) => reason
   }
 }

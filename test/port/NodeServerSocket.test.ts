@@ -33,6 +33,7 @@ const routes: OwnRoutes["Type"] = {
     maxFrameBytes: 1000,
     hello: Effect.succeed("hello"),
     answer: (frame) => ({ send: [frame._tag === "Text" ? `got ${frame.text}` : "got bytes"] }),
+    watch: () => Effect.never,
     farewell: (reason) => `bye: ${reason}`
   }
 }
