@@ -2,9 +2,12 @@
  * One suite over the simulated host and the live adapters, so that the doubles cannot drift from the real thing.
  */
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
+import * as PortOwners from "../../src/inspect/PortOwners.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
@@ -47,7 +50,12 @@ const simulated: Subject = {
 }
 
 const live: Subject = {
-  platform: Layer.merge(Gateway.layerNode, OwnerWatch.layer),
+  platform: Layer.mergeAll(
+    Gateway.layerNode,
+    OwnerWatch.layer,
+    OpenLockFiles.layerLive,
+    PortOwners.layerLive.pipe(Layer.provide(NodeContext.layer))
+  ),
   folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
   advance: (duration) => Effect.sleep(duration),
   run: (name, test, options) =>
