@@ -12,6 +12,7 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
+import * as Neighbours from "../server/Neighbours.ts"
 import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
@@ -81,5 +82,6 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       drainTimeout: config.drainTimeout,
       onDrain: announceDrain(config, options.systemd)
     })),
+    Layer.provide(Neighbours.layerLive),
     Layer.provide(NodeServerSocket.layer)
   )

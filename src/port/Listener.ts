@@ -193,7 +193,7 @@ export const make = (
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         yield* awaitConnections(yield* bound.pending)
         yield* bound.destroyConnections
-        yield* bound.dismissWatchers(farewell, goingAway, reason).pipe(
+        yield* bound.dismissViewers(farewell, goingAway, reason).pipe(
           Effect.raceFirst(drainCut),
           Effect.interruptible,
           Effect.timeoutOption(farewellGrace)

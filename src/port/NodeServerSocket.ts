@@ -40,7 +40,7 @@ interface Connection {
   readonly unanswered: Set<Http.ServerResponse>
   upgraded: boolean
   /** By whom what happens is seen: a shutdown does not wait for it. */
-  watching: boolean
+  viewing: boolean
   /** What had been read when the last answer was sent: more than that is a request that has begun. */
   bytesAnswered: number
 }
@@ -106,18 +106,18 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
     let stopped = false
-    let watching = 0
-    const countPending = () => open.size - watching
+    let viewing = 0
+    const countPending = () => open.size - viewing
     const pending = Effect.sync(countPending)
     const finishIfIdle = () => {
       if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     server.on("connection", (socket) => {
-      const connection: Connection = { unanswered: new Set(), upgraded: false, watching: false, bytesAnswered: 0 }
+      const connection: Connection = { unanswered: new Set(), upgraded: false, viewing: false, bytesAnswered: 0 }
       open.set(socket, connection)
       socket.once("close", () => {
         open.delete(socket)
-        if (connection.watching) watching -= 1
+        if (connection.viewing) viewing -= 1
         finishIfIdle()
       })
     })
@@ -169,22 +169,22 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.close(code, reason)
       run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
     }
-    const watchers = new Map<WS.WebSocket, Fiber.Fiber<unknown>>()
-    const watch = (ws: WS.WebSocket, connection: Connection) => {
-      if (connection.watching) return
-      connection.watching = true
-      watching += 1
+    const viewers = new Map<WS.WebSocket, Fiber.Fiber<unknown>>()
+    const view = (ws: WS.WebSocket, connection: Connection) => {
+      if (connection.viewing) return
+      connection.viewing = true
+      viewing += 1
       const push = (frame: string) => Effect.sync(() => ws.readyState === WS.WebSocket.OPEN && send(ws, frame))
       const fiber = run(routes.control.watch({ push, connections, pending }))
-      watchers.set(ws, fiber)
+      viewers.set(ws, fiber)
       ws.once("close", () => {
-        watchers.delete(ws)
+        viewers.delete(ws)
         run(Fiber.interruptFork(fiber))
       })
     }
     const reply = (ws: WS.WebSocket, connection: Connection | undefined, reply: ControlReply) => {
       for (const frame of reply.send) send(ws, frame)
-      if (reply.watch === true && connection !== undefined) watch(ws, connection)
+      if (reply.watch === true && connection !== undefined) view(ws, connection)
       if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
     }
     const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
@@ -320,13 +320,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // -----------------------------------------------------------------------
 
     const destroyConnections = Effect.sync(() => {
-      for (const ws of wss.clients) if (!watchers.has(ws)) ws.terminate()
-      for (const [socket, connection] of open) if (!connection.watching) socket.destroy()
+      for (const ws of wss.clients) if (!viewers.has(ws)) ws.terminate()
+      for (const [socket, connection] of open) if (!connection.viewing) socket.destroy()
     })
     const destroyAll = Effect.zipRight(
       destroyConnections,
       Effect.sync(() => {
-        for (const ws of watchers.keys()) ws.terminate()
+        for (const ws of viewers.keys()) ws.terminate()
       })
     )
     // Runs before the finalizers above close the servers, which wait for their connections.
@@ -352,17 +352,17 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       closeControlSockets: (frame, code, reason) =>
         Effect.sync(() => {
           for (const ws of wss.clients) {
-            if (ws.readyState !== WS.WebSocket.OPEN || watchers.has(ws)) continue
+            if (ws.readyState !== WS.WebSocket.OPEN || viewers.has(ws)) continue
             send(ws, frame)
             ws.close(code, reason)
           }
         }),
-      dismissWatchers: (frame, code, reason) =>
-        Effect.forEach([...watchers], ([ws, fiber]) =>
+      dismissViewers: (frame, code, reason) =>
+        Effect.forEach([...viewers], ([ws, fiber]) =>
           Effect.zipRight(
             Fiber.interrupt(fiber),
             Effect.async<void>((resume) => {
-              if (!watchers.has(ws)) return resume(Effect.void)
+              if (!viewers.has(ws)) return resume(Effect.void)
               ws.once("close", () => resume(Effect.void))
               if (ws.readyState !== WS.WebSocket.OPEN) return
               send(ws, frame)

@@ -147,7 +147,7 @@ export interface BoundSocket {
   /** Sends a last frame on every control socket that does not watch, and closes it. */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** The same for those that watch, who see a shutdown to its end; completes when they have gone. */
-  readonly dismissWatchers: (frame: string, code: number, reason: string) => Effect.Effect<void>
+  readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   readonly connections: Effect.Effect<number>
   /** Connections without those that watch: what a shutdown waits for. */
   readonly pending: Effect.Effect<number>

@@ -69,7 +69,8 @@ export const make = (
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())
         if (Option.isSome(look)) {
-          yield* Effect.flatMap(look.value, (found) => seen.update(() => Option.some(found))).pipe(
+          const others = Effect.map(look.value, (found) => found.filter(({ lockPath }) => lockPath !== lock.path))
+          yield* Effect.flatMap(others, (found) => seen.update(() => Option.some(found))).pipe(
             Effect.zipRight(Effect.sleep(lookInterval)),
             Effect.forever,
             Effect.interruptible,

@@ -24,6 +24,7 @@ export const Neighbour = Schema.Struct({
   /** Absent for a state directory that is no profile's. */
   profile: optional(Schema.String),
   stateDir: Schema.String,
+  lockPath: Schema.String,
   configPath: optional(Schema.String),
   pid: optional(Schema.Number),
   host: optional(Schema.String),

@@ -393,7 +393,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           Effect.suspend(() =>
             takeLeave([...sockets].filter(({ watcher }) => watcher === undefined), frame, code, reason)
           ),
-        dismissWatchers: (frame, code, reason) => Effect.suspend(() => takeLeave(watching(), frame, code, reason)),
+        dismissViewers: (frame, code, reason) => Effect.suspend(() => takeLeave(watching(), frame, code, reason)),
         connections,
         pending,
         idle: Deferred.await(idle),

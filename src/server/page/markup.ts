@@ -38,9 +38,7 @@ export const markup = (assets: { readonly style: string; readonly script: string
   </section>
   <noscript><p class="note">This page shows live state and needs JavaScript for it. Without, ask <code>/healthz</code>, or run <code>gateway status</code>.</p></noscript>
 
-  <form id="token-form" class="token" hidden autocomplete="off">
-    <h2>Access token</h2>
-    <p id="token-text">This gateway did not let the page in.</p>
+  <form id="token-form" class="token" hidden autocomplete="off" aria-label="Access">
     <label for="token">Access token</label>
     <div class="field">
       <input id="token" type="password" autocomplete="off" autocapitalize="off" spellcheck="false" required aria-describedby="token-note">

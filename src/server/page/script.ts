@@ -361,15 +361,14 @@ export const script = String.raw`
     }
   };
 
-  /** It answers, and did not take the WebSocket: perhaps it had not when we tried. @param {boolean} again */
-  const refused = (again) => {
+  /** It answers, and did not take the WebSocket: perhaps it had not when we tried. @param {boolean} again @param {boolean} forToken */
+  const refused = (again, forToken) => {
     if (!again) return open(true);
-    setState("refused", "The gateway answers, but did not let this page in.");
-    setText(
-      element("token-text"),
-      token === ""
-        ? "This gateway did not let the page in. If it has an access token, enter it here."
-        : "This gateway did not accept the access token."
+    setState(
+      "refused",
+      forToken
+        ? token === "" ? "This gateway has an access token." : "This gateway did not accept the access token."
+        : "The gateway answers, and takes no WebSocket from this page. It may have as many as it takes, or have an access token."
     );
     const form = element("token-form");
     if (form.hidden) {
@@ -379,21 +378,30 @@ export const script = String.raw`
     retryIn(2 * lastDelay);
   };
 
-  /** Whether it speaks HTTP with us. */
-  const answers = () => fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(3000) }).then(() => true, () => false);
+  /** What it says to plain HTTP: whether the token is right, where metrics are served; nothing, where nobody answers. */
+  const answer = () =>
+    fetch("/metrics", {
+      method: "HEAD",
+      cache: "no-store",
+      signal: AbortSignal.timeout(3000),
+      headers: token === "" ? {} : { authorization: "Bearer " + token }
+    }).then(({ status }) => status, () => undefined);
 
   /** @param {boolean} wasOpen @param {boolean} again */
   const closed = async (wasOpen, again) => {
     socket = undefined;
     live = false;
-    if (!wasOpen && await answers()) {
-      // Somebody has asked to try at once.
-      if (socket !== undefined) return;
-      return refused(again);
-    }
+    const status = wasOpen ? undefined : await answer();
+    // Somebody has asked to try at once, meanwhile.
     if (socket !== undefined) return;
+    if (status !== undefined) return refused(again, status === 401);
     if (farewell === undefined) {
-      setState("lost", status === undefined ? "The gateway does not answer." : "The gateway does not answer any more. It may have crashed, or something is in between.");
+      setState(
+        "lost",
+        version === undefined
+          ? "The gateway does not answer."
+          : "The gateway does not answer any more. It may have crashed, or something is in between."
+      );
     } else {
       setState(
         "ended",

@@ -60,7 +60,7 @@ button {
 button:hover { border-color: var(--ink); }
 
 .token { margin-top: 1rem; padding: 1.1rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 6px; }
-.token label { display: block; margin: .7rem 0 .25rem; font-weight: 600; }
+.token label { display: block; margin-bottom: .25rem; font-weight: 600; }
 .field { display: flex; flex-wrap: wrap; gap: .6rem; }
 input {
   font: inherit; font-family: var(--mono); flex: 1 1 14rem; min-width: 0; min-height: 2.75rem; padding: .4rem .7rem;
