@@ -42,12 +42,15 @@ export const heartbeat = Duration.seconds(5)
 const drainingHeartbeat = Duration.seconds(1)
 
 /**
- * Between two looks for other gateways.
+ * Between two looks for other gateways, at least.
  *
  * @since 0.1.0
  * @category constants
  */
-export const lookInterval = Duration.seconds(10)
+export const lookInterval = Duration.seconds(5)
+
+/** Looking takes no more than one part of so many of the time: a host can have very many processes. */
+const lookShare = 20
 
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
@@ -70,8 +73,9 @@ export const make = (
         const seen = yield* Changing.make<Sighting>(Option.none())
         if (Option.isSome(look)) {
           const others = Effect.map(look.value, (found) => found.filter(({ lockPath }) => lockPath !== lock.path))
-          yield* Effect.flatMap(others, (found) => seen.update(() => Option.some(found))).pipe(
-            Effect.zipRight(Effect.sleep(lookInterval)),
+          yield* Effect.timed(others).pipe(
+            Effect.tap(([, found]) => seen.update(() => Option.some(found))),
+            Effect.flatMap(([took]) => Effect.sleep(Duration.max(lookInterval, Duration.times(took, lookShare)))),
             Effect.forever,
             Effect.interruptible,
             Effect.forkScoped

@@ -57,7 +57,8 @@ interface Closed {
 interface ServerEnd {
   readonly frames: Queue.Queue<string>
   readonly closed: Deferred.Deferred<Closed>
-  /** What it is told, while it watches. */
+  watches: boolean
+  /** Tells it, while it watches. */
   watcher: Fiber.Fiber<never> | undefined
 }
 
@@ -252,7 +253,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       const inFlight = new Set<Deferred.Deferred<void>>()
       const idle = yield* Deferred.make<void>()
       let stopped = false
-      const watching = () => [...sockets].filter(({ watcher }) => watcher !== undefined)
+      const watching = () => [...sockets].filter(({ watches }) => watches)
       const countPending = () => inFlight.size + sockets.size - watching().length
       const finishIfIdle = () => {
         if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
@@ -303,7 +304,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           if (!sockets.has(socket)) return
           const reply = routes.control.answer({ _tag: "Text", text })
           for (const frame of reply.send) yield* offer(socket, frame)
-          if (reply.watch === true && socket.watcher === undefined) {
+          if (reply.watch === true && !socket.watches) {
+            socket.watches = true
             socket.watcher = run(routes.control.watch({ push: (frame) => offer(socket, frame), connections, pending }))
           }
           if (reply.close !== undefined) yield* closeSocket(socket, reply.close.code, reply.close.reason)
@@ -312,7 +314,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       const connect = Effect.gen(function*() {
         const frames = yield* Queue.unbounded<string>()
         const closed = yield* Deferred.make<Closed>()
-        const socket: ServerEnd = { frames, closed, watcher: undefined }
+        const socket: ServerEnd = { frames, closed, watches: false, watcher: undefined }
         sockets.add(socket)
         yield* offer(socket, yield* routes.control.hello)
         return {
@@ -390,14 +392,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           finishIfIdle()
         }),
         closeControlSockets: (frame, code, reason) =>
-          Effect.suspend(() =>
-            takeLeave([...sockets].filter(({ watcher }) => watcher === undefined), frame, code, reason)
-          ),
+          Effect.suspend(() => takeLeave([...sockets].filter(({ watches }) => !watches), frame, code, reason)),
         dismissViewers: (frame, code, reason) => Effect.suspend(() => takeLeave(watching(), frame, code, reason)),
         connections,
         pending,
         idle: Deferred.await(idle),
-        destroyConnections: Effect.suspend(() => reset([...sockets].filter(({ watcher }) => watcher === undefined)))
+        destroyConnections: Effect.suspend(() => reset([...sockets].filter(({ watches }) => !watches)))
       }
     })
 

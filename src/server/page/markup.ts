@@ -51,7 +51,7 @@ export const markup = (assets: { readonly style: string; readonly script: string
     <p id="as-of" class="as-of" hidden></p>
     <dl class="figures">
       <div><dt>Up for</dt><dd id="uptime">–</dd></div>
-      <div><dt>Connections</dt><dd id="connections">–</dd></div>
+      <div><dt>Connections</dt><dd><span id="connections">–</span> <span id="watching" class="aside"></span></dd></div>
       <div><dt>Lock held for</dt><dd id="held-for">–</dd></div>
     </dl>
 

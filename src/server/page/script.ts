@@ -61,6 +61,9 @@ export const script = String.raw`
     made.append(...children);
     return made;
   };
+  /** A path may be broken after a separator. @param {string} path */
+  const breakable = (path) =>
+    path.split(/(?<=[/\\])/).flatMap((part, index) => index === 0 ? [part] : [document.createElement("wbr"), part]);
   /** @param {string} d */
   const signOf = (d) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -179,7 +182,7 @@ export const script = String.raw`
   const showRows = (id, rows) =>
     show(element(id), rows, () =>
       rows.map(([label, value, kind]) =>
-        make("div", "", make("dt", "", label), make("dd", kind === "code" ? "mono" : "", kind === "time" ? timeOf(value) : value))));
+        make("div", "", make("dt", "", label), kind === "code" ? make("dd", "mono", ...breakable(value)) : make("dd", "", kind === "time" ? timeOf(value) : value))));
 
   /** @param {Neighbour} neighbour */
   const linkTo = ({ host, port, verdict }) => {
@@ -211,7 +214,7 @@ export const script = String.raw`
     const line = make("p", "", ...(link === undefined ? [] : [link]), ...(pid === undefined ? [] : [" pid " + pid]));
     if (line.hasChildNodes()) card.append(line);
     if (since !== undefined) card.append(make("p", "note", "since ", timeOf(since)));
-    card.append(make("p", "note mono", configPath ?? stateDir));
+    card.append(make("p", "note mono", ...breakable(configPath ?? stateDir)));
     return card;
   };
 
@@ -223,7 +226,7 @@ export const script = String.raw`
     setText(element("address"), authority(instance.host, instance.port));
     setText(element("version"), instance.version);
     setText(element("connections"), String(connections));
-    element("connections").title = watching + " of them watch, as this page does";
+    setText(element("watching"), watching + " watching");
     showRows("instance", [
       ["Address", "ws://" + authority(instance.host, instance.port), "code"],
       ...(instance.profile === undefined ? [] : [/** @type {const} */ (["Profile", instance.profile, "text"])]),
@@ -336,7 +339,7 @@ export const script = String.raw`
       if (version !== undefined && version !== frame.version) location.reload();
       version = frame.version;
     } else if (frame.type === "status" && "version" in frame && frame.version === 1) {
-      status = /** @type {Status} */ (frame);
+      status = /** @type {Status} */ (/** @type {unknown} */ (frame));
       statusAt = heardAt;
       live = true;
       attempt = 0;

@@ -49,7 +49,7 @@ html { --tone: var(--off); }
 html[data-state="listening"] { --tone: var(--good); }
 html[data-state="starting"], html[data-state="draining"] { --tone: var(--busy); }
 html[data-state="lost"], html[data-state="refused"] { --tone: var(--bad); }
-.sign { width: 2.2rem; height: 2.2rem; margin-top: .1rem; fill: var(--tone); stroke: var(--tone); stroke-width: 1.6; stroke-linejoin: round; }
+.sign { width: 2.2rem; height: 2.2rem; margin-top: .1rem; fill: var(--tone); stroke: var(--tone); stroke-width: .8; stroke-linejoin: round; }
 .state-word { font-size: 1.5rem; line-height: 1.25; font-weight: 650; color: var(--tone); }
 .state-text { overflow-wrap: anywhere; }
 .retry { margin-top: .6rem; color: var(--quiet); display: flex; flex-wrap: wrap; gap: .5rem .8rem; align-items: center; font-variant-numeric: tabular-nums; }
@@ -74,6 +74,7 @@ main > noscript .note { margin-top: 1rem; }
 .figures { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .75rem; margin: 1.25rem 0 .25rem; }
 .figures dt { color: var(--quiet); font-size: .925rem; }
 .figures dd { font-size: 1.15rem; line-height: 1.3; font-weight: 600; font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
+.figures .aside { font-size: .925rem; font-weight: 400; color: var(--quiet); letter-spacing: 0; white-space: nowrap; }
 #facts > section { margin-top: 1.5rem; padding-top: 1.1rem; border-top: 1px solid var(--line); }
 .facts { display: grid; gap: .55rem; }
 .facts > div { display: grid; gap: 0 1rem; }
@@ -90,7 +91,7 @@ time .absolute { color: var(--quiet); }
 .neighbours { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
 .neighbours li { padding: .8rem .9rem; background: var(--sheet); border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
 .neighbours .name { display: flex; gap: .5rem; align-items: center; font-weight: 600; overflow-wrap: anywhere; }
-.neighbours .name svg { flex: none; width: 1rem; height: 1rem; stroke-width: 1.8; stroke-linejoin: round; fill: currentColor; stroke: currentColor; }
+.neighbours .name svg { flex: none; width: 1rem; height: 1rem; stroke-width: .8; stroke-linejoin: round; fill: currentColor; stroke: currentColor; }
 .neighbours p { overflow-wrap: anywhere; }
 .neighbours .note { margin-top: .15rem; }
 .neighbours .name .word { color: var(--quiet); font-weight: 400; }
