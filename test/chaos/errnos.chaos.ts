@@ -26,6 +26,9 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   close: ["EIO", "EINTR", "EDQUOT"],
   rename: ["EACCES", "EBUSY", "EIO", "ENOSPC", "EROFS"],
   unlink: ["EACCES", "EBUSY", "EROFS"],
+  // Both of a folder that is listed.
+  newfstatat: ["EIO", "ENOMEM"],
+  getdents64: ["EIO", "ENOENT"],
   socket: ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
   connect: ["ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EADDRNOTAVAIL", "EACCES", "EINTR"],
   setsockopt: ["ENOBUFS"],

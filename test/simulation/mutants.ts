@@ -165,7 +165,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a claim whose holder lives is taken for abandoned",
     habitat: "a crowd with records only",
-    caughtBy: 75,
+    caughtBy: 264,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: `          if (owner !== "Unknown") return owner === "Gone"`,

@@ -1,0 +1,213 @@
+/**
+ * The examples as a user would run them: each in a process of its own, twice.
+ */
+import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
+import { NodeSocket } from "@effect/platform-node"
+import { RpcClient, RpcSerialization } from "@effect/rpc"
+import { assert, describe, it } from "@effect/vitest"
+import { Chunk, Effect, Layer, Schedule, type Scope, Stream } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Gateways from "../e2e/support/gateways.ts"
+import * as Ports from "../e2e/support/ports.ts"
+import * as Processes from "../e2e/support/processes.ts"
+import { Counting } from "./rpc-protocol.ts"
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const root = here("../..")
+
+interface Place {
+  readonly folder: string
+  readonly port: number
+  readonly env: Record<string, string>
+}
+
+/** A folder and a port that no other test has; the gateway's own folders are under it as well. */
+const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
+  const folder = yield* Gateways.temporaryFolder
+  const port = yield* Ports.reserve
+  const env = {
+    PATH: process.env["PATH"] ?? "",
+    HOME: folder,
+    PORT: String(port),
+    DATABASE_URL: `file:${Path.join(folder, "data.db")}`
+  }
+  return { folder, port, env }
+})
+
+/** Runs an example's TypeScript as it is, from the package's folder, where `gateway-lock` is this package. */
+const start = (name: string, { env }: Place, more: Record<string, string> = {}) =>
+  Processes.start([process.execPath, here("../../node_modules/vite-node/vite-node.mjs"), here(name)], {
+    cwd: root,
+    env: { ...env, ...more },
+    patience: "60 seconds"
+  })
+
+const get = (port: number, path: string) =>
+  HttpClient.get(`http://127.0.0.1:${port}${path}`).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer))
+
+const post = (port: number, path: string, body: unknown = {}) =>
+  HttpClientRequest.post(`http://127.0.0.1:${port}${path}`).pipe(
+    HttpClientRequest.bodyUnsafeJson(body),
+    HttpClient.execute,
+    Effect.scoped,
+    Effect.provide(FetchHttpClient.layer)
+  )
+
+/** Its app serves. */
+const isUp = (port: number) =>
+  get(port, "/startupz").pipe(
+    Effect.filterOrFail(({ status }) => status === 200, () => "starting" as const),
+    Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(1200)))
+  )
+
+const text = (port: number, path: string) => Effect.flatMap(get(port, path), ({ text }) => text)
+
+/** The second copy is refused, in the error's own words, and the first ends in order when it is told to. */
+const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
+  Effect.gen(function*() {
+    const second = yield* Effect.flatMap(start(name, place), ({ ended }) => ended)
+    assert.strictEqual(second.code, 1, second.stderr)
+    assert.include(
+      second.stdout + second.stderr,
+      `another gateway instance is already listening on ws://127.0.0.1:${place.port}`
+    )
+    yield* Gateways.assertClean(yield* Gateways.stop(first))
+    assert.isTrue(yield* Ports.isFree(place.port))
+  })
+
+describe("the example", () => {
+  it.scopedLive("server.ts: a router, and a tag that is caught", () =>
+    Effect.gen(function*() {
+      // Its port is the default one, which is not ours to take in a test: its words are those of the README.
+      const readme = yield* Effect.promise(() => Fs.readFile(Path.join(root, "README.md"), "utf8"))
+      const source = yield* Effect.promise(() => Fs.readFile(here("server.ts"), "utf8"))
+      assert.include(readme, source.trim())
+    }))
+
+  it.scopedLive("http-api.ts: an HttpApi with its OpenAPI document", () =>
+    Effect.gen(function*() {
+      const at = yield* place
+      const first = yield* start("http-api.ts", at)
+      yield* isUp(at.port)
+      assert.strictEqual((yield* post(at.port, "/notes", { text: "milk" })).status, 201)
+      assert.strictEqual((yield* post(at.port, "/notes", { text: " " })).status, 400)
+      assert.strictEqual(yield* text(at.port, "/notes"), "[{\"text\":\"milk\"}]")
+      const document = yield* Effect.flatMap(get(at.port, "/openapi.json"), ({ json }) => json)
+      assert.deepNestedInclude(document, { "info.title": "Api" })
+      yield* isOneOfAKind("http-api.ts", first, at)
+    }), 60_000)
+
+  it.scopedLive("layer-router.ts: routes as layers, one of which asks the gateway", () =>
+    Effect.gen(function*() {
+      const at = yield* place
+      const first = yield* start("layer-router.ts", at)
+      yield* isUp(at.port)
+      assert.strictEqual(yield* text(at.port, "/hello"), "world")
+      assert.include(yield* text(at.port, "/whoami"), `"url":"ws://127.0.0.1:${at.port}"`)
+      yield* isOneOfAKind("layer-router.ts", first, at)
+    }), 60_000)
+
+  it.scopedLive("rpc.ts: RPC over a WebSocket, answers and streams", () =>
+    Effect.gen(function*() {
+      const at = yield* place
+      const first = yield* start("rpc.ts", at)
+      yield* isUp(at.port)
+      const Protocol = RpcClient.layerProtocolSocket().pipe(
+        Layer.provide([NodeSocket.layerWebSocket(`ws://127.0.0.1:${at.port}/rpc`), RpcSerialization.layerJson])
+      )
+      yield* Effect.gen(function*() {
+        const client = yield* RpcClient.make(Counting)
+        assert.strictEqual(yield* client.add({ a: 20, b: 22 }), 42)
+        const counted = yield* Stream.runCollect(client.count({ to: 3 }))
+        assert.deepStrictEqual(Chunk.toReadonlyArray(counted), [1, 2, 3])
+      }).pipe(Effect.scoped, Effect.provide(Protocol))
+      yield* isOneOfAKind("rpc.ts", first, at)
+    }), 60_000)
+
+  it.scopedLive(
+    "sql.ts: migrations run once, under the lock, and the data outlive the gateway",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* place
+        const first = yield* start("sql.ts", at)
+        yield* isUp(at.port)
+        assert.strictEqual(yield* text(at.port, "/visits"), "{\"visits\":1}")
+        yield* isOneOfAKind("sql.ts", first, at)
+        const next = yield* start("sql.ts", at)
+        yield* isUp(at.port)
+        assert.strictEqual(yield* text(at.port, "/visits"), "{\"visits\":2}")
+        yield* Gateways.assertClean(yield* Gateways.stop(next))
+      }),
+    60_000
+  )
+
+  it.scopedLive("cluster.ts: beside the cluster's own runner", () =>
+    Effect.gen(function*() {
+      const at = yield* place
+      const first = yield* start("cluster.ts", at)
+      yield* isUp(at.port)
+      const count = (id: string) => Effect.flatMap(post(at.port, `/counters/${id}`), ({ text }) => text)
+      assert.strictEqual(yield* count("a"), "{\"count\":1}")
+      assert.strictEqual(yield* count("a"), "{\"count\":2}")
+      assert.strictEqual(yield* count("b"), "{\"count\":1}")
+      yield* isOneOfAKind("cluster.ts", first, at)
+    }), 60_000)
+
+  it.scopedLive(
+    "worker.ts: without a port, one of it works, and the next takes over from a dead one",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* place
+        const [queue, done] = [Path.join(at.folder, "queue"), Path.join(at.folder, "done")]
+        yield* Effect.promise(async () => {
+          await Fs.mkdir(queue)
+          await Fs.mkdir(done)
+        })
+        const folders = { QUEUE: queue, DONE: done }
+        const add = (name: string) => Effect.promise(() => Fs.writeFile(Path.join(queue, name), ""))
+        const isDone = (name: string) =>
+          Effect.retry(
+            Effect.tryPromise(() => Fs.access(Path.join(done, name))),
+            Schedule.intersect(Schedule.spaced("20 millis"), Schedule.recurs(1000))
+          )
+        const first = yield* start("worker.ts", at, folders)
+        yield* add("1.job")
+        yield* isDone("1.job")
+        const second = yield* Effect.flatMap(start("worker.ts", at, folders), ({ ended }) => ended)
+        assert.strictEqual(second.code, 1)
+        assert.match(second.stdout + second.stderr, new RegExp(`gateway already running \\(pid ${first.pid}\\)`))
+        yield* Gateways.stop(first, "SIGKILL")
+        const next = yield* start("worker.ts", at, folders)
+        yield* add("2.job")
+        yield* isDone("2.job")
+        yield* Gateways.assertClean(yield* Gateways.stop(next))
+      }),
+    60_000
+  )
+
+  it.scopedLive(
+    "two-profiles.ts: two gateways in one process; if one cannot be, neither is",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* place
+        const other = yield* Ports.reserve
+        const ports = { BLUE_PORT: String(at.port), GREEN_PORT: String(other) }
+        const first = yield* start("two-profiles.ts", at, ports)
+        yield* isUp(at.port)
+        yield* isUp(other)
+        assert.strictEqual(yield* text(at.port, "/"), "blue")
+        assert.strictEqual(yield* text(other, "/"), "green")
+        const third = yield* Ports.reserve
+        const second = yield* Effect.flatMap(
+          start("two-profiles.ts", at, { ...ports, BLUE_PORT: String(third) }),
+          ({ ended }) => ended
+        )
+        assert.strictEqual(second.code, 1)
+        assert.isTrue(yield* Ports.isFree(third))
+        yield* Gateways.assertClean(yield* Gateways.stop(first))
+      }),
+    60_000
+  )
+})

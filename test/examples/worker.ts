@@ -1,0 +1,29 @@
+/** A worker without any port: one of it drains the queue of a folder, however many are started. */
+import { FileSystem } from "@effect/platform"
+import { NodeRuntime } from "@effect/platform-node"
+import { Config, Effect, Layer, Schedule } from "effect"
+import { Gateway, LockFile } from "gateway-lock"
+
+const settings = Config.all({ queue: Config.string("QUEUE"), done: Config.string("DONE") })
+
+const Lock = Layer.unwrapEffect(
+  Effect.map(settings, ({ queue }) => LockFile.layerWithProbes({ stateDir: queue, configPath: queue }))
+)
+
+const work = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const { done, queue } = yield* settings
+  for (const job of yield* fs.readDirectory(queue)) {
+    if (job.endsWith(".job")) yield* fs.rename(`${queue}/${job}`, `${done}/${job}`)
+  }
+})
+
+Effect.gen(function*() {
+  const { lost } = yield* LockFile.LockFile
+  yield* Effect.logInfo("working")
+  yield* work.pipe(Effect.repeat(Schedule.spaced("100 millis")), Effect.raceFirst(lost))
+}).pipe(
+  Effect.provide(Lock),
+  Effect.provide(Gateway.layerNode),
+  NodeRuntime.runMain
+)

@@ -1,0 +1,161 @@
+/**
+ * `npm run test:package [-- --node 20,22,24,26]`: does the packed package work for who installs it?
+ *
+ * Packs it, installs it into a fresh folder with npm and no install scripts, once whole and once with `--omit=optional`, and there, on each Node
+ * version, runs the README's library example twice (the second copy must be refused) and the `gateway` program. The Node
+ * binaries come as packages from the registry, into a folder that is gone afterwards.
+ */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Command from "@effect/platform/Command"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Console from "effect/Console"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { createServer } from "node:net"
+import { arch, platform } from "node:process"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+
+class Failed extends Data.TaggedError("Failed")<{ readonly what: string }> {
+  override get message() {
+    return this.what
+  }
+}
+
+const check = (holds: boolean, what: string) => holds ? Effect.void : new Failed({ what })
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+const options = Effect.try({
+  try: () => parseArgs({ args: process.argv.slice(2), options: { node: { type: "string", default: "20,22,24,26" } } }),
+  catch: (cause) => new Failed({ what: `${cause}; options: --node 20,22,…` })
+}).pipe(
+  Effect.map(({ values }) => values.node.split(",")),
+  Effect.filterOrFail(
+    (majors) => majors.every((major) => /^\d{2}$/.test(major)),
+    () => new Failed({ what: "--node: major versions, such as 20,22" })
+  )
+)
+
+/** How a program ended, and what it wrote on both streams. */
+const finish = (command: Command.Command) =>
+  Effect.gen(function*() {
+    const child = yield* Command.start(command)
+    const read = (stream: Stream.Stream<Uint8Array, unknown>) =>
+      stream.pipe(Stream.decodeText(), Stream.mkString, Effect.orElseSucceed(() => ""))
+    const [status, stdout, stderr] = yield* Effect.all([child.exitCode, read(child.stdout), read(child.stderr)], {
+      concurrency: "unbounded"
+    })
+    return { status: Number(status), text: `${stdout}${stderr}` }
+  }).pipe(Effect.scoped, Effect.timeoutFail({ duration: "5 minutes", onTimeout: () => new Failed({ what: "hangs" }) }))
+
+const npm = (folder: string, ...words: ReadonlyArray<string>) =>
+  finish(Command.make("npm", ...words).pipe(Command.workingDirectory(folder))).pipe(
+    Effect.filterOrFail(
+      ({ status }) => status === 0,
+      ({ text }) => new Failed({ what: `npm ${words.join(" ")}: ${text}` })
+    ),
+    Effect.map(({ text }) => text)
+  )
+
+const freePort = Effect.async<number>((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const bound = server.address()
+    server.close(() => resume(Effect.succeed(typeof bound === "object" && bound !== null ? bound.port : 0)))
+  })
+})
+
+/** The README's first library example, on another port. */
+const example = (port: number) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const readme = yield* fs.readFileString(`${root}/README.md`)
+    const code = Option.fromNullable(/```ts\n(import[\s\S]*?Gateway\.layer[\s\S]*?)```/.exec(readme)?.[1])
+    if (Option.isNone(code)) return yield* new Failed({ what: "README.md has no library example" })
+    return code.value.replace("18789", String(port))
+  })
+
+const answers = (port: number) =>
+  Effect.tryPromise(() => fetch(`http://127.0.0.1:${port}/hello`)).pipe(
+    // 503 until its routes are served.
+    Effect.filterOrFail(({ status }) => status === 200, () => "starting" as const),
+    Effect.flatMap((response) => Effect.promise(() => response.text())),
+    Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(400))),
+    Effect.mapError(() => new Failed({ what: "the example does not answer" }))
+  )
+
+/** The example and the program in a folder where the package is installed, on one Node. */
+const tryOut = (folder: string, node: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const port = yield* freePort
+    yield* fs.writeFileString(`${folder}/main.mjs`, yield* example(port))
+    const home = yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-package-" })
+    const here = (...words: readonly [string, ...Array<string>]) =>
+      Command.make(...words).pipe(
+        Command.workingDirectory(folder),
+        Command.env({ HOME: home, XDG_STATE_HOME: undefined })
+      )
+
+    const first = yield* Command.start(here(node, "main.mjs"))
+    yield* Effect.flatMap(answers(port), (text) => check(text === "world", `/hello answers ${text}`))
+    const second = yield* finish(here(node, "main.mjs"))
+    yield* check(
+      second.text.includes(`another gateway instance is already listening on ws://127.0.0.1:${port}`),
+      `the second copy is not refused: ${second.text}`
+    )
+    const program = `${folder}/node_modules/gateway-lock/dist/main.js`
+    const version = yield* finish(here(node, program, "--version"))
+    yield* check(/^gateway \d+\.\d+\.\d+\n$/.test(version.text), `--version: ${version.text}`)
+    const refused = yield* finish(here(node, program, "--port", String(port), "--profile", "other"))
+    yield* check(refused.status === 1 && refused.text.includes("already listening"), `the program: ${refused.text}`)
+    yield* first.kill("SIGTERM")
+    yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
+  }).pipe(Effect.scoped)
+
+const installs = [["whole", []], ["without optional dependencies", ["--omit=optional"]]] as const
+
+Effect.gen(function*() {
+  const majors = yield* options
+  const fs = yield* FileSystem.FileSystem
+  const place = yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-package-" })
+  const packed = yield* npm(root, "pack", "--silent", "--pack-destination", place)
+  const tarball = `${place}/${packed.trim().split("\n").at(-1)}`
+
+  const nodes = yield* Effect.forEach(majors, (major) =>
+    Effect.gen(function*() {
+      const name = `node-${platform}-${arch}`
+      const folder = `${place}/node${major}`
+      yield* fs.makeDirectory(folder)
+      yield* npm(folder, "install", "--silent", "--prefix", folder, `${name}@${major}`)
+      const path = `${folder}/node_modules/${name}/bin/node`
+      const { text } = yield* finish(Command.make(path, "--version"))
+      yield* check(text.startsWith(`v${major}.`), `${name}@${major} is ${text}`)
+      return { path, version: text.trim() }
+    }))
+
+  for (const [how, flags] of installs) {
+    const folder = `${place}/${how.replaceAll(" ", "-")}`
+    yield* fs.makeDirectory(folder)
+    yield* fs.writeFileString(`${folder}/package.json`, "{\"private\":true,\"type\":\"module\"}")
+    // Nobody's install script is run: none may be needed.
+    yield* npm(folder, "install", "--silent", "--ignore-scripts", ...flags, tarball)
+    for (const { path, version } of nodes) {
+      yield* tryOut(folder, path)
+      yield* Console.log(`ok: ${how}, Node ${version}`)
+    }
+  }
+}).pipe(
+  Effect.scoped,
+  Effect.tapErrorCause((cause) => Console.error(String(cause))),
+  Effect.provide(NodeContext.layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : 1)
+  })
+)

@@ -1,0 +1,57 @@
+import { assert, describe, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
+import * as Root from "../../src/index.ts"
+import * as Testing from "../../src/testing/index.ts"
+
+interface Manifest {
+  readonly version: string
+  readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>
+}
+
+const isManifest = (value: unknown): value is Manifest =>
+  typeof value === "object" && value !== null && "exports" in value && "version" in value
+
+const read = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
+const manifest: unknown = JSON.parse(read("../../package.json"))
+
+/** What `index.ts` names, and where it stands. */
+const modules = [...read("../../src/index.ts").matchAll(/export \* as (\w+) from "\.\/(.*)\.ts"/g)].map((
+  [, name, path]
+) => ({
+  name,
+  path
+}))
+
+describe("the package", () => {
+  it("has an entry for each module of the root, under the same name, and for nothing else of the inside", () => {
+    assert.isTrue(isManifest(manifest))
+    if (!isManifest(manifest)) return
+    assert.sameMembers(modules.map(({ name }) => name), Object.keys(Root))
+    assert.deepStrictEqual(manifest.exports, {
+      ".": { types: "./dist/index.d.ts", default: "./dist/index.js" },
+      ...Object.fromEntries(
+        modules.map(({ name, path }) => [`./${name}`, { types: `./dist/${path}.d.ts`, default: `./dist/${path}.js` }])
+      ),
+      "./testing": { types: "./dist/testing/index.d.ts", default: "./dist/testing/index.js" },
+      "./package.json": "./package.json"
+    })
+  })
+
+  it.each(Object.keys(Root))("gateway-lock/%s is the root's module of that name", async (name) => {
+    const [root, alone]: ReadonlyArray<Record<string, unknown>> = await Promise.all([
+      import("gateway-lock"),
+      import(/* @vite-ignore */ `gateway-lock/${name}`)
+    ])
+    assert.strictEqual(alone?.["default"], undefined)
+    assert.deepStrictEqual({ ...alone }, { ...Object(root?.[name]) })
+  })
+
+  it("lets nobody import the program or the inside", async () => {
+    for (const inside of ["main", "cli/run", "lock/LockAttempt", "internal/describeError"]) {
+      const imported = import(/* @vite-ignore */ `gateway-lock/${inside}`)
+      const reason = await imported.then(() => "imported", (cause) => String(cause))
+      assert.match(reason, /is not (exported|defined by "exports")|Missing ".*" specifier|Package subpath/, inside)
+    }
+    assert.isDefined(Testing.SimulatedHost)
+  })
+})
