@@ -13,13 +13,14 @@ let browser: Browser
 
 beforeAll(async () => {
   if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
-})
+}, 120_000)
 afterAll(async () => {
   if (Browsers.noBrowser === undefined) await browser.close()
 })
 
-const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1], timeout?: number) =>
-  it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, timeout)
+/** A browser on a machine that is busy with something else takes its time. */
+const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
+  it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
 
 const { sees, textOf } = Browsers
 

@@ -187,10 +187,13 @@ describe("the script of the page", () => {
     host.getSourceFile = (file, version) =>
       file === name ? ts.createSourceFile(file, script, version, true) : getSourceFile(file, version)
     const program = ts.createProgram([name], options, host)
-    const diagnostics = ts.getPreEmitDiagnostics(program).map(({ file, messageText, start }) => {
+    const source = program.getSourceFile(name)
+    const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]
+    assert.isDefined(source)
+    const diagnostics = found.map(({ file, messageText, start }) => {
       const line = file === undefined || start === undefined ? 0 : file.getLineAndCharacterOfPosition(start).line + 1
       return `${line}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
     })
     assert.deepStrictEqual(diagnostics, [])
-  })
+  }, 120_000)
 })

@@ -13,6 +13,9 @@ const executable = ["chromium", "chromium-browser", "google-chrome", "google-chr
 /** Why a test that needs a browser must be skipped; `undefined` where it can run. */
 export const noBrowser = executable === undefined ? "needs chromium(1)" : undefined
 
+/** For one element to appear, in milliseconds. */
+const patience = 60_000
+
 /** As root and without a screen; and it stays on this machine. */
 const args = [
   "--no-sandbox",
@@ -68,7 +71,7 @@ export const open = (
 /** Waits until an element is there and visible. */
 export const sees = (page: Page, selector: string, text?: string | RegExp): Effect.Effect<void> =>
   Effect.promise(() =>
-    page.locator(selector, text === undefined ? {} : { hasText: text }).first().waitFor({ timeout: 20_000 })
+    page.locator(selector, text === undefined ? {} : { hasText: text }).first().waitFor({ timeout: patience })
   )
 
 /** The text of an element, without what is around it. */
