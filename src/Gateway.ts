@@ -15,6 +15,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 import { Gateway, launch, layerServing } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
@@ -24,7 +25,8 @@ import * as KernelLock from "./lock/KernelLock.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
-import type { Address } from "./port/Address.ts"
+import * as AccessToken from "./port/AccessToken.ts"
+import { type Address, isLoopback } from "./port/Address.ts"
 import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
@@ -42,7 +44,10 @@ export { Gateway, launch, layerServing }
 export interface GatewayOptions extends Partial<ListenerOptions> {
   /** Base port, default 18789. 0 takes a free one. */
   readonly port?: number
-  /** Host to bind, default `127.0.0.1`. */
+  /**
+   * Host to bind, default `127.0.0.1`. One that is not loopback is refused without a `token`, which keeps strangers from the
+   * control socket; who has no use for that gives a random one. Your own routes are as open as you make them.
+   */
   readonly host?: string
   /** Names this gateway: its config file and state directory follow from it. Default `default`. */
   readonly profile?: string | undefined
@@ -104,12 +109,26 @@ const refuse = (setting: string, value: unknown, allowed: string) =>
  */
 const checked = (options: GatewayOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { port, profile } = options
+    const { allowedHosts = [], allowedOrigins = [], host, port, profile, token } = options
     if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
       yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
     }
     if (profile !== undefined && Option.isNone(settings.profile.decode(profile))) {
       yield* refuse("profile", profile, settings.profile.allowed)
+    }
+    if (host !== undefined && !isLoopback(host) && token === undefined) {
+      yield* refuse("host", host, "a loopback host, or a token besides")
+    }
+    if (token !== undefined && !AccessToken.isValid(Redacted.value(token))) {
+      yield* refuse("token", "(not shown)", AccessToken.allowed)
+    }
+    for (
+      const [name, values, setting] of [
+        ["allowedHosts", allowedHosts, settings.allowedHosts],
+        ["allowedOrigins", allowedOrigins, settings.allowedOrigins]
+      ] as const
+    ) {
+      if (Option.isNone(setting.decode(values))) yield* refuse(name, values, setting.allowed)
     }
   })
 

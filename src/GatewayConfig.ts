@@ -12,16 +12,20 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import { PlatformFolders } from "./PlatformFolders.ts"
+import { allowedHost, allowedOrigin, any } from "./port/Access.ts"
+import * as AccessToken from "./port/AccessToken.ts"
 import { isLoopback } from "./port/Address.ts"
 import * as HealthProbe from "./port/HealthProbe.ts"
 import * as Listener from "./port/ListenerOptions.ts"
 import * as Recovery from "./supervisor/RecoveryOptions.ts"
 import type { SupervisorKind } from "./supervisor/Supervisor.ts"
+import * as TokenFile from "./TokenFile.ts"
 
 /**
  * A value that a setting does not allow. One line: setting, value, source, what is allowed.
@@ -79,6 +83,8 @@ export interface Setting<A> {
   readonly allowed: string
   /** The default in words. */
   readonly default: string
+  /** Never shown, not even where it is wrong. */
+  readonly isSecret?: boolean
   readonly decode: (raw: unknown) => Option.Option<A>
 }
 
@@ -133,6 +139,30 @@ const durationSetting = (options: {
     decode: durationIn(minimum, day)
   }
 }
+
+const countSetting = (options: {
+  readonly name: string
+  readonly file: ReadonlyArray<string>
+  readonly description: string
+  readonly default: number
+  readonly minimum: number
+  readonly maximum: number
+}): Setting<number> => ({
+  ...options,
+  placeholder: "<number>",
+  allowed: `a whole number from ${options.minimum} to ${options.maximum}`,
+  default: String(options.default),
+  decode: (raw) => Option.filter(wholeNumber(raw), (n) => n >= options.minimum && n <= options.maximum)
+})
+
+/** In the environment with commas, in the config file also as an array. */
+const listOf =
+  (entry: (text: string) => Option.Option<string>) => (raw: unknown): Option.Option<ReadonlyArray<string>> =>
+    (Array.isArray(raw)
+      ? Option.all(raw.map(text))
+      : Option.map(text(raw), (value) => value.split(",").map((part) => part.trim()))).pipe(
+        Option.flatMap((entries) => Option.all(entries.map(entry)))
+      )
 
 const supportedLogLevels = ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"] as const
 const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = {
@@ -197,10 +227,51 @@ export const settings = {
     env: "GATEWAY_HOST",
     file: ["host"],
     placeholder: "<host>",
-    description: "host to bind; loopback only",
-    allowed: "a loopback host (localhost, 127.0.0.0/8 or ::1), since nothing protects access from other machines yet",
+    description: "host to bind; any but a loopback one needs a token",
+    allowed: "a host name or address, not a loopback one only with a token",
     default: defaultAddress.host,
-    decode: (raw) => text(raw).pipe(Option.map((host) => host.replace(/^\[(.*)\]$/, "$1")), Option.filter(isLoopback))
+    decode: (raw) => Option.filter(Option.flatMap(text(raw), allowedHost), (host) => host !== any)
+  }),
+  tokenFile: setting({
+    name: "token file",
+    flag: "token-file",
+    env: "GATEWAY_TOKEN_FILE",
+    file: ["tokenFile"],
+    placeholder: "<path>",
+    description: "file with the token that clients must show",
+    allowed: "a path",
+    default: "no token",
+    decode: matching(/^[^\0]+$/)
+  }),
+  token: setting({
+    name: "token",
+    env: "GATEWAY_TOKEN",
+    placeholder: "<token>",
+    description: "the token itself",
+    allowed: AccessToken.allowed,
+    default: "no token",
+    isSecret: true,
+    decode: (raw) => Option.map(Option.filter(text(raw), AccessToken.isValid), (token) => Redacted.make(token))
+  }),
+  allowedHosts: setting({
+    name: "allowed hosts",
+    env: "GATEWAY_ALLOWED_HOSTS",
+    file: ["allowedHosts"],
+    placeholder: "<list>",
+    description: "names and addresses that Host may have besides our own; * for any",
+    allowed: "host names (as punycode) and addresses without ports, or *, with commas between them",
+    default: "none",
+    decode: listOf(allowedHost)
+  }),
+  allowedOrigins: setting({
+    name: "allowed origins",
+    env: "GATEWAY_ALLOWED_ORIGINS",
+    file: ["allowedOrigins"],
+    placeholder: "<list>",
+    description: "origins of pages that may open sockets and change something besides our own; * for any",
+    allowed: "origins such as https://app.example:8443, null or *, with commas between them",
+    default: "none",
+    decode: listOf(allowedOrigin)
   }),
   profile: setting({
     name: "profile",
@@ -301,6 +372,60 @@ export const settings = {
     description: "how long requests in flight may take once shutdown has begun",
     default: Listener.defaults.drainTimeout
   }),
+  maxConnections: countSetting({
+    name: "connection limit",
+    file: ["limits", "connections"],
+    description: "connections at one time",
+    default: Listener.defaults.maxConnections,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
+  headersTimeout: durationSetting({
+    name: "headers timeout",
+    file: ["limits", "headersTimeout"],
+    description: "for a request's headers",
+    default: Listener.defaults.headersTimeout,
+    minimum: Duration.seconds(1)
+  }),
+  requestTimeout: durationSetting({
+    name: "request timeout",
+    file: ["limits", "requestTimeout"],
+    description: "for a whole request",
+    default: Listener.defaults.requestTimeout,
+    minimum: Duration.seconds(1)
+  }),
+  maxHeaderBytes: countSetting({
+    name: "header limit",
+    file: ["limits", "headerBytes"],
+    description: "bytes of a request line and its headers",
+    default: Listener.defaults.maxHeaderBytes,
+    minimum: 4096,
+    maximum: 1024 * 1024
+  }),
+  maxControlSockets: countSetting({
+    name: "control socket limit",
+    file: ["limits", "controlSockets"],
+    description: "control sockets at one time",
+    default: Listener.defaults.maxControlSockets,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
+  maxFrameBytes: countSetting({
+    name: "frame limit",
+    file: ["limits", "frameBytes"],
+    description: "bytes of a frame on a control socket",
+    default: Listener.defaults.maxFrameBytes,
+    minimum: 1024,
+    maximum: 16 * 1024 * 1024
+  }),
+  maxFramesPerSecond: countSetting({
+    name: "frame rate limit",
+    file: ["limits", "framesPerSecond"],
+    description: "frames of one control socket in a second; twice as many at once",
+    default: Listener.defaults.maxFramesPerSecond,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
   logFormat: setting({
     name: "log format",
     flag: "log-format",
@@ -333,6 +458,8 @@ export const settings = {
 export interface GatewayConfig {
   readonly port: number
   readonly host: string
+  /** Where the host came from, for a refusal. */
+  readonly hostSource: string
   readonly profile: string
   /** Canonical: absolute, links resolved as far as the path exists. */
   readonly configPath: string
@@ -347,6 +474,20 @@ export interface GatewayConfig {
   readonly healthTimeout: Duration.Duration
   readonly supervisor: "auto" | SupervisorKind
   readonly drainTimeout: Duration.Duration
+  /** From the environment. `accessToken` reads the file. */
+  readonly token: Option.Option<Redacted.Redacted>
+  /** Absolute. Only where `token` does not go before it. */
+  readonly tokenFile: Option.Option<string>
+  /** In normal form, as the next one. */
+  readonly allowedHosts: ReadonlyArray<string>
+  readonly allowedOrigins: ReadonlyArray<string>
+  readonly maxConnections: number
+  readonly headersTimeout: Duration.Duration
+  readonly requestTimeout: Duration.Duration
+  readonly maxHeaderBytes: number
+  readonly maxControlSockets: number
+  readonly maxFrameBytes: number
+  readonly maxFramesPerSecond: number
   /** `None`: what fits the terminal. */
   readonly logFormat: Option.Option<LogFormat>
   readonly logLevel: LogLevel.LogLevel
@@ -360,6 +501,7 @@ export interface GatewayConfig {
 interface Given {
   readonly raw: unknown
   readonly source: string
+  readonly isInFile?: boolean
 }
 
 type Problem = SettingInvalid | ConfigFileInvalid | ConfigError.ConfigError
@@ -376,7 +518,7 @@ const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, Set
       new SettingInvalid({
         setting: setting.name,
         source: given.source,
-        value: show(given.raw),
+        value: setting.isSecret === true ? "(not shown)" : show(given.raw),
         allowed: setting.allowed
       })
   })
@@ -416,7 +558,13 @@ const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Opti
   return Option.none()
 }
 
-const decodeJson = Schema.decodeUnknownEither(Schema.parseJson())
+/** What the parser says, without the excerpt that it may add: it could be anything, a secret too. */
+const parseJson = (text: string): Either.Either<unknown, string> =>
+  Either.try({
+    try: (): unknown => JSON.parse(text),
+    catch: (cause) =>
+      cause instanceof Error ? cause.message.replace(/, (?:\.\.\.)?"[^]*"(?:\.\.\.)? is not valid JSON$/, "") : ""
+  })
 
 /** What is wrong with a config file, or with a value in it. */
 type FileProblem = SettingInvalid | ConfigFileInvalid
@@ -435,11 +583,8 @@ const readConfigFile = (
     if (Either.isLeft(content)) {
       return isNotFound(content.left) ? {} : yield* invalid(describePlatformError(content.left))
     }
-    const parsed = decodeJson(content.right.replace(/^\uFEFF/, ""))
-    if (Either.isLeft(parsed)) {
-      const detail = parsed.left.message.split("\n").pop()?.replace(/^[^A-Za-z]*/, "") ?? ""
-      return yield* invalid(`not JSON (${detail})`)
-    }
+    const parsed = parseJson(content.right.replace(/^\uFEFF/, ""))
+    if (Either.isLeft(parsed)) return yield* invalid(`not JSON (${parsed.left})`)
     if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
     const fault = findFault(parsed.right, [])
     if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
@@ -451,7 +596,7 @@ const fromFile = (content: JsonObject, path: string, way: ReadonlyArray<string>)
   for (const key of way) value = isObject(value) ? value[key] : undefined
   return value === undefined
     ? Option.none()
-    : Option.some({ raw: value, source: `${JSON.stringify(way.join("."))} in ${path}` })
+    : Option.some({ raw: value, source: `${JSON.stringify(way.join("."))} in ${path}`, isInFile: true })
 }
 
 /**
@@ -504,31 +649,64 @@ const resolveWith = (
     )
     const content = yield* readConfigFile(configPath, onFileProblem)
 
-    const optional = <A>(setting: Setting<A>) =>
-      Effect.gen(function*() {
-        const given = yield* outside(flags, setting)
-        if (Option.isSome(given) || setting.file === undefined) {
-          return yield* decoded(setting, given)
-        }
-        return yield* decoded(setting, fromFile(content, configPath, setting.file)).pipe(
-          Effect.catchAll((problem) =>
-            Effect.as(onFileProblem(problem), Option.none<A>())
-          )
+    const givenFor = <A>(setting: Setting<A>) =>
+      Effect.map(
+        outside(flags, setting),
+        Option.orElse(() =>
+          setting.file === undefined ? Option.none() : fromFile(content, configPath, setting.file)
         )
-      })
+      )
+    const optional = <A>(setting: Setting<A>) =>
+      Effect.flatMap(givenFor(setting), (given) =>
+        decoded(setting, given).pipe(
+          Effect.catchAll((problem) =>
+            Option.exists(given, ({ isInFile }) =>
+                isInFile === true)
+              ? Effect.as(onFileProblem(problem), Option.none<A>())
+              : Effect.fail(problem)
+          )
+        ))
     const or = <A>(setting: Setting<A>, otherwise: A) =>
       Effect.map(
         optional(setting),
-        Option.getOrElse(() =>
-          otherwise
-        )
+        Option.getOrElse(() => otherwise)
       )
+
+    /** A path is relative to where it was written. */
+    const fileFor = (given: Given, path: string) =>
+      NodePath.resolve(given.isInFile === true ? NodePath.dirname(configPath) : "", path)
+    const hostGiven = yield* givenFor(settings.host)
+    const tokenFlag = settings.tokenFile.flag === undefined ? undefined : flags.get(settings.tokenFile.flag)
+    const token = tokenFlag === undefined ? yield* optional(settings.token) : Option.none()
+    const tokenFileGiven = yield* givenFor(settings.tokenFile)
+    if (Option.isSome(token) && Option.exists(tokenFileGiven, ({ isInFile }) => isInFile !== true)) {
+      return yield* new SettingInvalid({
+        setting: settings.token.name,
+        source: `${settings.token.env}`,
+        value: "(not shown)",
+        allowed: `no ${settings.tokenFile.env} beside it`
+      })
+    }
 
     return {
       profile,
       configPath,
       port: yield* or(settings.port, defaultAddress.port),
       host: yield* or(settings.host, defaultAddress.host),
+      hostSource: Option.match(hostGiven, { onNone: () => "the default", onSome: ({ source }) => source }),
+      token,
+      tokenFile: Option.isSome(token)
+        ? Option.none()
+        : Option.zipWith(tokenFileGiven, yield* optional(settings.tokenFile), fileFor),
+      allowedHosts: yield* or<ReadonlyArray<string>>(settings.allowedHosts, []),
+      allowedOrigins: yield* or<ReadonlyArray<string>>(settings.allowedOrigins, []),
+      maxConnections: yield* or(settings.maxConnections, Listener.defaults.maxConnections),
+      headersTimeout: yield* or(settings.headersTimeout, Listener.defaults.headersTimeout),
+      requestTimeout: yield* or(settings.requestTimeout, Listener.defaults.requestTimeout),
+      maxHeaderBytes: yield* or(settings.maxHeaderBytes, Listener.defaults.maxHeaderBytes),
+      maxControlSockets: yield* or(settings.maxControlSockets, Listener.defaults.maxControlSockets),
+      maxFrameBytes: yield* or(settings.maxFrameBytes, Listener.defaults.maxFrameBytes),
+      maxFramesPerSecond: yield* or(settings.maxFramesPerSecond, Listener.defaults.maxFramesPerSecond),
       stateDir: yield* Effect.flatMap(or(settings.stateDir, folders.stateDir(profile)), canonicalPath),
       lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
       lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
@@ -574,3 +752,46 @@ export const resolveLenient = (
     const config = yield* resolveWith(flags, (problem) => Effect.sync(() => problems.push(problem)))
     return { config, problems }
   })
+/** What a host that others can reach lacks. */
+const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
+  new SettingInvalid({
+    setting: settings.host.name,
+    source: config.hostSource,
+    value: show(config.host),
+    allowed: "a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: "
+      + `--${settings.tokenFile.flag}, ${settings.tokenFile.env} or ${settings.token.env}`
+  })
+
+/**
+ * Fails where others can reach the host and no token is named. Reads no file.
+ *
+ * @since 0.1.0
+ * @category access
+ */
+export const checkExposure = (
+  config: Pick<GatewayConfig, "host" | "hostSource" | "token" | "tokenFile">
+): Effect.Effect<void, SettingInvalid> =>
+  isLoopback(config.host) || Option.isSome(config.token) || Option.isSome(config.tokenFile)
+    ? Effect.void
+    : exposed(config)
+
+/**
+ * The token, from the environment or its file; without one, a host that others can reach is refused.
+ *
+ * @since 0.1.0
+ * @category access
+ */
+export const accessToken = (
+  config: Pick<GatewayConfig, "host" | "hostSource" | "token" | "tokenFile">
+): Effect.Effect<
+  Option.Option<Redacted.Redacted>,
+  SettingInvalid | TokenFile.TokenFileInvalid,
+  FileSystem.FileSystem
+> =>
+  Effect.zipRight(
+    checkExposure(config),
+    Option.match(config.tokenFile, {
+      onNone: () => Effect.succeed(config.token),
+      onSome: (path) => Effect.asSome(TokenFile.read(path))
+    })
+  )

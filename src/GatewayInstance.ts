@@ -1,6 +1,7 @@
 /**
  * The running gateway, and the half of it that comes above the lock. Exported by `Gateway`.
  */
+import type * as HttpApp from "@effect/platform/HttpApp"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -16,6 +17,7 @@ import * as Listener from "./port/Listener.ts"
 import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import type { PortProbe } from "./port/PortProbe.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
+import * as Authorization from "./server/Authorization.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
 import type { StatusFeedOptions } from "./server/StatusFeed.ts"
 
@@ -46,6 +48,11 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly connections: Effect.Effect<number>
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
+  /**
+   * Puts the token in front of an app of yours: 401 without it, by `Authorization: Bearer` or as subprotocol. Where no
+   * token was given, the app as it is. What is not wrapped so is answered to anybody that `Host` and `Origin` let through.
+   */
+  readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
   /** Never succeeds; fails when the lock is lost. `launch` races it for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
@@ -82,6 +89,7 @@ export const layerServing = (
         history: Effect.map(lock.history, ({ value }) => value),
         connections: listener.connections,
         drainBegan: lifecycle.drainBegan,
+        authorized: Authorization.make(options.token),
         lost: lock.lost
       })
     })

@@ -1,7 +1,7 @@
 import { Error as PlatformError, FileSystem } from "@effect/platform"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, FastCheck as fc, Layer, Option } from "effect"
+import { ConfigProvider, Duration, Effect, FastCheck as fc, Layer, Option, Redacted } from "effect"
 import * as NodePath from "node:path"
 import * as GatewayConfig from "../src/GatewayConfig.ts"
 import * as PlatformFolders from "../src/PlatformFolders.ts"
@@ -56,6 +56,12 @@ const shown = (config: GatewayConfig.GatewayConfig) => ({
   healthRetryInterval: Duration.toMillis(config.healthRetryInterval),
   healthTimeout: Duration.toMillis(config.healthTimeout),
   drainTimeout: Duration.toMillis(config.drainTimeout),
+  token: Option.getOrUndefined(Option.map(config.token, Redacted.value)),
+  tokenFile: Option.getOrUndefined(config.tokenFile),
+  allowedHosts: config.allowedHosts.join(),
+  allowedOrigins: config.allowedOrigins.join(),
+  headersTimeout: Duration.toMillis(config.headersTimeout),
+  requestTimeout: Duration.toMillis(config.requestTimeout),
   logFormat: Option.getOrUndefined(config.logFormat),
   logLevel: config.logLevel.label
 })
@@ -74,6 +80,8 @@ interface Case {
   readonly file?: Source
   readonly default: string | number | undefined
 }
+
+const aToken = "0123456789abcdef0123456789ABCDEF"
 
 const cases: ReadonlyArray<Case> = [
   {
@@ -149,6 +157,41 @@ const cases: ReadonlyArray<Case> = [
     default: 10_000
   },
   {
+    setting: "tokenFile",
+    flag: { key: "token-file", raw: "/a/../b", value: "/b" },
+    env: { key: "GATEWAY_TOKEN_FILE", raw: "/c", value: "/c" },
+    file: { key: "tokenFile", raw: "token", value: "/etc/gateways/default/token" },
+    default: undefined
+  },
+  { setting: "token", env: { key: "GATEWAY_TOKEN", raw: aToken, value: aToken }, default: undefined },
+  {
+    setting: "allowedHosts",
+    env: { key: "GATEWAY_ALLOWED_HOSTS", raw: "Gateway.Example., [0:0::1]", value: "gateway.example,::1" },
+    file: { key: "allowedHosts", raw: "*", value: "*" },
+    default: ""
+  },
+  {
+    setting: "allowedOrigins",
+    env: { key: "GATEWAY_ALLOWED_ORIGINS", raw: "https://App.example:443,null", value: "https://app.example,null" },
+    file: { key: "allowedOrigins", raw: "http://[::1]:80", value: "http://[::1]" },
+    default: ""
+  },
+  { setting: "maxConnections", file: { key: "limits.connections", raw: 5, value: 5 }, default: 10_000 },
+  {
+    setting: "headersTimeout",
+    file: { key: "limits.headersTimeout", raw: "2 seconds", value: 2000 },
+    default: 10_000
+  },
+  {
+    setting: "requestTimeout",
+    file: { key: "limits.requestTimeout", raw: "3 seconds", value: 3000 },
+    default: 60_000
+  },
+  { setting: "maxHeaderBytes", file: { key: "limits.headerBytes", raw: 4096, value: 4096 }, default: 16_384 },
+  { setting: "maxControlSockets", file: { key: "limits.controlSockets", raw: "7", value: 7 }, default: 1000 },
+  { setting: "maxFrameBytes", file: { key: "limits.frameBytes", raw: 1024, value: 1024 }, default: 65_536 },
+  { setting: "maxFramesPerSecond", file: { key: "limits.framesPerSecond", raw: 1, value: 1 }, default: 100 },
+  {
     setting: "logFormat",
     flag: { key: "log-format", raw: "json", value: "json" },
     env: { key: "GATEWAY_LOG_FORMAT", raw: "pretty", value: "pretty" },
@@ -180,6 +223,18 @@ describe("GatewayConfig.resolve", () => {
         healthTimeout: 300_000,
         supervisor: "auto",
         drainTimeout: 10_000,
+        hostSource: "the default",
+        token: undefined,
+        tokenFile: undefined,
+        allowedHosts: "",
+        allowedOrigins: "",
+        maxConnections: 10_000,
+        headersTimeout: 10_000,
+        requestTimeout: 60_000,
+        maxHeaderBytes: 16_384,
+        maxControlSockets: 1000,
+        maxFrameBytes: 65_536,
+        maxFramesPerSecond: 100,
         logFormat: undefined,
         logLevel: "INFO"
       })
@@ -320,17 +375,77 @@ describe("GatewayConfig.resolve", () => {
       assert.strictEqual(yield* refusal(given), line)
     }))
 
-  it.effect.each(["0.0.0.0", "192.168.1.5", "example.org", "128.0.0.1", "127.0.0.1.evil.example", "127.0.0.256", "::"])(
-    "a host that other machines can reach is refused: %s",
+  it.effect.each(["0.0.0.0", "192.168.1.5", "example.org", "128.0.0.1", "127.0.0.1.evil.example", "::"])(
+    "a host that other machines can reach is refused without a token: %s",
     (host) =>
       Effect.gen(function*() {
-        const line = yield* refusal({ flags: { host } })
+        const config = yield* resolve({ flags: { host } })
+        const error = yield* Effect.flip(GatewayConfig.checkExposure(config))
+        assert.strictEqual(
+          error.message,
+          `invalid host "${host}" from --host: expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token `
+            + "besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+        )
+        yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host }, env: { GATEWAY_TOKEN: aToken } }))
+        yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host, "token-file": "t" } }))
+      })
+  )
+
+  it.effect.each([
+    "127.0.0.256",
+    "127.1",
+    "0x7f000001",
+    "2130706433",
+    "fe80::1%eth0",
+    "a b",
+    "[127.0.0.1",
+    "*",
+    "gäteway"
+  ])(
+    "what is no host is refused: %s",
+    (host) =>
+      Effect.gen(function*() {
         assert.match(
-          line,
-          /^invalid host ".+" from --host: expected a loopback host \(localhost, 127\.0\.0\.0\/8 or ::1\)/
+          yield* refusal({ flags: { host } }),
+          /^invalid host ".+" from --host: expected a host name or address/
         )
       })
   )
+
+  it.effect("a token that is too short is refused, and not shown", () =>
+    Effect.gen(function*() {
+      for (const token of ["tooshort", `${aToken} `, `${aToken}é`, "x".repeat(1025)]) {
+        assert.strictEqual(
+          yield* refusal({ env: { GATEWAY_TOKEN: token } }),
+          "invalid token (not shown) from GATEWAY_TOKEN: expected 32 to 1024 printable ASCII characters without spaces"
+        )
+      }
+    }))
+
+  it.effect("the token itself is no key of the config file, and what is in a broken one is not shown", () =>
+    Effect.gen(function*() {
+      const refusals = [
+        { [defaultFile]: JSON.stringify({ token: aToken }) },
+        { [defaultFile]: `{"token":"${aToken}" "port":1}` },
+        { [defaultFile]: `${aToken}` },
+        { [defaultFile]: `{"token":\n${aToken}\n}` },
+        { [defaultFile]: `{"token":"${aToken}\n"}` }
+      ]
+      for (const files of refusals) assert.notInclude(yield* refusal({ files }), aToken.slice(0, 8))
+    }))
+
+  it.effect("a token is taken from one place: the flag's file, else the environment, which must not name both", () =>
+    Effect.gen(function*() {
+      const both = { GATEWAY_TOKEN: aToken, GATEWAY_TOKEN_FILE: "/file" }
+      assert.strictEqual(
+        yield* refusal({ env: both }),
+        "invalid token (not shown) from GATEWAY_TOKEN: expected no GATEWAY_TOKEN_FILE beside it"
+      )
+      const flag = shown(yield* resolve({ env: both, flags: { "token-file": "/flag" } }))
+      assert.deepInclude(flag, { token: undefined, tokenFile: "/flag" })
+      const env = shown(yield* resolve({ env: { GATEWAY_TOKEN: aToken }, files: file("tokenFile", "/x") }))
+      assert.deepInclude(env, { token: aToken, tokenFile: undefined })
+    }))
 
   it.effect("a long value is cut in the message", () =>
     Effect.gen(function*() {
@@ -353,7 +468,10 @@ describe("GatewayConfig.resolve", () => {
 
 describe("the config file", () => {
   it.effect.each<readonly [reason: string, content: string]>([
-    ["unknown key \"prot\"; known here: drainTimeout, health, host, lock, port", "{\"prot\":1}"],
+    [
+      "unknown key \"prot\"; known here: allowedHosts, allowedOrigins, drainTimeout, health, host, limits, lock, port, tokenFile",
+      "{\"prot\":1}"
+    ],
     [
       "unknown key \"lock.timeOut\"; known here: pollInterval, recheckInterval, staleAfter, timeout",
       "{\"lock\":{\"timeOut\":1}}"

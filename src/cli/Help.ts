@@ -27,6 +27,11 @@ const fileRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, str
     ...(setting.flag === undefined && setting.env !== undefined ? [["", `also ${setting.env}`] as const] : [])
   ]
 
+const variableRow = (setting: Setting<unknown>): ReadonlyArray<readonly [string, string]> =>
+  setting.flag === undefined && setting.file === undefined && setting.env !== undefined
+    ? [[setting.env, `${setting.description}; ${setting.allowed}; default: ${setting.default}`]]
+    : []
+
 const commandRows = (command: typeof commands["run"]): ReadonlyArray<readonly [string, string]> => [
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
     [`--${name} ${placeholder}`, description] as const
@@ -58,6 +63,9 @@ export const text = [
   "",
   "Keys of the config file (JSON, nested at the dots):",
   column(all.flatMap(fileRow)),
+  "",
+  "Environment alone:",
+  column(all.flatMap(variableRow)),
   "",
   "Exit statuses:",
   column(descriptions.map(([status, when]) => [String(status), when]))

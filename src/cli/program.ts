@@ -51,7 +51,8 @@ const runCommand = (invocation: Invocation, command: Extract<CommandLine.Command
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
-    yield* run(config, command, invocation.process).pipe(
+    const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report("logfmt")))
+    yield* run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process).pipe(
       Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
       Effect.provide(Logging.layer(config, terminal))
     )
@@ -63,6 +64,7 @@ const serviceCommand = (
 ) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags)
+    if (command.action !== "uninstall") yield* GatewayConfig.checkExposure(config)
     const { service } = yield* Effect.promise(() => import("./service.ts"))
     yield* service({
       ...command,

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
@@ -23,6 +24,8 @@ export interface RunOptions {
   readonly standby: boolean
   /** Be content with this very gateway running healthy already. */
   readonly ensure: boolean
+  /** What clients must show. */
+  readonly token: Redacted.Redacted | undefined
 }
 
 /** Besides a wait itself, what systemd should grant until the next word from us. */
@@ -75,7 +78,9 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     const Serving = Layer.unwrapEffect(
       // The lock first: a start that is refused does not load the server.
       Effect.zipRight(LockFile.LockFile, serving).pipe(
-        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, supervisorReason, systemd }))
+        Effect.map((serve) =>
+          serve.layer(config, { passedSocket: passed, supervisor, supervisorReason, systemd, token: options.token })
+        )
       )
     )
     const start = Effect.map(

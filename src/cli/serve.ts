@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
@@ -22,6 +23,7 @@ export interface ServeOptions {
   readonly supervisor: SupervisorKind
   readonly supervisorReason: string
   readonly systemd: SystemdNotify["Type"]
+  readonly token: Redacted.Redacted | undefined
 }
 
 /** A page for browsers, and nothing else but what the gateway answers by itself. */
@@ -80,6 +82,16 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       supervisorReason: options.supervisorReason,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
+      token: options.token,
+      allowedHosts: config.allowedHosts,
+      allowedOrigins: config.allowedOrigins,
+      maxConnections: config.maxConnections,
+      headersTimeout: config.headersTimeout,
+      requestTimeout: config.requestTimeout,
+      maxHeaderBytes: config.maxHeaderBytes,
+      maxControlSockets: config.maxControlSockets,
+      maxFrameBytes: config.maxFrameBytes,
+      maxFramesPerSecond: config.maxFramesPerSecond,
       onDrain: announceDrain(config, options.systemd)
     })),
     Layer.provide(Neighbours.layerLive),

@@ -61,7 +61,11 @@ const chooseManager = (
   })
 }
 
-const paths: ReadonlySet<string | undefined> = new Set([settings.configPath.flag, settings.stateDir.flag])
+const paths: ReadonlySet<string | undefined> = new Set([
+  settings.configPath.flag,
+  settings.stateDir.flag,
+  settings.tokenFile.flag
+])
 
 /** A manager starts its services in another folder. */
 const absolutePaths = (flags: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
@@ -97,7 +101,11 @@ const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
       if ((yield* given(setting.env)) === undefined) return
       yield* Console.error(
         `gateway: ${setting.env} is set here, and the service will not see it; ${
-          setting.flag === undefined ? "put it into the config file" : `give --${setting.flag} as well`
+          setting === settings.token
+            ? `put the token into a file and give --${settings.tokenFile.flag}`
+            : setting.flag === undefined
+            ? "put it into the config file"
+            : `give --${setting.flag} as well`
         }`
       )
     }), { discard: true })

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Headers from "@effect/platform/Headers"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Socket from "@effect/platform/Socket"
@@ -17,10 +18,11 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { BindFailed, PortInUse } from "../GatewayLockError.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import * as Access from "./Access.ts"
 import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { Lifecycle } from "./Lifecycle.ts"
-import { defaults, type ListenerOptions } from "./ListenerOptions.ts"
+import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import { PortProbe } from "./PortProbe.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
@@ -45,12 +47,8 @@ const farewellGrace = Duration.seconds(1)
 /** How often another free port is tried where the guard address of the first one is taken. */
 const freePortTries = 16
 
-const limitsOf = (options: ListenerOptions): ServerSocket.ConnectionLimits => ({
-  maxConnections: options.maxConnections ?? defaults.maxConnections,
-  headersTimeout: Duration.decode(options.headersTimeout ?? defaults.headersTimeout),
-  requestTimeout: Duration.decode(options.requestTimeout ?? defaults.requestTimeout),
-  keepAliveTimeout: Duration.decode(options.keepAliveTimeout ?? defaults.keepAliveTimeout)
-})
+/** What a trace does not show of a request's headers. One of them can carry the token, which Effect does not know. */
+const withoutToken = Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, "sec-websocket-protocol"])
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   Exit.match(exit, {
@@ -103,6 +101,8 @@ const bindBoth = (
         address: { host: options.host, port: options.port },
         passedSocket: options.passedSocket,
         limits: limitsOf(options),
+        rules: Access.rules(options),
+        token: options.token,
         routes
       }).pipe(
         Effect.tap((bound) => coversGuard(bound.address.host) ? Effect.void : bound.alsoBind(guardHost)),
@@ -216,7 +216,9 @@ export const make = (
             HttpServerRequest.HttpServerRequest,
             (request) => withClosingSockets(request, lifecycle.drainBegan)
           )
-          yield* middleware === undefined ? bound.server.serve(closing) : bound.server.serve(closing, middleware)
+          yield* withoutToken(
+            middleware === undefined ? bound.server.serve(closing) : bound.server.serve(closing, middleware)
+          )
           yield* lifecycle.setStarted
           // After the inner `serve`, so before its finalizer takes the handlers away: somebody must still answer.
           yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))

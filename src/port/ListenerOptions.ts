@@ -6,6 +6,8 @@
  */
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
  * @since 0.1.0
@@ -29,6 +31,37 @@ export interface ListenerOptions {
   readonly requestTimeout?: Duration.DurationInput | undefined
   /** For a connection without a request. Default 5 seconds. */
   readonly keepAliveTimeout?: Duration.DurationInput | undefined
+  /**
+   * Who opens a control socket must show it: `Authorization: Bearer`, or the subprotocols of `AccessToken.subprotocols`.
+   * 32 to 1,024 printable ASCII characters without spaces. An app's own routes are its own business:
+   * `Gateway.authorized` asks for the token there.
+   */
+  readonly token?: Redacted.Redacted | undefined
+  /**
+   * Names and addresses that `Host` may have, besides those that are served anyway: the host, the connection's own
+   * address, and loopback ones on a loopback connection. `*` for any. Default none.
+   */
+  readonly allowedHosts?: ReadonlyArray<string> | undefined
+  /**
+   * Origins of browser pages that may open sockets and change something, besides the one that was asked:
+   * `https://app.example`, or `*` for any. Default none.
+   */
+  readonly allowedOrigins?: ReadonlyArray<string> | undefined
+  /** Request line and headers together, in bytes; more is answered with 431. Default 16 KiB. */
+  readonly maxHeaderBytes?: number | undefined
+  /** Requests of one connection that wait for their answers; one more ends the connection. Default 100. */
+  readonly maxPipelinedRequests?: number | undefined
+  /** Control sockets at one time; a further one is answered with 503. Default 1,000. */
+  readonly maxControlSockets?: number | undefined
+  /** A larger frame closes a control socket with 1009. In bytes, default 64 KiB. */
+  readonly maxFrameBytes?: number | undefined
+  /**
+   * Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008.
+   * Default 100.
+   */
+  readonly maxFramesPerSecond?: number | undefined
+  /** What may wait for a client that reads slower than we write; more ends its control socket. In bytes, default 1 MiB. */
+  readonly maxBufferedBytes?: number | undefined
 }
 
 /**
@@ -40,5 +73,30 @@ export const defaults = {
   maxConnections: 10_000,
   headersTimeout: Duration.seconds(10),
   requestTimeout: Duration.minutes(1),
-  keepAliveTimeout: Duration.seconds(5)
+  keepAliveTimeout: Duration.seconds(5),
+  maxHeaderBytes: 16 * 1024,
+  maxPipelinedRequests: 100,
+  maxControlSockets: 1000,
+  maxFrameBytes: 64 * 1024,
+  maxFramesPerSecond: 100,
+  maxBufferedBytes: 1024 * 1024
 } as const
+
+/**
+ * The limits among the options, with the defaults where nothing is said.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const limitsOf = (options: Partial<ListenerOptions>): ConnectionLimits => ({
+  maxConnections: options.maxConnections ?? defaults.maxConnections,
+  headersTimeout: Duration.decode(options.headersTimeout ?? defaults.headersTimeout),
+  requestTimeout: Duration.decode(options.requestTimeout ?? defaults.requestTimeout),
+  keepAliveTimeout: Duration.decode(options.keepAliveTimeout ?? defaults.keepAliveTimeout),
+  maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,
+  maxPipelinedRequests: options.maxPipelinedRequests ?? defaults.maxPipelinedRequests,
+  maxControlSockets: options.maxControlSockets ?? defaults.maxControlSockets,
+  maxFrameBytes: options.maxFrameBytes ?? defaults.maxFrameBytes,
+  maxFramesPerSecond: options.maxFramesPerSecond ?? defaults.maxFramesPerSecond,
+  maxBufferedBytes: options.maxBufferedBytes ?? defaults.maxBufferedBytes
+})

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -17,14 +18,22 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as WS from "ws"
+import * as Access from "./Access.ts"
+import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
-import { BindError, type BindOptions, type BoundSocket, type ControlReply, ServerSocket } from "./ServerSocket.ts"
+import {
+  BindError,
+  type BindOptions,
+  type BoundSocket,
+  type ControlReply,
+  ownAnswerHeaders,
+  ServerSocket,
+  watchSubprotocol
+} from "./ServerSocket.ts"
+import * as TokenBucket from "./TokenBucket.ts"
 
 /** How often connections are checked against the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
-
-/** A client that takes this much longer to read than we to write is cut. */
-const maxBufferedBytes = 1024 * 1024
 
 /** How often a control socket must show that its peer still is there. */
 const pingInterval = Duration.seconds(30)
@@ -34,6 +43,12 @@ const firstRequestGrace = Duration.seconds(1)
 
 /** After a close frame of ours, how long the peer may take to answer it while the gateway runs. */
 const closeTimeoutMillis = 5_000
+
+/** Clients that wait for our end, without a token, at one time. A count of their own: they keep no other client out. */
+const maxWatchers = 100
+
+/** RFC 6455, 7.4.1. */
+const policyViolation = 1008
 
 /** What a shutdown must know of a connection. */
 interface Connection {
@@ -82,16 +97,60 @@ const pathOf = (request: Http.IncomingMessage): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
-const send = (ws: WS.WebSocket, frame: string) => {
-  if (ws.bufferedAmount > maxBufferedBytes) ws.terminate()
-  else ws.send(frame)
+type AnswerHeaders = Readonly<Record<string, string>>
+
+/** An answer of our own that ends the connection: what else was sent on it is nobody's business any more. */
+const answerHead = (body: string, headers: AnswerHeaders): AnswerHeaders => ({
+  ...ownAnswerHeaders,
+  ...headers,
+  connection: "close",
+  "content-type": "text/plain; charset=utf-8",
+  "content-length": String(Buffer.byteLength(body))
+})
+
+const lineOf = (reason: string): string => `${reason}\n`
+
+const refuseRequest = (response: Http.ServerResponse, status: number, reason: string, headers: AnswerHeaders = {}) => {
+  const body = lineOf(reason)
+  response.shouldKeepAlive = false
+  response.writeHead(status, answerHead(body, headers))
+  response.end(body)
 }
+
+/** Where there is no response to write to: of an upgrade, or of what could not be read as a request. */
+const refuseRaw = (socket: Duplex, status: number, reason: string, headers: AnswerHeaders = {}) => {
+  const body = lineOf(reason)
+  const lines = Object.entries(answerHead(body, headers)).map(([name, value]) => `${name}: ${value}\r\n`)
+  // A client that does not close its side would keep the connection for ever.
+  socket.once("finish", () => socket.destroy())
+  socket.end(`HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n${lines.join("")}\r\n${body}`)
+}
+
+/** What became of a request that could not be read, by Node's and llhttp's own words. */
+const unreadable = (code: string): readonly [status: number, reason: string] => {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return [431, "the headers are too large"]
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return [413, "a chunk's extensions are too large"]
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return [408, "the request took too long"]
+    default:
+      return [400, "this is no HTTP request"]
+  }
+}
+
+const needsToken = { "www-authenticate": "Bearer" } as const
 
 const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
   Effect.gen(function*() {
     const { address: asked, limits, routes } = options
     const server = new InterceptingServer({
-      headersTimeout: Duration.toMillis(limits.headersTimeout),
+      maxHeaderSize: limits.maxHeaderBytes,
+      // Refused below, in the same way as any other that is not ours.
+      requireHostHeader: false,
+      // The headers are part of the request, and Node insists on it.
+      headersTimeout: Duration.toMillis(Duration.min(limits.headersTimeout, limits.requestTimeout)),
       requestTimeout: Duration.toMillis(limits.requestTimeout),
       keepAliveTimeout: Duration.toMillis(limits.keepAliveTimeout),
       connectionsCheckingInterval: Duration.toMillis(checkingInterval)
@@ -103,6 +162,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // -----------------------------------------------------------------------
 
     const run = yield* FiberSet.makeRuntime<never>()
+    const clock = yield* Effect.clock
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
     let stopped = false
@@ -162,8 +222,24 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the control socket
     // -----------------------------------------------------------------------
 
-    const wss = new WS.WebSocketServer({ noServer: true, maxPayload: routes.control.maxFrameBytes })
+    const wss = new WS.WebSocketServer({
+      noServer: true,
+      maxPayload: limits.maxFrameBytes,
+      // Never one that carries a token.
+      handleProtocols: (names) =>
+        names.has(AccessToken.subprotocol)
+          ? AccessToken.subprotocol
+          : [...names].find((name) => !name.startsWith(AccessToken.subprotocolPrefix)) ?? false
+    })
+    wss.on("wsClientError", (error, socket) => refuseRaw(socket, 400, error.message, { "sec-websocket-version": "13" }))
     const silent = new WeakSet<WS.WebSocket>()
+    const watchers = new Set<WS.WebSocket>()
+    const hasToken = options.token === undefined ? () => true : AccessToken.matcher(options.token)
+
+    const send = (ws: WS.WebSocket, frame: string) => {
+      if (ws.bufferedAmount > limits.maxBufferedBytes) ws.terminate()
+      else ws.send(frame)
+    }
 
     const close = (ws: WS.WebSocket, code: number, reason: string) => {
       ws.close(code, reason)
@@ -187,12 +263,25 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       if (reply.watch === true && connection !== undefined) view(ws, connection)
       if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
     }
-    const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
+    const attend = (ws: WS.WebSocket) => {
       // ws has closed with the fitting code already (1007 for bad UTF-8, 1009 for an oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
+    }
+    const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
+      attend(ws)
+      let bucket = TokenBucket.make(limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
+      /** Whether one more frame may be looked at. */
+      const mayCome = (): boolean => {
+        if (ws.readyState !== WS.WebSocket.OPEN) return false
+        const next = TokenBucket.take(bucket, limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
+        if (Option.isSome(next)) bucket = next.value
+        else close(ws, policyViolation, "too many frames in a second")
+        return Option.isSome(next)
+      }
+      ws.on("ping", mayCome)
       ws.on("message", (data, isBinary) => {
-        if (ws.readyState !== WS.WebSocket.OPEN) return
+        if (!mayCome()) return
         reply(
           ws,
           connection,
@@ -200,6 +289,27 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         )
       })
       run(Effect.map(routes.control.hello, (frame) => send(ws, frame)))
+    }
+    const watch = (ws: WS.WebSocket) => {
+      watchers.add(ws)
+      ws.once("close", () => watchers.delete(ws))
+      attend(ws)
+      ws.on("message", () => close(ws, policyViolation, "a watcher has nothing to say"))
+      ws.on("ping", () => close(ws, policyViolation, "a watcher has nothing to say"))
+    }
+    const openControlSocket = (
+      request: Http.IncomingMessage,
+      socket: Duplex,
+      head: Buffer,
+      connection: Connection | undefined
+    ) => {
+      const watches = AccessToken.offered(request.headers["sec-websocket-protocol"]).includes(watchSubprotocol)
+      if (!watches && !hasToken(request.headers)) return refuseRaw(socket, 401, "a token is needed", needsToken)
+      const isFull = watches
+        ? watchers.size >= maxWatchers
+        : wss.clients.size - watchers.size >= limits.maxControlSockets
+      if (isFull) return refuseRaw(socket, 503, "too many control sockets")
+      wss.handleUpgrade(request, socket, head, (ws) => watches ? watch(ws) : converse(ws, connection))
     }
     yield* Effect.sync(() => {
       for (const ws of wss.clients) {
@@ -215,6 +325,24 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
+    const judge = (request: Http.IncomingMessage, isUpgrade: boolean) =>
+      Access.judge(options.rules, {
+        method: request.method ?? "",
+        target: request.url ?? "",
+        rawHeaders: request.rawHeaders,
+        httpVersion: request.httpVersion,
+        localAddress: request.socket.localAddress,
+        isUpgrade,
+        isOpen: routes.owns(pathOf(request))
+      })
+
+    server.on("clientError", (error, socket) => {
+      const connection = socket instanceof Net.Socket ? open.get(socket) : undefined
+      // What is being sent cannot be followed by something else.
+      if (!socket.writable || connection === undefined || connection.unanswered.size > 0) return socket.destroy()
+      refuseRaw(socket, ...unreadable(errorCode(error)))
+    })
+
     const ownHandler = yield* NodeHttpServer.makeHandler(routes.app)
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
@@ -223,8 +351,18 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       if (event === "request") {
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
+        const connection = open.get(request.socket)
+        if (connection !== undefined && connection.unanswered.size >= limits.maxPipelinedRequests) {
+          request.socket.destroy()
+          return true
+        }
         if (stopped) response.shouldKeepAlive = false
         expectAnswer(request, response)
+        const verdict = judge(request, false)
+        if (verdict._tag === "Refused") {
+          refuseRequest(response, verdict.status, verdict.reason)
+          return true
+        }
         if (!routes.owns(pathOf(request)) && server.listenerCount("request") > 0) return false
         ownHandler(request, response)
         return true
@@ -242,12 +380,17 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           socket.destroy()
           return true
         }
+        const verdict = judge(request, true)
+        if (verdict._tag === "Refused") {
+          refuseRaw(socket, verdict.status, verdict.reason)
+          return true
+        }
         if (pathOf(request) === routes.control.path) {
-          wss.handleUpgrade(request, socket, head, (ws) => converse(ws, connection))
+          openControlSocket(request, socket, head, connection)
           return true
         }
         if (server.listenerCount("upgrade") === 1) {
-          socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+          refuseRaw(socket, 503, "starting")
           return true
         }
       }

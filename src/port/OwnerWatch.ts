@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import type { Address } from "./Address.ts"
+import { watchSubprotocol } from "./ServerSocket.ts"
 
 /**
  * @since 0.1.0
@@ -42,6 +43,8 @@ const ended = (address: Address): Effect.Effect<void> =>
         connection: "Upgrade",
         upgrade: "websocket",
         "sec-websocket-version": "13",
+        // Needs no token, which must not be shown to whoever happens to listen there.
+        "sec-websocket-protocol": watchSubprotocol,
         // Any sixteen bytes (RFC 6455, 4.1): the answer is not checked, only that the connection stays.
         "sec-websocket-key": "Z2F0ZXdheS1sb2NrIHdjaA=="
       }

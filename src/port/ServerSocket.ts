@@ -9,8 +9,10 @@ import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { Rules } from "./Access.ts"
 import type { Address } from "./Address.ts"
 
 /**
@@ -46,7 +48,27 @@ export interface ConnectionLimits {
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
+  /** Request line and headers together; more is answered with 431. */
+  readonly maxHeaderBytes: number
+  /** Requests of one connection that wait for their answers; one more ends the connection. */
+  readonly maxPipelinedRequests: number
+  /** Control sockets at one time; a further one is answered with 503. */
+  readonly maxControlSockets: number
+  /** A larger frame closes a control socket with 1009. */
+  readonly maxFrameBytes: number
+  /** Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008. */
+  readonly maxFramesPerSecond: number
+  /** What may wait for a client that reads slower than we write; more ends its control socket. */
+  readonly maxBufferedBytes: number
 }
+
+/**
+ * What every answer of the gateway's own carries: it is kept by nobody, and is what it says it is.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const ownAnswerHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const
 
 /**
  * What a client sent on the control socket.
@@ -72,6 +94,15 @@ export interface ControlReply {
 }
 
 /**
+ * The subprotocol of a client that only waits for the gateway's end: it is told nothing before that, and needs no token.
+ * So nobody has to show a token to whoever happens to listen on a port.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const watchSubprotocol = "gateway-watch"
+
+/**
  * What the gateway itself says over a WebSocket.
  *
  * @since 0.1.0
@@ -79,8 +110,6 @@ export interface ControlReply {
  */
 export interface ControlProtocol {
   readonly path: string
-  /** A larger frame closes the socket with 1009. */
-  readonly maxFrameBytes: number
   readonly hello: Effect.Effect<string>
   readonly answer: (frame: ControlFrame) => ControlReply
   /** Runs for as long as a client watches, and pushes what it is to see. */
@@ -127,6 +156,10 @@ export interface BindOptions {
   /** The descriptor of a socket that listens already, and must do so on `address`. */
   readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
+  /** Which requests are answered at all, the app's too. */
+  readonly rules: Rules
+  /** Who opens a control socket must show it, but for a watcher, who is told nothing but the end. */
+  readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
 }
 

@@ -13,14 +13,6 @@ import type { ControlFrame, ControlReply } from "../port/ServerSocket.ts"
  */
 export const path = "/"
 
-/**
- * A larger frame closes the socket with 1009.
- *
- * @since 0.1.0
- * @category constants
- */
-export const maxFrameBytes = 64 * 1024
-
 /** RFC 6455, 7.4.1. */
 const closeCode = { unsupportedData: 1003, invalidPayload: 1007, policyViolation: 1008 } as const
 

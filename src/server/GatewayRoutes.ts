@@ -32,7 +32,6 @@ export const make = (
       app: HealthRoutes.make(lifecycle, instanceId),
       control: {
         path: ControlSocket.path,
-        maxFrameBytes: ControlSocket.maxFrameBytes,
         hello: Effect.map(
           Clock.currentTimeNanos,
           (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })

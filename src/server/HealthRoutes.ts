@@ -8,6 +8,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type { Lifecycle } from "../port/Lifecycle.ts"
+import { ownAnswerHeaders } from "../port/ServerSocket.ts"
 
 type Question = "health" | "ready" | "startup"
 
@@ -38,7 +39,7 @@ export const pathOf = (url: string): string => {
 export const owns = (path: string): boolean => questions.has(path)
 
 const json = (status: number, body: unknown) =>
-  HttpServerResponse.unsafeJson(body, { status, headers: { "cache-control": "no-store" } })
+  HttpServerResponse.unsafeJson(body, { status, headers: ownAnswerHeaders })
 
 const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: string) =>
   Effect.gen(function*() {
@@ -69,7 +70,9 @@ export const make = (lifecycle: Lifecycle["Type"], instanceId: string): HttpApp.
     const question = questions.get(pathOf(request.url))
     if (question === undefined) return Effect.succeed(json(503, { ok: false, status: "starting" }))
     if (request.method !== "GET" && request.method !== "HEAD") {
-      return Effect.succeed(HttpServerResponse.empty({ status: 405, headers: { allow: "GET, HEAD" } }))
+      return Effect.succeed(
+        HttpServerResponse.empty({ status: 405, headers: { ...ownAnswerHeaders, allow: "GET, HEAD" } })
+      )
     }
     return answer(question, lifecycle, instanceId)
   })

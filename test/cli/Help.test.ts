@@ -28,7 +28,10 @@ describe("--help", () => {
       assert.include(line, `${setting.description}; default: ${setting.default}`)
     }
     if (setting.env !== undefined) assert.include(text, setting.env)
-    assert.isTrue(setting.flag !== undefined || setting.file !== undefined, "can be set somewhere")
+    if (setting.flag === undefined && setting.file === undefined) {
+      const line = lines.find((line) => line.trim().startsWith(`${setting.env} `))
+      assert.include(line, `${setting.description}; ${setting.allowed}; default: ${setting.default}`)
+    }
   })
 
   it.each([

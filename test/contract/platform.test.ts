@@ -10,8 +10,10 @@ import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
 import * as PortOwners from "../../src/inspect/PortOwners.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import * as Access from "../../src/port/Access.ts"
 import type { Address } from "../../src/port/Address.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
+import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
@@ -111,21 +113,16 @@ const routes: OwnRoutes["Type"] = {
   app: HttpServerResponse.json({ ok: true, status: "live", instanceId: "contract" }).pipe(Effect.orDie),
   control: {
     path: "/",
-    maxFrameBytes: 1024,
     hello: Effect.succeed("hello"),
     answer: () => ({ send: [] }),
     watch: () => Effect.never,
     farewell: (reason) => reason
   }
 }
-const limits = {
-  maxConnections: 100,
-  headersTimeout: Duration.seconds(5),
-  requestTimeout: Duration.seconds(5),
-  keepAliveTimeout: Duration.seconds(5)
-}
+const limits = limitsOf({ maxConnections: 100, requestTimeout: "5 seconds" })
+const rules = Access.rules({ host: "127.0.0.1" })
 const bind = (host: string, port: number) =>
-  Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ address: { host, port }, limits, routes }))
+  Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ address: { host, port }, limits, rules, routes }))
 
 const probe = (address: { readonly host: string; readonly port: number }) =>
   Effect.flatMap(HealthProbe.make({ timeout: "500 millis" }), (health) => health.probe(address))
@@ -348,7 +345,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           }
           const bound = yield* Effect.flatMap(
             ServerSocket,
-            (sockets) => sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, routes: watching })
+            (sockets) => sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, rules, routes: watching })
           )
           const { control } = yield* Clients
           const [viewer, other] = [yield* control(bound.address), yield* control(bound.address)]
@@ -376,7 +373,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
       Effect.gen(function*() {
         const never = { ...routes, app: Effect.never }
         const bound = yield* Effect.flatMap(ServerSocket, (sockets) =>
-          sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, routes: never }))
+          sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, rules, routes: never }))
         const asked = yield* Effect.fork(probe(bound.address))
         yield* subject.advance("500 millis")
         assert.strictEqual((yield* Fiber.join(asked))._tag, "Stalled")

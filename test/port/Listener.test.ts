@@ -262,7 +262,7 @@ describe("serving", () => {
     Effect.gen(function*() {
       const { address } = yield* start()
       const connection = yield* connect(address)
-      yield* connection.send("HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+      yield* connection.send("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
       yield* connection.closed
       const received = yield* connection.received
       assert.match(received, /^HTTP\/1\.1 200 OK\r\n/)
@@ -317,7 +317,7 @@ describe("serving", () => {
         yield* connect({ host: "127.0.0.1", port: gateway.address.port })
         const control = yield* webSocket(gateway.address)
         yield* control.next
-        yield* plain.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        yield* plain.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         yield* plain.until(/live/)
         yield* eventually("three connections", Effect.map(gateway.connections, (n) => n === 3))
       }))
@@ -444,7 +444,7 @@ describe("the drain", () => {
         const { app, reached, release } = yield* slowApp
         yield* gateway.serve(app)
         const connection = yield* connect(gateway.address)
-        yield* connection.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        yield* connection.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         yield* reached
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan
@@ -477,7 +477,7 @@ describe("the drain", () => {
         yield* eventually("two connections", Effect.map(gateway.connections, (n) => n === 2))
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan
-        yield* asking.send("Host: x\r\n\r\n")
+        yield* asking.send("Host: localhost\r\n\r\n")
         yield* asking.closed
         const answer = yield* asking.received
         assert.match(answer, /^HTTP\/1\.1 503 /)
@@ -493,7 +493,7 @@ describe("the drain", () => {
       const gateway = yield* start({ drainTimeout: "1 minute", keepAliveTimeout: "1 minute" })
       yield* gateway.serve((yield* slowApp).app)
       const idle = yield* connect(gateway.address)
-      yield* idle.send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* idle.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* idle.until(/world$/)
       yield* gateway.shutdown.pipe(within("the end of the shutdown"))
       yield* idle.closed
@@ -505,7 +505,7 @@ describe("the drain", () => {
       const gateway = yield* start()
       yield* gateway.serve(Effect.succeed(HttpServerResponse.uint8Array(new Uint8Array(size).fill(97))))
       const slow = yield* connect(gateway.address, { reading: false })
-      yield* slow.send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* slow.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
       const chunks: Array<Buffer> = []
       yield* Effect.async<void>((resume) => {
         slow.socket.once("data", (chunk: Buffer) => {
@@ -542,7 +542,7 @@ describe("the drain", () => {
         HttpRouter.get("/slow", app)
       ))
       const reader = yield* connect(gateway.address)
-      yield* reader.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* reader.send("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* reader.until(/part 1\n/)
       const slow = yield* Effect.fork(request(gateway.address, "/slow"))
       yield* reached
@@ -562,7 +562,7 @@ describe("the drain", () => {
       const { app, reached } = yield* slowApp
       yield* gateway.serve(app)
       const stuck = yield* connect(gateway.address)
-      yield* stuck.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* stuck.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* reached
       const [took] = yield* timed(gateway.shutdown)
       assert.isAtLeast(took, 290)
@@ -578,7 +578,7 @@ describe("the drain", () => {
       const { app, reached } = yield* slowApp
       yield* gateway.serve(app)
       const stuck = yield* connect(gateway.address)
-      yield* stuck.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* stuck.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* reached
       const shutdown = yield* Effect.fork(gateway.shutdown)
       yield* gateway.lifecycle.drainBegan
@@ -609,7 +609,7 @@ describe("the drain", () => {
       yield* gateway.serve(app)
       yield* Effect.fork(request(gateway.address, "/slow"))
       const late = yield* connect(gateway.address)
-      yield* late.send("GET / HTTP/1.1\r\nHost: x\r\n")
+      yield* late.send("GET / HTTP/1.1\r\nHost: localhost\r\n")
       yield* reached
       yield* eventually("two connections", Effect.map(gateway.connections, (n) => n === 2))
       const shutdown = yield* Effect.fork(gateway.shutdown)

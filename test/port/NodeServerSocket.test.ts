@@ -1,6 +1,8 @@
 import { HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Ref, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Ref, Scope } from "effect"
+import * as Access from "../../src/port/Access.ts"
+import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
 import { type ConnectionLimits, type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
 import {
@@ -19,19 +21,18 @@ import {
 
 const hasIPv6 = await canBind("::1")
 
-const limits: ConnectionLimits = {
+const limits: ConnectionLimits = limitsOf({
   maxConnections: 100,
-  headersTimeout: Duration.seconds(10),
-  requestTimeout: Duration.seconds(10),
-  keepAliveTimeout: Duration.seconds(10)
-}
+  requestTimeout: "10 seconds",
+  keepAliveTimeout: "10 seconds",
+  maxFrameBytes: 1000
+})
 
 const routes: OwnRoutes["Type"] = {
   owns: (path) => path === "/own",
   app: Effect.succeed(HttpServerResponse.text("own")),
   control: {
     path: "/control",
-    maxFrameBytes: 1000,
     hello: Effect.succeed("hello"),
     answer: (frame) => ({ send: [frame._tag === "Text" ? `got ${frame.text}` : "got bytes"] }),
     watch: () => Effect.never,
@@ -39,10 +40,10 @@ const routes: OwnRoutes["Type"] = {
   }
 }
 
-const bind = (host = "127.0.0.1", port = 0, change: Partial<ConnectionLimits> = {}) =>
+const bind = (host = "127.0.0.1", port = 0) =>
   Effect.flatMap(
     ServerSocket,
-    (sockets) => sockets.bind({ address: { host, port }, limits: { ...limits, ...change }, routes })
+    (sockets) => sockets.bind({ address: { host, port }, limits, rules: Access.rules({ host }), routes })
   ).pipe(
     Effect.provide(NodeServerSocket.layer)
   )
@@ -183,7 +184,7 @@ describe("shutting down, live", () => {
       const bound = yield* bind()
       yield* bound.server.serve(Effect.never)
       const client = yield* connect(bound.address)
-      yield* client.send("GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* client.send("GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
       yield* eventually("a connection", Effect.map(bound.connections, (n) => n === 1))
       const idle = yield* Effect.fork(bound.idle)
       yield* bound.stopAccepting
@@ -213,7 +214,7 @@ describe("shutting down, live", () => {
       yield* Scope.extend(bound.server.serve(Effect.never), scope)
       const idle = yield* connect(bound.address)
       const stuck = yield* connect({ host: "127.0.0.1", port: bound.address.port })
-      yield* stuck.send("GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+      yield* stuck.send("GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
       const socket = yield* webSocket(bound.address, "/control")
       yield* eventually("three connections", Effect.map(bound.connections, (n) => n === 3))
       yield* Scope.close(scope, Exit.void).pipe(within("the close"))
@@ -231,6 +232,7 @@ describe("watching, live", () => {
         sockets.bind({
           address: { host: "127.0.0.1", port: 0 },
           limits,
+          rules: Access.rules({ host: "127.0.0.1" }),
           routes: { ...routes, control: { ...routes.control, answer: () => ({ send: [], watch: true }), watch } }
         })
     ).pipe(Effect.provide(NodeServerSocket.layer))

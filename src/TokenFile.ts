@@ -1,0 +1,87 @@
+/**
+ * The file that a token is kept in.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { describePlatformError } from "./internal/describeError.ts"
+import { octal, shellWord } from "./internal/permissions.ts"
+import * as AccessToken from "./port/AccessToken.ts"
+import { UserId } from "./UserId.ts"
+
+/**
+ * A token file cannot be used: unreadable, somebody else's, open to others, or its content is no token. Never shows what
+ * is in it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TokenFileInvalid
+  extends Schema.TaggedError<TokenFileInvalid>("gateway-lock/TokenFileInvalid")("TokenFileInvalid", {
+    path: Schema.String,
+    reason: Schema.String
+  })
+{
+  override get message() {
+    return `invalid token file ${JSON.stringify(this.path)}: ${this.reason}`
+  }
+}
+
+/** The longest token, and a line's end. */
+const maxBytes = AccessToken.maxLength + 2
+
+const fault = (path: string, uid: number, info: FileSystem.File.Info): string | undefined => {
+  const owner = Option.getOrElse(info.uid, () => uid)
+  if (owner !== uid && owner !== 0) {
+    return `it belongs to uid ${owner}, and we are uid ${uid}; run: chown ${uid} ${shellWord(path)}`
+  }
+  // Root's own may be its group's to read: so Kubernetes and systemd hand secrets to a service.
+  const forbidden = owner === uid ? 0o077 : 0o027
+  return (info.mode & forbidden) === 0
+    ? undefined
+    : `others may read or change it (mode ${octal(info.mode)}); run: chmod ${owner === uid ? "600" : "640"} ${
+      shellWord(path)
+    }`
+}
+
+/**
+ * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must be a file that is
+ * ours (then nobody else may read it) or root's (then its group may).
+ *
+ * Fails with `TokenFileInvalid`.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const read = (
+  path: string
+): Effect.Effect<Redacted.Redacted, TokenFileInvalid, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const refuse = (reason: string) => new TokenFileInvalid({ path, reason })
+    const fs = yield* FileSystem.FileSystem
+    // Opening a FIFO would wait for its writer.
+    const before = yield* fs.stat(path)
+    if (before.type !== "File") return yield* refuse(`it is not a regular file but a ${before.type.toLowerCase()}`)
+    const file = yield* fs.open(path, { flag: "r" })
+    const info = yield* file.stat
+    const uid = yield* Effect.flatten(UserId)
+    const wrong = Option.isSome(uid) ? fault(path, uid.value, info) : undefined
+    if (wrong !== undefined) return yield* refuse(wrong)
+    const content = info.size > FileSystem.Size(maxBytes) ? Option.none() : yield* file.readAlloc(maxBytes)
+    const token = Option.match(content, {
+      onNone: () => "",
+      onSome: (bytes) => Buffer.from(bytes).toString("latin1").replace(/\r?\n$/, "")
+    })
+    if (!AccessToken.isValid(token)) return yield* refuse(`expected ${AccessToken.allowed}`)
+    return Redacted.make(token)
+  }).pipe(
+    Effect.scoped,
+    Effect.catchTags({
+      SystemError: (error) => new TokenFileInvalid({ path, reason: describePlatformError(error) }),
+      BadArgument: (error) => new TokenFileInvalid({ path, reason: describePlatformError(error) })
+    })
+  )

@@ -1,0 +1,113 @@
+/**
+ * The secret that a client shows, and where it shows it. Pure.
+ *
+ * @since 0.1.0
+ */
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { createHash, timingSafeEqual } from "node:crypto"
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const minLength = 32
+
+/**
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxLength = 1024
+
+/**
+ * What a token may be, in words.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const allowed = `${minLength} to ${maxLength} printable ASCII characters without spaces`
+
+/**
+ * Whether a text may be a token: printable ASCII without spaces, 32 to 1,024 characters.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isValid = (text: string): boolean =>
+  text.length >= minLength && text.length <= maxLength && /^[!-~]+$/.test(text)
+
+/**
+ * What our own clients ask for beside the token, and the only one of both that is answered.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const subprotocol = "gateway"
+
+/**
+ * What stands before the token, in base64url (RFC 4648, 5), in the name of a subprotocol.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const subprotocolPrefix = "gateway-token."
+
+/**
+ * The subprotocols by which a browser, which cannot set headers, shows a token: `new WebSocket(url, subprotocols(token))`.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const subprotocols = (token: Redacted.Redacted): readonly [string, string] => [
+  subprotocol,
+  `${subprotocolPrefix}${Buffer.from(Redacted.value(token)).toString("base64url")}`
+]
+
+/**
+ * The subprotocols that a client offers (RFC 6455, 4.1), in its order.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const offered = (header: string | undefined): ReadonlyArray<string> =>
+  (header ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "")
+
+/** RFC 9110, 11.1: the scheme in any case. */
+const bearer = /^Bearer +([!-~]+)$/i
+
+/**
+ * What a request shows as its token: by `Authorization: Bearer`, which decides where it is sent, or as a subprotocol.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const shown = (
+  headers: { readonly [name: string]: string | ReadonlyArray<string> | undefined }
+): Option.Option<string> => {
+  const { authorization, "sec-websocket-protocol": protocols } = headers
+  if (authorization !== undefined) {
+    return Option.fromNullable(typeof authorization === "string" ? bearer.exec(authorization)?.[1] : undefined)
+  }
+  const carriers = offered(typeof protocols === "string" ? protocols : undefined)
+    .filter((name) => name.startsWith(subprotocolPrefix))
+  // More than one is a guess.
+  return carriers.length === 1
+    ? Option.some(Buffer.from(carriers.join("").slice(subprotocolPrefix.length), "base64url").toString("latin1"))
+    : Option.none()
+}
+
+const digest = (text: string): Buffer => createHash("sha256").update(text, "latin1").digest()
+
+/**
+ * Whether a request shows the token. Takes as long for any wrong one of a length: digests are compared, and those in
+ * constant time.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const matcher = (
+  token: Redacted.Redacted
+): (headers: Parameters<typeof shown>[0]) => boolean => {
+  const expected = digest(Redacted.value(token))
+  return (headers) => Option.exists(shown(headers), (text) => timingSafeEqual(digest(text), expected))
+}
