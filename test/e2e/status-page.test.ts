@@ -266,4 +266,41 @@ describe("the status page", () => {
       yield* Clients.hello(site)
       yield* Effect.promise(() => Fs.access(Gateways.configLock(site)))
     }))
+
+  inBrowser("asks for the gateway's token, and keeps it for its tab alone", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const token = "a-token-of-more-than-32-characters/+="
+      yield* Gateways.startListening(site, { env: { GATEWAY_TOKEN: token } })
+      const { origins, page } = yield* openPage(site, {}, "refused")
+      const type = (text: string) =>
+        Effect.promise(async () => {
+          await page.keyboard.insertText(text)
+          await page.keyboard.press("Enter")
+        })
+      yield* sees(page, "#token-form:not([hidden])")
+      assert.strictEqual(yield* Effect.promise(() => page.locator(":focus").getAttribute("id")), "token")
+      assert.strictEqual(yield* Effect.promise(() => page.locator("#token").getAttribute("type")), "password")
+      assert.isFalse(yield* Effect.promise(() => page.locator("#facts").isVisible()))
+      assert.deepStrictEqual(yield* brokenRules(page), [])
+
+      yield* type("another-token-of-more-than-32-characters")
+      yield* isIn(page, "refused")
+      yield* sees(page, "#token-form:not([hidden])")
+
+      yield* Effect.promise(() => page.locator("#token").focus())
+      yield* type(token)
+      yield* isIn(page, "listening")
+      assert.isFalse(yield* Effect.promise(() => page.locator("#token-form").isVisible()))
+
+      yield* Effect.promise(() => page.reload())
+      yield* isIn(page, "listening")
+      assert.strictEqual(yield* Effect.promise(() => page.evaluate("localStorage.length + document.cookie.length")), 0)
+      assert.notInclude(yield* Effect.promise(() => page.content()), token)
+      assert.notInclude(page.url(), token)
+      assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
+
+      // Another tab knows nothing of it.
+      yield* openPage(site, {}, "refused")
+    }))
 })
