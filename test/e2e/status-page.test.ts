@@ -110,8 +110,7 @@ describe("the status page", () => {
             assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`], name)
           }))
         }
-      }),
-    60_000
+      })
   )
 
   inBrowser(
@@ -210,8 +209,7 @@ describe("the status page", () => {
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
         assert.deepStrictEqual(complaints(), [])
-      }),
-    60_000
+      })
   )
 
   inBrowser("is used with the keyboard alone", () =>
