@@ -4,7 +4,19 @@
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Queue, type Scope, TestClock } from "effect"
+import {
+  Context,
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Queue,
+  type Scope,
+  TestClock
+} from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
 import * as PortOwners from "../../src/inspect/PortOwners.ts"
