@@ -28,3 +28,10 @@ export const isNotFound = (error: PlatformError): boolean => error._tag === "Sys
 /** Whether an exclusive creation failed because the path names something. */
 export const isAlreadyExists = (error: PlatformError): boolean =>
   error._tag === "SystemError" && error.reason === "AlreadyExists"
+
+const linkRefusals = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])
+
+/** Whether a file system refused a hard link because it has none (link(2): `EPERM`; others say it more plainly). */
+export const hasNoLinks = (error: PlatformError): boolean =>
+  error._tag === "SystemError" && error.method === "link"
+  && linkRefusals.has(describePlatformError(error).split(":", 1)[0] ?? "")

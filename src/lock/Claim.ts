@@ -14,12 +14,14 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
+import type { LockUnavailable } from "../GatewayLockError.ts"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
   /** Reads a file of ours; `None` where there is none. */
-  readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError>
+  readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /** Creates a file exclusively with our record in it. */
   readonly create: (path: string) => Effect.Effect<void, PlatformError>
   /** Whether the holder of a claim is dead, as far as can be told. */
@@ -32,13 +34,17 @@ const maxDepth = 4
 /**
  * The name of an owner as part of a file's name: what stands in a lock file may be anything.
  */
-const nameOf = ({ fileId, record }: Snapshot): string =>
+const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string =>
   createHash("sha256").update(
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
 /** The claim on a file as it was seen. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
+
+/** Where an owner makes a file of its own before it has the name: nobody else's, since its id is new. */
+export const draftPath = (path: string, record: OwnerRecord): string =>
+  `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
 
 /** Where the holder of that claim moves the file. */
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
@@ -52,7 +58,7 @@ export const claim = (
   judged: Snapshot,
   options: ClaimOptions,
   depth = 0
-): Effect.Effect<Option.Option<boolean>, PlatformError, Scope.Scope> =>
+): Effect.Effect<Option.Option<boolean>, PlatformError | LockUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const name = claimPath(path, judged)
     const created = yield* Effect.acquireRelease(
@@ -75,11 +81,11 @@ export const claim = (
   })
 
 const isLeftover = (name: string, lockName: string): boolean =>
-  name.startsWith(`${lockName}.`) && (name.endsWith(".reclaim") || name.endsWith(".stale"))
+  name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
  * Removes what dead starters left beside a lock file that is ours: claims on former owners are void, and what was moved
- * aside under them is nobody's, unless its mover lives and is about to look at it.
+ * aside under them is nobody's, unless its mover lives and is about to look at it; so is a draft, unless its author lives.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {

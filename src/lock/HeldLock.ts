@@ -19,7 +19,7 @@
  * begins by interrupting the watch, waits for the step and then releases what it took.
  */
 import type { PlatformError } from "@effect/platform/Error"
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -28,12 +28,12 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import * as NodePath from "node:path"
-import { LockLost, LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { LockLost, type LockUnavailable } from "../GatewayLockError.ts"
+import { describePlatformError } from "../internal/describeError.ts"
 import type * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
+import * as LockFolder from "./LockFolder.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
 export interface HeldLockOptions<A, E, R> {
@@ -107,27 +107,6 @@ export const maxFailures = 10
 /** Of several writes within `staleAfter` one may come late. */
 const writesWhileFresh = 3
 
-/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
-const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
-  Effect.flatMap(FileSystem.FileSystem, (fs) => {
-    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
-    return makeIt.pipe(
-      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
-      Effect.catchIf(
-        isAlreadyExists,
-        (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
-      )
-    )
-  })
-
-/**
- * Makes the folder of a lock file where it is missing.
- */
-export const makeFolder = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
-  makeFolders(NodePath.dirname(path)).pipe(
-    Effect.mapError((cause) => new LockUnavailable({ path, reason: describePlatformError(cause), cause }))
-  )
-
 /** Says that a file is kept by its record alone, if it is. */
 export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect.Effect<void> =>
   Option.match(fallback, {
@@ -183,7 +162,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       Effect.gen(function*() {
         const record = yield* options.record
         const scope = yield* newScope
-        const exit = yield* makeFolder(path).pipe(
+        const exit = yield* LockFolder.ensure(path).pipe(
           Effect.zipRight(LockAttempt.attempt({
             path,
             record: (lock) => ({ ...record, lock }),

@@ -28,7 +28,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
+import { describePlatformError, hasNoLinks, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
 import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
@@ -37,6 +37,7 @@ import {
   type Enforcement,
   fileId,
   isSame,
+  linkTarget,
   readOpen,
   readRecord,
   type Snapshot,
@@ -101,6 +102,9 @@ const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.Owner
 const describeDefect = (defect: unknown): string =>
   (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
 
+const isMissing = (error: PlatformError | LockUnavailable): boolean =>
+  error._tag !== "LockUnavailable" && isNotFound(error)
+
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /** Closes at once what an attempt opened, unless it succeeded. */
@@ -163,11 +167,16 @@ const make = Effect.gen(function*() {
     })
   })
 
+  const refuseLink = (path: string): Effect.Effect<void, LockUnavailable> =>
+    Effect.flatMap(
+      linkTarget(fs, path),
+      (link) => Option.isSome(link) ? refuse(path, `it is a symbolic link to ${link.value}`) : Effect.void
+    )
+
   /** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
   const insist = (path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
     Effect.gen(function*() {
-      const link = yield* Effect.option(fs.readLink(path))
-      if (Option.isSome(link)) return yield* refuse(path, `it is a symbolic link to ${link.value}`)
+      yield* refuseLink(path)
       const info = yield* statPath(path)
       if (Option.isSome(info) && info.value.type !== "File") {
         return yield* refuse(path, `it is not a regular file but a ${info.value.type.toLowerCase()}`)
@@ -184,27 +193,40 @@ const make = Effect.gen(function*() {
       )
     )
 
+  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
+    Effect.scoped(Effect.gen(function*() {
+      yield* insist(path)
+      const file = yield* open(path, { flag: "r" })
+      const info = yield* file.stat
+      yield* refuseLink(path)
+      return Option.some<Snapshot>({
+        record: yield* readRecord(file, info),
+        enforcement: "record",
+        fileId: fileId(info),
+        age: yield* ageOf(info)
+      })
+    })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
+
+  const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
+    look,
+    create: (path) =>
+      Effect.scoped(
+        Effect.flatMap(open(path, { flag: "wx", mode: 0o600 }), (file) =>
+          Effect.tapError(file.writeAll(OwnerRecord.encode(options.record("record"))), () =>
+            Effect.ignore(fs.remove(path))))
+      ),
+    isAbandoned: options.isAbandoned ?? (() => Effect.succeed(false))
+  })
+
   // -------------------------------------------------------------------------
   // with a kernel lock
   // -------------------------------------------------------------------------
 
-  const openOrCreate = (path: string) =>
-    open(path, { flag: "r+" }).pipe(
-      Effect.map((file) => ({ file, created: false })),
-      Effect.catchIf(isNotFound, () =>
-        Effect.map(open(path, { flag: "wx+", mode: 0o600 }), (file) => ({ file, created: true }))),
-      // Somebody created it in between, or it is a dangling link, which `insist` has refused.
-      Effect.catchIf(isAlreadyExists, () =>
-        Effect.fail(new Moved()))
-    )
-
   const openExisting = (path: string) =>
     open(path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
 
-  const create = (path: string) =>
-    open(path, { flag: "wx+", mode: 0o600 }).pipe(
-      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
-    )
+  const createExclusively = (path: string, flag: "wx" | "wx+") =>
+    open(path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
   /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
   const selfTest = (path: string, id: string) =>
@@ -219,11 +241,35 @@ const make = Effect.gen(function*() {
       }
     }))
 
+  /**
+   * Asked of a file of our own, before the lock file is made: one that cannot be locked after all would have to be removed
+   * again, and by then it could be another starter's.
+   */
+  const ensureLockable = (draft: string) =>
+    Effect.scoped(Effect.gen(function*() {
+      // Ours from an earlier attempt, if it is there.
+      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(draft)))
+      const file = yield* createExclusively(draft, "wx+")
+      yield* kernel.tryLock(file.fd)
+      yield* selfTest(draft, fileId(yield* file.stat))
+    }))
+
+  const openOrCreate = (path: string, draft: string) =>
+    open(path, { flag: "r+" }).pipe(
+      Effect.map((file) => ({ file, created: false })),
+      Effect.catchIf(isNotFound, () =>
+        Effect.zipRight(
+          ensureLockable(draft),
+          // `Moved`: somebody created it in between, or it is a dangling link, which `insist` has refused.
+          Effect.map(createExclusively(path, "wx+"), (file) => ({ file, created: true }))
+        ))
+    )
+
   const withKernelLock = (options: AttemptOptions) =>
     Effect.gen(function*() {
       const { path } = options
       yield* insist(path)
-      const { created, file } = yield* openOrCreate(path)
+      const { created, file } = yield* openOrCreate(path, Claim.draftPath(path, options.record("kernel")))
       const info = yield* file.stat
       const id = fileId(info)
 
@@ -234,14 +280,16 @@ const make = Effect.gen(function*() {
       if (id === options.present) return yield* seen
 
       const granted = yield* kernel.tryLock(file.fd).pipe(
-        // What we made for a lock that cannot be had must not stay: record-only starters would wait for its author.
-        Effect.tapErrorTag("KernelLockUnsupported", () => created ? removeIfStill(path, id) : Effect.void)
+        // A moment ago there were locks. What we made may be another's by now, and stays; the next attempt just finds it.
+        Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
       )
       if (!granted) return yield* seen
+      // Before the name is compared: while it was a link, it led to this file as well.
+      if (!created) yield* refuseLink(path)
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
       // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
       if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
-      yield* selfTest(path, id)
+      if (!created) yield* selfTest(path, id)
 
       const left = yield* file.stat
       // An empty file was made a moment ago, by a starter that we were quicker than.
@@ -263,6 +311,7 @@ const make = Effect.gen(function*() {
       yield* writeRecord(file, options.record("kernel"))
       yield* file.sync
       if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      if (created) yield* Claim.sweep(fs, path, claiming(options))
       return mine(heldFile(options, file, id, "kernel", Option.none(), leftover))
     })
 
@@ -270,28 +319,32 @@ const make = Effect.gen(function*() {
   // record only
   // -------------------------------------------------------------------------
 
-  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError> =>
-    Effect.scoped(Effect.gen(function*() {
-      const file = yield* open(path, { flag: "r" })
-      const info = yield* file.stat
-      return Option.some<Snapshot>({
-        record: yield* readRecord(file, info),
-        enforcement: "record",
-        fileId: fileId(info),
-        age: yield* ageOf(info)
-      })
-    })).pipe(Effect.catchIf(isNotFound, () => Effect.succeedNone))
-
-  const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
-    look,
-    create: (path) =>
+  /**
+   * Creates the file with its record in it, in one step: one that is empty for a moment would be taken by a starter with a
+   * kernel lock, which must take an empty file for that of a slower one of its own kind.
+   */
+  const create = (options: AttemptOptions, record: OwnerRecord.OwnerRecord) => {
+    const { path } = options
+    const draft = Claim.draftPath(path, record)
+    const write = (path: string) =>
       Effect.scoped(
-        Effect.flatMap(open(path, { flag: "wx", mode: 0o600 }), (file) =>
-          Effect.tapError(file.writeAll(OwnerRecord.encode(options.record("record"))), () =>
-            Effect.ignore(fs.remove(path))))
-      ),
-    isAbandoned: options.isAbandoned ?? (() => Effect.succeed(false))
-  })
+        Effect.flatMap(createExclusively(path, "wx"), (file) =>
+          writeRecord(file, record).pipe(
+            Effect.zipRight(file.sync),
+            Effect.zipRight(Effect.map(file.stat, fileId)),
+            // Made exclusively a moment ago, and in everybody's way until it is stale.
+            Effect.tapError(() => Effect.ignore(fs.remove(path)))
+          ))
+      )
+    const link = fs.link(draft, path).pipe(
+      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+    )
+    return Effect.zipLeft(write(draft), link).pipe(
+      Effect.ensuring(Effect.ignore(fs.remove(draft))),
+      // Without hard links, as well as can be.
+      Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
+    )
+  }
 
   /** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
   const moveAside = (path: string, judged: Snapshot) =>
@@ -319,7 +372,6 @@ const make = Effect.gen(function*() {
   const withRecordOnly = (options: AttemptOptions, why: KernelLockUnsupported) =>
     Effect.gen(function*() {
       const { path } = options
-      yield* insist(path)
       const record = options.record("record")
       let leftover = Option.none<Leftover>()
       const found = yield* look(path)
@@ -331,17 +383,16 @@ const make = Effect.gen(function*() {
         if (!(yield* reclaim(options, judged.value))) return held(found.value)
         leftover = Option.some({ record: found.value.record, age: found.value.age })
       }
-      const file = yield* (Option.isSome(copy) ? openExisting(path) : create(path))
-      const id = fileId(
-        yield* Effect.tapError(file.stat, () =>
-          // Made exclusively a moment ago, and in everybody's way until it is stale.
-          Option.isNone(copy) ? Effect.ignore(fs.remove(path)) : Effect.void)
-      )
-      if (Option.exists(copy, ({ fileId }) => fileId !== id)) return yield* Effect.fail(new Moved())
+      const id = Option.isSome(copy) ? copy.value.fileId : yield* create(options, record)
       yield* Effect.addFinalizer(() => removeIfStill(path, id))
-      yield* writeRecord(file, record)
-      yield* file.sync
-      // A slow reclaimer may have moved our file away while it was being written.
+      const file = yield* openExisting(path)
+      if (fileId(yield* file.stat) !== id) return yield* Effect.fail(new Moved())
+      if (Option.isSome(copy)) {
+        yield* refuseLink(path)
+        yield* writeRecord(file, record)
+        yield* file.sync
+      }
+      // A slow reclaimer may have moved our file away, or somebody have put another in its place.
       const now = yield* look(path)
       if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
         return yield* Effect.fail(new Moved())

@@ -42,8 +42,10 @@ import * as HeldLock from "./HeldLock.ts"
 import * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
+import * as LockFolder from "./LockFolder.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 import * as ProcessTable from "./ProcessTable.ts"
+import { linkTarget } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
 /**
@@ -228,7 +230,11 @@ export const readOwner = (
     fs.stat(path).pipe(
       Effect.flatMap((info) =>
         info.type === "File" && info.size <= FileSystem.Size(OwnerRecord.maxBytes)
-          ? Effect.map(fs.readFile(path), OwnerRecord.parse)
+          ? Effect.zipWith(
+            fs.readFile(path),
+            linkTarget(fs, path),
+            (content, link) => Option.isSome(link) ? Option.none() : OwnerRecord.parse(content)
+          )
           : Effect.succeedNone
       ),
       // "No information" by contract: absent, unreadable and torn are the same to a reader.
@@ -354,7 +360,7 @@ const acquire = (
       NotYet | PortInUse | LockHeld | LockUnavailable,
       Requirements | Scope.Scope
     > = Effect.gen(function*() {
-      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable })
+      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable, isAbandoned })
       if (first._tag === "Mine") {
         return {
           file: first.file,
@@ -450,7 +456,7 @@ export const make = (
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
-    yield* HeldLock.makeFolder(path)
+    yield* LockFolder.ensure(path)
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self

@@ -13,7 +13,7 @@ import { KernelLock } from "./KernelLock.ts"
 import { holderOf } from "./LockFile.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import type { ProcessTable } from "./ProcessTable.ts"
-import { ageOf, type Enforcement, readRecord } from "./Snapshot.ts"
+import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
 
 /**
  * What a lock file says, where there is a readable record.
@@ -82,6 +82,8 @@ export const inspect = (
     if (before.type !== "File") return unknown(`it is no file but a ${before.type}`)
     const file = yield* fs.open(path, { flag: "r" })
     const info = yield* file.stat
+    const link = yield* linkTarget(fs, path)
+    if (Option.isSome(link)) return unknown(`it is a symbolic link to ${link.value}`)
     const age = yield* ageOf(info)
     // First the lock, then the record: one that is read while the lock is held is its holder's, or being written.
     const locked = yield* Effect.either(lock.isLocked(file.fd))

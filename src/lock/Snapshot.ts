@@ -23,6 +23,15 @@ export interface Snapshot {
   readonly age: Duration.Duration
 }
 
+/**
+ * Where a path leads, if it is a symbolic link. Asked after a file was opened by its path as well as before: without
+ * `O_NOFOLLOW`, that is what tells that the file that was opened is the one of that name.
+ */
+export const linkTarget = (
+  fs: FileSystem.FileSystem,
+  path: string
+): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
+
 /** Device and inode. */
 export const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
 

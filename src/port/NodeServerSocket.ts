@@ -56,6 +56,8 @@ interface Connection {
   upgraded: boolean
   /** By whom what happens is seen: a shutdown does not wait for it. */
   viewing: boolean
+  /** One of its requests was refused: what it sends after that is not looked at. */
+  refused: boolean
   /** What had been read when the last answer was sent: more than that is a request that has begun. */
   bytesAnswered: number
 }
@@ -173,7 +175,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     server.on("connection", (socket) => {
-      const connection: Connection = { unanswered: new Set(), upgraded: false, viewing: false, bytesAnswered: 0 }
+      const connection: Connection = {
+        unanswered: new Set(),
+        upgraded: false,
+        viewing: false,
+        refused: false,
+        bytesAnswered: 0
+      }
       open.set(socket, connection)
       socket.once("close", () => {
         open.delete(socket)
@@ -352,6 +360,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
         const connection = open.get(request.socket)
+        if (connection?.refused === true) return true
         if (connection !== undefined && connection.unanswered.size >= limits.maxPipelinedRequests) {
           request.socket.destroy()
           return true
@@ -360,6 +369,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         expectAnswer(request, response)
         const verdict = judge(request, false)
         if (verdict._tag === "Refused") {
+          if (connection !== undefined) connection.refused = true
           refuseRequest(response, verdict.status, verdict.reason)
           return true
         }
@@ -376,7 +386,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         socket.on("error", () => socket.destroy())
         const connection = open.get(request.socket)
         if (connection !== undefined) connection.upgraded = true
-        if (stopped) {
+        if (stopped || connection?.refused === true) {
           socket.destroy()
           return true
         }

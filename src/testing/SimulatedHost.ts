@@ -42,6 +42,7 @@ import * as PlatformFolders from "../PlatformFolders.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { ProbeTransport } from "../port/ProbeTransport.ts"
 import { ServerSocket } from "../port/ServerSocket.ts"
+import { UserId } from "../UserId.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import * as SimulatedPorts from "./SimulatedPorts.ts"
@@ -298,6 +299,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               PlatformFolders.PlatformFolders,
               PlatformFolders.make({ config: "/config", state: "/state" })
             ),
+            Context.add(UserId, Effect.succeedSome(process.uid)),
             Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
           )
       )

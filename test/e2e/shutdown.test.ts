@@ -8,7 +8,7 @@ import * as Ports from "./support/ports.ts"
 const endless = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
-    yield* connection.send("POST /endless HTTP/1.1\r\nhost: gateway\r\ncontent-length: 1000\r\n\r\nonly this")
+    yield* connection.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")
     return connection
   })
 
@@ -16,7 +16,7 @@ const endless = (site: Gateways.Site) =>
 const keptAlive = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
-    yield* connection.send("GET /readyz HTTP/1.1\r\nhost: gateway\r\n\r\n")
+    yield* connection.send("GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert.match(yield* connection.received(/\{"ready":true\}/), /connection: keep-alive/i)
     return connection
   })
@@ -111,7 +111,7 @@ describe("while it drains", () => {
       const site = yield* Gateways.newSite
       const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
       const connection = yield* Clients.connect(site)
-      yield* connection.send("GET /healthz HTTP/1.1\r\nhost: gateway\r\n")
+      yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
       // Its first half has arrived once another connection, opened later, has been answered.
       yield* Clients.request(site, "/readyz")
       yield* gateway.signal("SIGTERM")

@@ -43,8 +43,8 @@ export const mutants: ReadonlyArray<Mutant> = [
       {
         file: attempt,
         from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-      return mine(heldFile(options, file, id, "kernel"`,
-        to: `      return mine(heldFile(options, file, id, "kernel"`
+      if (created) yield* Claim.sweep`,
+        to: `      if (created) yield* Claim.sweep`
       }
     ]
   },
@@ -55,10 +55,10 @@ export const mutants: ReadonlyArray<Mutant> = [
     changes: [
       {
         file: attempt,
-        from: "      const { created, file } = yield* openOrCreate(path)",
+        from: "      const { created, file } = yield* openOrCreate(",
         to: `      let mineNow = ""
       yield* Effect.addFinalizer(() => mineNow === "" ? Effect.void : removeIfStill(path, mineNow))
-      const { created, file } = yield* openOrCreate(path)`
+      const { created, file } = yield* openOrCreate(`
       },
       {
         file: attempt,
@@ -136,9 +136,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 71,
     changes: [{
       file: attempt,
-      from: `fileId !== id)) return yield* Effect.fail(new Moved())
+      from: `yield* create(options, record)
       yield* Effect.addFinalizer(() => removeIfStill(path, id))`,
-      to: `fileId !== id)) return yield* Effect.fail(new Moved())
+      to: `yield* create(options, record)
       yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))`
     }]
   },
@@ -176,7 +176,11 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "no self-test of a file system that grants everything",
     habitat: "a crowd with records only",
     caughtBy: 1,
-    changes: [{ file: attempt, from: "      yield* selfTest(path, id)\n", to: "" }]
+    changes: [{
+      file: attempt,
+      from: "      if (yield* kernel.tryLock(second.fd)) {",
+      to: "      if ((yield* kernel.tryLock(second.fd)) && id === \"\") {"
+    }]
   }
 ]
 

@@ -1,0 +1,86 @@
+/**
+ * May our locks be kept in this folder?
+ *
+ * Who can write in it can put a link in the place of a lock file, and have us write where it leads, or replace the file
+ * under us. So it must be ours and ours alone to write, and no link to another. The sticky bit does not help: it keeps
+ * names from being taken away, not from being given.
+ *
+ * What is above it may be links, and others' to write: whoever can move the folder away can keep us from running, and no
+ * more.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as NodePath from "node:path"
+import { LockUnavailable } from "../GatewayLockError.ts"
+import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { octal, shellWord } from "../internal/permissions.ts"
+import { UserId } from "../UserId.ts"
+import { linkTarget } from "./Snapshot.ts"
+
+const othersMayWrite = 0o022
+
+/** What is wrong with a folder, and the command that mends it. Pure. */
+export const fault = (
+  path: string,
+  uid: number,
+  folder: { readonly uid: number; readonly mode: number }
+): Option.Option<string> => {
+  const mode = `mode ${octal(folder.mode)}`
+  if (folder.uid !== uid) {
+    return Option.some(
+      `its folder ${path} belongs to uid ${folder.uid} (${mode}), and we are uid ${uid}; run: chown -R ${uid} ${
+        shellWord(path)
+      }`
+    )
+  }
+  return (folder.mode & othersMayWrite) === 0
+    ? Option.none()
+    : Option.some(`others may write in its folder ${path} (${mode}, uid ${uid}); run: chmod go-w ${shellWord(path)}`)
+}
+
+/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
+const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => {
+    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
+    return makeIt.pipe(
+      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
+      Effect.catchIf(
+        isAlreadyExists,
+        (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
+      )
+    )
+  })
+
+/**
+ * Makes the folder of a lock file where it is missing (mode 0700), and looks whether it may be used. A folder that is there
+ * is never changed.
+ *
+ * Fails with `LockUnavailable`.
+ */
+export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const folder = NodePath.dirname(path)
+    const fs = yield* FileSystem.FileSystem
+    yield* makeFolders(folder)
+    // Also one that we have just made: on some file systems everything is somebody else's.
+    const info = yield* fs.stat(folder)
+    const target = yield* linkTarget(fs, folder)
+    if (Option.isSome(target)) {
+      return yield* new LockUnavailable({
+        path,
+        reason: `its folder ${folder} is a symbolic link to ${target.value}; run: rm ${shellWord(folder)}`
+      })
+    }
+    const uid = yield* Effect.flatten(UserId)
+    if (Option.isNone(uid) || Option.isNone(info.uid)) return
+    const wrong = fault(folder, uid.value, { uid: info.uid.value, mode: info.mode })
+    if (Option.isSome(wrong)) return yield* new LockUnavailable({ path, reason: wrong.value })
+  }).pipe(
+    Effect.mapError((error) =>
+      error._tag === "LockUnavailable"
+        ? error
+        : new LockUnavailable({ path, reason: describePlatformError(error), cause: error })
+    )
+  )
