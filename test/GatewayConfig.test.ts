@@ -29,14 +29,21 @@ interface Given {
   readonly files?: Readonly<Record<string, string>>
 }
 
-const resolve = ({ env = {}, files = {}, flags = {} }: Given) =>
-  GatewayConfig.resolve(new Map(Object.entries(flags))).pipe(
+const given = ({ env = {}, files = {} }: Given) =>
+<A, E>(
+  resolved: Effect.Effect<A, E, FileSystem.FileSystem | PlatformFolders.PlatformFolders>
+) =>
+  resolved.pipe(
     Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(env)))),
     Effect.provide(Layer.merge(
       fileSystem(files),
       Layer.succeed(PlatformFolders.PlatformFolders, folders)
     ))
   )
+const flagsOf = ({ flags = {} }: Given) => new Map(Object.entries(flags))
+
+const resolve = (what: Given) => given(what)(GatewayConfig.resolve(flagsOf(what)))
+const resolveLenient = (what: Given) => given(what)(GatewayConfig.resolveLenient(flagsOf(what)))
 
 const refusal = (given: Given) => Effect.map(Effect.flip(resolve(given)), (error) => error.message)
 
@@ -530,6 +537,38 @@ describe("the config file", () => {
       assert.strictEqual(error._tag, "ConfigFileInvalid")
       assert.include(String(error), `invalid config file ${folder}: EISDIR`)
     }).pipe(Effect.provide(NodeFileSystem.layer)))
+})
+
+describe("GatewayConfig.resolveLenient", () => {
+  it.effect("passes over what a config file gets wrong, and tells of each; the rest of it counts", () =>
+    Effect.gen(function*() {
+      const content = JSON.stringify({ port: 5, host: "0.0.0.0", prot: 1, lock: { timeout: "soon" } })
+      const { config, problems } = yield* resolveLenient({ files: { [defaultFile]: content } })
+      assert.deepInclude(shown(config), { port: 5, host: "127.0.0.1", lockTimeout: 5000 })
+      assert.deepStrictEqual(problems.map(({ message }) => message.replace(/[:;] .*/, "")), [
+        `invalid config file ${defaultFile}`,
+        `invalid host "0.0.0.0" from "host" in ${defaultFile}`,
+        `invalid lock timeout "soon" from "lock.timeout" in ${defaultFile}`
+      ])
+    }))
+
+  it.prop("whatever the content: the settings are those of resolve, or there is a problem", [
+    fc.oneof(fc.string({ unit: "binary" }), fc.json(), fc.constant("{\"port\":5}"))
+  ], ([content]) => {
+    const files = { [defaultFile]: content }
+    const strict = Effect.runSync(Effect.either(resolve({ files })))
+    const { config, problems } = Effect.runSync(resolveLenient({ files }))
+    if (strict._tag === "Left") return problems[0]?.message === strict.left.message
+    assert.deepStrictEqual([shown(config), problems], [shown(strict.right), []])
+    return true
+  })
+
+  it.effect("refuses a flag or a variable that is not allowed", () =>
+    Effect.gen(function*() {
+      for (const what of [{ flags: { port: "0" } }, { env: { GATEWAY_PORT: "0" } }]) {
+        assert.match((yield* Effect.flip(resolveLenient(what))).message, /^invalid port "0" from (--port|GATEWAY_PORT)/)
+      }
+    }))
 })
 
 describe("GatewayConfig.canonicalPath", () => {

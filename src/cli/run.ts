@@ -73,7 +73,7 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       recheckInterval: config.lockRecheckInterval,
       healthProbeTimeout: config.healthProbeTimeout,
       supervisor,
-      supervisorReason: supervisor === "none" ? undefined : supervisorReason
+      supervisorReason
     })
     const Serving = Layer.unwrapEffect(
       // The lock first: a start that is refused does not load the server.

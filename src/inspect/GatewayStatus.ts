@@ -100,7 +100,7 @@ export const Lock = Schema.Struct({
   /** What keeps others out of a held one: the kernel's lock, or only its record. */
   enforcement: optional(Schema.Literal("kernel", "record")),
   /** Of a left one, since it was last written or touched, in milliseconds. */
-  ageMs: optional(Schema.Number),
+  ageMs: optional(Schema.Int),
   /** Why it cannot be told, in words. */
   reason: optional(Schema.String)
 })
@@ -115,7 +115,7 @@ export const Listener = Schema.Struct({
   /** The address that its socket is bound to. */
   host: Schema.String,
   /** Absent where the process is not visible from here: another user's, or in another PID namespace. */
-  pid: optional(Schema.Number),
+  pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
   /** Whether it is the lock's owner. */
@@ -130,7 +130,7 @@ export const Listener = Schema.Struct({
  */
 export const Port = Schema.Struct({
   host: Schema.String,
-  port: Schema.Number,
+  port: Schema.Int,
   /** Whose address it is: the lock owner's, or the one of the settings. */
   from: Schema.Literal("owner", "settings"),
   /** Who answers: nobody, a gateway, somebody else, or somebody who does not answer in time. */
@@ -382,7 +382,7 @@ const describeLock = (path: string, state: LockInspection.LockState): typeof Loc
     case "Held":
       return { path, state: "held", enforcement: state.enforcement }
     case "Left":
-      return { path, state: "left", ageMs: Duration.toMillis(state.age) }
+      return { path, state: "left", ageMs: Math.round(Duration.toMillis(state.age)) }
     case "Unknown":
       return { path, state: "unknown", reason: state.reason }
   }

@@ -22,6 +22,7 @@ import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
 import * as PortOwners from "../../src/inspect/PortOwners.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import { ProcessTable } from "../../src/lock/ProcessTable.ts"
 import * as Access from "../../src/port/Access.ts"
 import type { Address } from "../../src/port/Address.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
@@ -391,6 +392,61 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         assert.strictEqual((yield* Fiber.join(asked))._tag, "Stalled")
         yield* bound.destroyConnections
       }))
+  })
+
+  describe(`who has what open, ${name}`, () => {
+    /** Elsewhere it takes programs that a machine may not have. */
+    const look: Subject["run"] = name === "simulated" || process.platform === "linux"
+      ? subject.run
+      : (name) => it.skip(`${name} [skipped: needs Linux]`, () => {})
+
+    look(
+      "names the process and the address of every listener of a port, and nobody once they are gone",
+      () =>
+        Effect.gen(function*() {
+          const owners = yield* PortOwners.PortOwners
+          const { pid } = yield* Effect.flatMap(ProcessTable, ({ self }) => self)
+          const port = yield* Effect.scoped(Effect.gen(function*() {
+            const { address, alsoBind } = yield* bind("127.0.0.2", 0)
+            yield* alsoBind("127.0.0.1")
+            const seen = yield* owners.listeners(address.port)
+            assert.deepStrictEqual(
+              seen._tag === "Seen" ? seen.listeners.toSorted((a, b) => a.host.localeCompare(b.host)) : seen,
+              ["127.0.0.1", "127.0.0.2"].map((host) => ({ host, port: address.port, pid }))
+            )
+            assert.deepStrictEqual(yield* owners.listeners(address.port, [pid]), seen)
+            return address.port
+          }))
+          assert.deepStrictEqual(yield* owners.listeners(port), { _tag: "Seen", listeners: [] })
+        })
+    )
+
+    look(
+      "names the lock files that are open, by the name they have, until they are closed or removed",
+      () =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const folder = yield* Effect.flatMap(subject.folder, (folder) => fs.realPath(folder))
+          const { paths } = yield* OpenLockFiles.OpenLockFiles
+          const mine = Effect.map(
+            paths,
+            (open) => open._tag === "Seen" ? open.paths.filter((path) => path.startsWith(folder)) : open
+          )
+          const path = `${folder}/locks/gateway.0123abcd.lock`
+          yield* fs.makeDirectory(`${folder}/locks`)
+          yield* fs.writeFile(`${folder}/locks/gateway.state.lock`, text(""))
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* fs.open(path, { flag: "wx+" })
+            yield* fs.open(path, { flag: "r" })
+            yield* fs.open(`${folder}/locks/gateway.state.lock`, { flag: "r" })
+            assert.deepStrictEqual(yield* mine, [path])
+          }))
+          assert.deepStrictEqual(yield* mine, [])
+          yield* fs.open(path, { flag: "r+" })
+          yield* fs.remove(path)
+          assert.deepStrictEqual(yield* mine, [])
+        })
+    )
   })
 
   describe(`the lock file, ${name}`, () => {

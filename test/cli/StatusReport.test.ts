@@ -1,0 +1,121 @@
+import { assert, describe, it } from "@effect/vitest"
+import { FastCheck as fc, Schema } from "effect"
+import * as Arbitrary from "effect/Arbitrary"
+import { describe as describeHealth } from "../../src/cli/health.ts"
+import * as ListReport from "../../src/cli/ListReport.ts"
+import * as StatusReport from "../../src/cli/StatusReport.ts"
+import { GatewayList } from "../../src/inspect/GatewayList.ts"
+import { GatewayStatus, Verdict } from "../../src/inspect/GatewayStatus.ts"
+import "../arbitraries.ts"
+
+/** JSON has no infinite numbers. */
+const inJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
+const status = Arbitrary.make(GatewayStatus).filter((drawn) => Schema.is(GatewayStatus)(inJson(drawn)))
+const list = Arbitrary.make(GatewayList).filter((drawn) => Schema.is(GatewayList)(inJson(drawn)))
+
+/** Without what sets colours. */
+const unpainted = (text: string | undefined) =>
+  text?.split("\u001b[").map((part, at) => at === 0 ? part : part.replace(/^\d+m/, "")).join("")
+const plain = { colors: false }
+const colored = { colors: true }
+const none: ReadonlyMap<string, string> = new Map()
+
+/** Nothing that begins a line of its own, or speaks to a terminal. */
+const isLine = (line: string) => !/\p{Cc}/u.test(line)
+
+const example: GatewayStatus = {
+  version: 1,
+  asOf: "2026-01-01T00:00:12.000Z",
+  verdict: "running",
+  reason: "the owner of the lock answers, healthy",
+  profile: "blue",
+  configPath: "/c/blue/gateway.json",
+  stateDir: "/s/blue",
+  lock: { path: "/s/blue/locks/gateway.0123abcd.lock", state: "held", enforcement: "kernel" },
+  owner: {
+    pid: 4711,
+    pidMeaning: "Alive",
+    command: "node",
+    since: "2026-01-01T00:00:00.000Z",
+    phase: "listening",
+    profile: "blue",
+    configPath: "/c/blue/gateway.json",
+    stateDir: "/s/blue",
+    host: "127.0.0.1",
+    port: 18790,
+    instanceId: "i",
+    supervisor: "systemd",
+    supervisorReason: "SYSTEMD_EXEC_PID is our pid 4711"
+  },
+  port: {
+    host: "127.0.0.1",
+    port: 18790,
+    from: "owner",
+    state: "gateway",
+    listeners: [{ host: "127.0.0.1", pid: 4711, command: "node", isOwner: true }]
+  },
+  health: { healthy: true, identity: "owner", instanceId: "i", detail: "a healthy gateway" },
+  warnings: ["invalid config file /c/blue/gateway.json: not JSON"]
+}
+const now = Date.parse("2026-01-01T00:00:12.000Z")
+
+describe("StatusReport", () => {
+  it("of a running gateway", () => {
+    const flags = new Map([["profile", "blue"], ["state-dir", "/s/my gateway"]])
+    assert.strictEqual(
+      StatusReport.toText(example, flags, now, plain),
+      `gateway blue: running
+  held by:    pid 4711 (node)
+  since:      2026-01-01T00:00:00.000Z (12s ago)
+  phase:      listening
+  profile:    blue
+  config:     /c/blue/gateway.json
+  state:      /s/blue
+  supervisor: systemd (SYSTEMD_EXEC_PID is our pid 4711)
+  port:       ws://127.0.0.1:18790, in use
+  listens:    pid 4711 (node) on 127.0.0.1, the owner
+  health:     a healthy gateway, the owner of the lock
+  lock:       /s/blue/locks/gateway.0123abcd.lock, held (kernel lock)
+  because:    the owner of the lock answers, healthy
+  to use it:  ws://127.0.0.1:18790
+  to stop it: gateway stop --profile blue --state-dir '/s/my gateway'
+  warning:    invalid config file /c/blue/gateway.json: not JSON`
+    )
+  })
+
+  it.each(Verdict.literals)("%s is coloured where colours may be used, and the same words otherwise", (verdict) => {
+    const seen = { ...example, verdict }
+    const [painted, bare] = [colored, plain].map((style) => StatusReport.toText(seen, none, now, style))
+    assert.notStrictEqual(painted, bare)
+    assert.strictEqual(unpainted(painted), bare)
+  })
+
+  it.prop("of whatever is drawn: a verdict, and one line for each row", [status], ([drawn]) => {
+    const [first = "", ...lines] = StatusReport.toText(drawn, none, now, plain).split("\n")
+    return first.startsWith("gateway ") && lines.length === StatusReport.rows(drawn, none, now).length
+      && [first, ...lines].every(isLine) && lines.every((line) => /^ {2}[a-z][a-z ]*: /.test(line))
+  })
+
+  it.prop("as JSON, the same comes back", [status], ([drawn]) => {
+    assert.deepStrictEqual(
+      Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus))(StatusReport.toJson(drawn)),
+      inJson(drawn)
+    )
+  })
+
+  it.prop("health tells why not in one line", [status], ([drawn]) => isLine(describeHealth(drawn)))
+})
+
+describe("ListReport", () => {
+  it.prop("a header and one line for each, whatever is drawn", [list, fc.boolean()], ([drawn, colors]) => {
+    const lines = unpainted(ListReport.toText(drawn, now, { colors }))?.split("\n") ?? []
+    return lines.length === 1 + drawn.gateways.length + drawn.notCovered.length && lines.every(isLine)
+  })
+
+  it.prop("as JSON, the same comes back", [list], ([drawn]) => {
+    assert.deepStrictEqual(
+      Schema.decodeUnknownSync(Schema.parseJson(GatewayList))(ListReport.toJson(drawn)),
+      inJson(drawn)
+    )
+  })
+})

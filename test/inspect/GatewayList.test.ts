@@ -1,0 +1,95 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Schema, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import * as GatewayList from "../../src/inspect/GatewayList.ts"
+import { isConfigLock } from "../../src/inspect/OpenLockFiles.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+
+const decode = Schema.decodeUnknownSync(GatewayList.GatewayList)
+const encode = Schema.encodeSync(GatewayList.GatewayList)
+
+const list = (host: SimulatedHost.SimulatedHost, viewer: SimulatedHost.ProcessOptions = {}) =>
+  Effect.gen(function*() {
+    const asked = yield* Effect.fork(Effect.provide(GatewayList.list(), host.layer(viewer)))
+    yield* host.settle
+    for (let second = 0; second < 4; second++) yield* TestClock.adjust("1 second")
+    return decode(JSON.parse(JSON.stringify(encode(yield* Fiber.join(asked)))))
+  })
+
+const gateway = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.layerPlatform(options))
+
+describe("GatewayList.list, on a simulated host", () => {
+  it.effect("nobody, where no gateway ever ran", () =>
+    Effect.gen(function*() {
+      const { gateways, notCovered } = yield* list(yield* SimulatedHost.make)
+      assert.deepStrictEqual([gateways, notCovered], [[], []])
+    }))
+
+  it.effect("those of the profiles and those of other folders, each once; dead ones only by their profile", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const blue = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
+      const own = yield* host.spawn(gateway({ stateDir: "/srv/own", configPath: "/srv/own.json", port: 18791 }))
+      const dead = yield* host.spawn(gateway({ profile: "red", port: 18792 }))
+      const lost = yield* host.spawn(gateway({ stateDir: "/srv/lost", port: 18793 }))
+      const ended = yield* host.spawn(gateway({ profile: "green", port: 18794 }))
+      yield* host.settle
+      yield* dead.kill
+      yield* lost.kill
+      yield* ended.interrupt
+      yield* host.settle
+      const { gateways, notCovered } = yield* list(host)
+      assert.deepStrictEqual(
+        gateways.map(({ configPath, owner, profile, stateDir, verdict }) => [
+          stateDir,
+          profile,
+          configPath,
+          verdict,
+          owner?.pid
+        ]),
+        [
+          ["/srv/own", undefined, "/srv/own.json", "running", own.pid],
+          ["/state/blue", "blue", "/config/blue/gateway.json", "running", blue.pid],
+          ["/state/red", "red", "/config/red/gateway.json", "dead", dead.pid]
+        ]
+      )
+      assert.deepStrictEqual(notCovered, [])
+    }))
+
+  it.effect("a dead one is dead though another gateway has its port by now", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const dead = yield* host.spawn(gateway({ profile: "blue" }))
+      yield* host.settle
+      yield* dead.kill
+      yield* host.spawn(gateway({ profile: "green" }))
+      yield* host.settle
+      assert.deepStrictEqual(
+        (yield* list(host)).gateways.map(({ profile, verdict }) => [profile, verdict]),
+        [["blue", "dead"], ["green", "running"]]
+      )
+    }))
+
+  it.effect("a folder that cannot be read is told of", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(gateway({ profile: "blue" }))
+      yield* host.settle
+      const { gateways, notCovered } = yield* list(host, { uid: 1000 })
+      assert.deepStrictEqual(gateways, [])
+      assert.strictEqual(notCovered.length, 1)
+      assert.match(notCovered[0] ?? "", /^\/state: EACCES/)
+    }))
+})
+
+describe("OpenLockFiles.isConfigLock", () => {
+  it.each([
+    ["/s/locks/gateway.0123abcd.lock", true],
+    ["C:\\s\\locks\\gateway.0123abcd.lock", true],
+    ["/s/locks/gateway.state.lock", false],
+    ["/s/locks/gateway.0123abcd.lock (deleted)", false],
+    ["/s/locks/gateway.0123abcd.lock.instance.reclaim", false],
+    ["/s/gateway.0123abcd.lock", false],
+    ["/s/locks/gateway.0123ABCD.lock", false]
+  ])("%s: %s", (path, expected) => assert.strictEqual(isConfigLock(path), expected))
+})
