@@ -78,9 +78,7 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     const Serving = Layer.unwrapEffect(
       // The lock first: a start that is refused does not load the server.
       Effect.zipRight(LockFile.LockFile, serving).pipe(
-        Effect.map((serve) =>
-          serve.layer(config, { passedSocket: passed, supervisor, supervisorReason, systemd, token: options.token })
-        )
+        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, systemd, token: options.token }))
       )
     )
     const start = Effect.map(

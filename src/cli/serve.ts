@@ -21,7 +21,6 @@ import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.t
 export interface ServeOptions {
   readonly passedSocket: number | undefined
   readonly supervisor: SupervisorKind
-  readonly supervisorReason: string
   readonly systemd: SystemdNotify["Type"]
   readonly token: Redacted.Redacted | undefined
 }
@@ -79,7 +78,6 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       host: config.host,
       port: config.port,
       profile: config.profile,
-      supervisorReason: options.supervisorReason,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
       token: options.token,

@@ -26,8 +26,6 @@ import type { Neighbour, StatusFrame } from "./StatusFrame.ts"
 export interface StatusFeedOptions {
   /** What the gateway is called. */
   readonly profile?: string | undefined
-  /** Why the record's supervisor is thought to be so, where the record does not say. */
-  readonly supervisorReason?: string | undefined
 }
 
 /**
@@ -94,7 +92,7 @@ export const make = (
         const record = yield* lock.record
         const draining = yield* lifecycle.draining
         const connections = yield* client.connections
-        const reason = record.supervisorReason ?? options.supervisorReason
+        const reason = record.supervisorReason
         return {
           type: "status",
           version: 1,
