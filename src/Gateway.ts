@@ -31,6 +31,7 @@ import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
+import * as Neighbours from "./server/Neighbours.ts"
 
 export { Gateway, launch, layerServing }
 
@@ -161,7 +162,7 @@ export const layerPlatform = (
   options: GatewayOptions = {}
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    const { address, configPath, stateDir } = yield* identified(options)
+    const { address, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
       configPath,
@@ -172,7 +173,7 @@ export const layerPlatform = (
       recheckInterval: options.lockRecheckInterval,
       healthProbeTimeout: options.healthProbeTimeout
     })
-    return layerServing({ ...options, ...address }).pipe(Layer.provide(Lock))
+    return layerServing({ ...options, ...address, profile }).pipe(Layer.provide(Lock))
   }))
 
 /**
@@ -224,6 +225,7 @@ export const layer = (
   StartError
 > =>
   layerPlatform(options).pipe(
+    Layer.provide(Neighbours.layerLive),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)
   )

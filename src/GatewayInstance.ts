@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
+import type { StateChange } from "./lock/History.ts"
 import type { Enforcement } from "./lock/LockAttempt.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import type { OwnerRecord } from "./lock/OwnerRecord.ts"
@@ -18,6 +19,7 @@ import type { PortProbe } from "./port/PortProbe.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as Authorization from "./server/Authorization.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
+import type { StatusFeedOptions } from "./server/StatusFeed.ts"
 
 /**
  * The running instance.
@@ -38,6 +40,10 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly enforcement: Enforcement
   /** What the lock file says now. */
   readonly record: Effect.Effect<OwnerRecord>
+  /** Since when the lock is held, ISO 8601, UTC. */
+  readonly heldSince: string
+  /** What has happened since the start began, the last of it, oldest first. */
+  readonly history: Effect.Effect<ReadonlyArray<StateChange>>
   /** Connections open now. */
   readonly connections: Effect.Effect<number>
   /** Completes when shutdown begins, with the reason. */
@@ -60,7 +66,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
  * @category layers
  */
 export const layerServing = (
-  options: ListenerOptions
+  options: ListenerOptions & StatusFeedOptions
 ): Layer.Layer<
   Gateway | HttpServer.HttpServer,
   PortInUse | BindFailed,
@@ -79,6 +85,8 @@ export const layerServing = (
         lockPath: lock.path,
         enforcement: lock.enforcement,
         record: lock.record,
+        heldSince: lock.heldSince,
+        history: Effect.map(lock.history, ({ value }) => value),
         connections: listener.connections,
         drainBegan: lifecycle.drainBegan,
         authorized: Authorization.make(options.token),
@@ -88,7 +96,7 @@ export const layerServing = (
   )
   return Running.pipe(
     Layer.provideMerge(Listener.layer(options)),
-    Layer.provide(GatewayRoutes.layer),
+    Layer.provide(GatewayRoutes.layerWith(options)),
     Layer.provide(Lifecycle.layer)
   )
 }

@@ -15,6 +15,8 @@ import * as Gateway from "../GatewayInstance.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
 import { ownAnswerHeaders } from "../port/ServerSocket.ts"
+import * as Neighbours from "../server/Neighbours.ts"
+import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 
@@ -26,11 +28,12 @@ export interface ServeOptions {
 }
 
 /**
- * Nothing but what the gateway answers by itself. What is not there is answered here: as an error it would be logged with
- * its address, in which somebody may have put a token.
+ * A page for browsers, and nothing else but what the gateway answers by itself. What is not there is answered here: as an
+ * error it would be logged with its address, in which somebody may have put a token.
  */
 const App = HttpServer.serve(
   HttpRouter.empty.pipe(
+    HttpRouter.get("/", StatusPage.app),
     Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
   )
 )
@@ -84,6 +87,7 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
     Layer.provide(Gateway.layerServing({
       host: config.host,
       port: config.port,
+      profile: config.profile,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
       token: options.token,
@@ -98,5 +102,6 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       maxFramesPerSecond: config.maxFramesPerSecond,
       onDrain: announceDrain(config, options.systemd)
     })),
+    Layer.provide(Neighbours.layerLive),
     Layer.provide(NodeServerSocket.layer)
   )

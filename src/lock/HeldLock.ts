@@ -30,6 +30,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { type Holder, LockLost, type LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import type * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
 import * as LockFolder from "./LockFolder.ts"
@@ -51,6 +52,8 @@ export interface HeldLockOptions<A, E, R> {
   readonly patience: Duration.Duration
   /** How often to try meanwhile. */
   readonly pollInterval: Duration.Duration
+  /** Told what is logged, and of which kind it is. */
+  readonly note?: History.History["note"]
 }
 
 /** A lock that is held until the scope closes, under whichever file has its name. */
@@ -148,6 +151,9 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const place = yield* Effect.flatMap(Effect.scope, (outer) => Scope.fork(outer, ExecutionStrategy.sequential))
     const newScope = Scope.fork(place, ExecutionStrategy.sequential)
 
+    const warn = (kind: History.Kind, message: string) =>
+      Effect.zipRight(Effect.logWarning(message), options.note?.(kind, message) ?? Effect.void)
+
     const scope = yield* newScope
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
@@ -179,7 +185,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         yield* Ref.set(present, { file: result.file, scope })
         // Only now: while the old file is open, no new one can have its inode number.
         yield* Scope.close(before.scope, Exit.void)
-        yield* Effect.logWarning(
+        yield* warn(
+          "regained",
           Option.isNone(result.file.leftover)
             ? `recreated gateway lock ${path}: ${moved}`
             : `took gateway lock ${path} again: ${moved}`
@@ -194,7 +201,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         // Makes it young, through the open file: by its path, it could be one that has just been put in its place.
         yield* writeTo(file)
         // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
-        if (!isWhole) yield* Effect.logWarning(`rewrote the record of gateway lock ${path}: it was overwritten`)
+        if (!isWhole) yield* warn("rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
       })
 
     /** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
@@ -232,7 +239,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
             Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
               count >= maxFailures
                 ? lose(`${moved} and cannot be had again: ${error.reason}`)
-                : Effect.logWarning(`${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
+                : warn("unavailable", `${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
           // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
           Unseen: ({ error }) =>
             Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)

@@ -39,6 +39,7 @@ import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
 import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
 import * as HeldLock from "./HeldLock.ts"
+import * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
 import * as LockFolder from "./LockFolder.ts"
@@ -106,6 +107,10 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
+  /** Since when both lock files are ours, ISO 8601, UTC. */
+  readonly heldSince: string
+  /** What has happened since the start began, the last of it. */
+  readonly history: History.History["changes"]
   /** Never succeeds; fails once the lock turns out to be lost. Race the running program with it. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
@@ -446,17 +451,15 @@ const acquire = (
     )
   })
 
-const logReclaim = (reclaimed: Reclaimed): Effect.Effect<void> =>
-  Effect.logWarning(
-    `reclaimed gateway lock ${reclaimed.path} left by ${
-      Option.match(reclaimed.record, {
-        onNone: () => "an owner that left no readable record",
-        onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
-      })
-    }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
-      reclaimed.isAhead === true ? "ahead of this clock" : "ago"
-    }: ${reclaimed.reason}`
-  )
+const describeReclaim = (reclaimed: Reclaimed): string =>
+  `reclaimed gateway lock ${reclaimed.path} left by ${
+    Option.match(reclaimed.record, {
+      onNone: () => "an owner that left no readable record",
+      onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
+    })
+  }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
+    reclaimed.isAhead === true ? "ahead of this clock" : "ago"
+  }: ${reclaimed.reason}`
 
 /**
  * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
@@ -497,6 +500,7 @@ export const make = (
     const makeRecord = (lock: LockAttempt.Enforcement): OwnerRecord.OwnerRecord => ({ ...base, lock })
 
     const record = yield* Ref.make(base)
+    const history = yield* History.make(createdAt)
     const hold = (path: string) =>
       HeldLock.make({
         path,
@@ -507,7 +511,8 @@ export const make = (
         staleAfter: Duration.decode(options.staleAfter ?? defaults.staleAfter),
         // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.
         patience: Duration.max(options.timeout ?? defaults.timeout, defaults.timeout),
-        pollInterval: Duration.decode(options.pollInterval ?? defaults.pollInterval)
+        pollInterval: Duration.decode(options.pollInterval ?? defaults.pollInterval),
+        note: history.note
       })
 
     yield* table.claim(instanceId)
@@ -520,13 +525,20 @@ export const make = (
     if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
     // A predecessor leaves both files; one line tells of it.
     const reclaimed = Option.orElse(config.acquired.reclaimed, () => state.acquired.reclaimed)
-    if (Option.isSome(reclaimed)) yield* logReclaim(reclaimed.value)
+    const heldSince = DateTime.formatIso(yield* DateTime.now)
+    if (Option.isSome(reclaimed)) {
+      const told = describeReclaim(reclaimed.value)
+      yield* Effect.logWarning(told)
+      yield* history.note("reclaimed", told)
+    } else {
+      yield* history.note("locked")
+    }
 
     const lost = yield* Deferred.make<never, LockLost>()
     // Each on its own: one that waits for its name does not keep the other from being looked after.
     yield* Effect.forEach(locks, ({ watch }) =>
       watch.pipe(
-        Effect.catchAll((error) => Deferred.fail(lost, error)),
+        Effect.catchAll((error) => Effect.zipRight(history.note("lost", error.message), Deferred.fail(lost, error))),
         Effect.interruptible,
         Effect.forkScoped
       ), { discard: true })
@@ -539,6 +551,7 @@ export const make = (
       update: (change) =>
         Effect.gen(function*() {
           yield* Ref.update(record, (record) => ({ ...record, ...change }))
+          if (change.phase !== undefined) yield* history.note(change.phase)
           for (const { acquired: { file: { path } }, write } of locks) {
             yield* write.pipe(
               Effect.catchAll((error) =>
@@ -547,6 +560,8 @@ export const make = (
             )
           }
         }),
+      heldSince,
+      history: history.changes,
       lost: Deferred.await(lost)
     })
   })

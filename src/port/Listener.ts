@@ -41,6 +41,9 @@ type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSoc
 /** RFC 6455, 7.4.1: the endpoint is going away. */
 const goingAway = 1001
 
+/** At the end of a drain, how long those who watched it may take to close. */
+const farewellGrace = Duration.seconds(1)
+
 /** How often another free port is tried where the guard address of the first one is taken. */
 const freePortTries = 16
 
@@ -179,7 +182,7 @@ export const make = (
           // A finalizer is uninterruptible, and so would be the wait that the timeout has to end.
           Effect.interruptible,
           Effect.timeoutOption(drainTimeout),
-          Effect.zipRight(bound.connections)
+          Effect.zipRight(bound.pending)
         )
         if (left > 0) {
           yield* Effect.logWarning(`cutting ${left} connection${left === 1 ? "" : "s"} that did not end in time`)
@@ -192,9 +195,15 @@ export const make = (
         const told = yield* Effect.fork(options.onDrain?.(reason) ?? Effect.void)
         yield* lock.update({ phase: "draining" })
         yield* bound.stopAccepting
-        yield* bound.closeControlSockets(routes.control.farewell(reason), goingAway, reason)
-        yield* awaitConnections(yield* bound.connections)
+        const farewell = routes.control.farewell(reason)
+        yield* bound.closeControlSockets(farewell, goingAway, reason)
+        yield* awaitConnections(yield* bound.pending)
         yield* bound.destroyConnections
+        yield* bound.dismissViewers(farewell, goingAway, reason).pipe(
+          Effect.raceFirst(drainCut),
+          Effect.interruptible,
+          Effect.timeoutOption(farewellGrace)
+        )
         // Telling others must not hold a shutdown longer than its own connections may.
         yield* Fiber.join(told).pipe(Effect.interruptible, Effect.timeoutOption(drainTimeout))
       })

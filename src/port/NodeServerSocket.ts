@@ -7,6 +7,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -54,6 +55,8 @@ const policyViolation = 1008
 interface Connection {
   readonly unanswered: Set<Http.ServerResponse>
   upgraded: boolean
+  /** By whom what happens is seen: a shutdown does not wait for it. */
+  viewing: boolean
   /** One of its requests was refused: what it sends after that is not looked at. */
   refused: boolean
   /** What had been read when the last answer was sent: more than that is a request that has begun. */
@@ -174,16 +177,28 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
     let stopped = false
+    let viewing = 0
+    const countPending = () => open.size - viewing
+    const pending = Effect.sync(countPending)
     const finishIfIdle = () => {
-      if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
+      if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     server.on("connection", (socket) => {
-      open.set(socket, { unanswered: new Set(), upgraded: false, refused: false, bytesAnswered: 0 })
+      const connection: Connection = {
+        unanswered: new Set(),
+        upgraded: false,
+        viewing: false,
+        refused: false,
+        bytesAnswered: 0
+      }
+      open.set(socket, connection)
       socket.once("close", () => {
         open.delete(socket)
+        if (connection.viewing) viewing -= 1
         finishIfIdle()
       })
     })
+    const connections = Effect.sync(() => open.size)
     const expectAnswer = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
       const { socket } = request
       const connection = open.get(socket)
@@ -247,8 +262,22 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.close(code, reason)
       run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
     }
-    const reply = (ws: WS.WebSocket, reply: ControlReply) => {
+    const viewers = new Map<WS.WebSocket, Fiber.Fiber<unknown>>()
+    const view = (ws: WS.WebSocket, connection: Connection) => {
+      if (connection.viewing) return
+      connection.viewing = true
+      viewing += 1
+      const push = (frame: string) => Effect.sync(() => ws.readyState === WS.WebSocket.OPEN && send(ws, frame))
+      const fiber = run(routes.control.watch({ push, connections, pending }))
+      viewers.set(ws, fiber)
+      ws.once("close", () => {
+        viewers.delete(ws)
+        run(Fiber.interruptFork(fiber))
+      })
+    }
+    const reply = (ws: WS.WebSocket, connection: Connection | undefined, reply: ControlReply) => {
       for (const frame of reply.send) send(ws, frame)
+      if (reply.watch === true && connection !== undefined) view(ws, connection)
       if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
     }
     const attend = (ws: WS.WebSocket) => {
@@ -256,7 +285,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
     }
-    const converse = (ws: WS.WebSocket) => {
+    const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
       attend(ws)
       let bucket = TokenBucket.make(limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
       /** Whether one more frame may be looked at. */
@@ -270,7 +299,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.on("ping", mayCome)
       ws.on("message", (data, isBinary) => {
         if (!mayCome()) return
-        reply(ws, routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() }))
+        reply(
+          ws,
+          connection,
+          routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() })
+        )
       })
       run(Effect.map(routes.control.hello, (frame) => send(ws, frame)))
     }
@@ -281,14 +314,19 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       ws.on("message", () => close(ws, policyViolation, "a watcher has nothing to say"))
       ws.on("ping", () => close(ws, policyViolation, "a watcher has nothing to say"))
     }
-    const openControlSocket = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => {
+    const openControlSocket = (
+      request: Http.IncomingMessage,
+      socket: Duplex,
+      head: Buffer,
+      connection: Connection | undefined
+    ) => {
       const watches = AccessToken.offered(request.headers["sec-websocket-protocol"]).includes(watchSubprotocol)
       if (!watches && !hasToken(request.headers)) return refuseRaw(socket, 401, "a token is needed", needsToken)
       const isFull = watches
         ? watchers.size >= maxWatchers
         : wss.clients.size - watchers.size >= limits.maxControlSockets
       if (isFull) return refuseRaw(socket, 503, "too many control sockets")
-      wss.handleUpgrade(request, socket, head, watches ? watch : converse)
+      wss.handleUpgrade(request, socket, head, (ws) => watches ? watch(ws) : converse(ws, connection))
     }
     yield* Effect.sync(() => {
       for (const ws of wss.clients) {
@@ -367,7 +405,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           return true
         }
         if (pathOf(request) === routes.control.path) {
-          openControlSocket(request, socket, head)
+          openControlSocket(request, socket, head, connection)
           return true
         }
         if (server.listenerCount("upgrade") === 1) {
@@ -444,13 +482,19 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // -----------------------------------------------------------------------
 
     const destroyConnections = Effect.sync(() => {
-      for (const ws of wss.clients) ws.terminate()
-      for (const socket of open.keys()) socket.destroy()
+      for (const ws of wss.clients) if (!viewers.has(ws)) ws.terminate()
+      for (const [socket, connection] of open) if (!connection.viewing) socket.destroy()
     })
+    const destroyAll = Effect.zipRight(
+      destroyConnections,
+      Effect.sync(() => {
+        for (const ws of viewers.keys()) ws.terminate()
+      })
+    )
     // Runs before the finalizers above close the servers, which wait for their connections.
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
-        destroyConnections,
+        destroyAll,
         // Ends the timer that checks for slow requests, which Net.Server's own close does not know of.
         Effect.sync(() => server.close(() => {}))
       )
@@ -459,7 +503,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     return {
       address,
       server: inner,
-      alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyConnections))),
+      alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
       stopAccepting: Effect.sync(() => {
         stopped = true
         for (const other of others) other.close()
@@ -470,12 +514,25 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       closeControlSockets: (frame, code, reason) =>
         Effect.sync(() => {
           for (const ws of wss.clients) {
-            if (ws.readyState !== WS.WebSocket.OPEN) continue
+            if (ws.readyState !== WS.WebSocket.OPEN || viewers.has(ws)) continue
             send(ws, frame)
             ws.close(code, reason)
           }
         }),
-      connections: Effect.sync(() => open.size),
+      dismissViewers: (frame, code, reason) =>
+        Effect.forEach([...viewers], ([ws, fiber]) =>
+          Effect.zipRight(
+            Fiber.interrupt(fiber),
+            Effect.async<void>((resume) => {
+              if (!viewers.has(ws)) return resume(Effect.void)
+              ws.once("close", () => resume(Effect.void))
+              if (ws.readyState !== WS.WebSocket.OPEN) return
+              send(ws, frame)
+              ws.close(code, reason)
+            })
+          ), { concurrency: "unbounded", discard: true }),
+      connections,
+      pending,
       idle: Deferred.await(idle),
       destroyConnections
     }

@@ -90,6 +90,8 @@ export type ControlFrame =
  */
 export interface ControlReply {
   readonly send: ReadonlyArray<string>
+  /** From now on, the client watches. Again changes nothing. */
+  readonly watch?: true
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
@@ -112,8 +114,25 @@ export interface ControlProtocol {
   readonly path: string
   readonly hello: Effect.Effect<string>
   readonly answer: (frame: ControlFrame) => ControlReply
+  /** Runs for as long as a client watches, and pushes what it is to see. */
+  readonly watch: (client: WatchingClient) => Effect.Effect<never>
   /** The last frame, when the gateway shuts down for a reason. */
   readonly farewell: (reason: string) => string
+}
+
+/**
+ * A client of the control socket that wants to be told of every change.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WatchingClient {
+  /** Sends a frame. One that does not read in time is cut, as with any frame. */
+  readonly push: (frame: string) => Effect.Effect<void>
+  /** Connections of the whole server. */
+  readonly connections: Effect.Effect<number>
+  /** The same without those that watch. */
+  readonly pending: Effect.Effect<number>
 }
 
 /**
@@ -160,12 +179,16 @@ export interface BoundSocket {
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Accepts no further connection and closes the idle ones. */
   readonly stopAccepting: Effect.Effect<void>
-  /** Sends a last frame on every control socket and closes it. */
+  /** Sends a last frame on every control socket that does not watch, and closes it. */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
+  /** The same for those that watch, who see a shutdown to its end; completes when they have gone. */
+  readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   readonly connections: Effect.Effect<number>
-  /** Completes when no connection is open. Only after `stopAccepting`. */
+  /** Connections without those that watch: what a shutdown waits for. */
+  readonly pending: Effect.Effect<number>
+  /** Completes when nothing is pending. Only after `stopAccepting`. */
   readonly idle: Effect.Effect<void>
-  /** Ends every connection now, without a word. */
+  /** Ends every connection but those that watch now, without a word. Closing the scope ends these as well. */
   readonly destroyConnections: Effect.Effect<void>
 }
 

@@ -1,5 +1,5 @@
 /**
- * The WebSocket at `/`: who is there, whether it still answers, and that it is going away. Pure.
+ * The WebSocket at `/`: who is there, whether it still answers, what it is about, and that it is going away. Pure.
  *
  * @since 0.1.0
  */
@@ -43,9 +43,10 @@ const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWi
 const Json = Schema.parseJson()
 const decodeJson = Schema.decodeUnknownEither(Json)
 const isPing = Schema.is(Ping)
+const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
 
 /**
- * The reply to a frame: a pong with the ping's own `id`, or what was wrong and a close code: 1003 for binary
+ * The reply to a frame: a pong with the ping's own `id`, the `StatusFrame`s that follow a `watch`, or what was wrong and a close code: 1003 for binary
  * frames, 1007 for text that is not JSON, 1008 for JSON that is no message of ours.
  *
  * @since 0.1.0
@@ -55,7 +56,9 @@ export const answer = (frame: ControlFrame): ControlReply => {
   if (frame._tag === "Binary") return refuse(closeCode.unsupportedData, "frames must be text")
   const message = decodeJson(frame.text)
   if (Either.isLeft(message)) return refuse(closeCode.invalidPayload, "a frame must be one JSON text")
-  return isPing(message.right)
-    ? { send: [JSON.stringify({ type: "pong", ...("id" in message.right ? { id: message.right.id } : {}) })] }
-    : refuse(closeCode.policyViolation, "a message must be {\"type\":\"ping\",\"id\":…}")
+  if (isPing(message.right)) {
+    return { send: [JSON.stringify({ type: "pong", ...("id" in message.right ? { id: message.right.id } : {}) })] }
+  }
+  if (isWatch(message.right)) return { send: [], watch: true }
+  return refuse(closeCode.policyViolation, "a message must be {\"type\":\"ping\",\"id\":…} or {\"type\":\"watch\"}")
 }

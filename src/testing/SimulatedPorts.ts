@@ -11,6 +11,8 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
@@ -39,7 +41,25 @@ export type ForeignBehaviour =
  */
 export interface SimulatedWebSocket {
   readonly frames: Queue.Dequeue<string>
+  /** Sends a text frame. */
+  readonly send: (text: string) => Effect.Effect<void>
+  /** Goes away. */
+  readonly close: Effect.Effect<void>
   readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
+}
+
+interface Closed {
+  readonly code: number
+  readonly reason: string
+}
+
+/** The gateway's end of a control socket. */
+interface ServerEnd {
+  readonly frames: Queue.Queue<string>
+  readonly closed: Deferred.Deferred<Closed>
+  watches: boolean
+  /** Tells it, while it watches. */
+  watcher: Fiber.Fiber<never> | undefined
 }
 
 interface Bound {
@@ -170,14 +190,9 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
 
   const noSocket = new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "no WebSocket here" })
 
-  const newSocket = Effect.all({
-    frames: Queue.unbounded<string>(),
-    closed: Deferred.make<{ readonly code: number; readonly reason: string }>()
-  })
-
   const foreign = (address: Address, behaviour: ForeignBehaviour) =>
     Effect.gen(function*() {
-      const gone = yield* Deferred.make<{ readonly code: number; readonly reason: string }>()
+      const gone = yield* Deferred.make<Closed>()
       const reset = Effect.asVoid(Deferred.succeed(gone, { code: 1006, reason: "" }))
       if (behaviour._tag === "Garbage") yield* reset
       const bound: Bound = {
@@ -189,7 +204,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
         reset,
         connect: behaviour._tag === "Answers"
           ? noSocket
-          : Effect.map(Queue.unbounded<string>(), (frames) => ({ frames, closed: gone })),
+          : Effect.map(Queue.unbounded<string>(), (frames) => ({
+            frames,
+            closed: gone,
+            send: () => Effect.void,
+            close: Effect.void
+          })),
         get: () => {
           switch (behaviour._tag) {
             case "Answers":
@@ -235,16 +255,19 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       const address = { host, port: asked.port === 0 ? freePort(host, networkNamespace) : asked.port }
       const apps: Array<HttpApp.Default<unknown>> = []
       const mine: Array<Bound> = []
-      const sockets = new Set<{
-        readonly frames: Queue.Queue<string>
-        readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
-      }>()
+      const sockets = new Set<ServerEnd>()
+      // As this process, whichever one sends the frame that begins it.
+      const run = yield* FiberSet.makeRuntime<never>()
       const inFlight = new Set<Deferred.Deferred<void>>()
       const idle = yield* Deferred.make<void>()
       let stopped = false
+      const watching = () => [...sockets].filter(({ watches }) => watches)
+      const countPending = () => inFlight.size + sockets.size - watching().length
       const finishIfIdle = () => {
-        if (stopped && inFlight.size + sockets.size === 0) Deferred.unsafeDone(idle, Effect.void)
+        if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
       }
+      const connections = Effect.sync(() => inFlight.size + sockets.size)
+      const pending = Effect.sync(countPending)
 
       const serveOne = (path: string) =>
         Effect.gen(function*() {
@@ -267,24 +290,58 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           })))
         })
 
+      const offer = (socket: ServerEnd, frame: string) =>
+        Effect.suspend(() => sockets.has(socket) ? Queue.offer(socket.frames, frame) : Effect.void)
+
+      const closeSocket = (socket: ServerEnd, code: number, reason: string) =>
+        Effect.gen(function*() {
+          sockets.delete(socket)
+          yield* Deferred.succeed(socket.closed, { code, reason })
+          if (socket.watcher !== undefined) yield* Fiber.interruptFork(socket.watcher)
+          finishIfIdle()
+        })
+
+      const takeLeave = (leaving: ReadonlyArray<ServerEnd>, frame: string, code: number, reason: string) =>
+        Effect.forEach(leaving, (socket) => Effect.zipRight(offer(socket, frame), closeSocket(socket, code, reason)), {
+          discard: true
+        })
+
+      const receive = (socket: ServerEnd, text: string) =>
+        Effect.gen(function*() {
+          yield* process.gate.await
+          if (!sockets.has(socket)) return
+          const reply = routes.control.answer({ _tag: "Text", text })
+          for (const frame of reply.send) yield* offer(socket, frame)
+          if (reply.watch === true && !socket.watches) {
+            socket.watches = true
+            socket.watcher = run(routes.control.watch({ push: (frame) => offer(socket, frame), connections, pending }))
+          }
+          if (reply.close !== undefined) yield* closeSocket(socket, reply.close.code, reply.close.reason)
+        })
+
       const connect = Effect.gen(function*() {
-        const socket = yield* newSocket
+        const frames = yield* Queue.unbounded<string>()
+        const closed = yield* Deferred.make<Closed>()
+        const socket: ServerEnd = { frames, closed, watches: false, watcher: undefined }
         sockets.add(socket)
-        yield* Queue.offer(socket.frames, yield* routes.control.hello)
-        return socket
+        yield* offer(socket, yield* routes.control.hello)
+        return {
+          frames,
+          closed,
+          // Its process may be stopped; who sends does not wait for it.
+          send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
+          close: closeSocket(socket, 1005, "")
+        }
       })
 
-      const closeSocket = (
-        socket: { readonly closed: Deferred.Deferred<{ code: number; reason: string }> },
-        code: number,
-        reason: string
-      ) => Deferred.succeed(socket.closed, { code, reason })
-
-      const reset = Effect.gen(function*() {
-        for (const cut of inFlight) yield* Deferred.succeed(cut, undefined)
-        for (const socket of sockets) yield* closeSocket(socket, 1006, "")
-        sockets.clear()
-      })
+      const reset = (which: Iterable<ServerEnd>) =>
+        Effect.gen(function*() {
+          for (const cut of inFlight) yield* Deferred.succeed(cut, undefined)
+          for (const socket of which) {
+            sockets.delete(socket)
+            yield* Deferred.succeed(socket.closed, { code: 1006, reason: "" })
+          }
+        })
 
       const unbind = (bound: Bound) =>
         Effect.suspend(() =>
@@ -293,7 +350,16 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
 
       const occupy = (host: string) => {
         const { pid, serial } = process
-        const bound: Bound = { host, port: address.port, pid, serial, networkNamespace, reset, get: serveOne, connect }
+        const bound: Bound = {
+          host,
+          port: address.port,
+          pid,
+          serial,
+          networkNamespace,
+          reset: Effect.suspend(() => reset([...sockets])),
+          get: serveOne,
+          connect
+        }
         return Effect.acquireRelease(
           systemCall(
             kernel,
@@ -334,17 +400,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           finishIfIdle()
         }),
         closeControlSockets: (frame, code, reason) =>
-          Effect.gen(function*() {
-            for (const socket of sockets) {
-              yield* Queue.offer(socket.frames, frame)
-              yield* closeSocket(socket, code, reason)
-              sockets.delete(socket)
-            }
-            finishIfIdle()
-          }),
-        connections: Effect.sync(() => inFlight.size + sockets.size),
+          Effect.suspend(() => takeLeave([...sockets].filter(({ watches }) => !watches), frame, code, reason)),
+        dismissViewers: (frame, code, reason) => Effect.suspend(() => takeLeave(watching(), frame, code, reason)),
+        connections,
+        pending,
         idle: Deferred.await(idle),
-        destroyConnections: reset
+        destroyConnections: Effect.suspend(() => reset([...sockets].filter(({ watches }) => !watches)))
       }
     })
 

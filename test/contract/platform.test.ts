@@ -4,7 +4,19 @@
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
+import {
+  Context,
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Queue,
+  type Scope,
+  TestClock
+} from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
 import * as PortOwners from "../../src/inspect/PortOwners.ts"
@@ -12,21 +24,35 @@ import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { ProcessTable } from "../../src/lock/ProcessTable.ts"
 import * as Access from "../../src/port/Access.ts"
+import type { Address } from "../../src/port/Address.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { webSocket } from "../fixtures/net.ts"
+
+/** A client of a control socket, greeted. */
+interface ControlClient {
+  readonly next: Effect.Effect<string>
+  readonly send: (text: string) => Effect.Effect<void>
+  readonly closed: Effect.Effect<{ readonly code: number; readonly reason: string }>
+}
+
+/** How the test itself reaches a listener. */
+class Clients extends Context.Tag("test/Clients")<Clients, {
+  readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
+}>() {}
 
 /** A platform under test: how to get one, and how time passes there. */
 interface Subject {
-  readonly platform: Layer.Layer<SimulatedHost.Requirements>
+  readonly platform: Layer.Layer<SimulatedHost.Requirements | Clients>
   /** An empty folder. */
   readonly folder: Effect.Effect<string, never, FileSystem.FileSystem | Scope.Scope>
   readonly advance: (duration: Duration.DurationInput) => Effect.Effect<void>
   readonly run: <E>(
     name: string,
-    test: (subject: Subject) => Effect.Effect<void, E, SimulatedHost.Requirements | Scope.Scope>,
+    test: (subject: Subject) => Effect.Effect<void, E, SimulatedHost.Requirements | Clients | Scope.Scope>,
     options?: { readonly needsAddon: boolean }
   ) => void
 }
@@ -41,7 +67,18 @@ const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe
 )
 
 const simulated: Subject = {
-  platform: Layer.unwrapEffect(Effect.map(SimulatedHost.make, (host) => host.layer())),
+  platform: Layer.unwrapEffect(Effect.map(SimulatedHost.make, (host) =>
+    Layer.merge(
+      host.layer(),
+      Layer.succeed(Clients, {
+        control: (address) =>
+          Effect.gen(function*() {
+            const { closed, frames, send } = yield* Effect.orDie(host.ports.connect(address))
+            yield* Queue.take(frames)
+            return { next: Queue.take(frames), send, closed: Deferred.await(closed) }
+          })
+      })
+    ))),
   folder: Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
@@ -57,7 +94,15 @@ const live: Subject = {
     Gateway.layerNode,
     OwnerWatch.layer,
     OpenLockFiles.layerLive,
-    PortOwners.layerLive.pipe(Layer.provide(NodeContext.layer))
+    PortOwners.layerLive.pipe(Layer.provide(NodeContext.layer)),
+    Layer.succeed(Clients, {
+      control: (address) =>
+        Effect.gen(function*() {
+          const { closed, next, send } = yield* webSocket(address)
+          yield* next
+          return { next: Effect.orDie(next), send, closed: Effect.orDie(closed) }
+        }).pipe(Effect.orDie)
+    })
   ),
   folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
   advance: (duration) => Effect.sleep(duration),
@@ -83,6 +128,7 @@ const routes: OwnRoutes["Type"] = {
     path: "/",
     hello: Effect.succeed("hello"),
     answer: () => ({ send: [] }),
+    watch: () => Effect.never,
     farewell: (reason) => reason
   }
 }
@@ -289,6 +335,50 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           assert.strictEqual((yield* health.probe(bound.address))._tag, "NoListener")
           yield* bound.idle
           assert.strictEqual(yield* bound.connections, 0)
+        })
+    )
+
+    subject.run(
+      "show those who watch a shutdown to its end, and wait for the others alone",
+      () =>
+        Effect.gen(function*() {
+          const left = yield* Deferred.make<void>()
+          const watching: OwnRoutes["Type"] = {
+            ...routes,
+            control: {
+              ...routes.control,
+              answer: () => ({ send: [], watch: true }),
+              watch: ({ connections, pending, push }) =>
+                Effect.all([connections, pending]).pipe(
+                  Effect.flatMap(([all, others]) => push(`${all} open, ${others} of them waited for`)),
+                  Effect.zipRight(Effect.never),
+                  Effect.onInterrupt(() => Deferred.succeed(left, undefined))
+                )
+            }
+          }
+          const bound = yield* Effect.flatMap(
+            ServerSocket,
+            (sockets) => sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, rules, routes: watching })
+          )
+          const { control } = yield* Clients
+          const [viewer, other] = [yield* control(bound.address), yield* control(bound.address)]
+          yield* viewer.send("watch")
+          assert.strictEqual(yield* viewer.next, "2 open, 1 of them waited for")
+
+          yield* bound.stopAccepting
+          yield* bound.closeControlSockets("bye", 1001, "going")
+          assert.strictEqual(yield* other.next, "bye")
+          assert.deepStrictEqual(yield* other.closed, { code: 1001, reason: "going" })
+          yield* bound.idle
+          assert.strictEqual(yield* bound.pending, 0)
+          yield* bound.destroyConnections
+          assert.strictEqual(yield* bound.connections, 1)
+
+          yield* bound.dismissViewers("the end", 1001, "gone")
+          assert.strictEqual(yield* viewer.next, "the end")
+          assert.deepStrictEqual(yield* viewer.closed, { code: 1001, reason: "gone" })
+          assert.strictEqual(yield* bound.connections, 0)
+          yield* Deferred.await(left)
         })
     )
 

@@ -1,6 +1,6 @@
 import { HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Ref, Scope } from "effect"
 import * as Access from "../../src/port/Access.ts"
 import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
@@ -13,6 +13,7 @@ import {
   request,
   soon,
   tcpServer,
+  textFrame,
   upgradeRequest,
   webSocket,
   within
@@ -34,6 +35,7 @@ const routes: OwnRoutes["Type"] = {
     path: "/control",
     hello: Effect.succeed("hello"),
     answer: (frame) => ({ send: [frame._tag === "Text" ? `got ${frame.text}` : "got bytes"] }),
+    watch: () => Effect.never,
     farewell: (reason) => `bye: ${reason}`
   }
 }
@@ -219,5 +221,80 @@ describe("shutting down, live", () => {
       yield* idle.closed
       yield* stuck.closed
       assert.strictEqual((yield* socket.closed).code, 1006)
+    }))
+})
+
+describe("watching, live", () => {
+  const bindWatched = (watch: OwnRoutes["Type"]["control"]["watch"]) =>
+    Effect.flatMap(
+      ServerSocket,
+      (sockets) =>
+        sockets.bind({
+          address: { host: "127.0.0.1", port: 0 },
+          limits,
+          rules: Access.rules({ host: "127.0.0.1" }),
+          routes: { ...routes, control: { ...routes.control, answer: () => ({ send: [], watch: true }), watch } }
+        })
+    ).pipe(Effect.provide(NodeServerSocket.layer))
+
+  it.scopedLive("begins once, however often it is asked for, and ends with the client", () =>
+    Effect.gen(function*() {
+      const begun = yield* Ref.make(0)
+      const ended = yield* Deferred.make<void>()
+      const bound = yield* bindWatched(({ push }) =>
+        Ref.updateAndGet(begun, (n) => n + 1).pipe(
+          Effect.flatMap((n) => push(`begun ${n}`)),
+          Effect.zipRight(Effect.never),
+          Effect.onInterrupt(() => Deferred.succeed(ended, undefined))
+        )
+      )
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* webSocket(bound.address, "/control")
+        assert.strictEqual(yield* client.next, "hello")
+        yield* client.send("watch")
+        yield* client.send("watch")
+        assert.strictEqual(yield* client.next, "begun 1")
+      }))
+      yield* Deferred.await(ended).pipe(within("the end of watching"))
+      yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
+      assert.strictEqual(yield* Ref.get(begun), 1)
+      assert.strictEqual(yield* bound.pending, 0)
+    }))
+
+  it.scopedLive("a client that does not read what it is pushed is cut, before much is kept for it", () =>
+    Effect.gen(function*() {
+      const cut = yield* Deferred.make<number>()
+      const bound = yield* bindWatched(({ push }) =>
+        Effect.gen(function*() {
+          const pushed = yield* Ref.make(0)
+          return yield* Ref.update(pushed, (n) => n + 1).pipe(
+            Effect.zipRight(push("x".repeat(100_000))),
+            Effect.zipRight(Effect.yieldNow()),
+            Effect.zipRight(Effect.sleep("1 millis")),
+            Effect.forever,
+            Effect.onInterrupt(() => Effect.flatMap(Ref.get(pushed), (n) => Deferred.succeed(cut, n)))
+          )
+        })
+      )
+      const client = yield* connect(bound.address, { reading: false })
+      yield* client.send(upgradeRequest("/control"))
+      yield* client.send(textFrame("watch"))
+      // What the kernel buffers, and the megabyte that we do.
+      assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
+      yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
+    }))
+
+  it.scopedLive("closing the scope cuts who watches, too", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const bound = yield* Scope.extend(bindWatched(({ push }) => Effect.zipRight(push("begun"), Effect.never)), scope)
+      const client = yield* webSocket(bound.address, "/control")
+      yield* client.next
+      yield* client.send("watch")
+      assert.strictEqual(yield* client.next, "begun")
+      yield* bound.destroyConnections
+      assert.strictEqual(yield* bound.connections, 1)
+      yield* Scope.close(scope, Exit.void).pipe(within("the close"))
+      assert.strictEqual((yield* client.closed).code, 1006)
     }))
 })

@@ -31,6 +31,11 @@ describe("ControlSocket", () => {
     })
   })
 
+  it("a watch is answered by what follows it", () => {
+    assert.deepStrictEqual(text("{\"type\":\"watch\"}"), { send: [], watch: true })
+    assert.deepStrictEqual(text("{\"type\":\"watch\",\"more\":1}"), { send: [], watch: true })
+  })
+
   it.prop("text that is not JSON closes with 1007", [fc.string({ unit: "binary" }).filter((text) => !isJson(text))], ([
     frame
   ]) => text(frame).close?.code === 1007)

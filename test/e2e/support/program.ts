@@ -1,7 +1,7 @@
 /**
  * Which program is tested, and what this machine lets a test do.
  */
-import { Config, Effect } from "effect"
+import { Config, Effect, Option } from "effect"
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
@@ -37,8 +37,13 @@ export const isLinux = process.platform === "linux"
 
 const isRoot = process.getuid?.() === 0
 
-const hasTool = (name: string): boolean =>
-  searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
+/** Where a program is, on the search path. */
+export const findTool = (name: string): Option.Option<string> =>
+  Option.fromNullable(
+    searchPath.split(Path.delimiter).map((folder) => Path.join(folder, name)).find((path) => Fs.existsSync(path))
+  )
+
+const hasTool = (name: string): boolean => Option.isSome(findTool(name))
 
 /** Why a test that needs a tool must be skipped; `undefined` where it can run. */
 export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`

@@ -1,0 +1,33 @@
+/**
+ * A value that changes, whose readers can wait for the next one. Without streams, which a start that is refused would load
+ * in vain.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Ref from "effect/Ref"
+
+/** What the value is now. */
+export interface Current<A> {
+  readonly value: A
+  /** Completes when the value is another one: at once, if it is by now. */
+  readonly outdated: Effect.Effect<void>
+}
+
+export interface Changing<A> {
+  readonly current: Effect.Effect<Current<A>>
+  readonly update: (change: (value: A) => A) => Effect.Effect<void>
+}
+
+export const make = <A>(initial: A): Effect.Effect<Changing<A>> =>
+  Effect.gen(function*() {
+    const state = yield* Ref.make({ value: initial, changed: yield* Deferred.make<void>() })
+    return {
+      current: Effect.map(Ref.get(state), ({ changed, value }) => ({ value, outdated: Deferred.await(changed) })),
+      update: (change) =>
+        Effect.gen(function*() {
+          const changed = yield* Deferred.make<void>()
+          const before = yield* Ref.getAndUpdate(state, ({ value }) => ({ value: change(value), changed }))
+          yield* Deferred.succeed(before.changed, undefined)
+        }).pipe(Effect.uninterruptible)
+    }
+  })

@@ -1,0 +1,88 @@
+/**
+ * What has befallen a gateway since its start: how far it came, and what happened to its lock.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Changing from "../internal/changing.ts"
+
+/**
+ * - `starting`, `listening`, `draining`: the record's phases.
+ * - `locked`: both lock files became ours, without a predecessor; `reclaimed`: one had left them.
+ * - `regained`: a lock file that had been removed or replaced is ours again; `rewritten`: its record had been overwritten.
+ * - `unavailable`: a lock file that was lost could not be had again yet; `lost`: nor will it be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Kind = Schema.Literal(
+  "starting",
+  "locked",
+  "reclaimed",
+  "listening",
+  "draining",
+  "regained",
+  "rewritten",
+  "unavailable",
+  "lost"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Kind = typeof Kind.Type
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const StateChange = Schema.Struct({
+  /** ISO 8601, UTC, by the wall clock. */
+  at: Schema.String,
+  kind: Kind,
+  /** What the log says of it, where it says more. */
+  detail: Schema.optionalWith(Schema.String, { exact: true })
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type StateChange = typeof StateChange.Type
+
+/**
+ * So many changes are kept, the last ones.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const size = 50
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface History {
+  /** Oldest first. */
+  readonly changes: Effect.Effect<Changing.Current<ReadonlyArray<StateChange>>>
+  readonly note: (kind: Kind, detail?: string) => Effect.Effect<void>
+}
+
+/**
+ * A history that begins with `starting`, at the time given (ISO 8601, UTC).
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (startedAt: string): Effect.Effect<History> =>
+  Effect.map(Changing.make<ReadonlyArray<StateChange>>([{ at: startedAt, kind: "starting" }]), (entries) => ({
+    changes: entries.current,
+    note: (kind, detail) =>
+      Effect.flatMap(DateTime.now, (now) => {
+        const change = { at: DateTime.formatIso(now), kind, ...(detail === undefined ? {} : { detail }) }
+        return entries.update((before) => [...before, change].slice(-size))
+      })
+  }))

@@ -1,0 +1,304 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import Axe from "axe-core"
+import { Effect } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import type { Browser, Page } from "playwright-core"
+import * as Browsers from "./support/browser.ts"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as Program from "./support/program.ts"
+
+let browser: Browser
+
+beforeAll(async () => {
+  if (Browsers.noBrowser === undefined) browser = await Browsers.launch()
+}, 120_000)
+afterAll(async () => {
+  if (Browsers.noBrowser === undefined) await browser.close()
+})
+
+/** A browser on a machine that is busy with something else takes its time. */
+const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
+  it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
+
+const { sees, textOf } = Browsers
+
+const pageUrl = (site: Gateways.Site) => `http://127.0.0.1:${site.port}/`
+
+/** The status page, once it shows the state. */
+const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
+  Effect.gen(function*() {
+    const watched = yield* Browsers.open(browser, options)
+    yield* Effect.promise(() => watched.page.goto(pageUrl(site)))
+    yield* isIn(watched.page, state)
+    return watched
+  })
+
+const isIn = (page: Page, state: string) => sees(page, `html[data-state="${state}"]`)
+
+const textsOf = (page: Page, selector: string) => Effect.promise(() => page.locator(selector).allInnerTexts())
+
+/** What `dl` of facts says under a label. */
+const fact = (page: Page, label: string) =>
+  textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
+
+/** Accessibility rules that are broken, with the elements that break them. */
+const brokenRules = (page: Page) =>
+  Effect.promise(async () => {
+    await page.evaluate(Axe.source)
+    const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
+      // The source has just defined it.
+      Reflect.get(globalThis, "axe").run()
+    )
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
+  })
+
+const isWiderThanScreen = (page: Page) =>
+  Effect.promise(() => page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+/** A request whose headers have not come to their end: a drain waits for it. */
+const halfSent = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const connection = yield* Clients.connect(site)
+    yield* connection.send("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+    // It has arrived once another connection, opened later, has been answered.
+    yield* Clients.request(site, "/readyz")
+    return connection
+  })
+
+const screens = [
+  { name: "phone, light", viewport: { width: 360, height: 740 }, colorScheme: "light" },
+  { name: "phone, dark", viewport: { width: 360, height: 740 }, colorScheme: "dark" },
+  { name: "desktop, light", viewport: { width: 1280, height: 800 }, colorScheme: "light" },
+  { name: "desktop, dark", viewport: { width: 1280, height: 800 }, colorScheme: "dark", reducedMotion: "reduce" }
+] as const
+
+describe("the status page", () => {
+  inBrowser(
+    "says which gateway this is, on every screen, and does nothing that its policy forbids",
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site, { flags: ["--profile", "blue"] })
+        const record = yield* Gateways.readRecord(Gateways.configLock(site))
+        for (const { name, ...screen } of screens) {
+          yield* Effect.scoped(Effect.gen(function*() {
+            const { complaints, origins, page } = yield* openPage(site, screen)
+            yield* sees(page, "#neighbours-section")
+            assert.strictEqual(yield* textOf(page, "#profile"), "blue")
+            assert.strictEqual(yield* textOf(page, "h1"), `127.0.0.1:${site.port}`)
+            assert.strictEqual(yield* fact(page, "Address"), `ws://127.0.0.1:${site.port}`)
+            assert.strictEqual(yield* fact(page, "Process"), `pid ${gateway.pid}`)
+            assert.strictEqual(yield* fact(page, "Instance"), record.instanceId)
+            assert.strictEqual(yield* fact(page, "Config"), site.configPath)
+            assert.strictEqual(yield* fact(page, "State directory"), site.stateDir)
+            assert.strictEqual(yield* fact(page, "File"), Gateways.configLock(site))
+            assert.match(yield* fact(page, "Kept by"), Program.kernelLocks ? /of the kernel/ : /record alone/)
+            assert.match(yield* fact(page, "Held since"), / · \d\d:\d\d:\d\d$/)
+            assert.strictEqual(yield* fact(page, "Started by"), "no supervisor")
+            assert.notStrictEqual(yield* fact(page, "Because"), "")
+            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), ["Listening", "Took the lock", "Started"])
+            assert.match(yield* textOf(page, "#uptime"), /^\d+ (s|min)$/)
+            assert.isAtLeast(Number(yield* textOf(page, "#connections")), 1)
+            assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue 127\.0\.0\.1:\d+ · gateway$/)
+
+            Browsers.assertPicture(yield* Effect.promise(() => page.screenshot()), screen.viewport.width)
+            assert.isFalse(yield* isWiderThanScreen(page), name)
+            assert.deepStrictEqual(yield* brokenRules(page), [], name)
+            assert.deepStrictEqual(complaints(), [], name)
+            assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`], name)
+          }))
+        }
+      })
+  )
+
+  inBrowser(
+    "shows a drain, whom it waits for, its end, and the next start on the same port",
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const first = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+        const { complaints, page } = yield* openPage(site)
+        const stuck = yield* halfSent(site)
+        yield* first.signal("SIGTERM")
+        yield* isIn(page, "draining")
+        yield* sees(page, "#state-text", "because it was told to stop. Waiting for 1 connection.")
+        assert.strictEqual(yield* textOf(page, "#state-word"), "Draining")
+        assert.deepStrictEqual((yield* textsOf(page, "#history .what")).slice(0, 2), ["Draining", "Listening"])
+        assert.deepStrictEqual(yield* brokenRules(page), [])
+        assert.deepStrictEqual(complaints(), [])
+
+        yield* stuck.send("\r\n")
+        yield* isIn(page, "ended")
+        yield* sees(page, "#state-text", "has shut down in order, because it was told to stop")
+        yield* sees(page, "#as-of", /What follows was so .* at \d\d:\d\d:\d\d/)
+        yield* Gateways.assertGone(site, yield* first.ended)
+        assert.deepStrictEqual(yield* brokenRules(page), [])
+
+        const second = yield* Gateways.startListening(site)
+        yield* isIn(page, "listening")
+        assert.strictEqual(yield* fact(page, "Process"), `pid ${second.pid}`)
+        // The browser itself reports that nobody listened meanwhile.
+        for (const complaint of complaints()) assert.match(complaint, /ERR_CONNECTION_(REFUSED|RESET)/)
+      })
+  )
+
+  inBrowser("open in a browser does not hold a shutdown", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const { page } = yield* openPage(site)
+      yield* Gateways.assertGone(site, yield* Gateways.within("5 seconds", Gateways.stop(gateway)))
+      yield* isIn(page, "ended")
+    }))
+
+  inBrowser("tells a crash from an end, and from whom the next one took the lock over", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const first = yield* Gateways.startListening(site)
+      const { page } = yield* openPage(site)
+      yield* Gateways.stop(first, "SIGKILL")
+      yield* isIn(page, "lost")
+      yield* sees(page, "#state-text", "does not answer any more")
+      yield* sees(page, "#retry-text", /Trying again/)
+      yield* sees(page, "#as-of", "What follows was so")
+      assert.deepStrictEqual(yield* brokenRules(page), [])
+
+      yield* Gateways.startListening(site)
+      yield* isIn(page, "listening")
+      yield* sees(page, "#history li", "Took over a lock that was left behind")
+      yield* sees(page, "#history .detail", `left by pid ${first.pid} since `)
+    }))
+
+  inBrowser(
+    "lists another gateway of this user when it comes, with what it is called as text",
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const other = yield* Gateways.onAnotherPort(site)
+        const markup = `<img src=x onerror=alert(1)><b>.json`
+        const otherConfig = Path.join(site.root, markup)
+        const env = { HOME: site.root }
+        const start = (site: Gateways.Site, profile: string, config: string) =>
+          Gateways.startListening(site, {
+            env,
+            args: ["--port", String(site.port), "--profile", profile, "--config", config]
+          })
+        yield* start(site, "first", site.configPath)
+        const { complaints, page } = yield* openPage(site)
+        yield* sees(page, "#neighbours-section")
+        const neighbour = yield* start(other, "second", otherConfig)
+        yield* sees(page, "#neighbours li", "second")
+        const card = page.locator("#neighbours li", { hasText: "second" })
+        const text = yield* Effect.promise(() => card.innerText())
+        assert.include(text, "running")
+        assert.include(text, `pid ${neighbour.pid}`)
+        assert.include(text, otherConfig)
+        assert.strictEqual(
+          yield* Effect.promise(() => card.locator("a").getAttribute("href")),
+          `http://127.0.0.1:${other.port}/`
+        )
+        assert.isFalse(yield* isWiderThanScreen(page))
+        assert.deepStrictEqual(yield* brokenRules(page), [])
+        assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
+
+        // Its own page shows the same text, and nothing more.
+        yield* Effect.promise(() => card.locator("a").click())
+        yield* sees(page, "h1", `127.0.0.1:${other.port}`)
+        assert.strictEqual(yield* fact(page, "Config"), otherConfig)
+        assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
+        assert.deepStrictEqual(complaints(), [])
+      })
+  )
+
+  inBrowser("is used with the keyboard alone", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site)
+      const { page } = yield* openPage(site, { viewport: { width: 360, height: 740 } })
+      const press = (key: string) => Effect.promise(() => page.keyboard.press(key))
+      const focused = Effect.promise(() => page.locator(":focus").first().getAttribute("id"))
+      const outlined = Effect.promise(() =>
+        page.evaluate(
+          "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth"
+        )
+      )
+
+      yield* press("Tab")
+      assert.strictEqual(yield* textOf(page, ":focus"), "Skip to the state")
+      const box = yield* Effect.promise(() => page.locator(":focus").boundingBox())
+      assert.isAtLeast(box?.y ?? -1, 0)
+      assert.strictEqual(yield* outlined, "solid3px")
+      yield* press("Enter")
+      assert.strictEqual(yield* focused, "main")
+
+      yield* Gateways.stop(gateway, "SIGKILL")
+      yield* isIn(page, "lost")
+      yield* press("Tab")
+      assert.strictEqual(yield* focused, "retry-now")
+      assert.strictEqual(yield* outlined, "solid3px")
+      yield* Gateways.startListening(site)
+      yield* press("Enter")
+      yield* isIn(page, "listening")
+    }))
+
+  inBrowser("is for browsers: programs get 404, and the WebSocket", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.startListening(site)
+      const { page } = yield* Browsers.open(browser)
+      const get = (accept: string, method = "GET") =>
+        Effect.promise(() => page.request.fetch(pageUrl(site), { method, headers: { accept } }))
+      const html = yield* get("text/html")
+      assert.strictEqual(html.status(), 200)
+      assert.strictEqual(html.headers()["content-type"], "text/html; charset=utf-8")
+      assert.match(html.headers()["content-security-policy"] ?? "", /^default-src 'none'; script-src 'sha256-/)
+      const head = yield* get("text/html", "HEAD")
+      assert.strictEqual(head.status(), 200)
+      assert.strictEqual((yield* Effect.promise(() => head.body())).length, 0)
+      for (const accept of ["*/*", "application/json", "application/json, text/html;q=0.9"]) {
+        assert.strictEqual((yield* get(accept)).status(), 404, accept)
+      }
+      assert.strictEqual((yield* get("text/html", "POST")).status(), 404)
+      yield* Clients.hello(site)
+      yield* Effect.promise(() => Fs.access(Gateways.configLock(site)))
+    }))
+
+  inBrowser("asks for the gateway's token, and keeps it for its tab alone", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const token = "a-token-of-more-than-32-characters/+="
+      yield* Gateways.startListening(site, { env: { GATEWAY_TOKEN: token } })
+      const { origins, page } = yield* openPage(site, {}, "refused")
+      const type = (text: string) =>
+        Effect.promise(async () => {
+          await page.keyboard.insertText(text)
+          await page.keyboard.press("Enter")
+        })
+      yield* sees(page, "#token-form:not([hidden])")
+      assert.strictEqual(yield* Effect.promise(() => page.locator(":focus").getAttribute("id")), "token")
+      assert.strictEqual(yield* Effect.promise(() => page.locator("#token").getAttribute("type")), "password")
+      assert.isFalse(yield* Effect.promise(() => page.locator("#facts").isVisible()))
+      assert.deepStrictEqual(yield* brokenRules(page), [])
+
+      yield* type("another-token-of-more-than-32-characters")
+      yield* isIn(page, "refused")
+      yield* sees(page, "#token-form:not([hidden])")
+
+      yield* Effect.promise(() => page.locator("#token").focus())
+      yield* type(token)
+      yield* isIn(page, "listening")
+      assert.isFalse(yield* Effect.promise(() => page.locator("#token-form").isVisible()))
+
+      yield* Effect.promise(() => page.reload())
+      yield* isIn(page, "listening")
+      assert.strictEqual(yield* Effect.promise(() => page.evaluate("localStorage.length + document.cookie.length")), 0)
+      assert.notInclude(yield* Effect.promise(() => page.content()), token)
+      assert.notInclude(page.url(), token)
+      assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
+
+      // Another tab knows nothing of it.
+      yield* openPage(site, {}, "refused")
+    }))
+})
