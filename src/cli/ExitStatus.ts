@@ -4,7 +4,7 @@
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { isTagged } from "effect/Predicate"
+import { hasProperty, isString } from "effect/Predicate"
 import { isGatewayLockError } from "../GatewayLockError.ts"
 
 export const ExitStatus = {
@@ -17,12 +17,27 @@ export const ExitStatus = {
 
 /** For `--help`. */
 export const descriptions: ReadonlyArray<readonly [status: number, when: string]> = [
-  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT"],
-  [ExitStatus.failure, "the gateway could not start or lost its lock"],
+  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT; stop: stopped, or was not running"],
+  [
+    ExitStatus.failure,
+    "the gateway could not start or lost its lock; stop: not in time or not verified; doctor: something is wrong"
+  ],
   [ExitStatus.usage, "bad usage or bad configuration"],
   [ExitStatus.defect, "a bug; its cause is printed whole"],
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
 ]
+
+/** Failures of the other commands. */
+const failures: ReadonlySet<string> = new Set([
+  "ServiceFailed",
+  "OwnerUnverified",
+  "OwnerSupervised",
+  "OwnerNotEnded",
+  "ProblemsFound"
+])
+
+const isFailure = (error: unknown): boolean =>
+  hasProperty(error, "_tag") && isString(error._tag) && failures.has(error._tag)
 
 /** The status of a finished program. */
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
@@ -32,7 +47,7 @@ export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
   const failure = Cause.failureOption(cause)
   if (Option.isNone(failure)) return ExitStatus.ok
-  if (isTagged(failure.value, "ServiceFailed")) return ExitStatus.failure
+  if (isFailure(failure.value)) return ExitStatus.failure
   if (!isGatewayLockError(failure.value)) return ExitStatus.usage
   if (failure.value._tag !== "OwnerHealthy") return ExitStatus.failure
   return failure.value.supervisor === "systemd" ? ExitStatus.leftInControl : ExitStatus.ok

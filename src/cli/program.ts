@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
-import type { ProcessFacts } from "../supervisor/Supervisor.ts"
+import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 import * as ErrorReport from "./ErrorReport.ts"
@@ -22,7 +22,7 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
-  readonly process: ProcessFacts & {
+  readonly process: Supervisor.ProcessFacts & {
     /** The absolute path of node. */
     readonly execPath: string
     /** The absolute path of what it runs. */
@@ -42,16 +42,41 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     yield* Console.error(format === "json" ? ErrorReport.toJson(error, now) : ErrorReport.toText(error, now))
   })
 
+/** Loaded only where it is asked for: a refused start does not pay for it. */
+const makeRoom = (
+  { isTerminal, process }: Invocation,
+  { flags }: Pick<CommandLine.CommandLine & { readonly _tag: "Run" }, "flags">,
+  config: GatewayConfig.GatewayConfig
+) =>
+  Effect.gen(function*() {
+    const { kind, reason } = yield* Supervisor.make(config.supervisor, process)
+    if (kind !== "none") {
+      return yield* Effect.logWarning(
+        `--force is not followed under ${kind} (${reason}): two services that had it would end each other for ever`
+      )
+    }
+    const stop = yield* Effect.promise(() => import("./stop.ts"))
+    yield* stop.makeRoom({ config, flags, isTerminal })
+  })
+
 const runCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
     const noColor = yield* Config.string("NO_COLOR").pipe(Config.withDefault(""))
     const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
-    yield* run(config, command, invocation.process).pipe(
+    const start = run(config, command, invocation.process)
+    yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
       Effect.provide(Logging.layer(config, terminal))
     )
   })
+
+const stopCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Stop" }>) =>
+  Effect.gen(function*() {
+    const config = yield* GatewayConfig.resolve(command.flags)
+    const { stop } = yield* Effect.promise(() => import("./stop.ts"))
+    yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
+  }).pipe(Effect.tapErrorCause(report("logfmt")))
 
 const serviceCommand = (
   invocation: Invocation,
@@ -81,10 +106,11 @@ export const program = (invocation: Invocation) =>
         return yield* Console.log(`gateway ${version}`)
       case "Service":
         return yield* Effect.provide(serviceCommand(invocation, command), platform)
+      case "Stop":
+        return yield* Effect.provide(stopCommand(invocation, command), platform)
       case "Status":
       case "Health":
       case "List":
-      case "Stop":
       case "Doctor":
         return yield* Effect.dieMessage(`${command._tag} is not built yet`)
       case "Run":

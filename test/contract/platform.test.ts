@@ -2,6 +2,7 @@
  * One suite over the simulated host and the live adapters, so that the doubles cannot drift from the real thing.
  */
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
@@ -10,6 +11,7 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
+import * as Signals from "../../src/stop/Signals.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 
 /** A platform under test: how to get one, and how time passes there. */
@@ -47,7 +49,11 @@ const simulated: Subject = {
 }
 
 const live: Subject = {
-  platform: Layer.merge(Gateway.layerNode, OwnerWatch.layer),
+  platform: Layer.mergeAll(
+    Gateway.layerNode,
+    OwnerWatch.layer,
+    Signals.layerLive.pipe(Layer.provide(NodeContext.layer))
+  ),
   folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
   advance: (duration) => Effect.sleep(duration),
   run: (name, test, options) =>
