@@ -273,6 +273,23 @@ const verify = (
     return Option.some(owner)
   })
 
+/**
+ * A look, and a verdict. Whoever ends or begins at this very moment looks odd: no file open any more, no record yet. So a
+ * refusal is what several looks come to.
+ */
+const look = (
+  options: StopOptions,
+  isWanted: (state: LockInspection.LockState) => boolean = () => true
+): Effect.Effect<
+  { readonly state: LockInspection.LockState; readonly owner: Option.Option<LockInspection.Owner> },
+  OwnerUnverified,
+  Requirements
+> =>
+  Effect.gen(function*() {
+    const state = yield* LockInspection.inspect(options.path)
+    return { state, owner: isWanted(state) ? yield* verify(state, options) : Option.none() }
+  }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
+
 /** Looks, and signals if that very instance has the lock, verified, and needs the signal. */
 const signal = (
   instance: OwnerRecord.OwnerRecord,
@@ -280,11 +297,9 @@ const signal = (
   options: StopOptions
 ): Effect.Effect<boolean, OwnerUnverified, Requirements> =>
   Effect.gen(function*() {
-    const state = yield* LockInspection.inspect(options.path)
     const signals = yield* Signals
     // One that lets go meanwhile may leave a state that says nothing of it; it is waited for then.
-    if (!isOf(state, instance)) return false
-    const owner = yield* verify(state, options)
+    const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
     // A second SIGTERM would cut its drain short.
     if (what === "SIGTERM" && owner.value.record.phase === "draining") return false
@@ -478,8 +493,7 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
   Effect.gen(function*() {
     const force = options.force === true
     const timeout = Duration.decode(options.timeout)
-    const state = yield* LockInspection.inspect(options.path)
-    const owner = yield* verify(state, options)
+    const { owner, state } = yield* look(options)
     if (Option.isNone(owner)) return yield* notRunning(state, options)
     const { record } = owner.value
     if ((options.supervised ?? (force ? "stop" : "refuse")) === "refuse") yield* refuseSupervised(owner.value, options)

@@ -293,7 +293,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               if (seen === undefined || seen.pid !== pid) return yield* gone("ESRCH: no such process")
               if (seen.startTime !== recorded.startTime) return yield* gone("it is another process by now")
               if (process.uid !== 0 && process.uid !== seen.uid) {
-                return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "EPERM: another user's" })
+                return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "it belongs to another user" })
               }
               // A zombie gets it, and nothing comes of it.
               if (seen.state !== "running") return

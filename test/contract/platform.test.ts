@@ -8,6 +8,7 @@ import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type S
 import * as Gateway from "../../src/Gateway.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import { ProcessTable } from "../../src/lock/ProcessTable.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
@@ -301,6 +302,31 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         yield* subject.advance("500 millis")
         assert.strictEqual((yield* Fiber.join(asked))._tag, "Stalled")
         yield* bound.destroyConnections
+      }))
+  })
+
+  describe(`signals, ${name}`, () => {
+    const self = Effect.flatMap(ProcessTable, (table) => table.self)
+
+    subject.run("are sent to nobody who is not the recorded process", () =>
+      Effect.gen(function*() {
+        const signals = yield* Signals.Signals
+        const { pid, startTime, ...identity } = yield* self
+        // Our own number with another start: a process that had it before. Sent nevertheless, it would end this test.
+        const before = { ...identity, pid, startTime: (startTime ?? 0) + 1000 }
+        assert.strictEqual((yield* Effect.flip(signals.send(before, "SIGTERM"))).why, "Gone")
+        // Above what any Linux gives out (proc_sys_kernel(5), pid_max).
+        const nobody = { ...identity, pid: 2 ** 22 + 1, startTime: startTime ?? 0 }
+        assert.strictEqual((yield* Effect.flip(signals.send(nobody, "SIGKILL"))).why, "Gone")
+      }))
+
+    subject.run("know who must not get one: no ancestor is the process itself", () =>
+      Effect.gen(function*() {
+        const { pid } = yield* self
+        const ancestors = yield* Effect.flatMap(Signals.Signals, (signals) => signals.ancestors)
+        assert.notInclude(ancestors, pid)
+        assert.strictEqual(new Set(ancestors).size, ancestors.length)
+        assert.strictEqual(ancestors.length > 0, name === "live")
       }))
   })
 
