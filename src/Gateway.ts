@@ -18,10 +18,13 @@ import * as Option from "effect/Option"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 import { Gateway, launch, layerServing } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
+import * as GatewayStatus from "./inspect/GatewayStatus.ts"
+import * as PortOwners from "./inspect/PortOwners.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
+import type { Address } from "./port/Address.ts"
 import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
@@ -57,6 +60,17 @@ export interface GatewayOptions extends Partial<ListenerOptions> {
   /** Deadline of one health probe. Default 1 second. */
   readonly healthProbeTimeout?: Duration.DurationInput | undefined
 }
+
+/**
+ * Which gateway to look at, and how patiently. All optional, with the same defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type InspectOptions = Pick<
+  GatewayOptions,
+  "port" | "host" | "profile" | "configPath" | "stateDir" | "healthProbeTimeout"
+>
 
 /**
  * The errors of a start.
@@ -98,6 +112,26 @@ const checked = (options: GatewayOptions): Effect.Effect<void> =>
     }
   })
 
+/** Which gateway these options name. */
+const identified = (
+  options: GatewayOptions
+): Effect.Effect<
+  { readonly profile: string; readonly address: Address; readonly configPath: string; readonly stateDir: string },
+  never,
+  FileSystem.FileSystem | PlatformFolders.PlatformFolders
+> =>
+  Effect.gen(function*() {
+    yield* checked(options)
+    const folders = yield* PlatformFolders.PlatformFolders
+    const profile = options.profile ?? defaultProfile
+    return {
+      profile,
+      address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
+      configPath: yield* canonicalPath(options.configPath ?? folders.configPath(profile)),
+      stateDir: yield* canonicalPath(options.stateDir ?? folders.stateDir(profile))
+    }
+  })
+
 /**
  * `layer`, on a platform of your own: in memory, in tests.
  *
@@ -108,14 +142,11 @@ export const layerPlatform = (
   options: GatewayOptions = {}
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    yield* checked(options)
-    const folders = yield* PlatformFolders.PlatformFolders
-    const profile = options.profile ?? defaultProfile
-    const address = { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port }
+    const { address, configPath, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
-      configPath: yield* canonicalPath(options.configPath ?? folders.configPath(profile)),
-      stateDir: yield* canonicalPath(options.stateDir ?? folders.stateDir(profile)),
+      configPath,
+      stateDir,
       timeout: options.lockTimeout,
       pollInterval: options.lockPollInterval,
       staleAfter: options.lockStaleAfter,
@@ -138,6 +169,8 @@ export const layerNode: Layer.Layer<Platform | PlatformFolders.PlatformFolders> 
   NodeServerSocket.layer,
   PlatformFolders.layerLive
 ).pipe(Layer.provideMerge(NodeContext.layer))
+
+const inspectNode = PortOwners.layerLive.pipe(Layer.provideMerge(layerNode), Layer.provide(NodeContext.layer))
 
 /**
  * A singleton server: what `NodeHttpServer.layer` gives, and the running `Gateway`.
@@ -188,3 +221,41 @@ export const layerConfig = (
   Gateway | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
   StartError | ConfigError.ConfigError
 > => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+
+/**
+ * `inspect`, on a platform of your own: in memory, in tests.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const inspectPlatform = (
+  options: InspectOptions = {}
+): Effect.Effect<GatewayStatus.GatewayStatus, never, GatewayStatus.Requirements> =>
+  Effect.flatMap(identified(options), ({ address, configPath, profile, stateDir }) =>
+    GatewayStatus.inspect({
+      ...address,
+      profile,
+      configPath,
+      stateDir,
+      healthProbeTimeout: options.healthProbeTimeout
+    }))
+
+/**
+ * Who holds what of the gateway that these options name, and is it well? For a launcher, which may start it or use it.
+ *
+ * Changes nothing, never fails, and takes two health probes at most. A wrong option is a defect, as for `layer`.
+ *
+ * @example
+ * import { Console, Effect } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { owner, port, verdict } = yield* Gateway.inspect({ profile: "blue" })
+ *   if (verdict === "running") yield* Console.log(`pid ${owner?.pid} on port ${port?.port}`)
+ * })
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStatus.GatewayStatus> =>
+  Effect.provide(inspectPlatform(options), inspectNode)

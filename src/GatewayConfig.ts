@@ -432,26 +432,31 @@ const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Opti
 
 const decodeJson = Schema.decodeUnknownEither(Schema.parseJson())
 
-const readConfigFile = (path: string): Effect.Effect<JsonObject, ConfigFileInvalid, FileSystem.FileSystem> =>
+/** What is wrong with a config file, or with a value in it. */
+type FileProblem = SettingInvalid | ConfigFileInvalid
+
+/** What becomes of such a problem: it ends the resolving, or is passed over. */
+type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
+
+const readConfigFile = (
+  path: string,
+  onProblem: OnFileProblem
+): Effect.Effect<JsonObject, FileProblem, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const content = yield* fs.readFileString(path).pipe(
-      Effect.asSome,
-      Effect.catchAll((error) =>
-        isNotFound(error)
-          ? Effect.succeedNone
-          : new ConfigFileInvalid({ path, reason: describePlatformError(error) })
-      )
-    )
-    if (Option.isNone(content)) return {}
-    const parsed = decodeJson(content.value.replace(/^\uFEFF/, ""))
+    const invalid = (reason: string) => Effect.as(onProblem(new ConfigFileInvalid({ path, reason })), {})
+    const content = yield* Effect.either(fs.readFileString(path))
+    if (Either.isLeft(content)) {
+      return isNotFound(content.left) ? {} : yield* invalid(describePlatformError(content.left))
+    }
+    const parsed = decodeJson(content.right.replace(/^\uFEFF/, ""))
     if (Either.isLeft(parsed)) {
       const detail = parsed.left.message.split("\n").pop()?.replace(/^[^A-Za-z]*/, "") ?? ""
-      return yield* new ConfigFileInvalid({ path, reason: `not JSON (${detail})` })
+      return yield* invalid(`not JSON (${detail})`)
     }
-    if (!isObject(parsed.right)) return yield* new ConfigFileInvalid({ path, reason: "not a JSON object" })
+    if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
     const fault = findFault(parsed.right, [])
-    if (Option.isSome(fault)) return yield* new ConfigFileInvalid({ path, reason: fault.value })
+    if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
     return parsed.right
   })
 
@@ -489,21 +494,18 @@ const outside = <A>(flags: ReadonlyMap<string, string>, setting: Setting<A>) =>
     if (flag !== undefined) return Option.some<Given>({ raw: flag, source: `--${setting.flag}` })
     return setting.env === undefined ? Option.none<Given>() : yield* fromEnvironment(setting.env)
   })
-const decoded = <A>(setting: Setting<A>, given: Option.Option<Given>) =>
+const decoded = <A>(
+  setting: Setting<A>,
+  given: Option.Option<Given>
+): Effect.Effect<Option.Option<A>, SettingInvalid> =>
   Option.match(given, {
     onNone: () => Effect.succeedNone,
     onSome: (given) => Effect.asSome(decodeGiven(setting, given))
   })
 
-/**
- * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
- * Fails with the first value that is not allowed.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const resolve = (
-  flags: ReadonlyMap<string, string>
+const resolveWith = (
+  flags: ReadonlyMap<string, string>,
+  onFileProblem: OnFileProblem
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> =>
   Effect.gen(function*() {
     const folders = yield* PlatformFolders
@@ -514,16 +516,18 @@ export const resolve = (
       Option.getOrElse(yield* decoded(settings.configPath, yield* outside(flags, settings.configPath)), () =>
         folders.configPath(profile))
     )
-    const content = yield* readConfigFile(configPath)
+    const content = yield* readConfigFile(configPath, onFileProblem)
 
     const optional = <A>(setting: Setting<A>) =>
       Effect.gen(function*() {
         const given = yield* outside(flags, setting)
-        const way = setting.file
-        return yield* decoded(
-          setting,
-          Option.orElse(given, () =>
-            way === undefined ? Option.none() : fromFile(content, configPath, way))
+        if (Option.isSome(given) || setting.file === undefined) {
+          return yield* decoded(setting, given)
+        }
+        return yield* decoded(setting, fromFile(content, configPath, setting.file)).pipe(
+          Effect.catchAll((problem) =>
+            Effect.as(onFileProblem(problem), Option.none<A>())
+          )
         )
       })
     const or = <A>(setting: Setting<A>, otherwise: A) =>
@@ -552,4 +556,35 @@ export const resolve = (
       logFormat: yield* optional(settings.logFormat),
       logLevel: yield* or(settings.logLevel, LogLevel.Info)
     }
+  })
+
+/**
+ * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
+ * Fails with the first value that is not allowed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const resolve = (
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
+
+/**
+ * As `resolve`, for a command that only looks: what a config file gets wrong is passed over and told of, and the rest
+ * of it, where it can be read at all, still counts. A flag or a variable that is not allowed fails as ever.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const resolveLenient = (
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<
+  { readonly config: GatewayConfig; readonly problems: ReadonlyArray<SettingInvalid | ConfigFileInvalid> },
+  Problem,
+  FileSystem.FileSystem | PlatformFolders
+> =>
+  Effect.gen(function*() {
+    const problems: Array<FileProblem> = []
+    const config = yield* resolveWith(flags, (problem) => Effect.sync(() => problems.push(problem)))
+    return { config, problems }
   })

@@ -17,6 +17,8 @@ export class PlatformFolders extends Context.Tag("gateway-lock/PlatformFolders")
   readonly configPath: (profile: string) => string
   /** The state directory of a profile. */
   readonly stateDir: (profile: string) => string
+  /** Where the state directories of all profiles are, one sub-folder each. */
+  readonly stateRoot: string
 }>() {}
 
 /**
@@ -28,7 +30,8 @@ export class PlatformFolders extends Context.Tag("gateway-lock/PlatformFolders")
 export const make = (folders: { readonly config: string; readonly state: string }): PlatformFolders["Type"] =>
   PlatformFolders.of({
     configPath: (profile) => NodePath.join(folders.config, profile, "gateway.json"),
-    stateDir: (profile) => NodePath.join(folders.state, profile)
+    stateDir: (profile) => NodePath.join(folders.state, profile),
+    stateRoot: folders.state
   })
 
 /**

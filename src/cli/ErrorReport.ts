@@ -2,33 +2,12 @@
  * What a person reads when a start fails: the message, then the facts needed next. Pure.
  */
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { GatewayLockError, type Holder, type PidMeaning } from "../GatewayLockError.ts"
+import { GatewayLockError, type Holder } from "../GatewayLockError.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
+import { age, printable, who } from "./words.ts"
 
 type Fact = readonly [label: string, value: string]
-
-const age = (since: string, nowMillis: number): string => {
-  const then = Date.parse(since)
-  if (Number.isNaN(then) || then > nowMillis) return ""
-  const seconds = Math.floor((nowMillis - then) / 1000)
-  return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
-}
-
-/** Why a pid is not one to signal. */
-const notHere: Record<Exclude<PidMeaning, "Alive">, string> = {
-  Gone: ", which is no longer running",
-  OtherPidNamespace: " in another PID namespace",
-  OtherBoot: " of another boot or machine",
-  Unknown: ", not visible from here"
-}
-
-const who = ({ command, pid, pidMeaning }: Holder): string => {
-  if (pidMeaning === undefined) return `pid ${pid}`
-  if (pidMeaning !== "Alive") return `pid ${pid}${notHere[pidMeaning]}`
-  return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
-}
 
 const holderFacts = (holder: Holder | undefined, nowMillis: number): ReadonlyArray<Fact> => {
   if (holder === undefined) return []
@@ -97,10 +76,6 @@ export const facts = (error: GatewayLockError, nowMillis: number): ReadonlyArray
       return [...holderFacts(error.holder, nowMillis), health(error), ...stopIt(error.holder)]
   }
 }
-
-/** A lock file is anybody's who can write it: nothing in it may begin a line of its own or speak to the terminal. */
-const printable = (value: string): string =>
-  value.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 /** For a terminal or a log: the message, and the facts aligned under it. */
 export const toText = (error: GatewayLockError, nowMillis: number): string => {

@@ -1,7 +1,9 @@
 /**
- * The exit statuses: sysexits(3) for usage and software errors, and 78 for the one that systemd must not restart.
+ * The exit statuses: sysexits(3) for usage and software errors, 78 for the one that systemd must not restart, and for
+ * `status` those of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
  */
 import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { hasProperty, isString } from "effect/Predicate"
@@ -10,18 +12,28 @@ import { isGatewayLockError } from "../GatewayLockError.ts"
 export const ExitStatus = {
   ok: 0,
   failure: 1,
+  notRunning: 3,
+  otherwise: 4,
   usage: 64,
   defect: 70,
   leftInControl: 78
 } as const
 
+/** What a command ends with that has answered: its exit status is part of the answer. */
+export class Answered extends Data.TaggedClass("Answered")<{ readonly status: number }> {}
+
 /** For `--help`. */
 export const descriptions: ReadonlyArray<readonly [status: number, when: string]> = [
-  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT; stop: stopped, or was not running"],
+  [
+    ExitStatus.ok,
+    "clean shutdown by SIGTERM or SIGINT; status: running and healthy; health: healthy; stop: stopped, or was not running"
+  ],
   [
     ExitStatus.failure,
-    "the gateway could not start or lost its lock; stop: not in time or not verified; doctor: something is wrong"
+    "the gateway could not start or lost its lock; status: dead, its lock file remains; health: not healthy; stop: not in time, or not verified; doctor: something is wrong"
   ],
+  [ExitStatus.notRunning, "status: not running"],
+  [ExitStatus.otherwise, "status: anything else: starting, draining, unhealthy, foreign-listener, unknown"],
   [ExitStatus.usage, "bad usage or bad configuration"],
   [ExitStatus.defect, "a bug; its cause is printed whole"],
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
@@ -32,8 +44,7 @@ const failures: ReadonlySet<string> = new Set([
   "ServiceFailed",
   "OwnerUnverified",
   "OwnerSupervised",
-  "OwnerNotEnded",
-  "ProblemsFound"
+  "OwnerNotEnded"
 ])
 
 const isFailure = (error: unknown): boolean =>
@@ -41,7 +52,7 @@ const isFailure = (error: unknown): boolean =>
 
 /** The status of a finished program. */
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
-  if (Exit.isSuccess(exit)) return ExitStatus.ok
+  if (Exit.isSuccess(exit)) return exit.value instanceof Answered ? exit.value.status : ExitStatus.ok
   const { cause } = exit
   // A bug first: it may have happened while a failure was being cleaned up after.
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect

@@ -29,6 +29,7 @@ process.stderr.on("error", () => {})
 program({
   argv: process.argv.slice(2),
   isTerminal: process.stderr.isTTY === true,
+  stdoutIsTerminal: process.stdout.isTTY === true,
   process: {
     platform: process.platform,
     pid: process.pid,

@@ -22,6 +22,8 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
+  /** Whether stdout is. */
+  readonly stdoutIsTerminal: boolean
   readonly process: Supervisor.ProcessFacts & {
     /** The absolute path of node. */
     readonly execPath: string
@@ -59,11 +61,13 @@ const makeRoom = (
     yield* stop.makeRoom({ config, flags, isTerminal })
   })
 
+/** `NO_COLOR` is unset or empty (no-color.org). */
+const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
+
 const runCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
-    const noColor = yield* Config.string("NO_COLOR").pipe(Config.withDefault(""))
-    const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
+    const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const start = run(config, command, invocation.process)
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
@@ -94,6 +98,29 @@ const serviceCommand = (
     })
   }).pipe(Effect.tapErrorCause(report("logfmt")))
 
+/** A command that only looks. */
+const inspectCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>
+) =>
+  Effect.gen(function*() {
+    const style = { colors: invocation.stdoutIsTerminal && (yield* colors) }
+    switch (command._tag) {
+      case "Status": {
+        const { status } = yield* Effect.promise(() => import("./status.ts"))
+        return yield* status(command, style)
+      }
+      case "Health": {
+        const { health } = yield* Effect.promise(() => import("./health.ts"))
+        return yield* health(command)
+      }
+      case "List": {
+        const { list } = yield* Effect.promise(() => import("./list.ts"))
+        return yield* list(command, style)
+      }
+    }
+  }).pipe(Effect.tapErrorCause(report("logfmt")))
+
 export const program = (invocation: Invocation) =>
   Effect.gen(function*() {
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report("logfmt")))
@@ -111,6 +138,7 @@ export const program = (invocation: Invocation) =>
       case "Status":
       case "Health":
       case "List":
+        return yield* inspectCommand(invocation, command)
       case "Doctor":
         return yield* Effect.dieMessage(`${command._tag} is not built yet`)
       case "Run":

@@ -33,6 +33,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Platform } from "../Gateway.ts"
+import { isConfigLock, OpenLockFiles } from "../inspect/OpenLockFiles.ts"
+import { PortOwners } from "../inspect/PortOwners.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { KernelLock } from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
@@ -52,7 +54,13 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
  * @since 0.1.0
  * @category models
  */
-export type Requirements = Platform | PlatformFolders.PlatformFolders | OwnerWatch | Signals
+export type Requirements =
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | OwnerWatch
+  | PortOwners
+  | OpenLockFiles
+  | Signals
 
 /**
  * @since 0.1.0
@@ -312,6 +320,19 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       })
     })
 
+    const openLockFiles = (viewer: SimulatedKernel.KernelProcess) =>
+      OpenLockFiles.of({
+        paths: Effect.sync(() => {
+          const open = new Set(
+            [...kernel.processes].filter(({ pidNamespace, uid }) =>
+              pidNamespace === viewer.pidNamespace && uid === viewer.uid
+            ).flatMap(({ files }) => [...files.values()].map(({ inode }) => inode))
+          )
+          const paths = [...kernel.paths].filter(([path, inode]) => isConfigLock(path) && open.has(inode))
+          return { _tag: "Seen", paths: paths.map(([path]) => path) }
+        })
+      })
+
     const context = (process: SimulatedKernel.KernelProcess): Effect.Effect<Context.Context<Requirements>> =>
       Effect.map(
         processTable(process),
@@ -321,6 +342,8 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Context.add(ProcessTable.ProcessTable, table),
             Context.add(ProbeTransport, ports.probeTransport(process)),
             Context.add(OwnerWatch, ports.ownerWatch(process)),
+            Context.add(PortOwners, ports.portOwners(process)),
+            Context.add(OpenLockFiles, openLockFiles(process)),
             Context.add(ServerSocket, ports.serverSocket(process)),
             Context.add(Signals, signals(process)),
             Context.add(

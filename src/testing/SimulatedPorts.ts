@@ -13,6 +13,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import { PortOwners } from "../inspect/PortOwners.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
@@ -71,6 +72,7 @@ export interface SimulatedPorts {
   readonly serverSocket: (process: KernelProcess) => ServerSocket["Type"]
   readonly probeTransport: (process: KernelProcess) => ProbeTransport.ProbeTransport["Type"]
   readonly ownerWatch: (process: KernelProcess) => OwnerWatch["Type"]
+  readonly portOwners: (process: KernelProcess) => PortOwners["Type"]
 }
 
 const localAddresses: Record<string, string> = { localhost: "127.0.0.1", "0:0:0:0:0:0:0:1": "::1" }
@@ -338,6 +340,14 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       }
     })
 
+  /** A stranger's pid, and one that the process could not see in its `/proc`, is nobody's. */
+  const visiblePid = (viewer: KernelProcess, serial: number): { readonly pid?: number } => {
+    const owner = [...kernel.processes].find((process) => process.serial === serial)
+    const isVisible = owner !== undefined && owner.pidNamespace === viewer.pidNamespace
+      && (viewer.uid === 0 || viewer.uid === owner.uid)
+    return isVisible ? { pid: owner.pid } : {}
+  }
+
   return {
     foreign,
     get,
@@ -362,6 +372,16 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
             (code) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: `${code}: simulated error` }),
             () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.get(path))
           )
+      }),
+    portOwners: (process) =>
+      PortOwners.of({
+        listeners: (port) =>
+          Effect.sync(() => ({
+            _tag: "Seen",
+            listeners: [...bounds].filter((bound) =>
+              bound.networkNamespace === process.networkNamespace && bound.port === port
+            ).map(({ host, serial }) => ({ host, port, ...visiblePid(process, serial) }))
+          }))
       }),
     ownerWatch: (process) =>
       OwnerWatch.of({

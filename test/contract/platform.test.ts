@@ -6,6 +6,8 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
+import * as PortOwners from "../../src/inspect/PortOwners.ts"
 import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { ProcessTable } from "../../src/lock/ProcessTable.ts"
@@ -53,7 +55,8 @@ const live: Subject = {
   platform: Layer.mergeAll(
     Gateway.layerNode,
     OwnerWatch.layer,
-    Signals.layerLive.pipe(Layer.provide(NodeContext.layer))
+    OpenLockFiles.layerLive,
+    Layer.merge(PortOwners.layerLive, Signals.layerLive).pipe(Layer.provide(NodeContext.layer))
   ),
   folder: Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orDie(fs.makeTempDirectoryScoped())),
   advance: (duration) => Effect.sleep(duration),

@@ -1,0 +1,48 @@
+/**
+ * What a person reads of all gateways of a host, and what a program does. Pure.
+ */
+import * as Schema from "effect/Schema"
+import { GatewayList } from "../inspect/GatewayList.ts"
+import { toUrl } from "../port/Address.ts"
+import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
+import { age, printable, who } from "./words.ts"
+
+const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
+
+const cells = (
+  { owner, port, profile, stateDir, verdict }: GatewayList["gateways"][number],
+  nowMillis: number
+): ReadonlyArray<string> => {
+  const address = port ??
+    (owner?.host === undefined || owner.port === undefined ? undefined : { host: owner.host, port: owner.port })
+  return [
+    profile ?? "-",
+    verdictWords(verdict),
+    owner === undefined ? "-" : who(owner),
+    address === undefined ? "-" : toUrl(address),
+    owner?.since === undefined ? "-" : `${owner.since}${age(owner.since, nowMillis)}`,
+    stateDir
+  ].map(printable)
+}
+
+/** For a terminal: one line each, and what could not be looked for. */
+export const toText = (list: GatewayList, nowMillis: number, style: Style): string => {
+  const lines = list.gateways.map((gateway) => ({ verdict: gateway.verdict, cells: cells(gateway, nowMillis) }))
+  const widths = header.map((name, column) =>
+    Math.max(name.length, ...lines.map(({ cells }) => cells[column]?.length ?? 0))
+  )
+  const pad = (text: string, column: number) => column === header.length - 1 ? text : text.padEnd(widths[column] ?? 0)
+  return [
+    ...(lines.length === 0 ? ["no gateway of this user on this host"] : [header.map(pad).join("  ")]),
+    ...lines.map(({ cells, verdict }) =>
+      cells.map((text, column) => column === 1 ? paintVerdict(pad(text, column), verdict, style) : pad(text, column))
+        .join("  ")
+    ),
+    ...list.notCovered.map((line) => `not covered: ${printable(line)}`)
+  ].join("\n")
+}
+
+const encode = Schema.encodeSync(GatewayList)
+
+/** For a program: one JSON text, of the form that `GatewayList` describes. */
+export const toJson = (list: GatewayList): string => JSON.stringify(encode(list), null, 2)

@@ -1,0 +1,189 @@
+/**
+ * What a person reads of a gateway's status, and what a program does. Pure.
+ */
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import * as NodePath from "node:path"
+import { settings } from "../GatewayConfig.ts"
+import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import { toUrl } from "../port/Address.ts"
+import { ExitStatus } from "./ExitStatus.ts"
+import { shellWord } from "./shellWord.ts"
+import { age, printable, who } from "./words.ts"
+
+type Status = GatewayStatus.GatewayStatus
+type Row = readonly [label: string, value: string]
+
+/** LSB's statuses of an init script's `status` action. */
+export const exitStatusOf = (verdict: GatewayStatus.Verdict): number => {
+  switch (verdict) {
+    case "running":
+      return ExitStatus.ok
+    case "dead":
+      return ExitStatus.failure
+    case "not-running":
+      return ExitStatus.notRunning
+    default:
+      return ExitStatus.otherwise
+  }
+}
+
+/** As a person says it. */
+export const verdictWords = (verdict: GatewayStatus.Verdict): string => verdict.replaceAll("-", " ")
+
+// ---------------------------------------------------------------------------
+// colours
+// ---------------------------------------------------------------------------
+
+/** Select Graphic Rendition (ECMA-48, 8.3.117). */
+const sgr = { green: 32, yellow: 33, red: 31, grey: 90 } as const
+
+const colorOf = (verdict: GatewayStatus.Verdict): keyof typeof sgr => {
+  switch (verdict) {
+    case "running":
+      return "green"
+    case "starting":
+    case "draining":
+      return "yellow"
+    case "not-running":
+      return "grey"
+    default:
+      return "red"
+  }
+}
+
+export interface Style {
+  /** Whether colours may be used. */
+  readonly colors: boolean
+}
+
+export const paintVerdict = (text: string, verdict: GatewayStatus.Verdict, { colors }: Style): string =>
+  colors ? `\u001b[${sgr[colorOf(verdict)]}m${text}\u001b[0m` : text
+
+// ---------------------------------------------------------------------------
+// one gateway
+// ---------------------------------------------------------------------------
+
+const path = new Set([settings.configPath.flag, settings.stateDir.flag])
+
+/** A command for the same gateway, from wherever it is typed. */
+const sameGateway = (command: string, flags: ReadonlyMap<string, string>): string =>
+  [
+    `gateway ${command}`,
+    ...[...flags].map(([flag, value]) => `--${flag} ${shellWord(path.has(flag) ? NodePath.resolve(value) : value)}`)
+  ].join(" ")
+
+const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => {
+  if (owner === undefined) return lock.state === "held" ? [["held by", "a process that is not known from here"]] : []
+  const { configPath, phase, profile, since, stateDir, supervisor, supervisorReason } = owner
+  return [
+    [lock.state === "left" ? "left by" : "held by", who(owner)],
+    ...(since === undefined ? [] : [["since", `${since}${age(since, now)}`] as const]),
+    ...(phase === undefined ? [] : [["phase", phase] as const]),
+    ...(profile === undefined ? [] : [["profile", profile] as const]),
+    ...(configPath === undefined ? [] : [["config", configPath] as const]),
+    ...(stateDir === undefined ? [] : [["state", stateDir] as const]),
+    ...(supervisor === undefined
+      ? []
+      : [["supervisor", supervisorReason === undefined ? supervisor : `${supervisor} (${supervisorReason})`] as const])
+  ]
+}
+
+const listenerWords = ({ command, host, isOwner, pid }: typeof GatewayStatus.Listener.Type): string =>
+  pid === undefined
+    ? `a process on ${host}, not visible from here`
+    : `pid ${pid}${command === undefined ? "" : ` (${command})`} on ${host}${isOwner ? ", the owner" : ""}`
+
+const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
+  if (port === undefined) return []
+  const listeners = port.listeners.map((listener) => ["listens", listenerWords(listener)] as const)
+  const unseen = port.state !== "free" && listeners.length === 0
+    ? [
+      [
+        "listens",
+        `not visible from here${port.listenersUnknown === undefined ? "" : ` (${port.listenersUnknown})`}`
+      ] as const
+    ]
+    : []
+  const identity = { owner: ", the owner of the lock", other: ", not the owner of the lock", unknown: "" }
+  return [
+    ["port", `${toUrl(port)}, ${port.state === "free" ? "free" : "in use"}`],
+    ...listeners,
+    ...unseen,
+    ...(health === undefined ? [] : [["health", `${health.detail}${identity[health.identity]}`] as const])
+  ]
+}
+
+const lockWords = ({ ageMs, enforcement, path, reason, state }: typeof GatewayStatus.Lock.Type): string => {
+  switch (state) {
+    case "absent":
+      return `${path}, absent`
+    case "held":
+      return `${path}, held (${enforcement === "record" ? "by its record alone: no kernel lock" : "kernel lock"})`
+    case "left":
+      return `${path}, left; last touched ${Duration.format(Duration.seconds(Math.floor((ageMs ?? 0) / 1000)))} ago`
+    case "unknown":
+      return `${path}, unknown: ${reason ?? ""}`
+  }
+}
+
+const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
+  stateLock?.owner === undefined ? [] : [[
+    "state lock",
+    `held by ${who(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
+  ]]
+
+const nextRows = ({ port, verdict }: Status, flags: ReadonlyMap<string, string>): ReadonlyArray<Row> => {
+  switch (verdict) {
+    case "running":
+      return [
+        ...(port === undefined ? [] : [["to use it", toUrl(port)] as const]),
+        ["to stop it", sameGateway("stop", flags)]
+      ]
+    case "dead":
+    case "not-running":
+      return [["to start it", sameGateway("run", flags)]]
+    case "unhealthy":
+      return [["to stop it", sameGateway("stop --force", flags)]]
+    case "foreign-listener":
+    case "unknown":
+      return [["to check it", sameGateway("doctor", flags)]]
+    case "starting":
+    case "draining":
+      return []
+  }
+}
+
+/** Everything under the first line. */
+export const rows = (status: Status, flags: ReadonlyMap<string, string>, nowMillis: number): ReadonlyArray<Row> => [
+  ...ownerRows(status, nowMillis),
+  ...portRows(status),
+  ["lock", lockWords(status.lock)],
+  ...stateLockRows(status),
+  ["because", status.reason],
+  ...nextRows(status, flags),
+  ...status.warnings.map((warning) => ["warning", warning] as const)
+]
+
+/** Which gateway it is, in few words. */
+const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
+
+/** For a terminal: the verdict, and what it rests on aligned under it. */
+export const toText = (
+  status: Status,
+  flags: ReadonlyMap<string, string>,
+  nowMillis: number,
+  style: Style
+): string => {
+  const all = rows(status, flags, nowMillis)
+  const width = Math.max(...all.map(([label]) => label.length))
+  return [
+    `gateway ${printable(nameOf(status))}: ${paintVerdict(verdictWords(status.verdict), status.verdict, style)}`,
+    ...all.map(([label, value]) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
+  ].join("\n")
+}
+
+const encode = Schema.encodeSync(GatewayStatus.GatewayStatus)
+
+/** For a program: one JSON text, of the form that `GatewayStatus` describes. */
+export const toJson = (status: Status): string => JSON.stringify(encode(status), null, 2)

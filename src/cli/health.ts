@@ -1,0 +1,32 @@
+/**
+ * `gateway health`: for probes of containers and scripts.
+ *
+ * Healthy is who holds this gateway's lock and answers `/healthz` under the lock's own instance, and nobody else. Where the
+ * lock cannot be read (another user's, or not in this container), nothing says which gateway answers, and that is not
+ * healthy: the one line on stderr tells how to ask the port alone.
+ */
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
+import { urlHost } from "../port/Address.ts"
+import type { CommandLine } from "./CommandLine.ts"
+import { Answered, ExitStatus } from "./ExitStatus.ts"
+import * as Inspected from "./inspected.ts"
+import { verdictWords } from "./StatusReport.ts"
+import { printable } from "./words.ts"
+
+/** Why it is not healthy, in one line. Pure. */
+export const describe = ({ health, port, reason, verdict, warnings }: GatewayStatus): string => {
+  const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
+    ? [`to ask the port alone: curl -f http://${urlHost(port.host)}:${port.port}/healthz`]
+    : []
+  return printable([`gateway: ${verdictWords(verdict)}: ${reason}`, ...warnings, ...askAlone].join("; "))
+}
+
+export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
+  Effect.gen(function*() {
+    const seen = yield* Inspected.inspect(flags, { listeners: false })
+    if (seen.verdict === "running") return new Answered({ status: ExitStatus.ok })
+    yield* Console.error(describe(seen))
+    return new Answered({ status: ExitStatus.failure })
+  }).pipe(Effect.provide(Inspected.layer))

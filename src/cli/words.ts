@@ -1,0 +1,32 @@
+/**
+ * How things are said to a person, wherever that is. Pure.
+ */
+import * as Duration from "effect/Duration"
+import type { Holder, PidMeaning } from "../GatewayLockError.ts"
+
+/** How long ago that was; nothing where it cannot be true, since a clock was set back. */
+export const age = (since: string, nowMillis: number): string => {
+  const then = Date.parse(since)
+  if (Number.isNaN(then) || then > nowMillis) return ""
+  const seconds = Math.floor((nowMillis - then) / 1000)
+  return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
+}
+
+/** Why a pid is not one to signal. */
+const notHere: Record<Exclude<PidMeaning, "Alive">, string> = {
+  Gone: ", which is no longer running",
+  OtherPidNamespace: " in another PID namespace",
+  OtherBoot: " of another boot or machine",
+  Unknown: ", not visible from here"
+}
+
+/** A process, and what its number means here. */
+export const who = ({ command, pid, pidMeaning }: Holder): string => {
+  if (pidMeaning === undefined) return `pid ${pid}`
+  if (pidMeaning !== "Alive") return `pid ${pid}${notHere[pidMeaning]}`
+  return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
+}
+
+/** A lock file is anybody's who can write it: nothing in it may begin a line of its own or speak to the terminal. */
+export const printable = (value: string): string =>
+  value.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)

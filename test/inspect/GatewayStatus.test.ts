@@ -1,0 +1,356 @@
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, FastCheck as fc, Fiber, Layer, Schema, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import { PidMeaning } from "../../src/GatewayLockError.ts"
+import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/GatewayStatus.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+import * as arbitraries from "../arbitraries.ts"
+
+const evidence: fc.Arbitrary<Evidence> = fc.record({
+  lock: fc.constantFrom("absent" as const, "held" as const, "left" as const, "unknown" as const),
+  lockReason: fc.option(arbitraries.text, { nil: undefined }),
+  owner: fc.option(
+    fc.record({
+      phase: arbitraries.phase,
+      pidMeaning: fc.option(fc.constantFrom(...PidMeaning.literals), { nil: undefined })
+    }),
+    { nil: undefined }
+  ),
+  port: fc.constantFrom(
+    "free" as const,
+    "gateway" as const,
+    "foreign" as const,
+    "stalled" as const,
+    "unasked" as const
+  ),
+  healthy: fc.boolean(),
+  identity: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
+  listener: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
+  detail: arbitraries.text
+}).map((drawn) => ({
+  ...drawn,
+  // What cannot be seen together: nobody answers without a gateway, and without a name there is no identity.
+  healthy: drawn.healthy && drawn.port === "gateway",
+  identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
+  owner: drawn.lock === "absent" ? undefined : drawn.owner,
+  ...(drawn.lock === "absent" ? { identity: "unknown" as const } : {})
+}))
+
+describe("GatewayStatus.judge", () => {
+  it.prop("there is a verdict of the list, with a reason in words", [evidence], ([seen]) => {
+    const { reason, verdict } = judge(seen)
+    return Schema.is(Verdict)(verdict) && (reason.length > 0 || seen.detail === "")
+  })
+
+  it.prop(
+    "running is who holds the lock, answers healthy by its own name, and does not shut down",
+    [evidence],
+    ([seen]) =>
+      (judge(seen).verdict === "running")
+        === (seen.healthy && seen.identity === "owner" && (seen.lock === "held" || seen.lock === "unknown")
+          && seen.owner?.phase !== "draining")
+  )
+
+  it.prop("dead is a left lock on whose port nobody is", [evidence], ([seen]) =>
+    (judge(seen).verdict === "dead")
+      === (seen.lock === "left" && (seen.port === "free" || seen.port === "unasked")))
+
+  it.prop(
+    "not running is no lock file, and a port on which nobody is",
+    [evidence],
+    ([seen]) =>
+      (judge(seen).verdict === "not-running")
+        === (seen.lock === "absent" && (seen.port === "free" || seen.port === "unasked"))
+  )
+
+  it.prop("starting and draining are phases of who has the lock", [evidence], ([seen]) => {
+    const { verdict } = judge(seen)
+    return (verdict !== "starting" && verdict !== "draining")
+      || (seen.owner?.phase === verdict && seen.lock !== "left" && seen.lock !== "absent")
+  })
+
+  it.prop("an owner that cannot be seen from here is not called unhealthy for a port that is free here", [evidence], ([
+    seen
+  ]) => judge(seen).verdict !== "unhealthy" || seen.port !== "free" || seen.owner?.pidMeaning === "Alive")
+
+  it.prop(
+    "a listener is not called foreign that answers by the owner's name, or is its process",
+    [evidence],
+    ([seen]) =>
+      judge(seen).verdict !== "foreign-listener"
+      || (seen.identity !== "owner" && seen.port !== "free" && seen.port !== "unasked")
+  )
+})
+
+// ---------------------------------------------------------------------------
+// on a simulated host
+// ---------------------------------------------------------------------------
+
+const address = { host: "127.0.0.1", port: 18789 }
+const stateDir = "/state/default"
+const configPath = "/config/default/gateway.json"
+const lockPath = LockFile.configLockPath({ stateDir, configPath })
+
+const App = HttpRouter.empty.pipe(
+  HttpRouter.get("/hello", HttpServerResponse.text("world")),
+  HttpServer.serve()
+)
+const gateway = (options: Gateway.GatewayOptions = {}) =>
+  Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
+
+const decode = Schema.decodeUnknownSync(GatewayStatus)
+const encode = Schema.encodeSync(GatewayStatus)
+
+/** What a process sees, through the form that programs read. Lets time pass, for probes that nobody answers. */
+const inspect = (
+  host: SimulatedHost.SimulatedHost,
+  options: Gateway.InspectOptions = {},
+  viewer: SimulatedHost.ProcessOptions = {}
+) =>
+  Effect.gen(function*() {
+    const asked = yield* Effect.fork(Effect.provide(Gateway.inspectPlatform(options), host.layer(viewer)))
+    yield* host.settle
+    for (let second = 0; second < 4; second++) yield* TestClock.adjust("1 second")
+    return decode(JSON.parse(JSON.stringify(encode(yield* Fiber.join(asked)))))
+  })
+
+/** Everything on disk, with times and content. */
+const disk = (
+  host: SimulatedHost.SimulatedHost,
+  folder = ""
+): Effect.Effect<ReadonlyArray<readonly [path: string, info: unknown, content: Uint8Array]>> =>
+  Effect.gen(function*() {
+    const names = yield* host.files.readDirectory(folder === "" ? "/" : folder)
+    const found = yield* Effect.forEach(names, (name) =>
+      Effect.gen(function*() {
+        const path = `${folder}/${name}`
+        const info = yield* host.files.stat(path)
+        return info.type === "Directory"
+          ? [[path, info, new Uint8Array()] as const, ...(yield* disk(host, path))]
+          : [[path, info, yield* host.files.readFile(path)] as const]
+      }))
+    return found.flat()
+  }).pipe(Effect.orDie)
+
+const verdictOf = (host: SimulatedHost.SimulatedHost, options: Gateway.InspectOptions = {}) =>
+  Effect.map(inspect(host, options), ({ verdict }) => verdict)
+
+describe("Gateway.inspect, on a simulated host", () => {
+  it.effect("a running gateway: the whole answer", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      const before = yield* disk(host)
+      assert.include(before.map(([path]) => path), lockPath)
+      const { asOf, lock, owner: shown, ...status } = yield* inspect(host)
+      assert.match(asOf, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+      assert.deepStrictEqual(lock, { path: lockPath, state: "held", enforcement: "kernel" })
+      assert.deepStrictEqual(shown, {
+        pid: owner.pid,
+        pidMeaning: "Alive",
+        command: "node",
+        since: "1970-01-01T00:00:00.000Z",
+        phase: "listening",
+        profile: "default",
+        configPath,
+        stateDir,
+        ...address,
+        instanceId: "instance-1",
+        supervisor: "none"
+      })
+      assert.deepStrictEqual(status, {
+        version: 1,
+        verdict: "running",
+        reason: "the owner of the lock answers, healthy",
+        profile: "default",
+        configPath,
+        stateDir,
+        port: {
+          ...address,
+          from: "owner",
+          state: "gateway",
+          listeners: [{ host: "127.0.0.1", pid: owner.pid, command: "node", isOwner: true }]
+        },
+        health: { healthy: true, identity: "owner", instanceId: "instance-1", detail: "a healthy gateway" },
+        warnings: []
+      })
+      assert.deepStrictEqual(yield* disk(host), before)
+      assert.deepStrictEqual(host.lockHolders(lockPath), [owner.pid])
+    }))
+
+  it.effect("nobody: not running, and nothing is made", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "not-running")
+      assert.deepStrictEqual(status.lock, { path: lockPath, state: "absent" })
+      assert.notProperty(status, "owner")
+      assert.deepInclude(status.port, { ...address, from: "settings", state: "free", listeners: [] })
+      assert.deepStrictEqual(yield* disk(host), [])
+    }))
+
+  it.effect("a killed one: dead, who it was, and since when its file is left", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* owner.kill
+      yield* TestClock.adjust("1 minute")
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "dead")
+      assert.strictEqual(status.lock.state, "left")
+      assert.isAtLeast(status.lock.ageMs ?? 0, 30_000)
+      assert.deepInclude(status.owner, { pid: owner.pid, pidMeaning: "Gone" })
+      assert.notProperty(status.owner, "command")
+    }))
+
+  it.effect("one that is stopped by SIGSTOP: unhealthy, and its listener is its own", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* owner.freeze
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "unhealthy")
+      assert.match(status.reason, /gave no whole answer to \/healthz within 1000ms/)
+      assert.deepStrictEqual(status.port?.listeners.map(({ isOwner, pid }) => [pid, isOwner]), [[owner.pid, true]])
+      yield* owner.resume
+    }))
+
+  it.effect("one that is still starting, and one that drains", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const launched = yield* host.spawn(Layer.launch(LockFile.layerWithProbes({ stateDir, configPath, address })))
+      yield* host.settle
+      assert.strictEqual(yield* verdictOf(host), "starting")
+      yield* launched.kill
+
+      const stuck = HttpRouter.empty.pipe(HttpRouter.get("/stuck", Effect.never), HttpServer.serve())
+      const owner = yield* host.spawn(
+        Gateway.launch(stuck.pipe(Layer.provideMerge(Gateway.layerPlatform({ drainTimeout: "1 minute" }))))
+      )
+      yield* host.settle
+      yield* Effect.fork(Effect.ignore(host.ports.get(address, "/stuck")))
+      yield* host.settle
+      yield* owner.interrupt
+      yield* host.settle
+      assert.strictEqual(yield* verdictOf(host), "draining")
+    }))
+
+  it.effect("another program on the port, with and without a lock file", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* owner.kill
+      yield* Effect.orDie(host.ports.foreign(address, { _tag: "Answers", status: 200, body: "hello" }))
+      const left = yield* inspect(host)
+      assert.strictEqual(left.verdict, "foreign-listener")
+      assert.deepStrictEqual(left.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
+      yield* Effect.orDie(host.files.remove(lockPath))
+      assert.strictEqual(yield* verdictOf(host), "foreign-listener")
+    })))
+
+  it.effect("another profile's gateway on the port is not this one", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(gateway({ profile: "blue" }))
+      yield* host.settle
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "foreign-listener")
+      assert.deepInclude(status.health, { healthy: true, identity: "unknown", instanceId: "instance-1" })
+      assert.strictEqual(yield* verdictOf(host, { profile: "blue" }), "running")
+    }))
+
+  it.effect("the owner's own port is asked, and that the settings say another is told", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(gateway({ port: 18800 }))
+      yield* host.settle
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "running")
+      assert.deepInclude(status.port, { port: 18800, from: "owner" })
+      assert.deepStrictEqual(status.warnings, [
+        "the settings say ws://127.0.0.1:18789, and the owner has ws://127.0.0.1:18800"
+      ])
+    }))
+
+  it.effect("another config's gateway in the same state directory is told of", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway({ configPath: "/other.json", stateDir, port: 18800 }))
+      yield* host.settle
+      const status = yield* inspect(host)
+      assert.strictEqual(status.verdict, "not-running")
+      assert.deepInclude(status.stateLock, { state: "held", path: LockFile.stateLockPath({ stateDir }) })
+      assert.deepInclude(status.stateLock?.owner, { pid: owner.pid, configPath: "/other.json" })
+    }))
+
+  it.effect("from another PID namespace the kernel still tells; from another network as well nothing more is known", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(gateway())
+      yield* host.settle
+      const near = yield* inspect(host, {}, { pidNamespace: "pid:[2]" })
+      assert.strictEqual(near.verdict, "running")
+      assert.strictEqual(near.owner?.pidMeaning, "OtherPidNamespace")
+      assert.deepStrictEqual(near.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
+      const far = yield* inspect(host, {}, { pidNamespace: "pid:[2]", networkNamespace: "net:[2]" })
+      assert.strictEqual(far.verdict, "unknown")
+      assert.match(far.reason, /may be in another network/)
+    }))
+
+  it.effect("kept by its record alone: the same verdicts, and told so", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setLocking("absent")
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      const running = yield* inspect(host)
+      assert.strictEqual(running.verdict, "running")
+      assert.strictEqual(running.lock.enforcement, "record")
+      const elsewhere = yield* inspect(host, {}, { pidNamespace: "pid:[2]" })
+      assert.strictEqual(elsewhere.verdict, "running", "by its instance")
+      yield* owner.kill
+      assert.strictEqual(yield* verdictOf(host), "dead")
+      assert.strictEqual((yield* inspect(host, {}, { pidNamespace: "pid:[2]" })).verdict, "unknown")
+    }))
+
+  it.effect("a lock folder that cannot be read is unknown, with the reason", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(gateway())
+      yield* host.settle
+      const status = yield* inspect(host, {}, { uid: 1000 })
+      assert.strictEqual(status.verdict, "unknown")
+      assert.match(status.reason, /EACCES/)
+      assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
+    }))
+
+  it.effect("looks again where the lock changed hands meanwhile", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* first.freeze
+      const asked = yield* Effect.fork(Effect.provide(Gateway.inspectPlatform(), host.layer()))
+      yield* host.settle
+      yield* first.kill
+      const second = yield* host.spawn(gateway())
+      yield* host.settle
+      for (let second = 0; second < 3; second++) yield* TestClock.adjust("1 second")
+      const status = yield* Fiber.join(asked)
+      assert.strictEqual(status.verdict, "running")
+      assert.strictEqual(status.owner?.pid, second.pid)
+    }))
+
+  it.effect("a wrong option is a defect", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const exit = yield* Effect.exit(Effect.provide(Gateway.inspectPlatform({ profile: "No" }), host.layer()))
+      assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "invalid profile \"No\"")
+    }))
+})
