@@ -77,7 +77,9 @@ const runCommand = (invocation: Invocation, command: Extract<CommandLine.Command
 
 const stopCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Stop" }>) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(command.flags)
+    // What a config file has wrong does not keep a gateway running.
+    const { config, problems } = yield* GatewayConfig.resolveLenient(command.flags)
+    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
   }).pipe(Effect.tapErrorCause(report("logfmt")))
@@ -101,7 +103,7 @@ const serviceCommand = (
 /** A command that only looks. */
 const inspectCommand = (
   invocation: Invocation,
-  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" | "Doctor" }>
 ) =>
   Effect.gen(function*() {
     const style = { colors: invocation.stdoutIsTerminal && (yield* colors) }
@@ -117,6 +119,10 @@ const inspectCommand = (
       case "List": {
         const { list } = yield* Effect.promise(() => import("./list.ts"))
         return yield* list(command, style)
+      }
+      case "Doctor": {
+        const { doctor } = yield* Effect.promise(() => import("./doctor.ts"))
+        return yield* doctor(command, invocation.process, style)
       }
     }
   }).pipe(Effect.tapErrorCause(report("logfmt")))
@@ -138,9 +144,8 @@ export const program = (invocation: Invocation) =>
       case "Status":
       case "Health":
       case "List":
-        return yield* inspectCommand(invocation, command)
       case "Doctor":
-        return yield* Effect.dieMessage(`${command._tag} is not built yet`)
+        return yield* inspectCommand(invocation, command)
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command), platform)
     }

@@ -6,15 +6,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as NodePath from "node:path"
-import { decodeGiven, durationSetting, type GatewayConfig, settings } from "../GatewayConfig.ts"
+import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as PortProbe from "../port/PortProbe.ts"
 import * as Signals from "../stop/Signals.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
-import { shellWord } from "./shellWord.ts"
+import { sameGateway, withFlags } from "./sameGateway.ts"
 
 /** What a stop needs of the settings. */
 type StopConfig = Pick<
@@ -45,23 +44,9 @@ const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">)
     ? Effect.succeed(Duration.sum(config.drainTimeout, StopOwner.defaults.margin))
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
-const paths: ReadonlySet<string> = new Set(
-  [settings.configPath.flag, settings.stateDir.flag].flatMap((flag) => flag ?? [])
-)
-
-const withFlags = (command: string, flags: Iterable<readonly [string, string]>): string =>
-  [command, ...[...flags].map(([flag, value]) => `--${flag} ${shellWord(value)}`)].join(" ")
-
-/** The same again, from wherever it is typed. */
-const sameAgain = (flags: ReadonlyMap<string, string>): string =>
-  withFlags(
-    "gateway stop",
-    [...flags].map(([flag, value]) => [flag, paths.has(flag) ? NodePath.resolve(value) : value] as const)
-  )
-
 /** Another user has other folders and another environment: everything that names this gateway is said. */
 const asOther = ({ configPath, port, profile, stateDir }: StopConfig): string =>
-  withFlags("gateway stop", [
+  withFlags("stop", [
     ["profile", profile],
     ["config", configPath],
     ["state-dir", stateDir],
@@ -84,7 +69,7 @@ const options = (command: StopCommand, timeout: Duration.Duration): StopOwner.St
     profile: config.profile,
     timeout,
     force: command.force,
-    command: sameAgain(flags),
+    command: sameGateway("stop", flags),
     commandAsOther: asOther(config),
     onWaiting: isTerminal
       ? (waiting) =>
