@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
+import * as PortOwners from "../inspect/PortOwners.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -56,8 +57,9 @@ const asOther = ({ configPath, port, profile, stateDir }: StopConfig): string =>
 const seconds = (duration: Duration.Duration): string => `${Math.round(Duration.toSeconds(duration))}s`
 
 const Live = (config: StopConfig) =>
-  Layer.merge(
+  Layer.mergeAll(
     Signals.layerLive,
+    PortOwners.layerLive,
     PortProbe.layer.pipe(Layer.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })))
   )
 
@@ -83,9 +85,14 @@ const options = (command: StopCommand, timeout: Duration.Duration): StopOwner.St
 }
 
 /** Who is on the port of a gateway that does not run. */
-const describePort = (state: PortProbe.PortState, address: Address): ReadonlyArray<string> =>
-  state._tag === "Free" ? [] : [
-    `${toUrl(address)} is another program's: ${state.detail}; to see who it is: ss -ltnp 'sport = :${address.port}'`
+const describePort = (
+  { listeners, port }: Extract<StopOwner.Outcome, { readonly _tag: "NotRunning" }>,
+  address: Address
+): ReadonlyArray<string> =>
+  port._tag === "Free" ? [] : [
+    `${toUrl(address)} is another program's, ${
+      listeners.length === 0 ? "not visible from here" : listeners.join(", ")
+    }: ${port.detail}; to see who it is: ss -ltnp 'sport = :${address.port}'`
   ]
 
 /** What happened, in lines for a person. */
@@ -95,12 +102,12 @@ export const describe = (
   address: Address
 ): { readonly answer: string; readonly notes: ReadonlyArray<string> } => {
   if (outcome._tag === "NotRunning") {
-    const { left, port } = outcome
+    const { left } = outcome
     const who = Option.match(left, {
       onNone: () => "",
       onSome: ({ pid }) => `; ${path} is left of pid ${pid}, and the next start takes it`
     })
-    return { answer: `gateway is not running${who}`, notes: describePort(port, address) }
+    return { answer: `gateway is not running${who}`, notes: describePort(outcome, address) }
   }
   const { killed, record, successor } = outcome
   const notes = [

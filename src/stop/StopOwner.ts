@@ -28,6 +28,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
 import type { Holder } from "../GatewayLockError.ts"
+import { at, PortOwners } from "../inspect/PortOwners.ts"
 import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as OwnerRecord from "../lock/OwnerRecord.ts"
@@ -156,14 +157,20 @@ export interface Waiting {
 }
 
 /**
- * - `NotRunning`: nobody has the lock. `left` is whom the file still names, `port` who is on the configured address.
+ * - `NotRunning`: nobody has the lock. `left` is whom the file still names, `port` and `listeners` (in words) who is on the
+ *   configured address.
  * - `Stopped`: the owner has let go of lock and port; `killed`: by SIGKILL. `successor` has the lock now.
  *
  * @since 0.1.0
  * @category models
  */
 export type Outcome =
-  | { readonly _tag: "NotRunning"; readonly left: Option.Option<Holder>; readonly port: PortState }
+  | {
+    readonly _tag: "NotRunning"
+    readonly left: Option.Option<Holder>
+    readonly port: PortState
+    readonly listeners: ReadonlyArray<string>
+  }
   | {
     readonly _tag: "Stopped"
     readonly record: OwnerRecord.OwnerRecord
@@ -183,7 +190,7 @@ export const defaults = {
   progressInterval: Duration.seconds(3)
 } as const
 
-type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | Signals | PortProbe
+type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | Signals | PortProbe | PortOwners
 
 /** Between two looks, where nothing tells of a change: first often, since an idle gateway ends in a few milliseconds. */
 const lookAgain = (looks: number): Duration.Duration =>
@@ -453,21 +460,41 @@ const untilGone = (instance: OwnerRecord.OwnerRecord) =>
 // stop
 // ---------------------------------------------------------------------------
 
+/** The processes that listen there, as far as they can be seen. */
+const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, never, Requirements> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const seen = yield* Effect.flatMap(PortOwners, (owners) => owners.listeners(address.port))
+    const listeners = seen._tag === "Seen" ? at(address, seen.listeners) : []
+    const pids = [...new Set(listeners.flatMap(({ pid }) => pid ?? []))]
+    return yield* Effect.forEach(pids, (pid) =>
+      Effect.map(
+        table.commandName(pid),
+        Option.match({
+          onNone: () => `pid ${pid}`,
+          onSome: (command) => `pid ${pid} (${command})`
+        })
+      ))
+  })
+
 /** Nobody has the lock: fails where the gateway may serve nevertheless, because its lock file was removed. */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
-    const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(options.address))
+    const { address, path } = options
+    const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(address))
+    const listeners = port._tag === "Free" ? [] : yield* whoListens(address)
     if (port._tag === "Gateway" || port._tag === "Stalled") {
+      const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
-        `nobody has its lock ${options.path}, and ${
-          toUrl(options.address)
-        } is in use (${port.detail}): another gateway's, `
-          + "or this one's whose lock file was removed",
-        `to see who it is: ss -ltnp 'sport = :${options.address.port}'`
+        `nobody has its lock ${path}, and ${
+          toUrl(address)
+        } is in use${by} (${port.detail}): another gateway's, or this `
+          + "one's whose lock file was removed",
+        `to see who it is: ss -ltnp 'sport = :${address.port}'`
       )
     }
     const left = state._tag === "Left" ? Option.map(state.owner, ({ holder }) => holder) : Option.none<Holder>()
-    return { _tag: "NotRunning", left, port } satisfies Outcome
+    return { _tag: "NotRunning", left, port, listeners } satisfies Outcome
   })
 
 const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>

@@ -152,7 +152,10 @@ describe("gateway stop", () => {
       yield* Strangers.web(site, 200, "{}")
       const { code, stderr, stdout } = yield* stop(site)
       assert.deepStrictEqual({ code, stdout }, { code: 0, stdout: "gateway is not running\n" })
-      assert.include(stderr, `gateway: ${Gateways.url(site)} is another program's`)
+      assert.include(
+        stderr,
+        `gateway: ${Gateways.url(site)} is another program's, pid ${process.pid} (node): answered HTTP 200`
+      )
       assert.include(stderr, `ss -ltnp 'sport = :${site.port}'`)
       assert.isFalse(yield* Ports.isFree(site.port))
     }))
@@ -164,7 +167,7 @@ describe("gateway stop", () => {
       yield* Effect.promise(() => Fs.rm(Gateways.locksFolder(site), { recursive: true }))
       assertNotStopped(
         yield* stop(site, { flags: ["--force"] }),
-        /nobody has its lock .* is in use \(a healthy gateway\)/
+        /nobody has its lock .* is in use by pid \d+ \(node\) \(a healthy gateway\)/
       )
       assert.isFalse(yield* hasEnded(owner.pid))
     }))
