@@ -1,4 +1,6 @@
 // Runs one scene of the program in this process, and keeps the code that V8 compiled for it.
+import { spawn } from "node:child_process"
+import { once } from "node:events"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, get } from "node:http"
 import { createServer as createTcpServer } from "node:net"
@@ -8,6 +10,7 @@ import { fileURLToPath } from "node:url"
 import { loadProgram } from "../dist/internal/programLoader.js"
 
 const scene = process.argv[2]
+const looks = scene !== "start" && scene !== "refused"
 const state = mkdtempSync(join(tmpdir(), "gateway-lock-build-"))
 
 const freePort = () =>
@@ -30,31 +33,30 @@ const occupiedPort = () =>
 const port = await (scene === "refused" ? occupiedPort() : freePort())
 const deadline = Date.now() + 20_000
 
-const stopWhenHealthy = () => {
+const whenHealthy = (done) => {
   if (Date.now() > deadline) throw new Error(`gateway on port ${port} did not become healthy`)
   get({ port, host: "127.0.0.1", path: "/healthz", agent: false }, (response) => {
-    response.resume().on("end", () => process.kill(process.pid, "SIGTERM"))
-  }).on("error", () => setTimeout(stopWhenHealthy, 10))
+    response.resume().on("end", done)
+  }).on("error", () => setTimeout(whenHealthy, 10, done))
 }
 
 const scripts = []
-process.on("exit", () => {
+process.on("exit", (status) => {
   for (const [script, path] of scripts) writeFileSync(path, script.createCachedData())
   rmSync(state, { recursive: true, force: true })
-  // The refused start ends with 1, as it should.
-  process.exitCode = scripts.length > 1 ? 0 : 1
+  // The refused start ends with 1, as it should; who looks must have found a healthy gateway.
+  process.exitCode = scripts.length > 1 && (!looks || status === 0) ? 0 : 1
 })
 for (const name of Object.keys(process.env)) if (name.startsWith("GATEWAY_")) delete process.env[name]
-process.argv = [
-  process.argv[0],
-  "gateway",
-  "run",
-  "--port",
-  String(port),
-  "--state-dir",
-  state,
-  "--config",
-  join(state, "gateway.json")
-]
-if (scene === "start") stopWhenHealthy()
+const settings = ["--port", String(port), "--state-dir", state, "--config", join(state, "gateway.json")]
+process.argv = [process.argv[0], "gateway", looks ? scene : "run", ...settings]
+if (scene === "start") whenHealthy(() => process.kill(process.pid, "SIGTERM"))
+if (looks) {
+  // Somebody to look at.
+  const main = fileURLToPath(new URL("../dist/main.js", import.meta.url))
+  const gateway = spawn(process.execPath, [main, "run", ...settings], { stdio: "ignore" })
+  gateway.unref()
+  process.on("exit", () => gateway.kill("SIGKILL"))
+  await Promise.race([new Promise(whenHealthy), once(gateway, "exit")])
+}
 loadProgram(fileURLToPath(new URL("../dist/program", import.meta.url)), (script, path) => scripts.push([script, path]))

@@ -30,7 +30,11 @@ await bundle({ input: here("src/cli/entry.ts") }, {
 })
 await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "esm", minify: false })
 
-// Compiled code covers what has run by the time it is taken: first a start, to the end, then one that is refused.
-for (const scene of ["start", "refused"]) {
-  execFileSync(process.execPath, [here(".build/compile.mjs"), scene], { stdio: ["ignore", "ignore", "inherit"] })
+// Compiled code covers what has run by the time it is taken: first a start, to the end, then the commands that only look,
+// then a start that is refused.
+for (const scene of ["start", "status", "health", "list", "refused"]) {
+  execFileSync(process.execPath, [here(".build/compile.mjs"), scene], {
+    stdio: ["ignore", "ignore", "inherit"],
+    timeout: 60_000
+  })
 }

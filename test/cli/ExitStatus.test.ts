@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Exit, FastCheck as fc, FiberId } from "effect"
 import { UsageError } from "../../src/cli/CommandLine.ts"
-import { descriptions, fromExit } from "../../src/cli/ExitStatus.ts"
+import { Answered, descriptions, fromExit } from "../../src/cli/ExitStatus.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -15,6 +15,8 @@ const ownerUnhealthy = (supervisor: string) =>
 
 const table: ReadonlyArray<readonly [when: string, status: number, exit: Exit.Exit<unknown, unknown>]> = [
   ["success", 0, Exit.void],
+  ["status of one that is not running", 3, Exit.succeed(new Answered({ status: 3 }))],
+  ["status of one that starts", 4, Exit.succeed(new Answered({ status: 4 }))],
   ["SIGTERM or SIGINT, which interrupt", 0, Exit.failCause(interrupted)],
   ["interrupted twice", 0, Exit.failCause(Cause.parallel(interrupted, interrupted))],
   ["OwnerHealthy under launchd", 0, Exit.fail(ownerHealthy("launchd"))],

@@ -1,0 +1,108 @@
+/**
+ * The commands that only look, run in both output forms, and what they must not have changed.
+ */
+import { assert } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { GatewayList } from "../../../src/inspect/GatewayList.ts"
+import { GatewayStatus, type Verdict } from "../../../src/inspect/GatewayStatus.ts"
+import * as Gateways from "./gateways.ts"
+
+const decodeStatus = Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus), { onExcessProperty: "error" })
+const decodeList = Schema.decodeUnknownSync(Schema.parseJson(GatewayList), { onExcessProperty: "error" })
+
+/** Everything below a folder: what tells whether it was changed. */
+const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
+  const names = await Fs.readdir(folder, { withFileTypes: true })
+  const found = await Promise.all(names.map(async (entry) => {
+    const path = Path.join(folder, entry.name)
+    const { ctimeNs, ino, mode, mtimeNs, size } = await Fs.lstat(path, { bigint: true })
+    const self = { path, ino, mode, mtimeNs, ctimeNs, size }
+    return entry.isDirectory() ? [self, ...await below(path)] : [self]
+  }))
+  return found.flat()
+}
+
+/** Runs what only looks, and sees that nothing below the site has been changed by it. */
+export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.gen(function*() {
+    const before = yield* Effect.promise(() => below(site.root))
+    const seen = yield* self
+    assert.deepStrictEqual(yield* Effect.promise(() => below(site.root)), before)
+    return seen
+  })
+
+/** Settings of an owner that does not look after its files while a test compares them. */
+export const undisturbed = { lock: { recheckInterval: "1 hour" } }
+
+const codes: Readonly<Record<Verdict, number>> = {
+  running: 0,
+  dead: 1,
+  "not-running": 3,
+  starting: 4,
+  draining: 4,
+  unhealthy: 4,
+  "foreign-listener": 4,
+  unknown: 4
+}
+
+/** What a person reads, and what a program does. */
+export interface Seen {
+  readonly status: GatewayStatus
+  readonly text: string
+  /** The rows of the text: label to value. */
+  readonly rows: Readonly<Record<string, string>>
+  /** What `health` wrote to stderr. */
+  readonly health: string
+}
+
+/** Asks `status` in both forms and `health`; each has to come to this verdict, in time, and to change nothing. */
+export const expectStatus = (
+  site: Gateways.Site,
+  verdict: Verdict,
+  options: Gateways.StartOptions = {}
+): Effect.Effect<Seen> =>
+  Effect.gen(function*() {
+    const ask = (...words: ReadonlyArray<string>) =>
+      Gateways.run(site, { ...options, flags: [...(options.flags ?? []), ...words] })
+    const [text, json, health] = yield* unchanged(
+      site,
+      // One probe lasts a second, and two are allowed; the rest is for a busy machine.
+      Gateways.within(
+        "20 seconds",
+        Effect.all([ask("status"), ask("status", "--json"), ask("health")], { concurrency: "unbounded" })
+      )
+    )
+    for (const { code, stderr } of [text, json]) {
+      assert.strictEqual(code, codes[verdict], `${text.stdout}\n${stderr}`)
+      assert.strictEqual(stderr, "")
+    }
+    const status = decodeStatus(json.stdout)
+    assert.strictEqual(status.verdict, verdict, json.stdout)
+    const [first = "", ...lines] = text.stdout.trimEnd().split("\n")
+    assert.isTrue(first.endsWith(`: ${verdict.replace("-", " ")}`), first)
+    const rows = lines.map((line) => {
+      const match = /^ {2}([a-z][a-z ]*): +(.*)$/.exec(line)
+      assert.isNotNull(match, line)
+      return [match?.[1] ?? "", match?.[2] ?? ""] as const
+    })
+    // Aligned: every value begins in the same column.
+    assert.strictEqual(new Set(lines.map((line) => /^ {2}[a-z ]+: +/.exec(line)?.[0].length)).size, 1, text.stdout)
+    assert.strictEqual(health.stdout, "")
+    if (verdict === "running") assert.deepStrictEqual([health.code, health.stderr], [0, ""])
+    else {
+      assert.strictEqual(health.code, 1)
+      assert.match(health.stderr, /^gateway: [^\n]+\n$/)
+    }
+    return { status, text: text.stdout, rows: Object.fromEntries(rows), health: health.stderr }
+  })
+
+/** Asks `list` in both forms. */
+export const list = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
+  Effect.gen(function*() {
+    const ask = (...words: ReadonlyArray<string>) => Gateways.run(site, { ...options, args: ["list", ...words] })
+    const [text, json] = yield* Effect.all([ask(), ask("--json")], { concurrency: "unbounded" })
+    for (const { code, stderr } of [text, json]) assert.deepStrictEqual([code, stderr], [0, ""])
+    return { list: decodeList(json.stdout), lines: text.stdout.trimEnd().split("\n") }
+  })
