@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+export * as Doctor from "./doctor/Doctor.ts"
+export * as DoctorReport from "./doctor/DoctorReport.ts"
 export * as Gateway from "./Gateway.ts"
 export * as GatewayConfig from "./GatewayConfig.ts"
 export * as GatewayLockError from "./GatewayLockError.ts"
@@ -26,3 +28,5 @@ export * as NodeServerSocket from "./port/NodeServerSocket.ts"
 export * as PortProbe from "./port/PortProbe.ts"
 export * as ProbeTransport from "./port/ProbeTransport.ts"
 export * as ServerSocket from "./port/ServerSocket.ts"
+export * as Signals from "./stop/Signals.ts"
+export * as StopOwner from "./stop/StopOwner.ts"

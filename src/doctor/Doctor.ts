@@ -196,8 +196,19 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { command, config, uid } = options
     const { configPath, healthProbeTimeout, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
-    const status = yield* GatewayStatus.inspect({ configPath, healthProbeTimeout, host, port, profile, stateDir })
-    const verdict = yield* Supervisor.make(config.supervisor, options.process)
+    const unit = ServiceDefinition.names("systemd", profile).name
+    // Each asks somebody else, and has to wait for the answer.
+    const [status, verdict, units] = yield* Effect.all([
+      GatewayStatus.inspect({ configPath, healthProbeTimeout, host, port, profile, stateDir }),
+      Supervisor.make(config.supervisor, options.process),
+      options.process.platform === "linux"
+        ? UnitAudit.checkUnits(unit, {
+          drainTimeout: config.drainTimeout,
+          healthTimeout: config.healthTimeout,
+          install: (scope) => command(scope === "system" ? "service install --system" : "service install")
+        })
+        : Effect.succeed([])
+    ], { concurrency: "unbounded" })
     const findings = [
       ...checkConfig(options),
       ...(yield* LockFolder.checkFolder(place)),
@@ -206,13 +217,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
       ...(yield* checkLeftovers(status, stateDir)),
       ...judgePort(status, command),
       ok("supervisor", `a start from here would detect: ${verdict.kind} (${verdict.reason})`),
-      ...(options.process.platform === "linux"
-        ? yield* UnitAudit.checkUnits(ServiceDefinition.names("systemd", profile).name, {
-          drainTimeout: config.drainTimeout,
-          healthTimeout: config.healthTimeout,
-          install: (scope) => command(scope === "system" ? "service install --system" : "service install")
-        })
-        : [])
+      ...units
     ]
     return {
       version: 1,
