@@ -109,7 +109,7 @@ describe("StopOwner.stop", () => {
       yield* rewrite(host, { phase: "draining" })
       const process = yield* host.spawn(stop())
       yield* host.settle
-      yield* pass(host, "10 seconds")
+      yield* pass(host, "2 seconds")
       assert.isTrue(Option.isNone(yield* process.poll))
       yield* owner.terminate
       yield* pass(host, "1 second")
@@ -143,8 +143,9 @@ describe("StopOwner.stop", () => {
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze
-      const { error } = yield* stopped(host)
-      assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: owner.pid, timeoutMs: 15_000, killed: false })
+      const brief = { timeout: "1 second" } as const
+      const { error } = yield* stopped(host, brief)
+      assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: owner.pid, timeoutMs: 1000, killed: false })
       assert.match(error?.message ?? "", /to end it at once: gateway stop --force$/)
       assert.isTrue(owner.isRunning())
       yield* owner.resume
@@ -154,7 +155,7 @@ describe("StopOwner.stop", () => {
       const other = yield* host.spawn(gateway())
       yield* host.settle
       yield* other.freeze
-      const { outcome } = yield* stopped(host, { force: true })
+      const { outcome } = yield* stopped(host, { ...brief, force: true })
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true })
       assert.deepStrictEqual(signalled(host).slice(1), [[other.serial, "SIGTERM"], [other.serial, "SIGKILL"]])
       // As after any death without release: the next start takes the file.
@@ -166,9 +167,9 @@ describe("StopOwner.stop", () => {
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze
-      yield* host.spawn(stop({ force: true, timeout: "10 seconds" }))
+      yield* host.spawn(stop({ force: true, timeout: "2 seconds" }))
       yield* host.settle
-      yield* pass(host, "9900 millis")
+      yield* pass(host, "1900 millis")
       assert.isTrue(owner.isRunning())
       yield* pass(host, "300 millis")
       assert.isFalse(owner.isRunning())
@@ -323,17 +324,21 @@ describe("StopOwner.stop", () => {
       }
     }))
 
-  it.effect("tells what is waited for, every few seconds", () =>
+  it.effect("tells what is waited for, every so often", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze
       const told: Array<string> = []
       const onWaiting = ({ elapsed, for: what }: StopOwner.Waiting) =>
         Effect.sync(() => {
-          told.push(`${Math.round(Duration.toSeconds(elapsed))} ${what}`)
+          told.push(`${Math.round(Duration.toMillis(elapsed))} ${what}`)
         })
-      yield* stopped(host, { onWaiting, timeout: "10 seconds" })
-      assert.deepStrictEqual(told, ["3 it is still listening", "6 it is still listening", "9 it is still listening"])
+      yield* stopped(host, { onWaiting, timeout: "1 second", progressInterval: "300 millis" })
+      assert.deepStrictEqual(told, [
+        "300 it is still listening",
+        "600 it is still listening",
+        "900 it is still listening"
+      ])
     }))
 })
 
