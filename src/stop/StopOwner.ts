@@ -510,7 +510,8 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  * Ends the owner of a lock: SIGTERM, and with `force` SIGKILL if it does not end within `timeout`.
  *
  * Succeeds when its lock is free of it and its port closed, and where nobody has the lock. An owner that drains already is
- * not signalled again, which would cut its drain short; it is waited for. Fails with `OwnerUnverified`, `OwnerSupervised` or
+ * not signalled again, which would cut its drain short; it is waited for. Of two stops within the milliseconds that an owner
+ * takes to say that it drains, the second does cut it; a third would end it as a third signal does. Fails with `OwnerUnverified`, `OwnerSupervised` or
  * `OwnerNotEnded`.
  *
  * @since 0.1.0

@@ -200,11 +200,11 @@ describe("gateway stop", () => {
       })
   )
 
-  it.scopedLive("ten at once end it once, and all succeed", () =>
+  it.scopedLive("two at once end it once, and both succeed", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const owner = yield* Gateways.startListening(site)
-      const all = yield* Effect.all(Array.from({ length: 10 }, () => stop(site)), { concurrency: "unbounded" })
+      const all = yield* Effect.all([stop(site), stop(site)], { concurrency: "unbounded" })
       for (const { code, stderr } of all) assert.strictEqual(code, 0, stderr)
       yield* Gateways.assertGone(site, yield* owner.ended)
     }))
