@@ -125,11 +125,16 @@ const words = (duration: Duration.Duration): string => {
   return `${count} ${unit}${count === 1 ? "" : "s"}`
 }
 
-const durationSetting = (options: {
+/**
+ * A duration in words, from `minimum` (default 0) to a day.
+ *
+ * @internal
+ */
+export const durationSetting = (options: {
   readonly name: string
   readonly flag?: string
   readonly env?: string
-  readonly file: ReadonlyArray<string>
+  readonly file?: ReadonlyArray<string>
   readonly description: string
   readonly default: Duration.Duration
   readonly minimum?: Duration.Duration
@@ -510,8 +515,12 @@ export interface GatewayConfig {
 // resolving
 // ---------------------------------------------------------------------------
 
-/** A value as it was given, and where. */
-interface Given {
+/**
+ * A value as it was given, and where.
+ *
+ * @internal
+ */
+export interface Given {
   readonly raw: unknown
   readonly source: string
   readonly isInFile?: boolean
@@ -524,7 +533,12 @@ const show = (raw: unknown): string => {
   return json.length > 100 ? `${json.slice(0, 100)}…` : json
 }
 
-const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, SettingInvalid> =>
+/**
+ * Decodes a value as a setting does.
+ *
+ * @internal
+ */
+export const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, SettingInvalid> =>
   Option.match(setting.decode(given.raw), {
     onSome: Effect.succeed,
     onNone: () =>

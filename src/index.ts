@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+export * as Doctor from "./doctor/Doctor.ts"
+export * as DoctorReport from "./doctor/DoctorReport.ts"
 export * as Gateway from "./Gateway.ts"
 export * as GatewayConfig from "./GatewayConfig.ts"
 export * as GatewayLockError from "./GatewayLockError.ts"
@@ -33,5 +35,7 @@ export * as Authorization from "./server/Authorization.ts"
 export * as Neighbours from "./server/Neighbours.ts"
 export * as StatusFrame from "./server/StatusFrame.ts"
 export * as StatusPage from "./server/StatusPage.ts"
+export * as Signals from "./stop/Signals.ts"
+export * as StopOwner from "./stop/StopOwner.ts"
 export * as TokenFile from "./TokenFile.ts"
 export * as UserId from "./UserId.ts"

@@ -6,7 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { isTagged } from "effect/Predicate"
+import { hasProperty, isString } from "effect/Predicate"
 import { isGatewayLockError } from "../GatewayLockError.ts"
 
 export const ExitStatus = {
@@ -41,6 +41,17 @@ export const ofRun: ReadonlyArray<Description> = [
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
 ]
 
+/** Failures of the other commands. */
+const failures: ReadonlySet<string> = new Set([
+  "ServiceFailed",
+  "OwnerUnverified",
+  "OwnerSupervised",
+  "OwnerNotEnded"
+])
+
+const isFailure = (error: unknown): boolean =>
+  hasProperty(error, "_tag") && isString(error._tag) && failures.has(error._tag)
+
 /** The status of a finished program. */
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Exit.isSuccess(exit)) return exit.value instanceof Answered ? exit.value.status : ExitStatus.ok
@@ -49,7 +60,7 @@ export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
   const failure = Cause.failureOption(cause)
   if (Option.isNone(failure)) return ExitStatus.ok
-  if (isTagged(failure.value, "ServiceFailed")) return ExitStatus.failure
+  if (isFailure(failure.value)) return ExitStatus.failure
   if (!isGatewayLockError(failure.value)) return ExitStatus.usage
   if (failure.value._tag !== "OwnerHealthy") return ExitStatus.failure
   return failure.value.supervisor === "systemd" ? ExitStatus.leftInControl : ExitStatus.ok

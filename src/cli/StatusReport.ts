@@ -3,12 +3,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import * as NodePath from "node:path"
-import { settings } from "../GatewayConfig.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
-import { shellWord } from "../internal/shellWord.ts"
 import { toUrl } from "../port/Address.ts"
 import { ExitStatus } from "./ExitStatus.ts"
+import { sameGateway } from "./sameGateway.ts"
 import { age, printable, who } from "./words.ts"
 
 type Status = GatewayStatus.GatewayStatus
@@ -63,15 +61,6 @@ export const paintVerdict = (text: string, verdict: GatewayStatus.Verdict, { col
 // ---------------------------------------------------------------------------
 // one gateway
 // ---------------------------------------------------------------------------
-
-const path = new Set([settings.configPath.flag, settings.stateDir.flag])
-
-/** A command for the same gateway, from wherever it is typed. */
-const sameGateway = (command: string, flags: ReadonlyMap<string, string>): string =>
-  [
-    `gateway ${command}`,
-    ...[...flags].map(([flag, value]) => `--${flag} ${shellWord(path.has(flag) ? NodePath.resolve(value) : value)}`)
-  ].join(" ")
 
 const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => {
   if (owner === undefined) return lock.state === "held" ? [["held by", "a process that is not known from here"]] : []

@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
-import type { ProcessFacts } from "../supervisor/Supervisor.ts"
+import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 import * as ErrorReport from "./ErrorReport.ts"
@@ -27,7 +27,7 @@ export interface Invocation {
   readonly stdoutIsTerminal: boolean
   /** The width of stdout, where it is a terminal. */
   readonly columns: number | undefined
-  readonly process: ProcessFacts & {
+  readonly process: Supervisor.ProcessFacts & {
     /** The absolute path of node. */
     readonly execPath: string
     /** The absolute path of what it runs. */
@@ -47,6 +47,23 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     if (Option.isNone(failure)) return
     const error = failure.value
     yield* Console.error(format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${error.message}`)
+  })
+
+/** Loaded only where it is asked for: a refused start does not pay for it. */
+const makeRoom = (
+  { isTerminal, process }: Invocation,
+  { flags }: Pick<CommandLine.CommandLine & { readonly _tag: "Run" }, "flags">,
+  config: GatewayConfig.GatewayConfig
+) =>
+  Effect.gen(function*() {
+    const { kind, reason } = yield* Supervisor.make(config.supervisor, process)
+    if (kind !== "none") {
+      return yield* Effect.logWarning(
+        `--force is not followed under ${kind} (${reason}): two services that had it would end each other for ever`
+      )
+    }
+    const stop = yield* Effect.promise(() => import("./stop.ts"))
+    yield* stop.makeRoom({ config, flags, isTerminal })
   })
 
 /** `NO_COLOR` is unset or empty (no-color.org). */
@@ -89,11 +106,25 @@ const runCommand = (
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
     const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
-    yield* run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process).pipe(
+    const start = run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process)
+    yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       Effect.provide(Logging.layer(config, terminal))
     )
   })
+
+const stopCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Stop" }>,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.gen(function*() {
+    // What a config file has wrong does not keep a gateway running.
+    const { config, problems } = yield* GatewayConfig.resolveLenient(command.flags)
+    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    const { stop } = yield* Effect.promise(() => import("./stop.ts"))
+    yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
+  }).pipe(Effect.tapErrorCause(report(typed)))
 
 const serviceCommand = (
   invocation: Invocation,
@@ -116,7 +147,7 @@ const serviceCommand = (
 /** A command that only looks. */
 const inspectCommand = (
   invocation: Invocation,
-  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" | "Doctor" }>,
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
@@ -133,6 +164,10 @@ const inspectCommand = (
       case "List": {
         const { list } = yield* Effect.promise(() => import("./list.ts"))
         return yield* list(command, style)
+      }
+      case "Doctor": {
+        const { doctor } = yield* Effect.promise(() => import("./doctor.ts"))
+        return yield* doctor(command, invocation.process, style)
       }
     }
   }).pipe(Effect.tapErrorCause(report(typed)))
@@ -157,13 +192,13 @@ export const program = (invocation: Invocation) =>
         return yield* Console.log(`gateway ${version}`)
       case "Service":
         return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
+      case "Stop":
+        return yield* Effect.provide(stopCommand(invocation, command, typed), platform)
       case "Status":
       case "Health":
       case "List":
-        return yield* inspectCommand(invocation, command, typed)
-      case "Stop":
       case "Doctor":
-        return yield* Effect.dieMessage(`${command._tag} is not built yet`)
+        return yield* inspectCommand(invocation, command, typed)
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command, typed), platform)
     }

@@ -42,6 +42,7 @@ import * as PlatformFolders from "../PlatformFolders.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { ProbeTransport } from "../port/ProbeTransport.ts"
 import { ServerSocket } from "../port/ServerSocket.ts"
+import { SignalFailed, Signals } from "../stop/Signals.ts"
 import { UserId } from "../UserId.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
@@ -54,7 +55,13 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
  * @since 0.1.0
  * @category models
  */
-export type Requirements = Platform | PlatformFolders.PlatformFolders | OwnerWatch | PortOwners | OpenLockFiles
+export type Requirements =
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | OwnerWatch
+  | PortOwners
+  | OpenLockFiles
+  | Signals
 
 /**
  * @since 0.1.0
@@ -65,6 +72,8 @@ export interface ProcessOptions {
   readonly pid?: number
   /** The numbers of further threads, which kill(2) takes for processes. Default none. */
   readonly threads?: ReadonlyArray<number>
+  /** The pid of its parent. Default: none that can be seen. */
+  readonly parent?: number
   /** Default 0, root, whom no permission stops. */
   readonly uid?: number
   /** Default 0o022. */
@@ -214,7 +223,9 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       umask: options.umask ?? 0o022,
       maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
       threads: options.threads ?? [],
+      parent: options.parent ?? 0,
       state: "running",
+      onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
       clock,
       gate: Effect.unsafeMakeLatch(true),
       gone: Effect.unsafeMakeLatch(false),
@@ -227,6 +238,11 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         const clock = yield* Effect.clock
         const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
         const process = newProcess(options, clock, now, kernel.nextSerial++, options.pid ?? kernel.nextPid++)
+        // What signal(7) does where nothing is said; a program that runs says more.
+        process.onSignal = {
+          SIGTERM: end(process, "gone", "ends by SIGTERM"),
+          SIGKILL: end(process, "gone", "is killed")
+        }
         kernel.processes.add(process)
         yield* SimulatedKernel.note(kernel, process, "starts")
         return process
@@ -270,6 +286,41 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         tolerance: 0
       })
 
+    const signals = (process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
+      // As the live one: whether it is still the recorded process is asked in the call that signals.
+      send: (recorded, signal) => {
+        const { pid } = recorded
+        const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })
+        return SimulatedKernel.systemCall(
+          kernel,
+          process,
+          { name: "kill", target: `${pid} ${signal}` },
+          (code) => new SignalFailed({ pid, why: "Failed", reason: `${code}: simulated error` }),
+          () =>
+            Effect.gen(function*() {
+              const seen = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)
+              if (seen === undefined || seen.pid !== pid) return yield* gone("ESRCH: no such process")
+              if (seen.startTime !== recorded.startTime) return yield* gone("it is another process by now")
+              if (process.uid !== 0 && process.uid !== seen.uid) {
+                return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "it belongs to another user" })
+              }
+              // A zombie gets it, and nothing comes of it.
+              if (seen.state !== "running") return
+              yield* SimulatedKernel.note(kernel, seen, `gets ${signal}`)
+              yield* seen.onSignal[signal]
+            })
+        )
+      },
+      ancestors: Effect.sync(() => {
+        const found: Array<number> = []
+        for (let pid = process.parent; pid > 0 && !found.includes(pid);) {
+          found.push(pid)
+          pid = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)?.parent ?? 0
+        }
+        return found
+      })
+    })
+
     const openLockFiles = (viewer: SimulatedKernel.KernelProcess) =>
       OpenLockFiles.of({
         paths: Effect.sync(() => {
@@ -295,6 +346,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Context.add(PortOwners, ports.portOwners(process)),
             Context.add(OpenLockFiles, openLockFiles(process)),
             Context.add(ServerSocket, ports.serverSocket(process)),
+            Context.add(Signals, signals(process)),
             Context.add(
               PlatformFolders.PlatformFolders,
               PlatformFolders.make({ config: "/config", state: "/state" })
@@ -322,6 +374,12 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Effect.forkDaemon,
             Effect.withScheduler(scheduler.newLane())
           )
+          // Stopped by SIGSTOP, it is told when it continues.
+          const told = Effect.zipRight(
+            Effect.raceFirst(process.gate.await, process.gone.await),
+            Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
+          )
+          process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(told)) }
           return {
             pid: process.pid,
             serial: process.serial,

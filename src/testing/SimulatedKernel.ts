@@ -64,7 +64,11 @@ export interface KernelProcess {
   readonly maxFiles: number
   /** The numbers of its further threads, which share the pids' number space (gettid(2)). */
   readonly threads: ReadonlyArray<number>
+  /** The pid of its parent; 0 where that is not to be seen. */
+  readonly parent: number
   state: "running" | "zombie" | "gone"
+  /** What a signal does to it; both are done at once, and waited for by nobody. */
+  onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
   /** The host's, by which it was started: not stopped with the process, nor stepped. */
   readonly clock: Clock.Clock
   /** Closed while stopped by SIGSTOP. */

@@ -29,6 +29,7 @@ import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
+import * as Signals from "../../src/stop/Signals.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { webSocket } from "../fixtures/net.ts"
 
@@ -94,7 +95,7 @@ const live: Subject = {
     Gateway.layerNode,
     OwnerWatch.layer,
     OpenLockFiles.layerLive,
-    PortOwners.layerLive.pipe(Layer.provide(NodeContext.layer)),
+    Layer.merge(PortOwners.layerLive, Signals.layerLive).pipe(Layer.provide(NodeContext.layer)),
     Layer.succeed(Clients, {
       control: (address) =>
         Effect.gen(function*() {
@@ -447,6 +448,31 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           assert.deepStrictEqual(yield* mine, [])
         })
     )
+  })
+
+  describe(`signals, ${name}`, () => {
+    const self = Effect.flatMap(ProcessTable, (table) => table.self)
+
+    subject.run("are sent to nobody who is not the recorded process", () =>
+      Effect.gen(function*() {
+        const signals = yield* Signals.Signals
+        const { pid, startTime, ...identity } = yield* self
+        // Our own number with another start: a process that had it before. Sent nevertheless, it would end this test.
+        const before = { ...identity, pid, startTime: (startTime ?? 0) + 1000 }
+        assert.strictEqual((yield* Effect.flip(signals.send(before, "SIGTERM"))).why, "Gone")
+        // Above what any Linux gives out (proc_sys_kernel(5), pid_max).
+        const nobody = { ...identity, pid: 2 ** 22 + 1, startTime: startTime ?? 0 }
+        assert.strictEqual((yield* Effect.flip(signals.send(nobody, "SIGKILL"))).why, "Gone")
+      }))
+
+    subject.run("know who must not get one: no ancestor is the process itself", () =>
+      Effect.gen(function*() {
+        const { pid } = yield* self
+        const ancestors = yield* Effect.flatMap(Signals.Signals, (signals) => signals.ancestors)
+        assert.notInclude(ancestors, pid)
+        assert.strictEqual(new Set(ancestors).size, ancestors.length)
+        assert.strictEqual(ancestors.length > 0, name === "live")
+      }))
   })
 
   describe(`the lock file, ${name}`, () => {

@@ -9,10 +9,13 @@ import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import * as DoctorReport from "../../src/doctor/DoctorReport.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 const Shown = Schema.Record({ key: Schema.String, value: Schema.String })
+
+const Ran = Schema.Struct({ status: Schema.Number, stderr: Schema.String, stdout: Schema.String })
 
 const Seen = Schema.parseJson(Schema.Struct({
   service: Schema.Struct({
@@ -39,6 +42,17 @@ const Seen = Schema.parseJson(Schema.Struct({
     log: Schema.String
   }),
   unhealthy: Schema.Struct({ took: Schema.Number, seen: Shown, log: Schema.String }),
+  operators: Schema.Struct({
+    doctor: Schema.Struct({ status: Schema.Number, report: DoctorReport.DoctorReport }),
+    stop: Ran,
+    untouched: Schema.Boolean,
+    forced: Ran,
+    succeeded: Schema.Boolean,
+    advised: Schema.Number,
+    stopped: Shown,
+    latched: Schema.Struct({ status: Schema.Number, report: DoctorReport.DoctorReport }),
+    mended: Schema.Boolean
+  }),
   activation: Schema.Struct({
     socket: Schema.Number,
     sent: Schema.Number,
@@ -164,6 +178,49 @@ describe("an owner outside systemd that never becomes healthy", () => {
       unhealthy.log,
       "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms"
     )
+  })
+})
+
+describe("an operator of a unit", () => {
+  scene("is told by stop to use systemctl, with the unit's name; the gateway is untouched", ({ operators }) => {
+    assert.strictEqual(operators.stop.status, 1)
+    assert.match(
+      operators.stop.stderr,
+      /^gateway: the gateway \(pid \d+\) is in the hands of systemd; to stop it: systemctl stop gateway-operated\.service\n$/
+    )
+    assert.isTrue(operators.untouched)
+    assert.strictEqual(operators.advised, 0)
+    assert.deepStrictEqual(operators.stopped, { ActiveState: "inactive", Result: "success" })
+  })
+
+  scene("ends it nevertheless by force, and systemd starts it again", ({ operators }) => {
+    assert.strictEqual(operators.forced.status, 0, operators.forced.stderr)
+    assert.match(operators.forced.stderr, /it was in the hands of systemd, which may start it again/)
+    assert.isTrue(operators.succeeded)
+  })
+
+  scene("learns from doctor that the generated unit fits", ({ operators }) => {
+    assert.strictEqual(operators.doctor.status, 0, JSON.stringify(operators.doctor.report.findings))
+    assert.deepInclude(operators.doctor.report.findings, {
+      check: "unit",
+      severity: "ok",
+      message: "gateway-operated.service (system) is active and fits"
+    })
+  })
+
+  scene("learns from doctor what a drop-in has spoiled, and how a latched unit is started", ({ operators }) => {
+    assert.strictEqual(operators.latched.status, 1)
+    const found = operators.latched.report.findings.filter(({ check }) => check === "unit")
+    assert.deepInclude(found, {
+      check: "unit",
+      severity: "error",
+      message: "gateway-operated.service is latched: more than 2 starts in 1m, and systemd starts it no more",
+      remedy: "systemctl reset-failed gateway-operated.service && systemctl start gateway-operated.service"
+    })
+    for (const what of ["no 78 in", "no 64 in", "RestartSec=100ms", "TimeoutStopSec=5s", "NotifyAccess=main"]) {
+      assert.isTrue(found.some(({ message }) => message.includes(what)), `${what}: ${JSON.stringify(found)}`)
+    }
+    assert.isTrue(operators.mended)
   })
 })
 

@@ -162,6 +162,51 @@ const scenes = {
     return { took, seen, log: log() }
   },
 
+  async operators() {
+    const name = "operated"
+    const run = (...words) => {
+      const [node, ...args] = gateway(...words, ...flags(name, 21806))
+      const { status, stderr, stdout } = spawnSync(node, args, { encoding: "utf8", env: { ...process.env, HOME: "/root" } })
+      return { status, stderr, stdout }
+    }
+    const { first, unit } = await install(name, 21806)
+    const doctor = run("doctor", "--json")
+    const stop = run("stop")
+    const still = await health(21806)
+
+    // Told to nevertheless: ended, and started again by systemd.
+    const forced = run("stop", "--force")
+    const successor = await healthy(21806, first.instanceId)
+    const advised = spawnSync("sh", ["-c", /to stop it: (.*)/.exec(stop.stderr)?.[1] ?? "false"]).status
+    const stopped = show(unit, "ActiveState", "Result")
+
+    // What somebody's own drop-in may do to it.
+    dropIn(unit, ["[Unit]", "StartLimitIntervalSec=60", "StartLimitBurst=2", "[Service]", "RestartSec=100ms", "RestartPreventExitStatus=", "NotifyAccess=main", "TimeoutStopSec=5", "ExecStart=", "ExecStart=/bin/false"])
+    systemctl("daemon-reload")
+    systemctl("start", unit)
+    await until("the latch", () => {
+      const seen = show(unit, "ActiveState", "SubState", "NRestarts")
+      return seen.ActiveState === "failed" && Number(seen.NRestarts) >= 1 ? seen : undefined
+    })
+    const latched = run("doctor", "--json")
+    dropIn(unit, [])
+    systemctl("daemon-reload")
+    const mended = systemctl("reset-failed", unit).status === 0 && systemctl("start", unit).status === 0
+    await healthy(21806)
+    systemctl("stop", unit)
+    return {
+      doctor: { status: doctor.status, report: JSON.parse(doctor.stdout) },
+      stop,
+      untouched: still?.instanceId === first.instanceId,
+      forced,
+      succeeded: successor.instanceId !== first.instanceId,
+      advised,
+      stopped,
+      latched: { status: latched.status, report: JSON.parse(latched.stdout) },
+      mended
+    }
+  },
+
   async activation() {
     const name = "activated"
     const { unit } = await install(name, 21804)

@@ -1,0 +1,68 @@
+/**
+ * `gateway doctor`: what is wrong here, and the command that mends it.
+ */
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Doctor from "../doctor/Doctor.ts"
+import { DoctorReport, type Finding, isProblem, type Severity } from "../doctor/DoctorReport.ts"
+import * as GatewayConfig from "../GatewayConfig.ts"
+import type { ProcessFacts } from "../supervisor/Supervisor.ts"
+import type { CommandLine } from "./CommandLine.ts"
+import { Answered, ExitStatus } from "./ExitStatus.ts"
+import * as Inspected from "./inspected.ts"
+import { sameGateway } from "./sameGateway.ts"
+import type { Style } from "./StatusReport.ts"
+import { printable } from "./words.ts"
+
+const encode = Schema.encodeSync(DoctorReport)
+
+/** For a program: one JSON text, of the form that `DoctorReport` describes. */
+export const toJson = (report: DoctorReport): string => JSON.stringify(encode(report), null, 2)
+
+/** Select Graphic Rendition (ECMA-48, 8.3.117). */
+const sgr: Readonly<Record<Severity, number>> = { ok: 32, info: 90, warning: 33, error: 31 }
+
+const width = Math.max(...Object.keys(sgr).map((severity) => severity.length))
+
+const line = ({ check, message, remedy, severity }: Finding, { colors }: Style): ReadonlyArray<string> => {
+  const padded = severity.padEnd(width)
+  return [
+    `  ${colors ? `\u001b[${sgr[severity]}m${padded}\u001b[0m` : padded}  ${check}: ${printable(message)}`,
+    ...(remedy === undefined ? [] : [`  ${"".padEnd(width)}  to mend it: ${printable(remedy)}`])
+  ]
+}
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
+
+/** For a terminal: how many there are, then each with its remedy under it. */
+export const toText = (report: DoctorReport, style: Style): string => {
+  const count = (severity: Severity) => report.findings.filter((finding) => finding.severity === severity).length
+  return [
+    `gateway ${report.profile}: ${
+      report.findings.some(isProblem)
+        ? `${counted(count("error"), "error")}, ${counted(count("warning"), "warning")}`
+        : "nothing wrong"
+    }`,
+    ...report.findings.flatMap((finding) => line(finding, style))
+  ].join("\n")
+}
+
+export const doctor = (
+  { flags, json }: Extract<CommandLine, { readonly _tag: "Doctor" }>,
+  facts: ProcessFacts,
+  style: Style
+) =>
+  Effect.gen(function*() {
+    const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
+    const report = yield* Doctor.examine({
+      config,
+      problems: problems.map(({ message }) => message),
+      process: facts,
+      uid: process.getuid?.(),
+      // Of a flag that is given twice, the last counts.
+      command: (words) => sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))))
+    })
+    yield* Console.log(json ? toJson(report) : toText(report, style))
+    return new Answered({ status: report.healthy ? ExitStatus.ok : ExitStatus.failure })
+  }).pipe(Effect.provide(Inspected.layer))

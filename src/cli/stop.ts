@@ -1,0 +1,169 @@
+/**
+ * `gateway stop`, and the part of `gateway run --force` that comes before the start.
+ */
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
+import * as PortOwners from "../inspect/PortOwners.ts"
+import * as LockFile from "../lock/LockFile.ts"
+import { type Address, toUrl } from "../port/Address.ts"
+import * as HealthProbe from "../port/HealthProbe.ts"
+import * as PortProbe from "../port/PortProbe.ts"
+import * as Signals from "../stop/Signals.ts"
+import * as StopOwner from "../stop/StopOwner.ts"
+import { sameGateway, withFlags } from "./sameGateway.ts"
+
+/** What a stop needs of the settings. */
+type StopConfig = Pick<
+  GatewayConfig,
+  "profile" | "configPath" | "stateDir" | "host" | "port" | "drainTimeout" | "healthProbeTimeout"
+>
+
+export interface StopCommand {
+  readonly config: StopConfig
+  /** The settings that were given on the command line. */
+  readonly flags: ReadonlyMap<string, string>
+  /** As it was typed. */
+  readonly timeout: string | undefined
+  readonly force: boolean
+  /** Whether stderr is a terminal: then it tells what is waited for. */
+  readonly isTerminal: boolean
+}
+
+const timeoutSetting = durationSetting({
+  name: "stop timeout",
+  flag: "timeout",
+  description: "how long the owner may take to end",
+  default: Duration.sum(Duration.seconds(10), StopOwner.defaults.margin)
+})
+
+const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">) =>
+  timeout === undefined
+    ? Effect.succeed(Duration.sum(config.drainTimeout, StopOwner.defaults.margin))
+    : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
+
+/** Another user has other folders and another environment: everything that names this gateway is said. */
+const asOther = ({ configPath, port, profile, stateDir }: StopConfig): string =>
+  withFlags("stop", [
+    ["profile", profile],
+    ["config", configPath],
+    ["state-dir", stateDir],
+    ["port", String(port)]
+  ])
+
+const seconds = (duration: Duration.Duration): string => `${Math.round(Duration.toSeconds(duration))}s`
+
+const Live = (config: StopConfig) =>
+  Layer.mergeAll(
+    Signals.layerLive,
+    PortOwners.layerLive,
+    PortProbe.layer.pipe(Layer.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })))
+  )
+
+const options = (command: StopCommand, timeout: Duration.Duration): StopOwner.StopOptions => {
+  const { config, flags, isTerminal } = command
+  return {
+    path: LockFile.configLockPath(config),
+    address: { host: config.host, port: config.port },
+    profile: config.profile,
+    timeout,
+    force: command.force,
+    command: sameGateway("stop", flags),
+    commandAsOther: asOther(config),
+    onWaiting: isTerminal
+      ? (waiting) =>
+        Console.error(
+          `gateway: waiting for pid ${waiting.pid} to end: ${waiting.for} (${seconds(waiting.elapsed)} of ${
+            seconds(timeout)
+          })`
+        )
+      : undefined
+  }
+}
+
+/** Who is on the port of a gateway that does not run. */
+const describePort = (
+  { listeners, port }: Extract<StopOwner.Outcome, { readonly _tag: "NotRunning" }>,
+  address: Address
+): ReadonlyArray<string> =>
+  port._tag === "Free" ? [] : [
+    `${toUrl(address)} is another program's, ${
+      listeners.length === 0 ? "not visible from here" : listeners.join(", ")
+    }: ${port.detail}; to see who it is: ss -ltnp 'sport = :${address.port}'`
+  ]
+
+/** What happened, in lines for a person. */
+export const describe = (
+  outcome: StopOwner.Outcome,
+  path: string,
+  address: Address
+): { readonly answer: string; readonly notes: ReadonlyArray<string> } => {
+  if (outcome._tag === "NotRunning") {
+    const { left } = outcome
+    const who = Option.match(left, {
+      onNone: () => "",
+      onSome: ({ pid }) => `; ${path} is left of pid ${pid}, and the next start takes it`
+    })
+    return { answer: `gateway is not running${who}`, notes: describePort(outcome, address) }
+  }
+  const { killed, record, successor } = outcome
+  const notes = [
+    ...Option.match(successor, {
+      onNone: () => [],
+      onSome: (
+        { phase, pid }
+      ) => [`its lock is pid ${pid}'s now (${phase}): another gateway was waiting, or was started`]
+    }),
+    ...(record.supervisor === "none"
+      ? []
+      : [`it was in the hands of ${record.supervisor}, which may start it again`])
+  ]
+  return {
+    answer: `${killed ? "killed" : "stopped"} gateway on ${toUrl(record)} (pid ${record.pid})`,
+    notes
+  }
+}
+
+/**
+ * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, or with
+ * `SettingInvalid` for the timeout.
+ */
+export const stop = (command: StopCommand) =>
+  Effect.gen(function*() {
+    const { config } = command
+    const stopping = options(command, yield* timeoutOf(command))
+    const outcome = yield* Effect.provide(StopOwner.stop(stopping), Live(config))
+    const { answer, notes } = describe(outcome, stopping.path, stopping.address)
+    yield* Console.log(answer)
+    for (const note of notes) yield* Console.error(`gateway: ${note}`)
+  })
+
+/**
+ * Before a start with `--force`: ends the owner if it is verified and in nobody's hands. Whatever else is the case, the
+ * start that follows says it in its own words; why nobody was signalled is a warning before that.
+ */
+export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
+  Effect.gen(function*() {
+    const { config } = command
+    const timeout = yield* timeoutOf({ config, timeout: undefined })
+    const outcome = yield* StopOwner.stop({
+      ...options({ ...command, timeout: undefined, force: true }, timeout),
+      supervised: "refuse"
+    }).pipe(
+      Effect.provide(Live(config)),
+      Effect.asSome,
+      Effect.catchAll((error) =>
+        Effect.as(Effect.logWarning(`nobody was forced to end: ${error.message}`), Option.none())
+      )
+    )
+    if (Option.isNone(outcome) || outcome.value._tag === "NotRunning") return
+    const { killed, record } = outcome.value
+    yield* Effect.logInfo(
+      killed
+        ? `killed pid ${record.pid}, which did not end within ${Duration.toMillis(timeout)}ms`
+        : `pid ${record.pid} has ended, as it was asked to`
+    )
+  })

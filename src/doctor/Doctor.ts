@@ -1,0 +1,231 @@
+/**
+ * What is wrong here, and the command that mends it.
+ *
+ * Looking changes nothing but for one file of its own in the lock folder, which tries whether a lock is kept, and is gone
+ * afterwards.
+ *
+ * @since 0.1.0
+ */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as NodePath from "node:path"
+import type { GatewayConfig } from "../GatewayConfig.ts"
+import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import { shellWord } from "../internal/shellWord.ts"
+import { toUrl } from "../port/Address.ts"
+import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
+import * as Supervisor from "../supervisor/Supervisor.ts"
+import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
+import * as LockFolder from "./LockFolder.ts"
+import * as UnitAudit from "./UnitAudit.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DoctorOptions {
+  readonly config: GatewayConfig
+  /** What the config file has wrong, one line each. */
+  readonly problems: ReadonlyArray<string>
+  /** This process, which stands for a start from here. */
+  readonly process: Supervisor.ProcessFacts
+  /** Who we are; `undefined` where users have no numbers. */
+  readonly uid: number | undefined
+  /** The words that name this gateway on a command line: `stop --force` to the whole command. */
+  readonly command: (words: string) => string
+}
+
+type Requirements = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
+
+type Status = GatewayStatus.GatewayStatus
+
+/** Clocks of one machine differ by no more, whatever keeps them in step. */
+const clockTolerance = Duration.minutes(1)
+
+const checkConfig = ({ config, problems }: DoctorOptions): ReadonlyArray<Finding> =>
+  problems.length === 0
+    ? [ok("config", `${config.configPath} is valid, or not there`)]
+    : problems.map((problem) => error("config", problem, `\${EDITOR:-vi} ${shellWord(config.configPath)}`))
+
+/**
+ * Who has the lock. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judgeLock = (
+  { lock, owner, stateLock, verdict }: Pick<Status, "lock" | "owner" | "stateLock" | "verdict">,
+  command: DoctorOptions["command"]
+): ReadonlyArray<Finding> => {
+  const by = owner?.pid === undefined ? "a process that is not known from here" : `pid ${owner.pid}`
+  const findings: Array<Finding> = []
+  switch (lock.state) {
+    case "absent":
+      findings.push(ok("lock", `${lock.path}: nobody has it`))
+      break
+    case "left":
+      findings.push(
+        info("leftovers", `${lock.path} is left of ${by}, which did not end in order; the next start takes it`)
+      )
+      break
+    case "unknown":
+      findings.push(
+        error("lock", `${lock.path} cannot be told about: ${lock.reason ?? ""}`, `ls -l ${shellWord(lock.path)}`)
+      )
+      break
+    case "held":
+      findings.push(
+        owner === undefined
+          ? error("lock", `${lock.path} is held by ${by}`, `lsof ${shellWord(lock.path)}`)
+          : verdict === "unhealthy"
+          ? error("lock", `${lock.path} is held by ${by}, which does not serve`, command("stop --force"))
+          : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
+      )
+      if (lock.enforcement === "record") {
+        findings.push(info("lock", "its record alone keeps others out: it was taken without a kernel lock"))
+      }
+  }
+  if (stateLock?.state === "held") {
+    findings.push(error(
+      "lock",
+      `the state directory is in use by pid ${stateLock.owner?.pid ?? "unknown"} for another config, ${
+        stateLock.owner?.configPath ?? "unknown"
+      }`,
+      command("run --state-dir <path>")
+    ))
+  }
+  return findings
+}
+
+const listenerWords = ({ command, pid }: typeof GatewayStatus.Listener.Type): string =>
+  pid === undefined ? "a process not visible from here" : `pid ${pid}${command === undefined ? "" : ` (${command})`}`
+
+/**
+ * Who has the port. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judgePort = (
+  { health, port, verdict }: Pick<Status, "health" | "port" | "verdict">,
+  command: DoctorOptions["command"]
+): ReadonlyArray<Finding> => {
+  if (port === undefined) return []
+  const url = toUrl(port)
+  if (port.state === "free") return [ok("port", `${url} is free`)]
+  const who = port.listeners.length === 0
+    ? `somebody not visible from here${port.listenersUnknown === undefined ? "" : ` (${port.listenersUnknown})`}`
+    : [...new Set(port.listeners.map(listenerWords))].join(", ")
+  const detail = health === undefined ? port.state : health.detail
+  if (verdict === "foreign-listener") {
+    return [
+      error(
+        "port",
+        `${url} is in use by ${who}, not by this gateway: ${detail}`,
+        command(`run --port ${port.port < 65535 ? port.port + 1 : port.port - 1}`)
+      )
+    ]
+  }
+  if (verdict === "unhealthy" || port.state === "stalled") {
+    return [error("port", `${url} is in use by ${who}: ${detail}`, command("stop --force"))]
+  }
+  return [ok("port", `${url} is this gateway's, ${who}: ${detail}`)]
+}
+
+/** What dead starters left beside the lock files, and files that the clock says are from the future. */
+const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = NodePath.join(stateDir, "locks")
+    const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
+    const now = yield* Clock.currentTimeMillis
+    const findings: Array<Finding> = []
+    const claims = names.filter((name) => /^gateway\..*\.(reclaim|stale)$/.test(name))
+    if (claims.length > 0) {
+      findings.push(
+        lock.state === "held" || lock.state === "unknown"
+          ? info("leftovers", `claims of other starters are in ${folder}: ${claims.length}`)
+          : warning(
+            "leftovers",
+            `claims on dead owners are left in ${folder}, unless a start is at it right now: ${claims.length}`,
+            `rm ${claims.map((name) => shellWord(NodePath.join(folder, name))).join(" ")}`
+          )
+      )
+    }
+    for (const name of names.filter((name) => name.endsWith(".lock"))) {
+      const path = NodePath.join(folder, name)
+      const info = yield* Effect.option(fs.stat(path))
+      const mtime = Option.getOrUndefined(Option.flatMap(info, ({ mtime }) => mtime))
+      const ahead = Duration.millis(Math.max(0, (mtime?.getTime() ?? 0) - now))
+      if (Duration.greaterThan(ahead, clockTolerance)) {
+        findings.push(warning(
+          "clock",
+          `${path} was written ${
+            Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
+          } from now: the clock was set back, or is wrong`,
+          lock.state === "held" ? "timedatectl set-ntp true" : `touch ${shellWord(path)}`
+        ))
+      }
+    }
+    const ahead = Duration.millis(Math.max(0, Date.parse(owner?.since ?? "") - now || 0))
+    if (findings.every(({ check }) => check !== "clock") && Duration.greaterThan(ahead, clockTolerance)) {
+      findings.push(warning(
+        "clock",
+        `the owner took its lock ${
+          Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
+        } from now: the clock was set back, or is wrong`,
+        "timedatectl set-ntp true"
+      ))
+    }
+    return findings
+  })
+
+/**
+ * Looks at everything. Never fails: what cannot be looked at is a finding.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, never, Requirements> =>
+  Effect.gen(function*() {
+    const { command, config, uid } = options
+    const { configPath, healthProbeTimeout, host, port, profile, stateDir } = config
+    const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
+    const unit = ServiceDefinition.names("systemd", profile).name
+    // Each asks somebody else, and has to wait for the answer.
+    const [status, verdict, units] = yield* Effect.all([
+      GatewayStatus.inspect({ configPath, healthProbeTimeout, host, port, profile, stateDir }),
+      Supervisor.make(config.supervisor, options.process),
+      options.process.platform === "linux"
+        ? UnitAudit.checkUnits(unit, {
+          drainTimeout: config.drainTimeout,
+          healthTimeout: config.healthTimeout,
+          install: (scope) => command(scope === "system" ? "service install --system" : "service install")
+        })
+        : Effect.succeed([])
+    ], { concurrency: "unbounded" })
+    const findings = [
+      ...checkConfig(options),
+      ...(yield* LockFolder.checkFolder(place)),
+      ...(yield* LockFolder.checkLocks(place)),
+      ...judgeLock(status, command),
+      ...(yield* checkLeftovers(status, stateDir)),
+      ...judgePort(status, command),
+      ok("supervisor", `a start from here would detect: ${verdict.kind} (${verdict.reason})`),
+      ...units
+    ]
+    return {
+      version: 1,
+      asOf: DateTime.formatIso(yield* DateTime.now),
+      profile,
+      configPath,
+      stateDir,
+      healthy: !findings.some(isProblem),
+      findings
+    }
+  })

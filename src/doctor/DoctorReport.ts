@@ -1,0 +1,133 @@
+/**
+ * What `gateway doctor` finds, for programs as well.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
+/**
+ * What is looked at.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Check = Schema.Literal(
+  "config",
+  "lock-folder",
+  "filesystem-locks",
+  "lock",
+  "leftovers",
+  "clock",
+  "port",
+  "supervisor",
+  "unit"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Check = typeof Check.Type
+
+/**
+ * `ok`: as it should be. `info`: worth knowing, nothing to do. `warning`: it works, and not as well as it could or not for
+ * long. `error`: a gateway cannot start, or cannot be trusted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Severity = Schema.Literal("ok", "info", "warning", "error")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Severity = typeof Severity.Type
+
+/**
+ * One thing that was found. A warning and an error have a remedy.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Finding = Schema.Struct({
+  check: Check,
+  severity: Severity,
+  /** One line. */
+  message: Schema.String,
+  /** The command that mends it, to be typed into a shell. */
+  remedy: optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Finding = typeof Finding.Type
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const DoctorReport = Schema.Struct({
+  /** Of this form; another meaning of a field is another version. */
+  version: Schema.Literal(1),
+  /** When it was looked, ISO 8601, UTC. */
+  asOf: Schema.String,
+  profile: Schema.String,
+  configPath: Schema.String,
+  stateDir: Schema.String,
+  /** Neither a warning nor an error was found. */
+  healthy: Schema.Boolean,
+  findings: Schema.Array(Finding)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type DoctorReport = typeof DoctorReport.Type
+
+/**
+ * Whether a finding is one to mend. Pure.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isProblem = ({ severity }: Finding): boolean => severity === "warning" || severity === "error"
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ok = (check: Check, message: string): Finding => ({ check, severity: "ok", message })
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const info = (check: Check, message: string): Finding => ({ check, severity: "info", message })
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const warning = (check: Check, message: string, remedy: string): Finding => ({
+  check,
+  severity: "warning",
+  message,
+  remedy
+})
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const error = (check: Check, message: string, remedy: string): Finding => ({
+  check,
+  severity: "error",
+  message,
+  remedy
+})

@@ -1,0 +1,325 @@
+/**
+ * Can locks be kept in that folder? Whose it is, who may write there, and whether its file system keeps a lock.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as NodePath from "node:path"
+import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { shellWord } from "../internal/shellWord.ts"
+import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../lock/KernelLock.ts"
+import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface FolderOptions {
+  /** Absolute. */
+  readonly stateDir: string
+  /** Who we are; `undefined` where users have no numbers. */
+  readonly uid: number | undefined
+  /** The command that starts this gateway in another state directory. */
+  readonly elsewhere: string
+}
+
+const folderOf = ({ stateDir }: Pick<FolderOptions, "stateDir">): string => NodePath.join(stateDir, "locks")
+
+// ---------------------------------------------------------------------------
+// whose is it?
+// ---------------------------------------------------------------------------
+
+/**
+ * What is known of a folder.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FolderFacts {
+  readonly path: string
+  readonly type: FileSystem.File.Type
+  /** Permission bits. */
+  readonly mode: number
+  readonly uid: number | undefined
+}
+
+const octal = (mode: number): string => (mode & 0o7777).toString(8)
+
+/**
+ * Whether a folder is ours, and nobody else may write there. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judgeFolder = (
+  { mode, path, type, uid }: FolderFacts,
+  ours: number | undefined
+): ReadonlyArray<Finding> => {
+  const word = shellWord(path)
+  if (type !== "Directory") {
+    return [error("lock-folder", `${path} is not a folder but a ${type}`, `mv ${word} ${shellWord(`${path}.old`)}`)]
+  }
+  const findings: Array<Finding> = []
+  if (ours !== undefined && uid !== undefined && uid !== ours) {
+    findings.push(
+      ours === 0
+        ? warning(
+          "lock-folder",
+          `${path} belongs to user ${uid}, and a gateway that root starts would leave files there that only root can use`,
+          `sudo -u '#${uid}' gateway doctor`
+        )
+        : error("lock-folder", `${path} belongs to user ${uid}`, `sudo chown -R ${ours} ${word}`)
+    )
+  }
+  // Of a sticky folder, others cannot take away what is ours (chmod(2), S_ISVTX).
+  if ((mode & 0o022) !== 0 && (mode & 0o1000) === 0) {
+    findings.push(
+      error("lock-folder", `${path} has mode ${octal(mode)}: others may replace the locks`, `chmod go-w ${word}`)
+    )
+  }
+  return findings
+}
+
+const factsOf = (path: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const { mode, type, uid } = yield* fs.stat(path)
+    return { path, type, mode, uid: Option.getOrUndefined(uid) } satisfies FolderFacts
+  })
+
+/** The nearest folder above that exists. */
+const existingAbove = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const above = NodePath.dirname(path)
+    if (above === path) return path
+    return (yield* Effect.isSuccess(fs.stat(above))) ? above : yield* existingAbove(above)
+  })
+
+const missing = (folder: string, { stateDir, uid }: FolderOptions) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const above = yield* existingAbove(folder)
+    const make = `sudo install -d -m 700${uid === undefined ? "" : ` -o ${uid}`} ${shellWord(stateDir)}`
+    const { type } = yield* factsOf(above)
+    if (type !== "Directory") {
+      return [error("lock-folder", `${folder} cannot be made: ${above} is not a folder`, `ls -ld ${shellWord(above)}`)]
+    }
+    return yield* fs.access(above, { writable: true }).pipe(
+      Effect.match({
+        onSuccess: () => [ok("lock-folder", `${folder} is not there yet, and can be made in ${above}`)],
+        onFailure: (cause) => [
+          error("lock-folder", `${folder} cannot be made: ${describePlatformError(cause)}`, make)
+        ]
+      })
+    )
+  })
+
+/**
+ * Looks at the folder of the lock files and at the state directory.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkFolder = (
+  options: FolderOptions
+): Effect.Effect<ReadonlyArray<Finding>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = folderOf(options)
+    const word = shellWord(folder)
+    const link = yield* Effect.option(fs.readLink(folder))
+    if (Option.isSome(link)) {
+      return [
+        error(
+          "lock-folder",
+          `${folder} is a symbolic link to ${link.value}: whoever owns that has the locks`,
+          `rm ${word}`
+        )
+      ]
+    }
+    const seen = yield* Effect.either(factsOf(folder))
+    if (seen._tag === "Left") {
+      return isNotFound(seen.left)
+        ? yield* missing(folder, options)
+        : [
+          error(
+            "lock-folder",
+            `${folder} cannot be looked at: ${describePlatformError(seen.left)}`,
+            `sudo chown -R ${options.uid ?? "$(id -u)"} ${shellWord(options.stateDir)}`
+          )
+        ]
+    }
+    const above = yield* factsOf(options.stateDir)
+    const findings = [...judgeFolder(seen.right, options.uid), ...judgeFolder(above, options.uid)]
+    if (findings.length > 0) return findings
+    return yield* fs.access(folder, { writable: true }).pipe(
+      Effect.match({
+        onSuccess: () => [ok("lock-folder", `${folder} is ours, mode ${octal(seen.right.mode)}`)],
+        onFailure: (cause) => [
+          error(
+            "lock-folder",
+            `${folder} cannot be written: ${describePlatformError(cause)}`,
+            /EROFS/.test(describePlatformError(cause)) ? options.elsewhere : `chmod u+rwx ${word}`
+          )
+        ]
+      })
+    )
+  }).pipe(
+    // It went away, or was hidden, between two looks.
+    Effect.catchAll((cause) =>
+      Effect.succeed([
+        error(
+          "lock-folder",
+          `${folderOf(options)} cannot be looked at: ${describePlatformError(cause)}`,
+          `ls -ld ${shellWord(options.stateDir)} ${shellWord(folderOf(options))}`
+        )
+      ])
+    )
+  )
+
+// ---------------------------------------------------------------------------
+// does its file system lock?
+// ---------------------------------------------------------------------------
+
+/** `\040` and the like stand for what separates fields (proc_pid_mountinfo(5)). */
+const unescapeMount = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+
+/**
+ * The type of the file system that a path is on, from the text of `/proc/self/mountinfo`: that of the deepest mount point
+ * above it, and of several on one point the last. Pure.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const filesystemType = (mountinfo: string, path: string): Option.Option<string> => {
+  let best: { readonly point: string; readonly type: string } | undefined
+  for (const line of mountinfo.split("\n")) {
+    const [mounted = "", source = ""] = line.split(" - ")
+    const point = unescapeMount(mounted.split(" ")[4] ?? "")
+    const type = source.split(" ")[0]
+    if (point === "" || type === undefined || type === "") continue
+    const isAbove = path === point || path.startsWith(point === "/" ? "/" : `${point}/`)
+    if (isAbove && point.length >= (best?.point.length ?? 0)) best = { point, type }
+  }
+  return Option.fromNullable(best?.type)
+}
+
+/**
+ * What is to be known of locks on a kind of file system, if there is anything. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const hintFor = (type: string): string | undefined => {
+  if (/^(nfs4?|cifs|smb3?|ceph|glusterfs|lustre)$/.test(type)) {
+    return "a network's: other machines are kept out only as far as its locks reach"
+  }
+  if (/^(9p|virtiofs|vboxsf|prl_fs|drvfs|fuse(\..*)?|fuseblk|grpcfuse|osxfs)$/.test(type)) {
+    return "shared with a host, or a program's: its locks may reach no other machine, or nobody at all"
+  }
+  if (type === "overlay") return "a container's own layer: it goes with the container, and no other container sees it"
+  if (type === "tmpfs" || type === "ramfs") return "in memory: empty after a reboot, which is no harm to locks"
+  return undefined
+}
+
+type Tested = KernelLockUnsupported | KernelLockFailed | "works" | "grants everything" | "refuses the first"
+
+/** Locks a file of its own twice, and takes it away again. */
+const selfTest = (folder: string) =>
+  Effect.scoped(Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const lock = yield* KernelLock
+    const number = yield* Random.nextIntBetween(0, 2 ** 32)
+    const path = NodePath.join(folder, `.gateway-doctor.${number.toString(16).padStart(8, "0")}.tmp`)
+    yield* Effect.acquireRelease(
+      Effect.scoped(fs.open(path, { flag: "wx", mode: 0o600 })),
+      () => Effect.ignore(fs.remove(path))
+    )
+    const first = yield* fs.open(path, { flag: "r+" })
+    const second = yield* fs.open(path, { flag: "r+" })
+    const tested: Effect.Effect<Tested, KernelLockUnsupported | KernelLockFailed> = Effect.gen(function*() {
+      if (!(yield* lock.tryLock(first.fd))) return "refuses the first"
+      return (yield* lock.tryLock(second.fd)) ? "grants everything" : "works"
+    })
+    return yield* Effect.merge(tested)
+  }))
+
+const described = (folder: string, type: Option.Option<string>): string =>
+  `${folder}${Option.match(type, { onNone: () => "", onSome: (type) => ` (${type})` })}`
+
+/**
+ * What a self-test means. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judgeLocks = (
+  tested: Tested,
+  folder: string,
+  type: Option.Option<string>,
+  elsewhere: string
+): ReadonlyArray<Finding> => {
+  const where = described(folder, type)
+  const recordOnly = "the owner's record alone keeps others out"
+  const hint = Option.getOrUndefined(Option.flatMapNullable(type, hintFor))
+  if (tested === "works") {
+    return [
+      ok("filesystem-locks", `a second lock of one file is refused in ${where}`),
+      ...(hint === undefined ? [] : [info("filesystem-locks", `${where} is ${hint}`)])
+    ]
+  }
+  const because = hint === undefined ? "" : `; it is ${hint}`
+  if (tested === "grants everything") {
+    return [warning("filesystem-locks", `${where} grants one lock twice, so that ${recordOnly}${because}`, elsewhere)]
+  }
+  if (tested === "refuses the first") {
+    return [warning("filesystem-locks", `${where} refuses a lock that nobody has${because}`, elsewhere)]
+  }
+  if (tested._tag === "KernelLockUnsupported" && tested.where === "addon") {
+    return [
+      warning(
+        "filesystem-locks",
+        `no kernel locks: ${tested.reason}; ${recordOnly}`,
+        "npm install fs-native-extensions"
+      )
+    ]
+  }
+  return [
+    warning("filesystem-locks", `${where} keeps no lock (${tested.reason}), so that ${recordOnly}${because}`, elsewhere)
+  ]
+}
+
+/**
+ * Tries whether the file system of the lock folder, or of the nearest folder above that exists, keeps a lock: with a file
+ * of its own there, which is gone afterwards.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkLocks = (
+  options: FolderOptions
+): Effect.Effect<ReadonlyArray<Finding>, never, FileSystem.FileSystem | KernelLock> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = folderOf(options)
+    const there = (yield* Effect.isSuccess(fs.stat(folder))) ? folder : yield* existingAbove(folder)
+    const type = yield* fs.readFileString("/proc/self/mountinfo").pipe(
+      Effect.map((text) => filesystemType(text, there)),
+      Effect.orElseSucceed(() => Option.none<string>())
+    )
+    const supported = yield* Effect.either(Effect.flatMap(KernelLock, (lock) => lock.supported))
+    if (supported._tag === "Left") return judgeLocks(supported.left, there, type, options.elsewhere)
+    return yield* selfTest(there).pipe(
+      Effect.map((tested) => judgeLocks(tested, there, type, options.elsewhere)),
+      Effect.catchAll((cause) =>
+        Effect.succeed([
+          info("filesystem-locks", `not tried in ${described(there, type)}: ${describePlatformError(cause)}`)
+        ])
+      )
+    )
+  })

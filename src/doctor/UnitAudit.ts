@@ -1,0 +1,330 @@
+/**
+ * Does an installed systemd unit fit what a gateway does? Read from the manager itself, so that drop-ins count.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
+import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
+
+/**
+ * What `systemctl show` says of a unit, as far as it counts here.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unit {
+  readonly name: string
+  readonly scope: ServiceScope
+  readonly activeState: string
+  /** Why it failed last: `success`, `exit-code`, `start-limit-hit`, … */
+  readonly result: string
+  readonly mainStatus: string
+  readonly type: string
+  readonly notifyAccess: string
+  readonly restart: string
+  readonly restartSec: Duration.Duration
+  readonly restarts: number
+  readonly startTimeout: Duration.Duration
+  readonly stopTimeout: Duration.Duration
+  /** Infinite where there is none. */
+  readonly watchdog: Duration.Duration
+  readonly startLimitInterval: Duration.Duration
+  readonly startLimitBurst: number
+  readonly restartPrevented: ReadonlyArray<string>
+  readonly needsReload: boolean
+}
+
+const spans: Readonly<Record<string, number>> = {
+  us: 0.001,
+  ms: 1,
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+  // systemd's own idea of them (systemd.time(7)).
+  month: 2_629_800_000,
+  y: 31_557_600_000
+}
+
+/**
+ * Reads a time span as systemd writes it (systemd.time(7)): `1min 30s`, `500ms`, `0`, `infinity`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseSpan = (text: string): Option.Option<Duration.Duration> => {
+  const words = text.trim()
+  if (words === "infinity") return Option.some(Duration.infinity)
+  if (words === "0") return Option.some(Duration.zero)
+  if (!/^(\d+(\.\d+)?[a-z]+)( \d+(\.\d+)?[a-z]+)*$/.test(words)) return Option.none()
+  let millis = 0
+  for (const [, count = "", unit = ""] of words.matchAll(/(\d+(?:\.\d+)?)([a-z]+)/g)) {
+    const span = Object.hasOwn(spans, unit) ? spans[unit] : undefined
+    if (span === undefined) return Option.none()
+    millis += Number(count) * span
+  }
+  return Option.some(Duration.millis(millis))
+}
+
+const properties = [
+  "LoadState",
+  "ActiveState",
+  "Result",
+  "ExecMainStatus",
+  "Type",
+  "NotifyAccess",
+  "Restart",
+  "RestartUSec",
+  "NRestarts",
+  "TimeoutStartUSec",
+  "TimeoutStopUSec",
+  "WatchdogUSec",
+  "StartLimitIntervalUSec",
+  "StartLimitBurst",
+  "RestartPreventExitStatus",
+  "NeedDaemonReload"
+]
+
+/**
+ * Reads `systemctl show`; `None` where the manager knows no such unit. What an older systemd does not say is taken as that
+ * does no harm.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseShow = (text: string, name: string, scope: ServiceScope): Option.Option<Unit> => {
+  const values = new Map(
+    text.split("\n").flatMap((line) => {
+      const at = line.indexOf("=")
+      return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1).trim()] as const]
+    })
+  )
+  const value = (property: string) => values.get(property) ?? ""
+  if (value("LoadState") !== "loaded") return Option.none()
+  const span = (property: string) => Option.getOrElse(parseSpan(value(property)), () => Duration.infinity)
+  const count = (property: string) => {
+    const number = Number(value(property))
+    return Number.isSafeInteger(number) ? number : 0
+  }
+  const watchdog = span("WatchdogUSec")
+  return Option.some({
+    name,
+    scope,
+    activeState: value("ActiveState"),
+    result: value("Result"),
+    mainStatus: value("ExecMainStatus"),
+    type: value("Type"),
+    notifyAccess: value("NotifyAccess"),
+    restart: value("Restart"),
+    restartSec: span("RestartUSec"),
+    restarts: count("NRestarts"),
+    startTimeout: span("TimeoutStartUSec"),
+    stopTimeout: span("TimeoutStopUSec"),
+    watchdog: Duration.toMillis(watchdog) === 0 ? Duration.infinity : watchdog,
+    startLimitInterval: span("StartLimitIntervalUSec"),
+    startLimitBurst: count("StartLimitBurst"),
+    restartPrevented: value("RestartPreventExitStatus").split(/\s+/).filter((status) => status !== ""),
+    needsReload: value("NeedDaemonReload") === "yes"
+  })
+}
+
+/**
+ * What a unit is measured by.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Needs {
+  readonly drainTimeout: Duration.Duration
+  readonly healthTimeout: Duration.Duration
+  /** The command that writes a unit that fits, and replaces this one. */
+  readonly install: string
+  /** Whether systemd-notify(1) can be started. */
+  readonly canNotify: boolean
+}
+
+/** Restarts that a passing cause should outlast: a disk that is mounted late, say. */
+const shortestPatience = Duration.seconds(10)
+
+const show = (duration: Duration.Duration): string =>
+  Duration.isFinite(duration) ? Duration.format(duration) : "infinity"
+
+const restartsFailures = ({ restart }: Unit): boolean => restart === "always" || restart === "on-failure"
+
+/**
+ * Whether systemd has given the unit up (systemd.unit(5), `StartLimitBurst`). It says `start-limit-hit` only where
+ * nothing else had failed before: else it is a failed unit that its own settings would restart. Pure.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isLatched = (unit: Unit): boolean =>
+  unit.result === "start-limit-hit"
+  || (unit.activeState === "failed" && restartsFailures(unit) && unit.startLimitBurst > 0
+    && unit.restarts >= unit.startLimitBurst - 1
+    && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
+
+/**
+ * How long a start that waits for an owner takes at the least before it fails: the shortest of what ends it.
+ */
+const shortestWait = (unit: Unit, { healthTimeout }: Needs): Duration.Duration =>
+  [healthTimeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
+
+const seconds = Duration.toSeconds
+
+/**
+ * What is wrong with a unit. Pure.
+ *
+ * The start limit is never reached by starts that are `P` apart if and only if `interval < burst · P`; see
+ * `ServiceDefinition.systemdTiming`.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name, restartSec, startLimitBurst, startLimitInterval } = unit
+  const systemctl = unit.scope === "user" ? "systemctl --user" : "systemctl"
+  const renew = `${needs.install} && ${systemctl} restart ${name}`
+  const findings: Array<Finding> = []
+
+  if (isLatched(unit)) {
+    findings.push(error(
+      "unit",
+      `${name} is latched: more than ${startLimitBurst} starts in ${
+        show(startLimitInterval)
+      }, and systemd starts it no more`,
+      `${systemctl} reset-failed ${name} && ${systemctl} start ${name}`
+    ))
+  } else if (unit.activeState === "failed" && !(unit.result === "exit-code" && unit.mainStatus === "78")) {
+    findings.push(warning(
+      "unit",
+      `${name} has failed (${unit.result}, status ${unit.mainStatus})`,
+      `journalctl ${unit.scope === "user" ? "--user " : ""}-u ${name} -n 50`
+    ))
+  }
+  if (unit.needsReload) {
+    findings.push(warning("unit", `${name} has changed on disk since systemd read it`, `${systemctl} daemon-reload`))
+  }
+  if (restartsFailures(unit)) {
+    if (!unit.restartPrevented.includes("78")) {
+      findings.push(error(
+        "unit",
+        `${name} has no 78 in RestartPreventExitStatus: a duplicate is restarted for ever`,
+        renew
+      ))
+    }
+    if (!unit.restartPrevented.includes("64")) {
+      findings.push(warning(
+        "unit",
+        `${name} has no 64 in RestartPreventExitStatus: a mistake in the settings is tried again and again`,
+        renew
+      ))
+    }
+    if (startLimitBurst > 0 && Duration.toMillis(startLimitInterval) > 0) {
+      const apart = seconds(restartSec) + seconds(shortestWait(unit, needs))
+      if (seconds(startLimitInterval) >= startLimitBurst * apart) {
+        findings.push(warning(
+          "unit",
+          `${name}: ${startLimitBurst} starts that wait for an owner, ${
+            Math.round(apart)
+          }s apart, are within StartLimitIntervalSec=${
+            show(startLimitInterval)
+          }: one owner that is not healthy latches it`,
+          renew
+        ))
+      }
+      const patience = Duration.times(restartSec, startLimitBurst)
+      if (Duration.lessThan(patience, Duration.min(startLimitInterval, shortestPatience))) {
+        findings.push(warning(
+          "unit",
+          `${name}: with RestartSec=${show(restartSec)}, a cause of failures that passes after ${
+            show(patience)
+          } has latched it`,
+          renew
+        ))
+      }
+    }
+  } else {
+    findings.push(warning("unit", `${name} has Restart=${unit.restart}: a crash is not restarted`, renew))
+  }
+  if (Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)) {
+    findings.push(warning(
+      "unit",
+      `${name}: TimeoutStopSec=${show(unit.stopTimeout)} is not above the drain timeout of ${
+        show(needs.drainTimeout)
+      }: a stop kills in the middle of the drain`,
+      renew
+    ))
+  }
+  if (unit.type === "notify" || unit.type === "notify-reload") {
+    if (unit.notifyAccess !== "all") {
+      findings.push(error(
+        "unit",
+        `${name} has NotifyAccess=${unit.notifyAccess}: READY=1 comes from systemd-notify, a child, and is not heard`,
+        renew
+      ))
+    }
+    if (!needs.canNotify) {
+      findings.push(error(
+        "unit",
+        `${name} is Type=${unit.type}, and there is no systemd-notify here: it never becomes active`,
+        "command -v systemd-notify || sudo apt-get install systemd"
+      ))
+    }
+  } else {
+    findings.push(warning("unit", `${name} is Type=${unit.type}: it counts as active before it listens`, renew))
+  }
+  if (!Duration.isFinite(unit.watchdog)) {
+    findings.push(info("unit", `${name} has no WatchdogSec: a gateway that hangs is not restarted`))
+  }
+  return findings.some(({ severity }) => severity !== "info")
+    ? findings
+    : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and fits`), ...findings]
+}
+
+const ask = (name: string, scope: ServiceScope) =>
+  Command.make(
+    "systemctl",
+    ...(scope === "user" ? ["--user"] : []),
+    "show",
+    ...properties.map((property) => `--property=${property}`),
+    name
+  ).pipe(
+    // What it says of a manager that is not there is nobody's business here.
+    Command.stderr("pipe"),
+    Command.string,
+    Effect.timeout("3 seconds"),
+    Effect.map((text) => parseShow(text, name, scope)),
+    Effect.orElseSucceed(() => Option.none<Unit>())
+  )
+
+const canNotify = Command.make("systemd-notify", "--version").pipe(
+  Command.exitCode,
+  Effect.timeout("3 seconds"),
+  Effect.map((status) => Number(status) === 0),
+  Effect.orElseSucceed(() => false)
+)
+
+/**
+ * Audits the unit of that name, in the user's manager and in the system's.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkUnits = (
+  name: string,
+  needs: Omit<Needs, "canNotify" | "install"> & { readonly install: (scope: ServiceScope) => string }
+): Effect.Effect<ReadonlyArray<Finding>, never, CommandExecutor.CommandExecutor> =>
+  Effect.gen(function*() {
+    const asked = yield* Effect.all([ask(name, "user"), ask(name, "system")], { concurrency: "unbounded" })
+    const units = asked.flatMap(Option.toArray)
+    if (units.length === 0) return [info("unit", `systemd knows no ${name} here`)]
+    const able = yield* canNotify
+    return units.flatMap((unit) => audit(unit, { ...needs, install: needs.install(unit.scope), canNotify: able }))
+  })

@@ -1,0 +1,170 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, FastCheck as fc, Option } from "effect"
+import { isProblem } from "../../src/doctor/DoctorReport.ts"
+import * as UnitAudit from "../../src/doctor/UnitAudit.ts"
+import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+
+/** As `systemctl show` of systemd 252 prints the generated unit, with the defaults. */
+const shown: Readonly<Record<string, string>> = {
+  LoadState: "loaded",
+  ActiveState: "active",
+  Result: "success",
+  ExecMainStatus: "0",
+  Type: "notify",
+  NotifyAccess: "all",
+  Restart: "always",
+  RestartUSec: "2s",
+  NRestarts: "0",
+  TimeoutStartUSec: "1min 30s",
+  TimeoutStopUSec: "20s",
+  WatchdogUSec: "30s",
+  StartLimitIntervalUSec: "5min 39s",
+  StartLimitBurst: "20",
+  RestartPreventExitStatus: "64 78",
+  NeedDaemonReload: "no"
+}
+
+const needs: UnitAudit.Needs = {
+  drainTimeout: Duration.seconds(10),
+  healthTimeout: Duration.minutes(5),
+  install: "gateway service install",
+  canNotify: true
+}
+
+const unit = (change: Readonly<Record<string, string>> = {}): UnitAudit.Unit =>
+  Option.getOrThrow(UnitAudit.parseShow(
+    Object.entries({ ...shown, ...change }).map(([property, value]) => `${property}=${value}\n`).join(""),
+    "gateway-default.service",
+    "user"
+  ))
+
+const problems = (change: Readonly<Record<string, string>>, with_: Partial<UnitAudit.Needs> = {}) =>
+  UnitAudit.audit(unit(change), { ...needs, ...with_ }).filter(isProblem)
+
+describe("UnitAudit.parseSpan", () => {
+  it.each([
+    ["100ms", 100],
+    ["1min 30s", 90_000],
+    ["5min 39s", 339_000],
+    ["1h 500us", 3_600_000.5],
+    ["1month 2w", 2_629_800_000 + 2 * 604_800_000],
+    ["0", 0]
+  ])("%s", (text, millis) => {
+    assert.deepStrictEqual(Option.map(UnitAudit.parseSpan(text), Duration.toMillis), Option.some(millis))
+  })
+
+  it("infinity", () => {
+    assert.isFalse(Option.exists(UnitAudit.parseSpan("infinity"), Duration.isFinite))
+  })
+
+  it.prop(
+    "never fails, and nothing else is a time",
+    [fc.string()],
+    ([text]) =>
+      Option.match(UnitAudit.parseSpan(text), {
+        onNone: () => true,
+        onSome: () => /^\s*(infinity|[\d.\sa-z]+)\s*$/.test(text)
+      })
+  )
+})
+
+describe("UnitAudit.parseShow", () => {
+  it("a unit that systemd does not know is none", () => {
+    assert.isTrue(Option.isNone(UnitAudit.parseShow("LoadState=not-found\nRestart=no\n", "a.service", "system")))
+    assert.isTrue(Option.isNone(UnitAudit.parseShow("", "a.service", "system")))
+  })
+})
+
+describe("UnitAudit.audit", () => {
+  it("finds nothing wrong with the generated unit", () => {
+    assert.deepStrictEqual(UnitAudit.audit(unit(), needs).map(({ severity }) => severity), ["ok"])
+  })
+
+  const seconds = (min: number, max: number) => fc.integer({ min, max }).map(Duration.seconds)
+
+  it.prop(
+    "finds nothing wrong with the generated unit, whatever it was generated for",
+    [seconds(0, 86_400), seconds(0, 86_400), seconds(1, 600)],
+    ([drainTimeout, healthTimeout, healthRetryInterval]) => {
+      const timing = ServiceDefinition.systemdTiming({ drainTimeout, healthTimeout, healthRetryInterval })
+      const found = problems({
+        RestartUSec: `${timing.restart}s`,
+        TimeoutStartUSec: `${timing.startTimeout}s`,
+        TimeoutStopUSec: `${timing.stopTimeout}s`,
+        WatchdogUSec: `${timing.watchdog}s`,
+        StartLimitIntervalUSec: `${timing.startLimitInterval}s`,
+        StartLimitBurst: String(timing.startLimitBurst)
+      }, { drainTimeout, healthTimeout })
+      assert.deepStrictEqual(found, [])
+    }
+  )
+
+  it.prop(
+    "warns of a start limit that waits exhaust, and of no other",
+    [fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 100_000 })],
+    ([burst, restart, interval]) => {
+      const found = problems({
+        StartLimitBurst: String(burst),
+        RestartUSec: `${restart}s`,
+        StartLimitIntervalUSec: `${interval}s`
+      })
+      // The watchdog is the shortest wait.
+      const latches = interval >= burst * (restart + 30)
+      assert.strictEqual(
+        found.some(({ message }) => message.includes("one owner that is not healthy latches it")),
+        latches
+      )
+    }
+  )
+
+  it.each<[string, Record<string, string>, RegExp, RegExp]>([
+    [
+      "a start limit that was hit",
+      { ActiveState: "failed", Result: "start-limit-hit" },
+      /is latched/,
+      /^systemctl --user reset-failed gateway-default\.service && systemctl --user start gateway-default\.service$/
+    ],
+    [
+      "one that was hit by a service that had failed before, of which systemd says no more than that",
+      { ActiveState: "failed", Result: "exit-code", ExecMainStatus: "1", NRestarts: "20" },
+      /is latched/,
+      /reset-failed/
+    ],
+    [
+      "a failure",
+      { ActiveState: "failed", Result: "exit-code", ExecMainStatus: "1" },
+      /has failed \(exit-code/,
+      /^journalctl --user/
+    ],
+    ["a changed file", { NeedDaemonReload: "yes" }, /has changed on disk/, /^systemctl --user daemon-reload$/],
+    ["no 78", { RestartPreventExitStatus: "64" }, /a duplicate is restarted for ever/, /^gateway service install && /],
+    ["no 64", { RestartPreventExitStatus: "78 TERM" }, /a mistake in the settings/, /^gateway service install && /],
+    [
+      "instant restarts",
+      { RestartUSec: "100ms", StartLimitBurst: "5", StartLimitIntervalUSec: "10s" },
+      /has latched it/,
+      /install/
+    ],
+    ["no restarts", { Restart: "no" }, /a crash is not restarted/, /install/],
+    ["a short stop", { TimeoutStopUSec: "10s" }, /kills in the middle of the drain/, /install/],
+    ["messages of the main process alone", { NotifyAccess: "main" }, /is not heard/, /install/],
+    ["Type=simple", { Type: "simple" }, /counts as active before it listens/, /install/]
+  ])("%s", (_, change, message, remedy) => {
+    const found = problems(change)
+    assert.strictEqual(found.length, 1, JSON.stringify(found))
+    assert.match(found[0]?.message ?? "", message)
+    assert.match(found[0]?.remedy ?? "", remedy)
+  })
+
+  it("a duplicate that left the other in control has not failed", () => {
+    assert.deepStrictEqual(
+      problems({ ActiveState: "failed", Result: "exit-code", ExecMainStatus: "78", NRestarts: "30" }),
+      []
+    )
+  })
+
+  it("no systemd-notify", () => {
+    assert.match(problems({}, { canNotify: false })[0]?.message ?? "", /never becomes active/)
+    assert.deepStrictEqual(problems({ Type: "simple" }, { canNotify: false }).length, 1)
+  })
+})

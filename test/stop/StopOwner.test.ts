@@ -1,0 +1,363 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Layer, Option, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import * as HealthProbe from "../../src/port/HealthProbe.ts"
+import * as PortProbe from "../../src/port/PortProbe.ts"
+import * as StopOwner from "../../src/stop/StopOwner.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+
+const address = { host: "127.0.0.1", port: 18789 }
+const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
+const path = LockFile.configLockPath(place)
+
+const gateway = (options: Gateway.GatewayOptions = {}) => Gateway.launch(Gateway.layerPlatform(options))
+
+const stop = (options: Partial<StopOwner.StopOptions> = {}) =>
+  StopOwner.stop({ path, address, profile: "default", timeout: "15 seconds", ...options }).pipe(
+    Effect.provide(PortProbe.layer.pipe(Layer.provide(HealthProbe.layer())))
+  )
+
+/** Lets time pass, a little at a time: what a turn begins goes on in it. */
+const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
+  Effect.zipRight(TestClock.adjust("50 millis"), host.settle).pipe(
+    Effect.repeatN(Math.ceil(Duration.toMillis(duration) / 50) - 1)
+  )
+
+/** Lets time pass until it has ended, and not for ever. */
+const toItsEnd = <A, E>(host: SimulatedHost.SimulatedHost, process: SimulatedHost.SimulatedProcess<A, E>) =>
+  Effect.zipRight(pass(host, "50 millis"), process.poll).pipe(
+    Effect.repeat({ until: Option.isSome, times: 600 }),
+    Effect.map(Option.getOrThrow)
+  )
+
+/** A stop in a process of its own, to its end. */
+const stopped = (
+  host: SimulatedHost.SimulatedHost,
+  options: Partial<StopOwner.StopOptions> = {},
+  as: SimulatedHost.ProcessOptions = {}
+) =>
+  Effect.gen(function*() {
+    const process = yield* host.spawn(stop(options), as)
+    yield* host.settle
+    const exit = yield* toItsEnd(host, process)
+    return Exit.isSuccess(exit)
+      ? { outcome: exit.value, error: undefined }
+      : { outcome: undefined, error: exit.cause._tag === "Fail" ? exit.cause.error : yield* Effect.die(exit.cause) }
+  })
+
+/** Who got which signal: the process, by its serial number, which is never given away. */
+const signalled = (host: SimulatedHost.SimulatedHost) =>
+  host.trace().flatMap(({ name, serial }) =>
+    name.startsWith("gets SIG") ? [[Option.getOrThrow(serial), name.slice("gets ".length)] as const] : []
+  )
+
+const listening = Effect.gen(function*() {
+  const host = yield* SimulatedHost.make
+  const owner = yield* host.spawn(gateway())
+  yield* host.settle
+  assert.deepStrictEqual(host.ports.owners(18789), [owner.pid])
+  return { host, owner }
+})
+
+/** One that has the lock and never comes to listen. */
+const warming = Layer.build(LockFile.layerWithProbes({ ...place, address })).pipe(Effect.zipRight(Effect.never))
+
+const rewrite = (host: SimulatedHost.SimulatedHost, change: Partial<OwnerRecord.OwnerRecord>) =>
+  Effect.gen(function*() {
+    const record = Option.getOrThrow(OwnerRecord.parse(yield* host.files.readFile(path)))
+    yield* host.files.writeFile(path, OwnerRecord.encode({ ...record, ...change }))
+  }).pipe(Effect.orDie)
+
+describe("StopOwner.stop", () => {
+  it.effect("ends one that listens, and returns when lock and port are free", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      const { outcome } = yield* stopped(host)
+      assert.deepInclude(outcome, { _tag: "Stopped", killed: false, successor: Option.none() })
+      assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+      assert.isFalse(owner.isRunning())
+      assert.deepStrictEqual(host.ports.owners(18789), [])
+      assert.deepStrictEqual(yield* Effect.orDie(host.files.readDirectory("/state/default/locks")), [])
+    }))
+
+  it.effect("ends one without kernel locks as well", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setLocking("absent")
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      const { outcome } = yield* stopped(host)
+      assert.strictEqual(outcome?._tag, "Stopped")
+      assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+    }))
+
+  it.effect("ends one that still starts", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(warming)
+      yield* host.settle
+      const { outcome } = yield* stopped(host)
+      assert.strictEqual(outcome?._tag, "Stopped")
+      assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+    }))
+
+  it.effect("does not signal one that drains already, and waits for it", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* rewrite(host, { phase: "draining" })
+      const process = yield* host.spawn(stop())
+      yield* host.settle
+      yield* pass(host, "2 seconds")
+      assert.isTrue(Option.isNone(yield* process.poll))
+      yield* owner.terminate
+      yield* pass(host, "1 second")
+      assert.strictEqual((yield* process.exit)._tag, "Success")
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  it.effect("was not running: no file, one that a dead owner left, and one that is nobody's", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
+      const owner = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* owner.kill
+      const before = yield* Effect.orDie(host.files.readFile(path))
+      // Its number is a stranger's now.
+      yield* host.spawn(Effect.never, { pid: owner.pid })
+      const { outcome } = yield* stopped(host)
+      assert.strictEqual(outcome?._tag, "NotRunning")
+      assert.strictEqual(
+        outcome?._tag === "NotRunning" ? Option.getOrThrow(outcome.left).pid : undefined,
+        owner.pid
+      )
+      assert.deepStrictEqual(yield* Effect.orDie(host.files.readFile(path)), before)
+      yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("torn")))
+      assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  it.effect("one that is suspended ends by force alone, and when it is continued", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* owner.freeze
+      const brief = { timeout: "1 second" } as const
+      const { error } = yield* stopped(host, brief)
+      assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: owner.pid, timeoutMs: 1000, killed: false })
+      assert.match(error?.message ?? "", /to end it at once: gateway stop --force$/)
+      assert.isTrue(owner.isRunning())
+      yield* owner.resume
+      yield* pass(host, "1 second")
+      assert.isFalse(owner.isRunning())
+
+      const other = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* other.freeze
+      const { outcome } = yield* stopped(host, { ...brief, force: true })
+      assert.deepInclude(outcome, { _tag: "Stopped", killed: true })
+      assert.deepStrictEqual(signalled(host).slice(1), [[other.serial, "SIGTERM"], [other.serial, "SIGKILL"]])
+      // As after any death without release: the next start takes the file.
+      assert.isTrue(Option.isSome(yield* Effect.option(host.files.stat(path))))
+      assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
+    }))
+
+  it.effect("kills nobody before the time is up", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* owner.freeze
+      yield* host.spawn(stop({ force: true, timeout: "2 seconds" }))
+      yield* host.settle
+      yield* pass(host, "1900 millis")
+      assert.isTrue(owner.isRunning())
+      yield* pass(host, "300 millis")
+      assert.isFalse(owner.isRunning())
+    }))
+
+  it.effect("never signals an ancestor, nor itself", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      const shell = yield* host.spawn(Effect.never, { parent: owner.pid })
+      const below = yield* stopped(host, { force: true }, { parent: shell.pid })
+      assert.deepInclude(below.error, { _tag: "OwnerUnverified", pid: owner.pid })
+      assert.match(below.error?.message ?? "", /this command runs below it/)
+
+      const itself = yield* host.spawn(Effect.zipRight(warming.pipe(Effect.race(Effect.sleep("1 second"))), stop()))
+      yield* owner.terminate
+      yield* pass(host, "1 second")
+      assert.deepStrictEqual(signalled(host), [])
+      yield* itself.kill
+
+      const self = yield* host.spawn(Effect.scoped(Effect.zipRight(
+        Layer.build(LockFile.layerWithProbes({ ...place, address })),
+        Effect.flip(stop({ force: true }))
+      )))
+      yield* pass(host, "1 second")
+      const exit = yield* self.exit
+      assert.isTrue(Exit.isSuccess(exit) && exit.value.message.includes("it is this very process"))
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  it.effect("refuses an owner in another PID namespace, whose number is a stranger's here", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.spawn(Effect.never, { pid: 1, command: "init" })
+      yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[4026532999]" })
+      yield* host.settle
+      const { error } = yield* stopped(host, { force: true })
+      assert.match(error?.message ?? "", /another PID namespace.*lsns 4026532999$/)
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  it.effect("refuses an owner of another boot, one that is hidden, and one of whom nothing is written", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* rewrite(host, { bootId: "another" })
+      assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or did before a reboot/)
+      yield* rewrite(host, { bootId: "boot-1" })
+      yield* host.setHidePids(true)
+      for (const folder of ["/state", "/state/default", "/state/default/locks"]) {
+        yield* Effect.orDie(host.files.chmod(folder, 0o755))
+      }
+      yield* Effect.orDie(host.files.chmod(path, 0o644))
+      assert.match(
+        (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
+        /nothing can be told about that process from here; as its own user, or as root: sudo gateway stop$/
+      )
+      yield* host.setHidePids(false)
+      assert.match(
+        (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
+        /it belongs to another user; as its own user/
+      )
+      yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("{\"torn")))
+      assert.match((yield* stopped(host)).error?.message ?? "", /is held, and its record does not say by whom/)
+      assert.deepStrictEqual(signalled(host), [])
+      assert.isTrue(owner.isRunning())
+    }))
+
+  it.effect("refuses where the lock is held and its record names a dead process, whoever has the number now", () =>
+    Effect.gen(function*() {
+      const { host } = yield* listening
+      const dead = yield* host.spawn(Effect.void)
+      yield* host.settle
+      yield* rewrite(host, { pid: dead.pid })
+      assert.match(
+        (yield* stopped(host)).error?.message ?? "",
+        /is held, and pid \d+ of its record is no longer running/
+      )
+      yield* host.spawn(Effect.never, { pid: dead.pid })
+      assert.strictEqual((yield* stopped(host, { force: true })).error?._tag, "OwnerUnverified")
+      assert.deepStrictEqual(signalled(host), [])
+    }))
+
+  it.effect.each(["systemd", "launchd", "schtasks"])(
+    "leaves one under %s to it, but for force",
+    (supervisor) =>
+      Effect.gen(function*() {
+        const { host, owner } = yield* listening
+        yield* rewrite(host, { supervisor })
+        const { error } = yield* stopped(host)
+        assert.deepInclude(error, { _tag: "OwnerSupervised", supervisor })
+        assert.deepStrictEqual(signalled(host), [])
+        assert.strictEqual((yield* stopped(host, { force: true, supervised: "refuse" })).error?._tag, "OwnerSupervised")
+        assert.strictEqual((yield* stopped(host, { force: true })).outcome?._tag, "Stopped")
+        assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+      })
+  )
+
+  it.effect("ends one under an external supervisor, which has no command that we know", () =>
+    Effect.gen(function*() {
+      const { host } = yield* listening
+      yield* rewrite(host, { supervisor: "external" })
+      assert.strictEqual((yield* stopped(host)).outcome?._tag, "Stopped")
+    }))
+
+  it.effect("is not fooled by a successor that takes the lock at once, and says who it is", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      // Looks so often that it has the lock before the stop sees it free.
+      const successor = yield* host.spawn(
+        gateway({ port: 18790, lockTimeout: "1 minute", lockPollInterval: "1 millis" })
+      )
+      const { outcome } = yield* stopped(host)
+      assert.strictEqual(outcome?._tag, "Stopped")
+      assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+      assert.isTrue(successor.isRunning())
+      if (outcome?._tag === "Stopped" && Option.isSome(outcome.successor)) {
+        assert.strictEqual(outcome.successor.value.pid, successor.pid)
+      }
+    }))
+
+  it.effect("whichever system call is its last: a stranger with its number is never signalled", () =>
+    Effect.gen(function*() {
+      /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
+      const play = (locking: "works" | "absent", fateful: number) =>
+        Effect.gen(function*() {
+          const host = yield* SimulatedHost.make
+          yield* host.setLocking(locking)
+          const owner = yield* host.spawn(gateway())
+          yield* host.settle
+          const stopper = yield* host.spawn(Effect.exit(stop({ force: true, timeout: "1 second" })))
+          const calls: Array<string> = []
+          yield* host.setIntercept((call) =>
+            Effect.gen(function*() {
+              if (call.serial === stopper.serial && calls.push(call.name) === fateful) {
+                yield* owner.kill
+                yield* host.spawn(Effect.never, { pid: owner.pid, command: "stranger" })
+              }
+              return Option.none<string>()
+            })
+          )
+          yield* toItsEnd(host, stopper)
+          return { calls, owner, signalled: signalled(host) }
+        })
+      for (const locking of ["works", "absent"] as const) {
+        const unharmed = yield* play(locking, 0)
+        const kill = unharmed.calls.indexOf("kill") + 1
+        assert.isAbove(kill, 5)
+        assert.deepStrictEqual(unharmed.signalled, [[unharmed.owner.serial, "SIGTERM"]])
+        for (let fateful = 1; fateful <= kill; fateful++) {
+          const { signalled } = yield* play(locking, fateful)
+          assert.deepStrictEqual(signalled, [], `at call ${fateful} of ${kill}, locks: ${locking}`)
+        }
+      }
+    }))
+
+  it.effect("tells what is waited for, every so often", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* owner.freeze
+      const told: Array<string> = []
+      const onWaiting = ({ elapsed, for: what }: StopOwner.Waiting) =>
+        Effect.sync(() => {
+          told.push(`${Math.round(Duration.toMillis(elapsed))} ${what}`)
+        })
+      yield* stopped(host, { onWaiting, timeout: "1 second", progressInterval: "300 millis" })
+      assert.deepStrictEqual(told, [
+        "300 it is still listening",
+        "600 it is still listening",
+        "900 it is still listening"
+      ])
+    }))
+})
+
+describe("StopOwner.isPortClosed", () => {
+  const gatewayOf = (instanceId: string): PortProbe.PortState => ({
+    _tag: "Gateway",
+    instanceId,
+    healthy: true,
+    detail: "a healthy gateway"
+  })
+
+  it.each<[string, PortProbe.PortState, boolean, boolean]>([
+    ["nobody listens", { _tag: "Free" }, false, true],
+    ["itself", gatewayOf("a"), false, false],
+    ["another gateway", gatewayOf("b"), false, true],
+    ["a stranger, while it lives", { _tag: "Foreign", detail: "" }, false, false],
+    ["a stranger, once it is gone", { _tag: "Foreign", detail: "" }, true, true],
+    ["one that does not answer, even then", { _tag: "Stalled", detail: "" }, true, false]
+  ])("%s", (_, state, gone, closed) => {
+    assert.strictEqual(StopOwner.isPortClosed(state, "a", gone), closed)
+  })
+})
