@@ -5,10 +5,12 @@ import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { defaultProfile } from "./GatewayConfig.ts"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
 import type { Enforcement } from "./lock/LockAttempt.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import type { OwnerRecord } from "./lock/OwnerRecord.ts"
+import * as Metrics from "./Metrics.ts"
 import { type Address, toUrl } from "./port/Address.ts"
 import * as Lifecycle from "./port/Lifecycle.ts"
 import * as Listener from "./port/Listener.ts"
@@ -16,6 +18,7 @@ import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import type { PortProbe } from "./port/PortProbe.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
+import { version } from "./Version.ts"
 
 /**
  * The running instance.
@@ -53,18 +56,26 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
  * @category layers
  */
 export const layerServing = (
-  options: ListenerOptions
+  options: ListenerOptions & {
+    /** What metrics call it. Default `default`. */
+    readonly profile?: string | undefined
+  }
 ): Layer.Layer<
   Gateway | HttpServer.HttpServer,
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket
 > => {
-  const Running = Layer.effect(
+  const Running = Layer.scoped(
     Gateway,
     Effect.gen(function*() {
       const lock = yield* LockFile.LockFile
       const listener = yield* Listener.Listener
       const lifecycle = yield* Lifecycle.Lifecycle
+      yield* Metrics.announce({
+        version,
+        profile: options.profile ?? defaultProfile,
+        instance_id: lock.instanceId
+      })
       return Gateway.of({
         instanceId: lock.instanceId,
         address: listener.address,

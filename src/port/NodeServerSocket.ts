@@ -4,10 +4,12 @@
  * @since 0.1.0
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import { constTrue } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -16,6 +18,7 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as WS from "ws"
+import * as Metrics from "../Metrics.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import { BindError, type BindOptions, type BoundSocket, type ControlReply, ServerSocket } from "./ServerSocket.ts"
 
@@ -106,10 +109,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const finishIfIdle = () => {
       if (stopped && open.size === 0) Deferred.unsafeDone(idle, Effect.void)
     }
+    const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
       open.set(socket, { unanswered: new Set(), upgraded: false, bytesAnswered: 0 })
+      Metrics.connections.unsafeModify(1, labels)
       socket.once("close", () => {
         open.delete(socket)
+        Metrics.connections.unsafeModify(-1, labels)
         finishIfIdle()
       })
     })
@@ -188,7 +194,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
-    const ownHandler = yield* NodeHttpServer.makeHandler(routes.app)
+    // Asked every few seconds by whoever watches: a span for each would hide all others.
+    const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
+      NodeHttpServer.makeHandler(routes.app),
+      constTrue
+    )
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
     server.intercept((event, args) => {
