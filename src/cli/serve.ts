@@ -1,6 +1,7 @@
 /**
  * What the shipped program serves. Loaded only once the lock is held: a start that is refused does not pay for it.
  */
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Duration from "effect/Duration"
@@ -10,8 +11,11 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
+import { apart } from "../internal/spans.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
+import * as ProcessMetrics from "../server/ProcessMetrics.ts"
+import * as PrometheusMetrics from "../server/PrometheusMetrics.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 
@@ -21,8 +25,17 @@ export interface ServeOptions {
   readonly systemd: SystemdNotify["Type"]
 }
 
-/** Nothing but what the gateway answers by itself. */
-const App = HttpServer.serve(HttpRouter.empty)
+/** What the program serves besides what every gateway answers by itself. */
+const routes = HttpRouter.empty.pipe(
+  // An access check belongs around this app.
+  HttpRouter.get("/metrics", PrometheusMetrics.app)
+)
+
+const App = Layer.scopedDiscard(apart(HttpServer.serveEffect(routes))).pipe(
+  // A scrape every few seconds: a span for each would hide all others.
+  HttpMiddleware.withTracerDisabledForUrls(["/metrics"]),
+  Layer.provide(ProcessMetrics.layer)
+)
 
 /** After the drain, what the rest of a shutdown may take. */
 const shutdownMargin = Duration.seconds(10)
@@ -41,7 +54,7 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
       yield* Effect.logWarning(`our own health probe failed (${answer._tag}); not feeding the watchdog`)
     })
     // At half of the interval (sd_watchdog_enabled(3)).
-    yield* feed.pipe(
+    yield* apart(feed).pipe(
       Effect.repeat(Schedule.spaced(Duration.times(interval, 0.5))),
       Effect.interruptible,
       Effect.forkScoped
@@ -73,6 +86,7 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
     Layer.provide(Gateway.layerServing({
       host: config.host,
       port: config.port,
+      profile: config.profile,
       passedSocket: options.passedSocket,
       drainTimeout: config.drainTimeout,
       onDrain: announceDrain(config, options.systemd)
