@@ -42,6 +42,28 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     yield* Console.error(format === "json" ? ErrorReport.toJson(error, now) : ErrorReport.toText(error, now))
   })
 
+/** Where OpenTelemetry's data goes: without one of them nothing is exported, and nothing loaded for it. */
+const exportVariables = [
+  "OTEL_EXPORTER_OTLP_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+  "OTEL_TRACES_EXPORTER",
+  "OTEL_METRICS_EXPORTER"
+]
+
+const isExporting = Effect.exists(
+  exportVariables,
+  (name) => Effect.map(Effect.orElseSucceed(Config.string(name), () => ""), (value) => value !== "")
+)
+
+const exportIfAsked = (process: ProcessFacts) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.if(isExporting, {
+    onTrue: () =>
+      Effect.flatMap(Effect.promise(() => import("./Otlp.ts")), ({ layer }) => Effect.provide(self, layer(process))),
+    // Nobody would see a span.
+    onFalse: () => Effect.withTracerEnabled(self, false)
+  })
+
 const runCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
@@ -49,6 +71,7 @@ const runCommand = (invocation: Invocation, command: Extract<CommandLine.Command
     const terminal = { isTerminal: invocation.isTerminal, colors: noColor === "" }
     yield* run(config, command, invocation.process).pipe(
       Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
+      exportIfAsked(invocation.process),
       Effect.provide(Logging.layer(config, terminal))
     )
   })
