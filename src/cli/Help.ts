@@ -59,6 +59,12 @@ export const text = [
   "Keys of the config file (JSON, nested at the dots):",
   column(all.flatMap(fileRow)),
   "",
+  "Spans and metrics over OTLP, if the environment says where to:",
+  column([
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "the collector, such as http://127.0.0.1:4318; default: nothing is sent"],
+    ["OTEL_*", "and the other standard variables of OpenTelemetry"]
+  ]),
+  "",
   "Exit statuses:",
   column(descriptions.map(([status, when]) => [String(status), when]))
 ].join("\n")

@@ -161,6 +161,15 @@ const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   }
 }
 
+/** The same whatever order a registry has. */
+const orderOf = ({ metricKey: { description, name, tags } }: MetricPair.MetricPair.Untyped, type: Type): string =>
+  JSON.stringify([
+    name,
+    type,
+    tags.map(({ key, value }) => [key, value]),
+    Option.getOrElse(description, () => "")
+  ])
+
 const render = ({ help, name, series, type }: Family): string =>
   [
     `# HELP ${name} ${escapeHelp(help)}`,
@@ -183,11 +192,10 @@ const render = ({ help, name, series, type }: Family): string =>
 export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): string => {
   const families = new Map<string, Family>()
   const taken = new Map<string, string>()
-  const sorted = snapshot.toSorted((a, b) => byText(a.metricKey.name, b.metricKey.name))
-  for (const pair of sorted) {
-    const metric = Option.getOrUndefined(read(pair))
-    if (metric === undefined) continue
-    const { name, series, type } = metric
+  const metrics = snapshot.flatMap((pair) => Option.toArray(Option.map(read(pair), (metric) => ({ ...metric, pair }))))
+    .map((metric) => ({ ...metric, order: orderOf(metric.pair, metric.type) }))
+    .toSorted((a, b) => byText(a.order, b.order))
+  for (const { name, pair, series, type } of metrics) {
     const family = families.get(name) ?? {
       name,
       type,
