@@ -6,11 +6,13 @@ import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { defaultProfile } from "./GatewayConfig.ts"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
 import type { StateChange } from "./lock/History.ts"
 import type { Enforcement } from "./lock/LockAttempt.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import type { OwnerRecord } from "./lock/OwnerRecord.ts"
+import * as Metrics from "./Metrics.ts"
 import { type Address, toUrl } from "./port/Address.ts"
 import * as Lifecycle from "./port/Lifecycle.ts"
 import * as Listener from "./port/Listener.ts"
@@ -20,6 +22,7 @@ import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as Authorization from "./server/Authorization.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
 import type { StatusFeedOptions } from "./server/StatusFeed.ts"
+import { version } from "./Version.ts"
 
 /**
  * The running instance.
@@ -72,12 +75,17 @@ export const layerServing = (
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket
 > => {
-  const Running = Layer.effect(
+  const Running = Layer.scoped(
     Gateway,
     Effect.gen(function*() {
       const lock = yield* LockFile.LockFile
       const listener = yield* Listener.Listener
       const lifecycle = yield* Lifecycle.Lifecycle
+      yield* Metrics.announce({
+        version,
+        profile: options.profile ?? defaultProfile,
+        instance_id: lock.instanceId
+      })
       return Gateway.of({
         instanceId: lock.instanceId,
         address: listener.address,

@@ -62,6 +62,15 @@ export const signature = (name: string, { argument }: Command): string =>
 const statusRows = (rows: ReadonlyArray<readonly [number, string]>): ReadonlyArray<Row> =>
   rows.toSorted(([a], [b]) => a - b).map(([status, when]) => [String(status), when])
 
+/** Read by OpenTelemetry's own rules, so that the table of settings does not know them. */
+const exportRows: ReadonlyArray<Row> = [
+  [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "the collector of spans and metrics, such as http://127.0.0.1:4318; default: nothing is sent"
+  ],
+  ["OTEL_*", "and the other standard variables of OpenTelemetry"]
+]
+
 const join = (parts: ReadonlyArray<string>): string => parts.join("\n")
 
 /** What the program is, in one line. */
@@ -87,7 +96,7 @@ export const page = (width: number = defaultWidth): string =>
     ),
     ...Object.entries(commands).flatMap(([name, command]) => section(`Flags of ${name}:`, ownFlags(command), width)),
     ...section("Keys of the config file (JSON, nested at the dots):", all.flatMap(fileRow), width),
-    ...section("Variables of the environment alone:", all.flatMap(variableRow), width),
+    ...section("Variables of the environment alone:", [...all.flatMap(variableRow), ...exportRows], width),
     ...section("Exit statuses:", statusRows([...commands.run.exits, ...ofEvery]), width),
     ...Object.entries(commands).flatMap(([name, { exits }]) =>
       name === "run" ? [] : section(`Exit statuses of ${name}, besides ${everyStatus}:`, statusRows(exits), width)
@@ -108,7 +117,11 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
     ...wrap(`Usage: gateway ${signature(name, command)} [flags]`, width),
     ...section("Flags:", [...own, ...flags, ...everywhere], width),
     ...section("Settings of the config file that have no flag:", keys, width),
-    ...section("Variables of the environment alone:", name === "run" ? all.flatMap(variableRow) : [], width),
+    ...section(
+      "Variables of the environment alone:",
+      name === "run" ? [...all.flatMap(variableRow), ...exportRows] : [],
+      width
+    ),
     ...section("Exit statuses:", statusRows([...command.exits, ...ofEvery]), width),
     "",
     ...wrap("Everything else: gateway --help.", width)

@@ -49,6 +49,28 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     yield* Console.error(format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${error.message}`)
   })
 
+/** Where OpenTelemetry's data goes: without one of them nothing is exported, and nothing loaded for it. */
+const exportVariables = [
+  "OTEL_EXPORTER_OTLP_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+  "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+  "OTEL_TRACES_EXPORTER",
+  "OTEL_METRICS_EXPORTER"
+]
+
+const isExporting = Effect.exists(
+  exportVariables,
+  (name) => Effect.map(Effect.orElseSucceed(Config.string(name), () => ""), (value) => value !== "")
+)
+
+const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.if(isExporting, {
+    onTrue: () =>
+      Effect.flatMap(Effect.promise(() => import("./Otlp.ts")), ({ layer }) => Effect.provide(self, layer(process))),
+    // Nobody would see a span.
+    onFalse: () => Effect.withTracerEnabled(self, false)
+  })
+
 /** Loaded only where it is asked for: a refused start does not pay for it. */
 const makeRoom = (
   { isTerminal, process }: Invocation,
@@ -109,6 +131,7 @@ const runCommand = (
     const start = run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process)
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
+      exportIfAsked(invocation.process),
       Effect.provide(Logging.layer(config, terminal))
     )
   })

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { GatewayConfig } from "../GatewayConfig.ts"
+import { spanned } from "../internal/spans.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { type Address, toUrl } from "../port/Address.ts"
@@ -84,6 +85,13 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     const start = Effect.map(
       Layer.build(Serving.pipe(Layer.provideMerge(Lock))),
       (context) => Context.get(context, LockFile.LockFile)
+    ).pipe(
+      spanned("gateway.start", {
+        "gateway.profile": config.profile,
+        "gateway.supervisor": supervisor,
+        "server.address": address.host,
+        "server.port": address.port
+      })
     )
 
     const recovery = {

@@ -1,6 +1,7 @@
 /**
  * What the shipped program serves. Loaded only once the lock is held: a start that is refused does not pay for it.
  */
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -12,10 +13,13 @@ import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
+import { apart } from "../internal/spans.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
 import { ownAnswerHeaders } from "../port/ServerSocket.ts"
 import * as Neighbours from "../server/Neighbours.ts"
+import * as ProcessMetrics from "../server/ProcessMetrics.ts"
+import * as PrometheusMetrics from "../server/PrometheusMetrics.ts"
 import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
@@ -27,15 +31,25 @@ export interface ServeOptions {
   readonly token: Redacted.Redacted | undefined
 }
 
+/** A scrape every few seconds: a span for each would hide all others. */
+const metricsPath = "/metrics"
+
 /**
- * A page for browsers, and nothing else but what the gateway answers by itself. What is not there is answered here: as an
- * error it would be logged with its address, in which somebody may have put a token.
+ * A page for browsers and metrics for machines, and nothing else but what the gateway answers by itself. What is not there
+ * is answered here: as an error it would be logged with its address, in which somebody may have put a token.
  */
-const App = HttpServer.serve(
-  HttpRouter.empty.pipe(
-    HttpRouter.get("/", StatusPage.app),
-    Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
-  )
+const routes = HttpRouter.empty.pipe(
+  HttpRouter.get("/", StatusPage.app),
+  HttpRouter.get(
+    metricsPath,
+    Effect.flatMap(Gateway.Gateway, ({ authorized }) => authorized(PrometheusMetrics.app))
+  ),
+  Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
+)
+
+const App = Layer.scopedDiscard(apart(HttpServer.serveEffect(routes))).pipe(
+  HttpMiddleware.withTracerDisabledForUrls([metricsPath]),
+  Layer.provide(ProcessMetrics.layer)
 )
 
 /** After the drain, what the rest of a shutdown may take. */
@@ -55,7 +69,7 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
       yield* Effect.logWarning(`our own health probe failed (${answer._tag}); not feeding the watchdog`)
     })
     // At half of the interval (sd_watchdog_enabled(3)).
-    yield* feed.pipe(
+    yield* apart(feed).pipe(
       Effect.repeat(Schedule.spaced(Duration.times(interval, 0.5))),
       Effect.interruptible,
       Effect.forkScoped

@@ -24,12 +24,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { type Holder, LockLost, type LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import * as Metrics from "../Metrics.ts"
 import type * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
 import * as LockAttempt from "./LockAttempt.ts"
@@ -103,8 +105,15 @@ class Unseen {
   }
 }
 
+const unregained = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
+
 /** So many looks in a row may fail to regain a lost file: five minutes by default, as for an unhealthy owner. */
 export const maxFailures = 10
+
+const recordOnly = ({ enforcement }: LockAttempt.HeldFile): number => enforcement === "record" ? 1 : 0
+
+const looked = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
+  Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
 /** Of several writes within `staleAfter` one may come late. */
 const writesWhileFresh = 3
@@ -158,6 +167,10 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
     const failures = yield* Ref.make(0)
+    yield* Effect.acquireRelease(
+      Metric.modify(Metrics.lockRecordOnly, recordOnly(acquired.file)),
+      () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
+    )
 
     const writeTo = (file: LockAttempt.HeldFile) =>
       Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
@@ -192,6 +205,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
             : `took gateway lock ${path} again: ${moved}`
         )
         if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
+        yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
+        yield* looked("regained")
       })
 
     const keep = (file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
@@ -202,6 +217,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         yield* writeTo(file)
         // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
         if (!isWhole) yield* warn("rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
+        yield* looked("kept")
       })
 
     /** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
@@ -232,6 +248,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
           while: (error) => error._tag === "Taken" && !isServing(self, error.snapshot)
         }),
         Effect.zipRight(Ref.set(failures, 0)),
+        Effect.tapError(({ _tag }) => looked(unregained[_tag])),
         Effect.catchTags({
           Taken: ({ moved, snapshot }) =>
             lose(`${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),

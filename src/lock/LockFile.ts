@@ -11,13 +11,16 @@
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
@@ -34,6 +37,8 @@ import {
 } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import { apart, spanned } from "../internal/spans.ts"
+import * as Metrics from "../Metrics.ts"
 import type { Address } from "../port/Address.ts"
 import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
 import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
@@ -156,8 +161,17 @@ interface Acquired {
 
 type Reclaimed = LockAttempt.Leftover & {
   readonly path: string
-  readonly reason: string
+  readonly reason: keyof typeof reclaimLabels
 }
+
+/** The reason in a log line, and as a label. */
+const reclaimLabels = {
+  "its kernel lock is free": "kernel_lock_free",
+  "names this process": "names_this_process",
+  "no readable owner": "no_readable_owner",
+  "owner gone": "owner_gone",
+  "port free": "port_free"
+} as const satisfies Record<Staleness.ReclaimReason | "its kernel lock is free", Metrics.LockReclaimReason>
 
 const addressToAsk = (options: LockFileOptions): Address | undefined =>
   options.isPassedSocket === true ? undefined : options.address
@@ -388,7 +402,7 @@ const acquire = (
           file: first.file,
           reclaimed: Option.map(
             first.file.leftover,
-            (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" })
+            (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" as const })
           )
         }
       }
@@ -438,7 +452,8 @@ const acquire = (
             onSuccess: Effect.succeed,
             onTimeout: () => Effect.flatMap(Effect.flatMap(Ref.get(last), gaveUp), Effect.fail)
           }),
-          Effect.flatten
+          Effect.flatten,
+          Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", "lock"))
         )
       })
 
@@ -461,18 +476,50 @@ const describeReclaim = (reclaimed: Reclaimed): string =>
     reclaimed.isAhead === true ? "ahead of this clock" : "ago"
   }: ${reclaimed.reason}`
 
-/**
- * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
- *
- * Fails with `PortInUse`, at once, if our port is occupied; `LockHeld` if the owner serves another port or does not
- * end in time; `LockUnavailable` if the files cannot be used.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const make = (
-  options: LockFileOptions
-): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+type AcquireError = PortInUse | LockHeld | LockUnavailable
+
+const verdictLabels = {
+  PortInUse: "port_in_use",
+  LockHeld: "lock_held",
+  LockUnavailable: "lock_unavailable"
+} as const satisfies Record<AcquireError["_tag"], Metrics.LockVerdict>
+
+const verdictOf = (cause: Cause.Cause<AcquireError>): Metrics.LockVerdict =>
+  Option.match(Cause.failureOption(cause), {
+    onSome: (error) => verdictLabels[error._tag],
+    onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "defect"
+  })
+
+const holderPid = (cause: Cause.Cause<AcquireError>): number | undefined =>
+  Option.getOrUndefined(
+    Option.flatMapNullable(
+      Cause.failureOption(cause),
+      (error) => error._tag === "LockUnavailable" ? undefined : error.holder?.pid
+    )
+  )
+
+/** Tells how it ended: as metrics, and on the present span. */
+const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: number): Effect.Effect<void> => {
+  const verdict = Exit.match(exit, { onSuccess: () => "acquired" as const, onFailure: verdictOf })
+  const pid = Exit.match(exit, { onSuccess: () => undefined, onFailure: holderPid })
+  return Effect.all([
+    Metric.increment(Metric.tagged(Metrics.lockAcquireTotal, "verdict", verdict)),
+    Metric.update(Metrics.lockAcquireSeconds, seconds),
+    Effect.annotateCurrentSpan({
+      "gateway.lock.verdict": verdict,
+      ...(pid === undefined ? {} : { "gateway.lock.holder.pid": pid })
+    })
+  ], { discard: true })
+}
+
+const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
+  Effect.zipRight(
+    Metric.increment(Metric.tagged(Metrics.lockReclaimTotal, "reason", reclaimLabels[reason])),
+    Effect.annotateCurrentSpan("gateway.lock.reclaim.reason", reclaimLabels[reason])
+  )
+
+/** Both lock files, held until the scope closes, and the record that goes into them. */
+const acquireBoth = (options: LockFileOptions) =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
     const context = yield* Effect.context<ProcessTable.ProcessTable | FileSystem.FileSystem>()
@@ -530,15 +577,47 @@ export const make = (
       const told = describeReclaim(reclaimed.value)
       yield* Effect.logWarning(told)
       yield* history.note("reclaimed", told)
+      yield* recordReclaim(reclaimed.value)
     } else {
       yield* history.note("locked")
     }
+    const enforcement: LockAttempt.Enforcement = recordOnly === undefined ? "kernel" : "record"
+    return { path, instanceId, record, locks, enforcement, heldSince, history }
+  }).pipe(
+    Metrics.timed(recordAcquire),
+    spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })
+  )
+
+/**
+ * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
+ *
+ * Fails with `PortInUse`, at once, if our port is occupied; `LockHeld` if the owner serves another port or does not
+ * end in time; `LockUnavailable` if the files cannot be used.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: LockFileOptions
+): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { enforcement, heldSince, history, instanceId, locks, path, record } = yield* acquireBoth(options)
 
     const lost = yield* Deferred.make<never, LockLost>()
+    yield* Effect.acquireRelease(
+      Metric.modify(Metrics.lockHeld, 1),
+      () => Effect.unlessEffect(Metric.modify(Metrics.lockHeld, -1), Deferred.isDone(lost))
+    )
+    const lose = (error: LockLost) =>
+      Effect.whenEffect(
+        Effect.zipRight(Metric.increment(Metrics.lockLostTotal), Metric.modify(Metrics.lockHeld, -1)),
+        Deferred.fail(lost, error)
+      )
     // Each on its own: one that waits for its name does not keep the other from being looked after.
     yield* Effect.forEach(locks, ({ watch }) =>
       watch.pipe(
-        Effect.catchAll((error) => Effect.zipRight(history.note("lost", error.message), Deferred.fail(lost, error))),
+        Effect.catchAll((error) => Effect.zipRight(history.note("lost", error.message), lose(error))),
+        apart,
         Effect.interruptible,
         Effect.forkScoped
       ), { discard: true })
@@ -546,7 +625,7 @@ export const make = (
     return LockFile.of({
       path,
       instanceId,
-      enforcement: recordOnly === undefined ? "kernel" : "record",
+      enforcement,
       record: Ref.get(record),
       update: (change) =>
         Effect.gen(function*() {

@@ -11,8 +11,12 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
+import { spanned } from "../internal/spans.ts"
+import * as Metrics from "../Metrics.ts"
 import type { Address } from "./Address.ts"
 import * as ProbeTransport from "./ProbeTransport.ts"
 
@@ -98,6 +102,24 @@ export const classify = (answer: ProbeTransport.Answer): Health => {
     }
 }
 
+const resultLabels = {
+  NoListener: "no_listener",
+  Healthy: "healthy",
+  Unhealthy: "unhealthy",
+  Foreign: "foreign",
+  Stalled: "stalled"
+} as const satisfies Record<Health["_tag"], Metrics.ProbeResult>
+
+/** Tells what was found, unless nobody waits for it any more: as a metric, and on the present span. */
+const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> => {
+  if (Exit.isFailure(exit)) return Effect.void
+  const result = resultLabels[exit.value._tag]
+  return Effect.zipRight(
+    Metric.update(Metric.tagged(Metrics.probeSeconds, "result", result), seconds),
+    Effect.annotateCurrentSpan("gateway.probe.result", result)
+  )
+}
+
 /** Into how many sleeps a deadline is divided. */
 const parts = 4
 
@@ -131,7 +153,9 @@ export const make = (
                 ? { _tag: "NoListener", detail: error.detail }
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
-          Effect.raceFirst(Effect.as(Effect.interruptible(deadline(timeout)), stalled))
+          Effect.raceFirst(Effect.as(Effect.interruptible(deadline(timeout)), stalled)),
+          Metrics.timed(record),
+          spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
         )
     })
   })

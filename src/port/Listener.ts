@@ -15,9 +15,13 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { BindFailed, PortInUse } from "../GatewayLockError.ts"
+import { type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
 import { LockFile } from "../lock/LockFile.ts"
+import * as Metrics from "../Metrics.ts"
 import * as Access from "./Access.ts"
 import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
 import { DrainCut } from "./DrainCut.ts"
@@ -118,6 +122,12 @@ const bindBoth = (
     )
   })
 
+const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindError>): Attributes => {
+  if (Exit.isSuccess(exit)) return { "server.port": exit.value.address.port, "gateway.bind.result": "bound" }
+  const failure = Cause.failureOption(exit.cause)
+  return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
+}
+
 /**
  * @since 0.1.0
  * @category constructors
@@ -146,6 +156,7 @@ export const make = (
     }
 
     const bound = yield* bindBoth(options, routes).pipe(
+      spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
       Effect.catchAll((error): Effect.Effect<never, PortInUse | BindFailed> =>
         error.code === "EADDRINUSE"
           ? Effect.flatMap(ports.probe(asked), (state) =>
@@ -163,6 +174,12 @@ export const make = (
       )
     )
     const address: Address = { host: options.host, port: bound.address.port }
+    yield* Metrics.register
+    const { maxConnections } = limitsOf(options)
+    yield* Effect.acquireRelease(
+      Metric.modify(Metrics.connectionsLimit, maxConnections),
+      () => Metric.modify(Metrics.connectionsLimit, -maxConnections)
+    )
 
     // -----------------------------------------------------------------------
     // shutdown, in this order: say so, accept nobody, tell sockets, wait, cut
@@ -184,14 +201,24 @@ export const make = (
           Effect.timeoutOption(drainTimeout),
           Effect.zipRight(bound.pending)
         )
+        yield* Metric.incrementBy(Metrics.drainCutTotal, left)
+        yield* Effect.annotateCurrentSpan({ "gateway.drain.connections": open, "gateway.drain.cut": left })
         if (left > 0) {
           yield* Effect.logWarning(`cutting ${left} connection${left === 1 ? "" : "s"} that did not end in time`)
         }
       })
 
     const drain = (reason: string) =>
+      Effect.whenEffect(
+        drainNow(reason).pipe(
+          Metrics.timed((_, seconds) => Metric.update(Metrics.drainSeconds, seconds)),
+          spannedApart("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason })
+        ),
+        lifecycle.beginDrain(reason)
+      )
+
+    const drainNow = (reason: string) =>
       Effect.gen(function*() {
-        if (!(yield* lifecycle.beginDrain(reason))) return
         const told = yield* Effect.fork(options.onDrain?.(reason) ?? Effect.void)
         yield* lock.update({ phase: "draining" })
         yield* bound.stopAccepting

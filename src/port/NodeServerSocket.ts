@@ -4,11 +4,13 @@
  * @since 0.1.0
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import { constTrue } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -19,6 +21,7 @@ import * as Net from "node:net"
 import { networkInterfaces } from "node:os"
 import { Duplex } from "node:stream"
 import * as WS from "ws"
+import * as Metrics from "../Metrics.ts"
 import * as Access from "./Access.ts"
 import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
@@ -183,6 +186,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const finishIfIdle = () => {
       if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
+    const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
       const connection: Connection = {
         unanswered: new Set(),
@@ -192,8 +196,10 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         bytesAnswered: 0
       }
       open.set(socket, connection)
+      Metrics.connections.unsafeModify(1, labels)
       socket.once("close", () => {
         open.delete(socket)
+        Metrics.connections.unsafeModify(-1, labels)
         if (connection.viewing) viewing -= 1
         finishIfIdle()
       })
@@ -360,7 +366,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       refuseRaw(socket, ...unreadable(errorCode(error)))
     })
 
-    const ownHandler = yield* NodeHttpServer.makeHandler(routes.app)
+    // Asked every few seconds by whoever watches: a span for each would hide all others.
+    const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
+      NodeHttpServer.makeHandler(routes.app),
+      constTrue
+    )
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
     server.intercept((event, args) => {

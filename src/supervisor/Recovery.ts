@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
@@ -17,6 +18,7 @@ import * as Scope from "effect/Scope"
 import { type Holder, type LockHeld, OwnerHealthy, OwnerUnhealthy, type PortInUse } from "../GatewayLockError.ts"
 import { readOwner } from "../lock/LockFile.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
+import * as Metrics from "../Metrics.ts"
 import { type Address, probeTargets, toUrl } from "../port/Address.ts"
 import { type Health, HealthProbe } from "../port/HealthProbe.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
@@ -131,6 +133,8 @@ const untilWorthAnother = (error: Occupied, watched: Address, interval: Duration
     )
   })
 
+const waitingFor = (what: "owner" | "standby") => Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", what))
+
 /** What an attempt knows of the ones before it. */
 interface Round {
   /** Quick attempts that are left after an owner was seen to end. */
@@ -194,7 +198,7 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
           `waiting up to ${Duration.format(healthTimeout)} for the owner: ${describe(error, address, answer)}`,
           retryInterval
         )
-        return yield* untilWorthAnother(error, watched, retryInterval, watching)
+        return yield* untilWorthAnother(error, watched, retryInterval, watching).pipe(waitingFor("owner"))
       })
 
     const loop = (round: Round): Effect.Effect<A, E | OwnerHealthy, R | Requirements | HealthProbe | Scope.Scope> =>
@@ -254,6 +258,7 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
             : Duration.infinity
           return report(`standing by: ${describe(error, address, undefined)}`, interval).pipe(
             Effect.zipRight(untilWorthAnother(error, ownerAddress(error, address), interval, watching)),
+            waitingFor("standby"),
             Effect.flatMap((ended) => loop(after(ended, error)))
           )
         })

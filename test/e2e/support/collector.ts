@@ -1,0 +1,127 @@
+/**
+ * A collector of OpenTelemetry's data over HTTP, in JSON, on loopback.
+ */
+import { Deferred, Effect, FiberId, Schema, type Scope } from "effect"
+import * as Http from "node:http"
+
+const Value = Schema.Struct({
+  stringValue: Schema.optional(Schema.String),
+  intValue: Schema.optional(Schema.Union(Schema.Number, Schema.String)),
+  doubleValue: Schema.optional(Schema.Number),
+  boolValue: Schema.optional(Schema.Boolean)
+})
+const Attributes = Schema.Array(Schema.Struct({ key: Schema.String, value: Value }))
+const Resource = Schema.Struct({ attributes: Attributes })
+const Span = Schema.Struct({
+  traceId: Schema.String,
+  spanId: Schema.String,
+  parentSpanId: Schema.optional(Schema.String),
+  name: Schema.String,
+  attributes: Attributes
+})
+const Traces = Schema.Struct({
+  resourceSpans: Schema.Array(Schema.Struct({
+    resource: Resource,
+    scopeSpans: Schema.Array(Schema.Struct({ spans: Schema.Array(Span) }))
+  }))
+})
+const MetricsData = Schema.Struct({
+  resourceMetrics: Schema.Array(Schema.Struct({
+    scopeMetrics: Schema.Array(Schema.Struct({ metrics: Schema.Array(Schema.Struct({ name: Schema.String })) }))
+  }))
+})
+
+const attributesOf = (attributes: typeof Attributes.Type): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]))
+
+/** A span as it arrived. */
+export interface Received {
+  readonly name: string
+  readonly traceId: string
+  /** The name of the span around it, if that has arrived too. */
+  readonly parent: string | undefined
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
+export interface Collector {
+  readonly url: string
+  /** All spans so far, in the order of their ends. */
+  readonly spans: () => ReadonlyArray<Received>
+  /** The names of the metrics that arrived last. */
+  readonly metrics: () => ReadonlyArray<string>
+  /** The resource of what arrived last. */
+  readonly resource: () => Readonly<Record<string, unknown>>
+  /** The headers of each request. */
+  readonly requests: () => ReadonlyArray<Http.IncomingHttpHeaders>
+  /** Completes once a span of this name has arrived. */
+  readonly arrival: (name: string) => Effect.Effect<void>
+}
+
+/** Collects until the scope closes. */
+export const collect: Effect.Effect<Collector, never, Scope.Scope> = Effect.gen(function*() {
+  const spans: Array<typeof Span.Type> = []
+  const requests: Array<Http.IncomingHttpHeaders> = []
+  const waiting: Array<{ readonly name: string; readonly arrived: Deferred.Deferred<void> }> = []
+  let metrics: ReadonlyArray<string> = []
+  let resource: Readonly<Record<string, unknown>> = {}
+
+  const receive = (path: string, body: string) => {
+    if (path === "/v1/traces") {
+      const { resourceSpans } = Schema.decodeUnknownSync(Schema.parseJson(Traces))(body)
+      for (const { resource: { attributes }, scopeSpans } of resourceSpans) {
+        resource = attributesOf(attributes)
+        spans.push(...scopeSpans.flatMap(({ spans }) => spans))
+      }
+    } else {
+      const { resourceMetrics } = Schema.decodeUnknownSync(Schema.parseJson(MetricsData))(body)
+      metrics = resourceMetrics.flatMap(({ scopeMetrics }) => scopeMetrics).flatMap(({ metrics }) =>
+        metrics.map(({ name }) => name)
+      )
+    }
+    for (const { arrived, name } of waiting) {
+      if (spans.some((span) => span.name === name)) Deferred.unsafeDone(arrived, Effect.void)
+    }
+  }
+
+  const server = yield* Effect.acquireRelease(
+    Effect.async<Http.Server>((resume) => {
+      const server = Http.createServer((request, response) => {
+        requests.push(request.headers)
+        const chunks: Array<Buffer> = []
+        request.on("data", (chunk: Buffer) => chunks.push(chunk)).on("end", () => {
+          receive(request.url ?? "", Buffer.concat(chunks).toString())
+          response.setHeader("content-type", "application/json").end("{}")
+        })
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.async<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const bound = server.address()
+  const port = typeof bound === "object" && bound !== null ? bound.port : 0
+  return {
+    url: `http://127.0.0.1:${port}`,
+    spans: () =>
+      spans.map(({ attributes, name, parentSpanId, traceId }) => ({
+        name,
+        traceId,
+        parent: spans.find(({ spanId }) => spanId === parentSpanId)?.name,
+        attributes: attributesOf(attributes)
+      })),
+    metrics: () => metrics,
+    resource: () => resource,
+    requests: () => requests,
+    arrival: (name) =>
+      Effect.suspend(() => {
+        const arrived = Deferred.unsafeMake<void>(FiberId.none)
+        waiting.push({ name, arrived })
+        return spans.some((span) => span.name === name) ? Effect.void : Deferred.await(arrived)
+      }).pipe(
+        Effect.timeoutFail({ duration: "20 seconds", onTimeout: () => new Error(`no span ${name}`) }),
+        Effect.orDie
+      )
+  }
+})
