@@ -1,6 +1,19 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Chunk, Deferred, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Queue, TestClock } from "effect"
+import {
+  Cause,
+  Chunk,
+  Deferred,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Option,
+  Queue,
+  Redacted,
+  TestClock
+} from "effect"
 import * as Gateway from "../src/Gateway.ts"
 import { type GatewayLockError, isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
@@ -515,4 +528,33 @@ describe("many starters", () => {
       }),
     { fastCheck: { numRuns: 40 } }
   )
+})
+
+describe("options that would let strangers in", () => {
+  const dies = (options: Gateway.GatewayOptions) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const exit = yield* Layer.build(Gateway.layerPlatform(options)).pipe(
+        Effect.scoped,
+        Effect.provide(host.layer()),
+        Effect.exit
+      )
+      const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+      return defect instanceof Error ? defect.message : "started"
+    })
+  const token = "a-token-of-thirty-two-characters"
+
+  it.effect("are a defect: a host that others can reach without a token, a bad token, which is not shown", () =>
+    Effect.gen(function*() {
+      assert.match(
+        yield* dies({ host: "0.0.0.0" }),
+        /^invalid host "0\.0\.0\.0" from GatewayOptions: expected a loopback host/
+      )
+      assert.strictEqual(yield* dies({ host: "0.0.0.0", token: Redacted.make(token) }), "started")
+      const short = yield* dies({ token: Redacted.make(token.slice(1)) })
+      assert.match(short, /^invalid token .* from GatewayOptions: expected 32 to 1024 printable/)
+      assert.notInclude(short, token.slice(1))
+      assert.match(yield* dies({ allowedHosts: ["a b"] }), /^invalid allowedHosts \["a b"\] from GatewayOptions/)
+      assert.match(yield* dies({ allowedOrigins: ["https://a/"] }), /^invalid allowedOrigins /)
+    }))
 })

@@ -1,6 +1,6 @@
 /**
  * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with Linux's rules about which addresses exclude
- * each other.
+ * each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
  *
  * @since 0.1.0
  */

@@ -44,6 +44,7 @@ interface ControlClient {
 class Clients extends Context.Tag("test/Clients")<Clients, {
   readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
 }>() {}
+import { UserId } from "../../src/UserId.ts"
 
 /** A platform under test: how to get one, and how time passes there. */
 interface Subject {
@@ -221,6 +222,17 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           assert.deepStrictEqual((yield* fs.readDirectory(folder)).toSorted(), ["b", "c", "d"])
         })
     )
+
+    subject.run("gives what is made to its maker, with the mode that was asked for", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        yield* fs.makeDirectory(`${folder}/a`, { mode: 0o700 })
+        const { mode, type, uid } = yield* fs.stat(`${folder}/a`)
+        assert.deepStrictEqual(uid, yield* Effect.flatten(UserId))
+        assert.deepStrictEqual([type, mode & 0o7777], ["Directory", 0o700])
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(fs.readLink(`${folder}/a`))))
+      }))
 
     subject.run("touches", () =>
       Effect.gen(function*() {
