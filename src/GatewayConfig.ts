@@ -83,6 +83,10 @@ export interface Setting<A> {
   readonly allowed: string
   /** The default in words. */
   readonly default: string
+  /** The words that it can be, where these are few: for completion. */
+  readonly values?: ReadonlyArray<string>
+  /** What a path leads to: for completion. */
+  readonly path?: "file" | "directory"
   /** Never shown, not even where it is wrong. */
   readonly isSecret?: boolean
   readonly decode: (raw: unknown) => Option.Option<A>
@@ -185,7 +189,7 @@ const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
  * @since 0.1.0
  * @category models
  */
-export type LogFormat = "pretty" | "logfmt" | "json"
+export type LogFormat = typeof logFormats[number]
 
 /**
  * Host and port where nothing else is said.
@@ -200,6 +204,9 @@ export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
  * @category constants
  */
 export const defaultProfile = "default"
+
+const supervisors = ["auto", "none", "systemd", "launchd", "schtasks", "external"] as const
+const logFormats = ["pretty", "logfmt", "json"] as const
 
 const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
@@ -240,6 +247,7 @@ export const settings = {
     placeholder: "<path>",
     description: "file with the token that clients must show",
     allowed: "a path",
+    path: "file",
     default: "no token",
     decode: matching(/^[^\0]+$/)
   }),
@@ -290,6 +298,7 @@ export const settings = {
     placeholder: "<path>",
     description: "config file, JSON; may be absent",
     allowed: "a path",
+    path: "file",
     default: "the profile's gateway.json under the platform's config folder",
     decode: matching(/^[^\0]+$/)
   }),
@@ -300,6 +309,7 @@ export const settings = {
     placeholder: "<path>",
     description: "state directory, which holds the lock files",
     allowed: "a path",
+    path: "directory",
     default: "the profile's own folder under the platform's state folder",
     decode: matching(/^[^\0]+$/)
   }),
@@ -311,7 +321,8 @@ export const settings = {
     description: "who restarts us: auto, none, systemd, launchd, schtasks or external",
     allowed: "auto, none, systemd, launchd, schtasks or external",
     default: "auto",
-    decode: oneOf(["auto", "none", "systemd", "launchd", "schtasks", "external"])
+    values: supervisors,
+    decode: oneOf(supervisors)
   }),
   lockTimeout: durationSetting({
     name: "lock timeout",
@@ -431,19 +442,21 @@ export const settings = {
     flag: "log-format",
     env: "GATEWAY_LOG_FORMAT",
     placeholder: "<format>",
-    description: "pretty, logfmt or json",
+    description: "of logs and errors on stderr: pretty, logfmt or json",
     allowed: "pretty, logfmt or json",
     default: "pretty on a terminal, else logfmt",
-    decode: oneOf(["pretty", "logfmt", "json"])
+    values: logFormats,
+    decode: oneOf(logFormats)
   }),
   logLevel: setting({
     name: "log level",
     flag: "log-level",
     env: "GATEWAY_LOG_LEVEL",
     placeholder: "<level>",
-    description: supportedLogLevels.join(", "),
+    description: `least severe to be logged: ${supportedLogLevels.join(", ")}`,
     allowed: `one of ${supportedLogLevels.join(", ")}`,
     default: "info",
+    values: supportedLogLevels,
     decode: (raw) =>
       Option.map(oneOf(supportedLogLevels)(raw === "warn" ? "warning" : raw), (level) => logLevels[level])
   })
@@ -584,7 +597,9 @@ const readConfigFile = (
       return isNotFound(content.left) ? {} : yield* invalid(describePlatformError(content.left))
     }
     const parsed = parseJson(content.right.replace(/^\uFEFF/, ""))
-    if (Either.isLeft(parsed)) return yield* invalid(`not JSON (${parsed.left})`)
+    if (Either.isLeft(parsed)) {
+      return yield* invalid(`not JSON (${parsed.left})`)
+    }
     if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
     const fault = findFault(parsed.right, [])
     if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
@@ -649,23 +664,25 @@ const resolveWith = (
     )
     const content = yield* readConfigFile(configPath, onFileProblem)
 
+    const givenOutside = <A>(setting: Setting<A>) =>
+      outside(flags, setting)
+    const givenInside = <A>(setting: Setting<A>) =>
+      setting.file === undefined ? Option.none() : fromFile(content, configPath, setting.file)
     const givenFor = <A>(setting: Setting<A>) =>
       Effect.map(
-        outside(flags, setting),
+        givenOutside(setting),
         Option.orElse(() =>
-          setting.file === undefined ? Option.none() : fromFile(content, configPath, setting.file)
+          givenInside(setting)
         )
       )
     const optional = <A>(setting: Setting<A>) =>
-      Effect.flatMap(givenFor(setting), (given) =>
-        decoded(setting, given).pipe(
-          Effect.catchAll((problem) =>
-            Option.exists(given, ({ isInFile }) =>
-                isInFile === true)
-              ? Effect.as(onFileProblem(problem), Option.none<A>())
-              : Effect.fail(problem)
-          )
-        ))
+      Effect.gen(function*() {
+        const given = yield* givenOutside(setting)
+        if (Option.isSome(given) || setting.file === undefined) return yield* decoded(setting, given)
+        return yield* decoded(setting, givenInside(setting)).pipe(
+          Effect.catchAll((problem) => Effect.as(onFileProblem(problem), Option.none<A>()))
+        )
+      })
     const or = <A>(setting: Setting<A>, otherwise: A) =>
       Effect.map(
         optional(setting),
@@ -752,6 +769,7 @@ export const resolveLenient = (
     const config = yield* resolveWith(flags, (problem) => Effect.sync(() => problems.push(problem)))
     return { config, problems }
   })
+
 /** What a host that others can reach lacks. */
 const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   new SettingInvalid({

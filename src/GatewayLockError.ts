@@ -32,6 +32,24 @@ export const PidMeaning = Schema.Literal("Alive", "Gone", "OtherPidNamespace", "
 export type PidMeaning = typeof PidMeaning.Type
 
 /**
+ * A unit of systemd, and whose manager runs it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ServiceUnit = Schema.Struct({
+  name: Schema.String,
+  /** `user`: reached by `systemctl --user`. */
+  scope: Schema.Literal("system", "user")
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ServiceUnit = typeof ServiceUnit.Type
+
+/**
  * Who holds a lock or a port, as far as it is known. Never holds arguments or environment:
  * they can contain secrets.
  *
@@ -54,7 +72,11 @@ export const Holder = Schema.Struct({
   /** Where it listens, or means to. */
   host: optional(Schema.String),
   port: optional(Schema.Number),
-  instanceId: optional(Schema.String)
+  instanceId: optional(Schema.String),
+  /** Who restarts it: `none`, `systemd`, `launchd`, `schtasks` or `external`. */
+  supervisor: optional(Schema.String),
+  /** The unit that it runs in; only of a process that is `Alive`. */
+  unit: optional(ServiceUnit)
 })
 
 /**
@@ -98,6 +120,10 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
   host: Schema.String,
   port: Schema.Number,
   reason: Schema.String,
+  /** The errno name, where there is one. */
+  code: optional(Schema.String),
+  /** With `EADDRNOTAVAIL`: the addresses that this host has. */
+  available: optional(Schema.Array(Schema.String)),
   cause: optional(Schema.Defect)
 }) {
   override get name() {
@@ -144,6 +170,8 @@ export class LockUnavailable
   extends Schema.TaggedError<LockUnavailable>("gateway-lock/LockUnavailable")("LockUnavailable", {
     path: Schema.String,
     reason: Schema.String,
+    /** Whom the lock file names, where it can be read at least. */
+    holder: optional(Holder),
     cause: optional(Schema.Defect)
   })
 {
@@ -164,6 +192,8 @@ export class LockUnavailable
 export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLost")("LockLost", {
   path: Schema.String,
   reason: Schema.String,
+  /** Who has it now, where that is known. */
+  holder: optional(Holder),
   cause: optional(Schema.Defect)
 }) {
   override get name() {

@@ -23,6 +23,9 @@ export const host = fc.oneof(
   fc.ipV6()
 )
 
+/** What may be bound without a token. */
+export const loopback = fc.constantFrom("127.0.0.1", "127.0.0.2", "::1", "localhost")
+
 export const address: fc.Arbitrary<Address> = fc.record({ host, port })
 
 export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening", "draining")
@@ -74,7 +77,9 @@ export const holder: fc.Arbitrary<Holder> = fc.record({
   stateDir: text,
   host,
   port,
-  instanceId: fc.uuid()
+  instanceId: fc.uuid(),
+  supervisor: fc.oneof(fc.constantFrom("none", "systemd", "launchd", "schtasks", "external"), text),
+  unit: fc.record({ name: text, scope: fc.constantFrom("user" as const, "system" as const) })
 }, { requiredKeys: [] })
 
 const cause = fc.oneof(
@@ -88,13 +93,20 @@ const supervisor = fc.constantFrom("systemd", "launchd", "schtasks", "external")
 export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
   fc.record({ host, port, holder, listener: text }, { requiredKeys: ["host", "port"] })
     .map((fields) => new Errors.PortInUse(fields)),
-  fc.record({ host, port, reason: text, cause }, { requiredKeys: ["host", "port", "reason"] })
+  fc.record({
+    host,
+    port,
+    reason: text,
+    code: fc.constantFrom("EACCES", "EADDRNOTAVAIL", "ENOBUFS"),
+    available: fc.array(host, { maxLength: 3 }),
+    cause
+  }, { requiredKeys: ["host", "port", "reason"] })
     .map((fields) => new Errors.BindFailed(fields)),
   fc.record({ path: text, timeoutMs: millis, holder, serving: address }, { requiredKeys: ["path", "timeoutMs"] })
     .map((fields) => new Errors.LockHeld(fields)),
-  fc.record({ path: text, reason: text, cause }, { requiredKeys: ["path", "reason"] })
+  fc.record({ path: text, reason: text, holder, cause }, { requiredKeys: ["path", "reason"] })
     .map((fields) => new Errors.LockUnavailable(fields)),
-  fc.record({ path: text, reason: text, cause }, { requiredKeys: ["path", "reason"] })
+  fc.record({ path: text, reason: text, holder, cause }, { requiredKeys: ["path", "reason"] })
     .map((fields) => new Errors.LockLost(fields)),
   fc.record({ supervisor, host, port, holder }, { requiredKeys: ["supervisor", "host", "port"] })
     .map((fields) => new Errors.OwnerHealthy(fields)),

@@ -7,19 +7,29 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { parseArgs } from "node:util"
-import { settings } from "../GatewayConfig.ts"
+import { type Setting, settings } from "../GatewayConfig.ts"
+import type { Manager } from "../supervisor/ServiceDefinition.ts"
+import * as ExitStatus from "./ExitStatus.ts"
+import { suggest } from "./suggest.ts"
 
 /** A command line that cannot be understood. Exit status 64. */
 export class UsageError extends Schema.TaggedError<UsageError>("gateway-lock/UsageError")("UsageError", {
-  reason: Schema.String
+  reason: Schema.String,
+  /** Whose page explains it; absent: the whole page. */
+  command: Schema.optionalWith(Schema.String, { exact: true })
 }) {
+  /** The command that shows what is allowed. */
+  get help(): string {
+    return this.command === undefined ? "gateway --help" : `gateway ${this.command} --help`
+  }
   override get message() {
-    return `${this.reason}; see "gateway --help"`
+    return `${this.reason}; see "${this.help}"`
   }
 }
 
 export type CommandLine =
-  | { readonly _tag: "Help" }
+  /** Of one command, or of all. */
+  | { readonly _tag: "Help"; readonly command?: CommandName }
   | { readonly _tag: "Version" }
   | {
     readonly _tag: "Run"
@@ -52,26 +62,69 @@ export type CommandLine =
     readonly system: boolean
     readonly dryRun: boolean
   }
+  | { readonly _tag: "Completions"; readonly shell: Shell }
 
 const serviceActions = ["print", "install", "uninstall"] as const
 
 /** What `gateway service` can be asked for. */
 export type ServiceAction = typeof serviceActions[number]
 
-/** A command: what it does, the word that must follow it, and the flags that only it has. */
-interface Command {
+/** The shells that completions can be written for. */
+export const shells = ["bash", "zsh", "fish"] as const
+
+export type Shell = typeof shells[number]
+
+export type CommandName =
+  | "run"
+  | "status"
+  | "health"
+  | "stop"
+  | "list"
+  | "doctor"
+  | "service"
+  | "completions"
+
+/** A flag with a value that only one command has. */
+export interface CommandValue {
+  readonly placeholder: string
+  readonly description: string
+  /** The words that it can be, where these are few. */
+  readonly values?: ReadonlyArray<string>
+}
+
+/**
+ * A command: what it does, the word that must follow it, the flags that only it has, the settings that matter to it and
+ * how it can end. Help, completions and the man page follow it.
+ */
+export interface Command {
   readonly description: string
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
   readonly switches: Readonly<Record<string, string>>
-  readonly values: Readonly<Record<string, { readonly placeholder: string; readonly description: string }>>
+  readonly values: Readonly<Record<string, CommandValue>>
+  readonly settings: ReadonlyArray<Setting<unknown>>
+  /** Besides those that every command can end with. */
+  readonly exits: ReadonlyArray<ExitStatus.Description>
 }
 
 const json = { json: "for programs: one JSON text on stdout" } as const
 
+const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
+
+/** How errors are told. */
+const telling: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
+
+/** Which gateway is meant. */
+const meaning: ReadonlyArray<Setting<unknown>> = [
+  settings.profile,
+  settings.port,
+  settings.host,
+  settings.configPath,
+  settings.stateDir,
+  ...telling
+]
+
 /** The commands there are. */
-export const commands: Readonly<
-  Record<"run" | "status" | "health" | "stop" | "list" | "doctor" | "service", Command>
-> = {
+export const commands: Readonly<Record<CommandName, Command>> = {
   run: {
     description: "start the gateway and stay (also without a command)",
     switches: {
@@ -79,10 +132,33 @@ export const commands: Readonly<
       ensure: "exit 0 at once where this very gateway already runs healthy",
       force: "end a verified owner first: SIGTERM, then SIGKILL; never a process that cannot be verified"
     },
-    values: {}
+    values: {},
+    settings: allSettings,
+    exits: ExitStatus.ofRun
   },
-  status: { description: "who holds this gateway's lock and port, and is it healthy", switches: json, values: {} },
-  health: { description: "exit 0 if this gateway is healthy, else 1; for probes", switches: {}, values: {} },
+  status: {
+    description: "who holds this gateway's lock and port, and is it healthy",
+    switches: json,
+    values: {},
+    settings: meaning,
+    // As the Linux Standard Base has it for the status action of an init script.
+    exits: [
+      [ExitStatus.ExitStatus.ok, "it runs and is healthy"],
+      [ExitStatus.ExitStatus.failure, "it does not run, and a lock file remains"],
+      [ExitStatus.ExitStatus.notRunning, "it does not run"],
+      [
+        ExitStatus.ExitStatus.otherwise,
+        "anything else: starting, draining, unhealthy, a stranger on the port, or it cannot be told"
+      ]
+    ]
+  },
+  health: {
+    description: "exit 0 if this gateway is healthy, else 1; for probes",
+    switches: {},
+    values: {},
+    settings: meaning,
+    exits: [[0, "it answers, healthy, and is this gateway"], [1, "it does not"]]
+  },
   stop: {
     description: "end the verified owner, and return when the lock is free",
     switches: { force: "SIGKILL an owner that does not end in time" },
@@ -91,10 +167,24 @@ export const commands: Readonly<
         placeholder: "<duration>",
         description: "how long it may take; default: the drain timeout and 5 seconds"
       }
-    }
+    },
+    settings: [...meaning, settings.drainTimeout],
+    exits: [[0, "it has ended, or did not run"], [1, "it did not end in time, or cannot be verified"]]
   },
-  list: { description: "every gateway of this user on this host", switches: json, values: {} },
-  doctor: { description: "what is wrong here, and the command that mends it", switches: json, values: {} },
+  list: {
+    description: "every gateway of this user on this host",
+    switches: json,
+    values: {},
+    settings: telling,
+    exits: [[0, "always, however many there are"]]
+  },
+  doctor: {
+    description: "what is wrong here, and the command that mends it",
+    switches: json,
+    values: {},
+    settings: meaning,
+    exits: [[0, "nothing is wrong"], [1, "something is, and was told"]]
+  },
   service: {
     description: "the definition that makes a supervisor run this gateway",
     argument: { name: "action", allowed: serviceActions },
@@ -102,12 +192,30 @@ export const commands: Readonly<
       system: "for the whole machine instead of this user",
       "dry-run": "show what would be done, and do nothing"
     },
-    values: { manager: { placeholder: "<name>", description: "systemd, launchd or schtasks; default: the platform's" } }
+    values: {
+      manager: {
+        placeholder: "<name>",
+        description: "systemd, launchd or schtasks; default: the platform's",
+        values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
+      }
+    },
+    settings: allSettings,
+    exits: [[0, "it was done"], [1, "it could not be done"]]
+  },
+  completions: {
+    description: "the script that completes this command line in a shell",
+    argument: { name: "shell", allowed: shells },
+    switches: {},
+    values: {},
+    settings: [],
+    exits: [[0, "always"]]
   }
 }
 
 const isCommand = (word: string): word is keyof typeof commands => Object.hasOwn(commands, word)
-const isServiceAction = (word: string): word is ServiceAction => serviceActions.some((action) => action === word)
+const isServiceAction = (word: string | undefined): word is ServiceAction =>
+  serviceActions.some((action) => action === word)
+const isShell = (word: string | undefined): word is Shell => shells.some((shell) => shell === word)
 
 const settingFlags: ReadonlyMap<string, string> = new Map(
   Object.values(settings).flatMap((setting) =>
@@ -128,7 +236,34 @@ const allValues: ReadonlyMap<string, string> = new Map([
 
 const quote = (word: string): string => JSON.stringify(word)
 
-const refuse = (reason: string) => new UsageError({ reason })
+/** ` (did you mean …?)`, where a known word is near. */
+const meant = (typed: string, known: Iterable<string>, before = ""): string => {
+  const near = suggest(typed, known)
+  return near === undefined ? "" : ` (did you mean ${quote(`${before}${near}`)}?)`
+}
+
+/** Every flag that a command takes, without dashes. */
+const flagsOf = (command: Command | undefined): ReadonlyArray<string> => [
+  ...Object.keys(command?.switches ?? {}),
+  ...Object.keys(command?.values ?? {}),
+  ...settingFlags.keys(),
+  "help",
+  "version"
+]
+
+/** The command among the words, whatever else is wrong with them: its page explains the mistake. */
+const typedCommand = (words: ReadonlyArray<string>): CommandName | undefined => {
+  const [word] = words
+  return word !== undefined && isCommand(word) ? word : undefined
+}
+
+/** The last value of a flag among words that need not make sense. */
+export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | undefined => {
+  const end = argv.indexOf("--")
+  const words = end === -1 ? argv : argv.slice(0, end)
+  const at = words.findLastIndex((word) => word === `--${flag}` || word.startsWith(`--${flag}=`))
+  return words[at]?.includes("=") === true ? words[at].slice(flag.length + 3) : at === -1 ? undefined : words[at + 1]
+}
 
 /**
  * Reads the words after the program's name. The last of a repeated flag counts.
@@ -142,6 +277,12 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       allowPositionals: true,
       tokens: true
     })
+    const command = typedCommand(tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []))
+    const refuse = (reason: string) => new UsageError({ reason, ...(command === undefined ? {} : { command }) })
+    const unknownFlag = (spelt: string) =>
+      refuse(
+        `unknown flag ${quote(spelt)}${meant(spelt.replace(/^-+/, ""), flagsOf(commands[command ?? "run"]), "--")}`
+      )
     const values = new Map<string, string>()
     const switches = new Set<string>()
     const spelling = new Map<string, string>()
@@ -155,7 +296,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       spelling.set(name, rawName)
       if (placeholder === undefined) {
         if (value !== undefined) {
-          return yield* refuse(isKnownSwitch(name) ? `${rawName} takes no value` : `unknown flag ${quote(rawName)}`)
+          return yield* isKnownSwitch(name) ? refuse(`${rawName} takes no value`) : unknownFlag(rawName)
         }
         switches.add(name)
       } else if (value === undefined || (value.startsWith("-") && token.inlineValue !== true)) {
@@ -170,21 +311,23 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     for (const name of [...switches, ...values.keys()]) {
       if (name === "help" || name === "version" || settingFlags.has(name)) continue
       if (known === undefined || !(Object.hasOwn(known.switches, name) || Object.hasOwn(known.values, name))) {
-        return yield* refuse(
-          isKnownSwitch(name) || allValues.has(name)
-            ? `${spelling.get(name)} is no flag of ${quote(word)}`
-            : `unknown flag ${quote(spelling.get(name) ?? name)}`
-        )
+        const spelt = spelling.get(name) ?? name
+        return yield* isKnownSwitch(name) || allValues.has(name)
+          ? refuse(`${spelt} is no flag of ${quote(word)}`)
+          : unknownFlag(spelt)
       }
     }
-    if (switches.has("help")) return { _tag: "Help" }
+    if (switches.has("help")) return command === undefined ? { _tag: "Help" } : { _tag: "Help", command }
     if (switches.has("version")) return { _tag: "Version" }
     if (!isCommand(word)) {
-      return yield* refuse(`unknown command ${quote(word)}; commands: ${Object.keys(commands).join(", ")}`)
+      const names = Object.keys(commands)
+      return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
     }
     const flags = new Map([...values].filter(([name]) => settingFlags.has(name)))
     const unexpected = commands[word].argument === undefined ? argument : extra[0]
     if (unexpected !== undefined) return yield* refuse(`unexpected argument ${quote(unexpected)}`)
+    const needs = (allowed: ReadonlyArray<string>) =>
+      refuse(`${word} needs one of ${allowed.join(", ")}${argument === undefined ? "" : meant(argument, allowed)}`)
     switch (word) {
       case "run":
         if (switches.has("standby") && switches.has("ensure")) {
@@ -211,9 +354,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       case "stop":
         return { _tag: "Stop", flags, timeout: values.get("timeout"), force: switches.has("force") }
       case "service":
-        if (argument === undefined || !isServiceAction(argument)) {
-          return yield* refuse(`service needs one of ${serviceActions.join(", ")}`)
-        }
+        if (!isServiceAction(argument)) return yield* needs(serviceActions)
         return {
           _tag: "Service",
           flags,
@@ -222,6 +363,9 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
           system: switches.has("system"),
           dryRun: switches.has("dry-run")
         }
+      case "completions":
+        if (!isShell(argument)) return yield* needs(shells)
+        return { _tag: "Completions", shell: argument }
     }
   })
 

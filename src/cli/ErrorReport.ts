@@ -1,101 +1,305 @@
 /**
- * What a person reads when a start fails: the message, then the facts needed next. Pure.
+ * What a person reads when the program fails: the message, then who is in the way, then what can be typed next. And the
+ * same as JSON, for programs. Pure.
  */
 import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import * as NodePath from "node:path"
+import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
+import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import { shellWord } from "../internal/shellWord.ts"
+import type { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
+import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { age, printable, who } from "./words.ts"
 
-type Fact = readonly [label: string, value: string]
-
-const holderFacts = (holder: Holder | undefined, nowMillis: number): ReadonlyArray<Fact> => {
-  if (holder === undefined) return []
-  const facts: Array<Fact> = []
-  if (holder.pid !== undefined) facts.push(["held by", who(holder)])
-  if (holder.since !== undefined) facts.push(["since", `${holder.since}${age(holder.since, nowMillis)}`])
-  if (holder.phase !== undefined) facts.push(["phase", holder.phase])
-  if (holder.configPath !== undefined) facts.push(["config", holder.configPath])
-  if (holder.stateDir !== undefined) facts.push(["state", holder.stateDir])
-  return facts
+/** What the advice depends on besides the error. */
+export interface Start {
+  /** The settings of the start that failed. */
+  readonly self: Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
+  readonly folders: PlatformFolders["Type"]
+  /** As `process.platform`. */
+  readonly platform: string
+  readonly nowMillis: number
 }
 
-const useIt = (address: Address): Fact => ["to use it", toUrl(address)]
-/** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
-const stopIt = (holder: Holder | undefined): ReadonlyArray<Fact> =>
-  holder?.pid === undefined || holder.pidMeaning !== "Alive" ? [] : [["to stop it", `kill ${holder.pid}`]]
-const health = (address: Address): Fact => [
-  "to ask it",
-  `curl http://${urlHost(address.host)}:${address.port}/healthz`
-]
-const besides = (port: number): Fact => [
-  "to run beside it",
-  `gateway run --profile <name> --port ${port < 65535 ? port + 1 : port - 1}`
-]
+/** One line under the message. */
+export interface Fact {
+  /** What it is called in JSON. */
+  readonly key: string
+  /** What a person reads. */
+  readonly label: string
+  readonly value: string
+  /** Whether it is something to be done next. */
+  readonly isNext: boolean
+}
 
-/** The facts under the message, one line each. */
-export const facts = (error: GatewayLockError, nowMillis: number): ReadonlyArray<Fact> => {
+const fact = (key: string, label: string, value: string): Fact => ({ key, label, value, isNext: false })
+const next = (key: string, label: string, value: string): Fact => ({ key, label, value, isNext: true })
+
+// ---------------------------------------------------------------------------
+// who
+// ---------------------------------------------------------------------------
+
+/** In milliseconds; `undefined` where it cannot be true: a clock was set back. */
+const ageMillis = (since: string | undefined, { nowMillis }: Start): number | undefined => {
+  const then = Date.parse(since ?? "")
+  return Number.isNaN(then) || then > nowMillis ? undefined : nowMillis - then
+}
+
+const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
+  supervisor === undefined || supervisor === "none"
+    ? undefined
+    : unit === undefined
+    ? supervisor
+    : `${supervisor} (${unit.name}${unit.scope === "user" ? ", a user's" : ""})`
+
+const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
+  if (holder === undefined) return []
+  const { configPath, phase, pid, since, stateDir } = holder
+  const supervisor = supervisorOf(holder)
+  return [
+    ...(pid === undefined ? [] : [fact("heldBy", "held by", who(holder))]),
+    ...(since === undefined ? [] : [fact("since", "since", `${since}${age(since, start.nowMillis)}`)]),
+    ...(phase === undefined ? [] : [fact("phase", "phase", phase)]),
+    ...(configPath === undefined ? [] : [fact("config", "config", configPath)]),
+    ...(stateDir === undefined ? [] : [fact("state", "state", stateDir)]),
+    ...(supervisor === undefined ? [] : [fact("supervisor", "supervisor", supervisor)])
+  ]
+}
+
+/** Of a lock or port that somebody certainly has. */
+const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
+  holder?.pid === undefined
+    ? [fact("heldBy", "held by", "a process that is not known from here"), ...holderFacts(holder, start)]
+    : holderFacts(holder, start)
+
+// ---------------------------------------------------------------------------
+// commands, so that they can be pasted
+// ---------------------------------------------------------------------------
+
+type Target = Pick<Holder, "configPath" | "stateDir" | "host" | "port">
+
+const isProfile = (name: string): boolean => Option.isSome(settings.profile.decode(name))
+
+/** The profile that a gateway's config file and state directory belong to, if they belong to one. */
+const profileOf = ({ configPath, stateDir }: Target, { folders, self }: Start): string | undefined => {
+  if ((configPath ?? self.configPath) === self.configPath && (stateDir ?? self.stateDir) === self.stateDir) {
+    return self.profile
+  }
+  const name = NodePath.basename(stateDir ?? self.stateDir)
+  return isProfile(name) && folders.stateDir(name) === stateDir && folders.configPath(name) === configPath
+    ? name
+    : undefined
+}
+
+/**
+ * The flags that mean that gateway: those that a default does not say already. Where a setting of the failed start is not
+ * the default one, the environment may have it, and the flag goes before that.
+ */
+const flags = (target: Target, start: Start): string => {
+  const { folders, self } = start
+  const known = profileOf(target, start)
+  const profile = known ?? defaultProfile
+  const rows: ReadonlyArray<
+    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string]
+  > = [
+    ["profile", profile, self.profile, () => defaultProfile],
+    ["config", target.configPath ?? self.configPath, self.configPath, folders.configPath],
+    ["state-dir", target.stateDir ?? self.stateDir, self.stateDir, folders.stateDir],
+    ["port", String(target.port ?? self.port), String(self.port), () => String(defaultAddress.port)],
+    ["host", target.host ?? self.host, self.host, () => defaultAddress.host]
+  ]
+  return rows
+    .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
+    // A profile that is not known is not said: config file and state directory are.
+    .filter(([flag]) => flag !== "profile" || known !== undefined)
+    .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${shellWord(value)}` : ` --${flag} ${shellWord(value)}`)
+    .join("")
+}
+
+const gateway = (command: string, target: Target, start: Start): string => `gateway ${command}${flags(target, start)}`
+
+const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
+
+const lookAtIt = (target: Target, start: Start): Fact =>
+  next("status", "to look at it", gateway("status", target, start))
+
+const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
+
+const runBeside = (port: string): Fact =>
+  next("runBeside", "to run beside it", `gateway run --profile <name> --port ${port}`)
+
+const otherPort = (port: number): string => String(port < 65535 ? port + 1 : port - 1)
+
+/** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
+const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
+  if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
+  const service = ServiceCommands.make({
+    supervisor: holder.supervisor ?? "none",
+    unit: holder.unit,
+    profile: profileOf(holder, start)
+  })
+  if (Option.isSome(service)) {
+    return [
+      next("serviceStatus", "to see its service", service.value.status),
+      next("stop", "to stop it", service.value.stop)
+    ]
+  }
+  const stop = holder.configPath === undefined || holder.stateDir === undefined
+    ? `kill ${holder.pid}`
+    : gateway("stop", holder, start)
+  return [next("stop", "to stop it", stop)]
+}
+
+/** Whether what answers says that it is a gateway, though not which process. */
+const saysGateway = (listener: string | undefined): boolean =>
+  listener !== undefined && (listener === "a healthy gateway" || listener.includes("gateway that"))
+
+const privileged = ({ port }: Address): string =>
+  `sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}, or CAP_NET_BIND_SERVICE for its service`
+
+const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
+  const { self } = start
+  const address = fact("address", "address", toUrl(error))
+  const same = (change: Partial<Address>) => gateway("run", { ...self, ...change }, start)
+  switch (error.code) {
+    case "EACCES":
+      return [
+        address,
+        next(
+          "runElsewhere",
+          "to use another",
+          same({ port: error.port < 1024 ? error.port + 8000 : defaultAddress.port })
+        ),
+        ...(start.platform === "linux" ? [next("allow", "to allow this one", privileged(error))] : [])
+      ]
+    case "EADDRNOTAVAIL":
+      return [
+        address,
+        ...(error.available === undefined
+          ? []
+          : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
+        next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
+      ]
+    default:
+      return [address, next("runElsewhere", "to use another", "gateway run --port <port> --host <host>")]
+  }
+}
+
+// ---------------------------------------------------------------------------
+// all of it
+// ---------------------------------------------------------------------------
+
+/** The facts under the message: who, then what next, *use it* before *stop it*. */
+export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
   switch (error._tag) {
     case "PortInUse": {
-      const isGateway = error.holder !== undefined || error.listener?.includes("gateway that") === true
-        || error.listener === "a healthy gateway"
+      const { holder, listener } = error
+      const isGateway = holder !== undefined || saysGateway(listener)
+      const target = holder ?? { host: error.host, port: error.port }
       return [
-        ...holderFacts(error.holder, nowMillis),
-        ...(error.listener === undefined ? [] : [["answers", error.listener] as const]),
-        ...(isGateway ? [useIt(error)] : [["to see who it is", `ss -ltnp 'sport = :${error.port}'`] as const]),
-        ...stopIt(error.holder),
-        besides(error.port)
+        ...occupant(holder, start),
+        ...(listener === undefined ? [] : [fact("answers", "answers", listener)]),
+        ...(isGateway ? [useIt(error)] : []),
+        ...(isGateway && holder === undefined ? [next("list", "to see which it is", "gateway list")] : []),
+        isGateway ? lookAtIt(target, start) : next("status", "to see who it is", gateway("status", target, start)),
+        ...stopIt(holder, start),
+        runBeside(otherPort(error.port))
       ]
     }
     case "BindFailed":
-      return [
-        ["address", toUrl(error)],
-        ["to use another", "gateway run --port <port> --host <host>"]
-      ]
+      return [...bindFacts(error, start), checkIt(start)]
     case "LockHeld":
       return [
-        ...holderFacts(error.holder, nowMillis),
-        ["lock", error.path],
+        ...occupant(error.holder, start),
+        fact("lock", "lock", error.path),
         ...(error.serving === undefined ? [] : [useIt(error.serving)]),
-        ...stopIt(error.holder),
-        ["to run beside it", "gateway run --profile <name> --port <port>"]
+        lookAtIt(error.holder ?? {}, start),
+        ...stopIt(error.holder, start),
+        runBeside("<port>")
       ]
     case "LockUnavailable":
       return [
-        ["lock", error.path],
-        ["to use another folder", "gateway run --state-dir <path>"]
+        ...holderFacts(error.holder, start),
+        fact("lock", "lock", error.path),
+        ...(error.holder === undefined ? [] : [lookAtIt(error.holder, start)]),
+        checkIt(start),
+        ...stopIt(error.holder, start),
+        next("runElsewhere", "to use another folder", "gateway run --state-dir <path>")
       ]
     case "LockLost":
       return [
-        ["lock", error.path],
-        ["what to do", "start the gateway again, and keep cleaners out of its state directory"]
+        ...holderFacts(error.holder, start),
+        fact("lock", "lock", error.path),
+        fact("prevention", "to keep it", "no cleaner and no rm in the state directory"),
+        lookAtIt({}, start),
+        ...stopIt(error.holder, start),
+        next("run", "to start again", gateway("run", {}, start))
       ]
     case "OwnerHealthy":
-      return [...holderFacts(error.holder, nowMillis), useIt(error), ...stopIt(error.holder)]
+      return [
+        ...occupant(error.holder, start),
+        useIt(error),
+        lookAtIt(error.holder ?? error, start),
+        ...stopIt(error.holder, start)
+      ]
     case "OwnerUnhealthy":
-      return [...holderFacts(error.holder, nowMillis), health(error), ...stopIt(error.holder)]
+      return [
+        ...occupant(error.holder, start),
+        lookAtIt(error.holder ?? error, start),
+        next("ask", "to ask it", `curl http://${urlHost(error.host)}:${error.port}/healthz`),
+        ...stopIt(error.holder, start),
+        checkIt(start)
+      ]
   }
 }
 
 /** For a terminal or a log: the message, and the facts aligned under it. */
-export const toText = (error: GatewayLockError, nowMillis: number): string => {
-  const rows = facts(error, nowMillis)
-  const width = Math.max(...rows.map(([label]) => label.length))
+export const toText = (error: GatewayLockError, start: Start): string => {
+  const rows = facts(error, start)
+  const width = Math.max(...rows.map(({ label }) => label.length))
   return [
     `${error.name}: ${error.message}`,
-    ...rows.map(([label, value]) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
+    ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
   ].join("\n")
 }
 
 const encode = Schema.encodeSync(GatewayLockError)
 
+const jsonLine = (nowMillis: number, level: "ERROR" | "FATAL", fields: Readonly<Record<string, unknown>>): string =>
+  JSON.stringify({ level, timestamp: DateTime.formatIso(DateTime.unsafeMake(nowMillis)), ...fields })
+
+const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
+  Object.fromEntries(rows.map(({ key, value }) => [key, value]))
+
 /** For a log reader: one line of JSON with the same as fields. */
-export const toJson = (error: GatewayLockError, nowMillis: number): string =>
-  JSON.stringify({
-    level: "ERROR",
-    timestamp: DateTime.formatIso(DateTime.unsafeMake(nowMillis)),
+export const toJson = (error: GatewayLockError, start: Start): string => {
+  const rows = facts(error, start)
+  const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined
+  return jsonLine(start.nowMillis, "ERROR", {
     name: error.name,
     message: error.message,
     error: encode(error),
-    facts: Object.fromEntries(facts(error, nowMillis))
+    ...(heldForMs === undefined ? {} : { heldForMs }),
+    facts: byKey(rows.filter(({ isNext }) => !isNext)),
+    next: byKey(rows.filter(({ isNext }) => isNext))
   })
+}
+
+/** Any other failure, such as bad usage: one line of JSON with its fields. */
+export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
+  const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
+  const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
+  return jsonLine(nowMillis, "ERROR", {
+    name: "_tag" in error ? error._tag : "Error",
+    message: error.message,
+    error: fields,
+    ...help
+  })
+}
+
+/** A bug: one line of JSON with the whole cause in it. */
+export const defectToJson = (cause: string, nowMillis: number): string =>
+  jsonLine(nowMillis, "FATAL", { name: "Defect", message: cause.split("\n", 1)[0] ?? "", cause })

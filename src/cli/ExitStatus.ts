@@ -22,17 +22,22 @@ export const ExitStatus = {
 /** What a command ends with that has answered: its exit status is part of the answer. */
 export class Answered extends Data.TaggedClass("Answered")<{ readonly status: number }> {}
 
-/** For `--help`. */
-export const descriptions: ReadonlyArray<readonly [status: number, when: string]> = [
-  [ExitStatus.ok, "clean shutdown by SIGTERM or SIGINT; status: running and healthy; health: healthy"],
-  [
-    ExitStatus.failure,
-    "the gateway could not start or lost its lock; status: dead, its lock file remains; health: not healthy"
-  ],
-  [ExitStatus.notRunning, "status: not running"],
-  [ExitStatus.otherwise, "status: anything else: starting, draining, unhealthy, foreign-listener, unknown"],
+/** For `--help` and the man page. */
+export type Description = readonly [status: number, when: string]
+
+/** What every command can end with. */
+export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.usage, "bad usage or bad configuration"],
-  [ExitStatus.defect, "a bug; its cause is printed whole"],
+  [ExitStatus.defect, "a bug; its cause is printed whole"]
+]
+
+/** What else `run` ends with. */
+export const ofRun: ReadonlyArray<Description> = [
+  [
+    ExitStatus.ok,
+    "clean shutdown by SIGTERM or SIGINT; with --ensure, it runs already; a healthy gateway keeps control under launchd, schtasks or external"
+  ],
+  [ExitStatus.failure, "the gateway could not start or lost its lock"],
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
 ]
 

@@ -6,9 +6,9 @@ import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { settings } from "../GatewayConfig.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import { shellWord } from "../internal/shellWord.ts"
 import { toUrl } from "../port/Address.ts"
 import { ExitStatus } from "./ExitStatus.ts"
-import { shellWord } from "./shellWord.ts"
 import { age, printable, who } from "./words.ts"
 
 type Status = GatewayStatus.GatewayStatus

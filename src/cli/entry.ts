@@ -30,6 +30,7 @@ program({
   argv: process.argv.slice(2),
   isTerminal: process.stderr.isTTY === true,
   stdoutIsTerminal: process.stdout.isTTY === true,
+  columns: process.stdout.isTTY === true ? process.stdout.columns : undefined,
   process: {
     platform: process.platform,
     pid: process.pid,

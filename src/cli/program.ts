@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
+import { PlatformFolders } from "../PlatformFolders.ts"
 import type { ProcessFacts } from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
@@ -24,6 +25,8 @@ export interface Invocation {
   readonly isTerminal: boolean
   /** Whether stdout is. */
   readonly stdoutIsTerminal: boolean
+  /** The width of stdout, where it is a terminal. */
+  readonly columns: number | undefined
   readonly process: ProcessFacts & {
     /** The absolute path of node. */
     readonly execPath: string
@@ -35,32 +38,67 @@ export interface Invocation {
 /** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
 const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readonly message: string }>) =>
   Effect.gen(function*() {
-    if (Option.isSome(Cause.dieOption(cause))) return yield* Console.error(Cause.pretty(cause))
+    const now = yield* Clock.currentTimeMillis
+    if (Option.isSome(Cause.dieOption(cause))) {
+      const whole = Cause.pretty(cause)
+      return yield* Console.error(format === "json" ? ErrorReport.defectToJson(whole, now) : whole)
+    }
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return
     const error = failure.value
-    if (!isGatewayLockError(error)) return yield* Console.error(`gateway: ${error.message}`)
-    const now = yield* Clock.currentTimeMillis
-    yield* Console.error(format === "json" ? ErrorReport.toJson(error, now) : ErrorReport.toText(error, now))
+    yield* Console.error(format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${error.message}`)
   })
 
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
-const runCommand = (invocation: Invocation, command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>) =>
+/** `report`, for a start: what is in its way, and what to type next. */
+const reportStart = (
+  format: GatewayConfig.LogFormat,
+  invocation: Invocation,
+  self: GatewayConfig.GatewayConfig
+) =>
+(cause: Cause.Cause<{ readonly message: string }>) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report("logfmt")))
+    const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
+    if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
+    const start: ErrorReport.Start = {
+      self,
+      folders: yield* PlatformFolders,
+      platform: invocation.process.platform,
+      nowMillis: yield* Clock.currentTimeMillis
+    }
+    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(error.value, start))
+  })
+
+/** In which form a mistake is told that keeps the settings from being known. */
+const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
+  Effect.gen(function*() {
+    const { env = "", flag = "" } = GatewayConfig.settings.logFormat
+    const fromEnvironment = yield* Config.string(env).pipe(Effect.orElseSucceed(() => ""))
+    const given = CommandLine.lastValue(argv, flag) ?? fromEnvironment
+    return Option.getOrElse(GatewayConfig.settings.logFormat.decode(given), () => "logfmt")
+  })
+
+const runCommand = (
+  invocation: Invocation,
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Run" }>,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.gen(function*() {
+    const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
     const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
-    const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report("logfmt")))
+    const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
     yield* run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process).pipe(
-      Effect.tapErrorCause(report(Logging.formatFor(config, terminal))),
+      Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       Effect.provide(Logging.layer(config, terminal))
     )
   })
 
 const serviceCommand = (
   invocation: Invocation,
-  command: Extract<CommandLine.CommandLine, { readonly _tag: "Service" }>
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Service" }>,
+  typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
     const config = yield* GatewayConfig.resolve(command.flags)
@@ -73,12 +111,13 @@ const serviceCommand = (
       scriptPath: invocation.process.scriptPath,
       platform: invocation.process.platform
     })
-  }).pipe(Effect.tapErrorCause(report("logfmt")))
+  }).pipe(Effect.tapErrorCause(report(typed)))
 
 /** A command that only looks. */
 const inspectCommand = (
   invocation: Invocation,
-  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>
+  command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" }>,
+  typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
     const style = { colors: invocation.stdoutIsTerminal && (yield* colors) }
@@ -96,28 +135,36 @@ const inspectCommand = (
         return yield* list(command, style)
       }
     }
-  }).pipe(Effect.tapErrorCause(report("logfmt")))
+  }).pipe(Effect.tapErrorCause(report(typed)))
 
 export const program = (invocation: Invocation) =>
   Effect.gen(function*() {
-    const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report("logfmt")))
+    const typed = yield* formatAsTyped(invocation.argv)
+    const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
     switch (command._tag) {
       case "Help": {
         const help = yield* Effect.promise(() => import("./Help.ts"))
-        return yield* Console.log(help.text)
+        const { columns } = invocation
+        return yield* Console.log(
+          command.command === undefined ? help.page(columns) : help.ofCommand(command.command, columns)
+        )
+      }
+      case "Completions": {
+        const completions = yield* Effect.promise(() => import("./Completions.ts"))
+        return yield* Console.log(completions.script(command.shell).trimEnd())
       }
       case "Version":
         return yield* Console.log(`gateway ${version}`)
       case "Service":
-        return yield* Effect.provide(serviceCommand(invocation, command), platform)
+        return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
       case "Status":
       case "Health":
       case "List":
-        return yield* inspectCommand(invocation, command)
+        return yield* inspectCommand(invocation, command, typed)
       case "Stop":
       case "Doctor":
         return yield* Effect.dieMessage(`${command._tag} is not built yet`)
       case "Run":
-        return yield* Effect.provide(runCommand(invocation, command), platform)
+        return yield* Effect.provide(runCommand(invocation, command, typed), platform)
     }
   })

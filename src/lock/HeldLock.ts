@@ -28,7 +28,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { LockLost, type LockUnavailable } from "../GatewayLockError.ts"
+import { type Holder, LockLost, type LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import type * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
@@ -42,6 +42,8 @@ export interface HeldLockOptions<A, E, R> {
   readonly acquire: Effect.Effect<A, E, R>
   /** What the file is to say now. */
   readonly record: Effect.Effect<OwnerRecord>
+  /** Who a record names, for the error that tells who has the lock now. */
+  readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
   /** Between two looks. */
   readonly recheckInterval: Duration.Duration
   /** What an unreadable or unverifiable record is given before it is stale: without a kernel lock, ours must stay younger. */
@@ -121,11 +123,14 @@ const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.inst
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
 
-const describeTaker = (self: OwnerRecord, { enforcement, record }: LockAttempt.Snapshot): string => {
-  // Somebody may have locked a copy of our own record.
-  const other = Option.filter(record, (record) => isOther(self, record))
+/** Somebody may have locked a copy of our own record. */
+const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Option<OwnerRecord> =>
+  Option.filter(record, (record) => isOther(self, record))
+
+const describeTaker = (self: OwnerRecord, snapshot: LockAttempt.Snapshot): string => {
+  const other = takerOf(self, snapshot)
   if (Option.isSome(other)) return `another process (pid ${other.value.pid}) holds it now`
-  return enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
+  return snapshot.enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
 }
 
 /**
@@ -211,7 +216,11 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       mutex.withPermits(1)
     )
 
-    const lose = (reason: string) => new LockLost({ path, reason })
+    const lose = (reason: string, taker: Option.Option<OwnerRecord> = Option.none()) =>
+      Effect.gen(function*() {
+        const holder = Option.isSome(taker) ? { holder: yield* options.holderOf(taker.value) } : {}
+        return yield* new LockLost({ path, reason, ...holder })
+      })
 
     const recheck: Effect.Effect<void, LockLost> = Effect.gen(function*() {
       const self = yield* options.record
@@ -224,7 +233,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         }),
         Effect.zipRight(Ref.set(failures, 0)),
         Effect.catchTags({
-          Taken: ({ moved, snapshot }) => lose(`${moved} and ${describeTaker(self, snapshot)}`),
+          Taken: ({ moved, snapshot }) =>
+            lose(`${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),
           Failed: ({ error, moved }) =>
             Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
               count >= maxFailures

@@ -21,7 +21,6 @@
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -33,7 +32,6 @@ import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 import {
-  ageOf,
   type Enforcement,
   fileId,
   isSame,
@@ -41,16 +39,14 @@ import {
   readOpen,
   readRecord,
   type Snapshot,
+  touched,
   writeRecord
 } from "./Snapshot.ts"
 
 export type { Enforcement, Snapshot }
 
 /** What was found in a lock file that nobody held any more. */
-export interface Leftover {
-  readonly record: Option.Option<OwnerRecord.OwnerRecord>
-  readonly age: Duration.Duration
-}
+export type Leftover = Pick<Snapshot, "record" | "age" | "isAhead">
 
 /** A lock file that is ours until the scope closes. */
 export interface HeldFile {
@@ -91,6 +87,12 @@ class Moved {
 
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
+
+const leftoverOf = ({ age, isAhead, record }: Snapshot): Leftover => ({
+  record,
+  age,
+  ...(isAhead === undefined ? {} : { isAhead })
+})
 
 const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
@@ -203,7 +205,7 @@ const make = Effect.gen(function*() {
         record: yield* readRecord(file, info),
         enforcement: "record",
         fileId: fileId(info),
-        age: yield* ageOf(info)
+        ...(yield* touched(info))
       })
     })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
 
@@ -275,7 +277,7 @@ const make = Effect.gen(function*() {
 
       const seen = Effect.gen(function*() {
         const record = yield* readRecord(file, info)
-        return held({ record, enforcement: "kernel", fileId: id, age: yield* ageOf(info) })
+        return held({ record, enforcement: "kernel", fileId: id, ...(yield* touched(info)) })
       })
       if (id === options.present) return yield* seen
 
@@ -295,14 +297,14 @@ const make = Effect.gen(function*() {
       // An empty file was made a moment ago, by a starter that we were quicker than.
       const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
         ? Option.none()
-        : Option.some({ record: yield* readRecord(file, left), age: yield* ageOf(left) })
+        : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
       // A holder without kernel locks (another build, another container) leaves this one free while it lives.
       const recordOnly = Option.filter(
         Option.flatMap(leftover, ({ record }) => record),
         (record) => record.lock === "record" && !isOurs(options, Option.some(record))
       )
       if (Option.isSome(recordOnly)) {
-        const snapshot: Snapshot = { record: recordOnly, enforcement: "record", fileId: id, age: yield* ageOf(left) }
+        const snapshot: Snapshot = { record: recordOnly, enforcement: "record", fileId: id, ...(yield* touched(left)) }
         if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
       }
 
@@ -376,12 +378,12 @@ const make = Effect.gen(function*() {
       let leftover = Option.none<Leftover>()
       const found = yield* look(path)
       const copy = Option.filter(found, (found) => isOurs(options, found.record) && found.fileId !== options.present)
-      if (Option.isSome(copy)) leftover = Option.some({ record: copy.value.record, age: copy.value.age })
+      if (Option.isSome(copy)) leftover = Option.map(copy, leftoverOf)
       else if (Option.isSome(found)) {
         const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
         if (Option.isNone(judged)) return held(found.value)
         if (!(yield* reclaim(options, judged.value))) return held(found.value)
-        leftover = Option.some({ record: found.value.record, age: found.value.age })
+        leftover = Option.map(found, leftoverOf)
       }
       const id = Option.isSome(copy) ? copy.value.fileId : yield* create(options, record)
       yield* Effect.addFinalizer(() => removeIfStill(path, id))

@@ -28,7 +28,7 @@ import {
   type Holder,
   LockHeld,
   type LockLost,
-  type LockUnavailable,
+  LockUnavailable,
   type PidMeaning,
   PortInUse
 } from "../GatewayLockError.ts"
@@ -45,6 +45,7 @@ import * as LockAttempt from "./LockAttempt.ts"
 import * as LockFolder from "./LockFolder.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 import * as ProcessTable from "./ProcessTable.ts"
+import * as ServiceUnit from "./ServiceUnit.ts"
 import { linkTarget } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
@@ -153,7 +154,7 @@ interface Acquired {
   readonly reclaimed: Option.Option<Reclaimed>
 }
 
-interface Reclaimed extends LockAttempt.Leftover {
+type Reclaimed = LockAttempt.Leftover & {
   readonly path: string
   readonly reason: string
 }
@@ -199,20 +200,24 @@ const elsewhere = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerR
 }
 
 /**
- * Who a record names, whose number its pid is here, and its command where it is that very process's.
+ * Who a record names, whose number its pid is here, and its command and unit where it is that very process's.
  *
  * @internal
  */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
-): Effect.Effect<Holder, never, ProcessTable.ProcessTable> =>
+): Effect.Effect<Holder, never, ProcessTable.ProcessTable | FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
     const liveness = yield* table.liveness(record)
     // Asked only of the recorded process: under any other verdict the command is a stranger's.
     const command = liveness === "Alive" ? yield* table.commandName(record.pid) : Option.none<string>()
+    const unit = liveness === "Alive" && record.supervisor === "systemd"
+      ? yield* ServiceUnit.ofProcess(record.pid)
+      : Option.none()
     return {
       ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
+      ...(Option.isSome(unit) ? { unit: unit.value } : {}),
       pidMeaning: liveness === "Unknown" ? elsewhere(yield* table.self, record) : liveness
     }
   })
@@ -240,6 +245,23 @@ export const readOwner = (
       // "No information" by contract: absent, unreadable and torn are the same to a reader.
       Effect.orElseSucceed(() => Option.none())
     ))
+
+/** Whom the file names, though it cannot be used. Behind a link is no lock file. */
+const withHolder = (
+  error: LockUnavailable
+): Effect.Effect<never, LockUnavailable, FileSystem.FileSystem | ProcessTable.ProcessTable> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const isLink = Option.isSome(yield* Effect.option(fs.readLink(error.path)))
+    const record = isLink ? Option.none() : yield* readOwner(error.path)
+    if (Option.isNone(record)) return yield* error
+    return yield* new LockUnavailable({
+      path: error.path,
+      reason: error.reason,
+      holder: yield* holderOf(record.value),
+      ...(error.cause === undefined ? {} : { cause: error.cause })
+    })
+  })
 
 /**
  * Fails with `PortInUse` if our own port is occupied, naming the lock's owner where that is who answers.
@@ -435,9 +457,9 @@ const describeReclaim = (reclaimed: Reclaimed): string =>
       onNone: () => "an owner that left no readable record",
       onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
     })
-  }, last touched ${
-    Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))
-  } ago: ${reclaimed.reason}`
+  }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
+    reclaimed.isAhead === true ? "ahead of this clock" : "ago"
+  }: ${reclaimed.reason}`
 
 /**
  * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
@@ -453,6 +475,7 @@ export const make = (
 ): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
+    const context = yield* Effect.context<ProcessTable.ProcessTable | FileSystem.FileSystem>()
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
@@ -481,8 +504,9 @@ export const make = (
     const hold = (path: string) =>
       HeldLock.make({
         path,
-        acquire: acquire(path, options, makeRecord),
+        acquire: Effect.catchTag(acquire(path, options, makeRecord), "LockUnavailable", withHolder),
         record: Ref.get(record),
+        holderOf: (record) => Effect.provide(holderOf(record), context),
         recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
         staleAfter: Duration.decode(options.staleAfter ?? defaults.staleAfter),
         // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.

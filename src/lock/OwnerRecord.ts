@@ -142,5 +142,6 @@ export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   host: record.host,
   port: record.port,
   instanceId: record.instanceId,
+  supervisor: record.supervisor,
   ...(command === undefined ? {} : { command })
 })

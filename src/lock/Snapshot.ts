@@ -21,6 +21,8 @@ export interface Snapshot {
   readonly fileId: string
   /** Since it was last written or touched. */
   readonly age: Duration.Duration
+  /** Whether that is a time that this clock has still before it. */
+  readonly isAhead?: boolean
 }
 
 /**
@@ -46,6 +48,16 @@ export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Durati
       Duration.millis(
         Math.abs(now - Option.match(info.mtime, { onNone: () => now, onSome: (time) => time.getTime() }))
       )
+  )
+
+/**
+ * `ageOf`, and whether it is counted from the future.
+ */
+export const touched = (info: FileSystem.File.Info): Effect.Effect<Pick<Snapshot, "age" | "isAhead">> =>
+  Effect.all([ageOf(info), Clock.currentTimeMillis]).pipe(
+    Effect.map(([age, now]) =>
+      Option.exists(info.mtime, (time) => time.getTime() > now) ? { age, isAhead: true } : { age }
+    )
   )
 
 export const readRecord = (

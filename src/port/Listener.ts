@@ -153,7 +153,13 @@ export const make = (
               ...asked,
               listener: state._tag === "Free" ? "a process that does not answer from here" : state.detail
             }))
-          : new BindFailed({ ...asked, reason: error.reason, cause: error })
+          : new BindFailed({
+            ...asked,
+            reason: error.reason,
+            ...(error.code === "" ? {} : { code: error.code }),
+            ...(error.available === undefined ? {} : { available: error.available }),
+            cause: error
+          })
       )
     )
     const address: Address = { host: options.host, port: bound.address.port }

@@ -16,6 +16,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Net from "node:net"
+import { networkInterfaces } from "node:os"
 import { Duplex } from "node:stream"
 import * as WS from "ws"
 import * as Access from "./Access.ts"
@@ -81,13 +82,21 @@ class InterceptingServer extends Http.Server {
 const errorCode = (cause: unknown): string =>
   typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
 
-const bindError = (address: Address, cause: unknown) =>
-  new BindError({
+/** The addresses of this network namespace's interfaces, loopback first. */
+const localAddresses = (): ReadonlyArray<string> =>
+  [...new Set(Object.values(networkInterfaces()).flatMap((entries = []) => entries.map(({ address }) => address)))]
+    .toSorted((a, b) => Number(isLoopback(b)) - Number(isLoopback(a)))
+
+const bindError = (address: Address, cause: unknown) => {
+  const code = errorCode(cause)
+  return new BindError({
     ...address,
-    code: errorCode(cause),
+    code,
     reason: cause instanceof Error ? cause.message : String(cause),
+    ...(code === "EADDRNOTAVAIL" ? { available: localAddresses() } : {}),
     cause
   })
+}
 
 /** Whether a socket's own address is what a host asks for. */
 const names = (bound: string, host: string): boolean =>

@@ -26,6 +26,8 @@ export class BindError extends Schema.TaggedError<BindError>("gateway-lock/BindE
   port: Schema.Number,
   code: Schema.String,
   reason: Schema.String,
+  /** With `EADDRNOTAVAIL`: the addresses that there are. */
+  available: Schema.optionalWith(Schema.Array(Schema.String), { exact: true }),
   cause: Schema.optionalWith(Schema.Defect, { exact: true })
 }) {
   override get message() {

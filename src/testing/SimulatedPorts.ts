@@ -110,6 +110,9 @@ const reaches = (bound: string, host: string): boolean => {
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 
+/** What every simulated host has. */
+const available: ReadonlyArray<string> = ["127.0.0.1", "::1"]
+
 const isLocal = (host: string): boolean =>
   host === "0.0.0.0" || host === "::" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
 
@@ -135,7 +138,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   let nextPort = firstEphemeralPort
 
   const bindError = (address: Address) => (code: string) =>
-    new BindError({ ...address, code, reason: `listen ${code}: simulated, ${address.host}:${address.port}` })
+    new BindError({
+      ...address,
+      code,
+      reason: `listen ${code}: simulated, ${address.host}:${address.port}`,
+      ...(code === "EADDRNOTAVAIL" ? { available } : {})
+    })
 
   const fault = (address: Address, networkNamespace: string): string | undefined => {
     const host = literal(address.host)

@@ -24,7 +24,9 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   ...switches
 })
 
-const hint = "; see \"gateway --help\""
+/** Where the mistake is explained: on the page of the command, if one was typed. */
+const hint = (...[word = ""]: ReadonlyArray<string>) =>
+  `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
 
 describe("CommandLine.parse", () => {
   it("runs without a command, and with `run`", () => {
@@ -60,7 +62,7 @@ describe("CommandLine.parse", () => {
 
   it.each(flags)("--%s needs a value", (flag) => {
     const placeholder = all.find((setting) => setting.flag === flag)?.placeholder
-    const needs = `--${flag} needs a value: --${flag} ${placeholder}${hint}`
+    const needs = `--${flag} needs a value: --${flag} ${placeholder}${hint()}`
     assert.strictEqual(read(`--${flag}`), needs)
     assert.strictEqual(read(`--${flag}`, "--help"), needs)
     assert.strictEqual(read(`--${flag}`, "-1"), needs)
@@ -106,30 +108,46 @@ describe("CommandLine.parse", () => {
     })
   })
 
-  it.each<readonly [word: string, understood: string]>([
-    ["--help", "Help"],
-    ["-h", "Help"],
-    ["--version", "Version"],
-    ["-V", "Version"]
-  ])("%s works for every command", (word, _tag) => {
-    assert.deepStrictEqual(read(word), { _tag })
-    assert.deepStrictEqual(read("--port", "1", word), { _tag })
-    for (const command of Object.keys(commands)) assert.deepStrictEqual(read(command, word), { _tag })
+  it.each(["--help", "-h"])("%s shows everything, and after a command that command", (word) => {
+    assert.deepStrictEqual(read(word), { _tag: "Help" })
+    assert.deepStrictEqual(read("--port", "1", word), { _tag: "Help" })
+    for (const command of Object.keys(commands)) {
+      assert.deepStrictEqual(read(command, word), { _tag: "Help", command })
+      assert.deepStrictEqual(read(word, command), { _tag: "Help", command })
+    }
+  })
+
+  it.each(["--version", "-V"])("%s works for every command", (word) => {
+    assert.deepStrictEqual(read(word), { _tag: "Version" })
+    assert.deepStrictEqual(read("--port", "1", word), { _tag: "Version" })
+    for (const command of Object.keys(commands)) assert.deepStrictEqual(read(command, word), { _tag: "Version" })
+  })
+
+  it("completions, for a shell", () => {
+    for (const shell of ["bash", "zsh", "fish"]) {
+      assert.deepStrictEqual(read("completions", shell), { _tag: "Completions", shell })
+    }
   })
 
   it("help goes before version and before a wrong command, not before a wrong flag", () => {
     assert.deepStrictEqual(read("--version", "--help"), { _tag: "Help" })
     assert.deepStrictEqual(read("-hV"), { _tag: "Help" })
     assert.deepStrictEqual(read("no-such-command", "-h"), { _tag: "Help" })
-    assert.strictEqual(read("--prot", "1", "--help"), `unknown flag "--prot"${hint}`)
+    assert.strictEqual(read("--prot", "1", "--help"), `unknown flag "--prot" (did you mean "--port"?)${hint()}`)
   })
 
   it.each<readonly [mistake: string, argv: ReadonlyArray<string>]>([
-    ["unknown flag \"--prot\"", ["--prot", "1"]],
-    ["unknown flag \"--prot\"", ["--prot=1"]],
+    ["unknown flag \"--prot\" (did you mean \"--port\"?)", ["--prot", "1"]],
+    ["unknown flag \"--prot\" (did you mean \"--port\"?)", ["--prot=1"]],
+    ["unknown flag \"--jsno\" (did you mean \"--json\"?)", ["status", "--jsno"]],
+    ["unknown flag \"--satndby\" (did you mean \"--standby\"?)", ["--satndby"]],
+    // A flag of another command is not what was meant.
+    ["unknown flag \"--jsno\"", ["stop", "--jsno"]],
+    ["unknown flag \"--colour\"", ["list", "--colour"]],
     ["unknown flag \"-p\"", ["-p", "1"]],
     ["unknown flag \"--no-port\"", ["--no-port"]],
-    ["unknown flag \"--Port\"", ["--Port=1"]],
+    ["unknown flag \"--port\\n\" (did you mean \"--port\"?)", ["--port\n=1"]],
+    ["unknown flag \"--Port\" (did you mean \"--port\"?)", ["--Port=1"]],
     ["unknown flag \"--__proto__\"", ["--__proto__=1"]],
     ["unknown flag \"--__proto__\"", ["--__proto__"]],
     ["unknown flag \"--constructor\"", ["--constructor"]],
@@ -146,6 +164,11 @@ describe("CommandLine.parse", () => {
     ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
     ["service needs one of print, install, uninstall", ["service"]],
     ["service needs one of print, install, uninstall", ["service", "restart"]],
+    ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],
+    ["completions needs one of bash, zsh, fish", ["completions"]],
+    ["completions needs one of bash, zsh, fish (did you mean \"bash\"?)", ["completions", "bahs"]],
+    [`unknown command "statsu" (did you mean "status"?); commands: ${commandNames}`, ["statsu"]],
+    [`unknown command "Run" (did you mean "run"?); commands: ${commandNames}`, ["Run"]],
     ["unexpected argument \"x\"", ["service", "print", "x"]],
     [`unknown command "start"; commands: ${commandNames}`, ["start"]],
     [`unknown command "toString"; commands: ${commandNames}`, ["toString"]],
@@ -154,7 +177,7 @@ describe("CommandLine.parse", () => {
     ["unexpected argument \"run\"", ["run", "run"]],
     ["unexpected argument \"--port\"", ["run", "--", "--port"]]
   ])("refuses: %s", (mistake, argv) => {
-    assert.strictEqual(read(...argv), `${mistake}${hint}`)
+    assert.strictEqual(read(...argv), `${mistake}${hint(...argv)}`)
   })
 
   const known = [
@@ -182,7 +205,7 @@ describe("CommandLine.parse", () => {
     [fc.array(word, { maxLength: 6 })],
     ([argv]) => {
       const understood = read(...argv)
-      return typeof understood !== "string" || (understood.endsWith(hint) && !understood.includes("\n"))
+      return typeof understood !== "string" || /^[^\n]*; see "gateway (?:[a-z]+ )?--help"$/.test(understood)
     }
   )
 })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Exit, FastCheck as fc, FiberId } from "effect"
 import { UsageError } from "../../src/cli/CommandLine.ts"
-import { Answered, descriptions, fromExit } from "../../src/cli/ExitStatus.ts"
+import { Answered, fromExit, ofEvery, ofRun } from "../../src/cli/ExitStatus.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -74,7 +74,7 @@ describe("ExitStatus.fromExit", () => {
 
   it("--help tells of every status there is, and of no other", () => {
     assert.deepStrictEqual(
-      descriptions.map(([status]) => status).toSorted(),
+      [...ofRun, ...ofEvery].map(([status]) => status).toSorted(),
       [...new Set(table.map(([, status]) => status))].toSorted()
     )
   })

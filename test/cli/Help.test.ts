@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { commands } from "../../src/cli/CommandLine.ts"
-import { descriptions } from "../../src/cli/ExitStatus.ts"
-import { text } from "../../src/cli/Help.ts"
+import { FastCheck as fc } from "effect"
+import { type CommandName, commands } from "../../src/cli/CommandLine.ts"
+import { ofEvery, ofRun } from "../../src/cli/ExitStatus.ts"
+import { ofCommand, page } from "../../src/cli/Help.ts"
 import { type Setting, settings } from "../../src/GatewayConfig.ts"
 import { version } from "../../src/Version.ts"
+import "../arbitraries.ts"
 
 const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = Object.values(settings).map((
   setting
@@ -11,26 +13,24 @@ const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = O
   setting.name,
   setting
 ])
-const lines = text.split("\n")
+const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
+
+/** As one line: where it was wrapped does not matter. */
+const flat = (text: string): string => text.replace(/\s+/g, " ")
+const whole = flat(page())
 
 describe("--help", () => {
   it.each(all)("tells of the %s: flag, environment variable, key and default", (_, setting) => {
+    const fallbacks = `${setting.env === undefined ? "" : `${setting.env}; `}default: ${setting.default}`
     if (setting.flag !== undefined) {
-      const at = lines.findIndex((line) => line.trim().startsWith(`--${setting.flag} ${setting.placeholder} `))
-      assert.isAtLeast(at, 0, setting.flag)
-      assert.include(lines[at], setting.description)
-      assert.include(lines[at + 1], `default: ${setting.default}`)
-      assert.include(lines[at + 1], setting.env ?? "")
+      assert.include(whole, `--${setting.flag} ${setting.placeholder} ${setting.description} ${fallbacks}`)
     }
     if (setting.file !== undefined) {
-      const key = setting.file.join(".")
-      const line = lines.find((line) => line.trim().startsWith(`${key} `))
-      assert.include(line, `${setting.description}; default: ${setting.default}`)
+      assert.include(whole, `${setting.file.join(".")} ${setting.description}; default: ${setting.default}`)
     }
-    if (setting.env !== undefined) assert.include(text, setting.env)
+    if (setting.env !== undefined) assert.include(whole, setting.env)
     if (setting.flag === undefined && setting.file === undefined) {
-      const line = lines.find((line) => line.trim().startsWith(`${setting.env} `))
-      assert.include(line, `${setting.description}; ${setting.allowed}; default: ${setting.default}`)
+      assert.include(whole, `${setting.env} ${setting.description}; ${setting.allowed} default: ${setting.default}`)
     }
   })
 
@@ -48,27 +48,79 @@ describe("--help", () => {
     "GATEWAY_LOG_FORMAT",
     "GATEWAY_LOG_LEVEL"
   ])("tells of the contract's %s", (name) => {
-    assert.include(text, name)
+    assert.include(whole, name)
   })
 
-  it("tells of every command with its own flags, and every exit status", () => {
-    const rows = lines.map((line) => line.trim().replace(/ {2,}/, ": "))
-    for (const [name, { argument, description, switches, values }] of Object.entries(commands)) {
-      assert.include(rows, `${[name, argument?.allowed.join("|") ?? ""].join(" ").trim()}: ${description}`)
-      for (const [flag, does] of Object.entries(switches)) assert.include(rows, `--${flag}: ${does}`)
+  it.each(names)("tells of %s with its own flags, and how it can end, as its own page does", (name) => {
+    const { argument, description, exits, switches, values } = commands[name]
+    for (const text of [whole, flat(ofCommand(name))]) {
+      assert.include(text, description)
+      assert.include(text, [name, argument?.allowed.join("|") ?? ""].join(" ").trim())
+      for (const [flag, does] of Object.entries(switches)) assert.include(text, `--${flag} ${does}`)
       for (const [flag, { description, placeholder }] of Object.entries(values)) {
-        assert.include(rows, `--${flag} ${placeholder}: ${description}`)
+        assert.include(text, `--${flag} ${placeholder} ${description}`)
+      }
+      for (const [status, when] of [...exits, ...ofEvery]) assert.include(text, `${status} ${when}`)
+    }
+  })
+
+  it.each(names)("of %s tells of its settings, with variables and defaults, and of no other's flags", (name) => {
+    const text = flat(ofCommand(name))
+    for (const setting of Object.values<Setting<unknown>>(settings)) {
+      if (setting.flag === undefined) continue
+      const row = `--${setting.flag} ${setting.placeholder} ${setting.description}`
+      const isIts = commands[name].settings.includes(setting)
+      assert.strictEqual(text.includes(row), isIts, row)
+      if (isIts && setting.env !== undefined) assert.include(text, `${setting.env}; default: ${setting.default}`)
+    }
+    for (const other of names) {
+      for (const flag of Object.keys(commands[other].switches)) {
+        assert.strictEqual(text.includes(`--${flag} `), Object.hasOwn(commands[name].switches, flag), `--${flag}`)
       }
     }
-    for (const [status, when] of descriptions) assert.include(rows, `${status}: ${when}`)
   })
 
-  it("says which version it is, and what it binds where nothing is said", () => {
-    assert.isTrue(lines[0]?.startsWith(`gateway ${version}: `))
-    assert.include(lines[0], "ws://127.0.0.1:18789")
+  it("has the statuses of status as the Linux Standard Base has them", () => {
+    assert.deepStrictEqual(commands.status.exits.map(([status]) => status), [0, 1, 3, 4])
+    assert.deepStrictEqual([...ofRun, ...ofEvery].map(([status]) => status).toSorted((a, b) => a - b), [
+      0,
+      1,
+      64,
+      70,
+      78
+    ])
   })
 
-  it("has neither trailing space nor control characters", () => {
-    for (const line of lines) assert.match(line, /^$|^[\x20-\x7e]*[\x21-\x7e]$/)
+  it("says which version it is, what it binds where nothing is said, and where the manual is", () => {
+    assert.isTrue(whole.startsWith(`gateway ${version}: `))
+    assert.include(page().split("\n", 2).join(" "), "ws://127.0.0.1:18789")
+    assert.include(whole, "man gateway")
+  })
+
+  const pages = fc.oneof(
+    fc.constant(page),
+    fc.constantFrom(...names).map((name) => (width: number) => ofCommand(name, width))
+  )
+  it.prop(
+    "fits any width but for words that are longer, and has neither trailing space nor control characters",
+    [pages, fc.integer({ min: 1, max: 300 })],
+    ([write, width]) => {
+      const text = write(width)
+      assert.strictEqual(flat(text), flat(write(100_000)), "only spaces differ")
+      for (const line of text.split("\n")) {
+        assert.match(line, /^$|^[\x20-\x7e]*[\x21-\x7e]$/)
+        const rest = line.trimStart()
+        // A left side stays whole, and so does a word.
+        const isWhole = !rest.includes(" ") || /^ {2}\S/.test(line)
+        if (line.length > width) assert.isTrue(isWhole, `${line.length} > ${width}: ${line}`)
+        if (width >= 60) assert.isAtMost(line.length, width, line)
+      }
+    }
+  )
+
+  it("is 80 columns wide where nobody says how wide", () => {
+    for (const text of [page(), ...names.map((name) => ofCommand(name))]) {
+      for (const line of text.split("\n")) assert.isAtMost(line.length, 80, line)
+    }
   })
 })

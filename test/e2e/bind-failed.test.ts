@@ -27,7 +27,14 @@ describe("a port that cannot be bound", () => {
         const ended = yield* Gateways.run(site, { under: Program.asNobody })
         const cause = `listen EACCES: permission denied 127.0.0.1:${privilegedPort}`
         Gateways.assertRefused(ended, `failed to bind gateway socket on ${Gateways.url(site)}: ${cause}`)
-        assert.strictEqual(Gateways.facts(ended)["address"], Gateways.url(site))
+        const there = `--config ${site.configPath} --state-dir ${site.stateDir} --port`
+        assert.deepStrictEqual(Gateways.facts(ended), {
+          address: Gateways.url(site),
+          "to use another": `gateway run ${there} ${privilegedPort < 1024 ? privilegedPort + 8000 : 18789}`,
+          "to allow this one":
+            `sudo sysctl net.ipv4.ip_unprivileged_port_start=${privilegedPort}, or CAP_NET_BIND_SERVICE for its service`,
+          "to check it": `gateway doctor ${there} ${privilegedPort}`
+        })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
       })
   )
@@ -44,6 +51,14 @@ describe("a port that cannot be bound", () => {
         const ended = yield* Gateways.run(site, { flags: ["--host", "::1"], under: ["unshare", "--net"] })
         const cause = `listen EADDRNOTAVAIL: address not available ::1:${site.port}`
         Gateways.assertRefused(ended, `failed to bind gateway socket on ${Gateways.url(site, "[::1]")}: ${cause}`)
+        const { "addresses here": addresses, ...facts } = Gateways.facts(ended)
+        // An interface that is down shows no address, and loopback is down there.
+        assert.strictEqual(addresses, "none")
+        assert.deepStrictEqual(facts, {
+          address: Gateways.url(site, "[::1]"),
+          "to use another": `gateway run ${Gateways.selectors(site)} --host 127.0.0.1`,
+          "to check it": `gateway doctor ${Gateways.selectors(site, "::1")}`
+        })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
         yield* Gateways.startListening(site)
       })

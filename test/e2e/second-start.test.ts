@@ -46,7 +46,8 @@ describe("a second start of a gateway that is up", () => {
         state: site.stateDir,
         answers: "a healthy gateway",
         "to use it": Gateways.url(site),
-        "to stop it": `kill ${first.pid}`,
+        "to look at it": `gateway status ${Gateways.selectors(site)}`,
+        "to stop it": `gateway stop ${Gateways.selectors(site)}`,
         "to run beside it": `gateway run --profile <name> --port ${site.port + 1}`
       })
     }))

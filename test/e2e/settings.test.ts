@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
+import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 const hosts = { flag: "127.0.0.4", env: "127.0.0.3", file: "127.0.0.2", otherwise: "127.0.0.1" }
@@ -168,7 +169,72 @@ describe("bad usage ends with status 64 and one line that says what is wrong whe
   }
 })
 
+describe("bad usage, where logs are JSON, is one line of JSON:", () => {
+  const json = { flags: ["--log-format", "json"], env: {} }
+  const environment = { flags: [], env: { GATEWAY_LOG_FORMAT: "json" } }
+  const Line = Schema.parseJson(Schema.Struct({
+    level: Schema.Literal("ERROR"),
+    timestamp: Schema.String,
+    name: Schema.String,
+    message: Schema.String,
+    error: Schema.Struct({ _tag: Schema.String }),
+    next: Schema.optional(Schema.Record({ key: Schema.String, value: Schema.String }))
+  }))
+  const mistakes = [
+    ["an unknown flag", "UsageError", ["--prot", "1"], "gateway --help"],
+    ["an unknown flag of a command", "UsageError", ["list", "--prot"], "gateway list --help"],
+    ["a bad value", "SettingInvalid", ["--port", "0"], undefined],
+    ["a bad config file", "ConfigFileInvalid", ["--config", "."], undefined]
+  ] as const
+  for (const [what, tag, args, help] of mistakes) {
+    for (const [how, given] of [["by flag", json], ["by environment", environment]] as const) {
+      it.scopedLive(`${what}, ${how}`, () =>
+        Effect.gen(function*() {
+          const site = yield* Gateways.newSite
+          const { code, stderr, stdout } = yield* Gateways.run(site, { ...given, args })
+          assert.deepStrictEqual({ code, stdout }, { code: 64, stdout: "" }, stderr)
+          assert.strictEqual(Gateways.count(stderr, /./), 1, stderr)
+          const line = yield* Effect.orDie(Schema.decodeUnknown(Line)(stderr))
+          assert.deepStrictEqual([line.name, line.error._tag, line.next?.["help"]], [tag, tag, help])
+        }))
+    }
+  }
+})
+
 describe("help and version", () => {
+  it.scopedLive("of one command, as wide as 80 columns where there is no terminal", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const { code, stderr, stdout } = yield* Gateways.run(site, { args: ["status", "--help"] })
+      assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
+      assert.match(stdout, /^gateway status: /)
+      assert.match(stdout, /^Usage: gateway status \[flags\]$/m)
+      assert.notInclude(stdout, "--standby")
+      assert.isAtMost(Math.max(...stdout.split("\n").map((line) => line.length)), 80)
+    }))
+
+  it.scopedLive.skipIf(Program.without("script") !== undefined)(
+    Program.named("fits the terminal that it is shown on", Program.without("script")),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        for (const columns of [60, 132]) {
+          const command = `stty columns ${columns}; exec '${process.execPath}' '${Program.main}' --help`
+          const { code, stdout } = yield* Effect.scoped(Effect.flatMap(
+            Processes.start(["script", "--quiet", "--return", "--command", command, "/dev/null"], {
+              cwd: site.root,
+              env: { PATH: Program.searchPath, HOME: site.root, SHELL: "/bin/sh", TERM: "dumb" }
+            }),
+            ({ ended }) => ended
+          ))
+          assert.strictEqual(code, 0, stdout)
+          const widths = stdout.split(/\r?\n/).map((line) => line.length)
+          assert.isAtMost(Math.max(...widths), columns)
+          assert.isAtLeast(Math.max(...widths), columns - 12, "and fills it")
+        }
+      })
+  )
+
   it.scopedLive("go to stdout, with status 0", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite

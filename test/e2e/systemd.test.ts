@@ -139,6 +139,10 @@ describe("a duplicate under Restart=always", () => {
   scene("exits 78 with the message and is not restarted; the first one is untouched", ({ duplicate }) => {
     assert.strictEqual(duplicate.copy.ExecMainStatus, "78")
     assert.strictEqual(duplicate.copy.NRestarts, "0")
+    // Who has it is a service, and is to be stopped as one.
+    assert.match(duplicate.log, /^ {2}supervisor: +systemd \(gateway-twin\.service\)$/m)
+    assert.match(duplicate.log, /^ {2}to see its service: +systemctl status gateway-twin\.service$/m)
+    assert.match(duplicate.log, /^ {2}to stop it: +systemctl stop gateway-twin\.service$/m)
     assert.deepStrictEqual(duplicate.later, { NRestarts: "0", ActiveState: "failed", SubState: "failed" })
     assert.deepStrictEqual(
       { ...duplicate.untouched },

@@ -124,6 +124,11 @@ const assertLost = (host: Host, gateway: Started, message: string) =>
     const error = failureOf(yield* gateway.poll)
     assert.strictEqual(error?._tag, "LockLost")
     assert.strictEqual(error?.message, message)
+    // Who has it now, where the reason names a process.
+    const [, taker] = /\(pid (\d+)\)/.exec(message) ?? []
+    const holder = error?._tag === "LockLost" ? error.holder : undefined
+    assert.strictEqual(holder?.pid, taker === undefined ? undefined : Number(taker))
+    if (holder !== undefined) assert.isDefined(holder.pidMeaning)
     assert.deepStrictEqual(host.ports.owners(address.port), [])
     assert.strictEqual(gateway.openFiles(), 0)
   })

@@ -786,14 +786,47 @@ describe("by the record alone", () => {
       Effect.gen(function*() {
         const snapshot = yield* held(path, "a").pipe(
           hooked((fs) => ({
-            open: (path, options) =>
-              options?.flag === "wx+"
-                ? Effect.zipRight(fs.writeFile(path, OwnerRecord.encode(ownedBy("other"))), fs.open(path, options))
-                : fs.open(path, options)
+            link: (from, to) =>
+              Effect.zipRight(fs.writeFile(to, OwnerRecord.encode(ownedBy("other"))), fs.link(from, to))
           }))
         )
         assert.strictEqual(ownerOf(snapshot), "other")
         assert.strictEqual(yield* ownerAt(path), "other")
+      })))
+
+  it.scopedLive("where there are no hard links, who creates the file first has it", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        const withoutLinks = hooked(() => ({
+          link: () =>
+            Effect.fail(
+              new PlatformError.SystemError({
+                reason: "Unknown",
+                module: "FileSystem",
+                method: "link",
+                description: "EPERM: operation not permitted, link"
+              })
+            )
+        }))
+        yield* withoutLinks(mine(path, "a"))
+        assert.strictEqual(yield* ownerAt(path), "a")
+        assert.strictEqual(ownerOf(yield* withoutLinks(held(path, "b"))), "a")
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+
+  it.scopedLive("the file has its record from the moment that it has its name", () =>
+    inFolder(absent, ({ path }) =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        yield* mine(path, "a").pipe(
+          hooked((fs) => ({
+            link: (from, to) =>
+              Effect.tap(fs.link(from, to), () => Effect.map(fs.readFileString(to), (text) => seen.push(text)))
+          }))
+        )
+        assert.deepStrictEqual(seen, [
+          new TextDecoder().decode(OwnerRecord.encode({ ...ownedBy("a"), lock: "record" }))
+        ])
       })))
 
   it.scopedLive("a starter whose fresh file a slow reclaimer moves away does not take it for its own", () =>
@@ -802,10 +835,7 @@ describe("by the record alone", () => {
         const fs = yield* FileSystem.FileSystem
         const steal = yield* first(fs.rename(path, `${folder}/aside`))
         const { file } = yield* mine(path, "a").pipe(
-          hooked((fs) => ({
-            open: (path, options) =>
-              Effect.map(fs.open(path, options), (file) => patched(file, { sync: Effect.zipRight(file.sync, steal) }))
-          }))
+          hooked((fs) => ({ link: (from, to) => Effect.zipLeft(fs.link(from, to), steal) }))
         )
         // It made another one, under the name that counts.
         assert.deepStrictEqual(yield* file.check, Option.none())
@@ -860,7 +890,7 @@ describe("by the record alone", () => {
           hooked((fs) => ({
             open: (path, options) =>
               Effect.map(fs.open(path, options), (file) =>
-                options?.flag === "wx+"
+                options?.flag === "wx"
                   ? patched(file, { stat: Effect.fail(systemError("Unknown", "EIO: i/o error, fstat")) })
                   : file)
           }))
@@ -875,7 +905,7 @@ describe("by the record alone", () => {
         const error = yield* Effect.flip(mine(path, "a")).pipe(
           hooked((fs) => ({
             open: (path, options) =>
-              options?.flag === "wx+"
+              options?.flag === "wx"
                 ? Effect.fail(systemError("AlreadyExists", "EEXIST: file already exists, open"))
                 : fs.open(path, options)
           }))

@@ -100,3 +100,26 @@ describe("LockFile.holderOf: the recorded pid", () => {
       assert.deepStrictEqual(yield* seen(host, record, { uid: 1000 }), { pid, pidMeaning: "Unknown" })
     }))
 })
+
+describe("LockFile.holderOf: the unit of systemd", () => {
+  const unitOf = (supervisor: string, cgroup: string, isGone = false) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const { process, record } = yield* owner(host)
+      yield* host.files.makeDirectory(`/proc/${pid}`, { recursive: true })
+      yield* host.files.writeFileString(`/proc/${pid}/cgroup`, cgroup)
+      if (isGone) yield* process.kill
+      const holder = yield* Effect.provide(LockFile.holderOf({ ...record, supervisor }), host.layer())
+      assert.strictEqual(holder.supervisor, supervisor)
+      return holder.unit
+    })
+  const gateway = "0::/system.slice/gateway-blue.service\n"
+
+  it.effect("is told where systemd started the owner, and it lives", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* unitOf("systemd", gateway), { name: "gateway-blue.service", scope: "system" })
+      assert.isUndefined(yield* unitOf("none", gateway), "a child of a service is not the service")
+      assert.isUndefined(yield* unitOf("systemd", gateway, true), "the pid may be a stranger's")
+      assert.isUndefined(yield* unitOf("systemd", "0::/\n"), "a cgroup namespace shows none")
+    }))
+})

@@ -151,7 +151,8 @@ describe("OwnerRecord", () => {
       stateDir: "/s",
       host: "127.0.0.1",
       port: 18789,
-      instanceId: full.instanceId
+      instanceId: full.instanceId,
+      supervisor: "none"
     })
     assert.notProperty(OwnerRecord.toHolder(full), "command")
     assert.deepStrictEqual(OwnerRecord.address(full), { host: "127.0.0.1", port: 18789 })

@@ -25,7 +25,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no inode check after locking",
     habitat: "a crowd with kernel locks",
-    caughtBy: 535,
+    caughtBy: 451,
     changes: [
       {
         file: attempt,
@@ -51,7 +51,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "unlink after close",
     habitat: "a crowd with kernel locks",
-    caughtBy: 265,
+    caughtBy: 499,
     changes: [
       {
         file: attempt,
@@ -75,7 +75,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "unlink without the inode check",
     habitat: "kernel locks",
-    caughtBy: 130,
+    caughtBy: 36,
     changes: [{
       file: attempt,
       from: "Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),",
@@ -155,7 +155,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a living owner without kernel locks is not respected by one with",
     habitat: "kernel locks",
-    caughtBy: 480,
+    caughtBy: 339,
     changes: [{
       file: attempt,
       from: `record.lock === "record" && !isOurs`,
@@ -175,7 +175,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no self-test of a file system that grants everything",
     habitat: "a crowd with records only",
-    caughtBy: 1,
+    caughtBy: 5,
     changes: [{
       file: attempt,
       from: "      if (yield* kernel.tryLock(second.fd)) {",

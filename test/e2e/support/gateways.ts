@@ -59,6 +59,15 @@ export const configLock = (site: Site): string =>
 
 export const stateLock = (site: Site): string => Path.join(locksFolder(site), "gateway.state.lock")
 
+/** The flags by which an error names the gateway of a site. */
+export const selectors = (site: Site, host = "127.0.0.1"): string =>
+  [
+    `--config ${site.configPath}`,
+    `--state-dir ${site.stateDir}`,
+    `--port ${site.port}`,
+    ...(host === "127.0.0.1" ? [] : [`--host ${host}`])
+  ].join(" ")
+
 // ---------------------------------------------------------------------------
 // starting
 // ---------------------------------------------------------------------------

@@ -1,0 +1,329 @@
+/**
+ * What completes the command line in a shell, from the tables of settings and commands. Pure.
+ *
+ * The scripts know everything when they are written, but for the profiles that there are, which they look up in the
+ * state folder: nothing is started while a person types.
+ */
+import { type Setting, settings } from "../GatewayConfig.ts"
+import { type CommandName, commands, type Shell } from "./CommandLine.ts"
+import { everywhere } from "./Help.ts"
+
+/** What a flag's value can be completed with; `free`: nothing. */
+type Value =
+  | { readonly _tag: "Words"; readonly words: ReadonlyArray<string> }
+  | { readonly _tag: "File" | "Directory" | "Profile" | "Free" }
+
+interface Flag {
+  /** Without its dashes. */
+  readonly name: string
+  readonly short?: string
+  readonly description: string
+  /** Absent for a switch. */
+  readonly value?: Value
+  readonly commands: ReadonlyArray<CommandName>
+}
+
+const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
+
+const ofSetting = (setting: Setting<unknown>): Value => {
+  if (setting.values !== undefined) return { _tag: "Words", words: setting.values }
+  if (setting === settings.profile) return { _tag: "Profile" }
+  if (setting.path === "directory") return { _tag: "Directory" }
+  return { _tag: setting.path === "file" || setting.placeholder === "<path>" ? "File" : "Free" }
+}
+
+const shared: ReadonlyArray<Flag> = Object.values<Setting<unknown>>(settings).flatMap((setting) => {
+  const takers = names.filter((name) => commands[name].settings.includes(setting))
+  return setting.flag === undefined
+    ? []
+    : [{ name: setting.flag, description: setting.description, value: ofSetting(setting), commands: takers }]
+})
+
+const own: ReadonlyArray<Flag> = names.flatMap((command) => [
+  ...Object.entries(commands[command].values).map(([name, { description, values }]): Flag => ({
+    name,
+    description,
+    value: values === undefined ? { _tag: "Free" } : { _tag: "Words", words: values },
+    commands: [command]
+  })),
+  ...Object.entries(commands[command].switches).map(([name, description]): Flag => ({
+    name,
+    description,
+    commands: [command]
+  }))
+])
+
+const common: ReadonlyArray<Flag> = everywhere.flatMap(([spelling, description = ""]) => {
+  const match = /^-(.), --(.+)$/.exec(spelling)
+  return match?.[1] === undefined || match[2] === undefined
+    ? []
+    : [{ short: match[1], name: match[2], description, commands: names }]
+})
+
+const flags: ReadonlyArray<Flag> = [...own, ...shared, ...common]
+const flagsOf = (command: CommandName) => flags.filter((flag) => flag.commands.includes(command))
+const valued = [...new Set(flags.flatMap((flag) => flag.value === undefined ? [] : [`--${flag.name}`]))]
+
+const dashed = (flag: Flag): ReadonlyArray<string> => [
+  ...(flag.short === undefined ? [] : [`-${flag.short}`]),
+  `--${flag.name}`
+]
+
+/** Within single quotes of bash and zsh. */
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
+
+const indented = (lines: ReadonlyArray<string>, by: string): ReadonlyArray<string> =>
+  lines.map((line) => `${by}${line}`)
+
+/** The state folder, as `PlatformFolders` finds it. */
+const stateFolder: ReadonlyArray<string> = [
+  "local root=\"${XDG_STATE_HOME:-$HOME/.local/state}/gateway-lock\"",
+  "[[ $OSTYPE == darwin* ]] && root=\"$HOME/Library/Application Support/gateway-lock\""
+]
+
+// ---------------------------------------------------------------------------
+// bash: also 3.2, as on macOS
+// ---------------------------------------------------------------------------
+
+const bashValue = (value: Value): string => {
+  switch (value._tag) {
+    case "Words":
+      return `COMPREPLY=($(compgen -W ${quoted(value.words.join("\n"))} -- "$cur"))`
+    case "File":
+      return "compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\"))"
+    case "Directory":
+      return "compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- \"$cur\"))"
+    case "Profile":
+      return "COMPREPLY=($(compgen -W \"$(_gateway_profiles)\" -- \"$cur\"))"
+    case "Free":
+      return ":"
+  }
+}
+
+const bash = (): ReadonlyArray<string> => [
+  "# bash completion of gateway. To have it in this shell: source <(gateway completions bash)",
+  "_gateway_profiles() {",
+  ...indented(stateFolder, "  "),
+  "  local folder",
+  "  for folder in \"$root\"/*/; do",
+  "    [[ -d $folder ]] || continue",
+  "    folder=${folder%/}",
+  "    printf '%s\\n' \"${folder##*/}\"",
+  "  done",
+  "}",
+  "",
+  "_gateway() {",
+  "  local IFS=$'\\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' argument='' words i",
+  "  COMPREPLY=()",
+  "  # --flag=value comes as three words.",
+  "  if [[ $cur == '=' ]]; then",
+  "    cur=''",
+  "  elif [[ $prev == '=' ]]; then",
+  "    prev=${COMP_WORDS[COMP_CWORD-2]}",
+  "  fi",
+  "  for ((i = 1; i < COMP_CWORD; i++)); do",
+  "    case ${COMP_WORDS[i]} in",
+  `      ${valued.join("|")})`,
+  "        [[ ${COMP_WORDS[i+1]} == '=' ]] && ((i++))",
+  "        ((i++)) ;;",
+  "      -*|=) ;;",
+  "      *)",
+  "        if [[ -z $command ]]; then command=${COMP_WORDS[i]}; else argument=${COMP_WORDS[i]}; fi ;;",
+  "    esac",
+  "  done",
+  "  case $prev in",
+  ...flags.flatMap((flag) =>
+    flag.value === undefined ? [] : [`    --${flag.name}) ${bashValue(flag.value)}; return ;;`]
+  ),
+  "  esac",
+  "  case ${command:-run} in",
+  ...names.map((name) => `    ${name}) words=${quoted(flagsOf(name).flatMap(dashed).join("\n"))} ;;`),
+  "    *) return ;;",
+  "  esac",
+  "  if [[ $cur != -* ]]; then",
+  "    words=''",
+  "    case $command in",
+  `      '') words=${quoted(names.join("\n"))} ;;`,
+  ...names.flatMap((name) => {
+    const { argument } = commands[name]
+    return argument === undefined
+      ? []
+      : [`      ${name}) [[ -z $argument ]] && words=${quoted(argument.allowed.join("\n"))} ;;`]
+  }),
+  "    esac",
+  "  fi",
+  "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))",
+  "}",
+  "",
+  "complete -F _gateway gateway"
+]
+
+// ---------------------------------------------------------------------------
+// zsh: zshcompsys(1)
+// ---------------------------------------------------------------------------
+
+/** Within a specification of `_arguments`. */
+const zshText = (text: string): string => text.replace(/[\\[\]:]/g, "\\$&")
+
+const zshAction = (value: Value): string => {
+  switch (value._tag) {
+    case "Words":
+      return `(${value.words.join(" ")})`
+    case "File":
+      return "_files"
+    case "Directory":
+      return "_files -/"
+    case "Profile":
+      return "_gateway_profiles"
+    case "Free":
+      return " "
+  }
+}
+
+const zshSpecs = (flag: Flag): ReadonlyArray<string> =>
+  dashed(flag).map((spelling) => {
+    const others = dashed(flag).join(" ")
+    const text = zshText(flag.description)
+    return quoted(
+      flag.value === undefined
+        ? `(${others})${spelling}[${text}]`
+        : `(${others})${spelling}=[${text}]:${flag.name}:${zshAction(flag.value)}`
+    )
+  })
+
+const zshWords = (words: ReadonlyArray<readonly [word: string, description: string]>): string =>
+  `((${words.map(([word, description]) => `${word}\\:${JSON.stringify(zshText(description))}`).join(" ")}))`
+
+const zsh = (): ReadonlyArray<string> => [
+  "#compdef gateway",
+  "# zsh completion of gateway. To have it in this shell, after compinit: source <(gateway completions zsh)",
+  "_gateway_profiles() {",
+  ...indented(stateFolder, "  "),
+  "  local -a profiles",
+  "  profiles=(\"$root\"/*(N/:t))",
+  "  compadd -a profiles",
+  "}",
+  "",
+  "_gateway() {",
+  "  local word command='' skip=''",
+  "  local -i i",
+  "  local -a specs",
+  "  for ((i = 2; i < CURRENT; i++)); do",
+  "    word=$words[i]",
+  "    if [[ -n $skip ]]; then skip=''; continue; fi",
+  "    case $word in",
+  `      (${valued.join("|")}) skip=yes ;;`,
+  "      (-*) ;;",
+  "      (*) command=$word; break ;;",
+  "    esac",
+  "  done",
+  "  case ${command:-run} in",
+  ...names.flatMap((name) => {
+    const { argument } = commands[name]
+    return [
+      `    (${name})`,
+      "      specs=(",
+      ...indented(flagsOf(name).flatMap(zshSpecs), "        "),
+      ...(argument === undefined ? [] : [`        ${quoted(`2:${argument.name}:(${argument.allowed.join(" ")})`)}`]),
+      "      ) ;;"
+    ]
+  }),
+  "  esac",
+  `  _arguments -S $specs ${quoted(`1:command:${zshWords(names.map((name) => [name, commands[name].description]))}`)}`,
+  "}",
+  "",
+  "# Autoloaded from $fpath, this file is the function; sourced, it tells of it.",
+  "if [[ $funcstack[1] == _gateway ]]; then",
+  "  _gateway \"$@\"",
+  "else",
+  "  compdef _gateway gateway",
+  "fi"
+]
+
+// ---------------------------------------------------------------------------
+// fish: complete(1)
+// ---------------------------------------------------------------------------
+
+const fishQuoted = (text: string): string => `'${text.replace(/['\\]/g, "\\$&")}'`
+
+const fishValue = (value: Value | undefined): string => {
+  if (value === undefined) return ""
+  switch (value._tag) {
+    case "Words":
+      return ` -x -a ${fishQuoted(value.words.join(" "))}`
+    case "File":
+      return " -r -F"
+    case "Directory":
+      return " -x -a '(__fish_complete_directories (commandline -ct))'"
+    case "Profile":
+      return " -x -a '(__gateway_profiles)'"
+    case "Free":
+      return " -x"
+  }
+}
+
+const fish = (): ReadonlyArray<string> => [
+  "# fish completion of gateway. To have it in this shell: gateway completions fish | source",
+  "function __gateway_profiles",
+  "    set -l root $HOME/.local/state",
+  "    set -q XDG_STATE_HOME; and test -n \"$XDG_STATE_HOME\"; and set root $XDG_STATE_HOME",
+  "    test (uname) = Darwin; and set root \"$HOME/Library/Application Support\"",
+  "    for folder in $root/gateway-lock/*/",
+  "        string replace -r '^.*/([^/]+)/$' '$1' -- $folder",
+  "    end",
+  "end",
+  "",
+  "# The words so far that are neither flags nor their values.",
+  "function __gateway_words",
+  "    set -l skip no",
+  "    for word in (commandline -opc)[2..-1]",
+  "        if test $skip = yes",
+  "            set skip no",
+  "            continue",
+  "        end",
+  "        switch $word",
+  `            case ${valued.join(" ")}`,
+  "                set skip yes",
+  "            case '-*'",
+  "            case '*'",
+  "                echo -- $word",
+  "        end",
+  "    end",
+  "end",
+  "",
+  "# Whether one of these commands was typed; none is run.",
+  "function __gateway_is",
+  "    set -l words (__gateway_words) run",
+  "    contains -- $words[1] $argv",
+  "end",
+  "",
+  "# Whether so many words were typed.",
+  "function __gateway_typed --argument-names count",
+  "    test (count (__gateway_words)) -eq $count",
+  "end",
+  "",
+  "complete -c gateway -f",
+  ...names.map((name) =>
+    `complete -c gateway -n '__gateway_typed 0' -a ${name} -d ${fishQuoted(commands[name].description)}`
+  ),
+  ...names.flatMap((name) => {
+    const { argument } = commands[name]
+    return argument === undefined
+      ? []
+      : [
+        `complete -c gateway -n '__gateway_is ${name}; and __gateway_typed 1' -a ${
+          fishQuoted(argument.allowed.join(" "))
+        }`
+      ]
+  }),
+  ...flags.map((flag) =>
+    `complete -c gateway -n ${fishQuoted(`__gateway_is ${flag.commands.join(" ")}`)}${
+      flag.short === undefined ? "" : ` -s ${flag.short}`
+    } -l ${flag.name}${fishValue(flag.value)} -d ${fishQuoted(flag.description)}`
+  )
+]
+
+const scripts: Record<Shell, () => ReadonlyArray<string>> = { bash, zsh, fish }
+
+/** The script for a shell, with a line end after its last line. */
+export const script = (shell: Shell): string => `${scripts[shell]().join("\n")}\n`

@@ -1,0 +1,119 @@
+/**
+ * The manual page, gateway(1), in mdoc(7), from the tables of settings and commands. Pure; the build writes it.
+ */
+import { type Setting, settings } from "../GatewayConfig.ts"
+import { version } from "../Version.ts"
+import { type Command, type CommandName, commands } from "./CommandLine.ts"
+import { type Description, ofEvery } from "./ExitStatus.ts"
+import { everywhere, fileKey, ownFlags, signature, summary } from "./Help.ts"
+import { wrap } from "./Layout.ts"
+
+const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
+const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
+
+/** Text of a line or an argument: backslashes as such, a sign of its own in the first column, hyphens that can be copied. */
+const text = (value: string): string =>
+  value
+    .replaceAll("\\", "\\e")
+    .replaceAll("-", "\\-")
+    .replace(/^(['.])/, "\\&$1")
+
+/** One argument of a macro: in quotes, where a double one is written twice. */
+const argument = (value: string): string => `"${text(value).replaceAll("\"", "\"\"")}"`
+
+/** `--flag <value>`, as mdoc marks both. */
+const flag = (spelling: string): string => {
+  const [name = "", placeholder] = spelling.replace(/^-/, "").split(" ", 2)
+  const value = placeholder === undefined ? "" : ` Ar ${text(placeholder.replace(/[<>]/g, ""))}`
+  return `Fl ${text(name)}${value}`
+}
+
+const item = (head: string, ...lines: ReadonlyArray<string>): ReadonlyArray<string> => [`.It ${head}`, ...lines]
+
+const list = (items: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> =>
+  items.length === 0 ? [] : [".Bl -tag -width Ds", ...items.flat(), ".El"]
+
+/** Lines of the source are short, wherever those of the page end. */
+const prose = (words: string): ReadonlyArray<string> => wrap(words, sourceWidth).map(text)
+
+const sourceWidth = 72
+
+const sentence = (words: string): ReadonlyArray<string> => prose(`${words.charAt(0).toUpperCase()}${words.slice(1)}.`)
+
+const settingItem = (setting: Setting<unknown>, head: string): ReadonlyArray<string> =>
+  item(
+    head,
+    ...sentence(setting.description),
+    ...(setting.env === undefined ? [] : [`Environment: ${text(setting.env)}.`]),
+    ...prose(`Default: ${setting.default}.`)
+  )
+
+const statusItems = (rows: ReadonlyArray<Description>): ReadonlyArray<string> =>
+  list(rows.toSorted(([a], [b]) => a - b).map(([status, when]) => item(String(status), ...sentence(when))))
+
+const commandSection = (name: CommandName, command: Command): ReadonlyArray<string> => [
+  `.Ss ${argument(signature(name, command))}`,
+  ...sentence(command.description),
+  ...list(ownFlags(command).map(([spelling, description]) => item(flag(spelling), ...sentence(description)))),
+  ".Pp",
+  "Exit statuses:",
+  ...statusItems(command.exits)
+]
+
+/**
+ * The whole page, dated.
+ */
+export const manPage = (date: { readonly year: number; readonly month: string; readonly day: number }): string => {
+  const lines = [
+    `.Dd ${date.month} ${date.day}, ${date.year}`,
+    ".Dt GATEWAY 1",
+    `.Os gateway\\-lock ${text(version)}`,
+    ".Sh NAME",
+    ".Nm gateway",
+    `.Nd ${text(summary)}`,
+    ".Sh SYNOPSIS",
+    ".Nm",
+    ".Op Ar command",
+    ".Op Ar flags",
+    ".Sh DESCRIPTION",
+    "A gateway is one long\\-running process with an HTTP and WebSocket listener.",
+    ".Nm",
+    ...prose(
+      "takes a lock file for its configuration, asks who is on the port, takes over from an owner that is gone, binds the port exclusively, and on shutdown drains, closes the listener and removes the lock file."
+    ),
+    ...prose("When it cannot start it says who holds what, and what to type next."),
+    ".Sh COMMANDS",
+    ...names.flatMap((name) => commandSection(name, commands[name])),
+    ".Sh OPTIONS",
+    ...prose("A flag goes before its environment variable, that before the config file, that before the default."),
+    ...list([
+      ...all.flatMap((setting) =>
+        setting.flag === undefined ? [] : [settingItem(setting, flag(`--${setting.flag} ${setting.placeholder}`))]
+      ),
+      ...everywhere.map(([spelling, description = ""]) =>
+        item(spelling.split(", ").map(flag).join(" , "), ...sentence(description))
+      )
+    ]),
+    ".Sh ENVIRONMENT",
+    "An empty variable is one that is not set.",
+    ...list([
+      ...all.flatMap((setting) =>
+        setting.env === undefined ? [] : [item(`Ev ${text(setting.env)}`, ...sentence(setting.description))]
+      ),
+      item("Ev NO_COLOR", "No colours, whatever the terminal.")
+    ]),
+    ".Sh FILES",
+    "Keys of the config file, which is JSON, nested at the dots:",
+    ...list(all.flatMap((setting) => {
+      const key = fileKey(setting)
+      return key === undefined ? [] : [settingItem(setting, `Li ${text(key)}`)]
+    })),
+    ".Sh EXIT STATUS",
+    "Besides those of each command above:",
+    ...statusItems(ofEvery),
+    ".Sh SEE ALSO",
+    ".Xr launchctl 1 ,",
+    ".Xr systemctl 1"
+  ]
+  return `${lines.join("\n")}\n`
+}

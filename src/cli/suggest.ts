@@ -1,0 +1,42 @@
+/**
+ * The word that a mistyped one was probably meant to be.
+ */
+
+/** Edits from one word to another: a letter added, left out or replaced, or two neighbours swapped. */
+const distance = (a: string, b: string): number => {
+  const rows: Array<Array<number>> = [Array.from({ length: b.length + 1 }, (_, column) => column)]
+  const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    rows.push(row)
+    for (let j = 1; j <= b.length; j++) {
+      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? at(i - 2, j - 2) + 1 : Infinity
+      row.push(Math.min(
+        at(i - 1, j) + 1,
+        at(i, j - 1) + 1,
+        at(i - 1, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1),
+        swapped
+      ))
+    }
+  }
+  return at(a.length, b.length)
+}
+
+/** Longer words are no slips of the fingers, and are not compared. */
+const longest = 40
+
+/**
+ * The nearest of the known words, if it is near: a third of its letters may be wrong, and the first of several is taken.
+ * Upper and lower case are the same here.
+ */
+export const suggest = (typed: string, known: Iterable<string>): string | undefined => {
+  if (typed.length > longest) return undefined
+  let best: { readonly word: string; readonly distance: number } | undefined
+  for (const word of known) {
+    const edits = distance(typed.toLowerCase(), word.toLowerCase())
+    if (edits <= Math.max(1, Math.floor(word.length / 3)) && edits < (best?.distance ?? Infinity)) {
+      best = { word, distance: edits }
+    }
+  }
+  return best?.word
+}
