@@ -3,6 +3,7 @@
  */
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -13,6 +14,7 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
+import { ownAnswerHeaders } from "../port/ServerSocket.ts"
 import * as Neighbours from "../server/Neighbours.ts"
 import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
@@ -25,8 +27,16 @@ export interface ServeOptions {
   readonly token: Redacted.Redacted | undefined
 }
 
-/** A page for browsers, and nothing else but what the gateway answers by itself. */
-const App = HttpServer.serve(HttpRouter.empty.pipe(HttpRouter.get("/", StatusPage.app)))
+/**
+ * A page for browsers, and nothing else but what the gateway answers by itself. What is not there is answered here: as an
+ * error it would be logged with its address, in which somebody may have put a token.
+ */
+const App = HttpServer.serve(
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/", StatusPage.app),
+    Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
+  )
+)
 
 /** After the drain, what the rest of a shutdown may take. */
 const shutdownMargin = Duration.seconds(10)

@@ -1,0 +1,82 @@
+import { FileSystem } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FastCheck as fc, Redacted } from "effect"
+import * as AccessToken from "../src/port/AccessToken.ts"
+import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import * as TokenFile from "../src/TokenFile.ts"
+import "./arbitraries.ts"
+
+const path = "/token"
+const token = "0123456789abcdef0123456789ABCDEF"
+
+/** What a user reads from a file of an owner, with a mode. */
+const read = (content: string, { mode = 0o600, owner = 1000, uid = 1000 } = {}) =>
+  Effect.gen(function*() {
+    const host = yield* SimulatedHost.make
+    yield* host.files.chmod("/", 0o777)
+    const write = Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      yield* fs.writeFile(path, Buffer.from(content, "latin1"))
+      yield* fs.chmod(path, mode)
+    })
+    yield* Effect.provide(write, host.layer({ uid: owner }))
+    return yield* TokenFile.read(path).pipe(
+      Effect.match({ onSuccess: Redacted.value, onFailure: ({ message }) => message }),
+      Effect.provide(host.layer({ uid }))
+    )
+  })
+
+const invalid = (reason: string) => `invalid token file "${path}": ${reason}`
+
+describe("a token file", () => {
+  it.effect("has the token, and perhaps one line's end", () =>
+    Effect.gen(function*() {
+      for (const end of ["", "\n", "\r\n"]) assert.strictEqual(yield* read(`${token}${end}`), token)
+      for (const end of ["\n\n", " ", " \n", "\0", "\n\r\n", "\r"]) {
+        assert.strictEqual(
+          yield* read(`${token}${end}`),
+          invalid(`expected ${AccessToken.allowed}`),
+          JSON.stringify(end)
+        )
+      }
+      assert.strictEqual(yield* read("x".repeat(1024)), "x".repeat(1024))
+      assert.strictEqual(yield* read("x".repeat(1025)), invalid(`expected ${AccessToken.allowed}`))
+    }))
+
+  it.effect("is for our eyes, or root's for its group's", () =>
+    Effect.gen(function*() {
+      for (const mode of [0o400, 0o600, 0o700]) assert.strictEqual(yield* read(token, { mode }), token)
+      for (const mode of [0o640, 0o604, 0o620, 0o602, 0o610, 0o601]) {
+        assert.strictEqual(
+          yield* read(token, { mode }),
+          invalid(`others may read or change it (mode 0${mode.toString(8)}); run: chmod 600 ${path}`)
+        )
+      }
+      assert.strictEqual(
+        yield* read(token, { owner: 0, mode: 0o644 }),
+        invalid(`others may read or change it (mode 0644); run: chmod 640 ${path}`)
+      )
+      assert.strictEqual(
+        yield* read(token, { owner: 1001, mode: 0o644 }),
+        invalid(`it belongs to uid 1001, and we are uid 1000; run: chown 1000 ${path}`)
+      )
+      assert.strictEqual(
+        yield* read(token, { owner: 1000, uid: 0 }),
+        invalid(`it belongs to uid 1000, and we are uid 0; run: chown 0 ${path}`)
+      )
+      assert.match(yield* read(token, { mode: 0o200 }), /EACCES/)
+    }))
+
+  it.effect.prop(
+    "of any content is a token or one line that does not show it",
+    [
+      fc.oneof(fc.string({ unit: "binary", minLength: 12, maxLength: 80 }), fc.constant(`${token} ${token}`))
+    ],
+    ([content]) =>
+      Effect.map(
+        read(content),
+        (result) =>
+          AccessToken.isValid(result) || (/^invalid token file [^\n]+$/.test(result) && !result.includes(content))
+      )
+  )
+})

@@ -1,0 +1,239 @@
+/**
+ * Ten thousand drawn requests and frames against the built program: valid ones, valid ones with something changed, and
+ * garbage. It stays healthy, keeps no connection and no memory.
+ *
+ * What is sent is drawn from a seed, which every failure shows: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Config, Duration, Effect, FastCheck as fc, Schedule } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Net from "node:net"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+import type * as Processes from "./support/processes.ts"
+import * as Program from "./support/program.ts"
+
+const seed = Effect.runSync(Config.withDefault(Config.integer("GATEWAY_FUZZ_SEED"), 20_261_121))
+const total = 10_000
+/** Connections at one time. */
+const crowd = 20
+/** No connection of ours stays longer, whatever the other side does. */
+const patience = Duration.seconds(3)
+
+const token = "fuzz-token-of-thirty-two-characters"
+const carrier = `gateway-token.${Buffer.from(token).toString("base64url")}`
+
+// ---------------------------------------------------------------------------
+// what is sent
+// ---------------------------------------------------------------------------
+
+const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
+
+const latin1 = fc.string({
+  unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+  maxLength: 60
+})
+
+const method = fc.constantFrom("GET", "HEAD", "POST", "PUT", "OPTIONS", "DELETE", "TRACE", "CONNECT", "get", "PRI", "")
+const target = fc.oneof(
+  fc.constantFrom(
+    "/",
+    "/healthz",
+    "/readyz",
+    "/startupz",
+    "/metrics",
+    "/x",
+    "*",
+    "http://127.0.0.1/",
+    "//",
+    "/%00",
+    ""
+  ),
+  fc.webPath(),
+  latin1
+)
+const header = fc.oneof(
+  fc.constantFrom(
+    "Host: localhost",
+    "Host: 127.0.0.1:1",
+    "Host: [::1]",
+    "Host: evil.example",
+    "Host:",
+    "Origin: http://localhost",
+    "Origin: null",
+    `Authorization: Bearer ${token}`,
+    "Authorization: Bearer x",
+    "Authorization: Basic eDp5",
+    "Connection: close",
+    "Connection: keep-alive",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Upgrade: h2c",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    `Sec-WebSocket-Protocol: gateway, ${carrier}`,
+    "Sec-WebSocket-Protocol: gateway-watch",
+    "Sec-WebSocket-Extensions: permessage-deflate",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip",
+    "Expect: 100-continue",
+    "Content-Length: 0",
+    "Content-Length: 5",
+    "Content-Length: -1",
+    "Cookie: a=b"
+  ),
+  fc.tuple(latin1, latin1).map(([name, value]) => `${name}: ${value}`),
+  fc.integer({ min: 1, max: 40_000 }).map((length) => `X-Long: ${"x".repeat(length)}`)
+)
+const request = fc.record({
+  method,
+  target,
+  version: fc.constantFrom("HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1", ""),
+  headers: fc.array(header, { maxLength: 8 }),
+  lineEnd: fc.constantFrom("\r\n", "\r\n", "\r\n", "\n"),
+  body: bytes(200)
+}).map(({ body, headers, lineEnd, method, target, version }) =>
+  Buffer.concat([
+    Buffer.from([`${method} ${target} ${version}`, ...headers, "", ""].join(lineEnd), "latin1"),
+    body
+  ])
+)
+const valid = fc.constantFrom("/healthz", "/readyz", "/startupz", "/x").map((path) =>
+  Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+)
+
+/** One change somewhere: a byte, a gap, a doubling. */
+const changed = (whole: fc.Arbitrary<Buffer>) =>
+  fc.tuple(whole, fc.nat(), fc.nat({ max: 255 }), fc.constantFrom("byte", "cut", "double")).map(
+    ([whole, at, byte, how]) => {
+      const place = whole.length === 0 ? 0 : at % whole.length
+      const [before, after] = [whole.subarray(0, place), whole.subarray(place)]
+      switch (how) {
+        case "byte":
+          return Buffer.concat([before, Buffer.of(byte), after.subarray(1)])
+        case "cut":
+          return before
+        default:
+          return Buffer.concat([before, before, after])
+      }
+    }
+  )
+
+const opening = Buffer.from(
+  "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    + `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: gateway, ${carrier}\r\n\r\n`
+)
+/** A frame (RFC 6455, 5.2), well-formed or not: any opcode, bits, mask and stated length. */
+const frame = fc.record({
+  first: fc.oneof(fc.constantFrom(0x81, 0x82, 0x88, 0x89, 0x8a, 0x01, 0x00, 0x80), fc.nat({ max: 255 })),
+  isMasked: fc.constantFrom(true, true, true, false),
+  lie: fc.constantFrom(0, 0, 0, 0, 1, 100_000),
+  payload: fc.oneof(
+    fc.json().map((text) => Buffer.from(`{"type":"ping","id":${text}}`)),
+    fc.constant(Buffer.from("{\"type\":\"ping\"}")),
+    fc.integer({ min: 60_000, max: 70_000 }).map((length) => Buffer.alloc(length, "x")),
+    bytes(150)
+  )
+}).map(({ first, isMasked, lie, payload }) => {
+  const length = payload.length + lie
+  const head = Buffer.alloc(length < 126 ? 2 : length < 65_536 ? 4 : 10)
+  head[0] = first
+  head[1] = (isMasked ? 0x80 : 0) | (length < 126 ? length : length < 65_536 ? 126 : 127)
+  if (head.length === 4) head.writeUInt16BE(length, 2)
+  if (head.length === 10) head.writeBigUInt64BE(BigInt(length), 2)
+  return Buffer.concat([head, isMasked ? Buffer.alloc(4) : Buffer.alloc(0), payload])
+})
+const conversation = fc.array(frame, { minLength: 1, maxLength: 10 }).map((frames) => ({ opening, parts: frames }))
+
+interface Sent {
+  readonly opening: Buffer
+  readonly parts: ReadonlyArray<Buffer>
+}
+
+const alone = (opening: Buffer): Sent => ({ opening, parts: [] })
+const sent: fc.Arbitrary<Sent> = fc.oneof(
+  { weight: 2, arbitrary: valid.map(alone) },
+  { weight: 4, arbitrary: request.map(alone) },
+  { weight: 3, arbitrary: changed(fc.oneof(request, valid, fc.constant(opening))).map(alone) },
+  { weight: 2, arbitrary: bytes(2000).map(alone) },
+  { weight: 2, arbitrary: fc.tuple(request, request, valid).map((all) => alone(Buffer.concat(all))) },
+  { weight: 5, arbitrary: conversation }
+)
+
+/** Sends all of it, and waits until the other side has closed, or has nothing more to say for a while. */
+const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    const socket = Net.connect({ host: "127.0.0.1", port: site.port })
+    socket.setTimeout(50, () => socket.destroy())
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.void))
+    socket.resume()
+    socket.write(opening)
+    for (const part of parts) socket.write(part)
+    return Effect.sync(() => socket.destroy())
+  }).pipe(Effect.timeoutFailCause({ duration: patience, onTimeout: () => Cause.die(new Error("a connection hangs")) }))
+
+// ---------------------------------------------------------------------------
+// what is left
+// ---------------------------------------------------------------------------
+
+const residentBytes = (pid: number) =>
+  Effect.promise(async () =>
+    Number(/VmRSS:\s+(\d+)/.exec(await Fs.readFile(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024
+  )
+
+const openSockets = (pid: number) =>
+  Effect.promise(async () => {
+    const folder = `/proc/${pid}/fd`
+    const links = await Promise.all(
+      (await Fs.readdir(folder)).map((fd) => Fs.readlink(`${folder}/${fd}`).catch(() => ""))
+    )
+    return links.filter((link) => link.startsWith("socket:")).length
+  })
+
+const noProc = Program.isLinux ? undefined : "needs /proc"
+
+describe("a gateway", () => {
+  it.scopedLive.skipIf(noProc !== undefined)(
+    Program.named(`is as it was after ${total} drawn requests and frames`, noProc),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        // A small heap, so that what is garbage is collected and does not count.
+        const env = { GATEWAY_TOKEN: token, NODE_OPTIONS: "--max-semi-space-size=1 --max-old-space-size=48" }
+        const gateway: Processes.Running = yield* Gateways.startListening(site, { env })
+        const before = yield* openSockets(gateway.pid)
+        const closed = openSockets(gateway.pid).pipe(
+          Effect.repeat({ until: (now) => now === before, schedule: Schedule.spaced("20 millis") }),
+          Effect.timeoutFailCause({
+            duration: "15 seconds",
+            onTimeout: () => Cause.die(new Error(`connections leaked (seed ${seed})`))
+          })
+        )
+        const round = (seed: number, count: number) =>
+          Effect.gen(function*() {
+            const drawn = fc.sample(sent, { seed, numRuns: count })
+            yield* Effect.forEach(drawn, (sent) => exchange(site, sent), { concurrency: crowd, discard: true })
+            yield* closed
+            return drawn.reduce((sum, { parts }) => sum + 1 + parts.length, 0)
+          })
+
+        const instanceId = yield* Clients.instanceIdOf(site)
+        yield* round(seed + 1, 1500)
+        const warm = yield* residentBytes(gateway.pid)
+
+        let count = 0
+        for (let part = 2; count < total; part++) count += yield* round(seed + part, 500)
+
+        const after = yield* residentBytes(gateway.pid)
+        assert.isBelow(after / warm, 1.2, `${after} bytes after ${warm} (seed ${seed})`)
+        assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
+        const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))
+        // Nothing of it was an error, and nothing of it was logged.
+        assert.strictEqual(Gateways.count(stderr, /level=(WARN|ERROR|FATAL)/), Program.kernelLocks ? 0 : 1, stderr)
+        assert.notInclude(stderr, token)
+        yield* Effect.logInfo(`sent ${count} requests and frames; resident ${warm} → ${after} bytes (seed ${seed})`)
+      }),
+    180_000
+  )
+})
