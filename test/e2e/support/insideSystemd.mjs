@@ -96,6 +96,8 @@ const scenes = {
     // SIGKILL of the main process: restarted, and healthy.
     process.kill(Number(before.MainPID), "SIGKILL")
     const restarted = await healthy(21801, first.instanceId)
+    // A watchdog is armed by READY=1, which arrives a moment after the port answers.
+    await until("the restarted unit to be active", () => show(unit, "ActiveState").ActiveState === "active")
     const after = show(unit, "MainPID", "NRestarts")
 
     // SIGSTOP: nobody feeds the watchdog.
