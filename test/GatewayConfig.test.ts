@@ -542,12 +542,12 @@ describe("the config file", () => {
 describe("GatewayConfig.resolveLenient", () => {
   it.effect("passes over what a config file gets wrong, and tells of each; the rest of it counts", () =>
     Effect.gen(function*() {
-      const content = JSON.stringify({ port: 5, host: "0.0.0.0", prot: 1, lock: { timeout: "soon" } })
+      const content = JSON.stringify({ port: 5, host: 7, prot: 1, lock: { timeout: "soon" } })
       const { config, problems } = yield* resolveLenient({ files: { [defaultFile]: content } })
       assert.deepInclude(shown(config), { port: 5, host: "127.0.0.1", lockTimeout: 5000 })
       assert.deepStrictEqual(problems.map(({ message }) => message.replace(/[:;] .*/, "")), [
         `invalid config file ${defaultFile}`,
-        `invalid host "0.0.0.0" from "host" in ${defaultFile}`,
+        `invalid host 7 from "host" in ${defaultFile}`,
         `invalid lock timeout "soon" from "lock.timeout" in ${defaultFile}`
       ])
     }))

@@ -96,7 +96,10 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       const left = NodePath.join(folder, name)
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
       const claimed = yield* options.look(mover)
-      const abandoned = Option.isNone(claimed) || (yield* options.isAbandoned(claimed.value))
+      const abandoned = Option.isNone(claimed)
+        // Its author makes another one, if it lives: nobody waits for a draft.
+        || (name.endsWith(".draft") && Option.isNone(claimed.value.record))
+        || (yield* options.isAbandoned(claimed.value))
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(

@@ -243,25 +243,30 @@ const make = Effect.gen(function*() {
       }
     }))
 
+  /** Also one of an earlier attempt, if it is there. */
+  const removeDraft = (draft: string) =>
+    Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
+
   /**
    * Asked of a file of our own, before the lock file is made: one that cannot be locked after all would have to be removed
    * again, and by then it could be another starter's.
    */
-  const ensureLockable = (draft: string) =>
+  const ensureLockable = (draft: string, record: OwnerRecord.OwnerRecord) =>
     Effect.scoped(Effect.gen(function*() {
-      // Ours from an earlier attempt, if it is there.
-      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(draft)))
+      yield* Effect.addFinalizer(() => removeDraft(draft))
       const file = yield* createExclusively(draft, "wx+")
+      // Who finds it, should we not live to remove it, can tell whose it was.
+      yield* writeRecord(file, record)
       yield* kernel.tryLock(file.fd)
       yield* selfTest(draft, fileId(yield* file.stat))
     }))
 
-  const openOrCreate = (path: string, draft: string) =>
+  const openOrCreate = (path: string, record: OwnerRecord.OwnerRecord) =>
     open(path, { flag: "r+" }).pipe(
       Effect.map((file) => ({ file, created: false })),
       Effect.catchIf(isNotFound, () =>
         Effect.zipRight(
-          ensureLockable(draft),
+          ensureLockable(Claim.draftPath(path, record), record),
           // `Moved`: somebody created it in between, or it is a dangling link, which `insist` has refused.
           Effect.map(createExclusively(path, "wx+"), (file) => ({ file, created: true }))
         ))
@@ -271,7 +276,7 @@ const make = Effect.gen(function*() {
     Effect.gen(function*() {
       const { path } = options
       yield* insist(path)
-      const { created, file } = yield* openOrCreate(path, Claim.draftPath(path, options.record("kernel")))
+      const { created, file } = yield* openOrCreate(path, options.record("kernel"))
       const info = yield* file.stat
       const id = fileId(info)
 
@@ -339,10 +344,11 @@ const make = Effect.gen(function*() {
           ))
       )
     const link = fs.link(draft, path).pipe(
-      Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved()))
+      // A draft can be swept away while it is empty.
+      Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
     )
     return Effect.zipLeft(write(draft), link).pipe(
-      Effect.ensuring(Effect.ignore(fs.remove(draft))),
+      Effect.ensuring(removeDraft(draft)),
       // Without hard links, as well as can be.
       Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
     )

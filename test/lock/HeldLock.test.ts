@@ -15,6 +15,7 @@ import {
 } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { type GatewayLockError, isGatewayLockError } from "../../src/GatewayLockError.ts"
+import * as Claim from "../../src/lock/Claim.ts"
 import { maxFailures } from "../../src/lock/HeldLock.ts"
 import { layerAbsent } from "../../src/lock/KernelLock.ts"
 import * as LockAttempt from "../../src/lock/LockAttempt.ts"
@@ -341,7 +342,9 @@ describe("a holder whose file was removed", () => {
       yield* assertLost(
         host,
         gateway,
-        `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${paths.config}'`
+        `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
+          Claim.draftPath(paths.config, ownedBy(instanceId))
+        }'`
       )
     }))
 
