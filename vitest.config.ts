@@ -6,7 +6,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 30_000,
     pool: "threads",
     poolOptions: { threads: { minThreads: 1, maxThreads: 3 } }

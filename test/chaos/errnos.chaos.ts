@@ -25,6 +25,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   fsync: ["EIO", "ENOSPC", "EDQUOT", "EINVAL"],
   close: ["EIO", "EINTR", "EDQUOT"],
   rename: ["EACCES", "EBUSY", "EIO", "ENOSPC", "EROFS"],
+  link: ["EPERM", "EACCES", "EIO", "ENOSPC", "EMLINK"],
   unlink: ["EACCES", "EBUSY", "EROFS"],
   // Both of a folder that is listed.
   newfstatat: ["EIO", "ENOMEM"],

@@ -38,8 +38,9 @@ const faults = [
   },
   {
     what: "a disk without a free inode",
-    options: "nr_inodes=4",
-    break: "mkdir \"$1/locks\"; : > \"$1/filler.1\"; : > \"$1/filler.2\"",
+    // Two more than the two lock files: on a tmpfs a hard link counts as well, and one is needed for a moment.
+    options: "nr_inodes=5",
+    break: "mkdir \"$1/locks\"; for n in 1 2 3; do : > \"$1/filler.$n\"; done",
     mend: "rm \"$1\"/filler.*",
     cause: "ENOSPC: no space left on device"
   },

@@ -106,7 +106,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
       const gateway = yield* Gateways.startListening(site, { env: exportTo(collector.url) })
       const connection = yield* Clients.connect(site)
       yield* connection.send(
-        "GET /elsewhere HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer hunter2\r\n"
+        "GET /elsewhere HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer hunter2\r\n"
           + "sec-websocket-protocol: hunter2\r\ncookie: a=hunter2\r\n\r\n"
       )
       yield* connection.received(/404/)

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 import * as Gateways from "../e2e/support/gateways.ts"
 import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
+import * as Program from "../e2e/support/program.ts"
 import { Counting } from "./rpc-protocol.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -28,7 +29,7 @@ const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   const folder = yield* Gateways.temporaryFolder
   const port = yield* Ports.reserve
   const env = {
-    PATH: process.env["PATH"] ?? "",
+    PATH: Program.searchPath,
     HOME: folder,
     PORT: String(port),
     DATABASE_URL: `file:${Path.join(folder, "data.db")}`

@@ -11,6 +11,7 @@ import { createHash } from "node:crypto"
 import { existsSync, readFileSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
 import * as Gateways from "../../e2e/support/gateways.ts"
 import * as Program from "../../e2e/support/program.ts"
 
@@ -86,9 +87,15 @@ const besides = (path: string): ReadonlyArray<string> => {
   return owner === undefined ? [] : [`${path}.${nameOf(owner)}.reclaim`, `${path}.${nameOf(owner)}.stale`]
 }
 
+/** The one that is traced; no other has it. */
+const tracedInstance = "7ace7ace-7ace-4ace-8ace-7ace7ace7ace"
+
+/** Where the traced gateway makes a lock file before it has its name, or finds out whether one could be locked. */
+const draftOf = (path: string): string => `${path}.${nameOf(tracedInstance)}.draft`
+
 const filesOf = (site: Gateways.Site): ReadonlyArray<string> => [
   ...roles(site).map(([path]) => path),
-  ...[Gateways.configLock(site), Gateways.stateLock(site)].flatMap(besides)
+  ...[Gateways.configLock(site), Gateways.stateLock(site)].flatMap((path) => [draftOf(path), ...besides(path)])
 ]
 
 const isOfSocket = ({ text }: Call): boolean => text.includes("<TCP:[") || text.startsWith("AF_INET")
@@ -237,7 +244,11 @@ export const options = (
     ]),
     "--"
   ],
-  env: { UV_THREADPOOL_SIZE: "1" },
+  env: {
+    UV_THREADPOOL_SIZE: "1",
+    NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
+    PINNED_INSTANCE: tracedInstance
+  },
   // On an address that does not cover 127.0.0.1, two are bound.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []
 })

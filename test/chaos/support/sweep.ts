@@ -236,7 +236,7 @@ export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Eff
   Effect.scoped(Effect.gen(function*() {
     const before = yield* strays(site)
     for (const stray of before) {
-      assert.match(stray, mode.name === "record only" ? /\.lock\.[0-9a-f]{16}\.(reclaim|stale)$/ : /^$/)
+      assert.match(stray, mode.name === "record only" ? /\.lock\.[0-9a-f]{16}\.(reclaim|stale|draft)$/ : /\.draft$/)
     }
     const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
     const early = yield* start((yield* isUndecided(site)) ? ["--lock-timeout", "0 millis"] : [])
