@@ -31,8 +31,13 @@ export interface ServeOptions {
   readonly token: Redacted.Redacted | undefined
 }
 
-/** A scrape every few seconds: a span for each would hide all others. */
 const metricsPath = "/metrics"
+
+/**
+ * A scrape comes every few seconds, and a span for each would hide all others. A query is of no use here, and somebody may
+ * have put a token into it.
+ */
+const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metricsPath || url.includes("?")
 
 /**
  * A page for browsers and metrics for machines, and nothing else but what the gateway answers by itself. What is not there
@@ -48,7 +53,7 @@ const routes = HttpRouter.empty.pipe(
 )
 
 const App = Layer.scopedDiscard(apart(HttpServer.serveEffect(routes))).pipe(
-  HttpMiddleware.withTracerDisabledForUrls([metricsPath]),
+  HttpMiddleware.withTracerDisabledWhen(hasNoSpan),
   Layer.provide(ProcessMetrics.layer)
 )
 

@@ -33,6 +33,7 @@ import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { parseProcStat, ProcessTable } from "../lock/ProcessTable.ts"
+import * as ServiceUnit from "../lock/ServiceUnit.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import { PortProbe, type PortState } from "../port/PortProbe.ts"
 import { hasOpen } from "./OpenFiles.ts"
@@ -500,7 +501,7 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
 const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
   Effect.gen(function*() {
     const { pid, supervisor } = owner.record
-    const unit = supervisor === "systemd" ? yield* SupervisedOwner.unitOf(pid) : Option.none()
+    const unit = supervisor === "systemd" ? yield* ServiceUnit.ofProcess(pid) : Option.none()
     const command = SupervisedOwner.stopCommand(supervisor, options.profile, unit)
     if (Option.isNone(command)) return
     return yield* new OwnerSupervised({ pid, supervisor, advice: `to stop it: ${command.value}` })

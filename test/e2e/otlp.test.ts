@@ -36,7 +36,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
       yield* collector.arrival("gateway.start")
       yield* Clients.request(site, "/healthz")
       yield* Clients.request(site, "/metrics")
-      yield* Clients.request(site, "/nothing-here?a=b")
+      yield* Clients.request(site, "/nothing-here")
       yield* collector.arrival("http.server GET")
       yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
 
@@ -104,9 +104,10 @@ describe("a gateway under OpenTelemetry's variables", () => {
       const site = yield* Gateways.newSite
       const collector = yield* collect
       const gateway = yield* Gateways.startListening(site, { env: exportTo(collector.url) })
+      yield* Clients.request(site, "/elsewhere?token=hunter2")
       const connection = yield* Clients.connect(site)
       yield* connection.send(
-        "GET /elsewhere HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer hunter2\r\n"
+        `GET /elsewhere HTTP/1.1\r\nhost: 127.0.0.1:${site.port}\r\nauthorization: Bearer hunter2\r\n`
           + "sec-websocket-protocol: hunter2\r\ncookie: a=hunter2\r\n\r\n"
       )
       yield* connection.received(/404/)
