@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Exit, FastCheck as fc, FiberId } from "effect"
-import { UsageError } from "../../src/cli/CommandLine.ts"
-import { commands } from "../../src/cli/CommandLine.ts"
+import { commands, UsageError } from "../../src/cli/CommandLine.ts"
 import { Answered, ExitStatus, fromExit, ofEvery } from "../../src/cli/ExitStatus.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"

@@ -180,6 +180,8 @@ describe("the status page", () => {
         const markup = `<img src=x onerror=alert(1)><b>.json`
         const otherConfig = Path.join(site.root, markup)
         const env = { HOME: site.root }
+        // Gateways of other tests are listed as well.
+        const profile = `second-${other.port}`
         const start = (site: Gateways.Site, profile: string, config: string) =>
           Gateways.startListening(site, {
             env,
@@ -188,9 +190,9 @@ describe("the status page", () => {
         yield* start(site, "first", site.configPath)
         const { complaints, page } = yield* openPage(site)
         yield* sees(page, "#neighbours-section")
-        const neighbour = yield* start(other, "second", otherConfig)
-        yield* sees(page, "#neighbours li", "second")
-        const card = page.locator("#neighbours li", { hasText: "second" })
+        const neighbour = yield* start(other, profile, otherConfig)
+        yield* sees(page, "#neighbours li", profile)
+        const card = page.locator("#neighbours li", { hasText: profile })
         const text = yield* Effect.promise(() => card.innerText())
         assert.include(text, "running")
         assert.include(text, `pid ${neighbour.pid}`)

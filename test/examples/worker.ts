@@ -23,7 +23,6 @@ Effect.gen(function*() {
   yield* Effect.logInfo("working")
   yield* work.pipe(Effect.repeat(Schedule.spaced("100 millis")), Effect.raceFirst(lost))
 }).pipe(
-  Effect.provide(Lock),
-  Effect.provide(Gateway.layerNode),
+  Effect.provide(Layer.provideMerge(Lock, Gateway.layerNode)),
   NodeRuntime.runMain
 )
