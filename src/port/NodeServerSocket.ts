@@ -85,26 +85,26 @@ class InterceptingServer extends Http.Server {
 const errorCode = (cause: unknown): string =>
   typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
 
-/** The addresses of this network namespace's interfaces, loopback first; none where they cannot be had (Node throws). */
-const localAddresses = (): ReadonlyArray<string> => {
+/** The addresses of this network namespace's interfaces, loopback first; `undefined` where they cannot be had (Node throws). */
+const localAddresses = (): ReadonlyArray<string> | undefined => {
   try {
     return [
       ...new Set(Object.values(networkInterfaces()).flatMap((entries = []) => entries.map(({ address }) => address)))
     ]
       .toSorted((a, b) => Number(isLoopback(b)) - Number(isLoopback(a)))
   } catch {
-    return []
+    return undefined
   }
 }
 
 const bindError = (address: Address, cause: unknown) => {
   const code = errorCode(cause)
-  const available = code === "EADDRNOTAVAIL" ? localAddresses() : []
+  const available = code === "EADDRNOTAVAIL" ? localAddresses() : undefined
   return new BindError({
     ...address,
     code,
     reason: cause instanceof Error ? cause.message : String(cause),
-    ...(available.length > 0 ? { available } : {}),
+    ...(available === undefined ? {} : { available }),
     cause
   })
 }
