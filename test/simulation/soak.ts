@@ -47,7 +47,7 @@ const bundle = (folder: string) =>
   Effect.promise(async () => {
     const file = join(folder, "soakShard.mjs")
     const build = await rolldown({ input: fileURLToPath(new URL("soakShard.ts", import.meta.url)), platform: "node" })
-    await build.write({ file, format: "esm" })
+    await build.write({ file, format: "esm", codeSplitting: false })
     await build.close()
     return file
   })
@@ -56,7 +56,7 @@ const bundle = (folder: string) =>
  * For one process. What was killed in a simulation is never heard of again and stays among the runtime's fibers, half a
  * megabyte for each schedule: longer-lived processes would fill their heap.
  */
-const runsOfOne = 1000
+const mostRunsOfOne = 1000
 
 /** The errors that a simulation is full of need no stack traces, and its garbage is young. */
 const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
@@ -69,6 +69,7 @@ const soak = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const file = yield* bundle(yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-soak-" }))
   const cores = availableParallelism()
+  const runsOfOne = Math.min(runs, mostRunsOfOne)
   const seeds = Array.from({ length: Math.ceil(runs / runsOfOne) }, (_, index) => seed + index)
   const schedules = seeds.length * runsOfOne
   const began = yield* Clock.currentTimeNanos

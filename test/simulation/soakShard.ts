@@ -20,6 +20,7 @@ Effect.gen(function*() {
       if (done % progressEvery === 0) process.stdout.write(`+${progressEvery}\n`)
     }
   })
+  if (done % progressEvery !== 0) process.stdout.write(`+${done % progressEvery}\n`)
   if (fault === undefined) return
   yield* Console.log(fault)
   return yield* Effect.fail("violated")
