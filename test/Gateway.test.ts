@@ -422,6 +422,30 @@ describe("a start that ends early", () => {
       }
     }))
 
+  it.effect("ends, at whichever system call the signal comes, even in the midst of a finalizer", () =>
+    Effect.gen(function*() {
+      for (const locking of ["works", "absent"] as const) {
+        const calls = yield* callsOfAStart(locking)
+        for (let at = 1; at <= calls; at += 1) {
+          const host = yield* SimulatedHost.make
+          yield* host.setLocking(locking)
+          let seen = 0
+          const first = yield* host.spawn(gateway())
+          yield* host.setIntercept(({ pid }) =>
+            Effect.suspend(() => {
+              seen += pid === first.pid ? 1 : 0
+              // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
+              return seen === at ? Effect.as(first.interrupt, Option.none()) : Effect.succeedNone
+            })
+          )
+          yield* settle
+          yield* TestClock.adjust("1 minute")
+          assert.isTrue(Option.isSome(yield* first.poll), `${locking}, at call ${at} of ${calls}`)
+          assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
+        }
+      }
+    }))
+
   it.effect("is succeeded by the next one, whichever system call was its last", () =>
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
+import { keepInterruption } from "../internal/keepInterruption.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
@@ -197,6 +198,7 @@ const inspectCommand = (
 
 export const program = (invocation: Invocation) =>
   Effect.gen(function*() {
+    yield* keepInterruption
     const typed = yield* formatAsTyped(invocation.argv)
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
     switch (command._tag) {

@@ -37,6 +37,7 @@ import {
 } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import { keepInterruption } from "../internal/keepInterruption.ts"
 import { apart, spanned } from "../internal/spans.ts"
 import * as Metrics from "../Metrics.ts"
 import type { Address } from "../port/Address.ts"
@@ -601,6 +602,7 @@ export const make = (
   options: LockFileOptions
 ): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
+    yield* keepInterruption
     const { enforcement, heldSince, history, instanceId, locks, path, record } = yield* acquireBoth(options)
 
     const lost = yield* Deferred.make<never, LockLost>()

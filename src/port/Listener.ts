@@ -19,6 +19,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { BindFailed, PortInUse } from "../GatewayLockError.ts"
+import { keepInterruption } from "../internal/keepInterruption.ts"
 import { type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Metrics from "../Metrics.ts"
@@ -140,6 +141,7 @@ export const make = (
   Requirements | Scope.Scope
 > =>
   Effect.gen(function*() {
+    yield* keepInterruption
     const lifecycle = yield* Lifecycle
     const routes = yield* ServerSocket.OwnRoutes
     const lock = yield* LockFile
