@@ -194,11 +194,16 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   if (tag === "LockLost" && !tampered && !disturbed) return say("loses its lock, which nobody touched")
   if (tag === "LockUnavailable" && !disturbed && !tampered) return say(`cannot use its lock: ${String(failure)}`)
   if (tag === "BindFailed" && !disturbed) return say(`cannot bind: ${String(failure)}`)
-  if (refusals.has(tag) && !player.failed && !hadCompany(report, player, isRecordOnly(scenario))) {
+  const recordOnly = isRecordOnly(scenario) || hasFallenBack(report)
+  if (refusals.has(tag) && !player.failed && !hadCompany(report, player, recordOnly)) {
     return say(`is refused (${tag}) by nobody`)
   }
   return []
 }
+
+/** Whether somebody was refused a kernel lock by the system, and so may have locked by its record alone. */
+const hasFallenBack = ({ log }: Report): boolean =>
+  log.some((entry) => entry._tag === "Traced" && entry.entry.name === "fcntl" && entry.entry.outcome !== "ok")
 
 /** Whether there was anybody else in its lifetime; without kernel locks, what a dead one left counts as well. */
 const hadCompany = ({ log }: Report, player: Player, leftoversCount: boolean): boolean => {
