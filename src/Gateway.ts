@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
-import { Gateway, launch, layerServing } from "./GatewayInstance.ts"
+import { Gateway, launch, layerLost, layerServing, whileHeld } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import * as GatewayStatus from "./inspect/GatewayStatus.ts"
 import * as PortOwners from "./inspect/PortOwners.ts"
@@ -33,7 +33,7 @@ import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as Neighbours from "./server/Neighbours.ts"
 
-export { Gateway, launch, layerServing }
+export { Gateway, launch, layerLost, layerServing, whileHeld }
 
 /**
  * Everything a gateway can be told. All optional.

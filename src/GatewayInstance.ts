@@ -110,6 +110,48 @@ export const layerServing = (
 }
 
 /**
+ * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with
+ * `LockLost` once it has ended.
+ *
+ * For who runs a gateway with `ManagedRuntime` or in a `Scope` of his own; `launch` and `layerLost` are for layers.
+ *
+ * @example
+ * import { Effect, ManagedRuntime } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const runtime = ManagedRuntime.make(Gateway.layer())
+ * const program = Gateway.whileHeld(Effect.never).pipe(
+ *   Effect.catchTag("LockLost", (error) => Effect.logError(error.message))
+ * )
+ * runtime.runPromise(program).finally(() => runtime.dispose())
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R | Gateway> =>
+  Effect.raceFirst(self, Effect.flatMap(Gateway, ({ lost }) => lost))
+
+/**
+ * A layer that is never ready, and fails with `LockLost` when the lock is lost. Beside an app it lets `Layer.launch` fail
+ * then, as `launch` does. Whatever is provided with it never starts.
+ *
+ * @example
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { Layer } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const App = HttpServer.serve(HttpRouter.get(HttpRouter.empty, "/", HttpServerResponse.text("hello")))
+ *
+ * Layer.launch(Layer.merge(App, Gateway.layerLost).pipe(Layer.provide(Gateway.layer())))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDiscard(
+  Effect.flatMap(Gateway, ({ lost }) => lost)
+)
+
+/**
  * `Layer.launch`, which also fails when the lock is lost, so that a gateway that is no longer the one shuts down in
  * order instead of serving on.
  *

@@ -648,6 +648,27 @@ export const make = (
   })
 
 /**
+ * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with
+ * `LockLost` once it has ended.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, LockFile } from "gateway-lock"
+ *
+ * const Lock = LockFile.layerWithProbes({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json" })
+ *
+ * const program = LockFile.whileHeld(Effect.log("importing")).pipe(
+ *   Effect.provide(Lock),
+ *   Effect.provide(Gateway.layerNode)
+ * )
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R | LockFile> =>
+  Effect.raceFirst(self, Effect.flatMap(LockFile, ({ lost }) => lost))
+
+/**
  * @since 0.1.0
  * @category layers
  */

@@ -18,11 +18,9 @@ const work = Effect.gen(function*() {
   }
 })
 
-Effect.gen(function*() {
-  const { lost } = yield* LockFile.LockFile
-  yield* Effect.logInfo("working")
-  yield* work.pipe(Effect.repeat(Schedule.spaced("100 millis")), Effect.raceFirst(lost))
-}).pipe(
+Effect.logInfo("working").pipe(
+  Effect.zipRight(Effect.repeat(work, Schedule.spaced("100 millis"))),
+  LockFile.whileHeld,
   Effect.provide(Layer.provideMerge(Lock, Gateway.layerNode)),
   NodeRuntime.runMain
 )

@@ -1,0 +1,107 @@
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, TestClock } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Gateway from "../src/Gateway.ts"
+import type { LockLost } from "../src/GatewayLockError.ts"
+import * as LockFile from "../src/lock/LockFile.ts"
+import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import * as Gateways from "./e2e/support/gateways.ts"
+import * as Ports from "./e2e/support/ports.ts"
+
+const App = HttpRouter.empty.pipe(
+  HttpRouter.get("/hello", HttpServerResponse.text("world")),
+  HttpServer.serve()
+)
+
+/** Lets everything that needs no time happen. */
+const settle = Effect.repeatN(Effect.yieldNow(), 1000)
+
+/** What an app that knows nothing of `Gateway.launch` would write: `Layer.launch`, `Layer.build`, an effect of its own. */
+const programs = {
+  "Layer.launch": Layer.launch(
+    Layer.merge(App, Gateway.layerLost).pipe(Layer.provide(Gateway.layerPlatform()))
+  ),
+  "Gateway.launch": Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform()))),
+  "a plain Scope": Effect.gen(function*() {
+    const context = yield* Layer.build(App.pipe(Layer.provideMerge(Gateway.layerPlatform())))
+    return yield* Effect.provide(Gateway.whileHeld(Effect.never), context)
+  })
+}
+
+describe("a lock reaches the app as a typed failure", () => {
+  for (const [name, program] of Object.entries(programs)) {
+    it.effect(`that is refused, under ${name}`, () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const owner = yield* host.spawn(programs["Gateway.launch"])
+        yield* settle
+        const caught = yield* Deferred.make<string>()
+        const refused = yield* host.spawn(
+          program.pipe(Effect.catchTag("PortInUse", ({ holder }) => Deferred.succeed(caught, String(holder?.pid))))
+        )
+        yield* refused.exit
+        assert.strictEqual(yield* Deferred.await(caught), String(owner.pid))
+        assert.deepStrictEqual(host.ports.owners(18789), [owner.pid])
+      }))
+
+    it.effect(`that is lost, under ${name}, after an orderly shutdown`, () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const lost = yield* Deferred.make<LockLost>()
+        const first = yield* host.spawn(
+          program.pipe(Effect.catchTag("LockLost", (error) => Deferred.succeed(lost, error)))
+        )
+        yield* settle
+        assert.deepStrictEqual(host.ports.owners(18789), [first.pid])
+        yield* host.files.remove("/state/default/locks", { recursive: true })
+        yield* host.spawn(Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ port: 18790 })))))
+        yield* settle
+        yield* TestClock.adjust("30 seconds")
+        yield* first.exit
+        assert.match((yield* Deferred.await(lost)).message, /^lost gateway lock at .*: the file was replaced/)
+        assert.deepStrictEqual(host.ports.owners(18789), [])
+      }))
+  }
+
+  it.scopedLive("that is refused, and one that is lost, in a ManagedRuntime", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const runtimeOn = ({ configPath, port, stateDir }: Gateways.Site) =>
+        Effect.acquireRelease(
+          Effect.sync(() =>
+            ManagedRuntime.make(
+              App.pipe(
+                Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" }))
+              )
+            )
+          ),
+          (runtime) => runtime.disposeEffect
+        )
+      const first = yield* runtimeOn(site)
+      const started = yield* Deferred.make<void>()
+      const ended = yield* Effect.fork(
+        Effect.promise(() =>
+          first.runPromiseExit(
+            Gateway.whileHeld(Effect.zipRight(Deferred.succeed(started, undefined), Effect.never)).pipe(
+              Effect.catchTag("LockLost", ({ path }) => Effect.succeed(path))
+            )
+          )
+        )
+      )
+      yield* Deferred.await(started)
+
+      const second = yield* runtimeOn(site)
+      const exit = yield* Effect.promise(() => second.runPromiseExit(Gateway.whileHeld(Effect.never)))
+      const refused = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
+      assert.deepStrictEqual(Option.map(refused, ({ _tag }) => _tag), Option.some("PortInUse"))
+
+      // In one step, so that it is not made again meanwhile.
+      const path = LockFile.configLockPath(site)
+      yield* Gateways.symlink(site.configPath, `${path}.link`)
+      yield* Effect.promise(() => Fs.rename(`${path}.link`, path))
+      assert.deepStrictEqual(yield* Fiber.join(ended), Exit.succeed(path))
+      yield* first.disposeEffect
+      assert.isTrue(yield* Ports.isFree(site.port))
+    }))
+})
