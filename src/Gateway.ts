@@ -11,7 +11,7 @@ import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -21,17 +21,22 @@ import { Gateway, launch, layerLost, layerServing, whileHeld } from "./GatewayIn
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import * as GatewayStatus from "./inspect/GatewayStatus.ts"
 import * as PortOwners from "./inspect/PortOwners.ts"
+import { keepInterruption } from "./internal/keepInterruption.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { type Address, isLoopback } from "./port/Address.ts"
-import type { ListenerOptions } from "./port/ListenerOptions.ts"
+import * as HealthProbe from "./port/HealthProbe.ts"
+import { defaults as listenerDefaults, type ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
+import * as PortProbe from "./port/PortProbe.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as Neighbours from "./server/Neighbours.ts"
+import * as Signals from "./stop/Signals.ts"
+import * as StopOwner from "./stop/StopOwner.ts"
 
 export { Gateway, launch, layerLost, layerServing, whileHeld }
 
@@ -107,15 +112,19 @@ const refuse = (setting: string, value: unknown, allowed: string) =>
  * Options that were given in code, checked against the settings' own rules. A wrong one is a mistake in the program, and
  * a defect: nothing that the program's user did can mend it.
  */
-const checked = (options: GatewayOptions): Effect.Effect<void> =>
+const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { allowedHosts = [], allowedOrigins = [], host, port, profile, token } = options
     if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
       yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
     }
     if (profile !== undefined && Option.isNone(settings.profile.decode(profile))) {
       yield* refuse("profile", profile, settings.profile.allowed)
     }
+  })
+
+/** The same for those that say who may ask: of no concern to who only looks. */
+const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: GatewayOptions): Effect.Effect<void> =>
+  Effect.gen(function*() {
     if (host !== undefined && !isLoopback(host) && token === undefined) {
       yield* refuse("host", host, "a loopback host, or a token besides")
     }
@@ -134,14 +143,14 @@ const checked = (options: GatewayOptions): Effect.Effect<void> =>
 
 /** Which gateway these options name. */
 const identified = (
-  options: GatewayOptions
+  options: InspectOptions
 ): Effect.Effect<
   { readonly profile: string; readonly address: Address; readonly configPath: string; readonly stateDir: string },
   never,
   FileSystem.FileSystem | PlatformFolders.PlatformFolders
 > =>
   Effect.gen(function*() {
-    yield* checked(options)
+    yield* checkName(options)
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
     return {
@@ -162,6 +171,7 @@ export const layerPlatform = (
   options: GatewayOptions = {}
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
+    yield* checkAccess(options)
     const { address, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
@@ -280,3 +290,77 @@ export const inspectPlatform = (
  */
 export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStatus.GatewayStatus> =>
   Effect.provide(inspectPlatform(options), inspectNode)
+
+/**
+ * Which gateway to end, and how. All optional, with the same defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drainTimeout"> {
+  /** How long the owner may take after SIGTERM. Default: its drain timeout, as far as `drainTimeout` tells, and 5 seconds. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** SIGKILL after that. Default `false`. */
+  readonly force?: boolean | undefined
+  /** Told every 3 seconds what is waited for. */
+  readonly onWaiting?: StopOwner.StopOptions["onWaiting"]
+}
+
+/**
+ * `stop`, on a platform of your own: in memory, in tests.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const stopPlatform = (
+  options: StopOptions = {}
+): Effect.Effect<
+  StopOwner.Outcome,
+  StopOwner.StopError,
+  Platform | PlatformFolders.PlatformFolders | PortOwners.PortOwners | Signals.Signals
+> =>
+  Effect.gen(function*() {
+    yield* keepInterruption
+    const { address, configPath, profile, stateDir } = yield* identified(options)
+    return yield* StopOwner.stop({
+      path: LockFile.configLockPath({ configPath, stateDir }),
+      address,
+      profile,
+      timeout: options.timeout
+        ?? Duration.sum(options.drainTimeout ?? listenerDefaults.drainTimeout, StopOwner.defaults.margin),
+      force: options.force,
+      onWaiting: options.onWaiting
+    }).pipe(
+      Effect.provide(PortProbe.layer),
+      Effect.provide(HealthProbe.layer({ timeout: options.healthProbeTimeout }))
+    )
+  })
+
+/**
+ * Ends the running gateway that these options name, and nobody else: its pid, start time, boot and lock are verified
+ * immediately before each signal. Completes when the lock is free and the port closed, so that a start can follow; with
+ * `NotRunning`, where there was nothing to end.
+ *
+ * Fails with `OwnerUnverified` where it cannot be told that this process is the gateway (nobody was signalled),
+ * `OwnerSupervised` where its supervisor would start it again, `OwnerNotEnded` where it did not end in time. A wrong option
+ * is a defect, as for `layer`.
+ *
+ * @example
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const Main = HttpServer.serve(HttpRouter.get(HttpRouter.empty, "/", HttpServerResponse.text("version 2"))).pipe(
+ *   Layer.provideMerge(Gateway.layer({ port: 18789 }))
+ * )
+ *
+ * // The next version takes the place of the present one.
+ * const program = Effect.zipRight(Gateway.stop({ port: 18789 }), Gateway.launch(Main))
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const stop = (options: StopOptions = {}): Effect.Effect<StopOwner.Outcome, StopOwner.StopError> =>
+  Effect.provide(stopPlatform(options), stopNode)
+
+const stopNode = Signals.layerLive.pipe(Layer.provideMerge(inspectNode), Layer.provide(NodeContext.layer))

@@ -582,3 +582,43 @@ describe("options that would let strangers in", () => {
       assert.match(yield* dies({ allowedOrigins: ["https://a/"] }), /^invalid allowedOrigins /)
     }))
 })
+
+describe("Gateway.stop", () => {
+  it.effect("ends the gateway that the options name, and lets the next version take its place", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* host.spawn(gateway())
+      const other = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
+      yield* settle
+      const outcome = yield* Deferred.make<string>()
+      const second = yield* host.spawn(
+        Effect.zipRight(
+          Effect.flatMap(Gateway.stopPlatform(), ({ _tag }) => Deferred.succeed(outcome, _tag)),
+          gateway()
+        )
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Deferred.await(outcome), "Stopped")
+      assert.isTrue(Exit.isInterrupted(yield* first.exit))
+      yield* settle
+      assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
+      assert.deepStrictEqual(host.ports.owners(18790), [other.pid])
+    }))
+
+  it.effect("finds nothing to end where none runs, and asks no token of who only names a host", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const stopping = yield* host.spawn(Gateway.stopPlatform({ host: "0.0.0.0" }))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      assert.deepNestedInclude(yield* stopping.exit, { "value._tag": "NotRunning" })
+    }))
+
+  it.effect("is a defect for a port that cannot be", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const stopping = yield* host.spawn(Gateway.stopPlatform({ port: 70_000 }))
+      assert.isTrue(Exit.match(yield* stopping.exit, { onSuccess: () => false, onFailure: Cause.isDie }))
+    }))
+})

@@ -5,7 +5,7 @@ import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform
 import { NodeSocket } from "@effect/platform-node"
 import { RpcClient, RpcSerialization } from "@effect/rpc"
 import { assert, describe, it } from "@effect/vitest"
-import { Chunk, Effect, Layer, Schedule, type Scope, Stream } from "effect"
+import { Chunk, Effect, Fiber, Layer, Schedule, type Scope, Stream } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -184,6 +184,26 @@ describe("the example", () => {
         yield* add("2.job")
         yield* isDone("2.job")
         yield* Gateways.assertClean(yield* Gateways.stop(next))
+      }),
+    60_000
+  )
+
+  it.scopedLive(
+    "replacement.ts: the next version takes the place of the present one, which answers what it was asked",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* place
+        const first = yield* start("replacement.ts", at, { VERSION: "1" })
+        yield* isUp(at.port)
+        const report = yield* Effect.fork(text(at.port, "/report"))
+        const second = yield* start("replacement.ts", at, { VERSION: "2" })
+        assert.strictEqual(yield* Fiber.join(report), "report by 1")
+        yield* Gateways.assertClean(yield* first.ended)
+        yield* isUp(at.port)
+        assert.strictEqual(yield* text(at.port, "/version"), "2")
+        const ended = yield* Gateways.stop(second)
+        yield* Gateways.assertClean(ended)
+        assert.include(ended.stdout + ended.stderr, `took the place of pid ${first.pid}`)
       }),
     60_000
   )
