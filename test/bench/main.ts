@@ -5,13 +5,15 @@
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { availableParallelism, cpus } from "node:os"
 import { parseArgs } from "node:util"
-import { experiments } from "./experiments.ts"
-import type { Measured, Spread } from "./measure.ts"
+import { experiments } from "./experiments/index.ts"
+import type { Aim, Measured, Spread } from "./measure.ts"
 import { BenchFailed, readsCertificates } from "./processes.ts"
 
 const options = Effect.gen(function*() {
@@ -32,6 +34,9 @@ const options = Effect.gen(function*() {
 const quartiles = (digits: number, { lowerQuartile, upperQuartile }: Spread): string =>
   `[${lowerQuartile.toFixed(digits)}, ${upperQuartile.toFixed(digits)}]`
 
+const describeAim = (aim: Aim, suffix: string): string =>
+  "most" in aim ? `<= ${aim.most}${suffix}` : `>= ${aim.least}${suffix}`
+
 const line = ({ aim, baseline, comparison, met, name, subject, unit }: Measured): ReadonlyArray<string> => {
   const [digits, sign, suffix] = comparison.kind === "ratio"
     ? [2, "", " x"]
@@ -44,8 +49,8 @@ const line = ({ aim, baseline, comparison, met, name, subject, unit }: Measured)
     `${baseline.median.toFixed(1)} ${unit} ${quartiles(1, baseline)}`,
     `${subject.median.toFixed(1)} ${unit} ${quartiles(1, subject)}`,
     `${sign}${comparison.median.toFixed(digits)}${suffix} ${quartiles(digits, comparison)}`,
-    aim === null ? "-" : `<= ${aim}${suffix}`,
-    met === null ? "-" : met ? "within aim" : "over"
+    aim === null ? "-" : describeAim(aim, suffix),
+    met === null ? "-" : met ? "yes" : "no"
   ]
 }
 
@@ -65,12 +70,22 @@ const bench = Effect.gen(function*() {
     runs,
     readsCertificates
   }
-  const measured = (yield* Effect.forEach(experiments, (experiment) => Effect.scoped(experiment(runs)))).flat()
+  const began = yield* Clock.currentTimeNanos
+  const measured = (yield* Effect.forEach(
+    Object.entries(experiments),
+    ([name, experiment]) =>
+      Effect.zipRight(
+        // A table comes at the end of minutes: until then, on stderr, how far it is.
+        Console.error(`measuring ${name}`),
+        Effect.scoped(experiment(runs))
+      )
+  )).flat()
+  const took = Duration.format(Duration.seconds(Math.round(Number((yield* Clock.currentTimeNanos) - began) / 1e9)))
   yield* Console.log(
     json ? JSON.stringify({ ...machine, rows: measured }, null, 2) : [
       `Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, ${runs} runs of each side in turns${
         readsCertificates ? ", NODE_EXTRA_CA_CERTS set" : ""
-      }`,
+      }; took ${took}`,
       "",
       table(measured),
       "",

@@ -1,6 +1,7 @@
 /**
  * A subject beside a baseline: run in turns, so that a busy machine slows both, and compared by medians.
  */
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BenchFailed } from "./processes.ts"
@@ -8,18 +9,22 @@ import type { BenchFailed } from "./processes.ts"
 /** One side of a comparison: what is run, once. */
 export interface Side<Sample> {
   readonly name: string
-  readonly sample: Effect.Effect<Sample, BenchFailed, Scope.Scope>
+  readonly sample: Effect.Effect<Sample, BenchFailed, FileSystem.FileSystem | Scope.Scope>
 }
+
+export type Unit = "ms" | "MiB" | "KiB" | "per second" | "modules"
+
+/** What is good: no more, or no less, than so much. */
+export type Aim = { readonly most: number } | { readonly least: number }
 
 /** One line of the table, read from the samples of both sides. */
 export interface Row<Sample> {
   readonly name: string
-  readonly unit: "ms" | "MiB"
+  readonly unit: Unit
   /** Undefined where this machine cannot tell. */
   readonly read: (sample: Sample) => number | undefined
   readonly compare: "ratio" | "difference"
-  /** The most that is good. */
-  readonly aim?: number
+  readonly aim?: Aim
 }
 
 export interface Spread {
@@ -30,12 +35,12 @@ export interface Spread {
 
 export interface Measured {
   readonly name: string
-  readonly unit: "ms" | "MiB"
+  readonly unit: Unit
   readonly baseline: Spread & { readonly name: string }
   readonly subject: Spread & { readonly name: string }
   /** Of subject with baseline in each pair of runs: what slows a whole pair cancels out. */
   readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
-  readonly aim: number | null
+  readonly aim: Aim | null
   readonly met: boolean | null
 }
 
@@ -56,12 +61,14 @@ const spread = (values: ReadonlyArray<number>): Spread => {
   }
 }
 
+const isMet = (aim: Aim, value: number): boolean => "most" in aim ? value <= aim.most : value >= aim.least
+
 /** The 95th percentile against an aim that is an absolute time, beside samples of something to compare it with. */
 export const percentile95 = (options: {
   readonly name: string
   readonly baseline: { readonly name: string; readonly samples: ReadonlyArray<number> }
   readonly subject: { readonly name: string; readonly samples: ReadonlyArray<number> }
-  readonly aim: number
+  readonly aim: Aim
 }): Measured => {
   const sorted = options.subject.samples.toSorted((a, b) => a - b)
   const p95 = quantile(sorted, 0.95)
@@ -72,7 +79,7 @@ export const percentile95 = (options: {
     subject: { name: options.subject.name, ...spread(options.subject.samples) },
     comparison: { kind: "absolute", median: p95, lowerQuartile: p95, upperQuartile: quantile(sorted, 1) },
     aim: options.aim,
-    met: p95 <= options.aim
+    met: isMet(options.aim, p95)
   }
 }
 
@@ -87,7 +94,7 @@ export const measure = <Sample>(options: {
   readonly baseline: Side<Sample>
   readonly subject: Side<Sample>
   readonly rows: ReadonlyArray<Row<Sample>>
-}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed> =>
+}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const { baseline, rows, runs, subject } = options
     const pair = Effect.all([Effect.scoped(baseline.sample), Effect.scoped(subject.sample)])
@@ -107,7 +114,7 @@ export const measure = <Sample>(options: {
         subject: { name: subject.name, ...spread(values.map(([, s]) => s)) },
         comparison: { kind: compare, ...comparison },
         aim: aim ?? null,
-        met: aim === undefined ? null : comparison.median <= aim
+        met: aim === undefined ? null : isMet(aim, comparison.median)
       }]
     })
   })

@@ -1,0 +1,23 @@
+/**
+ * What is measured. A new figure is one more row where its samples are taken already, else one more experiment.
+ */
+import type { Experiment } from "../program.ts"
+import { locking } from "./locking.ts"
+import { serving } from "./serving.ts"
+import { idleSockets } from "./sockets.ts"
+import { crowd, loaded, refusedStart, version } from "./starts.ts"
+import { takeover } from "./takeover.ts"
+import { throughput } from "./throughput.ts"
+
+/** By what is said of them while they run. */
+export const experiments: Readonly<Record<string, Experiment>> = {
+  "refused starts": refusedStart,
+  "what they load": loaded,
+  "start, memory and stop of a server": serving,
+  "takeover": takeover,
+  "many starts at once": crowd,
+  "lock and unlock": locking,
+  "requests per second": throughput,
+  "idle WebSockets": idleSockets,
+  "the least that the program does": version
+}

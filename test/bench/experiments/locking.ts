@@ -1,0 +1,46 @@
+/**
+ * A lock taken and given back in one process, without a port: this project's, which writes, syncs and removes two files
+ * with a record each, beside locks that do less.
+ */
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Contenders from "../../chaos/support/contenders.ts"
+import { measure } from "../measure.ts"
+import { BenchFailed, millis } from "../processes.ts"
+import * as Program from "../program.ts"
+
+const perSample = 20
+
+/** Milliseconds for one lock and unlock, on the average of some. */
+const lockAndUnlock = (contender: "kernel" | "record" | "os-lock" | "proper-lockfile") =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const acquire = yield* Contenders.make(contender, folder, Effect.void)
+    const once = Effect.mapError(Effect.scoped(acquire), ({ reason }) => new BenchFailed({ reason }))
+    // What is loaded or made at the first time counts for none.
+    yield* once
+    const clock = yield* Effect.clock
+    const began = clock.unsafeCurrentTimeNanos()
+    yield* Effect.replicateEffect(once, perSample)
+    return millis(began, clock.unsafeCurrentTimeNanos()) / perSample
+    // Without a kernel lock, each time says so.
+  }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
+
+const figures = [
+  ["proper-lockfile", "proper-lockfile", "kernel", "kernel"],
+  ["fs-native-extensions", "os-lock", "kernel", "kernel"],
+  ["proper-lockfile", "proper-lockfile", "record", "record only"]
+] as const
+
+export const locking: Program.Experiment = (runs) =>
+  Effect.map(
+    Effect.forEach(figures, ([name, baseline, subject, mode]) =>
+      measure({
+        runs,
+        baseline: { name, sample: lockAndUnlock(baseline) },
+        subject: { name: `LockFile, ${mode}`, sample: lockAndUnlock(subject) },
+        rows: [{ name: `lock and unlock: ${mode}`, unit: "ms", read: Program.itself, compare: "ratio" }]
+      })),
+    (rows) => rows.flat()
+  )

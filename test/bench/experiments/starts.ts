@@ -1,0 +1,204 @@
+/**
+ * Starts that end at once.
+ */
+import * as Array from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { dirname, join } from "node:path"
+import { versions } from "node:process"
+import { measure } from "../measure.ts"
+import { BenchFailed, expectEnd, firstAnswer, freePort, host, millis, startNode } from "../processes.ts"
+import * as Program from "../program.ts"
+
+const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
+
+/** Newer Node starts quicker by itself, and what there is to load stays. */
+const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
+
+/** A second start, refused by the port or by the lock. */
+export const refusedStart: Program.Experiment = (runs) =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const port = yield* freePort
+    const owner = yield* startNode(Program.gatewayArgs(folder, port))
+    yield* firstAnswer(owner, port)
+
+    const inUse = `GatewayLockError: another gateway instance is already listening on ws://${host}:${port}`
+    const byPort = yield* measure({
+      runs,
+      baseline: nodeAlone,
+      subject: { name: "PortInUse", sample: Program.lifeOf(Program.gatewayArgs(folder, port), 1, inUse) },
+      rows: [{
+        name: "refused start: PortInUse",
+        unit: "ms",
+        read: Program.itself,
+        compare: "ratio",
+        aim: { most: refusedAim }
+      }]
+    })
+
+    const held = `GatewayLockError: gateway already running (pid ${owner.pid}) on ws://${host}:${port}`
+    const elsewhere = Effect.flatMap(freePort, (other) => Program.lifeOf(Program.gatewayArgs(folder, other), 1, held))
+    const byLock = yield* measure({
+      runs,
+      baseline: nodeAlone,
+      subject: { name: "LockHeld", sample: elsewhere },
+      rows: [{
+        name: "refused start: LockHeld",
+        unit: "ms",
+        read: Program.itself,
+        compare: "ratio",
+        aim: { most: refusedAim }
+      }]
+    })
+    const left = "existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop"
+    const supervised = yield* measure({
+      runs,
+      baseline: nodeAlone,
+      subject: {
+        name: "OwnerHealthy",
+        sample: Program.lifeOf([...Program.gatewayArgs(folder, port), "--supervisor", "systemd"], 78, left)
+      },
+      rows: [{
+        name: "duplicate under systemd: exit 78",
+        unit: "ms",
+        read: Program.itself,
+        compare: "ratio",
+        aim: { most: refusedAim + 0.5 }
+      }]
+    })
+    return [...byPort, ...byLock, ...supervised]
+  })
+
+export const version: Program.Experiment = (runs) =>
+  measure({
+    runs,
+    baseline: nodeAlone,
+    subject: { name: "--version", sample: Program.lifeOf([Program.path, "--version"], 0, "gateway ") },
+    rows: [{ name: "--version", unit: "ms", read: Program.itself, compare: "ratio" }]
+  })
+
+/** Counts what a process loads: Node's own modules, ours, and the bytes of ours. */
+const countingScript = (folder: string, output: string) =>
+  `const fs = require("node:fs")
+const read = fs.readFileSync
+const sizes = new Map()
+fs.readFileSync = (path, ...rest) => {
+  const data = read(path, ...rest)
+  if (typeof path === "string" && path.startsWith(${JSON.stringify(folder)})) sizes.set(path, Buffer.byteLength(data))
+  return data
+}
+require("node:module").syncBuiltinESMExports()
+process.on("exit", () => {
+  const own = [...sizes].filter(([path]) => path.endsWith("js"))
+  fs.writeFileSync(${JSON.stringify(output)}, JSON.stringify({
+    ownModules: own.length,
+    ownKiB: own.reduce((sum, [, size]) => sum + size, 0) / 1024,
+    nodeModules: process.moduleLoadList.filter((name) => name.startsWith("NativeModule ")).length
+  }))
+})
+`
+
+const Loaded = Schema.parseJson(
+  Schema.Struct({ ownModules: Schema.Number, ownKiB: Schema.Number, nodeModules: Schema.Number })
+)
+
+/** What a refused start loads. */
+export const loaded: Program.Experiment = () =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const [script, output] = [join(folder, "counting.cjs"), join(folder, "loaded.json")]
+    yield* Program.writeFile(script, countingScript(dirname(Program.path), output))
+    const port = yield* freePort
+    const owner = yield* startNode(Program.gatewayArgs(folder, port))
+    yield* firstAnswer(owner, port)
+    const loadedBy = (args: ReadonlyArray<string>, status: number) =>
+      Effect.zipRight(
+        Program.lifeOf(["--require", script, ...args], status),
+        Effect.flatMap(
+          Program.readFile(output),
+          (text) => Effect.mapError(Schema.decode(Loaded)(text), (error) => new BenchFailed({ reason: error.message }))
+        )
+      )
+    return yield* measure({
+      runs: 1,
+      baseline: { name: "node -e 0", sample: loadedBy(["-e", "0"], 0) },
+      subject: { name: "PortInUse", sample: loadedBy(Program.gatewayArgs(folder, port), 1) },
+      rows: [
+        {
+          name: "refused start: Node's modules",
+          unit: "modules",
+          read: (sample) => sample.nodeModules,
+          compare: "ratio"
+        },
+        {
+          name: "refused start: own modules",
+          unit: "modules",
+          read: (sample) => sample.ownModules,
+          compare: "difference"
+        },
+        { name: "refused start: bytes of them", unit: "KiB", read: (sample) => sample.ownKiB, compare: "difference" }
+      ]
+    })
+  })
+
+const crowdSize = 64
+
+/** Many at once: all of them end but one, which serves. */
+export const crowd: Program.Experiment = (runs) =>
+  measure({
+    runs: Math.min(runs, 3),
+    baseline: {
+      name: `${crowdSize} x node -e 0`,
+      sample: Effect.gen(function*() {
+        const clock = yield* Effect.clock
+        const began = clock.unsafeCurrentTimeNanos()
+        const processes = yield* Effect.replicateEffect(startNode(["-e", "0"]), crowdSize)
+        const lives = yield* Effect.forEach(processes, (process) =>
+          Effect.map(expectEnd(process, 0), ({ at }) => ({ at, life: millis(process.startedAt, at) })))
+        return crowdOf(began, lives)
+      })
+    },
+    subject: {
+      name: `${crowdSize} starts`,
+      sample: Effect.gen(function*() {
+        const folder = yield* Program.temporaryFolder
+        const port = yield* freePort
+        const clock = yield* Effect.clock
+        const began = clock.unsafeCurrentTimeNanos()
+        const processes = yield* Effect.replicateEffect(startNode(Program.gatewayArgs(folder, port)), crowdSize)
+        const outcomes = yield* Effect.forEach(processes, (process) =>
+          Effect.raceFirst(
+            Effect.as(process.said("gateway listening"), Option.none()),
+            Effect.map(expectEnd(process, 1, "GatewayLockError"), ({ at }) =>
+              Option.some({ at, life: millis(process.startedAt, at) }))
+          ), { concurrency: "unbounded" })
+        const losers = Array.getSomes(outcomes)
+        if (losers.length !== crowdSize - 1) {
+          return yield* new BenchFailed({ reason: `${crowdSize - losers.length} of ${crowdSize} starts serve` })
+        }
+        return crowdOf(began, losers)
+      })
+    },
+    rows: [
+      {
+        name: `${crowdSize} simultaneous starts, until all are settled`,
+        unit: "ms",
+        read: ({ total }) =>
+          total,
+        compare: "ratio"
+      },
+      {
+        name: "their slowest loser",
+        unit: "ms",
+        read: ({ slowest }) => slowest,
+        compare: "ratio"
+      }
+    ]
+  })
+
+const crowdOf = (began: bigint, lives: ReadonlyArray<{ readonly at: bigint; readonly life: number }>) => ({
+  total: Math.max(...lives.map(({ at }) => millis(began, at))),
+  slowest: Math.max(...lives.map(({ life }) => life))
+})

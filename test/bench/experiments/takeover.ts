@@ -1,0 +1,49 @@
+/**
+ * How soon a killed owner is succeeded.
+ */
+import * as Effect from "effect/Effect"
+import { percentile95 } from "../measure.ts"
+import { BenchFailed, firstAnswer, freePort, millis, startNode } from "../processes.ts"
+import * as Program from "../program.ts"
+
+const standbys = 3
+const takeovers = 50
+
+/** The owner is killed with three standbys waiting: how long until the port answers again. */
+export const takeover: Program.Experiment = () =>
+  Effect.gen(function*() {
+    const folder = yield* Program.temporaryFolder
+    const port = yield* freePort
+    const clock = yield* Effect.clock
+    const start = (...flags: ReadonlyArray<string>) => startNode([...Program.gatewayArgs(folder, port), ...flags])
+    const standby = Effect.tap(start("--standby"), (process) => process.said("standing by"))
+
+    const cold: Array<number> = []
+    const samples: Array<number> = []
+    let owner = yield* start()
+    cold.push(millis(owner.startedAt, yield* firstAnswer(owner, port)))
+    let waiting = yield* Effect.replicateEffect(standby, standbys)
+    for (let round = 0; round < takeovers; round += 1) {
+      const killedAt = clock.unsafeCurrentTimeNanos()
+      owner.kill("SIGKILL")
+      const next = yield* Effect.raceAll(
+        waiting.map((process) => Effect.as(process.said("gateway listening"), process))
+      ).pipe(
+        Effect.zip(Effect.flatMap(firstOf(waiting), (process) => firstAnswer(process, port)), { concurrent: true })
+      )
+      samples.push(millis(killedAt, next[1]))
+      owner = next[0]
+      waiting = [...waiting.filter((process) => process !== owner), yield* standby]
+    }
+    return [percentile95({
+      name: `takeover after SIGKILL, ${standbys} standbys`,
+      baseline: { name: "cold start to first 200", samples: cold },
+      subject: { name: `${takeovers} takeovers`, samples },
+      aim: { most: 100 }
+    })]
+  })
+
+const firstOf = <A>(list: ReadonlyArray<A>): Effect.Effect<A, BenchFailed> => {
+  const [first] = list
+  return first === undefined ? new BenchFailed({ reason: "nobody waits" }) : Effect.succeed(first)
+}

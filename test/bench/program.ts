@@ -1,0 +1,58 @@
+/**
+ * The built program, as the experiments start it, and places of their own for it.
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import type { Measured } from "./measure.ts"
+import { BenchFailed, bounded, expectEnd, host, millis, startNode } from "./processes.ts"
+
+export type Experiment = (
+  runs: number
+) => Effect.Effect<ReadonlyArray<Measured>, BenchFailed, FileSystem.FileSystem | Scope.Scope>
+
+export const path = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
+
+export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string> =>
+  [path, "run", "--host", host, "--port", String(port)]
+    .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
+
+const vite = fileURLToPath(new URL("../../node_modules/vite-node/vite-node.mjs", import.meta.url))
+
+/** A server of `servers`, which says `listening` when it does. */
+export const serverArgs = (name: string, ...args: ReadonlyArray<string>): ReadonlyArray<string> => [
+  vite,
+  fileURLToPath(new URL(`servers/${name}.ts`, import.meta.url)),
+  ...args
+]
+
+const failed = (error: { readonly message: string }) => new BenchFailed({ reason: error.message })
+
+export const temporaryFolder = Effect.flatMap(
+  FileSystem.FileSystem,
+  (fs) => fs.makeTempDirectoryScoped({ prefix: "gateway-lock-bench-" })
+).pipe(Effect.mapError(failed), bounded("a temporary folder"))
+
+export const writeFile = (path: string, text: string) =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => fs.writeFileString(path, text)).pipe(
+    Effect.mapError(failed),
+    bounded(`writing ${path}`)
+  )
+
+export const readFile = (path: string) =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(path)).pipe(
+    Effect.mapError(failed),
+    bounded(`reading ${path}`)
+  )
+
+/** From start to end, in milliseconds. */
+export const lifeOf = (args: ReadonlyArray<string>, status: number, output?: string) =>
+  Effect.gen(function*() {
+    const process = yield* startNode(args)
+    const { at } = yield* expectEnd(process, status, output)
+    return millis(process.startedAt, at)
+  })
+
+export const itself = (sample: number) => sample

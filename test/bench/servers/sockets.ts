@@ -1,0 +1,13 @@
+/** `ws` alone: `sockets <port> <folder>`. Closes every socket with 1001 at SIGTERM, and ends when they have gone. */
+import { createServer } from "node:http"
+import { WebSocketServer } from "ws"
+
+const server = createServer()
+const sockets = new WebSocketServer({ server })
+
+process.once("SIGTERM", () => {
+  server.close()
+  for (const socket of sockets.clients) socket.close(1001)
+})
+
+server.listen(Number(process.argv.at(-2)), "127.0.0.1", () => process.stdout.write("listening\n"))
