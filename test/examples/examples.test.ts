@@ -79,13 +79,11 @@ const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
   })
 
 describe("the example", () => {
-  it.scopedLive("server.ts: a router, and a tag that is caught", () =>
-    Effect.gen(function*() {
-      // Its port is the default one, which is not ours to take in a test: its words are those of the README.
-      const readme = yield* Effect.promise(() => Fs.readFile(Path.join(root, "README.md"), "utf8"))
-      const source = yield* Effect.promise(() => Fs.readFile(here("server.ts"), "utf8"))
-      assert.include(readme, source.trim())
-    }))
+  it.each(["server.ts", "simulated.test.ts"])("%s is the README's", async (name) => {
+    // The first one's port is the default one, which is not ours to take in a test.
+    const readme = await Fs.readFile(Path.join(root, "README.md"), "utf8")
+    assert.include(readme, (await Fs.readFile(here(name), "utf8")).trim())
+  })
 
   it.scopedLive("http-api.ts: an HttpApi with its OpenAPI document", () =>
     Effect.gen(function*() {
