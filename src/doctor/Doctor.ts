@@ -21,7 +21,7 @@ import { toUrl } from "../port/Address.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
-import * as LockFolder from "./LockFolder.ts"
+import * as LockFolderAudit from "./LockFolderAudit.ts"
 import * as UnitAudit from "./UnitAudit.ts"
 
 /**
@@ -211,8 +211,8 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     ], { concurrency: "unbounded" })
     const findings = [
       ...checkConfig(options),
-      ...(yield* LockFolder.checkFolder(place)),
-      ...(yield* LockFolder.checkLocks(place)),
+      ...(yield* LockFolderAudit.checkFolder(place)),
+      ...(yield* LockFolderAudit.checkLocks(place)),
       ...judgeLock(status, command),
       ...(yield* checkLeftovers(status, stateDir)),
       ...judgePort(status, command),

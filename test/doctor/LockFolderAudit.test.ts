@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Option } from "effect"
 import { isProblem } from "../../src/doctor/DoctorReport.ts"
-import * as LockFolder from "../../src/doctor/LockFolder.ts"
+import * as LockFolderAudit from "../../src/doctor/LockFolderAudit.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 
 const mountinfo = `22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -12,7 +12,7 @@ const mountinfo = `22 27 0:21 / /proc rw,relatime - proc proc rw
 33 27 0:33 / /over rw - overlay overlay rw
 `
 
-describe("LockFolder.filesystemType", () => {
+describe("LockFolderAudit.filesystemType", () => {
   it.each([
     ["/", "ext4"],
     ["/srv/state", "ext4"],
@@ -21,21 +21,21 @@ describe("LockFolder.filesystemType", () => {
     ["/home/me/my files/state", "fuse.sshfs"],
     ["/over/x", "overlay"]
   ])("%s is on %s", (path, type) => {
-    assert.deepStrictEqual(LockFolder.filesystemType(mountinfo, path), Option.some(type))
+    assert.deepStrictEqual(LockFolderAudit.filesystemType(mountinfo, path), Option.some(type))
   })
 
   it.prop(
     "never fails, whatever is mounted",
     [fc.string(), fc.string()],
     ([text, path]) =>
-      Option.match(LockFolder.filesystemType(text, path), { onNone: () => true, onSome: (type) => text.includes(type) })
+      Option.match(LockFolderAudit.filesystemType(text, path), { onNone: () => true, onSome: (type) => text.includes(type) })
   )
 })
 
-describe("LockFolder.judgeFolder", () => {
+describe("LockFolderAudit.judgeFolder", () => {
   const folder = { path: "/s/locks", type: "Directory" as const, mode: 0o700, uid: 1000 }
-  const messages = (facts: Partial<LockFolder.FolderFacts>, ours: number | undefined = 1000) =>
-    LockFolder.judgeFolder({ ...folder, ...facts }, ours).map(({ message, remedy }) => `${message} | ${remedy}`)
+  const messages = (facts: Partial<LockFolderAudit.FolderFacts>, ours: number | undefined = 1000) =>
+    LockFolderAudit.judgeFolder({ ...folder, ...facts }, ours).map(({ message, remedy }) => `${message} | ${remedy}`)
 
   it.prop(
     "only what others can write to is refused for its mode",
@@ -46,7 +46,7 @@ describe("LockFolder.judgeFolder", () => {
   it("another user's, for us, for root, and where there are no users", () => {
     assert.deepStrictEqual(messages({ uid: 0 }), ["/s/locks belongs to user 0 | sudo chown -R 1000 /s/locks"])
     assert.match(messages({}, 0)[0] ?? "", /only root can use \| sudo -u '#1000' gateway doctor$/)
-    assert.deepStrictEqual(LockFolder.judgeFolder(folder, undefined), [])
+    assert.deepStrictEqual(LockFolderAudit.judgeFolder(folder, undefined), [])
   })
 
   it("no folder", () => {
@@ -56,9 +56,9 @@ describe("LockFolder.judgeFolder", () => {
   })
 })
 
-describe("LockFolder on a host", () => {
+describe("LockFolderAudit on a host", () => {
   const options = { stateDir: "/state/default", uid: 0, elsewhere: "gateway run --state-dir <path>" }
-  const locks = (host: SimulatedHost.SimulatedHost) => LockFolder.checkLocks(options).pipe(Effect.provide(host.layer()))
+  const locks = (host: SimulatedHost.SimulatedHost) => LockFolderAudit.checkLocks(options).pipe(Effect.provide(host.layer()))
   const withFolder = Effect.gen(function*() {
     const host = yield* SimulatedHost.make
     yield* Effect.orDie(host.files.makeDirectory("/state/default/locks", { recursive: true, mode: 0o700 }))
@@ -118,7 +118,7 @@ describe("LockFolder on a host", () => {
           )
         )
         const process = yield* host.spawn(
-          Effect.all([LockFolder.checkFolder(options), LockFolder.checkLocks(options)])
+          Effect.all([LockFolderAudit.checkFolder(options), LockFolderAudit.checkLocks(options)])
         )
         yield* host.settle
         const [folder, tried] = yield* yield* process.exit

@@ -4,7 +4,7 @@ import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Variants from "./support/variants.ts"
 
-describe("an owner that is stopped", () => {
+describe("an owner that is suspended", () => {
   Variants.each(
     "keeps port and lock against all that come, and serves on when continued",
     undefined,
