@@ -89,8 +89,16 @@ const answers = (port: number) =>
     Effect.mapError(() => new Failed({ what: "the example does not answer" }))
   )
 
+interface Installed {
+  readonly major: number
+  readonly path: string
+}
+
+/** Where Node keeps what V8 has compiled of the program, on Linux. */
+const compiled = (home: string) => `${home}/.cache/gateway-lock/compiled`
+
 /** The example and the program in a folder where the package is installed, on one Node. */
-const tryOut = (folder: string, node: string) =>
+const tryOut = (folder: string, { major, path: node }: Installed) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const port = yield* freePort
@@ -99,7 +107,7 @@ const tryOut = (folder: string, node: string) =>
     const here = (...words: readonly [string, ...Array<string>]) =>
       Command.make(...words).pipe(
         Command.workingDirectory(folder),
-        Command.env({ HOME: home, XDG_STATE_HOME: undefined })
+        Command.env({ HOME: home, XDG_STATE_HOME: undefined, XDG_CACHE_HOME: undefined })
       )
 
     const first = yield* Command.start(here(node, "main.mjs"))
@@ -114,6 +122,10 @@ const tryOut = (folder: string, node: string) =>
     yield* check(/^gateway \d+\.\d+\.\d+\n$/.test(version.text), `--version: ${version.text}`)
     const refused = yield* finish(here(node, program, "--port", String(port), "--profile", "other"))
     yield* check(refused.status === 1 && refused.text.includes("already listening"), `the program: ${refused.text}`)
+    if (platform === "linux") {
+      const kept = yield* Effect.orElseSucceed(fs.readDirectory(compiled(home)), () => [])
+      yield* check((kept.length > 0) === (major >= 22), `compiled code kept in ${compiled(home)}: ${kept.join(", ")}`)
+    }
     yield* first.kill("SIGTERM")
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
   }).pipe(Effect.scoped)
@@ -136,7 +148,7 @@ Effect.gen(function*() {
       const path = `${folder}/node_modules/${name}/bin/node`
       const { text } = yield* finish(Command.make(path, "--version"))
       yield* check(text.startsWith(`v${major}.`), `${name}@${major} is ${text}`)
-      return { path, version: text.trim() }
+      return { major: Number(major), path, version: text.trim() }
     }))
 
   for (const [how, flags] of installs) {
@@ -145,9 +157,9 @@ Effect.gen(function*() {
     yield* fs.writeFileString(`${folder}/package.json`, "{\"private\":true,\"type\":\"module\"}")
     // Nobody's install script is run: none may be needed.
     yield* npm(folder, "install", "--silent", "--ignore-scripts", ...flags, tarball)
-    for (const { path, version } of nodes) {
-      yield* tryOut(folder, path)
-      yield* Console.log(`ok: ${how}, Node ${version}`)
+    for (const node of nodes) {
+      yield* tryOut(folder, node)
+      yield* Console.log(`ok: ${how}, Node ${node.version}`)
     }
   }
 }).pipe(
