@@ -10,10 +10,16 @@ import { DrainCut } from "../port/DrainCut.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
 
-// The first signal interrupts the program (runMain); the second cuts the drain short; a third ends the process.
+// The first signal interrupts the program (runMain); the second cuts the drain short; a third ends the process. Those that
+// come together are one: several that stop a gateway at one time cannot know of each other before its record says so.
+const sameRequestMillis = 500
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
 let signals = 0
+let lastAt = Number.NEGATIVE_INFINITY
 const onSignal = () => {
+  const now = performance.now()
+  if (now - lastAt < sameRequestMillis) return
+  lastAt = now
   signals += 1
   if (signals === 2) {
     Deferred.unsafeDone(drainCut, Effect.void)

@@ -28,7 +28,10 @@ describe("LockFolderAudit.filesystemType", () => {
     "never fails, whatever is mounted",
     [fc.string(), fc.string()],
     ([text, path]) =>
-      Option.match(LockFolderAudit.filesystemType(text, path), { onNone: () => true, onSome: (type) => text.includes(type) })
+      Option.match(LockFolderAudit.filesystemType(text, path), {
+        onNone: () => true,
+        onSome: (type) => text.includes(type)
+      })
   )
 })
 
@@ -58,7 +61,8 @@ describe("LockFolderAudit.judgeFolder", () => {
 
 describe("LockFolderAudit on a host", () => {
   const options = { stateDir: "/state/default", uid: 0, elsewhere: "gateway run --state-dir <path>" }
-  const locks = (host: SimulatedHost.SimulatedHost) => LockFolderAudit.checkLocks(options).pipe(Effect.provide(host.layer()))
+  const locks = (host: SimulatedHost.SimulatedHost) =>
+    LockFolderAudit.checkLocks(options).pipe(Effect.provide(host.layer()))
   const withFolder = Effect.gen(function*() {
     const host = yield* SimulatedHost.make
     yield* Effect.orDie(host.files.makeDirectory("/state/default/locks", { recursive: true, mode: 0o700 }))

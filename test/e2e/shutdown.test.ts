@@ -21,6 +21,16 @@ const keptAlive = (site: Gateways.Site) =>
     return connection
   })
 
+/** A request of which one line is missing. */
+const beginRequest = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const connection = yield* Clients.connect(site)
+    yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
+    // That much has arrived once another connection, opened later, has been answered.
+    yield* Clients.request(site, "/readyz")
+    return connection
+  })
+
 const told = { frame: { type: "shutdown", reason: "stopped" }, close: { code: 1001, reason: "stopped" } }
 
 const farewell = (control: Clients.Control) =>
@@ -70,9 +80,24 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
         assert.deepStrictEqual(yield* farewell(control), told)
         assert.isTrue(yield* stuck.isOpen)
 
+        // What comes sooner is taken for the same request.
+        yield* Effect.sleep("600 millis")
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
         yield* stuck.closed
+      }))
+
+    it.scopedLive("several at one time are one, and cut nothing", () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
+        const connection = yield* beginRequest(site)
+        yield* Effect.replicateEffect(gateway.signal(signal), 10)
+        yield* gateway.line(/draining 1 connection on /)
+        yield* gateway.signal(signal)
+        yield* connection.send("\r\n")
+        assert.match(yield* connection.received(/"draining"/), /^HTTP\/1\.1 503 .*\r\n/)
+        yield* Gateways.assertGone(site, yield* gateway.ended)
       }))
   })
 }
@@ -110,10 +135,7 @@ describe("while it drains", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
-      const connection = yield* Clients.connect(site)
-      yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
-      // Its first half has arrived once another connection, opened later, has been answered.
-      yield* Clients.request(site, "/readyz")
+      const connection = yield* beginRequest(site)
       yield* gateway.signal("SIGTERM")
       yield* gateway.line(/draining 1 connection on /)
       yield* connection.send("\r\n")

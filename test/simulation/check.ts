@@ -19,6 +19,13 @@ interface Holding {
   dispossessed: boolean
 }
 
+/** A system call, and where in the log it stands. */
+interface Call {
+  readonly name: string
+  readonly target: string
+  readonly at: number
+}
+
 const isEnd = (name: string): boolean => name.startsWith("is killed") || name.startsWith("ends")
 
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
@@ -74,6 +81,14 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
   const tampered = new Map<string, number>()
   /** By process and path: the file last written there. */
   const written = new Map<string, number>()
+  /** By process: its last system call. */
+  const last = new Map<number, Call>()
+  /**
+   * No system call removes a name only if it is still a certain file's. Who has looked, and removes with its very next
+   * call, cannot know what somebody who does not know the rules has done in between.
+   */
+  const wasSure = (look: Call | undefined, target: string): boolean =>
+    look?.name === "stat" && look.target === target && look.at < (tampered.get(target) ?? -1)
 
   for (const [at, entry] of log.entries()) {
     switch (entry._tag) {
@@ -114,6 +129,8 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
           release(who)
           for (const bound of listeners.values()) bound.delete(who)
         }
+        const previous = last.get(who)
+        if (outcome !== "") last.set(who, { name, target, at })
         if (outcome !== "ok") break
         if (changes.has(name)) {
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
@@ -122,7 +139,7 @@ const exclusion = ({ log }: Report): ReadonlyArray<string> => {
             // A file that has lost its name may be written to by whoever has it open still.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
-          if (victim !== undefined) {
+          if (victim !== undefined && !(name === "unlink" && wasSure(previous, target))) {
             violations.push(`#${who} changes ${target} (${name}), which #${victim.serial} holds`)
           }
         }

@@ -25,7 +25,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no inode check after locking",
     habitat: "a crowd with kernel locks",
-    caughtBy: 451,
+    caughtBy: 638,
     changes: [
       {
         file: attempt,
@@ -155,7 +155,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a living owner without kernel locks is not respected by one with",
     habitat: "kernel locks",
-    caughtBy: 339,
+    caughtBy: 382,
     changes: [{
       file: attempt,
       from: `record.lock === "record" && !isOurs`,
