@@ -79,10 +79,14 @@ const soak = Effect.gen(function*() {
   let done = 0
   const shard = (seed: number) =>
     Effect.gen(function*() {
-      const child = yield* Command.start(
-        Command.make(process.execPath, ...nodeFlags, file, String(runsOfOne), String(seed)).pipe(
-          Command.stderr("inherit")
-        )
+      const child = yield* Effect.acquireRelease(
+        Command.start(
+          Command.make(process.execPath, ...nodeFlags, file, String(runsOfOne), String(seed)).pipe(
+            Command.stderr("inherit")
+          )
+        ),
+        // One that makes a violation smaller would go on for minutes after another has told of its own.
+        (child) => Effect.ignore(child.kill("SIGKILL"))
       )
       const said = yield* child.stdout.pipe(
         Stream.decodeText(),
