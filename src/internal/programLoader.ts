@@ -30,8 +30,10 @@ const readIfPresent = (path: string): Buffer | undefined => {
 /** Where this user's caches are, by platform convention. */
 const cacheHome = (): string => {
   switch (process.platform) {
-    case "win32":
-      return process.env["LOCALAPPDATA"] ?? join(homedir(), "AppData", "Local")
+    case "win32": {
+      const { LOCALAPPDATA: folder = join(homedir(), "AppData", "Local") } = process.env
+      return folder
+    }
     case "darwin":
       return join(homedir(), "Library", "Caches")
     default: {
