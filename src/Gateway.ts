@@ -41,7 +41,8 @@ import * as StopOwner from "./stop/StopOwner.ts"
 export { Gateway, launch, layerLost, layerServing, whileHeld }
 
 /**
- * Everything a gateway can be told. All optional.
+ * Everything a gateway can be told. All optional. Times may be given in any form of `Duration.DurationInput`; a number is
+ * milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -84,7 +85,7 @@ export type InspectOptions = Pick<
 >
 
 /**
- * The errors of a start.
+ * The errors of a start, by `_tag`; `layer` says when each comes. A lock that is lost later is `LockLost`, from `launch`.
  *
  * @since 0.1.0
  * @category errors
@@ -164,6 +165,8 @@ const identified = (
 /**
  * `layer`, on a platform of your own: in memory, in tests.
  *
+ * Fails as `layer` does. A wrong option is a defect, `SettingInvalid`.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -189,6 +192,15 @@ export const layerPlatform = (
 /**
  * The operating system, as `layerPlatform` needs it.
  *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, LockFile } from "gateway-lock"
+ *
+ * // Parts alone need it as well: here, who has the lock of another app.
+ * const owner = LockFile.readOwner("/var/lib/importer/locks/gateway.state.lock").pipe(
+ *   Effect.provide(Gateway.layerNode)
+ * )
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -211,6 +223,9 @@ const inspectNode = PortOwners.layerLive.pipe(Layer.provideMerge(layerNode), Lay
  *
  * A layer is shared by reference: call this once and keep the result in a constant, or two instances of one lock fight
  * each other.
+ *
+ * A wrong option (a port out of range, an open host without a token) is a defect, `SettingInvalid`: it is a mistake in the
+ * program.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -241,7 +256,18 @@ export const layer = (
   )
 
 /**
- * `layer`, with its options from `Config`.
+ * `layer`, with its options from `Config`. Fails with `ConfigError` besides, where a value is missing or cannot be read; one
+ * that can be read and is not allowed is a defect, as for `layer`.
+ *
+ * @example
+ * import { Config } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const Main = Gateway.layerConfig({
+ *   port: Config.port("PORT").pipe(Config.withDefault(18789)),
+ *   stateDir: Config.string("STATE_DIRECTORY"),
+ *   drainTimeout: Config.duration("DRAIN_TIMEOUT").pipe(Config.withDefault("10 seconds"))
+ * })
  *
  * @since 0.1.0
  * @category layers
@@ -255,6 +281,8 @@ export const layerConfig = (
 
 /**
  * `inspect`, on a platform of your own: in memory, in tests.
+ *
+ * Never fails; a wrong option is a defect, `SettingInvalid`.
  *
  * @since 0.1.0
  * @category reading
@@ -308,6 +336,8 @@ export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drain
 
 /**
  * `stop`, on a platform of your own: in memory, in tests.
+ *
+ * Fails as `stop` does.
  *
  * @since 0.1.0
  * @category running

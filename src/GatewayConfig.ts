@@ -71,15 +71,19 @@ export class ConfigFileInvalid
  * @category models
  */
 export interface Setting<A> {
+  /** In words, for messages. */
   readonly name: string
   /** Without the dashes. */
   readonly flag?: string
+  /** The environment variable. */
   readonly env?: string
   /** The way to it through the config file's objects. */
   readonly file?: ReadonlyArray<string>
   /** What stands for the value in `--help`. */
   readonly placeholder: string
+  /** For `--help` and the README, a line. */
   readonly description: string
+  /** What it may be, in words: ends the message of a refusal. */
   readonly allowed: string
   /** The default in words. */
   readonly default: string
@@ -89,6 +93,7 @@ export interface Setting<A> {
   readonly path?: "file" | "directory"
   /** Never shown, not even where it is wrong. */
   readonly isSecret?: boolean
+  /** A flag and a variable are text; the config file has any JSON. `None`: not allowed. */
   readonly decode: (raw: unknown) => Option.Option<A>
 }
 
@@ -191,6 +196,8 @@ const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
 }
 
 /**
+ * `pretty` in colours for a terminal; `logfmt` and `json`, a line each.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -205,6 +212,8 @@ export type LogFormat = typeof logFormats[number]
 export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
 
 /**
+ * The profile where none is named.
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -216,7 +225,7 @@ const logFormats = ["pretty", "logfmt", "json"] as const
 const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
 /**
- * The table.
+ * The table: one `Setting` for each, by its name in `GatewayConfig`.
  *
  * @since 0.1.0
  * @category settings
@@ -468,29 +477,41 @@ export const settings = {
 } as const
 
 /**
- * The settings of one start, resolved.
+ * The settings of one start, resolved: no default is left to be filled in.
  *
  * @since 0.1.0
  * @category models
  */
 export interface GatewayConfig {
+  /** 1 to 65535. Default 18789. */
   readonly port: number
+  /** Default `127.0.0.1`. */
   readonly host: string
   /** Where the host came from, for a refusal. */
   readonly hostSource: string
+  /** Default `default`. */
   readonly profile: string
   /** Canonical: absolute, links resolved as far as the path exists. */
   readonly configPath: string
   /** Absolute, links resolved as far as the path exists. */
   readonly stateDir: string
+  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
   readonly lockTimeout: Duration.Duration
+  /** How often to try meanwhile. Default 100 milliseconds. */
   readonly lockPollInterval: Duration.Duration
+  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
   readonly lockStaleAfter: Duration.Duration
+  /** How often the holder looks after its lock files. Default 30 seconds. */
   readonly lockRecheckInterval: Duration.Duration
+  /** Deadline of one health probe. Default 1 second. */
   readonly healthProbeTimeout: Duration.Duration
+  /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
   readonly healthRetryInterval: Duration.Duration
+  /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
   readonly healthTimeout: Duration.Duration
+  /** Default `auto`: the one that can be proved. */
   readonly supervisor: "auto" | SupervisorKind
+  /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout: Duration.Duration
   /** From the environment. `accessToken` reads the file. */
   readonly token: Option.Option<Redacted.Redacted>
@@ -499,15 +520,23 @@ export interface GatewayConfig {
   /** In normal form, as the next one. */
   readonly allowedHosts: ReadonlyArray<string>
   readonly allowedOrigins: ReadonlyArray<string>
+  /** At one time. Default 10,000. */
   readonly maxConnections: number
+  /** For a request's headers. Default 10 seconds. */
   readonly headersTimeout: Duration.Duration
+  /** For a whole request. Default 1 minute. */
   readonly requestTimeout: Duration.Duration
+  /** Request line and headers together, in bytes. Default 16,384. */
   readonly maxHeaderBytes: number
+  /** At one time. Default 1,000. */
   readonly maxControlSockets: number
+  /** Of a control socket, in bytes. Default 65,536. */
   readonly maxFrameBytes: number
+  /** Of one control socket; twice as many at once. Default 100. */
   readonly maxFramesPerSecond: number
   /** `None`: what fits the terminal. */
   readonly logFormat: Option.Option<LogFormat>
+  /** The least severe that is logged. Default `info`. */
   readonly logLevel: LogLevel.LogLevel
 }
 
@@ -755,7 +784,21 @@ const resolveWith = (
 
 /**
  * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
- * Fails with the first value that is not allowed.
+ *
+ * Fails with the first value that is not allowed: `SettingInvalid` for a value, `ConfigFileInvalid` for the file, a
+ * `ConfigError` where the provider cannot read a variable. A config file that is not there is an empty one.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, GatewayConfig } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { host, port } = yield* GatewayConfig.resolve(new Map([["profile", "blue"]]))
+ *   yield* Effect.log(`profile blue is to listen on ${host}:${port}`)
+ * }).pipe(
+ *   Effect.catchTag("SettingInvalid", (error) => Effect.logError(error.message)),
+ *   Effect.provide(Gateway.layerNode)
+ * )
  *
  * @since 0.1.0
  * @category constructors
@@ -795,7 +838,7 @@ const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   })
 
 /**
- * Fails where others can reach the host and no token is named. Reads no file.
+ * Fails with `SettingInvalid` where others can reach the host and no token is named. Reads no file.
  *
  * @since 0.1.0
  * @category access
@@ -808,7 +851,8 @@ export const checkExposure = (
     : exposed(config)
 
 /**
- * The token, from the environment or its file; without one, a host that others can reach is refused.
+ * The token, from the environment or its file. Fails with `SettingInvalid` where others can reach the host and there is
+ * none, and with `TokenFileInvalid` where the file cannot be used.
  *
  * @since 0.1.0
  * @category access

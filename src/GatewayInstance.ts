@@ -25,7 +25,17 @@ import type { StatusFeedOptions } from "./server/StatusFeed.ts"
 import { version } from "./Version.ts"
 
 /**
- * The running instance.
+ * The running instance: what an app under it can know of it, and be told.
+ *
+ * @example
+ * import { HttpRouter, HttpServerResponse } from "@effect/platform"
+ * import { Effect } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const secrets = HttpServerResponse.text("only with the token")
+ *
+ * const router = Effect.map(Gateway.Gateway, ({ authorized }) =>
+ *   HttpRouter.empty.pipe(HttpRouter.get("/secrets", authorized(secrets))))
  *
  * @since 0.1.0
  * @category tags
@@ -64,6 +74,9 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
  * The half above the lock: listener, routes and the running instance.
  *
  * Apart, so that a program can load it only once it holds the lock.
+ *
+ * Fails with `PortInUse` or `BindFailed`. Release drains and closes the listener; the lock is released by its own layer,
+ * after that.
  *
  * @since 0.1.0
  * @category layers
@@ -154,6 +167,9 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 /**
  * `Layer.launch`, which also fails when the lock is lost, so that a gateway that is no longer the one shuts down in
  * order instead of serving on.
+ *
+ * Fails with what the layer fails with, and `LockLost`. Nothing else ends it but interruption, as by `NodeRuntime.runMain` at
+ * SIGTERM and SIGINT.
  *
  * @since 0.1.0
  * @category running

@@ -253,7 +253,22 @@ export class OwnerUnhealthy
 }
 
 /**
- * The whole family, for encoding and decoding.
+ * The whole family, for encoding and decoding. A start raises `PortInUse`, `BindFailed`, `LockHeld` and `LockUnavailable`,
+ * `Recovery` `OwnerHealthy` and `OwnerUnhealthy` besides, and a running gateway `LockLost`.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const program = Gateway.launch(Gateway.layer({ port: 18789 })).pipe(
+ *   Effect.catchTags({
+ *     // Somebody serves already: there is nothing to do.
+ *     PortInUse: ({ holder }) => Effect.log(`it runs, as pid ${holder?.pid ?? "unknown"}`),
+ *     LockHeld: ({ serving }) => Effect.log(`it runs, on port ${serving?.port ?? "unknown"}`),
+ *     // It must not go on without the lock: whoever has it now serves.
+ *     LockLost: ({ message }) => Effect.logError(message)
+ *   })
+ * )
  *
  * @since 0.1.0
  * @category schemas
@@ -269,6 +284,8 @@ export const GatewayLockError = Schema.Union(
 )
 
 /**
+ * Any of them: a union that `Effect.catchTags` takes apart.
+ *
  * @since 0.1.0
  * @category errors
  */

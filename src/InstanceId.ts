@@ -12,6 +12,15 @@ import * as Effect from "effect/Effect"
  * Not from Effect's `Random`: its generator starts from 32 bits, so two gateways among some ten thousand starts would
  * share an id, and the id is what tells them apart. Provide your own for tests.
  *
+ * @example
+ * import { Effect, Layer } from "effect"
+ * import { Gateway, InstanceId } from "gateway-lock"
+ *
+ * // In a test, an id that is known beforehand.
+ * const Main = Gateway.layer({ port: 0 }).pipe(
+ *   Layer.provide(Layer.succeed(InstanceId.InstanceId, Effect.succeed("first")))
+ * )
+ *
  * @since 0.1.0
  * @category references
  */

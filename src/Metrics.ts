@@ -115,6 +115,17 @@ const reclaimReasons = [
  * Locks taken from an owner that did not remove them (killed, crashed, cut off), labelled `reason`: a
  * `LockReclaimReason`. Once for a start.
  *
+ * @example
+ * import { Effect, Metric } from "effect"
+ * import { Metrics } from "gateway-lock"
+ *
+ * // Did this start succeed one that was killed?
+ * const succeeded = Metrics.lockReclaimTotal.pipe(
+ *   Metric.tagged("reason", "kernel_lock_free"),
+ *   Metric.value,
+ *   Effect.map(({ count }) => count > 0)
+ * )
+ *
  * @since 0.1.0
  * @category metrics
  */

@@ -9,6 +9,8 @@ import envPaths from "env-paths"
 import * as NodePath from "node:path"
 
 /**
+ * Where the config file and the state directory of a profile are. Nothing is made there by asking.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -22,7 +24,17 @@ export class PlatformFolders extends Context.Tag("gateway-lock/PlatformFolders")
 }>() {}
 
 /**
- * Two base folders, one sub-folder per profile.
+ * Two base folders, one sub-folder per profile: `<config>/<profile>/gateway.json` and `<state>/<profile>`. Pure.
+ *
+ * @example
+ * import { Layer } from "effect"
+ * import { Gateway, PlatformFolders } from "gateway-lock"
+ *
+ * const Folders = Layer.succeed(
+ *   PlatformFolders.PlatformFolders,
+ *   PlatformFolders.make({ config: "/etc/importer", state: "/var/lib/importer" })
+ * )
+ * const Main = Gateway.layerPlatform({ profile: "blue" }).pipe(Layer.provide(Folders), Layer.provide(Gateway.layerNode))
  *
  * @since 0.1.0
  * @category constructors
@@ -35,8 +47,8 @@ export const make = (folders: { readonly config: string; readonly state: string 
   })
 
 /**
- * By platform convention: the XDG base directories on Linux, `~/Library` on macOS, `%APPDATA%` and `%LOCALAPPDATA%`
- * on Windows.
+ * By platform convention, `platform` as `process.platform` has it: the XDG base directories on Linux, `~/Library` on macOS,
+ * `%APPDATA%` and `%LOCALAPPDATA%` on Windows.
  *
  * @since 0.1.0
  * @category layers

@@ -10,6 +10,15 @@ import * as Option from "effect/Option"
 /**
  * The effective user id (geteuid(2)), by which files are ours or somebody else's; `None` on Windows, which has none.
  *
+ * @example
+ * import { Effect } from "effect"
+ * import { TokenFile, UserId } from "gateway-lock"
+ *
+ * // In a test: as another user would read it.
+ * const refused = TokenFile.read("/tmp/token").pipe(
+ *   Effect.provideService(UserId.UserId, Effect.succeedSome(65534))
+ * )
+ *
  * @since 0.1.0
  * @category references
  */

@@ -25,10 +25,13 @@ import * as LockFolderAudit from "./LockFolderAudit.ts"
 import * as UnitAudit from "./UnitAudit.ts"
 
 /**
+ * Which gateway to examine, and who asks.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface DoctorOptions {
+  /** The settings of the gateway that is meant; `GatewayConfig.resolveLenient` gives them with their problems. */
   readonly config: GatewayConfig
   /** What the config file has wrong, one line each. */
   readonly problems: ReadonlyArray<string>
@@ -187,6 +190,25 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
 
 /**
  * Looks at everything. Never fails: what cannot be looked at is a finding.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Doctor, DoctorReport, Gateway, GatewayConfig, PortOwners } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { config, problems } = yield* GatewayConfig.resolveLenient(new Map())
+ *   const report = yield* Doctor.examine({
+ *     config,
+ *     problems: problems.map(({ message }) => message),
+ *     process: { platform: process.platform, pid: process.pid, parentPid: process.ppid },
+ *     uid: process.getuid?.(),
+ *     command: (words) => `gateway ${words}`
+ *   })
+ *   for (const { message, remedy } of report.findings.filter(DoctorReport.isProblem)) {
+ *     yield* Effect.logWarning(message, `to mend it: ${remedy}`)
+ *   }
+ * }).pipe(Effect.provide(PortOwners.layerLive.pipe(Layer.merge(Gateway.layerNode), Layer.provideMerge(NodeContext.layer))))
  *
  * @since 0.1.0
  * @category operations

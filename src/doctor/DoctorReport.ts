@@ -68,6 +68,18 @@ export const Finding = Schema.Struct({
 export type Finding = typeof Finding.Type
 
 /**
+ * What was found at one moment, as `gateway doctor --json` prints it.
+ *
+ * @example
+ * import { Command } from "@effect/platform"
+ * import { Effect, Schema } from "effect"
+ * import { DoctorReport } from "gateway-lock"
+ *
+ * const remedies = Command.string(Command.make("gateway", "doctor", "--json")).pipe(
+ *   Effect.flatMap(Schema.decode(Schema.parseJson(DoctorReport.DoctorReport))),
+ *   Effect.map(({ findings }) => findings.flatMap(({ remedy }) => remedy ?? []))
+ * )
+ *
  * @since 0.1.0
  * @category models
  */
@@ -99,18 +111,24 @@ export type DoctorReport = typeof DoctorReport.Type
 export const isProblem = ({ severity }: Finding): boolean => severity === "warning" || severity === "error"
 
 /**
+ * A finding of what is as it should be. Pure, as the next ones.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const ok = (check: Check, message: string): Finding => ({ check, severity: "ok", message })
 
 /**
+ * A finding that asks for nothing.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const info = (check: Check, message: string): Finding => ({ check, severity: "info", message })
 
 /**
+ * A finding of what works and should be mended, with the command that does so.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -122,6 +140,8 @@ export const warning = (check: Check, message: string, remedy: string): Finding 
 })
 
 /**
+ * A finding of what keeps a gateway from running, or from being trusted, with the command that mends it.
+ *
  * @since 0.1.0
  * @category constructors
  */

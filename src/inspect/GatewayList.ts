@@ -39,6 +39,8 @@ export const GatewayList = Schema.Struct({
 export type GatewayList = typeof GatewayList.Type
 
 /**
+ * What listing needs from the machine.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -103,6 +105,21 @@ const concurrency = 32
  * Looks for all of them, and at each.
  *
  * Never fails: where it cannot look, `notCovered` tells. Changes nothing.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Console, Effect, Layer } from "effect"
+ * import { Gateway, GatewayList, OpenLockFiles, PortOwners } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { gateways } = yield* GatewayList.list()
+ *   for (const { owner, stateDir, verdict } of gateways) {
+ *     yield* Console.log(`${verdict}, pid ${owner?.pid ?? "unknown"}: ${stateDir}`)
+ *   }
+ * }).pipe(
+ *   Effect.provide(Layer.mergeAll(PortOwners.layerLive, OpenLockFiles.layerLive, Gateway.layerNode)),
+ *   Effect.provide(NodeContext.layer)
+ * )
  *
  * @since 0.1.0
  * @category reading

@@ -33,6 +33,8 @@ const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(sche
 // ---------------------------------------------------------------------------
 
 /**
+ * Lock, owner and port in one word.
+ *
  * - `running`: the lock is held, and its owner answers, healthy.
  * - `starting`: the lock is held by one that does not serve yet.
  * - `draining`: the lock is held by one that shuts down.
@@ -159,7 +161,18 @@ export const Health = Schema.Struct({
 })
 
 /**
- * What is known of one gateway at one moment.
+ * What is known of one gateway at one moment, as `gateway status --json` prints it.
+ *
+ * @example
+ * import { Command } from "@effect/platform"
+ * import { Effect, Schema } from "effect"
+ * import { GatewayStatus } from "gateway-lock"
+ *
+ * // For a monitor that has the program, and not its lock.
+ * const isWell = Command.string(Command.make("gateway", "status", "--json")).pipe(
+ *   Effect.flatMap(Schema.decode(Schema.parseJson(GatewayStatus.GatewayStatus))),
+ *   Effect.map(({ verdict }) => verdict === "running" || verdict === "starting")
+ * )
  *
  * @since 0.1.0
  * @category models
@@ -214,7 +227,9 @@ export interface Evidence {
   readonly owner?: { readonly phase: Phase; readonly pidMeaning: Holder["pidMeaning"] } | undefined
   /** Who answers on the port; `unasked` where no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
+  /** Whether who answers is a healthy gateway. */
   readonly healthy: boolean
+  /** Whether the instance that answers is the one that the lock names. */
   readonly identity: (typeof Health.Type)["identity"]
   /** Whose the listening sockets are, by their processes. */
   readonly listener: "owner" | "other" | "unknown"
@@ -223,11 +238,14 @@ export interface Evidence {
 }
 
 /**
+ * A verdict, and what it rests on.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Judgement {
   readonly verdict: Verdict
+  /** One line. */
   readonly reason: string
 }
 
@@ -333,6 +351,7 @@ export interface LookOptions {
  * @category models
  */
 export interface InspectOptions extends LookOptions, Address {
+  /** For the answer alone: nothing is looked up by it. */
   readonly profile?: string | undefined
   /** Canonical. */
   readonly configPath: string

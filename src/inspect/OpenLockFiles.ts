@@ -21,6 +21,17 @@ export type OpenLocks =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
+ * The lock files that running processes have open. For finding gateways: nothing is decided by it.
+ *
+ * @example
+ * import { Console, Effect } from "effect"
+ * import { OpenLockFiles } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const open = yield* Effect.flatMap(OpenLockFiles.OpenLockFiles, ({ paths }) => paths)
+ *   yield* Console.log(open._tag === "Seen" ? open.paths.join("\n") : open.reason)
+ * }).pipe(Effect.provide(OpenLockFiles.layerLive))
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -67,7 +78,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   )
 
 /**
- * Where there is no way to find out.
+ * Where there is no way to find out: always `Unseen`, for that reason.
  *
  * @since 0.1.0
  * @category layers

@@ -43,6 +43,19 @@ export type PortListeners =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
+ * The processes that listen on a port, as far as the system shows them to this user.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Console, Effect } from "effect"
+ * import { PortOwners } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { listeners } = yield* PortOwners.PortOwners
+ *   const seen = yield* listeners(18789)
+ *   if (seen._tag === "Seen") yield* Console.log("listening: pids", seen.listeners.map(({ pid }) => pid))
+ * }).pipe(Effect.provide(PortOwners.layerLive), Effect.provide(NodeContext.layer))
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -116,6 +129,7 @@ const canonicalHost = (host: string): string | undefined => {
 export interface ListeningSocket {
   readonly host: string
   readonly port: number
+  /** What `/proc/<pid>/fd` names it by: `socket:[<inode>]`. */
   readonly inode: string
 }
 
@@ -304,7 +318,8 @@ export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.Comman
 )
 
 /**
- * The one that fits the platform: `/proc` on Linux, `netstat` on Windows, `lsof` elsewhere.
+ * The one that fits the platform (`platform` as `process.platform` has it): `/proc` on Linux, `netstat` on Windows,
+ * `lsof` elsewhere.
  *
  * @since 0.1.0
  * @category layers
