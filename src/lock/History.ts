@@ -9,6 +9,8 @@ import * as Schema from "effect/Schema"
 import * as Changing from "../internal/changing.ts"
 
 /**
+ * What can happen.
+ *
  * - `starting`, `listening`, `draining`: the record's phases.
  * - `locked`: both lock files became ours, without a predecessor; `reclaimed`: one had left them.
  * - `regained`: a lock file that had been removed or replaced is ours again; `rewritten`: its record had been overwritten.
@@ -36,6 +38,20 @@ export const Kind = Schema.Literal(
 export type Kind = typeof Kind.Type
 
 /**
+ * One thing that happened.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, type History } from "gateway-lock"
+ *
+ * // What somebody does to the lock files of a running gateway.
+ * const disturbances: ReadonlyArray<History.Kind> = ["regained", "rewritten", "unavailable"]
+ *
+ * const disturbed = Gateway.Gateway.pipe(
+ *   Effect.flatMap(({ history }) => history),
+ *   Effect.map((changes) => changes.filter(({ kind }) => disturbances.includes(kind)))
+ * )
+ *
  * @since 0.1.0
  * @category models
  */
@@ -62,12 +78,15 @@ export type StateChange = typeof StateChange.Type
 export const size = 50
 
 /**
+ * What has happened, and how something is added to it.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface History {
   /** Oldest first. */
   readonly changes: Effect.Effect<Changing.Current<ReadonlyArray<StateChange>>>
+  /** Adds a change, at the present time of the wall clock; the oldest goes where there are `size` already. */
   readonly note: (kind: Kind, detail?: string) => Effect.Effect<void>
 }
 

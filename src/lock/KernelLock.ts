@@ -52,6 +52,9 @@ export class KernelLockFailed
 }
 
 /**
+ * Locks on open files that the kernel takes back when their process ends. What it cannot do fails with
+ * `KernelLockUnsupported`, what went wrong with `KernelLockFailed`; that somebody else has a lock is no failure.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -139,7 +142,7 @@ export const fromAddon = (addon: Addon): KernelLock["Type"] => {
 }
 
 /**
- * No kernel lock: every lock is kept by its record alone.
+ * No kernel lock: every lock is kept by its record alone. Every question fails with `KernelLockUnsupported`, for that reason.
  *
  * @since 0.1.0
  * @category layers
@@ -177,6 +180,20 @@ const loadAddon = (): Addon => {
  * absent or has no build for this machine, the same as `layerAbsent`.
  *
  * Loaded when first asked for: a start that is refused before it comes to the lock does not pay for it.
+ *
+ * @example
+ * import { FileSystem } from "@effect/platform"
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { KernelLock } from "gateway-lock"
+ *
+ * // The lock alone, on a file of one's own. It ends with the scope, which closes the file, or with the process.
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   const { tryLock } = yield* KernelLock.KernelLock
+ *   const file = yield* fs.open("/var/lib/importer/journal", { flag: "a+" })
+ *   if (yield* tryLock(file.fd)) yield* Effect.log("the journal is ours")
+ * })).pipe(Effect.provide(KernelLock.layer), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers

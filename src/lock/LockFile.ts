@@ -56,6 +56,8 @@ import { linkTarget } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
 /**
+ * Which lock files, and how patiently. Times may be given in any form of `Duration.DurationInput`; a number is milliseconds.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -86,6 +88,8 @@ export interface LockFileOptions {
 }
 
 /**
+ * What holds where an option is left out.
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -97,6 +101,8 @@ export const defaults = {
 } as const
 
 /**
+ * The lock, held: what it says of us, and that it is still ours.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -238,7 +244,8 @@ export const holderOf = (
   })
 
 /**
- * Reads a lock file without taking part in the locking.
+ * Reads a lock file without taking part in the locking. Never fails: `None` for one that is absent, cannot be read or is not
+ * a record. That it has an owner does not say that the owner lives.
  *
  * @since 0.1.0
  * @category reading
@@ -669,6 +676,11 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
   Effect.raceFirst(self, Effect.flatMap(LockFile, ({ lost }) => lost))
 
 /**
+ * The lock, held for as long as the layer is. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make` does; a lock
+ * that is lost later fails `lost`, which `whileHeld` watches.
+ *
+ * Keep the result in a constant: a second one is a second contender.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -678,6 +690,21 @@ export const layer = (
 
 /**
  * `layer` with the probes that it asks, which a listener above it asks again.
+ *
+ * Fails as `layer` does.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, LockFile } from "gateway-lock"
+ *
+ * // A job of cron, with no port: while the last one is still at it, the next goes home.
+ * const Lock = LockFile.layerWithProbes({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json", timeout: 0 })
+ *
+ * const job = LockFile.whileHeld(Effect.log("importing")).pipe(
+ *   Effect.provide(Lock),
+ *   Effect.provide(Gateway.layerNode),
+ *   Effect.catchTag("LockHeld", ({ holder }) => Effect.log(`pid ${holder?.pid ?? "unknown"} is still at it`))
+ * )
  *
  * @since 0.1.0
  * @category layers

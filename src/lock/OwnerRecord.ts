@@ -55,22 +55,26 @@ export const ProcessIdentity = Schema.Struct({
 export type ProcessIdentity = typeof ProcessIdentity.Type
 
 /**
- * The record, version 1.
+ * What a lock file holds, version 1.
  *
  * @since 0.1.0
  * @category models
  */
 export const OwnerRecord = Schema.Struct({
   version: Schema.Literal(1),
+  /** New for every start; `/healthz` shows the same. */
   instanceId: Schema.NonEmptyString,
   ...ProcessIdentity.fields,
-  /** ISO 8601, UTC. */
+  /** When the start began, ISO 8601, UTC. */
   createdAt: Schema.String,
+  /** Canonical, as the next one. */
   configPath: Schema.String,
   stateDir: Schema.String,
+  /** Where it listens, or means to; empty, with port 0, for an owner that serves nothing. */
   host: Schema.String,
   port: Port,
   phase: Phase,
+  /** Who restarts it: `none`, `systemd`, `launchd`, `schtasks` or `external`. */
   supervisor: Schema.String,
   /** Why we think so, in words. */
   supervisorReason: optional(Schema.String),
@@ -104,6 +108,18 @@ const utf8 = new TextDecoder("utf-8", { fatal: false })
 /**
  * Reads a record. Unknown keys are ignored; an empty, torn, oversized or foreign file is
  * `None`, "no information about the owner", and never an error.
+ *
+ * @example
+ * import { FileSystem } from "@effect/platform"
+ * import { Effect, Option } from "effect"
+ * import { OwnerRecord } from "gateway-lock"
+ *
+ * // A support bundle has a copy of the lock file: whose was it?
+ * const owner = Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   const record = OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
+ *   return Option.map(record, ({ createdAt, phase, pid }) => `pid ${pid}, ${phase}, since ${createdAt}`)
+ * })
  *
  * @since 0.1.0
  * @category decoding

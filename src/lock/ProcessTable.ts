@@ -20,6 +20,8 @@ import type { ProcessIdentity } from "./OwnerRecord.ts"
 import type { Liveness } from "./Staleness.ts"
 
 /**
+ * What the operating system tells of processes, this one too. Nothing here fails.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -51,6 +53,8 @@ export type Sighting =
   | { readonly _tag: "Present"; readonly startTime: number }
 
 /**
+ * The three of them.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -68,6 +72,8 @@ export const Sighting = {
  * - Nobody under the pid: `Gone`.
  * - Somebody whose start time cannot be compared: `Unknown`.
  * - Start times more than `tolerance` apart: the pid was given to another process, `Gone`.
+ *
+ * `tolerance` is in the unit of `startTime`.
  *
  * @since 0.1.0
  * @category decisions
@@ -97,14 +103,19 @@ export const judge = (
  * @category models
  */
 export interface Source {
+  /** This process, with what the platform can tell of it. */
   readonly self: Effect.Effect<ProcessIdentity>
+  /** What is to be seen under a pid now. */
   readonly look: (pid: number) => Effect.Effect<Sighting>
+  /** The program's file name, without arguments. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /** How far apart two readings of one start time can be, in the unit of `startTime`. */
   readonly tolerance: number
 }
 
 /**
+ * A table over what a platform tells. This process is asked about once.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -151,6 +162,7 @@ type Existence = "yes" | "no"
  */
 export interface ProcessHandle {
   readonly pid: number
+  /** As `process.platform` has it. */
   readonly platform: string
   /** When this process started, milliseconds since the epoch. Used where asking the system would mean starting a program. */
   readonly startedAt: number
@@ -375,7 +387,7 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * From `ps`: start time to the second, zombies told from processes.
+ * From `ps` (ps(1)): start time to the second, zombies told from processes. Two seconds for an answer at most.
  *
  * @since 0.1.0
  * @category layers
@@ -384,7 +396,7 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
 
 /**
- * From one CIM query per process: creation time.
+ * From one CIM query per process (`Win32_Process`): creation time. Ten seconds for an answer at most.
  *
  * @since 0.1.0
  * @category layers
@@ -418,6 +430,20 @@ export const currentProcess = (): ProcessHandle => ({
 
 /**
  * The one that fits, for this very process.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { type OwnerRecord, ProcessTable } from "gateway-lock"
+ *
+ * // Only what is certain counts: "Unknown" is neither.
+ * const hasEnded = (record: OwnerRecord.OwnerRecord) =>
+ *   ProcessTable.ProcessTable.pipe(
+ *     Effect.flatMap(({ liveness }) => liveness(record)),
+ *     Effect.map((liveness) => liveness === "Gone"),
+ *     Effect.provide(ProcessTable.layerLive),
+ *     Effect.provide(NodeContext.layer)
+ *   )
  *
  * @since 0.1.0
  * @category layers

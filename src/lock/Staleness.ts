@@ -33,16 +33,21 @@ export interface Evidence {
   readonly record: Option.Option<OwnerRecord>
   /** The record names this very process, which does not hold it: a leftover of a process that had our pid. */
   readonly namesThisProcess: boolean
+  /** What the process table says of the recorded process. */
   readonly owner: Liveness
+  /** Whether anybody listens on the recorded address. */
   readonly portInUse: boolean
   /** How long ago the lock file was last written or touched. */
   readonly age: Duration.Duration
   /** For how long we ourselves have watched the owner be alive and listening on paper with a free port. */
   readonly silentFor: Duration.Duration
+  /** How old a file must be where only its age can tell. 30 seconds, unless set otherwise. */
   readonly staleAfter: Duration.Duration
 }
 
 /**
+ * `Reclaim`: take it, and say why. `Wait`: its owner lives, or may.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -51,12 +56,16 @@ export type Verdict =
   | { readonly _tag: "Wait"; readonly reason: WaitReason }
 
 /**
+ * Why a lock may be taken.
+ *
  * @since 0.1.0
  * @category models
  */
 export type ReclaimReason = "names this process" | "no readable owner" | "owner gone" | "port free"
 
 /**
+ * Why it may not, yet.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -67,6 +76,27 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
 
 /**
  * The rules, in order; the first that fits decides.
+ *
+ * - No readable record: take it once it is older than `staleAfter`; before, it may be being written.
+ * - It names this very process, which does not hold it: take it.
+ * - Its owner is gone: take it.
+ * - Nothing can be told of its owner: wait while its port is in use, and else until the file is older than `staleAfter`.
+ * - Its owner lives: wait, unless it should be listening and its port has been seen free for `staleAfter`.
+ *
+ * @example
+ * import { Duration, Option } from "effect"
+ * import { Staleness } from "gateway-lock"
+ *
+ * // An empty file, which is a minute old.
+ * const verdict = Staleness.decide({
+ *   record: Option.none(),
+ *   namesThisProcess: false,
+ *   owner: "Unknown",
+ *   portInUse: false,
+ *   age: Duration.minutes(1),
+ *   silentFor: Duration.zero,
+ *   staleAfter: Duration.seconds(30)
+ * }) // { _tag: "Reclaim", reason: "no readable owner" }
  *
  * @since 0.1.0
  * @category decisions
