@@ -101,6 +101,7 @@ export const normalHost = (text: string): Option.Option<string> => {
 export interface Authority {
   /** In normal form. */
   readonly host: string
+  /** Absent where none was written. */
   readonly port: number | undefined
 }
 
@@ -178,6 +179,8 @@ export const allowedOrigin = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalOrigin(text)
 
 /**
+ * Which names and origins are allowed, as `rules` makes them.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -225,6 +228,8 @@ export interface Head {
 }
 
 /**
+ * `Refused` has the status of the answer (RFC 9110, 15.5), and the reason that the client is told.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -264,6 +269,20 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  *   one on a loopback connection, nor allowed besides. Its port is not looked at: ports are mapped. What is open may be
  *   asked under any name.
  * - 403: it could change something, or opens a socket, and its `Origin` is neither `Host`'s nor allowed besides.
+ *
+ * @example
+ * import { Access } from "gateway-lock"
+ *
+ * const rules = Access.rules({ host: "127.0.0.1", allowedHosts: ["app.example"] })
+ * const verdict = Access.judge(rules, {
+ *   method: "GET",
+ *   target: "/hello",
+ *   rawHeaders: ["Host", "rebound.example:18789"],
+ *   httpVersion: "1.1",
+ *   localAddress: "127.0.0.1",
+ *   isUpgrade: false,
+ *   isOpen: false
+ * }) // { _tag: "Refused", status: 421, … }
  *
  * @since 0.1.0
  * @category decisions

@@ -8,12 +8,16 @@ import * as Redacted from "effect/Redacted"
 import { createHash, timingSafeEqual } from "node:crypto"
 
 /**
+ * The shortest token, in characters.
+ *
  * @since 0.1.0
  * @category constants
  */
 export const minLength = 32
 
 /**
+ * The longest token, in characters.
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -55,6 +59,14 @@ export const subprotocolPrefix = "gateway-token."
 /**
  * The subprotocols by which a browser, which cannot set headers, shows a token: `new WebSocket(url, subprotocols(token))`.
  *
+ * @example
+ * import { Socket } from "@effect/platform"
+ * import { Config, Effect } from "effect"
+ * import { AccessToken } from "gateway-lock"
+ *
+ * const socket = Effect.flatMap(Config.redacted("GATEWAY_TOKEN"), (token) =>
+ *   Socket.makeWebSocket("ws://127.0.0.1:18789", { protocols: [...AccessToken.subprotocols(token)] }))
+ *
  * @since 0.1.0
  * @category encoding
  */
@@ -77,6 +89,8 @@ const bearer = /^Bearer +([!-~]+)$/i
 
 /**
  * What a request shows as its token: by `Authorization: Bearer`, which decides where it is sent, or as a subprotocol.
+ *
+ * `None` where it shows none, or more than one.
  *
  * @since 0.1.0
  * @category decoding

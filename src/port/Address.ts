@@ -13,6 +13,7 @@
  */
 export interface Address {
   readonly host: string
+  /** 1 to 65535; 0, where one is asked for, takes a free one. */
   readonly port: number
 }
 
@@ -26,6 +27,12 @@ export const urlHost = (host: string): string => host.includes(":") ? `[${host}]
 
 /**
  * `ws://<host>:<port>`, the form that every message and log line uses.
+ *
+ * @example
+ * import { Address } from "gateway-lock"
+ *
+ * Address.toUrl({ host: "::1", port: 18789 }) // ws://[::1]:18789
+ * Address.isLoopback("127.0.0.2") // true
  *
  * @since 0.1.0
  * @category formatting
@@ -46,7 +53,7 @@ export const guardHost = "127.0.0.1"
 const wildcards = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0", ""])
 
 /**
- * Whether a host means every address of the machine.
+ * Whether a host means every address of the machine: `0.0.0.0`, `::` or nothing.
  *
  * @since 0.1.0
  * @category predicates

@@ -40,6 +40,8 @@ export type Health =
   | { readonly _tag: "Stalled"; readonly detail: string }
 
 /**
+ * How patient a probe is.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -52,6 +54,18 @@ export interface HealthProbeOptions {
 }
 
 /**
+ * Asks whether a healthy gateway answers on an address, and which.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, HealthProbe } from "gateway-lock"
+ *
+ * const isHealthy = Effect.gen(function*() {
+ *   const { probe } = yield* HealthProbe.HealthProbe
+ *   const health = yield* probe({ host: "127.0.0.1", port: 18789 })
+ *   return health._tag === "Healthy"
+ * }).pipe(Effect.provide(HealthProbe.layer({ timeout: "300 millis" })), Effect.provide(Gateway.layerNode))
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -69,6 +83,8 @@ export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthP
 export const healthPath = "/healthz"
 
 /**
+ * The deadline of a probe where nothing else is said.
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -131,6 +147,8 @@ const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
   Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
 
 /**
+ * A probe over the transport that is given. Each probe is a span and a metric.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -161,6 +179,8 @@ export const make = (
   })
 
 /**
+ * The probe as a layer; `Gateway.layerNode` has the transport that it needs.
+ *
  * @since 0.1.0
  * @category layers
  */

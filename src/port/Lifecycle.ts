@@ -24,13 +24,17 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly draining: Effect.Effect<boolean>
   /** Completes when shutdown begins, with the reason that clients are told. */
   readonly drainBegan: Effect.Effect<string>
+  /** The port is bound now. */
   readonly setBound: Effect.Effect<void>
+  /** An app serves now. */
   readonly setStarted: Effect.Effect<void>
-  /** `false` if it had begun before. */
+  /** Shutdown begins, with the reason that clients are told. `false` if it had begun before. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
 }>() {}
 
 /**
+ * A gateway that has not begun: neither bound nor started, and not draining.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -50,6 +54,20 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
 })
 
 /**
+ * The same as a layer, for `Listener.layer`. `Gateway.layer` has one of its own, and shows its end as `Gateway.drainBegan`.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Lifecycle } from "gateway-lock"
+ *
+ * // A test of what an app's part does at shutdown.
+ * const test = Effect.gen(function*() {
+ *   const { beginDrain, drainBegan } = yield* Lifecycle.Lifecycle
+ *   const part = yield* Effect.fork(Effect.map(drainBegan, (reason) => `stopped: ${reason}`))
+ *   yield* beginDrain("by the test")
+ *   return yield* part // stopped: by the test
+ * }).pipe(Effect.provide(Lifecycle.layer))
+ *
  * @since 0.1.0
  * @category layers
  */

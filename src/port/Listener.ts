@@ -32,12 +32,15 @@ import { PortProbe } from "./PortProbe.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
 /**
+ * The bound port.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
   /** The host as asked for, with the real port. */
   readonly address: Address
+  /** Open now. */
   readonly connections: Effect.Effect<number>
 }>() {}
 
@@ -130,6 +133,9 @@ const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindE
 }
 
 /**
+ * Binds the port and serves on it until the scope closes; then drains, within `drainTimeout`, and closes it. Fails with
+ * `PortInUse` where somebody listens there, `BindFailed` where the machine refuses.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -266,7 +272,25 @@ export const make = (
   })
 
 /**
- * The listener and the `HttpServer` that apps serve on. Fails with `PortInUse` or `BindFailed`.
+ * The listener and the `HttpServer` that apps serve on. Fails with `PortInUse` or `BindFailed`. `ServerSocket.OwnRoutes` is
+ * what it answers by itself; `Gateway.layerServing` brings those of a gateway.
+ *
+ * @example
+ * import { HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { Layer } from "effect"
+ * import { Gateway, Lifecycle, Listener, LockFile, type ServerSocket } from "gateway-lock"
+ *
+ * const address = { host: "127.0.0.1", port: 18789 }
+ * const Lock = LockFile.layerWithProbes({ address, stateDir: "/var/lib/importer", configPath: "/etc/importer.json" })
+ *
+ * // The parts of a gateway, with routes of one's own instead of a gateway's.
+ * const serving = (Routes: Layer.Layer<ServerSocket.OwnRoutes, never, LockFile.LockFile>) =>
+ *   HttpServer.serve(HttpServerResponse.text("hello")).pipe(
+ *     Layer.provide(Listener.layer({ ...address, drainTimeout: "30 seconds" })),
+ *     Layer.provide([Routes, Lifecycle.layer]),
+ *     Layer.provide(Lock),
+ *     Layer.provide(Gateway.layerNode)
+ *   )
  *
  * @since 0.1.0
  * @category layers

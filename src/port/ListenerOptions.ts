@@ -10,10 +10,14 @@ import type * as Redacted from "effect/Redacted"
 import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
+ * Where to listen, for whom and within which bounds. Times may be given in any form of `Duration.DurationInput`; a number is
+ * milliseconds.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ListenerOptions {
+  /** Host to bind. One that others can reach should have a `token`. */
   readonly host: string
   /** 0 takes a free port. */
   readonly port: number
@@ -65,6 +69,8 @@ export interface ListenerOptions {
 }
 
 /**
+ * What holds where an option is left out. Sizes are in bytes.
+ *
  * @since 0.1.0
  * @category constants
  */

@@ -557,7 +557,23 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
   })
 
 /**
- * The operating system's sockets.
+ * The operating system's sockets, bound exclusively (no `SO_REUSEPORT`). Part of `Gateway.layerNode`.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Gateway, KernelLock, NodeServerSocket, PlatformFolders, ProbeTransport, ProcessTable } from "gateway-lock"
+ *
+ * // The real machine, but for its locks: how an app fares on a disk that has none.
+ * const Machine = Layer.mergeAll(
+ *   KernelLock.layerAbsent("tried without"),
+ *   ProcessTable.layerLive,
+ *   ProbeTransport.layer,
+ *   NodeServerSocket.layer,
+ *   PlatformFolders.layerLive
+ * ).pipe(Layer.provideMerge(NodeContext.layer))
+ *
+ * const Main = Gateway.layerPlatform({ port: 18789 }).pipe(Layer.provide(Machine))
  *
  * @since 0.1.0
  * @category layers

@@ -14,6 +14,8 @@ import type { Address } from "./Address.ts"
 import { watchSubprotocol } from "./ServerSocket.ts"
 
 /**
+ * Tells of the end of whoever listens on an address. Needs no token. Never fails.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -84,6 +86,16 @@ const ended = (address: Address): Effect.Effect<void> =>
 
 /**
  * Over `node:http`.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { OwnerWatch } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { ended } = yield* OwnerWatch.OwnerWatch
+ *   yield* ended({ host: "127.0.0.1", port: 18789 })
+ *   yield* Effect.log("the gateway has ended, or is about to")
+ * }).pipe(Effect.provide(OwnerWatch.layer))
  *
  * @since 0.1.0
  * @category layers

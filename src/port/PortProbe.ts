@@ -27,6 +27,8 @@ export type PortState =
   | { readonly _tag: "Stalled"; readonly detail: string }
 
 /**
+ * Asks who is on a port, on all the addresses that a gateway would bind. Never fails.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -71,6 +73,8 @@ export const combine = (states: ReadonlyArray<PortState>): PortState =>
   states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)
 
 /**
+ * A port probe that asks by `HealthProbe`, and takes as long as that does at most.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -88,6 +92,18 @@ export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect
 )
 
 /**
+ * The same as a layer.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, HealthProbe, PortProbe } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { probe } = yield* PortProbe.PortProbe
+ *   const state = yield* probe({ host: "127.0.0.1", port: 18789 })
+ *   if (state._tag !== "Free") yield* Effect.logWarning(`port 18789 is in use: ${state.detail}`)
+ * }).pipe(Effect.provide(PortProbe.layer), Effect.provide(HealthProbe.layer()), Effect.provide(Gateway.layerNode))
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -29,6 +29,8 @@ export class ProbeFailed extends Schema.TaggedError<ProbeFailed>("gateway-lock/P
 }
 
 /**
+ * A whole HTTP answer, whatever its status.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -39,7 +41,7 @@ export interface Answer {
 }
 
 /**
- * No health answer is longer; what is, comes from somebody else.
+ * No health answer is longer, in bytes; what is, comes from somebody else.
  *
  * @since 0.1.0
  * @category constants
@@ -47,12 +49,25 @@ export interface Answer {
 export const maxAnswerBytes = 16 * 1024
 
 /**
+ * How a probe reaches an address. `HealthProbe` sets the deadline.
+ *
+ * @example
+ * import { Layer } from "effect"
+ * import { HealthProbe, ProbeTransport } from "gateway-lock"
+ *
+ * // In a test, a network on which nobody listens.
+ * const Quiet = Layer.succeed(ProbeTransport.ProbeTransport, {
+ *   get: () => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: "connection refused" })
+ * })
+ * const Probe = HealthProbe.layer().pipe(Layer.provide(Quiet))
+ *
  * @since 0.1.0
  * @category tags
  */
 export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<ProbeTransport, {
   /**
-   * `GET path`. Has no deadline of its own and may never end: interrupt it, and the connection is destroyed.
+   * `GET path`. Has no deadline of its own and may never end: interrupt it, and the connection is destroyed. Fails with
+   * `ProbeFailed` where no HTTP answer came.
    */
   readonly get: (address: Address, path: string) => Effect.Effect<Answer, ProbeFailed>
 }>() {}

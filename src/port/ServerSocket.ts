@@ -38,6 +38,8 @@ export class BindError extends Schema.TaggedError<BindError>("gateway-lock/BindE
 /**
  * Bounds for clients that idle, dawdle or come in crowds.
  *
+ * Defaults are on the options of a `Listener`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -50,17 +52,17 @@ export interface ConnectionLimits {
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
-  /** Request line and headers together; more is answered with 431. */
+  /** Request line and headers together, in bytes; more is answered with 431. */
   readonly maxHeaderBytes: number
   /** Requests of one connection that wait for their answers; one more ends the connection. */
   readonly maxPipelinedRequests: number
   /** Control sockets at one time; a further one is answered with 503. */
   readonly maxControlSockets: number
-  /** A larger frame closes a control socket with 1009. */
+  /** A larger frame, in bytes, closes a control socket with 1009. */
   readonly maxFrameBytes: number
   /** Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008. */
   readonly maxFramesPerSecond: number
-  /** What may wait for a client that reads slower than we write; more ends its control socket. */
+  /** What may wait, in bytes, for a client that reads slower than we write; more ends its control socket. */
   readonly maxBufferedBytes: number
 }
 
@@ -89,9 +91,11 @@ export type ControlFrame =
  * @category models
  */
 export interface ControlReply {
+  /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
   /** From now on, the client watches. Again changes nothing. */
   readonly watch?: true
+  /** A close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
@@ -111,8 +115,11 @@ export const watchSubprotocol = "gateway-watch"
  * @category models
  */
 export interface ControlProtocol {
+  /** The path of the WebSocket, which no app gets. */
   readonly path: string
+  /** The first frame to whoever connects. */
   readonly hello: Effect.Effect<string>
+  /** What is done about a frame. Pure. */
   readonly answer: (frame: ControlFrame) => ControlReply
   /** Runs for as long as a client watches, and pushes what it is to see. */
   readonly watch: (client: WatchingClient) => Effect.Effect<never>
@@ -138,6 +145,27 @@ export interface WatchingClient {
 /**
  * What the gateway answers by itself, whatever app is served.
  *
+ * @example
+ * import { HttpServerResponse } from "@effect/platform"
+ * import { Effect, Layer } from "effect"
+ * import { HealthProbe, LockFile, ServerSocket } from "gateway-lock"
+ *
+ * // The least that makes a listener a gateway: /healthz, by which others know it.
+ * const Routes = Layer.effect(
+ *   ServerSocket.OwnRoutes,
+ *   Effect.map(LockFile.LockFile, ({ instanceId }) => ({
+ *     owns: (path: string) => path === HealthProbe.healthPath,
+ *     app: HttpServerResponse.unsafeJson({ ok: true, status: "live", instanceId }),
+ *     control: {
+ *       path: "/control",
+ *       hello: Effect.succeed("{}"),
+ *       answer: () => ({ send: [] }),
+ *       watch: () => Effect.never,
+ *       farewell: (reason: string) => JSON.stringify({ type: "shutdown", reason })
+ *     }
+ *   }))
+ * )
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -150,6 +178,8 @@ export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, 
 }>() {}
 
 /**
+ * Where to bind, and who is answered how.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -174,6 +204,7 @@ export interface BindOptions {
 export interface BoundSocket {
   /** With the real port where 0 was asked for. */
   readonly address: Address
+  /** What apps serve on. Their paths are all but the gateway's own. */
   readonly server: HttpServer.HttpServer
   /** Lets the same server accept on another host, same port, too. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
@@ -183,6 +214,7 @@ export interface BoundSocket {
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** The same for those that watch, who see a shutdown to its end; completes when they have gone. */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
+  /** Open now, those that watch too. */
   readonly connections: Effect.Effect<number>
   /** Connections without those that watch: what a shutdown waits for. */
   readonly pending: Effect.Effect<number>
@@ -193,10 +225,15 @@ export interface BoundSocket {
 }
 
 /**
+ * The operating system's sockets for servers; `NodeServerSocket.layer` has the real ones.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class ServerSocket extends Context.Tag("gateway-lock/ServerSocket")<ServerSocket, {
-  /** Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 takes a free one. */
+  /**
+   * Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 takes a free one. Fails with
+   * `BindError`.
+   */
   readonly bind: (options: BindOptions) => Effect.Effect<BoundSocket, BindError, Scope.Scope>
 }>() {}

@@ -20,6 +20,15 @@ const unauthorized = HttpServerResponse.text("a token is needed\n", {
 /**
  * Answers 401 instead of the app to a request without the token; with no token there is none to ask for.
  *
+ * @example
+ * import { HttpRouter } from "@effect/platform"
+ * import { Config, Effect } from "effect"
+ * import { Authorization, PrometheusMetrics } from "gateway-lock"
+ *
+ * // A token for the scraper, another than the gateway's own.
+ * const router = Effect.map(Config.redacted("SCRAPER_TOKEN"), (token) =>
+ *   HttpRouter.empty.pipe(HttpRouter.get("/metrics", Authorization.make(token)(PrometheusMetrics.app))))
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -25,6 +25,17 @@ export class Neighbours extends Context.Reference<Neighbours>()("gateway-lock/Ne
  * In the profiles' state directories and, on Linux, among the files that processes have open. Loaded when somebody
  * watches for the first time.
  *
+ * `Gateway.layer` has it; `Gateway.layerPlatform` looks for nobody without.
+ *
+ * @example
+ * import { Layer } from "effect"
+ * import { Gateway, Neighbours } from "gateway-lock"
+ *
+ * const Main = Gateway.layerPlatform({ port: 18789 }).pipe(
+ *   Layer.provide(Neighbours.layerLive),
+ *   Layer.provide(Gateway.layerNode)
+ * )
+ *
  * @since 0.1.0
  * @category layers
  */

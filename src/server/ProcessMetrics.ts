@@ -32,11 +32,15 @@ export interface ProcessFigures {
   readonly heapUsed: number
   /** Bytes. */
   readonly externalMemory: number
+  /** File descriptors that are open. */
   readonly openFiles: Option.Option<number>
+  /** File descriptors that may be open: the soft limit (getrlimit(2)). */
   readonly maxFiles: Option.Option<number>
 }
 
 /**
+ * The figures of this process, in the registry. They are as old as the last `refresh`.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -101,6 +105,17 @@ const parseMaxFiles = (limits: string): Option.Option<number> => {
 
 /**
  * This process, by Node and, for its descriptors, by `/proc` (proc(5)).
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Schedule } from "effect"
+ * import { ProcessMetrics } from "gateway-lock"
+ *
+ * // For an exporter that reads the registry by itself; PrometheusMetrics.app asks at each scrape.
+ * const refreshing = Effect.gen(function*() {
+ *   const { refresh } = yield* ProcessMetrics.ProcessMetrics
+ *   yield* Effect.repeat(refresh, Schedule.spaced("15 seconds"))
+ * }).pipe(Effect.provide(ProcessMetrics.layer), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers

@@ -15,6 +15,8 @@ import * as Option from "effect/Option"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
 /**
+ * The media type of the text format, for the `Content-Type` of an answer.
+ *
  * @since 0.1.0
  * @category constants
  */

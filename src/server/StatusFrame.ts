@@ -44,6 +44,24 @@ export type Neighbour = typeof Neighbour.Type
 /**
  * Version 1. Readers ignore unknown keys; what they know keeps its meaning for as long as the version stays.
  *
+ * @example
+ * import { Socket } from "@effect/platform"
+ * import { Console, Effect, Option, Schema } from "effect"
+ * import { StatusFrame } from "gateway-lock"
+ *
+ * const decode = Schema.decodeOption(Schema.parseJson(StatusFrame.StatusFrame))
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const socket = yield* Socket.makeWebSocket("ws://127.0.0.1:18789/")
+ *   const write = yield* socket.writer
+ *   yield* Effect.forkScoped(write("{\"type\":\"watch\"}"))
+ *   yield* socket.runRaw((frame) =>
+ *     typeof frame === "string"
+ *       ? Option.match(decode(frame), { onNone: () => Effect.void, onSome: ({ phase }) => Console.log(phase) })
+ *       : undefined
+ *   )
+ * }))
+ *
  * @since 0.1.0
  * @category models
  */
