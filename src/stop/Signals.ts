@@ -44,6 +44,8 @@ export class SignalFailed extends Schema.TaggedError<SignalFailed>("gateway-lock
 }
 
 /**
+ * Signals to other processes, each to the recorded one or to nobody.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -51,6 +53,7 @@ export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
   /**
    * Signals a process, if it is still the recorded one. On Linux its start time is compared in the very turn of the event
    * loop that sends: between the look and kill(2) there is no other step of this program, and pids are given out in turn.
+   * Fails with `SignalFailed`, and then nothing was sent.
    */
   readonly send: (process: ProcessIdentity, signal: Signal) => Effect.Effect<void, SignalFailed>
   /** The pids of our parent, its parent and so on, as far as can be told, nearest first. */
@@ -64,6 +67,7 @@ export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
  * @category models
  */
 export interface SignalHandle {
+  /** As `process.platform` has it. */
   readonly platform: string
   readonly parentPid: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
@@ -120,6 +124,8 @@ const follow = (parentPid: number, parentOf: ParentOf): Effect.Effect<ReadonlyAr
   })
 
 /**
+ * Signals by what a process can do. Parents are found in `/proc` on Linux, on Windows only our own, and by ps(1) elsewhere.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -182,6 +188,8 @@ export const make = (
   })
 
 /**
+ * The same as a layer. `layerLive` is the one for this process.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -205,6 +213,18 @@ export const currentProcess = (): SignalHandle => ({
 
 /**
  * kill(2), for this very process.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { type OwnerRecord, Signals } from "gateway-lock"
+ *
+ * const ask = (owner: OwnerRecord.OwnerRecord) =>
+ *   Effect.flatMap(Signals.Signals, ({ send }) => send(owner, "SIGTERM")).pipe(
+ *     Effect.catchTag("SignalFailed", ({ message }) => Effect.logWarning(message)),
+ *     Effect.provide(Signals.layerLive),
+ *     Effect.provide(NodeContext.layer)
+ *   )
  *
  * @since 0.1.0
  * @category layers

@@ -107,12 +107,16 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
 }
 
 /**
+ * What keeps a stop from succeeding, by `_tag`. Each has its `advice`.
+ *
  * @since 0.1.0
  * @category errors
  */
 export type StopError = OwnerUnverified | OwnerSupervised | OwnerNotEnded
 
 /**
+ * Whether a value is one of them.
+ *
  * @since 0.1.0
  * @category predicates
  */
@@ -121,6 +125,8 @@ export const isStopError: (u: unknown) => u is StopError = Schema.is(
 )
 
 /**
+ * Whose lock, and how patiently.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -131,7 +137,7 @@ export interface StopOptions {
   readonly address: Address
   /** Names the service that a supervisor knows the owner by. */
   readonly profile: string
-  /** How long the owner may take after SIGTERM. */
+  /** How long the owner may take after SIGTERM: its drain timeout and `defaults.margin`, by rights. */
   readonly timeout: Duration.DurationInput
   /** SIGKILL after that. Default `false`. */
   readonly force?: boolean | undefined
@@ -148,12 +154,16 @@ export interface StopOptions {
 }
 
 /**
+ * What is waited for, while it is.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Waiting {
   readonly pid: number
+  /** In words. */
   readonly for: string
+  /** Since the signal. */
   readonly elapsed: Duration.Duration
 }
 
@@ -180,6 +190,8 @@ export type Outcome =
   }
 
 /**
+ * What holds where an option is left out, and what no option changes.
+ *
  * @since 0.1.0
  * @category constants
  */
@@ -512,8 +524,32 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  *
  * Succeeds when its lock is free of it and its port closed, and where nobody has the lock. An owner that drains already is
  * not signalled again, which would cut its drain short; it is waited for. Of two stops within the milliseconds that an owner
- * takes to say that it drains, the second does cut it; a third would end it as a third signal does. Fails with `OwnerUnverified`, `OwnerSupervised` or
- * `OwnerNotEnded`.
+ * takes to say that it drains, the second does cut it; a third would end it as a third signal does.
+ *
+ * Fails with `OwnerUnverified` where it cannot be told that the process is the owner, `OwnerSupervised` where a
+ * supervisor would start it again, `OwnerNotEnded` where it did not end in time.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway, HealthProbe, LockFile, PortOwners, PortProbe, Signals, StopOwner } from "gateway-lock"
+ *
+ * const Machine = Layer.mergeAll(PortProbe.layer, PortOwners.layerLive, Signals.layerLive).pipe(
+ *   Layer.provideMerge(HealthProbe.layer()),
+ *   Layer.provideMerge(Gateway.layerNode),
+ *   Layer.provide(NodeContext.layer)
+ * )
+ *
+ * // By its lock file alone; Gateway.stop finds that from the options of the gateway.
+ * const program = StopOwner.stop({
+ *   path: LockFile.configLockPath({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json" }),
+ *   address: { host: "127.0.0.1", port: 18789 },
+ *   profile: "default",
+ *   timeout: "15 seconds"
+ * }).pipe(
+ *   Effect.catchTag("OwnerUnverified", ({ advice }) => Effect.logError(advice)),
+ *   Effect.provide(Machine)
+ * )
  *
  * @since 0.1.0
  * @category operations

@@ -162,6 +162,26 @@ const mayWatch = (round: Round, error: Occupied): boolean => round.ended !== own
  * again every `retryInterval`, and at once when the owner ends, until `healthTimeout`: `OwnerUnhealthy`. Time is the
  * monotonic clock's.
  *
+ * @example
+ * import { HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Context, Effect, Layer } from "effect"
+ * import { Gateway, HealthProbe, OwnerWatch, Recovery } from "gateway-lock"
+ *
+ * const address = { host: "127.0.0.1", port: 18789 }
+ * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
+ *
+ * // As a service of systemd, whose unit has RestartPreventExitStatus=78.
+ * Recovery.recover(Layer.build(Main), { supervisor: "systemd", address, healthTimeout: "2 minutes" }).pipe(
+ *   Effect.flatMap((context) => Context.get(context, Gateway.Gateway).lost),
+ *   Effect.catchTag("OwnerHealthy", ({ message }) =>
+ *     Effect.zipRight(Effect.log(message), Effect.sync(() => { process.exitCode = 78 }))),
+ *   Effect.scoped,
+ *   Effect.provide(Layer.merge(OwnerWatch.layer, HealthProbe.layer())),
+ *   Effect.provide(Gateway.layerNode),
+ *   NodeRuntime.runMain
+ * )
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -232,6 +252,9 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
 /**
  * Waits for the present owner to end, however it ends and however long it takes, then starts. Of several standbys one
  * takes over, and the others go on waiting for it.
+ *
+ * Only `PortInUse` and `LockHeld` are waited for; with any other failure of the start, this fails. `healthTimeout` does not
+ * count here.
  *
  * @since 0.1.0
  * @category combinators

@@ -9,10 +9,13 @@ import type { Address } from "../port/Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
+ * Who started us, what for, and for how long an owner in the way is waited for.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryOptions {
+  /** With `none`, `recover` is the start as it is. */
   readonly supervisor: SupervisorKind
   /** What the gateway would serve. */
   readonly address: Address
@@ -27,6 +30,8 @@ export interface RecoveryOptions {
 }
 
 /**
+ * What holds where an option is left out.
+ *
  * @since 0.1.0
  * @category constants
  */

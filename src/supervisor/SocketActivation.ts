@@ -34,6 +34,26 @@ const variable = (name: string) =>
 /**
  * The descriptor of the passed socket; `None` where none was passed, or where the variables are another process's.
  *
+ * From `LISTEN_FDS` and `LISTEN_PID`, which counts only where it is `pid`: 3, `SD_LISTEN_FDS_START`. Fails with
+ * `ActivationInvalid` where more than one was passed.
+ *
+ * @example
+ * import { Effect, Layer, Option } from "effect"
+ * import { Gateway, LockFile, SocketActivation } from "gateway-lock"
+ *
+ * const address = { host: "127.0.0.1", port: 18789 }
+ *
+ * const Main = Layer.unwrapEffect(Effect.map(SocketActivation.passedSocket(process.pid), (passed) =>
+ *   Gateway.layerServing({ ...address, passedSocket: Option.getOrUndefined(passed) }).pipe(
+ *     Layer.provide(LockFile.layerWithProbes({
+ *       address,
+ *       isPassedSocket: Option.isSome(passed),
+ *       stateDir: "/var/lib/importer",
+ *       configPath: "/etc/importer.json"
+ *     })),
+ *     Layer.provide(Gateway.layerNode)
+ *   )))
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -17,12 +17,17 @@ import * as Option from "effect/Option"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
+ * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
+ * somebody who has to be named, such as a container runtime.
+ *
  * @since 0.1.0
  * @category models
  */
 export type SupervisorKind = "none" | "systemd" | "launchd" | "schtasks" | "external"
 
 /**
+ * Who it is, and how that is known.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -33,6 +38,8 @@ export interface Verdict {
 }
 
 /**
+ * The supervisor of this process.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -106,6 +113,7 @@ export const detect = (evidence: Evidence): Verdict => {
  * @category models
  */
 export interface ProcessFacts {
+  /** As `process.platform` has it. */
   readonly platform: string
   readonly pid: number
   readonly parentPid: number
@@ -165,6 +173,8 @@ const collect = (
  * The supervisor that was named, or, for `auto`, the one that can be proved. The verdict and its reason are logged at
  * debug level.
  *
+ * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -179,6 +189,24 @@ export const make = (
     )
 
 /**
+ * The verdict of `make`, as a layer.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { ProcessTable, Supervisor } from "gateway-lock"
+ *
+ * const facts = { platform: process.platform, pid: process.pid, parentPid: process.ppid }
+ *
+ * const program = Effect.gen(function*() {
+ *   const { kind, reason } = yield* Supervisor.Supervisor
+ *   yield* Effect.log(`restarted by ${kind}: ${reason}`)
+ * }).pipe(
+ *   Effect.provide(Supervisor.layer("auto", facts)),
+ *   Effect.provide(ProcessTable.layerLive),
+ *   Effect.provide(NodeContext.layer)
+ * )
+ *
  * @since 0.1.0
  * @category layers
  */

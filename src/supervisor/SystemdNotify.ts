@@ -14,6 +14,8 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 
 /**
+ * The way to systemd. A message takes as long as systemd takes to read it, five seconds at most.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -44,7 +46,13 @@ export const watchdogInterval = (
     Option.map((value) => Duration.micros(BigInt(value)))
   )
 
-/** The microseconds of `EXTEND_TIMEOUT_USEC`. */
+/**
+ * The assignment that asks systemd for more time, from now, before it takes a start or stop for hung: `EXTEND_TIMEOUT_USEC`
+ * in microseconds (sd_notify(3)). Pure.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
 export const extendTimeout = (duration: Duration.Duration): string =>
   `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
 
@@ -52,6 +60,8 @@ const variable = (name: string) =>
   Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
 
 /**
+ * To the `NOTIFY_SOCKET` of this process; nobody where there is none. `pid` is our own, for `WATCHDOG_PID`.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -85,6 +95,20 @@ const silent: SystemdNotify["Type"] = { notify: () => Effect.void, watchdog: Opt
 
 /**
  * To the `NOTIFY_SOCKET` of this process; nobody where there is none.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway, SystemdNotify } from "gateway-lock"
+ *
+ * // For a unit with Type=notify.
+ * const Ready = Layer.effectDiscard(Effect.gen(function*() {
+ *   const { url } = yield* Gateway.Gateway
+ *   const { notify } = yield* SystemdNotify.SystemdNotify
+ *   yield* notify("READY=1", `STATUS=listening on ${url}`)
+ * })).pipe(Layer.provide(SystemdNotify.layer(process.pid)), Layer.provide(NodeContext.layer))
+ *
+ * const Main = Ready.pipe(Layer.provideMerge(Gateway.layer({ port: 18789 })))
  *
  * @since 0.1.0
  * @category layers
