@@ -21,7 +21,20 @@ interface Sleep {
 }
 
 /**
- * Starts at 0. Sleeps that end at one moment end in the order in which they began.
+ * Starts at 0 milliseconds. Sleeps that end at one moment end in the order in which they began.
+ *
+ * @example
+ * import { Effect, TestClock } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedClock, SimulatedHost, SimulatedScheduler } from "gateway-lock/testing"
+ *
+ * const scheduler = SimulatedScheduler.make()
+ *
+ * const test = Effect.gen(function*() {
+ *   const host = yield* SimulatedHost.makeWith({ scheduler })
+ *   yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *   yield* TestClock.adjust("1 day") // in no time
+ * }).pipe(Effect.withClock(SimulatedClock.make(scheduler)))
  *
  * @since 0.1.0
  * @category constructors

@@ -64,6 +64,8 @@ export type Requirements =
   | Signals
 
 /**
+ * What a simulated process is like. All optional.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -89,6 +91,8 @@ export interface ProcessOptions {
 }
 
 /**
+ * A program that runs on the host, and what can be done to it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -119,6 +123,8 @@ export interface SimulatedProcess<A, E> {
 }
 
 /**
+ * The host, by the hand of the test.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -132,6 +138,7 @@ export interface SimulatedHost {
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
+  /** Its network, as the test sees it: asking, and listening as somebody else. */
   readonly ports: Pick<SimulatedPorts.SimulatedPorts, "foreign" | "get" | "connect" | "owners">
   /** Lets everything happen that needs no time to pass. */
   readonly settle: Effect.Effect<void>
@@ -143,11 +150,13 @@ export interface SimulatedHost {
   readonly lockHolders: (path: string) => ReadonlyArray<number>
   /** Which processes have files open, and how many. */
   readonly openFiles: () => ReadonlyMap<number, number>
+  /** Whether kernel locks work, are absent, refused or granted to everybody. At first they work. */
   readonly setLocking: (locking: SimulatedKernel.SimulatedKernel["locking"]) => Effect.Effect<void>
   /** Bytes that all files together may hold. */
   readonly setCapacity: (bytes: number) => Effect.Effect<void>
   /** Files, folders and links that there may be. */
   readonly setMaxInodes: (count: number) => Effect.Effect<void>
+  /** Whether writing fails with `EROFS`. */
   readonly setReadOnly: (readOnly: boolean) => Effect.Effect<void>
   /** Whether a user sees its own processes alone; root sees all. */
   readonly setHidePids: (hide: boolean) => Effect.Effect<void>
@@ -183,6 +192,8 @@ const processClock = (
 }
 
 /**
+ * How the host goes. All optional.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -9,6 +9,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 
 /**
+ * What a file system object is. Sockets and devices are not simulated.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -46,6 +48,8 @@ export interface OpenFile {
 }
 
 /**
+ * A process as the kernel knows it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -126,6 +130,8 @@ export interface TraceEntry {
 }
 
 /**
+ * The state of the host. `SimulatedHost` is what changes it; a test reads it by way of that.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -156,6 +162,8 @@ export interface SimulatedKernel {
 }
 
 /**
+ * A kernel with an empty root folder, no process and no limits.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -212,6 +220,8 @@ export const findProcess = (kernel: SimulatedKernel, pidNamespace: string, pid: 
 }
 
 /**
+ * Adds an entry to the trace. Of the test's own hand nothing is told.
+ *
  * @since 0.1.0
  * @category tracing
  */
@@ -316,6 +326,22 @@ export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void 
 }
 
 /**
+ * An entry as a line: time, process, call and outcome. Pure.
+ *
+ * @example
+ * import { Console, Effect, Option } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedHost, SimulatedKernel } from "gateway-lock/testing"
+ *
+ * // How does a start fare whose disk is full?
+ * const test = Effect.gen(function*() {
+ *   const host = yield* SimulatedHost.make
+ *   yield* host.setIntercept(({ name }) => Effect.succeed(name === "write" ? Option.some("ENOSPC") : Option.none()))
+ *   yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *   yield* host.settle
+ *   yield* Console.log(host.trace().map(SimulatedKernel.renderEntry).join("\n"))
+ * })
+ *
  * @since 0.1.0
  * @category tracing
  */

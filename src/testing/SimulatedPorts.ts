@@ -25,6 +25,8 @@ import { closeCall, dead, type KernelProcess, type SimulatedKernel, systemCall }
 /**
  * What a listener that is no gateway of ours does with a request.
  *
+ * `Answers` to every request so, `Garbage` that is no HTTP, or `Stalls`: accepts and answers nothing.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -40,11 +42,13 @@ export type ForeignBehaviour =
  * @category models
  */
 export interface SimulatedWebSocket {
+  /** What it was sent, oldest first. */
   readonly frames: Queue.Dequeue<string>
   /** Sends a text frame. */
   readonly send: (text: string) => Effect.Effect<void>
   /** Goes away. */
   readonly close: Effect.Effect<void>
+  /** Why it was closed, once it was. */
   readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
 }
 
@@ -75,6 +79,22 @@ interface Bound {
 }
 
 /**
+ * The network of the host: what listens where, and the platform parts of each process.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedHost, type SimulatedPorts } from "gateway-lock/testing"
+ *
+ * const hung: SimulatedPorts.ForeignBehaviour = { _tag: "Stalls" }
+ *
+ * const test = Effect.scoped(Effect.gen(function*() {
+ *   const host = yield* SimulatedHost.make
+ *   yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, hung)
+ *   const start = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *   return yield* start.exit // PortInUse, once the clock has been adjusted by the probe's second
+ * }))
+ *
  * @since 0.1.0
  * @category models
  */
@@ -130,6 +150,8 @@ export const defaultNetworkNamespace = "net:[1]"
 const strangerSerial = -1
 
 /**
+ * The network of a kernel, on which nobody listens yet.
+ *
  * @since 0.1.0
  * @category constructors
  */

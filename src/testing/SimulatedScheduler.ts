@@ -11,6 +11,8 @@ import * as Scheduler from "effect/Scheduler"
 import * as Utils from "effect/Utils"
 
 /**
+ * The order in which simulated processes go on.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -34,6 +36,21 @@ const tasksOfOneTurn = 2048
 
 /**
  * In the order of arrival; with a seed, the seed draws which process goes on next.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedHost, SimulatedScheduler } from "gateway-lock/testing"
+ *
+ * // Two starts at one moment, in an order that the seed decides: the same seed, the same run.
+ * const race = (seed: number) =>
+ *   Effect.gen(function*() {
+ *     const host = yield* SimulatedHost.makeWith({ scheduler: SimulatedScheduler.make(seed) })
+ *     yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *     yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
+ *     yield* host.settle
+ *     return host.ports.owners(18789)
+ *   })
  *
  * @since 0.1.0
  * @category constructors
