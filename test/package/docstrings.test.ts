@@ -1,0 +1,125 @@
+/**
+ * The examples in docstrings are programs that somebody pastes: each must compile against the package as it is installed,
+ * by its `exports` and the types of `dist`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { readdirSync, readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+
+/** Compiler paths have slashes on every platform. */
+const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
+const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
+
+interface Example {
+  readonly source: string
+  /** Of its first line in `source`, from 1. */
+  readonly line: number
+  readonly code: string
+}
+
+/** From `@example` to the next tag or the end of the comment, line for line. */
+const examplesIn = (source: string, text: string): ReadonlyArray<Example> => {
+  const examples: Array<Example> = []
+  let code: Array<string> | undefined
+  let began = 0
+  const end = () => {
+    if (code !== undefined) examples.push({ source, line: began, code: code.join("\n") })
+    code = undefined
+  }
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    if (/^\s*\* @|\*\/\s*$/.test(line)) end()
+    if (/^\s*\* @example\s*$/.test(line)) {
+      code = []
+      began = index + 2
+    } else code?.push(line.replace(/^\s*\* ?/, ""))
+  }
+  return examples
+}
+
+const sources = readdirSync(`${root}/src`, { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".ts"))
+  .map((path) => `src/${path.replaceAll("\\", "/")}`)
+  .toSorted()
+
+const examples = sources.flatMap((source) => examplesIn(source, read(source)))
+
+/** What the project is compiled with. An example may show a name and not use it. */
+const compilerOptions = (): ts.CompilerOptions => {
+  const { config }: { readonly config?: { readonly compilerOptions?: object } } = ts.readConfigFile(
+    `${root}/tsconfig.json`,
+    ts.sys.readFile
+  )
+  const { errors, options } = ts.convertCompilerOptionsFromJson(config?.compilerOptions ?? {}, root)
+  assert.deepStrictEqual(errors, [])
+  return { ...options, noUnusedLocals: false, noUnusedParameters: false }
+}
+
+/** Type-checks examples, all in one program and each a module of its own. Writes no file. */
+const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
+  const options = compilerOptions()
+  const files = new Map(examples.map((example, index) => [`${root}/test/package/example-${index}.ts`, example]))
+  const host = ts.createCompilerHost(options)
+  const program = ts.createProgram([...files.keys()], options, {
+    ...host,
+    getCurrentDirectory: () => root,
+    fileExists: (path) => files.has(path) || host.fileExists(path),
+    readFile: (path) => files.get(path)?.code ?? host.readFile(path),
+    getSourceFile: (path, target, ...rest) => {
+      const code = files.get(path)?.code
+      return code === undefined
+        ? host.getSourceFile(path, target, ...rest)
+        : ts.createSourceFile(path, code, target)
+    }
+  })
+  const ofExamples = [...files.keys()].flatMap((path) => {
+    const file = program.getSourceFile(path)
+    if (file === undefined) throw new Error(`${path} is no part of the program`)
+    return [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]
+  })
+  return [...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics(), ...ofExamples].map(
+    ({ code, file, messageText, start }) => {
+      const example = file === undefined ? undefined : files.get(file.fileName)
+      const where = file === undefined || example === undefined
+        ? ""
+        : `${example.source}:${example.line + file.getLineAndCharacterOfPosition(start ?? 0).line}: `
+      return `${where}TS${code}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
+    }
+  )
+}
+
+/** The modules that an entry names. */
+const modulesOf = (folder: string): ReadonlyArray<string> =>
+  [...read(`${folder}/index.ts`).matchAll(/export \* as \w+ from "\.\/(.*\.ts)"/g)].map(([, path]) =>
+    `${folder}/${path}`
+  )
+
+describe("the examples in docstrings", () => {
+  it("compile against the package, as an app does", () => {
+    assert.isAbove(examples.length, 0)
+    assert.deepStrictEqual(check(examples), [])
+  }, 60_000)
+
+  it.each([...modulesOf("src"), ...modulesOf("src/testing")])("there is one in %s", (path) => {
+    assert.isTrue(examples.some(({ source }) => source === path))
+  })
+
+  it("are told of by file and line where they do not compile", () => {
+    const text = [
+      "/**",
+      " * Whether it is so.",
+      " *",
+      " * @example",
+      " * import { toUrl } from \"gateway-lock/Address\"",
+      " *",
+      " * toUrl(18789)",
+      " *",
+      " * @since 0.1.0",
+      " */",
+      "export const isSo = true"
+    ].join("\n")
+    const problems = check(examplesIn("src/wrong.ts", text))
+    assert.lengthOf(problems, 1)
+    assert.match(problems[0] ?? "", /^src\/wrong\.ts:7: TS2345: Argument of type 'number'/)
+  }, 60_000)
+})
