@@ -20,6 +20,7 @@ import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings
 import { Gateway, launch, layerLost, layerServing, whileHeld } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import * as GatewayStatus from "./inspect/GatewayStatus.ts"
+import * as OpenLockFiles from "./inspect/OpenLockFiles.ts"
 import * as PortOwners from "./inspect/PortOwners.ts"
 import { keepInterruption } from "./internal/keepInterruption.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
@@ -31,6 +32,7 @@ import { type Address, isLoopback } from "./port/Address.ts"
 import * as HealthProbe from "./port/HealthProbe.ts"
 import { defaults as listenerDefaults, type ListenerOptions } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
+import * as OwnerWatch from "./port/OwnerWatch.ts"
 import * as PortProbe from "./port/PortProbe.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
@@ -47,14 +49,14 @@ export { Gateway, launch, layerLost, layerServing, whileHeld }
  * @since 0.1.0
  * @category models
  */
-export interface GatewayOptions extends Partial<ListenerOptions> {
+export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "port">> {
   /** Base port, default 18789. 0 takes a free one. */
-  readonly port?: number
+  readonly port?: number | undefined
   /**
    * Host to bind, default `127.0.0.1`. One that is not loopback is refused without a `token`, which keeps strangers from the
    * control socket; who has no use for that gives a random one. Your own routes are as open as you make them.
    */
-  readonly host?: string
+  readonly host?: string | undefined
   /** Names this gateway: its config file and state directory follow from it. Default `default`. */
   readonly profile?: string | undefined
   /** The config file whose canonical path names the lock; it is not read. Default: the profile's. */
@@ -184,13 +186,14 @@ export const layerPlatform = (
       pollInterval: options.lockPollInterval,
       staleAfter: options.lockStaleAfter,
       recheckInterval: options.lockRecheckInterval,
-      healthProbeTimeout: options.healthProbeTimeout
+      healthProbeTimeout: options.healthProbeTimeout,
+      isPassedSocket: options.passedSocket !== undefined
     })
     return layerServing({ ...options, ...address, profile }).pipe(Layer.provide(Lock))
   }))
 
 /**
- * The operating system, as `layerPlatform` needs it.
+ * The operating system, as `layerPlatform` and every part alone need it: what the simulated host gives in memory.
  *
  * @example
  * import { Effect } from "effect"
@@ -204,15 +207,25 @@ export const layerPlatform = (
  * @since 0.1.0
  * @category layers
  */
-export const layerNode: Layer.Layer<Platform | PlatformFolders.PlatformFolders> = Layer.mergeAll(
-  KernelLock.layer,
+export const layerNode: Layer.Layer<
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | OwnerWatch.OwnerWatch
+  | PortOwners.PortOwners
+  | OpenLockFiles.OpenLockFiles
+  | Signals.Signals
+  | NodeContext.NodeContext
+> = Layer.mergeAll(
+  KernelLock.layerLive,
   ProcessTable.layerLive,
-  ProbeTransport.layer,
+  ProbeTransport.layerLive,
+  OwnerWatch.layerLive,
   NodeServerSocket.layer,
-  PlatformFolders.layerLive
+  PlatformFolders.layerLive,
+  PortOwners.layerLive,
+  OpenLockFiles.layerLive,
+  Signals.layerLive
 ).pipe(Layer.provideMerge(NodeContext.layer))
-
-const inspectNode = PortOwners.layerLive.pipe(Layer.provideMerge(layerNode), Layer.provide(NodeContext.layer))
 
 /**
  * A singleton server: what `NodeHttpServer.layer` gives, and the running `Gateway`.
@@ -317,7 +330,7 @@ export const inspectPlatform = (
  * @category reading
  */
 export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStatus.GatewayStatus> =>
-  Effect.provide(inspectPlatform(options), inspectNode)
+  Effect.provide(inspectPlatform(options), layerNode)
 
 /**
  * Which gateway to end, and how. All optional, with the same defaults.
@@ -391,6 +404,4 @@ export const stopPlatform = (
  * @category running
  */
 export const stop = (options: StopOptions = {}): Effect.Effect<StopOwner.Outcome, StopOwner.StopError> =>
-  Effect.provide(stopPlatform(options), stopNode)
-
-const stopNode = Signals.layerLive.pipe(Layer.provideMerge(inspectNode), Layer.provide(NodeContext.layer))
+  Effect.provide(stopPlatform(options), layerNode)

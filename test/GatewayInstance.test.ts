@@ -1,7 +1,10 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, TestClock } from "effect"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
+import { createServer } from "node:net"
+import { fileURLToPath } from "node:url"
 import * as Gateway from "../src/Gateway.ts"
 import type { LockLost } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
@@ -104,4 +107,46 @@ describe("a lock reaches the app as a typed failure", () => {
       yield* first.disposeEffect
       assert.isTrue(yield* Ports.isFree(site.port))
     }))
+})
+
+/** Starts a program with a listening socket as its descriptor 3, which is nobody else's then, as a supervisor would. */
+const startOnSocket = (argsFor: (port: number) => ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.async<{ readonly child: ChildProcess.ChildProcess; readonly port: number }>((resume) => {
+      const server = createServer().listen(0, "127.0.0.1", () => {
+        const bound = server.address()
+        const handle: unknown = Reflect.get(server, "_handle")
+        const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined
+        if (typeof fd !== "number" || typeof bound !== "object" || bound === null) {
+          return resume(Effect.dieMessage("a server without a socket"))
+        }
+        const child = ChildProcess.spawn(process.execPath, argsFor(bound.port), {
+          stdio: ["ignore", "ignore", "ignore", fd]
+        })
+        server.close()
+        resume(Effect.succeed({ child, port: bound.port }))
+      })
+    }),
+    ({ child }) => Effect.sync(() => child.kill("SIGKILL"))
+  )
+
+describe("Gateway.layer on a socket that was passed to it", () => {
+  it.scopedLive("serves on it, and does not take it for another's", () =>
+    Effect.gen(function*() {
+      const { configPath, root, stateDir } = yield* Gateways.newSite
+      const { child, port } = yield* startOnSocket((port) => [
+        fileURLToPath(new URL("../node_modules/vite-node/vite-node.mjs", import.meta.url)),
+        fileURLToPath(new URL("fixtures/passedSocket.ts", import.meta.url)),
+        String(port),
+        root
+      ])
+      // The socket takes connections before there is anybody to answer them: this one waits.
+      const answer = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/startupz`))
+      assert.include([200, 503], answer.status)
+      const record = yield* Gateways.readRecord(LockFile.configLockPath({ configPath, stateDir }))
+      assert.deepStrictEqual({ pid: record.pid, port: record.port }, { pid: child.pid, port })
+      child.kill("SIGTERM")
+      const status = yield* Effect.promise(() => new Promise((resolve) => child.once("exit", resolve)))
+      assert.strictEqual(status, 0)
+    }), 60_000)
 })

@@ -288,4 +288,4 @@ export const layer = (process: { readonly pid: number }): Layer.Layer<never, nev
     const read = yield* settings
     yield* Effect.forEach(read.warnings, (warning) => Effect.logWarning(warning), { discard: true })
     return yield* exportAll(read, process.pid)
-  })).pipe(Layer.provide(ProcessMetrics.layer))
+  })).pipe(Layer.provide(ProcessMetrics.layerLive))

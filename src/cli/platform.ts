@@ -31,9 +31,9 @@ const Commands = Layer.effect(
 )
 
 export const layer = Layer.mergeAll(
-  KernelLock.layer,
+  KernelLock.layerLive,
   ProcessTable.layerLive,
-  ProbeTransport.layer,
+  ProbeTransport.layerLive,
   PlatformFolders.layerLive
 ).pipe(
   Layer.provideMerge(Commands),

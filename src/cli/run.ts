@@ -131,5 +131,5 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
   }).pipe(
     Effect.scoped,
     Effect.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })),
-    Effect.provide(OwnerWatch.layer)
+    Effect.provide(OwnerWatch.layerLive)
   )

@@ -54,7 +54,7 @@ const routes = HttpRouter.empty.pipe(
 
 const App = Layer.scopedDiscard(apart(HttpServer.serveEffect(routes))).pipe(
   HttpMiddleware.withTracerDisabledWhen(hasNoSpan),
-  Layer.provide(ProcessMetrics.layer)
+  Layer.provide(ProcessMetrics.layerLive)
 )
 
 /** After the drain, what the rest of a shutdown may take. */

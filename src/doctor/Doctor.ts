@@ -192,9 +192,8 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
  * Looks at everything. Never fails: what cannot be looked at is a finding.
  *
  * @example
- * import { NodeContext } from "@effect/platform-node"
- * import { Effect, Layer } from "effect"
- * import { Doctor, DoctorReport, Gateway, GatewayConfig, PortOwners } from "gateway-lock"
+ * import { Effect } from "effect"
+ * import { Doctor, DoctorReport, Gateway, GatewayConfig } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
  *   const { config, problems } = yield* GatewayConfig.resolveLenient(new Map())
@@ -208,7 +207,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
  *   for (const { message, remedy } of report.findings.filter(DoctorReport.isProblem)) {
  *     yield* Effect.logWarning(message, `to mend it: ${remedy}`)
  *   }
- * }).pipe(Effect.provide(PortOwners.layerLive.pipe(Layer.merge(Gateway.layerNode), Layer.provideMerge(NodeContext.layer))))
+ * }).pipe(Effect.provide(Gateway.layerNode))
  *
  * @since 0.1.0
  * @category operations

@@ -107,19 +107,15 @@ const concurrency = 32
  * Never fails: where it cannot look, `notCovered` tells. Changes nothing.
  *
  * @example
- * import { NodeContext } from "@effect/platform-node"
- * import { Console, Effect, Layer } from "effect"
- * import { Gateway, GatewayList, OpenLockFiles, PortOwners } from "gateway-lock"
+ * import { Console, Effect } from "effect"
+ * import { Gateway, GatewayList } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
  *   const { gateways } = yield* GatewayList.list()
  *   for (const { owner, stateDir, verdict } of gateways) {
  *     yield* Console.log(`${verdict}, pid ${owner?.pid ?? "unknown"}: ${stateDir}`)
  *   }
- * }).pipe(
- *   Effect.provide(Layer.mergeAll(PortOwners.layerLive, OpenLockFiles.layerLive, Gateway.layerNode)),
- *   Effect.provide(NodeContext.layer)
- * )
+ * }).pipe(Effect.provide(Gateway.layerNode))
  *
  * @since 0.1.0
  * @category reading

@@ -193,12 +193,12 @@ const loadAddon = (): Addon => {
  *   const { tryLock } = yield* KernelLock.KernelLock
  *   const file = yield* fs.open("/var/lib/importer/journal", { flag: "a+" })
  *   if (yield* tryLock(file.fd)) yield* Effect.log("the journal is ours")
- * })).pipe(Effect.provide(KernelLock.layer), Effect.provide(NodeContext.layer))
+ * })).pipe(Effect.provide(KernelLock.layerLive), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<KernelLock> = Layer.effect(
+export const layerLive: Layer.Layer<KernelLock> = Layer.effect(
   KernelLock,
   Effect.map(
     Effect.cached(Effect.try({

@@ -55,6 +55,8 @@ import * as ServiceUnit from "./ServiceUnit.ts"
 import { linkTarget } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
+export type { Enforcement } from "./Snapshot.ts"
+
 /**
  * Which lock files, and how patiently. Times may be given in any form of `Duration.DurationInput`; a number is milliseconds.
  *

@@ -31,6 +31,8 @@ import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import { PortProbe } from "./PortProbe.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
+export { defaults, type ListenerOptions }
+
 /**
  * The bound port.
  *

@@ -568,7 +568,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
  * const Machine = Layer.mergeAll(
  *   KernelLock.layerAbsent("tried without"),
  *   ProcessTable.layerLive,
- *   ProbeTransport.layer,
+ *   ProbeTransport.layerLive,
  *   NodeServerSocket.layer,
  *   PlatformFolders.layerLive
  * ).pipe(Layer.provideMerge(NodeContext.layer))

@@ -95,9 +95,9 @@ const ended = (address: Address): Effect.Effect<void> =>
  *   const { ended } = yield* OwnerWatch.OwnerWatch
  *   yield* ended({ host: "127.0.0.1", port: 18789 })
  *   yield* Effect.log("the gateway has ended, or is about to")
- * }).pipe(Effect.provide(OwnerWatch.layer))
+ * }).pipe(Effect.provide(OwnerWatch.layerLive))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<OwnerWatch> = Layer.succeed(OwnerWatch, OwnerWatch.of({ ended }))
+export const layerLive: Layer.Layer<OwnerWatch> = Layer.succeed(OwnerWatch, OwnerWatch.of({ ended }))

@@ -137,4 +137,4 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<ProbeTransport> = Layer.succeed(ProbeTransport, ProbeTransport.of({ get }))
+export const layerLive: Layer.Layer<ProbeTransport> = Layer.succeed(ProbeTransport, ProbeTransport.of({ get }))

@@ -115,12 +115,12 @@ const parseMaxFiles = (limits: string): Option.Option<number> => {
  * const refreshing = Effect.gen(function*() {
  *   const { refresh } = yield* ProcessMetrics.ProcessMetrics
  *   yield* Effect.repeat(refresh, Schedule.spaced("15 seconds"))
- * }).pipe(Effect.provide(ProcessMetrics.layer), Effect.provide(NodeContext.layer))
+ * }).pipe(Effect.provide(ProcessMetrics.layerLive), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem> = Layer.effect(
+export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem> = Layer.effect(
   ProcessMetrics,
   Effect.map(FileSystem.FileSystem, (fs) =>
     make(

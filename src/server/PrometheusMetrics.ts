@@ -226,7 +226,7 @@ export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): 
  * const Main = HttpRouter.empty.pipe(
  *   HttpRouter.get("/metrics", PrometheusMetrics.app),
  *   HttpServer.serve(),
- *   Layer.provide(ProcessMetrics.layer),
+ *   Layer.provide(ProcessMetrics.layerLive),
  *   Layer.provideMerge(Gateway.layer({ port: 18789 }))
  * )
  *

@@ -523,21 +523,19 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  * Ends the owner of a lock: SIGTERM, and with `force` SIGKILL if it does not end within `timeout`.
  *
  * Succeeds when its lock is free of it and its port closed, and where nobody has the lock. An owner that drains already is
- * not signalled again, which would cut its drain short; it is waited for. Of two stops within the milliseconds that an owner
- * takes to say that it drains, the second does cut it; a third would end it as a third signal does.
+ * not signalled again, which would cut its drain short; it is waited for. The shipped program takes the signals of several
+ * stops at one time, before its record can say that it drains, for one.
  *
  * Fails with `OwnerUnverified` where it cannot be told that the process is the owner, `OwnerSupervised` where a
  * supervisor would start it again, `OwnerNotEnded` where it did not end in time.
  *
  * @example
- * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
- * import { Gateway, HealthProbe, LockFile, PortOwners, PortProbe, Signals, StopOwner } from "gateway-lock"
+ * import { Gateway, HealthProbe, LockFile, PortProbe, StopOwner } from "gateway-lock"
  *
- * const Machine = Layer.mergeAll(PortProbe.layer, PortOwners.layerLive, Signals.layerLive).pipe(
+ * const Machine = PortProbe.layer.pipe(
  *   Layer.provideMerge(HealthProbe.layer()),
- *   Layer.provideMerge(Gateway.layerNode),
- *   Layer.provide(NodeContext.layer)
+ *   Layer.provideMerge(Gateway.layerNode)
  * )
  *
  * // By its lock file alone; Gateway.stop finds that from the options of the gateway.

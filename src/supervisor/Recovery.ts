@@ -24,6 +24,8 @@ import { type Health, HealthProbe } from "../port/HealthProbe.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
 
+export { defaults, type RecoveryOptions }
+
 type Requirements = OwnerWatch | ProcessTable | FileSystem.FileSystem
 
 /** A lock or port that somebody else has: all that waiting can mend. */
@@ -166,7 +168,7 @@ const mayWatch = (round: Round, error: Occupied): boolean => round.ended !== own
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
  * import { NodeRuntime } from "@effect/platform-node"
  * import { Context, Effect, Layer } from "effect"
- * import { Gateway, HealthProbe, OwnerWatch, Recovery } from "gateway-lock"
+ * import { Gateway, HealthProbe, Recovery } from "gateway-lock"
  *
  * const address = { host: "127.0.0.1", port: 18789 }
  * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
@@ -177,7 +179,7 @@ const mayWatch = (round: Round, error: Occupied): boolean => round.ended !== own
  *   Effect.catchTag("OwnerHealthy", ({ message }) =>
  *     Effect.zipRight(Effect.log(message), Effect.sync(() => { process.exitCode = 78 }))),
  *   Effect.scoped,
- *   Effect.provide(Layer.merge(OwnerWatch.layer, HealthProbe.layer())),
+ *   Effect.provide(HealthProbe.layer()),
  *   Effect.provide(Gateway.layerNode),
  *   NodeRuntime.runMain
  * )

@@ -39,20 +39,12 @@ const variable = (name: string) =>
  *
  * @example
  * import { Effect, Layer, Option } from "effect"
- * import { Gateway, LockFile, SocketActivation } from "gateway-lock"
+ * import { Gateway, SocketActivation } from "gateway-lock"
  *
- * const address = { host: "127.0.0.1", port: 18789 }
- *
- * const Main = Layer.unwrapEffect(Effect.map(SocketActivation.passedSocket(process.pid), (passed) =>
- *   Gateway.layerServing({ ...address, passedSocket: Option.getOrUndefined(passed) }).pipe(
- *     Layer.provide(LockFile.layerWithProbes({
- *       address,
- *       isPassedSocket: Option.isSome(passed),
- *       stateDir: "/var/lib/importer",
- *       configPath: "/etc/importer.json"
- *     })),
- *     Layer.provide(Gateway.layerNode)
- *   )))
+ * const Server = Layer.unwrapEffect(Effect.map(
+ *   SocketActivation.passedSocket(process.pid),
+ *   (passed) => Gateway.layer({ port: 18789, passedSocket: Option.getOrUndefined(passed) })
+ * ))
  *
  * @since 0.1.0
  * @category constructors

@@ -71,23 +71,23 @@ export type Requirements =
  */
 export interface ProcessOptions {
   /** Default: the next free one. Giving the number of a process that ended is how pids are reused. */
-  readonly pid?: number
+  readonly pid?: number | undefined
   /** The numbers of further threads, which kill(2) takes for processes. Default none. */
-  readonly threads?: ReadonlyArray<number>
+  readonly threads?: ReadonlyArray<number> | undefined
   /** The pid of its parent. Default: none that can be seen. */
-  readonly parent?: number
+  readonly parent?: number | undefined
   /** Default 0, root, whom no permission stops. */
-  readonly uid?: number
+  readonly uid?: number | undefined
   /** Default 0o022. */
-  readonly umask?: number
+  readonly umask?: number | undefined
   /** Files that it may have open at one time. Default: no limit. */
-  readonly maxFiles?: number
+  readonly maxFiles?: number | undefined
   /** Default: the host's own. */
-  readonly pidNamespace?: string
+  readonly pidNamespace?: string | undefined
   /** Default: the host's own. */
-  readonly networkNamespace?: string
+  readonly networkNamespace?: string | undefined
   /** The program's file name. Default `node`. */
-  readonly command?: string
+  readonly command?: string | undefined
 }
 
 /**

@@ -17,7 +17,7 @@ import { run, works } from "../fixtures/processes.ts"
 
 const hasAddon = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layer)
+    Effect.provide(KernelLock.layerLive)
   )
 )
 
@@ -63,7 +63,7 @@ describe.skipIf(process.platform !== "linux" || !hasAddon)("a lock of an open fi
       assert.isFalse(yield* lock.tryLock(descriptor))
       yield* Effect.sync(() => process.kill(child, "SIGKILL"))
       yield* eventually("the lock", lock.tryLock(descriptor))
-    }).pipe(Effect.provide(KernelLock.layer)))
+    }).pipe(Effect.provide(KernelLock.layerLive)))
 })
 
 const startTicks = (pid: number) =>

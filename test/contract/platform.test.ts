@@ -20,7 +20,7 @@ import {
 import * as Gateway from "../../src/Gateway.ts"
 import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
 import * as PortOwners from "../../src/inspect/PortOwners.ts"
-import { KernelLock, layer as kernelLockLayer } from "../../src/lock/KernelLock.ts"
+import { KernelLock, layerLive as kernelLockLayer } from "../../src/lock/KernelLock.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { ProcessTable } from "../../src/lock/ProcessTable.ts"
 import * as Access from "../../src/port/Access.ts"
@@ -94,7 +94,7 @@ const simulated: Subject = {
 const live: Subject = {
   platform: Layer.mergeAll(
     Gateway.layerNode,
-    OwnerWatch.layer,
+    OwnerWatch.layerLive,
     OpenLockFiles.layerLive,
     Layer.merge(PortOwners.layerLive, Signals.layerLive).pipe(Layer.provide(NodeContext.layer)),
     Layer.succeed(Clients, {

@@ -123,17 +123,17 @@ describe("KernelLock.layerAbsent", () => {
 
 const hasAddon = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layer)
+    Effect.provide(KernelLock.layerLive)
   )
 )
 
-describe.skipIf(!hasAddon)("KernelLock.layer, live", () => {
+describe.skipIf(!hasAddon)("KernelLock.layerLive, live", () => {
   const withFile = <A, E, R>(use: (path: string, lock: KernelLock.KernelLock["Type"]) => Effect.Effect<A, E, R>) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const path = yield* fs.makeTempFileScoped({ prefix: "kernel-lock-" })
       return yield* use(path, yield* KernelLock.KernelLock)
-    }).pipe(Effect.provide(Layer.merge(KernelLock.layer, NodeContext.layer)))
+    }).pipe(Effect.provide(Layer.merge(KernelLock.layerLive, NodeContext.layer)))
 
   const open = (path: string) =>
     Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.map(fs.open(path, { flag: "r+" }), ({ fd }) => fd))

@@ -12,7 +12,7 @@ import { ownedBy } from "../fixtures/records.ts"
 
 const hasKernelLock = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layer)
+    Effect.provide(KernelLock.layerLive)
   )
 )
 
@@ -119,7 +119,7 @@ const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): File
   new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 
 const modes = [
-  { mode: "kernel", kernel: KernelLock.layer, skip: !hasKernelLock },
+  { mode: "kernel", kernel: KernelLock.layerLive, skip: !hasKernelLock },
   { mode: "record", kernel: absent, skip: false }
 ] as const
 
@@ -459,7 +459,7 @@ for (const { kernel, mode, skip } of modes) {
 
 describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
   const live = it.scopedLive
-  const kernel = KernelLock.layer
+  const kernel = KernelLock.layerLive
 
   live(
     "unlinking while holding and the inode check after locking: who opened the file before it was unlinked starts over",
@@ -640,7 +640,7 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
           const error = yield* Effect.flip(mine(path, "a"))
           assert.strictEqual(error.message, `failed to acquire gateway lock at ${path}: EIO: from the kernel`)
           if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
-          yield* Effect.provide(mine(path, "b"), KernelLock.layer)
+          yield* Effect.provide(mine(path, "b"), KernelLock.layerLive)
           assert.strictEqual(yield* ownerAt(path), "b")
         }))
   )

@@ -3,7 +3,7 @@ import { Clock, Deferred, Duration, Effect, FastCheck as fc, Fiber, Layer, Optio
 import * as Fs from "node:fs"
 import type { Address } from "../../src/port/Address.ts"
 import * as HealthProbe from "../../src/port/HealthProbe.ts"
-import { type Answer, layer as liveTransport, ProbeFailed, ProbeTransport } from "../../src/port/ProbeTransport.ts"
+import { type Answer, layerLive as liveTransport, ProbeFailed, ProbeTransport } from "../../src/port/ProbeTransport.ts"
 import * as arbitraries from "../arbitraries.ts"
 import { numRuns } from "../arbitraries.ts"
 import { httpServer, refused, tcpServer, within } from "../fixtures/net.ts"

@@ -11,7 +11,7 @@ const get = (address: { readonly host: string; readonly port: number }, path = "
   Effect.flatMap(ProbeTransport, (transport) => transport.get(address, path)).pipe(within("an answer"))
 
 const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope | ProbeTransport>, skip = false) =>
-  it.scopedLive.skipIf(skip)(name, () => Effect.provide(self(), Transport.layer))
+  it.scopedLive.skipIf(skip)(name, () => Effect.provide(self(), Transport.layerLive))
 
 /** A server that does this once it was asked, and knows when its client has gone. */
 const asked = (respond: (socket: Net.Socket) => void) =>
@@ -86,7 +86,7 @@ describe("ProbeTransport, live", () => {
       const error = yield* Effect.flip(get(server.address))
       assert.deepInclude(error, { _tag: "ProbeFailed", reason: "NotHttp" })
       assert.isNotEmpty(error.message)
-    }).pipe(Effect.provide(Transport.layer)))
+    }).pipe(Effect.provide(Transport.layerLive)))
 
   live("who speaks first, as mail servers do, is not HTTP", () =>
     Effect.gen(function*() {

@@ -223,7 +223,7 @@ describe("a WebSocket", () => {
     Effect.gen(function*() {
       const gateway = yield* guarded({ token })
       const ended = yield* Effect.flatMap(OwnerWatch.OwnerWatch, (watch) => watch.ended(gateway.address)).pipe(
-        Effect.provide(OwnerWatch.layer),
+        Effect.provide(OwnerWatch.layerLive),
         Effect.fork
       )
       const watcher = yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })

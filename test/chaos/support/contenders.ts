@@ -85,7 +85,7 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   ])
   const probes = Layer.provideMerge(
     PortProbe.layer,
-    Layer.provide(HealthProbe.layer({}), ProbeTransport.layer)
+    Layer.provide(HealthProbe.layer({}), ProbeTransport.layerLive)
   )
   return Layer.mergeAll(files, kernel, table, probes)
 }
@@ -178,7 +178,7 @@ export type Acquire = Effect.Effect<void, NotGranted, Scope.Scope>
 export const make = (contender: Contender, folder: string, step: Step): Effect.Effect<Acquire, never, Scope.Scope> => {
   switch (contender) {
     case "kernel":
-      return lockFile(folder, KernelLock.layer, step)
+      return lockFile(folder, KernelLock.layerLive, step)
     case "record":
       return lockFile(folder, KernelLock.layerAbsent("the storm is without"), step)
     case "os-lock":
