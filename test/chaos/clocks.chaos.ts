@@ -56,7 +56,11 @@ describe.skipIf(Shims.noShims !== undefined)(
             yield* Gateways.assertGone(other, ended)
             Gateways.assertReclaimedOnce(
               ended,
-              new RegExp(`left by pid ${dated.pid} since ${createdAt}, last touched [0-9dhms ]+ ago: `)
+              new RegExp(
+                `left by pid ${dated.pid} since ${createdAt}, last touched [0-9dhms ]+ ${
+                  direction === "forward" ? "ahead of this clock" : "ago"
+                }: `
+              )
             )
             assert.strictEqual(Gateways.count(ended.stderr, /waiting/), 0, ended.stderr)
           })
