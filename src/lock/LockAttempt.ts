@@ -78,6 +78,8 @@ export interface AttemptOptions {
   readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
   /** The file that this instance has already, under whatever name: never taken a second time. */
   readonly present?: string | undefined
+  /** This instance has just locked another file of this folder: nothing needs to be asked of a draft. Default `false`. */
+  readonly isLockable?: boolean | undefined
 }
 
 /** Another process changed the path between two steps; start over. Never leaves this module. */
@@ -261,22 +263,24 @@ const make = Effect.gen(function*() {
       yield* selfTest(draft, fileId(yield* file.stat))
     }))
 
-  const openOrCreate = (path: string, record: OwnerRecord.OwnerRecord) =>
-    open(path, { flag: "r+" }).pipe(
+  const openOrCreate = ({ isLockable = false, path, record: makeRecord }: AttemptOptions) => {
+    const record = makeRecord("kernel")
+    return open(path, { flag: "r+" }).pipe(
       Effect.map((file) => ({ file, created: false })),
       Effect.catchIf(isNotFound, () =>
         Effect.zipRight(
-          ensureLockable(Claim.draftPath(path, record), record),
+          isLockable ? Effect.void : ensureLockable(Claim.draftPath(path, record), record),
           // `Moved`: somebody created it in between, or it is a dangling link, which `insist` has refused.
           Effect.map(createExclusively(path, "wx+"), (file) => ({ file, created: true }))
         ))
     )
+  }
 
   const withKernelLock = (options: AttemptOptions) =>
     Effect.gen(function*() {
       const { path } = options
       yield* insist(path)
-      const { created, file } = yield* openOrCreate(path, options.record("kernel"))
+      const { created, file } = yield* openOrCreate(options)
       const info = yield* file.stat
       const id = fileId(info)
 

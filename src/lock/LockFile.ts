@@ -311,7 +311,8 @@ export const ensurePortFree = (
 const acquire = (
   path: string,
   options: LockFileOptions,
-  makeRecord: (enforcement: LockAttempt.Enforcement) => OwnerRecord.OwnerRecord
+  makeRecord: (enforcement: LockAttempt.Enforcement) => OwnerRecord.OwnerRecord,
+  isLockable: boolean
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
@@ -406,7 +407,13 @@ const acquire = (
       NotYet | PortInUse | LockHeld | LockUnavailable,
       Requirements | Scope.Scope
     > = Effect.gen(function*() {
-      const first = yield* LockAttempt.attempt({ path, record: makeRecord, reclaim: reclaimable, isAbandoned })
+      const first = yield* LockAttempt.attempt({
+        path,
+        record: makeRecord,
+        reclaim: reclaimable,
+        isAbandoned,
+        isLockable
+      })
       if (first._tag === "Mine") {
         return {
           file: first.file,
@@ -424,7 +431,8 @@ const acquire = (
         path,
         record: makeRecord,
         reclaim: Option.some(first.snapshot),
-        isAbandoned
+        isAbandoned,
+        isLockable
       })
       if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
       return {
@@ -558,10 +566,10 @@ const acquireBoth = (options: LockFileOptions) =>
 
     const record = yield* Ref.make(base)
     const history = yield* History.make(createdAt)
-    const hold = (path: string) =>
+    const hold = (path: string, isLockable: boolean) =>
       HeldLock.make({
         path,
-        acquire: Effect.catchTag(acquire(path, options, makeRecord), "LockUnavailable", withHolder),
+        acquire: Effect.catchTag(acquire(path, options, makeRecord, isLockable), "LockUnavailable", withHolder),
         record: Ref.get(record),
         holderOf: (record) => Effect.provide(holderOf(record), context),
         recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
@@ -573,8 +581,9 @@ const acquireBoth = (options: LockFileOptions) =>
       })
 
     yield* table.claim(instanceId)
-    const config = yield* hold(path)
-    const state = yield* hold(stateLockPath(options))
+    const config = yield* hold(path, false)
+    // In the same folder.
+    const state = yield* hold(stateLockPath(options), config.acquired.file.enforcement === "kernel")
     const locks = [config, state]
     const files = [config.acquired.file, state.acquired.file]
 
