@@ -395,6 +395,18 @@ const callsOfAStart = (locking: "works" | "absent") =>
     return started
   })
 
+/** Runs an effect in the midst of some of a process's system calls, which are counted from 1. */
+const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: number) => Effect.Effect<void>) => {
+  let calls = 0
+  return host.setIntercept((call) =>
+    Effect.suspend(() => {
+      if (call.pid !== pid) return Effect.succeedNone
+      calls += 1
+      return Effect.as(what(calls), Option.none())
+    })
+  )
+}
+
 describe("a start that ends early", () => {
   it.effect("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
     Effect.gen(function*() {
@@ -429,15 +441,9 @@ describe("a start that ends early", () => {
         for (let at = 1; at <= calls; at += 1) {
           const host = yield* SimulatedHost.make
           yield* host.setLocking(locking)
-          let seen = 0
           const first = yield* host.spawn(gateway())
-          yield* host.setIntercept(({ pid }) =>
-            Effect.suspend(() => {
-              seen += pid === first.pid ? 1 : 0
-              // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
-              return seen === at ? Effect.as(first.interrupt, Option.none()) : Effect.succeedNone
-            })
-          )
+          // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
+          yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
           yield* settle
           yield* TestClock.adjust("1 minute")
           assert.isTrue(Option.isSome(yield* first.poll), `${locking}, at call ${at} of ${calls}`)
@@ -453,14 +459,8 @@ describe("a start that ends early", () => {
         for (let last = 1; last <= calls; last += 1) {
           const host = yield* SimulatedHost.make
           yield* host.setLocking(locking)
-          let seen = 0
           const first = yield* host.spawn(gateway())
-          yield* host.setIntercept(({ pid }) =>
-            Effect.suspend(() => {
-              seen += pid === first.pid ? 1 : 0
-              return pid === first.pid && seen >= last ? Effect.as(first.kill, Option.none()) : Effect.succeedNone
-            })
-          )
+          yield* during(host, first.pid, (call) => call >= last ? first.kill : Effect.void)
           yield* settle
           yield* first.kill
           // Without a kernel lock, a file that was never written keeps others waiting until it is stale.

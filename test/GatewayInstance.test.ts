@@ -17,9 +17,6 @@ const App = HttpRouter.empty.pipe(
   HttpServer.serve()
 )
 
-/** Lets everything that needs no time happen. */
-const settle = Effect.repeatN(Effect.yieldNow(), 1000)
-
 /** What an app that knows nothing of `Gateway.launch` would write: `Layer.launch`, `Layer.build`, an effect of its own. */
 const programs = {
   "Layer.launch": Layer.launch(
@@ -38,7 +35,7 @@ describe("a lock reaches the app as a typed failure", () => {
       Effect.gen(function*() {
         const host = yield* SimulatedHost.make
         const owner = yield* host.spawn(programs["Gateway.launch"])
-        yield* settle
+        yield* host.settle
         const caught = yield* Deferred.make<string>()
         const refused = yield* host.spawn(
           program.pipe(Effect.catchTag("PortInUse", ({ holder }) => Deferred.succeed(caught, String(holder?.pid))))
@@ -55,11 +52,11 @@ describe("a lock reaches the app as a typed failure", () => {
         const first = yield* host.spawn(
           program.pipe(Effect.catchTag("LockLost", (error) => Deferred.succeed(lost, error)))
         )
-        yield* settle
+        yield* host.settle
         assert.deepStrictEqual(host.ports.owners(18789), [first.pid])
         yield* host.files.remove("/state/default/locks", { recursive: true })
         yield* host.spawn(Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ port: 18790 })))))
-        yield* settle
+        yield* host.settle
         yield* TestClock.adjust("30 seconds")
         yield* first.exit
         assert.match((yield* Deferred.await(lost)).message, /^lost gateway lock at .*: the file was replaced/)
