@@ -6,6 +6,7 @@
  */
 import { Cause, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
+import { coversGuard } from "../../src/port/Address.ts"
 import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
 import { isRecordOnly, type Scenario } from "./scenario.ts"
 import type { Entry, Player, Report } from "./simulate.ts"
@@ -27,6 +28,9 @@ interface Call {
 }
 
 const isEnd = (name: string): boolean => name.startsWith("is killed") || name.startsWith("ends")
+
+/** Of `ws://<host>:<port>`. */
+const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexOf(":")).replace(/^\[|\]$/g, "")
 
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
@@ -84,6 +88,17 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
     for (const [path, held] of holdings) holdings.set(path, held.filter((holding) => holding.serial !== serial))
   }
   const listeners = new Map<string, Set<number>>()
+  /** Two on one port, by serial, and since when. */
+  let together: Array<{ readonly pair: readonly [number, number]; readonly at: number }> = []
+  /**
+   * Who has bound its own address and not yet the guard address, for which all contend, and since when. Who does not get
+   * the second closes the first in the same breath, and has been nobody.
+   */
+  const binding = new Map<number, number>()
+  const hasNotBound = (serial: number) => {
+    const since = binding.get(serial) ?? Infinity
+    together = together.filter(({ at, pair }) => at < since || !pair.includes(serial))
+  }
   const dead = new Set<number>()
   /** When a process started, and when a path was last tampered with. */
   const started = new Map<number, number>()
@@ -136,7 +151,13 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
         if (isEnd(name)) {
           dead.add(who)
           release(who)
+          hasNotBound(who)
           for (const bound of listeners.values()) bound.delete(who)
+        }
+        const isGuard = binding.has(who)
+        if (isGuard && outcome !== "") {
+          if (name === "bind" && outcome === "EADDRINUSE") hasNotBound(who)
+          binding.delete(who)
         }
         const previous = last.get(who)
         if (outcome !== "") last.set(who, { name, target, at })
@@ -157,16 +178,15 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           const bound = listeners.get(port) ?? new Set()
           listeners.set(port, bound)
           if (name === "bind") {
-            for (const other of bound) {
-              if (other !== who) violations.push(`#${who} and #${other} both listen on port ${port.slice(1)}`)
-            }
+            if (!isGuard && !coversGuard(hostOf(target))) binding.set(who, at)
+            for (const other of bound) if (other !== who) together.push({ pair: [who, other], at })
             bound.add(who)
           } else bound.delete(who)
         }
       }
     }
   }
-  return violations
+  return [...violations, ...together.map(({ pair: [one, other] }) => `#${one} and #${other} both listen on one port`)]
 }
 
 // ---------------------------------------------------------------------------

@@ -56,7 +56,7 @@ const bundle = (folder: string) =>
  * For one process. What was killed in a simulation is never heard of again and stays among the runtime's fibers, half a
  * megabyte for each schedule: longer-lived processes would fill their heap.
  */
-const mostRunsOfOne = 1000
+const mostRunsOfOne = 500
 
 /** The errors that a simulation is full of need no stack traces, and its garbage is young. */
 const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]

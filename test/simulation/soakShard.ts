@@ -18,6 +18,11 @@ Effect.gen(function*() {
     onRun: () => {
       done += 1
       if (done % progressEvery === 0) process.stdout.write(`+${progressEvery}\n`)
+    },
+    onViolation: (fault) => {
+      process.stderr.write(
+        `run ${done} of seed ${process.argv[3]}: ${fault.split("\n\n", 1)[0]}; looking for a smaller one\n`
+      )
     }
   })
   if (done % progressEvery !== 0) process.stdout.write(`+${done % progressEvery}\n`)
