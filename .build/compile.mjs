@@ -7,7 +7,7 @@ import { createServer as createTcpServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { loadProgram } from "../dist/internal/programLoader.js"
+import { loadProgram } from "../dist/esm/internal/programLoader.js"
 
 const scene = process.argv[2]
 const looks = scene !== "start" && scene !== "refused"

@@ -3,7 +3,7 @@
 // CommonJS, because that is what V8's compiled code can be kept for; in several files, because a start that is refused
 // must not load the server.
 import { execFileSync } from "node:child_process"
-import { rmSync } from "node:fs"
+import { rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { rolldown } from "rolldown"
 
@@ -28,7 +28,11 @@ await bundle({ input: here("src/cli/entry.ts") }, {
   entryFileNames: "[name].cjs",
   chunkFileNames: "[name]-[hash].cjs"
 })
-await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "esm", minify: false })
+
+// CommonJS too: Node's loader for modules takes some milliseconds of each start. The library beside it is not.
+await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "cjs", minify: false })
+writeFileSync(here("dist/package.json"), JSON.stringify({ type: "commonjs" }))
+writeFileSync(here("dist/esm/package.json"), JSON.stringify({ type: "module" }))
 
 // Compiled code covers what has run by the time it is taken: first a start, to the end, then the commands that only look,
 // then a start that is refused.

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { fileURLToPath } from "node:url"
+import { join } from "node:path"
 import { loadProgram } from "./internal/programLoader.ts"
 
-loadProgram(fileURLToPath(new URL("program", import.meta.url)))
+loadProgram(join(import.meta.dirname, "program"))

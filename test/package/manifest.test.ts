@@ -28,11 +28,13 @@ describe("the package", () => {
     if (!isManifest(manifest)) return
     assert.sameMembers(modules.map(({ name }) => name), Object.keys(Root))
     assert.deepStrictEqual(manifest.exports, {
-      ".": { types: "./dist/index.d.ts", default: "./dist/index.js" },
+      ".": { types: "./dist/esm/index.d.ts", default: "./dist/esm/index.js" },
       ...Object.fromEntries(
-        modules.map(({ name, path }) => [`./${name}`, { types: `./dist/${path}.d.ts`, default: `./dist/${path}.js` }])
+        modules.map((
+          { name, path }
+        ) => [`./${name}`, { types: `./dist/esm/${path}.d.ts`, default: `./dist/esm/${path}.js` }])
       ),
-      "./testing": { types: "./dist/testing/index.d.ts", default: "./dist/testing/index.js" },
+      "./testing": { types: "./dist/esm/testing/index.d.ts", default: "./dist/esm/testing/index.js" },
       "./package.json": "./package.json"
     })
   })
