@@ -4,10 +4,11 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import type { Address } from "./Address.ts"
 
 /**
@@ -19,10 +20,10 @@ import type { Address } from "./Address.ts"
  * @since 0.1.0
  * @category errors
  */
-export class ProbeFailed extends Schema.TaggedError<ProbeFailed>("gateway-lock/ProbeFailed")("ProbeFailed", {
-  reason: Schema.Literal("NoListener", "NotHttp"),
-  detail: Schema.String
-}) {
+export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
+  readonly reason: "NoListener" | "NotHttp"
+  readonly detail: string
+}> {
   override get message() {
     return this.detail
   }
@@ -86,48 +87,62 @@ const noListener = new Set([
   "ENOENT"
 ])
 
+/** Asks on a connection that was made for it. */
+const ask = (
+  socket: Net.Socket,
+  address: Address,
+  path: string,
+  resume: (answer: Effect.Effect<Answer, ProbeFailed>) => void
+): Http.ClientRequest => {
+  const request = Http.request({
+    createConnection: () => socket,
+    host: address.host,
+    port: address.port,
+    path,
+    method: "GET",
+    headers: { accept: "application/json", connection: "close" }
+  })
+  request.on("response", (response) => {
+    const chunks: Array<Buffer> = []
+    let size = 0
+    const finish = () => {
+      request.destroy()
+      resume(Effect.succeed({
+        status: response.statusCode ?? 0,
+        body: Buffer.concat(chunks).subarray(0, maxAnswerBytes).toString("utf8")
+      }))
+    }
+    response.on("data", (chunk: Buffer) => {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size >= maxAnswerBytes) finish()
+    })
+    response.on("end", finish)
+    response.on("error", (error) => resume(new ProbeFailed({ reason: "NotHttp", detail: error.message })))
+  })
+  request.on("upgrade", (_, socket) => {
+    socket.destroy()
+    resume(new ProbeFailed({ reason: "NotHttp", detail: "switched protocols" }))
+  })
+  request.end()
+  return request
+}
+
 const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed> =>
   Effect.async((resume) => {
-    const request = Http.request({
-      host: address.host,
-      port: address.port,
-      path,
-      method: "GET",
-      agent: false,
-      headers: { accept: "application/json", connection: "close" }
-    })
-    request.on("error", (error: NodeJS.ErrnoException) =>
+    const fail = (error: NodeJS.ErrnoException) =>
       resume(
         new ProbeFailed({
           reason: noListener.has(error.code ?? "") ? "NoListener" : "NotHttp",
           detail: error.message === "" ? error.code ?? "connection failed" : error.message
         })
-      ))
-    request.on("response", (response) => {
-      const chunks: Array<Buffer> = []
-      let size = 0
-      const finish = () => {
-        request.destroy()
-        resume(Effect.succeed({
-          status: response.statusCode ?? 0,
-          body: Buffer.concat(chunks).subarray(0, maxAnswerBytes).toString("utf8")
-        }))
-      }
-      response.on("data", (chunk: Buffer) => {
-        chunks.push(chunk)
-        size += chunk.length
-        if (size >= maxAnswerBytes) finish()
-      })
-      response.on("end", finish)
-      response.on("error", (error) => resume(new ProbeFailed({ reason: "NotHttp", detail: error.message })))
-    })
-    request.on("upgrade", (_, socket) => {
-      socket.destroy()
-      resume(new ProbeFailed({ reason: "NotHttp", detail: "switched protocols" }))
-    })
-    request.end()
+      )
+    // Most who ask find nobody, and for that it takes no HTTP.
+    const socket = Net.connect({ host: address.host, port: address.port })
+    socket.on("error", fail)
+    socket.once("connect", () => ask(socket, address, path, resume).on("error", fail))
     return Effect.sync(() => {
-      request.destroy()
+      socket.destroy()
     })
   })
 
