@@ -7,6 +7,7 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -33,15 +34,13 @@ import * as TokenFile from "./TokenFile.ts"
  * @since 0.1.0
  * @category errors
  */
-export class SettingInvalid
-  extends Schema.TaggedError<SettingInvalid>("gateway-lock/SettingInvalid")("SettingInvalid", {
-    setting: Schema.String,
-    /** `--port`, `GATEWAY_PORT`, `"port" in /etc/gateway.json`, … */
-    source: Schema.String,
-    value: Schema.String,
-    allowed: Schema.String
-  })
-{
+export class SettingInvalid extends Data.TaggedError("SettingInvalid")<{
+  readonly setting: string
+  /** `--port`, `GATEWAY_PORT`, `"port" in /etc/gateway.json`, … */
+  readonly source: string
+  readonly value: string
+  readonly allowed: string
+}> {
   override get message() {
     return `invalid ${this.setting} ${this.value} from ${this.source}: expected ${this.allowed}`
   }
@@ -53,12 +52,10 @@ export class SettingInvalid
  * @since 0.1.0
  * @category errors
  */
-export class ConfigFileInvalid
-  extends Schema.TaggedError<ConfigFileInvalid>("gateway-lock/ConfigFileInvalid")("ConfigFileInvalid", {
-    path: Schema.String,
-    reason: Schema.String
-  })
-{
+export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
+  readonly path: string
+  readonly reason: string
+}> {
   override get message() {
     return `invalid config file ${this.path}: ${this.reason}`
   }

@@ -4,10 +4,10 @@
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import { describePlatformError } from "./internal/describeError.ts"
 import { octal } from "./internal/permissions.ts"
 import { shellWord } from "./internal/shellWord.ts"
@@ -21,12 +21,10 @@ import { UserId } from "./UserId.ts"
  * @since 0.1.0
  * @category errors
  */
-export class TokenFileInvalid
-  extends Schema.TaggedError<TokenFileInvalid>("gateway-lock/TokenFileInvalid")("TokenFileInvalid", {
-    path: Schema.String,
-    reason: Schema.String
-  })
-{
+export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
+  readonly path: string
+  readonly reason: string
+}> {
   override get message() {
     return `invalid token file ${JSON.stringify(this.path)}: ${this.reason}`
   }

@@ -4,8 +4,8 @@
  * `node:util`'s parser splits the words (it costs nothing to load, which a refused start notices); what each flag means
  * is the settings table's business.
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import { parseArgs } from "node:util"
 import { type Setting, settings } from "../GatewayConfig.ts"
 import type { Manager } from "../supervisor/ServiceDefinition.ts"
@@ -13,11 +13,11 @@ import * as ExitStatus from "./ExitStatus.ts"
 import { suggest } from "./suggest.ts"
 
 /** A command line that cannot be understood. Exit status 64. */
-export class UsageError extends Schema.TaggedError<UsageError>("gateway-lock/UsageError")("UsageError", {
-  reason: Schema.String,
+export class UsageError extends Data.TaggedError("UsageError")<{
+  readonly reason: string
   /** Whose page explains it; absent: the whole page. */
-  command: Schema.optionalWith(Schema.String, { exact: true })
-}) {
+  readonly command?: string
+}> {
   /** The command that shows what is allowed. */
   get help(): string {
     return this.command === undefined ? "gateway --help" : `gateway ${this.command} --help`

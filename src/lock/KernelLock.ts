@@ -9,9 +9,9 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
 import { nameErrno } from "../internal/describeError.ts"
@@ -23,12 +23,10 @@ import { nameErrno } from "../internal/describeError.ts"
  * @since 0.1.0
  * @category errors
  */
-export class KernelLockUnsupported
-  extends Schema.TaggedError<KernelLockUnsupported>("gateway-lock/KernelLockUnsupported")("KernelLockUnsupported", {
-    where: Schema.Literal("addon", "filesystem"),
-    reason: Schema.String
-  })
-{
+export class KernelLockUnsupported extends Data.TaggedError("KernelLockUnsupported")<{
+  readonly where: "addon" | "filesystem"
+  readonly reason: string
+}> {
   override get message() {
     return this.reason
   }
@@ -40,12 +38,10 @@ export class KernelLockUnsupported
  * @since 0.1.0
  * @category errors
  */
-export class KernelLockFailed
-  extends Schema.TaggedError<KernelLockFailed>("gateway-lock/KernelLockFailed")("KernelLockFailed", {
-    reason: Schema.String,
-    cause: Schema.optionalWith(Schema.Defect, { exact: true })
-  })
-{
+export class KernelLockFailed extends Data.TaggedError("KernelLockFailed")<{
+  readonly reason: string
+  readonly cause?: unknown
+}> {
   override get message() {
     return this.reason
   }

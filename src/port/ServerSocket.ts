@@ -7,10 +7,10 @@
 import type * as HttpApp from "@effect/platform/HttpApp"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Rules } from "./Access.ts"
 import type { Address } from "./Address.ts"
@@ -21,15 +21,15 @@ import type { Address } from "./Address.ts"
  * @since 0.1.0
  * @category errors
  */
-export class BindError extends Schema.TaggedError<BindError>("gateway-lock/BindError")("BindError", {
-  host: Schema.String,
-  port: Schema.Number,
-  code: Schema.String,
-  reason: Schema.String,
+export class BindError extends Data.TaggedError("BindError")<{
+  readonly host: string
+  readonly port: number
+  readonly code: string
+  readonly reason: string
   /** With `EADDRNOTAVAIL`: the addresses that there are. */
-  available: Schema.optionalWith(Schema.Array(Schema.String), { exact: true }),
-  cause: Schema.optionalWith(Schema.Defect, { exact: true })
-}) {
+  readonly available?: ReadonlyArray<string>
+  readonly cause?: unknown
+}> {
   override get message() {
     return this.reason
   }

@@ -5,9 +5,9 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 
 /** The first passed descriptor, `SD_LISTEN_FDS_START`. */
 const firstPassed = 3
@@ -18,11 +18,9 @@ const firstPassed = 3
  * @since 0.1.0
  * @category errors
  */
-export class ActivationInvalid
-  extends Schema.TaggedError<ActivationInvalid>("gateway-lock/ActivationInvalid")("ActivationInvalid", {
-    count: Schema.String
-  })
-{
+export class ActivationInvalid extends Data.TaggedError("ActivationInvalid")<{
+  readonly count: string
+}> {
   override get message() {
     return `invalid LISTEN_FDS ${JSON.stringify(this.count)}: expected 1, one ListenStream= in the socket unit`
   }
