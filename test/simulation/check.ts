@@ -34,6 +34,15 @@ const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexO
 
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
+/** Those of them that are about the name and not the file. */
+const ofName = new Set(["rename", "unlink"])
+
+/** What tells which file has a name. */
+const looks = new Set(["stat", "open"])
+
+/** What is not: reading through an open file, and that the name is no link. */
+const besides = new Set(["fstat", "read", "close", "readlink"])
+
 const names = new Set([
   "PortInUse",
   "BindFailed",
@@ -105,14 +114,14 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
   const tampered = new Map<string, number>()
   /** By process and path: the file last written there. */
   const written = new Map<string, number>()
-  /** By process: its last system call. */
+  /** By process: its last system call but for `besides`. */
   const last = new Map<number, Call>()
   /**
-   * No system call removes a name only if it is still a certain file's. Who has looked, and removes with its very next
-   * call, cannot know what somebody who does not know the rules has done in between.
+   * No system call removes or moves a name only if it is still a certain file's. Who has looked, and does so with its very
+   * next call, cannot know what somebody who does not know the rules has done in between.
    */
   const wasSure = (look: Call | undefined, target: string): boolean =>
-    look?.name === "stat" && look.target === target && look.at < (tampered.get(target) ?? -1)
+    look !== undefined && looks.has(look.name) && look.target === target && look.at < (tampered.get(target) ?? -1)
 
   for (const [at, entry] of log.entries()) {
     switch (entry._tag) {
@@ -160,7 +169,7 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           binding.delete(who)
         }
         const previous = last.get(who)
-        if (outcome !== "") last.set(who, { name, target, at })
+        if (outcome !== "" && !besides.has(name)) last.set(who, { name, target, at })
         if (outcome !== "ok") break
         if (changes.has(name)) {
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
@@ -169,7 +178,7 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
             // A file that has lost its name may be written to by whoever has it open still.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
-          if (!onlyPorts && victim !== undefined && !(name === "unlink" && wasSure(previous, target))) {
+          if (!onlyPorts && victim !== undefined && !(ofName.has(name) && wasSure(previous, target))) {
             violations.push(`#${who} changes ${target} (${name}), which #${victim.serial} holds`)
           }
         }
