@@ -6,6 +6,7 @@ import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { defaultProfile } from "./GatewayConfig.ts"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
 import type { StateChange } from "./lock/History.ts"
@@ -18,7 +19,7 @@ import * as Lifecycle from "./port/Lifecycle.ts"
 import * as Listener from "./port/Listener.ts"
 import type { ListenerOptions } from "./port/ListenerOptions.ts"
 import type { PortProbe } from "./port/PortProbe.ts"
-import type { ServerSocket } from "./port/ServerSocket.ts"
+import { OwnRoutes, type ServerSocket } from "./port/ServerSocket.ts"
 import * as Authorization from "./server/Authorization.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
 import type { StatusFeedOptions } from "./server/StatusFeed.ts"
@@ -70,6 +71,44 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 
+/** In one effect: every layer between would cost a start a part of a millisecond. */
+const make = (
+  options: ListenerOptions & StatusFeedOptions
+): Effect.Effect<
+  Context.Context<Gateway | HttpServer.HttpServer>,
+  PortInUse | BindFailed,
+  LockFile.LockFile | PortProbe | ServerSocket | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile.LockFile
+    const lifecycle = yield* Lifecycle.make
+    const routes = yield* GatewayRoutes.make(options).pipe(Effect.provideService(Lifecycle.Lifecycle, lifecycle))
+    const served = yield* Listener.make(options).pipe(
+      Effect.provide(Context.make(Lifecycle.Lifecycle, lifecycle).pipe(Context.add(OwnRoutes, routes)))
+    )
+    const { address, connections } = Context.get(served, Listener.Listener)
+    yield* Metrics.announce({
+      version,
+      profile: options.profile ?? defaultProfile,
+      instance_id: lock.instanceId
+    })
+    const gateway = Gateway.of({
+      instanceId: lock.instanceId,
+      address,
+      url: toUrl(address),
+      lockPath: lock.path,
+      enforcement: lock.enforcement,
+      record: lock.record,
+      heldSince: lock.heldSince,
+      history: Effect.map(lock.history, ({ value }) => value),
+      connections,
+      drainBegan: lifecycle.drainBegan,
+      authorized: Authorization.make(options.token),
+      lost: lock.lost
+    })
+    return Context.add(served, Gateway, gateway)
+  })
+
 /**
  * The half above the lock: listener, routes and the running instance.
  *
@@ -87,40 +126,7 @@ export const layerServing = (
   Gateway | HttpServer.HttpServer,
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket
-> => {
-  const Running = Layer.scoped(
-    Gateway,
-    Effect.gen(function*() {
-      const lock = yield* LockFile.LockFile
-      const listener = yield* Listener.Listener
-      const lifecycle = yield* Lifecycle.Lifecycle
-      yield* Metrics.announce({
-        version,
-        profile: options.profile ?? defaultProfile,
-        instance_id: lock.instanceId
-      })
-      return Gateway.of({
-        instanceId: lock.instanceId,
-        address: listener.address,
-        url: toUrl(listener.address),
-        lockPath: lock.path,
-        enforcement: lock.enforcement,
-        record: lock.record,
-        heldSince: lock.heldSince,
-        history: Effect.map(lock.history, ({ value }) => value),
-        connections: listener.connections,
-        drainBegan: lifecycle.drainBegan,
-        authorized: Authorization.make(options.token),
-        lost: lock.lost
-      })
-    })
-  )
-  return Running.pipe(
-    Layer.provideMerge(Listener.layer(options)),
-    Layer.provide(GatewayRoutes.layerWith(options)),
-    Layer.provide(Lifecycle.layer)
-  )
-}
+> => Layer.scopedContext(make(options))
 
 /**
  * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with

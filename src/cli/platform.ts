@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as KernelLock from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
+import * as OwnerWatch from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 
 /** Starts programs; what that takes is loaded when the first one is started. */
@@ -30,12 +31,18 @@ const Commands = Layer.effect(
   })
 )
 
-export const layer = Layer.mergeAll(
-  KernelLock.layerLive,
-  ProcessTable.layerLive,
-  ProbeTransport.layerLive,
-  PlatformFolders.layerLive
-).pipe(
-  Layer.provideMerge(Commands),
-  Layer.provideMerge(NodeFileSystem.layer)
-)
+/**
+ * One after the other, into one context: who merges and provides layers has each step shared and counted, which costs a
+ * start a part of a millisecond every time.
+ */
+export const layer = Layer.scopedContext(Effect.gen(function*() {
+  const files = yield* Layer.build(NodeFileSystem.layer)
+  const programs = yield* Effect.provide(Layer.build(Commands), files)
+  const machine = Context.merge(files, programs)
+  const processes = yield* Effect.provide(Layer.build(ProcessTable.layerLive), machine)
+  const locks = yield* Layer.build(KernelLock.layerLive)
+  const network = yield* Layer.build(ProbeTransport.layerLive)
+  const watch = yield* Layer.build(OwnerWatch.layerLive)
+  const folders = yield* Layer.build(PlatformFolders.layerLive)
+  return Context.mergeAll(machine, processes, locks, network, watch, folders)
+}))

@@ -14,7 +14,6 @@ import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
-import * as OwnerWatch from "../port/OwnerWatch.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
@@ -76,16 +75,15 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       supervisor,
       supervisorReason
     })
-    const Serving = Layer.unwrapEffect(
-      // The lock first: a start that is refused does not load the server.
-      Effect.zipRight(LockFile.LockFile, serving).pipe(
-        Effect.map((serve) => serve.layer(config, { passedSocket: passed, supervisor, systemd, token: options.token }))
-      )
-    )
-    const start = Effect.map(
-      Layer.build(Serving.pipe(Layer.provideMerge(Lock))),
-      (context) => Context.get(context, LockFile.LockFile)
-    ).pipe(
+    // A layer, because what it has acquired is released when it fails: the next try starts from nothing.
+    const Started = Layer.scopedContext(Effect.gen(function*() {
+      const lock = yield* Layer.build(Lock)
+      // After the lock: a start that is refused does not load the server.
+      const { serve } = yield* serving
+      yield* Effect.provide(serve(config, { passedSocket: passed, supervisor, systemd, token: options.token }), lock)
+      return lock
+    }))
+    const start = Effect.map(Layer.build(Started), (context) => Context.get(context, LockFile.LockFile)).pipe(
       spanned("gateway.start", {
         "gateway.profile": config.profile,
         "gateway.supervisor": supervisor,
@@ -130,6 +128,8 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     if (Option.isSome(lock)) return yield* lock.value.lost
   }).pipe(
     Effect.scoped,
-    Effect.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })),
-    Effect.provide(OwnerWatch.layerLive)
+    Effect.provideServiceEffect(
+      HealthProbe.HealthProbe,
+      HealthProbe.make({ timeout: config.healthProbeTimeout })
+    )
   )

@@ -52,11 +52,6 @@ const routes = HttpRouter.empty.pipe(
   Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
 )
 
-const App = Layer.scopedDiscard(apart(HttpServer.serveEffect(routes))).pipe(
-  HttpMiddleware.withTracerDisabledWhen(hasNoSpan),
-  Layer.provide(ProcessMetrics.layerLive)
-)
-
 /** After the drain, what the rest of a shutdown may take. */
 const shutdownMargin = Duration.seconds(10)
 
@@ -81,16 +76,14 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
     )
   })
 
-const Announce = (options: ServeOptions) =>
-  Layer.scopedDiscard(Effect.gen(function*() {
+const announce = ({ systemd }: ServeOptions) =>
+  Effect.gen(function*() {
     const { record, url } = yield* Gateway.Gateway
     const { pid } = yield* record
     yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
-    yield* options.systemd.notify("READY=1", `STATUS=listening on ${url}`)
-    if (Option.isSome(options.systemd.watchdog)) {
-      yield* feedWatchdog(options.systemd.watchdog.value, options.systemd)
-    }
-  }))
+    yield* systemd.notify("READY=1", `STATUS=listening on ${url}`)
+    if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)
+  })
 
 /** Below the listener, so that it still runs when the listener begins to drain. */
 const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) => (reason: string) =>
@@ -100,10 +93,10 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
     extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
   )
 
-export const layer = (config: GatewayConfig, options: ServeOptions) =>
-  Announce(options).pipe(
-    Layer.provideMerge(App),
-    Layer.provide(Gateway.layerServing({
+/** Serves until the scope closes. */
+export const serve = (config: GatewayConfig, options: ServeOptions) =>
+  Effect.gen(function*() {
+    const gateway = yield* Layer.build(Gateway.layerServing({
       host: config.host,
       port: config.port,
       profile: config.profile,
@@ -120,7 +113,9 @@ export const layer = (config: GatewayConfig, options: ServeOptions) =>
       maxFrameBytes: config.maxFrameBytes,
       maxFramesPerSecond: config.maxFramesPerSecond,
       onDrain: announceDrain(config, options.systemd)
-    })),
-    Layer.provide(Neighbours.layerLive),
-    Layer.provide(NodeServerSocket.layer)
+    }))
+    yield* Effect.zipRight(apart(HttpServer.serveEffect(routes)), announce(options)).pipe(Effect.provide(gateway))
+  }).pipe(
+    HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan),
+    Effect.provide(Layer.mergeAll(NodeServerSocket.layer, Neighbours.layerLive, ProcessMetrics.layerLive))
   )

@@ -41,8 +41,8 @@ import { keepInterruption } from "../internal/keepInterruption.ts"
 import { apart, spanned } from "../internal/spans.ts"
 import * as Metrics from "../Metrics.ts"
 import type { Address } from "../port/Address.ts"
-import { HealthProbe, layer as healthProbeLayer } from "../port/HealthProbe.ts"
-import { layer as portProbeLayer, PortProbe, type PortState } from "../port/PortProbe.ts"
+import { HealthProbe, make as makeHealthProbe } from "../port/HealthProbe.ts"
+import { make as makePortProbe, PortProbe, type PortState } from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
 import * as HeldLock from "./HeldLock.ts"
 import * as History from "./History.ts"
@@ -727,7 +727,10 @@ export const layerWithProbes = (
   PortInUse | LockHeld | LockUnavailable,
   FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | ProbeTransport
 > =>
-  layer(options).pipe(
-    Layer.provideMerge(portProbeLayer),
-    Layer.provideMerge(healthProbeLayer({ timeout: options.healthProbeTimeout }))
-  )
+  // In one effect: every layer between would cost a start a part of a millisecond.
+  Layer.scopedContext(Effect.gen(function*() {
+    const health = yield* makeHealthProbe({ timeout: options.healthProbeTimeout })
+    const ports = yield* Effect.provideService(makePortProbe, HealthProbe, health)
+    const probes = Context.make(HealthProbe, health).pipe(Context.add(PortProbe, ports))
+    return Context.add(probes, LockFile, yield* Effect.provide(make(options), probes))
+  }))
