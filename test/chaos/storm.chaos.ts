@@ -14,8 +14,11 @@ const patience = Duration.minutes(20)
 
 const duration = Config.duration("GATEWAY_STORM_DURATION").pipe(Config.withDefault(Duration.minutes(2.5)))
 
-const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
-  Storm.run({ ...options, atMost: patience }).pipe(Effect.tap((storm) => Console.log(Storm.describe(storm))))
+/** Whoever is killed is replaced by a new process, which takes longer than anything else here. */
+const killsPerThousand = 25
+
+const storm = (options: Omit<Storm.StormOptions, "atMost" | "killsPerThousand">) =>
+  Storm.run({ ...options, killsPerThousand, atMost: patience }).pipe(Effect.tap((storm) => Console.log(Storm.describe(storm))))
 
 const timeout = Duration.toMillis(patience) + 120_000
 
