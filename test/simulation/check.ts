@@ -98,7 +98,7 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
   }
   const listeners = new Map<string, Set<number>>()
   /** Two on one port, by serial, and since when. */
-  let together: Array<{ readonly pair: readonly [number, number]; readonly at: number }> = []
+  let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
    * Who has bound its own address and not yet the guard address, for which all contend, and since when. Who does not get
    * the second closes the first in the same breath, and has been nobody.
@@ -188,14 +188,17 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           listeners.set(port, bound)
           if (name === "bind") {
             if (!isGuard && !coversGuard(hostOf(target))) binding.set(who, at)
-            for (const other of bound) if (other !== who) together.push({ pair: [who, other], at })
+            for (const other of bound) if (other !== who) together.push({ pair: [who, other], port: port.slice(1), at })
             bound.add(who)
           } else bound.delete(who)
         }
       }
     }
   }
-  return [...violations, ...together.map(({ pair: [one, other] }) => `#${one} and #${other} both listen on one port`)]
+  return [
+    ...violations,
+    ...together.map(({ pair: [one, other], port }) => `#${one} and #${other} both listen on port ${port}`)
+  ]
 }
 
 // ---------------------------------------------------------------------------

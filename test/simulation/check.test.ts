@@ -1,0 +1,80 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Option } from "effect"
+import { check } from "./check.ts"
+import type { Scenario } from "./scenario.ts"
+import type { Entry } from "./simulate.ts"
+
+const scenario: Scenario = { order: 0, locking: "works", starters: [], events: [] }
+const lock = "/state/locks/gateway.state.lock"
+
+/** A system call of a process, on a file if it is about one. */
+const call = (serial: number, name: string, target: string, outcome = "ok", ino?: number): Entry => ({
+  _tag: "Traced",
+  entry: { at: 0, serial: Option.some(serial), pid: 100 + serial, name, target, ino: Option.fromNullable(ino), outcome }
+})
+const starts = (serial: number) => call(serial, "starts", "", "")
+const enters = (serial: number): Entry => ({ _tag: "Enters", serial, lockPaths: [lock] })
+const leaves = (serial: number): Entry => ({ _tag: "Leaves", serial })
+const tampers: Entry = { _tag: "Tampers", paths: [lock] }
+
+const judge = (...log: ReadonlyArray<Entry>) => check(scenario, { log, players: [], aftermath: [] })
+
+const url = (host: string) => `ws://${host}:18789`
+
+describe("who holds a lock", () => {
+  it("is one at a time", () => {
+    assert.deepStrictEqual(judge(starts(1), enters(1), leaves(1), starts(2), enters(2)), [])
+    assert.deepStrictEqual(judge(starts(1), enters(1), starts(2), enters(2)), [`#2 and #1 both hold ${lock}`])
+    assert.deepStrictEqual(judge(starts(1), enters(1), call(1, "is killed", "", ""), starts(2), enters(2)), [])
+  })
+
+  it("may lose it to somebody who does not know the rules", () => {
+    assert.deepStrictEqual(judge(starts(1), enters(1), tampers, starts(2), enters(2)), [])
+  })
+})
+
+describe("what another holds", () => {
+  const holds = [starts(1), call(1, "write", lock, "ok", 7), enters(1)]
+
+  for (const change of ["unlink", "rename"]) {
+    it(`is not to be changed by ${change}, however lately one has looked`, () => {
+      const violation = [`#2 changes ${lock} (${change}), which #1 holds`]
+      assert.deepStrictEqual(judge(starts(2), ...holds, call(2, change, lock)), violation)
+      assert.deepStrictEqual(judge(starts(2), call(2, "stat", lock), ...holds, call(2, change, lock)), violation)
+    })
+
+    it(`may be met by ${change} of one who looked before an outsider took away what was there`, () => {
+      const look = [call(2, "open", lock), call(2, "readlink", lock, "EINVAL"), call(2, "close", lock)]
+      assert.deepStrictEqual(judge(starts(2), ...look, tampers, ...holds, call(2, change, lock)), [])
+      // Not if it did anything else since.
+      const busy = call(2, "open", `${lock}.reclaim`)
+      assert.lengthOf(judge(starts(2), ...look, tampers, ...holds, busy, call(2, change, lock)), 1)
+    })
+  }
+})
+
+describe("who listens on a port", () => {
+  it("is one, whatever its own address", () => {
+    const both = ["#2 and #1 both listen on port 18789"]
+    assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))), both)
+    // The guard address was not to be had for another reason: it goes on without.
+    assert.deepStrictEqual(
+      judge(
+        call(1, "bind", url("127.0.0.1")),
+        call(2, "bind", url("[::1]")),
+        call(2, "bind", url("127.0.0.1"), "EADDRNOTAVAIL")
+      ),
+      both
+    )
+    assert.deepStrictEqual(
+      judge(call(1, "bind", url("127.0.0.1")), call(1, "close", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))),
+      []
+    )
+  })
+
+  it("is not who was refused the guard address", () => {
+    const refused = [call(2, "bind", url("127.0.0.1"), "EADDRINUSE"), call(2, "close", url("[::1]"))]
+    assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("[::1]")), ...refused), [])
+    assert.deepStrictEqual(judge(call(2, "bind", url("[::1]")), call(1, "bind", url("127.0.0.1")), ...refused), [])
+  })
+})
