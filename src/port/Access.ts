@@ -240,8 +240,15 @@ export type Verdict =
 const admitted: Verdict = { _tag: "Admitted" }
 const refused = (status: 400 | 403 | 421, reason: string): Verdict => ({ _tag: "Refused", status, reason })
 
-const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArray<string> =>
-  rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === name)
+const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArray<string> => {
+  const values: Array<string> = []
+  // Of every header of every request: most are told apart by their length.
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    const header = rawHeaders[index] ?? ""
+    if (header.length === name.length && header.toLowerCase() === name) values.push(rawHeaders[index + 1] ?? "")
+  }
+  return values
+}
 
 /** RFC 9110, 9.2.1. */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])

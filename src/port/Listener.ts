@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Headers from "@effect/platform/Headers"
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Socket from "@effect/platform/Socket"
@@ -84,16 +85,20 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.So
   }
 }
 
-const withClosingSockets = (
-  request: HttpServerRequest.HttpServerRequest,
-  drainBegan: Effect.Effect<string>
-): HttpServerRequest.HttpServerRequest =>
-  request.headers.upgrade === undefined ? request : new Proxy(request, {
-    get: (target, key) =>
-      key === "upgrade"
-        ? Effect.map(target.upgrade, closingOnDrain(drainBegan))
-        : Reflect.get(target, key, target)
-  })
+const withClosingSockets =
+  (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+    // Most requests are no upgrades, and all of them pass here.
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
+      request.headers.upgrade === undefined ? app : Effect.provideService(
+        app,
+        HttpServerRequest.HttpServerRequest,
+        new Proxy(request, {
+          get: (target, key) =>
+            key === "upgrade"
+              ? Effect.map(target.upgrade, closingOnDrain(drainBegan))
+              : Reflect.get(target, key, target)
+        })
+      ))
 
 /**
  * Binds `host` and, unless that covers it, the guard address, both exclusively.
@@ -254,11 +259,7 @@ export const make = (
       address: bound.server.address,
       serve: (app, middleware) =>
         Effect.gen(function*() {
-          const closing = Effect.updateService(
-            app,
-            HttpServerRequest.HttpServerRequest,
-            (request) => withClosingSockets(request, lifecycle.drainBegan)
-          )
+          const closing = withClosingSockets(lifecycle.drainBegan)(app)
           yield* withoutToken(
             middleware === undefined ? bound.server.serve(closing) : bound.server.serve(closing, middleware)
           )

@@ -2,6 +2,7 @@
  * A subject beside a baseline: run in turns, so that a busy machine slows both, and compared by medians.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BenchFailed } from "./processes.ts"
@@ -97,9 +98,12 @@ export const measure = <Sample>(options: {
 }): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const { baseline, rows, runs, subject } = options
-    const pair = Effect.all([Effect.scoped(baseline.sample), Effect.scoped(subject.sample)])
-    yield* pair
-    const pairs = yield* Effect.replicateEffect(pair, runs)
+    const [before, after] = [Effect.scoped(baseline.sample), Effect.scoped(subject.sample)]
+    // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
+    const pair = (run: number) =>
+      run % 2 === 0 ? Effect.all([before, after]) : Effect.map(Effect.all([after, before]), ([s, b]) => [b, s] as const)
+    yield* pair(0)
+    const pairs = yield* Effect.forEach(Array.range(1, runs), pair)
     return rows.flatMap(({ aim, compare, name, read, unit }) => {
       const values = pairs.flatMap(([b, s]) => {
         const [before, after] = [read(b), read(s)]
