@@ -13,7 +13,7 @@ import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
 /** Longer than a start takes; where the machine was too busy for that, the next try is longer. */
-const delayMillis = 700
+const delayMillis = 500
 
 /** Waits until a traced gateway has begun or done as many calls as come before the point; `false` if it ends instead. */
 const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>

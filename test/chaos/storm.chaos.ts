@@ -14,21 +14,18 @@ const patience = Duration.minutes(20)
 
 const duration = Config.duration("GATEWAY_STORM_DURATION").pipe(Config.withDefault(Duration.minutes(2.5)))
 
-/** Whoever is killed is replaced by a new process, which takes longer than anything else here. */
-const killsPerThousand = 25
-
-const storm = (options: Omit<Storm.StormOptions, "atMost" | "killsPerThousand">) =>
-  Storm.run({ ...options, killsPerThousand, atMost: patience }).pipe(Effect.tap((storm) => Console.log(Storm.describe(storm))))
+const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
+  Storm.run({ ...options, atMost: patience }).pipe(Effect.tap((storm) => Console.log(Storm.describe(storm))))
 
 const timeout = Duration.toMillis(patience) + 120_000
 
 describe("the witness", () => {
   it.scopedLive("accuses nobody under a lock that is right, whose holders are killed", () =>
     Effect.gen(function*() {
-      const seen = yield* storm({ contender: "os-lock", acquisitions: 2000, atLeast: 0 })
+      const seen = yield* storm({ contender: "os-lock", acquisitions: 1000, atLeast: 0 })
       assert.deepStrictEqual(seen.violations, [])
       assert.deepStrictEqual(seen.failures, [])
-      assert.isAbove(seen.killed, 20)
+      assert.isAbove(seen.killed, 5)
     }), timeout)
 
   it.scopedLive("sees through a pid file that is removed when its pid is dead", () =>
@@ -44,10 +41,11 @@ describe("in a storm of deaths and releases", () => {
       `no two of ${acquisitions} acquisitions overlap, kept apart by the ${contender}`,
       () =>
         Effect.gen(function*() {
-          const seen = yield* storm({ contender, acquisitions, atLeast: yield* duration })
+          // Whoever is killed is replaced by a new process, which takes longer than anything else here.
+          const seen = yield* storm({ contender, acquisitions, atLeast: yield* duration, killsPerThousand: 15 })
           assert.deepStrictEqual(seen.violations, [])
           assert.isAtLeast(seen.acquisitions, acquisitions)
-          assert.isAbove(seen.killed, acquisitions / 100)
+          assert.isAbove(seen.killed, acquisitions / 200)
         }),
       timeout
     )

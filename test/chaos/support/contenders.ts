@@ -27,7 +27,7 @@ class Busy extends Data.TaggedError("Busy") {}
 /** Before each step of a lock that changes something on disk, where a death leaves the most. */
 export type Step = Effect.Effect<void>
 
-const pollInterval = "20 millis"
+const pollInterval = "50 millis"
 
 /** Longer than anything that a dead worker can leave behind blocks the others. */
 const timeout = "1 minutes"

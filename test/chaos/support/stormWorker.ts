@@ -104,7 +104,7 @@ const turn = (acquire: Acquire, number: number) =>
       if (point === "granted") die(point)
 
       const token = `${process.pid} turn ${number} ${yield* Clock.currentTimeMillis}`
-      const time = yield* below(10)
+      const time = yield* below(5)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* testify(token, number)
         if (point === "holding") {
