@@ -15,6 +15,9 @@ import * as Sweep from "./support/sweep.ts"
 /** Longer than a start takes; where the machine was too busy for that, the next try is longer. */
 const delayMillis = 500
 
+/** For half of its time each of them waits. */
+const lanes = 3
+
 /** Waits until a traced gateway has begun or done as many calls as come before the point; `false` if it ends instead. */
 const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(
@@ -120,7 +123,8 @@ describe("a gateway that is held up at any system call", () => {
         const results = yield* Sweep.sweep(
           points,
           Sweep.makeStage(mode, main, scene),
-          (stage, point) => Sweep.result(`${point.label} #${point.ordinal}`, each(stage, point))
+          (stage, point) => Sweep.result(`${point.label} #${point.ordinal}`, each(stage, point)),
+          lanes
         )
         yield* Sweep.conclude(`delay points, ${mode.name}, ${phase} of ${scene}`, results)
       })

@@ -82,14 +82,15 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
     return { mode, main, site, reset: Effect.zipRight(remove, copyFolder(left, site.stateDir)) }
   })
 
-/** How many runs go on at one time. */
-const lanes = 2
+/** How many runs go on at one time, if they are busy. */
+const busyLanes = 2
 
 /** Every point once, on a stage of its lane that is set back before. */
 export const sweep = <P, A>(
   points: ReadonlyArray<P>,
   stage: Effect.Effect<Stage, never, Scope.Scope>,
-  each: (stage: Stage, point: P) => Effect.Effect<A, never, Scope.Scope>
+  each: (stage: Stage, point: P) => Effect.Effect<A, never, Scope.Scope>,
+  lanes = busyLanes
 ): Effect.Effect<ReadonlyArray<A>, never, Scope.Scope> =>
   Effect.map(
     Effect.forEach(
