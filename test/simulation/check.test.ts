@@ -36,21 +36,33 @@ describe("who holds a lock", () => {
 describe("what another holds", () => {
   const holds = [starts(1), call(1, "write", lock, "ok", 7), enters(1)]
 
-  for (const change of ["unlink", "rename"]) {
-    it(`is not to be changed by ${change}, however lately one has looked`, () => {
-      const violation = [`#2 changes ${lock} (${change}), which #1 holds`]
-      assert.deepStrictEqual(judge(starts(2), ...holds, call(2, change, lock)), violation)
-      assert.deepStrictEqual(judge(starts(2), call(2, "stat", lock), ...holds, call(2, change, lock)), violation)
-    })
+  it.each(["unlink", "rename"])("is not to be changed by %s, however lately one has looked", (change) => {
+    const violation = [`#2 changes ${lock} (${change}), which #1 holds`]
+    assert.deepStrictEqual(judge(starts(2), ...holds, call(2, change, lock)), violation)
+    for (const look of ["stat", "open"]) {
+      assert.deepStrictEqual(judge(starts(2), call(2, look, lock), ...holds, call(2, change, lock)), violation)
+    }
+  })
 
-    it(`may be met by ${change} of one who looked before an outsider took away what was there`, () => {
-      const look = [call(2, "open", lock), call(2, "readlink", lock, "EINVAL"), call(2, "close", lock)]
-      assert.deepStrictEqual(judge(starts(2), ...look, tampers, ...holds, call(2, change, lock)), [])
-      // Not if it did anything else since.
-      const busy = call(2, "open", `${lock}.reclaim`)
-      assert.lengthOf(judge(starts(2), ...look, tampers, ...holds, busy, call(2, change, lock)), 1)
-    })
-  }
+  const read = call(2, "readlink", lock, "EINVAL")
+  const cases = [
+    {
+      change: "unlink",
+      looks: [call(2, "stat", lock)],
+      tooFar: [[call(2, "stat", lock), read], [call(2, "open", lock)]]
+    },
+    {
+      change: "rename",
+      looks: [call(2, "open", lock), read, call(2, "close", lock)],
+      tooFar: [[call(2, "open", lock), call(2, "open", `${lock}.reclaim`)], [call(2, "stat", lock)]]
+    }
+  ]
+  it.each(cases)("may be met by $change of one who looked before an outsider's turn", ({ change, looks, tooFar }) => {
+    assert.deepStrictEqual(judge(starts(2), ...looks, tampers, ...holds, call(2, change, lock)), [])
+    for (const calls of tooFar) {
+      assert.lengthOf(judge(starts(2), ...calls, tampers, ...holds, call(2, change, lock)), 1)
+    }
+  })
 })
 
 describe("who listens on a port", () => {

@@ -34,14 +34,8 @@ const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexO
 
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
-/** Those of them that are about the name and not the file. */
-const ofName = new Set(["rename", "unlink"])
-
-/** What tells which file has a name. */
-const looks = new Set(["stat", "open"])
-
-/** What is not: reading through an open file, and that the name is no link. */
-const besides = new Set(["fstat", "read", "close", "readlink"])
+/** What a reclaimer does between opening a file and moving it aside, and what tells nothing of whose the name is by then. */
+const reads = new Set(["fstat", "read", "close", "readlink"])
 
 const names = new Set([
   "PortInUse",
@@ -114,14 +108,20 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
   const tampered = new Map<string, number>()
   /** By process and path: the file last written there. */
   const written = new Map<string, number>()
-  /** By process: its last system call but for `besides`. */
+  /** By process: its last system call, and its last but for `reads`. */
   const last = new Map<number, Call>()
+  const lastBeforeReads = new Map<number, Call>()
   /**
-   * No system call removes or moves a name only if it is still a certain file's. Who has looked, and does so with its very
-   * next call, cannot know what somebody who does not know the rules has done in between.
+   * No system call removes or moves a name only if it is still a certain file's. Who removes with the very next call after
+   * it has looked, or moves aside what it has just opened and read, cannot know what somebody who does not know the rules
+   * has done in between.
    */
-  const wasSure = (look: Call | undefined, target: string): boolean =>
-    look !== undefined && looks.has(look.name) && look.target === target && look.at < (tampered.get(target) ?? -1)
+  const wasSure = (who: number, name: string, target: string): boolean => {
+    const before = (call: Call | undefined, look: string) =>
+      call?.name === look && call.target === target && call.at < (tampered.get(target) ?? -1)
+    return (name === "unlink" && before(last.get(who), "stat"))
+      || (name === "rename" && before(lastBeforeReads.get(who), "open"))
+  }
 
   for (const [at, entry] of log.entries()) {
     switch (entry._tag) {
@@ -168,8 +168,11 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           if (name === "bind" && outcome === "EADDRINUSE") hasNotBound(who)
           binding.delete(who)
         }
-        const previous = last.get(who)
-        if (outcome !== "" && !besides.has(name)) last.set(who, { name, target, at })
+        const excused = outcome === "ok" && wasSure(who, name, target)
+        if (outcome !== "") {
+          last.set(who, { name, target, at })
+          if (!reads.has(name)) lastBeforeReads.set(who, { name, target, at })
+        }
         if (outcome !== "ok") break
         if (changes.has(name)) {
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
@@ -178,7 +181,7 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
             // A file that has lost its name may be written to by whoever has it open still.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
-          if (!onlyPorts && victim !== undefined && !(ofName.has(name) && wasSure(previous, target))) {
+          if (!onlyPorts && victim !== undefined && !excused) {
             violations.push(`#${who} changes ${target} (${name}), which #${victim.serial} holds`)
           }
         }
