@@ -42,7 +42,7 @@ describe("in a storm of deaths and releases", () => {
       () =>
         Effect.gen(function*() {
           // Whoever is killed is replaced by a new process, which takes longer than anything else here.
-          const seen = yield* storm({ contender, acquisitions, atLeast: yield* duration, killsPerThousand: 15 })
+          const seen = yield* storm({ contender, acquisitions, atLeast: yield* duration, killsPerThousand: 20 })
           assert.deepStrictEqual(seen.violations, [])
           assert.isAtLeast(seen.acquisitions, acquisitions)
           assert.isAbove(seen.killed, acquisitions / 100)
