@@ -17,6 +17,8 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
 
 describe.skipIf(Shims.noShims !== undefined)(
   Program.named("a wall clock that is stepped by a day", Shims.noShims),
+  // They mostly wait.
+  { concurrent: true },
   () => {
     for (const [direction, seconds] of Shims.steps) {
       Variants.each(

@@ -66,6 +66,9 @@ export interface Storm {
 const workers = 8
 const turnsOfOne = 400
 
+/** What makes most of garbage and of expected errors cheap: workers that wait are most of a storm. */
+const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
+
 /** Printed with each storm. The same seed gives the same fates, not the same interleaving: that is the machine's. */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
@@ -109,7 +112,7 @@ const runWorker = (
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         // Nothing of our environment: what is set there can slow each start of Node, and the workers are many.
-        const child = ChildProcess.spawn(process.execPath, [path, encode(orders)], {
+        const child = ChildProcess.spawn(process.execPath, [...nodeOptions, path, encode(orders)], {
           env: {},
           stdio: ["ignore", "pipe", "pipe"]
         })

@@ -11,6 +11,7 @@ import * as Gateways from "../../e2e/support/gateways.ts"
 import * as Ports from "../../e2e/support/ports.ts"
 import type * as Processes from "../../e2e/support/processes.ts"
 import * as Program from "../../e2e/support/program.ts"
+import * as Variants from "../../e2e/support/variants.ts"
 import * as Strace from "./strace.ts"
 
 // ---------------------------------------------------------------------------
@@ -25,17 +26,6 @@ export interface Mode {
   readonly main: Effect.Effect<string, never, Scope.Scope>
 }
 
-/** A copy of the program beside which there is no addon: kernel locks cannot be had. */
-const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.flatMap(
-  Gateways.temporaryFolder,
-  (folder) =>
-    Effect.promise(async () => {
-      await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
-      await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
-      return Path.join(folder, "dist", Path.basename(Program.main))
-    })
-)
-
 export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
   {
     name: "kernel lock",
@@ -43,7 +33,7 @@ export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
       ?? (Program.kernelLocks ? undefined : "the program under test has no kernel locks"),
     main: Effect.succeed(Program.main)
   },
-  { name: "record only", unavailable: Strace.unavailable, main: bareProgram }
+  { name: "record only", unavailable: Strace.unavailable, main: Variants.bareProgram }
 ]
 
 // ---------------------------------------------------------------------------
