@@ -1,5 +1,7 @@
 /**
- * `npm run bench [-- --runs N] [--json]`: what the built program costs, each figure beside a baseline of the same run.
+ * `npm run bench [-- --runs N] [--only TEXT] [--json]`: what the built program costs, each figure beside a baseline of the same run.
+ *
+ * `--only` measures those experiments alone whose name contains the text.
  *
  * Exits 0 for any result, over its aim or not: machines are noisy. Anything else means that something did not work.
  */
@@ -21,14 +23,24 @@ const options = Effect.gen(function*() {
     try: () =>
       parseArgs({
         args: process.argv.slice(2),
-        options: { runs: { type: "string", default: "21" }, json: { type: "boolean" } }
+        options: {
+          runs: { type: "string", default: "21" },
+          only: { type: "string", default: "" },
+          json: { type: "boolean" }
+        }
       }),
-    catch: (cause) => new BenchFailed({ reason: `${cause}; options: --runs N, --json` })
+    catch: (cause) => new BenchFailed({ reason: `${cause}; options: --runs N, --only TEXT, --json` })
   })
   if (!/^[1-9]\d{0,3}$/.test(values.runs)) {
     return yield* new BenchFailed({ reason: `--runs ${values.runs}: not a number from 1 to 9999` })
   }
-  return { runs: Number(values.runs), json: values.json === true }
+  const chosen = Object.entries(experiments).filter(([name]) => name.includes(values.only))
+  if (chosen.length === 0) {
+    return yield* new BenchFailed({
+      reason: `--only ${values.only}: in none of the names: ${Object.keys(experiments).join("; ")}`
+    })
+  }
+  return { runs: Number(values.runs), chosen, json: values.json === true }
 })
 
 const quartiles = (digits: number, { lowerQuartile, upperQuartile }: Spread): string =>
@@ -62,7 +74,7 @@ const table = (measured: ReadonlyArray<Measured>): string => {
 }
 
 const bench = Effect.gen(function*() {
-  const { json, runs } = yield* options
+  const { chosen, json, runs } = yield* options
   const machine = {
     node: process.version,
     cpu: cpus()[0]?.model ?? "unknown",
@@ -72,7 +84,7 @@ const bench = Effect.gen(function*() {
   }
   const began = yield* Clock.currentTimeNanos
   const measured = (yield* Effect.forEach(
-    Object.entries(experiments),
+    chosen,
     ([name, experiment]) =>
       Effect.zipRight(
         // A table comes at the end of minutes: until then, on stderr, how far it is.
