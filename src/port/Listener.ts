@@ -3,11 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Headers from "@effect/platform/Headers"
-import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
-import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import * as Socket from "@effect/platform/Socket"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -49,17 +45,11 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** RFC 6455, 7.4.1: the endpoint is going away. */
-const goingAway = 1001
-
 /** At the end of a drain, how long those who watched it may take to close. */
 const farewellGrace = Duration.seconds(1)
 
 /** How often another free port is tried where the guard address of the first one is taken. */
 const freePortTries = 16
-
-/** What a trace does not show of a request's headers. One of them can carry the token, which Effect does not know. */
-const withoutToken = Effect.locallyWith(Headers.currentRedactedNames, (names) => [...names, "sec-websocket-protocol"])
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   Exit.match(exit, {
@@ -68,44 +58,12 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   })
 
 /**
- * An app's own WebSockets, told to go away when the drain begins, as the control socket is.
- */
-const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.Socket): Socket.Socket => {
-  const goAway = Effect.gen(function*() {
-    const reason = yield* drainBegan
-    const write = yield* socket.writer
-    yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
-    return yield* Effect.never
-  }).pipe(Effect.scoped)
-  return {
-    [Socket.TypeId]: Socket.TypeId,
-    run: (handler, options) => Effect.raceFirst(socket.run(handler, options), goAway),
-    runRaw: (handler, options) => Effect.raceFirst(socket.runRaw(handler, options), goAway),
-    writer: socket.writer
-  }
-}
-
-const withClosingSockets =
-  (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-    // Most requests are no upgrades, and all of them pass here.
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-      request.headers.upgrade === undefined ? app : Effect.provideService(
-        app,
-        HttpServerRequest.HttpServerRequest,
-        new Proxy(request, {
-          get: (target, key) =>
-            key === "upgrade"
-              ? Effect.map(target.upgrade, closingOnDrain(drainBegan))
-              : Reflect.get(target, key, target)
-        })
-      ))
-
-/**
  * Binds `host` and, unless that covers it, the guard address, both exclusively.
  */
 const bindBoth = (
   options: ListenerOptions,
-  routes: ServerSocket.OwnRoutes["Type"]
+  routes: ServerSocket.OwnRoutes["Type"],
+  drainBegan: Effect.Effect<string>
 ): Effect.Effect<ServerSocket.BoundSocket, ServerSocket.BindError, ServerSocket.ServerSocket | Scope.Scope> =>
   Effect.gen(function*() {
     const sockets = yield* ServerSocket.ServerSocket
@@ -118,7 +76,8 @@ const bindBoth = (
         limits: limitsOf(options),
         rules: Access.rules(options),
         token: options.token,
-        routes
+        routes,
+        drainBegan
       }).pipe(
         Effect.tap((bound) => coversGuard(bound.address.host) ? Effect.void : bound.alsoBind(guardHost)),
         Scope.extend(inner),
@@ -170,7 +129,7 @@ export const make = (
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
     }
 
-    const bound = yield* bindBoth(options, routes).pipe(
+    const bound = yield* bindBoth(options, routes, lifecycle.drainBegan).pipe(
       spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
       Effect.catchAll((error): Effect.Effect<never, PortInUse | BindFailed> =>
         error.code === "EADDRINUSE"
@@ -238,10 +197,10 @@ export const make = (
         yield* lock.update({ phase: "draining" })
         yield* bound.stopAccepting
         const farewell = routes.control.farewell(reason)
-        yield* bound.closeControlSockets(farewell, goingAway, reason)
+        yield* bound.closeControlSockets(farewell, ServerSocket.goingAway, reason)
         yield* awaitConnections(yield* bound.pending)
         yield* bound.destroyConnections
-        yield* bound.dismissViewers(farewell, goingAway, reason).pipe(
+        yield* bound.dismissViewers(farewell, ServerSocket.goingAway, reason).pipe(
           Effect.raceFirst(drainCut),
           Effect.interruptible,
           Effect.timeoutOption(farewellGrace)
@@ -259,10 +218,7 @@ export const make = (
       address: bound.server.address,
       serve: (app, middleware) =>
         Effect.gen(function*() {
-          const closing = withClosingSockets(lifecycle.drainBegan)(app)
-          yield* withoutToken(
-            middleware === undefined ? bound.server.serve(closing) : bound.server.serve(closing, middleware)
-          )
+          yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
           yield* lifecycle.setStarted
           // After the inner `serve`, so before its finalizer takes the handlers away: somebody must still answer.
           yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))

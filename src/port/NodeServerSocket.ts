@@ -5,6 +5,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import * as HttpServer from "@effect/platform/HttpServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,6 +26,7 @@ import * as Metrics from "../Metrics.ts"
 import * as Access from "./Access.ts"
 import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
+import * as AppUpgrades from "./AppUpgrades.ts"
 import {
   BindError,
   type BindOptions,
@@ -356,15 +358,14 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
-    const judge = (request: Http.IncomingMessage, isUpgrade: boolean) =>
+    const judge = (request: Http.IncomingMessage, kind: Pick<Access.Head, "isUpgrade" | "isOpen">) =>
       Access.judge(options.rules, {
         method: request.method ?? "",
         target: request.url ?? "",
         rawHeaders: request.rawHeaders,
         httpVersion: request.httpVersion,
         localAddress: request.socket.localAddress,
-        isUpgrade,
-        isOpen: routes.owns(pathOf(request))
+        ...kind
       })
 
     server.on("clientError", (error, socket) => {
@@ -379,6 +380,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       NodeHttpServer.makeHandler(routes.app),
       constTrue
     )
+    /** The plain requests' handlers of those apps that are served now. */
+    const apps: Array<typeof ownHandler> = []
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
     server.intercept((event, args) => {
@@ -394,14 +397,16 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         }
         if (stopped) response.shouldKeepAlive = false
         expectAnswer(request, response)
-        const verdict = judge(request, false)
+        const isOwn = routes.owns(pathOf(request))
+        const verdict = judge(request, { isUpgrade: false, isOpen: isOwn })
         if (verdict._tag === "Refused") {
           if (connection !== undefined) connection.refused = true
           refuseRequest(response, verdict.status, verdict.reason)
           return true
         }
-        if (!routes.owns(pathOf(request)) && server.listenerCount("request") > 0) return false
-        ownHandler(request, response)
+        const app = isOwn ? ownHandler : apps.at(-1) ?? ownHandler
+        if (app !== ownHandler && request.headers[AppUpgrades.protocolHeader] !== undefined) return false
+        app(request, response)
         return true
       }
       if (event === "upgrade") {
@@ -417,7 +422,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           socket.destroy()
           return true
         }
-        const verdict = judge(request, true)
+        const verdict = judge(request, { isUpgrade: true, isOpen: routes.owns(pathOf(request)) })
         if (verdict._tag === "Refused") {
           refuseRaw(socket, verdict.status, verdict.reason)
           return true
@@ -459,6 +464,25 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         }; make the socket unit's ListenStream= and our host and port agree`
       })
     }
+
+    const serving = HttpServer.make({
+      address: inner.address,
+      serve: (app, middleware) =>
+        Effect.gen(function*() {
+          const upgrades = AppUpgrades.withClosingSockets(options.drainBegan)(app)
+          yield* AppUpgrades.withoutToken(
+            middleware === undefined ? inner.serve(upgrades) : inner.serve(upgrades, middleware)
+          )
+          // What upgrades need would cost each plain request some of its time.
+          const handler = yield* middleware === undefined
+            ? NodeHttpServer.makeHandler(app)
+            : NodeHttpServer.makeHandler(app, middleware)
+          yield* Effect.acquireRelease(
+            Effect.sync(() => apps.push(handler)),
+            () => Effect.sync(() => apps.splice(apps.indexOf(handler), 1))
+          )
+        })
+    })
 
     // Without a listener, an error of the running server (EMFILE on accept) would end the process.
     const errors = yield* Queue.unbounded<Error>()
@@ -520,7 +544,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
 
     return {
       address,
-      server: inner,
+      server: serving,
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
       stopAccepting: Effect.sync(() => {
         stopped = true

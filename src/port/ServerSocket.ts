@@ -109,6 +109,14 @@ export interface ControlReply {
 export const watchSubprotocol = "gateway-watch"
 
 /**
+ * With what WebSockets are closed when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const goingAway = 1001
+
+/**
  * What the gateway itself says over a WebSocket.
  *
  * @since 0.1.0
@@ -193,6 +201,8 @@ export interface BindOptions {
   /** Who opens a control socket must show it, but for a watcher, who is told nothing but the end. */
   readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
+  /** Completes with the reason when the drain begins: an app's own WebSockets are told to go away then. */
+  readonly drainBegan: Effect.Effect<string>
 }
 
 /**

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as Bundle from "../fixtures/bundle.ts"
 import type { Measured } from "./measure.ts"
 import { BenchFailed, bounded, expectEnd, host, millis, startNode } from "./processes.ts"
 
@@ -19,14 +20,9 @@ export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string>
   [path, "run", "--host", host, "--port", String(port)]
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
 
-const vite = fileURLToPath(new URL("../../node_modules/vite-node/vite-node.mjs", import.meta.url))
-
-/** A server of `servers`, which says `listening` when it does. */
-export const serverArgs = (name: string, ...args: ReadonlyArray<string>): ReadonlyArray<string> => [
-  vite,
-  fileURLToPath(new URL(`servers/${name}.ts`, import.meta.url)),
-  ...args
-]
+/** A server of `servers`, bundled into a folder: run it with a port and a folder. It says `listening` when it does. */
+export const server = (name: string, folder: string): Effect.Effect<string> =>
+  Bundle.file(new URL(`servers/${name}.ts`, import.meta.url), folder)
 
 const failed = (error: { readonly message: string }) => new BenchFailed({ reason: error.message })
 

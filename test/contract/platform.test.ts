@@ -136,8 +136,9 @@ const routes: OwnRoutes["Type"] = {
 }
 const limits = limitsOf({ maxConnections: 100, requestTimeout: "5 seconds" })
 const rules = Access.rules({ host: "127.0.0.1" })
+const common = { limits, rules, routes, drainBegan: Effect.never }
 const bind = (host: string, port: number) =>
-  Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ address: { host, port }, limits, rules, routes }))
+  Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ ...common, address: { host, port } }))
 
 const probe = (address: { readonly host: string; readonly port: number }) =>
   Effect.flatMap(HealthProbe.make({ timeout: "500 millis" }), (health) => health.probe(address))
@@ -371,7 +372,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           }
           const bound = yield* Effect.flatMap(
             ServerSocket,
-            (sockets) => sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, rules, routes: watching })
+            (sockets) => sockets.bind({ ...common, address: { host: "127.0.0.1", port: 0 }, routes: watching })
           )
           const { control } = yield* Clients
           const [viewer, other] = [yield* control(bound.address), yield* control(bound.address)]
@@ -399,7 +400,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
       Effect.gen(function*() {
         const never = { ...routes, app: Effect.never }
         const bound = yield* Effect.flatMap(ServerSocket, (sockets) =>
-          sockets.bind({ address: { host: "127.0.0.1", port: 0 }, limits, rules, routes: never }))
+          sockets.bind({ ...common, address: { host: "127.0.0.1", port: 0 }, routes: never }))
         const asked = yield* Effect.fork(probe(bound.address))
         yield* subject.advance("500 millis")
         assert.strictEqual((yield* Fiber.join(asked))._tag, "Stalled")

@@ -6,8 +6,9 @@ import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import type { Liveness } from "../../src/lock/Staleness.ts"
 import * as arbitraries from "../arbitraries.ts"
+import * as Bundle from "../fixtures/bundle.ts"
 import { eventually } from "../fixtures/net.ts"
-import { bundle, run, works } from "../fixtures/processes.ts"
+import { run, works } from "../fixtures/processes.ts"
 
 const { Sighting, judge, parseBootOffsetTicks, parseCim, parseProcStat, parsePs, parseTgid } = ProcessTable
 
@@ -378,7 +379,7 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
   // from elsewhere: the fixture says how it sees a process of ours
   // -------------------------------------------------------------------------
 
-  const fixture = Effect.runSync(Effect.cached(bundle("liveness.ts")))
+  const fixture = Effect.runSync(Effect.cached(Bundle.text(new URL("../fixtures/liveness.ts", import.meta.url))))
 
   const seenFrom = (
     wrapper: ReadonlyArray<string>,

@@ -43,7 +43,8 @@ const routes: OwnRoutes["Type"] = {
 const bind = (host = "127.0.0.1", port = 0) =>
   Effect.flatMap(
     ServerSocket,
-    (sockets) => sockets.bind({ address: { host, port }, limits, rules: Access.rules({ host }), routes })
+    (sockets) =>
+      sockets.bind({ address: { host, port }, limits, rules: Access.rules({ host }), routes, drainBegan: Effect.never })
   ).pipe(
     Effect.provide(NodeServerSocket.layer)
   )
@@ -233,6 +234,7 @@ describe("watching, live", () => {
           address: { host: "127.0.0.1", port: 0 },
           limits,
           rules: Access.rules({ host: "127.0.0.1" }),
+          drainBegan: Effect.never,
           routes: { ...routes, control: { ...routes.control, answer: () => ({ send: [], watch: true }), watch } }
         })
     ).pipe(Effect.provide(NodeServerSocket.layer))

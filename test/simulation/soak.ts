@@ -18,10 +18,8 @@ import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { availableParallelism } from "node:os"
-import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { rolldown } from "rolldown"
+import * as Bundle from "../fixtures/bundle.ts"
 
 class SoakFailed extends Data.TaggedError("SoakFailed")<{ readonly message: string }> {}
 
@@ -42,16 +40,6 @@ const options = Effect.gen(function*() {
   return { runs: Number(runs), seed: Number(seed) }
 })
 
-/** In one file, which starts and runs quicker than its sources do. */
-const bundle = (folder: string) =>
-  Effect.promise(async () => {
-    const file = join(folder, "soakShard.mjs")
-    const build = await rolldown({ input: fileURLToPath(new URL("soakShard.ts", import.meta.url)), platform: "node" })
-    await build.write({ file, format: "esm", codeSplitting: false })
-    await build.close()
-    return file
-  })
-
 /**
  * For one process. What was killed in a simulation is never heard of again and stays among the runtime's fibers, half a
  * megabyte for each schedule: longer-lived processes would fill their heap.
@@ -67,7 +55,10 @@ const since = (began: bigint) =>
 const soak = Effect.gen(function*() {
   const { runs, seed } = yield* options
   const fs = yield* FileSystem.FileSystem
-  const file = yield* bundle(yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-soak-" }))
+  const file = yield* Bundle.file(
+    new URL("soakShard.ts", import.meta.url),
+    yield* fs.makeTempDirectoryScoped({ prefix: "gateway-lock-soak-" })
+  )
   const cores = availableParallelism()
   const runsOfOne = Math.min(runs, mostRunsOfOne)
   const seeds = Array.from({ length: Math.ceil(runs / runsOfOne) }, (_, index) => seed + index)

@@ -64,11 +64,12 @@ export const idleSockets: Program.Experiment = (runs) =>
       join(folder, "gateway.json"),
       JSON.stringify({ limits: { controlSockets: sockets, connections: 2 * sockets } })
     )
+    const alone = yield* Program.server("sockets", folder)
     return yield* measure({
       runs: Math.min(runs, 3),
       baseline: {
         name: "ws alone",
-        sample: lifeWithSockets((port) => Program.serverArgs("sockets", String(port), folder), "listening")
+        sample: lifeWithSockets((port) => [alone, String(port), folder], "listening")
       },
       subject: {
         name: "gateway",

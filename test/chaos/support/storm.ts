@@ -21,8 +21,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
-import { bundle } from "../../fixtures/processes.ts"
+import * as Bundle from "../../fixtures/bundle.ts"
 import { type Contender, Event, Orders, type Violation } from "./stormEvents.ts"
 
 export class StormFailed extends Data.TaggedError("StormFailed")<{ readonly reason: string }> {
@@ -82,18 +81,6 @@ const folder = Effect.acquireRelease(
   Effect.promise(() => Fs.mkdtemp(Path.join(Os.tmpdir(), "gateway-lock-storm-"))),
   (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true }))
 )
-
-/** The worker with the sources as they are now, where plain Node finds what it is not bundled with. */
-const program = Effect.gen(function*() {
-  const code = yield* bundle("../chaos/support/stormWorker.ts")
-  const place = yield* folder
-  const path = Path.join(place, "worker.mjs")
-  yield* Effect.promise(async () => {
-    await Fs.writeFile(path, code)
-    await Fs.symlink(fileURLToPath(new URL("../../../node_modules", import.meta.url)), Path.join(place, "node_modules"))
-  })
-  return path
-})
 
 const decode = Schema.decodeUnknownSync(Schema.parseJson(Event))
 const encode = Schema.encodeSync(Schema.parseJson(Orders))
@@ -168,7 +155,7 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
   Effect.gen(function*() {
     const { contender } = options
     const place = yield* folder
-    const path = yield* program
+    const path = yield* Bundle.file(new URL("stormWorker.ts", import.meta.url), yield* folder)
     const mainSeed = yield* Effect.orDie(seed)
     const reached = yield* Deferred.make<void>()
     if (options.acquisitions === 0) yield* Deferred.succeed(reached, undefined)
