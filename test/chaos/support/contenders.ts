@@ -98,7 +98,7 @@ const lockFile = (folder: string, kernel: Layer.Layer<KernelLock.KernelLock>, st
       configPath: Path.join(folder, "gateway.json"),
       timeout,
       pollInterval,
-      staleAfter: "1 seconds"
+      staleAfter: "2 seconds"
     }).pipe(
       Effect.asVoid,
       Effect.mapError((error) => new NotGranted({ reason: `${error._tag}: ${error.message}` })),
