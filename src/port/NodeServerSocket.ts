@@ -469,14 +469,14 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       address: inner.address,
       serve: (app, middleware) =>
         Effect.gen(function*() {
+          // What upgrades need would cost each plain request some of its time; even a reference that was set back does.
+          const handler = yield* middleware === undefined
+            ? NodeHttpServer.makeHandler(app)
+            : NodeHttpServer.makeHandler(app, middleware)
           const upgrades = AppUpgrades.withClosingSockets(options.drainBegan)(app)
           yield* AppUpgrades.withoutToken(
             middleware === undefined ? inner.serve(upgrades) : inner.serve(upgrades, middleware)
           )
-          // What upgrades need would cost each plain request some of its time.
-          const handler = yield* middleware === undefined
-            ? NodeHttpServer.makeHandler(app)
-            : NodeHttpServer.makeHandler(app, middleware)
           yield* Effect.acquireRelease(
             Effect.sync(() => apps.push(handler)),
             () => Effect.sync(() => apps.splice(apps.indexOf(handler), 1))
