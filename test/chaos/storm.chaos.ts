@@ -19,7 +19,7 @@ const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
 
 const timeout = Duration.toMillis(patience) + 120_000
 
-// Each takes one lock from hand to hand, which leaves a processor idle.
+// Each hands one lock from process to process, which does not use all of the processors all of the time.
 const sideBySide = { concurrent: true }
 
 describe("the witness", sideBySide, () => {
