@@ -308,6 +308,21 @@ describe("serving", () => {
       assert.strictEqual((yield* request(gateway.address, "/healthz")).status, 200)
     }))
 
+  live("of two apps, the one that came last is asked, and no other", () =>
+    Effect.gen(function*() {
+      const gateway = yield* start()
+      const asked: Array<string> = []
+      const app = (name: string) =>
+        Effect.sync(() => {
+          asked.push(name)
+          return HttpServerResponse.text(name)
+        })
+      yield* gateway.serve(app("first"))
+      yield* gateway.serve(app("last"))
+      assert.strictEqual((yield* request(gateway.address, "/hello")).status, 200)
+      assert.deepStrictEqual(asked, ["last"])
+    }))
+
   live("connections are counted, down to none", () =>
     Effect.gen(function*() {
       const gateway = yield* startWithApp({ host: "127.0.0.2" })
