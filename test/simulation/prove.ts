@@ -14,8 +14,8 @@ export interface Proof {
   readonly path?: string | undefined
   /** Told after each run. */
   readonly onRun?: (() => void) | undefined
-  /** Told of the first violation as it was found: finding a smaller one can take minutes. */
-  readonly onViolation?: ((fault: string) => void) | undefined
+  /** Whether a smaller scenario is looked for that fails as well. That can take minutes, and memory. Default `true`. */
+  readonly shrinks?: boolean | undefined
 }
 
 /** One scenario's violations, and after them what happened, line by line; `undefined` if the guard was kept. */
@@ -27,23 +27,24 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
       : `${violations.join("\n")}\n\n${report.log.map(describeEntry).join("\n")}`
   })
 
-/** `undefined`, or what is to be shown: seed, path, the smallest scenario found that fails as well, and its trace. */
+/** `undefined`, or what is to be shown: seed, path, the scenario (the smallest that was found), and its trace. */
 export const prove = (
   subject: Subject,
-  { onRun, onViolation, path, runs, seed }: Proof
+  { onRun, path, runs, seed, shrinks = true }: Proof
 ): Effect.Effect<string | undefined> =>
   Effect.promise(async () => {
-    let tell = onViolation
     const result = await fc.check(
       fc.asyncProperty(scenario, async (scenario) => {
         const fault = await Effect.runPromise(play(subject, scenario))
         onRun?.()
-        if (fault === undefined) return
-        tell?.(fault)
-        tell = undefined
-        throw new Error(fault)
+        if (fault !== undefined) throw new Error(fault)
       }),
-      { numRuns: runs, ...(seed === undefined ? {} : { seed }), ...(path === undefined ? {} : { path }) }
+      {
+        numRuns: runs,
+        endOnFailure: !shrinks,
+        ...(seed === undefined ? {} : { seed }),
+        ...(path === undefined ? {} : { path })
+      }
     )
     return result.failed ? fc.defaultReportMessage(result) : undefined
   })

@@ -159,9 +159,15 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
 /** A warm-up and a life after the last start or blow. */
 const longestLife = Duration.seconds(42)
 
-/** Until what was begun must have come to an end: a record gone stale, a re-check, and the Task Scheduler's minute. */
-const calm = (scenario: Scenario): Duration.Duration =>
-  Duration.seconds(scenario.starters.some(({ how }) => how === "schtasks") ? 75 : 45)
+/**
+ * Until what was begun must have come to an end: a record gone stale, a re-check, and the Task Scheduler's minute. Whoever is
+ * started again after that has its warm-up before it serves.
+ */
+const calm = ({ starters }: Scenario): Duration.Duration =>
+  Duration.sum(
+    Duration.seconds(starters.some(({ how }) => how === "schtasks") ? 75 : 45),
+    Duration.millis(Math.max(...starters.map(({ warmUp }) => warmUp)))
+  )
 
 /** For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. */
 const startBound = Duration.seconds(6)

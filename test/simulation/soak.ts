@@ -76,7 +76,7 @@ const soak = Effect.gen(function*() {
             Command.stderr("inherit")
           )
         ),
-        // One that makes a violation smaller would go on for minutes after another has told of its own.
+        // Where one has found a violation, the others need not go on.
         (child) => Effect.ignore(child.kill("SIGKILL"))
       )
       const said = yield* child.stdout.pipe(
