@@ -17,7 +17,33 @@ const bundle = async (options, output) => {
   await build.close()
 }
 
-await bundle({ input: here("src/cli/entry.ts") }, {
+/**
+ * `ws` asks for these as it is loaded, and needs them as a client or where it compresses: the program does neither, and would
+ * load them at each start.
+ */
+const askedFor = /const (https|tls|zlib) = require\('\1'\);/g
+const found = new Set()
+const loadedOnUse = {
+  name: "loaded-on-use",
+  transform: {
+    filter: { id: /[\\/]node_modules[\\/]ws[\\/]lib[\\/]/ },
+    handler: (code) => {
+      for (const [, name] of code.matchAll(askedFor)) found.add(name)
+      return code.replaceAll(askedFor, "").replaceAll(/\b(https|tls|zlib)\./g, "require('$1').")
+    }
+  }
+}
+
+/** One character that is not ASCII makes V8 keep a whole file in twice the memory. Raw text, of the page, stays as it is. */
+const ascii = {
+  name: "ascii",
+  renderChunk: (code) =>
+    code.includes("String.raw`")
+      ? undefined
+      : code.replaceAll(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+}
+
+await bundle({ input: here("src/cli/entry.ts"), plugins: [loadedOnUse, ascii] }, {
   dir: here("dist/program"),
   format: "cjs",
   // import() would need a loader that compiled code has not.
@@ -25,9 +51,16 @@ await bundle({ input: here("src/cli/entry.ts") }, {
   // Names and lines stay readable in the trace of a defect; compiled code takes as long to load either way.
   minify: false,
   comments: false,
+  // A function of what Node's loader gives a module, whichever way it is loaded: `programLoader` calls it.
+  banner: "(typeof module === 'object' ? module : {}).exports = function(exports, require, module, __filename, __dirname) {",
+  footer: "}",
   entryFileNames: "[name].cjs",
-  chunkFileNames: "[name]-[hash].cjs"
+  chunkFileNames: "[name]-[hash].cjs",
+  // All that each start needs in one file: a name is found sooner in its own file than in another.
+  codeSplitting: { groups: [{ name: "entry", tags: ["$initial"] }] }
 })
+
+if (found.size !== 3) throw new Error(`ws asks otherwise for what is loaded on use: found ${[...found].join(", ")}`)
 
 // CommonJS too: Node's loader for modules takes some milliseconds of each start. The library beside it is not.
 await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "cjs", minify: false })

@@ -2,7 +2,7 @@
  * The running gateway, and the half of it that comes above the lock. Exported by `Gateway`.
  */
 import type * as HttpApp from "@effect/platform/HttpApp"
-import type * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -106,7 +106,10 @@ const make = (
       authorized: Authorization.make(options.token),
       lost: lock.lost
     })
-    return Context.add(served, Gateway, gateway)
+    // Without the listener: what is in the context of an app is copied some times for each of its requests.
+    return Context.make(Gateway, gateway).pipe(
+      Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
+    )
   })
 
 /**

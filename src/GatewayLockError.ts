@@ -252,6 +252,8 @@ export class OwnerUnhealthy
   }
 }
 
+const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, OwnerHealthy, OwnerUnhealthy] as const
+
 /**
  * The whole family, for encoding and decoding. A start raises `PortInUse`, `BindFailed`, `LockHeld` and `LockUnavailable`,
  * `Recovery` `OwnerHealthy` and `OwnerUnhealthy` besides, and a running gateway `LockLost`.
@@ -273,15 +275,7 @@ export class OwnerUnhealthy
  * @since 0.1.0
  * @category schemas
  */
-export const GatewayLockError = Schema.Union(
-  PortInUse,
-  BindFailed,
-  LockHeld,
-  LockUnavailable,
-  LockLost,
-  OwnerHealthy,
-  OwnerUnhealthy
-)
+export const GatewayLockError = Schema.Union(...family)
 
 /**
  * Any of them: a union that `Effect.catchTags` takes apart.
@@ -297,4 +291,4 @@ export type GatewayLockError = typeof GatewayLockError.Type
  * @since 0.1.0
  * @category predicates
  */
-export const isGatewayLockError: (u: unknown) => u is GatewayLockError = Schema.is(GatewayLockError)
+export const isGatewayLockError = (u: unknown): u is GatewayLockError => family.some((error) => u instanceof error)

@@ -5,6 +5,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { randomUUID } from "node:crypto"
 
 /**
  * Makes the id of one run of a gateway: a random UUID (RFC 9562, version 4) from the system's random source.
@@ -25,5 +26,5 @@ import * as Effect from "effect/Effect"
  * @category references
  */
 export class InstanceId extends Context.Reference<InstanceId>()("gateway-lock/InstanceId", {
-  defaultValue: (): Effect.Effect<string> => Effect.sync(() => globalThis.crypto.randomUUID())
+  defaultValue: (): Effect.Effect<string> => Effect.sync(() => randomUUID())
 }) {}

@@ -266,8 +266,6 @@ export const toText = (error: GatewayLockError, start: Start): string => {
   ].join("\n")
 }
 
-const encode = Schema.encodeSync(GatewayLockError)
-
 const jsonLine = (nowMillis: number, level: "ERROR" | "FATAL", fields: Readonly<Record<string, unknown>>): string =>
   JSON.stringify({ level, timestamp: DateTime.formatIso(DateTime.unsafeMake(nowMillis)), ...fields })
 
@@ -281,7 +279,7 @@ export const toJson = (error: GatewayLockError, start: Start): string => {
   return jsonLine(start.nowMillis, "ERROR", {
     name: error.name,
     message: error.message,
-    error: encode(error),
+    error: Schema.encodeSync(GatewayLockError)(error),
     ...(heldForMs === undefined ? {} : { heldForMs }),
     facts: byKey(rows.filter(({ isNext }) => !isNext)),
     next: byKey(rows.filter(({ isNext }) => isNext))

@@ -1,7 +1,9 @@
 /**
  * Where log lines go, and in which form: always to stderr, since stdout is for answers.
  */
-import * as Layer from "effect/Layer"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as HashSet from "effect/HashSet"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import type { GatewayConfig, LogFormat } from "../GatewayConfig.ts"
@@ -16,17 +18,20 @@ export interface TerminalFacts {
 export const formatFor = (config: Pick<GatewayConfig, "logFormat">, terminal: TerminalFacts): LogFormat =>
   Option.getOrElse(config.logFormat, () => terminal.isTerminal ? "pretty" : "logfmt")
 
-export const layer = (
-  config: Pick<GatewayConfig, "logFormat" | "logLevel">,
-  terminal: TerminalFacts
-): Layer.Layer<never> => {
+/** Runs an effect with it. Two layers would do the same, and building them takes a part of each start. */
+export const logged = (config: Pick<GatewayConfig, "logFormat" | "logLevel">, terminal: TerminalFacts) => {
   const loggers = {
     pretty: Logger.prettyLogger({ stderr: true, colors: terminal.isTerminal && terminal.colors, mode: "tty" }),
     logfmt: Logger.withConsoleError(Logger.logfmtLogger),
     json: Logger.withConsoleError(Logger.jsonLogger)
   }
-  return Layer.merge(
-    Logger.replace(Logger.defaultLogger, loggers[formatFor(config, terminal)]),
-    Logger.minimumLogLevel(config.logLevel)
-  )
+  const logger = loggers[formatFor(config, terminal)]
+  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    self.pipe(
+      Effect.locallyWith(
+        FiberRef.currentLoggers,
+        (present) => HashSet.add(HashSet.remove(present, Logger.defaultLogger), logger)
+      ),
+      Logger.withMinimumLogLevel(config.logLevel)
+    )
 }

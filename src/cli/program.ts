@@ -133,7 +133,7 @@ const runCommand = (
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       exportIfAsked(invocation.process),
-      Effect.provide(Logging.layer(config, terminal))
+      Logging.logged(config, terminal)
     )
   })
 

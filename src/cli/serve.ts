@@ -5,6 +5,7 @@ import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -93,29 +94,40 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
     extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
   )
 
+/** One after the other, as `platform.ts` has it and for the same reason. */
+const machine = Effect.gen(function*() {
+  const sockets = yield* Layer.build(NodeServerSocket.layer)
+  const neighbours = yield* Layer.build(Neighbours.layerLive)
+  const metrics = yield* Layer.build(ProcessMetrics.layerLive)
+  return Context.mergeAll(sockets, neighbours, metrics)
+})
+
 /** Serves until the scope closes. */
 export const serve = (config: GatewayConfig, options: ServeOptions) =>
   Effect.gen(function*() {
-    const gateway = yield* Layer.build(Gateway.layerServing({
-      host: config.host,
-      port: config.port,
-      profile: config.profile,
-      passedSocket: options.passedSocket,
-      drainTimeout: config.drainTimeout,
-      token: options.token,
-      allowedHosts: config.allowedHosts,
-      allowedOrigins: config.allowedOrigins,
-      maxConnections: config.maxConnections,
-      headersTimeout: config.headersTimeout,
-      requestTimeout: config.requestTimeout,
-      maxHeaderBytes: config.maxHeaderBytes,
-      maxControlSockets: config.maxControlSockets,
-      maxFrameBytes: config.maxFrameBytes,
-      maxFramesPerSecond: config.maxFramesPerSecond,
-      onDrain: announceDrain(config, options.systemd)
-    }))
-    yield* Effect.zipRight(apart(HttpServer.serveEffect(routes)), announce(options)).pipe(Effect.provide(gateway))
-  }).pipe(
-    HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan),
-    Effect.provide(Layer.mergeAll(NodeServerSocket.layer, Neighbours.layerLive, ProcessMetrics.layerLive))
-  )
+    const context = yield* machine
+    const gateway = yield* Effect.provide(
+      Layer.build(Gateway.layerServing({
+        host: config.host,
+        port: config.port,
+        profile: config.profile,
+        passedSocket: options.passedSocket,
+        drainTimeout: config.drainTimeout,
+        token: options.token,
+        allowedHosts: config.allowedHosts,
+        allowedOrigins: config.allowedOrigins,
+        maxConnections: config.maxConnections,
+        headersTimeout: config.headersTimeout,
+        requestTimeout: config.requestTimeout,
+        maxHeaderBytes: config.maxHeaderBytes,
+        maxControlSockets: config.maxControlSockets,
+        maxFrameBytes: config.maxFrameBytes,
+        maxFramesPerSecond: config.maxFramesPerSecond,
+        onDrain: announceDrain(config, options.systemd)
+      })),
+      context
+    )
+    yield* Effect.zipRight(apart(HttpServer.serveEffect(routes)), announce(options)).pipe(
+      Effect.provide(Context.merge(context, gateway))
+    )
+  }).pipe(HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan))

@@ -4,7 +4,7 @@
  *
  * Bundled files only, so this module imports nothing of the project and nothing of Effect.
  */
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import * as Module from "node:module"
 import { homedir } from "node:os"
 import { join } from "node:path"
@@ -58,33 +58,47 @@ const enableCompileCache = (): void => {
   }
 }
 
+/** What a bundled file is: a function of what a CommonJS module is given, for either way of loading it. */
+type Bundled = (
+  exports: object,
+  require: (id: string) => unknown,
+  module: { readonly exports: object },
+  path: string,
+  folder: string
+) => void
+
+const isBundled = (value: unknown): value is Bundled => typeof value === "function"
+
 /**
- * Runs the program in `folder`. Without compiled code for this V8, by Node's own loader.
+ * Runs the program in `folder`. Without compiled code for this V8, its files are found by Node's own loader, which keeps what
+ * it compiles.
  */
 export const loadProgram = (folder: string, onScript?: OnScript): void => {
   const require = Module.createRequire(join(folder, entry))
-  if (onScript === undefined && readIfPresent(join(folder, `${entry}${cacheSuffix}`)) === undefined) {
-    enableCompileCache()
-    require(`./${entry}`)
-    return
+  const isCompiled = onScript !== undefined || existsSync(join(folder, `${entry}${cacheSuffix}`))
+  if (!isCompiled) enableCompileCache()
+
+  const bundled = (name: string, path: string): unknown => {
+    if (!isCompiled) return require(`./${name}`)
+    const cachePath = `${path}${cacheSuffix}`
+    const cachedData = readIfPresent(cachePath)
+    const source = readFileSync(path, "utf8")
+    const script = new Script(source, { filename: path, ...(cachedData === undefined ? {} : { cachedData }) })
+    const value: unknown = script.runInThisContext()
+    onScript?.(script, cachePath)
+    return value
   }
-  const loaded = new Map<string, { exports: unknown }>()
+
+  const loaded = new Map<string, { exports: object }>()
   const load = (name: string): unknown => {
     const before = loaded.get(name)
     if (before !== undefined) return before.exports
-    const path = join(folder, name)
-    const cachePath = `${path}${cacheSuffix}`
-    const cachedData = readIfPresent(cachePath)
-    // What the CommonJS loader wraps a module in.
-    const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(path, "utf8")}\n})`
-    const script = new Script(source, { filename: path, ...(cachedData === undefined ? {} : { cachedData }) })
     const module = { exports: {} }
     loaded.set(name, module)
-    const run: unknown = script.runInThisContext()
-    if (typeof run === "function") {
-      run(module.exports, (id: string) => id.startsWith("./") ? load(id.slice(2)) : require(id), module, path, folder)
-    }
-    onScript?.(script, cachePath)
+    const path = join(folder, name)
+    const run = bundled(name, path)
+    if (!isBundled(run)) throw new TypeError(`${path} is not a file of this program`)
+    run(module.exports, (id) => id.startsWith("./") ? load(id.slice(2)) : require(id), module, path, folder)
     return module.exports
   }
   load(entry)

@@ -100,8 +100,10 @@ export type OwnerRecord = typeof OwnerRecord.Type
 export const maxBytes = 64 * 1024
 
 const FromJson = Schema.parseJson(OwnerRecord)
-const decode = Schema.decodeUnknownEither(FromJson)
-const encodeJson = Schema.encodeSync(FromJson)
+/** Not a constant: the parser is made when the first record is read, and a start that finds none does without. */
+const decode = (json: string) => Schema.decodeUnknownEither(FromJson)(json)
+
+const keys = Object.keys(OwnerRecord.fields)
 
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
@@ -133,7 +135,7 @@ export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
  * @since 0.1.0
  * @category encoding
  */
-export const encode = (record: OwnerRecord): Uint8Array => new TextEncoder().encode(`${encodeJson(record)}\n`)
+export const encode = (record: OwnerRecord): Uint8Array => new TextEncoder().encode(`${JSON.stringify(record, keys)}\n`)
 
 /**
  * Where the owner listens, or means to.

@@ -95,7 +95,8 @@ const Body = Schema.parseJson(Schema.Struct({
   status: Schema.String,
   instanceId: Schema.NonEmptyString
 }))
-const decodeBody = Schema.decodeUnknownEither(Body)
+/** Not a constant: the parser is made when the first answer comes, and a free port gives none. */
+const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
 
 /**
  * What an HTTP answer to `/healthz` says. Pure.

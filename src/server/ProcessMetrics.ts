@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import { setImmediate } from "node:timers/promises"
 
 /**
  * One look at a process. What a platform does not tell is absent.
@@ -143,6 +142,9 @@ export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem
           maxFiles: Option.flatMap(limits, parseMaxFiles)
         }
       }),
-      Effect.promise(() => setImmediate())
+      Effect.async<void>((resume) => {
+        const turn = setImmediate(() => resume(Effect.void))
+        return Effect.sync(() => clearImmediate(turn))
+      })
     ))
 )

@@ -18,7 +18,7 @@ describe("Logging.formatFor", () => {
   })
 })
 
-describe("Logging.layer", () => {
+describe("Logging.logged", () => {
   /** What `effect` writes where: under the test's console, whose stdout and stderr are told apart. */
   const written = (
     effect: Effect.Effect<void>,
@@ -33,7 +33,7 @@ describe("Logging.layer", () => {
         lines.push(args.map(String).join(" "))
       }
       yield* effect.pipe(
-        Effect.provide(Logging.layer({ ...config, logFormat: Option.some(config.logFormat) }, terminal)),
+        Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
         // Loggers write where no effect can run.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )

@@ -1,2 +1,2 @@
 // For a gateway under strace: its instance id is known beforehand, and with it the names of the files that it drafts.
-globalThis.crypto.randomUUID = () => process.env["PINNED_INSTANCE"]
+require("node:crypto").randomUUID = () => process.env["PINNED_INSTANCE"]
