@@ -319,3 +319,26 @@ export const judge = (rules: Rules, head: Head): Verdict => {
   )
   return isAllowed ? admitted : refused(403, "a page of another origin asks; to allow it, see GATEWAY_ALLOWED_ORIGINS")
 }
+
+/**
+ * `judge`, for the requests of one connection: the next one most likely has the `Host` that was admitted before, and is not
+ * looked at as closely then.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judging = (rules: Rules): (head: Head) => Verdict => {
+  let admittedHost: string | undefined
+  return (head) => {
+    const hosts = valuesOf(head.rawHeaders, "host")
+    const host = hosts.length === 1 ? hosts[0] : undefined
+    if (
+      host !== undefined && host === admittedHost && !head.isUpgrade && safeMethods.has(head.method)
+      && head.target.startsWith("/")
+    ) return admitted
+    const verdict = judge(rules, head)
+    // What is open is answered under any name.
+    if (verdict._tag === "Admitted" && !head.isOpen) admittedHost = host
+    return verdict
+  }
+}

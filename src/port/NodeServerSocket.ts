@@ -58,7 +58,11 @@ const policyViolation = 1008
 
 /** What a shutdown must know of a connection. */
 interface Connection {
-  readonly unanswered: Set<Http.ServerResponse>
+  /** In the order of their requests. */
+  readonly unanswered: Array<Http.ServerResponse>
+  /** For a response's `close`: one function for all of them, since each request would have to make its own. */
+  readonly answered: (this: Http.ServerResponse) => void
+  readonly judge: (head: Access.Head) => Access.Verdict
   upgraded: boolean
   /** By whom what happens is seen: a shutdown does not wait for it. */
   viewing: boolean
@@ -198,8 +202,19 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     }
     const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
+      const unanswered: Array<Http.ServerResponse> = []
       const connection: Connection = {
-        unanswered: new Set(),
+        unanswered,
+        answered() {
+          const index = unanswered.indexOf(this)
+          if (index !== -1) unanswered.splice(index, 1)
+          // Answered early, and still being sent: in flight, as far as its client is concerned.
+          if (!this.req.complete) return
+          connection.bytesAnswered = socket.bytesRead
+          // Once nothing more is accepted, a connection whose requests are answered has no further use.
+          if (stopped && unanswered.length === 0) socket.destroySoon()
+        },
+        judge: Access.judging(options.rules),
         upgraded: false,
         viewing: false,
         refused: false,
@@ -215,27 +230,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       })
     })
     const connections = Effect.sync(() => open.size)
-    const expectAnswer = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
-      const { socket } = request
-      const connection = open.get(socket)
-      if (connection === undefined) return
-      connection.unanswered.add(response)
-      response.on("close", () => {
-        connection.unanswered.delete(response)
-        // Answered early, and still being sent: in flight, as far as its client is concerned.
-        if (!request.complete) return
-        connection.bytesAnswered = socket.bytesRead
-        // Once nothing more is accepted, a connection whose requests are answered has no further use.
-        if (stopped && connection.unanswered.size === 0) socket.destroySoon()
-      })
-    }
     /**
      * Node's own server closes what it takes for idle, and takes for idle an answer that has ended and is still being sent.
      */
     const closeIdle = () => {
       for (const [socket, { bytesAnswered, unanswered, upgraded }] of open) {
         for (const response of unanswered) response.shouldKeepAlive = false
-        if (upgraded || unanswered.size > 0) continue
+        if (upgraded || unanswered.length > 0) continue
         if (socket.bytesRead === 0) {
           // Accepted just now: its request may be on the way. Two waits: when the loop was held up, the first one ends
           // before anything that has arrived meanwhile is read.
@@ -358,20 +359,20 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
-    const judge = (request: Http.IncomingMessage, kind: Pick<Access.Head, "isUpgrade" | "isOpen">) =>
-      Access.judge(options.rules, {
-        method: request.method ?? "",
-        target: request.url ?? "",
-        rawHeaders: request.rawHeaders,
-        httpVersion: request.httpVersion,
-        localAddress: request.socket.localAddress,
-        ...kind
-      })
+    const headOf = (request: Http.IncomingMessage, isUpgrade: boolean, isOpen: boolean): Access.Head => ({
+      method: request.method ?? "",
+      target: request.url ?? "",
+      rawHeaders: request.rawHeaders,
+      httpVersion: request.httpVersion,
+      localAddress: request.socket.localAddress,
+      isUpgrade,
+      isOpen
+    })
 
     server.on("clientError", (error, socket) => {
       const connection = socket instanceof Net.Socket ? open.get(socket) : undefined
       // What is being sent cannot be followed by something else.
-      if (!socket.writable || connection === undefined || connection.unanswered.size > 0) return socket.destroy()
+      if (!socket.writable || connection === undefined || connection.unanswered.length > 0) return socket.destroy()
       refuseRaw(socket, ...unreadable(errorCode(error)))
     })
 
@@ -390,17 +391,19 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
         const connection = open.get(request.socket)
-        if (connection?.refused === true) return true
-        if (connection !== undefined && connection.unanswered.size >= limits.maxPipelinedRequests) {
+        // It has ended already.
+        if (connection === undefined || connection.refused) return true
+        if (connection.unanswered.length >= limits.maxPipelinedRequests) {
           request.socket.destroy()
           return true
         }
         if (stopped) response.shouldKeepAlive = false
-        expectAnswer(request, response)
+        connection.unanswered.push(response)
+        response.on("close", connection.answered)
         const isOwn = routes.owns(pathOf(request))
-        const verdict = judge(request, { isUpgrade: false, isOpen: isOwn })
+        const verdict = connection.judge(headOf(request, false, isOwn))
         if (verdict._tag === "Refused") {
-          if (connection !== undefined) connection.refused = true
+          connection.refused = true
           refuseRequest(response, verdict.status, verdict.reason)
           return true
         }
@@ -418,11 +421,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         socket.on("error", () => socket.destroy())
         const connection = open.get(request.socket)
         if (connection !== undefined) connection.upgraded = true
-        if (stopped || connection?.refused === true) {
+        if (stopped || connection === undefined || connection.refused) {
           socket.destroy()
           return true
         }
-        const verdict = judge(request, { isUpgrade: true, isOpen: routes.owns(pathOf(request)) })
+        const verdict = connection.judge(headOf(request, true, routes.owns(pathOf(request))))
         if (verdict._tag === "Refused") {
           refuseRaw(socket, verdict.status, verdict.reason)
           return true

@@ -313,6 +313,35 @@ describe("a request", () => {
     assert.strictEqual(statusOf(any, head({ method: "PUT" }, { Host: "127.0.0.1", Origin: "x y" })), 200)
   })
 
+  const sent = fc.record({
+    rawHeaders: fc.array(
+      fc.constantFrom(
+        ["Host", "127.0.0.1"],
+        ["host", "localhost:18789"],
+        ["Host", "rebound.example"],
+        ["Host", ""],
+        ["Origin", "http://127.0.0.1"],
+        ["Origin", "https://elsewhere.example"]
+      ),
+      { minLength: 1, maxLength: 3 }
+    ).map((fields) => fields.flat()),
+    method: fc.constantFrom("GET", "HEAD", "POST", "OPTIONS"),
+    target: fc.constantFrom("/", "*", "http://127.0.0.1/"),
+    httpVersion: fc.constantFrom("1.0", "1.1"),
+    isUpgrade: fc.boolean(),
+    isOpen: fc.boolean()
+  })
+  it.prop("is judged alike, whatever came before it on its connection", [
+    fc.array(sent, { minLength: 2, maxLength: 12 }),
+    fc.constantFrom("127.0.0.1", "192.0.2.1", undefined)
+  ], ([requests, localAddress]) => {
+    const judge = Access.judging(loopback)
+    for (const request of requests) {
+      const one = { ...request, localAddress }
+      assert.deepStrictEqual(judge(one), Access.judge(loopback, one))
+    }
+  }, { fastCheck: { numRuns: 1000 } })
+
   it.prop("is judged in one line, whatever was sent", [
     fc.array(fc.string({ unit: "binary", maxLength: 20 }), { maxLength: 8 }),
     fc.string({ unit: "binary" }),
