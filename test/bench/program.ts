@@ -20,9 +20,9 @@ export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string>
   [path, "run", "--host", host, "--port", String(port)]
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
 
-/** A server of `servers`, bundled into a folder: run it with a port and a folder. It says `listening` when it does. */
+/** A server of `servers`, put into a folder: run it with a port and a folder. It says `listening` when it does. */
 export const server = (name: string, folder: string): Effect.Effect<string> =>
-  Bundle.file(new URL(`servers/${name}.ts`, import.meta.url), folder)
+  Bundle.installed(new URL(`servers/${name}.ts`, import.meta.url), folder)
 
 const failed = (error: { readonly message: string }) => new BenchFailed({ reason: error.message })
 

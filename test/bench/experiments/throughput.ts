@@ -2,7 +2,6 @@
  * Requests per second of one server process, over kept connections with one request at a time on each.
  */
 import * as Effect from "effect/Effect"
-import * as Ref from "effect/Ref"
 import { connect } from "node:net"
 import { measure } from "../measure.ts"
 import { BenchFailed, bounded, freePort, host, startNode } from "../processes.ts"
@@ -12,10 +11,13 @@ import { body } from "../servers/answer.ts"
 const connections = 16
 
 /** Short, and many of them in turns: what a machine does beside it changes from second to second. */
-const seconds = 0.3
-const pairsOfRun = 4
+const seconds = 0.1
+const pairsOfRun = 12
 
-/** Of each server: two processes of the same program can differ by more than two programs. */
+/** Before any of them: until then, much of what is run is not compiled for speed. */
+const warmUpSeconds = 3
+
+/** Of each program: two processes of one can differ by more than two programs. */
 const processes = 3
 
 const request = `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
@@ -42,7 +44,7 @@ const keepAsking = (port: number, onAnswer: () => void) =>
     (end) => Effect.sync(end)
   )
 
-const requestsPerSecond = (port: number) =>
+const requestsPerSecond = (port: number, seconds: number) =>
   Effect.gen(function*() {
     let answers = 0
     yield* Effect.replicateEffect(
@@ -60,39 +62,51 @@ const requestsPerSecond = (port: number) =>
     return perSecond
   })
 
-const serving = (program: string) =>
+/** Starts a program that listens on so many ports, and asks each until what it runs is compiled for speed. */
+const serving = (program: string, ports: number) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
-    const port = yield* freePort
-    const process = yield* startNode([program, String(port), folder])
+    const listening = yield* Effect.replicateEffect(freePort, ports)
+    const process = yield* startNode([program, ...listening.map(String), folder])
     yield* process.said("listening").pipe(bounded(`${program} listens`))
-    return requestsPerSecond(port)
+    for (const port of listening) yield* Effect.scoped(requestsPerSecond(port, warmUpSeconds))
+    return listening
   })
 
-/** A sample of one process after the other. */
-const servers = (name: string) =>
+/** For each of its ports, a sample of one process after the other. */
+const servers = (name: string, ports: number) =>
   Effect.gen(function*() {
     const program = yield* Program.server(name, yield* Program.temporaryFolder)
-    const samples = yield* Effect.replicateEffect(serving(program), processes)
-    const next = yield* Ref.make(0)
-    return Effect.flatMap(
-      Ref.getAndUpdate(next, (index) => (index + 1) % processes),
-      (index) => samples[index] ?? new BenchFailed({ reason: `${name} has no process ${index}` })
-    )
+    const listening = yield* Effect.replicateEffect(serving(program, ports), processes)
+    return (which: number) => {
+      let next = 0
+      return Effect.suspend(() => {
+        const port = listening[next++ % processes]?.[which]
+        return port === undefined
+          ? new BenchFailed({ reason: `${name} has no port ${which}` })
+          : requestsPerSecond(port, seconds)
+      })
+    }
   })
 
 export const throughput: Program.Experiment = (runs) =>
   Effect.gen(function*() {
-    const gateway = yield* servers("gateway")
+    const [gateway, platform, bare, layers] = yield* Effect.all([
+      servers("gateway", 1),
+      servers("platform", 1),
+      servers("bare", 1),
+      servers("layers", 2)
+    ])
     const figures = [
-      { name: "NodeHttpServer.layer", baseline: yield* servers("platform"), aim: { least: 0.97 } },
-      { name: "bare node:http", baseline: yield* servers("bare") }
+      { name: "NodeHttpServer.layer", baseline: platform(0), subject: gateway(0), aim: { least: 0.97 } },
+      { name: "the same, in one process", baseline: layers(1), subject: layers(0) },
+      { name: "bare node:http", baseline: bare(0), subject: gateway(0) }
     ]
-    const rows = yield* Effect.forEach(figures, ({ aim, baseline, name }) =>
+    const rows = yield* Effect.forEach(figures, ({ aim, baseline, name, subject }) =>
       measure({
         runs: pairsOfRun * runs,
         baseline: { name, sample: baseline },
-        subject: { name: "Gateway.layer", sample: gateway },
+        subject: { name: "Gateway.layer", sample: subject },
         rows: [{
           name: `requests, ${connections} connections`,
           unit: "per second",
