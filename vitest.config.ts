@@ -8,7 +8,9 @@ export default defineConfig({
     // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
     testTimeout: 60_000,
     hookTimeout: 30_000,
-    pool: "threads",
-    poolOptions: { threads: { minThreads: 1, maxThreads: 3 } }
+    // Not threads: a program that one thread starts has, until it is executed, the sockets on which another listens, and
+    // then a port that a test has just left is not free.
+    pool: "forks",
+    poolOptions: { forks: { minForks: 1, maxForks: 3 } }
   }
 })
