@@ -1,5 +1,5 @@
 /**
- * Ports for tests that run beside each other, in several threads and processes.
+ * Ports for tests that run beside each other, in several processes.
  *
  * Asking the system for a free port and closing it again hands one port to two tests. Here a port is reserved for as
  * long as a test runs, by listening on its twin some thousands higher; the system gives the twin to one test only and
@@ -27,12 +27,7 @@ const close = Option.match({
     })
 })
 
-/**
- * Whether nobody listens on the port of 127.0.0.1.
- *
- * By connecting: a socket that listened for a moment would live on in a program that another thread is about to start,
- * until that has closed what it inherited.
- */
+/** Whether nobody listens on the port of 127.0.0.1: by connecting, as listening would keep another from it meanwhile. */
 export const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.async((resume) => {
     const socket = Net.connect({ host: "127.0.0.1", port })
