@@ -5,7 +5,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, FastCheck as fc } from "effect"
 import { load } from "virtual:mutants"
 import { check } from "./check.ts"
-import { mutants } from "./mutants.ts"
+import { mutants, unchanged } from "./mutants.ts"
+import { prove } from "./prove.ts"
 import { habitats, type Scenario } from "./scenario.ts"
 import { simulate, type Subject } from "./simulate.ts"
 import * as Original from "./subject.ts"
@@ -17,12 +18,34 @@ const violations = (subject: Subject, scenario: Scenario) =>
 const most = 1000
 const seed = 20261120
 
+const subjectOf = (name: string) =>
+  Effect.promise(() => load[name]?.() ?? Promise.reject(new Error(`no mutant ${name}`)))
+
+const draw = (habitat: keyof typeof habitats) => fc.sample(habitats[habitat], { numRuns: most, seed })
+
+it.effect(
+  "a guard without a mistake, put together as those with one, is caught by no schedule that catches them",
+  () =>
+    Effect.gen(function*() {
+      const subject = yield* subjectOf(unchanged)
+      assert.notStrictEqual(subject.LockFile, Original.LockFile)
+      for (const { caughtBy, habitat, name } of mutants) {
+        for (const scenario of draw(habitat).slice(caughtBy, caughtBy + 1)) {
+          assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
+        }
+      }
+      // In this one, somebody who was refused is not started again, as its exit status says.
+      assert.isUndefined(yield* prove(subject, { runs: 1, seed: 3, path: "12", shrinks: false }))
+    }),
+  600_000
+)
+
 describe("a guard with a mistake in it is caught:", () => {
   for (const { caughtBy, habitat, name } of mutants) {
     it.effect(name, () =>
       Effect.gen(function*() {
-        const mutant = yield* Effect.promise(() => load[name]?.() ?? Promise.reject(new Error(`no mutant ${name}`)))
-        const drawn = fc.sample(habitats[habitat], { numRuns: most, seed })
+        const mutant = yield* subjectOf(name)
+        const drawn = draw(habitat)
         for (const scenario of [...drawn.slice(caughtBy, caughtBy + 1), ...drawn]) {
           const found = yield* violations(mutant, scenario)
           if (found.length === 0) continue

@@ -184,6 +184,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   }
 ]
 
+/** The sources as they are, put together in the way that mutants are: whoever is caught as this one is not caught by its mistake. */
+export const unchanged = "unchanged"
+
 const root = fileURLToPath(new URL("../../", import.meta.url))
 const marker = "?mutant="
 const virtual = "virtual:mutants"
@@ -224,7 +227,7 @@ export const mutantSources = () => ({
   },
   load(id: string) {
     if (id === `\0${virtual}`) {
-      const loaders = mutants.map(({ name }) => {
+      const loaders = [unchanged, ...mutants.map(({ name }) => name)].map((name) => {
         const entry = `${root}test/simulation/subject.ts${marker}${encodeURIComponent(name)}`
         return `${JSON.stringify(name)}: () => import(${JSON.stringify(entry)})`
       })

@@ -3,7 +3,6 @@
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
-import { ExitStatus, fromExit } from "../../src/cli/ExitStatus.ts"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
@@ -88,7 +87,11 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
 }
 
 /** How a service manager starts its service again: by the definitions that `gateway service` writes. */
-const restartAfter = (how: How, exit: Option.Option<Exit.Exit<unknown, unknown>>): Option.Option<number> => {
+const restartAfter = (
+  { ExitStatus: { ExitStatus, fromExit } }: Subject,
+  how: How,
+  exit: Option.Option<Exit.Exit<unknown, unknown>>
+): Option.Option<number> => {
   // Killed: no status at all.
   const status = Option.match(exit, { onNone: () => undefined, onSome: fromExit })
   switch (how) {
@@ -285,7 +288,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
             yield* process.interrupt
             return yield* process.gone
           }
-          const again = restartAfter(starter.how, yield* process.poll)
+          const again = restartAfter(subject, starter.how, yield* process.poll)
           if (Option.isNone(again)) return
           yield* Effect.sleep(again.value)
         }

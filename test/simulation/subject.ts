@@ -1,6 +1,7 @@
 /**
  * What a simulation puts to the test. Apart, so that a mutant of these modules can take their place.
  */
+export * as ExitStatus from "../../src/cli/ExitStatus.ts"
 export * as GatewayInstance from "../../src/GatewayInstance.ts"
 export * as LockFile from "../../src/lock/LockFile.ts"
 export * as HealthProbe from "../../src/port/HealthProbe.ts"
