@@ -17,8 +17,11 @@ const pairsOfRun = 12
 /** Before any of them: until then, much of what is run is not compiled for speed. */
 const warmUpSeconds = 3
 
-/** Of each program: two processes of one can differ by more than two programs. */
-const processes = 3
+/**
+ * Of each program: two processes of one can differ by more than two programs. An odd number, so that each of them comes
+ * first in its pair as often as second.
+ */
+const processes = 7
 
 const request = `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
 
