@@ -2,6 +2,7 @@
  * A lock taken and given back in one process, without a port: this project's, which writes, syncs and removes two files
  * with a record each, beside locks that do less.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
@@ -16,7 +17,7 @@ const perSample = 20
 const lockAndUnlock = (contender: "kernel" | "record" | "os-lock" | "proper-lockfile") =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
-    const acquire = yield* Contenders.make(contender, folder, Effect.void)
+    const acquire = yield* Contenders.make(contender, { folder, pollInterval: Duration.millis(50), step: Effect.void })
     const once = Effect.mapError(Effect.scoped(acquire), ({ reason }) => new BenchFailed({ reason }))
     // What is loaded or made at the first time counts for none.
     yield* once

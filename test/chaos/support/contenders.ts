@@ -5,6 +5,7 @@ import * as NodeCommandExecutor from "@effect/platform-node/NodeCommandExecutor"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
@@ -27,7 +28,12 @@ class Busy extends Data.TaggedError("Busy") {}
 /** Before each step of a lock that changes something on disk, where a death leaves the most. */
 export type Step = Effect.Effect<void>
 
-const pollInterval = "50 millis"
+/** Where a lock is, and how often who waits for it tries again. */
+export interface Contest {
+  readonly folder: string
+  readonly pollInterval: Duration.Duration
+  readonly step: Step
+}
 
 /** Longer than anything that a dead worker can leave behind blocks the others. */
 const timeout = "1 minutes"
@@ -37,7 +43,7 @@ const codeOf = (cause: unknown): string =>
 
 const failed = (cause: unknown) => new NotGranted({ reason: String(cause) })
 
-const poll = <E>(once: Effect.Effect<void, E | Busy, Scope.Scope>) =>
+const poll = <E>(once: Effect.Effect<void, E | Busy, Scope.Scope>, pollInterval: Duration.Duration) =>
   once.pipe(
     Effect.retry({ schedule: Schedule.spaced(pollInterval), while: (error) => error instanceof Busy }),
     Effect.timeoutFail({ duration: timeout, onTimeout: () => new NotGranted({ reason: "timeout" }) }),
@@ -91,7 +97,10 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
 }
 
 /** Without a port: only the lock protects. */
-const lockFile = (folder: string, kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) =>
+const lockFile = (
+  { folder, pollInterval, step }: Contest,
+  kernel: Layer.Layer<KernelLock.KernelLock>
+) =>
   Effect.map(Layer.build(services(kernel, step)), (context) =>
     LockFile.make({
       stateDir: folder,
@@ -110,7 +119,7 @@ const lockFile = (folder: string, kernel: Layer.Layer<KernelLock.KernelLock>, st
 // ---------------------------------------------------------------------------
 
 /** The operating system's lock on a file that always stays. */
-const bareOsLock = (folder: string) => {
+const bareOsLock = ({ folder, pollInterval }: Contest) => {
   const addon = osLock()
   return poll(
     Effect.acquireRelease(
@@ -119,12 +128,13 @@ const bareOsLock = (folder: string) => {
     ).pipe(
       Effect.filterOrFail((fd) => addon.tryLock(fd), () => new Busy()),
       Effect.asVoid
-    )
+    ),
+    pollInterval
   )
 }
 
 /** With its shortest `stale`, and what follows from that. A compromise that it notices itself is left to the judge. */
-const properLockfile = (folder: string) => {
+const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
   return poll(
     Effect.asVoid(Effect.acquireRelease(
@@ -136,7 +146,8 @@ const properLockfile = (folder: string) => {
         })),
       // It fails for a lock that was taken from its holder.
       (release) => Effect.ignore(Effect.tryPromise(() => release()))
-    ))
+    )),
+    pollInterval
   )
 }
 
@@ -153,7 +164,7 @@ const isGone = (pid: number): boolean => {
  * The pid file as it is often written: whoever finds a dead pid removes the file and tries again. Wrong: what is removed
  * may be the file of somebody who has just done the same.
  */
-const pidFile = (folder: string) => {
+const pidFile = ({ folder, pollInterval }: Contest) => {
   const path = Path.join(folder, "pid")
   const call = <A>(run: () => Promise<A>) =>
     Effect.tryPromise({
@@ -169,24 +180,24 @@ const pidFile = (folder: string) => {
     if (pid === 0 || isGone(pid)) yield* call(() => Fs.promises.unlink(path))
     return yield* new Busy()
   })
-  return poll(Effect.catchTag(create, "Busy", () => removeStale))
+  return poll(Effect.catchTag(create, "Busy", () => removeStale), pollInterval)
 }
 
 export type Acquire = Effect.Effect<void, NotGranted, Scope.Scope>
 
 /** The lock under test, for one process: held from each acquisition until its scope closes. */
-export const make = (contender: Contender, folder: string, step: Step): Effect.Effect<Acquire, never, Scope.Scope> => {
+export const make = (contender: Contender, contest: Contest): Effect.Effect<Acquire, never, Scope.Scope> => {
   switch (contender) {
     case "kernel":
-      return lockFile(folder, KernelLock.layerLive, step)
+      return lockFile(contest, KernelLock.layerLive)
     case "record":
-      return lockFile(folder, KernelLock.layerAbsent("the storm is without"), step)
+      return lockFile(contest, KernelLock.layerAbsent("the storm is without"))
     case "os-lock":
-      return Effect.succeed(bareOsLock(folder))
+      return Effect.succeed(bareOsLock(contest))
     case "proper-lockfile":
-      return Effect.succeed(properLockfile(folder))
+      return Effect.succeed(properLockfile(contest))
     case "pid-file":
-      return Effect.succeed(pidFile(folder))
+      return Effect.succeed(pidFile(contest))
     case "none":
       return Effect.succeed(Effect.void)
   }

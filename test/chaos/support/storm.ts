@@ -40,6 +40,8 @@ export interface StormOptions {
   readonly atMost: Duration.DurationInput
   /** How many of a thousand turns end in death. */
   readonly killsPerThousand?: number
+  /** How often who waits tries again. Default 50. */
+  readonly pollMillis?: number
 }
 
 export interface Storm {
@@ -98,9 +100,10 @@ const runWorker = (
     const over = yield* Deferred.make<End, StormFailed>()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        // Nothing of our environment: what is set there can slow each start of Node, and the workers are many.
+        // Nothing of our environment: what is set there can slow each start of Node, and the workers are many. One thread
+        // for files, as a worker asks one thing after the other.
         const child = ChildProcess.spawn(process.execPath, [...nodeOptions, path, encode(orders)], {
-          env: {},
+          env: { UV_THREADPOOL_SIZE: "1" },
           stdio: ["ignore", "pipe", "pipe"]
         })
         let rest = ""
@@ -194,7 +197,13 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
       }
     }
 
-    const orders = { contender, folder: place, turns: turnsOfOne, killsPerThousand: options.killsPerThousand ?? 40 }
+    const orders = {
+      contender,
+      folder: place,
+      turns: turnsOfOne,
+      killsPerThousand: options.killsPerThousand ?? 40,
+      pollMillis: options.pollMillis ?? 50
+    }
     const successors = Effect.flatMap(
       Ref.updateAndGet(started, (count) => count + 1),
       (number) => runWorker(path, { ...orders, seed: `${mainSeed}/${number}` }, heard)

@@ -24,7 +24,8 @@ export const Orders = Schema.Struct({
   /** A worker that was not killed ends after so many turns. */
   turns: Schema.Int,
   /** How many of a thousand turns end in death, at each point. */
-  killsPerThousand: Schema.Int
+  killsPerThousand: Schema.Int,
+  pollMillis: Schema.Int
 })
 export type Orders = typeof Orders.Type
 

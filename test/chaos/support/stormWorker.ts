@@ -130,7 +130,11 @@ const logger = Logger.make(({ message }) => {
 })
 
 Effect.gen(function*() {
-  const acquire = yield* make(orders.contender, orders.folder, step)
+  const acquire = yield* make(orders.contender, {
+    folder: orders.folder,
+    pollInterval: Duration.millis(orders.pollMillis),
+    step
+  })
   yield* Effect.forEach(Array.range(1, orders.turns), (number) => turn(acquire, number), { discard: true })
 }).pipe(
   Effect.scoped,
