@@ -3,6 +3,7 @@
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
+import { setImmediate } from "node:timers/promises"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
@@ -181,6 +182,9 @@ export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Re
   Effect.suspend(() => {
     const scheduler = SimulatedScheduler.make(scenario.order)
     return play(subject, scenario, scheduler).pipe(
+      // Simulated time waits for nothing: hundreds of schedules would keep what else this process has to do, such as to
+      // talk to the test runner, from its turn for a minute and more.
+      Effect.zipLeft(Effect.promise(() => setImmediate())),
       Effect.withClock(SimulatedClock.make(scheduler)),
       Effect.provide(Logger.remove(Logger.defaultLogger))
     )
