@@ -87,21 +87,19 @@ export const percentile95 = (options: {
 const compared = { ratio: (b: number, s: number) => s / b, difference: (b: number, s: number) => s - b }
 
 /**
- * Runs both sides in turns, `runs` times after one pair that does not count, and reads every row from those samples.
- * Rows that this machine cannot tell are left out.
+ * Takes `runs` pairs of samples after one that does not count, and reads every row from them. Rows that this machine cannot
+ * tell are left out.
  */
-export const measure = <Sample>(options: {
+export const measurePairs = <Sample, R>(options: {
   readonly runs: number
-  readonly baseline: Side<Sample>
-  readonly subject: Side<Sample>
+  readonly baseline: string
+  readonly subject: string
+  /** One sample of each, baseline first; told which pair it is. */
+  readonly pair: (run: number) => Effect.Effect<readonly [baseline: Sample, subject: Sample], BenchFailed, R>
   readonly rows: ReadonlyArray<Row<Sample>>
-}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, FileSystem.FileSystem> =>
+}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, R> =>
   Effect.gen(function*() {
-    const { baseline, rows, runs, subject } = options
-    const [before, after] = [Effect.scoped(baseline.sample), Effect.scoped(subject.sample)]
-    // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
-    const pair = (run: number) =>
-      run % 2 === 0 ? Effect.all([before, after]) : Effect.map(Effect.all([after, before]), ([s, b]) => [b, s] as const)
+    const { baseline, pair, rows, runs, subject } = options
     yield* pair(0)
     const pairs = yield* Effect.forEach(Array.range(1, runs), pair)
     return rows.flatMap(({ aim, compare, name, read, unit }) => {
@@ -114,11 +112,32 @@ export const measure = <Sample>(options: {
       return [{
         name,
         unit,
-        baseline: { name: baseline.name, ...spread(values.map(([b]) => b)) },
-        subject: { name: subject.name, ...spread(values.map(([, s]) => s)) },
+        baseline: { name: baseline, ...spread(values.map(([b]) => b)) },
+        subject: { name: subject, ...spread(values.map(([, s]) => s)) },
         comparison: { kind: compare, ...comparison },
         aim: aim ?? null,
         met: aim === undefined ? null : isMet(aim, comparison.median)
       }]
     })
   })
+
+/** Runs both sides in turns, `runs` times after one pair that does not count, and reads every row from those samples. */
+export const measure = <Sample>(options: {
+  readonly runs: number
+  readonly baseline: Side<Sample>
+  readonly subject: Side<Sample>
+  readonly rows: ReadonlyArray<Row<Sample>>
+}): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, FileSystem.FileSystem> => {
+  const [before, after] = [Effect.scoped(options.baseline.sample), Effect.scoped(options.subject.sample)]
+  return measurePairs({
+    runs: options.runs,
+    baseline: options.baseline.name,
+    subject: options.subject.name,
+    // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
+    pair: (run) =>
+      run % 2 === 0
+        ? Effect.all([before, after])
+        : Effect.map(Effect.all([after, before]), ([subject, baseline]) => [baseline, subject] as const),
+    rows: options.rows
+  })
+}

@@ -1,68 +1,79 @@
 /**
- * Requests per second of one server process, over kept connections with one request at a time on each.
+ * Requests per second of a server process, over kept connections with one request at a time on each.
+ *
+ * Those that are compared run at one time and are asked in short turns: what a machine does beside it changes from one
+ * tenth of a second to the next.
  */
 import * as Effect from "effect/Effect"
-import { connect } from "node:net"
-import { measure } from "../measure.ts"
-import { BenchFailed, bounded, freePort, host, startNode } from "../processes.ts"
+import { connect, type Socket } from "node:net"
+import { type Aim, measurePairs } from "../measure.ts"
+import { BenchFailed, bounded, freePort, host, millis, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
 import { body } from "../servers/answer.ts"
 
 const connections = 16
 
-/** Short, and many of them in turns: what a machine does beside it changes from second to second. */
-const seconds = 0.1
-const pairsOfRun = 12
+/** Some ten milliseconds. */
+const requestsOfTurn = 128
 
-/** Before any of them: until then, much of what is run is not compiled for speed. */
-const warmUpSeconds = 3
+/** Of each process, for one sample. */
+const turns = 3
 
-/**
- * Of each program: two processes of one can differ by more than two programs. An odd number, so that each of them comes
- * first in its pair as often as second.
- */
+/** Of each port, twice: before that, much of what is run is not compiled for speed. */
+const warmUpRequests = 10_000
+
+/** Of each program: two of one program differ by some percent, for as long as they live. */
 const processes = 7
 
 const request = `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
 
-/** Answers of one connection until the scope closes. */
-const keepAsking = (port: number, onAnswer: () => void) =>
+const connectTo = (port: number) =>
   Effect.acquireRelease(
-    Effect.async<() => void, BenchFailed>((resume) => {
+    Effect.async<Socket, BenchFailed>((resume) => {
+      const socket = connect({ host, port, noDelay: true }, () => resume(Effect.succeed(socket)))
+      socket.once("error", (error) => resume(new BenchFailed({ reason: error.message })))
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
+/** Asks a server so many times, over the same connections each time; gives the milliseconds that it took. */
+type Client = (requests: number) => Effect.Effect<number, BenchFailed>
+
+const client = (port: number) =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const sockets = yield* Effect.replicateEffect(connectTo(port), connections)
+    const between: (end: Effect.Effect<void, BenchFailed>) => void = () => {}
+    const turn = { unsent: 0, unanswered: 0, end: between }
+    const ask = (socket: Socket) => {
+      if (turn.unsent === 0) return
+      turn.unsent -= 1
+      socket.write(request)
+    }
+    for (const socket of sockets) {
       let received = ""
-      const socket = connect({ host, port, noDelay: true }, () => {
-        socket.write(request)
-        resume(Effect.succeed(() => socket.destroy()))
-      })
       socket.setEncoding("latin1")
       socket.on("data", (text: string) => {
         received += text
         if (!received.endsWith(body)) return
         received = ""
-        onAnswer()
-        socket.write(request)
+        turn.unanswered -= 1
+        if (turn.unanswered === 0) turn.end(Effect.void)
+        else ask(socket)
       })
-      socket.on("error", (error) => resume(new BenchFailed({ reason: error.message })))
-    }),
-    (end) => Effect.sync(end)
-  )
-
-const requestsPerSecond = (port: number, seconds: number) =>
-  Effect.gen(function*() {
-    let answers = 0
-    yield* Effect.replicateEffect(
-      keepAsking(port, () => {
-        answers += 1
-      }),
-      connections
-    )
-    const clock = yield* Effect.clock
-    const began = clock.unsafeCurrentTimeNanos()
-    answers = 0
-    yield* Effect.sleep(`${seconds} seconds`)
-    const perSecond = answers / (Number(clock.unsafeCurrentTimeNanos() - began) / 1e9)
-    if (answers === 0) return yield* new BenchFailed({ reason: `no answer on port ${port}` })
-    return perSecond
+      const fail = (what: string) => turn.end(new BenchFailed({ reason: `port ${port}: ${what}` }))
+      socket.on("error", ({ message }) => fail(message))
+      socket.on("close", () => fail("a connection was closed"))
+    }
+    const client: Client = (requests) =>
+      Effect.async<number, BenchFailed>((resume) => {
+        const began = clock.unsafeCurrentTimeNanos()
+        turn.unsent = requests
+        turn.unanswered = requests
+        turn.end = (end) => resume(Effect.map(end, () => millis(began, clock.unsafeCurrentTimeNanos())))
+        sockets.forEach(ask)
+      }).pipe(bounded(`${requests} answers on port ${port}`))
+    return client
   })
 
 /** Starts a program that listens on so many ports, and asks each until what it runs is compiled for speed. */
@@ -72,25 +83,58 @@ const serving = (program: string, ports: number) =>
     const listening = yield* Effect.replicateEffect(freePort, ports)
     const process = yield* startNode([program, ...listening.map(String), folder])
     yield* process.said("listening").pipe(bounded(`${program} listens`))
-    for (const port of listening) yield* Effect.scoped(requestsPerSecond(port, warmUpSeconds))
+    for (const port of [...listening, ...listening]) {
+      yield* Effect.scoped(Effect.flatMap(client(port), (ask) => ask(warmUpRequests)))
+    }
     return listening
   })
 
-/** For each of its ports, a sample of one process after the other. */
+/** The ports of several processes of one of `servers`, by what listens there. */
 const servers = (name: string, ports: number) =>
   Effect.gen(function*() {
     const program = yield* Program.server(name, yield* Program.temporaryFolder)
-    const listening = yield* Effect.replicateEffect(serving(program, ports), processes)
-    return (which: number) => {
-      let next = 0
-      return Effect.suspend(() => {
-        const port = listening[next++ % processes]?.[which]
-        return port === undefined
-          ? new BenchFailed({ reason: `${name} has no port ${which}` })
-          : requestsPerSecond(port, seconds)
-      })
-    }
+    const each = yield* Effect.replicateEffect(serving(program, ports), processes)
+    return (which: number) => each.flatMap((listening) => listening.slice(which, which + 1))
   })
+
+interface Figure {
+  readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
+  readonly subject: ReadonlyArray<number>
+  /** How many samples of each side a run of the other experiments is worth. */
+  readonly samples: number
+  readonly aim?: Aim
+}
+
+/** A sample is what all processes of a side do together, in turns with those of the other side. */
+const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
+  Effect.gen(function*() {
+    const sides = yield* Effect.forEach([baseline.ports, subject], (ports) => Effect.forEach(ports, client))
+    const pair = Effect.gen(function*() {
+      const spent = [0, 0]
+      for (let turn = 0; turn < turns * processes; turn += 1) {
+        // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
+        for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
+          const ask = sides[which]?.[turn % processes]
+          if (ask !== undefined) spent[which] = (spent[which] ?? 0) + (yield* ask(requestsOfTurn))
+        }
+      }
+      const perSecond = (millis = 0) => turns * processes * requestsOfTurn / millis * 1000
+      return [perSecond(spent[0]), perSecond(spent[1])] as const
+    })
+    return yield* measurePairs({
+      runs: samples * runs,
+      baseline: baseline.name,
+      subject: "Gateway.layer",
+      pair: () => pair,
+      rows: [{
+        name: `requests, ${connections} connections`,
+        unit: "per second",
+        read: Program.itself,
+        compare: "ratio",
+        ...(aim === undefined ? {} : { aim })
+      }]
+    })
+  }).pipe(Effect.scoped)
 
 export const throughput: Program.Experiment = (runs) =>
   Effect.gen(function*() {
@@ -100,23 +144,19 @@ export const throughput: Program.Experiment = (runs) =>
       servers("bare", 1),
       servers("layers", 2)
     ])
-    const figures = [
-      { name: "NodeHttpServer.layer", baseline: platform(0), subject: gateway(0), aim: { least: 0.97 } },
-      { name: "the same, in one process", baseline: layers(1), subject: layers(0) },
-      { name: "bare node:http", baseline: bare(0), subject: gateway(0) }
+    const figures: ReadonlyArray<Figure> = [
+      {
+        baseline: { name: "NodeHttpServer.layer in one process with it", ports: layers(1) },
+        subject: layers(0),
+        samples: 6,
+        aim: { least: 0.97 }
+      },
+      {
+        baseline: { name: "NodeHttpServer.layer in processes of its own", ports: platform(0) },
+        subject: gateway(0),
+        samples: 4
+      },
+      { baseline: { name: "bare node:http", ports: bare(0) }, subject: gateway(0), samples: 1 }
     ]
-    const rows = yield* Effect.forEach(figures, ({ aim, baseline, name, subject }) =>
-      measure({
-        runs: pairsOfRun * runs,
-        baseline: { name, sample: baseline },
-        subject: { name: "Gateway.layer", sample: subject },
-        rows: [{
-          name: `requests, ${connections} connections`,
-          unit: "per second",
-          read: Program.itself,
-          compare: "ratio",
-          ...(aim === undefined ? {} : { aim })
-        }]
-      }))
-    return rows.flat()
+    return (yield* Effect.forEach(figures, (figure) => compared(runs, figure))).flat()
   })
