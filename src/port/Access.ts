@@ -240,12 +240,20 @@ export type Verdict =
 const admitted: Verdict = { _tag: "Admitted" }
 const refused = (status: 400 | 403 | 421, reason: string): Verdict => ({ _tag: "Refused", status, reason })
 
+/** Where the value of the first header of this name stands, from an index on; -1 where there is none. */
+const valueAt = (rawHeaders: ReadonlyArray<string>, name: string, from = 0): number => {
+  // Of every header of every request: most are told apart by their length.
+  for (let index = from; index + 1 < rawHeaders.length; index += 2) {
+    const header = rawHeaders[index] ?? ""
+    if (header.length === name.length && header.toLowerCase() === name) return index + 1
+  }
+  return -1
+}
+
 const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArray<string> => {
   const values: Array<string> = []
-  // Of every header of every request: most are told apart by their length.
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    const header = rawHeaders[index] ?? ""
-    if (header.length === name.length && header.toLowerCase() === name) values.push(rawHeaders[index + 1] ?? "")
+  for (let at = valueAt(rawHeaders, name); at !== -1; at = valueAt(rawHeaders, name, at + 1)) {
+    values.push(rawHeaders[at] ?? "")
   }
   return values
 }
@@ -330,8 +338,9 @@ export const judge = (rules: Rules, head: Head): Verdict => {
 export const judging = (rules: Rules): (head: Head) => Verdict => {
   let admittedHost: string | undefined
   return (head) => {
-    const hosts = valuesOf(head.rawHeaders, "host")
-    const host = hosts.length === 1 ? hosts[0] : undefined
+    const at = valueAt(head.rawHeaders, "host")
+    const isOnly = at !== -1 && valueAt(head.rawHeaders, "host", at + 1) === -1
+    const host = isOnly ? head.rawHeaders[at] : undefined
     if (
       host !== undefined && host === admittedHost && !head.isUpgrade && safeMethods.has(head.method)
       && head.target.startsWith("/")

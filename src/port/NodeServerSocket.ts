@@ -58,18 +58,50 @@ const policyViolation = 1008
 
 /** What a shutdown must know of a connection. */
 interface Connection {
-  /** In the order of their requests. */
-  readonly unanswered: Array<Http.ServerResponse>
-  /** For a response's `close`: one function for all of them, since each request would have to make its own. */
-  readonly answered: (this: Http.ServerResponse) => void
+  /** In the order of their requests. Those in front may be answered by now: `unansweredOf` leaves these out. */
+  readonly responses: Array<Http.ServerResponse>
   readonly judge: (head: Access.Head) => Access.Verdict
   upgraded: boolean
   /** By whom what happens is seen: a shutdown does not wait for it. */
   viewing: boolean
   /** One of its requests was refused: what it sends after that is not looked at. */
   refused: boolean
-  /** What had been read when the last answer was sent: more than that is a request that has begun. */
-  bytesAnswered: number
+}
+
+/**
+ * The requests of a connection that wait for their answers, or for the rest of these to be sent. Looked up when somebody
+ * asks: to be told of each answer's end costs a busy server more than all else that is done here for a request.
+ */
+const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.ServerResponse> => {
+  while (responses[0]?.closed === true) responses.shift()
+  return responses
+}
+
+/** What is judged of a request, read as far as it is looked at: most of it is not, from the second request of a connection on. */
+class RequestHead implements Access.Head {
+  readonly #request: Http.IncomingMessage
+  readonly isUpgrade: boolean
+  readonly isOpen: boolean
+  constructor(request: Http.IncomingMessage, isUpgrade: boolean, isOpen: boolean) {
+    this.#request = request
+    this.isUpgrade = isUpgrade
+    this.isOpen = isOpen
+  }
+  get method() {
+    return this.#request.method ?? ""
+  }
+  get target() {
+    return this.#request.url ?? ""
+  }
+  get rawHeaders() {
+    return this.#request.rawHeaders
+  }
+  get httpVersion() {
+    return this.#request.httpVersion
+  }
+  get localAddress() {
+    return this.#request.socket.localAddress
+  }
 }
 
 type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
@@ -202,23 +234,12 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     }
     const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
-      const unanswered: Array<Http.ServerResponse> = []
       const connection: Connection = {
-        unanswered,
-        answered() {
-          const index = unanswered.indexOf(this)
-          if (index !== -1) unanswered.splice(index, 1)
-          // Answered early, and still being sent: in flight, as far as its client is concerned.
-          if (!this.req.complete) return
-          connection.bytesAnswered = socket.bytesRead
-          // Once nothing more is accepted, a connection whose requests are answered has no further use.
-          if (stopped && unanswered.length === 0) socket.destroySoon()
-        },
+        responses: [],
         judge: Access.judging(options.rules),
         upgraded: false,
         viewing: false,
-        refused: false,
-        bytesAnswered: 0
+        refused: false
       }
       open.set(socket, connection)
       Metrics.connections.unsafeModify(1, labels)
@@ -230,26 +251,37 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       })
     })
     const connections = Effect.sync(() => open.size)
-    /**
-     * Node's own server closes what it takes for idle, and takes for idle an answer that has ended and is still being sent.
-     */
+    /** Nothing more is accepted: once its requests are answered, a connection has no further use. */
+    const closeAfter = (response: Http.ServerResponse) => {
+      response.shouldKeepAlive = false
+      response.on("close", () => {
+        const { complete, socket } = response.req
+        const connection = open.get(socket)
+        // Answered early, and still being sent: in flight, as far as its client is concerned.
+        if (complete && connection !== undefined && unansweredOf(connection).length === 0) socket.destroySoon()
+      })
+    }
     const closeIdle = () => {
-      for (const [socket, { bytesAnswered, unanswered, upgraded }] of open) {
-        for (const response of unanswered) response.shouldKeepAlive = false
-        if (upgraded || unanswered.length > 0) continue
-        if (socket.bytesRead === 0) {
-          // Accepted just now: its request may be on the way. Two waits: when the loop was held up, the first one ends
-          // before anything that has arrived meanwhile is read.
-          run(
-            Effect.sleep(firstRequestGrace).pipe(
-              Effect.zipRight(Effect.sleep(Duration.millis(1))),
-              Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
-            )
-          )
-        } else if (socket.bytesRead === bytesAnswered) {
-          socket.destroySoon()
+      const ended: Array<Http.ServerResponse> = []
+      for (const [socket, connection] of open) {
+        for (const response of unansweredOf(connection)) {
+          closeAfter(response)
+          if (response.writableEnded) ended.push(response)
         }
+        if (socket.bytesRead > 0) continue
+        // Accepted just now: its request may be on the way. Two waits: when the loop was held up, the first one ends
+        // before anything that has arrived meanwhile is read.
+        run(
+          Effect.sleep(firstRequestGrace).pipe(
+            Effect.zipRight(Effect.sleep(Duration.millis(1))),
+            Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
+          )
+        )
       }
+      // Node knows who has begun to ask. But it takes an answer for sent as soon as it has ended, and tells that by `finished`.
+      for (const response of ended) response.finished = false
+      server.closeIdleConnections()
+      for (const response of ended) response.finished = true
     }
 
     // -----------------------------------------------------------------------
@@ -359,20 +391,10 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
-    const headOf = (request: Http.IncomingMessage, isUpgrade: boolean, isOpen: boolean): Access.Head => ({
-      method: request.method ?? "",
-      target: request.url ?? "",
-      rawHeaders: request.rawHeaders,
-      httpVersion: request.httpVersion,
-      localAddress: request.socket.localAddress,
-      isUpgrade,
-      isOpen
-    })
-
     server.on("clientError", (error, socket) => {
       const connection = socket instanceof Net.Socket ? open.get(socket) : undefined
       // What is being sent cannot be followed by something else.
-      if (!socket.writable || connection === undefined || connection.unanswered.length > 0) return socket.destroy()
+      if (!socket.writable || connection === undefined || unansweredOf(connection).length > 0) return socket.destroy()
       refuseRaw(socket, ...unreadable(errorCode(error)))
     })
 
@@ -393,15 +415,14 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         const connection = open.get(request.socket)
         // It has ended already.
         if (connection === undefined || connection.refused) return true
-        if (connection.unanswered.length >= limits.maxPipelinedRequests) {
+        if (unansweredOf(connection).length >= limits.maxPipelinedRequests) {
           request.socket.destroy()
           return true
         }
-        if (stopped) response.shouldKeepAlive = false
-        connection.unanswered.push(response)
-        response.on("close", connection.answered)
+        connection.responses.push(response)
+        if (stopped) closeAfter(response)
         const isOwn = routes.owns(pathOf(request))
-        const verdict = connection.judge(headOf(request, false, isOwn))
+        const verdict = connection.judge(new RequestHead(request, false, isOwn))
         if (verdict._tag === "Refused") {
           connection.refused = true
           refuseRequest(response, verdict.status, verdict.reason)
@@ -425,7 +446,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           socket.destroy()
           return true
         }
-        const verdict = connection.judge(headOf(request, true, routes.owns(pathOf(request))))
+        const verdict = connection.judge(new RequestHead(request, true, routes.owns(pathOf(request))))
         if (verdict._tag === "Refused") {
           refuseRaw(socket, verdict.status, verdict.reason)
           return true

@@ -514,6 +514,38 @@ describe("the drain", () => {
       yield* idle.closed
     }))
 
+  live(
+    "answers who has begun to ask again, and closes at once whose last answer was to a long question",
+    () =>
+      Effect.gen(function*() {
+        const gateway = yield* start({ drainTimeout: "1 minute", keepAliveTimeout: "1 minute" })
+        const { app, reached, release } = yield* slowApp
+        yield* gateway.serve(app)
+        const idle = yield* connect(gateway.address)
+        yield* idle.send("POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n")
+        yield* idle.send("x".repeat(70_000))
+        yield* idle.until(/\r\n\r\n/)
+        const again = yield* connect(gateway.address)
+        yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield* again.until(/world$/)
+        yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
+        const slow = yield* Effect.fork(request(gateway.address, "/slow"))
+        yield* reached
+        // What came before this one's question has been read by the time that it is answered.
+        yield* request(gateway.address, "/hello")
+        const shutdown = yield* Effect.fork(gateway.shutdown)
+        yield* gateway.lifecycle.drainBegan
+        yield* idle.closed.pipe(within("the end of the idle one"))
+        yield* again.send("\r\n")
+        yield* again.closed
+        assert.match(yield* again.received, /world.*\r\nconnection: close\r\n.*world$/is)
+        assert.strictEqual((yield* Fiber.poll(shutdown))._tag, "None")
+        yield* release
+        assert.strictEqual((yield* Fiber.join(slow)).body, "done")
+        yield* Fiber.join(shutdown).pipe(within("the end of the shutdown"))
+      })
+  )
+
   live("sends the whole of a large answer to a client that reads slowly", () =>
     Effect.gen(function*() {
       const size = 16 * 1024 * 1024
