@@ -70,7 +70,7 @@ interface Connection {
 
 /**
  * The requests of a connection that wait for their answers, or for the rest of these to be sent. Looked up when somebody
- * asks: to be told of each answer's end costs a busy server more than all else that is done here for a request.
+ * asks: to be told of each answer's end costs a busy server as much as all else that is done here for a request.
  */
 const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.ServerResponse> => {
   while (responses[0]?.closed === true) responses.shift()

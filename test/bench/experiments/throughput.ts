@@ -154,7 +154,7 @@ export const throughput: Program.Experiment = (runs) =>
       {
         baseline: { name: "NodeHttpServer.layer in processes of its own", ports: platform(0) },
         subject: gateway(0),
-        samples: 4
+        samples: 3
       },
       { baseline: { name: "bare node:http", ports: bare(0) }, subject: gateway(0), samples: 1 }
     ]
