@@ -115,7 +115,8 @@ const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
         // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
         for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           const ask = sides[which]?.[turn % processes]
-          if (ask !== undefined) spent[which] = (spent[which] ?? 0) + (yield* ask(requestsOfTurn))
+          if (ask === undefined) return yield* new BenchFailed({ reason: `${baseline.name}: too few processes` })
+          spent[which] = (spent[which] ?? 0) + (yield* ask(requestsOfTurn))
         }
       }
       const perSecond = (millis = 0) => turns * processes * requestsOfTurn / millis * 1000
