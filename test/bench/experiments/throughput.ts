@@ -19,8 +19,11 @@ const requestsOfTurn = 128
 /** Of each process, for one sample. */
 const turns = 3
 
-/** Of each port, twice: before that, much of what is run is not compiled for speed. */
-const warmUpRequests = 10_000
+/**
+ * Turns of each process before those that count. Until then, much of what is run is not compiled for speed; and who has
+ * waited since for others has lost some of it again.
+ */
+const warmUpTurns = 150
 
 /** Of each program: two of one program differ by some percent, for as long as they live. */
 const processes = 7
@@ -76,16 +79,13 @@ const client = (port: number) =>
     return client
   })
 
-/** Starts a program that listens on so many ports, and asks each until what it runs is compiled for speed. */
+/** Starts a program that listens on so many ports. */
 const serving = (program: string, ports: number) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
     const listening = yield* Effect.replicateEffect(freePort, ports)
     const process = yield* startNode([program, ...listening.map(String), folder])
     yield* process.said("listening").pipe(bounded(`${program} listens`))
-    for (const port of [...listening, ...listening]) {
-      yield* Effect.scoped(Effect.flatMap(client(port), (ask) => ask(warmUpRequests)))
-    }
     return listening
   })
 
@@ -109,6 +109,9 @@ interface Figure {
 const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
   Effect.gen(function*() {
     const sides = yield* Effect.forEach([baseline.ports, subject], (ports) => Effect.forEach(ports, client))
+    for (let turn = 0; turn < warmUpTurns; turn += 1) {
+      for (const ask of sides.flat()) yield* ask(requestsOfTurn)
+    }
     const pair = Effect.gen(function*() {
       const spent = [0, 0]
       for (let turn = 0; turn < turns * processes; turn += 1) {
