@@ -9,10 +9,12 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { defaultProfile } from "./GatewayConfig.ts"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
+import { whileNot } from "./internal/whileNot.ts"
 import type { StateChange } from "./lock/History.ts"
 import type { Enforcement } from "./lock/LockAttempt.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import type { OwnerRecord } from "./lock/OwnerRecord.ts"
+import { untilLost } from "./LossReport.ts"
 import * as Metrics from "./Metrics.ts"
 import { type Address, toUrl } from "./port/Address.ts"
 import * as Lifecycle from "./port/Lifecycle.ts"
@@ -151,7 +153,7 @@ export const layerServing = (
  * @category running
  */
 export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R | Gateway> =>
-  Effect.raceFirst(self, Effect.flatMap(Gateway, ({ lost }) => lost))
+  Effect.flatMap(Gateway, ({ lost }) => whileNot(lost)(self))
 
 /**
  * A layer that is never ready, and fails with `LockLost` when the lock is lost. Beside an app it lets `Layer.launch` fail
@@ -174,8 +176,8 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 )
 
 /**
- * `Layer.launch`, which also fails when the lock is lost, so that a gateway that is no longer the one shuts down in
- * order instead of serving on.
+ * `Layer.launch`, which also fails with `LockLost` when a gateway of the layer loses its lock: one of several gateways too, and
+ * while the layer is still being built.
  *
  * Fails with what the layer fails with, and `LockLost`. Nothing else ends it but interruption, as by `NodeRuntime.runMain` at
  * SIGTERM and SIGINT.
@@ -185,5 +187,4 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
  */
 export const launch = <ROut, E, R>(
   self: Layer.Layer<ROut | Gateway, E, R>
-): Effect.Effect<never, E | LockLost, R> =>
-  Effect.scoped(Effect.flatMap(Layer.build(self), (context) => Context.get(context, Gateway).lost))
+): Effect.Effect<never, E | LockLost, R> => Effect.scoped(untilLost(Effect.zipRight(Layer.build(self), Effect.never)))

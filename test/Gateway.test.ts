@@ -273,7 +273,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
       yield* TestClock.adjust("30 seconds")
       yield* settle
-      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "failed" })
+      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
       const error = failureOf(yield* first.exit)
       assert.strictEqual(error?._tag, "LockLost")
       // Both were lost; it fails with the one that it looks at first.

@@ -1,12 +1,15 @@
 /**
- * The program in its process: signals and exit status. Importing this runs it; `main.ts` does.
+ * The program in its process: signals, uncaught exceptions and exit status. Importing this runs it; `main.ts` does.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
 import * as NodePath from "node:path"
+import { exit } from "../internal/endProcess.ts"
 import { DrainCut } from "../port/DrainCut.ts"
+import { StopRequest } from "../port/StopRequest.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
 
@@ -15,18 +18,33 @@ import { program } from "./program.ts"
 const sameRequestMillis = 500
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
 let signals = 0
+let firstSignal: NodeJS.Signals | undefined
 let lastAt = Number.NEGATIVE_INFINITY
-const onSignal = () => {
+const onSignal = (signal: NodeJS.Signals) => {
   const now = performance.now()
   if (now - lastAt < sameRequestMillis) return
   lastAt = now
   signals += 1
+  firstSignal ??= signal
   if (signals === 2) {
     Deferred.unsafeDone(drainCut, Effect.void)
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal)
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal).off("SIGHUP", onHangup)
   }
 }
-process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
+// A terminal that closes asks for an orderly shutdown as well; runMain listens for SIGTERM and SIGINT alone.
+const onHangup = () => process.emit("SIGTERM", "SIGHUP")
+process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onHangup)
+
+// After an uncaught exception the program ends in order, with its drain and its release, and within this time.
+const uncaughtGraceMillis = 60_000
+const uncaught = Deferred.unsafeMake<never>(FiberId.none)
+let isFirstException = true
+process.on("uncaughtException", (cause) => {
+  if (!isFirstException) return console.error(cause)
+  isFirstException = false
+  Deferred.unsafeDone(uncaught, Effect.die(cause))
+  setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
+})
 
 // A reader of our output that goes away must not take the gateway with it.
 process.stdout.on("error", () => {})
@@ -43,12 +61,17 @@ program({
     parentPid: process.ppid,
     execPath: process.execPath,
     scriptPath: NodePath.resolve(process.argv[1] ?? "")
-  }
+  },
+  uncaught: Deferred.await(uncaught)
 }).pipe(
+  Effect.provideService(
+    StopRequest,
+    Effect.sync(() => isFirstException ? Option.fromNullable(firstSignal) : Option.some("an uncaught exception"))
+  ),
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
-    teardown: (exit, onExit) => onExit(ExitStatus.fromExit(exit))
+    teardown: (ended, onExit) => exit(ExitStatus.fromExit(ended), onExit)
   })
 )

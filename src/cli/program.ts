@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
+import { whileNot } from "../internal/whileNot.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
@@ -34,6 +35,8 @@ export interface Invocation {
     /** The absolute path of what it runs. */
     readonly scriptPath: string
   }
+  /** Dies with the first exception that nothing has caught. Never succeeds. */
+  readonly uncaught: Effect.Effect<never>
 }
 
 /** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
@@ -131,6 +134,7 @@ const runCommand = (
     const token = yield* GatewayConfig.accessToken(config).pipe(Effect.tapErrorCause(report(typed)))
     const start = run(config, { ...command, token: Option.getOrUndefined(token) }, invocation.process)
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
+      whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
       exportIfAsked(invocation.process),
       Logging.logged(config, terminal)
@@ -148,7 +152,7 @@ const stopCommand = (
     for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
-  }).pipe(Effect.tapErrorCause(report(typed)))
+  }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 const serviceCommand = (
   invocation: Invocation,
@@ -166,7 +170,7 @@ const serviceCommand = (
       scriptPath: invocation.process.scriptPath,
       platform: invocation.process.platform
     })
-  }).pipe(Effect.tapErrorCause(report(typed)))
+  }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 /** A command that only looks. */
 const inspectCommand = (
@@ -194,7 +198,7 @@ const inspectCommand = (
         return yield* doctor(command, invocation.process, style)
       }
     }
-  }).pipe(Effect.tapErrorCause(report(typed)))
+  }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
 export const program = (invocation: Invocation) =>
   Effect.gen(function*() {

@@ -1,10 +1,12 @@
 /**
  * `gateway run`: lock, then listen, then stay; and what a start does when somebody else is there.
  */
+import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -12,6 +14,7 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import { spanned } from "../internal/spans.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
+import { untilLost } from "../LossReport.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
@@ -49,16 +52,36 @@ const runningHealthy = (config: GatewayConfig) =>
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
   Console.log(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
 
+/** What `systemctl status` shows of a gateway that has ended. */
+const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
+  if (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) return "stopped"
+  return Option.match(Cause.failureOption(exit.cause), {
+    onNone: () => "ended by a defect",
+    onSome: ({ message }) => `ended: ${message}`
+  })
+}
+
 const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
  * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
+  Effect.flatMap(SystemdNotify.make(facts.pid), (systemd) =>
+    runNotifying(config, options, facts, systemd).pipe(
+      // After every release: systemd keeps this status.
+      Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
+    ))
+
+const runNotifying = (
+  config: GatewayConfig,
+  options: RunOptions,
+  facts: Supervisor.ProcessFacts,
+  systemd: SystemdNotify.SystemdNotify["Type"]
+) =>
   Effect.gen(function*() {
     const { kind: supervisor, reason: supervisorReason } = yield* Supervisor.make(config.supervisor, facts)
     const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
-    const systemd = yield* SystemdNotify.make(facts.pid)
     const address: Address = { host: config.host, port: config.port }
 
     const Lock = LockFile.layerWithProbes({
@@ -125,9 +148,10 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
           )
       )
     )
-    if (Option.isSome(lock)) return yield* lock.value.lost
+    if (Option.isSome(lock)) return yield* Effect.never
   }).pipe(
     Effect.scoped,
+    untilLost,
     Effect.provideServiceEffect(
       HealthProbe.HealthProbe,
       HealthProbe.make({ timeout: config.healthProbeTimeout })

@@ -156,8 +156,13 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const { path } = options
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
-    // A place of its own among what the caller's scope releases, whichever file is in it by then.
-    const place = yield* Effect.flatMap(Effect.scope, (outer) => Scope.fork(outer, ExecutionStrategy.sequential))
+    const isReleased = yield* Ref.make(false)
+    // A place of its own among what the caller's scope releases, whichever file is in it by then. Not during a step: by the
+    // number of a closed file, the rest of the step would change whichever file is opened next.
+    const place = yield* Effect.acquireRelease(
+      Scope.make(),
+      (place, exit) => mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(place, exit)))
+    )
     const newScope = Scope.fork(place, ExecutionStrategy.sequential)
 
     const warn = (kind: History.Kind, message: string) =>
@@ -272,7 +277,10 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
 
     return {
       acquired,
-      write: mutex.withPermits(1)(Effect.flatMap(Ref.get(present), ({ file }) => writeTo(file))),
+      write: Effect.flatMap(Ref.get(present), ({ file }) => writeTo(file)).pipe(
+        Effect.unlessEffect(Ref.get(isReleased)),
+        mutex.withPermits(1)
+      ),
       watch: Effect.forever(Effect.zipRight(Effect.flatMap(interval, Effect.sleep), recheck))
     }
   })

@@ -24,21 +24,17 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
-import {
-  type Holder,
-  LockHeld,
-  type LockLost,
-  LockUnavailable,
-  type PidMeaning,
-  PortInUse
-} from "../GatewayLockError.ts"
+import { type Holder, LockHeld, LockLost, LockUnavailable, type PidMeaning, PortInUse } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
+import { awaitWithin } from "../internal/awaitWithin.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { apart, spanned } from "../internal/spans.ts"
+import { whileNot } from "../internal/whileNot.ts"
+import { LossReport } from "../LossReport.ts"
 import * as Metrics from "../Metrics.ts"
 import type { Address } from "../port/Address.ts"
 import { HealthProbe, make as makeHealthProbe } from "../port/HealthProbe.ts"
@@ -127,7 +123,21 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly history: History.History["changes"]
   /** Never succeeds; fails once the lock turns out to be lost. Race the running program with it. */
   readonly lost: Effect.Effect<never, LockLost>
+  /** Completes once the lock turns out to be lost. */
+  readonly whenLost: Effect.Effect<Loss>
 }>() {}
+
+/**
+ * How a lock was lost.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Loss {
+  readonly error: LockLost
+  /** Whether something waited for `lost` at that moment, as `Gateway.launch` and `whileHeld` do. */
+  readonly isWatched: boolean
+}
 
 /**
  * `<state-dir>/locks/gateway.<first 8 hex digits of SHA-256 of the canonical config path>.lock`
@@ -607,8 +617,44 @@ const acquireBoth = (options: LockFileOptions) =>
     spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })
   )
 
+/** How long a release may take: a file system that hangs does not keep a process from ending. */
+const releaseTimeout = Duration.seconds(5)
+
 /**
- * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes.
+ * Waits for a release, within `releaseTimeout`, and logs how the shutdown went. What has not been released by then is
+ * released in the background, and by the kernel when the process ends.
+ */
+const releaseWithin = (
+  release: Effect.Effect<void>,
+  path: string,
+  drainBegan: Option.Option<bigint>,
+  isLost: boolean
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const now = yield* Clock.currentTimeNanos
+    const released = yield* Effect.forkDaemon(release)
+    if (Option.isNone(yield* awaitWithin(releaseTimeout)(released))) {
+      return yield* Effect.logWarning(
+        `gateway lock ${path} was not released within ${
+          Duration.format(releaseTimeout)
+        }: the file system does not answer`
+      )
+    }
+    if (Option.isNone(drainBegan)) return
+    const drained = Duration.format(Duration.millis(Math.round(Number(now - drainBegan.value) / 1e6)))
+    yield* Effect.logInfo(
+      isLost
+        ? `gateway stopped: drained in ${drained}`
+        : `gateway stopped: drained in ${drained}, released lock ${path}`
+    )
+  })
+
+const describeDefect = (defect: unknown): string =>
+  (defect instanceof Error ? defect.message : String(defect)).split("\n", 1)[0] ?? ""
+
+/**
+ * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes, within five
+ * seconds.
  *
  * Fails with `PortInUse`, at once, if our port is occupied; `LockHeld` if the owner serves another port or does not
  * end in time; `LockUnavailable` if the files cannot be used.
@@ -621,26 +667,52 @@ export const make = (
 ): Effect.Effect<LockFile["Type"], PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     yield* keepInterruption
-    const { enforcement, heldSince, history, instanceId, locks, path, record } = yield* acquireBoth(options)
+    const path = configLockPath(options)
+    const reportTo = yield* LossReport
+    const loss = yield* Deferred.make<Loss>()
+    const drainBegan = yield* Ref.make(Option.none<bigint>())
+    // What is acquired from here on is released as one, so that one bound holds for all of it.
+    const scope = yield* Effect.acquireRelease(Scope.make(), (scope, exit) =>
+      Effect.flatMap(
+        Effect.all([Ref.get(drainBegan), Deferred.isDone(loss)]),
+        ([began, isLost]) => releaseWithin(Scope.close(scope, exit), path, began, isLost)
+      ))
+    const { enforcement, heldSince, history, instanceId, locks, record } = yield* Scope.extend(
+      acquireBoth(options),
+      scope
+    )
 
-    const lost = yield* Deferred.make<never, LockLost>()
-    yield* Effect.acquireRelease(
-      Metric.modify(Metrics.lockHeld, 1),
-      () => Effect.unlessEffect(Metric.modify(Metrics.lockHeld, -1), Deferred.isDone(lost))
+    /** Fibers that wait for `lost`. */
+    const watchers = yield* Ref.make(0)
+    yield* Scope.extend(
+      Effect.acquireRelease(
+        Metric.modify(Metrics.lockHeld, 1),
+        () => Effect.unlessEffect(Metric.modify(Metrics.lockHeld, -1), Deferred.isDone(loss))
+      ),
+      scope
     )
     const lose = (error: LockLost) =>
-      Effect.whenEffect(
-        Effect.zipRight(Metric.increment(Metrics.lockLostTotal), Metric.modify(Metrics.lockHeld, -1)),
-        Deferred.fail(lost, error)
-      )
+      Effect.gen(function*() {
+        const isWatched = Option.isSome(reportTo) || (yield* Ref.get(watchers)) > 0
+        if (!(yield* Deferred.succeed(loss, { error, isWatched }))) return
+        yield* Effect.logError(error.message)
+        yield* history.note("lost", error.message)
+        yield* Metric.increment(Metrics.lockLostTotal)
+        yield* Metric.modify(Metrics.lockHeld, -1)
+        if (Option.isSome(reportTo)) yield* reportTo.value(error)
+      }).pipe(Effect.uninterruptible)
     // Each on its own: one that waits for its name does not keep the other from being looked after.
     yield* Effect.forEach(locks, ({ watch }) =>
       watch.pipe(
-        Effect.catchAll((error) => Effect.zipRight(history.note("lost", error.message), lose(error))),
+        Effect.catchAll(lose),
+        // A lock that is no longer checked is as good as lost.
+        Effect.catchAllDefect((defect) =>
+          lose(new LockLost({ path, reason: `checking it failed with a defect: ${describeDefect(defect)}` }))
+        ),
         apart,
         Effect.interruptible,
         Effect.forkScoped
-      ), { discard: true })
+      ), { discard: true }).pipe(Scope.extend(scope))
 
     return LockFile.of({
       path,
@@ -651,6 +723,9 @@ export const make = (
         Effect.gen(function*() {
           yield* Ref.update(record, (record) => ({ ...record, ...change }))
           if (change.phase !== undefined) yield* history.note(change.phase)
+          if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
+          // Under the name of a lost lock is another owner's file.
+          if (yield* Deferred.isDone(loss)) return
           for (const { acquired: { file: { path } }, write } of locks) {
             yield* write.pipe(
               Effect.catchAll((error) =>
@@ -661,7 +736,12 @@ export const make = (
         }),
       heldSince,
       history: history.changes,
-      lost: Deferred.await(lost)
+      lost: Effect.acquireUseRelease(
+        Ref.update(watchers, (count) => count + 1),
+        () => Effect.flatMap(Deferred.await(loss), ({ error }) => Effect.fail(error)),
+        () => Ref.update(watchers, (count) => count - 1)
+      ),
+      whenLost: Deferred.await(loss)
     })
   })
 
@@ -684,7 +764,7 @@ export const make = (
  * @category running
  */
 export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R | LockFile> =>
-  Effect.raceFirst(self, Effect.flatMap(LockFile, ({ lost }) => lost))
+  Effect.flatMap(LockFile, ({ lost }) => whileNot(lost)(self))
 
 /**
  * The lock, held for as long as the layer is. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make` does; a lock

@@ -24,12 +24,16 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly draining: Effect.Effect<boolean>
   /** Completes when shutdown begins, with the reason that clients are told. */
   readonly drainBegan: Effect.Effect<string>
+  /** The checks by which the gateway is not ready though it serves: `lock` once its lock is lost. */
+  readonly failing: Effect.Effect<ReadonlyArray<string>>
   /** The port is bound now. */
   readonly setBound: Effect.Effect<void>
   /** An app serves now. */
   readonly setStarted: Effect.Effect<void>
   /** Shutdown begins, with the reason that clients are told. `false` if it had begun before. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
+  /** Adds a failing check, for good. */
+  readonly fail: (check: string) => Effect.Effect<void>
 }>() {}
 
 /**
@@ -42,14 +46,17 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
   const bound = yield* Ref.make(false)
   const started = yield* Ref.make(false)
   const drain = yield* Deferred.make<string>()
+  const failing = yield* Ref.make<ReadonlyArray<string>>([])
   return Lifecycle.of({
     bound: Ref.get(bound),
     started: Ref.get(started),
     draining: Deferred.isDone(drain),
     drainBegan: Deferred.await(drain),
+    failing: Ref.get(failing),
     setBound: Ref.set(bound, true),
     setStarted: Ref.set(started, true),
-    beginDrain: (reason) => Deferred.succeed(drain, reason)
+    beginDrain: (reason) => Deferred.succeed(drain, reason),
+    fail: (check) => Ref.update(failing, (before) => [...before, check])
   })
 })
 

@@ -6,6 +6,7 @@
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -14,12 +15,15 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import { BindFailed, PortInUse } from "../GatewayLockError.ts"
+import { BindFailed, type LockLost, PortInUse } from "../GatewayLockError.ts"
+import { awaitWithin } from "../internal/awaitWithin.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
-import { type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
-import { LockFile } from "../lock/LockFile.ts"
+import { apart, type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
+import { LockFile, type Loss } from "../lock/LockFile.ts"
 import * as Metrics from "../Metrics.ts"
+import { ProcessEnd } from "../ProcessEnd.ts"
 import * as Access from "./Access.ts"
 import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
 import { DrainCut } from "./DrainCut.ts"
@@ -27,6 +31,7 @@ import { Lifecycle } from "./Lifecycle.ts"
 import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import { PortProbe } from "./PortProbe.ts"
 import * as ServerSocket from "./ServerSocket.ts"
+import { StopRequest } from "./StopRequest.ts"
 
 export { defaults, type ListenerOptions }
 
@@ -45,8 +50,17 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** At the end of a drain, how long those who watched it may take to close. */
+/** At the end of a drain, how long viewers of the status page may take to close. */
 const farewellGrace = Duration.seconds(1)
+
+/** How long the record of the lock may take to say that the gateway drains, before the drain goes on without it. */
+const recordGrace = Duration.seconds(1)
+
+/** After the drain, how long a program that watches for a lost lock may take to end by itself. */
+const watcherGrace = Duration.seconds(5)
+
+/** After the drain's bound, how long a process may take to end that has lost its lock. */
+const endGrace = Duration.seconds(10)
 
 /** How often another free port is tried where the guard address of the first one is taken. */
 const freePortTries = 16
@@ -119,6 +133,8 @@ export const make = (
     const lock = yield* LockFile
     const ports = yield* PortProbe
     const drainCut = yield* DrainCut
+    const stopRequest = yield* StopRequest
+    const processEnd = yield* ProcessEnd
     const drainTimeout = Duration.decode(options.drainTimeout ?? defaults.drainTimeout)
     const asked: Address = { host: options.host, port: options.port }
 
@@ -156,8 +172,11 @@ export const make = (
     )
 
     // -----------------------------------------------------------------------
-    // shutdown, in this order: say so, accept nobody, tell sockets, wait, cut
+    // shutdown, in this order: stop accepting, say so, tell sockets, wait, cut
     // -----------------------------------------------------------------------
+
+    const drained = yield* Deferred.make<void>()
+    const isDraining = yield* Ref.make(false)
 
     const awaitConnections = (open: number) =>
       Effect.gen(function*() {
@@ -182,22 +201,45 @@ export const make = (
         }
       })
 
-    const drain = (reason: string) =>
-      Effect.whenEffect(
-        drainNow(reason).pipe(
-          Metrics.timed((_, seconds) => Metric.update(Metrics.drainSeconds, seconds)),
-          spannedApart("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason })
-        ),
-        lifecycle.beginDrain(reason)
+    /** Drains once; whoever comes second waits for that. */
+    const drain = (reason: string): Effect.Effect<void> =>
+      Effect.if(Ref.getAndSet(isDraining, true), {
+        onTrue: () => Deferred.await(drained),
+        onFalse: () =>
+          drainNow(reason).pipe(
+            Metrics.timed((_, seconds) => Metric.update(Metrics.drainSeconds, seconds)),
+            spannedApart("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason }),
+            Effect.ensuring(Deferred.succeed(drained, undefined)),
+            Effect.uninterruptible
+          )
+      })
+
+    const tellHook = (reason: string) =>
+      (options.onDrain?.(reason) ?? Effect.void).pipe(
+        Effect.interruptible,
+        // A hook that cannot be interrupted is left behind.
+        Effect.disconnect,
+        Effect.timeoutOption(drainTimeout),
+        Effect.tapErrorCause((cause) => Effect.logError("onDrain failed", cause))
       )
 
     const drainNow = (reason: string) =>
       Effect.gen(function*() {
-        const told = yield* Effect.fork(options.onDrain?.(reason) ?? Effect.void)
-        yield* lock.update({ phase: "draining" })
+        const asked = yield* stopRequest
+        yield* lifecycle.beginDrain(reason)
         yield* bound.stopAccepting
+        yield* Effect.logInfo(
+          Option.match(asked, {
+            onNone: () => `gateway stopping (${reason})`,
+            onSome: (request) => `gateway stopping on ${request}`
+          })
+        )
+        const told = yield* Effect.forkDaemon(tellHook(reason))
+        const updated = yield* Effect.forkDaemon(lock.update({ phase: "draining" }))
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, ServerSocket.goingAway, reason)
+        // A file system that hangs delays no client, and no release of the port.
+        yield* awaitWithin(recordGrace)(updated)
         yield* awaitConnections(yield* bound.pending)
         yield* bound.destroyConnections
         yield* bound.dismissViewers(farewell, ServerSocket.goingAway, reason).pipe(
@@ -205,9 +247,34 @@ export const make = (
           Effect.interruptible,
           Effect.timeoutOption(farewellGrace)
         )
-        // Telling others must not hold a shutdown longer than its own connections may.
-        yield* Fiber.join(told).pipe(Effect.interruptible, Effect.timeoutOption(drainTimeout))
+        yield* Fiber.await(told).pipe(
+          Effect.raceFirst(drainCut),
+          Effect.interruptible,
+          Effect.timeoutOption(drainTimeout)
+        )
       })
+
+    // -----------------------------------------------------------------------
+    // a lost lock: nothing may be served beside the lock's new owner
+    // -----------------------------------------------------------------------
+
+    const lost = yield* Ref.make(Option.none<LockLost>())
+    const onLost = ({ error, isWatched }: Loss) =>
+      Effect.gen(function*() {
+        yield* Ref.set(lost, Option.some(error))
+        yield* lifecycle.fail("lock")
+        if ((options.onLost ?? defaults.onLost) === "exit") {
+          const drainEnds = Deferred.await(drained)
+          yield* processEnd.end({
+            // What watches `lost` ends the program by itself, and can say why.
+            begin: isWatched ? Effect.delay(drainEnds, watcherGrace) : Effect.void,
+            drained: drainEnds,
+            within: Duration.sum(drainTimeout, endGrace)
+          })
+        }
+        yield* drain("lock lost")
+      })
+    yield* lock.whenLost.pipe(Effect.flatMap(onLost), apart, Effect.interruptible, Effect.forkScoped)
 
     yield* lifecycle.setBound
     // Runs if no app was ever served; else the app's own finalizer below has drained already.
@@ -218,6 +285,9 @@ export const make = (
       address: bound.server.address,
       serve: (app, middleware) =>
         Effect.gen(function*() {
+          const before = yield* Ref.get(lost)
+          // An `HttpServer` has no errors of its own.
+          if (Option.isSome(before)) return yield* Effect.die(before.value)
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
           yield* lifecycle.setStarted
           // After the inner `serve`, so before its finalizer takes the handlers away: somebody must still answer.

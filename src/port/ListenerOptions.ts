@@ -23,10 +23,23 @@ export interface ListenerOptions {
   readonly port: number
   /** The descriptor of a socket that listens on host and port already, passed by a supervisor. Nothing is bound then. */
   readonly passedSocket?: number | undefined
-  /** Told when shutdown begins, with the reason; the drain goes on meanwhile. */
+  /**
+   * Told when shutdown begins, with the reason; the drain goes on meanwhile, and waits for it no longer than for its
+   * connections.
+   */
   readonly onDrain?: ((reason: string) => Effect.Effect<void>) | undefined
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
+  /**
+   * What happens to the process when the lock is lost. The listener drains and closes in any case.
+   *
+   * - `exit` (the default): the process ends with a status other than 0. If it has SIGTERM listeners, it gets SIGTERM at once;
+   *   otherwise it exits with status 1 after the drain. Where something waits for `Gateway.lost`, as `Gateway.launch` does,
+   *   that comes 5 seconds after the drain, so that the program can end by itself. It ends in any case 10 seconds after
+   *   `drainTimeout`.
+   * - `close`: nothing else, for a process that has other work and watches `Gateway.lost`.
+   */
+  readonly onLost?: "exit" | "close" | undefined
   /** Connections at one time. Default 10,000. */
   readonly maxConnections?: number | undefined
   /** For a request's headers. Default 10 seconds. */
@@ -76,6 +89,7 @@ export interface ListenerOptions {
  */
 export const defaults = {
   drainTimeout: Duration.seconds(10),
+  onLost: "exit",
   maxConnections: 10_000,
   headersTimeout: Duration.seconds(10),
   requestTimeout: Duration.minutes(1),

@@ -51,7 +51,11 @@ const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: st
           ? json(503, { ok: false, status: "draining", instanceId })
           : json(200, { ok: true, status: "live", instanceId })
       case "ready": {
-        const failing = [...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])]
+        const checks = yield* lifecycle.failing
+        // A failing check is why the gateway drains.
+        const failing = checks.length > 0
+          ? checks
+          : [...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])]
         return failing.length === 0 ? json(200, { ready: true }) : json(503, { ready: false, failing })
       }
       case "startup":

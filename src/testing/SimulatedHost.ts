@@ -23,6 +23,7 @@
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -42,6 +43,7 @@ import * as PlatformFolders from "../PlatformFolders.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { ProbeTransport } from "../port/ProbeTransport.ts"
 import { ServerSocket } from "../port/ServerSocket.ts"
+import { ProcessEnd } from "../ProcessEnd.ts"
 import { SignalFailed, Signals } from "../stop/Signals.ts"
 import { UserId } from "../UserId.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
@@ -88,6 +90,8 @@ export interface ProcessOptions {
   readonly networkNamespace?: string | undefined
   /** The program's file name. Default `node`. */
   readonly command?: string | undefined
+  /** Whether it listens for SIGTERM and ends in order, as a program under `runMain` does. Default `true`. */
+  readonly listensForSigterm?: boolean | undefined
 }
 
 /**
@@ -118,6 +122,11 @@ export interface SimulatedProcess<A, E> {
   readonly poll: Effect.Effect<Option.Option<Exit.Exit<A, E>>>
   /** Completes when the process has ended, by itself or by SIGKILL: wait(2). */
   readonly gone: Effect.Effect<void>
+  /**
+   * With which exit status it has ended: 0 for success and interruption, 1 for a failure and where `ProcessEnd` ended it.
+   * `None` while it runs, and if it was killed.
+   */
+  readonly status: Effect.Effect<Option.Option<number>>
   /** Neither killed nor ended. */
   readonly isRunning: () => boolean
 }
@@ -236,6 +245,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       threads: options.threads ?? [],
       parent: options.parent ?? 0,
       state: "running",
+      status: undefined,
       onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
       clock,
       gate: Effect.unsafeMakeLatch(true),
@@ -332,6 +342,21 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       })
     })
 
+    const processEnd = (process: SimulatedKernel.KernelProcess, listensForSigterm: boolean): ProcessEnd["Type"] => ({
+      end: ({ begin, drained, within }) =>
+        Effect.gen(function*() {
+          process.status = 1
+          const exit = end(process, "gone", "ends itself")
+          yield* Effect.forkDaemon(Effect.zipRight(Effect.sleep(within), exit))
+          yield* Effect.forkDaemon(Effect.gen(function*() {
+            yield* begin
+            if (listensForSigterm) return yield* process.onSignal.SIGTERM
+            yield* drained
+            yield* exit
+          }))
+        })
+    })
+
     const openLockFiles = (viewer: SimulatedKernel.KernelProcess) =>
       OpenLockFiles.of({
         paths: Effect.sync(() => {
@@ -345,7 +370,10 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         })
       })
 
-    const context = (process: SimulatedKernel.KernelProcess): Effect.Effect<Context.Context<Requirements>> =>
+    const context = (
+      process: SimulatedKernel.KernelProcess,
+      { listensForSigterm = true }: ProcessOptions
+    ): Effect.Effect<Context.Context<Requirements>> =>
       Effect.map(
         processTable(process),
         (table) =>
@@ -362,6 +390,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               PlatformFolders.PlatformFolders,
               PlatformFolders.make({ config: "/config", state: "/state" })
             ),
+            Context.add(ProcessEnd, processEnd(process, listensForSigterm)),
             Context.add(UserId, Effect.succeedSome(process.uid)),
             Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
           )
@@ -376,10 +405,11 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           const process = yield* register(options)
           const fiber = yield* program.pipe(
             Effect.scoped,
-            Effect.provide(yield* context(process)),
-            Effect.onExit((exit) =>
-              end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
-            ),
+            Effect.provide(yield* context(process, options)),
+            Effect.onExit((exit) => {
+              process.status ??= Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) ? 0 : 1
+              return end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
+            }),
             Effect.withClock(processClock(kernel, process)),
             // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
             Effect.forkDaemon,
@@ -391,11 +421,16 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
           )
           process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(told)) }
+          const kill = (state: "gone" | "zombie", how: string) =>
+            Effect.suspend(() => {
+              if (process.state === "running") process.status = undefined
+              return end(process, state, how)
+            })
           return {
             pid: process.pid,
             serial: process.serial,
-            kill: end(process, "gone", "is killed"),
-            killUnreaped: end(process, "zombie", "is killed and not reaped"),
+            kill: kill("gone", "is killed"),
+            killUnreaped: kill("zombie", "is killed and not reaped"),
             terminate: Effect.zipRight(SimulatedKernel.note(kernel, process, "is told to end"), Fiber.interrupt(fiber)),
             interrupt: Effect.zipRight(
               SimulatedKernel.note(kernel, process, "is told to end"),
@@ -406,10 +441,14 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             exit: Fiber.await(fiber),
             poll: Fiber.poll(fiber),
             gone: process.gone.await,
+            status: Effect.sync(() =>
+              process.state === "running" ? Option.none() : Option.fromNullable(process.status)
+            ),
             isRunning: () => process.state === "running"
           }
         }),
-      layer: (options = {}) => Layer.effectContext(Effect.flatMap(register(options), context)),
+      layer: (options = {}) =>
+        Layer.effectContext(Effect.flatMap(register(options), (process) => context(process, options))),
       files: SimulatedFiles.makeFileSystem(
         kernel,
         newProcess({ command: "test" }, Clock.make(), 0, SimulatedKernel.testSerial, 0)

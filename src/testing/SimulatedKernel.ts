@@ -71,6 +71,8 @@ export interface KernelProcess {
   /** The pid of its parent; 0 where that is not to be seen. */
   readonly parent: number
   state: "running" | "zombie" | "gone"
+  /** The exit status, once it is known. */
+  status: number | undefined
   /** What a signal does to it; both are done at once, and waited for by nobody. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
   /** The host's, by which it was started: not stopped with the process, nor stepped. */

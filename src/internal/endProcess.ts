@@ -1,0 +1,67 @@
+/**
+ * Ends this very process: the live half of `ProcessEnd`.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { writeSync } from "node:fs"
+import type { EndOptions } from "../ProcessEnd.ts"
+
+/** While a process exits, how long a file system may take to answer the requests that it has. */
+const fileGraceMillis = 1000
+const fileCheckMillis = 20
+
+/**
+ * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown`, called by
+ * `node::Exit`), so while a file system hangs, the process cannot exit.
+ */
+const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
+
+/**
+ * Ends the process with a status, also where a file system does not answer: then the process kills itself after one second,
+ * because nothing else ends it before the file system answers. `finish` is `process.exit`, or what calls it.
+ */
+export const exit = (status: number, finish: (status: number) => void = process.exit): void => {
+  if (!hasFileRequests()) return finish(status)
+  const deadline = performance.now() + fileGraceMillis
+  const checking = setInterval(() => {
+    if (!hasFileRequests()) {
+      clearInterval(checking)
+      return finish(status)
+    }
+    if (performance.now() < deadline) return
+    try {
+      writeSync(2, `gateway: the file system does not answer; ending by SIGKILL instead of exit status ${status}\n`)
+    } catch {
+      // Nothing reads stderr any more.
+    }
+    process.kill(process.pid, "SIGKILL")
+  }, fileCheckMillis)
+}
+
+/** A program that answers SIGTERM with exit status 0 has not ended as it should. */
+const turnZeroIntoOne = (status: number) => {
+  if (status === 0) process.exitCode = 1
+}
+
+const sendSigterm = (): void => {
+  try {
+    // Not kill(2): Windows would end the process at once, and a worker thread would signal the main thread.
+    process.emit("SIGTERM", "SIGTERM")
+  } catch (cause) {
+    console.error(cause)
+  }
+}
+
+/** See `ProcessEnd`. */
+export const end = ({ begin, drained, within }: EndOptions): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    process.off("exit", turnZeroIntoOne).on("exit", turnZeroIntoOne)
+    // Does not keep a process alive that has nothing more to do.
+    setTimeout(() => exit(1), Duration.toMillis(within)).unref()
+    yield* Effect.forkDaemon(Effect.gen(function*() {
+      yield* begin
+      if (process.listenerCount("SIGTERM") > 0) return sendSigterm()
+      yield* drained
+      exit(1)
+    }))
+  })
