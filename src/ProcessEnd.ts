@@ -15,8 +15,11 @@ import { end as endProcess } from "./internal/endProcess.ts"
  * @category models
  */
 export interface EndOptions {
-  /** Completes when the process is to be told. */
-  readonly begin: Effect.Effect<void>
+  /**
+   * Whether something in the process waits for the lost lock, as `Gateway.launch` does. Then the program can end by itself, and
+   * say why: it is left alone until 5 seconds after `drained`.
+   */
+  readonly isWatched: boolean
   /** Completes when the listener is closed and its connections are gone. */
   readonly drained: Effect.Effect<void>
   /** The process ends after this time, whatever else happens. */
@@ -24,9 +27,8 @@ export interface EndOptions {
 }
 
 /**
- * Ends the process with an exit status other than 0. A process that listens for SIGTERM gets it when `begin` completes, and
- * can end in order; a process without such a listener exits with status 1 once `drained` has completed too. Returns at once,
- * and never fails.
+ * Ends the process with an exit status other than 0. A process that listens for SIGTERM gets it at once, and can end in order;
+ * a process without such a listener exits with status 1 once `drained` completes. Returns at once, and never fails.
  *
  * The default is this very process. In a worker thread it is that thread alone. Provide your own in tests.
  *

@@ -52,16 +52,30 @@ const sendSigterm = (): void => {
   }
 }
 
+/** After the drain, how long a program that waits for the lost lock may take to end by itself. */
+export const watcherGrace = Duration.seconds(5)
+
+const tell = (drained: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    process.listenerCount("SIGTERM") > 0
+      ? Effect.sync(sendSigterm)
+      : Effect.zipRight(drained, Effect.sync(() => exit(1)))
+  )
+
 /** See `ProcessEnd`. */
-export const end = ({ begin, drained, within }: EndOptions): Effect.Effect<void> =>
+export const end = ({ drained, isWatched, within }: EndOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     process.off("exit", turnZeroIntoOne).on("exit", turnZeroIntoOne)
-    // Does not keep a process alive that has nothing more to do.
+    // Neither timer keeps a process alive that has nothing more to do.
     setTimeout(() => exit(1), Duration.toMillis(within)).unref()
-    yield* Effect.forkDaemon(Effect.gen(function*() {
-      yield* begin
-      if (process.listenerCount("SIGTERM") > 0) return sendSigterm()
-      yield* drained
-      exit(1)
-    }))
+    yield* Effect.forkDaemon(
+      isWatched
+        ? Effect.zipRight(
+          drained,
+          Effect.async<void>((resume) => {
+            setTimeout(() => resume(tell(Effect.void)), Duration.toMillis(watcherGrace)).unref()
+          })
+        )
+        : tell(drained)
+    )
   })

@@ -56,9 +56,6 @@ const farewellGrace = Duration.seconds(1)
 /** How long the record of the lock may take to say that the gateway drains, before the drain goes on without it. */
 const recordGrace = Duration.seconds(1)
 
-/** After the drain, how long a program that watches for a lost lock may take to end by itself. */
-const watcherGrace = Duration.seconds(5)
-
 /** After the drain's bound, how long a process may take to end that has lost its lock. */
 const endGrace = Duration.seconds(10)
 
@@ -264,11 +261,9 @@ export const make = (
         yield* Ref.set(lost, Option.some(error))
         yield* lifecycle.fail("lock")
         if ((options.onLost ?? defaults.onLost) === "exit") {
-          const drainEnds = Deferred.await(drained)
           yield* processEnd.end({
-            // What watches `lost` ends the program by itself, and can say why.
-            begin: isWatched ? Effect.delay(drainEnds, watcherGrace) : Effect.void,
-            drained: drainEnds,
+            isWatched,
+            drained: Deferred.await(drained),
             within: Duration.sum(drainTimeout, endGrace)
           })
         }

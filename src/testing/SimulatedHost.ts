@@ -37,6 +37,7 @@ import type { Platform } from "../Gateway.ts"
 import { isConfigLock, OpenLockFiles } from "../inspect/OpenLockFiles.ts"
 import { PortOwners } from "../inspect/PortOwners.ts"
 import { InstanceId } from "../InstanceId.ts"
+import { watcherGrace } from "../internal/endProcess.ts"
 import { KernelLock } from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
@@ -343,13 +344,13 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
     })
 
     const processEnd = (process: SimulatedKernel.KernelProcess, listensForSigterm: boolean): ProcessEnd["Type"] => ({
-      end: ({ begin, drained, within }) =>
+      end: ({ drained, isWatched, within }) =>
         Effect.gen(function*() {
           process.status = 1
           const exit = end(process, "gone", "ends itself")
           yield* Effect.forkDaemon(Effect.zipRight(Effect.sleep(within), exit))
           yield* Effect.forkDaemon(Effect.gen(function*() {
-            yield* begin
+            if (isWatched) yield* Effect.zipRight(drained, Effect.sleep(watcherGrace))
             if (listensForSigterm) return yield* process.onSignal.SIGTERM
             yield* drained
             yield* exit

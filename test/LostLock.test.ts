@@ -1,0 +1,245 @@
+/**
+ * A lost lock reaches the server, however it is run. Drawn wirings on the simulated host, beside a successor that serves.
+ */
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  FiberRef,
+  Layer,
+  Logger,
+  LogLevel,
+  ManagedRuntime,
+  Option,
+  TestClock
+} from "effect"
+import * as Gateway from "../src/Gateway.ts"
+import { isGatewayLockError } from "../src/GatewayLockError.ts"
+import * as LockFile from "../src/lock/LockFile.ts"
+import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+
+const address = { host: "127.0.0.1", port: 18789 }
+const successorPort = 18790
+const folder = "/state/default/locks"
+const paths = [
+  LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" }),
+  LockFile.stateLockPath({ stateDir: "/state/default" })
+]
+
+const App = HttpRouter.empty.pipe(
+  HttpRouter.get("/hello", HttpServerResponse.text("world")),
+  HttpRouter.get("/never", Effect.never),
+  HttpServer.serve()
+)
+
+/** An app that migrates a database first, say, and perhaps must not be interrupted meanwhile. */
+const buildingFor = (duration: Duration.DurationInput, isInterruptible: boolean) =>
+  Layer.unwrapEffect(
+    Effect.as(isInterruptible ? Effect.sleep(duration) : Effect.uninterruptible(Effect.sleep(duration)), App)
+  )
+
+type Served = Layer.Layer<
+  Gateway.Gateway | HttpServer.HttpServer,
+  Gateway.StartError,
+  SimulatedHost.Requirements
+>
+type Program = Effect.Effect<unknown, unknown, SimulatedHost.Requirements>
+
+/** With the clock, the scheduler and the logger of its process: a runtime of its own has those of the machine. */
+const inManagedRuntime = (served: Served): Program =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<SimulatedHost.Requirements>()
+    const process = Layer.mergeAll(
+      Layer.succeedContext(context),
+      Layer.setClock(yield* Effect.clock),
+      Layer.setScheduler(yield* FiberRef.get(FiberRef.currentScheduler)),
+      Layer.scopedDiscard(
+        Effect.locallyScoped(FiberRef.currentLoggers, yield* FiberRef.get(FiberRef.currentLoggers))
+      )
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => ManagedRuntime.make(Layer.provide(served, process))),
+      ({ disposeEffect }) => disposeEffect
+    ).pipe(Effect.flatMap(({ runtimeEffect }) => runtimeEffect))
+    return yield* Effect.never
+  }).pipe(Effect.scoped)
+
+/** How a program may run a gateway; none of them does anything about a lost lock by itself. */
+const wirings: Record<string, (app: typeof App, options: Gateway.GatewayOptions) => Program> = {
+  "Layer.launch": (app, options) => Layer.launch(app.pipe(Layer.provide(Gateway.layerPlatform(options)))),
+  "Gateway.launch": (app, options) => Gateway.launch(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))),
+  ManagedRuntime: (app, options) => inManagedRuntime(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))),
+  "a plain Scope": (app, options) =>
+    Effect.zipRight(Layer.build(app.pipe(Layer.provide(Gateway.layerPlatform(options)))), Effect.never).pipe(
+      Effect.scoped
+    ),
+  "two merged gateways": (app, options) =>
+    Gateway.launch(
+      Layer.merge(
+        app.pipe(Layer.provideMerge(Gateway.layerPlatform(options))),
+        App.pipe(Layer.provideMerge(Gateway.layerPlatform({ profile: "second", port: 18800 })))
+      )
+    ),
+  "two gateways, the second of which is watched": (app, options) =>
+    Effect.gen(function*() {
+      yield* Layer.build(app.pipe(Layer.provide(Gateway.layerPlatform(options))))
+      const context = yield* Layer.build(
+        App.pipe(Layer.provideMerge(Gateway.layerPlatform({ profile: "second", port: 18800 })))
+      )
+      return yield* Effect.provide(Gateway.whileHeld(Effect.never), context)
+    }).pipe(Effect.scoped),
+  "watched, and gone on with": (app, options) =>
+    Effect.gen(function*() {
+      const context = yield* Layer.build(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
+      yield* Gateway.whileHeld(Effect.never).pipe(
+        Effect.provide(context),
+        Effect.catchTag("LockLost", () => Effect.void)
+      )
+      return yield* Effect.never
+    }).pipe(Effect.scoped)
+}
+
+const scenario = fc.record({
+  wiring: fc.constantFrom(...Object.keys(wirings)),
+  listensForSigterm: fc.boolean(),
+  onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
+  /** Seconds. */
+  drainTimeout: fc.constantFrom(0, 1, 10),
+  /** Seconds between the lock and the app; 0 for an app that serves at once. */
+  building: fc.constantFrom(0, 0, 9, 300),
+  isInterruptible: fc.boolean(),
+  /** Whether a request is in flight that never ends. */
+  isBusy: fc.boolean(),
+  hook: fc.constantFrom("none" as const, "never" as const, "uninterruptible" as const, "dies" as const),
+  locking: fc.constantFrom("works" as const, "absent" as const)
+})
+
+const hooks = {
+  none: undefined,
+  never: () => Effect.never,
+  uninterruptible: () => Effect.uninterruptible(Effect.never),
+  dies: () => Effect.die("by the test")
+}
+
+describe("a lost lock", () => {
+  it.effect.prop(
+    "closes the listener and ends the process with a status other than 0, in every wiring",
+    [scenario],
+    ([{ building, drainTimeout, hook, isBusy, isInterruptible, listensForSigterm, locking, onLost, wiring }]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.setLocking(locking)
+        const errors: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => {
+          if (LogLevel.greaterThanEqual(logLevel, LogLevel.Error)) errors.push(String(message))
+        })
+        const app = building === 0 ? App : buildingFor(Duration.seconds(building), isInterruptible)
+        const program = wirings[wiring]?.(app, {
+          drainTimeout: Duration.seconds(drainTimeout),
+          onLost,
+          onDrain: hooks[hook]
+        }) ?? Effect.dieMessage("no such wiring")
+        const first = yield* host.spawn(
+          Effect.provide(program, Logger.replace(Logger.defaultLogger, logger)),
+          { listensForSigterm }
+        )
+        yield* host.settle
+        assert.include(host.ports.owners(address.port), first.pid)
+        if (isBusy && building === 0) yield* Effect.fork(host.ports.get(address, "/never"))
+        yield* host.settle
+
+        // The successor starts while the owner is stopped, as a suspended machine is.
+        yield* first.freeze
+        yield* host.files.remove(folder, { recursive: true })
+        const successor = yield* host.spawn(
+          Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ port: successorPort }))))
+        )
+        yield* host.settle
+        yield* first.resume
+        yield* TestClock.adjust("31 seconds")
+        yield* host.settle
+        // The drain, and a second for viewers.
+        yield* TestClock.adjust(Duration.seconds(drainTimeout + 1))
+        yield* host.settle
+        assert.notInclude(host.ports.owners(address.port), first.pid, "its port")
+        yield* TestClock.adjust("10 seconds")
+        yield* host.settle
+
+        const lines = errors.filter((line) => line.startsWith("lost gateway lock at "))
+        assert.strictEqual(lines.length, 1, errors.join("\n"))
+        if (onLost === "close") {
+          // Only what watches the lock ends then.
+          const isWatched = wiring === "Gateway.launch" || wiring === "two merged gateways"
+          if (!isWatched) assert.isTrue(first.isRunning())
+        } else {
+          assert.isFalse(first.isRunning(), "its process")
+          assert.deepStrictEqual(yield* first.status, Option.some(1))
+        }
+        // What is the successor's stays the successor's.
+        assert.deepStrictEqual(host.ports.owners(successorPort), [successor.pid])
+        for (const path of paths) {
+          const record = JSON.parse(new TextDecoder().decode(yield* host.files.readFile(path)))
+          assert.strictEqual(record.pid, successor.pid)
+          assert.strictEqual(record.phase, "listening")
+        }
+      }),
+    { timeout: 60_000, fastCheck: { numRuns: 60 } }
+  )
+
+  it.effect("interrupts an app that is being built at once", () =>
+    Effect.gen(function*() {
+      for (const wiring of ["Layer.launch", "Gateway.launch"] as const) {
+        const host = yield* SimulatedHost.make
+        const interrupted = yield* Deferred.make<void>()
+        const app = Layer.unwrapEffect(
+          Effect.sleep("9 seconds").pipe(
+            Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined)),
+            Effect.as(App)
+          )
+        )
+        const first = yield* host.spawn(wirings[wiring]?.(app, { lockRecheckInterval: "1 second" }) ?? Effect.void)
+        yield* host.settle
+        yield* first.freeze
+        yield* host.files.remove(folder, { recursive: true })
+        yield* host.spawn(
+          Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ port: successorPort }))))
+        )
+        yield* host.settle
+        yield* first.resume
+        yield* TestClock.adjust("1 second")
+        yield* host.settle
+        assert.isTrue(yield* Deferred.isDone(interrupted), wiring)
+        assert.isFalse(first.isRunning(), wiring)
+        assert.deepStrictEqual(yield* first.status, Option.some(1), wiring)
+      }
+    }))
+
+  it.effect("makes a later serve fail with it", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const failed = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+      yield* host.spawn(
+        Effect.gen(function*() {
+          const context = yield* Layer.build(
+            Gateway.layerPlatform({ onLost: "close", lockRecheckInterval: "1 second" })
+          )
+          yield* Effect.sleep("5 seconds")
+          yield* Deferred.succeed(failed, yield* Effect.exit(Effect.provide(Layer.build(App), context)))
+        }).pipe(Effect.scoped)
+      )
+      yield* host.settle
+      yield* host.files.remove(folder, { recursive: true })
+      yield* host.spawn(Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ port: successorPort })))))
+      yield* host.settle
+      yield* TestClock.adjust("6 seconds")
+      const exit = yield* Deferred.await(failed)
+      const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+      assert.isTrue(isGatewayLockError(defect))
+      assert.strictEqual(isGatewayLockError(defect) ? defect._tag : undefined, "LockLost")
+    }))
+})
