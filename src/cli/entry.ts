@@ -4,8 +4,10 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
+import { closeSync } from "node:fs"
 import * as NodePath from "node:path"
 import { exit } from "../internal/endProcess.ts"
 import { DrainCut } from "../port/DrainCut.ts"
@@ -32,16 +34,22 @@ const onSignal = (signal: NodeJS.Signals) => {
   }
 }
 // A terminal that closes asks for an orderly shutdown as well; runMain listens for SIGTERM and SIGINT alone.
-const onHangup = () => process.emit("SIGTERM", "SIGHUP")
+let isHungUp = false
+const onHangup = () => {
+  isHungUp = true
+  process.emit("SIGTERM", "SIGHUP")
+}
 process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onHangup)
 
 // After an uncaught exception the program ends in order, with its drain and its release, and within this time.
 const uncaughtGraceMillis = 60_000
 const uncaught = Deferred.unsafeMake<never>(FiberId.none)
-let isFirstException = true
+let exceptions = 0
+let firstException: unknown
 process.on("uncaughtException", (cause) => {
-  if (!isFirstException) return console.error(cause)
-  isFirstException = false
+  exceptions += 1
+  if (exceptions > 1) return console.error(cause)
+  firstException = cause
   Deferred.unsafeDone(uncaught, Effect.die(cause))
   setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
 })
@@ -49,6 +57,28 @@ process.on("uncaughtException", (cause) => {
 // A reader of our output that goes away must not take the gateway with it.
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
+
+/** The program reports an uncaught exception, unless it was ending for another reason already. */
+const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
+  const status = ExitStatus.fromExit(ended)
+  if (exceptions === 0 || status === ExitStatus.ExitStatus.defect) return status
+  console.error(firstException)
+  return ExitStatus.ExitStatus.defect
+}
+
+/**
+ * Closes the standard streams. Workaround for nodejs/node#51519: at its exit Node 20 restores the settings of the terminals that
+ * it was started with, and aborts where a terminal has gone.
+ */
+const leaveTerminal = (): void => {
+  for (const descriptor of [0, 1, 2]) {
+    try {
+      closeSync(descriptor)
+    } catch {
+      // It is closed already.
+    }
+  }
+}
 
 program({
   argv: process.argv.slice(2),
@@ -66,12 +96,15 @@ program({
 }).pipe(
   Effect.provideService(
     StopRequest,
-    Effect.sync(() => isFirstException ? Option.fromNullable(firstSignal) : Option.some("an uncaught exception"))
+    Effect.sync(() => exceptions === 0 ? Option.fromNullable(firstSignal) : Option.some("an uncaught exception"))
   ),
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
-    teardown: (ended, onExit) => exit(ExitStatus.fromExit(ended), onExit)
+    teardown: (ended, onExit) => {
+      if (isHungUp) leaveTerminal()
+      exit(statusOf(ended), onExit)
+    }
   })
 )

@@ -235,9 +235,10 @@ export const make = (
         const updated = yield* Effect.forkDaemon(lock.update({ phase: "draining" }))
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, ServerSocket.goingAway, reason)
+        const open = yield* bound.pending
         // A file system that hangs delays no client, and no release of the port.
         yield* awaitWithin(recordGrace)(updated)
-        yield* awaitConnections(yield* bound.pending)
+        yield* awaitConnections(open)
         yield* bound.destroyConnections
         yield* bound.dismissViewers(farewell, ServerSocket.goingAway, reason).pipe(
           Effect.raceFirst(drainCut),

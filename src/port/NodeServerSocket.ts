@@ -200,6 +200,14 @@ const unreadable = (code: string): readonly [status: number, reason: string] => 
   }
 }
 
+/**
+ * Two turns of the event loop, between which it accepts what the kernel holds for it: a client that has connected before a
+ * shutdown began would see its connection reset when the listening socket is closed.
+ */
+const acceptBacklog = Effect.async<void>((resume) => {
+  setImmediate(() => setImmediate(() => resume(Effect.void)))
+})
+
 const needsToken = { "www-authenticate": "Bearer" } as const
 
 const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
@@ -570,7 +578,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       address,
       server: serving,
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
-      stopAccepting: Effect.sync(() => {
+      stopAccepting: Effect.map(acceptBacklog, () => {
         stopped = true
         for (const other of others) other.close()
         if (server.listening) Net.Server.prototype.close.call(server)

@@ -3,6 +3,8 @@ import { Array, Duration, Effect } from "effect"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
+import * as Program from "./support/program.ts"
+import * as Shims from "./support/shims.ts"
 
 /** A request whose body never comes to its end. */
 const endless = (site: Gateways.Site) =>
@@ -38,7 +40,7 @@ const farewell = (control: Clients.Control) =>
     return { frame: yield* control.next, close: yield* control.closed }
   })
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   describe(`on ${signal}`, () => {
     it.scopedLive("an idle gateway ends at once, with status 0", () =>
       Effect.gen(function*() {
@@ -46,6 +48,14 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
         const gateway = yield* Gateways.startListening(site)
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
+        // Two lines: what asked for it, and how it went.
+        const lines = Gateways.linesOf(ended).slice(-2)
+        assert.match(lines[0] ?? "", new RegExp(`level=INFO .*"gateway stopping on ${signal}"`), ended.stderr)
+        assert.match(
+          lines[1] ?? "",
+          new RegExp(`level=INFO .*"gateway stopped: drained in \\S+, released lock ${Gateways.configLock(site)}"`),
+          ended.stderr
+        )
       }))
 
     it.scopedLive("a busy gateway takes leave of everybody and is gone within the drain timeout", () =>
@@ -143,6 +153,130 @@ describe("while it drains", () => {
       assert.match(answer, /^HTTP\/1\.1 503 .*\r\n/)
       assert.match(answer, /connection: close/i)
       yield* Gateways.assertGone(site, yield* Gateways.within("5 seconds", gateway.ended))
+    }))
+})
+
+/** Runs a program on a terminal, closes the terminal once the program listens, and prints how the program ended. */
+const onTerminal = `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"gateway listening on" not in seen: seen += os.read(terminal, 4096)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`
+const noPython = Program.without("python3")
+
+describe("a terminal that closes", () => {
+  it.scopedLive.skipIf(noPython !== undefined)(
+    Program.named("is an orderly shutdown, with status 0", noPython),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const ended = yield* Gateways.run(site, { under: ["python3", "-c", onTerminal] })
+        assert.strictEqual(ended.stdout, "0\n", ended.stderr)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+        assert.isTrue(yield* Ports.isFree(site.port))
+      })
+  )
+
+  // nodejs/node#51519, mended by #58200 in Node 22.16 and 24.
+  const isMended = Number(process.versions.node.split(".")[0]) > 20
+  it.scopedLive.skipIf(noPython !== undefined || isMended)(
+    Program.named(
+      "aborts a Node 20 that leaves its standard streams open",
+      noPython ?? (isMended ? "needs Node 20" : undefined)
+    ),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const program =
+          "process.on('SIGHUP', () => process.exit()); setInterval(() => {}, 1000); console.log('gateway listening on nothing')"
+        const ended = yield* Gateways.run(site, {
+          under: ["python3", "-c", onTerminal, process.execPath, "-e", program],
+          args: []
+        })
+        assert.strictEqual(ended.stdout, "-6\n", ended.stderr)
+      })
+  )
+
+  it.scopedLive("is one under nohup(1) too: Node takes back that SIGHUP is ignored", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, { under: ["nohup"] })
+      yield* Gateways.assertGone(site, yield* Gateways.stop(gateway, "SIGHUP"))
+    }))
+})
+
+describe("a file system that hangs", () => {
+  it.scopedLive.skipIf(Shims.noShims !== undefined)(
+    Program.named("delays neither the end of the port nor, for long, that of the process", Shims.noShims),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const disk = yield* Shims.hangingDisk
+        const gateway = yield* Gateways.startListening(site, { env: disk.env })
+        const control = yield* Clients.greeted(site)
+        yield* disk.hang
+
+        yield* gateway.signal("SIGTERM")
+        yield* gateway.line(/gateway stopping on SIGTERM/)
+        assert.isTrue(yield* Ports.isFree(site.port))
+        assert.deepStrictEqual(yield* farewell(control), told)
+        const ended = yield* Gateways.within("20 seconds", gateway.ended)
+        assert.match(
+          ended.stderr,
+          /level=WARN .*gateway lock .* was not released within 5s: the file system does not answer/
+        )
+        // Nothing but SIGKILL ends a process of which a thread waits for a file.
+        assert.deepStrictEqual(
+          { code: ended.code, signal: ended.signal },
+          { code: null, signal: "SIGKILL" },
+          ended.stderr
+        )
+        assert.match(ended.stderr, /the file system does not answer; ending by SIGKILL/)
+        const next = yield* Gateways.startListening(site)
+        yield* Gateways.assertGone(site, yield* Gateways.stop(next))
+      })
+  )
+})
+
+describe("an exception that nothing catches", () => {
+  it.scopedLive("ends the program in order, with status 70 and its cause", () =>
+    Effect.gen(function*() {
+      for (const format of ["logfmt", "json"]) {
+        const site = yield* Gateways.newSite
+        const gateway = yield* Gateways.startListening(site, {
+          flags: ["--log-format", format],
+          env: { NODE_OPTIONS: `--import=${new URL("../fixtures/thrower.mjs", import.meta.url)}` }
+        })
+        const control = yield* Clients.greeted(site)
+        const ended = yield* Gateways.within("5 seconds", Gateways.stop(gateway, "SIGUSR2"))
+        assert.deepStrictEqual({ code: ended.code, signal: ended.signal }, { code: 70, signal: null }, ended.stderr)
+        assert.match(ended.stderr, /thrown by a test/)
+        assert.match(ended.stderr, /gateway stopping on an uncaught exception/)
+        assert.deepStrictEqual(yield* farewell(control), told)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+        assert.isTrue(yield* Ports.isFree(site.port))
+      }
+    }))
+
+  it.scopedLive("ends it so while it drains already", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const gateway = yield* Gateways.startListening(site, {
+        flags: ["--drain-timeout", "1 second"],
+        env: { NODE_OPTIONS: `--import=${new URL("../fixtures/thrower.mjs", import.meta.url)}` }
+      })
+      const stuck = yield* endless(site)
+      yield* gateway.signal("SIGTERM")
+      yield* gateway.line(/draining 1 connection on /)
+      const ended = yield* Gateways.within("5 seconds", Gateways.stop(gateway, "SIGUSR2"))
+      assert.strictEqual(ended.code, 70, ended.stderr)
+      assert.match(ended.stderr, /thrown by a test/)
+      assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+      yield* stuck.closed
     }))
 })
 

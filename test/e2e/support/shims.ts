@@ -121,3 +121,54 @@ export const lockAnswers = (statement: "errno = ENOLCK; return -1;" | "return 0;
 ANSWER(fcntl)
 ANSWER(fcntl64)
 `)
+
+/** A file system that can be made to hang. */
+export interface HangingDisk {
+  readonly env: Preloaded
+  /** From now on a write to a lock file never returns. */
+  readonly hang: Effect.Effect<void>
+}
+
+/** Lets the writes to lock files wait for good once it is told to, as those on a network file system whose server has gone. */
+export const hangingDisk: Effect.Effect<HangingDisk, never, Scope.Scope> = Effect.gen(function*() {
+  const path = Path.join(yield* Gateways.temporaryFolder, "hang")
+  const preloaded = yield* compile(`
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void perhaps_hang(int file) {
+  char link[64], target[4096];
+  const char *path = getenv("HANGING_DISK");
+  if (!path || access(path, F_OK) != 0) return;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+  ssize_t length = readlink(link, target, sizeof target - 1);
+  if (length < 0) return;
+  target[length] = 0;
+  if (strstr(target, ".lock")) for (;;) pause();
+}
+
+ssize_t write(int file, const void *data, size_t size) {
+  perhaps_hang(file);
+  ssize_t (*real)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
+  return real(file, data, size);
+}
+
+#define AT(name) \\
+  ssize_t name(int file, const void *data, size_t size, off_t at) { \\
+    perhaps_hang(file); \\
+    ssize_t (*real)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, #name); \\
+    return real(file, data, size, at); \\
+  }
+
+AT(pwrite)
+AT(pwrite64)
+`)
+  return {
+    env: { ...preloaded, HANGING_DISK: path },
+    hang: Effect.promise(() => Fs.writeFile(path, ""))
+  }
+})
