@@ -407,6 +407,47 @@ const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: num
   )
 }
 
+describe("a shutdown", () => {
+  it.effect.prop(
+    "is bounded by the drain timeout, whatever its hook does",
+    [
+      fc.constantFrom("never" as const, "uninterruptible" as const, "dies" as const, "slow" as const),
+      fc.constantFrom(0, 1, 10),
+      fc.boolean()
+    ],
+    ([hook, seconds, isBusy]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const hooks = {
+          never: Effect.never,
+          uninterruptible: Effect.uninterruptible(Effect.never),
+          dies: Effect.die("by the test"),
+          slow: Effect.sleep("1 minute")
+        }
+        const options = { drainTimeout: `${seconds} seconds`, onDrain: () => hooks[hook] } as const
+        const App = HttpServer.serve(Effect.never)
+        const running = yield* host.spawn(
+          Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
+        )
+        yield* host.settle
+        if (isBusy) yield* Effect.fork(host.ports.get(address, "/"))
+        yield* host.settle
+        yield* running.interrupt
+        yield* host.settle
+        // Nothing is accepted from the first moment on.
+        assert.deepStrictEqual(host.ports.owners(18789), [])
+        yield* TestClock.adjust(`${seconds} seconds`)
+        yield* host.settle
+        yield* TestClock.adjust("1 second")
+        yield* host.settle
+        assert.isFalse(running.isRunning())
+        assert.deepStrictEqual(yield* running.status, Option.some(0))
+        assert.isFalse(yield* exists(host, lockPath))
+      }),
+    { fastCheck: { numRuns: 24 } }
+  )
+})
+
 describe("a start that ends early", () => {
   it.effect("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
     Effect.gen(function*() {

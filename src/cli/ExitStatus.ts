@@ -35,7 +35,7 @@ export const ofEvery: ReadonlyArray<Description> = [
 export const ofRun: ReadonlyArray<Description> = [
   [
     ExitStatus.ok,
-    "clean shutdown by SIGTERM or SIGINT; with --ensure, it runs already; a healthy gateway keeps control under launchd, schtasks or external"
+    "clean shutdown by SIGTERM, SIGINT or SIGHUP; with --ensure, it runs already; a healthy gateway keeps control under launchd, schtasks or external"
   ],
   [ExitStatus.failure, "the gateway could not start or lost its lock"],
   [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]

@@ -213,9 +213,9 @@ export const make = (
 
     const tellHook = (reason: string) =>
       (options.onDrain?.(reason) ?? Effect.void).pipe(
-        Effect.interruptible,
         // A hook that cannot be interrupted is left behind.
         Effect.disconnect,
+        Effect.interruptible,
         Effect.timeoutOption(drainTimeout),
         Effect.tapErrorCause((cause) => Effect.logError("onDrain failed", cause))
       )

@@ -233,12 +233,14 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const clock = yield* Effect.clock
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
+    /** Nothing new is begun, and soon nothing more is accepted. */
     let stopped = false
+    let closed = false
     let viewing = 0
     const countPending = () => open.size - viewing
     const pending = Effect.sync(countPending)
     const finishIfIdle = () => {
-      if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
+      if (closed && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
@@ -578,8 +580,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       address,
       server: serving,
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
-      stopAccepting: Effect.map(acceptBacklog, () => {
-        stopped = true
+      stopAccepting: Effect.map(Effect.zipRight(Effect.sync(() => stopped = true), acceptBacklog), () => {
+        closed = true
         for (const other of others) other.close()
         if (server.listening) Net.Server.prototype.close.call(server)
         closeIdle()

@@ -138,7 +138,12 @@ describe("the generated unit on a real systemd", () => {
 
   scene("stops cleanly and leaves no lock file", ({ service }) => {
     assert.strictEqual(service.stop.stopped, 0)
-    assert.deepStrictEqual(service.stop.result, { Result: "success", ExecMainStatus: "0", ActiveState: "inactive" })
+    assert.deepStrictEqual(service.stop.result, {
+      Result: "success",
+      ExecMainStatus: "0",
+      ActiveState: "inactive",
+      StatusText: "stopped"
+    })
     assert.strictEqual(service.stop.left, "")
   })
 

@@ -59,6 +59,16 @@ describe("HealthRoutes", () => {
       assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("draining", "starting"))
     }))
 
+  it.effect("is not ready once a check fails for good, whatever else is the case", () =>
+    Effect.gen(function*() {
+      const lifecycle = yield* Lifecycle.make
+      yield* lifecycle.setStarted
+      yield* lifecycle.fail("lock")
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("lock"))
+      yield* lifecycle.beginDrain("lock lost")
+      assert.deepStrictEqual((yield* seen(lifecycle)).ready, notReady("lock"))
+    }))
+
   it.effect("the short names answer the same, with a query too", () =>
     Effect.gen(function*() {
       const lifecycle = yield* Lifecycle.make

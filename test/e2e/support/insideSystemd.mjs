@@ -106,7 +106,7 @@ const scenes = {
     const last = show(unit, "MainPID", "NRestarts")
 
     const stopped = systemctl("stop", unit).status
-    const result = show(unit, "Result", "ExecMainStatus", "ActiveState")
+    const result = show(unit, "Result", "ExecMainStatus", "ActiveState", "StatusText")
     const left = execFileSync("sh", ["-c", "ls /run/gateways/main/locks"], { encoding: "utf8" })
     return {
       started,
