@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url"
 import * as Gateway from "../src/Gateway.ts"
 import type { LockLost } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
+import { ProcessEnd } from "../src/ProcessEnd.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import * as Gateways from "./e2e/support/gateways.ts"
 import * as Ports from "./e2e/support/ports.ts"
@@ -72,7 +73,9 @@ describe("a lock reaches the app as a typed failure", () => {
           Effect.sync(() =>
             ManagedRuntime.make(
               App.pipe(
-                Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" }))
+                Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" })),
+                // The process that runs the tests must not end.
+                Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
               )
             )
           ),

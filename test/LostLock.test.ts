@@ -219,6 +219,26 @@ describe("a lost lock", () => {
       }
     }))
 
+  it.effect("gives back the lock that is still held, also where no finalizer runs", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setLocking("absent")
+      const first = yield* host.spawn(
+        wirings["Layer.launch"]?.(App, { lockRecheckInterval: "1 second" }) ?? Effect.void,
+        { listensForSigterm: false }
+      )
+      yield* host.settle
+      const [config = "", state = ""] = paths
+      const record = JSON.parse(new TextDecoder().decode(yield* host.files.readFile(config)))
+      yield* host.files.writeFileString("/other", JSON.stringify({ ...record, instanceId: "other" }))
+      yield* host.files.rename("/other", config)
+      yield* TestClock.adjust("2 seconds")
+      yield* host.settle
+      assert.isFalse(first.isRunning())
+      assert.isTrue(Option.isSome(yield* Effect.option(host.files.stat(config))))
+      assert.isTrue(Option.isNone(yield* Effect.option(host.files.stat(state))))
+    }))
+
   it.effect("makes a later serve fail with it", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make

@@ -19,6 +19,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -29,9 +30,10 @@ import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { type Holder, LockHeld, LockLost, LockUnavailable, type PidMeaning, PortInUse } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
-import { awaitWithin } from "../internal/awaitWithin.ts"
+import { atMost } from "../internal/atMost.ts"
 import { describePlatformError } from "../internal/describeError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
+import { once } from "../internal/once.ts"
 import { apart, spanned } from "../internal/spans.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { LossReport } from "../LossReport.ts"
@@ -137,6 +139,8 @@ export interface Loss {
   readonly error: LockLost
   /** Whether something waited for `lost` at that moment, as `Gateway.launch` and `whileHeld` do. */
   readonly isWatched: boolean
+  /** Releases what is still held, such as the lock of the state directory. Otherwise the end of the scope does. */
+  readonly release: Effect.Effect<void>
 }
 
 /**
@@ -633,7 +637,7 @@ const releaseWithin = (
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeNanos
     const released = yield* Effect.forkDaemon(release)
-    if (Option.isNone(yield* awaitWithin(releaseTimeout)(released))) {
+    if (Option.isNone(yield* atMost(releaseTimeout)(Fiber.await(released)))) {
       return yield* Effect.logWarning(
         `gateway lock ${path} was not released within ${
           Duration.format(releaseTimeout)
@@ -672,11 +676,14 @@ export const make = (
     const loss = yield* Deferred.make<Loss>()
     const drainBegan = yield* Ref.make(Option.none<bigint>())
     // What is acquired from here on is released as one, so that one bound holds for all of it.
-    const scope = yield* Effect.acquireRelease(Scope.make(), (scope, exit) =>
+    const scope = yield* Scope.make()
+    const release = yield* once(
       Effect.flatMap(
         Effect.all([Ref.get(drainBegan), Deferred.isDone(loss)]),
-        ([began, isLost]) => releaseWithin(Scope.close(scope, exit), path, began, isLost)
-      ))
+        ([began, isLost]) => releaseWithin(Scope.close(scope, Exit.void), path, began, isLost)
+      )
+    )
+    yield* Effect.addFinalizer(() => release)
     const { enforcement, heldSince, history, instanceId, locks, record } = yield* Scope.extend(
       acquireBoth(options),
       scope
@@ -694,7 +701,7 @@ export const make = (
     const lose = (error: LockLost) =>
       Effect.gen(function*() {
         const isWatched = Option.isSome(reportTo) || (yield* Ref.get(watchers)) > 0
-        if (!(yield* Deferred.succeed(loss, { error, isWatched }))) return
+        if (!(yield* Deferred.succeed(loss, { error, isWatched, release }))) return
         yield* Effect.logError(error.message)
         yield* history.note("lost", error.message)
         yield* Metric.increment(Metrics.lockLostTotal)

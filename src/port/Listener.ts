@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { BindFailed, type LockLost, PortInUse } from "../GatewayLockError.ts"
-import { awaitWithin } from "../internal/awaitWithin.ts"
+import { atMost } from "../internal/atMost.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { apart, type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
 import { LockFile, type Loss } from "../lock/LockFile.ts"
@@ -186,9 +186,7 @@ export const make = (
         }
         const left = yield* bound.idle.pipe(
           Effect.raceFirst(drainCut),
-          // A finalizer is uninterruptible, and so would be the wait that the timeout has to end.
-          Effect.interruptible,
-          Effect.timeoutOption(drainTimeout),
+          atMost(drainTimeout),
           Effect.zipRight(bound.pending)
         )
         yield* Metric.incrementBy(Metrics.drainCutTotal, left)
@@ -237,18 +235,16 @@ export const make = (
         yield* bound.closeControlSockets(farewell, ServerSocket.goingAway, reason)
         const open = yield* bound.pending
         // A file system that hangs delays no client, and no release of the port.
-        yield* awaitWithin(recordGrace)(updated)
+        yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(open)
         yield* bound.destroyConnections
         yield* bound.dismissViewers(farewell, ServerSocket.goingAway, reason).pipe(
           Effect.raceFirst(drainCut),
-          Effect.interruptible,
-          Effect.timeoutOption(farewellGrace)
+          atMost(farewellGrace)
         )
         yield* Fiber.await(told).pipe(
           Effect.raceFirst(drainCut),
-          Effect.interruptible,
-          Effect.timeoutOption(drainTimeout)
+          atMost(drainTimeout)
         )
       })
 
@@ -257,18 +253,20 @@ export const make = (
     // -----------------------------------------------------------------------
 
     const lost = yield* Ref.make(Option.none<LockLost>())
-    const onLost = ({ error, isWatched }: Loss) =>
+    const onLost = ({ error, isWatched, release }: Loss) =>
       Effect.gen(function*() {
+        const released = yield* Deferred.make<void>()
         yield* Ref.set(lost, Option.some(error))
         yield* lifecycle.fail("lock")
         if ((options.onLost ?? defaults.onLost) === "exit") {
           yield* processEnd.end({
             isWatched,
-            drained: Deferred.await(drained),
+            drained: Deferred.await(released),
             within: Duration.sum(drainTimeout, endGrace)
           })
         }
         yield* drain("lock lost")
+        yield* Effect.uninterruptible(Effect.zipRight(release, Deferred.succeed(released, undefined)))
       })
     yield* lock.whenLost.pipe(Effect.flatMap(onLost), apart, Effect.interruptible, Effect.forkScoped)
 
