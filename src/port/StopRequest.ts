@@ -5,7 +5,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 
 /**
  * What asked the process to stop, for the log: the signal, in the shipped program. `None`, the default: not known.
