@@ -42,12 +42,12 @@ export interface Answer {
 }
 
 /**
- * No health answer is longer, in bytes; what is, comes from somebody else.
+ * How many bytes of an answer are read: 1 MiB. A longer health answer counts as a stranger's.
  *
  * @since 0.1.0
  * @category constants
  */
-export const maxAnswerBytes = 16 * 1024
+export const maxAnswerBytes = 1024 * 1024
 
 /**
  * How a probe reaches an address. `HealthProbe` sets the deadline.

@@ -254,6 +254,28 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host), "foreign-listener")
     })))
 
+  it.effect("a healthy gateway that names no instance is a foreign listener, with and without a lock file", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway({ port: 18790 }))
+      yield* host.settle
+      yield* owner.kill
+      const body = "{\"ok\":true,\"status\":\"live\"}"
+      yield* Effect.orDie(host.ports.foreign(address, { _tag: "Answers", status: 200, body }))
+      const left = yield* inspect(host)
+      assert.strictEqual(left.verdict, "foreign-listener")
+      assert.strictEqual(left.port?.state, "gateway")
+      assert.deepStrictEqual(left.health, {
+        healthy: true,
+        identity: "unknown",
+        detail: "a healthy gateway that names no instance"
+      })
+      yield* Effect.orDie(host.files.remove(lockPath))
+      assert.strictEqual(yield* verdictOf(host), "foreign-listener")
+      const listed = yield* Gateway.listPlatform().pipe(Effect.provide(host.layer()))
+      assert.deepStrictEqual(listed.gateways, [])
+    })))
+
   it.effect("another profile's gateway on the port is not this one", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
