@@ -87,6 +87,13 @@ const noListener = new Set([
   "ENOENT"
 ])
 
+/**
+ * Whether a connection failed because nothing listens there.
+ *
+ * @internal
+ */
+export const isNoListener = (error: { readonly code?: string | undefined }): boolean => noListener.has(error.code ?? "")
+
 /** Asks on a connection that was made for it. */
 const ask = (
   socket: Net.Socket,
@@ -133,7 +140,7 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
     const fail = (error: NodeJS.ErrnoException) =>
       resume(
         new ProbeFailed({
-          reason: noListener.has(error.code ?? "") ? "NoListener" : "NotHttp",
+          reason: isNoListener(error) ? "NoListener" : "NotHttp",
           detail: error.message === "" ? error.code ?? "connection failed" : error.message
         })
       )

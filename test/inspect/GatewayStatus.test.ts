@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, FastCheck as fc, Fiber, Layer, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { PidMeaning } from "../../src/GatewayLockError.ts"
+import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/GatewayStatus.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
@@ -272,7 +273,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       })
       yield* Effect.orDie(host.files.remove(lockPath))
       assert.strictEqual(yield* verdictOf(host), "foreign-listener")
-      const listed = yield* Gateway.listPlatform().pipe(Effect.provide(host.layer()))
+      const listed = yield* GatewayList.list().pipe(Effect.provide(host.layer()))
       assert.deepStrictEqual(listed.gateways, [])
     })))
 
