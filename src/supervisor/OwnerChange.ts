@@ -130,11 +130,17 @@ const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 
-/** Asks once a second until an answer differs from the first one. */
-const poll = <E, R>({ address, error, onAnswer }: Wait<E, R>, first: ReadonlyArray<Look>) =>
+/** Asks once a second, after a first pause, until an answer differs from the first one. */
+const poll = <E, R>(
+  { address, error, onAnswer }: Wait<E, R>,
+  first: ReadonlyArray<Look>,
+  firstPause: Effect.Effect<unknown> = pause
+) =>
   Effect.gen(function*() {
+    let before = firstPause
     while (true) {
-      yield* pause
+      yield* before
+      before = pause
       const now = yield* look(error, address)
       yield* onAnswer(mostTelling(now))
       if (isFree(now) && !isFree(first)) return ended
@@ -162,25 +168,24 @@ const watchOrPoll = (
   wait: Wait,
   looks: ReadonlyArray<Look>
 ): Effect.Effect<Change, never, OwnerWatch | HealthProbe> => {
-  const polling: Effect.Effect<Change, never, OwnerWatch | HealthProbe> = Effect.suspend(() =>
+  const polling = (firstPause?: Effect.Effect<unknown>): Effect.Effect<Change, never, OwnerWatch | HealthProbe> =>
     Effect.flatMap(
-      Effect.timeoutOption(poll(wait, looks), watchAgainAfter),
+      Effect.timeoutOption(poll(wait, looks, firstPause), watchAgainAfter),
       Option.match({ onNone: () => watching, onSome: (change) => Effect.succeed(change) })
     )
-  )
-  const watching = Effect.catchTag(watch(looks), "NotWatchable", () => polling)
-  return wait.mayWatch ? watching : polling
+  // A gateway that ends in the middle of the handshake cannot be told from one that refuses: it is asked at once.
+  const watching = Effect.catchTag(watch(looks), "NotWatchable", () => polling(Effect.void))
+  return wait.mayWatch ? watching : polling()
 }
 
 /**
- * Waits for a change of a port's owner, without an end. Asks once first. A gateway whose watch holds is not asked again.
+ * Waits for a change of a port's owner, without an end. A gateway whose watch holds is not asked. `looks` is what was found
+ * just before.
  */
-export const awaitPort = (wait: Wait): Effect.Effect<Change, never, Requirements> =>
-  Effect.gen(function*() {
-    const looks = yield* look(wait.error, wait.address)
-    if (isFree(looks)) return yield* whileFree(wait)
-    return yield* isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)
-  })
+export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
+  if (isFree(looks)) return whileFree(wait)
+  return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)
+}
 
 /** A file and a process are looked at: cheap, and rarer the longer it lasts. */
 const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Schedule.spaced(defaults.pollInterval)))

@@ -266,19 +266,20 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
     const report = yield* reporter(options)
     const pause = Effect.as(Effect.sleep(defaults.pollInterval), OwnerChange.unchanged)
 
-    const untilChange = (error: OwnerChange.Occupied, round: Round) => {
-      if (!OwnerChange.isSilent(error)) {
-        return OwnerChange.awaitPort({ ...round, error, address, onAnswer: () => Effect.void })
-      }
-      return round.isSettled ? pause : Effect.raceFirst(OwnerChange.awaitLock(error), pause)
-    }
+    const untilChange = (error: OwnerChange.Occupied, round: Round) =>
+      Effect.gen(function*() {
+        const status = `standing by: ${describe(error, address, undefined)}`
+        if (OwnerChange.isSilent(error)) {
+          yield* report(status, Duration.infinity)
+          return yield* round.isSettled ? pause : Effect.raceFirst(OwnerChange.awaitLock(error), pause)
+        }
+        const looks = yield* OwnerChange.look(error, address)
+        yield* report(status, Duration.infinity)
+        return yield* OwnerChange.awaitPort({ ...round, error, address, onAnswer: () => Effect.void }, looks)
+      }).pipe(waitingFor("standby"))
 
     return yield* retrying(start, (error, round) =>
       round.soon > 0
         ? Effect.as(Effect.sleep(pauseOf(round)), { ...round, soon: round.soon - 1 })
-        : report(`standing by: ${describe(error, address, undefined)}`, Duration.infinity).pipe(
-          Effect.zipRight(untilChange(error, round)),
-          waitingFor("standby"),
-          Effect.map((change) => after(change, round))
-        ))
+        : Effect.map(untilChange(error, round), (change) => after(change, round)))
   })
