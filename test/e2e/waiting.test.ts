@@ -3,6 +3,7 @@ import { Duration, Effect, Exit, Schedule, Scope } from "effect"
 import { WebSocket } from "ws"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Namespaces from "./support/namespaces.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
@@ -133,6 +134,21 @@ describe("the end of the owner is noticed by", () => {
     })
   }
 
+  for (const waiter of waiters) {
+    const reason = Namespaces.noNetwork
+    it.scopedLive.skipIf(reason !== undefined)(
+      Program.named(`${waiter.name}, of a lock's holder in namespaces of its own`, reason),
+      () =>
+        Effect.gen(function*() {
+          const site = yield* Gateways.newSite
+          const owner = yield* Gateways.startListening(site, { under: [...Namespaces.pid, ...Namespaces.network] })
+          const impatient = { ...waiter.options, env: { ...waiter.options.env, GATEWAY_LOCK_TIMEOUT: "100 millis" } }
+          const waits = yield* waiting(site, { ...waiter, options: impatient })
+          yield* takesOver(waits, Namespaces.stopChild(owner, "SIGKILL"))
+        })
+    )
+  }
+
   it.scopedLive("--standby, of a healthy gateway", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
@@ -155,16 +171,14 @@ describe("a listener that is no gateway of this program", () => {
       assert.strictEqual(Gateways.count(yield* waits.stderr, /standing by/), 1)
     }))
 
-  it.scopedLive("is noticed within seconds by a supervised start once it becomes a healthy gateway", () =>
+  it.scopedLive("is left in control by a supervised start, within seconds, once it is healthy", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      const scope = yield* Scope.make()
-      yield* Scope.extend(Strangers.stalling(site), scope)
+      const owner = yield* Strangers.warmingUp(site)
       const waits = yield* waiting(site, supervised)
-      yield* Scope.close(scope, Exit.void)
-      // It may also have been quicker than the new listener.
-      yield* Strangers.openClaw(site).pipe(Effect.exit)
-      yield* Gateways.within(takeover, Effect.race(waits.listening, waits.ended))
+      const ended = yield* Gateways.within(takeover, Effect.zipRight(owner.goOn, waits.ended))
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.include(ended.stderr, "existing gateway is healthy, leaving it in control\n")
     }))
 })
 

@@ -76,23 +76,33 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
  * Answers as the released OpenClaw does (`src/gateway/server-http.ts`): its health routes name no instance, and every other
  * path is an HTTP 404.
  */
+const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+  const isHealth = request.url === "/healthz" || request.url === "/health"
+  response.writeHead(isHealth ? 200 : 404, {
+    "content-type": `${isHealth ? "application/json" : "text/plain"}; charset=utf-8`,
+    ...(isHealth ? { "cache-control": "no-store" } : {})
+  })
+  response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
+}
+
+/** The released OpenClaw, as far as a probe sees it. */
 export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
-  Effect.map(
-    listen(
-      site,
-      Http.createServer((request, response) => {
-        const isHealth = request.url === "/healthz" || request.url === "/health"
-        response.writeHead(isHealth ? 200 : 404, {
-          "content-type": `${isHealth ? "application/json" : "text/plain"}; charset=utf-8`,
-          ...(isHealth ? { "cache-control": "no-store" } : {})
-        })
-        response.end(
-          request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found"
-        )
-      })
-    ),
-    ({ stranger }) => stranger
-  )
+  Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
+
+/** The same, which answers 503 until it is told to go on. */
+export const warmingUp = (
+  site: Site
+): Effect.Effect<Stranger & { readonly goOn: Effect.Effect<void> }, never, Scope.Scope> => {
+  let isReady = false
+  const server = Http.createServer((request, response) => {
+    if (isReady) answerAsOpenClaw(request, response)
+    else response.writeHead(503).end()
+  })
+  const goOn = Effect.sync(() => {
+    isReady = true
+  })
+  return Effect.map(listen(site, server), ({ stranger }) => ({ ...stranger, goOn }))
+}
 
 /** Accepts, and never says a word. */
 export const stalling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
