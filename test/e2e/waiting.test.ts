@@ -257,7 +257,8 @@ describe("health.timeout", () => {
       const elsewhere = yield* Gateways.onAnotherPort(site)
       yield* owner.signal("SIGSTOP")
       const ended = yield* Gateways.within(
-        takeover,
+        // Three probes of a second each besides; the lock timeout is a minute.
+        "15 seconds",
         Gateways.run(elsewhere, {
           env: { GATEWAY_SUPERVISOR: "external", GATEWAY_HEALTH_TIMEOUT: "1 second", GATEWAY_LOCK_TIMEOUT: "1 minute" }
         })
