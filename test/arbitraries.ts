@@ -126,6 +126,6 @@ export const liveness = fc.constantFrom<Staleness.Liveness>("Alive", "Gone", "Un
 export const healthBody = fc.record({
   ok: fc.oneof(fc.boolean(), fc.jsonValue()),
   status: fc.oneof(fc.constantFrom("live", "draining", "starting", "LIVE"), text),
-  instanceId: fc.oneof(fc.uuid(), fc.constant("")),
+  instanceId: fc.oneof(fc.uuid(), fc.constant(""), fc.jsonValue()),
   more: fc.jsonValue()
 }, { requiredKeys: [] })

@@ -157,6 +157,8 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
 const saysGateway = (listener: string | undefined): boolean =>
   listener !== undefined && (listener === "a healthy gateway" || listener.includes("gateway that"))
 
+const namesNoInstance = (listener: string | undefined): boolean => listener?.includes("names no instance") === true
+
 const privileged = ({ port }: Address): string =>
   `sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}, or CAP_NET_BIND_SERVICE for its service`
 
@@ -203,7 +205,10 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("answers", "answers", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        ...(isGateway && holder === undefined ? [next("list", "to see which it is", "gateway list")] : []),
+        // `list` reads lock files: a gateway that names no instance has none there.
+        ...(isGateway && holder === undefined && !namesNoInstance(listener)
+          ? [next("list", "to see which it is", "gateway list")]
+          : []),
         isGateway ? lookAtIt(target, start) : next("status", "to see who it is", gateway("status", target, start)),
         ...stopIt(holder, start),
         runBeside(otherPort(error.port))

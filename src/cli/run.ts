@@ -89,8 +89,12 @@ const runNotifying = (
       configPath: config.configPath,
       address,
       isPassedSocket: passed !== undefined,
-      // A standby waits for the owner's end itself, and with more patience.
-      timeout: options.standby ? Duration.zero : config.lockTimeout,
+      // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.
+      timeout: options.standby
+        ? Duration.zero
+        : supervisor === "none"
+        ? config.lockTimeout
+        : Duration.min(config.lockTimeout, config.healthTimeout),
       pollInterval: config.lockPollInterval,
       staleAfter: config.lockStaleAfter,
       recheckInterval: config.lockRecheckInterval,

@@ -152,9 +152,9 @@ export const Port = Schema.Struct({
 export const Health = Schema.Struct({
   /** Whether a healthy gateway answers there, whichever it is. */
   healthy: Schema.Boolean,
-  /** Whether the instance that answers is the lock's: `unknown` where none answers, or the lock names none. */
+  /** Whether the instance that answers is the lock's: `unknown` where no instance is named by the answer or by the lock. */
   identity: Schema.Literal("owner", "other", "unknown"),
-  /** Which instance answers, if one does. */
+  /** Which instance answers; absent where no gateway answers, or one that names none. */
   instanceId: optional(Schema.String),
   /** The answer in words. */
   detail: Schema.String
@@ -425,12 +425,12 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
     case "Gateway":
       return {
         healthy: answer.healthy,
-        identity: owner === undefined
+        identity: owner === undefined || answer.instanceId === undefined
           ? "unknown"
           : answer.instanceId === owner.record.instanceId
           ? "owner"
           : "other",
-        instanceId: answer.instanceId,
+        ...(answer.instanceId === undefined ? {} : { instanceId: answer.instanceId }),
         detail: answer.detail
       }
     case "Foreign":

@@ -213,7 +213,7 @@ const portInUse = (
   const listener = state.detail
   const shown = Option.filter(holder, (holder) =>
     state._tag === "Gateway"
-      ? holder.instanceId === state.instanceId
+      ? state.instanceId !== undefined && holder.instanceId === state.instanceId
       : state._tag === "Stalled" && holder.port === address.port)
   return new PortInUse({
     ...address,

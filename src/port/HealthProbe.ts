@@ -1,9 +1,9 @@
 /**
- * One bounded, identity-bearing `/healthz`.
+ * One bounded health check over `/healthz`.
  *
  * A responder is a healthy gateway if and only if it answers 200, within the probe timeout for the
- * whole response, with JSON whose `ok` is `true` and whose `status` is `"live"`. Which gateway it is,
- * its `instanceId` says.
+ * whole response, with JSON whose `ok` is `true` and whose `status` is `"live"`. No other key is
+ * required. A non-empty `instanceId` says which gateway it is; without one its identity is unknown.
  *
  * @since 0.1.0
  */
@@ -23,19 +23,21 @@ import * as ProbeTransport from "./ProbeTransport.ts"
 /**
  * What `/healthz` showed.
  *
- * - `NoListener`: nobody accepts connections there.
+ * - `NoListener`: nothing accepts connections there.
  * - `Healthy`: a gateway that serves.
- * - `Unhealthy`: a gateway that says that it does not (starting or draining).
- * - `Foreign`: somebody who is no gateway.
- * - `Stalled`: accepted, or let wait, and gave no whole answer in time.
+ * - `Unhealthy`: a gateway that says that it does not serve (starting or draining).
+ * - `Foreign`: a listener that is not a gateway.
+ * - `Stalled`: a listener that gave no whole answer in time.
+ *
+ * Without an `instanceId` the gateway's identity is unknown; the released OpenClaw names none.
  *
  * @since 0.1.0
  * @category models
  */
 export type Health =
   | { readonly _tag: "NoListener"; readonly detail: string }
-  | { readonly _tag: "Healthy"; readonly instanceId: string }
-  | { readonly _tag: "Unhealthy"; readonly instanceId: string; readonly detail: string }
+  | { readonly _tag: "Healthy"; readonly instanceId?: string }
+  | { readonly _tag: "Unhealthy"; readonly instanceId?: string; readonly detail: string }
   | { readonly _tag: "Foreign"; readonly detail: string }
   | { readonly _tag: "Stalled"; readonly detail: string }
 
@@ -93,30 +95,39 @@ export const defaultTimeout = Duration.seconds(1)
 const Body = Schema.parseJson(Schema.Struct({
   ok: Schema.Boolean,
   status: Schema.String,
-  instanceId: Schema.NonEmptyString
+  instanceId: Schema.optional(Schema.Unknown)
 }))
 /** Not a constant: the parser is made when the first answer comes, and a free port gives none. */
 const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
 
+/** Without an `instanceId`, only these words distinguish an unhealthy gateway from another program's health check. */
+const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "draining"])
+
 /**
  * What an HTTP answer to `/healthz` says. Pure.
+ *
+ * An answer that is not healthy is a gateway's if it has an `instanceId`, or if its `status` is `starting`, `live` or
+ * `draining`. An `instanceId` that is not a non-empty string counts as absent.
  *
  * @since 0.1.0
  * @category decisions
  */
 export const classify = (answer: ProbeTransport.Answer): Health => {
   const body = decodeBody(answer.body)
-  if (Either.isLeft(body)) {
-    return { _tag: "Foreign", detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway` }
+  const foreign: Health = {
+    _tag: "Foreign",
+    detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway`
   }
+  if (Either.isLeft(body)) return foreign
   const { instanceId, ok, status } = body.right
-  return answer.status === 200 && ok && status === "live"
-    ? { _tag: "Healthy", instanceId }
-    : {
-      _tag: "Unhealthy",
-      instanceId,
-      detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}`
-    }
+  const identity = typeof instanceId === "string" && instanceId !== "" ? { instanceId } : {}
+  if (answer.status === 200 && ok && status === "live") return { _tag: "Healthy", ...identity }
+  if (!("instanceId" in identity) && !gatewayStatuses.has(status)) return foreign
+  return {
+    _tag: "Unhealthy",
+    ...identity,
+    detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}`
+  }
 }
 
 const resultLabels = {

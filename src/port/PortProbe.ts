@@ -12,17 +12,17 @@ import { type Address, probeTargets } from "./Address.ts"
 import { type Health, HealthProbe } from "./HealthProbe.ts"
 
 /**
- * - `Free`: nobody accepts connections on any of the addresses.
- * - `Gateway`: a gateway answers; `healthy` as `/healthz` says.
- * - `Foreign`: somebody else answers.
- * - `Stalled`: somebody accepts and does not answer in time.
+ * - `Free`: nothing accepts connections on any of the addresses.
+ * - `Gateway`: a gateway answers; `healthy` as `/healthz` says. Without an `instanceId` it is not known which one.
+ * - `Foreign`: a listener answers that is not a gateway.
+ * - `Stalled`: a listener accepts and does not answer in time.
  *
  * @since 0.1.0
  * @category models
  */
 export type PortState =
   | { readonly _tag: "Free" }
-  | { readonly _tag: "Gateway"; readonly instanceId: string; readonly healthy: boolean; readonly detail: string }
+  | { readonly _tag: "Gateway"; readonly instanceId?: string; readonly healthy: boolean; readonly detail: string }
   | { readonly _tag: "Foreign"; readonly detail: string }
   | { readonly _tag: "Stalled"; readonly detail: string }
 
@@ -47,11 +47,13 @@ const fromHealth = (health: Health): PortState => {
     case "NoListener":
       return free
     case "Healthy":
-      return { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
+      return health.instanceId === undefined
+        ? { _tag: "Gateway", healthy: true, detail: "a healthy gateway that names no instance" }
+        : { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
     case "Unhealthy":
       return {
         _tag: "Gateway",
-        instanceId: health.instanceId,
+        ...(health.instanceId === undefined ? {} : { instanceId: health.instanceId }),
         healthy: false,
         detail: `a gateway that ${health.detail}`
       }

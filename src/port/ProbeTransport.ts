@@ -42,12 +42,12 @@ export interface Answer {
 }
 
 /**
- * No health answer is longer, in bytes; what is, comes from somebody else.
+ * How many bytes of an answer are read: 1 MiB. A longer health answer counts as a stranger's.
  *
  * @since 0.1.0
  * @category constants
  */
-export const maxAnswerBytes = 16 * 1024
+export const maxAnswerBytes = 1024 * 1024
 
 /**
  * How a probe reaches an address. `HealthProbe` sets the deadline.
@@ -86,6 +86,13 @@ const noListener = new Set([
   "EINVAL",
   "ENOENT"
 ])
+
+/**
+ * Whether a connection failed because nothing listens there.
+ *
+ * @internal
+ */
+export const isNoListener = (error: { readonly code?: string | undefined }): boolean => noListener.has(error.code ?? "")
 
 /** Asks on a connection that was made for it. */
 const ask = (
@@ -133,7 +140,7 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
     const fail = (error: NodeJS.ErrnoException) =>
       resume(
         new ProbeFailed({
-          reason: noListener.has(error.code ?? "") ? "NoListener" : "NotHttp",
+          reason: isNoListener(error) ? "NoListener" : "NotHttp",
           detail: error.message === "" ? error.code ?? "connection failed" : error.message
         })
       )

@@ -362,7 +362,7 @@ const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.File
   )
 
 /**
- * Whether a port is closed as far as an instance is concerned: nobody listens, or somebody else does. Pure.
+ * Whether a port is closed as far as an instance is concerned: nothing listens there, or another process does. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -372,7 +372,8 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      return state.instanceId !== instanceId
+      // A gateway that names no instance may be a program that the owner started: judged as any listener.
+      return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone
     case "Stalled":
@@ -496,7 +497,8 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
     const { address, path } = options
     const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(address))
     const listeners = port._tag === "Free" ? [] : yield* whoListens(address)
-    if (port._tag === "Gateway" || port._tag === "Stalled") {
+    // This program's gateways always name their instance: a responder without one is not this gateway.
+    if ((port._tag === "Gateway" && port.instanceId !== undefined) || port._tag === "Stalled") {
       const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
         `nobody has its lock ${path}, and ${

@@ -1,74 +1,55 @@
 /**
- * What a start does when somebody else is there: leave a healthy owner in control, wait for an unhealthy one within
+ * What a start does when another owner is there: leave a healthy owner in control, wait for an unhealthy one within
  * bounds, or stand by without bounds.
  *
  * @since 0.1.0
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { type Holder, type LockHeld, OwnerHealthy, OwnerUnhealthy, type PortInUse } from "../GatewayLockError.ts"
-import { readOwner } from "../lock/LockFile.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
+import { type Holder, OwnerHealthy, OwnerUnhealthy } from "../GatewayLockError.ts"
 import * as Metrics from "../Metrics.ts"
-import { type Address, probeTargets, toUrl } from "../port/Address.ts"
-import { type Health, HealthProbe } from "../port/HealthProbe.ts"
-import { OwnerWatch } from "../port/OwnerWatch.ts"
+import { type Address, toUrl } from "../port/Address.ts"
+import type { Health } from "../port/HealthProbe.ts"
+import * as OwnerChange from "./OwnerChange.ts"
 import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
 
 export { defaults, type RecoveryOptions }
 
-type Requirements = OwnerWatch | ProcessTable | FileSystem.FileSystem
-
-/** A lock or port that somebody else has: all that waiting can mend. */
-type Occupied = PortInUse | LockHeld
+type Requirements = OwnerChange.Requirements
 
 /**
- * Tries again soon after an owner was seen to end: the kernel closes a process's files one after the other, so its lock
- * may go a moment after its connections.
+ * After an owner's end: the kernel closes a process's files one after the other, so the lock may go a moment after the
+ * connections. Each attempt waits twice as long as the one before.
  */
 const afterEnd = Duration.millis(5)
-const triesAfterEnd = 20
+const attemptsAfterEnd = 7
 
-const isOccupied = (error: { readonly _tag: string }): error is Occupied =>
+/**
+ * How long a start takes, at most, to find that another owner has the port. Whatever an attempt that ends with `PortInUse`
+ * lasts beyond that is its own warm-up.
+ */
+const longestRefusal = Duration.seconds(1)
+
+const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+
+const isOccupied = (error: { readonly _tag: string }): error is OwnerChange.Occupied =>
   error._tag === "PortInUse" || error._tag === "LockHeld"
-
-/** By an owner that serves nothing yet, or no more: it can be watched by its lock alone. */
-const isHeldSilently = (error: Occupied): error is LockHeld => error._tag === "LockHeld" && error.serving === undefined
-
-/** Where the owner listens, as far as the error tells. */
-const ownerAddress = (error: Occupied, address: Address): Address => {
-  if (error._tag === "PortInUse") return { host: error.host, port: error.port }
-  if (error.serving !== undefined) return error.serving
-  const { host, port } = error.holder ?? {}
-  return host !== undefined && port !== undefined && port !== 0 ? { host, port } : address
-}
 
 const name = (holder: Holder | undefined): string => holder?.pid === undefined ? "an owner" : `pid ${holder.pid}`
 
-const describe = (error: Occupied, address: Address, health: Health | undefined): string =>
+const describe = (error: OwnerChange.Occupied, address: Address, health: Health | undefined): string =>
   `${name(error.holder)} ${
-    isHeldSilently(error)
+    OwnerChange.isSilent(error)
       ? `holds the lock (${error.holder?.phase ?? "phase unknown"})`
-      : `has ${toUrl(ownerAddress(error, address))}`
+      : `has ${toUrl(OwnerChange.addressOf(error, address))}`
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
-
-const telling: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
-
-/** The one answer for the addresses that a gateway holds: its own, and the guard address. */
-const mostTelling = (answers: ReadonlyArray<Health>): Health =>
-  answers.reduce<Health>(
-    (best, answer) => telling[answer._tag] < telling[best._tag] ? answer : best,
-    { _tag: "NoListener", detail: "" }
-  )
 
 /** Keeps what an attempt acquired only if it succeeds. */
 const attempt = <A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
@@ -82,87 +63,84 @@ const attempt = <A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R 
     })
   )
 
+/** Reports a wait: one line for each change of state, and `onWaiting` before each wait that goes beyond the last one. */
 const reporter = (options: RecoveryOptions) =>
-  Effect.map(Ref.make(""), (last) => (status: string, wait: Duration.Duration) =>
-    Effect.gen(function*() {
-      // One line for a change of state, not one for each attempt.
-      if ((yield* Ref.getAndSet(last, status)) !== status) yield* Effect.logInfo(status)
-      yield* options.onWaiting?.({ status, for: wait }) ?? Effect.void
-    }))
-
-/**
- * Completes when a lock whose owner serves nothing has a new record, a new phase, or no living owner any more.
- */
-const lockChanged = (error: LockHeld) =>
-  Effect.gen(function*() {
-    const table = yield* ProcessTable
-    const before = error.holder
-    const changed = Effect.gen(function*() {
-      const record = yield* readOwner(error.path)
-      if (Option.isNone(record)) return before !== undefined
-      if (record.value.instanceId !== before?.instanceId || record.value.phase !== before.phase) return true
-      return (yield* table.liveness(record.value)) === "Gone"
-    })
-    yield* changed.pipe(
-      Effect.filterOrFail((changed) => changed, () => "unchanged" as const),
-      Effect.retry(lookAgain)
-    )
-  }).pipe(
-    // The schedule has no end, so neither has the failing.
-    Effect.orDie
+  Effect.map(
+    Ref.make({ status: "", until: 0 }),
+    (last) => (status: string, wait: Duration.Duration) =>
+      Effect.gen(function*() {
+        const until = (yield* nowMillis) + Duration.toMillis(wait)
+        const before = yield* Ref.get(last)
+        if (before.status === status && before.until >= until) return
+        yield* Ref.set(last, { status, until })
+        if (before.status !== status) yield* Effect.logInfo(status)
+        yield* options.onWaiting?.({ status, for: wait }) ?? Effect.void
+      })
   )
-
-/** A file and a process are looked at: cheap, and rarer the longer it lasts. */
-const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Schedule.spaced("1 second")))
-
-/**
- * Waits until it is worth trying again: `true` when the owner was seen to end, `false` when the time is over.
- */
-const untilWorthAnother = (error: Occupied, watched: Address, interval: Duration.Duration, watching: boolean) =>
-  Effect.gen(function*() {
-    const watch = yield* OwnerWatch
-    const over = Effect.as(Effect.sleep(interval), false)
-    if (!watching) return yield* over
-    return yield* Effect.raceFirst(
-      Effect.as(
-        isHeldSilently(error)
-          ? lockChanged(error)
-          // Whoever has the port may be on the guard address alone: only where nobody is on any of them is it free.
-          : Effect.forEach(probeTargets(watched), watch.ended, { concurrency: "unbounded", discard: true }),
-        true
-      ),
-      over
-    )
-  })
 
 const waitingFor = (what: "owner" | "standby") => Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", what))
 
-/** What an attempt knows of the ones before it. */
+/** What an attempt knows of the attempts before it. */
 interface Round {
-  /** Quick attempts that are left after an owner was seen to end. */
+  /** Quick attempts that are left after the end of an owner was seen. */
   readonly soon: number
-  /** Which owner that was. */
-  readonly ended: string | undefined
+  /** Which owner the last wait was for. */
+  readonly owner: string | undefined
+  /** Whether the wait before this one was for the same owner, and saw no change. */
+  readonly isSettled: boolean
+  /** Whether to watch that owner: not if it drops its watchers, or a standby would connect again without a pause. */
+  readonly mayWatch: boolean
 }
 
-const first: Round = { soon: 0, ended: undefined }
+const first: Round = { soon: 0, owner: undefined, isSettled: false, mayWatch: true }
 
-const after = (ended: boolean, error: Occupied): Round => ended ? { soon: triesAfterEnd, ended: ownerId(error) } : first
+const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceId ?? "unknown"
 
-const ownerId = (error: Occupied): string => error.holder?.instanceId ?? "unknown"
+/** The round for a refusal: what was known of another owner does not count. An owner that ends may have no record left. */
+const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
+  before.owner === ownerId(error) || (before.soon > 0 && error.holder === undefined)
+    ? before
+    : { ...first, owner: ownerId(error) }
 
-/**
- * Whether the owner may be watched: not if it was seen to end and is still there, or a listener that drops everybody would
- * be asked without a pause.
- */
-const mayWatch = (round: Round, error: Occupied): boolean => round.ended !== ownerId(error)
+const after = (change: OwnerChange.Change, round: Round): Round => {
+  switch (change._tag) {
+    case "Free":
+    case "Unchanged":
+      return { ...round, isSettled: true }
+    case "Ended":
+      return { ...round, soon: attemptsAfterEnd, isSettled: false, mayWatch: !change.dropped }
+    case "Changed":
+      return { ...round, isSettled: false }
+  }
+}
+
+/** The pause before the next quick attempt. */
+const pauseOf = ({ soon }: Round): Duration.Duration => Duration.times(afterEnd, 2 ** (attemptsAfterEnd - soon))
+
+/** Tries again until a start succeeds or fails otherwise; `refused` waits for what makes another attempt worthwhile. */
+const retrying = <A, E extends { readonly _tag: string }, R, E2, R2>(
+  start: Effect.Effect<A, E, R>,
+  refused: (error: OwnerChange.Occupied, round: Round, tookMillis: number) => Effect.Effect<Round, E2, R2>
+): Effect.Effect<A, E | E2, R | R2 | Scope.Scope> =>
+  Effect.gen(function*() {
+    let round = first
+    while (true) {
+      const before = yield* nowMillis
+      const result = yield* Effect.either(attempt(start))
+      if (Either.isRight(result)) return result.right
+      const error = result.left
+      if (!isOccupied(error)) return yield* Effect.fail(error)
+      round = yield* refused(error, roundFor(error, round), (yield* nowMillis) - before)
+    }
+  })
 
 /**
  * A start under a supervisor. Without one, the start as it is: a person is there to read the error.
  *
- * Only `PortInUse` and `LockHeld` are recovered. A healthy owner: `OwnerHealthy`. Otherwise the whole start is tried
- * again every `retryInterval`, and at once when the owner ends, until `healthTimeout`: `OwnerUnhealthy`. Time is the
- * monotonic clock's.
+ * Only `PortInUse` and `LockHeld` are recovered. Beside a healthy owner this fails with `OwnerHealthy`. Otherwise the whole
+ * start is tried again every `retryInterval`, and within a second or two of the owner's end. The owner's health is asked
+ * every second meanwhile. After `healthTimeout` this fails with `OwnerUnhealthy`. Only the time that is spent waiting for
+ * another owner counts, on the monotonic clock: an attempt that acquired the lock may warm up for as long as it takes.
  *
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
@@ -190,73 +168,91 @@ const mayWatch = (round: Round, error: Occupied): boolean => round.ended !== own
 export const recover = <A, E extends { readonly _tag: string }, R>(
   start: Effect.Effect<A, E, R>,
   options: RecoveryOptions
-): Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | HealthProbe | Scope.Scope> =>
+): Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     if (options.supervisor === "none") return yield* start
     const { address, supervisor } = options
     const retryInterval = Duration.decode(options.retryInterval ?? defaults.retryInterval)
     const healthTimeout = Duration.decode(options.healthTimeout ?? defaults.healthTimeout)
-    const health = yield* HealthProbe
     const report = yield* reporter(options)
-    const lastHolder = yield* Ref.make<Holder | undefined>(undefined)
-    const began = yield* Clock.currentTimeNanos
-    const deadline = began + BigInt(Math.round(Duration.toMillis(healthTimeout) * 1_000_000))
+    const deadline = yield* Ref.make((yield* nowMillis) + Duration.toMillis(healthTimeout))
+    const wasJudged = yield* Ref.make(false)
 
-    const judge = (error: Occupied, watching: boolean) =>
-      Effect.gen(function*() {
-        const watched = ownerAddress(error, address)
-        const answer = mostTelling(
-          yield* Effect.forEach(probeTargets(watched), health.probe, { concurrency: "unbounded" })
-        )
-        yield* Ref.set(lastHolder, error.holder)
-        if (answer._tag === "Healthy") {
-          return yield* new OwnerHealthy({
-            supervisor,
-            ...watched,
-            ...(error.holder === undefined ? {} : { holder: error.holder })
-          })
-        }
-        yield* report(
-          `waiting up to ${Duration.format(healthTimeout)} for the owner: ${describe(error, address, answer)}`,
-          retryInterval
-        )
-        return yield* untilWorthAnother(error, watched, retryInterval, watching).pipe(waitingFor("owner"))
+    /** What is left of the time, at least zero. */
+    const remaining = Effect.zipWith(
+      Ref.get(deadline),
+      nowMillis,
+      (end, now) => Duration.millis(Math.max(end - now, 0))
+    )
+
+    const leaveIfHealthy = (error: OwnerChange.Occupied) => (answer: Health) =>
+      OwnerChange.isHealthy(error, answer)
+        ? new OwnerHealthy({
+          supervisor,
+          ...OwnerChange.addressOf(error, address),
+          ...(error.holder === undefined ? {} : { holder: error.holder })
+        })
+        : Effect.void
+
+    const unhealthy = ({ holder }: OwnerChange.Occupied) =>
+      new OwnerUnhealthy({
+        supervisor,
+        ...address,
+        timeoutMs: Duration.toMillis(healthTimeout),
+        ...(holder === undefined ? {} : { holder })
       })
 
-    const loop = (round: Round): Effect.Effect<A, E | OwnerHealthy, R | Requirements | HealthProbe | Scope.Scope> =>
-      attempt(start).pipe(
-        Effect.catchAll((error) =>
-          !isOccupied(error)
-            ? Effect.fail(error)
-            : round.soon > 0
-            ? Effect.zipRight(Effect.sleep(afterEnd), loop({ ...round, soon: round.soon - 1 }))
-            : Effect.flatMap(judge(error, mayWatch(round, error)), (ended) => loop(after(ended, error)))
-        )
+    const within = (error: OwnerChange.Occupied) => <B, E, R>(self: Effect.Effect<B, E, R>) =>
+      Effect.flatMap(
+        remaining,
+        (duration) => Effect.timeoutFail(self, { duration, onTimeout: () => unhealthy(error) })
       )
 
-    return yield* loop(first).pipe(
-      Effect.timeoutTo({
-        duration: Duration.nanos(deadline - began),
-        onSuccess: (result) => Effect.succeed(result),
-        onTimeout: () =>
-          Effect.flatMap(Ref.get(lastHolder), (holder) =>
-            new OwnerUnhealthy({
-              supervisor,
-              ...address,
-              timeoutMs: Duration.toMillis(healthTimeout),
-              ...(holder === undefined ? {} : { holder })
-            }))
-      }),
-      Effect.flatten
-    )
+    /** The first answer is waited for as long as a probe takes: without it, nothing is known of the owner's health. */
+    const judge = (error: OwnerChange.Occupied) =>
+      Effect.gen(function*() {
+        const isFirst = !(yield* Ref.getAndSet(wasJudged, true))
+        const looks = yield* isFirst
+          ? OwnerChange.look(error, address)
+          : within(error)(OwnerChange.look(error, address))
+        yield* leaveIfHealthy(error)(OwnerChange.mostTelling(looks))
+        return looks
+      })
+
+    const wait = (error: OwnerChange.Occupied, round: Round) =>
+      Effect.gen(function*() {
+        const looks = yield* judge(error)
+        const interval = OwnerChange.isObservable(error)
+          ? retryInterval
+          : Duration.min(retryInterval, defaults.pollInterval)
+        const state = describe(error, address, OwnerChange.mostTelling(looks))
+        yield* report(`waiting up to ${Duration.format(healthTimeout)} for the owner: ${state}`, interval)
+        const waited = { ...round, error, address, onAnswer: leaveIfHealthy(error) }
+        return yield* OwnerChange.awaitAny(waited, looks).pipe(
+          Effect.raceFirst(Effect.as(Effect.sleep(interval), OwnerChange.unchanged)),
+          within(error)
+        )
+      }).pipe(waitingFor("owner"))
+
+    return yield* retrying(start, (error, round, tookMillis) =>
+      Effect.gen(function*() {
+        if (error._tag === "PortInUse") {
+          const ownMillis = Math.max(tookMillis - Duration.toMillis(longestRefusal), 0)
+          yield* Ref.update(deadline, (end) => end + ownMillis)
+        }
+        if (round.soon === 0) return after(yield* wait(error, round), round)
+        yield* within(error)(Effect.sleep(pauseOf(round)))
+        return { ...round, soon: round.soon - 1 }
+      }))
   })
 
 /**
  * Waits for the present owner to end, however it ends and however long it takes, then starts. Of several standbys one
  * takes over, and the others go on waiting for it.
  *
- * Only `PortInUse` and `LockHeld` are waited for; with any other failure of the start, this fails. `healthTimeout` does not
- * count here.
+ * A gateway is watched over an open connection. A listener that cannot be watched is asked every second, and a lock whose
+ * owner does not listen is tried every second. Only `PortInUse` and `LockHeld` are waited for; with any other failure of the
+ * start, this fails. `retryInterval` and `healthTimeout` do not count here.
  *
  * @since 0.1.0
  * @category combinators
@@ -267,26 +263,23 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
 ): Effect.Effect<A, E, R | Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { address } = options
-    const retryInterval = Duration.decode(options.retryInterval ?? defaults.retryInterval)
     const report = yield* reporter(options)
-    const loop = (round: Round): Effect.Effect<A, E, R | Requirements | Scope.Scope> =>
-      attempt(start).pipe(
-        Effect.catchAll((error) => {
-          if (!isOccupied(error)) return Effect.fail(error)
-          if (round.soon > 0) return Effect.zipRight(Effect.sleep(afterEnd), loop({ ...round, soon: round.soon - 1 }))
-          const watching = mayWatch(round, error)
-          const interval = !watching
-            ? defaults.standbyInterval
-            // A lock that only its record keeps can go stale without a change that could be seen.
-            : isHeldSilently(error)
-            ? retryInterval
-            : Duration.infinity
-          return report(`standing by: ${describe(error, address, undefined)}`, interval).pipe(
-            Effect.zipRight(untilWorthAnother(error, ownerAddress(error, address), interval, watching)),
-            waitingFor("standby"),
-            Effect.flatMap((ended) => loop(after(ended, error)))
-          )
-        })
-      )
-    return yield* loop(first)
+    const pause = Effect.as(Effect.sleep(defaults.pollInterval), OwnerChange.unchanged)
+
+    const untilChange = (error: OwnerChange.Occupied, round: Round) =>
+      Effect.gen(function*() {
+        const status = `standing by: ${describe(error, address, undefined)}`
+        if (OwnerChange.isSilent(error)) {
+          yield* report(status, Duration.infinity)
+          return yield* round.isSettled ? pause : Effect.raceFirst(OwnerChange.awaitLock(error), pause)
+        }
+        const looks = yield* OwnerChange.look(error, address)
+        yield* report(status, Duration.infinity)
+        return yield* OwnerChange.awaitPort({ ...round, error, address, onAnswer: () => Effect.void }, looks)
+      }).pipe(waitingFor("standby"))
+
+    return yield* retrying(start, (error, round) =>
+      round.soon > 0
+        ? Effect.as(Effect.sleep(pauseOf(round)), { ...round, soon: round.soon - 1 })
+        : Effect.map(untilChange(error, round), (change) => after(change, round)))
   })

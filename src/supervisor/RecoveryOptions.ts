@@ -19,9 +19,9 @@ export interface RecoveryOptions {
   readonly supervisor: SupervisorKind
   /** What the gateway would serve. */
   readonly address: Address
-  /** Between two attempts, if the owner does not end before. Default 5 seconds. */
+  /** Between two attempts while the owner does not change. Default 5 seconds. */
   readonly retryInterval?: Duration.DurationInput | undefined
-  /** After which an unhealthy owner is given up on. Default 5 minutes. */
+  /** How long `recover` waits for an unhealthy owner. It does not bound a start that has the lock. Default 5 minutes. */
   readonly healthTimeout?: Duration.DurationInput | undefined
   /** Told of every change of state, and before each wait how long it may take. */
   readonly onWaiting?:
@@ -38,6 +38,6 @@ export interface RecoveryOptions {
 export const defaults = {
   retryInterval: Duration.seconds(5),
   healthTimeout: Duration.minutes(5),
-  /** How often a standby looks again at an owner that cannot be watched. */
-  standbyInterval: Duration.seconds(1)
+  /** How often an owner that cannot be watched is asked, and its lock is tried. */
+  pollInterval: Duration.seconds(1)
 } as const

@@ -17,23 +17,67 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
 import { type Address, toUrl } from "../port/Address.ts"
-import { OwnerWatch } from "../port/OwnerWatch.ts"
+import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
-import { closeCall, dead, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
+import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * What a listener that is no gateway of ours does with a request.
+ * What a listener that is not one of the host's processes does with a request.
  *
- * `Answers` to every request so, `Garbage` that is no HTTP, or `Stalls`: accepts and answers nothing.
+ * - `Answers`: the same to every request.
+ * - `Routes`: by path, and 404 to every other path.
+ * - `Garbage`: something that is not HTTP.
+ * - `Stalls`: accepts and answers nothing.
+ * - `Gateway`: answers `/healthz` as a gateway with that `instanceId`, and accepts as many watchers as it has slots.
  *
  * @since 0.1.0
  * @category models
  */
 export type ForeignBehaviour =
   | { readonly _tag: "Answers"; readonly status: number; readonly body: string }
+  | {
+    readonly _tag: "Routes"
+    readonly answers: Readonly<Record<string, { readonly status: number; readonly body: string }>>
+  }
   | { readonly _tag: "Garbage" }
   | { readonly _tag: "Stalls" }
+  | {
+    readonly _tag: "Gateway"
+    readonly instanceId: string
+    /** `/healthz` answers 200 and `live`, or 503 and `starting`. */
+    readonly healthy: boolean
+    /** How many watchers it accepts at one time. */
+    readonly watcherSlots: number
+  }
+
+const openClawHealth = { status: 200, body: "{\"ok\":true,\"status\":\"live\"}" }
+
+/**
+ * The released OpenClaw's answers: healthy, without an `instanceId`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const openClaw: ForeignBehaviour = {
+  _tag: "Routes",
+  answers: { "/healthz": openClawHealth, "/health": openClawHealth }
+}
+
+/**
+ * A listener that is not one of the host's processes, as the test sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SimulatedStranger {
+  /** How many HTTP requests it got so far. */
+  readonly requests: () => number
+  /** How many watch connections were opened to it so far, refused ones included. */
+  readonly watches: () => number
+  /** How many connections to it are open now. */
+  readonly open: () => number
+}
 
 /**
  * A WebSocket client of a simulated gateway's control socket.
@@ -76,6 +120,8 @@ interface Bound {
   readonly reset: Effect.Effect<void>
   readonly get: (path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
+  /** The handshake of a watch. */
+  readonly watch: Effect.Effect<Pick<SimulatedWebSocket, "close" | "closed">, ProbeTransport.ProbeFailed>
 }
 
 /**
@@ -99,8 +145,11 @@ interface Bound {
  * @category models
  */
 export interface SimulatedPorts {
-  /** Listens as somebody else, until the scope closes. */
-  readonly foreign: (address: Address, behaviour: ForeignBehaviour) => Effect.Effect<void, BindError, Scope.Scope>
+  /** Listens outside the host's processes, until the scope closes. */
+  readonly foreign: (
+    address: Address,
+    behaviour: ForeignBehaviour
+  ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
   /** Asks a listener, as any client would. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /** Opens a control socket. */
@@ -216,6 +265,57 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     Effect.gen(function*() {
       const gone = yield* Deferred.make<Closed>()
       const reset = Effect.asVoid(Deferred.succeed(gone, { code: 1006, reason: "" }))
+      const count = { requests: 0, watches: 0, watching: 0, open: 0 }
+      const hangUp = new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
+      const answer = (path: string): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> => {
+        switch (behaviour._tag) {
+          case "Answers":
+            return Effect.succeed(behaviour)
+          case "Routes":
+            return Effect.succeed(behaviour.answers[path] ?? { status: 404, body: "Not Found" })
+          case "Garbage":
+            return new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "Parse Error: Expected HTTP/" })
+          case "Stalls":
+            return Effect.zipRight(Deferred.await(gone), hangUp)
+          case "Gateway": {
+            const { healthy, instanceId } = behaviour
+            return Effect.succeed({
+              status: healthy ? 200 : 503,
+              body: JSON.stringify({ ok: healthy, status: healthy ? "live" : "starting", instanceId })
+            })
+          }
+        }
+      }
+      /** Counts a connection for as long as it is open. */
+      const counted = <A, E>(what: "requests" | "watches", self: Effect.Effect<A, E>) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            count[what] += 1
+            count.open += 1
+          }),
+          () => self,
+          () =>
+            Effect.sync(() => {
+              count.open -= 1
+            })
+        )
+      const refused = (status: number) =>
+        new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: `answered HTTP ${status}` })
+      const handshake = Effect.suspend(() => {
+        if (behaviour._tag !== "Gateway") {
+          return Effect.flatMap(answer("/"), ({ status }) => refused(status))
+        }
+        if (count.watching >= behaviour.watcherSlots) return refused(503)
+        count.watching += 1
+        count.open += 1
+        return Effect.succeed({
+          closed: gone,
+          close: Effect.sync(() => {
+            count.watching -= 1
+            count.open -= 1
+          })
+        })
+      })
       if (behaviour._tag === "Garbage") yield* reset
       const bound: Bound = {
         ...address,
@@ -224,7 +324,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
         serial: strangerSerial,
         networkNamespace: defaultNetworkNamespace,
         reset,
-        connect: behaviour._tag === "Answers"
+        watch: counted("watches", handshake),
+        connect: behaviour._tag === "Answers" || behaviour._tag === "Routes" || behaviour._tag === "Gateway"
           ? noSocket
           : Effect.map(Queue.unbounded<string>(), (frames) => ({
             frames,
@@ -232,21 +333,10 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
             send: () => Effect.void,
             close: Effect.void
           })),
-        get: () => {
-          switch (behaviour._tag) {
-            case "Answers":
-              return Effect.succeed(behaviour)
-            case "Garbage":
-              return new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "Parse Error: Expected HTTP/" })
-            case "Stalls":
-              return Effect.zipRight(
-                Deferred.await(gone),
-                new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
-              )
-          }
-        }
+        get: (path) => counted("requests", answer(path))
       }
       yield* Effect.acquireRelease(add(bound), () => Effect.zipRight(Effect.sync(() => bounds.delete(bound)), reset))
+      return { requests: () => count.requests, watches: () => count.watches, open: () => count.open }
     })
 
   const answerWith = (app: HttpApp.Default<unknown>, path: string): Effect.Effect<ProbeTransport.Answer> =>
@@ -291,17 +381,13 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       const connections = Effect.sync(() => inFlight.size + sockets.size)
       const pending = Effect.sync(countPending)
 
-      const serveOne = (path: string) =>
+      /** A stopped process accepts (the kernel does) and does not answer. */
+      const answered = <A>(answer: Effect.Effect<A>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
         Effect.gen(function*() {
           const cut = yield* Deferred.make<void>()
           inFlight.add(cut)
-          // A stopped process accepts (the kernel does) and does not answer.
-          const answer = Effect.zipRight(
-            process.gate.await,
-            Effect.suspend(() => answerWith(routes.owns(path) ? routes.app : apps.at(-1) ?? routes.app, path))
-          )
           return yield* Effect.raceFirst(
-            answer,
+            Effect.zipRight(process.gate.await, answer),
             Effect.zipRight(
               Deferred.await(cut),
               new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
@@ -311,6 +397,11 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
             finishIfIdle()
           })))
         })
+
+      const serveOne = (path: string) =>
+        answered(
+          Effect.suspend(() => answerWith(routes.owns(path) ? routes.app : apps.at(-1) ?? routes.app, path))
+        )
 
       const offer = (socket: ServerEnd, frame: string) =>
         Effect.suspend(() => sockets.has(socket) ? Queue.offer(socket.frames, frame) : Effect.void)
@@ -380,7 +471,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
           networkNamespace,
           reset: Effect.suspend(() => reset([...sockets])),
           get: serveOne,
-          connect
+          connect,
+          watch: answered(connect)
         }
         return Effect.acquireRelease(
           systemCall(
@@ -430,6 +522,17 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
         destroyConnections: Effect.suspend(() => reset([...sockets].filter(({ watches }) => !watches)))
       }
     })
+
+  /** As the live one: the handshake has a second, and the connection is closed at an interruption. */
+  const watchBound = (bound: Bound, address: Address) =>
+    Effect.acquireUseRelease(
+      Effect.interruptible(Effect.timeoutFail(bound.watch, {
+        duration: "1 second",
+        onTimeout: () => new NotWatchable({ ...address, reason: "gave no answer within 1000ms" })
+      })),
+      ({ closed }) => Effect.asVoid(Deferred.await(closed)),
+      ({ close }) => close
+    )
 
   /** A stranger's pid, and one that the process could not see in its `/proc`, is nobody's. */
   const visiblePid = (viewer: KernelProcess, serial: number): { readonly pid?: number } => {
@@ -482,12 +585,14 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
             process,
             { name: "connect", target: toUrl(address) },
             (code) => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: `${code}: simulated error` }),
-            () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.connect)
+            () => find(address, process.networkNamespace)
           ).pipe(
-            Effect.flatMap(({ closed }) => Deferred.await(closed)),
-            // Somebody else's listener tells nothing by its connections.
-            Effect.catchAll(({ reason }) => reason === "NoListener" ? Effect.void : dead),
-            Effect.asVoid
+            Effect.flatMap((bound) => watchBound(bound, address)),
+            Effect.catchTag(
+              "ProbeFailed",
+              ({ detail, reason }) =>
+                reason === "NoListener" ? Effect.void : new NotWatchable({ ...address, reason: detail })
+            )
           )
       })
   }

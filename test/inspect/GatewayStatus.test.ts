@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, FastCheck as fc, Fiber, Layer, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { PidMeaning } from "../../src/GatewayLockError.ts"
+import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/GatewayStatus.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
@@ -252,6 +253,28 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepStrictEqual(left.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
       yield* Effect.orDie(host.files.remove(lockPath))
       assert.strictEqual(yield* verdictOf(host), "foreign-listener")
+    })))
+
+  it.effect("a healthy gateway that names no instance is a foreign listener, with and without a lock file", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const owner = yield* host.spawn(gateway({ port: 18790 }))
+      yield* host.settle
+      yield* owner.kill
+      const body = "{\"ok\":true,\"status\":\"live\"}"
+      yield* Effect.orDie(host.ports.foreign(address, { _tag: "Answers", status: 200, body }))
+      const left = yield* inspect(host)
+      assert.strictEqual(left.verdict, "foreign-listener")
+      assert.strictEqual(left.port?.state, "gateway")
+      assert.deepStrictEqual(left.health, {
+        healthy: true,
+        identity: "unknown",
+        detail: "a healthy gateway that names no instance"
+      })
+      yield* Effect.orDie(host.files.remove(lockPath))
+      assert.strictEqual(yield* verdictOf(host), "foreign-listener")
+      const listed = yield* GatewayList.list().pipe(Effect.provide(host.layer()))
+      assert.deepStrictEqual(listed.gateways, [])
     })))
 
   it.effect("another profile's gateway on the port is not this one", () =>

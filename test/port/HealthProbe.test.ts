@@ -35,8 +35,17 @@ describe("HealthProbe.classify", () => {
     ["ok that is not true", answer(200, { ...live, ok: "true" }), "Foreign"],
     ["ok that is 1", answer(200, { ...live, ok: 1 }), "Foreign"],
     ["LIVE in capitals", answer(200, { ...live, status: "LIVE" }), "Unhealthy"],
-    ["no instance id", answer(200, { ok: true, status: "live" }), "Foreign"],
-    ["an empty instance id", answer(200, { ...live, instanceId: "" }), "Foreign"],
+    ["the released OpenClaw's words", { status: 200, body: "{\"ok\":true,\"status\":\"live\"}" }, "Healthy"],
+    ["an empty instance id", answer(200, { ...live, instanceId: "" }), "Healthy"],
+    ["an instance id that is a number", answer(200, { ...live, instanceId: 7 }), "Healthy"],
+    ["an instance id that is null", answer(200, { ...live, instanceId: null }), "Healthy"],
+    ["503 draining, without an instance id", answer(503, { ok: false, status: "draining" }), "Unhealthy"],
+    ["503 starting, without an instance id", answer(503, { ok: false, status: "starting" }), "Unhealthy"],
+    ["503 live, without an instance id", answer(503, { ok: true, status: "live" }), "Unhealthy"],
+    ["200 and not ok, without an instance id", answer(200, { ok: false, status: "live" }), "Unhealthy"],
+    ["another word, without an instance id", answer(200, { ok: true, status: "up" }), "Foreign"],
+    ["another word, with an instance id of no use", answer(200, { ok: true, status: "up", instanceId: "" }), "Foreign"],
+    ["no status", answer(200, { ok: true, instanceId }), "Foreign"],
     ["an array of it", answer(200, [live]), "Foreign"],
     ["no body", { status: 200, body: "" }, "Foreign"],
     ["another program's health", answer(200, { status: "UP" }), "Foreign"],
@@ -48,6 +57,13 @@ describe("HealthProbe.classify", () => {
 
   it("says which gateway, and what a stranger said", () => {
     assert.deepStrictEqual(HealthProbe.classify(answer(200, live)), { _tag: "Healthy", instanceId })
+    for (const unknown of [undefined, "", 7, null, [instanceId], { instanceId }]) {
+      assert.deepStrictEqual(HealthProbe.classify(answer(200, { ...live, instanceId: unknown })), { _tag: "Healthy" })
+    }
+    assert.deepStrictEqual(HealthProbe.classify(answer(503, { ok: false, status: "draining" })), {
+      _tag: "Unhealthy",
+      detail: "answered HTTP 503 with status \"draining\""
+    })
     assert.deepStrictEqual(HealthProbe.classify(answer(503, { ok: false, status: "draining", instanceId })), {
       _tag: "Unhealthy",
       instanceId,
@@ -59,14 +75,13 @@ describe("HealthProbe.classify", () => {
     })
   })
 
-  it.prop("healthy if and only if 200, ok true, status live and an instance id", [
+  it.prop("healthy if and only if 200, ok true and status live, whatever else is there", [
     fc.oneof(fc.constant(200), fc.integer({ min: 100, max: 599 })),
     fc.oneof(arbitraries.healthBody, fc.constant(live), fc.jsonValue())
   ], ([status, body]) => {
     const health = HealthProbe.classify(answer(status, body))
     const expected = status === 200 && typeof body === "object" && body !== null && "ok" in body && body.ok === true
-      && "status" in body && body.status === "live" && "instanceId" in body && typeof body.instanceId === "string"
-      && body.instanceId !== ""
+      && "status" in body && body.status === "live"
     return (health._tag === "Healthy") === expected
   })
 

@@ -98,6 +98,14 @@ describe("PortProbe.probe", () => {
       { _tag: "Unhealthy", instanceId: "a", detail: "drains" },
       { _tag: "Gateway", instanceId: "a", healthy: false, detail: "a gateway that drains" }
     ],
+    [
+      { _tag: "Healthy" },
+      { _tag: "Gateway", healthy: true, detail: "a healthy gateway that names no instance" }
+    ],
+    [
+      { _tag: "Unhealthy", detail: "drains" },
+      { _tag: "Gateway", healthy: false, detail: "a gateway that drains" }
+    ],
     [foreign, foreign],
     [stalled, stalled]
   ])("what health shows: %o", ([health, state]) =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, type Scope } from "effect"
 import type * as Net from "node:net"
+import { classify } from "../../src/port/HealthProbe.ts"
 import { maxAnswerBytes, ProbeTransport } from "../../src/port/ProbeTransport.ts"
 import * as Transport from "../../src/port/ProbeTransport.ts"
 import { canBind, httpServer, refused, tcpServer, within } from "../fixtures/net.ts"
@@ -145,6 +146,14 @@ describe("ProbeTransport, live", () => {
       const answer = yield* get(server.address)
       assert.strictEqual(answer.body.length, maxAnswerBytes)
       yield* server.gone
+    }))
+
+  live("a health answer with thousands of keys is recognised", () =>
+    Effect.gen(function*() {
+      const more = Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`check-${index}`, "passing"]))
+      const body = JSON.stringify({ ...more, ok: true, status: "live" })
+      assert.isAbove(body.length, 100_000)
+      assert.deepStrictEqual(classify(yield* get(yield* httpServer(200, body))), { _tag: "Healthy" })
     }))
 
   live("a body that is exactly as long as may be is read whole", () =>

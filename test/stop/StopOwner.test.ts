@@ -350,10 +350,14 @@ describe("StopOwner.isPortClosed", () => {
     detail: "a healthy gateway"
   })
 
+  const unnamed: PortProbe.PortState = { _tag: "Gateway", healthy: true, detail: "a healthy gateway" }
+
   it.each<[string, PortProbe.PortState, boolean, boolean]>([
     ["nobody listens", { _tag: "Free" }, false, true],
     ["itself", gatewayOf("a"), false, false],
     ["another gateway", gatewayOf("b"), false, true],
+    ["a gateway that names no instance, while the owner lives", unnamed, false, false],
+    ["a gateway that names no instance, once the owner is gone", unnamed, true, true],
     ["a stranger, while it lives", { _tag: "Foreign", detail: "" }, false, false],
     ["a stranger, once it is gone", { _tag: "Foreign", detail: "" }, true, true],
     ["one that does not answer, even then", { _tag: "Stalled", detail: "" }, true, false]

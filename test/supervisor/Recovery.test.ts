@@ -7,12 +7,12 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import { type Health, HealthProbe, layer as healthProbeLayer } from "../../src/port/HealthProbe.ts"
-import { OwnerWatch } from "../../src/port/OwnerWatch.ts"
+import { type NotWatchable, OwnerWatch } from "../../src/port/OwnerWatch.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
-const holder = { pid: 4711, instanceId: "owner", phase: "starting" }
+const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" }
 /** What the lock file of `lockHeld` says: nothing changes there. */
 const ownerRecord = OwnerRecord.encode({
   version: 1,
@@ -29,14 +29,19 @@ const ownerRecord = OwnerRecord.encode({
 const portInUse = new PortInUse({ ...address, holder })
 const lockHeld = new LockHeld({ path: "/state/locks/a.lock", timeoutMs: 0, holder })
 
-const healthy: Health = { _tag: "Healthy", instanceId: "owner" }
-const stalled: Health = { _tag: "Stalled", detail: "no answer" }
+/** A lock file whose record cannot be read. */
+const tornLock = "/state/locks/torn.lock"
 
-/** What a start does at its n-th attempt, and what a probe says at its n-th time; the last one goes on. */
+const healthy: Health = { _tag: "Healthy", instanceId: "owner" }
+const unhealthy: Health = { _tag: "Unhealthy", instanceId: "owner", detail: "starting" }
+const stalled: Health = { _tag: "Stalled", detail: "no answer" }
+const free: Health = { _tag: "NoListener", detail: "refused" }
+
+/** What a start does at its n-th attempt, and what a probe says at its n-th time or at a moment; the last one goes on. */
 interface World {
-  readonly starts: ReadonlyArray<"running" | PortInUse | LockHeld | BindFailed>
-  readonly probes: ReadonlyArray<Health>
-  readonly ended?: Effect.Effect<void>
+  readonly starts: ReadonlyArray<"running" | PortInUse | LockHeld | BindFailed | Effect.Effect<never, PortInUse>>
+  readonly probes: ReadonlyArray<Health> | ((millis: number) => Health)
+  readonly ended?: Effect.Effect<void, NotWatchable>
 }
 
 const at = <A>(list: ReadonlyArray<A>, index: number): A => {
@@ -76,7 +81,12 @@ const simulate = (world: World) =>
     })
     const layer = Layer.mergeAll(
       Layer.succeed(HealthProbe, {
-        probe: () => Effect.map(Ref.getAndUpdate(probes, (count) => count + 1), (count) => at(world.probes, count))
+        probe: () =>
+          Effect.zipWith(
+            Ref.getAndUpdate(probes, (count) => count + 1),
+            Clock.currentTimeMillis,
+            (count, now) => typeof world.probes === "function" ? world.probes(now) : at(world.probes, count)
+          )
       }),
       Layer.succeed(OwnerWatch, { ended: () => world.ended ?? Effect.never }),
       Layer.effect(
@@ -90,10 +100,10 @@ const simulate = (world: World) =>
       ),
       FileSystem.layerNoop({
         stat: () => Effect.succeed(fileInfo),
-        readFile: () => Effect.succeed(ownerRecord)
+        readFile: (path) => Effect.succeed(path === tornLock ? new TextEncoder().encode("torn") : ownerRecord)
       })
     )
-    return { attempts, released, start, layer }
+    return { attempts, released, start, layer, probes: Ref.get(probes) }
   })
 
 const recover = (world: World, options: Partial<Parameters<typeof Recovery.recover>[1]> = {}) =>
@@ -144,7 +154,7 @@ describe("recover", () => {
       const end = yield* Deferred.make<void>()
       const { attempts, fiber } = yield* recover({
         starts: [portInUse, "running"],
-        probes: [stalled],
+        probes: [unhealthy],
         ended: Deferred.await(end)
       })
       yield* settle
@@ -158,13 +168,20 @@ describe("recover", () => {
 
   it.effect("tries in quick succession while an ended owner's lock lingers, then at the interval again", () =>
     Effect.gen(function*() {
-      const { attempts, fiber } = yield* recover({ starts: [portInUse], probes: [stalled], ended: Effect.void })
+      const { attempts, fiber, probes } = yield* recover({
+        starts: [portInUse],
+        probes: [unhealthy],
+        ended: Effect.void
+      })
       yield* settle
-      yield* TestClock.adjust("59 seconds")
+      yield* TestClock.adjust("700 millis")
       yield* settle
-      // An owner that drops every connection must not be asked without a pause.
-      assert.isBelow(attempts.length, 300)
-      assert.isAbove(attempts.length, 12)
+      assert.deepStrictEqual(attempts, [0, 0, 5, 15, 35, 75, 155, 315, 635])
+      yield* TestClock.adjust("58 seconds")
+      yield* settle
+      // An owner that drops its watchers must not be asked without a pause.
+      assert.strictEqual(attempts.length, 9 + 11)
+      assert.isBelow(yield* probes, 80)
       yield* Fiber.interrupt(fiber)
     }))
 
@@ -181,53 +198,205 @@ describe("recover", () => {
       assert.deepStrictEqual(released, [0, 1, 2])
     }))
 
+  it.effect("an owner that becomes healthy while it is waited for is left in control within a second", () =>
+    Effect.gen(function*() {
+      for (const error of [portInUse, lockHeld]) {
+        const began = yield* Clock.currentTimeMillis
+        const { attempts, fiber } = yield* recover(
+          { starts: [error], probes: (now) => now - began >= 3500 ? healthy : stalled },
+          { retryInterval: "30 seconds" }
+        )
+        yield* settle
+        yield* TestClock.adjust("3999 millis")
+        yield* settle
+        assert.isTrue(Option.isNone(yield* Fiber.poll(fiber)))
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(
+          yield* Fiber.join(fiber),
+          Exit.fail(new OwnerHealthy({ supervisor: "systemd", ...address, holder }))
+        )
+        assert.lengthOf(attempts, 1)
+      }
+    }))
+
+  it.effect("a listener that ends while it is polled is succeeded within a second, whatever the retry interval", () =>
+    Effect.gen(function*() {
+      const { attempts, fiber } = yield* recover(
+        { starts: [portInUse, "running"], probes: (now) => now >= 2345 ? free : stalled },
+        { retryInterval: "10 seconds" }
+      )
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      yield* settle
+      assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(1))
+      assert.deepStrictEqual(attempts, [0, 3000])
+    }))
+
+  it.effect("a lock whose owner cannot be seen is tried every second, whatever the retry interval", () =>
+    Effect.gen(function*() {
+      const elsewhere = { ...holder, pidMeaning: "OtherPidNamespace" as const }
+      for (
+        const hidden of [
+          new LockHeld({ path: tornLock, timeoutMs: 0 }),
+          new LockHeld({ ...lockHeld, holder: elsewhere })
+        ]
+      ) {
+        const began = yield* Clock.currentTimeMillis
+        const { attempts, fiber } = yield* recover(
+          { starts: [hidden, hidden, hidden, "running"], probes: [free] },
+          { retryInterval: "10 seconds" }
+        )
+        yield* settle
+        for (let second = 0; second < 3; second += 1) {
+          yield* TestClock.adjust("1 second")
+          yield* settle
+        }
+        assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(3))
+        assert.deepStrictEqual(attempts.map((time) => time - began), [0, 1000, 2000, 3000])
+      }
+    }))
+
+  it.effect("a port that looks free and is refused is tried again at once, then every second", () =>
+    Effect.gen(function*() {
+      const { attempts, fiber } = yield* recover(
+        { starts: [...Array.from({ length: 5 }, () => portInUse), "running"], probes: [free] },
+        { retryInterval: "10 seconds" }
+      )
+      yield* settle
+      for (let second = 0; second < 4; second += 1) {
+        yield* TestClock.adjust("1 second")
+        yield* settle
+      }
+      assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(5))
+      assert.deepStrictEqual(attempts, [0, 0, 1000, 2000, 3000, 4000])
+    }))
+
+  it.effect("a healthy gateway on the port of a lock's owner does not make that owner healthy", () =>
+    Effect.gen(function*() {
+      const { fiber } = yield* recover(
+        { starts: [lockHeld], probes: [{ _tag: "Healthy", instanceId: "another" }] },
+        { healthTimeout: "20 seconds" }
+      )
+      yield* settle
+      yield* TestClock.adjust("20 seconds")
+      yield* settle
+      assert.deepStrictEqual(
+        yield* Fiber.join(fiber),
+        Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: 20_000, holder }))
+      )
+    }))
+
+  describe("the health timeout", () => {
+    it.effect("does not end a start that has the lock, however long it warms up", () =>
+      Effect.gen(function*() {
+        const simulation = yield* simulate({ starts: ["running"], probes: [free] })
+        const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "1 hour"), {
+          supervisor: "systemd",
+          address,
+          healthTimeout: "50 millis"
+        }).pipe(Effect.scoped, Effect.provide(simulation.layer), Effect.exit, Effect.fork)
+        yield* settle
+        yield* TestClock.adjust("1 hour")
+        yield* settle
+        assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(0))
+      }))
+
+    it.effect("an attempt that is refused after it is over is the last one", () =>
+      Effect.gen(function*() {
+        const simulation = yield* simulate({ starts: [lockHeld], probes: [free] })
+        // As a start that waits for the lock.
+        const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "4 seconds"), {
+          supervisor: "systemd",
+          address,
+          retryInterval: "1 second",
+          healthTimeout: "7 seconds"
+        }).pipe(Effect.scoped, Effect.provide(simulation.layer), Effect.exit, Effect.fork)
+        yield* settle
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+        yield* TestClock.adjust("4 seconds")
+        yield* settle
+        assert.deepStrictEqual(
+          yield* Fiber.join(fiber),
+          Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: 7000, holder }))
+        )
+        assert.deepStrictEqual(simulation.attempts, [4000, 9000])
+      }))
+
+    it.effect("does not count the warm-up of an attempt that lost the port afterwards", () =>
+      Effect.gen(function*() {
+        const { attempts, fiber } = yield* recover(
+          { starts: [Effect.delay(portInUse, "1 hour"), portInUse], probes: [stalled] },
+          { healthTimeout: "7 seconds" }
+        )
+        yield* settle
+        yield* TestClock.adjust("1 hour")
+        yield* settle
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+        assert.lengthOf(attempts, 2, "it waits for the new owner")
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.strictEqual((yield* Fiber.join(fiber))._tag, "Failure")
+      }))
+  })
+
   it.effect.prop(
     "makes as many attempts, at those times and with that outcome, as intervals, probes and timeouts say",
     [
       fc.array(fc.constantFrom("portInUse" as const, "lockHeld" as const), { maxLength: 12 }),
-      fc.array(fc.boolean(), { minLength: 1, maxLength: 12 }),
-      fc.integer({ min: 10, max: 3000 }),
+      fc.integer({ min: 0, max: 20_000 }),
+      fc.integer({ min: 10, max: 3000 }).filter((interval) => interval % 1000 !== 0),
       fc.integer({ min: 0, max: 120 }),
       fc.boolean()
     ],
-    ([failures, answers, interval, tenths, runsAtLast]) =>
+    ([failures, healthyFrom, interval, tenths, runsAtLast]) =>
       Effect.gen(function*() {
         const timeout = 1 + Math.floor((interval * tenths) / 10)
         const errors = failures.map((name) => name === "portInUse" ? portInUse : lockHeld)
         const starts = runsAtLast ? [...errors, "running" as const] : [...errors, portInUse]
         const { attempts, fiber } = yield* recover(
-          { starts, probes: answers.map((isHealthy) => isHealthy ? healthy : stalled) },
+          { starts, probes: (now) => now >= healthyFrom ? healthy : stalled },
           { retryInterval: Duration.millis(interval), healthTimeout: Duration.millis(timeout) }
         )
-        yield* settle
-        for (let passed = 0; passed <= timeout; passed += interval) {
-          yield* TestClock.adjust(Duration.millis(interval))
-          yield* settle
-        }
-        const exit = yield* Fiber.join(fiber)
+        const ended = yield* Effect.fork(Effect.zipRight(Fiber.await(fiber), Clock.currentTimeMillis))
 
-        // The model: attempt n is made at n intervals, if that is before the timeout.
+        // The model: attempt n is made after n intervals, and the owner is asked then and every second until the next one.
         const expected: Array<number> = []
         let outcome: "running" | "healthy" | "unhealthy" = "unhealthy"
-        for (let index = 0; index === 0 || index * interval < timeout; index += 1) {
-          expected.push(index * interval)
+        let end = timeout
+        model: for (let index = 0; index === 0 || index * interval < timeout; index += 1) {
+          const time = index * interval
+          expected.push(time)
           if (at(starts, index) === "running") {
             outcome = "running"
+            end = time
             break
           }
-          if (at(answers, index)) {
+          for (let asked = time; asked < time + interval && (asked < timeout || asked === 0); asked += 1000) {
+            if (asked < healthyFrom) continue
             outcome = "healthy"
-            break
+            end = asked
+            break model
           }
         }
+        const steps = [...new Set([...expected, end])].flatMap((time) =>
+          [0, 1000, 2000].map((more) => Math.min(time + more, end))
+        )
+        yield* settle
+        for (const time of [...new Set(steps)].toSorted((a, b) => a - b)) {
+          yield* TestClock.setTime(time)
+          yield* settle
+        }
+        assert.strictEqual(yield* Fiber.join(ended), end)
         assert.deepStrictEqual(attempts, expected)
-        const unhealthy = new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: timeout, holder })
+        const gaveUp = new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: timeout, holder })
         assert.deepStrictEqual(
-          exit,
+          yield* Fiber.join(fiber),
           outcome === "running"
             ? Exit.succeed(expected.length - 1)
             : Exit.fail(
-              outcome === "healthy" ? new OwnerHealthy({ supervisor: "systemd", ...address, holder }) : unhealthy
+              outcome === "healthy" ? new OwnerHealthy({ supervisor: "systemd", ...address, holder }) : gaveUp
             )
         )
       }),
@@ -270,7 +439,7 @@ describe("standby", () => {
       const successor = new PortInUse({ ...address, holder: { pid: 4712, instanceId: "successor" } })
       const ends = yield* Ref.make(0)
       const { attempts, fiber } = yield* standby({
-        starts: [portInUse, ...Array.from({ length: 21 }, () => successor), "running"],
+        starts: [portInUse, successor, "running"],
         probes: [healthy],
         // The first owner ends at once; its successor after an hour.
         ended: Effect.flatMap(
@@ -316,7 +485,9 @@ describe("on a simulated host", () => {
       assert.isTrue(Exit.isFailure(yield* duplicate.exit))
 
       const standby = yield* host.spawn(
-        Effect.zipRight(Recovery.standby(serving(v6), { supervisor: "none", address: v6 }), Effect.never)
+        Effect.zipRight(Recovery.standby(serving(v6), { supervisor: "none", address: v6 }), Effect.never).pipe(
+          Effect.provide(healthProbeLayer())
+        )
       )
       yield* host.settle
       const asked = host.trace().length
@@ -338,7 +509,9 @@ describe("on a simulated host", () => {
       yield* host.files.makeDirectory("/state/locks", { recursive: true })
       yield* host.files.writeFile(LockFile.configLockPath(files), new TextEncoder().encode("torn"))
       const standby = yield* host.spawn(
-        Recovery.standby(Layer.build(lockOf(address)), { supervisor: "none", address })
+        Recovery.standby(Layer.build(lockOf(address)), { supervisor: "none", address }).pipe(
+          Effect.provide(healthProbeLayer())
+        )
       )
       yield* host.settle
       yield* TestClock.adjust("30 seconds")

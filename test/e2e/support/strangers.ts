@@ -1,14 +1,18 @@
 /**
  * Listeners that are no gateways.
  */
-import { Deferred, Effect, FiberId, Schedule, type Scope } from "effect"
+import { Effect, Schedule, type Scope } from "effect"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import type { Site } from "./gateways.ts"
 
 export interface Stranger {
-  /** Completes when somebody has connected. */
+  /** Completes at the first connection. */
   readonly visited: Effect.Effect<void>
+  /** Completes once so many connections were accepted. */
+  readonly accepted: (connections: number) => Effect.Effect<void>
+  /** How long each connection that has ended was open, in milliseconds. */
+  readonly durations: () => ReadonlyArray<number>
 }
 
 const listen = (
@@ -16,12 +20,28 @@ const listen = (
   server: Net.Server
 ): Effect.Effect<{ readonly open: ReadonlySet<Net.Socket>; readonly stranger: Stranger }, never, Scope.Scope> => {
   const open = new Set<Net.Socket>()
-  const visited = Deferred.unsafeMake<void>(FiberId.none)
+  const durations: Array<number> = []
+  const waiting = new Set<() => void>()
+  let connections = 0
   server.on("connection", (socket: Net.Socket) => {
+    const began = performance.now()
+    connections += 1
     open.add(socket)
-    socket.on("error", () => socket.destroy()).on("close", () => open.delete(socket))
-    Deferred.unsafeDone(visited, Effect.void)
+    socket.on("error", () => socket.destroy()).on("close", () => {
+      open.delete(socket)
+      durations.push(performance.now() - began)
+    })
+    for (const wake of waiting) wake()
   })
+  const accepted = (count: number) =>
+    Effect.async<void>((resume) => {
+      const look = () => {
+        if (connections >= count) resume(Effect.void)
+      }
+      waiting.add(look)
+      look()
+      return Effect.sync(() => waiting.delete(look))
+    })
   return Effect.acquireRelease(
     Effect.async<void>((resume) => {
       server.once("error", (error) => resume(Effect.die(error)))
@@ -32,7 +52,7 @@ const listen = (
         server.close(() => resume(Effect.void))
         for (const socket of open) socket.destroy()
       })
-  ).pipe(Effect.as({ open, stranger: { visited: Deferred.await(visited) } }))
+  ).pipe(Effect.as({ open, stranger: { visited: accepted(1), accepted, durations: () => durations } }))
 }
 
 /** Says something at once that is not HTTP. */
@@ -51,6 +71,38 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
     ),
     ({ stranger }) => stranger
   )
+
+/**
+ * Answers as the released OpenClaw does (`src/gateway/server-http.ts`): its health routes name no instance, and every other
+ * path is an HTTP 404.
+ */
+const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+  const isHealth = request.url === "/healthz" || request.url === "/health"
+  response.writeHead(isHealth ? 200 : 404, {
+    "content-type": `${isHealth ? "application/json" : "text/plain"}; charset=utf-8`,
+    ...(isHealth ? { "cache-control": "no-store" } : {})
+  })
+  response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
+}
+
+/** The released OpenClaw, as far as a probe sees it. */
+export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
+  Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
+
+/** The same, which answers 503 until it is told to go on. */
+export const warmingUp = (
+  site: Site
+): Effect.Effect<Stranger & { readonly goOn: Effect.Effect<void> }, never, Scope.Scope> => {
+  let isReady = false
+  const server = Http.createServer((request, response) => {
+    if (isReady) answerAsOpenClaw(request, response)
+    else response.writeHead(503).end()
+  })
+  const goOn = Effect.sync(() => {
+    isReady = true
+  })
+  return Effect.map(listen(site, server), ({ stranger }) => ({ ...stranger, goOn }))
+}
 
 /** Accepts, and never says a word. */
 export const stalling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
