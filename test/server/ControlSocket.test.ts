@@ -19,7 +19,9 @@ describe("ControlSocket", () => {
     "a ping is answered by a pong with the same id: a string, a finite number or null",
     [fc.oneof(fc.string({ unit: "binary" }), fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constant(null))],
     ([id]) => {
-      assert.deepStrictEqual(text(JSON.stringify({ type: "ping", id })), { send: [JSON.stringify({ type: "pong", id })] })
+      assert.deepStrictEqual(text(JSON.stringify({ type: "ping", id })), {
+        send: [JSON.stringify({ type: "pong", id })]
+      })
     }
   )
 
