@@ -40,6 +40,7 @@ import {
   watchSubprotocol
 } from "./ServerSocket.ts"
 import * as TokenBucket from "./TokenBucket.ts"
+import * as UpgradeRequests from "./UpgradeRequests.ts"
 
 /** How often connections are checked against the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
@@ -229,6 +230,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
   Effect.gen(function*() {
     const { address: asked, limits, routes } = options
     const server = new InterceptingServer({
+      IncomingMessage: UpgradeRequests.UpgradeRequest,
       maxHeaderSize: limits.maxHeaderBytes,
       // Refused below, in the same way as any other that is not ours.
       requireHostHeader: false,
@@ -344,15 +346,16 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       run(Effect.logError("a control socket failed, and is closed with 1011", cause))
       close(ws, closeCode.internalError, "internal error")
     }
-    /** A handler of an emitter of `ws`: what it throws would be an uncaught exception, which ends the process. */
-    const guarded =
-      <Args extends ReadonlyArray<unknown>>(ws: WS.WebSocket, handle: (...args: Args) => void) => (...args: Args) => {
+    /** A listener of a control socket: what it throws would be an uncaught exception, which ends the process. */
+    const guarded = <Args extends ReadonlyArray<unknown>>(ws: WS.WebSocket, listener: (...args: Args) => void) => {
+      return (...args: Args) => {
         try {
-          handle(...args)
+          listener(...args)
         } catch (error) {
           failed(ws, Cause.die(error))
         }
       }
+    }
     const runFor = (ws: WS.WebSocket, effect: Effect.Effect<void>) =>
       run(Effect.onExit(effect, (exit) =>
         Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)
@@ -440,8 +443,10 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ? watchers.size >= maxWatchers
         : wss.clients.size - watchers.size >= limits.maxControlSockets
       if (isFull) return refuseRaw(socket, 503, "too many control sockets")
-      wss.handleUpgrade(request, socket, head, (ws) =>
-        guarded(ws, () => watches ? watch(ws, socket) : converse(ws, socket, connection))())
+      wss.handleUpgrade(request, socket, head, (ws) => {
+        const begin = guarded(ws, watches ? watch : converse)
+        begin(ws, socket, connection)
+      })
     }
     yield* Effect.sync(() => {
       for (const ws of wss.clients) {
@@ -473,7 +478,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const apps: Array<typeof ownHandler> = []
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
-    server.intercept((event, args) => {
+    const intercept: Intercept = (event, args) => {
       const request = args[0]
       if (event === "request") {
         const response = args[1]
@@ -485,6 +490,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           request.socket.destroy()
           return true
         }
+        UpgradeRequests.keepRest(request)
         connection.responses.push(response)
         if (stopped) closeAfter(response)
         const isOwn = routes.owns(pathOf(request))
@@ -517,6 +523,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           refuseRaw(socket, verdict.status, verdict.reason)
           return true
         }
+        UpgradeRequests.offerOnlyWebSocket(request)
         if (pathOf(request) === routes.control.path) {
           openControlSocket(request, socket, head, connection)
           return true
@@ -527,7 +534,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         }
       }
       return false
-    }, (error, [request, channel]) => {
+    }
+    const answerThrown: OnThrow = (error, [request, channel]) => {
       run(Effect.logError("a request failed before it was answered", Cause.die(error)))
       if (channel instanceof Http.ServerResponse && !channel.headersSent) {
         return refuseRequest(channel, 500, "internal error")
@@ -539,7 +547,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       }
       // A part of another answer has been sent, which nothing can follow.
       socket.destroy()
-    })
+    }
+    server.intercept(intercept, answerThrown)
 
     // -----------------------------------------------------------------------
     // binding

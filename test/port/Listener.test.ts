@@ -437,6 +437,29 @@ describe("an app's own WebSocket", () => {
       assert.isBelow(took, 4000)
     }))
 
+  live("that its client has closed does not hold a shutdown, where the app is no router", () =>
+    Effect.gen(function*() {
+      const gateway = yield* start()
+      yield* gateway.serve(
+        Effect.gen(function*() {
+          const socket = yield* HttpServerRequest.upgrade
+          const write = yield* socket.writer
+          yield* socket.runRaw((data) => write(data)).pipe(
+            Effect.catchIf(Socket.isSocketError, () => Effect.void)
+          )
+          return HttpServerResponse.empty()
+        }).pipe(Effect.scoped)
+      )
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* webSocket(gateway.address, "/chat")
+        yield* client.send("hi")
+        assert.strictEqual(yield* client.next, "hi")
+      }))
+      yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
+      const [took] = yield* timed(gateway.shutdown.pipe(within("the end of the shutdown")))
+      assert.isBelow(took, 4000)
+    }))
+
   live("that its client closes does not stay counted", () =>
     Effect.gen(function*() {
       const gateway = yield* start()
