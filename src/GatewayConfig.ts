@@ -288,7 +288,7 @@ export const settings = {
     file: ["allowedOrigins"],
     placeholder: "<list>",
     description: "origins of pages that may open sockets and change something besides our own; * for any",
-    allowed: "origins such as https://app.example:8443, null or *, with commas between them",
+    allowed: "origins such as https://app.example:8443, file://, app://name, null or *, with commas between them",
     default: "none",
     decode: listOf(allowedOrigin)
   }),
