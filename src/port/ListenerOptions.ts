@@ -27,7 +27,7 @@ export interface ListenerOptions {
   readonly onDrain?: ((reason: string) => Effect.Effect<void>) | undefined
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
-  /** Connections at one time. Default 10,000. */
+  /** Connections at one time, of all kinds and to all addresses of the gateway together. Default 10,000. */
   readonly maxConnections?: number | undefined
   /** For a request's headers. Default 10 seconds. */
   readonly headersTimeout?: Duration.DurationInput | undefined

@@ -121,8 +121,10 @@ class RequestHead implements Access.Head {
 type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
 type OnThrow = (error: unknown, args: ReadonlyArray<unknown>) => void
 
+const interceptedEvents: ReadonlySet<string> = new Set(["connection", "request", "upgrade"])
+
 /**
- * An HTTP server some of whose requests and upgrades never reach the listeners that an app has registered. Routing in
+ * An HTTP server some of whose connections, requests and upgrades never reach the listeners that an app has registered. Routing in
  * front of the listeners leaves `NodeHttpServer`, which registers them, as it is.
  */
 class InterceptingServer extends Http.Server {
@@ -133,7 +135,7 @@ class InterceptingServer extends Http.Server {
     this.#onThrow = onThrow
   }
   override emit(event: string, ...args: Array<unknown>): boolean {
-    if (event !== "request" && event !== "upgrade") return super.emit(event, ...args)
+    if (!interceptedEvents.has(event)) return super.emit(event, ...args)
     try {
       return this.#intercept(event, args) || super.emit(event, ...args)
     } catch (error) {
@@ -480,6 +482,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     server.on("upgrade", () => {})
     const intercept: Intercept = (event, args) => {
       const request = args[0]
+      if (event === "connection") {
+        const [socket] = args
+        // `maxConnections` counts the connections of one server, and each address has its own.
+        if (open.size < limits.maxConnections || !(socket instanceof Net.Socket)) return false
+        socket.destroy()
+        return true
+      }
       if (event === "request") {
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
@@ -536,10 +545,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       return false
     }
     const answerThrown: OnThrow = (error, [request, channel]) => {
-      run(Effect.logError("a request failed before it was answered", Cause.die(error)))
+      run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
       if (channel instanceof Http.ServerResponse && !channel.headersSent) {
         return refuseRequest(channel, 500, "internal error")
       }
+      if (request instanceof Net.Socket) return request.destroy()
       if (!(request instanceof Http.IncomingMessage)) return
       const { socket } = request
       if (channel === socket && socket.bytesWritten === open.get(socket)?.writtenBeforeUpgrade) {

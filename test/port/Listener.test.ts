@@ -2,9 +2,10 @@ import { HttpMiddleware, HttpRouter, HttpServerRequest, HttpServerResponse, Sock
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, Fiber, FiberId, Layer, Logger, Ref, type Scope, Stream } from "effect"
 import { PortInUse } from "../../src/GatewayLockError.ts"
+import type { Address } from "../../src/port/Address.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
 import { PortProbe, type PortState } from "../../src/port/PortProbe.ts"
-import { BindError, ServerSocket } from "../../src/port/ServerSocket.ts"
+import { BindError, ServerSocket, watchSubprotocol } from "../../src/port/ServerSocket.ts"
 import { instanceId, type Options, start } from "../fixtures/listening.ts"
 import {
   canBind,
@@ -760,6 +761,36 @@ describe("limits", () => {
   tooSlow("nothing", "127.0.0.1", "")
   tooSlow("half a header", "127.0.0.2", "GET /healthz HTTP/1.1\r\nHost:")
   tooSlow("half a header", "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost:")
+
+  live(
+    "the limit of connections counts those to all addresses of a gateway together, of every kind",
+    () =>
+      Effect.gen(function*() {
+        const gateway = yield* start({ host: "127.0.0.2", maxConnections: 5 })
+        const own = gateway.address
+        const guard = { ...own, host: "127.0.0.1" }
+        const accepted = (address: Address) =>
+          Effect.gen(function*() {
+            const client = yield* connect(address)
+            yield* client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            yield* Effect.raceFirst(client.until(/live/), client.ended)
+            return (yield* client.received) === "" ? undefined : client
+          })
+        const viewer = yield* webSocket(guard)
+        yield* viewer.send("{\"type\":\"watch\"}")
+        yield* webSocket(own)
+        yield* webSocket(guard, "/", { protocols: [watchSubprotocol] })
+        const fourth = yield* accepted(own)
+        assert.isDefined(fourth)
+        assert.isDefined(yield* accepted(guard))
+        for (const address of [own, guard, own, guard]) assert.isUndefined(yield* accepted(address))
+        assert.strictEqual(yield* gateway.connections, 5)
+        fourth?.socket.destroy()
+        yield* eventually("room", Effect.map(gateway.connections, (open) => open === 4))
+        assert.isDefined(yield* accepted(guard))
+        assert.isUndefined(yield* accepted(own))
+      })
+  )
 
   live("a connection above the limit is closed at once, and one that ends makes room", () =>
     Effect.gen(function*() {
