@@ -66,8 +66,9 @@ export const keepRest = (request: Http.IncomingMessage): void => {
   const currentBuffer: unknown = Reflect.get(parser, "getCurrentBuffer")
   const execute: unknown = Reflect.get(parser, "execute")
   if (!isCallable(onExecute) || !isCallable(currentBuffer) || !isCallable(execute) || tending.has(onExecute)) return
+  // Behind the last message of a connection, llhttp parses nothing: an error that Node does not see after an upgrade.
   const restOf = (chunk: unknown, parsed: unknown): Buffer =>
-    Buffer.isBuffer(chunk) && typeof parsed === "number" ? chunk.subarray(parsed) : Buffer.alloc(0)
+    Buffer.isBuffer(chunk) && typeof parsed === "number" && parsed > 0 ? chunk.subarray(parsed) : Buffer.alloc(0)
   const parse = (rest: Buffer): void => {
     let left = rest
     // Without a parser, the connection has gone, or now belongs to a WebSocket.

@@ -3,7 +3,6 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
-import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import * as Clients from "./support/clients.ts"
@@ -11,23 +10,14 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-const missing = (command: string, ...args: ReadonlyArray<string>): string | undefined => {
-  try {
-    execFileSync(command, args, { stdio: "ignore" })
-    return undefined
-  } catch {
-    return `needs ${command}`
-  }
-}
-
 const run = (site: Gateways.Site, command: ReadonlyArray<string>) =>
   Effect.scoped(Effect.flatMap(
     Processes.start(command, { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } }),
     ({ ended }) => ended
   ))
 
-const noCurl = missing("curl", "--version")
-const noJava = missing("javac", "-version")
+const noCurl = Program.without("curl")
+const noJava = Program.without("javac")
 
 const javaClient = (port: number) => `
 import java.net.URI;

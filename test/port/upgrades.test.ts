@@ -132,6 +132,17 @@ describe("a request that asks for", () => {
       assert.deepStrictEqual(answers(yield* client.received), [[200, "GET /a <>"]])
     }))
 
+  live("h2c in HTTP/1.0, ends its connection, whatever follows it", () =>
+    Effect.gen(function*() {
+      const gateway = yield* echoing()
+      const old = (lines: string) => `GET /a HTTP/1.0\r\nHost: localhost\r\n${lines}\r\n`
+      for (const rest of [old(h2c).repeat(5), last, get("/b", h2c), "no HTTP at all", "\r\n", "x"]) {
+        for (const first of [old(h2c), get("/a", `${h2c}Connection: close\r\n`)]) {
+          assert.deepStrictEqual(yield* conversation(gateway, [first + rest]), [[200, "GET /a <>"]], rest)
+        }
+      }
+    }))
+
   live("h2c, is judged by its Host and Origin like any other", () =>
     Effect.gen(function*() {
       const gateway = yield* echoing()
