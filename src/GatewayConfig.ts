@@ -288,7 +288,7 @@ export const settings = {
     file: ["allowedOrigins"],
     placeholder: "<list>",
     description: "origins of pages that may open sockets and change something besides our own; * for any",
-    allowed: "origins such as https://app.example:8443, null or *, with commas between them",
+    allowed: "origins such as https://app.example:8443, file://, app://name, null or *, with commas between them",
     default: "none",
     decode: listOf(allowedOrigin)
   }),
@@ -416,6 +416,15 @@ export const settings = {
     default: Listener.defaults.requestTimeout,
     minimum: Duration.seconds(1)
   }),
+  keepAliveTimeout: durationSetting({
+    name: "keep-alive timeout",
+    env: "GATEWAY_KEEP_ALIVE_TIMEOUT",
+    file: ["limits", "keepAliveTimeout"],
+    description: "for a connection without a request; longer than a balancer keeps its own",
+    default: Listener.defaults.keepAliveTimeout,
+    // 0 would mean for ever.
+    minimum: Duration.seconds(1)
+  }),
   maxHeaderBytes: countSetting({
     name: "header limit",
     file: ["limits", "headerBytes"],
@@ -523,6 +532,8 @@ export interface GatewayConfig {
   readonly headersTimeout: Duration.Duration
   /** For a whole request. Default 1 minute. */
   readonly requestTimeout: Duration.Duration
+  /** How long a connection stays open without a request. Default 5 seconds. */
+  readonly keepAliveTimeout: Duration.Duration
   /** Request line and headers together, in bytes. Default 16,384. */
   readonly maxHeaderBytes: number
   /** At one time. Default 1,000. */
@@ -760,6 +771,7 @@ const resolveWith = (
       maxConnections: yield* or(settings.maxConnections, Listener.defaults.maxConnections),
       headersTimeout: yield* or(settings.headersTimeout, Listener.defaults.headersTimeout),
       requestTimeout: yield* or(settings.requestTimeout, Listener.defaults.requestTimeout),
+      keepAliveTimeout: yield* or(settings.keepAliveTimeout, Listener.defaults.keepAliveTimeout),
       maxHeaderBytes: yield* or(settings.maxHeaderBytes, Listener.defaults.maxHeaderBytes),
       maxControlSockets: yield* or(settings.maxControlSockets, Listener.defaults.maxControlSockets),
       maxFrameBytes: yield* or(settings.maxFrameBytes, Listener.defaults.maxFrameBytes),

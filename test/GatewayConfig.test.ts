@@ -69,6 +69,7 @@ const shown = (config: GatewayConfig.GatewayConfig) => ({
   allowedOrigins: config.allowedOrigins.join(),
   headersTimeout: Duration.toMillis(config.headersTimeout),
   requestTimeout: Duration.toMillis(config.requestTimeout),
+  keepAliveTimeout: Duration.toMillis(config.keepAliveTimeout),
   logFormat: Option.getOrUndefined(config.logFormat),
   logLevel: config.logLevel.label
 })
@@ -179,7 +180,11 @@ const cases: ReadonlyArray<Case> = [
   },
   {
     setting: "allowedOrigins",
-    env: { key: "GATEWAY_ALLOWED_ORIGINS", raw: "https://App.example:443,null", value: "https://app.example,null" },
+    env: {
+      key: "GATEWAY_ALLOWED_ORIGINS",
+      raw: "https://App.example:443,null,file://",
+      value: "https://app.example,null,file://"
+    },
     file: { key: "allowedOrigins", raw: "http://[::1]:80", value: "http://[::1]" },
     default: ""
   },
@@ -193,6 +198,12 @@ const cases: ReadonlyArray<Case> = [
     setting: "requestTimeout",
     file: { key: "limits.requestTimeout", raw: "3 seconds", value: 3000 },
     default: 60_000
+  },
+  {
+    setting: "keepAliveTimeout",
+    env: { key: "GATEWAY_KEEP_ALIVE_TIMEOUT", raw: "65 seconds", value: 65_000 },
+    file: { key: "limits.keepAliveTimeout", raw: "4 seconds", value: 4000 },
+    default: 5000
   },
   { setting: "maxHeaderBytes", file: { key: "limits.headerBytes", raw: 4096, value: 4096 }, default: 16_384 },
   { setting: "maxControlSockets", file: { key: "limits.controlSockets", raw: "7", value: 7 }, default: 1000 },
@@ -238,6 +249,7 @@ describe("GatewayConfig.resolve", () => {
         maxConnections: 10_000,
         headersTimeout: 10_000,
         requestTimeout: 60_000,
+        keepAliveTimeout: 5000,
         maxHeaderBytes: 16_384,
         maxControlSockets: 1000,
         maxFrameBytes: 65_536,

@@ -15,6 +15,7 @@ import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
 import { apart } from "../internal/spans.ts"
+import * as BadPorts from "../port/BadPorts.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
 import { ownAnswerHeaders } from "../port/ServerSocket.ts"
@@ -79,9 +80,12 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
 
 const announce = ({ systemd }: ServeOptions) =>
   Effect.gen(function*() {
-    const { record, url } = yield* Gateway.Gateway
+    const { address: { port }, record, url } = yield* Gateway.Gateway
     const { pid } = yield* record
     yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
+    if (BadPorts.isBad(port)) {
+      yield* Effect.logWarning(`${BadPorts.whyBad(port)}; start it with --port ${BadPorts.another(port)}`)
+    }
     yield* systemd.notify("READY=1", `STATUS=listening on ${url}`)
     if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)
   })
@@ -119,6 +123,7 @@ export const serve = (config: GatewayConfig, options: ServeOptions) =>
         maxConnections: config.maxConnections,
         headersTimeout: config.headersTimeout,
         requestTimeout: config.requestTimeout,
+        keepAliveTimeout: config.keepAliveTimeout,
         maxHeaderBytes: config.maxHeaderBytes,
         maxControlSockets: config.maxControlSockets,
         maxFrameBytes: config.maxFrameBytes,

@@ -18,6 +18,7 @@ import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { toUrl } from "../port/Address.ts"
+import * as BadPorts from "../port/BadPorts.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
@@ -130,7 +131,7 @@ export const judgePort = (
       error(
         "port",
         `${url} is in use by ${who}, not by this gateway: ${detail}`,
-        command(`run --port ${port.port < 65535 ? port.port + 1 : port.port - 1}`)
+        command(`run --port ${BadPorts.another(port.port)}`)
       )
     ]
   }
@@ -139,6 +140,11 @@ export const judgePort = (
   }
   return [ok("port", `${url} is this gateway's, ${who}: ${detail}`)]
 }
+
+const checkPortNumber = ({ command, config: { port } }: DoctorOptions): ReadonlyArray<Finding> =>
+  BadPorts.isBad(port)
+    ? [warning("port", BadPorts.whyBad(port), command(`run --port ${BadPorts.another(port)}`))]
+    : []
 
 /** What dead starters left beside the lock files, and files that the clock says are from the future. */
 const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
@@ -237,6 +243,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
       ...judgeLock(status, command),
       ...(yield* checkLeftovers(status, stateDir)),
       ...judgePort(status, command),
+      ...checkPortNumber(options),
       ok("supervisor", `a start from here would detect: ${verdict.kind} (${verdict.reason})`),
       ...units
     ]

@@ -125,13 +125,15 @@ export const parseAuthority = (text: string): Option.Option<Authority> => {
 
 const defaultPorts: Readonly<Record<string, number>> = { http: 80, https: 443, ws: 80, wss: 443 }
 
+const isWeb = (scheme: string): boolean => Object.hasOwn(defaultPorts, scheme)
+
 interface Origin extends Authority {
   readonly scheme: string
 }
 
 const parseOrigin = (text: string): Option.Option<Origin> => {
   const [scheme = "", authority, ...more] = text.split("://")
-  return authority === undefined || more.length > 0 || !/^[a-z][a-z0-9+.-]*$/i.test(scheme)
+  return authority === undefined || more.length > 0 || !isWeb(scheme.toLowerCase())
     ? Option.none()
     : Option.map(parseAuthority(authority), (parsed) => ({ ...parsed, scheme: scheme.toLowerCase() }))
 }
@@ -140,13 +142,27 @@ const originText = ({ host, port, scheme }: Origin): string =>
   `${scheme}://${urlHost(host)}${port === undefined || port === defaultPorts[scheme] ? "" : `:${port}`}`
 
 /**
- * The normal form of an origin (RFC 6454, 6.2): scheme, host, and the port if it is not the scheme's own. `null` is one.
+ * An origin that a shell or an extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. What follows the
+ * scheme means something to the shell only, and may be empty (RFC 3986, 3.2.2, without user information and commas).
+ */
+const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
+
+/**
+ * The normal form of an origin (RFC 6454, 6.2). Of a web page: scheme, host, and the port if it is not the scheme's own. Of
+ * any other scheme, such as `file://` or `tauri://localhost`: in lower case, as it was written. `null` is one.
  *
  * @since 0.1.0
  * @category decoding
  */
 export const normalOrigin = (text: string): Option.Option<string> =>
-  text === "null" ? Option.some(text) : Option.map(parseOrigin(text), originText)
+  text === "null" ? Option.some(text) : Option.orElse(
+    Option.map(parseOrigin(text), originText),
+    () =>
+      Option.filter(
+        Option.some(text.toLowerCase()),
+        (lower) => opaqueOrigin.test(lower) && !isWeb(lower.slice(0, lower.indexOf(":")))
+      )
+  )
 
 // ---------------------------------------------------------------------------
 // rules
@@ -170,7 +186,7 @@ export const allowedHost = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalHost(text.replace(/^\[(.*:.*)\]$/, "$1"))
 
 /**
- * An entry of a list of origins, in normal form: `scheme://host[:port]`, `null` or `*`.
+ * An entry of a list of origins, in normal form: `https://host[:port]`, `app://name`, `file://`, `null` or `*`.
  *
  * @since 0.1.0
  * @category decoding
@@ -261,11 +277,17 @@ const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArra
 /** RFC 9110, 9.2.1. */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
+/**
+ * RFC 6761, 6.3: browsers connect to loopback for every name under `localhost` and never ask DNS, so that no page can let one
+ * mean another address. Not in `isLoopback`, which is about hosts to bind: there a resolver may ask DNS.
+ */
+const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
+
 const isServed = (rules: Rules, host: string, localAddress: string | undefined): boolean => {
   if (rules.hosts.has(any) || rules.hosts.has(host)) return true
   const local = Option.getOrUndefined(normalHost(localAddress ?? ""))
-  // Whoever reached a loopback address is on this machine, and may call it by any of its names.
-  return local !== undefined && (local === host || (isLoopback(local) && isLoopback(host)))
+  // A client of a loopback address is on this machine, and may call it by any loopback name.
+  return local !== undefined && (local === host || (isLoopback(local) && isLoopbackName(host)))
 }
 
 const sameSite = (origin: Origin, asked: Authority): boolean => {

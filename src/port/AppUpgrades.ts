@@ -23,7 +23,8 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.So
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-  }).pipe(Effect.scoped)
+    // An app that is not a router runs uninterruptibly: the race would wait for its loser, and a shutdown for the race.
+  }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
     run: (handler, options) => Effect.raceFirst(socket.run(handler, options), goAway),

@@ -40,7 +40,7 @@ export interface ListenerOptions {
    * - `close`: nothing else, for a process that has other work and watches `Gateway.lost`.
    */
   readonly onLost?: "exit" | "close" | undefined
-  /** Connections at one time. Default 10,000. */
+  /** Connections at one time, of all kinds and to all addresses of the gateway together. Default 10,000. */
   readonly maxConnections?: number | undefined
   /** For a request's headers. Default 10 seconds. */
   readonly headersTimeout?: Duration.DurationInput | undefined

@@ -6,9 +6,11 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpServer from "@effect/platform/HttpServer"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import { constTrue } from "effect/Function"
@@ -27,6 +29,7 @@ import * as Access from "./Access.ts"
 import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import * as AppUpgrades from "./AppUpgrades.ts"
+import * as FrameHeads from "./FrameHeads.ts"
 import {
   BindError,
   type BindOptions,
@@ -37,6 +40,7 @@ import {
   watchSubprotocol
 } from "./ServerSocket.ts"
 import * as TokenBucket from "./TokenBucket.ts"
+import * as UpgradeRequests from "./UpgradeRequests.ts"
 
 /** How often connections are checked against the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
@@ -54,14 +58,24 @@ const closeTimeoutMillis = 5_000
 const maxWatchers = 100
 
 /** RFC 6455, 7.4.1. */
-const policyViolation = 1008
+const closeCode = { policyViolation: 1008, internalError: 1011 } as const
+
+/** Fragments of one message. Each stays in memory until the last one, and a browser sends none. */
+const maxFragments = 64
+
+/** Pieces in which one frame may arrive: TCP segments are larger than 256 bytes. Each piece costs some 200 bytes of its own. */
+const maxBufferedChunks = (maxFrameBytes: number): number => 16 + Math.ceil(maxFrameBytes / 256)
+
+/** A watcher answers pings and closes, and sends nothing else (RFC 6455, 5.5). */
+const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** What a shutdown must know of a connection. */
 interface Connection {
   /** In the order of their requests. Those in front may be answered by now: `unansweredOf` leaves these out. */
   readonly responses: Array<Http.ServerResponse>
   readonly judge: (head: Access.Head) => Access.Verdict
-  upgraded: boolean
+  /** What had been sent when it was upgraded, in bytes. */
+  writtenBeforeUpgrade: number
   /** By whom what happens is seen: a shutdown does not wait for it. */
   viewing: boolean
   /** One of its requests was refused: what it sends after that is not looked at. */
@@ -105,18 +119,30 @@ class RequestHead implements Access.Head {
 }
 
 type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
+type OnThrow = (error: unknown, args: ReadonlyArray<unknown>) => void
+
+const interceptedEvents: ReadonlySet<string> = new Set(["connection", "request", "upgrade"])
 
 /**
- * An HTTP server some of whose requests and upgrades never reach the listeners that an app has registered. Routing in
+ * An HTTP server some of whose connections, requests and upgrades never reach the listeners that an app has registered. Routing in
  * front of the listeners leaves `NodeHttpServer`, which registers them, as it is.
  */
 class InterceptingServer extends Http.Server {
   #intercept: Intercept = () => false
-  intercept(intercept: Intercept) {
+  #onThrow: OnThrow = () => {}
+  intercept(intercept: Intercept, onThrow: OnThrow) {
     this.#intercept = intercept
+    this.#onThrow = onThrow
   }
   override emit(event: string, ...args: Array<unknown>): boolean {
-    return this.#intercept(event, args) || super.emit(event, ...args)
+    if (!interceptedEvents.has(event)) return super.emit(event, ...args)
+    try {
+      return this.#intercept(event, args) || super.emit(event, ...args)
+    } catch (error) {
+      // It would be an uncaught exception, which ends the process.
+      this.#onThrow(error, args)
+      return true
+    }
   }
 }
 
@@ -214,6 +240,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
   Effect.gen(function*() {
     const { address: asked, limits, routes } = options
     const server = new InterceptingServer({
+      IncomingMessage: UpgradeRequests.UpgradeRequest,
       maxHeaderSize: limits.maxHeaderBytes,
       // Refused below, in the same way as any other that is not ours.
       requireHostHeader: false,
@@ -247,7 +274,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       const connection: Connection = {
         responses: [],
         judge: Access.judging(options.rules),
-        upgraded: false,
+        writtenBeforeUpgrade: 0,
         viewing: false,
         refused: false
       }
@@ -301,6 +328,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const wss = new WS.WebSocketServer({
       noServer: true,
       maxPayload: limits.maxFrameBytes,
+      maxFragments,
+      maxBufferedChunks: maxBufferedChunks(limits.maxFrameBytes),
       // Never one that carries a token.
       handleProtocols: (names) =>
         names.has(AccessToken.subprotocol)
@@ -313,21 +342,45 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const hasToken = options.token === undefined ? () => true : AccessToken.matcher(options.token)
 
     const send = (ws: WS.WebSocket, frame: string) => {
+      if (ws.readyState !== WS.WebSocket.OPEN) return
       if (ws.bufferedAmount > limits.maxBufferedBytes) ws.terminate()
       else ws.send(frame)
     }
 
+    /** Does nothing the second time: a socket has one closing timer. */
     const close = (ws: WS.WebSocket, code: number, reason: string) => {
+      if (ws.readyState !== WS.WebSocket.OPEN) return
       ws.close(code, reason)
-      run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
+      const timer = run(Effect.delay(Effect.sync(() => ws.terminate()), closeTimeoutMillis))
+      ws.once("close", () => run(Fiber.interruptFork(timer)))
     }
+    const failed = (ws: WS.WebSocket, cause: Cause.Cause<unknown>) => {
+      run(Effect.logError("a control socket failed, and is closed with 1011", cause))
+      close(ws, closeCode.internalError, "internal error")
+    }
+    /** A listener of a control socket: what it throws would be an uncaught exception, which ends the process. */
+    const guarded = <Args extends ReadonlyArray<unknown>>(ws: WS.WebSocket, listener: (...args: Args) => void) => {
+      return (...args: Args) => {
+        try {
+          listener(...args)
+        } catch (error) {
+          failed(ws, Cause.die(error))
+        }
+      }
+    }
+    const runFor = (ws: WS.WebSocket, effect: Effect.Effect<void>) =>
+      run(Effect.onExit(effect, (exit) =>
+        Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)
+          ? Effect.sync(() => failed(ws, exit.cause))
+          : Effect.void))
+
     const viewers = new Map<WS.WebSocket, Fiber.Fiber<unknown>>()
     const view = (ws: WS.WebSocket, connection: Connection) => {
       if (connection.viewing) return
       connection.viewing = true
       viewing += 1
-      const push = (frame: string) => Effect.sync(() => ws.readyState === WS.WebSocket.OPEN && send(ws, frame))
-      const fiber = run(routes.control.watch({ push, connections, pending }))
+      const push = (frame: string) => Effect.sync(() => send(ws, frame))
+      const fiber = runFor(ws, Effect.suspend(() => routes.control.watch({ push, connections, pending })))
       viewers.set(ws, fiber)
       ws.once("close", () => {
         viewers.delete(ws)
@@ -339,39 +392,56 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       if (reply.watch === true && connection !== undefined) view(ws, connection)
       if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
     }
-    const attend = (ws: WS.WebSocket) => {
+    /** Handles nothing more of a socket, whatever it still sends. */
+    const cutOff = (ws: WS.WebSocket, socket: Duplex, reason: string) => {
+      close(ws, closeCode.policyViolation, reason)
+      socket.removeAllListeners("data")
+      socket.resume()
+      socket.end()
+    }
+    /** Every frame is counted before ws reads it. `refusal` is why a frame of an opcode is not allowed. */
+    const attend = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => string | undefined) => {
+      let position = FrameHeads.start
+      let bucket = TokenBucket.make(limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
+      socket.prependListener(
+        "data",
+        guarded(ws, (chunk: Buffer) => {
+          const read = FrameHeads.advance(position, chunk)
+          position = read.position
+          const now = clock.unsafeCurrentTimeNanos()
+          for (const opcode of read.opcodes) {
+            const next = TokenBucket.take(bucket, limits.maxFramesPerSecond, now)
+            const why = Option.isNone(next) ? "too many frames in a second" : refusal(opcode)
+            if (why !== undefined) return cutOff(ws, socket, why)
+            bucket = Option.getOrElse(next, () => bucket)
+          }
+        })
+      )
       // ws has closed with the fitting code already (1007 for bad UTF-8, 1009 for an oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
     }
-    const converse = (ws: WS.WebSocket, connection: Connection | undefined) => {
-      attend(ws)
-      let bucket = TokenBucket.make(limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
-      /** Whether one more frame may be looked at. */
-      const mayCome = (): boolean => {
-        if (ws.readyState !== WS.WebSocket.OPEN) return false
-        const next = TokenBucket.take(bucket, limits.maxFramesPerSecond, clock.unsafeCurrentTimeNanos())
-        if (Option.isSome(next)) bucket = next.value
-        else close(ws, policyViolation, "too many frames in a second")
-        return Option.isSome(next)
-      }
-      ws.on("ping", mayCome)
-      ws.on("message", (data, isBinary) => {
-        if (!mayCome()) return
-        reply(
-          ws,
-          connection,
-          routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() })
-        )
-      })
-      run(Effect.map(routes.control.hello, (frame) => send(ws, frame)))
+    const converse = (ws: WS.WebSocket, socket: Duplex, connection: Connection | undefined) => {
+      attend(ws, socket, () => undefined)
+      ws.on(
+        "message",
+        guarded(ws, (data: WS.RawData, isBinary: boolean) => {
+          if (ws.readyState !== WS.WebSocket.OPEN) return
+          reply(
+            ws,
+            connection,
+            routes.control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() })
+          )
+        })
+      )
+      runFor(ws, Effect.map(routes.control.hello, (frame) => send(ws, frame)))
     }
-    const watch = (ws: WS.WebSocket) => {
+    const watch = (ws: WS.WebSocket, socket: Duplex) => {
       watchers.add(ws)
       ws.once("close", () => watchers.delete(ws))
-      attend(ws)
-      ws.on("message", () => close(ws, policyViolation, "a watcher has nothing to say"))
-      ws.on("ping", () => close(ws, policyViolation, "a watcher has nothing to say"))
+      attend(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher has nothing to say")
+      // It has nothing to lose: once it is told why, it does not keep its place any longer.
+      socket.once("finish", () => ws.terminate())
     }
     const openControlSocket = (
       request: Http.IncomingMessage,
@@ -385,7 +455,10 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ? watchers.size >= maxWatchers
         : wss.clients.size - watchers.size >= limits.maxControlSockets
       if (isFull) return refuseRaw(socket, 503, "too many control sockets")
-      wss.handleUpgrade(request, socket, head, (ws) => watches ? watch(ws) : converse(ws, connection))
+      wss.handleUpgrade(request, socket, head, (ws) => {
+        const begin = guarded(ws, watches ? watch : converse)
+        begin(ws, socket, connection)
+      })
     }
     yield* Effect.sync(() => {
       for (const ws of wss.clients) {
@@ -417,8 +490,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const apps: Array<typeof ownHandler> = []
     // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
     server.on("upgrade", () => {})
-    server.intercept((event, args) => {
+    const intercept: Intercept = (event, args) => {
       const request = args[0]
+      if (event === "connection") {
+        const [socket] = args
+        // `maxConnections` counts the connections of one server, and each address has its own.
+        if (open.size < limits.maxConnections || !(socket instanceof Net.Socket)) return false
+        socket.destroy()
+        return true
+      }
       if (event === "request") {
         const response = args[1]
         if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
@@ -429,6 +509,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           request.socket.destroy()
           return true
         }
+        UpgradeRequests.keepRest(request)
         connection.responses.push(response)
         if (stopped) closeAfter(response)
         const isOwn = routes.owns(pathOf(request))
@@ -451,7 +532,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         // The server stops looking after an upgraded socket's errors.
         socket.on("error", () => socket.destroy())
         const connection = open.get(request.socket)
-        if (connection !== undefined) connection.upgraded = true
+        if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
         if (stopped || connection === undefined || connection.refused) {
           socket.destroy()
           return true
@@ -461,6 +542,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
           refuseRaw(socket, verdict.status, verdict.reason)
           return true
         }
+        UpgradeRequests.offerOnlyWebSocket(request)
         if (pathOf(request) === routes.control.path) {
           openControlSocket(request, socket, head, connection)
           return true
@@ -471,7 +553,22 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         }
       }
       return false
-    })
+    }
+    const answerThrown: OnThrow = (error, [request, channel]) => {
+      run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
+      if (channel instanceof Http.ServerResponse && !channel.headersSent) {
+        return refuseRequest(channel, 500, "internal error")
+      }
+      if (request instanceof Net.Socket) return request.destroy()
+      if (!(request instanceof Http.IncomingMessage)) return
+      const { socket } = request
+      if (channel === socket && socket.bytesWritten === open.get(socket)?.writtenBeforeUpgrade) {
+        return refuseRaw(socket, 500, "internal error")
+      }
+      // A part of another answer has been sent, which nothing can follow.
+      socket.destroy()
+    }
+    server.intercept(intercept, answerThrown)
 
     // -----------------------------------------------------------------------
     // binding

@@ -44,7 +44,7 @@ export class BindError extends Data.TaggedError("BindError")<{
  * @category models
  */
 export interface ConnectionLimits {
-  /** Connections at one time; a further one is closed at once. */
+  /** Connections at one time, of all kinds and to all addresses together; a further one is closed at once. */
   readonly maxConnections: number
   /** From connecting (or from the first byte of a further request) to the end of the headers. */
   readonly headersTimeout: Duration.Duration

@@ -39,15 +39,18 @@ const refuse = (code: number, reason: string): ControlReply => ({
   close: { code, reason }
 })
 
-const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(Schema.Unknown, { exact: true }) })
+/** Sent back as it came. An array or an object could be nested deeper than `JSON.stringify` can follow. */
+const PingId = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
+const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(PingId, { exact: true }) })
 const Json = Schema.parseJson()
 const decodeJson = Schema.decodeUnknownEither(Json)
 const isPing = Schema.is(Ping)
 const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
 
 /**
- * The reply to a frame: a pong with the ping's own `id`, the `StatusFrame`s that follow a `watch`, or what was wrong and a close code: 1003 for binary
- * frames, 1007 for text that is not JSON, 1008 for JSON that is no message of ours.
+ * The reply to a frame: a pong with the ping's own `id` (a string, a finite number or null), the `StatusFrame`s that
+ * follow a `watch`, or an error and a close code: 1003 for binary frames, 1007 for text that is not JSON, 1008 for JSON
+ * that is no message of the protocol.
  *
  * @since 0.1.0
  * @category decisions

@@ -70,6 +70,16 @@ describe("gateway doctor", () => {
       })
   )
 
+  it.scopedLive("a port that browsers refuse: a warning, and a remedy that names another port", () =>
+    Effect.gen(function*() {
+      const site = { ...(yield* Gateways.newSite), port: 6667 }
+      const found = yield* theProblem(site)
+      assert.deepInclude(found, { check: "port", severity: "warning" })
+      assert.match(found?.message ?? "", /browsers refuse port 6667/)
+      assert.match(found?.remedy ?? "", / run .*--port 6670\b/)
+      assert.deepStrictEqual((yield* examine({ ...site, port: 6670 })).problems, [])
+    }))
+
   it.scopedLive("for a person: a line for each finding, the remedy under it", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite

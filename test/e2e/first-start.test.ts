@@ -126,7 +126,7 @@ describe("over the control socket", () => {
       assert.isAtLeast(uptimeMs, 0)
 
       const control = yield* Clients.greeted(site)
-      for (const id of [1, "two", null, { nested: [3] }]) {
+      for (const id of [1, "two", null, 2.5]) {
         yield* control.send(JSON.stringify({ type: "ping", id }))
         assert.deepStrictEqual(yield* control.next, { type: "pong", id })
       }
@@ -151,6 +151,8 @@ describe("over the control socket", () => {
     ["an empty frame", "", 1007],
     ["a message it does not know", "{\"type\":\"shutdown\"}", 1008],
     ["JSON that is no message", "[1]", 1008],
+    ["a ping whose id is no string, number or null", "{\"type\":\"ping\",\"id\":[3]}", 1008],
+    ["a ping whose id is nested 30,000 deep", `{"type":"ping","id":${"[".repeat(30_000)}${"]".repeat(30_000)}}`, 1008],
     ["a binary frame", new Uint8Array([123, 125]), 1003],
     ["a frame over 64 KiB", largest(64 * 1024 + 1), 1009]
   ] as const

@@ -1,13 +1,16 @@
 /**
- * Ten thousand drawn requests and frames against the built program: valid ones, valid ones with something changed, and
- * garbage. It stays healthy, keeps no connection and no memory.
+ * Tens of thousands of drawn requests and frames against the built program: valid ones, valid ones with something changed,
+ * garbage, and well-formed extremes. It stays healthy, keeps no connection and no memory.
  *
  * What is sent is drawn from a seed, which every failure shows: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Config, Duration, Effect, FastCheck as fc, Schedule } from "effect"
+import { Cause, Config, Duration, Effect, Exit, FastCheck as fc, Fiber, Option, Queue, Schedule, Schema } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import { frame as wellFormed, opcode } from "../fixtures/net.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import type * as Processes from "./support/processes.ts"
@@ -160,6 +163,115 @@ const sent: fc.Arbitrary<Sent> = fc.oneof(
   { weight: 5, arbitrary: conversation }
 )
 
+// ---------------------------------------------------------------------------
+// well-formed extremes
+// ---------------------------------------------------------------------------
+
+const watcherOpening = Buffer.from(opening.toString().replace(`gateway, ${carrier}`, "gateway-watch"))
+
+const nested = fc.record({
+  depth: fc.integer({ min: 1, max: 30_000 }),
+  around: fc.constantFrom(
+    ["", ""],
+    ["{\"type\":\"ping\",\"id\":", "}"],
+    ["{\"type\":\"ping\",\"more\":", "}"],
+    ["{\"type\":\"watch\",\"id\":", "}"],
+    ["{\"type\":", "}"],
+    ["{\"type\":\"other\",\"x\":", "}"]
+  ),
+  brackets: fc.constantFrom(["[", "", "]"], ["{\"a\":", "1", "}"], ["[", "", ""], ["[[],", "1", "]"])
+}).map(({ around: [before, after], brackets: [open = "", core, close = ""], depth }) => {
+  const count = Math.min(depth, Math.floor(64_000 / (open.length + close.length)))
+  return `${before}${open.repeat(count)}${core}${close.repeat(count)}${after}`
+})
+
+/** One frame, or a few that belong together. */
+const unit = fc.oneof(
+  nested.map((text) => [wellFormed(opcode.text, text)]),
+  nested.map((text) => [wellFormed(opcode.binary, text)]),
+  nested.map((text) => [
+    wellFormed(opcode.text, text.slice(0, 1000), { isFinal: false }),
+    wellFormed(opcode.continuation, text.slice(1000))
+  ])
+)
+
+const part = { isFinal: false }
+const flooding: fc.Arbitrary<ReadonlyArray<Uint8Array>> = fc.record({
+  kind: fc.constantFrom<readonly [first: Uint8Array | undefined, each: Uint8Array]>(
+    [undefined, wellFormed(opcode.text, "{\"type\":\"ping\",\"id\":1}")],
+    [undefined, wellFormed(opcode.text, "{\"type\":\"watch\"}")],
+    [undefined, wellFormed(opcode.text)],
+    [undefined, wellFormed(opcode.text, "[]")],
+    [undefined, wellFormed(opcode.binary, "x")],
+    [undefined, wellFormed(opcode.binary)],
+    [wellFormed(opcode.text, "", part), wellFormed(opcode.continuation, "", part)],
+    [wellFormed(opcode.text, "x", part), wellFormed(opcode.continuation, "x", part)],
+    [wellFormed(opcode.binary, "x", part), wellFormed(opcode.ping, "x")],
+    [undefined, wellFormed(opcode.ping)],
+    [undefined, wellFormed(opcode.ping, Buffer.alloc(125))],
+    [undefined, wellFormed(opcode.pong)],
+    [undefined, wellFormed(opcode.pong, Buffer.alloc(125))],
+    [undefined, wellFormed(opcode.close)],
+    [undefined, wellFormed(opcode.close, Buffer.of(3, 232))],
+    [undefined, wellFormed(opcode.close, Buffer.alloc(70_000))]
+  ),
+  count: fc.constantFrom(1, 10, 199, 201, 500)
+}).map(({ count, kind: [first, each] }) => [
+  ...(first === undefined ? [] : [first]),
+  ...Array.from({ length: each.length > 1000 ? 1 : count }, () => each)
+])
+
+const upgrade = fc.record({
+  head: fc.constantFrom(
+    "GET / HTTP/1.1",
+    "GET /healthz HTTP/1.1",
+    "GET /x HTTP/1.1",
+    "POST /x HTTP/1.1",
+    "GET / HTTP/1.0",
+    "OPTIONS * HTTP/1.1"
+  ),
+  protocols: fc.array(
+    fc.constantFrom("h2c", "websocket", "WebSocket", "HTTP/2.0", "TLS/1.0", "foo", "", "websocket/13", ",", "a b"),
+    { minLength: 1, maxLength: 4 }
+  ),
+  headers: fc.subarray([
+    "Connection: Upgrade",
+    "Connection: Upgrade, HTTP2-Settings",
+    "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA",
+    "Upgrade: h2c",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Expect: 100-continue"
+  ]),
+  body: fc.constantFrom(
+    "\r\n",
+    "Content-Length: 5\r\n\r\nabcde",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
+  ),
+  times: fc.integer({ min: 1, max: 8 })
+}).map(({ body, head, headers, protocols, times }) => ({
+  times,
+  bytes: Buffer.from(
+    [head, "Host: localhost", `Upgrade: ${protocols.join(", ")}`, ...headers, body].join("\r\n").repeat(times)
+  )
+}))
+
+interface Extreme extends Sent {
+  /** Requests and frames. */
+  readonly count: number
+}
+const socketExtreme = (frames: fc.Arbitrary<ReadonlyArray<Uint8Array>>): fc.Arbitrary<Extreme> =>
+  fc.record({ opening: fc.constantFrom(opening, watcherOpening), frames }).map(({ frames, opening }) => ({
+    opening,
+    parts: frames.length > 10 ? [Buffer.concat(frames)] : frames.map((bytes) => Buffer.from(bytes)),
+    count: 1 + frames.length
+  }))
+const extreme: fc.Arbitrary<Extreme> = fc.oneof(
+  { weight: 3, arbitrary: socketExtreme(flooding) },
+  { weight: 2, arbitrary: socketExtreme(fc.array(unit, { minLength: 1, maxLength: 4 }).map((units) => units.flat())) },
+  { weight: 2, arbitrary: upgrade.map(({ bytes, times }) => ({ opening: bytes, parts: [], count: times })) }
+)
+
 /** Sends all of it, and waits until the other side has closed, or has nothing more to say for a while. */
 const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<void> =>
   Effect.async<void>((resume) => {
@@ -190,6 +302,70 @@ const openSockets = (pid: number) =>
     )
     return links.filter((link) => link.startsWith("socket:")).length
   })
+
+const decodeMemory = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ heapUsed: Schema.Number })))
+
+/** Bytes on the heap of a program that preloads `support/heap.cjs`, after a forced collection. */
+const heapBytes = (gateway: Processes.Running, file: string) =>
+  Effect.gen(function*() {
+    yield* Effect.promise(() => Fs.rm(file, { force: true }))
+    yield* gateway.signal("SIGUSR2")
+    const text = yield* Effect.tryPromise(() => Fs.readFile(file, "utf8")).pipe(
+      Effect.retry({ times: 500, schedule: Schedule.spaced("10 millis") }),
+      Effect.orDie
+    )
+    return (yield* Effect.orDie(decodeMemory(text))).heapUsed
+  })
+
+/** Asks over one kept connection, again and again: how often it was answered, and the longest wait in milliseconds. */
+const probing = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const answered = yield* Queue.unbounded<void>()
+    const socket = yield* Effect.acquireRelease(
+      Effect.sync(() => Net.connect({ host: "127.0.0.1", port: site.port })),
+      (socket) => Effect.sync(() => socket.destroy())
+    )
+    socket.on("error", () => {})
+    socket.on("data", (chunk: Buffer) => chunk.includes("\"live\"") && Queue.unsafeOffer(answered, undefined))
+    let [answers, longest] = [0, 0]
+    const probe = Effect.gen(function*() {
+      socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      const [took] = yield* Queue.take(answered).pipe(
+        Effect.timed,
+        Effect.timeoutFail({ duration: "2 seconds", onTimeout: () => new Error(`no answer for 2 s (seed ${seed})`) })
+      )
+      answers += 1
+      longest = Math.max(longest, Duration.toMillis(took))
+      yield* Effect.sleep("25 millis")
+    })
+    // Its connection is one of those that are open before.
+    yield* probe
+    const fiber = yield* Effect.forkScoped(Effect.forever(probe))
+    return Effect.gen(function*() {
+      yield* Effect.flatten(
+        Effect.flatMap(Fiber.poll(fiber), (exit) => Effect.succeed(Option.getOrElse(exit, () => Exit.void)))
+      )
+      return { answers, longest }
+    })
+  })
+
+/** Opens a connection, sends this, and keeps it until the scope closes: the first bytes of the answer, or none. */
+const hold = (site: Gateways.Site, bytes: Buffer) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.async<{ readonly socket: Net.Socket; readonly answer: string }>((resume) => {
+        const socket = Net.connect({ host: "127.0.0.1", port: site.port })
+        socket.on("error", () => {})
+        socket.once("data", (chunk: Buffer) =>
+          resume(Effect.succeed({ socket, answer: chunk.toString("latin1", 0, 12) })))
+        socket.once("close", () =>
+          resume(Effect.succeed({ socket, answer: "" })))
+        socket.write(bytes)
+      }),
+      ({ socket }) => Effect.sync(() => socket.destroy())
+    ),
+    ({ answer }) => answer
+  )
 
 const noProc = Program.isLinux ? undefined : "needs /proc"
 
@@ -235,5 +411,75 @@ describe("a gateway", () => {
         yield* Effect.logInfo(`sent ${count} requests and frames; resident ${warm} → ${after} bytes (seed ${seed})`)
       }),
     180_000
+  )
+
+  it.scopedLive.skipIf(noProc !== undefined)(
+    Program.named(
+      `answers /healthz during ${total} well-formed extremes, and its heap is as before`,
+      noProc
+    ),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const slots = { controlSockets: 40, connections: 400 }
+        yield* Gateways.writeConfig(site, { limits: slots })
+        const heapFile = Path.join(site.root, "heap.json")
+        const preload = fileURLToPath(new URL("./support/heap.cjs", import.meta.url))
+        const gateway = yield* Gateways.startListening(site, {
+          env: { GATEWAY_TOKEN: token, GATEWAY_TEST_HEAP_FILE: heapFile, NODE_OPTIONS: `--require ${preload}` }
+        })
+        const probed = yield* probing(site)
+        const before = yield* openSockets(gateway.pid)
+        const settled = openSockets(gateway.pid).pipe(
+          Effect.repeat({ until: (now) => now === before, schedule: Schedule.spaced("20 millis") }),
+          Effect.timeoutFailCause({
+            duration: "15 seconds",
+            onTimeout: () => Cause.die(new Error(`connections leaked (seed ${seed})`))
+          })
+        )
+        const round = (seed: number, runs: number) =>
+          Effect.gen(function*() {
+            const drawn = fc.sample(extreme, { seed, numRuns: runs })
+            yield* Effect.forEach(drawn, (sent) => exchange(site, sent), { concurrency: crowd, discard: true })
+            return drawn.reduce((sum, { count }) => sum + count, 0)
+          })
+        /** More clients of each kind than there are places. */
+        const crowds = Effect.scoped(Effect.gen(function*() {
+          const answersTo = (count: number, bytes: Buffer) =>
+            Effect.forEach(Array.from({ length: count }), () => hold(site, bytes), { concurrency: crowd })
+          const opened = (answers: ReadonlyArray<string>) =>
+            answers.filter((answer) => answer === "HTTP/1.1 101").length
+          const control = yield* answersTo(slots.controlSockets + 20, opening)
+          assert.strictEqual(opened(control), slots.controlSockets)
+          assert.strictEqual(control.filter((answer) => answer === "HTTP/1.1 503").length, 20)
+          // A watcher is told nothing but that it is one; their number is bounded, too.
+          const watchers = yield* answersTo(120, watcherOpening)
+          assert.isAtMost(opened(watchers), 120)
+          const request = Buffer.from("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+          const plain = yield* answersTo(slots.connections, request)
+          const places = slots.connections - slots.controlSockets - opened(watchers) - 1
+          assert.strictEqual(plain.filter((answer) => answer === "HTTP/1.1 200").length, places)
+          assert.strictEqual(plain.filter((answer) => answer === "").length, slots.connections - places)
+        }))
+
+        yield* round(seed + 1, 800)
+        yield* crowds
+        yield* settled
+        const heapBefore = yield* heapBytes(gateway, heapFile)
+        let count = 0
+        for (let part = 2; count < total * 3; part++) count += yield* round(seed + part, 100)
+        yield* crowds
+        yield* settled
+        const heapAfter = yield* heapBytes(gateway, heapFile)
+        const { answers, longest } = yield* probed
+        assert.isBelow(heapAfter / heapBefore, 1.2, `${heapAfter} bytes after ${heapBefore} (seed ${seed})`)
+        assert.isAbove(answers, 10)
+        const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))
+        assert.strictEqual(Gateways.count(stderr, /level=(WARN|ERROR|FATAL)/), Program.kernelLocks ? 0 : 1, stderr)
+        yield* Effect.logInfo(
+          `sent ${count}; heap ${heapBefore} → ${heapAfter} bytes; ${answers} probes, the longest ${longest} ms (seed ${seed})`
+        )
+      }),
+    120_000
   )
 })

@@ -113,6 +113,19 @@ describe("the status page", () => {
       })
   )
 
+  inBrowser("is live under a name below localhost, which the browser resolves by itself", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Gateways.startListening(site)
+      const named = `gateway.localhost:${site.port}`
+      const { complaints, origins, page } = yield* Browsers.open(browser)
+      const answer = yield* Effect.promise(() => page.goto(`http://${named}/`))
+      assert.strictEqual(answer?.status(), 200)
+      yield* isIn(page, "listening")
+      assert.deepStrictEqual(complaints(), [])
+      assert.deepStrictEqual(origins(), [`http://${named}`, `ws://${named}`])
+    }))
+
   inBrowser(
     "shows a drain, whom it waits for, its end, and the next start on the same port",
     () =>

@@ -194,12 +194,53 @@ describe("an origin", () => {
     ["https://app.example:8443", "https://app.example:8443"],
     ["http://[0::1]:18789", "http://[::1]:18789"],
     ["chrome-extension://abcdef", "chrome-extension://abcdef"],
-    ["null", "null"]
+    ["null", "null"],
+    // What shells send: Electron (webpack/webpack-dev-server#3821), an Electron app's own protocol (openclaw/openclaw#35035),
+    // Capacitor and Tauri (openclaw/openclaw#44371), Tauri on Windows, VS Code's web views, extensions of browsers.
+    ["file://", "file://"],
+    ["app://obsidian.md", "app://obsidian.md"],
+    ["app://localhost", "app://localhost"],
+    ["app://-", "app://-"],
+    ["capacitor://localhost", "capacitor://localhost"],
+    ["ionic://localhost", "ionic://localhost"],
+    ["tauri://localhost", "tauri://localhost"],
+    ["http://tauri.localhost", "http://tauri.localhost"],
+    ["chrome-extension://cjpalhdlnbpafiamejdnhcphjbkeiagm", "chrome-extension://cjpalhdlnbpafiamejdnhcphjbkeiagm"],
+    ["moz-extension://2C127FA4-62C7-7E4F-90E5-472B45EECFDC", "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc"],
+    [
+      "vscode-webview://1pd2s5r67g7d5hq7rbbdjlbpsdmh4edbjvnb3lgt0hldv62lmdku",
+      "vscode-webview://1pd2s5r67g7d5hq7rbbdjlbpsdmh4edbjvnb3lgt0hldv62lmdku"
+    ],
+    ["vscode-file://vscode-app", "vscode-file://vscode-app"],
+    ["App://A:80", "app://a:80"],
+    ["constructor://a", "constructor://a"]
   ])("%s is %s", (text, normal) => {
     assert.deepStrictEqual(Access.normalOrigin(text), Option.some(normal))
   })
 
-  it.each(["", "NULL", "localhost", "http://", "http://a/", "http://a b", "http://a@b", "//a", "http:a", "1a://b"])(
+  it.each([
+    "",
+    "NULL",
+    "localhost",
+    "http://",
+    "http://a/",
+    "http://a b",
+    "http://a@b",
+    "//a",
+    "http:a",
+    "1a://b",
+    "file:",
+    "file:///",
+    "file:///home/a.html",
+    "app://a/",
+    "app://a,b",
+    "app://a b",
+    "app://a@b",
+    "://",
+    "https://",
+    "ws://",
+    "app://a\n"
+  ])(
     "%j is none",
     (text) => {
       assert.deepStrictEqual(Access.normalOrigin(text), Option.none())
@@ -215,6 +256,20 @@ describe("a request", () => {
     [200, "LOCALHOST.:9", "127.0.0.1"],
     [200, "[::1]:18789", "::1"],
     [200, "localhost", "::ffff:127.0.0.1"],
+    [200, "gateway.localhost:18789", "127.0.0.1"],
+    [200, "GATEWAY.LocalHost.:18789", "127.0.0.2"],
+    [200, "a.b.localhost", "::1"],
+    [200, "gateway.localhost", "::ffff:127.0.0.1"],
+    [200, "127.8.9.10", "127.0.0.1"],
+    [200, "[::1]", "127.0.0.1"],
+    [421, "gateway.localhost", "10.0.0.7"],
+    [421, "127.8.9.10", "10.0.0.7"],
+    [421, "[::1]", "10.0.0.7"],
+    [421, "notlocalhost", "127.0.0.1"],
+    [421, "localhost.example", "127.0.0.1"],
+    [421, "gateway.localhost.evil.example", "127.0.0.1"],
+    [400, ".localhost", "127.0.0.1"],
+    [400, "a..localhost", "127.0.0.1"],
     [200, "10.0.0.7:8080", "10.0.0.7"],
     [200, "[fd00::7]", "fd00:0::7"],
     [421, "localhost", "10.0.0.7"],
@@ -283,6 +338,10 @@ describe("a request", () => {
     [200, "127.0.0.1", "http://127.0.0.1"],
     [200, "127.0.0.1", "https://127.0.0.1"],
     [200, "127.0.0.1:443", "https://127.0.0.1"],
+    [200, "gateway.localhost:18789", "http://gateway.localhost:18789"],
+    [200, "gateway.localhost.:18789", "http://GATEWAY.localhost:18789"],
+    [403, "gateway.localhost:18789", "http://other.localhost:18789"],
+    [403, "gateway.localhost:18789", "http://localhost:18789"],
     [403, "127.0.0.1:18789", "http://127.0.0.1:18790"],
     [403, "127.0.0.1:18789", "http://localhost:18789"],
     [403, "127.0.0.1:18789", "http://127.0.0.1"],
@@ -304,6 +363,19 @@ describe("a request", () => {
       assert.strictEqual(statusOf(loopback, head({ method }, { Host: "127.0.0.1", Origin })), 200)
     }
   })
+
+  it.each(["file://", "app://obsidian.md", "capacitor://localhost", "tauri://localhost", "vscode-webview://1pd2s5"])(
+    "may come from %s where that is allowed, and from no other origin",
+    (origin) => {
+      const rules = Access.rules({ host: "127.0.0.1", allowedOrigins: [origin] })
+      const of = (Origin: string) => statusOf(rules, head({ isUpgrade: true }, { Host: "127.0.0.1", Origin }))
+      assert.strictEqual(of(origin), 200)
+      for (const other of ["null", "file:///", `${origin}x`, "app://", "https://localhost", "tauri://evil", ""]) {
+        assert.strictEqual(of(other), 403, other)
+      }
+      assert.strictEqual(statusOf(loopback, head({ isUpgrade: true }, { Host: "127.0.0.1", Origin: origin })), 403)
+    }
+  )
 
   it("may come from an origin that is allowed besides", () => {
     const rules = Access.rules({ host: "127.0.0.1", allowedOrigins: ["https://App.example:443", "null"] })

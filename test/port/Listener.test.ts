@@ -2,9 +2,10 @@ import { HttpMiddleware, HttpRouter, HttpServerRequest, HttpServerResponse, Sock
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, Fiber, FiberId, Layer, Logger, Ref, type Scope, Stream } from "effect"
 import { PortInUse } from "../../src/GatewayLockError.ts"
+import type { Address } from "../../src/port/Address.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
 import { PortProbe, type PortState } from "../../src/port/PortProbe.ts"
-import { BindError, ServerSocket } from "../../src/port/ServerSocket.ts"
+import { BindError, ServerSocket, watchSubprotocol } from "../../src/port/ServerSocket.ts"
 import { instanceId, type Options, start } from "../fixtures/listening.ts"
 import {
   canBind,
@@ -349,8 +350,8 @@ describe("the control socket", () => {
       assert.isObject(hello)
       assert.deepInclude(hello, { type: "hello", instanceId })
       assert.containsAllKeys(hello, ["version", "uptimeMs"])
-      yield* client.send("{\"type\":\"ping\",\"id\":{\"a\":[1]}}")
-      assert.deepStrictEqual(JSON.parse(yield* client.next), { type: "pong", id: { a: [1] } })
+      yield* client.send("{\"type\":\"ping\",\"id\":\"a\"}")
+      assert.deepStrictEqual(JSON.parse(yield* client.next), { type: "pong", id: "a" })
       yield* gateway.shutdown
       const goodbye: unknown = JSON.parse(yield* client.next)
       assert.deepInclude(goodbye, { type: "shutdown" })
@@ -434,6 +435,29 @@ describe("an app's own WebSocket", () => {
       assert.strictEqual(yield* client.next, "hi")
       const [took] = yield* timed(gateway.shutdown.pipe(within("the end of the shutdown")))
       assert.strictEqual((yield* client.closed).code, 1001)
+      assert.isBelow(took, 4000)
+    }))
+
+  live("that its client has closed does not hold a shutdown, where the app is no router", () =>
+    Effect.gen(function*() {
+      const gateway = yield* start()
+      yield* gateway.serve(
+        Effect.gen(function*() {
+          const socket = yield* HttpServerRequest.upgrade
+          const write = yield* socket.writer
+          yield* socket.runRaw((data) => write(data)).pipe(
+            Effect.catchIf(Socket.isSocketError, () => Effect.void)
+          )
+          return HttpServerResponse.empty()
+        }).pipe(Effect.scoped)
+      )
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* webSocket(gateway.address, "/chat")
+        yield* client.send("hi")
+        assert.strictEqual(yield* client.next, "hi")
+      }))
+      yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
+      const [took] = yield* timed(gateway.shutdown.pipe(within("the end of the shutdown")))
       assert.isBelow(took, 4000)
     }))
 
@@ -737,6 +761,36 @@ describe("limits", () => {
   tooSlow("nothing", "127.0.0.1", "")
   tooSlow("half a header", "127.0.0.2", "GET /healthz HTTP/1.1\r\nHost:")
   tooSlow("half a header", "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost:")
+
+  live(
+    "the limit of connections counts those to all addresses of a gateway together, of every kind",
+    () =>
+      Effect.gen(function*() {
+        const gateway = yield* start({ host: "127.0.0.2", maxConnections: 5 })
+        const own = gateway.address
+        const guard = { ...own, host: "127.0.0.1" }
+        const accepted = (address: Address) =>
+          Effect.gen(function*() {
+            const client = yield* connect(address)
+            yield* client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            yield* Effect.raceFirst(client.until(/live/), client.ended)
+            return (yield* client.received) === "" ? undefined : client
+          })
+        const viewer = yield* webSocket(guard)
+        yield* viewer.send("{\"type\":\"watch\"}")
+        yield* webSocket(own)
+        yield* webSocket(guard, "/", { protocols: [watchSubprotocol] })
+        const fourth = yield* accepted(own)
+        assert.isDefined(fourth)
+        assert.isDefined(yield* accepted(guard))
+        for (const address of [own, guard, own, guard]) assert.isUndefined(yield* accepted(address))
+        assert.strictEqual(yield* gateway.connections, 5)
+        fourth?.socket.destroy()
+        yield* eventually("room", Effect.map(gateway.connections, (open) => open === 4))
+        assert.isDefined(yield* accepted(guard))
+        assert.isUndefined(yield* accepted(own))
+      })
+  )
 
   live("a connection above the limit is closed at once, and one that ends makes room", () =>
     Effect.gen(function*() {

@@ -15,12 +15,42 @@ const isJson = (text: string): boolean => {
 }
 
 describe("ControlSocket", () => {
-  it.prop("a ping is answered by a pong with the very id, whatever JSON it is", [fc.jsonValue()], ([id]) => {
-    const reply = text(JSON.stringify({ type: "ping", id }))
-    assert.deepStrictEqual(reply.send.map((frame): unknown => JSON.parse(frame)), [
-      JSON.parse(JSON.stringify({ type: "pong", id }))
-    ])
-    assert.notProperty(reply, "close")
+  it.prop(
+    "a ping is answered by a pong with the same id: a string, a finite number or null",
+    [fc.oneof(fc.string({ unit: "binary" }), fc.double({ noDefaultInfinity: true, noNaN: true }), fc.constant(null))],
+    ([id]) => {
+      assert.deepStrictEqual(text(JSON.stringify({ type: "ping", id })), {
+        send: [JSON.stringify({ type: "pong", id })]
+      })
+    }
+  )
+
+  it.prop(
+    "a ping whose id is an array, an object or a boolean closes with 1008",
+    [fc.oneof(fc.boolean(), fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue()))],
+    ([id]) => {
+      assert.strictEqual(text(JSON.stringify({ type: "ping", id })).close?.code, 1008)
+    }
+  )
+
+  it.each(["1e999", "-1e999"])("a ping with the id %s, which is too large for a number, closes with 1008", (id) => {
+    assert.strictEqual(text(`{"type":"ping","id":${id}}`).close?.code, 1008)
+  })
+
+  const arrays = `${"[".repeat(30_000)}${"]".repeat(30_000)}`
+  const objects = `${"{\"a\":".repeat(10_000)}1${"}".repeat(10_000)}`
+  it.each([
+    ["an array", arrays, 1008],
+    ["an object", objects, 1008],
+    ["an id that is an array", `{"type":"ping","id":${arrays}}`, 1008],
+    ["an id that is an object", `{"type":"ping","id":${objects}}`, 1008],
+    ["a type", `{"type":${arrays}}`, 1008],
+    ["another field of a ping", `{"type":"ping","more":${arrays}}`, undefined],
+    ["a field of a watch", `{"type":"watch","id":${arrays}}`, undefined],
+    ["a field of no message", `{"type":"other","id":${arrays}}`, 1008],
+    ["an array that does not end", "[".repeat(60_000), 1007]
+  ])("JSON nested as deep as a frame allows is harmless: %s", (_, frame, code) => {
+    assert.strictEqual(text(frame).close?.code, code)
   })
 
   it("a ping without id gets a pong without", () => {
