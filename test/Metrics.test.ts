@@ -126,12 +126,12 @@ describe("a gateway's metrics", () => {
       const looks = (result: string) => count(Metrics.lockRecheckTotal, "result", result)
       const first = yield* as("first")(host.spawn(gateway()))
       yield* host.settle
-      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("10 seconds")
       yield* host.settle
       assert.strictEqual(yield* as("first")(looks("kept")), 2)
 
       yield* host.files.remove(lockPath)
-      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("10 seconds")
       yield* host.settle
       assert.strictEqual(yield* as("first")(looks("regained")), 1)
       assert.strictEqual(yield* as("first")(looks("kept")), 3)
@@ -140,7 +140,7 @@ describe("a gateway's metrics", () => {
       yield* host.files.remove("/state/default/locks", { recursive: true })
       yield* host.spawn(gateway({ port: 18790 }))
       yield* host.settle
-      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("10 seconds")
       yield* host.settle
       yield* first.exit
       assert.strictEqual(yield* as("first")(count(Metrics.lockLostTotal)), 1)

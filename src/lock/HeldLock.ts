@@ -46,9 +46,9 @@ export interface HeldLockOptions<A, E, R> {
   readonly record: Effect.Effect<OwnerRecord>
   /** Who a record names, for the error that tells who has the lock now. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
-  /** Between two looks. */
+  /** Between two looks, at most: at least three fit into `staleAfter`. */
   readonly recheckInterval: Duration.Duration
-  /** What an unreadable or unverifiable record is given before it is stale: without a kernel lock, ours must stay younger. */
+  /** What an unreadable or unverifiable record is given before it is stale: the holder's own must stay younger. */
   readonly staleAfter: Duration.Duration
   /** For how long another process may have the name before the lock is given up. */
   readonly patience: Duration.Duration
@@ -117,6 +117,9 @@ const looked = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
 
 /** Of several writes within `staleAfter` one may come late. */
 const writesWhileFresh = 3
+
+/** A `staleAfter` of zero must not make the watch spin. */
+const shortestInterval = Duration.millis(10)
 
 /** Says that a file is kept by its record alone, if it is. */
 export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect.Effect<void> =>
@@ -269,11 +272,14 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       )
     })
 
-    /** Those who cannot tell whether we live go by the age of our file, where there is no kernel lock to ask. */
-    const interval = Effect.map(Ref.get(present), ({ file }) =>
-      file.enforcement === "kernel"
-        ? options.recheckInterval
-        : Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh)))
+    /**
+     * A start without kernel locks (no addon, another build) that cannot tell whether this holder lives goes by the age of
+     * the file, also where the holder has a kernel lock.
+     */
+    const interval = Duration.max(
+      shortestInterval,
+      Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh))
+    )
 
     return {
       acquired,
@@ -281,6 +287,6 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         Effect.unlessEffect(Ref.get(isReleased)),
         mutex.withPermits(1)
       ),
-      watch: Effect.forever(Effect.zipRight(Effect.flatMap(interval, Effect.sleep), recheck))
+      watch: Effect.forever(Effect.zipRight(Effect.sleep(interval), recheck))
     }
   })

@@ -66,7 +66,7 @@ export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLoc
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
   /**
    * Whether another open file holds the lock, for who only wants to know: a descriptor that is open for reading is enough.
-   * Of a lock that nobody holds it keeps others out for the moment of the question.
+   * A lock that nobody holds is held, shared, for the moment of the question: a start that is denied then tries again.
    */
   readonly isLocked: (
     fd: FileSystem.File.Descriptor

@@ -7,7 +7,7 @@
  *       denied  → read the record → Held
  *       granted → is the path still this file?  no → close, again
  *               → is a second lock refused?     no → this file system cannot lock: record only
- *               → read what was left, write my record, sync
+ *               → read what was left; claim it, as those without kernel locks do; write my record, sync
  *               → is the path still this file?  no → close, again → Mine
  *     release: if the path is still this file, unlink while holding; then close
  *
@@ -25,6 +25,7 @@ import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError, hasNoLinks, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
@@ -57,7 +58,10 @@ export interface HeldFile {
   /** Why there is no kernel lock. */
   readonly fallback: Option.Option<KernelLockUnsupported>
   readonly leftover: Option.Option<Leftover>
-  /** Rewrites the record in place. One at a time with `read` and `check`: they share a position in the file. */
+  /**
+   * Rewrites the record in place; where only the record keeps others out, not one that names another. One at a time with
+   * `read` and `check`: they share a position in the file.
+   */
   readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
   /** The record, if there is a readable one. */
   readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
@@ -157,7 +161,12 @@ const make = Effect.gen(function*() {
     enforcement,
     fallback,
     leftover,
-    write: (record) => writeRecord(file, record),
+    // Without a kernel lock the record is the lock: a file that names another is another's, and is left to it. The next
+    // `check` finds that out.
+    write: (record) =>
+      enforcement === "kernel"
+        ? writeRecord(file, record)
+        : Effect.flatMap(readOpen(file), (found) => isOurs(options, found) ? writeRecord(file, record) : Effect.void),
     read: readOpen(file),
     check: Effect.gen(function*() {
       const info = yield* statPath(options.path)
@@ -187,15 +196,17 @@ const make = Effect.gen(function*() {
       }
     })
 
-  const removeIfStill = (path: string, id: string): Effect.Effect<void> =>
-    isStill(path, id).pipe(
-      Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),
+  const removeIf = (path: string, condition: Effect.Effect<boolean, PlatformError>): Effect.Effect<void> =>
+    condition.pipe(
+      Effect.flatMap((holds) => holds ? fs.remove(path) : Effect.void),
       Effect.catchAll((error) =>
         isNotFound(error)
           ? Effect.void
           : Effect.logWarning(`could not remove gateway lock ${path}: ${describePlatformError(error)}`)
       )
     )
+
+  const removeIfStill = (path: string, id: string) => removeIf(path, isStill(path, id))
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
     Effect.scoped(Effect.gen(function*() {
@@ -276,6 +287,21 @@ const make = Effect.gen(function*() {
     )
   }
 
+  /**
+   * A start without kernel locks may be about to move a dead owner's file away. Without the name for a moment, a file that
+   * was taken over in place meanwhile would not keep a third start out. `false`: it is at it.
+   */
+  const whileClaimed = <E>(options: AttemptOptions, left: Snapshot, takeOver: Effect.Effect<void, E>) =>
+    Effect.scoped(Effect.gen(function*() {
+      const claimed = yield* Claim.claim(fs, options.path, left, claiming(options)).pipe(
+        // No room for a claim (a full disk): the kernel lock alone, as without such starts it is enough.
+        Effect.orElseSucceed(() => Option.some(true))
+      )
+      if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
+      if (claimed.value) yield* takeOver
+      return claimed.value
+    }))
+
   const withKernelLock = (options: AttemptOptions) =>
     Effect.gen(function*() {
       const { path } = options
@@ -307,22 +333,29 @@ const make = Effect.gen(function*() {
       const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
         ? Option.none()
         : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
+      const record = Option.flatMap(leftover, ({ record }) => record)
+      const snapshotOf = (enforcement: Enforcement) =>
+        Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
       // A holder without kernel locks (another build, another container) leaves this one free while it lives.
-      const recordOnly = Option.filter(
-        Option.flatMap(leftover, ({ record }) => record),
-        (record) => record.lock === "record" && !isOurs(options, Option.some(record))
-      )
-      if (Option.isSome(recordOnly)) {
-        const snapshot: Snapshot = { record: recordOnly, enforcement: "record", fileId: id, ...(yield* touched(left)) }
+      if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
+        const snapshot = yield* snapshotOf("record")
         if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
       }
 
-      // From here on a leftover is ours too, whatever happens: release removes it.
-      if (!created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
-      yield* writeRecord(file, options.record("kernel"))
-      yield* file.sync
-      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-      if (created) yield* Claim.sweep(fs, path, claiming(options))
+      const scope = yield* Effect.scope
+      const write = Effect.gen(function*() {
+        // From here on a leftover is ours too, whatever happens: release removes it.
+        if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))
+        yield* writeRecord(file, options.record("kernel"))
+        yield* file.sync
+        if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+      })
+      if (created || isOurs(options, record)) yield* write
+      else {
+        const abandoned = yield* snapshotOf("kernel")
+        if (!(yield* whileClaimed(options, abandoned, write))) return held(abandoned)
+      }
+      yield* Claim.sweep(fs, path, claiming(options))
       return mine(heldFile(options, file, id, "kernel", Option.none(), leftover))
     })
 
@@ -396,8 +429,17 @@ const make = Effect.gen(function*() {
         leftover = Option.map(found, leftoverOf)
       }
       const id = Option.isSome(copy) ? copy.value.fileId : yield* create(options, record)
-      yield* Effect.addFinalizer(() => removeIfStill(path, id))
+      const isOpen = yield* Ref.make(false)
+      yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
       const file = yield* openExisting(path)
+      yield* Ref.set(isOpen, true)
+      // A start with a kernel lock takes a stale file over in place: the same file may be another's by now, and one that
+      // cannot be read may be about to be.
+      const isOursStill = Effect.flatMap(
+        readOpen(file),
+        (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
+      )
+      yield* Effect.addFinalizer(() => removeIf(path, isOursStill))
       if (fileId(yield* file.stat) !== id) return yield* Effect.fail(new Moved())
       if (Option.isSome(copy)) {
         yield* refuseLink(path)

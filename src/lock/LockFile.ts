@@ -77,8 +77,8 @@ export interface LockFileOptions {
   /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the files are still its own, makes lost ones again, and keeps them young; without a
-   * kernel lock at least three times within `staleAfter`. Default 30 seconds.
+   * How often the holder checks that the files are still its own, restores lost ones, and keeps them young; at least three
+   * times within `staleAfter`, which wins where the two contradict each other. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
   /** Who started us, for the record. Default `none`. */
@@ -119,7 +119,7 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
-  /** Since when both lock files are ours, ISO 8601, UTC. */
+  /** When the lock was acquired, both of its files: ISO 8601, UTC. The record's `createdAt`. */
   readonly heldSince: string
   /** What has happened since the start began, the last of it. */
   readonly history: History.History["changes"]
@@ -195,6 +195,20 @@ const reclaimLabels = {
   "owner gone": "owner_gone",
   "port free": "port_free"
 } as const satisfies Record<Staleness.ReclaimReason | "its kernel lock is free", Metrics.LockReclaimReason>
+
+/**
+ * An inspector asks whether a lock is held by taking a shared one for a moment (fcntl(2) has `F_OFD_GETLK`, the addon has
+ * not). A start that meets it is denied, though nobody holds the lock: it tries again before it concludes that somebody does.
+ */
+const isDenied = (
+  attempt: LockAttempt.Attempt
+): attempt is Extract<LockAttempt.Attempt, { readonly _tag: "Held" }> =>
+  attempt._tag === "Held" && attempt.snapshot.enforcement === "kernel"
+
+/** 1, 2, 4, 8, 16 and 32 milliseconds apart: an inspector that lost its processor in between goes on within a few of them. */
+const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(6)))
+
+const patienceForLiveness = Duration.millis(20)
 
 const addressToAsk = (options: LockFileOptions): Address | undefined =>
   options.isPassedSocket === true ? undefined : options.address
@@ -325,7 +339,8 @@ export const ensurePortFree = (
 const acquire = (
   path: string,
   options: LockFileOptions,
-  makeRecord: (enforcement: LockAttempt.Enforcement) => OwnerRecord.OwnerRecord,
+  /** What the attempt that begins now writes; told whether it is the first one. */
+  recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>,
   isLockable: boolean
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
@@ -361,7 +376,7 @@ const acquire = (
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
         return Staleness.decide({
           record,
-          namesThisProcess: Option.isSome(record) && (yield* namesThisProcess(record.value)),
+          namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),
           owner,
           portInUse,
           age: snapshot.age,
@@ -373,17 +388,11 @@ const acquire = (
         })
       })
 
-    const namesThisProcess = (record: OwnerRecord.OwnerRecord) =>
-      Effect.map(
-        Effect.all([table.self, table.claims(record.instanceId)]),
-        ([self, claimed]) => ProcessTable.namesSelf(self, record) && !claimed
-      )
-
     /** A reclaimer has no port: the process table, or where that cannot tell, only time. */
     const isAbandoned = ({ age, record }: LockAttempt.Snapshot) =>
       Effect.gen(function*() {
         if (Option.isSome(record)) {
-          if (yield* namesThisProcess(record.value)) return true
+          if (yield* table.isLeftover(record.value)) return true
           const owner = yield* table.liveness(record.value)
           if (owner !== "Unknown") return owner === "Gone"
         }
@@ -415,45 +424,57 @@ const acquire = (
         }
       })
 
-    const reclaimable = Option.none<LockAttempt.Snapshot>()
-    const tryOnce: Effect.Effect<
+    /** A moment is as good as an answer: where a program has to be started to ask, that takes longer than to try again. */
+    const isKnownToLive = ({ record }: LockAttempt.Snapshot) =>
+      Option.match(record, {
+        onNone: () => Effect.succeed(false),
+        onSome: (record) =>
+          Effect.map(
+            Effect.timeoutOption(table.liveness(record), patienceForLiveness),
+            Option.contains<Staleness.Liveness>("Alive")
+          )
+      })
+
+    const attempt = (record: OwnerRecord.OwnerRecord, reclaim: Option.Option<LockAttempt.Snapshot>) =>
+      LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable })
+
+    /** The first attempt is the only one of a start that does not wait. A later one is repeated soon anyway. */
+    const tryOnce = (isFirst: boolean): Effect.Effect<
       Acquired,
       NotYet | PortInUse | LockHeld | LockUnavailable,
       Requirements | Scope.Scope
-    > = Effect.gen(function*() {
-      const first = yield* LockAttempt.attempt({
-        path,
-        record: makeRecord,
-        reclaim: reclaimable,
-        isAbandoned,
-        isLockable
-      })
-      if (first._tag === "Mine") {
-        return {
-          file: first.file,
-          reclaimed: Option.map(
-            first.file.leftover,
-            (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" as const })
+    > =>
+      Effect.gen(function*() {
+        const record = yield* recordOf(isFirst)
+        const once = attempt(record, Option.none())
+        let first = yield* once
+        if (first._tag === "Held") yield* failIfServing(first.snapshot)
+        if (isFirst && isDenied(first) && !(yield* isKnownToLive(first.snapshot))) {
+          first = yield* once.pipe(
+            Effect.flatMap((again) => isDenied(again) ? Effect.fail(again) : Effect.succeed(again)),
+            Effect.retry({ schedule: pastInspectors, while: ({ _tag }) => _tag === "Held" }),
+            Effect.catchTag("Held", (denied) => Effect.succeed(denied))
           )
         }
-      }
-      yield* failIfServing(first.snapshot)
-      if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
-      const verdict = yield* judge(first.snapshot)
-      if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
-      const second = yield* LockAttempt.attempt({
-        path,
-        record: makeRecord,
-        reclaim: Option.some(first.snapshot),
-        isAbandoned,
-        isLockable
+        if (first._tag === "Mine") {
+          return {
+            file: first.file,
+            reclaimed: Option.map(
+              first.file.leftover,
+              (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" as const })
+            )
+          }
+        }
+        if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
+        const verdict = yield* judge(first.snapshot)
+        if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
+        const second = yield* attempt(record, Option.some(first.snapshot))
+        if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
+        return {
+          file: second.file,
+          reclaimed: Option.map(second.file.leftover, (leftover) => ({ ...leftover, path, reason: verdict.reason }))
+        }
       })
-      if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
-      return {
-        file: second.file,
-        reclaimed: Option.map(second.file.leftover, (leftover) => ({ ...leftover, path, reason: verdict.reason }))
-      }
-    })
 
     const gaveUp = (snapshot: LockAttempt.Snapshot) =>
       Effect.gen(function*() {
@@ -473,7 +494,7 @@ const acquire = (
             describeOwner(first.record)
           }`
         )
-        return yield* tryOnce.pipe(
+        return yield* tryOnce(false).pipe(
           Effect.tapErrorTag("NotYet", ({ snapshot }) => Ref.set(last, snapshot)),
           Effect.retry({ schedule: Schedule.spaced(pollInterval), while: (error) => error._tag === "NotYet" }),
           // The first attempt has just been made.
@@ -489,7 +510,7 @@ const acquire = (
         )
       })
 
-    return yield* tryOnce.pipe(
+    return yield* tryOnce(true).pipe(
       Effect.catchTag(
         "NotYet",
         ({ snapshot }) =>
@@ -562,12 +583,13 @@ const acquireBoth = (options: LockFileOptions) =>
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self
-    const createdAt = DateTime.formatIso(yield* DateTime.now)
+    const now = Effect.map(DateTime.now, DateTime.formatIso)
+    const startedAt = yield* now
     const base: OwnerRecord.OwnerRecord = {
       version: 1,
       instanceId,
       ...identity,
-      createdAt,
+      createdAt: startedAt,
       configPath: options.configPath,
       stateDir: options.stateDir,
       host: options.address?.host ?? "",
@@ -576,14 +598,20 @@ const acquireBoth = (options: LockFileOptions) =>
       supervisor: options.supervisor ?? "none",
       ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason })
     }
-    const makeRecord = (lock: LockAttempt.Enforcement): OwnerRecord.OwnerRecord => ({ ...base, lock })
-
     const record = yield* Ref.make(base)
-    const history = yield* History.make(createdAt)
-    const hold = (path: string, isLockable: boolean) =>
+    const history = yield* History.make(startedAt)
+    const recordNow = Effect.flatMap(
+      now,
+      (createdAt) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt }))
+    )
+    const hold = (
+      path: string,
+      recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>,
+      isLockable: boolean
+    ) =>
       HeldLock.make({
         path,
-        acquire: Effect.catchTag(acquire(path, options, makeRecord, isLockable), "LockUnavailable", withHolder),
+        acquire: Effect.catchTag(acquire(path, options, recordOf, isLockable), "LockUnavailable", withHolder),
         record: Ref.get(record),
         holderOf: (record) => Effect.provide(holderOf(record), context),
         recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
@@ -594,10 +622,19 @@ const acquireBoth = (options: LockFileOptions) =>
         note: history.note
       })
 
-    yield* table.claim(instanceId)
-    const config = yield* hold(path, false)
-    // In the same folder.
-    const state = yield* hold(stateLockPath(options), config.acquired.file.enforcement === "kernel")
+    yield* table.noteRelease(instanceId)
+    const config = yield* hold(path, () => recordNow, false)
+    const configLocked = yield* Ref.get(record)
+    const state = yield* hold(
+      stateLockPath(options),
+      // Both files say the same, unless this one had to be waited for: then the lock, which is both, was acquired later.
+      (isFirst) => isFirst ? Effect.succeed(configLocked) : recordNow,
+      // In the same folder.
+      config.acquired.file.enforcement === "kernel"
+    )
+    const { createdAt } = yield* Ref.get(record)
+    // Harmless where it fails: the next look at the file writes it again.
+    if (createdAt !== configLocked.createdAt) yield* Effect.ignore(config.write)
     const locks = [config, state]
     const files = [config.acquired.file, state.acquired.file]
 
@@ -605,7 +642,6 @@ const acquireBoth = (options: LockFileOptions) =>
     if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
     // A predecessor leaves both files; one line tells of it.
     const reclaimed = Option.orElse(config.acquired.reclaimed, () => state.acquired.reclaimed)
-    const heldSince = DateTime.formatIso(yield* DateTime.now)
     if (Option.isSome(reclaimed)) {
       const told = describeReclaim(reclaimed.value)
       yield* Effect.logWarning(told)
@@ -615,7 +651,7 @@ const acquireBoth = (options: LockFileOptions) =>
       yield* history.note("locked")
     }
     const enforcement: LockAttempt.Enforcement = recordOnly === undefined ? "kernel" : "record"
-    return { path, instanceId, record, locks, enforcement, heldSince, history }
+    return { path, instanceId, record, locks, enforcement, heldSince: createdAt, history }
   }).pipe(
     Metrics.timed(recordAcquire),
     spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })

@@ -65,7 +65,7 @@ export const OwnerRecord = Schema.Struct({
   /** New for every start; `/healthz` shows the same. */
   instanceId: Schema.NonEmptyString,
   ...ProcessIdentity.fields,
-  /** When the start began, ISO 8601, UTC. */
+  /** When the lock was acquired, ISO 8601, UTC: not when the start began, which may have waited for it. */
   createdAt: Schema.String,
   /** Canonical, as the next one. */
   configPath: Schema.String,

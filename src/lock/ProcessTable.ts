@@ -12,7 +12,6 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as MutableHashSet from "effect/MutableHashSet"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -32,10 +31,16 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
   /** The program's file name, without arguments; `None` where it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
-  /** Marks an instance as living in this process until the scope closes. */
-  readonly claim: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
-  /** Whether an instance lives in this process: then a record with our own pid is no leftover. */
-  readonly claims: (instanceId: string) => Effect.Effect<boolean>
+  /**
+   * Notes an instance of this program as released when the scope closes. A file that it could not remove is a leftover from
+   * then on, though its process lives.
+   */
+  readonly noteRelease: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
+  /**
+   * Whether a record was left by this program, which has released that instance, or by an earlier process with this pid. A
+   * record of this process that another worker thread or another copy of the library wrote is no leftover.
+   */
+  readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
 
 /**
@@ -122,7 +127,7 @@ export interface Source {
 export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
   Effect.gen(function*() {
     const self = yield* Effect.cached(source.self)
-    const claimed = MutableHashSet.empty<string>()
+    const released = makeReleased()
     return ProcessTable.of({
       self,
       liveness: (recorded) =>
@@ -131,23 +136,49 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
           ([self, sighting]) => judge(self, recorded, sighting, source.tolerance)
         ),
       commandName: source.commandName,
-      claim: (instanceId) =>
-        Effect.acquireRelease(
-          Effect.sync(() => MutableHashSet.add(claimed, instanceId)),
-          () => Effect.sync(() => MutableHashSet.remove(claimed, instanceId))
-        ),
-      claims: (instanceId) => Effect.sync(() => MutableHashSet.has(claimed, instanceId))
+      noteRelease: (instanceId) => Effect.addFinalizer(() => Effect.sync(() => released.add(instanceId))),
+      isLeftover: (recorded) =>
+        Effect.map(self, (self) => released.has(recorded.instanceId) || isPredecessor(self, recorded, source.tolerance))
     })
   })
 
+/** So many released instances are remembered: those that are asked about, and the latest ones. */
+const maxReleased = 100
+
+const makeReleased = () => {
+  /** In the order in which they were added or asked about. */
+  const ids = new Set<string>()
+  const add = (id: string) => {
+    ids.delete(id)
+    ids.add(id)
+    for (const oldest of ids) {
+      if (ids.size <= maxReleased) break
+      ids.delete(oldest)
+    }
+  }
+  return {
+    add,
+    /** A file that cannot be removed is met by each later start: it must not be forgotten for those. */
+    has: (id: string): boolean => {
+      if (!ids.has(id)) return false
+      add(id)
+      return true
+    }
+  }
+}
+
 /**
- * Whether a record names the process that reads it.
+ * Whether a record names an earlier process that had this process's pid: the same pid, PID namespace and boot, and start
+ * times more than `tolerance` apart. With the same start time it names this very process, which lives; with another boot,
+ * perhaps a process of another machine: every machine's first PID namespace has the same name.
  *
  * @since 0.1.0
  * @category decisions
  */
-export const namesSelf = (self: ProcessIdentity, recorded: ProcessIdentity): boolean =>
-  recorded.pid === self.pid && recorded.pidNamespace === self.pidNamespace
+export const isPredecessor = (self: ProcessIdentity, recorded: ProcessIdentity, tolerance: number): boolean =>
+  recorded.pid === self.pid && recorded.pidNamespace === self.pidNamespace && recorded.bootId === self.bootId
+  && recorded.startTime !== undefined && self.startTime !== undefined
+  && Math.abs(recorded.startTime - self.startTime) > tolerance
 
 /**
  * The signal-0 question of kill(2): `ESRCH` is the only proof of absence, `EPERM` means it exists.
@@ -164,7 +195,10 @@ export interface ProcessHandle {
   readonly pid: number
   /** As `process.platform` has it. */
   readonly platform: string
-  /** When this process started, milliseconds since the epoch. Used where asking the system would mean starting a program. */
+  /**
+   * When this process started, milliseconds since the epoch; the same in each of its threads. Used where asking the system
+   * would mean starting a program.
+   */
   readonly startedAt: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: 0) => boolean

@@ -31,7 +31,7 @@ export type Liveness = "Alive" | "Gone" | "Unknown"
 export interface Evidence {
   /** What the lock file says; `None` for an empty, torn, oversized or foreign file. */
   readonly record: Option.Option<OwnerRecord>
-  /** The record names this very process, which does not hold it: a leftover of a process that had our pid. */
+  /** The record was left by this program, which has released it, or by an earlier process with this pid. */
   readonly namesThisProcess: boolean
   /** What the process table says of the recorded process. */
   readonly owner: Liveness
@@ -78,7 +78,7 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  * The rules, in order; the first that fits decides.
  *
  * - No readable record: take it once it is older than `staleAfter`; before, it may be being written.
- * - It names this very process, which does not hold it: take it.
+ * - It names an earlier process with this pid, or what this program has released: take it.
  * - Its owner is gone: take it.
  * - Nothing can be told of its owner: wait while its port is in use, and else until the file is older than `staleAfter`.
  * - Its owner lives: wait, unless it should be listening and its port has been seen free for `staleAfter`.

@@ -19,7 +19,8 @@ import {
   type NodeType,
   type OpenFile,
   type SimulatedKernel,
-  systemCall
+  systemCall,
+  unlock
 } from "./SimulatedKernel.ts"
 
 const reasons: Record<string, SystemErrorReason> = {
@@ -281,8 +282,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 
   const close = (open: OpenFile, path: string) =>
     closeCall(kernel, process, path, () => {
-      // A dead process has had its files closed already, and another may hold the lock by now.
-      if (kernel.locks.get(open.inode.ino) === open) kernel.locks.delete(open.inode.ino)
+      unlock(kernel, open)
       process.files.delete(open.fd)
     })
 
@@ -440,38 +440,62 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
  */
 export const makeKernelLock = (kernel: SimulatedKernel, process: KernelProcess): KernelLock["Type"] => {
   const absent = new KernelLockUnsupported({ where: "addon", reason: "no addon in this simulation" })
+  const isAbsent = () => kernel.locking === "absent" || !process.kernelLocks
   const ask = (
     fd: FileSystem.File.Descriptor,
-    answer: (file: OpenFile, holder: OpenFile | undefined) => boolean
+    what: string,
+    answer: (file: OpenFile) => boolean
   ) =>
     systemCall<boolean, KernelLockUnsupported | KernelLockFailed>(
       kernel,
       process,
-      { name: "fcntl", target: String(fd) },
+      { name: "fcntl", target: `${fd} ${what}` },
       (code) =>
         code === "ENOLCK" || code === "ENOTSUP"
           ? new KernelLockUnsupported({ where: "filesystem", reason: `${code}: simulated error` })
           : new KernelLockFailed({ reason: `${code}: simulated error` }),
       () => {
         const file = process.files.get(Number(fd))
-        if (kernel.locking === "absent") return Effect.fail(absent)
+        if (isAbsent()) return Effect.fail(absent)
         if (kernel.locking === "refused") {
           return Effect.fail(new KernelLockUnsupported({ where: "filesystem", reason: "ENOLCK: no locks available" }))
         }
         if (file === undefined) return Effect.fail(new KernelLockFailed({ reason: "EBADF: bad file descriptor" }))
-        return Effect.succeed(
-          answer(file, kernel.locking === "grants everything" ? undefined : kernel.locks.get(file.inode.ino))
-        )
+        return Effect.succeed(kernel.locking === "grants everything" || answer(file))
       }
     )
+  const isExclusivelyLocked = ({ inode }: OpenFile, by: (holder: OpenFile) => boolean) => {
+    const holder = kernel.locks.get(inode.ino)
+    return holder !== undefined && by(holder)
+  }
   return KernelLock.of({
-    supported: Effect.suspend(() => kernel.locking === "absent" ? Effect.fail(absent) : Effect.void),
+    supported: Effect.suspend(() => isAbsent() ? Effect.fail(absent) : Effect.void),
     tryLock: (fd) =>
-      ask(fd, (file, holder) => {
-        if (holder !== undefined && holder !== file) return false
-        if (kernel.locking === "works") kernel.locks.set(file.inode.ino, file)
+      ask(fd, "exclusive", (file) => {
+        if (isExclusivelyLocked(file, (holder) => holder !== file)) return false
+        if ([...kernel.sharedLocks.get(file.inode.ino) ?? []].some((holder) => holder !== file)) return false
+        kernel.locks.set(file.inode.ino, file)
         return true
       }),
-    isLocked: (fd) => ask(fd, (file, holder) => holder !== undefined && holder !== file)
+    // As the live one: a shared lock, which is released by a second call. Others can ask in between.
+    isLocked: (fd) =>
+      Effect.flatMap(
+        ask(fd, "shared", (file) => {
+          if (isExclusivelyLocked(file, (holder) => holder !== file)) return false
+          const shared = kernel.sharedLocks.get(file.inode.ino) ?? new Set()
+          kernel.sharedLocks.set(file.inode.ino, shared.add(file))
+          return true
+        }),
+        (granted) =>
+          granted
+            ? Effect.as(
+              ask(fd, "unlock", (file) => {
+                unlock(kernel, file)
+                return true
+              }),
+              false
+            )
+            : Effect.succeed(true)
+      )
   })
 }

@@ -73,7 +73,7 @@ export type Requirements =
  * @category models
  */
 export interface ProcessOptions {
-  /** Default: the next free one. Giving the number of a process that ended is how pids are reused. */
+  /** Default, and where a running process has that number: the next free one. The number of a process that ended is reused. */
   readonly pid?: number | undefined
   /** The numbers of further threads, which kill(2) takes for processes. Default none. */
   readonly threads?: ReadonlyArray<number> | undefined
@@ -89,10 +89,23 @@ export interface ProcessOptions {
   readonly pidNamespace?: string | undefined
   /** Default: the host's own. */
   readonly networkNamespace?: string | undefined
+  /**
+   * Default: the host's present one. Another is another machine on the same volume: it does not end with `reboot`, and its
+   * PID namespaces are its own. Give it a network namespace of its own, and no kernel locks where the volume has none.
+   */
+  readonly bootId?: string | undefined
+  /** Whether the program has the addon that asks for kernel locks. Default `true`. */
+  readonly kernelLocks?: boolean | undefined
   /** The program's file name. Default `node`. */
   readonly command?: string | undefined
   /** Whether it listens for SIGTERM and ends in order, as a program under `runMain` does. Default `true`. */
   readonly listensForSigterm?: boolean | undefined
+  /**
+   * A running process in which the program runs: a worker thread, or another copy of the library. It has that process's pid,
+   * start, boot, namespaces, parent, user and limits, whatever else is given here, and shares its fate: SIGKILL ends and
+   * SIGSTOP stops all of its programs. Default: a process of its own.
+   */
+  readonly within?: SimulatedProcess<unknown, unknown> | undefined
 }
 
 /**
@@ -103,13 +116,13 @@ export interface ProcessOptions {
  */
 export interface SimulatedProcess<A, E> {
   readonly pid: number
-  /** The how-manyth process of this host: never used twice, as a pid can be. */
+  /** The how-manyth program of this host: never used twice, as a pid can be. */
   readonly serial: number
   /** SIGKILL: no finalizer runs, and the kernel takes back what it lent. */
   readonly kill: Effect.Effect<void>
   /** SIGKILL by a parent that does not wait: the pid stays taken. */
   readonly killUnreaped: Effect.Effect<void>
-  /** SIGTERM: interrupts the program and waits for its finalizers. */
+  /** SIGTERM: interrupts the program, not others in its process, and waits for its finalizers. */
   readonly terminate: Effect.Effect<Exit.Exit<A, E>>
   /** SIGTERM without waiting. */
   readonly interrupt: Effect.Effect<void>
@@ -121,7 +134,7 @@ export interface SimulatedProcess<A, E> {
   readonly exit: Effect.Effect<Exit.Exit<A, E>>
   /** The exit, if the program has ended. */
   readonly poll: Effect.Effect<Option.Option<Exit.Exit<A, E>>>
-  /** Completes when the process has ended, by itself or by SIGKILL: wait(2). */
+  /** Completes when the program has ended, by itself or by SIGKILL of its process: wait(2). */
   readonly gone: Effect.Effect<void>
   /**
    * With which exit status it has ended: 0 for success and interruption, 1 for a failure and where `ProcessEnd` ended it.
@@ -139,7 +152,7 @@ export interface SimulatedProcess<A, E> {
  * @category models
  */
 export interface SimulatedHost {
-  /** Runs a program in a process of its own, in the background. Its scope closes when it ends. */
+  /** Runs a program in the background, in a process of its own or `within` another. Its scope closes when it ends. */
   readonly spawn: <A, E>(
     program: Effect.Effect<A, E, Requirements | Scope.Scope>,
     options?: ProcessOptions
@@ -152,7 +165,7 @@ export interface SimulatedHost {
   readonly ports: Pick<SimulatedPorts.SimulatedPorts, "foreign" | "get" | "connect" | "owners">
   /** Lets everything happen that needs no time to pass. */
   readonly settle: Effect.Effect<void>
-  /** Ends every process at once, frees locks and ports, keeps the files, and starts a new boot. */
+  /** Ends every process of this boot at once, frees locks and ports, keeps the files, and starts a new boot. */
   readonly reboot: Effect.Effect<void>
   /** Sets the wall clock on by so much, or back; durations are not affected. */
   readonly stepWallClock: (by: Duration.DurationInput, direction: "forward" | "back") => Effect.Effect<void>
@@ -229,44 +242,79 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       options: ProcessOptions,
       clock: Clock.Clock,
       now: number,
-      serial: number,
-      pid: number
-    ): SimulatedKernel.KernelProcess => ({
-      serial,
-      pid,
-      uid: options.uid ?? 0,
-      // Two processes of one pid started at one moment of a clock that stands still are still two.
-      startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
-      bootId: kernel.bootId,
-      pidNamespace: options.pidNamespace ?? "pid:[1]",
-      networkNamespace: options.networkNamespace ?? SimulatedPorts.defaultNetworkNamespace,
-      command: options.command ?? "node",
-      umask: options.umask ?? 0o022,
-      maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
-      threads: options.threads ?? [],
-      parent: options.parent ?? 0,
-      state: "running",
-      status: undefined,
-      onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
-      clock,
-      gate: Effect.unsafeMakeLatch(true),
-      gone: Effect.unsafeMakeLatch(false),
-      files: new Map()
-    })
+      serial: number
+    ): SimulatedKernel.KernelProcess => {
+      const place = {
+        bootId: options.bootId ?? kernel.bootId,
+        pidNamespace: options.pidNamespace ?? "pid:[1]"
+      }
+      const isFree = options.pid !== undefined && SimulatedKernel.findProcess(kernel, place, options.pid) === undefined
+      const process: SimulatedKernel.KernelProcess = {
+        serial,
+        pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
+        uid: options.uid ?? 0,
+        // Two processes of one pid started at one moment of a clock that stands still are still two.
+        startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
+        ...place,
+        kernelLocks: options.kernelLocks ?? true,
+        members: new Set(),
+        networkNamespace: options.networkNamespace ?? SimulatedPorts.defaultNetworkNamespace,
+        command: options.command ?? "node",
+        umask: options.umask ?? 0o022,
+        maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
+        threads: options.threads ?? [],
+        parent: options.parent ?? 0,
+        state: "running",
+        status: undefined,
+        onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
+        clock,
+        gate: Effect.unsafeMakeLatch(true),
+        gone: Effect.unsafeMakeLatch(false),
+        files: new Map()
+      }
+      process.members.add(process)
+      return process
+    }
+
+    /** One more program of a process: what is the process's is shared, what ends with a worker thread is its own. */
+    const newMember = (
+      process: SimulatedKernel.KernelProcess,
+      options: ProcessOptions,
+      serial: number
+    ): SimulatedKernel.KernelProcess => {
+      const member: SimulatedKernel.KernelProcess = {
+        ...process,
+        serial,
+        status: undefined,
+        kernelLocks: options.kernelLocks ?? true,
+        gone: Effect.unsafeMakeLatch(false),
+        files: new Map()
+      }
+      process.members.add(member)
+      return member
+    }
 
     const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
       Effect.gen(function*() {
         // Monotonic, as the kernel's ticks since boot are.
         const clock = yield* Effect.clock
         const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
-        const process = newProcess(options, clock, now, kernel.nextSerial++, options.pid ?? kernel.nextPid++)
+        const { within } = options
+        const host = [...kernel.processes].find(({ serial }) => serial === within?.serial)
+        if (within !== undefined && host?.state !== "running") {
+          return yield* Effect.dieMessage(`pid ${within.pid} has ended: nothing starts within it`)
+        }
+        const serial = kernel.nextSerial++
+        const process = host === undefined
+          ? newProcess(options, clock, now, serial)
+          : newMember(host, options, serial)
         // What signal(7) does where nothing is said; a program that runs says more.
         process.onSignal = {
-          SIGTERM: end(process, "gone", "ends by SIGTERM"),
-          SIGKILL: end(process, "gone", "is killed")
+          SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
+          SIGKILL: endAll(process, "gone", "is killed")
         }
         kernel.processes.add(process)
-        yield* SimulatedKernel.note(kernel, process, "starts")
+        yield* SimulatedKernel.note(kernel, process, "starts", host === undefined ? "" : `within #${host.serial}`)
         return process
       })
 
@@ -281,6 +329,14 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         yield* process.gone.open
       })
 
+    /** A process with all its programs. */
+    const endAll = (process: SimulatedKernel.KernelProcess, state: "gone" | "zombie", how: string) =>
+      Effect.forEach(
+        [...process.members],
+        (member) => end(member, member === process ? state : "gone", how),
+        { discard: true }
+      )
+
     const processTable = (process: SimulatedKernel.KernelProcess) =>
       ProcessTable.make({
         self: Effect.succeed({
@@ -291,7 +347,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         }),
         look: (pid) =>
           Effect.sync(() => {
-            const seen = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)
+            const seen = SimulatedKernel.findProcess(kernel, process, pid)
             // A thread's number and a zombie's are nobody's.
             if (seen === undefined || seen.pid !== pid || seen.state !== "running") return ProcessTable.Sighting.absent
             return kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid
@@ -301,7 +357,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         commandName: (pid) =>
           Effect.sync(() =>
             Option.map(
-              Option.fromNullable(SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)),
+              Option.fromNullable(SimulatedKernel.findProcess(kernel, process, pid)),
               ({ command }) => command
             )
           ),
@@ -320,7 +376,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           (code) => new SignalFailed({ pid, why: "Failed", reason: `${code}: simulated error` }),
           () =>
             Effect.gen(function*() {
-              const seen = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)
+              const seen = SimulatedKernel.findProcess(kernel, process, pid)
               if (seen === undefined || seen.pid !== pid) return yield* gone("ESRCH: no such process")
               if (seen.startTime !== recorded.startTime) return yield* gone("it is another process by now")
               if (process.uid !== 0 && process.uid !== seen.uid) {
@@ -328,8 +384,11 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               }
               // A zombie gets it, and nothing comes of it.
               if (seen.state !== "running") return
-              yield* SimulatedKernel.note(kernel, seen, `gets ${signal}`)
-              yield* seen.onSignal[signal]
+              for (const member of seen.members) {
+                if (member.state !== "running") continue
+                yield* SimulatedKernel.note(kernel, member, `gets ${signal}`)
+                yield* member.onSignal[signal]
+              }
             })
         )
       },
@@ -337,7 +396,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         const found: Array<number> = []
         for (let pid = process.parent; pid > 0 && !found.includes(pid);) {
           found.push(pid)
-          pid = SimulatedKernel.findProcess(kernel, process.pidNamespace, pid)?.parent ?? 0
+          pid = SimulatedKernel.findProcess(kernel, process, pid)?.parent ?? 0
         }
         return found
       })
@@ -362,8 +421,8 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
       OpenLockFiles.of({
         paths: Effect.sync(() => {
           const open = new Set(
-            [...kernel.processes].filter(({ pidNamespace, uid }) =>
-              pidNamespace === viewer.pidNamespace && uid === viewer.uid
+            [...kernel.processes].filter(({ bootId, pidNamespace, uid }) =>
+              bootId === viewer.bootId && pidNamespace === viewer.pidNamespace && uid === viewer.uid
             ).flatMap(({ files }) => [...files.values()].map(({ inode }) => inode))
           )
           const paths = [...kernel.paths].filter(([path, inode]) => isConfigLock(path) && open.has(inode))
@@ -426,7 +485,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           const kill = (state: "gone" | "zombie", how: string) =>
             Effect.suspend(() => {
               if (process.state === "running") process.status = undefined
-              return end(process, state, how)
+              return endAll(process, state, how)
             })
           return {
             pid: process.pid,
@@ -453,14 +512,16 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         Layer.effectContext(Effect.flatMap(register(options), (process) => context(process, options))),
       files: SimulatedFiles.makeFileSystem(
         kernel,
-        newProcess({ command: "test" }, Clock.make(), 0, SimulatedKernel.testSerial, 0)
+        newProcess({ command: "test", pid: 0 }, Clock.make(), 0, SimulatedKernel.testSerial)
       ),
       ports,
       settle: SimulatedScheduler.settle(scheduler),
       reboot: Effect.gen(function*() {
         yield* SimulatedKernel.note(kernel, undefined, "reboots")
-        for (const process of kernel.processes) yield* end(process, "gone", "ends with the boot")
-        kernel.processes.clear()
+        for (const process of kernel.processes) {
+          if (process.bootId !== kernel.bootId) continue
+          yield* end(process, "gone", "ends with the boot")
+        }
         kernel.bootId = `boot-${kernel.nextSerial++}`
       }),
       stepWallClock: (by, direction) =>

@@ -54,7 +54,7 @@ export interface OpenFile {
  * @category models
  */
 export interface KernelProcess {
-  /** The how-manyth process of this host: never used twice, as a pid can be. */
+  /** The how-manyth program of this host: never used twice, as a pid can be. */
   readonly serial: number
   readonly pid: number
   readonly uid: number
@@ -70,6 +70,10 @@ export interface KernelProcess {
   readonly threads: ReadonlyArray<number>
   /** The pid of its parent; 0 where that is not to be seen. */
   readonly parent: number
+  /** Whether this program has the addon that asks for kernel locks. */
+  readonly kernelLocks: boolean
+  /** Every program of the process, this one included: worker threads, or further copies of the library. */
+  readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
   /** The exit status, once it is known. */
   status: number | undefined
@@ -139,9 +143,11 @@ export interface TraceEntry {
  */
 export interface SimulatedKernel {
   readonly paths: Map<string, Inode>
-  /** Which open file holds the lock of an inode. */
+  /** Which open file holds the exclusive lock of an inode. */
   readonly locks: Map<number, OpenFile>
-  /** Every process whose number is taken, zombies too. */
+  /** Which open files hold a shared lock of an inode. */
+  readonly sharedLocks: Map<number, Set<OpenFile>>
+  /** Every program of each process whose number is taken, zombies too. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
   /** Bytes that all files together may hold. */
@@ -183,6 +189,7 @@ export const make = (): SimulatedKernel => {
   return {
     paths: new Map([["/", root]]),
     locks: new Map(),
+    sharedLocks: new Map(),
     processes: new Set(),
     trace: [],
     capacity: Number.POSITIVE_INFINITY,
@@ -209,16 +216,24 @@ export const make = (): SimulatedKernel => {
 export const testSerial = 0
 
 /**
- * The process or thread that a number means in a PID namespace.
+ * The process or thread that a number means in a PID namespace of a boot. Of a process with several programs, one that runs.
  *
  * @since 0.1.0
  * @category getters
  */
-export const findProcess = (kernel: SimulatedKernel, pidNamespace: string, pid: number): KernelProcess | undefined => {
+export const findProcess = (
+  kernel: SimulatedKernel,
+  { bootId, pidNamespace }: Pick<KernelProcess, "bootId" | "pidNamespace">,
+  pid: number
+): KernelProcess | undefined => {
+  let found: KernelProcess | undefined
   for (const process of kernel.processes) {
-    if (process.pidNamespace === pidNamespace && (process.pid === pid || process.threads.includes(pid))) return process
+    if (process.bootId !== bootId || process.pidNamespace !== pidNamespace) continue
+    if (process.pid !== pid && !process.threads.includes(pid)) continue
+    if (process.state === "running") return process
+    found ??= process
   }
-  return undefined
+  return found
 }
 
 /**
@@ -315,15 +330,25 @@ export const closeCall = (
   )
 
 /**
+ * Releases the lock of an open file, exclusive or shared, if it has one.
+ *
+ * @since 0.1.0
+ * @category system calls
+ */
+export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
+  // A dead process has had its files closed already, and another may hold the lock by now.
+  if (kernel.locks.get(file.inode.ino) === file) kernel.locks.delete(file.inode.ino)
+  kernel.sharedLocks.get(file.inode.ino)?.delete(file)
+}
+
+/**
  * Takes from a process what the kernel takes from one that ends: its open files, and the locks on them.
  *
  * @since 0.1.0
  * @category system calls
  */
 export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void => {
-  for (const file of process.files.values()) {
-    if (kernel.locks.get(file.inode.ino) === file) kernel.locks.delete(file.inode.ino)
-  }
+  for (const file of process.files.values()) unlock(kernel, file)
   process.files.clear()
 }
 

@@ -537,7 +537,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   /** A stranger's pid, and one that the process could not see in its `/proc`, is nobody's. */
   const visiblePid = (viewer: KernelProcess, serial: number): { readonly pid?: number } => {
     const owner = [...kernel.processes].find((process) => process.serial === serial)
-    const isVisible = owner !== undefined && owner.pidNamespace === viewer.pidNamespace
+    const isVisible = owner !== undefined && owner.bootId === viewer.bootId
+      && owner.pidNamespace === viewer.pidNamespace
       && (viewer.uid === 0 || viewer.uid === owner.uid)
     return isVisible ? { pid: owner.pid } : {}
   }

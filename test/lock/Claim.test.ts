@@ -109,3 +109,49 @@ describe("the age of a lock file", () => {
       assert.deepStrictEqual((yield* look).age, Duration.days(1))
     })))
 })
+
+describe("a file that a start without kernel locks is about to move away", () => {
+  const deadRecords = ["kernel", "record"] as const
+
+  it.scoped.each(deadRecords)(
+    "is not taken in place by one with kernel locks, dead owner's lock: %s",
+    (lock) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.files.makeDirectory(folder)
+        yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock }))
+        const mine: Array<string> = []
+        const start = (name: string, options: SimulatedHost.ProcessOptions = {}) =>
+          Effect.gen(function*() {
+            const record = (lock: "kernel" | "record") => ({ ...ownedBy(name), lock })
+            const first = yield* attempt({ record })
+            const result = first._tag === "Mine"
+              ? first
+              : yield* attempt({ record, reclaim: Option.some(first.snapshot) })
+            if (result._tag === "Mine") mine.push(name)
+            return yield* Effect.never
+          }).pipe((program) => Effect.zipLeft(host.spawn(program, options), host.settle))
+
+        // The reclaimer has looked at the dead owner's file, and is slow to rename it, and to give back what it moved.
+        const [renames, links] = [Effect.unsafeMakeLatch(), Effect.unsafeMakeLatch()]
+        const reclaimer = yield* Effect.gen(function*() {
+          yield* host.setIntercept(({ name, target }) =>
+            Effect.as(
+              name === "rename" ? renames.await : name === "link" && target === path ? links.await : Effect.void,
+              Option.none()
+            )
+          )
+          return yield* start("reclaimer", { kernelLocks: false })
+        })
+        yield* start("first")
+        yield* renames.open
+        yield* host.settle
+        yield* start("second")
+        yield* links.open
+        yield* host.settle
+        assert.isTrue(reclaimer.isRunning())
+        assert.lengthOf(mine, 1, mine.join(", "))
+        assert.deepStrictEqual(yield* host.files.readDirectory(folder), ["gateway.lock"])
+      })
+  )
+})

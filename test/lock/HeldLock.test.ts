@@ -79,8 +79,8 @@ type Started = Effect.Effect.Success<ReturnType<typeof start>>
 const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>[0]) =>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
-/** Until the holder has looked after its files: without a kernel lock three times as often as a record gets old. */
-const recheck = (host: Host, mode: Mode) => pass(host, mode === "kernel" ? "30 seconds" : "10 seconds")
+/** Until the holder has looked after its files: three times as often as a record gets old, with a kernel lock too. */
+const recheck = (host: Host) => pass(host, "10 seconds")
 
 const recordAt = (host: Host, path: string) =>
   Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
@@ -177,11 +177,38 @@ const callsToRegain = (mode: Mode) =>
     const gateway = yield* start(host)
     yield* host.files.remove(paths.config)
     const calls = yield* atCall(host, gateway.pid, () => Effect.succeedNone)
-    yield* recheck(host, mode)
+    yield* recheck(host)
     const count = calls()
     assert.isAbove(count, 10)
     return count
   })
+
+describe("a holder that nobody disturbs", () => {
+  it.effect.each(modes)(
+    "writes to its files three times within what makes a record stale, by %s",
+    (mode) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost(mode)
+        yield* start(host)
+        for (let third = 1; third <= 6; third += 1) {
+          yield* pass(host, "10 seconds")
+          for (const path of Object.values(paths)) {
+            const { mtime } = yield* host.files.stat(path)
+            assert.strictEqual(Option.getOrThrow(mtime).getTime(), third * 10_000)
+          }
+        }
+      })
+  )
+
+  it.effect("does so as often as it is told to, where that is more often", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost("kernel")
+      yield* start(host, { lockRecheckInterval: "3 seconds" })
+      yield* pass(host, "10 seconds")
+      const { mtime } = yield* host.files.stat(paths.config)
+      assert.strictEqual(Option.getOrThrow(mtime).getTime(), 9000)
+    }))
+})
 
 describe("a holder whose file was removed", () => {
   it.effect.each(everyLock)(
@@ -195,7 +222,7 @@ describe("a holder whose file was removed", () => {
         const other = paths[name === "config" ? "state" : "config"]
         const untouched = yield* inodeAt(host, other)
         yield* host.files.remove(path)
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* assertHolding(host, gateway, mode, instanceId)
         assert.strictEqual(yield* inodeAt(host, other), untouched)
         assert.strictEqual((yield* host.files.stat(path)).mode & 0o777, 0o600)
@@ -204,7 +231,7 @@ describe("a holder whose file was removed", () => {
         assert.strictEqual(told(gateway, "reclaimed"), 0)
         // And once more: what was made again is looked after as well.
         yield* host.files.remove(path)
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* assertHolding(host, gateway, mode, instanceId)
         yield* assertCleanEnd(host, gateway)
       })
@@ -217,7 +244,7 @@ describe("a holder whose file was removed", () => {
         const gateway = yield* start(host)
         const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
         yield* host.files.remove(gone, { recursive: true })
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* assertHolding(host, gateway, mode, instanceId)
         assert.strictEqual((yield* host.files.stat(folder)).mode & 0o777, 0o700)
         yield* assertCleanEnd(host, gateway)
@@ -238,9 +265,9 @@ describe("a holder whose file was removed", () => {
             call === at
               ? Effect.as(Effect.orDie(host.files.rename("/aside", paths.config)), Option.none())
               : Effect.succeedNone)
-          yield* recheck(host, mode)
+          yield* recheck(host)
           // One that came back over the new file is found by the next look.
-          yield* recheck(host, mode)
+          yield* recheck(host)
           yield* assertHolding(host, gateway, mode, instanceId)
           yield* assertCleanEnd(host, gateway)
         }
@@ -262,7 +289,7 @@ describe("a holder whose file was removed", () => {
             gateway.pid,
             (call) => call === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
           )
-          yield* Effect.fork(recheck(host, mode))
+          yield* Effect.fork(recheck(host))
           yield* Deferred.await(reached)
           yield* assertCleanEnd(host, gateway)
         }
@@ -283,7 +310,7 @@ describe("a holder whose file was removed", () => {
             gateway.pid,
             (call) => call >= last ? Effect.as(gateway.kill, Option.none()) : Effect.succeedNone
           )
-          yield* recheck(host, mode)
+          yield* recheck(host)
           yield* gateway.kill
           // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
           yield* TestClock.adjust(mode === "record" ? "31 seconds" : "0 seconds")
@@ -306,8 +333,8 @@ describe("a holder whose file was removed", () => {
             const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
             yield* host.files.remove(paths.config)
             yield* atCall(host, gateway.pid, (call) => Effect.succeed(call === at ? Option.some(errno) : Option.none()))
-            yield* recheck(host, mode)
-            yield* recheck(host, mode)
+            yield* recheck(host)
+            yield* recheck(host)
             yield* assertHolding(host, gateway, mode, instanceId)
             yield* assertCleanEnd(host, gateway)
           }
@@ -323,7 +350,7 @@ describe("a holder whose file was removed", () => {
       yield* host.setCapacity(0)
       yield* host.files.remove(paths.config)
       for (let looks = 1; looks < maxFailures; looks += 1) {
-        yield* recheck(host, "kernel")
+        yield* recheck(host)
         assert.strictEqual(
           told(gateway, `the file was removed: gateway lock ${paths.config} cannot be had again yet: ENOSPC: `),
           looks
@@ -331,14 +358,14 @@ describe("a holder whose file was removed", () => {
         assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
       }
       yield* host.setCapacity(Number.POSITIVE_INFINITY)
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       yield* assertHolding(host, gateway, "kernel", instanceId)
       // What has passed is forgotten: the count begins anew.
       yield* host.setCapacity(0)
       yield* host.files.remove(paths.config)
-      for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host, "kernel")
+      for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
       assert.isTrue(Option.isNone(yield* gateway.poll))
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       yield* assertLost(
         host,
         gateway,
@@ -367,9 +394,9 @@ describe("a holder whose file was removed", () => {
         const gateway = yield* start(host)
         yield* host.files.remove(paths.config)
         yield* put(host)
-        for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host, "kernel")
+        for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
         assert.isTrue(Option.isNone(yield* gateway.poll))
-        yield* recheck(host, "kernel")
+        yield* recheck(host)
         yield* assertLost(host, gateway, `lost gateway lock at ${paths.config}: ${reason}`)
         assert.deepStrictEqual(yield* namesIn(host), [paths.config.slice(folder.length + 1)])
       })
@@ -389,7 +416,7 @@ describe("a holder whose file was replaced", () => {
         yield* host.files.writeFile("/copy", content)
         yield* host.files.rename("/copy", path)
         const inode = yield* inodeAt(host, path)
-        yield* recheck(host, "kernel")
+        yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel", instanceId)
         assert.strictEqual(yield* inodeAt(host, path), inode)
         // An empty file tells of nobody who made it.
@@ -414,7 +441,7 @@ describe("a holder whose file was replaced", () => {
         yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
         yield* host.files.rename("/copy", path)
         const inode = yield* inodeAt(host, path)
-        yield* recheck(host, "record")
+        yield* recheck(host)
         yield* assertHolding(host, gateway, "record", instanceId)
         assert.strictEqual(yield* inodeAt(host, path), inode)
         assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), 1)
@@ -433,7 +460,7 @@ describe("a holder whose file was replaced", () => {
         yield* host.setLocking("works")
         yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
         yield* host.files.rename("/copy", path)
-        yield* recheck(host, "record")
+        yield* recheck(host)
         assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
         const record = Option.getOrThrow(yield* recordAt(host, path))
         assert.deepStrictEqual([record.instanceId, record.lock], [instanceId, "kernel"])
@@ -448,7 +475,7 @@ describe("a holder whose file was replaced", () => {
       const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
       yield* host.setLocking("refused")
       yield* host.files.remove(folder, { recursive: true })
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       yield* assertHolding(host, gateway, "record", instanceId)
       for (const path of Object.values(paths)) assert.strictEqual(told(gateway, `no kernel lock for ${path} (`), 1)
       yield* assertCleanEnd(host, gateway)
@@ -463,7 +490,7 @@ describe("a holder whose file was replaced", () => {
         yield* host.files.remove(path)
         yield* squatter(host, path, "listening")
         const inode = yield* inodeAt(host, path)
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* assertLost(
           host,
           gateway,
@@ -483,7 +510,7 @@ describe("a holder whose file was replaced", () => {
         const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
         yield* host.files.remove(path)
         const other = yield* squatter(host, path, "starting")
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* pass(host, "4 seconds")
         assert.strictEqual(yield* ownerAt(host, path), "squatter")
         assert.isTrue(Option.isNone(yield* gateway.poll))
@@ -503,7 +530,7 @@ describe("a holder whose file was replaced", () => {
         const gateway = yield* start(host, { lockTimeout: "0 millis", lockPollInterval: "100 millis" })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
-        yield* recheck(host, mode)
+        yield* recheck(host)
         yield* pass(host, "4800 millis")
         assert.isTrue(Option.isNone(yield* gateway.poll))
         assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
@@ -532,13 +559,13 @@ describe("a holder whose file was replaced", () => {
             call === at
               ? Effect.as(Effect.orDie(host.files.rename("/other", paths.config)), Option.none())
               : Effect.succeedNone)
-          yield* recheck(host, mode)
+          yield* recheck(host)
           if (calls() < at) {
             assert.isAbove(at, 4)
             yield* gateway.terminate
             break
           }
-          yield* recheck(host, mode)
+          yield* recheck(host)
           assert.strictEqual(failureOf(yield* gateway.poll)?._tag, "LockLost", `at ${at}`)
           assert.deepStrictEqual(yield* host.files.stat(paths.config), before, `at ${at}`)
           assert.deepStrictEqual(yield* host.files.readFile(paths.config), content)
@@ -553,7 +580,7 @@ describe("a holder whose file was replaced", () => {
       const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
       yield* host.files.remove(paths.config)
       yield* squatter(host, paths.config, "listening", instanceId)
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       yield* pass(host, "5 seconds")
       yield* assertLost(
         host,
@@ -570,7 +597,7 @@ describe("a holder whose file was replaced", () => {
         const gateway = yield* start(host)
         yield* host.files.writeFile("/other", text(content))
         yield* host.files.rename("/other", paths.config)
-        yield* recheck(host, "record")
+        yield* recheck(host)
         yield* pass(host, "5 seconds")
         yield* assertLost(
           host,
@@ -589,7 +616,7 @@ describe("a holder whose file was replaced", () => {
       yield* host.setLocking("absent")
       yield* squatter(host, paths.config, "listening")
       yield* host.setLocking("works")
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       yield* assertLost(
         host,
         gateway,
@@ -608,12 +635,12 @@ describe("a holder whose file was overwritten in place", () => {
       const inode = yield* inodeAt(host, paths.config)
       for (const content of ["", "somebody else's"]) {
         yield* host.files.writeFile(paths.config, text(content))
-        yield* recheck(host, "kernel")
+        yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel", instanceId)
         assert.strictEqual(yield* inodeAt(host, paths.config), inode)
       }
       assert.strictEqual(told(gateway, `rewrote the record of gateway lock ${paths.config}: it was overwritten`), 2)
-      yield* recheck(host, "kernel")
+      yield* recheck(host)
       assert.strictEqual(told(gateway, "rewrote"), 2)
       yield* assertCleanEnd(host, gateway)
     }))
@@ -625,7 +652,7 @@ describe("a holder whose file was overwritten in place", () => {
       const record = Option.getOrThrow(yield* recordAt(host, paths.config))
       const other = OwnerRecord.encode({ ...record, instanceId: "other", pid: 4711 })
       yield* host.files.writeFile(paths.config, other)
-      yield* recheck(host, "record")
+      yield* recheck(host)
       yield* assertLost(
         host,
         gateway,
@@ -666,13 +693,13 @@ describe("what a gateway says of itself", () => {
       const host = yield* makeHost(mode)
       const { end, gateway } = yield* draining(host)
       yield* host.files.remove(folder, { recursive: true })
-      yield* recheck(host, mode)
+      yield* recheck(host)
       yield* gateway.interrupt
       yield* host.settle
       for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
       // One that is lost while draining is made again as draining.
       yield* host.files.remove(folder, { recursive: true })
-      yield* recheck(host, mode)
+      yield* recheck(host)
       for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
       yield* end
     }))
@@ -691,7 +718,7 @@ describe("what a gateway says of itself", () => {
             gateway.pid,
             (call) => call === at ? Effect.as(gateway.interrupt, Option.none()) : Effect.succeedNone
           )
-          yield* recheck(host, mode)
+          yield* recheck(host)
           for (const path of Object.values(paths)) {
             assert.strictEqual(yield* phaseAt(host, path), "draining", `at ${at}`)
           }

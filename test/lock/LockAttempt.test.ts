@@ -678,6 +678,41 @@ describe("a file system without locks", () => {
       })))
 })
 
+describe("a file that one with a kernel lock has taken over in place", () => {
+  it.scopedLive.skipIf(!hasKernelLock)(
+    "is neither overwritten nor removed by the record-only holder that lost it",
+    () =>
+      inFolder(absent, ({ folder, path }) =>
+        Effect.gen(function*() {
+          const loser = yield* mine(path, "loser")
+          const judged = yield* Effect.provide(held(path, "taker"), KernelLock.layerLive)
+          const taker = yield* Effect.provide(mine(path, "taker", judged), KernelLock.layerLive)
+          assert.strictEqual(taker.file.id, loser.file.id)
+          assert.deepStrictEqual(yield* loser.file.check, Option.some("the file was overwritten"))
+          yield* loser.file.write({ ...ownedBy("loser"), phase: "draining" })
+          assert.strictEqual(yield* ownerAt(path), "taker")
+          yield* loser.release
+          assert.strictEqual(yield* ownerAt(path), "taker")
+          assert.isTrue(Option.isNone(yield* taker.file.check))
+          yield* taker.release
+          assert.deepStrictEqual(yield* entries(folder), [])
+        }))
+  )
+
+  it.scopedLive("is not removed while its new record is being written", () =>
+    inFolder(absent, ({ folder, path }) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const loser = yield* mine(path, "loser")
+        yield* Effect.scoped(
+          Effect.flatMap(fs.open(path, { flag: "r+" }), (file) => file.writeAll(new TextEncoder().encode("{\"half")))
+        )
+        yield* loser.file.write(ownedBy("loser"))
+        yield* loser.release
+        assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
+      })))
+})
+
 describe("by the record alone", () => {
   const leave = (path: string, instanceId: string) =>
     Effect.flatMap(FileSystem.FileSystem, (fs) => fs.writeFile(path, OwnerRecord.encode(ownedBy(instanceId))))

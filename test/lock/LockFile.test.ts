@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect } from "effect"
+import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
 import * as LockFile from "../../src/lock/LockFile.ts"
-import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
+import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 
@@ -121,5 +121,164 @@ describe("LockFile.holderOf: the unit of systemd", () => {
       assert.isUndefined(yield* unitOf("none", gateway), "a child of a service is not the service")
       assert.isUndefined(yield* unitOf("systemd", gateway, true), "the pid may be a stranger's")
       assert.isUndefined(yield* unitOf("systemd", "0::/\n"), "a cgroup namespace shows none")
+    }))
+})
+
+// ---------------------------------------------------------------------------
+// starts
+// ---------------------------------------------------------------------------
+
+const gatewayOptions = { stateDir: "/state", configPath: "/gateway.json" }
+const path = LockFile.configLockPath(gatewayOptions)
+const statePath = LockFile.stateLockPath(gatewayOptions)
+
+const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
+  Effect.zipRight(TestClock.adjust(duration), host.settle)
+
+/** A start, and what it was given, once it holds the lock. */
+const start = (
+  host: SimulatedHost.SimulatedHost,
+  options: Partial<LockFile.LockFileOptions> = {},
+  where: SimulatedHost.ProcessOptions = {}
+) =>
+  Effect.gen(function*() {
+    const lock = yield* Deferred.make<LockFile.LockFile["Type"]>()
+    const process = yield* host.spawn(
+      LockFile.LockFile.pipe(
+        Effect.tap((service) => Deferred.succeed(lock, service)),
+        Effect.zipRight(Effect.never),
+        Effect.provide(LockFile.layerWithProbes({ ...gatewayOptions, ...options }))
+      ),
+      where
+    )
+    yield* host.settle
+    return { process, lock, holds: Deferred.isDone(lock) }
+  })
+
+const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
+  Effect.map(Effect.orDie(host.files.readFile(path)), (content) => Option.getOrThrow(OwnerRecord.parse(content)))
+
+const millisOf = ({ createdAt }: OwnerRecord.OwnerRecord) => Date.parse(createdAt)
+
+describe("without kernel locks, a record with the pid of the process that reads it", () => {
+  const pid = 7
+  const container = { pid, kernelLocks: false }
+
+  it.effect("is an owner's that lives, where another program in this process wrote it", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* start(host, {}, container)
+      assert.isTrue(yield* first.holds)
+      const second = yield* start(host, {}, { within: first.process, kernelLocks: false })
+      assert.strictEqual(second.process.pid, pid)
+      yield* pass(host, "4 seconds")
+      assert.isFalse(yield* second.holds)
+      yield* first.process.terminate
+      yield* pass(host, "100 millis")
+      assert.isTrue(yield* second.holds)
+    }))
+
+  it.effect("is an owner's that lives for one with kernel locks in the same process as well", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* start(host, {}, container)
+      const second = yield* start(host, {}, { within: first.process })
+      yield* pass(host, "4 seconds")
+      assert.isTrue(yield* first.holds)
+      assert.isFalse(yield* second.holds)
+    }))
+
+  it.effect("may be another machine's, where the boot is another: it is not taken while it is young", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const neighbour = { ...container, bootId: "another machine", networkNamespace: "net:[2]" }
+      const first = yield* start(host, {}, neighbour)
+      assert.isTrue(yield* first.holds)
+      const second = yield* start(host, { timeout: "5 minutes", pollInterval: "1 second" }, container)
+      assert.strictEqual(second.process.pid, pid)
+      // The holder's watch keeps it young.
+      yield* pass(host, "2 minutes")
+      assert.isFalse(yield* second.holds)
+      yield* first.process.kill
+      yield* pass(host, "19 seconds")
+      assert.isFalse(yield* second.holds)
+      yield* pass(host, "12 seconds")
+      assert.isTrue(yield* second.holds)
+    }))
+
+  it.effect("is an earlier process's, where only the start time is another: it is taken at once", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* start(host, {}, container)
+      yield* first.process.kill
+      const second = yield* start(host, { timeout: 0 }, container)
+      assert.strictEqual(second.process.pid, pid)
+      assert.isTrue(yield* second.holds)
+    }))
+
+  it.effect("is its own, where it has released the lock and the file could not be removed: it is taken at once", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setIntercept(({ name }) => Effect.succeed(name === "unlink" ? Option.some("EIO") : Option.none()))
+      const again = yield* Deferred.make<void>()
+      const done = yield* Deferred.make<string>()
+      const once = Effect.scoped(
+        Effect.provide(LockFile.LockFile, LockFile.layerWithProbes({ ...gatewayOptions, timeout: 0 }))
+      )
+      const process = yield* host.spawn(
+        once.pipe(
+          Effect.zipRight(Deferred.await(again)),
+          Effect.zipRight(once),
+          Effect.flatMap(({ instanceId }) => Deferred.succeed(done, instanceId))
+        ),
+        container
+      )
+      yield* host.settle
+      const left = yield* recordAt(host, path)
+      assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
+      yield* host.setIntercept(() => Effect.succeedNone)
+      // Another program in this process does not know of that.
+      const other = yield* start(host, { timeout: 0 }, { within: process, kernelLocks: false })
+      assert.isFalse(other.process.isRunning())
+      yield* Deferred.succeed(again, undefined)
+      yield* host.settle
+      assert.notStrictEqual(yield* Deferred.await(done), left.instanceId)
+    }))
+})
+
+describe("when the lock was acquired", () => {
+  it.effect("is what both files say, not when the start that waited for it began", () =>
+    Effect.gen(function*() {
+      for (const kernelLocks of [true, false]) {
+        const host = yield* SimulatedHost.make
+        const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+        const first = yield* start(host, {}, { kernelLocks })
+        const second = yield* start(host, { timeout: "10 minutes", pollInterval: "10 seconds" }, { kernelLocks })
+        yield* pass(host, "2 minutes")
+        yield* first.process.terminate
+        yield* pass(host, "10 seconds")
+        const { heldSince, history } = yield* Deferred.await(second.lock)
+        for (const record of [yield* recordAt(host, path), yield* recordAt(host, statePath)]) {
+          assert.strictEqual(millisOf(record) - now, 130_000)
+          assert.strictEqual(record.createdAt, heldSince)
+        }
+        const { value: [began] } = yield* history
+        assert.strictEqual(began?.kind, "starting")
+        assert.strictEqual(Date.parse(began?.at ?? ""), now)
+      }
+    }))
+
+  it.effect("is when the second of the two files was had, where that one was waited for", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* start(host, { configPath: "/another.json" })
+      const second = yield* start(host, { timeout: "10 minutes", pollInterval: "10 seconds" })
+      assert.isFalse(yield* second.holds)
+      yield* pass(host, "1 minute")
+      yield* first.process.terminate
+      yield* pass(host, "10 seconds")
+      for (const record of [yield* recordAt(host, path), yield* recordAt(host, statePath)]) {
+        assert.strictEqual(millisOf(record), 70_000)
+      }
     }))
 })

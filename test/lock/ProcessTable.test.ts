@@ -76,11 +76,20 @@ describe("ProcessTable.judge", () => {
       === (Math.abs(recorded - seen) <= tolerance ? "Alive" : "Gone"))
 
   it.prop(
-    "a record names this process by pid and namespace, whatever its start",
-    [identity, identity],
-    ([a, b]) =>
-      ProcessTable.namesSelf(a, { ...b, pid: a.pid }) === (a.pidNamespace === b.pidNamespace)
-      && (a.pid === b.pid || !ProcessTable.namesSelf(a, b))
+    "an earlier process with this pid has its pid, namespace and boot, and another start time",
+    [identity, identity, tolerance],
+    ([self, other, tolerance]) => {
+      const samePlace = { ...self, ...(other.startTime === undefined ? {} : { startTime: other.startTime }) }
+      const startsApart = self.startTime !== undefined && other.startTime !== undefined
+        && Math.abs(self.startTime - other.startTime) > tolerance
+      assert.strictEqual(ProcessTable.isPredecessor(self, samePlace, tolerance), startsApart)
+      assert.isFalse(ProcessTable.isPredecessor(self, { ...samePlace, pid: self.pid + 1 }, tolerance))
+      assert.isFalse(ProcessTable.isPredecessor(self, { ...samePlace, bootId: `not ${self.bootId}` }, tolerance))
+      assert.isFalse(
+        ProcessTable.isPredecessor(self, { ...samePlace, pidNamespace: `not ${self.pidNamespace}` }, tolerance)
+      )
+      assert.isFalse(ProcessTable.isPredecessor(self, self, tolerance))
+    }
   )
 })
 
@@ -188,26 +197,49 @@ describe("what the systems write", () => {
   })
 })
 
-describe("claims", () => {
-  const nobody: ProcessTable.Source = {
-    self: Effect.succeed({ pid: 1 }),
-    look: () => Effect.succeed(Sighting.absent),
+describe("what is left of this process", () => {
+  const self = { pid: 1, startTime: 500, bootId: "boot", pidNamespace: "pid:[1]" }
+  const table = ProcessTable.make({
+    self: Effect.succeed(self),
+    look: () => Effect.succeed(Sighting.present(500)),
     commandName: () => Effect.succeedNone,
-    tolerance: 0
-  }
+    tolerance: 1
+  })
 
-  it.effect("an instance is claimed until its scope closes, and by this table alone", () =>
+  it.effect("is a file of an instance that it has released, and of no other copy of the library", () =>
     Effect.gen(function*() {
-      const table = yield* ProcessTable.make(nobody)
-      const other = yield* ProcessTable.make(nobody)
-      assert.isFalse(yield* table.claims("a"))
+      const mine = yield* table
+      const other = yield* table
+      const record = { ...self, instanceId: "a" }
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* table.claim("a")
-        assert.isTrue(yield* table.claims("a"))
-        assert.isFalse(yield* table.claims("b"))
-        assert.isFalse(yield* other.claims("a"))
+        yield* mine.noteRelease("a")
+        assert.isFalse(yield* mine.isLeftover(record))
       }))
-      assert.isFalse(yield* table.claims("a"))
+      assert.isTrue(yield* mine.isLeftover(record))
+      assert.isFalse(yield* mine.isLeftover({ ...record, instanceId: "b" }))
+      assert.isFalse(yield* other.isLeftover(record))
+    }))
+
+  it.effect("is a file of an earlier process with its pid, not one of another boot or of this very process", () =>
+    Effect.gen(function*() {
+      const { isLeftover } = yield* table
+      const record = { ...self, instanceId: "a" }
+      assert.isTrue(yield* isLeftover({ ...record, startTime: 498 }))
+      assert.isFalse(yield* isLeftover({ ...record, startTime: 499 }))
+      assert.isFalse(yield* isLeftover({ ...record, startTime: 498, bootId: "another" }))
+    }))
+
+  it.effect("is remembered for as long as it is met, however many instances come after it, and else for a hundred", () =>
+    Effect.gen(function*() {
+      const { isLeftover, noteRelease } = yield* table
+      const isKnown = (instanceId: string) => isLeftover({ ...self, instanceId })
+      for (const id of ["met", "forgotten"]) yield* Effect.scoped(noteRelease(id))
+      for (let count = 0; count < 100; count += 1) {
+        assert.isTrue(yield* isKnown("met"))
+        yield* Effect.scoped(noteRelease(`later ${count}`))
+      }
+      assert.isTrue(yield* isKnown("met"))
+      assert.isFalse(yield* isKnown("forgotten"))
     }))
 })
 

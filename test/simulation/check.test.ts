@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Option } from "effect"
 import { check } from "./check.ts"
 import type { Scenario } from "./scenario.ts"
-import type { Entry } from "./simulate.ts"
+import type { Entry, Player } from "./simulate.ts"
 
 const scenario: Scenario = { order: 0, locking: "works", starters: [], events: [] }
 const lock = "/state/locks/gateway.state.lock"
@@ -17,7 +17,8 @@ const enters = (serial: number): Entry => ({ _tag: "Enters", serial, lockPaths: 
 const leaves = (serial: number): Entry => ({ _tag: "Leaves", serial })
 const tampers: Entry = { _tag: "Tampers", paths: [lock] }
 
-const judge = (...log: ReadonlyArray<Entry>) => check(scenario, { log, players: [], aftermath: [] })
+const judge = (...log: ReadonlyArray<Entry>) =>
+  check(scenario, { log, players: [], inspectors: new Set(), aftermath: [] })
 
 const url = (host: string) => `ws://${host}:18789`
 
@@ -88,5 +89,72 @@ describe("who listens on a port", () => {
     const refused = [call(2, "bind", url("127.0.0.1"), "EADDRINUSE"), call(2, "close", url("[::1]"))]
     assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("[::1]")), ...refused), [])
     assert.deepStrictEqual(judge(call(2, "bind", url("[::1]")), call(1, "bind", url("127.0.0.1")), ...refused), [])
+  })
+})
+
+describe("a holder that was stopped", () => {
+  const at = (at: number, entry: Entry): Entry =>
+    entry._tag === "Traced" ? { ...entry, entry: { ...entry.entry, at } } : entry
+  const wrote = (serial: number) => call(serial, "write", lock, "ok", 7)
+  const stopped = (until: number, ...then: ReadonlyArray<Entry>) =>
+    judge(
+      starts(1),
+      wrote(1),
+      enters(1),
+      at(0, call(1, "stops", "", "")),
+      at(until, starts(2)),
+      at(until, wrote(2)),
+      enters(2),
+      at(until, call(1, "continues", "", "")),
+      ...then
+    )
+  const robbed = [`#2 changes ${lock} (write), which #1 holds`, `#2 and #1 both hold ${lock}`]
+
+  it("is safe for as long as three writes within half a minute allow, and not for longer", () => {
+    assert.deepStrictEqual(stopped(18_000), robbed)
+    assert.deepStrictEqual(stopped(18_001), [])
+  })
+
+  it("may end the step that it was in, and must look before it does another", () => {
+    const writes = (serial: number) => [call(serial, "write", lock, "ok", 7), call(serial, "ftruncate", lock, "ok", 7)]
+    assert.deepStrictEqual(stopped(40_000, ...writes(1)), [])
+    assert.deepStrictEqual(stopped(40_000, call(1, "stat", lock), call(1, "unlink", lock)), [])
+    assert.deepStrictEqual(stopped(40_000, ...writes(1), call(1, "unlink", lock)), [
+      `#1 changes ${lock} (unlink), which #2 holds`
+    ])
+  })
+})
+
+describe("who listens on a port of another network", () => {
+  it("is one for each network", () => {
+    const player = (serial: number, networkNamespace: string): Player => ({
+      serial,
+      pid: 100 + serial,
+      how: "plain",
+      port: 18789,
+      networkNamespace,
+      failed: false,
+      exit: Option.none()
+    })
+    const log = [call(1, "bind", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))]
+    const among = (...networks: ReadonlyArray<string>) =>
+      check(scenario, {
+        log,
+        players: networks.map((network, index) => player(index + 1, network)),
+        inspectors: new Set(),
+        aftermath: []
+      })
+    assert.deepStrictEqual(among("net:[1]", "net:[2]"), [])
+    assert.deepStrictEqual(among("net:[1]", "net:[1]"), ["#2 and #1 both listen on port 18789"])
+  })
+})
+
+describe("who only inspects", () => {
+  it("changes nothing", () => {
+    const report = { players: [], inspectors: new Set([2]), aftermath: [] }
+    assert.deepStrictEqual(check(scenario, { ...report, log: [call(2, "open", lock), call(2, "read", lock)] }), [])
+    assert.deepStrictEqual(check(scenario, { ...report, log: [call(2, "unlink", lock)] }), [
+      `#2, which only inspects, changes ${lock}`
+    ])
   })
 })

@@ -65,6 +65,7 @@ export const describeEntry = (entry: Entry): string => {
 /** What was violated, in words; nothing, if the guard was kept. */
 export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
   ...exclusion(report, isBeyondRecords(scenario) && hasFallenBack(report)),
+  ...inspection(report),
   ...releaseOrder(report),
   ...report.players.flatMap((player) => endOf(scenario, report, player)),
   ...report.aftermath
@@ -82,8 +83,17 @@ const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
+/**
+ * Stopped for so long, a holder whose record alone tells of it may be taken for dead: half a minute makes it stale, less
+ * what has passed since it wrote last. From then on it is not safe; but what another holds now, it must leave alone.
+ */
+const longestStop = 18_000
+
+/** What one that continues has decided to do already: it does it to whatever has become of the file. */
+const callsUnderWay = 2
+
 /** `onlyPorts`: then the port is the second lock, and the one that must hold. */
-const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> => {
+const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<string> => {
   const violations: Array<string> = []
   const holdings = new Map<string, Array<Holding>>()
   const holdersOf = (path: string) => holdings.get(path) ?? []
@@ -101,6 +111,15 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
   const hasNotBound = (serial: number) => {
     const since = binding.get(serial) ?? Infinity
     together = together.filter(({ at, pair }) => at < since || !pair.includes(serial))
+  }
+  const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
+  /** Since when a process is stopped, and how many calls one that was stopped for long has made since. */
+  const stopped = new Map<number, number>()
+  const callsSinceStop = new Map<number, number>()
+  const dispossess = (serial: number) => {
+    for (const held of holdings.values()) {
+      for (const holding of held) if (holding.serial === serial) holding.dispossessed = true
+    }
   }
   const dead = new Set<number>()
   /** When a process started, and when a path was last tampered with. */
@@ -150,12 +169,15 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
         }
         break
       case "Traced": {
-        const { ino, name, outcome, serial, target } = entry.entry
-        if (Option.isNone(serial)) {
-          if (name === "reboots") holdings.clear()
-          break
-        }
+        const { at: now, ino, name, outcome, serial, target } = entry.entry
+        for (const [serial, since] of stopped) if (now - since > longestStop) dispossess(serial)
+        if (Option.isNone(serial)) break
         const who = serial.value
+        if (name === "stops" && !stopped.has(who)) stopped.set(who, now)
+        if (name === "continues") {
+          if (now - (stopped.get(who) ?? now) > longestStop) callsSinceStop.set(who, 0)
+          stopped.delete(who)
+        }
         if (name === "starts") started.set(who, at)
         if (isEnd(name)) {
           dead.add(who)
@@ -168,7 +190,9 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           if (name === "bind" && outcome === "EADDRINUSE") hasNotBound(who)
           binding.delete(who)
         }
-        const excused = outcome === "ok" && wasSure(who, name, target)
+        const calls = callsSinceStop.get(who)
+        const excused = outcome === "ok" && (wasSure(who, name, target) || (calls ?? Infinity) < callsUnderWay)
+        if (outcome !== "" && calls !== undefined) callsSinceStop.set(who, calls + 1)
         if (outcome !== "") {
           last.set(who, { name, target, at })
           if (!reads.has(name)) lastBeforeReads.set(who, { name, target, at })
@@ -186,12 +210,16 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
           }
         }
         if (name === "bind" || (name === "close" && target.startsWith("ws://"))) {
-          const port = target.slice(target.lastIndexOf(":"))
+          const port = `${networks.get(who) ?? ""} ${target.slice(target.lastIndexOf(":"))}`
           const bound = listeners.get(port) ?? new Set()
           listeners.set(port, bound)
           if (name === "bind") {
             if (!isGuard && !coversGuard(hostOf(target))) binding.set(who, at)
-            for (const other of bound) if (other !== who) together.push({ pair: [who, other], port: port.slice(1), at })
+            for (const other of bound) {
+              if (other !== who) {
+                together.push({ pair: [who, other], port: target.slice(target.lastIndexOf(":") + 1), at })
+              }
+            }
             bound.add(who)
           } else bound.delete(who)
         }
@@ -203,6 +231,18 @@ const exclusion = ({ log }: Report, onlyPorts: boolean): ReadonlyArray<string> =
     ...together.map(({ pair: [one, other], port }) => `#${one} and #${other} both listen on port ${port}`)
   ]
 }
+
+// ---------------------------------------------------------------------------
+// who only looks changes nothing
+// ---------------------------------------------------------------------------
+
+const inspection = ({ inspectors, log }: Report): ReadonlyArray<string> =>
+  log.flatMap((entry) =>
+    entry._tag === "Traced" && Option.exists(entry.entry.serial, (serial) => inspectors.has(serial))
+      && changes.has(entry.entry.name)
+      ? [`#${Option.getOrThrow(entry.entry.serial)}, which only inspects, changes ${entry.entry.target}`]
+      : []
+  )
 
 // ---------------------------------------------------------------------------
 // what was acquired is released, once, in reverse order
@@ -266,14 +306,15 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
 const hasFallenBack = ({ log }: Report): boolean =>
   log.some((entry) => entry._tag === "Traced" && entry.entry.name === "fcntl" && entry.entry.outcome !== "ok")
 
-/** Whether there was anybody else in its lifetime; without kernel locks, what a dead one left counts as well. */
-const hadCompany = ({ log }: Report, player: Player, leftoversCount: boolean): boolean => {
+/** Whether there was another starter in its lifetime; without kernel locks, what a dead one left counts as well. */
+const hadCompany = ({ inspectors, log }: Report, player: Player, leftoversCount: boolean): boolean => {
   const alive = new Set<number>()
   let mine = false
   let before = 0
   for (const entry of log) {
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, serial: { value: serial } } = entry.entry
+    if (inspectors.has(serial)) continue
     if (name === "starts") {
       if (serial === player.serial) mine = true
       else {

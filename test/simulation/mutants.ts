@@ -42,16 +42,16 @@ export const mutants: ReadonlyArray<Mutant> = [
       { file: attempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
       {
         file: attempt,
-        from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-      if (created) yield* Claim.sweep`,
-        to: `      if (created) yield* Claim.sweep`
+        from: `        yield* file.sync
+        if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())`,
+        to: `        yield* file.sync`
       }
     ]
   },
   {
     name: "unlink after close",
     habitat: "a crowd with kernel locks",
-    caughtBy: 499,
+    caughtBy: 260,
     changes: [
       {
         file: attempt,
@@ -67,18 +67,18 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: attempt,
-        from: "      if (!created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
-        to: "      if (!created) mineNow = id"
+        from: "        if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))",
+        to: "        if (!created) mineNow = id"
       }
     ]
   },
   {
     name: "unlink without the inode check",
     habitat: "kernel locks",
-    caughtBy: 36,
+    caughtBy: 130,
     changes: [{
       file: attempt,
-      from: "Effect.flatMap((still) => still ? fs.remove(path) : Effect.void),",
+      from: "Effect.flatMap((holds) => holds ? fs.remove(path) : Effect.void),",
       to: "Effect.flatMap(() => fs.remove(path)),"
     }]
   },
@@ -136,10 +136,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 71,
     changes: [{
       file: attempt,
-      from: `yield* create(options, record)
-      yield* Effect.addFinalizer(() => removeIfStill(path, id))`,
-      to: `yield* create(options, record)
-      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))`
+      from: "      yield* Effect.addFinalizer(() => removeIf(path, isOursStill))",
+      to: "      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))"
     }]
   },
   {
@@ -158,8 +156,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 382,
     changes: [{
       file: attempt,
-      from: `record.lock === "record" && !isOurs`,
-      to: `record.lock === undefined && !isOurs`
+      from: `Option.exists(record, ({ lock }) => lock === "record")`,
+      to: `Option.exists(record, ({ lock }) => lock === undefined)`
     }]
   },
   {
@@ -175,11 +173,74 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "no self-test of a file system that grants everything",
     habitat: "a crowd with records only",
-    caughtBy: 5,
+    caughtBy: 9,
     changes: [{
       file: attempt,
       from: "      if (yield* kernel.tryLock(second.fd)) {",
       to: "      if ((yield* kernel.tryLock(second.fd)) && id === \"\") {"
+    }]
+  },
+  {
+    name: "a holder with a kernel lock writes its record less often than it gets stale",
+    habitat: "containers of a mixed fleet",
+    caughtBy: 18,
+    changes: [{
+      file: "src/lock/HeldLock.ts",
+      from: "Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh))",
+      to: "options.recheckInterval"
+    }]
+  },
+  {
+    name: "another program in one's own process is taken for a leftover",
+    habitat: "a crowd in one process",
+    caughtBy: 3,
+    changes: [{
+      file: "src/lock/LockFile.ts",
+      from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
+      to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
+            self.pid === record.value.pid && self.startTime === record.value.startTime)),`
+    }]
+  },
+  {
+    name: "another machine's process with one's own pid is taken for an earlier one",
+    habitat: "two machines",
+    caughtBy: 2,
+    changes: [{
+      file: "src/lock/LockFile.ts",
+      from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
+      to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
+            self.pid === record.value.pid && self.pidNamespace === record.value.pidNamespace
+            && self.startTime !== record.value.startTime)),`
+    }]
+  },
+  {
+    name: "a file that was taken over in place is removed by who lost it",
+    habitat: "containers of a mixed fleet",
+    caughtBy: 14,
+    changes: [{
+      file: attempt,
+      from: "isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)",
+      to: "Option.isOption(found) ? isStill(path, id) : Effect.succeed(false)"
+    }]
+  },
+  {
+    name: "a file that was taken over in place is written to by who lost it",
+    habitat: "containers of a mixed fleet",
+    caughtBy: 14,
+    changes: [{
+      file: attempt,
+      from: "isOurs(options, found) ? writeRecord(file, record) : Effect.void",
+      to: "Option.isOption(found) ? writeRecord(file, record) : Effect.void"
+    }]
+  },
+  {
+    name: "an inspector is taken for an owner",
+    habitat: "starts that are watched",
+    caughtBy: 5,
+    changes: [{
+      file: "src/lock/LockFile.ts",
+      from: "if (isFirst && isDenied(first)",
+      to: "if (!isFirst && isDenied(first)"
     }]
   }
 ]

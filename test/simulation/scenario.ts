@@ -32,7 +32,20 @@ export interface Starter {
   readonly host: "127.0.0.1" | "::1" | "0.0.0.0"
   readonly port: 18789 | 18790
   readonly config: "a" | "b"
-  readonly pidNamespace: "pid:[1]" | "pid:[2]"
+  readonly pidNamespace: "pid:[1]" | "pid:[2]" | "pid:[3]"
+  readonly networkNamespace: "net:[1]" | "net:[2]" | "net:[3]"
+  /** The second is another machine on the same volume: it does not share the first one's boot, nor its pids. */
+  readonly machine: 1 | 2
+  /** Whether it can ask for kernel locks, where there are any. */
+  readonly addon: boolean
+  /** Its pid, where that is free: containers begin with the same numbers. Default: one that no other has had. */
+  readonly pid: number | undefined
+  /** A worker thread, or another copy of the library, in the process of the n-th that runs, counted round. */
+  readonly within: number | undefined
+  /** How long it waits for the lock, in milliseconds. Default: as the library does. */
+  readonly timeout: number | undefined
+  /** So many look at the lock files while it starts. */
+  readonly inspectors: number
   /** Milliseconds between holding the lock and listening. */
   readonly warmUp: number
   /** Milliseconds after which it is told to end; 0 for never. */
@@ -55,6 +68,8 @@ export type Happening =
   | { readonly _tag: "KillAndReusePid"; readonly victim: number }
   | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "Terminate"; readonly victim: number }
+  /** Whoever holds both locks, counted round, for longer than its record is believed without a kernel lock. */
+  | { readonly _tag: "FreezeHolder"; readonly victim: number; readonly millis: number }
 
 export interface Event {
   readonly at: number
@@ -69,8 +84,29 @@ export interface Scenario {
   readonly events: ReadonlyArray<Event>
 }
 
-/** Whether the owner record alone keeps others out. */
-export const isRecordOnly = ({ locking }: Pick<Scenario, "locking">): boolean => locking !== "works"
+/** Whether the owner record alone keeps others out, for one starter at least. */
+export const isRecordOnly = ({ locking, starters }: Pick<Scenario, "locking" | "starters">): boolean =>
+  locking !== "works" || starters.some(({ addon }) => !addon)
+
+/** What a starter is unless drawn otherwise. */
+export const usual: Starter = {
+  at: 0,
+  how: "plain",
+  host: "127.0.0.1",
+  port: 18789,
+  config: "a",
+  pidNamespace: "pid:[1]",
+  networkNamespace: "net:[1]",
+  machine: 1,
+  addon: true,
+  pid: undefined,
+  within: undefined,
+  timeout: undefined,
+  inspectors: 0,
+  warmUp: 0,
+  life: 0,
+  faults: []
+}
 
 /** A whole start and a shutdown together make some hundred and thirty calls. */
 const call = fc.oneof(
@@ -117,7 +153,7 @@ const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter
     warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 20_000 })),
     life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 20_000 })),
     faults: fc.array(fault(longest), { maxLength: 3 })
-  })
+  }).map((drawn) => ({ ...usual, ...drawn }))
 
 const victim = fc.nat({ max: 11 })
 const file = fc.constantFrom("config" as const, "state" as const)
@@ -208,8 +244,16 @@ const decisive = fc.constantFrom(
   "link"
 )
 
+/** What is special about the starters of a crowd. */
+type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeout" | "within">
+
+const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
+
 /** Starters of one gateway that come and go while others are held up in the middle of taking or releasing its lock. */
-const crowd = (locking: fc.Arbitrary<Scenario["locking"]>): fc.Arbitrary<Scenario> =>
+const crowd = (
+  locking: fc.Arbitrary<Scenario["locking"]>,
+  trait: fc.Arbitrary<Partial<Trait>> = ordinary
+): fc.Arbitrary<Scenario> =>
   fc.record({
     order,
     locking,
@@ -217,10 +261,7 @@ const crowd = (locking: fc.Arbitrary<Scenario["locking"]>): fc.Arbitrary<Scenari
       fc.record({
         at: fc.integer({ min: 0, max: 2500 }),
         how: mostly<How>("plain", "standby"),
-        host: fc.constant("127.0.0.1" as const),
-        port: fc.constant(18789 as const),
-        config: fc.constant("a" as const),
-        pidNamespace: fc.constant("pid:[1]" as const),
+        trait,
         warmUp: fc.integer({ min: 0, max: 3000 }),
         life: fc.integer({ min: 1, max: 3000 }),
         faults: fc.array(
@@ -240,7 +281,7 @@ const crowd = (locking: fc.Arbitrary<Scenario["locking"]>): fc.Arbitrary<Scenari
           }),
           { minLength: 1, maxLength: 2 }
         )
-      }),
+      }).map(({ trait, ...drawn }) => ({ ...usual, ...drawn, ...trait })),
       { minLength: 3, maxLength: 6 }
     ),
     events: fc.array(
@@ -252,17 +293,172 @@ const crowd = (locking: fc.Arbitrary<Scenario["locking"]>): fc.Arbitrary<Scenari
     )
   })
 
+const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
+
+/** Some have the addon and some have not; what they serve is in their own network, so that no port keeps them apart. */
+const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
+
+/** Worker threads, and several copies of the library. */
+const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
+  within: fc.option(fc.nat({ max: 11 }), { freq: 3, nil: undefined }),
+  addon: mostly(true, false),
+  networkNamespace: mostly<Starter["networkNamespace"]>("net:[1]", "net:[2]")
+})
+
+/** A container's first process has the same pid in each. */
+const containerPid = 7
+
+/**
+ * One gateway on a volume that several containers or machines mount. Each has its own network, so that no port tells that an
+ * owner lives, and mostly its own pids; where nothing but the record's age tells of a holder, these delays together stay
+ * shorter than what a holder that writes three times within `staleAfter` can bear: 30 s less one interval of 10 s.
+ */
+const volume = (
+  locking: Scenario["locking"],
+  place: fc.Arbitrary<Pick<Starter, "addon" | "machine" | "networkNamespace" | "pidNamespace">>
+): fc.Arbitrary<Scenario> =>
+  fc.record({
+    order,
+    locking: fc.constant(locking),
+    starters: fc.array(
+      fc.record({
+        at: fc.oneof(
+          fc.constant(0),
+          fc.integer({ min: 0, max: 500 }),
+          fc.integer({ min: 0, max: 20_000 }),
+          // When a holder that writes every 30 s is late.
+          fc.integer({ min: 25_000, max: 33_000 })
+        ),
+        how: fc.oneof(
+          { weight: 3, arbitrary: fc.constant<How>("plain") },
+          { weight: 3, arbitrary: fc.constantFrom<How>("standby", "systemd", "external") }
+        ),
+        config: mostly<Starter["config"]>("a", "b"),
+        place,
+        pid: fc.option(fc.constant(containerPid), { freq: 4, nil: undefined }),
+        warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 })),
+        life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 20_000 })),
+        faults: fc.array(
+          fc.record({
+            call,
+            name: fc.constant(undefined),
+            fate: fc.oneof<fc.MaybeWeightedArbitrary<Fate>[]>(
+              {
+                weight: 4,
+                arbitrary: fc.record({ _tag: fc.constant("Pause" as const), turns: fc.integer({ min: 1, max: 400 }) })
+              },
+              { weight: 3, arbitrary: fc.record({ _tag: fc.constant("Delay" as const), millis: millisUpTo(1500) }) },
+              { weight: 1, arbitrary: fc.record({ _tag: fc.constant("Freeze" as const), millis: millisUpTo(2000) }) },
+              { weight: 2, arbitrary: fc.constant({ _tag: "Kill" as const }) },
+              { weight: 1, arbitrary: fc.constant({ _tag: "KillUnreaped" as const }) }
+            )
+          }),
+          { maxLength: 2 }
+        )
+      }).map(({ place, ...drawn }) => ({ ...usual, ...drawn, ...place })),
+      { minLength: 2, maxLength: 5 }
+    ),
+    events: fc.array(
+      fc.record({
+        at: fc.oneof(at, fc.integer({ min: 27_000, max: 33_000 })),
+        what: fc.oneof<fc.MaybeWeightedArbitrary<Happening>[]>(
+          {
+            weight: 3,
+            arbitrary: fc.record({ _tag: fc.constant("Freeze" as const), victim, millis: millisUpTo(2500) })
+          },
+          { weight: 1, arbitrary: fc.constant({ _tag: "Reboot" as const }) },
+          { weight: 1, arbitrary: fc.record({ _tag: fc.constant("Kill" as const), victim }) },
+          { weight: 1, arbitrary: fc.record({ _tag: fc.constant("KillAndReusePid" as const), victim }) },
+          { weight: 1, arbitrary: fc.record({ _tag: fc.constant("Terminate" as const), victim }) },
+          {
+            weight: 2,
+            arbitrary: fc.record({
+              _tag: fc.constant("FreezeHolder" as const),
+              victim,
+              millis: fc.integer({ min: 34_000, max: 40_000 })
+            })
+          }
+        )
+      }),
+      { maxLength: 5 }
+    )
+  })
+
+const containers = volume(
+  "works",
+  fc.record({
+    addon: fc.boolean(),
+    machine: fc.constant(1 as const),
+    networkNamespace,
+    pidNamespace: fc.constantFrom("pid:[1]" as const, "pid:[2]" as const, "pid:[3]" as const)
+  })
+)
+
+/** Every machine's first PID namespace has the same name. Locks that the volume's server does not know are not drawn. */
+const machines = volume(
+  "absent",
+  fc.constantFrom(1 as const, 2 as const).chain((machine) =>
+    fc.record({
+      addon: fc.constant(true),
+      machine: fc.constant(machine),
+      networkNamespace: fc.constant<Starter["networkNamespace"]>(machine === 1 ? "net:[1]" : "net:[2]"),
+      pidNamespace: mostly<Starter["pidNamespace"]>("pid:[1]", "pid:[2]")
+    })
+  )
+)
+
+/** Starts that do not wait, one after the other, while others ask who holds the lock. */
+const watched: fc.Arbitrary<Scenario> = fc.record({
+  order,
+  locking: fc.constant("works" as const),
+  starters: fc.array(
+    fc.record({
+      at: fc.integer({ min: 0, max: 2500 }),
+      timeout: fc.constantFrom(0, 0, 0, 50, undefined),
+      inspectors: fc.integer({ min: 1, max: 4 }),
+      warmUp: fc.integer({ min: 0, max: 200 }),
+      life: fc.integer({ min: 1, max: 600 }),
+      faults: fc.array(
+        fc.record({
+          call: fc.integer({ min: 10, max: 130 }),
+          name: fc.constant(undefined),
+          fate: fc.constantFrom<Fate>({ _tag: "Kill" }, { _tag: "KillUnreaped" })
+        }),
+        { maxLength: 1 }
+      )
+    }).map((drawn) => ({ ...usual, ...drawn })),
+    { minLength: 2, maxLength: 4 }
+  ),
+  events: fc.array(
+    fc.record({
+      at: fc.integer({ min: 0, max: 3000 }),
+      what: fc.record({ _tag: fc.constant("Kill" as const), victim })
+    }),
+    { maxLength: 2 }
+  )
+})
+
 /** The parts of `scenario`. */
 export const habitats = {
   "kernel locks": kernelMode,
   "records only": recordOnly,
   "a crowd with kernel locks": crowd(fc.constant("works")),
-  "a crowd with records only": crowd(noKernelLock)
+  "a crowd with records only": crowd(noKernelLock),
+  "a crowd of a mixed fleet": crowd(fc.constant("works"), mixed),
+  "a crowd in one process": crowd(fc.constantFrom("works" as const, "absent" as const), oneProcess),
+  "starts that are watched": watched,
+  "containers of a mixed fleet": containers,
+  "two machines": machines
 }
 
 export const scenario: fc.Arbitrary<Scenario> = fc.oneof(
   { weight: 3, arbitrary: habitats["kernel locks"] },
   { weight: 2, arbitrary: habitats["records only"] },
   { weight: 3, arbitrary: habitats["a crowd with kernel locks"] },
-  { weight: 3, arbitrary: habitats["a crowd with records only"] }
+  { weight: 3, arbitrary: habitats["a crowd with records only"] },
+  { weight: 2, arbitrary: habitats["a crowd of a mixed fleet"] },
+  { weight: 2, arbitrary: habitats["a crowd in one process"] },
+  { weight: 1, arbitrary: habitats["starts that are watched"] },
+  { weight: 2, arbitrary: habitats["containers of a mixed fleet"] },
+  { weight: 2, arbitrary: habitats["two machines"] }
 )

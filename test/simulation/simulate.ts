@@ -8,7 +8,7 @@ import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
-import type { Fate, Happening, How, Scenario, Starter } from "./scenario.ts"
+import { type Fate, type Happening, type How, type Scenario, type Starter, usual } from "./scenario.ts"
 import type * as Original from "./subject.ts"
 
 export type Subject = typeof Original
@@ -32,6 +32,7 @@ export interface Player {
   readonly pid: number
   readonly how: How
   readonly port: number
+  readonly networkNamespace: string
   /** One of its calls failed, or got its answer late. */
   readonly failed: boolean
   /** How its program ended, if it ended by itself. */
@@ -41,6 +42,8 @@ export interface Player {
 export interface Report {
   readonly log: ReadonlyArray<Entry>
   readonly players: ReadonlyArray<Player>
+  /** Who only looked at lock files, by serial. */
+  readonly inspectors: ReadonlySet<number>
   /** What was asked once everything had calmed down, and found wrong. */
   readonly aftermath: ReadonlyArray<string>
 }
@@ -53,18 +56,6 @@ const stateDir = "/state"
 const locksFolder = "/state/locks"
 const configPath = (config: Starter["config"]) => `/config/${config}.json`
 const basePort = 18789
-
-const usual: Starter = {
-  at: 0,
-  how: "plain",
-  host: "127.0.0.1",
-  port: basePort,
-  config: "a",
-  pidNamespace: "pid:[1]",
-  warmUp: 0,
-  life: 0,
-  faults: []
-}
 
 /** What fits a call, as the manual pages have it. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
@@ -131,7 +122,7 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
     ...where,
     address,
     supervisor,
-    timeout: starter.how === "standby" ? Duration.zero : undefined
+    timeout: starter.how === "standby" ? Duration.zero : starter.timeout
   })
   const Witnessed = Layer.scopedDiscard(
     Effect.acquireRelease(
@@ -173,8 +164,11 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
     Duration.millis(Math.max(...starters.map(({ warmUp }) => warmUp)))
   )
 
-/** For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. */
-const startBound = Duration.seconds(6)
+/**
+ * For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. A start may
+ * wait five seconds for each of two locks, where no port tells it at once that another gateway has its state directory.
+ */
+const startBound = Duration.seconds(11)
 const shutdownBound = Duration.seconds(15)
 
 /** Everything that happens at one moment takes part in the draw, the supervisors too. */
@@ -194,6 +188,8 @@ interface Cast {
   readonly process: SimulatedHost.SimulatedProcess<unknown, unknown>
   readonly starter: Starter
   failed: boolean
+  /** It believes that both locks are its own. */
+  holds: boolean
 }
 
 const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedScheduler.SimulatedScheduler) =>
@@ -263,20 +259,69 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
 
     // -- processes ----------------------------------------------------------
 
+    const inspectors = new Set<number>()
+
+    const placeOf = ({ machine, networkNamespace, pidNamespace }: Starter): SimulatedHost.ProcessOptions => ({
+      pidNamespace,
+      networkNamespace,
+      ...(machine === 1 ? {} : { bootId: `boot of machine ${machine}` })
+    })
+
     const spawn = (starter: Starter, faults: Starter["faults"]) =>
       Effect.gen(function*() {
         let serial = -1
-        const witness: Witness = {
-          enter: (lockPaths) => Effect.sync(() => mark({ _tag: "Enters", serial, lockPaths })),
-          leave: Effect.sync(() => mark({ _tag: "Leaves", serial }))
+        let actor: Cast | undefined
+        const becomes = (holds: boolean) => {
+          if (actor !== undefined) actor.holds = holds
         }
-        const process = yield* host.spawn(program(subject, starter, witness), { pidNamespace: starter.pidNamespace })
+        const witness: Witness = {
+          enter: (lockPaths) =>
+            Effect.sync(() => {
+              mark({ _tag: "Enters", serial, lockPaths })
+              becomes(true)
+            }),
+          leave: Effect.sync(() => {
+            mark({ _tag: "Leaves", serial })
+            becomes(false)
+          })
+        }
+        const within = starter.within === undefined ? Option.none() : nth(starter.within)
+        const process = yield* host.spawn(program(subject, starter, witness), {
+          ...placeOf(starter),
+          pid: starter.pid,
+          kernelLocks: starter.addon,
+          within: Option.getOrUndefined(Option.map(within, ({ process }) => process))
+        })
         serial = process.serial
-        const actor: Cast = { process, starter, failed: false }
+        actor = {
+          process,
+          starter: Option.match(within, {
+            onNone: () => starter,
+            // Its namespaces are those of its process.
+            onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
+              ...starter,
+              machine,
+              networkNamespace,
+              pidNamespace
+            })
+          }),
+          failed: false,
+          holds: false
+        }
         cast.push(actor)
         if (faults.length > 0) pending.set(serial, { calls: new Map(), faults, actor })
+        for (let count = 0; count < starter.inspectors; count += 1) {
+          const inspector = yield* host.spawn(inspect, placeOf(starter))
+          inspectors.add(inspector.serial)
+        }
         return process
       })
+
+    /** What `status` asks of the lock files. */
+    const inspect = Effect.repeatN(
+      Effect.forEach(["config", "state"] as const, (file) => subject.LockInspection.inspect(lockPathOf(file))),
+      2
+    )
 
     /** Starts it, tells it to end when its time is over, and starts it again as its service manager would. */
     const supervise = (starter: Starter) =>
@@ -358,12 +403,20 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           return toVictim(what.victim, ({ process, starter }) =>
             Effect.zipRight(
               process.kill,
-              host.spawn(dead, { pid: process.pid, pidNamespace: starter.pidNamespace, command: "stranger" })
+              host.spawn(dead, { ...placeOf(starter), pid: process.pid, command: "stranger" })
             ))
         case "Freeze":
           return toVictim(what.victim, ({ process }) => freezeFor(process, what.millis))
         case "Terminate":
           return toVictim(what.victim, ({ process }) => process.interrupt)
+        case "FreezeHolder": {
+          const holders = running().filter(({ holds }) => holds)
+          const actor = holders[what.victim % Math.max(1, holders.length)]
+          if (actor === undefined) return Effect.void
+          // What it loses meanwhile, it has not been robbed of.
+          actor.failed = true
+          return freezeFor(actor.process, what.millis)
+        }
       }
     }
 
@@ -437,9 +490,10 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           pid: process.pid,
           how: starter.how,
           port: starter.port,
+          networkNamespace: starter.networkNamespace,
           failed,
           exit
         }))
     )
-    return { log, players, aftermath }
+    return { log, players, inspectors, aftermath }
   })

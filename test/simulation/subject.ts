@@ -4,5 +4,6 @@
 export * as ExitStatus from "../../src/cli/ExitStatus.ts"
 export * as GatewayInstance from "../../src/GatewayInstance.ts"
 export * as LockFile from "../../src/lock/LockFile.ts"
+export * as LockInspection from "../../src/lock/LockInspection.ts"
 export * as HealthProbe from "../../src/port/HealthProbe.ts"
 export * as Recovery from "../../src/supervisor/Recovery.ts"
