@@ -333,8 +333,8 @@ const probing = (site: Gateways.Site) =>
       const [took] = yield* Queue.take(answered).pipe(
         Effect.timed,
         Effect.timeoutFailCause({
-          duration: "2 seconds",
-          onTimeout: () => Cause.die(new Error(`no answer for 2 s (seed ${seed})`))
+          duration: "5 seconds",
+          onTimeout: () => Cause.die(new Error(`no answer for 5 s (seed ${seed})`))
         })
       )
       answers += 1
@@ -347,7 +347,7 @@ const probing = (site: Gateways.Site) =>
     /** Fails the test if a probe was not answered. */
     const report = Effect.gen(function*() {
       const exit = yield* Fiber.poll(fiber)
-      if (Option.isSome(exit)) yield* exit.value
+      if (Option.isSome(exit)) return yield* exit.value
       return { answers, longest }
     })
     return { report }
