@@ -5,7 +5,7 @@
  * What is sent is drawn from a seed, which every failure shows: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Config, Duration, Effect, Exit, FastCheck as fc, Fiber, Option, Queue, Schedule, Schema } from "effect"
+import { Cause, Config, Duration, Effect, FastCheck as fc, Fiber, Option, Queue, Schedule, Schema } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -332,7 +332,10 @@ const probing = (site: Gateways.Site) =>
       socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
       const [took] = yield* Queue.take(answered).pipe(
         Effect.timed,
-        Effect.timeoutFail({ duration: "2 seconds", onTimeout: () => new Error(`no answer for 2 s (seed ${seed})`) })
+        Effect.timeoutFailCause({
+          duration: "5 seconds",
+          onTimeout: () => Cause.die(new Error(`no answer for 5 s (seed ${seed})`))
+        })
       )
       answers += 1
       longest = Math.max(longest, Duration.toMillis(took))
@@ -341,12 +344,13 @@ const probing = (site: Gateways.Site) =>
     // Its connection is one of those that are open before.
     yield* probe
     const fiber = yield* Effect.forkScoped(Effect.forever(probe))
-    return Effect.gen(function*() {
-      yield* Effect.flatten(
-        Effect.flatMap(Fiber.poll(fiber), (exit) => Effect.succeed(Option.getOrElse(exit, () => Exit.void)))
-      )
+    /** Fails the test if a probe was not answered. */
+    const report = Effect.gen(function*() {
+      const exit = yield* Fiber.poll(fiber)
+      if (Option.isSome(exit)) return yield* exit.value
       return { answers, longest }
     })
+    return { report }
   })
 
 /** Opens a connection, sends this, and keeps it until the scope closes: the first bytes of the answer, or none. */
@@ -428,7 +432,7 @@ describe("a gateway", () => {
         const gateway = yield* Gateways.startListening(site, {
           env: { GATEWAY_TOKEN: token, GATEWAY_TEST_HEAP_FILE: heapFile, NODE_OPTIONS: `--require ${preload}` }
         })
-        const probed = yield* probing(site)
+        const { report } = yield* probing(site)
         const before = yield* openSockets(gateway.pid)
         const settled = openSockets(gateway.pid).pipe(
           Effect.repeat({ until: (now) => now === before, schedule: Schedule.spaced("20 millis") }),
@@ -471,7 +475,7 @@ describe("a gateway", () => {
         yield* crowds
         yield* settled
         const heapAfter = yield* heapBytes(gateway, heapFile)
-        const { answers, longest } = yield* probed
+        const { answers, longest } = yield* report
         assert.isBelow(heapAfter / heapBefore, 1.2, `${heapAfter} bytes after ${heapBefore} (seed ${seed})`)
         assert.isAbove(answers, 10)
         const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))

@@ -17,6 +17,8 @@ const raise = (): never => {
   throw new Provoked("provoked")
 }
 
+const dying: Effect.Effect<never> = Effect.suspend(raise)
+
 const working: OwnRoutes["Type"] = {
   owns: (path) => path === "/own",
   app: Effect.succeed(HttpServerResponse.text("own")),
@@ -71,14 +73,13 @@ const controlFailures: ReadonlyArray<
 > = [
   ["the answer to a text frame throws", { answer: raise }, (client) => client.send("anything")],
   ["the answer to a binary frame throws", { answer: raise }, (client) => client.send(Buffer.of(1))],
-  ["the hello frame dies", { hello: Effect.sync(raise) }, () => Effect.void],
+  ["the hello frame dies", { hello: dying }, () => Effect.void],
   ["watching throws at once", { watch: raise }, (client) => client.send("watch")],
-  ["watching dies at once", { watch: () => Effect.sync(raise) }, (client) => client.send("watch")],
+  ["watching dies at once", { watch: () => dying }, (client) => client.send("watch")],
   [
     "watching dies later",
     {
-      watch: ({ push }) =>
-        Effect.zipRight(push("pushed"), Effect.zipRight(Effect.sleep("1 millis"), Effect.sync(raise)))
+      watch: ({ push }) => Effect.zipRight(push("pushed"), Effect.zipRight(Effect.sleep("1 millis"), dying))
     },
     (client) => client.send("watch")
   ]
