@@ -15,15 +15,15 @@ import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import type { LockUnavailable } from "../GatewayLockError.ts"
-import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { isNotFound } from "../internal/describeError.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
   /** Reads a file of ours; `None` where there is none. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
-  /** Creates a file exclusively with our record in it. */
-  readonly create: (path: string) => Effect.Effect<void, PlatformError>
+  /** Creates a file exclusively, with our record in it from the first moment; `false` where there is one. */
+  readonly create: (path: string) => Effect.Effect<boolean, PlatformError>
   /** Whether the holder of a claim is dead, as far as can be told. */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
@@ -62,10 +62,7 @@ export const claim = (
   Effect.gen(function*() {
     const name = claimPath(path, judged)
     const created = yield* Effect.acquireRelease(
-      options.create(name).pipe(
-        Effect.as(true),
-        Effect.catchIf(isAlreadyExists, () => Effect.succeed(false))
-      ),
+      options.create(name),
       (created) => created ? Effect.ignore(fs.remove(name)) : Effect.void
     )
     if (created) return Option.some(true)

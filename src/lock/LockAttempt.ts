@@ -31,7 +31,7 @@ import { LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError, hasNoLinks, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
 import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
-import * as OwnerRecord from "./OwnerRecord.ts"
+import type * as OwnerRecord from "./OwnerRecord.ts"
 import {
   type Enforcement,
   fileId,
@@ -90,6 +90,8 @@ export interface AttemptOptions {
 class Moved {
   readonly _tag = "Moved"
 }
+
+type Sync = FileSystem.File["sync"]
 
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
@@ -222,13 +224,48 @@ const make = Effect.gen(function*() {
       })
     })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
 
-  const claiming = (options: AttemptOptions): Claim.ClaimOptions => ({
+  const createExclusively = (path: string, flag: "wx" | "wx+") =>
+    open(path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
+
+  /** Also one of an earlier attempt, if it is there. */
+  const removeDraft = (draft: string) =>
+    Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
+
+  /**
+   * Creates a file with its record in it, in one step: a lock file that is empty for a moment would be taken by a starter with
+   * a kernel lock, which must take an empty file for that of a slower one of its own kind; and of an empty claim, which a
+   * starter left that was killed, nobody could tell whose it was.
+   */
+  const create = (path: string, record: OwnerRecord.OwnerRecord, finish: (file: FileSystem.File) => Sync) => {
+    const draft = Claim.draftPath(path, record)
+    const write = (path: string) =>
+      Effect.scoped(
+        Effect.flatMap(createExclusively(path, "wx"), (file) =>
+          writeRecord(file, record).pipe(
+            Effect.zipRight(finish(file)),
+            Effect.zipRight(Effect.map(file.stat, fileId)),
+            // Made exclusively a moment ago, and in everybody's way until it is stale.
+            Effect.tapError(() => Effect.ignore(fs.remove(path)))
+          ))
+      )
+    const link = fs.link(draft, path).pipe(
+      // A draft can be swept away while it is empty.
+      Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
+    )
+    return Effect.zipLeft(write(draft), link).pipe(
+      Effect.ensuring(removeDraft(draft)),
+      // Without hard links, as well as can be.
+      Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
+    )
+  }
+
+  const claiming = (options: AttemptOptions, enforcement: Enforcement): Claim.ClaimOptions => ({
     look,
     create: (path) =>
-      Effect.scoped(
-        Effect.flatMap(open(path, { flag: "wx", mode: 0o600 }), (file) =>
-          Effect.tapError(file.writeAll(OwnerRecord.encode(options.record("record"))), () =>
-            Effect.ignore(fs.remove(path))))
+      // Not synced: after a power cut nobody is left to whom it would matter.
+      create(path, options.record(enforcement), () => Effect.void).pipe(
+        Effect.as(true),
+        Effect.catchTag("Moved", () => Effect.succeed(false))
       ),
     isAbandoned: options.isAbandoned ?? (() => Effect.succeed(false))
   })
@@ -239,9 +276,6 @@ const make = Effect.gen(function*() {
 
   const openExisting = (path: string) =>
     open(path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
-
-  const createExclusively = (path: string, flag: "wx" | "wx+") =>
-    open(path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
   /** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
   const selfTest = (path: string, id: string) =>
@@ -255,10 +289,6 @@ const make = Effect.gen(function*() {
         })
       }
     }))
-
-  /** Also one of an earlier attempt, if it is there. */
-  const removeDraft = (draft: string) =>
-    Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
   /**
    * Asked of a file of our own, before the lock file is made: one that cannot be locked after all would have to be removed
@@ -293,7 +323,15 @@ const make = Effect.gen(function*() {
    */
   const whileClaimed = <E>(options: AttemptOptions, left: Snapshot, takeOver: Effect.Effect<void, E>) =>
     Effect.scoped(Effect.gen(function*() {
-      const claimed = yield* Claim.claim(fs, options.path, left, claiming(options)).pipe(
+      const common = claiming(options, "kernel")
+      const claimed = yield* Claim.claim(fs, options.path, left, {
+        ...common,
+        // A starter of our kind has a claim only while it has the kernel lock, and that is ours.
+        isAbandoned: (claim) =>
+          Option.exists(claim.record, ({ lock }) => lock !== "record")
+            ? Effect.succeed(true)
+            : common.isAbandoned(claim)
+      }).pipe(
         // No room for a claim (a full disk): the kernel lock alone, as without such starts it is enough.
         Effect.orElseSucceed(() => Option.some(true))
       )
@@ -355,41 +393,13 @@ const make = Effect.gen(function*() {
         const abandoned = yield* snapshotOf("kernel")
         if (!(yield* whileClaimed(options, abandoned, write))) return held(abandoned)
       }
-      yield* Claim.sweep(fs, path, claiming(options))
+      yield* Claim.sweep(fs, path, claiming(options, "kernel"))
       return mine(heldFile(options, file, id, "kernel", Option.none(), leftover))
     })
 
   // -------------------------------------------------------------------------
   // record only
   // -------------------------------------------------------------------------
-
-  /**
-   * Creates the file with its record in it, in one step: one that is empty for a moment would be taken by a starter with a
-   * kernel lock, which must take an empty file for that of a slower one of its own kind.
-   */
-  const create = (options: AttemptOptions, record: OwnerRecord.OwnerRecord) => {
-    const { path } = options
-    const draft = Claim.draftPath(path, record)
-    const write = (path: string) =>
-      Effect.scoped(
-        Effect.flatMap(createExclusively(path, "wx"), (file) =>
-          writeRecord(file, record).pipe(
-            Effect.zipRight(file.sync),
-            Effect.zipRight(Effect.map(file.stat, fileId)),
-            // Made exclusively a moment ago, and in everybody's way until it is stale.
-            Effect.tapError(() => Effect.ignore(fs.remove(path)))
-          ))
-      )
-    const link = fs.link(draft, path).pipe(
-      // A draft can be swept away while it is empty.
-      Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
-    )
-    return Effect.zipLeft(write(draft), link).pipe(
-      Effect.ensuring(removeDraft(draft)),
-      // Without hard links, as well as can be.
-      Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
-    )
-  }
 
   /** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
   const moveAside = (path: string, judged: Snapshot) =>
@@ -408,7 +418,7 @@ const make = Effect.gen(function*() {
   /** Lets one reclaimer at a time move a file: `false` where another is at it. */
   const reclaim = (options: AttemptOptions, judged: Snapshot) =>
     Effect.scoped(Effect.gen(function*() {
-      const claimed = yield* Claim.claim(fs, options.path, judged, claiming(options))
+      const claimed = yield* Claim.claim(fs, options.path, judged, claiming(options, "record"))
       if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
       if (claimed.value) yield* moveAside(options.path, judged)
       return claimed.value
@@ -428,7 +438,7 @@ const make = Effect.gen(function*() {
         if (!(yield* reclaim(options, judged.value))) return held(found.value)
         leftover = Option.map(found, leftoverOf)
       }
-      const id = Option.isSome(copy) ? copy.value.fileId : yield* create(options, record)
+      const id = Option.isSome(copy) ? copy.value.fileId : yield* create(path, record, ({ sync }) => sync)
       const isOpen = yield* Ref.make(false)
       yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
       const file = yield* openExisting(path)
@@ -451,7 +461,7 @@ const make = Effect.gen(function*() {
       if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
         return yield* Effect.fail(new Moved())
       }
-      yield* Claim.sweep(fs, path, claiming(options))
+      yield* Claim.sweep(fs, path, claiming(options, "record"))
       return mine(heldFile(options, file, id, "record", Option.some(why), leftover))
     })
 

@@ -110,6 +110,36 @@ describe("the age of a lock file", () => {
     })))
 })
 
+describe("a start with kernel locks that is killed while it takes over what a dead one left", () => {
+  it.scoped("does not keep the next one of its kind waiting, whichever system call was its last", () =>
+    Effect.gen(function*() {
+      let lastCall = 0
+      for (let call = 1, wasKilled = true; wasKilled; call += 1) {
+        const host = yield* SimulatedHost.make
+        yield* host.files.makeDirectory(folder)
+        yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock: "kernel" }))
+        // Nothing can be told of its process.
+        const victim = yield* host.spawn(
+          Effect.zipRight(attempt({ record: (lock) => ({ ...ownedBy("victim"), lock }) }), Effect.never),
+          { pidNamespace: "pid:[2]" }
+        )
+        let calls = 0
+        yield* host.setIntercept(({ serial }) =>
+          serial === victim.serial && ++calls === call
+            ? Effect.as(victim.kill, Option.none())
+            : Effect.succeedNone
+        )
+        yield* host.settle
+        wasKilled = !victim.isRunning()
+        lastCall = call
+        if (!wasKilled) break
+        const next = yield* Effect.provide(attempt(), host.layer())
+        assert.strictEqual(next._tag, "Mine", `killed at call ${call}`)
+      }
+      assert.isAbove(lastCall, 20)
+    }))
+})
+
 describe("a file that a start without kernel locks is about to move away", () => {
   const deadRecords = ["kernel", "record"] as const
 
