@@ -226,12 +226,19 @@ const unreadable = (code: string): readonly [status: number, reason: string] => 
   }
 }
 
+/** Between two of them the event loop polls once: a connection is accepted in one poll, and its request read in the next. */
+const backlogTurns = 4
+
 /**
- * Two turns of the event loop, between which it accepts what the kernel holds for it: a client that has connected before a
- * shutdown began would see its connection reset when the listening socket is closed.
+ * Lets the event loop take what the kernel holds for it: a client that has connected before a shutdown began would see its
+ * connection reset when the listening socket is closed, and its request, which was sent before, refused.
  */
-const acceptBacklog = Effect.async<void>((resume) => {
-  setImmediate(() => setImmediate(() => resume(Effect.void)))
+const takeBacklog = Effect.async<void>((resume) => {
+  const turn = (left: number) => {
+    if (left === 0) resume(Effect.void)
+    else setImmediate(turn, left - 1)
+  }
+  turn(backlogTurns)
 })
 
 const needsToken = { "www-authenticate": "Bearer" } as const
@@ -260,14 +267,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     const clock = yield* Effect.clock
     const open = new Map<Net.Socket, Connection>()
     const idle = yield* Deferred.make<void>()
-    /** Nothing new is begun, and soon nothing more is accepted. */
+    /** No upgrade is accepted any more. */
+    let stopping = false
+    /** Nothing is accepted any more. */
     let stopped = false
-    let closed = false
     let viewing = 0
     const countPending = () => open.size - viewing
     const pending = Effect.sync(countPending)
     const finishIfIdle = () => {
-      if (closed && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
+      if (stopped && countPending() === 0) Deferred.unsafeDone(idle, Effect.void)
     }
     const labels = yield* Effect.metricLabels
     server.on("connection", (socket) => {
@@ -533,7 +541,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         socket.on("error", () => socket.destroy())
         const connection = open.get(request.socket)
         if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
-        if (stopped || connection === undefined || connection.refused) {
+        if (stopping || connection === undefined || connection.refused) {
           socket.destroy()
           return true
         }
@@ -677,8 +685,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       address,
       server: serving,
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
-      stopAccepting: Effect.map(Effect.zipRight(Effect.sync(() => stopped = true), acceptBacklog), () => {
-        closed = true
+      stopAccepting: Effect.map(Effect.zipRight(Effect.sync(() => stopping = true), takeBacklog), () => {
+        stopped = true
         for (const other of others) other.close()
         if (server.listening) Net.Server.prototype.close.call(server)
         closeIdle()

@@ -51,7 +51,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "unlink after close",
     habitat: "a crowd with kernel locks",
-    caughtBy: 260,
+    caughtBy: 825,
     changes: [
       {
         file: attempt,
@@ -152,8 +152,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "a living owner without kernel locks is not respected by one with",
-    habitat: "kernel locks",
-    caughtBy: 382,
+    habitat: "a crowd of a mixed fleet",
+    caughtBy: 0,
     changes: [{
       file: attempt,
       from: `Option.exists(record, ({ lock }) => lock === "record")`,
