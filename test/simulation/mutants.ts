@@ -51,7 +51,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "unlink after close",
     habitat: "a crowd with kernel locks",
-    caughtBy: 260,
+    caughtBy: 921,
     changes: [
       {
         file: attempt,
@@ -163,7 +163,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a claim whose holder lives is taken for abandoned",
     habitat: "a crowd with records only",
-    caughtBy: 264,
+    caughtBy: 71,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: `          if (owner !== "Unknown") return owner === "Gone"`,
