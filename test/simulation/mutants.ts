@@ -238,9 +238,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "starts that are watched",
     caughtBy: 5,
     changes: [{
-      file: "src/lock/LockFile.ts",
-      from: "if (isFirst && isDenied(first)",
-      to: "if (!isFirst && isDenied(first)"
+      file: attempt,
+      from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
+      to: "(locked) => locked || fd >= 0 ? Effect.succeed(false) : new Inspected()"
     }]
   }
 ]
