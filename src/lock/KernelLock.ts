@@ -66,7 +66,8 @@ export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLoc
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
   /**
    * Whether another open file holds the lock, for who only wants to know: a descriptor that is open for reading is enough.
-   * A lock that nobody holds is held, shared, for the moment of the question: a start that is denied then tries again.
+   * A lock that nobody holds is held, shared, for the moment of the question: others that ask do not notice, and a start that
+   * is denied then asks in its turn, and tries again.
    */
   readonly isLocked: (
     fd: FileSystem.File.Descriptor

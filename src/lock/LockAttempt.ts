@@ -4,7 +4,7 @@
  * With a kernel lock:
  *
  *     open (create, 0600) → try the kernel lock
- *       denied  → read the record → Held
+ *       denied  → by one that only asks?  yes → soon again;  no → read the record → Held
  *       granted → is the path still this file?  no → close, again
  *               → is a second lock refused?     no → this file system cannot lock: record only
  *               → read what was left; claim it, as those without kernel locks do; write my record, sync
@@ -21,11 +21,13 @@
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError, hasNoLinks, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
@@ -90,6 +92,15 @@ export interface AttemptOptions {
 class Moved {
   readonly _tag = "Moved"
 }
+
+/**
+ * Denied by one that only asks, and for that takes a shared lock for a moment (fcntl(2) has `F_OFD_GETLK` to ask without, the
+ * addon has not). Never leaves this module.
+ */
+class Inspected extends Data.TaggedError("Inspected") {}
+
+/** 1, 2, 4, … 128 milliseconds apart: one that lost its processor in between goes on within a few of them. */
+const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
 type Sync = FileSystem.File["sync"]
 
@@ -340,6 +351,16 @@ const make = Effect.gen(function*() {
       return claimed.value
     }))
 
+  /** `false` where an owner has the lock, or a start that is quicker; at once, since both have it for themselves. */
+  const tryLock = (fd: FileSystem.File.Descriptor) =>
+    Effect.flatMap(kernel.tryLock(fd), (granted) =>
+      granted
+        ? Effect.succeed(true)
+        : Effect.flatMap(kernel.isLocked(fd), (locked) => locked ? Effect.succeed(false) : new Inspected())).pipe(
+        Effect.retry({ schedule: pastInspectors, while: ({ _tag }) => _tag === "Inspected" }),
+        Effect.catchTag("Inspected", () => Effect.succeed(false))
+      )
+
   const withKernelLock = (options: AttemptOptions) =>
     Effect.gen(function*() {
       const { path } = options
@@ -354,7 +375,7 @@ const make = Effect.gen(function*() {
       })
       if (id === options.present) return yield* seen
 
-      const granted = yield* kernel.tryLock(file.fd).pipe(
+      const granted = yield* tryLock(file.fd).pipe(
         // A moment ago there were locks. What we made may be another's by now, and stays; the next attempt just finds it.
         Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
       )

@@ -196,20 +196,6 @@ const reclaimLabels = {
   "port free": "port_free"
 } as const satisfies Record<Staleness.ReclaimReason | "its kernel lock is free", Metrics.LockReclaimReason>
 
-/**
- * An inspector asks whether a lock is held by taking a shared one for a moment (fcntl(2) has `F_OFD_GETLK`, the addon has
- * not). A start that meets it is denied, though nobody holds the lock: it tries again before it concludes that somebody does.
- */
-const isDenied = (
-  attempt: LockAttempt.Attempt
-): attempt is Extract<LockAttempt.Attempt, { readonly _tag: "Held" }> =>
-  attempt._tag === "Held" && attempt.snapshot.enforcement === "kernel"
-
-/** 1, 2, 4, 8, 16 and 32 milliseconds apart: an inspector that lost its processor in between goes on within a few of them. */
-const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(6)))
-
-const patienceForLiveness = Duration.millis(20)
-
 const addressToAsk = (options: LockFileOptions): Address | undefined =>
   options.isPassedSocket === true ? undefined : options.address
 
@@ -424,21 +410,9 @@ const acquire = (
         }
       })
 
-    /** A moment is as good as an answer: where a program has to be started to ask, that takes longer than to try again. */
-    const isKnownToLive = ({ record }: LockAttempt.Snapshot) =>
-      Option.match(record, {
-        onNone: () => Effect.succeed(false),
-        onSome: (record) =>
-          Effect.map(
-            Effect.timeoutOption(table.liveness(record), patienceForLiveness),
-            Option.contains<Staleness.Liveness>("Alive")
-          )
-      })
-
     const attempt = (record: OwnerRecord.OwnerRecord, reclaim: Option.Option<LockAttempt.Snapshot>) =>
       LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable })
 
-    /** The first attempt is the only one of a start that does not wait. A later one is repeated soon anyway. */
     const tryOnce = (isFirst: boolean): Effect.Effect<
       Acquired,
       NotYet | PortInUse | LockHeld | LockUnavailable,
@@ -446,16 +420,7 @@ const acquire = (
     > =>
       Effect.gen(function*() {
         const record = yield* recordOf(isFirst)
-        const once = attempt(record, Option.none())
-        let first = yield* once
-        if (first._tag === "Held") yield* failIfServing(first.snapshot)
-        if (isFirst && isDenied(first) && !(yield* isKnownToLive(first.snapshot))) {
-          first = yield* once.pipe(
-            Effect.flatMap((again) => isDenied(again) ? Effect.fail(again) : Effect.succeed(again)),
-            Effect.retry({ schedule: pastInspectors, while: ({ _tag }) => _tag === "Held" }),
-            Effect.catchTag("Held", (denied) => Effect.succeed(denied))
-          )
-        }
+        const first = yield* attempt(record, Option.none())
         if (first._tag === "Mine") {
           return {
             file: first.file,
@@ -465,6 +430,7 @@ const acquire = (
             )
           }
         }
+        yield* failIfServing(first.snapshot)
         if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
         const verdict = yield* judge(first.snapshot)
         if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))

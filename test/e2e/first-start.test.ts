@@ -8,7 +8,7 @@ import * as Program from "./support/program.ts"
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 describe("a first start", () => {
-  it.scopedLive("says in one line on stderr where it listens, and nothing on stdout", () =>
+  it.scopedLive("says in one line on stderr where it listens, in two that it has stopped, and nothing on stdout", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const gateway = yield* Gateways.startListening(site)
@@ -17,7 +17,7 @@ describe("a first start", () => {
       const lines = Gateways.linesOf(ended)
       assert.strictEqual(ended.stdout, "")
       assert.include(lines[0], `"gateway listening on ws://127.0.0.1:${site.port} (pid ${gateway.pid})"`)
-      assert.strictEqual(lines.length, 1, ended.stderr)
+      assert.strictEqual(lines.length, 3, ended.stderr)
     }))
 
   it.scopedLive("also starts by the command run", () =>

@@ -9,7 +9,7 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
 /** From the end of the owner to the successor that listens: the promise is two seconds, the rest is for a busy machine. */
-const takeover = "5 seconds"
+const takeover = "10 seconds"
 
 /** A retry interval and a health timeout that no test can wait for. */
 const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIMEOUT: "5 minutes" }

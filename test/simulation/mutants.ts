@@ -51,7 +51,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "unlink after close",
     habitat: "a crowd with kernel locks",
-    caughtBy: 825,
+    caughtBy: 921,
     changes: [
       {
         file: attempt,
@@ -163,7 +163,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a claim whose holder lives is taken for abandoned",
     habitat: "a crowd with records only",
-    caughtBy: 264,
+    caughtBy: 71,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: `          if (owner !== "Unknown") return owner === "Gone"`,
@@ -238,9 +238,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "starts that are watched",
     caughtBy: 5,
     changes: [{
-      file: "src/lock/LockFile.ts",
-      from: "if (isFirst && isDenied(first)",
-      to: "if (!isFirst && isDenied(first)"
+      file: attempt,
+      from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
+      to: "(locked) => locked || fd >= 0 ? Effect.succeed(false) : new Inspected()"
     }]
   }
 ]
