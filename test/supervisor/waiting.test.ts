@@ -200,6 +200,12 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   const giveUp = Math.max(healthTimeoutMillis, probeMillis) + probeMillis + lockMillis
   switch (what) {
     case "OwnerHealthy":
+      // A process that is to be stopped serves first.
+      if (
+        phases.some(({ who }, index) =>
+          who === "a gateway's stopped process" && lengthOf(phases.slice(0, index)) === atMillis
+        )
+      ) return
       assert.isDefined(healthyFrom)
       assert.isAtLeast(atMillis, healthyFrom ?? 0)
       return assert.isAtMost(atMillis, (healthyFrom ?? 0) + (healthyFrom === 0 ? stepMillis : noticedWithin))
