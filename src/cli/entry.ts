@@ -9,6 +9,7 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import { closeSync } from "node:fs"
 import * as NodePath from "node:path"
+import * as Timers from "node:timers"
 import { exit } from "../internal/endProcess.ts"
 import { DrainCut } from "../port/DrainCut.ts"
 import { StopRequest } from "../port/StopRequest.ts"
@@ -51,7 +52,7 @@ process.on("uncaughtException", (cause) => {
   if (exceptions > 1) return console.error(cause)
   firstException = cause
   Deferred.unsafeDone(uncaught, Effect.die(cause))
-  setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
+  Timers.setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
 })
 
 // A reader of our output that goes away must not take the gateway with it.

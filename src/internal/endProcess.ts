@@ -4,6 +4,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { writeSync } from "node:fs"
+import * as Timers from "node:timers"
 import type { EndOptions } from "../ProcessEnd.ts"
 
 /** While a process exits, how long a file system may take to answer the requests that it has. */
@@ -23,9 +24,9 @@ const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((na
 export const exit = (status: number, finish: (status: number) => void = process.exit): void => {
   if (!hasFileRequests()) return finish(status)
   const deadline = performance.now() + fileGraceMillis
-  const checking = setInterval(() => {
+  const checking = Timers.setInterval(() => {
     if (!hasFileRequests()) {
-      clearInterval(checking)
+      Timers.clearInterval(checking)
       return finish(status)
     }
     if (performance.now() < deadline) return
@@ -67,13 +68,13 @@ export const end = ({ drained, isWatched, within }: EndOptions): Effect.Effect<v
   Effect.gen(function*() {
     process.off("exit", turnZeroIntoOne).on("exit", turnZeroIntoOne)
     // Neither timer keeps a process alive that has nothing more to do.
-    setTimeout(() => exit(1), Duration.toMillis(within)).unref()
+    Timers.setTimeout(() => exit(1), Duration.toMillis(within)).unref()
     yield* Effect.forkDaemon(
       isWatched
         ? Effect.zipRight(
           drained,
           Effect.async<void>((resume) => {
-            setTimeout(() => resume(tell(Effect.void)), Duration.toMillis(watcherGrace)).unref()
+            Timers.setTimeout(() => resume(tell(Effect.void)), Duration.toMillis(watcherGrace)).unref()
           })
         )
         : tell(drained)
