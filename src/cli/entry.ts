@@ -1,6 +1,11 @@
 /**
  * The program in its process: signals, uncaught exceptions and exit status. Importing this runs it; `main.ts` does.
  */
+// Outside every fiber: the machine's own timers and console.
+// @effect-diagnostics globalTimers:off
+// @effect-diagnostics globalTimersInEffect:off
+// @effect-diagnostics globalConsole:off
+// @effect-diagnostics globalConsoleInEffect:off
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

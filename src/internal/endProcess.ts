@@ -1,6 +1,11 @@
 /**
  * Ends this very process: the live half of `ProcessEnd`.
  */
+// The machine's own timers, some of which must not keep the process alive, and its console: no fiber runs at an exit.
+// @effect-diagnostics globalTimers:off
+// @effect-diagnostics globalTimersInEffect:off
+// @effect-diagnostics globalConsole:off
+// @effect-diagnostics globalConsoleInEffect:off
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { writeSync } from "node:fs"

@@ -226,7 +226,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a file that was taken over in place is written to by who lost it",
     habitat: "containers of a mixed fleet",
-    caughtBy: 14,
+    caughtBy: 106,
     changes: [{
       file: attempt,
       from: "isOurs(options, found) ? writeRecord(file, record) : Effect.void",
@@ -236,7 +236,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an inspector is taken for an owner",
     habitat: "starts that are watched",
-    caughtBy: 5,
+    caughtBy: 13,
     changes: [{
       file: attempt,
       from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
