@@ -9,7 +9,7 @@ import { keepInterruption } from "./keepInterruption.ts"
 /**
  * Runs `self`, and interrupts it when `failure` fails; ends when `self` has ended, with whichever failed first.
  *
- * Not `Effect.raceFirst`: whoever is interrupted while it waits for a race goes on to its own finalizers, while the two that
+ * Not `Effect.raceFirst`: a fiber that is interrupted while it waits for a race goes on to its own finalizers, while the two that
  * race are still busy with theirs.
  */
 export const whileNot =

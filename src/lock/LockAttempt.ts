@@ -245,7 +245,7 @@ const make = Effect.gen(function*() {
   /**
    * Creates a file with its record in it, in one step: a lock file that is empty for a moment would be taken by a starter with
    * a kernel lock, which must take an empty file for that of a slower one of its own kind; and of an empty claim, which a
-   * starter left that was killed, nobody could tell whose it was.
+   * killed starter left, no reader could tell whose it was.
    */
   const create = (path: string, record: OwnerRecord.OwnerRecord, finish: (file: FileSystem.File) => Sync) => {
     const draft = Claim.draftPath(path, record)
@@ -273,7 +273,7 @@ const make = Effect.gen(function*() {
   const claiming = (options: AttemptOptions, enforcement: Enforcement): Claim.ClaimOptions => ({
     look,
     create: (path) =>
-      // Not synced: after a power cut nobody is left to whom it would matter.
+      // Not synced: a power cut ends every process that it could matter to.
       create(path, options.record(enforcement), () => Effect.void).pipe(
         Effect.as(true),
         Effect.catchTag("Moved", () => Effect.succeed(false))

@@ -196,7 +196,7 @@ export const make = (
         }
       })
 
-    /** Drains once; whoever comes second waits for that. */
+    /** Drains once; a second call waits for that drain. */
     const drain = (reason: string): Effect.Effect<void> =>
       Effect.if(Ref.getAndSet(isDraining, true), {
         onTrue: () => Deferred.await(drained),

@@ -479,7 +479,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           const told = Effect.zipRight(
             Effect.raceFirst(process.gate.await, process.gone.await),
             Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
-            // Whoever sends the signal: a race waits for its loser.
+            // Also if the sender is uninterruptible: a race waits for its loser.
           ).pipe(Effect.interruptible)
           process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(told)) }
           const kill = (state: "gone" | "zombie", how: string) =>

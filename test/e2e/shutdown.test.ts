@@ -181,7 +181,7 @@ describe("a terminal that closes", () => {
       })
   )
 
-  // nodejs/node#51519, mended by #58200 in Node 22.16 and 24.
+  // nodejs/node#51519, fixed by #58200 in later versions of Node.
   const isMended = Number(process.versions.node.split(".")[0]) > 20
   it.scopedLive.skipIf(noPython !== undefined || isMended)(
     Program.named(
