@@ -190,6 +190,11 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
 
   const isHealthy = phases.map(({ who }) => owners[who]?.isHealthy === true)
   const healthyFrom = isHealthy.includes(true) ? lengthOf(phases.slice(0, isHealthy.indexOf(true))) : undefined
+  // Between the end of one owner and the bind of the next process the port is free, and the waiter may be quicker.
+  const changes = phases.flatMap(({ who }, index) =>
+    index > 0 && who.startsWith("a gateway's") ? [lengthOf(phases.slice(0, index))] : []
+  )
+  if (what === "serves" && changes.includes(atMillis)) return
   if (how === "standby") {
     assert.strictEqual(what, "serves")
     assert.isAtLeast(atMillis, end)
