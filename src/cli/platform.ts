@@ -7,6 +7,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { memoized } from "../internal/memoized.ts"
 import * as KernelLock from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
@@ -18,7 +19,7 @@ const Commands = Layer.effect(
   CommandExecutor.CommandExecutor,
   Effect.gen(function*() {
     const context = yield* Effect.context<FileSystem.FileSystem>()
-    const loaded = yield* Effect.cached(
+    const loaded = yield* memoized(
       Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor")).pipe(
         Effect.flatMap(({ layer }) => Layer.build(layer)),
         Effect.map(Context.get(CommandExecutor.CommandExecutor)),

@@ -22,6 +22,10 @@ export const describePlatformError = (error: PlatformError): string =>
       ?? error._tag
   )
 
+/** One line for a person: what was thrown. */
+export const describeDefect = (defect: unknown): string =>
+  (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
+
 /** Whether a file operation failed because the path names nothing. */
 export const isNotFound = (error: PlatformError): boolean => error._tag === "SystemError" && error.reason === "NotFound"
 

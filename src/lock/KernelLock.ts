@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
 import { nameErrno } from "../internal/describeError.ts"
+import { memoized } from "../internal/memoized.ts"
 
 /**
  * No kernel lock can be had, for this process (`addon`) or on this file system (`filesystem`).
@@ -198,7 +199,7 @@ const loadAddon = (): Addon => {
 export const layerLive: Layer.Layer<KernelLock> = Layer.effect(
   KernelLock,
   Effect.map(
-    Effect.cached(Effect.try({
+    memoized(Effect.try({
       try: () => fromAddon(loadAddon()),
       catch: (cause) =>
         new KernelLockUnsupported({ where: "addon", reason: `cannot load fs-native-extensions: ${describe(cause)}` })

@@ -30,7 +30,13 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
-import { describePlatformError, hasNoLinks, isAlreadyExists, isNotFound, nameErrno } from "../internal/describeError.ts"
+import {
+  describeDefect,
+  describePlatformError,
+  hasNoLinks,
+  isAlreadyExists,
+  isNotFound
+} from "../internal/describeError.ts"
 import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
@@ -119,9 +125,6 @@ const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 /** Ids are new for every acquisition: who finds its own has held this lock all along. */
 const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
-
-const describeDefect = (defect: unknown): string =>
-  (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
 
 const isMissing = (error: PlatformError | LockUnavailable): boolean =>
   error._tag !== "LockUnavailable" && isNotFound(error)

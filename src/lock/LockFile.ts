@@ -31,7 +31,7 @@ import * as NodePath from "node:path"
 import { type Holder, LockHeld, LockLost, LockUnavailable, type PidMeaning, PortInUse } from "../GatewayLockError.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { atMost } from "../internal/atMost.ts"
-import { describePlatformError } from "../internal/describeError.ts"
+import { describeDefect, describePlatformError } from "../internal/describeError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { once } from "../internal/once.ts"
 import { apart, spanned } from "../internal/spans.ts"
@@ -119,6 +119,8 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
+  /** When the start began that acquired the lock, after waiting for it where need be: ISO 8601, UTC. */
+  readonly startedAt: string
   /** When the lock was acquired, both of its files: ISO 8601, UTC. The record's `createdAt`. */
   readonly heldSince: string
   /** What has happened since the start began, the last of it. */
@@ -327,7 +329,9 @@ const acquire = (
   options: LockFileOptions,
   /** What the attempt that begins now writes; told whether it is the first one. */
   recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>,
-  isLockable: boolean
+  isLockable: boolean,
+  /** How much longer this start may wait. */
+  patience: Ref.Ref<Duration.Duration>
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
@@ -452,11 +456,11 @@ const acquire = (
         })
       })
 
-    const wait = (first: LockAttempt.Snapshot) =>
+    const wait = (first: LockAttempt.Snapshot, left: Duration.Duration) =>
       Effect.gen(function*() {
         const last = yield* Ref.make(first)
         yield* Effect.logInfo(
-          `waiting up to ${Duration.toMillis(timeout)}ms for gateway lock ${path}, held by ${
+          `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}, held by ${
             describeOwner(first.record)
           }`
         )
@@ -467,11 +471,14 @@ const acquire = (
           Effect.delay(pollInterval),
           Effect.catchTag("NotYet", ({ snapshot }) => Effect.flatMap(gaveUp(snapshot), Effect.fail)),
           Effect.timeoutTo({
-            duration: timeout,
+            duration: left,
             onSuccess: Effect.succeed,
             onTimeout: () => Effect.flatMap(Effect.flatMap(Ref.get(last), gaveUp), Effect.fail)
           }),
           Effect.flatten,
+          Effect.timed,
+          Effect.tap(([waited]) => Ref.set(patience, Duration.subtract(left, waited))),
+          Effect.map(([, acquired]) => acquired),
           Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", "lock"))
         )
       })
@@ -480,7 +487,13 @@ const acquire = (
       Effect.catchTag(
         "NotYet",
         ({ snapshot }) =>
-          Duration.equals(timeout, Duration.zero) ? Effect.flatMap(gaveUp(snapshot), Effect.fail) : wait(snapshot)
+          Effect.flatMap(
+            Ref.get(patience),
+            (left) =>
+              Duration.equals(left, Duration.zero)
+                ? Effect.flatMap(gaveUp(snapshot), Effect.fail)
+                : wait(snapshot, left)
+          )
       )
     )
   })
@@ -566,6 +579,7 @@ const acquireBoth = (options: LockFileOptions) =>
     }
     const record = yield* Ref.make(base)
     const history = yield* History.make(startedAt)
+    const patience = yield* Ref.make(Duration.decode(options.timeout ?? defaults.timeout))
     const recordNow = Effect.flatMap(
       now,
       (createdAt) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt }))
@@ -577,7 +591,7 @@ const acquireBoth = (options: LockFileOptions) =>
     ) =>
       HeldLock.make({
         path,
-        acquire: Effect.catchTag(acquire(path, options, recordOf, isLockable), "LockUnavailable", withHolder),
+        acquire: Effect.catchTag(acquire(path, options, recordOf, isLockable, patience), "LockUnavailable", withHolder),
         record: Ref.get(record),
         holderOf: (record) => Effect.provide(holderOf(record), context),
         recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
@@ -617,7 +631,7 @@ const acquireBoth = (options: LockFileOptions) =>
       yield* history.note("locked")
     }
     const enforcement: LockAttempt.Enforcement = recordOnly === undefined ? "kernel" : "record"
-    return { path, instanceId, record, locks, enforcement, heldSince: createdAt, history }
+    return { path, instanceId, record, locks, enforcement, startedAt, heldSince: createdAt, history }
   }).pipe(
     Metrics.timed(recordAcquire),
     spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })
@@ -655,9 +669,6 @@ const releaseWithin = (
     )
   })
 
-const describeDefect = (defect: unknown): string =>
-  (defect instanceof Error ? defect.message : String(defect)).split("\n", 1)[0] ?? ""
-
 /**
  * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes, within five
  * seconds.
@@ -686,7 +697,7 @@ export const make = (
       )
     )
     yield* Effect.addFinalizer(() => release)
-    const { enforcement, heldSince, history, instanceId, locks, record } = yield* Scope.extend(
+    const { enforcement, heldSince, history, instanceId, locks, record, startedAt } = yield* Scope.extend(
       acquireBoth(options),
       scope
     )
@@ -743,6 +754,7 @@ export const make = (
             )
           }
         }),
+      startedAt,
       heldSince,
       history: history.changes,
       lost: Effect.acquireUseRelease(

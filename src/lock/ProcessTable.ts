@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./OwnerRecord.ts"
 import type { Liveness } from "./Staleness.ts"
 
@@ -126,7 +127,7 @@ export interface Source {
  */
 export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
   Effect.gen(function*() {
-    const self = yield* Effect.cached(source.self)
+    const self = yield* memoized(source.self)
     const released = makeReleased()
     return ProcessTable.of({
       self,
@@ -271,7 +272,7 @@ const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.F
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const read = (path: string) => fs.readFileString(path)
-    const offset = yield* Effect.cached(
+    const offset = yield* memoized(
       read("/proc/self/timens_offsets").pipe(Effect.map(parseBootOffsetTicks), Effect.orElseSucceed(() => 0))
     )
     const stat = (pid: number) => Effect.map(read(`/proc/${pid}/stat`), parseProcStat)

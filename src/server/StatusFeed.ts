@@ -106,7 +106,7 @@ export const make = (
             port: record.port,
             configPath: record.configPath,
             stateDir: record.stateDir,
-            startedAt: record.createdAt,
+            startedAt: lock.startedAt,
             uptimeMs: Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n)
           },
           phase: record.phase,

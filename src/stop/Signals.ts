@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
+import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "../lock/OwnerRecord.ts"
 import { parseBootOffsetTicks, parseProcStat } from "../lock/ProcessTable.ts"
 
@@ -136,7 +137,7 @@ export const make = (
     const fs = yield* FileSystem.FileSystem
     const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
     const isLinux = handle.platform === "linux"
-    const offset = yield* Effect.cached(
+    const offset = yield* memoized(
       fs.readFileString("/proc/self/timens_offsets").pipe(
         Effect.map(parseBootOffsetTicks),
         Effect.orElseSucceed(() => 0)

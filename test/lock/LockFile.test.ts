@@ -246,6 +246,26 @@ describe("without kernel locks, a record with the pid of the process that reads 
     }))
 })
 
+describe("the lock timeout", () => {
+  it.effect("holds for both files together", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const first = yield* start(host)
+      const waiting = yield* start(host, { timeout: "5 seconds", pollInterval: "100 millis" })
+      const quick = yield* start(host, { configPath: "/another.json", timeout: "1 minute", pollInterval: "10 millis" })
+      yield* pass(host, "3 seconds")
+      yield* first.process.terminate
+      yield* pass(host, "1 second")
+      assert.isTrue(yield* quick.holds)
+      const { instanceId } = yield* recordAt(host, path)
+      assert.notStrictEqual(instanceId, (yield* recordAt(host, statePath)).instanceId)
+      yield* pass(host, "900 millis")
+      assert.isTrue(waiting.process.isRunning())
+      yield* pass(host, "200 millis")
+      assert.isFalse(waiting.process.isRunning())
+    }))
+})
+
 describe("when the lock was acquired", () => {
   it.effect("is what both files say, not when the start that waited for it began", () =>
     Effect.gen(function*() {

@@ -2,6 +2,7 @@ import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Option, Queue, Ref, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
 import * as Neighbours from "../../src/server/Neighbours.ts"
 import * as StatusFeed from "../../src/server/StatusFeed.ts"
 import { type Neighbour, StatusFrame } from "../../src/server/StatusFrame.ts"
@@ -98,6 +99,25 @@ describe("who watches a gateway", () => {
         ]
       })
       assert.match(status?.lock.path ?? "", /^\/state\/blue\/locks\/gateway\.[0-9a-f]{8}\.lock$/)
+    }))
+
+  it.effect("is told when the start began, and since when it has held the lock that it waited for", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const before = yield* host.spawn(Effect.never.pipe(
+        Effect.provide(
+          LockFile.layerWithProbes({ stateDir: "/state/blue", configPath: "/config/blue/gateway.json" })
+        )
+      ))
+      yield* spawn(host)
+      yield* TestClock.adjust("3 seconds")
+      yield* before.terminate
+      yield* TestClock.adjust("1 second")
+      const socket = yield* connect(host)
+      yield* socket.send(watch)
+      const [status] = yield* statusesOf(host, socket)
+      assert.strictEqual(status?.instance.startedAt, "1970-01-01T00:00:00.000Z")
+      assert.match(status?.lock.heldSince ?? "", /^1970-01-01T00:00:03/)
     }))
 
   it.effect("is told again at intervals; asking twice is asking once", () =>
