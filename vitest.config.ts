@@ -10,7 +10,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     // Not threads: a program that one thread starts has, until it is executed, the sockets on which another listens, and
     // then a port that a test has just left is not free.
+    isolate: false,
     pool: "forks",
-    poolOptions: { forks: { minForks: 1, maxForks: 3 } }
+    poolOptions: { forks: { minForks: 3, maxForks: 3, execArgv: ["--max-semi-space-size=64"] } }
   }
 })

@@ -1,5 +1,5 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import {
   Cause,
   Chunk,
@@ -20,6 +20,7 @@ import * as LockFile from "../src/lock/LockFile.ts"
 import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 import { DrainCut } from "../src/port/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import { simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
@@ -48,7 +49,7 @@ const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
   Effect.map(Effect.option(host.files.stat(path)), Option.isSome)
 
 describe("a gateway on a simulated host", () => {
-  it.effect("takes both locks, listens, says so in the record, and removes everything in order", () =>
+  simulated("takes both locks, listens, says so in the record, and removes everything in order", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -69,7 +70,7 @@ describe("a gateway on a simulated host", () => {
       assert.isFalse(yield* exists(host, statePath))
     }))
 
-  it.effect("refuses a second start at once, naming the first, and touches nothing", () =>
+  simulated("refuses a second start at once, naming the first, and touches nothing", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -85,7 +86,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
     }))
 
-  it.effect("says of an owner in another PID namespace that its pid is not one of here", () =>
+  simulated("says of an owner in another PID namespace that its pid is not one of here", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(Effect.never, { pid: 1, command: "init" })
@@ -102,7 +103,7 @@ describe("a gateway on a simulated host", () => {
       }
     }))
 
-  it.effect("succeeds a killed owner without waiting", () =>
+  simulated("succeeds a killed owner without waiting", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -115,7 +116,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
     }))
 
-  it.effect("succeeds a killed owner whose pid now belongs to a stranger, or to itself", () =>
+  simulated("succeeds a killed owner whose pid now belongs to a stranger, or to itself", () =>
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {
         const host = yield* SimulatedHost.make
@@ -137,7 +138,7 @@ describe("a gateway on a simulated host", () => {
       }
     }))
 
-  it.effect("waits for an owner that is still starting, and gives up after the lock timeout, not before", () =>
+  simulated("waits for an owner that is still starting, and gives up after the lock timeout, not before", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const lock = LockFile.layerWithProbes({
@@ -158,7 +159,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [warming.pid])
     }))
 
-  it.effect("takes over within a poll interval when the owner ends during the wait", () =>
+  simulated("takes over within a poll interval when the owner ends during the wait", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const lock = LockFile.layerWithProbes({
@@ -177,7 +178,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
     }))
 
-  it.effect("does not wait for an owner that serves another port", () =>
+  simulated("does not wait for an owner that serves another port", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -190,7 +191,7 @@ describe("a gateway on a simulated host", () => {
       )
     }))
 
-  it.effect("keeps two configs from sharing one state directory, and cleans up after itself", () =>
+  simulated("keeps two configs from sharing one state directory, and cleans up after itself", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/a.json" }))
@@ -204,7 +205,7 @@ describe("a gateway on a simulated host", () => {
       assert.isFalse(yield* exists(host, LockFile.configLockPath({ stateDir: "/shared", configPath: "/b.json" })))
     }))
 
-  it.effect("runs two profiles side by side", () =>
+  simulated("runs two profiles side by side", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway({ profile: "a", port: 1001 }))
@@ -214,7 +215,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(1002), [second.pid])
     }))
 
-  it.effect("refuses a port that somebody else serves, stalls on, or speaks gibberish on", () =>
+  simulated("refuses a port that somebody else serves, stalls on, or speaks gibberish on", () =>
     Effect.gen(function*() {
       for (
         const behaviour of [
@@ -236,7 +237,7 @@ describe("a gateway on a simulated host", () => {
       }
     }))
 
-  it.effect("holds 127.0.0.1 besides another host, and gives both back", () =>
+  simulated("holds 127.0.0.1 besides another host, and gives both back", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway({ host: "::1" }))
@@ -249,7 +250,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(18789), [])
     }))
 
-  it.effect("takes a free port for 0 and records the real one", () =>
+  simulated("takes a free port for 0 and records the real one", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway({ port: 0 }))
@@ -259,7 +260,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(port), [first.pid])
     }))
 
-  it.effect("shuts down in order, and then fails, when another gateway has taken its lock", () =>
+  simulated("shuts down in order, and then fails, when another gateway has taken its lock", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -290,7 +291,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
     }))
 
-  it.effect("fails with LockUnavailable on a full disk and leaves nothing behind", () =>
+  simulated("fails with LockUnavailable on a full disk and leaves nothing behind", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setCapacity(10)
@@ -314,7 +315,7 @@ describe("a shutdown", () => {
   const launch = (done: Deferred.Deferred<void>) =>
     Gateway.launch(slowApp(done).pipe(Layer.provideMerge(Gateway.layerPlatform({ drainTimeout: "10 seconds" }))))
 
-  it.effect("says so, tells sockets, lets a request finish, and only then gives the lock back", () =>
+  simulated("says so, tells sockets, lets a request finish, and only then gives the lock back", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const done = yield* Deferred.make<void>()
@@ -339,7 +340,7 @@ describe("a shutdown", () => {
       assert.isFalse(yield* exists(host, lockPath))
     }))
 
-  it.effect("cuts a request that never ends at the drain timeout, not before", () =>
+  simulated("cuts a request that never ends at the drain timeout, not before", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(launch(yield* Deferred.make<void>()))
@@ -356,7 +357,7 @@ describe("a shutdown", () => {
       assert.isFalse(yield* exists(host, lockPath))
     }))
 
-  it.effect("ends at once when the drain is cut short", () =>
+  simulated("ends at once when the drain is cut short", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const cut = yield* Deferred.make<void>()
@@ -408,7 +409,7 @@ const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: num
 }
 
 describe("a shutdown", () => {
-  it.effect.prop(
+  simulated.prop(
     "is bounded by the drain timeout, whatever its hook does",
     [
       fc.constantFrom("never" as const, "uninterruptible" as const, "dies" as const, "slow" as const),
@@ -449,7 +450,7 @@ describe("a shutdown", () => {
 })
 
 describe("a start that ends early", () => {
-  it.effect("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
+  simulated("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {
         const calls = yield* callsOfAStart(locking)
@@ -475,7 +476,7 @@ describe("a start that ends early", () => {
       }
     }))
 
-  it.effect("ends, at whichever system call the signal comes, even in the midst of a finalizer", () =>
+  simulated("ends, at whichever system call the signal comes, even in the midst of a finalizer", () =>
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {
         const calls = yield* callsOfAStart(locking)
@@ -493,7 +494,7 @@ describe("a start that ends early", () => {
       }
     }))
 
-  it.effect("is succeeded by the next one, whichever system call was its last", () =>
+  simulated("is succeeded by the next one, whichever system call was its last", () =>
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {
         const calls = yield* callsOfAStart(locking)
@@ -515,7 +516,7 @@ describe("a start that ends early", () => {
       }
     }))
 
-  it.effect("ends with a GatewayLockError and leaves nothing in the way, whichever system call fails", () =>
+  simulated("ends with a GatewayLockError and leaves nothing in the way, whichever system call fails", () =>
     Effect.gen(function*() {
       const calls = yield* callsOfAStart("works")
       for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
@@ -557,7 +558,7 @@ describe("a start that ends early", () => {
 })
 
 describe("many starters", () => {
-  it.effect.prop(
+  simulated.prop(
     "end with exactly one gateway, whatever the order of their steps",
     [
       fc.integer({ min: 2, max: 6 }),
@@ -609,7 +610,7 @@ describe("options that would let strangers in", () => {
     })
   const token = "a-token-of-thirty-two-characters"
 
-  it.effect("are a defect: a host that others can reach without a token, a bad token, which is not shown", () =>
+  simulated("are a defect: a host that others can reach without a token, a bad token, which is not shown", () =>
     Effect.gen(function*() {
       assert.match(
         yield* dies({ host: "0.0.0.0" }),
@@ -625,7 +626,7 @@ describe("options that would let strangers in", () => {
 })
 
 describe("Gateway.stop", () => {
-  it.effect("ends the gateway that the options name, and lets the next version take its place", () =>
+  simulated("ends the gateway that the options name, and lets the next version take its place", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -647,7 +648,7 @@ describe("Gateway.stop", () => {
       assert.deepStrictEqual(host.ports.owners(18790), [other.pid])
     }))
 
-  it.effect("finds nothing to end where none runs, and asks no token of who only names a host", () =>
+  simulated("finds nothing to end where none runs, and asks no token of who only names a host", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const stopping = yield* host.spawn(Gateway.stopPlatform({ host: "0.0.0.0" }))
@@ -656,7 +657,7 @@ describe("Gateway.stop", () => {
       assert.deepNestedInclude(yield* stopping.exit, { "value._tag": "NotRunning" })
     }))
 
-  it.effect("is a defect for a port that cannot be", () =>
+  simulated("is a defect for a port that cannot be", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const stopping = yield* host.spawn(Gateway.stopPlatform({ port: 70_000 }))

@@ -12,6 +12,7 @@ import { ProcessEnd } from "../src/ProcessEnd.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import * as Gateways from "./e2e/support/gateways.ts"
 import * as Ports from "./e2e/support/ports.ts"
+import { simulated } from "./fixtures/simulated.ts"
 
 const App = HttpRouter.empty.pipe(
   HttpRouter.get("/hello", HttpServerResponse.text("world")),
@@ -32,7 +33,7 @@ const programs = {
 
 describe("a lock reaches the app as a typed failure", () => {
   for (const [name, program] of Object.entries(programs)) {
-    it.effect(`that is refused, under ${name}`, () =>
+    simulated(`that is refused, under ${name}`, () =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.make
         const owner = yield* host.spawn(programs["Gateway.launch"])
@@ -46,7 +47,7 @@ describe("a lock reaches the app as a typed failure", () => {
         assert.deepStrictEqual(host.ports.owners(18789), [owner.pid])
       }))
 
-    it.effect(`that is lost, under ${name}, after an orderly shutdown`, () =>
+    simulated(`that is lost, under ${name}, after an orderly shutdown`, () =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.make
         const lost = yield* Deferred.make<LockLost>()

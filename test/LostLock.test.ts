@@ -2,7 +2,7 @@
  * A lost lock reaches the server, however it is run. Drawn wirings on the simulated host, beside a successor that serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import {
   Cause,
   Deferred,
@@ -22,6 +22,7 @@ import * as Gateway from "../src/Gateway.ts"
 import { isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import { simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const successorPort = 18790
@@ -127,7 +128,7 @@ const hooks = {
 }
 
 describe("a lost lock", () => {
-  it.effect.prop(
+  simulated.prop(
     "closes the listener and ends the process with a status other than 0, in every wiring",
     [scenario],
     ([{ building, drainTimeout, hook, isBusy, isInterruptible, listensForSigterm, locking, onLost, wiring }]) =>
@@ -191,7 +192,7 @@ describe("a lost lock", () => {
     { timeout: 60_000, fastCheck: { numRuns: 60 } }
   )
 
-  it.effect("interrupts an app that is being built at once", () =>
+  simulated("interrupts an app that is being built at once", () =>
     Effect.gen(function*() {
       for (const wiring of ["Layer.launch", "Gateway.launch"] as const) {
         const host = yield* SimulatedHost.make
@@ -219,7 +220,7 @@ describe("a lost lock", () => {
       }
     }))
 
-  it.effect("gives back the lock that is still held, also where no finalizer runs", () =>
+  simulated("gives back the lock that is still held, also where no finalizer runs", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setLocking("absent")
@@ -239,7 +240,7 @@ describe("a lost lock", () => {
       assert.isTrue(Option.isNone(yield* Effect.option(host.files.stat(state))))
     }))
 
-  it.effect("makes a later serve fail with it", () =>
+  simulated("makes a later serve fail with it", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const failed = yield* Deferred.make<Exit.Exit<unknown, unknown>>()

@@ -1,10 +1,11 @@
 import { HttpRouter, HttpServer } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Layer, Metric, type MetricState, Option, TestClock, Tracer } from "effect"
 import * as Gateway from "../src/Gateway.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
 import * as Metrics from "../src/Metrics.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import { simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -40,7 +41,7 @@ const histogram = (
 const verdict = (verdict: string) => count(Metrics.lockAcquireTotal, "verdict", verdict)
 
 describe("a gateway's metrics", () => {
-  it.effect("say that the lock is held, from when it is taken to when it is released", () =>
+  simulated("say that the lock is held, from when it is taken to when it is released", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
@@ -59,7 +60,7 @@ describe("a gateway's metrics", () => {
     })))
 
   for (const locking of ["works", "absent"] as const) {
-    it.effect(`count a reclaim once, by its reason, where locking ${locking}`, () =>
+    simulated(`count a reclaim once, by its reason, where locking ${locking}`, () =>
       labelled(Effect.gen(function*() {
         const host = yield* SimulatedHost.make
         yield* host.setLocking(locking)
@@ -80,7 +81,7 @@ describe("a gateway's metrics", () => {
       })))
   }
 
-  it.effect("count how starts end, and how long they took", () =>
+  simulated("count how starts end, and how long they took", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* as("owner")(host.spawn(warming))
@@ -120,7 +121,7 @@ describe("a gateway's metrics", () => {
       assert.strictEqual(yield* as("refused")(gauge(Metrics.lockHeld)), 0)
     })))
 
-  it.effect("count looks at the lock files, and a lock that is lost", () =>
+  simulated("count looks at the lock files, and a lock that is lost", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const looks = (result: string) => count(Metrics.lockRecheckTotal, "result", result)
@@ -148,7 +149,7 @@ describe("a gateway's metrics", () => {
       assert.isAtLeast(yield* as("first")(looks("taken")), 1)
     })))
 
-  it.effect("time probes by what they found", () =>
+  simulated("time probes by what they found", () =>
     labelled(Effect.scoped(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.ports.foreign(address, { _tag: "Stalls" })
@@ -162,7 +163,7 @@ describe("a gateway's metrics", () => {
       assert.strictEqual((yield* as("start")(histogram(Metrics.probeSeconds, "result", "healthy"))).count, 0)
     }))))
 
-  it.effect("time a drain, and count what it cut", () =>
+  simulated("time a drain, and count what it cut", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const App = HttpRouter.empty.pipe(HttpRouter.get("/endless", Effect.never), HttpServer.serve())
@@ -229,7 +230,7 @@ describe("a gateway's spans", () => {
   const server = { "server.address": "127.0.0.1", "server.port": 18789 }
   const free = { name: "gateway.probe", ...server, "gateway.probe.result": "no_listener" }
 
-  it.effect("are an acquire with its probes, a bind, and a drain in a trace of its own", () =>
+  simulated("are an acquire with its probes, a bind, and a drain in a trace of its own", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const ended: Array<Tracer.Span> = []
@@ -260,7 +261,7 @@ describe("a gateway's spans", () => {
       ])
     })))
 
-  it.effect("say who holds what a start was refused for", () =>
+  simulated("say who holds what a start was refused for", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -281,7 +282,7 @@ describe("a gateway's spans", () => {
       ])
     })))
 
-  it.effect("say what a start succeeded to", () =>
+  simulated("say what a start succeeded to", () =>
     labelled(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())

@@ -12,34 +12,46 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
 import type * as TestClock from "effect/TestClock"
-import { settle, type SimulatedScheduler } from "./SimulatedScheduler.ts"
+import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 interface Sleep {
   readonly end: number
+  /** Of a fiber that another scheduler runs: the test's own. */
+  readonly isOutside: boolean
   readonly over: Deferred.Deferred<void>
 }
 
+const schedulers = new WeakMap<Clock.Clock, SimulatedScheduler.SimulatedScheduler>()
+
 /**
- * Starts at 0 milliseconds. Sleeps that end at one moment end in the order in which they began.
+ * The scheduler of a simulated clock; `undefined` for any other.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const schedulerOf = (clock: Clock.Clock): SimulatedScheduler.SimulatedScheduler | undefined =>
+  schedulers.get(clock)
+
+/**
+ * Starts at 0 milliseconds. Simulated hosts that are made while it is the clock share its scheduler. Sleeps that end at one moment end in the order in which they began.
  *
  * @example
  * import { Effect, TestClock } from "effect"
  * import { Gateway } from "gateway-lock"
- * import { SimulatedClock, SimulatedHost, SimulatedScheduler } from "gateway-lock/testing"
- *
- * const scheduler = SimulatedScheduler.make()
+ * import { SimulatedClock, SimulatedHost } from "gateway-lock/testing"
  *
  * const test = Effect.gen(function*() {
- *   const host = yield* SimulatedHost.makeWith({ scheduler })
+ *   const host = yield* SimulatedHost.make
  *   yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
  *   yield* TestClock.adjust("1 day") // in no time
- * }).pipe(Effect.withClock(SimulatedClock.make(scheduler)))
+ * }).pipe(Effect.withClock(SimulatedClock.make()))
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (scheduler: SimulatedScheduler): TestClock.TestClock => {
+export const make = (scheduler = SimulatedScheduler.make()): TestClock.TestClock => {
   let now = 0
   let sleeps: ReadonlyArray<Sleep> = []
 
@@ -51,31 +63,36 @@ export const make = (scheduler: SimulatedScheduler): TestClock.TestClock => {
 
   const advanceTo = (end: number): Effect.Effect<void> =>
     Effect.gen(function*() {
-      yield* settle(scheduler)
+      yield* SimulatedScheduler.settle(scheduler)
       for (let next = earliest(); next !== undefined && next.end <= end; next = earliest()) {
         const due = next
         now = Math.max(now, due.end)
         sleeps = sleeps.filter((sleep) => sleep !== due)
         yield* Deferred.succeed(due.over, undefined)
-        scheduler.drain()
+        if (due.isOutside) yield* SimulatedScheduler.settle(scheduler)
+        else scheduler.drain()
       }
       now = end
-      yield* settle(scheduler)
+      yield* SimulatedScheduler.settle(scheduler)
     })
 
   const adjust = (duration: Duration.DurationInput) =>
     Effect.suspend(() => advanceTo(now + Duration.toMillis(duration)))
   const nanos = () => BigInt(Math.floor(now * 1_000_000))
 
-  return {
+  const clock: TestClock.TestClock = {
     [Clock.ClockTypeId]: Clock.ClockTypeId,
     unsafeCurrentTimeMillis: () => now,
     unsafeCurrentTimeNanos: nanos,
     currentTimeMillis: Effect.sync(() => now),
     currentTimeNanos: Effect.sync(nanos),
     sleep: (duration) =>
-      Effect.suspend(() => {
-        const sleep: Sleep = { end: now + Duration.toMillis(duration), over: Deferred.unsafeMake(FiberId.none) }
+      Effect.flatMap(FiberRef.get(FiberRef.currentScheduler), (runner) => {
+        const sleep: Sleep = {
+          end: now + Duration.toMillis(duration),
+          isOutside: !scheduler.owns(runner),
+          over: Deferred.unsafeMake(FiberId.none)
+        }
         if (sleep.end <= now) return Effect.void
         sleeps = [...sleeps, sleep]
         return Effect.onInterrupt(Deferred.await(sleep.over), () =>
@@ -95,4 +112,6 @@ export const make = (scheduler: SimulatedScheduler): TestClock.TestClock => {
     setTime: (instant) => advanceTo(instant),
     sleeps: Effect.sync(() => Chunk.fromIterable(sleeps.map(({ end }) => end)))
   }
+  schedulers.set(clock, scheduler)
+  return clock
 }

@@ -47,6 +47,7 @@ import { ServerSocket } from "../port/ServerSocket.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import { SignalFailed, Signals } from "../stop/Signals.ts"
 import { UserId } from "../UserId.ts"
+import * as SimulatedClock from "./SimulatedClock.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
 import * as SimulatedPorts from "./SimulatedPorts.ts"
@@ -221,7 +222,10 @@ const processClock = (
  * @category models
  */
 export interface Options {
-  /** Which fiber of which process goes on next. Default: in the order of arrival; see `SimulatedScheduler.make`. */
+  /**
+   * Which fiber of which process goes on next. Default: as the present clock's says, where that is a simulated one, else in
+   * the order of arrival; see `SimulatedScheduler.make`.
+   */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
 }
 
@@ -232,10 +236,10 @@ export interface Options {
  * @category constructors
  */
 export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
-  Effect.sync(() => {
+  Effect.map(Effect.clock, (clock) => {
     const kernel = SimulatedKernel.make()
     const ports = SimulatedPorts.make(kernel)
-    const scheduler = options.scheduler ?? SimulatedScheduler.make()
+    const scheduler = options.scheduler ?? SimulatedClock.schedulerOf(clock) ?? SimulatedScheduler.make()
     let instances = 0
 
     const newProcess = (

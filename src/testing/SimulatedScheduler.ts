@@ -22,6 +22,8 @@ export interface SimulatedScheduler extends Scheduler.Scheduler {
    * on; which process goes on is open.
    */
   readonly newLane: () => Scheduler.Scheduler
+  /** Whether it is this one, or one of its lanes. */
+  readonly owns: (scheduler: Scheduler.Scheduler) => boolean
   /** Runs every task there is, and those that come of them, until none is left. */
   readonly drain: () => void
   /** How many tasks have run so far. */
@@ -61,6 +63,7 @@ export const make = (seed?: number): SimulatedScheduler => {
   const ready: Array<Lane> = []
   const random = seed === undefined ? undefined : new Utils.PCGRandom(seed)
   const only: Lane = []
+  const lanes = new WeakSet<Scheduler.Scheduler>()
   let steps = 0
   let requested = false
 
@@ -95,7 +98,7 @@ export const make = (seed?: number): SimulatedScheduler => {
 
   const newLane = (): Scheduler.Scheduler => {
     const lane: Lane = random === undefined ? only : []
-    return {
+    const scheduler: Scheduler.Scheduler = {
       shouldYield: (fiber) => Scheduler.defaultScheduler.shouldYield(fiber),
       scheduleTask: (task) => {
         if (lane.length === 0) ready.push(lane)
@@ -103,9 +106,19 @@ export const make = (seed?: number): SimulatedScheduler => {
         request()
       }
     }
+    lanes.add(scheduler)
+    return scheduler
   }
 
-  return { ...newLane(), newLane, drain, steps: () => steps }
+  const scheduler: SimulatedScheduler = {
+    ...newLane(),
+    newLane,
+    owns: (other) => lanes.has(other),
+    drain,
+    steps: () => steps
+  }
+  lanes.add(scheduler)
+  return scheduler
 }
 
 /** What a promise or the test's own fibers hand on comes some turns later. */

@@ -13,6 +13,7 @@ import * as Gateways from "../e2e/support/gateways.ts"
 import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
 import * as Program from "../e2e/support/program.ts"
+import * as Bundle from "../fixtures/bundle.ts"
 import { Counting } from "./rpc-protocol.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -37,12 +38,15 @@ const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   return { folder, port, env }
 })
 
-/** Runs an example's TypeScript as it is, from the package's folder, where `gateway-lock` is this package. */
+/** Runs an example beside installed packages, of which `gateway-lock` is this one as it was built. */
 const start = (name: string, { env }: Place, more: Record<string, string> = {}) =>
-  Processes.start([process.execPath, here("../../node_modules/vite-node/vite-node.mjs"), here(name)], {
-    cwd: root,
-    env: { ...env, ...more },
-    patience: "60 seconds"
+  Effect.gen(function*() {
+    const program = yield* Bundle.installed(new URL(name, import.meta.url), yield* Gateways.temporaryFolder)
+    return yield* Processes.start([process.execPath, program], {
+      cwd: root,
+      env: { ...env, ...more },
+      patience: "60 seconds"
+    })
   })
 
 const get = (port: number, path: string) =>

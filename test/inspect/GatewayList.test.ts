@@ -4,6 +4,7 @@ import * as Gateway from "../../src/Gateway.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import { isConfigLock } from "../../src/inspect/OpenLockFiles.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const decode = Schema.decodeUnknownSync(GatewayList.GatewayList)
 const encode = Schema.encodeSync(GatewayList.GatewayList)
@@ -19,13 +20,13 @@ const list = (host: SimulatedHost.SimulatedHost, viewer: SimulatedHost.ProcessOp
 const gateway = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.layerPlatform(options))
 
 describe("GatewayList.list, on a simulated host", () => {
-  it.effect("nobody, where no gateway ever ran", () =>
+  simulated("nobody, where no gateway ever ran", () =>
     Effect.gen(function*() {
       const { gateways, notCovered } = yield* list(yield* SimulatedHost.make)
       assert.deepStrictEqual([gateways, notCovered], [[], []])
     }))
 
-  it.effect("those of the profiles and those of other folders, each once; dead ones only by their profile", () =>
+  simulated("those of the profiles and those of other folders, each once; dead ones only by their profile", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const blue = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
@@ -56,7 +57,7 @@ describe("GatewayList.list, on a simulated host", () => {
       assert.deepStrictEqual(notCovered, [])
     }))
 
-  it.effect("a dead one is dead though another gateway has its port by now", () =>
+  simulated("a dead one is dead though another gateway has its port by now", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const dead = yield* host.spawn(gateway({ profile: "blue" }))
@@ -70,7 +71,7 @@ describe("GatewayList.list, on a simulated host", () => {
       )
     }))
 
-  it.effect("a folder that cannot be read is told of", () =>
+  simulated("a folder that cannot be read is told of", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(gateway({ profile: "blue" }))

@@ -8,6 +8,7 @@ import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 import * as arbitraries from "../arbitraries.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const evidence: fc.Arbitrary<Evidence> = fc.record({
   lock: fc.constantFrom("absent" as const, "held" as const, "left" as const, "unknown" as const),
@@ -139,7 +140,7 @@ const verdictOf = (host: SimulatedHost.SimulatedHost, options: Gateway.InspectOp
   Effect.map(inspect(host, options), ({ verdict }) => verdict)
 
 describe("Gateway.inspect, on a simulated host", () => {
-  it.effect("a running gateway: the whole answer", () =>
+  simulated("a running gateway: the whole answer", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway())
@@ -182,7 +183,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [owner.pid])
     }))
 
-  it.effect("nobody: not running, and nothing is made", () =>
+  simulated("nobody: not running, and nothing is made", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const status = yield* inspect(host)
@@ -193,7 +194,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepStrictEqual(yield* disk(host), [])
     }))
 
-  it.effect("a killed one: dead, who it was, and since when its file is left", () =>
+  simulated("a killed one: dead, who it was, and since when its file is left", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway())
@@ -208,7 +209,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.notProperty(status.owner, "command")
     }))
 
-  it.effect("one that is stopped by SIGSTOP: unhealthy, and its listener is its own", () =>
+  simulated("one that is stopped by SIGSTOP: unhealthy, and its listener is its own", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway())
@@ -221,7 +222,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       yield* owner.resume
     }))
 
-  it.effect("one that is still starting, and one that drains", () =>
+  simulated("one that is still starting, and one that drains", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const launched = yield* host.spawn(Layer.launch(LockFile.layerWithProbes({ stateDir, configPath, address })))
@@ -241,7 +242,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host), "draining")
     }))
 
-  it.effect("another program on the port, with and without a lock file", () =>
+  simulated("another program on the port, with and without a lock file", () =>
     Effect.scoped(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway())
@@ -255,7 +256,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host), "foreign-listener")
     })))
 
-  it.effect("a healthy gateway that names no instance is a foreign listener, with and without a lock file", () =>
+  simulated("a healthy gateway that names no instance is a foreign listener, with and without a lock file", () =>
     Effect.scoped(Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway({ port: 18790 }))
@@ -277,7 +278,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepStrictEqual(listed.gateways, [])
     })))
 
-  it.effect("another profile's gateway on the port is not this one", () =>
+  simulated("another profile's gateway on the port is not this one", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(gateway({ profile: "blue" }))
@@ -288,7 +289,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host, { profile: "blue" }), "running")
     }))
 
-  it.effect("the owner's own port is asked, and that the settings say another is told", () =>
+  simulated("the owner's own port is asked, and that the settings say another is told", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(gateway({ port: 18800 }))
@@ -301,7 +302,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       ])
     }))
 
-  it.effect("another config's gateway in the same state directory is told of", () =>
+  simulated("another config's gateway in the same state directory is told of", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(gateway({ configPath: "/other.json", stateDir, port: 18800 }))
@@ -312,7 +313,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepInclude(status.stateLock?.owner, { pid: owner.pid, configPath: "/other.json" })
     }))
 
-  it.effect("from another PID namespace the kernel still tells; from another network as well nothing more is known", () =>
+  simulated("from another PID namespace the kernel still tells; from another network as well nothing more is known", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(gateway())
@@ -326,7 +327,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.match(far.reason, /may be in another network/)
     }))
 
-  it.effect("kept by its record alone: the same verdicts, and told so", () =>
+  simulated("kept by its record alone: the same verdicts, and told so", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setLocking("absent")
@@ -342,7 +343,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual((yield* inspect(host, {}, { pidNamespace: "pid:[2]" })).verdict, "unknown")
     }))
 
-  it.effect("a lock folder that cannot be read is unknown, with the reason", () =>
+  simulated("a lock folder that cannot be read is unknown, with the reason", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(gateway())
@@ -353,7 +354,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
     }))
 
-  it.effect("looks again where the lock changed hands meanwhile", () =>
+  simulated("looks again where the lock changed hands meanwhile", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* host.spawn(gateway())
@@ -370,7 +371,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(status.owner?.pid, second.pid)
     }))
 
-  it.effect("a wrong option is a defect", () =>
+  simulated("a wrong option is a defect", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const exit = yield* Effect.exit(Effect.provide(Gateway.inspectPlatform({ profile: "No" }), host.layer()))

@@ -25,6 +25,7 @@ import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const folder = "/state/default/locks"
@@ -184,7 +185,7 @@ const callsToRegain = (mode: Mode) =>
   })
 
 describe("a holder that nobody disturbs", () => {
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "writes to its files three times within what makes a record stale, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -200,7 +201,7 @@ describe("a holder that nobody disturbs", () => {
       })
   )
 
-  it.effect("does so as often as it is told to, where that is more often", () =>
+  simulated("does so as often as it is told to, where that is more often", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       yield* start(host, { lockRecheckInterval: "3 seconds" })
@@ -211,7 +212,7 @@ describe("a holder that nobody disturbs", () => {
 })
 
 describe("a holder whose file was removed", () => {
-  it.effect.each(everyLock)(
+  simulated.each(everyLock)(
     "makes it again, by $mode, for the $name",
     ({ mode, name, path }) =>
       Effect.gen(function*() {
@@ -237,7 +238,7 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  it.effect.each(modes)("makes the folder and both files again, by %s", (mode) =>
+  simulated.each(modes)("makes the folder and both files again, by %s", (mode) =>
     Effect.gen(function*() {
       for (const gone of [folder, "/state"]) {
         const host = yield* makeHost(mode)
@@ -251,7 +252,7 @@ describe("a holder whose file was removed", () => {
       }
     }))
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "has one of that name, whenever the old one is moved back, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -274,7 +275,7 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "leaves nothing behind when it is told to end, at whichever system call, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -296,7 +297,7 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "is succeeded by the next one, whichever system call was its last, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -321,7 +322,7 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "serves on and has it again later, whichever system call fails, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -342,7 +343,7 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  it.effect("serves on while the disk is full, says so each time, and has it again once there is room", () =>
+  simulated("serves on while the disk is full, says so each time, and has it again once there is room", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       const gateway = yield* start(host)
@@ -375,7 +376,7 @@ describe("a holder whose file was removed", () => {
       )
     }))
 
-  it.effect.each<readonly [what: string, put: (host: Host) => Effect.Effect<void, unknown>, reason: string]>([
+  simulated.each<readonly [what: string, put: (host: Host) => Effect.Effect<void, unknown>, reason: string]>([
     [
       "a folder",
       (host) => host.files.makeDirectory(paths.config),
@@ -404,7 +405,7 @@ describe("a holder whose file was removed", () => {
 })
 
 describe("a holder whose file was replaced", () => {
-  it.effect.each(names)("takes what nobody holds, with a kernel lock, for the %s", (name) =>
+  simulated.each(names)("takes what nobody holds, with a kernel lock, for the %s", (name) =>
     Effect.gen(function*() {
       const path = paths[name]
       const host = yield* makeHost("kernel")
@@ -430,7 +431,7 @@ describe("a holder whose file was replaced", () => {
       yield* assertCleanEnd(host, gateway)
     }))
 
-  it.effect.each(names)(
+  simulated.each(names)(
     "adopts a copy of its own record without a kernel lock, for the %s",
     (name) =>
       Effect.gen(function*() {
@@ -449,7 +450,7 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  it.effect.each(names)(
+  simulated.each(names)(
     "adopts a copy that records no kernel lock, where there is one by now, for the %s",
     (name) =>
       Effect.gen(function*() {
@@ -468,7 +469,7 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  it.effect("says so when there is no kernel lock to be had for the new file", () =>
+  simulated("says so when there is no kernel lock to be had for the new file", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       const gateway = yield* start(host)
@@ -481,7 +482,7 @@ describe("a holder whose file was replaced", () => {
       yield* assertCleanEnd(host, gateway)
     }))
 
-  it.effect.each(names)("gives up at once for one that serves, for the %s", (name) =>
+  simulated.each(names)("gives up at once for one that serves, for the %s", (name) =>
     Effect.gen(function*() {
       for (const mode of modes) {
         const path = paths[name]
@@ -501,7 +502,7 @@ describe("a holder whose file was replaced", () => {
       }
     }))
 
-  it.effect.each(everyLock)(
+  simulated.each(everyLock)(
     "waits for one that may let go, and has it again, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
@@ -521,7 +522,7 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  it.effect.each(everyLock)(
+  simulated.each(everyLock)(
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
@@ -545,7 +546,7 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "does not touch another's file, whenever that comes into its place, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -573,7 +574,7 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  it.effect("gives up for one that locked a copy of its own record, and does not name itself", () =>
+  simulated("gives up for one that locked a copy of its own record, and does not name itself", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       const gateway = yield* start(host)
@@ -590,7 +591,7 @@ describe("a holder whose file was replaced", () => {
       assert.strictEqual(yield* ownerAt(host, paths.config), instanceId)
     }))
 
-  it.effect("gives up without a kernel lock for anything that is not a copy of its own, and leaves it", () =>
+  simulated("gives up without a kernel lock for anything that is not a copy of its own, and leaves it", () =>
     Effect.gen(function*() {
       for (const content of ["", "somebody else's"]) {
         const host = yield* makeHost("record")
@@ -608,7 +609,7 @@ describe("a holder whose file was replaced", () => {
       }
     }))
 
-  it.effect("respects, with a kernel lock, a holder that has none", () =>
+  simulated("respects, with a kernel lock, a holder that has none", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       const gateway = yield* start(host)
@@ -627,7 +628,7 @@ describe("a holder whose file was replaced", () => {
 })
 
 describe("a holder whose file was overwritten in place", () => {
-  it.effect("puts its record back under its kernel lock", () =>
+  simulated("puts its record back under its kernel lock", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
       const gateway = yield* start(host)
@@ -645,7 +646,7 @@ describe("a holder whose file was overwritten in place", () => {
       yield* assertCleanEnd(host, gateway)
     }))
 
-  it.effect("has lost it, where the record was all that it had", () =>
+  simulated("has lost it, where the record was all that it had", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("record")
       const gateway = yield* start(host)
@@ -688,7 +689,7 @@ describe("what a gateway says of itself", () => {
   const phaseAt = (host: Host, path: string) =>
     Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.phase)
 
-  it.effect.each(modes)("goes to the file that it has by then, by %s", (mode) =>
+  simulated.each(modes)("goes to the file that it has by then, by %s", (mode) =>
     Effect.gen(function*() {
       const host = yield* makeHost(mode)
       const { end, gateway } = yield* draining(host)
@@ -704,7 +705,7 @@ describe("what a gateway says of itself", () => {
       yield* end
     }))
 
-  it.effect.each(modes)(
+  simulated.each(modes)(
     "is not overtaken by the file's being made again, at whichever system call, by %s",
     (mode) =>
       Effect.gen(function*() {
@@ -741,7 +742,7 @@ describe("a lock that is lost while others start", () => {
       }
     })
 
-  it.effect.prop(
+  simulated.prop(
     "has one holder or none, who serves; and nobody removes what is another's",
     {
       mode: fc.constantFrom(...modes),

@@ -1,9 +1,10 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const pid = 7
 
@@ -47,7 +48,7 @@ const seen = (
   )
 
 describe("LockFile.holderOf: the recorded pid", () => {
-  it.effect("is the owner's while it runs, and its command is shown", () =>
+  simulated("is the owner's while it runs, and its command is shown", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const { process, record } = yield* owner(host)
@@ -56,7 +57,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       assert.deepStrictEqual(yield* seen(host, record), { pid, pidMeaning: "Alive", command: "gateway" })
     }))
 
-  it.effect("is nobody's, and then a stranger's, after its end", () =>
+  simulated("is nobody's, and then a stranger's, after its end", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const { process, record } = yield* owner(host)
@@ -66,7 +67,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       assert.deepStrictEqual(yield* seen(host, record), { pid, pidMeaning: "Gone" })
     }))
 
-  it.effect("means nothing in another PID namespace, whoever has the number here", () =>
+  simulated("means nothing in another PID namespace, whoever has the number here", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const { record } = yield* owner(host, { pidNamespace: "pid:[2]" })
@@ -77,7 +78,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       assert.deepStrictEqual(inside, { pid, pidMeaning: "Alive", command: "gateway" })
     }))
 
-  it.effect("means nothing after a reboot, in whichever namespace it was given", () =>
+  simulated("means nothing after a reboot, in whichever namespace it was given", () =>
     Effect.gen(function*() {
       for (const pidNamespace of ["pid:[1]", "pid:[2]"]) {
         const host = yield* SimulatedHost.make
@@ -88,7 +89,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       }
     }))
 
-  it.effect("cannot be told of a process that is hidden, or whose record has nothing to compare", () =>
+  simulated("cannot be told of a process that is hidden, or whose record has nothing to compare", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const { record } = yield* owner(host)
@@ -115,7 +116,7 @@ describe("LockFile.holderOf: the unit of systemd", () => {
     })
   const gateway = "0::/system.slice/gateway-blue.service\n"
 
-  it.effect("is told where systemd started the owner, and it lives", () =>
+  simulated("is told where systemd started the owner, and it lives", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* unitOf("systemd", gateway), { name: "gateway-blue.service", scope: "system" })
       assert.isUndefined(yield* unitOf("none", gateway), "a child of a service is not the service")
@@ -164,7 +165,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
   const pid = 7
   const container = { pid, kernelLocks: false }
 
-  it.effect("is an owner's that lives, where another program in this process wrote it", () =>
+  simulated("is an owner's that lives, where another program in this process wrote it", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host, {}, container)
@@ -178,7 +179,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
       assert.isTrue(yield* second.holds)
     }))
 
-  it.effect("is an owner's that lives for one with kernel locks in the same process as well", () =>
+  simulated("is an owner's that lives for one with kernel locks in the same process as well", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host, {}, container)
@@ -188,7 +189,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
       assert.isFalse(yield* second.holds)
     }))
 
-  it.effect("may be another machine's, where the boot is another: it is not taken while it is young", () =>
+  simulated("may be another machine's, where the boot is another: it is not taken while it is young", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const neighbour = { ...container, bootId: "another machine", networkNamespace: "net:[2]" }
@@ -206,7 +207,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
       assert.isTrue(yield* second.holds)
     }))
 
-  it.effect("is an earlier process's, where only the start time is another: it is taken at once", () =>
+  simulated("is an earlier process's, where only the start time is another: it is taken at once", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host, {}, container)
@@ -216,7 +217,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
       assert.isTrue(yield* second.holds)
     }))
 
-  it.effect("is its own, where it has released the lock and the file could not be removed: it is taken at once", () =>
+  simulated("is its own, where it has released the lock and the file could not be removed: it is taken at once", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setIntercept(({ name }) => Effect.succeed(name === "unlink" ? Option.some("EIO") : Option.none()))
@@ -247,7 +248,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
 })
 
 describe("the lock timeout", () => {
-  it.effect("holds for both files together", () =>
+  simulated("holds for both files together", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host)
@@ -267,7 +268,7 @@ describe("the lock timeout", () => {
 })
 
 describe("when the lock was acquired", () => {
-  it.effect("is what both files say, not when the start that waited for it began", () =>
+  simulated("is what both files say, not when the start that waited for it began", () =>
     Effect.gen(function*() {
       for (const kernelLocks of [true, false]) {
         const host = yield* SimulatedHost.make
@@ -288,7 +289,7 @@ describe("when the lock was acquired", () => {
       }
     }))
 
-  it.effect("is when the second of the two files was had, where that one was waited for", () =>
+  simulated("is when the second of the two files was had, where that one was waited for", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host, { configPath: "/another.json" })

@@ -1,10 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect, Option } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as LockInspection from "../../src/lock/LockInspection.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 /** A host with the lock folder, and a process that looks. */
 const hostWithFolder = Effect.gen(function*() {
@@ -32,14 +33,14 @@ const runningGateway = (host: SimulatedHost.SimulatedHost) =>
   })
 
 describe("LockInspection.inspect", () => {
-  it.effect("no file", () =>
+  simulated("no file", () =>
     Effect.gen(function*() {
       const { look } = yield* hostWithFolder
       assert.deepStrictEqual(yield* look("/locks/none"), { _tag: "Absent" })
       assert.deepStrictEqual(yield* look("/nowhere/none"), { _tag: "Absent" })
     }))
 
-  it.effect("a running gateway's: held by the kernel's word, with its owner; nothing is changed by looking", () =>
+  simulated("a running gateway's: held by the kernel's word, with its owner; nothing is changed by looking", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       const { gateway, lock } = yield* runningGateway(host)
@@ -52,7 +53,7 @@ describe("LockInspection.inspect", () => {
       assert.deepStrictEqual(yield* Effect.orDie(host.files.stat(lock)), before)
     }))
 
-  it.effect("a killed gateway's: left, and its pid is nobody's", () =>
+  simulated("a killed gateway's: left, and its pid is nobody's", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       const { gateway, lock } = yield* runningGateway(host)
@@ -63,7 +64,7 @@ describe("LockInspection.inspect", () => {
       assert.deepStrictEqual(host.lockHolders(lock), [])
     }))
 
-  it.effect("without kernel locks the recorded process decides", () =>
+  simulated("without kernel locks the recorded process decides", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       yield* host.setLocking("absent")
@@ -81,7 +82,7 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual((yield* look(lock))._tag, "Left")
     }))
 
-  it.effect("in another PID namespace the kernel lock still tells, and the pid means nothing", () =>
+  simulated("in another PID namespace the kernel lock still tells, and the pid means nothing", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       const { lock } = yield* runningGateway(host)
@@ -90,7 +91,7 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual(identity(state), "OtherPidNamespace")
     }))
 
-  it.effect.each([
+  simulated.each([
     ["empty", ""],
     ["torn", "{\"version\":1,\"inst"],
     ["foreign", "4711\n"],
@@ -106,7 +107,7 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual((yield* look("/locks/a"))._tag, "Unknown")
     }))
 
-  it.effect("what cannot be read, or is no file, is told so", () =>
+  simulated("what cannot be read, or is no file, is told so", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       yield* write(host, OwnerRecord.encode(ownedBy("somebody")))
@@ -118,7 +119,7 @@ describe("LockInspection.inspect", () => {
       assert.deepInclude(folder, { _tag: "Unknown", reason: "it is no file but a Directory" })
     }))
 
-  it.effect("leaves nothing open", () =>
+  simulated("leaves nothing open", () =>
     Effect.gen(function*() {
       const { host, look } = yield* hostWithFolder
       yield* write(host, OwnerRecord.encode(ownedBy("somebody")))

@@ -19,6 +19,7 @@ import * as Program from "../e2e/support/program.ts"
 import * as Bundle from "../fixtures/bundle.ts"
 import { run } from "../fixtures/processes.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const optionsIn = (stateDir: string) => ({ stateDir, configPath: "/gateway.json", timeout: 0 })
 const lockPaths = (stateDir: string) => [
@@ -56,7 +57,7 @@ const hostWithLeftover = Effect.gen(function*() {
 })
 
 describe("a start that does not wait", () => {
-  it.effect("is not refused for an inspector that asks about the lock at that moment", () =>
+  simulated("is not refused for an inspector that asks about the lock at that moment", () =>
     Effect.gen(function*() {
       const host = yield* hostWithLeftover
       // It loses its processor while it has the lock.
@@ -76,7 +77,7 @@ describe("a start that does not wait", () => {
       assert.strictEqual(yield* state, "holds")
     }))
 
-  it.effect("is refused without delay for an owner", () =>
+  simulated("is refused without delay for an owner", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* start(host)
@@ -85,7 +86,7 @@ describe("a start that does not wait", () => {
       assert.strictEqual(yield* second.state, "is refused")
     }))
 
-  it.effect("is refused in the end by an inspector that does not go on", () =>
+  simulated("is refused in the end by an inspector that does not go on", () =>
     Effect.gen(function*() {
       const host = yield* hostWithLeftover
       yield* host.setIntercept(({ name, target }) =>
@@ -101,7 +102,7 @@ describe("a start that does not wait", () => {
       assert.strictEqual(yield* state, "is refused")
     }))
 
-  it.effect("is refused without delay by one that has the lock to itself and left no record", () =>
+  simulated("is refused without delay by one that has the lock to itself and left no record", () =>
     Effect.gen(function*() {
       const host = yield* hostWithLeftover
       yield* Effect.orDie(host.files.writeFile(lock, new Uint8Array()))

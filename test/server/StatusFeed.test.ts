@@ -1,5 +1,5 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Layer, Option, Queue, Ref, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
@@ -9,6 +9,7 @@ import { type Neighbour, StatusFrame } from "../../src/server/StatusFrame.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type { SimulatedWebSocket } from "../../src/testing/SimulatedPorts.ts"
 import { version } from "../../src/Version.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const decode = Schema.decodeUnknown(Schema.parseJson(StatusFrame), { onExcessProperty: "error" })
@@ -59,7 +60,7 @@ const neighbour: Neighbour = {
 }
 
 describe("who watches a gateway", () => {
-  it.effect("is told everything at once", () =>
+  simulated("is told everything at once", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const gateway = yield* spawn(host)
@@ -101,7 +102,7 @@ describe("who watches a gateway", () => {
       assert.match(status?.lock.path ?? "", /^\/state\/blue\/locks\/gateway\.[0-9a-f]{8}\.lock$/)
     }))
 
-  it.effect("is told when the start began, and since when it has held the lock that it waited for", () =>
+  simulated("is told when the start began, and since when it has held the lock that it waited for", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const before = yield* host.spawn(Effect.never.pipe(
@@ -120,7 +121,7 @@ describe("who watches a gateway", () => {
       assert.match(status?.lock.heldSince ?? "", /^1970-01-01T00:00:03/)
     }))
 
-  it.effect("is told again at intervals; asking twice is asking once", () =>
+  simulated("is told again at intervals; asking twice is asking once", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* spawn(host)
@@ -135,7 +136,7 @@ describe("who watches a gateway", () => {
       assert.strictEqual(beat?.instance.uptimeMs, 5000)
     }))
 
-  it.effect("sees a shutdown from its beginning to its end, and does not hold it", () =>
+  simulated("sees a shutdown from its beginning to its end, and does not hold it", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const word = yield* Deferred.make<void>()
@@ -162,7 +163,7 @@ describe("who watches a gateway", () => {
       yield* gateway.gone
     }))
 
-  it.effect("is told that a predecessor's lock was reclaimed, and that a lost lock file was regained", () =>
+  simulated("is told that a predecessor's lock was reclaimed, and that a lost lock file was regained", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* spawn(host)
@@ -181,7 +182,7 @@ describe("who watches a gateway", () => {
       assert.match(latest?.detail ?? "", /recreated gateway lock /)
     }))
 
-  it.effect("sees the other gateways, and not the gateway itself among them", () =>
+  simulated("sees the other gateways, and not the gateway itself among them", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const around = yield* Ref.make<ReadonlyArray<Neighbour>>([])
@@ -198,7 +199,7 @@ describe("who watches a gateway", () => {
 })
 
 describe("while nobody watches a gateway", () => {
-  it.effect("nothing is looked for, however many are connected; and however many watch, one looks", () =>
+  simulated("nothing is looked for, however many are connected; and however many watch, one looks", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const looks = yield* Ref.make(0)

@@ -2,11 +2,12 @@
  * What the simulated host promises of programs that share a process, of other machines, and of locks that are asked about.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Option } from "effect"
 import * as KernelLock from "../../src/lock/KernelLock.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 /** A program that tells its process's identity, and stays. */
 const stay = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
@@ -38,7 +39,7 @@ const tryLock = Effect.gen(function*() {
 })
 
 describe("a program within another's process", () => {
-  it.effect("has its pid, start, boot and namespace, and a number of its own", () =>
+  simulated("has its pid, start, boot and namespace, and a number of its own", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* stay(host, { pid: 7, pidNamespace: "pid:[2]" })
@@ -47,7 +48,7 @@ describe("a program within another's process", () => {
       assert.notStrictEqual(second.process.serial, first.process.serial)
     }))
 
-  it.effect("is killed with it, from either of them, and ends alone when it ends by itself", () =>
+  simulated("is killed with it, from either of them, and ends alone when it ends by itself", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const first = yield* stay(host)
@@ -61,7 +62,7 @@ describe("a program within another's process", () => {
       assert.strictEqual(yield* livenessSeen(host, first.self), "Gone")
     }))
 
-  it.effect("excludes others in its process from a kernel lock, and has its own choice of the addon", () =>
+  simulated("excludes others in its process from a kernel lock, and has its own choice of the addon", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const granted: Array<string> = []
@@ -82,7 +83,7 @@ describe("a program within another's process", () => {
 })
 
 describe("another machine on the same volume", () => {
-  it.effect("has pids of its own, and does not end with this one's boot", () =>
+  simulated("has pids of its own, and does not end with this one's boot", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const here = yield* stay(host, { pid: 7 })
@@ -95,7 +96,7 @@ describe("another machine on the same volume", () => {
       assert.strictEqual(yield* livenessSeen(host, there.self, { bootId: "another" }), "Alive")
     }))
 
-  it.effect("gives a pid that is taken to nobody else", () =>
+  simulated("gives a pid that is taken to nobody else", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* stay(host, { pid: 7 })
@@ -104,7 +105,7 @@ describe("another machine on the same volume", () => {
 })
 
 describe("a lock that is asked about", () => {
-  it.effect("is held, shared, between the two calls of the question", () =>
+  simulated("is held, shared, between the two calls of the question", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const unlocks = Effect.unsafeMakeLatch()

@@ -7,6 +7,7 @@ import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import * as PortProbe from "../../src/port/PortProbe.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -71,7 +72,7 @@ const rewrite = (host: SimulatedHost.SimulatedHost, change: Partial<OwnerRecord.
   }).pipe(Effect.orDie)
 
 describe("StopOwner.stop", () => {
-  it.effect("ends one that listens, and returns when lock and port are free", () =>
+  simulated("ends one that listens, and returns when lock and port are free", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       const { outcome } = yield* stopped(host)
@@ -82,7 +83,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(yield* Effect.orDie(host.files.readDirectory("/state/default/locks")), [])
     }))
 
-  it.effect("ends one without kernel locks as well", () =>
+  simulated("ends one without kernel locks as well", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setLocking("absent")
@@ -93,7 +94,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
     }))
 
-  it.effect("ends one that still starts", () =>
+  simulated("ends one that still starts", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(warming)
@@ -103,7 +104,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
     }))
 
-  it.effect("does not signal one that drains already, and waits for it", () =>
+  simulated("does not signal one that drains already, and waits for it", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* rewrite(host, { phase: "draining" })
@@ -117,7 +118,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  it.effect("was not running: no file, one that a dead owner left, and one that is nobody's", () =>
+  simulated("was not running: no file, one that a dead owner left, and one that is nobody's", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
@@ -139,7 +140,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  it.effect("one that is suspended ends by force alone, and when it is continued", () =>
+  simulated("one that is suspended ends by force alone, and when it is continued", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze
@@ -163,7 +164,7 @@ describe("StopOwner.stop", () => {
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
     }))
 
-  it.effect("kills nobody before the time is up", () =>
+  simulated("kills nobody before the time is up", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze
@@ -175,7 +176,7 @@ describe("StopOwner.stop", () => {
       assert.isFalse(owner.isRunning())
     }))
 
-  it.effect("never signals an ancestor, nor itself", () =>
+  simulated("never signals an ancestor, nor itself", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       const shell = yield* host.spawn(Effect.never, { parent: owner.pid })
@@ -199,7 +200,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  it.effect("refuses an owner in another PID namespace, whose number is a stranger's here", () =>
+  simulated("refuses an owner in another PID namespace, whose number is a stranger's here", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.spawn(Effect.never, { pid: 1, command: "init" })
@@ -210,7 +211,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  it.effect("refuses an owner of another boot, one that is hidden, and one of whom nothing is written", () =>
+  simulated("refuses an owner of another boot, one that is hidden, and one of whom nothing is written", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* rewrite(host, { bootId: "another" })
@@ -236,7 +237,7 @@ describe("StopOwner.stop", () => {
       assert.isTrue(owner.isRunning())
     }))
 
-  it.effect("refuses where the lock is held and its record names a dead process, whoever has the number now", () =>
+  simulated("refuses where the lock is held and its record names a dead process, whoever has the number now", () =>
     Effect.gen(function*() {
       const { host } = yield* listening
       const dead = yield* host.spawn(Effect.void)
@@ -251,7 +252,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  it.effect.each(["systemd", "launchd", "schtasks"])(
+  simulated.each(["systemd", "launchd", "schtasks"])(
     "leaves one under %s to it, but for force",
     (supervisor) =>
       Effect.gen(function*() {
@@ -266,14 +267,14 @@ describe("StopOwner.stop", () => {
       })
   )
 
-  it.effect("ends one under an external supervisor, which has no command that we know", () =>
+  simulated("ends one under an external supervisor, which has no command that we know", () =>
     Effect.gen(function*() {
       const { host } = yield* listening
       yield* rewrite(host, { supervisor: "external" })
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "Stopped")
     }))
 
-  it.effect("is not fooled by a successor that takes the lock at once, and says who it is", () =>
+  simulated("is not fooled by a successor that takes the lock at once, and says who it is", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       // Looks so often that it has the lock before the stop sees it free.
@@ -289,7 +290,7 @@ describe("StopOwner.stop", () => {
       }
     }))
 
-  it.effect("whichever system call is its last: a stranger with its number is never signalled", () =>
+  simulated("whichever system call is its last: a stranger with its number is never signalled", () =>
     Effect.gen(function*() {
       /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
       const play = (locking: "works" | "absent", fateful: number) =>
@@ -324,7 +325,7 @@ describe("StopOwner.stop", () => {
       }
     }))
 
-  it.effect("tells what is waited for, every so often", () =>
+  simulated("tells what is waited for, every so often", () =>
     Effect.gen(function*() {
       const { host, owner } = yield* listening
       yield* owner.freeze

@@ -2,7 +2,7 @@
  * Waiting on a simulated host: whatever listens there, and however the waiter waits.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, FastCheck as fc, Layer, Option, Scope, TestClock } from "effect"
 import * as GatewayInstance from "../../src/GatewayInstance.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
@@ -11,6 +11,7 @@ import * as Recovery from "../../src/supervisor/Recovery.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import * as SimulatedPorts from "../../src/testing/SimulatedPorts.ts"
 import { numRuns } from "../arbitraries.ts"
+import { simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const own = { stateDir: "/state", configPath: "/config.json" }
@@ -231,7 +232,7 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
 describe("waiting, on a simulated host", () => {
   for (const who of Object.keys(owners)) {
     for (const how of ["standby", "external"] as const) {
-      it.effect(`${how} beside ${who}`, () =>
+      simulated(`${how} beside ${who}`, () =>
         Effect.gen(function*() {
           const drawn = { phases: [{ who, steps: 22 }], how, retryMillis: 10_000, healthTimeoutMillis: 60_001 }
           judge(drawn, yield* play(drawn))
@@ -239,7 +240,7 @@ describe("waiting, on a simulated host", () => {
     }
   }
 
-  it.effect.prop(
+  simulated.prop(
     "an end is noticed in time, a healthy owner at once, and no other listener gets an idle connection",
     [scenario],
     ([drawn]) => Effect.map(play(drawn), (seen) => judge(drawn, seen)),
