@@ -49,26 +49,29 @@ const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
   Effect.map(Effect.option(host.files.stat(path)), Option.isSome)
 
 describe("a gateway on a simulated host", () => {
-  simulated("takes both locks, listens, says so in the record, and removes everything in order", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* host.spawn(gateway())
-      yield* settle
-      const record = Option.getOrThrow(yield* recordAt(host, lockPath))
-      assert.strictEqual(record.phase, "listening")
-      assert.strictEqual(record.pid, first.pid)
-      assert.strictEqual(record.lock, "kernel")
-      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
-      assert.deepStrictEqual(host.lockHolders(statePath), [first.pid])
-      assert.deepStrictEqual(host.ports.owners(18789), [first.pid])
-      assert.deepStrictEqual(yield* host.ports.get(address, "/hello"), { status: 200, body: "world" })
-      const health = yield* host.ports.get(address, "/healthz")
-      assert.deepStrictEqual(JSON.parse(health.body), { ok: true, status: "live", instanceId: record.instanceId })
-      yield* first.terminate
-      assert.deepStrictEqual(host.ports.owners(18789), [])
-      assert.isFalse(yield* exists(host, lockPath))
-      assert.isFalse(yield* exists(host, statePath))
-    }))
+  simulated(
+    "takes both locks, listens, says so in the record, and removes everything in order",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* host.spawn(gateway())
+        yield* settle
+        const record = Option.getOrThrow(yield* recordAt(host, lockPath))
+        assert.strictEqual(record.phase, "listening")
+        assert.strictEqual(record.pid, first.pid)
+        assert.strictEqual(record.lock, "kernel")
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+        assert.deepStrictEqual(host.lockHolders(statePath), [first.pid])
+        assert.deepStrictEqual(host.ports.owners(18789), [first.pid])
+        assert.deepStrictEqual(yield* host.ports.get(address, "/hello"), { status: 200, body: "world" })
+        const health = yield* host.ports.get(address, "/healthz")
+        assert.deepStrictEqual(JSON.parse(health.body), { ok: true, status: "live", instanceId: record.instanceId })
+        yield* first.terminate
+        assert.deepStrictEqual(host.ports.owners(18789), [])
+        assert.isFalse(yield* exists(host, lockPath))
+        assert.isFalse(yield* exists(host, statePath))
+      })
+  )
 
   simulated("refuses a second start at once, naming the first, and touches nothing", () =>
     Effect.gen(function*() {
@@ -138,26 +141,29 @@ describe("a gateway on a simulated host", () => {
       }
     }))
 
-  simulated("waits for an owner that is still starting, and gives up after the lock timeout, not before", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const lock = LockFile.layerWithProbes({
-        stateDir: "/state/default",
-        configPath: "/config/default/gateway.json",
-        address
+  simulated(
+    "waits for an owner that is still starting, and gives up after the lock timeout, not before",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const lock = LockFile.layerWithProbes({
+          stateDir: "/state/default",
+          configPath: "/config/default/gateway.json",
+          address
+        })
+        const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
+        yield* settle
+        const second = yield* host.spawn(gateway({ lockTimeout: "5 seconds" }))
+        yield* settle
+        yield* TestClock.adjust("4999 millis")
+        assert.isTrue(Option.isNone(yield* second.poll))
+        yield* TestClock.adjust("1 millis")
+        yield* settle
+        const error = failureOf(yield* second.exit)
+        assert.strictEqual(error?.message, `gateway already running (pid ${warming.pid}); lock timeout after 5000ms`)
+        assert.deepStrictEqual(host.lockHolders(lockPath), [warming.pid])
       })
-      const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
-      yield* settle
-      const second = yield* host.spawn(gateway({ lockTimeout: "5 seconds" }))
-      yield* settle
-      yield* TestClock.adjust("4999 millis")
-      assert.isTrue(Option.isNone(yield* second.poll))
-      yield* TestClock.adjust("1 millis")
-      yield* settle
-      const error = failureOf(yield* second.exit)
-      assert.strictEqual(error?.message, `gateway already running (pid ${warming.pid}); lock timeout after 5000ms`)
-      assert.deepStrictEqual(host.lockHolders(lockPath), [warming.pid])
-    }))
+  )
 
   simulated("takes over within a poll interval when the owner ends during the wait", () =>
     Effect.gen(function*() {
@@ -191,19 +197,22 @@ describe("a gateway on a simulated host", () => {
       )
     }))
 
-  simulated("keeps two configs from sharing one state directory, and cleans up after itself", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/a.json" }))
-      yield* settle
-      const second = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/b.json", port: 18790 }))
-      yield* settle
-      assert.strictEqual(
-        failureOf(yield* second.exit)?.message,
-        `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
-      )
-      assert.isFalse(yield* exists(host, LockFile.configLockPath({ stateDir: "/shared", configPath: "/b.json" })))
-    }))
+  simulated(
+    "keeps two configs from sharing one state directory, and cleans up after itself",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/a.json" }))
+        yield* settle
+        const second = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/b.json", port: 18790 }))
+        yield* settle
+        assert.strictEqual(
+          failureOf(yield* second.exit)?.message,
+          `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
+        )
+        assert.isFalse(yield* exists(host, LockFile.configLockPath({ stateDir: "/shared", configPath: "/b.json" })))
+      })
+  )
 
   simulated("runs two profiles side by side", () =>
     Effect.gen(function*() {
@@ -215,27 +224,30 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(1002), [second.pid])
     }))
 
-  simulated("refuses a port that somebody else serves, stalls on, or speaks gibberish on", () =>
-    Effect.gen(function*() {
-      for (
-        const behaviour of [
-          { _tag: "Answers", status: 200, body: "{\"ok\":true,\"status\":\"live\"}" },
-          { _tag: "Answers", status: 404, body: "" },
-          { _tag: "Garbage" },
-          { _tag: "Stalls" }
-        ] as const
-      ) {
-        const host = yield* SimulatedHost.make
-        yield* Effect.scoped(Effect.gen(function*() {
-          yield* host.ports.foreign(address, behaviour)
-          const started = yield* host.spawn(gateway({ healthProbeTimeout: "1 second" }))
-          yield* TestClock.adjust("1 second")
-          yield* settle
-          assert.strictEqual(failureOf(yield* started.exit)?._tag, "PortInUse", behaviour._tag)
-          assert.isFalse(yield* exists(host, lockPath))
-        }))
-      }
-    }))
+  simulated(
+    "refuses a port that somebody else serves, stalls on, or speaks gibberish on",
+    () =>
+      Effect.gen(function*() {
+        for (
+          const behaviour of [
+            { _tag: "Answers", status: 200, body: "{\"ok\":true,\"status\":\"live\"}" },
+            { _tag: "Answers", status: 404, body: "" },
+            { _tag: "Garbage" },
+            { _tag: "Stalls" }
+          ] as const
+        ) {
+          const host = yield* SimulatedHost.make
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* host.ports.foreign(address, behaviour)
+            const started = yield* host.spawn(gateway({ healthProbeTimeout: "1 second" }))
+            yield* TestClock.adjust("1 second")
+            yield* settle
+            assert.strictEqual(failureOf(yield* started.exit)?._tag, "PortInUse", behaviour._tag)
+            assert.isFalse(yield* exists(host, lockPath))
+          }))
+        }
+      })
+  )
 
   simulated("holds 127.0.0.1 besides another host, and gives both back", () =>
     Effect.gen(function*() {
@@ -260,36 +272,39 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.ports.owners(port), [first.pid])
     }))
 
-  simulated("shuts down in order, and then fails, when another gateway has taken its lock", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* host.spawn(gateway())
-      yield* settle
-      const socket = yield* host.ports.connect(address)
-      yield* settle
-      // A folder that is gone lets another in, though not on this port.
-      yield* host.files.remove("/state/default/locks", { recursive: true })
-      const second = yield* host.spawn(gateway({ port: 18790 }))
-      yield* settle
-      assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
-      yield* TestClock.adjust("30 seconds")
-      yield* settle
-      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
-      const error = failureOf(yield* first.exit)
-      assert.strictEqual(error?._tag, "LockLost")
-      // Both were lost; it fails with the one that it looks at first.
-      assert.include(
-        [lockPath, statePath].map((path) =>
-          `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
-        ),
-        error?.message
-      )
-      assert.deepStrictEqual(host.ports.owners(18789), [])
-      // What is not ours is not removed.
-      assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
-      assert.deepStrictEqual(host.lockHolders(statePath), [second.pid])
-      assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
-    }))
+  simulated(
+    "shuts down in order, and then fails, when another gateway has taken its lock",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* host.spawn(gateway())
+        yield* settle
+        const socket = yield* host.ports.connect(address)
+        yield* settle
+        // A folder that is gone lets another in, though not on this port.
+        yield* host.files.remove("/state/default/locks", { recursive: true })
+        const second = yield* host.spawn(gateway({ port: 18790 }))
+        yield* settle
+        assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
+        yield* TestClock.adjust("30 seconds")
+        yield* settle
+        assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
+        const error = failureOf(yield* first.exit)
+        assert.strictEqual(error?._tag, "LockLost")
+        // Both were lost; it fails with the one that it looks at first.
+        assert.include(
+          [lockPath, statePath].map((path) =>
+            `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
+          ),
+          error?.message
+        )
+        assert.deepStrictEqual(host.ports.owners(18789), [])
+        // What is not ours is not removed.
+        assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
+        assert.deepStrictEqual(host.lockHolders(statePath), [second.pid])
+        assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
+      })
+  )
 
   simulated("fails with LockUnavailable on a full disk and leaves nothing behind", () =>
     Effect.gen(function*() {
@@ -315,30 +330,33 @@ describe("a shutdown", () => {
   const launch = (done: Deferred.Deferred<void>) =>
     Gateway.launch(slowApp(done).pipe(Layer.provideMerge(Gateway.layerPlatform({ drainTimeout: "10 seconds" }))))
 
-  simulated("says so, tells sockets, lets a request finish, and only then gives the lock back", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const done = yield* Deferred.make<void>()
-      const first = yield* host.spawn(launch(done))
-      yield* settle
-      const socket = yield* host.ports.connect(address)
-      const slow = yield* Effect.fork(host.ports.get(address, "/slow"))
-      yield* settle
-      yield* first.interrupt
-      yield* settle
-      assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).phase, "draining")
-      assert.deepStrictEqual(host.ports.owners(18789), [], "accepts nobody any more")
-      assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "stopped" })
-      const frames = Chunk.toReadonlyArray(yield* Queue.takeAll(socket.frames)).map((frame): unknown =>
-        JSON.parse(frame)
-      )
-      assert.deepStrictEqual(frames.at(-1), { type: "shutdown", reason: "stopped" })
-      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid], "still ours while draining")
-      yield* Deferred.succeed(done, undefined)
-      assert.deepStrictEqual(yield* Fiber.join(slow), { status: 200, body: "\"finished\"" })
-      yield* first.exit
-      assert.isFalse(yield* exists(host, lockPath))
-    }))
+  simulated(
+    "says so, tells sockets, lets a request finish, and only then gives the lock back",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const done = yield* Deferred.make<void>()
+        const first = yield* host.spawn(launch(done))
+        yield* settle
+        const socket = yield* host.ports.connect(address)
+        const slow = yield* Effect.fork(host.ports.get(address, "/slow"))
+        yield* settle
+        yield* first.interrupt
+        yield* settle
+        assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).phase, "draining")
+        assert.deepStrictEqual(host.ports.owners(18789), [], "accepts nobody any more")
+        assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "stopped" })
+        const frames = Chunk.toReadonlyArray(yield* Queue.takeAll(socket.frames)).map((frame): unknown =>
+          JSON.parse(frame)
+        )
+        assert.deepStrictEqual(frames.at(-1), { type: "shutdown", reason: "stopped" })
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid], "still ours while draining")
+        yield* Deferred.succeed(done, undefined)
+        assert.deepStrictEqual(yield* Fiber.join(slow), { status: 200, body: "\"finished\"" })
+        yield* first.exit
+        assert.isFalse(yield* exists(host, lockPath))
+      })
+  )
 
   simulated("cuts a request that never ends at the drain timeout, not before", () =>
     Effect.gen(function*() {
@@ -450,49 +468,55 @@ describe("a shutdown", () => {
 })
 
 describe("a start that ends early", () => {
-  simulated("releases exactly what it had acquired, at whichever system call it is interrupted", () =>
-    Effect.gen(function*() {
-      for (const locking of ["works", "absent"] as const) {
-        const calls = yield* callsOfAStart(locking)
-        assert.isAbove(calls, 20)
-        for (let at = 1; at <= calls; at += 1) {
-          const host = yield* SimulatedHost.make
-          yield* host.setLocking(locking)
-          const reached = yield* Deferred.make<void>()
-          let seen = 0
-          yield* host.setIntercept(() =>
-            Effect.suspend(() => {
-              seen += 1
-              return seen === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
-            })
-          )
-          const first = yield* host.spawn(gateway())
-          yield* Deferred.await(reached)
-          yield* first.terminate
-          assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${locking}, at call ${at}`)
-          assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
-          assert.isFalse(yield* exists(host, statePath), `state lock, ${locking}, at call ${at}`)
+  simulated(
+    "releases exactly what it had acquired, at whichever system call it is interrupted",
+    () =>
+      Effect.gen(function*() {
+        for (const locking of ["works", "absent"] as const) {
+          const calls = yield* callsOfAStart(locking)
+          assert.isAbove(calls, 20)
+          for (let at = 1; at <= calls; at += 1) {
+            const host = yield* SimulatedHost.make
+            yield* host.setLocking(locking)
+            const reached = yield* Deferred.make<void>()
+            let seen = 0
+            yield* host.setIntercept(() =>
+              Effect.suspend(() => {
+                seen += 1
+                return seen === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
+              })
+            )
+            const first = yield* host.spawn(gateway())
+            yield* Deferred.await(reached)
+            yield* first.terminate
+            assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${locking}, at call ${at}`)
+            assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
+            assert.isFalse(yield* exists(host, statePath), `state lock, ${locking}, at call ${at}`)
+          }
         }
-      }
-    }))
+      })
+  )
 
-  simulated("ends, at whichever system call the signal comes, even in the midst of a finalizer", () =>
-    Effect.gen(function*() {
-      for (const locking of ["works", "absent"] as const) {
-        const calls = yield* callsOfAStart(locking)
-        for (let at = 1; at <= calls; at += 1) {
-          const host = yield* SimulatedHost.make
-          yield* host.setLocking(locking)
-          const first = yield* host.spawn(gateway())
-          // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
-          yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
-          yield* settle
-          yield* TestClock.adjust("1 minute")
-          assert.isTrue(Option.isSome(yield* first.poll), `${locking}, at call ${at} of ${calls}`)
-          assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
+  simulated(
+    "ends, at whichever system call the signal comes, even in the midst of a finalizer",
+    () =>
+      Effect.gen(function*() {
+        for (const locking of ["works", "absent"] as const) {
+          const calls = yield* callsOfAStart(locking)
+          for (let at = 1; at <= calls; at += 1) {
+            const host = yield* SimulatedHost.make
+            yield* host.setLocking(locking)
+            const first = yield* host.spawn(gateway())
+            // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
+            yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
+            yield* settle
+            yield* TestClock.adjust("1 minute")
+            assert.isTrue(Option.isSome(yield* first.poll), `${locking}, at call ${at} of ${calls}`)
+            assert.isFalse(yield* exists(host, lockPath), `config lock, ${locking}, at call ${at}`)
+          }
         }
-      }
-    }))
+      })
+  )
 
   simulated("is succeeded by the next one, whichever system call was its last", () =>
     Effect.gen(function*() {
@@ -516,45 +540,48 @@ describe("a start that ends early", () => {
       }
     }))
 
-  simulated("ends with a GatewayLockError and leaves nothing in the way, whichever system call fails", () =>
-    Effect.gen(function*() {
-      const calls = yield* callsOfAStart("works")
-      for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
-        for (let at = 1; at <= calls; at += 1) {
-          const host = yield* SimulatedHost.make
-          let seen = 0
-          yield* host.setIntercept(() =>
-            Effect.sync(() => {
-              seen += 1
-              return seen === at ? Option.some(errno) : Option.none()
-            })
-          )
-          const first = yield* host.spawn(gateway())
-          yield* settle
-          const exit = yield* first.poll
-          if (Option.isNone(exit)) {
-            // A call that only informs may fail: then the gateway runs.
-            assert.deepStrictEqual(host.ports.owners(18789), [first.pid], `${errno} at call ${at}`)
-            yield* first.terminate
-          } else {
-            assert.isDefined(failureOf(exit.value), `${errno} at call ${at}: ${String(exit.value)}`)
-          }
-          assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${errno} at call ${at}`)
-          const left = yield* Effect.orElseSucceed(host.files.readDirectory("/state/default/locks"), () => [])
-          if (left.length > 0) {
-            // A file that we created and could not lock must stay: somebody else may have locked it by now. It is empty,
-            // and in nobody's way.
-            for (const name of left) {
-              const { length } = yield* host.files.readFile(`/state/default/locks/${name}`)
-              assert.strictEqual(length, 0, `${name}, ${errno} at call ${at}`)
-            }
-            const next = yield* host.spawn(gateway())
+  simulated(
+    "ends with a GatewayLockError and leaves nothing in the way, whichever system call fails",
+    () =>
+      Effect.gen(function*() {
+        const calls = yield* callsOfAStart("works")
+        for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
+          for (let at = 1; at <= calls; at += 1) {
+            const host = yield* SimulatedHost.make
+            let seen = 0
+            yield* host.setIntercept(() =>
+              Effect.sync(() => {
+                seen += 1
+                return seen === at ? Option.some(errno) : Option.none()
+              })
+            )
+            const first = yield* host.spawn(gateway())
             yield* settle
-            assert.deepStrictEqual(host.ports.owners(18789), [next.pid], `${errno} at call ${at}`)
+            const exit = yield* first.poll
+            if (Option.isNone(exit)) {
+              // A call that only informs may fail: then the gateway runs.
+              assert.deepStrictEqual(host.ports.owners(18789), [first.pid], `${errno} at call ${at}`)
+              yield* first.terminate
+            } else {
+              assert.isDefined(failureOf(exit.value), `${errno} at call ${at}: ${String(exit.value)}`)
+            }
+            assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${errno} at call ${at}`)
+            const left = yield* Effect.orElseSucceed(host.files.readDirectory("/state/default/locks"), () => [])
+            if (left.length > 0) {
+              // A file that we created and could not lock must stay: somebody else may have locked it by now. It is empty,
+              // and in nobody's way.
+              for (const name of left) {
+                const { length } = yield* host.files.readFile(`/state/default/locks/${name}`)
+                assert.strictEqual(length, 0, `${name}, ${errno} at call ${at}`)
+              }
+              const next = yield* host.spawn(gateway())
+              yield* settle
+              assert.deepStrictEqual(host.ports.owners(18789), [next.pid], `${errno} at call ${at}`)
+            }
           }
         }
-      }
-    }))
+      })
+  )
 })
 
 describe("many starters", () => {
@@ -610,52 +637,61 @@ describe("options that would let strangers in", () => {
     })
   const token = "a-token-of-thirty-two-characters"
 
-  simulated("are a defect: a host that others can reach without a token, a bad token, which is not shown", () =>
-    Effect.gen(function*() {
-      assert.match(
-        yield* dies({ host: "0.0.0.0" }),
-        /^invalid host "0\.0\.0\.0" from GatewayOptions: expected a loopback host/
-      )
-      assert.strictEqual(yield* dies({ host: "0.0.0.0", token: Redacted.make(token) }), "started")
-      const short = yield* dies({ token: Redacted.make(token.slice(1)) })
-      assert.match(short, /^invalid token .* from GatewayOptions: expected 32 to 1024 printable/)
-      assert.notInclude(short, token.slice(1))
-      assert.match(yield* dies({ allowedHosts: ["a b"] }), /^invalid allowedHosts \["a b"\] from GatewayOptions/)
-      assert.match(yield* dies({ allowedOrigins: ["https://a/"] }), /^invalid allowedOrigins /)
-    }))
+  simulated(
+    "are a defect: a host that others can reach without a token, a bad token, which is not shown",
+    () =>
+      Effect.gen(function*() {
+        assert.match(
+          yield* dies({ host: "0.0.0.0" }),
+          /^invalid host "0\.0\.0\.0" from GatewayOptions: expected a loopback host/
+        )
+        assert.strictEqual(yield* dies({ host: "0.0.0.0", token: Redacted.make(token) }), "started")
+        const short = yield* dies({ token: Redacted.make(token.slice(1)) })
+        assert.match(short, /^invalid token .* from GatewayOptions: expected 32 to 1024 printable/)
+        assert.notInclude(short, token.slice(1))
+        assert.match(yield* dies({ allowedHosts: ["a b"] }), /^invalid allowedHosts \["a b"\] from GatewayOptions/)
+        assert.match(yield* dies({ allowedOrigins: ["https://a/"] }), /^invalid allowedOrigins /)
+      })
+  )
 })
 
 describe("Gateway.stop", () => {
-  simulated("ends the gateway that the options name, and lets the next version take its place", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* host.spawn(gateway())
-      const other = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
-      yield* settle
-      const outcome = yield* Deferred.make<string>()
-      const second = yield* host.spawn(
-        Effect.zipRight(
-          Effect.flatMap(Gateway.stopPlatform(), ({ _tag }) => Deferred.succeed(outcome, _tag)),
-          gateway()
+  simulated(
+    "ends the gateway that the options name, and lets the next version take its place",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* host.spawn(gateway())
+        const other = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
+        yield* settle
+        const outcome = yield* Deferred.make<string>()
+        const second = yield* host.spawn(
+          Effect.zipRight(
+            Effect.flatMap(Gateway.stopPlatform(), ({ _tag }) => Deferred.succeed(outcome, _tag)),
+            gateway()
+          )
         )
-      )
-      yield* settle
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(yield* Deferred.await(outcome), "Stopped")
-      assert.isTrue(Exit.isInterrupted(yield* first.exit))
-      yield* settle
-      assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
-      assert.deepStrictEqual(host.ports.owners(18790), [other.pid])
-    }))
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Deferred.await(outcome), "Stopped")
+        assert.isTrue(Exit.isInterrupted(yield* first.exit))
+        yield* settle
+        assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
+        assert.deepStrictEqual(host.ports.owners(18790), [other.pid])
+      })
+  )
 
-  simulated("finds nothing to end where none runs, and asks no token of who only names a host", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const stopping = yield* host.spawn(Gateway.stopPlatform({ host: "0.0.0.0" }))
-      yield* settle
-      yield* TestClock.adjust("1 second")
-      assert.deepNestedInclude(yield* stopping.exit, { "value._tag": "NotRunning" })
-    }))
+  simulated(
+    "finds nothing to end where none runs, and asks no token of who only names a host",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const stopping = yield* host.spawn(Gateway.stopPlatform({ host: "0.0.0.0" }))
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        assert.deepNestedInclude(yield* stopping.exit, { "value._tag": "NotRunning" })
+      })
+  )
 
   simulated("is a defect for a port that cannot be", () =>
     Effect.gen(function*() {

@@ -41,23 +41,26 @@ const histogram = (
 const verdict = (verdict: string) => count(Metrics.lockAcquireTotal, "verdict", verdict)
 
 describe("a gateway's metrics", () => {
-  simulated("say that the lock is held, from when it is taken to when it is released", () =>
-    labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
-      const first = yield* host.spawn(gateway({ maxConnections: 7 }))
-      yield* host.settle
-      assert.strictEqual(yield* gauge(Metrics.lockHeld), 1)
-      assert.strictEqual(yield* gauge(Metrics.connectionsLimit), 7)
-      assert.strictEqual(yield* gauge(Metrics.lockRecordOnly), 0)
-      assert.strictEqual(yield* verdict("acquired"), 1)
-      assert.strictEqual((yield* histogram(Metrics.lockAcquireSeconds)).count, 1)
-      yield* first.terminate
-      assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
-      assert.strictEqual(yield* gauge(Metrics.connectionsLimit), 0)
-      assert.strictEqual((yield* histogram(Metrics.drainSeconds)).count, 1)
-      assert.strictEqual(yield* count(Metrics.lockLostTotal), 0)
-    })))
+  simulated(
+    "say that the lock is held, from when it is taken to when it is released",
+    () =>
+      labelled(Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
+        const first = yield* host.spawn(gateway({ maxConnections: 7 }))
+        yield* host.settle
+        assert.strictEqual(yield* gauge(Metrics.lockHeld), 1)
+        assert.strictEqual(yield* gauge(Metrics.connectionsLimit), 7)
+        assert.strictEqual(yield* gauge(Metrics.lockRecordOnly), 0)
+        assert.strictEqual(yield* verdict("acquired"), 1)
+        assert.strictEqual((yield* histogram(Metrics.lockAcquireSeconds)).count, 1)
+        yield* first.terminate
+        assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
+        assert.strictEqual(yield* gauge(Metrics.connectionsLimit), 0)
+        assert.strictEqual((yield* histogram(Metrics.drainSeconds)).count, 1)
+        assert.strictEqual(yield* count(Metrics.lockLostTotal), 0)
+      }))
+  )
 
   for (const locking of ["works", "absent"] as const) {
     simulated(`count a reclaim once, by its reason, where locking ${locking}`, () =>
@@ -230,36 +233,39 @@ describe("a gateway's spans", () => {
   const server = { "server.address": "127.0.0.1", "server.port": 18789 }
   const free = { name: "gateway.probe", ...server, "gateway.probe.result": "no_listener" }
 
-  simulated("are an acquire with its probes, a bind, and a drain in a trace of its own", () =>
-    labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const ended: Array<Tracer.Span> = []
-      const first = yield* host.spawn(
-        gateway().pipe(Effect.withSpan("mine", { captureStackTrace: false }), recording(ended))
-      )
-      yield* host.settle
-      yield* first.terminate
-      assert.deepStrictEqual(ended.map(shown), [
-        { ...free, parent: "gateway.lock.acquire" },
-        {
-          name: "gateway.lock.acquire",
-          parent: "mine",
-          "gateway.lock.path": lockPath,
-          "gateway.lock.verdict": "acquired"
-        },
-        { ...free, parent: "mine" },
-        { name: "gateway.bind", parent: "mine", ...server, "gateway.bind.result": "bound" },
-        {
-          name: "gateway.drain",
-          parent: undefined,
-          "server.port": 18789,
-          "gateway.drain.reason": "stopped",
-          "gateway.drain.connections": 0,
-          "gateway.drain.cut": 0
-        },
-        { name: "mine", parent: undefined }
-      ])
-    })))
+  simulated(
+    "are an acquire with its probes, a bind, and a drain in a trace of its own",
+    () =>
+      labelled(Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const ended: Array<Tracer.Span> = []
+        const first = yield* host.spawn(
+          gateway().pipe(Effect.withSpan("mine", { captureStackTrace: false }), recording(ended))
+        )
+        yield* host.settle
+        yield* first.terminate
+        assert.deepStrictEqual(ended.map(shown), [
+          { ...free, parent: "gateway.lock.acquire" },
+          {
+            name: "gateway.lock.acquire",
+            parent: "mine",
+            "gateway.lock.path": lockPath,
+            "gateway.lock.verdict": "acquired"
+          },
+          { ...free, parent: "mine" },
+          { name: "gateway.bind", parent: "mine", ...server, "gateway.bind.result": "bound" },
+          {
+            name: "gateway.drain",
+            parent: undefined,
+            "server.port": 18789,
+            "gateway.drain.reason": "stopped",
+            "gateway.drain.connections": 0,
+            "gateway.drain.cut": 0
+          },
+          { name: "mine", parent: undefined }
+        ])
+      }))
+  )
 
   simulated("say who holds what a start was refused for", () =>
     labelled(Effect.gen(function*() {

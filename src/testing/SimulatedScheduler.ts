@@ -122,7 +122,7 @@ export const make = (seed?: number): SimulatedScheduler => {
 }
 
 /** What a promise or the test's own fibers hand on comes some turns later. */
-const quietTurns = 10
+const quietTurns = 100
 
 /**
  * Lets everything happen that needs no time to pass.

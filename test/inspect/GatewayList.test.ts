@@ -26,36 +26,39 @@ describe("GatewayList.list, on a simulated host", () => {
       assert.deepStrictEqual([gateways, notCovered], [[], []])
     }))
 
-  simulated("those of the profiles and those of other folders, each once; dead ones only by their profile", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const blue = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
-      const own = yield* host.spawn(gateway({ stateDir: "/srv/own", configPath: "/srv/own.json", port: 18791 }))
-      const dead = yield* host.spawn(gateway({ profile: "red", port: 18792 }))
-      const lost = yield* host.spawn(gateway({ stateDir: "/srv/lost", port: 18793 }))
-      const ended = yield* host.spawn(gateway({ profile: "green", port: 18794 }))
-      yield* host.settle
-      yield* dead.kill
-      yield* lost.kill
-      yield* ended.interrupt
-      yield* host.settle
-      const { gateways, notCovered } = yield* list(host)
-      assert.deepStrictEqual(
-        gateways.map(({ configPath, owner, profile, stateDir, verdict }) => [
-          stateDir,
-          profile,
-          configPath,
-          verdict,
-          owner?.pid
-        ]),
-        [
-          ["/srv/own", undefined, "/srv/own.json", "running", own.pid],
-          ["/state/blue", "blue", "/config/blue/gateway.json", "running", blue.pid],
-          ["/state/red", "red", "/config/red/gateway.json", "dead", dead.pid]
-        ]
-      )
-      assert.deepStrictEqual(notCovered, [])
-    }))
+  simulated(
+    "those of the profiles and those of other folders, each once; dead ones only by their profile",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const blue = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
+        const own = yield* host.spawn(gateway({ stateDir: "/srv/own", configPath: "/srv/own.json", port: 18791 }))
+        const dead = yield* host.spawn(gateway({ profile: "red", port: 18792 }))
+        const lost = yield* host.spawn(gateway({ stateDir: "/srv/lost", port: 18793 }))
+        const ended = yield* host.spawn(gateway({ profile: "green", port: 18794 }))
+        yield* host.settle
+        yield* dead.kill
+        yield* lost.kill
+        yield* ended.interrupt
+        yield* host.settle
+        const { gateways, notCovered } = yield* list(host)
+        assert.deepStrictEqual(
+          gateways.map(({ configPath, owner, profile, stateDir, verdict }) => [
+            stateDir,
+            profile,
+            configPath,
+            verdict,
+            owner?.pid
+          ]),
+          [
+            ["/srv/own", undefined, "/srv/own.json", "running", own.pid],
+            ["/state/blue", "blue", "/config/blue/gateway.json", "running", blue.pid],
+            ["/state/red", "red", "/config/red/gateway.json", "dead", dead.pid]
+          ]
+        )
+        assert.deepStrictEqual(notCovered, [])
+      })
+  )
 
   simulated("a dead one is dead though another gateway has its port by now", () =>
     Effect.gen(function*() {

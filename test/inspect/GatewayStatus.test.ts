@@ -256,27 +256,30 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host), "foreign-listener")
     })))
 
-  simulated("a healthy gateway that names no instance is a foreign listener, with and without a lock file", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const owner = yield* host.spawn(gateway({ port: 18790 }))
-      yield* host.settle
-      yield* owner.kill
-      const body = "{\"ok\":true,\"status\":\"live\"}"
-      yield* Effect.orDie(host.ports.foreign(address, { _tag: "Answers", status: 200, body }))
-      const left = yield* inspect(host)
-      assert.strictEqual(left.verdict, "foreign-listener")
-      assert.strictEqual(left.port?.state, "gateway")
-      assert.deepStrictEqual(left.health, {
-        healthy: true,
-        identity: "unknown",
-        detail: "a healthy gateway that names no instance"
-      })
-      yield* Effect.orDie(host.files.remove(lockPath))
-      assert.strictEqual(yield* verdictOf(host), "foreign-listener")
-      const listed = yield* GatewayList.list().pipe(Effect.provide(host.layer()))
-      assert.deepStrictEqual(listed.gateways, [])
-    })))
+  simulated(
+    "a healthy gateway that names no instance is a foreign listener, with and without a lock file",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const owner = yield* host.spawn(gateway({ port: 18790 }))
+        yield* host.settle
+        yield* owner.kill
+        const body = "{\"ok\":true,\"status\":\"live\"}"
+        yield* Effect.orDie(host.ports.foreign(address, { _tag: "Answers", status: 200, body }))
+        const left = yield* inspect(host)
+        assert.strictEqual(left.verdict, "foreign-listener")
+        assert.strictEqual(left.port?.state, "gateway")
+        assert.deepStrictEqual(left.health, {
+          healthy: true,
+          identity: "unknown",
+          detail: "a healthy gateway that names no instance"
+        })
+        yield* Effect.orDie(host.files.remove(lockPath))
+        assert.strictEqual(yield* verdictOf(host), "foreign-listener")
+        const listed = yield* GatewayList.list().pipe(Effect.provide(host.layer()))
+        assert.deepStrictEqual(listed.gateways, [])
+      }))
+  )
 
   simulated("another profile's gateway on the port is not this one", () =>
     Effect.gen(function*() {
@@ -313,19 +316,22 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepInclude(status.stateLock?.owner, { pid: owner.pid, configPath: "/other.json" })
     }))
 
-  simulated("from another PID namespace the kernel still tells; from another network as well nothing more is known", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      yield* host.spawn(gateway())
-      yield* host.settle
-      const near = yield* inspect(host, {}, { pidNamespace: "pid:[2]" })
-      assert.strictEqual(near.verdict, "running")
-      assert.strictEqual(near.owner?.pidMeaning, "OtherPidNamespace")
-      assert.deepStrictEqual(near.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
-      const far = yield* inspect(host, {}, { pidNamespace: "pid:[2]", networkNamespace: "net:[2]" })
-      assert.strictEqual(far.verdict, "unknown")
-      assert.match(far.reason, /may be in another network/)
-    }))
+  simulated(
+    "from another PID namespace the kernel still tells; from another network as well nothing more is known",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.spawn(gateway())
+        yield* host.settle
+        const near = yield* inspect(host, {}, { pidNamespace: "pid:[2]" })
+        assert.strictEqual(near.verdict, "running")
+        assert.strictEqual(near.owner?.pidMeaning, "OtherPidNamespace")
+        assert.deepStrictEqual(near.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
+        const far = yield* inspect(host, {}, { pidNamespace: "pid:[2]", networkNamespace: "net:[2]" })
+        assert.strictEqual(far.verdict, "unknown")
+        assert.match(far.reason, /may be in another network/)
+      })
+  )
 
   simulated("kept by its record alone: the same verdicts, and told so", () =>
     Effect.gen(function*() {

@@ -343,38 +343,41 @@ describe("a holder whose file was removed", () => {
       })
   )
 
-  simulated("serves on while the disk is full, says so each time, and has it again once there is room", () =>
-    Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
-      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
-      yield* host.setCapacity(0)
-      yield* host.files.remove(paths.config)
-      for (let looks = 1; looks < maxFailures; looks += 1) {
+  simulated(
+    "serves on while the disk is full, says so each time, and has it again once there is room",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost("kernel")
+        const gateway = yield* start(host)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        yield* host.setCapacity(0)
+        yield* host.files.remove(paths.config)
+        for (let looks = 1; looks < maxFailures; looks += 1) {
+          yield* recheck(host)
+          assert.strictEqual(
+            told(gateway, `the file was removed: gateway lock ${paths.config} cannot be had again yet: ENOSPC: `),
+            looks
+          )
+          assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
+        }
+        yield* host.setCapacity(Number.POSITIVE_INFINITY)
         yield* recheck(host)
-        assert.strictEqual(
-          told(gateway, `the file was removed: gateway lock ${paths.config} cannot be had again yet: ENOSPC: `),
-          looks
+        yield* assertHolding(host, gateway, "kernel", instanceId)
+        // What has passed is forgotten: the count begins anew.
+        yield* host.setCapacity(0)
+        yield* host.files.remove(paths.config)
+        for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
+        assert.isTrue(Option.isNone(yield* gateway.poll))
+        yield* recheck(host)
+        yield* assertLost(
+          host,
+          gateway,
+          `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
+            Claim.draftPath(paths.config, ownedBy(instanceId))
+          }'`
         )
-        assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
-      }
-      yield* host.setCapacity(Number.POSITIVE_INFINITY)
-      yield* recheck(host)
-      yield* assertHolding(host, gateway, "kernel", instanceId)
-      // What has passed is forgotten: the count begins anew.
-      yield* host.setCapacity(0)
-      yield* host.files.remove(paths.config)
-      for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
-      assert.isTrue(Option.isNone(yield* gateway.poll))
-      yield* recheck(host)
-      yield* assertLost(
-        host,
-        gateway,
-        `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
-          Claim.draftPath(paths.config, ownedBy(instanceId))
-        }'`
-      )
-    }))
+      })
+  )
 
   simulated.each<readonly [what: string, put: (host: Host) => Effect.Effect<void, unknown>, reason: string]>([
     [
@@ -574,40 +577,46 @@ describe("a holder whose file was replaced", () => {
       })
   )
 
-  simulated("gives up for one that locked a copy of its own record, and does not name itself", () =>
-    Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
-      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
-      yield* host.files.remove(paths.config)
-      yield* squatter(host, paths.config, "listening", instanceId)
-      yield* recheck(host)
-      yield* pass(host, "5 seconds")
-      yield* assertLost(
-        host,
-        gateway,
-        `lost gateway lock at ${paths.config}: the file was replaced and another process holds it now`
-      )
-      assert.strictEqual(yield* ownerAt(host, paths.config), instanceId)
-    }))
-
-  simulated("gives up without a kernel lock for anything that is not a copy of its own, and leaves it", () =>
-    Effect.gen(function*() {
-      for (const content of ["", "somebody else's"]) {
-        const host = yield* makeHost("record")
+  simulated(
+    "gives up for one that locked a copy of its own record, and does not name itself",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost("kernel")
         const gateway = yield* start(host)
-        yield* host.files.writeFile("/other", text(content))
-        yield* host.files.rename("/other", paths.config)
+        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        yield* host.files.remove(paths.config)
+        yield* squatter(host, paths.config, "listening", instanceId)
         yield* recheck(host)
         yield* pass(host, "5 seconds")
         yield* assertLost(
           host,
           gateway,
-          `lost gateway lock at ${paths.config}: the file was replaced and it names no owner now`
+          `lost gateway lock at ${paths.config}: the file was replaced and another process holds it now`
         )
-        assert.deepStrictEqual(yield* host.files.readFile(paths.config), text(content))
-      }
-    }))
+        assert.strictEqual(yield* ownerAt(host, paths.config), instanceId)
+      })
+  )
+
+  simulated(
+    "gives up without a kernel lock for anything that is not a copy of its own, and leaves it",
+    () =>
+      Effect.gen(function*() {
+        for (const content of ["", "somebody else's"]) {
+          const host = yield* makeHost("record")
+          const gateway = yield* start(host)
+          yield* host.files.writeFile("/other", text(content))
+          yield* host.files.rename("/other", paths.config)
+          yield* recheck(host)
+          yield* pass(host, "5 seconds")
+          yield* assertLost(
+            host,
+            gateway,
+            `lost gateway lock at ${paths.config}: the file was replaced and it names no owner now`
+          )
+          assert.deepStrictEqual(yield* host.files.readFile(paths.config), text(content))
+        }
+      })
+  )
 
   simulated("respects, with a kernel lock, a holder that has none", () =>
     Effect.gen(function*() {

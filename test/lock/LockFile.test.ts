@@ -89,17 +89,20 @@ describe("LockFile.holderOf: the recorded pid", () => {
       }
     }))
 
-  simulated("cannot be told of a process that is hidden, or whose record has nothing to compare", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const { record } = yield* owner(host)
-      const { startTime: _startTime, ...unstarted } = record
-      assert.deepStrictEqual(yield* seen(host, unstarted), { pid, pidMeaning: "Unknown" })
-      const { bootId: _bootId, pidNamespace: _pidNamespace, ...placeless } = record
-      assert.deepStrictEqual(yield* seen(host, placeless), { pid, pidMeaning: "Unknown" })
-      yield* host.setHidePids(true)
-      assert.deepStrictEqual(yield* seen(host, record, { uid: 1000 }), { pid, pidMeaning: "Unknown" })
-    }))
+  simulated(
+    "cannot be told of a process that is hidden, or whose record has nothing to compare",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const { record } = yield* owner(host)
+        const { startTime: _startTime, ...unstarted } = record
+        assert.deepStrictEqual(yield* seen(host, unstarted), { pid, pidMeaning: "Unknown" })
+        const { bootId: _bootId, pidNamespace: _pidNamespace, ...placeless } = record
+        assert.deepStrictEqual(yield* seen(host, placeless), { pid, pidMeaning: "Unknown" })
+        yield* host.setHidePids(true)
+        assert.deepStrictEqual(yield* seen(host, record, { uid: 1000 }), { pid, pidMeaning: "Unknown" })
+      })
+  )
 })
 
 describe("LockFile.holderOf: the unit of systemd", () => {
@@ -179,72 +182,84 @@ describe("without kernel locks, a record with the pid of the process that reads 
       assert.isTrue(yield* second.holds)
     }))
 
-  simulated("is an owner's that lives for one with kernel locks in the same process as well", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* start(host, {}, container)
-      const second = yield* start(host, {}, { within: first.process })
-      yield* pass(host, "4 seconds")
-      assert.isTrue(yield* first.holds)
-      assert.isFalse(yield* second.holds)
-    }))
+  simulated(
+    "is an owner's that lives for one with kernel locks in the same process as well",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* start(host, {}, container)
+        const second = yield* start(host, {}, { within: first.process })
+        yield* pass(host, "4 seconds")
+        assert.isTrue(yield* first.holds)
+        assert.isFalse(yield* second.holds)
+      })
+  )
 
-  simulated("may be another machine's, where the boot is another: it is not taken while it is young", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const neighbour = { ...container, bootId: "another machine", networkNamespace: "net:[2]" }
-      const first = yield* start(host, {}, neighbour)
-      assert.isTrue(yield* first.holds)
-      const second = yield* start(host, { timeout: "5 minutes", pollInterval: "1 second" }, container)
-      assert.strictEqual(second.process.pid, pid)
-      // The holder's watch keeps it young.
-      yield* pass(host, "2 minutes")
-      assert.isFalse(yield* second.holds)
-      yield* first.process.kill
-      yield* pass(host, "19 seconds")
-      assert.isFalse(yield* second.holds)
-      yield* pass(host, "12 seconds")
-      assert.isTrue(yield* second.holds)
-    }))
+  simulated(
+    "may be another machine's, where the boot is another: it is not taken while it is young",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const neighbour = { ...container, bootId: "another machine", networkNamespace: "net:[2]" }
+        const first = yield* start(host, {}, neighbour)
+        assert.isTrue(yield* first.holds)
+        const second = yield* start(host, { timeout: "5 minutes", pollInterval: "1 second" }, container)
+        assert.strictEqual(second.process.pid, pid)
+        // The holder's watch keeps it young.
+        yield* pass(host, "2 minutes")
+        assert.isFalse(yield* second.holds)
+        yield* first.process.kill
+        yield* pass(host, "19 seconds")
+        assert.isFalse(yield* second.holds)
+        yield* pass(host, "12 seconds")
+        assert.isTrue(yield* second.holds)
+      })
+  )
 
-  simulated("is an earlier process's, where only the start time is another: it is taken at once", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* start(host, {}, container)
-      yield* first.process.kill
-      const second = yield* start(host, { timeout: 0 }, container)
-      assert.strictEqual(second.process.pid, pid)
-      assert.isTrue(yield* second.holds)
-    }))
+  simulated(
+    "is an earlier process's, where only the start time is another: it is taken at once",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* start(host, {}, container)
+        yield* first.process.kill
+        const second = yield* start(host, { timeout: 0 }, container)
+        assert.strictEqual(second.process.pid, pid)
+        assert.isTrue(yield* second.holds)
+      })
+  )
 
-  simulated("is its own, where it has released the lock and the file could not be removed: it is taken at once", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      yield* host.setIntercept(({ name }) => Effect.succeed(name === "unlink" ? Option.some("EIO") : Option.none()))
-      const again = yield* Deferred.make<void>()
-      const done = yield* Deferred.make<string>()
-      const once = Effect.scoped(
-        Effect.provide(LockFile.LockFile, LockFile.layerWithProbes({ ...gatewayOptions, timeout: 0 }))
-      )
-      const process = yield* host.spawn(
-        once.pipe(
-          Effect.zipRight(Deferred.await(again)),
-          Effect.zipRight(once),
-          Effect.flatMap(({ instanceId }) => Deferred.succeed(done, instanceId))
-        ),
-        container
-      )
-      yield* host.settle
-      const left = yield* recordAt(host, path)
-      assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
-      yield* host.setIntercept(() => Effect.succeedNone)
-      // Another program in this process does not know of that.
-      const other = yield* start(host, { timeout: 0 }, { within: process, kernelLocks: false })
-      assert.isFalse(other.process.isRunning())
-      yield* Deferred.succeed(again, undefined)
-      yield* host.settle
-      assert.notStrictEqual(yield* Deferred.await(done), left.instanceId)
-    }))
+  simulated(
+    "is its own, where it has released the lock and the file could not be removed: it is taken at once",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.setIntercept(({ name }) => Effect.succeed(name === "unlink" ? Option.some("EIO") : Option.none()))
+        const again = yield* Deferred.make<void>()
+        const done = yield* Deferred.make<string>()
+        const once = Effect.scoped(
+          Effect.provide(LockFile.LockFile, LockFile.layerWithProbes({ ...gatewayOptions, timeout: 0 }))
+        )
+        const process = yield* host.spawn(
+          once.pipe(
+            Effect.zipRight(Deferred.await(again)),
+            Effect.zipRight(once),
+            Effect.flatMap(({ instanceId }) => Deferred.succeed(done, instanceId))
+          ),
+          container
+        )
+        yield* host.settle
+        const left = yield* recordAt(host, path)
+        assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
+        yield* host.setIntercept(() => Effect.succeedNone)
+        // Another program in this process does not know of that.
+        const other = yield* start(host, { timeout: 0 }, { within: process, kernelLocks: false })
+        assert.isFalse(other.process.isRunning())
+        yield* Deferred.succeed(again, undefined)
+        yield* host.settle
+        assert.notStrictEqual(yield* Deferred.await(done), left.instanceId)
+      })
+  )
 })
 
 describe("the lock timeout", () => {

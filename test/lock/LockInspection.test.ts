@@ -40,18 +40,21 @@ describe("LockInspection.inspect", () => {
       assert.deepStrictEqual(yield* look("/nowhere/none"), { _tag: "Absent" })
     }))
 
-  simulated("a running gateway's: held by the kernel's word, with its owner; nothing is changed by looking", () =>
-    Effect.gen(function*() {
-      const { host, look } = yield* hostWithFolder
-      const { gateway, lock } = yield* runningGateway(host)
-      const before = yield* Effect.orDie(host.files.stat(lock))
-      const state = yield* look(lock)
-      assert.strictEqual(state._tag, "Held")
-      assert.deepInclude(state, { enforcement: "kernel" })
-      assert.strictEqual(identity(state), "Alive")
-      assert.deepStrictEqual(host.lockHolders(lock), [gateway.pid])
-      assert.deepStrictEqual(yield* Effect.orDie(host.files.stat(lock)), before)
-    }))
+  simulated(
+    "a running gateway's: held by the kernel's word, with its owner; nothing is changed by looking",
+    () =>
+      Effect.gen(function*() {
+        const { host, look } = yield* hostWithFolder
+        const { gateway, lock } = yield* runningGateway(host)
+        const before = yield* Effect.orDie(host.files.stat(lock))
+        const state = yield* look(lock)
+        assert.strictEqual(state._tag, "Held")
+        assert.deepInclude(state, { enforcement: "kernel" })
+        assert.strictEqual(identity(state), "Alive")
+        assert.deepStrictEqual(host.lockHolders(lock), [gateway.pid])
+        assert.deepStrictEqual(yield* Effect.orDie(host.files.stat(lock)), before)
+      })
+  )
 
   simulated("a killed gateway's: left, and its pid is nobody's", () =>
     Effect.gen(function*() {
@@ -82,14 +85,17 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual((yield* look(lock))._tag, "Left")
     }))
 
-  simulated("in another PID namespace the kernel lock still tells, and the pid means nothing", () =>
-    Effect.gen(function*() {
-      const { host, look } = yield* hostWithFolder
-      const { lock } = yield* runningGateway(host)
-      const state = yield* look(lock, { pidNamespace: "pid:[2]" })
-      assert.deepInclude(state, { _tag: "Held", enforcement: "kernel" })
-      assert.strictEqual(identity(state), "OtherPidNamespace")
-    }))
+  simulated(
+    "in another PID namespace the kernel lock still tells, and the pid means nothing",
+    () =>
+      Effect.gen(function*() {
+        const { host, look } = yield* hostWithFolder
+        const { lock } = yield* runningGateway(host)
+        const state = yield* look(lock, { pidNamespace: "pid:[2]" })
+        assert.deepInclude(state, { _tag: "Held", enforcement: "kernel" })
+        assert.strictEqual(identity(state), "OtherPidNamespace")
+      })
+  )
 
   simulated.each([
     ["empty", ""],

@@ -102,24 +102,27 @@ describe("who watches a gateway", () => {
       assert.match(status?.lock.path ?? "", /^\/state\/blue\/locks\/gateway\.[0-9a-f]{8}\.lock$/)
     }))
 
-  simulated("is told when the start began, and since when it has held the lock that it waited for", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const before = yield* host.spawn(Effect.never.pipe(
-        Effect.provide(
-          LockFile.layerWithProbes({ stateDir: "/state/blue", configPath: "/config/blue/gateway.json" })
-        )
-      ))
-      yield* spawn(host)
-      yield* TestClock.adjust("3 seconds")
-      yield* before.terminate
-      yield* TestClock.adjust("1 second")
-      const socket = yield* connect(host)
-      yield* socket.send(watch)
-      const [status] = yield* statusesOf(host, socket)
-      assert.strictEqual(status?.instance.startedAt, "1970-01-01T00:00:00.000Z")
-      assert.match(status?.lock.heldSince ?? "", /^1970-01-01T00:00:03/)
-    }))
+  simulated(
+    "is told when the start began, and since when it has held the lock that it waited for",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const before = yield* host.spawn(Effect.never.pipe(
+          Effect.provide(
+            LockFile.layerWithProbes({ stateDir: "/state/blue", configPath: "/config/blue/gateway.json" })
+          )
+        ))
+        yield* spawn(host)
+        yield* TestClock.adjust("3 seconds")
+        yield* before.terminate
+        yield* TestClock.adjust("1 second")
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        const [status] = yield* statusesOf(host, socket)
+        assert.strictEqual(status?.instance.startedAt, "1970-01-01T00:00:00.000Z")
+        assert.match(status?.lock.heldSince ?? "", /^1970-01-01T00:00:03/)
+      })
+  )
 
   simulated("is told again at intervals; asking twice is asking once", () =>
     Effect.gen(function*() {
@@ -163,24 +166,27 @@ describe("who watches a gateway", () => {
       yield* gateway.gone
     }))
 
-  simulated("is told that a predecessor's lock was reclaimed, and that a lost lock file was regained", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* spawn(host)
-      yield* first.kill
-      yield* spawn(host)
-      const socket = yield* connect(host)
-      yield* socket.send(watch)
-      const [status] = yield* statusesOf(host, socket)
-      assert.deepStrictEqual(status?.history.map(({ kind }) => kind), ["starting", "reclaimed", "listening"])
-      assert.match(status?.history[1]?.detail ?? "", new RegExp(`left by pid ${first.pid} since `))
+  simulated(
+    "is told that a predecessor's lock was reclaimed, and that a lost lock file was regained",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* spawn(host)
+        yield* first.kill
+        yield* spawn(host)
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        const [status] = yield* statusesOf(host, socket)
+        assert.deepStrictEqual(status?.history.map(({ kind }) => kind), ["starting", "reclaimed", "listening"])
+        assert.match(status?.history[1]?.detail ?? "", new RegExp(`left by pid ${first.pid} since `))
 
-      yield* host.files.remove(status?.lock.path ?? "")
-      yield* TestClock.adjust("30 seconds")
-      const latest = (yield* statusesOf(host, socket)).at(-1)?.history.at(-1)
-      assert.strictEqual(latest?.kind, "regained")
-      assert.match(latest?.detail ?? "", /recreated gateway lock /)
-    }))
+        yield* host.files.remove(status?.lock.path ?? "")
+        yield* TestClock.adjust("30 seconds")
+        const latest = (yield* statusesOf(host, socket)).at(-1)?.history.at(-1)
+        assert.strictEqual(latest?.kind, "regained")
+        assert.match(latest?.detail ?? "", /recreated gateway lock /)
+      })
+  )
 
   simulated("sees the other gateways, and not the gateway itself among them", () =>
     Effect.gen(function*() {
@@ -199,25 +205,28 @@ describe("who watches a gateway", () => {
 })
 
 describe("while nobody watches a gateway", () => {
-  simulated("nothing is looked for, however many are connected; and however many watch, one looks", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const looks = yield* Ref.make(0)
-      yield* spawn(host, { look: Effect.as(Ref.update(looks, (n) => n + 1), []) })
-      const sockets = yield* Effect.replicateEffect(connect(host), 3)
-      yield* TestClock.adjust("1 minute")
-      assert.strictEqual(yield* Ref.get(looks), 0)
+  simulated(
+    "nothing is looked for, however many are connected; and however many watch, one looks",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const looks = yield* Ref.make(0)
+        yield* spawn(host, { look: Effect.as(Ref.update(looks, (n) => n + 1), []) })
+        const sockets = yield* Effect.replicateEffect(connect(host), 3)
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* Ref.get(looks), 0)
 
-      yield* Effect.forEach(sockets, ({ send }) => send(watch))
-      yield* host.settle
-      assert.strictEqual(yield* Ref.get(looks), 1)
-      yield* TestClock.adjust(StatusFeed.lookInterval)
-      yield* host.settle
-      assert.strictEqual(yield* Ref.get(looks), 2)
+        yield* Effect.forEach(sockets, ({ send }) => send(watch))
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 1)
+        yield* TestClock.adjust(StatusFeed.lookInterval)
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 2)
 
-      yield* Effect.forEach(sockets, ({ close }) => close)
-      yield* TestClock.adjust("1 minute")
-      yield* host.settle
-      assert.strictEqual(yield* Ref.get(looks), 2)
-    }))
+        yield* Effect.forEach(sockets, ({ close }) => close)
+        yield* TestClock.adjust("1 minute")
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 2)
+      })
+  )
 })

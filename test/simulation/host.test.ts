@@ -48,38 +48,47 @@ describe("a program within another's process", () => {
       assert.notStrictEqual(second.process.serial, first.process.serial)
     }))
 
-  simulated("is killed with it, from either of them, and ends alone when it ends by itself", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const first = yield* stay(host)
-      const second = yield* stay(host, { within: first.process })
-      yield* first.process.terminate
-      assert.isTrue(second.process.isRunning())
-      assert.strictEqual(yield* livenessSeen(host, first.self), "Alive")
-      const third = yield* stay(host, { within: second.process })
-      yield* third.process.kill
-      assert.isFalse(second.process.isRunning())
-      assert.strictEqual(yield* livenessSeen(host, first.self), "Gone")
-    }))
+  simulated(
+    "is killed with it, from either of them, and ends alone when it ends by itself",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* stay(host)
+        const second = yield* stay(host, { within: first.process })
+        yield* first.process.terminate
+        assert.isTrue(second.process.isRunning())
+        assert.strictEqual(yield* livenessSeen(host, first.self), "Alive")
+        const third = yield* stay(host, { within: second.process })
+        yield* third.process.kill
+        assert.isFalse(second.process.isRunning())
+        assert.strictEqual(yield* livenessSeen(host, first.self), "Gone")
+      })
+  )
 
-  simulated("excludes others in its process from a kernel lock, and has its own choice of the addon", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const granted: Array<string> = []
-      const attempt = (name: string) =>
-        tryLock.pipe(
-          Effect.tap((is) => granted.push(`${name} ${is}`)),
-          Effect.catchTag("KernelLockUnsupported", ({ where }) => Effect.sync(() => granted.push(`${name} ${where}`))),
-          Effect.zipRight(Effect.never)
-        )
-      const first = yield* host.spawn(attempt("first"))
-      yield* host.settle
-      yield* host.spawn(attempt("second"), { within: first })
-      yield* host.settle
-      yield* host.spawn(attempt("third"), { within: first, kernelLocks: false })
-      yield* host.settle
-      assert.deepStrictEqual(granted, ["first true", "second false", "third addon"])
-    }))
+  simulated(
+    "excludes others in its process from a kernel lock, and has its own choice of the addon",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const granted: Array<string> = []
+        const attempt = (name: string) =>
+          tryLock.pipe(
+            Effect.tap((is) => granted.push(`${name} ${is}`)),
+            Effect.catchTag(
+              "KernelLockUnsupported",
+              ({ where }) => Effect.sync(() => granted.push(`${name} ${where}`))
+            ),
+            Effect.zipRight(Effect.never)
+          )
+        const first = yield* host.spawn(attempt("first"))
+        yield* host.settle
+        yield* host.spawn(attempt("second"), { within: first })
+        yield* host.settle
+        yield* host.spawn(attempt("third"), { within: first, kernelLocks: false })
+        yield* host.settle
+        assert.deepStrictEqual(granted, ["first true", "second false", "third addon"])
+      })
+  )
 })
 
 describe("another machine on the same volume", () => {

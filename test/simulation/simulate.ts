@@ -166,9 +166,9 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
 
 /**
  * For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. A start may
- * wait five seconds for each of two locks, where no port tells it at once that another gateway has its state directory.
+ * wait five seconds for its locks, where no port tells it at once that another gateway has its state directory.
  */
-const startBound = Duration.seconds(11)
+const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
 /** Everything that happens at one moment takes part in the draw, the supervisors too. */

@@ -118,27 +118,30 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  simulated("was not running: no file, one that a dead owner left, and one that is nobody's", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
-      const owner = yield* host.spawn(gateway())
-      yield* host.settle
-      yield* owner.kill
-      const before = yield* Effect.orDie(host.files.readFile(path))
-      // Its number is a stranger's now.
-      yield* host.spawn(Effect.never, { pid: owner.pid })
-      const { outcome } = yield* stopped(host)
-      assert.strictEqual(outcome?._tag, "NotRunning")
-      assert.strictEqual(
-        outcome?._tag === "NotRunning" ? Option.getOrThrow(outcome.left).pid : undefined,
-        owner.pid
-      )
-      assert.deepStrictEqual(yield* Effect.orDie(host.files.readFile(path)), before)
-      yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("torn")))
-      assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
-      assert.deepStrictEqual(signalled(host), [])
-    }))
+  simulated(
+    "was not running: no file, one that a dead owner left, and one that is nobody's",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
+        const owner = yield* host.spawn(gateway())
+        yield* host.settle
+        yield* owner.kill
+        const before = yield* Effect.orDie(host.files.readFile(path))
+        // Its number is a stranger's now.
+        yield* host.spawn(Effect.never, { pid: owner.pid })
+        const { outcome } = yield* stopped(host)
+        assert.strictEqual(outcome?._tag, "NotRunning")
+        assert.strictEqual(
+          outcome?._tag === "NotRunning" ? Option.getOrThrow(outcome.left).pid : undefined,
+          owner.pid
+        )
+        assert.deepStrictEqual(yield* Effect.orDie(host.files.readFile(path)), before)
+        yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("torn")))
+        assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
+        assert.deepStrictEqual(signalled(host), [])
+      })
+  )
 
   simulated("one that is suspended ends by force alone, and when it is continued", () =>
     Effect.gen(function*() {
@@ -200,57 +203,66 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  simulated("refuses an owner in another PID namespace, whose number is a stranger's here", () =>
-    Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      yield* host.spawn(Effect.never, { pid: 1, command: "init" })
-      yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[4026532999]" })
-      yield* host.settle
-      const { error } = yield* stopped(host, { force: true })
-      assert.match(error?.message ?? "", /another PID namespace.*lsns 4026532999$/)
-      assert.deepStrictEqual(signalled(host), [])
-    }))
+  simulated(
+    "refuses an owner in another PID namespace, whose number is a stranger's here",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.spawn(Effect.never, { pid: 1, command: "init" })
+        yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[4026532999]" })
+        yield* host.settle
+        const { error } = yield* stopped(host, { force: true })
+        assert.match(error?.message ?? "", /another PID namespace.*lsns 4026532999$/)
+        assert.deepStrictEqual(signalled(host), [])
+      })
+  )
 
-  simulated("refuses an owner of another boot, one that is hidden, and one of whom nothing is written", () =>
-    Effect.gen(function*() {
-      const { host, owner } = yield* listening
-      yield* rewrite(host, { bootId: "another" })
-      assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or did before a reboot/)
-      yield* rewrite(host, { bootId: "boot-1" })
-      yield* host.setHidePids(true)
-      for (const folder of ["/state", "/state/default", "/state/default/locks"]) {
-        yield* Effect.orDie(host.files.chmod(folder, 0o755))
-      }
-      yield* Effect.orDie(host.files.chmod(path, 0o644))
-      assert.match(
-        (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
-        /nothing can be told about that process from here; as its own user, or as root: sudo gateway stop$/
-      )
-      yield* host.setHidePids(false)
-      assert.match(
-        (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
-        /it belongs to another user; as its own user/
-      )
-      yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("{\"torn")))
-      assert.match((yield* stopped(host)).error?.message ?? "", /is held, and its record does not say by whom/)
-      assert.deepStrictEqual(signalled(host), [])
-      assert.isTrue(owner.isRunning())
-    }))
+  simulated(
+    "refuses an owner of another boot, one that is hidden, and one of whom nothing is written",
+    () =>
+      Effect.gen(function*() {
+        const { host, owner } = yield* listening
+        yield* rewrite(host, { bootId: "another" })
+        assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or did before a reboot/)
+        yield* rewrite(host, { bootId: "boot-1" })
+        yield* host.setHidePids(true)
+        for (const folder of ["/state", "/state/default", "/state/default/locks"]) {
+          yield* Effect.orDie(host.files.chmod(folder, 0o755))
+        }
+        yield* Effect.orDie(host.files.chmod(path, 0o644))
+        assert.match(
+          (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
+          /nothing can be told about that process from here; as its own user, or as root: sudo gateway stop$/
+        )
+        yield* host.setHidePids(false)
+        assert.match(
+          (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
+          /it belongs to another user; as its own user/
+        )
+        yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("{\"torn")))
+        assert.match((yield* stopped(host)).error?.message ?? "", /is held, and its record does not say by whom/)
+        assert.deepStrictEqual(signalled(host), [])
+        assert.isTrue(owner.isRunning())
+      })
+  )
 
-  simulated("refuses where the lock is held and its record names a dead process, whoever has the number now", () =>
-    Effect.gen(function*() {
-      const { host } = yield* listening
-      const dead = yield* host.spawn(Effect.void)
-      yield* host.settle
-      yield* rewrite(host, { pid: dead.pid })
-      assert.match(
-        (yield* stopped(host)).error?.message ?? "",
-        /is held, and pid \d+ of its record is no longer running/
-      )
-      yield* host.spawn(Effect.never, { pid: dead.pid })
-      assert.strictEqual((yield* stopped(host, { force: true })).error?._tag, "OwnerUnverified")
-      assert.deepStrictEqual(signalled(host), [])
-    }))
+  simulated(
+    "refuses where the lock is held and its record names a dead process, whoever has the number now",
+    () =>
+      Effect.gen(function*() {
+        const { host } = yield* listening
+        const dead = yield* host.spawn(Effect.void)
+        yield* host.settle
+        yield* rewrite(host, { pid: dead.pid })
+        assert.match(
+          (yield* stopped(host)).error?.message ?? "",
+          /is held, and pid \d+ of its record is no longer running/
+        )
+        yield* host.spawn(Effect.never, { pid: dead.pid })
+        assert.strictEqual((yield* stopped(host, { force: true })).error?._tag, "OwnerUnverified")
+        assert.deepStrictEqual(signalled(host), [])
+      })
+  )
 
   simulated.each(["systemd", "launchd", "schtasks"])(
     "leaves one under %s to it, but for force",
@@ -274,56 +286,62 @@ describe("StopOwner.stop", () => {
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "Stopped")
     }))
 
-  simulated("is not fooled by a successor that takes the lock at once, and says who it is", () =>
-    Effect.gen(function*() {
-      const { host, owner } = yield* listening
-      // Looks so often that it has the lock before the stop sees it free.
-      const successor = yield* host.spawn(
-        gateway({ port: 18790, lockTimeout: "1 minute", lockPollInterval: "1 millis" })
-      )
-      const { outcome } = yield* stopped(host)
-      assert.strictEqual(outcome?._tag, "Stopped")
-      assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
-      assert.isTrue(successor.isRunning())
-      if (outcome?._tag === "Stopped" && Option.isSome(outcome.successor)) {
-        assert.strictEqual(outcome.successor.value.pid, successor.pid)
-      }
-    }))
-
-  simulated("whichever system call is its last: a stranger with its number is never signalled", () =>
-    Effect.gen(function*() {
-      /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
-      const play = (locking: "works" | "absent", fateful: number) =>
-        Effect.gen(function*() {
-          const host = yield* SimulatedHost.make
-          yield* host.setLocking(locking)
-          const owner = yield* host.spawn(gateway())
-          yield* host.settle
-          const stopper = yield* host.spawn(Effect.exit(stop({ force: true, timeout: "1 second" })))
-          const calls: Array<string> = []
-          yield* host.setIntercept((call) =>
-            Effect.gen(function*() {
-              if (call.serial === stopper.serial && calls.push(call.name) === fateful) {
-                yield* owner.kill
-                yield* host.spawn(Effect.never, { pid: owner.pid, command: "stranger" })
-              }
-              return Option.none<string>()
-            })
-          )
-          yield* toItsEnd(host, stopper)
-          return { calls, owner, signalled: signalled(host) }
-        })
-      for (const locking of ["works", "absent"] as const) {
-        const unharmed = yield* play(locking, 0)
-        const kill = unharmed.calls.indexOf("kill") + 1
-        assert.isAbove(kill, 5)
-        assert.deepStrictEqual(unharmed.signalled, [[unharmed.owner.serial, "SIGTERM"]])
-        for (let fateful = 1; fateful <= kill; fateful++) {
-          const { signalled } = yield* play(locking, fateful)
-          assert.deepStrictEqual(signalled, [], `at call ${fateful} of ${kill}, locks: ${locking}`)
+  simulated(
+    "is not fooled by a successor that takes the lock at once, and says who it is",
+    () =>
+      Effect.gen(function*() {
+        const { host, owner } = yield* listening
+        // Looks so often that it has the lock before the stop sees it free.
+        const successor = yield* host.spawn(
+          gateway({ port: 18790, lockTimeout: "1 minute", lockPollInterval: "1 millis" })
+        )
+        const { outcome } = yield* stopped(host)
+        assert.strictEqual(outcome?._tag, "Stopped")
+        assert.deepStrictEqual(signalled(host), [[owner.serial, "SIGTERM"]])
+        assert.isTrue(successor.isRunning())
+        if (outcome?._tag === "Stopped" && Option.isSome(outcome.successor)) {
+          assert.strictEqual(outcome.successor.value.pid, successor.pid)
         }
-      }
-    }))
+      })
+  )
+
+  simulated(
+    "whichever system call is its last: a stranger with its number is never signalled",
+    () =>
+      Effect.gen(function*() {
+        /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
+        const play = (locking: "works" | "absent", fateful: number) =>
+          Effect.gen(function*() {
+            const host = yield* SimulatedHost.make
+            yield* host.setLocking(locking)
+            const owner = yield* host.spawn(gateway())
+            yield* host.settle
+            const stopper = yield* host.spawn(Effect.exit(stop({ force: true, timeout: "1 second" })))
+            const calls: Array<string> = []
+            yield* host.setIntercept((call) =>
+              Effect.gen(function*() {
+                if (call.serial === stopper.serial && calls.push(call.name) === fateful) {
+                  yield* owner.kill
+                  yield* host.spawn(Effect.never, { pid: owner.pid, command: "stranger" })
+                }
+                return Option.none<string>()
+              })
+            )
+            yield* toItsEnd(host, stopper)
+            return { calls, owner, signalled: signalled(host) }
+          })
+        for (const locking of ["works", "absent"] as const) {
+          const unharmed = yield* play(locking, 0)
+          const kill = unharmed.calls.indexOf("kill") + 1
+          assert.isAbove(kill, 5)
+          assert.deepStrictEqual(unharmed.signalled, [[unharmed.owner.serial, "SIGTERM"]])
+          for (let fateful = 1; fateful <= kill; fateful++) {
+            const { signalled } = yield* play(locking, fateful)
+            assert.deepStrictEqual(signalled, [], `at call ${fateful} of ${kill}, locks: ${locking}`)
+          }
+        }
+      })
+  )
 
   simulated("tells what is waited for, every so often", () =>
     Effect.gen(function*() {

@@ -1,5 +1,5 @@
 import { FileSystem, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Ref, TestClock } from "effect"
 import * as GatewayInstance from "../../src/GatewayInstance.ts"
 import { BindFailed, LockHeld, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../../src/GatewayLockError.ts"
@@ -10,7 +10,7 @@ import { type Health, HealthProbe, layer as healthProbeLayer } from "../../src/p
 import { type NotWatchable, OwnerWatch } from "../../src/port/OwnerWatch.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { simulated } from "../fixtures/it.effect.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" }
@@ -123,14 +123,14 @@ const recover = (world: World, options: Partial<Parameters<typeof Recovery.recov
 const settle = Effect.repeatN(Effect.yieldNow(), 200)
 
 describe("recover", () => {
-  simulated("without a supervisor fails at once, with the start's own error", () =>
+  it.effect("without a supervisor fails at once, with the start's own error", () =>
     Effect.gen(function*() {
       const { attempts, fiber } = yield* recover({ starts: [portInUse], probes: [stalled] }, { supervisor: "none" })
       assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.fail(portInUse))
       assert.deepStrictEqual(attempts, [0])
     }))
 
-  simulated("leaves a healthy owner in control, at once", () =>
+  it.effect("leaves a healthy owner in control, at once", () =>
     Effect.gen(function*() {
       for (const error of [portInUse, lockHeld]) {
         const { attempts, fiber } = yield* recover({ starts: [error], probes: [healthy] })
@@ -142,7 +142,7 @@ describe("recover", () => {
       }
     }))
 
-  simulated("recovers nothing but an occupied lock or port", () =>
+  it.effect("recovers nothing but an occupied lock or port", () =>
     Effect.gen(function*() {
       const failed = new BindFailed({ ...address, reason: "EACCES" })
       const { attempts, fiber } = yield* recover({ starts: [failed], probes: [healthy] })
@@ -150,7 +150,7 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0])
     }))
 
-  simulated("starts at once when the owner ends, not at the next interval", () =>
+  it.effect("starts at once when the owner ends, not at the next interval", () =>
     Effect.gen(function*() {
       const end = yield* Deferred.make<void>()
       const { attempts, fiber } = yield* recover({
@@ -167,7 +167,7 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 1234])
     }))
 
-  simulated("tries in quick succession while an ended owner's lock lingers, then at the interval again", () =>
+  it.effect("tries in quick succession while an ended owner's lock lingers, then at the interval again", () =>
     Effect.gen(function*() {
       const { attempts, fiber, probes } = yield* recover({
         starts: [portInUse],
@@ -186,7 +186,7 @@ describe("recover", () => {
       yield* Fiber.interrupt(fiber)
     }))
 
-  simulated("releases what a failed attempt had acquired before the next", () =>
+  it.effect("releases what a failed attempt had acquired before the next", () =>
     Effect.gen(function*() {
       const { fiber, released } = yield* recover({ starts: [portInUse, portInUse, "running"], probes: [stalled] })
       yield* settle
@@ -199,7 +199,7 @@ describe("recover", () => {
       assert.deepStrictEqual(released, [0, 1, 2])
     }))
 
-  simulated("an owner that becomes healthy while it is waited for is left in control within a second", () =>
+  it.effect("an owner that becomes healthy while it is waited for is left in control within a second", () =>
     Effect.gen(function*() {
       for (const error of [portInUse, lockHeld]) {
         const began = yield* Clock.currentTimeMillis
@@ -220,7 +220,7 @@ describe("recover", () => {
       }
     }))
 
-  simulated("a listener that ends while it is polled is succeeded within a second, whatever the retry interval", () =>
+  it.effect("a listener that ends while it is polled is succeeded within a second, whatever the retry interval", () =>
     Effect.gen(function*() {
       const { attempts, fiber } = yield* recover(
         { starts: [portInUse, "running"], probes: (now) => now >= 2345 ? free : stalled },
@@ -233,7 +233,7 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 3000])
     }))
 
-  simulated("a lock whose owner cannot be seen is tried every second, whatever the retry interval", () =>
+  it.effect("a lock whose owner cannot be seen is tried every second, whatever the retry interval", () =>
     Effect.gen(function*() {
       const elsewhere = { ...holder, pidMeaning: "OtherPidNamespace" as const }
       for (
@@ -257,7 +257,7 @@ describe("recover", () => {
       }
     }))
 
-  simulated("a port that looks free and is refused is tried again at once, then every second", () =>
+  it.effect("a port that looks free and is refused is tried again at once, then every second", () =>
     Effect.gen(function*() {
       const { attempts, fiber } = yield* recover(
         { starts: [...Array.from({ length: 5 }, () => portInUse), "running"], probes: [free] },
@@ -272,7 +272,7 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 0, 1000, 2000, 3000, 4000])
     }))
 
-  simulated("a healthy gateway on the port of a lock's owner does not make that owner healthy", () =>
+  it.effect("a healthy gateway on the port of a lock's owner does not make that owner healthy", () =>
     Effect.gen(function*() {
       const { fiber } = yield* recover(
         { starts: [lockHeld], probes: [{ _tag: "Healthy", instanceId: "another" }] },
@@ -288,7 +288,7 @@ describe("recover", () => {
     }))
 
   describe("the health timeout", () => {
-    simulated("does not end a start that has the lock, however long it warms up", () =>
+    it.effect("does not end a start that has the lock, however long it warms up", () =>
       Effect.gen(function*() {
         const simulation = yield* simulate({ starts: ["running"], probes: [free] })
         const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "1 hour"), {
@@ -302,7 +302,7 @@ describe("recover", () => {
         assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(0))
       }))
 
-    simulated("an attempt that is refused after it is over is the last one", () =>
+    it.effect("an attempt that is refused after it is over is the last one", () =>
       Effect.gen(function*() {
         const simulation = yield* simulate({ starts: [lockHeld], probes: [free] })
         // As a start that waits for the lock.
@@ -324,7 +324,7 @@ describe("recover", () => {
         assert.deepStrictEqual(simulation.attempts, [4000, 9000])
       }))
 
-    simulated("does not count the warm-up of an attempt that lost the port afterwards", () =>
+    it.effect("does not count the warm-up of an attempt that lost the port afterwards", () =>
       Effect.gen(function*() {
         const { attempts, fiber } = yield* recover(
           { starts: [Effect.delay(portInUse, "1 hour"), portInUse], probes: [stalled] },
@@ -342,7 +342,7 @@ describe("recover", () => {
       }))
   })
 
-  simulated.prop(
+  it.effect.prop(
     "makes as many attempts, at those times and with that outcome, as intervals, probes and timeouts say",
     [
       fc.array(fc.constantFrom("portInUse" as const, "lockHeld" as const), { maxLength: 12 }),
@@ -420,7 +420,7 @@ describe("standby", () => {
       return { ...simulation, fiber }
     })
 
-  simulated("waits without end and without asking, and starts when the owner ends", () =>
+  it.effect("waits without end and without asking, and starts when the owner ends", () =>
     Effect.gen(function*() {
       const end = yield* Deferred.make<void>()
       const { attempts, fiber } = yield* standby({
@@ -436,7 +436,7 @@ describe("standby", () => {
       assert.deepStrictEqual(yield* Fiber.join(fiber), Exit.succeed(1))
     }))
 
-  simulated("goes on waiting for another standby that was quicker", () =>
+  it.effect("goes on waiting for another standby that was quicker", () =>
     Effect.gen(function*() {
       const successor = new PortInUse({ ...address, holder: { pid: 4712, instanceId: "successor" } })
       const ends = yield* Ref.make(0)
@@ -474,7 +474,7 @@ describe("on a simulated host", () => {
     )
   const elsewhere = { stateDir: "/other", configPath: "/other.json" }
 
-  simulated("an owner that has the guard address alone is found healthy, and is watched without asking again", () =>
+  it.effect("an owner that has the guard address alone is found healthy, and is watched without asking again", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       const owner = yield* host.spawn(Effect.zipRight(serving(address, elsewhere), Effect.never))
@@ -504,7 +504,7 @@ describe("on a simulated host", () => {
       assert.deepStrictEqual([...new Set(host.ports.owners(address.port))], [standby.pid])
     }))
 
-  simulated("a standby looks again at a record that nobody changes: it can go stale", () =>
+  it.effect("a standby looks again at a record that nobody changes: it can go stale", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
       yield* host.setLocking("absent")

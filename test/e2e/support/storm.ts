@@ -58,3 +58,17 @@ export const round = (site: Gateways.Site, starters: number, options: Gateways.S
     }
     return winner
   })
+
+/** Rounds on one site: the next one finds what a crash left, or a place swept clean. */
+export const rounds = (count: number, starters: number, options: Gateways.StartOptions = {}) =>
+  Effect.gen(function*() {
+    const site = yield* Gateways.newSite
+    for (let number = 1; number <= count; number++) {
+      yield* Effect.scoped(
+        Effect.flatMap(
+          round(site, starters, options),
+          (winner) => Gateways.stop(winner, number % 2 === 0 ? "SIGKILL" : "SIGTERM")
+        )
+      )
+    }
+  })

@@ -1,0 +1,18 @@
+/**
+ * Many starts at one time, of which `test/e2e/storm.test.ts` is a few rounds.
+ *
+ * `GATEWAY_STARTS_ROUNDS`.
+ */
+import { describe, it } from "@effect/vitest"
+import { Config, Effect } from "effect"
+import * as Storm from "../e2e/support/storm.ts"
+
+const rounds = Config.withDefault(Config.integer("GATEWAY_STARTS_ROUNDS"), 10)
+
+describe("64 simultaneous starts", () => {
+  it.scopedLive(
+    "have exactly one winner, named by every loser, in each round",
+    () => Effect.flatMap(rounds, (rounds) => Storm.rounds(rounds, 64)),
+    600_000
+  )
+})
