@@ -10,7 +10,6 @@ import { type Health, HealthProbe, layer as healthProbeLayer } from "../../src/p
 import { type NotWatchable, OwnerWatch } from "../../src/port/OwnerWatch.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import { simulated } from "../fixtures/it.effect.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" }
