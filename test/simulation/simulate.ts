@@ -114,7 +114,7 @@ interface Witness {
 
 /** The shipped program's way of a start, with a witness between the lock and the listener. */
 const program = (subject: Subject, starter: Starter, witness: Witness) => {
-  const { GatewayInstance, HealthProbe, LockFile, Recovery } = subject
+  const { GatewayInstance, HealthProbe, LockFile, LossReport, Recovery } = subject
   const address = { host: starter.host, port: starter.port }
   const where = { stateDir, configPath: configPath(starter.config) }
   const supervisor = starter.how === "plain" || starter.how === "standby" ? "none" : starter.how
@@ -142,7 +142,10 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
   )
   const options = { supervisor, address } as const
   return (starter.how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
+    // Not `Effect.never`: that of a killed process would keep this one from ending.
     Effect.flatMap(({ lost }) => lost),
+    Effect.scoped,
+    LossReport.untilLost,
     Effect.provide(HealthProbe.layer())
   )
 }
