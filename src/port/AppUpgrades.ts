@@ -3,10 +3,13 @@
  */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Socket from "@effect/platform/Socket"
 import * as Effect from "effect/Effect"
+import * as Http from "node:http"
 import { goingAway } from "./ServerSocket.ts"
+import { handshakeFault } from "./UpgradeRequests.ts"
 
 /** The header in which a browser can show the token: it cannot set any other. */
 export const protocolHeader = "sec-websocket-protocol"
@@ -17,7 +20,22 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
   (names) => [...names, protocolHeader]
 )
 
-const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.Socket): Socket.Socket => {
+const gone = new Error("the client has gone")
+
+/**
+ * Runs it while its client is still there. `ws` never calls back for one that has gone, and `NodeHttpServer` (0.108.2;
+ * `makeUpgradeHandler` in internal/httpServer.ts) waits for that uninterruptibly: the fiber would stay for ever, and a shutdown
+ * with it. To be run on a fiber that has just begun, which does not yield between this look and the handshake.
+ */
+const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
+  Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
+    socket.readable && socket.writable ? run : new Socket.SocketGenericError({ reason: "Open", cause: gone })
+  )
+
+const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.IncomingMessage) =>
+(
+  socket: Socket.Socket
+): Socket.Socket => {
   const goAway = Effect.gen(function*() {
     const reason = yield* drainBegan
     const write = yield* socket.writer
@@ -27,19 +45,37 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>) => (socket: Socket.So
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
-    run: (handler, options) => Effect.raceFirst(socket.run(handler, options), goAway),
-    runRaw: (handler, options) => Effect.raceFirst(socket.runRaw(handler, options), goAway),
+    run: (handler, options) => Effect.raceFirst(whilePresent(source)(socket.run(handler, options)), goAway),
+    runRaw: (handler, options) => Effect.raceFirst(whilePresent(source)(socket.runRaw(handler, options)), goAway),
     writer: socket.writer
   }
 }
 
-/** An app whose WebSockets are told to go away when the drain begins, as the control socket is. */
+type Request = HttpServerRequest.HttpServerRequest
+
+const guarding = (drainBegan: Effect.Effect<string>) => {
+  const guard = (request: Request): Request => {
+    const { source } = request
+    if (!(source instanceof Http.IncomingMessage)) return request
+    const upgrade = Effect.suspend(() => {
+      const fault = handshakeFault(source)
+      return fault === undefined
+        ? Effect.map(request.upgrade, closingOnDrain(drainBegan, source))
+        : new HttpServerError.RequestError({ request, reason: "Decode", description: fault })
+    })
+    // A router that is mounted in another one gets the request with another path.
+    const modify: Request["modify"] = (options) => guard(request.modify(options))
+    return new Proxy(request, {
+      get: (target, key) => key === "upgrade" ? upgrade : key === "modify" ? modify : Reflect.get(target, key, target)
+    })
+  }
+  return guard
+}
+
+/**
+ * An app whose WebSockets are told to go away when the drain begins, as the control socket is, and do not wait for clients that
+ * have gone.
+ */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-    Effect.updateService(app, HttpServerRequest.HttpServerRequest, (request) =>
-      new Proxy(request, {
-        get: (target, key) =>
-          key === "upgrade"
-            ? Effect.map(target.upgrade, closingOnDrain(drainBegan))
-            : Reflect.get(target, key, target)
-      }))
+    Effect.updateService(app, HttpServerRequest.HttpServerRequest, guarding(drainBegan))

@@ -41,6 +41,30 @@ export const offerOnlyWebSocket = ({ headers }: Http.IncomingMessage): void => {
   headers.upgrade = webSocket
 }
 
+/** RFC 6455, 4.1: sixteen bytes in base64. */
+const key = /^[+/0-9A-Za-z]{22}==$/
+
+/** RFC 9110, 5.6.2. */
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/** Whether it is a list of names, each of them once (RFC 6455, 4.1). */
+const isProtocolList = (header: string): boolean => {
+  const names = header.split(",").map((name) => name.replace(/^[ \t]+|[ \t]+$/g, ""))
+  return names.every((name) => token.test(name)) && new Set(names).size === names.length
+}
+
+/**
+ * Why a request cannot become a WebSocket, or `undefined`. `ws` (8.23.0; `handleUpgrade` in lib/websocket-server.js) answers such
+ * a request by itself, without a word to whoever waits for the WebSocket.
+ */
+export const handshakeFault = ({ headers }: Http.IncomingMessage): string | undefined => {
+  if (!key.test(headers["sec-websocket-key"] ?? "")) return "Sec-WebSocket-Key is missing or invalid"
+  if (!["13", "8"].includes(headers["sec-websocket-version"] ?? "")) return "Sec-WebSocket-Version is neither 13 nor 8"
+  const protocols = headers["sec-websocket-protocol"]
+  if (protocols !== undefined && !isProtocolList(protocols)) return "Sec-WebSocket-Protocol is no list of names"
+  return undefined
+}
+
 /** `HTTPParser.kOnExecute` in src/node_http_parser.cc: called after a chunk has been parsed, with how much of it was. */
 const onExecuteKey = 5
 
