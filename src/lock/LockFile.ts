@@ -286,15 +286,16 @@ export const readOwner = (
       Effect.orElseSucceed(() => Option.none())
     ))
 
-/** Whom the file names, though it cannot be used. Behind a link is no lock file. */
-const withHolder = (
+/** Whom the file names, though it cannot be used: not this start, which ends. Behind a link is no lock file. */
+const withHolder = (instanceId: string) =>
+(
   error: LockUnavailable
 ): Effect.Effect<never, LockUnavailable, FileSystem.FileSystem | ProcessTable.ProcessTable> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const isLink = Option.isSome(yield* Effect.option(fs.readLink(error.path)))
     const record = isLink ? Option.none() : yield* readOwner(error.path)
-    if (Option.isNone(record)) return yield* error
+    if (Option.isNone(record) || record.value.instanceId === instanceId) return yield* error
     return yield* new LockUnavailable({
       path: error.path,
       reason: error.reason,
@@ -591,7 +592,11 @@ const acquireBoth = (options: LockFileOptions) =>
     ) =>
       HeldLock.make({
         path,
-        acquire: Effect.catchTag(acquire(path, options, recordOf, isLockable, patience), "LockUnavailable", withHolder),
+        acquire: Effect.catchTag(
+          acquire(path, options, recordOf, isLockable, patience),
+          "LockUnavailable",
+          withHolder(instanceId)
+        ),
         record: Ref.get(record),
         holderOf: (record) => Effect.provide(holderOf(record), context),
         recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),

@@ -102,7 +102,7 @@ const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
 
 /** The first line says that the guard refuses, and where; the cause is in it or among the facts. */
 const assertExplained = (site: Gateways.Site, stderr: string, tamper: Strace.Tamper, injected: string): void => {
-  const lines = stderr.split("\n").filter((line) => !/level=WARN .*no kernel lock for /.test(line))
+  const lines = stderr.split("\n").filter((line) => !/level=WARN .*(no kernel lock for|could not remove) /.test(line))
   assert.match(lines[0] ?? "", /^GatewayLockError: /, stderr)
   assert.isTrue([site.stateDir, `:${site.port}`].some((place) => lines[0]?.includes(place)), stderr)
   if (tamper._tag !== "Fail") return

@@ -1,5 +1,6 @@
 import { assert, describe } from "@effect/vitest"
 import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
+import type { GatewayLockError } from "../../src/GatewayLockError.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
@@ -260,6 +261,28 @@ describe("without kernel locks, a record with the pid of the process that reads 
         assert.notStrictEqual(yield* Deferred.await(done), left.instanceId)
       })
   )
+})
+
+describe("a lock file that cannot be used", () => {
+  simulated("is not shown as held by the start that could not remove it", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.setIntercept(({ name }) =>
+        Effect.succeed(name === "fsync" || name === "unlink" ? Option.some("EIO") : Option.none())
+      )
+      const refused = yield* Deferred.make<GatewayLockError>()
+      const { pid } = yield* host.spawn(
+        Effect.scoped(Effect.provide(LockFile.LockFile, LockFile.layerWithProbes(gatewayOptions))).pipe(
+          Effect.flip,
+          Effect.flatMap((error) => Deferred.succeed(refused, error))
+        )
+      )
+      yield* host.settle
+      assert.strictEqual((yield* recordAt(host, path)).pid, pid)
+      const error = yield* Deferred.await(refused)
+      assert.strictEqual(error._tag, "LockUnavailable")
+      assert.isUndefined(error._tag === "LockUnavailable" ? error.holder?.pid : "another error")
+    }))
 })
 
 describe("the lock timeout", () => {
