@@ -1,5 +1,5 @@
 /**
- * A result that is computed once, however many ask for it.
+ * A result that is computed once and kept.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,10 +7,10 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 
 /**
- * An effect that runs `self` the first time, and answers with that run's result or failure from then on. Who asks meanwhile waits.
- * A run that was interrupted does not count: whoever asks next runs `self` again.
+ * An effect whose first use runs `self`, and whose later uses get the same result or failure. A use that comes while `self` runs
+ * waits for it. A run that was interrupted does not count: the next use runs `self` again.
  *
- * Not `Effect.cached` (3.22.4): there the interruption of whoever asks first is everyone's answer for ever.
+ * Not `Effect.cached` (Effect 3.22.4): if its first user is interrupted, every later user gets that interruption as the result.
  */
 export const memoized = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Effect.Effect<A, E, R>> =>
   Effect.map(

@@ -286,7 +286,7 @@ export const readOwner = (
       Effect.orElseSucceed(() => Option.none())
     ))
 
-/** Whom the file names, though it cannot be used: not this start, which ends. Behind a link is no lock file. */
+/** Adds the owner that the file names to the error, unless that is this start itself. A link is not followed. */
 const withHolder = (instanceId: string) =>
 (
   error: LockUnavailable

@@ -20,12 +20,12 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
   (names) => [...names, protocolHeader]
 )
 
-const gone = new Error("the client has gone")
+const gone = new Error("the client closed its connection before the WebSocket was opened")
 
 /**
- * Runs it while its client is still there. `ws` never calls back for one that has gone, and `NodeHttpServer` (0.108.2;
- * `makeUpgradeHandler` in internal/httpServer.ts) waits for that uninterruptibly: the fiber would stay for ever, and a shutdown
- * with it. To be run on a fiber that has just begun, which does not yield between this look and the handshake.
+ * Runs a WebSocket, or fails if its client has disconnected. For such a client, `ws` never calls back, and `NodeHttpServer`
+ * (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits for that call uninterruptibly: the fiber would never end, nor
+ * would a shutdown. Must be the first thing that a new fiber does, so that it does not yield between this check and the handshake.
  */
 const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
   Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
@@ -73,8 +73,8 @@ const guarding = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * An app whose WebSockets are told to go away when the drain begins, as the control socket is, and do not wait for clients that
- * have gone.
+ * An app whose WebSockets are told to go away when the drain begins, as the control socket is. They neither wait for clients that
+ * have disconnected nor for handshakes that `ws` would refuse.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

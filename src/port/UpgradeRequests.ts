@@ -54,14 +54,16 @@ const isProtocolList = (header: string): boolean => {
 }
 
 /**
- * Why a request cannot become a WebSocket, or `undefined`. `ws` (8.23.0; `handleUpgrade` in lib/websocket-server.js) answers such
- * a request by itself, without a word to whoever waits for the WebSocket.
+ * Why a request cannot become a WebSocket, or `undefined`. `ws` (8.23.0; `handleUpgrade` in lib/websocket-server.js) refuses
+ * such a request by itself, and does not call back.
  */
 export const handshakeFault = ({ headers }: Http.IncomingMessage): string | undefined => {
-  if (!key.test(headers["sec-websocket-key"] ?? "")) return "Sec-WebSocket-Key is missing or invalid"
-  if (!["13", "8"].includes(headers["sec-websocket-version"] ?? "")) return "Sec-WebSocket-Version is neither 13 nor 8"
+  if (!key.test(headers["sec-websocket-key"] ?? "")) return "Sec-WebSocket-Key must be 16 bytes in base64"
+  if (!["13", "8"].includes(headers["sec-websocket-version"] ?? "")) return "Sec-WebSocket-Version must be 13 or 8"
   const protocols = headers["sec-websocket-protocol"]
-  if (protocols !== undefined && !isProtocolList(protocols)) return "Sec-WebSocket-Protocol is no list of names"
+  if (protocols !== undefined && !isProtocolList(protocols)) {
+    return "Sec-WebSocket-Protocol must be a list of different names"
+  }
   return undefined
 }
 

@@ -18,7 +18,7 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 interface Sleep {
   readonly end: number
-  /** Of a fiber that another scheduler runs: the test's own. */
+  /** Whether another scheduler runs the fiber that sleeps: then it is the test's own. */
   readonly isOutside: boolean
   readonly over: Deferred.Deferred<void>
 }
@@ -35,7 +35,8 @@ export const schedulerOf = (clock: Clock.Clock): SimulatedScheduler.SimulatedSch
   schedulers.get(clock)
 
 /**
- * Starts at 0 milliseconds. Simulated hosts that are made while it is the clock share its scheduler. Sleeps that end at one moment end in the order in which they began.
+ * Starts at 0 milliseconds. Simulated hosts that are made under this clock share its scheduler. Sleeps that end at one moment end
+ * in the order in which they began.
  *
  * @example
  * import { Effect, TestClock } from "effect"

@@ -1,4 +1,4 @@
-import { HttpMiddleware, HttpRouter, HttpServerRequest, HttpServerResponse, Socket } from "@effect/platform"
+import { HttpMiddleware, HttpRouter, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, Fiber, FiberId, Layer, Logger, Ref, type Scope, Stream } from "effect"
 import { PortInUse } from "../../src/GatewayLockError.ts"
@@ -6,7 +6,7 @@ import type { Address } from "../../src/port/Address.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
 import { PortProbe, type PortState } from "../../src/port/PortProbe.ts"
 import { BindError, ServerSocket, watchSubprotocol } from "../../src/port/ServerSocket.ts"
-import { instanceId, type Options, start } from "../fixtures/listening.ts"
+import { echo, instanceId, type Options, start } from "../fixtures/listening.ts"
 import {
   canBind,
   connect,
@@ -411,25 +411,17 @@ describe("the control socket", () => {
 })
 
 describe("an app's own WebSocket", () => {
-  const echo = HttpRouter.empty.pipe(
+  const chat = HttpRouter.empty.pipe(
     HttpRouter.get(
       "/chat",
-      Effect.gen(function*() {
-        const request = yield* HttpServerRequest.HttpServerRequest
-        const socket = yield* request.upgrade
-        const write = yield* socket.writer
-        yield* socket.runRaw((data) => write(data)).pipe(
-          Effect.catchIf(Socket.isSocketError, () => Effect.void)
-        )
-        return HttpServerResponse.empty()
-      }).pipe(Effect.scoped)
+      Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket))
     )
   )
 
   live("works at its own path, and is told to go away with 1001", () =>
     Effect.gen(function*() {
       const gateway = yield* start()
-      yield* gateway.serve(echo)
+      yield* gateway.serve(chat)
       const client = yield* webSocket(gateway.address, "/chat")
       yield* client.send("hi")
       assert.strictEqual(yield* client.next, "hi")
@@ -441,16 +433,7 @@ describe("an app's own WebSocket", () => {
   live("that its client has closed does not hold a shutdown, where the app is no router", () =>
     Effect.gen(function*() {
       const gateway = yield* start()
-      yield* gateway.serve(
-        Effect.gen(function*() {
-          const socket = yield* HttpServerRequest.upgrade
-          const write = yield* socket.writer
-          yield* socket.runRaw((data) => write(data)).pipe(
-            Effect.catchIf(Socket.isSocketError, () => Effect.void)
-          )
-          return HttpServerResponse.empty()
-        }).pipe(Effect.scoped)
-      )
+      yield* gateway.serve(Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket)))
       yield* Effect.scoped(Effect.gen(function*() {
         const client = yield* webSocket(gateway.address, "/chat")
         yield* client.send("hi")
@@ -464,7 +447,7 @@ describe("an app's own WebSocket", () => {
   live("that its client closes does not stay counted", () =>
     Effect.gen(function*() {
       const gateway = yield* start()
-      yield* gateway.serve(echo)
+      yield* gateway.serve(chat)
       yield* Effect.scoped(Effect.gen(function*() {
         const client = yield* webSocket(gateway.address, "/chat")
         yield* client.send("hi")

@@ -1,10 +1,10 @@
 /**
  * Clients that send their first frames together with the request to become a WebSocket: they come before anybody listens.
  */
-import { HttpRouter, HttpServerRequest, HttpServerResponse, Socket } from "@effect/platform"
+import { HttpRouter, HttpServerRequest, HttpServerResponse, type Socket } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
-import { start } from "../fixtures/listening.ts"
+import { echo, start } from "../fixtures/listening.ts"
 import { connect, eventually, frame, opcode, request, textFrame, upgradeRequest, within } from "../fixtures/net.ts"
 
 const withFirstByte = (first: number, rest: Uint8Array) => Buffer.concat([Buffer.of(first), rest.subarray(1)])
@@ -28,18 +28,12 @@ const early: ReadonlyArray<readonly [what: string, frames: Uint8Array]> = [
   ["two pings, then nonsense", Buffer.concat([frame(opcode.ping), frame(opcode.ping), Buffer.from("nonsense")])]
 ]
 
-const run = (socket: Socket.Socket) =>
-  Effect.flatMap(socket.writer, (write) => socket.runRaw((data) => write(data))).pipe(
-    Effect.catchIf(Socket.isSocketError, () => Effect.void),
-    Effect.as(HttpServerResponse.empty())
-  )
-
-const later = (socket: Socket.Socket) => Effect.delay(run(socket), "20 millis")
+const later = (socket: Socket.Socket) => Effect.delay(echo(socket), "20 millis")
 
 /** Apps that listen at once, that do something first, that never do, that fail, and one behind a prefix. */
 const app = HttpRouter.empty.pipe(
-  HttpRouter.get("/at-once", Effect.scoped(Effect.flatMap(HttpServerRequest.upgrade, run))),
-  HttpRouter.get("/later", Effect.scoped(Effect.flatMap(HttpServerRequest.upgrade, later))),
+  HttpRouter.get("/at-once", Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket))),
+  HttpRouter.get("/later", Effect.flatMap(HttpServerRequest.upgrade, later)),
   HttpRouter.get("/no-socket", HttpServerResponse.text("no")),
   HttpRouter.get(
     "/fails",
@@ -49,7 +43,7 @@ const app = HttpRouter.empty.pipe(
   ),
   HttpRouter.mount(
     "/mounted",
-    HttpRouter.empty.pipe(HttpRouter.get("/later", Effect.scoped(Effect.flatMap(HttpServerRequest.upgrade, later))))
+    HttpRouter.empty.pipe(HttpRouter.get("/later", Effect.flatMap(HttpServerRequest.upgrade, later)))
   )
 )
 const paths = ["/at-once", "/later", "/no-socket", "/fails", "/mounted/later"]

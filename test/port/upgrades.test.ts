@@ -2,12 +2,12 @@
  * Requests that ask for another protocol. Only WebSockets are spoken: any other `Upgrade` is ignored (RFC 9110, 7.8), and
  * its request is answered like any other.
  */
-import { HttpServerRequest, HttpServerResponse, Socket } from "@effect/platform"
+import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
 import * as Http from "node:http"
 import { watchSubprotocol } from "../../src/port/ServerSocket.ts"
-import { type Options, start } from "../fixtures/listening.ts"
+import { echo, type Options, start } from "../fixtures/listening.ts"
 import { connect, frame, opcode, textFrame, webSocket, within } from "../fixtures/net.ts"
 
 const live = it.scopedLive
@@ -218,16 +218,7 @@ describe("a WebSocket", () => {
       () =>
         Effect.gen(function*() {
           const gateway = yield* start()
-          yield* gateway.serve(
-            Effect.gen(function*() {
-              const socket = yield* HttpServerRequest.upgrade
-              const write = yield* socket.writer
-              yield* socket.runRaw((data) => write(`got ${String(data)}`)).pipe(
-                Effect.catchIf(Socket.isSocketError, () => Effect.void)
-              )
-              return HttpServerResponse.empty()
-            }).pipe(Effect.scoped)
-          )
+          yield* gateway.serve(Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket, "got ")))
           const control = yield* connect(gateway.address)
           yield* control.send(
             Buffer.concat([Buffer.from(opening(upgrade)), textFrame("{\"type\":\"ping\",\"id\":\"mine\"}")])
