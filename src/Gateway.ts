@@ -144,6 +144,58 @@ const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: Ga
     }
   })
 
+/** Just above 24 days: the longest timer that Node has. */
+const longestTimer = Duration.millis(2 ** 31 - 1)
+
+/** Times after which something happens again, or is given up on: neither at once nor never. */
+const bounded = {
+  allowed: "a duration above 0, of 24 days at most",
+  isAllowed: (time: Duration.Duration) => Duration.between(time, { minimum: Duration.nanos(1n), maximum: longestTimer })
+}
+
+/** The times of `node:http`. */
+const orUnlimited = {
+  allowed: "a duration of 24 days at most, or 0 for no limit",
+  isAllowed: (time: Duration.Duration) => Duration.lessThanOrEqualTo(time, longestTimer)
+}
+
+const wholeNumber = { allowed: "a whole number above 0", isAllowed: (n: number) => Number.isSafeInteger(n) && n > 0 }
+
+/** Times and counts: without this, Node throws at some of them, and others make a busy loop. */
+const checkBounds = (options: GatewayOptions): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    for (
+      const [name, rule] of [
+        ["lockPollInterval", bounded],
+        ["lockStaleAfter", bounded],
+        ["lockRecheckInterval", bounded],
+        ["healthProbeTimeout", bounded],
+        ["headersTimeout", orUnlimited],
+        ["requestTimeout", orUnlimited],
+        ["keepAliveTimeout", orUnlimited]
+      ] as const
+    ) {
+      const value = options[name]
+      if (value === undefined) continue
+      const time = Duration.decode(value)
+      if (!rule.isAllowed(time)) yield* refuse(name, Duration.format(time), rule.allowed)
+    }
+    for (
+      const name of [
+        "maxConnections",
+        "maxHeaderBytes",
+        "maxPipelinedRequests",
+        "maxControlSockets",
+        "maxFrameBytes",
+        "maxFramesPerSecond",
+        "maxBufferedBytes"
+      ] as const
+    ) {
+      const value = options[name]
+      if (value !== undefined && !wholeNumber.isAllowed(value)) yield* refuse(name, value, wholeNumber.allowed)
+    }
+  })
+
 /** Which gateway these options name. */
 const identified = (
   options: InspectOptions
@@ -177,6 +229,7 @@ export const layerPlatform = (
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
     yield* checkAccess(options)
+    yield* checkBounds(options)
     const { address, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,

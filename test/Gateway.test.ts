@@ -4,6 +4,7 @@ import {
   Cause,
   Chunk,
   Deferred,
+  Duration,
   Effect,
   Exit,
   FastCheck as fc,
@@ -623,18 +624,53 @@ describe("many starters", () => {
   )
 })
 
-describe("options that would let strangers in", () => {
-  const dies = (options: Gateway.GatewayOptions) =>
+/** With what a start with these options dies; "started" if it does not. */
+const dies = (options: Gateway.GatewayOptions) =>
+  Effect.gen(function*() {
+    const host = yield* SimulatedHost.make
+    const exit = yield* Layer.build(Gateway.layerPlatform(options)).pipe(
+      Effect.scoped,
+      Effect.provide(host.layer()),
+      Effect.exit
+    )
+    const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+    return defect instanceof Error ? defect.message : "started"
+  })
+
+describe("times and counts", () => {
+  simulated("that no timer can have, or that would never let it rest, are a defect", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
-      const exit = yield* Layer.build(Gateway.layerPlatform(options)).pipe(
-        Effect.scoped,
-        Effect.provide(host.layer()),
-        Effect.exit
-      )
-      const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
-      return defect instanceof Error ? defect.message : "started"
-    })
+      for (const name of ["headersTimeout", "requestTimeout", "keepAliveTimeout"] as const) {
+        assert.strictEqual(
+          yield* dies({ [name]: Duration.infinity }),
+          `invalid ${name} "Infinity" from GatewayOptions: expected a duration of 24 days at most, or 0 for no limit`
+        )
+        assert.match(yield* dies({ [name]: "25 days" }), /^invalid .* "25d" from GatewayOptions/)
+        assert.strictEqual(yield* dies({ [name]: 0 }), "started")
+      }
+      for (const name of ["lockPollInterval", "lockStaleAfter", "lockRecheckInterval", "healthProbeTimeout"] as const) {
+        for (const time of [0, Duration.infinity]) {
+          assert.match(
+            yield* dies({ [name]: time }),
+            new RegExp(`^invalid ${name} "\\w+" from GatewayOptions: expected a duration above 0, of 24 days at most$`)
+          )
+        }
+      }
+      for (const count of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+        assert.match(
+          yield* dies({ maxConnections: count }),
+          /^invalid maxConnections .*: expected a whole number above 0$/
+        )
+      }
+      assert.match(yield* dies({ maxPipelinedRequests: 0 }), /^invalid maxPipelinedRequests 0 /)
+      // As long as it takes, and not at all: both mean what they say.
+      for (const time of [0, Duration.infinity]) {
+        assert.strictEqual(yield* dies({ lockTimeout: time, drainTimeout: time }), "started")
+      }
+    }))
+})
+
+describe("options that would let strangers in", () => {
   const token = "a-token-of-thirty-two-characters"
 
   simulated(

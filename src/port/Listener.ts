@@ -6,6 +6,7 @@
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -47,6 +48,20 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
   /** Open now. */
   readonly connections: Effect.Effect<number>
 }>() {}
+
+/**
+ * An app was to be served on a listener whose last app has ended: the listener was drained and closed then. A defect of `serve`,
+ * since `HttpServer.serve` has no errors. Build the layer of the gateway again, or serve the next app before the last one ends.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ListenerClosed extends Data.TaggedError("ListenerClosed")<Address> {
+  override get message() {
+    return `cannot serve on ${toUrl(this)}: the listener was closed when its last app ended; `
+      + "build the gateway's layer again, or serve the next app before the last one ends"
+  }
+}
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
@@ -275,6 +290,7 @@ export const make = (
     yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))
     yield* lock.update({ phase: "listening", ...address })
 
+    const apps = yield* Ref.make(0)
     const server = HttpServer.make({
       address: bound.server.address,
       serve: (app, middleware) =>
@@ -282,10 +298,18 @@ export const make = (
           const before = yield* Ref.get(lost)
           // An `HttpServer` has no errors of its own.
           if (Option.isSome(before)) return yield* Effect.die(before.value)
+          if (yield* Ref.get(isDraining)) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
+          // Added after the inner `serve`, so it runs before that one's finalizer takes the handlers away: a drain needs them.
+          yield* Effect.acquireRelease(
+            Ref.update(apps, (served) => served + 1),
+            (_, exit) =>
+              Effect.if(Effect.map(Ref.updateAndGet(apps, (served) => served - 1), (served) => served === 0), {
+                onTrue: () => drain(shutdownReason(exit)),
+                onFalse: () => Effect.void
+              })
+          )
           yield* lifecycle.setStarted
-          // After the inner `serve`, so before its finalizer takes the handlers away: somebody must still answer.
-          yield* Effect.addFinalizer((exit) => drain(shutdownReason(exit)))
         })
     })
 

@@ -34,6 +34,7 @@ import {
   BindError,
   type BindOptions,
   type BoundSocket,
+  type ConnectionLimits,
   type ControlReply,
   ownAnswerHeaders,
   ServerSocket,
@@ -73,6 +74,8 @@ const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 interface Connection {
   /** In the order of their requests. Those in front may be answered by now: `unansweredOf` leaves these out. */
   readonly responses: Array<Http.ServerResponse>
+  /** The last of them, also once it has been answered. */
+  latest: Http.ServerResponse | undefined
   readonly judge: (head: Access.Head) => Access.Verdict
   /** What had been sent when it was upgraded, in bytes. */
   writtenBeforeUpgrade: number
@@ -118,32 +121,57 @@ class RequestHead implements Access.Head {
   }
 }
 
-type Intercept = (event: string, args: ReadonlyArray<unknown>) => boolean
-type OnThrow = (error: unknown, args: ReadonlyArray<unknown>) => void
-
-const interceptedEvents: ReadonlySet<string> = new Set(["connection", "request", "upgrade"])
-
 /**
- * An HTTP server some of whose connections, requests and upgrades never reach the listeners that an app has registered. Routing in
- * front of the listeners leaves `NodeHttpServer`, which registers them, as it is.
+ * An HTTP server that can drop a connection before anything listens to it. Requests and upgrades go through `http.Server`'s own
+ * `emit`, which monitoring agents patch to see them.
  */
-class InterceptingServer extends Http.Server {
-  #intercept: Intercept = () => false
-  #onThrow: OnThrow = () => {}
-  intercept(intercept: Intercept, onThrow: OnThrow) {
-    this.#intercept = intercept
-    this.#onThrow = onThrow
+class DroppingServer extends Http.Server {
+  #drops: (socket: Net.Socket) => boolean = () => false
+  dropIf(drops: (socket: Net.Socket) => boolean) {
+    this.#drops = drops
   }
   override emit(event: string, ...args: Array<unknown>): boolean {
-    if (!interceptedEvents.has(event)) return super.emit(event, ...args)
-    try {
-      return this.#intercept(event, args) || super.emit(event, ...args)
-    } catch (error) {
-      // It would be an uncaught exception, which ends the process.
-      this.#onThrow(error, args)
+    const [socket] = args
+    if (event === "connection" && socket instanceof Net.Socket && this.#drops(socket)) {
+      socket.destroy()
       return true
     }
+    return super.emit(event, ...args)
   }
+}
+
+/** What `NodeHttpServer` registers for an app. Called with what Node hands to listeners. */
+type AppListener = (...args: ReadonlyArray<unknown>) => void
+
+/** The listeners that an effect adds to a server, taken off it again. */
+const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const before = new Set(server.listeners(event))
+    return Effect.map(adding, (): ReadonlyArray<AppListener> => {
+      const added = server.listeners(event).filter((listener) => !before.has(listener))
+      for (const listener of added) Reflect.apply(server.off, server, [event, listener])
+      return added.map((listener) => (...args) => Reflect.apply(listener, server, args))
+    })
+  })
+
+/** An app that is served: what answers its requests, those that may show a token in a header, and its upgrades. */
+interface ServedApp {
+  readonly request: (request: Http.IncomingMessage, response: Http.ServerResponse) => void
+  readonly requestWithToken: ReadonlyArray<AppListener>
+  readonly upgrade: ReadonlyArray<AppListener>
+}
+
+/** The longest time that a timer of Node's takes, in milliseconds: some 24 days. */
+const longestTimer = 2 ** 31 - 1
+
+/** Whole milliseconds, as Node wants them. 0 is no limit. */
+const timerMillis = (duration: Duration.Duration): number =>
+  Math.min(Math.ceil(Duration.toMillis(duration)), longestTimer)
+
+/** Node refuses a time for the headers that is longer than the one for the whole request, of which they are a part. */
+const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {
+  const [headers, request] = [timerMillis(headersTimeout), timerMillis(requestTimeout)]
+  return request === 0 ? headers : Math.min(headers, request)
 }
 
 const errorCode = (cause: unknown): string =>
@@ -246,16 +274,15 @@ const needsToken = { "www-authenticate": "Bearer" } as const
 const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
   Effect.gen(function*() {
     const { address: asked, limits, routes } = options
-    const server = new InterceptingServer({
+    const server = new DroppingServer({
       IncomingMessage: UpgradeRequests.UpgradeRequest,
       maxHeaderSize: limits.maxHeaderBytes,
       // Refused below, in the same way as any other that is not ours.
       requireHostHeader: false,
-      // The headers are part of the request, and Node insists on it.
-      headersTimeout: Duration.toMillis(Duration.min(limits.headersTimeout, limits.requestTimeout)),
-      requestTimeout: Duration.toMillis(limits.requestTimeout),
-      keepAliveTimeout: Duration.toMillis(limits.keepAliveTimeout),
-      connectionsCheckingInterval: Duration.toMillis(checkingInterval)
+      headersTimeout: headersMillis(limits),
+      requestTimeout: timerMillis(limits.requestTimeout),
+      keepAliveTimeout: timerMillis(limits.keepAliveTimeout),
+      connectionsCheckingInterval: timerMillis(checkingInterval)
     })
     server.maxConnections = limits.maxConnections
 
@@ -281,6 +308,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     server.on("connection", (socket) => {
       const connection: Connection = {
         responses: [],
+        latest: undefined,
         judge: Access.judging(options.rules),
         writtenBeforeUpgrade: 0,
         viewing: false,
@@ -482,11 +510,30 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // the gateway's own routes, before any app's
     // -----------------------------------------------------------------------
 
+    /**
+     * Answers a request that cannot be read, behind those before it, as Node does where no listener is registered
+     * (`socketOnError` in lib/_http_server.js): on the socket, so that an app that answers later writes to a closed one.
+     */
+    const breakOff = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
+      connection.refused = true
+      const { latest } = connection
+      // An app has it already, whole but for the rest of its body.
+      const broken = latest?.req.complete === false ? latest : undefined
+      const before = unansweredOf(connection).filter((response) => response !== broken).at(-1)
+      const answer = () => {
+        if (!socket.writable) return
+        if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
+        // What is being sent cannot be followed by something else.
+        if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
+        else socket.destroy()
+      }
+      if (before === undefined) answer()
+      else before.once("close", answer)
+    }
     server.on("clientError", (error, socket) => {
       const connection = socket instanceof Net.Socket ? open.get(socket) : undefined
-      // What is being sent cannot be followed by something else.
-      if (!socket.writable || connection === undefined || unansweredOf(connection).length > 0) return socket.destroy()
-      refuseRaw(socket, ...unreadable(errorCode(error)))
+      if (!(socket instanceof Net.Socket) || !socket.writable || connection === undefined) return socket.destroy()
+      if (!connection.refused) breakOff(socket, connection, ...unreadable(errorCode(error)))
     })
 
     // Asked every few seconds by whoever watches: a span for each would hide all others.
@@ -494,89 +541,73 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       NodeHttpServer.makeHandler(routes.app),
       constTrue
     )
-    /** The plain requests' handlers of those apps that are served now. */
-    const apps: Array<typeof ownHandler> = []
-    // Node takes an upgrade for a plain request as long as nobody listens for upgrades.
-    server.on("upgrade", () => {})
-    const intercept: Intercept = (event, args) => {
-      const request = args[0]
-      if (event === "connection") {
-        const [socket] = args
-        // `maxConnections` counts the connections of one server, and each address has its own.
-        if (open.size < limits.maxConnections || !(socket instanceof Net.Socket)) return false
-        socket.destroy()
-        return true
-      }
-      if (event === "request") {
-        const response = args[1]
-        if (!(request instanceof Http.IncomingMessage) || !(response instanceof Http.ServerResponse)) return false
-        const connection = open.get(request.socket)
-        // It has ended already.
-        if (connection === undefined || connection.refused) return true
-        if (unansweredOf(connection).length >= limits.maxPipelinedRequests) {
-          request.socket.destroy()
-          return true
-        }
-        UpgradeRequests.keepRest(request)
-        connection.responses.push(response)
-        if (stopped) closeAfter(response)
-        const isOwn = routes.owns(pathOf(request))
-        const verdict = connection.judge(new RequestHead(request, false, isOwn))
-        if (verdict._tag === "Refused") {
-          connection.refused = true
-          refuseRequest(response, verdict.status, verdict.reason)
-          return true
-        }
-        const app = isOwn ? ownHandler : apps.at(-1) ?? ownHandler
-        if (app !== ownHandler && request.headers[AppUpgrades.protocolHeader] !== undefined) return false
-        app(request, response)
-        return true
-      }
-      if (event === "upgrade") {
-        const [, socket, head] = args
-        if (
-          !(request instanceof Http.IncomingMessage) || !(socket instanceof Duplex) || !Buffer.isBuffer(head)
-        ) return false
-        // The server stops looking after an upgraded socket's errors.
-        socket.on("error", () => socket.destroy())
-        const connection = open.get(request.socket)
-        if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
-        if (stopping || connection === undefined || connection.refused) {
-          socket.destroy()
-          return true
-        }
-        const verdict = connection.judge(new RequestHead(request, true, routes.owns(pathOf(request))))
-        if (verdict._tag === "Refused") {
-          refuseRaw(socket, verdict.status, verdict.reason)
-          return true
-        }
-        UpgradeRequests.offerOnlyWebSocket(request)
-        if (pathOf(request) === routes.control.path) {
-          openControlSocket(request, socket, head, connection)
-          return true
-        }
-        if (server.listenerCount("upgrade") === 1) {
-          refuseRaw(socket, 503, "starting")
-          return true
-        }
-      }
-      return false
+    /** Those that are served now. The last one answers. */
+    const apps: Array<ServedApp> = []
+    /** Whether the app has as many requests of a connection to answer as it may have. */
+    const isFull = (connection: Connection) => {
+      const unanswered = unansweredOf(connection)
+      return unanswered.length >= limits.maxPipelinedRequests
+        && unanswered.filter((response) => !response.writableEnded).length >= limits.maxPipelinedRequests
     }
-    const answerThrown: OnThrow = (error, [request, channel]) => {
+    const answerRequest = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+      const connection = open.get(request.socket)
+      // It has ended already.
+      if (connection === undefined || connection.refused) return
+      if (isFull(connection)) return request.socket.destroy()
+      UpgradeRequests.keepRest(request)
+      connection.responses.push(response)
+      connection.latest = response
+      if (stopped) closeAfter(response)
+      const isOwn = routes.owns(pathOf(request))
+      const verdict = connection.judge(new RequestHead(request, false, isOwn))
+      if (verdict._tag === "Refused") {
+        connection.refused = true
+        return refuseRequest(response, verdict.status, verdict.reason)
+      }
+      const app = isOwn ? undefined : apps.at(-1)
+      if (app === undefined) return ownHandler(request, response)
+      if (request.headers[AppUpgrades.protocolHeader] === undefined) return app.request(request, response)
+      for (const listener of app.requestWithToken) listener(request, response)
+    }
+    const answerUpgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => {
+      // The server stops looking after an upgraded socket's errors.
+      socket.on("error", () => socket.destroy())
+      const connection = open.get(request.socket)
+      if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
+      if (stopping || connection === undefined || connection.refused) return socket.destroy()
+      const verdict = connection.judge(new RequestHead(request, true, routes.owns(pathOf(request))))
+      if (verdict._tag === "Refused") return refuseRaw(socket, verdict.status, verdict.reason)
+      UpgradeRequests.offerOnlyWebSocket(request)
+      if (pathOf(request) === routes.control.path) return openControlSocket(request, socket, head, connection)
+      const app = apps.at(-1)
+      if (app === undefined) return refuseRaw(socket, 503, "starting")
+      for (const listener of app.upgrade) listener(request, socket, head)
+    }
+    const logThrown = (error: unknown) =>
       run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
-      if (channel instanceof Http.ServerResponse && !channel.headersSent) {
-        return refuseRequest(channel, 500, "internal error")
+    server.dropIf(() => open.size >= limits.maxConnections)
+    // What a listener throws would be an uncaught exception, which ends the process.
+    server.on("request", (request, response) => {
+      try {
+        answerRequest(request, response)
+      } catch (error) {
+        logThrown(error)
+        if (response.headersSent) request.socket.destroy()
+        else refuseRequest(response, 500, "internal error")
       }
-      if (request instanceof Net.Socket) return request.destroy()
-      if (!(request instanceof Http.IncomingMessage)) return
-      const { socket } = request
-      if (channel === socket && socket.bytesWritten === open.get(socket)?.writtenBeforeUpgrade) {
-        return refuseRaw(socket, 500, "internal error")
+    })
+    server.on("upgrade", (request, socket, head) => {
+      try {
+        answerUpgrade(request, socket, head)
+      } catch (error) {
+        logThrown(error)
+        if (request.socket.bytesWritten === open.get(request.socket)?.writtenBeforeUpgrade) {
+          return refuseRaw(socket, 500, "internal error")
+        }
+        // A part of another answer has been sent, which nothing can follow.
+        socket.destroy()
       }
-      // A part of another answer has been sent, which nothing can follow.
-      socket.destroy()
-    }
-    server.intercept(intercept, answerThrown)
+    })
 
     // -----------------------------------------------------------------------
     // binding
@@ -609,18 +640,30 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       serve: (app, middleware) =>
         Effect.gen(function*() {
           // What upgrades need would cost each plain request some of its time; even a reference that was set back does.
-          const handler = yield* middleware === undefined
+          const request = yield* middleware === undefined
             ? NodeHttpServer.makeHandler(app)
             : NodeHttpServer.makeHandler(app, middleware)
-          const upgrades = AppUpgrades.withClosingSockets(options.drainBegan)(app)
-          yield* AppUpgrades.withoutToken(
-            middleware === undefined ? inner.serve(upgrades) : inner.serve(upgrades, middleware)
+          const closing = AppUpgrades.withClosingSockets(options.drainBegan)
+          const registering = AppUpgrades.withoutToken(
+            middleware === undefined
+              ? inner.serve(closing(app))
+              : inner.serve(app, (handled) => closing(middleware(handled)))
+          )
+          const requestWithToken: Array<AppListener> = []
+          const upgrade = yield* takeListeners(
+            server,
+            "upgrade",
+            Effect.map(takeListeners(server, "request", registering), (taken) => requestWithToken.push(...taken))
           )
           yield* Effect.acquireRelease(
-            Effect.sync(() => apps.push(handler)),
-            () => Effect.sync(() => apps.splice(apps.indexOf(handler), 1))
+            Effect.sync(() => {
+              const served: ServedApp = { request, requestWithToken, upgrade }
+              apps.push(served)
+              return served
+            }),
+            (served) => Effect.sync(() => apps.splice(apps.indexOf(served), 1))
           )
-        })
+        }).pipe(Effect.uninterruptible)
     })
 
     // Without a listener, an error of the running server (EMFILE on accept) would end the process.
