@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
-import { Gateway, launch, layerLost, layerServing, whileHeld } from "./GatewayInstance.ts"
+import { Gateway, launch, layerLost, layerServing, readiness, whileHeld } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import * as GatewayStatus from "./inspect/GatewayStatus.ts"
 import * as OpenLockFiles from "./inspect/OpenLockFiles.ts"
@@ -37,10 +37,11 @@ import * as PortProbe from "./port/PortProbe.ts"
 import * as ProbeTransport from "./port/ProbeTransport.ts"
 import type { ServerSocket } from "./port/ServerSocket.ts"
 import * as Neighbours from "./server/Neighbours.ts"
+import * as OwnPaths from "./server/OwnPaths.ts"
 import * as Signals from "./stop/Signals.ts"
 import * as StopOwner from "./stop/StopOwner.ts"
 
-export { Gateway, launch, layerLost, layerServing, whileHeld }
+export { Gateway, launch, layerLost, layerServing, readiness, whileHeld }
 
 /**
  * Everything a gateway can be told. All optional. Times may be given in any form of `Duration.DurationInput`; a number is
@@ -73,6 +74,11 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   readonly lockRecheckInterval?: Duration.DurationInput | undefined
   /** Deadline of one health probe. Default 1 second. */
   readonly healthProbeTimeout?: Duration.DurationInput | undefined
+  /**
+   * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. Default: all at
+   * their paths, and an app's routes there are not reached.
+   */
+  readonly routes?: OwnPaths.OwnPaths | undefined
 }
 
 /**
@@ -126,7 +132,9 @@ const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">):
   })
 
 /** The same for those that say who may ask: of no concern to who only looks. */
-const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: GatewayOptions): Effect.Effect<void> =>
+const checkAccess = (
+  { allowedHosts = [], allowedOrigins = [], host, routes = {}, token }: GatewayOptions
+): Effect.Effect<void> =>
   Effect.gen(function*() {
     if (host !== undefined && !isLoopback(host) && token === undefined) {
       yield* refuse("host", host, "a loopback host, or a token besides")
@@ -134,6 +142,7 @@ const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: Ga
     if (token !== undefined && !AccessToken.isValid(Redacted.value(token))) {
       yield* refuse("token", "(not shown)", AccessToken.allowed)
     }
+    if (!OwnPaths.isAllowed(routes)) yield* refuse("routes", routes, OwnPaths.allowed)
     for (
       const [name, values, setting] of [
         ["allowedHosts", allowedHosts, settings.allowedHosts],

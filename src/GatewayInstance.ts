@@ -7,7 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { defaultProfile } from "./GatewayConfig.ts"
+import { defaultProfile, SettingInvalid } from "./GatewayConfig.ts"
 import type { BindFailed, LockLost, PortInUse } from "./GatewayLockError.ts"
 import { whileNot } from "./internal/whileNot.ts"
 import type { StateChange } from "./lock/History.ts"
@@ -24,7 +24,8 @@ import type { PortProbe } from "./port/PortProbe.ts"
 import { OwnRoutes, type ServerSocket } from "./port/ServerSocket.ts"
 import * as Authorization from "./server/Authorization.ts"
 import * as GatewayRoutes from "./server/GatewayRoutes.ts"
-import type { StatusFeedOptions } from "./server/StatusFeed.ts"
+import type { GatewayRoutesOptions } from "./server/GatewayRoutes.ts"
+import * as Readiness from "./server/Readiness.ts"
 import { version } from "./Version.ts"
 
 /**
@@ -69,13 +70,19 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
    * token was given, the app as it is. What is not wrapped so is answered to anybody that `Host` and `Origin` let through.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
+  /** Adds a check to `/readyz`, until the scope closes; `Gateway.readiness` says more. */
+  readonly readiness: <E, R>(
+    name: string,
+    check: Effect.Effect<unknown, E, R>,
+    options?: Readiness.ReadinessOptions
+  ) => Effect.Effect<void, never, R | Scope.Scope>
   /** Never succeeds; fails when the lock is lost. `launch` races it for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 
 /** In one effect: every layer between would cost a start a part of a millisecond. */
 const make = (
-  options: ListenerOptions & StatusFeedOptions
+  options: ListenerOptions & GatewayRoutesOptions
 ): Effect.Effect<
   Context.Context<Gateway | HttpServer.HttpServer>,
   PortInUse | BindFailed,
@@ -106,6 +113,17 @@ const make = (
       connections,
       drainBegan: lifecycle.drainBegan,
       authorized: Authorization.make(options.token),
+      readiness: (name, check, checkOptions) =>
+        Readiness.isAllowedName(name)
+          ? Effect.flatMap(Readiness.make(name, check, checkOptions), (passes) => lifecycle.addCheck(name, passes))
+          : Effect.die(
+            new SettingInvalid({
+              setting: "readiness check",
+              source: "Gateway.readiness",
+              value: JSON.stringify(name),
+              allowed: Readiness.allowedName
+            })
+          ),
       lost: lock.lost
     })
     // Without the listener: what is in the context of an app is copied some times for each of its requests.
@@ -126,12 +144,39 @@ const make = (
  * @category layers
  */
 export const layerServing = (
-  options: ListenerOptions & StatusFeedOptions
+  options: ListenerOptions & GatewayRoutesOptions
 ): Layer.Layer<
   Gateway | HttpServer.HttpServer,
   PortInUse | BindFailed,
   LockFile.LockFile | PortProbe | ServerSocket
 > => Layer.scopedContext(make(options))
+
+/**
+ * Adds a check of the app's to `/readyz`, until the scope closes. While it fails, `/readyz` answers 503 with its name in `failing`:
+ * a balancer sends no requests meanwhile, and nothing else changes.
+ *
+ * A check passes if it succeeds with anything but `false`, within its time (default 1 second). It runs when somebody asks `/readyz`,
+ * once at a time however many ask, and only while an app is served. A change of its result is logged. A name that is not allowed
+ * (1 to 64 printable ASCII characters, none of the gateway's own reasons) is a defect, `SettingInvalid`.
+ *
+ * @example
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway } from "gateway-lock"
+ *
+ * const DatabaseCheck = Layer.scopedDiscard(
+ *   Effect.flatMap(SqlClient.SqlClient, (sql) => Gateway.readiness("database", sql`SELECT 1`))
+ * )
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const readiness = <E, R>(
+  name: string,
+  check: Effect.Effect<unknown, E, R>,
+  options?: Readiness.ReadinessOptions
+): Effect.Effect<void, never, R | Gateway | Scope.Scope> =>
+  Effect.flatMap(Gateway, (gateway) => gateway.readiness(name, check, options))
 
 /**
  * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with

@@ -1,6 +1,6 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, TestClock } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Ref, TestClock } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
 import { createServer } from "node:net"
@@ -150,4 +150,49 @@ describe("Gateway.layer on a socket that was passed to it", () => {
       const status = yield* Effect.promise(() => new Promise((resolve) => child.once("exit", resolve)))
       assert.strictEqual(status, 0)
     }), 60_000)
+})
+
+describe("Gateway.readiness", () => {
+  const address = { host: "127.0.0.1", port: 18789 }
+  class Database extends Context.Tag("Database")<Database, { readonly ping: Effect.Effect<void, string> }>() {}
+
+  simulated("makes /readyz ask the app's check, with what that needs", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const isUp = yield* Ref.make(true)
+      const ping = Effect.if(Ref.get(isUp), { onTrue: () => Effect.void, onFalse: () => Effect.fail("refused") })
+      const Check = Layer.scopedDiscard(
+        Gateway.readiness("database", Effect.flatMap(Database, (database) => database.ping))
+      ).pipe(Layer.provide(Layer.succeed(Database, { ping })))
+      yield* host.spawn(Gateway.launch(Layer.merge(App, Check).pipe(Layer.provideMerge(Gateway.layerPlatform()))))
+      yield* host.settle
+      assert.strictEqual((yield* host.ports.get(address, "/readyz")).body, "{\"ready\":true}")
+      yield* Ref.set(isUp, false)
+      const answer = yield* host.ports.get(address, "/ready")
+      assert.deepStrictEqual(
+        { status: answer.status, body: answer.body },
+        { status: 503, body: "{\"ready\":false,\"failing\":[\"database\"]}" }
+      )
+      assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
+    }))
+
+  simulated("refuses a name that is the gateway's own, and routes that cannot be", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const messageOf = <E>(exit: Exit.Exit<unknown, E>) => {
+        const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+        return defect instanceof Error ? defect.message : "started"
+      }
+      const Check = Layer.scopedDiscard(Gateway.readiness("lock", Effect.void))
+      const named = yield* host.spawn(Gateway.launch(Check.pipe(Layer.provideMerge(Gateway.layerPlatform()))))
+      assert.match(
+        messageOf(yield* named.exit),
+        /^invalid readiness check "lock" from Gateway.readiness: expected 1 to 64 /
+      )
+      const routed = yield* host.spawn(Gateway.launch(Gateway.layerPlatform({ routes: { "/ready": "/healthz" } })))
+      assert.match(
+        messageOf(yield* routed.exit),
+        /^invalid routes \{"\/ready":"\/healthz"\} from GatewayOptions: expected for each of \/health, /
+      )
+    }))
 })

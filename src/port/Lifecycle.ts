@@ -8,6 +8,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
 
 /**
  * `starting`: not bound, or bound while no app serves yet. `listening`: serving. `draining`: shutting down.
@@ -26,6 +27,8 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly drainBegan: Effect.Effect<string>
   /** The checks by which the gateway is not ready though it serves: `lock` once its lock is lost. */
   readonly failing: Effect.Effect<ReadonlyArray<string>>
+  /** The app's own checks that fail now, each name once. Takes as long as the slowest check, its deadline at most. */
+  readonly failingChecks: Effect.Effect<ReadonlyArray<string>>
   /** The port is bound now. */
   readonly setBound: Effect.Effect<void>
   /** An app serves now. */
@@ -34,7 +37,14 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
   /** Adds a failing check, for good. */
   readonly fail: (check: string) => Effect.Effect<void>
+  /** Adds a check of the app's, until the scope closes. `passes` runs for one asker at a time. */
+  readonly addCheck: (name: string, passes: Effect.Effect<boolean>) => Effect.Effect<void, never, Scope.Scope>
 }>() {}
+
+interface Check {
+  readonly name: string
+  readonly passes: Effect.Effect<boolean>
+}
 
 /**
  * A gateway that has not begun: neither bound nor started, and not draining.
@@ -47,6 +57,7 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
   const started = yield* Ref.make(false)
   const drain = yield* Deferred.make<string>()
   const failing = yield* Ref.make<ReadonlyArray<string>>([])
+  const checks = yield* Ref.make<ReadonlyArray<Check>>([])
   return Lifecycle.of({
     bound: Ref.get(bound),
     started: Ref.get(started),
@@ -56,7 +67,19 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
     setBound: Ref.set(bound, true),
     setStarted: Ref.set(started, true),
     beginDrain: (reason) => Deferred.succeed(drain, reason),
-    fail: (check) => Ref.update(failing, (before) => [...before, check])
+    fail: (check) => Ref.update(failing, (before) => [...before, check]),
+    failingChecks: Effect.flatMap(Ref.get(checks), (checks) =>
+      Effect.map(
+        Effect.filter(checks, ({ passes }) => passes, { negate: true, concurrency: "unbounded" }),
+        (failed) => [...new Set(failed.map(({ name }) => name))]
+      )),
+    addCheck: (name, passes) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync((): Check => ({ name, passes })).pipe(
+          Effect.tap((check) => Ref.update(checks, (before) => [...before, check]))
+        ),
+        (check) => Ref.update(checks, (before) => before.filter((other) => other !== check))
+      ))
   })
 })
 

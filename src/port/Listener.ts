@@ -27,7 +27,9 @@ import * as Metrics from "../Metrics.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import * as Access from "./Access.ts"
 import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
+import * as AppRoutes from "./AppRoutes.ts"
 import { DrainCut } from "./DrainCut.ts"
+import { healthPath } from "./HealthProbe.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import { PortProbe } from "./PortProbe.ts"
@@ -310,6 +312,13 @@ export const make = (
               })
           )
           yield* lifecycle.setStarted
+          for (const { method, path } of yield* AppRoutes.routesOf(app)) {
+            if (!routes.owns(path)) continue
+            yield* Effect.logWarning(
+              `the app's route ${method} ${path} is not reached: the gateway answers ${path} itself`
+                + (path === healthPath ? "" : "; the option `routes` moves that, or leaves the path to the app")
+            )
+          }
         })
     })
 

@@ -22,7 +22,7 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { networkInterfaces } from "node:os"
-import { Duplex } from "node:stream"
+import type { Duplex } from "node:stream"
 import * as WS from "ws"
 import * as Metrics from "../Metrics.ts"
 import * as Access from "./Access.ts"
@@ -38,6 +38,7 @@ import {
   type ControlReply,
   ownAnswerHeaders,
   ServerSocket,
+  watchPath,
   watchSubprotocol
 } from "./ServerSocket.ts"
 import * as TokenBucket from "./TokenBucket.ts"
@@ -324,6 +325,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       })
     })
     const connections = Effect.sync(() => open.size)
+    /** Those that are served now. The last one answers. */
+    const apps: Array<ServedApp> = []
     /** Nothing more is accepted: once its requests are answered, a connection has no further use. */
     const closeAfter = (response: Http.ServerResponse) => {
       response.shouldKeepAlive = false
@@ -423,10 +426,21 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         run(Fiber.interruptFork(fiber))
       })
     }
+    let isHinted = false
     const reply = (ws: WS.WebSocket, connection: Connection | undefined, reply: ControlReply) => {
       for (const frame of reply.send) send(ws, frame)
       if (reply.watch === true && connection !== undefined) view(ws, connection)
-      if (reply.close !== undefined) close(ws, reply.close.code, reply.close.reason)
+      if (reply.close === undefined) return
+      close(ws, reply.close.code, reply.close.reason)
+      // Once: it may be a client of an app that expects a WebSocket of its own there.
+      if (isHinted || apps.length === 0) return
+      isHinted = true
+      run(Effect.logWarning(
+        `a client of the control socket at ${
+          Option.getOrElse(routes.control.path, () => watchPath)
+        } spoke another protocol: `
+          + `closed with ${reply.close.code}, ${reply.close.reason}`
+      ))
     }
     /** Handles nothing more of a socket, whatever it still sends. */
     const cutOff = (ws: WS.WebSocket, socket: Duplex, reason: string) => {
@@ -483,9 +497,9 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       request: Http.IncomingMessage,
       socket: Duplex,
       head: Buffer,
-      connection: Connection | undefined
+      connection: Connection | undefined,
+      watches: boolean
     ) => {
-      const watches = AccessToken.offered(request.headers["sec-websocket-protocol"]).includes(watchSubprotocol)
       if (!watches && !hasToken(request.headers)) return refuseRaw(socket, 401, "a token is needed", needsToken)
       const isFull = watches
         ? watchers.size >= maxWatchers
@@ -541,8 +555,6 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       NodeHttpServer.makeHandler(routes.app),
       constTrue
     )
-    /** Those that are served now. The last one answers. */
-    const apps: Array<ServedApp> = []
     /** Whether the app has as many requests of a connection to answer as it may have. */
     const isFull = (connection: Connection) => {
       const unanswered = unansweredOf(connection)
@@ -578,7 +590,11 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       const verdict = connection.judge(new RequestHead(request, true, routes.owns(pathOf(request))))
       if (verdict._tag === "Refused") return refuseRaw(socket, verdict.status, verdict.reason)
       UpgradeRequests.offerOnlyWebSocket(request)
-      if (pathOf(request) === routes.control.path) return openControlSocket(request, socket, head, connection)
+      const path = pathOf(request)
+      const isControl = Option.contains(routes.control.path, path)
+      const watches = (isControl || path === watchPath)
+        && AccessToken.offered(request.headers["sec-websocket-protocol"]).includes(watchSubprotocol)
+      if (isControl || watches) return openControlSocket(request, socket, head, connection, watches)
       const app = apps.at(-1)
       if (app === undefined) return refuseRaw(socket, 503, "starting")
       for (const listener of app.upgrade) listener(request, socket, head)

@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Rules } from "./Access.ts"
@@ -109,6 +110,14 @@ export interface ControlReply {
 export const watchSubprotocol = "gateway-watch"
 
 /**
+ * The path at which such clients ask, wherever the control socket is.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const watchPath = "/"
+
+/**
  * With what WebSockets are closed when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
  *
  * @since 0.1.0
@@ -123,8 +132,8 @@ export const goingAway = 1001
  * @category models
  */
 export interface ControlProtocol {
-  /** The path of the WebSocket, which no app gets. */
-  readonly path: string
+  /** The path of the WebSocket, which no app gets. `None`: there is none, and only watchers are answered. */
+  readonly path: Option.Option<string>
   /** The first frame to whoever connects. */
   readonly hello: Effect.Effect<string>
   /** What is done about a frame. Pure. */
@@ -155,7 +164,7 @@ export interface WatchingClient {
  *
  * @example
  * import { HttpServerResponse } from "@effect/platform"
- * import { Effect, Layer } from "effect"
+ * import { Effect, Layer, Option } from "effect"
  * import { HealthProbe, LockFile, ServerSocket } from "gateway-lock"
  *
  * // The least that makes a listener a gateway: /healthz, by which others know it.
@@ -165,7 +174,7 @@ export interface WatchingClient {
  *     owns: (path: string) => path === HealthProbe.healthPath,
  *     app: HttpServerResponse.unsafeJson({ ok: true, status: "live", instanceId }),
  *     control: {
- *       path: "/control",
+ *       path: Option.some("/control"),
  *       hello: Effect.succeed("{}"),
  *       answer: () => ({ send: [] }),
  *       watch: () => Effect.never,

@@ -1,17 +1,11 @@
 /**
- * The WebSocket at `/`: who is there, whether it still answers, what it is about, and that it is going away. Pure.
+ * The WebSocket at `/`, unless an app moves it: who is there, whether it still answers, what it is about, and that it is going away. Pure.
  *
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type { ControlFrame, ControlReply } from "../port/ServerSocket.ts"
-
-/**
- * @since 0.1.0
- * @category constants
- */
-export const path = "/"
 
 /** RFC 6455, 7.4.1. */
 const closeCode = { unsupportedData: 1003, invalidPayload: 1007, policyViolation: 1008 } as const

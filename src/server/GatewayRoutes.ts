@@ -13,25 +13,37 @@ import { OwnRoutes } from "../port/ServerSocket.ts"
 import { version } from "../Version.ts"
 import * as ControlSocket from "./ControlSocket.ts"
 import * as HealthRoutes from "./HealthRoutes.ts"
+import * as OwnPaths from "./OwnPaths.ts"
 import * as StatusFeed from "./StatusFeed.ts"
-import type { StatusFeedOptions } from "./StatusFeed.ts"
+
+/**
+ * What the gateway's own routes can be told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayRoutesOptions extends StatusFeed.StatusFeedOptions {
+  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: all at their paths. */
+  readonly routes?: OwnPaths.OwnPaths | undefined
+}
 
 /**
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
-  options: StatusFeedOptions = {}
+  options: GatewayRoutesOptions = {}
 ): Effect.Effect<OwnRoutes["Type"], never, LockFile | Lifecycle | Scope.Scope> =>
   Effect.gen(function*() {
     const { instanceId } = yield* LockFile
     const lifecycle = yield* Lifecycle
     const startedAt = yield* Clock.currentTimeNanos
+    const paths = OwnPaths.healthPaths(options.routes ?? {})
     return OwnRoutes.of({
-      owns: HealthRoutes.owns,
-      app: HealthRoutes.make(lifecycle, instanceId),
+      owns: (path) => paths.has(path),
+      app: HealthRoutes.make(lifecycle, instanceId, paths),
       control: {
-        path: ControlSocket.path,
+        path: OwnPaths.controlPath(options.routes ?? {}),
         hello: Effect.map(
           Clock.currentTimeNanos,
           (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })
@@ -49,7 +61,7 @@ export const make = (
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: StatusFeedOptions): Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> =>
+export const layerWith = (options: GatewayRoutesOptions): Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> =>
   Layer.scoped(OwnRoutes, make(options))
 
 /**

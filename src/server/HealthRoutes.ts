@@ -9,17 +9,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type { Lifecycle } from "../port/Lifecycle.ts"
 import { ownAnswerHeaders } from "../port/ServerSocket.ts"
-
-type Question = "health" | "ready" | "startup"
-
-const questions: ReadonlyMap<string, Question> = new Map([
-  ["/healthz", "health"],
-  ["/health", "health"],
-  ["/readyz", "ready"],
-  ["/ready", "ready"],
-  ["/startupz", "startup"],
-  ["/startup", "startup"]
-])
+import { healthPaths, type Question } from "./OwnPaths.ts"
 
 /**
  * The path of a request target, without query.
@@ -32,14 +22,19 @@ export const pathOf = (url: string): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
-/**
- * @since 0.1.0
- * @category predicates
- */
-export const owns = (path: string): boolean => questions.has(path)
-
 const json = (status: number, body: unknown) =>
   HttpServerResponse.unsafeJson(body, { status, headers: ownAnswerHeaders })
+
+/** An app's own checks count while it serves: before and after that, it is not ready whatever they say. */
+const failingOf = (lifecycle: Lifecycle["Type"], draining: boolean, started: boolean) =>
+  Effect.flatMap(lifecycle.failing, (failing) => {
+    // A failed check is why the gateway drains.
+    if (failing.length > 0) return Effect.succeed(failing)
+    if (draining || !started) {
+      return Effect.succeed([...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])])
+    }
+    return lifecycle.failingChecks
+  })
 
 const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: string) =>
   Effect.gen(function*() {
@@ -51,11 +46,7 @@ const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: st
           ? json(503, { ok: false, status: "draining", instanceId })
           : json(200, { ok: true, status: "live", instanceId })
       case "ready": {
-        const checks = yield* lifecycle.failing
-        // A failing check is why the gateway drains.
-        const failing = checks.length > 0
-          ? checks
-          : [...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])]
+        const failing = yield* failingOf(lifecycle, draining, started)
         return failing.length === 0 ? json(200, { ready: true }) : json(503, { ready: false, failing })
       }
       case "startup":
@@ -64,14 +55,18 @@ const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: st
   })
 
 /**
- * Answers the paths of `owns`; on any other, that nothing is served there yet. `GET` and `HEAD` only.
+ * Answers the health routes at their paths; on any other, that nothing is served there yet. `GET` and `HEAD` only.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (lifecycle: Lifecycle["Type"], instanceId: string): HttpApp.Default =>
+export const make = (
+  lifecycle: Lifecycle["Type"],
+  instanceId: string,
+  paths: ReadonlyMap<string, Question> = healthPaths({})
+): HttpApp.Default =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-    const question = questions.get(pathOf(request.url))
+    const question = paths.get(pathOf(request.url))
     if (question === undefined) return Effect.succeed(json(503, { ok: false, status: "starting" }))
     if (request.method !== "GET" && request.method !== "HEAD") {
       return Effect.succeed(

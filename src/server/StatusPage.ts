@@ -57,12 +57,21 @@ export const prefersHtml = (accept: string | undefined): boolean => {
 const hashSource = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface StatusPageOptions {
+  /** Where the control socket is, if the gateway's option `routes` has moved it. Default `/`. */
+  readonly controlPath?: string | undefined
+}
+
+/**
  * The whole document.
  *
  * @since 0.1.0
- * @category constants
+ * @category getters
  */
-export const html: string = markup({ style, script })
+export const html = ({ controlPath = "/" }: StatusPageOptions = {}): string => markup({ style, script, controlPath })
 
 /**
  * What the document may do, which is nothing but its own script and style and to talk to the gateway (Content Security
@@ -86,25 +95,39 @@ export const contentSecurityPolicy: string = [
   "trusted-types 'none'"
 ].join("; ")
 
-const page = HttpServerResponse.text(html, {
-  contentType: "text/html; charset=utf-8",
-  headers: {
-    "content-security-policy": contentSecurityPolicy,
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    // A later version of the gateway has another page.
-    "cache-control": "no-store",
-    vary: "Accept"
-  }
-})
+const headers = {
+  "content-security-policy": contentSecurityPolicy,
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+  // A later version of the gateway has another page.
+  "cache-control": "no-store",
+  vary: "Accept"
+}
+
+/**
+ * `app`, with options.
+ *
+ * @since 0.1.0
+ * @category apps
+ */
+export const make = (options: StatusPageOptions = {}): HttpApp.Default<RouteNotFound> => {
+  const page = HttpServerResponse.text(html(options), { contentType: "text/html; charset=utf-8", headers })
+  return Effect.flatMap(
+    HttpServerRequest.HttpServerRequest,
+    (request) =>
+      (request.method === "GET" || request.method === "HEAD") && prefersHtml(request.headers["accept"])
+        ? Effect.succeed(page)
+        : new RouteNotFound({ request })
+  )
+}
 
 /**
  * Answers browsers with the page. Fails with `RouteNotFound`, which a server makes a 404, for programs and for
  * methods other than `GET` and `HEAD`.
  *
- * Mount it on any path: its WebSocket is the gateway's own, at `/`.
+ * Mount it on any path: its WebSocket is the gateway's control socket.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"
@@ -115,10 +138,4 @@ const page = HttpServerResponse.text(html, {
  * @since 0.1.0
  * @category apps
  */
-export const app: HttpApp.Default<RouteNotFound> = Effect.flatMap(
-  HttpServerRequest.HttpServerRequest,
-  (request) =>
-    (request.method === "GET" || request.method === "HEAD") && prefersHtml(request.headers["accept"])
-      ? Effect.succeed(page)
-      : new RouteNotFound({ request })
-)
+export const app: HttpApp.Default<RouteNotFound> = make()

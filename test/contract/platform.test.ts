@@ -127,7 +127,7 @@ const routes: OwnRoutes["Type"] = {
   owns: (path) => path === "/healthz",
   app: HttpServerResponse.json({ ok: true, status: "live", instanceId: "contract" }).pipe(Effect.orDie),
   control: {
-    path: "/",
+    path: Option.some("/"),
     hello: Effect.succeed("hello"),
     answer: () => ({ send: [] }),
     watch: () => Effect.never,

@@ -3,10 +3,12 @@ import Axe from "axe-core"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
 import type { Browser, Page } from "playwright-core"
 import * as Browsers from "./support/browser.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 let browser: Browser
@@ -56,6 +58,9 @@ const brokenRules = (page: Page) =>
 
 const isWiderThanScreen = (page: Page) =>
   Effect.promise(() => page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+/** An app that has a WebSocket of its own at `/`. */
+const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
 
 /** A request whose headers have not come to their end: a drain waits for it. */
 const halfSent = (site: Gateways.Site) =>
@@ -316,4 +321,29 @@ describe("the status page", () => {
       // Another tab knows nothing of it.
       yield* openPage(site, {}, "refused")
     }))
+})
+
+describe("the status page in an app", () => {
+  inBrowser(
+    "finds the control socket where the app has moved it",
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const options = {
+          port: site.port,
+          stateDir: site.stateDir,
+          configPath: site.configPath,
+          routes: { "/": "/control" }
+        }
+        const app = yield* Processes.start([process.execPath, appFixture, "withPage", JSON.stringify(options)], {
+          cwd: site.root,
+          env: { PATH: Program.searchPath, HOME: site.root }
+        })
+        yield* app.listening
+        const { complaints, page } = yield* Browsers.open(browser)
+        yield* Effect.promise(() => page.goto(`${pageUrl(site)}status`))
+        yield* isIn(page, "listening")
+        assert.deepStrictEqual(complaints(), [])
+      })
+  )
 })

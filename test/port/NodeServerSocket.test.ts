@@ -1,6 +1,6 @@
 import { HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Ref, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Ref, Scope } from "effect"
 import * as Access from "../../src/port/Access.ts"
 import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
@@ -32,7 +32,7 @@ const routes: OwnRoutes["Type"] = {
   owns: (path) => path === "/own",
   app: Effect.succeed(HttpServerResponse.text("own")),
   control: {
-    path: "/control",
+    path: Option.some("/control"),
     hello: Effect.succeed("hello"),
     answer: (frame) => ({ send: [frame._tag === "Text" ? `got ${frame.text}` : "got bytes"] }),
     watch: () => Effect.never,

@@ -3,7 +3,7 @@
  */
 import { HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Logger, LogLevel, Queue } from "effect"
+import { Cause, Effect, Logger, LogLevel, Option, Queue } from "effect"
 import * as Access from "../../src/port/Access.ts"
 import { limitsOf } from "../../src/port/ListenerOptions.ts"
 import * as NodeServerSocket from "../../src/port/NodeServerSocket.ts"
@@ -23,7 +23,7 @@ const working: OwnRoutes["Type"] = {
   owns: (path) => path === "/own",
   app: Effect.succeed(HttpServerResponse.text("own")),
   control: {
-    path: "/",
+    path: Option.some("/"),
     hello: Effect.succeed("hello"),
     answer: (frame) => frame._tag === "Text" ? { send: [], watch: true } : { send: [] },
     watch: () => Effect.never,

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { answer, hello, path, shutdown } from "../../src/server/ControlSocket.ts"
+import { answer, hello, shutdown } from "../../src/server/ControlSocket.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const text = (text: string) => answer({ _tag: "Text", text })
@@ -107,7 +107,6 @@ describe("ControlSocket", () => {
   })
 
   it("hello and shutdown read as the contract says", () => {
-    assert.strictEqual(path, "/")
     assert.strictEqual(
       hello({ instanceId: "a", version: "1.2.3", uptimeMs: 5 }),
       "{\"type\":\"hello\",\"instanceId\":\"a\",\"version\":\"1.2.3\",\"uptimeMs\":5}"

@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Ref, TestClock } from "effect"
+import { Effect, Layer, Option, Ref, TestClock } from "effect"
 import * as Lifecycle from "../../src/port/Lifecycle.ts"
 import { OwnRoutes } from "../../src/port/ServerSocket.ts"
 import * as GatewayRoutes from "../../src/server/GatewayRoutes.ts"
@@ -14,7 +14,7 @@ it.effect("the control socket says which instance it is, and how long it has bee
       const { control, owns } = yield* OwnRoutes
       assert.isTrue(owns("/healthz"))
       assert.isFalse(owns("/"))
-      assert.strictEqual(control.path, "/")
+      assert.deepStrictEqual(control.path, Option.some("/"))
       yield* TestClock.adjust("1234 millis")
       assert.deepStrictEqual(JSON.parse(yield* control.hello), { type: "hello", instanceId, version, uptimeMs: 1234 })
       assert.deepStrictEqual(JSON.parse(control.farewell("stopped")), { type: "shutdown", reason: "stopped" })

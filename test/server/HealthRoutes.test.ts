@@ -109,17 +109,6 @@ describe("HealthRoutes", () => {
       assert.deepStrictEqual(answer.body, { ok: false, status: "starting" })
     }))
 
-  const paths = ["/healthz", "/health", "/readyz", "/ready", "/startupz", "/startup"]
-
-  it("owns its six paths and nothing like them", () => {
-    for (const path of paths) assert.isTrue(HealthRoutes.owns(path))
-    for (const path of ["/", "", "healthz", "/healthz/", "//healthz", "/Healthz", "/healthz%20", "/livez"]) {
-      assert.isFalse(HealthRoutes.owns(path), path)
-    }
-  })
-
-  it.prop("owns nothing else", [fc.webPath()], ([path]) => HealthRoutes.owns(path) === paths.includes(path))
-
   it.prop(
     "a path ends where its query begins",
     [fc.webPath(), fc.webQueryParameters()],

@@ -6,9 +6,13 @@
 const icon =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='none' stroke='%23777' stroke-width='2' d='M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2z'/%3E%3C/svg%3E"
 
-export const markup = (assets: { readonly style: string; readonly script: string }): string =>
+const quoted = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("\"", "&quot;")
+
+export const markup = (
+  assets: { readonly style: string; readonly script: string; readonly controlPath: string }
+): string =>
   `<!doctype html>
-<html lang="en" data-state="connecting">
+<html lang="en" data-state="connecting" data-control="${quoted(assets.controlPath)}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

@@ -419,7 +419,7 @@ export const script = String.raw`
   const open = (again) => {
     clearTimeout(retryTimer);
     retryAt = undefined;
-    const url = new URL("/", location.href);
+    const url = new URL(document.documentElement.dataset.control || "/", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const opening = new WebSocket(url, token === "" ? ["gateway"] : ["gateway", "gateway-token." + base64url(token)]);
     let wasOpen = false;

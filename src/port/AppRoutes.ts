@@ -1,0 +1,47 @@
+/**
+ * The routes that an app registers, as far as they can be listed.
+ */
+import type * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+
+export interface AppRoute {
+  /** `*` for any. */
+  readonly method: string
+  readonly path: string
+}
+
+type Router = HttpRouter.HttpRouter<unknown, unknown>
+
+const isRouter = (app: unknown): app is Router => Predicate.hasProperty(app, HttpRouter.TypeId)
+
+const listed = (app: unknown, prefix = ""): ReadonlyArray<AppRoute> =>
+  isRouter(app)
+    ? [
+      ...Chunk.toReadonlyArray(app.routes).map(({ method, path }) => ({ method, path: `${prefix}${path}` })),
+      ...Chunk.toReadonlyArray(app.mounts).flatMap(([path, mounted]) => listed(mounted, `${prefix}${path}`))
+    ]
+    : []
+
+/** By its key: the module would load all of `HttpApi`. */
+const ApiRouter = Context.GenericTag<HttpApiBuilder.Router, HttpRouter.HttpRouter.Service<unknown, unknown>>(
+  "@effect/platform/HttpApiBuilder/Router"
+)
+
+/**
+ * The routes of an `HttpRouter`, of those mounted in it, and of an `HttpApi` that is being served. An app that hides its routes
+ * (`HttpLayerRouter`, a router behind other combinators) has none here.
+ */
+export const routesOf = (app: HttpApp.Default<unknown, unknown>): Effect.Effect<ReadonlyArray<AppRoute>> =>
+  Effect.flatMap(
+    Effect.serviceOption(ApiRouter),
+    Option.match({
+      onNone: () => Effect.succeed(listed(app)),
+      onSome: ({ router }) => Effect.map(router, (api) => [...listed(app), ...listed(api)])
+    })
+  )
