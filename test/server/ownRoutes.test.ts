@@ -6,6 +6,7 @@ import {
   HttpApiBuilder,
   HttpApiEndpoint,
   HttpApiGroup,
+  HttpMiddleware,
   HttpRouter,
   HttpServer,
   HttpServerRequest,
@@ -188,6 +189,37 @@ describe("an app's routes where the gateway has its own", () => {
     for (const paths of refused) assert.isFalse(OwnPaths.isAllowed(paths as OwnPaths.OwnPaths), JSON.stringify(paths))
     assert.deepStrictEqual(OwnPaths.controlPath({}), Option.some("/"))
   })
+})
+
+describe("an app's CORS middleware", () => {
+  const origin = "https://app.example"
+  const post = (address: Parameters<typeof request>[0], method: string) =>
+    request(address, "/notes", {
+      method,
+      headers: { origin, "access-control-request-method": "POST", "access-control-request-headers": "x-note" }
+    })
+  const serving = (options: Options) =>
+    Effect.tap(start(options), ({ serveWith }) =>
+      serveWith(
+        HttpRouter.post(HttpRouter.empty, "/notes", text("added")),
+        HttpMiddleware.cors({ allowedOrigins: [origin] })
+      )).pipe(Effect.provide(Logger.remove(Logger.defaultLogger)))
+
+  it.scopedLive("answers preflight requests, and decides together with allowedOrigins", () =>
+    Effect.gen(function*() {
+      for (const allowedOrigins of [[], [origin]]) {
+        const { address } = yield* serving({ allowedOrigins })
+        const preflight = yield* post(address, "OPTIONS")
+        assert.strictEqual(preflight.status, 204)
+        assert.strictEqual(preflight.headers["access-control-allow-origin"], origin)
+        const answer = yield* post(address, "POST")
+        const isAllowed = allowedOrigins.length > 0
+        assert.strictEqual(answer.status, isAllowed ? 200 : 403)
+        assert.strictEqual(answer.headers["access-control-allow-origin"], isAllowed ? origin : undefined)
+        const own = yield* request(address, "/healthz", { headers: { origin } })
+        assert.strictEqual(own.headers["access-control-allow-origin"], undefined)
+      }
+    }))
 })
 
 describe("a readiness check", () => {
