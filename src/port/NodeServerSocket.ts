@@ -435,7 +435,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       // Once: it may be a client of an app that expects a WebSocket of its own there.
       if (isHinted || apps.length === 0) return
       isHinted = true
-      run(Effect.logWarning(
+      run(Effect.logInfo(
         `a client of the control socket at ${
           Option.getOrElse(routes.control.path, () => watchPath)
         } spoke another protocol: `

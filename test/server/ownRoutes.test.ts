@@ -23,18 +23,20 @@ import { json, request, webSocket } from "../fixtures/net.ts"
 
 const text = (body: string) => HttpServerResponse.text(body)
 
-/** Runs an effect, and what it logged at WARN and above. */
-const warnings = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+/** Runs an effect. What it logged at a level and above. */
+const logged = (level: LogLevel.LogLevel) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const lines = yield* Ref.make<ReadonlyArray<string>>([])
     const logger = Logger.make(({ logLevel, message }) => {
-      if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) {
+      if (LogLevel.greaterThanEqual(logLevel, level)) {
         Effect.runSync(Ref.update(lines, (before) => [...before, String(message)]))
       }
     })
     yield* Effect.provide(self, Logger.replace(Logger.defaultLogger, logger))
     return yield* Ref.get(lines)
   })
+
+const warnings = logged(LogLevel.Warning)
 
 const chat = Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket, "app "))
 
@@ -149,7 +151,7 @@ describe("an app's routes where the gateway has its own", () => {
 
   it.scopedLive("a client that takes the control socket for the app's is named once", () =>
     Effect.gen(function*() {
-      const lines = yield* warnings(Effect.gen(function*() {
+      const lines = yield* logged(LogLevel.Info)(Effect.gen(function*() {
         const { address, serve } = yield* start()
         yield* serve(text("app"))
         for (const frame of ["{\"_tag\":\"Request\"}", "{}"]) {
