@@ -159,10 +159,13 @@ const identified = (
     return {
       profile,
       address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
-      configPath: yield* canonicalPath(options.configPath ?? folders.configPath(profile)),
-      stateDir: yield* canonicalPath(options.stateDir ?? folders.stateDir(profile))
+      configPath: yield* canonicalPath(options.configPath ?? (yield* folders.configPath(profile))),
+      stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
-  })
+  }).pipe(
+    // As for a wrong option: the program that needs no default names the folders.
+    Effect.catchTag("FolderUnknown", Effect.die)
+  )
 
 /**
  * `layer`, on a platform of your own: in memory, in tests.

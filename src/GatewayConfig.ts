@@ -18,7 +18,7 @@ import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
 import * as LockFile from "./lock/LockFile.ts"
-import { PlatformFolders } from "./PlatformFolders.ts"
+import { type FolderUnknown, PlatformFolders } from "./PlatformFolders.ts"
 import { allowedHost, allowedOrigin, any } from "./port/Access.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { isLoopback } from "./port/Address.ts"
@@ -563,7 +563,7 @@ export interface Given {
   readonly isInFile?: boolean
 }
 
-type Problem = SettingInvalid | ConfigFileInvalid | ConfigError.ConfigError
+type Problem = SettingInvalid | ConfigFileInvalid | FolderUnknown | ConfigError.ConfigError
 
 const show = (raw: unknown): string => {
   const json = JSON.stringify(raw) ?? String(raw)
@@ -709,9 +709,9 @@ const resolveWith = (
 
     const profile = Option.getOrElse(yield* decoded(settings.profile, yield* outside(flags, settings.profile)), () =>
       defaultProfile)
+    const configNamed = yield* decoded(settings.configPath, yield* outside(flags, settings.configPath))
     const configPath = yield* canonicalPath(
-      Option.getOrElse(yield* decoded(settings.configPath, yield* outside(flags, settings.configPath)), () =>
-        folders.configPath(profile))
+      Option.isSome(configNamed) ? configNamed.value : yield* folders.configPath(profile)
     )
     const content = yield* readConfigFile(configPath, onFileProblem)
 
@@ -722,9 +722,7 @@ const resolveWith = (
     const givenFor = <A>(setting: Setting<A>) =>
       Effect.map(
         givenOutside(setting),
-        Option.orElse(() =>
-          givenInside(setting)
-        )
+        Option.orElse(() => givenInside(setting))
       )
     const optional = <A>(setting: Setting<A>) =>
       Effect.gen(function*() {
@@ -756,6 +754,8 @@ const resolveWith = (
       })
     }
 
+    const stateDirNamed = yield* optional(settings.stateDir)
+
     return {
       profile,
       configPath,
@@ -776,7 +776,9 @@ const resolveWith = (
       maxControlSockets: yield* or(settings.maxControlSockets, Listener.defaults.maxControlSockets),
       maxFrameBytes: yield* or(settings.maxFrameBytes, Listener.defaults.maxFrameBytes),
       maxFramesPerSecond: yield* or(settings.maxFramesPerSecond, Listener.defaults.maxFramesPerSecond),
-      stateDir: yield* Effect.flatMap(or(settings.stateDir, folders.stateDir(profile)), canonicalPath),
+      stateDir: yield* canonicalPath(
+        Option.isSome(stateDirNamed) ? stateDirNamed.value : yield* folders.stateDir(profile)
+      ),
       lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
       lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
       lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
@@ -795,7 +797,8 @@ const resolveWith = (
  * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
  *
  * Fails with the first value that is not allowed: `SettingInvalid` for a value, `ConfigFileInvalid` for the file, a
- * `ConfigError` where the provider cannot read a variable. A config file that is not there is an empty one.
+ * `ConfigError` where the provider cannot read a variable, `FolderUnknown` where a default folder is needed and this user
+ * has no home folder. A config file that is not there is an empty one.
  *
  * @example
  * import { Effect } from "effect"

@@ -9,7 +9,6 @@ import * as NodePath from "node:path"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
 import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
-import type { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { age, printable, who } from "./words.ts"
@@ -18,7 +17,11 @@ import { age, printable, who } from "./words.ts"
 export interface Start {
   /** The settings of the start that failed. */
   readonly self: Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
-  readonly folders: PlatformFolders["Type"]
+  /** Where the files of a profile are by default; `undefined` for a user without a home folder. */
+  readonly folders: {
+    readonly configPath: (profile: string) => string | undefined
+    readonly stateDir: (profile: string) => string | undefined
+  }
   /** As `process.platform`. */
   readonly platform: string
   readonly nowMillis: number
@@ -103,7 +106,7 @@ const flags = (target: Target, start: Start): string => {
   const known = profileOf(target, start)
   const profile = known ?? defaultProfile
   const rows: ReadonlyArray<
-    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string]
+    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string | undefined]
   > = [
     ["profile", profile, self.profile, () => defaultProfile],
     ["config", target.configPath ?? self.configPath, self.configPath, folders.configPath],

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
@@ -105,9 +106,13 @@ const reportStart = (
   Effect.gen(function*() {
     const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
+    const folders = yield* PlatformFolders
     const start: ErrorReport.Start = {
       self,
-      folders: yield* PlatformFolders,
+      folders: {
+        configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
+        stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))
+      },
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }

@@ -10,6 +10,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
@@ -375,7 +376,9 @@ interface Target extends LookOptions {
 /** The profile that has a state directory, by this platform's folders. */
 const profileOf = (stateDir: string) =>
   Effect.gen(function*() {
-    const { stateRoot } = yield* PlatformFolders
+    const folders = yield* PlatformFolders
+    if (Either.isLeft(folders.stateRoot)) return Option.none()
+    const stateRoot = folders.stateRoot.right
     const fs = yield* FileSystem.FileSystem
     const root = yield* Effect.orElseSucceed(fs.realPath(stateRoot), () => stateRoot)
     return NodePath.dirname(stateDir) === root || NodePath.dirname(stateDir) === stateRoot

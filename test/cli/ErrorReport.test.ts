@@ -4,14 +4,13 @@ import * as CommandLine from "../../src/cli/CommandLine.ts"
 import { defectToJson, facts, otherToJson, type Start, toJson, toText } from "../../src/cli/ErrorReport.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
-import * as PlatformFolders from "../../src/PlatformFolders.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const now = Date.parse("2026-01-01T01:02:03.000Z")
-const folders = PlatformFolders.make({
-  config: "/home/u/.config/gateway-lock",
-  state: "/home/u/.local/state/gateway-lock"
-})
+const folders = {
+  configPath: (profile: string) => `/home/u/.config/gateway-lock/${profile}/gateway.json`,
+  stateDir: (profile: string) => `/home/u/.local/state/gateway-lock/${profile}`
+}
 
 const gatewayOf = (profile: string, port = 18789) => ({
   profile,
