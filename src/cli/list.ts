@@ -15,6 +15,9 @@ import type { Style } from "./StatusReport.ts"
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
     const healthProbeTimeout = yield* GatewayConfig.resolveLenient(flags).pipe(
+      Effect.tap(({ problems }) =>
+        Effect.forEach(problems, ({ message }) => Console.error(`gateway: ${message}`), { discard: true })
+      ),
       Effect.map(({ config }) => config.healthProbeTimeout),
       // The list says itself where it could not look.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))

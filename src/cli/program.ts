@@ -146,6 +146,14 @@ const runCommand = (
     )
   })
 
+/** The settings; what the config file has wrong is told on stderr. */
+const resolveWarning = (flags: ReadonlyMap<string, string>) =>
+  Effect.gen(function*() {
+    const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
+    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    return config
+  })
+
 const stopCommand = (
   invocation: Invocation,
   command: Extract<CommandLine.CommandLine, { readonly _tag: "Stop" }>,
@@ -153,8 +161,7 @@ const stopCommand = (
 ) =>
   Effect.gen(function*() {
     // What a config file has wrong does not keep a gateway running.
-    const { config, problems } = yield* GatewayConfig.resolveLenient(command.flags)
-    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    const config = yield* resolveWarning(command.flags)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
@@ -165,8 +172,9 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(command.flags)
-    if (command.action !== "uninstall") yield* GatewayConfig.checkExposure(config)
+    const config = yield* command.action === "uninstall"
+      ? resolveWarning(command.flags)
+      : Effect.tap(GatewayConfig.resolve(command.flags), GatewayConfig.checkService)
     const { service } = yield* Effect.promise(() => import("./service.ts"))
     yield* service({
       ...command,
