@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as NodePath from "node:path"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 import { Gateway, launch, layerLost, layerServing, whileHeld } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
@@ -25,6 +26,7 @@ import * as PortOwners from "./inspect/PortOwners.ts"
 import { keepInterruption } from "./internal/keepInterruption.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
 import * as LockFile from "./lock/LockFile.ts"
+import * as LockInspection from "./lock/LockInspection.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
 import * as AccessToken from "./port/AccessToken.ts"
@@ -148,7 +150,13 @@ const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: Ga
 const identified = (
   options: InspectOptions
 ): Effect.Effect<
-  { readonly profile: string; readonly address: Address; readonly configPath: string; readonly stateDir: string },
+  {
+    readonly profile: string
+    readonly address: Address
+    readonly configPath: string
+    readonly configName: string
+    readonly stateDir: string
+  },
   never,
   FileSystem.FileSystem | PlatformFolders.PlatformFolders
 > =>
@@ -156,10 +164,12 @@ const identified = (
     yield* checkName(options)
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
+    const configName = NodePath.resolve(options.configPath ?? (yield* folders.configPath(profile)))
     return {
       profile,
       address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
-      configPath: yield* canonicalPath(options.configPath ?? (yield* folders.configPath(profile))),
+      configPath: yield* canonicalPath(configName),
+      configName,
       stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
   }).pipe(
@@ -180,10 +190,11 @@ export const layerPlatform = (
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
     yield* checkAccess(options)
-    const { address, configPath, profile, stateDir } = yield* identified(options)
+    const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
       configPath,
+      configName,
       stateDir,
       timeout: options.lockTimeout,
       pollInterval: options.lockPollInterval,
@@ -306,14 +317,18 @@ export const layerConfig = (
 export const inspectPlatform = (
   options: InspectOptions = {}
 ): Effect.Effect<GatewayStatus.GatewayStatus, never, GatewayStatus.Requirements> =>
-  Effect.flatMap(identified(options), ({ address, configPath, profile, stateDir }) =>
-    GatewayStatus.inspect({
-      ...address,
-      profile,
-      configPath,
-      stateDir,
-      healthProbeTimeout: options.healthProbeTimeout
-    }))
+  Effect.flatMap(
+    identified(options),
+    ({ address, configName, configPath, profile, stateDir }) =>
+      GatewayStatus.inspect({
+        ...address,
+        profile,
+        configPath,
+        configName,
+        stateDir,
+        healthProbeTimeout: options.healthProbeTimeout
+      })
+  )
 
 /**
  * Who holds what of the gateway that these options name, and is it well? For a launcher, which may start it or use it.
@@ -367,9 +382,9 @@ export const stopPlatform = (
 > =>
   Effect.gen(function*() {
     yield* keepInterruption
-    const { address, configPath, profile, stateDir } = yield* identified(options)
+    const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     return yield* StopOwner.stop({
-      path: LockFile.configLockPath({ configPath, stateDir }),
+      path: yield* LockInspection.lockPathOf({ configName, configPath, stateDir }),
       address,
       profile,
       timeout: options.timeout

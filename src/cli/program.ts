@@ -1,6 +1,7 @@
 /**
  * The whole program but for the process it runs in: words in, output and an exit out.
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -107,12 +108,21 @@ const reportStart = (
     const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
     const folders = yield* PlatformFolders
+    const fs = yield* FileSystem.FileSystem
+    const holder = "holder" in error.value ? error.value.holder : undefined
+    const named = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
     const start: ErrorReport.Start = {
       self,
       folders: {
         configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
         stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))
       },
+      absent: new Set(
+        yield* Effect.filter(
+          named,
+          (path) => Effect.map(Effect.orElseSucceed(fs.exists(path), () => true), (is) => !is)
+        )
+      ),
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
