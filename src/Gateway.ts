@@ -133,9 +133,10 @@ const checkAccess = ({ allowedHosts = [], allowedOrigins = [], host, token }: Ga
     if (host !== undefined && !isLoopback(host) && token === undefined) {
       yield* refuse("host", host, "a loopback host, or a token besides")
     }
-    if (token !== undefined && !AccessToken.isValid(Redacted.value(token))) {
-      yield* refuse("token", "(not shown)", AccessToken.allowed)
-    }
+    const fault = token === undefined
+      ? Option.none()
+      : AccessToken.fault(AccessToken.withoutLineEnd(Redacted.value(token)))
+    if (Option.isSome(fault)) yield* refuse("token", "(not shown)", `${AccessToken.allowed}; ${fault.value}`)
     for (
       const [name, values, setting] of [
         ["allowedHosts", allowedHosts, settings.allowedHosts],

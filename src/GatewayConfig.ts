@@ -112,6 +112,8 @@ export interface Setting<A> {
   readonly isSecret?: boolean
   /** A flag and a variable are text; the config file has any JSON. `None`: not allowed. */
   readonly decode: (raw: unknown) => Option.Option<A>
+  /** What is wrong with a value that is not allowed, besides; of one that is never shown, without showing it. */
+  readonly explain?: (raw: unknown) => Option.Option<string>
 }
 
 const setting = <A>(setting: Setting<A>): Setting<A> => setting
@@ -292,7 +294,12 @@ export const settings = {
     allowed: AccessToken.allowed,
     default: "no token",
     isSecret: true,
-    decode: (raw) => Option.map(Option.filter(text(raw), AccessToken.isValid), (token) => Redacted.make(token))
+    decode: (raw) =>
+      Option.map(
+        Option.filter(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.isValid),
+        (token) => Redacted.make(token)
+      ),
+    explain: (raw) => Option.flatMap(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.fault)
   }),
   allowedHosts: setting({
     name: "allowed hosts",
@@ -613,7 +620,7 @@ export const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect
         setting: setting.name,
         source: given.source,
         value: setting.isSecret === true ? "(not shown)" : show(given.raw),
-        allowed: setting.allowed
+        allowed: [setting.allowed, ...Option.toArray(setting.explain?.(given.raw) ?? Option.none())].join("; ")
       })
   })
 

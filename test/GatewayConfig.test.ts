@@ -454,11 +454,29 @@ describe("GatewayConfig.resolve", () => {
 
   it.effect("a token that is too short is refused, and not shown", () =>
     Effect.gen(function*() {
-      for (const token of ["tooshort", `${aToken} `, `${aToken}é`, "x".repeat(1025)]) {
+      for (
+        const [token, why] of [
+          ["tooshort", "it has 8"],
+          [`${aToken} `, "character 33 is a space"],
+          [`${aToken}é`, "character 33 is not ASCII"],
+          [`${aToken}\n\n`, "character 33 is a line end (LF)"],
+          [`\uFEFF${aToken}`, "it begins with a byte order mark (UTF-8); save it without one"],
+          ["x".repeat(1025), "it has 1025"]
+        ] as const
+      ) {
         assert.strictEqual(
           yield* refusal({ env: { GATEWAY_TOKEN: token } }),
-          "invalid token (not shown) from GATEWAY_TOKEN: expected 32 to 1024 printable ASCII characters without spaces"
+          "invalid token (not shown) from GATEWAY_TOKEN: expected 32 to 1024 printable ASCII characters without spaces; "
+            + why
         )
+      }
+    }))
+
+  it.effect("one line end after a token in the environment is not part of it", () =>
+    Effect.gen(function*() {
+      for (const end of ["\n", "\r\n"]) {
+        const { token } = shown(yield* resolve({ env: { GATEWAY_TOKEN: `${aToken}${end}` } }))
+        assert.strictEqual(token, aToken)
       }
     }))
 

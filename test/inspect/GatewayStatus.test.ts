@@ -169,6 +169,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         reason: "the owner of the lock answers, healthy",
         profile: "default",
         configPath,
+        configName: configPath,
         stateDir,
         port: {
           ...address,
