@@ -158,6 +158,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         phase: "listening",
         profile: "default",
         configPath,
+        configName: configPath,
         stateDir,
         ...address,
         instanceId: "instance-1",
@@ -169,7 +170,6 @@ describe("Gateway.inspect, on a simulated host", () => {
         reason: "the owner of the lock answers, healthy",
         profile: "default",
         configPath,
-        configName: configPath,
         stateDir,
         port: {
           ...address,
