@@ -30,6 +30,7 @@ const occupiedPort = () =>
     })
   })
 
+writeFileSync(join(state, "gateway.json"), "{}")
 const port = await (scene === "refused" ? occupiedPort() : freePort())
 const deadline = Date.now() + 20_000
 

@@ -1,4 +1,4 @@
-// Writes the manual page beside the program, dated by SOURCE_DATE_EPOCH where that is set.
+// Writes the manual page, dated by SOURCE_DATE_EPOCH where that is set, and the schema of the config file beside the program.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -8,16 +8,21 @@ import { rolldown } from "rolldown"
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), "gateway-lock-build-"))
 try {
-  const file = join(folder, "manPage.mjs")
-  const build = await rolldown({ platform: "node", input: here("src/cli/ManPage.ts") })
-  await build.write({ file, format: "esm" })
-  await build.close()
-  const { manPage } = await import(pathToFileURL(file).href)
+  const load = async (name) => {
+    const file = join(folder, `${name}.mjs`)
+    const build = await rolldown({ platform: "node", input: here(`src/cli/${name}.ts`) })
+    await build.write({ file, format: "esm" })
+    await build.close()
+    return import(pathToFileURL(file).href)
+  }
+  const { manPage } = await load("ManPage")
   const seconds = process.env.SOURCE_DATE_EPOCH
   const date = seconds === undefined ? new Date() : new Date(Number(seconds) * 1000)
   const month = date.toLocaleString("en", { month: "long", timeZone: "UTC" })
   const page = manPage({ year: date.getUTCFullYear(), month, day: date.getUTCDate() })
   writeFileSync(here("dist/gateway.1"), page)
+  const { configSchema } = await load("ConfigSchema")
+  writeFileSync(here("dist/gateway.schema.json"), configSchema())
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as NodePath from "node:path"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 import { Gateway, launch, layerLost, layerServing, readiness, whileHeld } from "./GatewayInstance.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
@@ -25,6 +26,7 @@ import * as PortOwners from "./inspect/PortOwners.ts"
 import { keepInterruption } from "./internal/keepInterruption.ts"
 import * as KernelLock from "./lock/KernelLock.ts"
 import * as LockFile from "./lock/LockFile.ts"
+import * as LockInspection from "./lock/LockInspection.ts"
 import * as ProcessTable from "./lock/ProcessTable.ts"
 import * as PlatformFolders from "./PlatformFolders.ts"
 import * as AccessToken from "./port/AccessToken.ts"
@@ -139,10 +141,11 @@ const checkAccess = (
     if (host !== undefined && !isLoopback(host) && token === undefined) {
       yield* refuse("host", host, "a loopback host, or a token besides")
     }
-    if (token !== undefined && !AccessToken.isValid(Redacted.value(token))) {
-      yield* refuse("token", "(not shown)", AccessToken.allowed)
-    }
     if (!OwnPaths.isAllowed(routes)) yield* refuse("routes", routes, OwnPaths.allowed)
+    const fault = token === undefined
+      ? Option.none()
+      : AccessToken.fault(AccessToken.withoutLineEnd(Redacted.value(token)))
+    if (Option.isSome(fault)) yield* refuse("token", "(not shown)", `${AccessToken.allowed}; ${fault.value}`)
     for (
       const [name, values, setting] of [
         ["allowedHosts", allowedHosts, settings.allowedHosts],
@@ -209,7 +212,13 @@ const checkBounds = (options: GatewayOptions): Effect.Effect<void> =>
 const identified = (
   options: InspectOptions
 ): Effect.Effect<
-  { readonly profile: string; readonly address: Address; readonly configPath: string; readonly stateDir: string },
+  {
+    readonly profile: string
+    readonly address: Address
+    readonly configPath: string
+    readonly configName: string
+    readonly stateDir: string
+  },
   never,
   FileSystem.FileSystem | PlatformFolders.PlatformFolders
 > =>
@@ -217,13 +226,18 @@ const identified = (
     yield* checkName(options)
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
+    const configName = NodePath.resolve(options.configPath ?? (yield* folders.configPath(profile)))
     return {
       profile,
       address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
-      configPath: yield* canonicalPath(options.configPath ?? folders.configPath(profile)),
-      stateDir: yield* canonicalPath(options.stateDir ?? folders.stateDir(profile))
+      configPath: yield* canonicalPath(configName),
+      configName,
+      stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
-  })
+  }).pipe(
+    // As for a wrong option: the program that needs no default names the folders.
+    Effect.catchTag("FolderUnknown", Effect.die)
+  )
 
 /**
  * `layer`, on a platform of your own: in memory, in tests.
@@ -239,10 +253,11 @@ export const layerPlatform = (
   Layer.unwrapEffect(Effect.gen(function*() {
     yield* checkAccess(options)
     yield* checkBounds(options)
-    const { address, configPath, profile, stateDir } = yield* identified(options)
+    const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
       configPath,
+      configName,
       stateDir,
       timeout: options.lockTimeout,
       pollInterval: options.lockPollInterval,
@@ -365,14 +380,18 @@ export const layerConfig = (
 export const inspectPlatform = (
   options: InspectOptions = {}
 ): Effect.Effect<GatewayStatus.GatewayStatus, never, GatewayStatus.Requirements> =>
-  Effect.flatMap(identified(options), ({ address, configPath, profile, stateDir }) =>
-    GatewayStatus.inspect({
-      ...address,
-      profile,
-      configPath,
-      stateDir,
-      healthProbeTimeout: options.healthProbeTimeout
-    }))
+  Effect.flatMap(
+    identified(options),
+    ({ address, configName, configPath, profile, stateDir }) =>
+      GatewayStatus.inspect({
+        ...address,
+        profile,
+        configPath,
+        configName,
+        stateDir,
+        healthProbeTimeout: options.healthProbeTimeout
+      })
+  )
 
 /**
  * Who holds what of the gateway that these options name, and is it well? For a launcher, which may start it or use it.
@@ -426,9 +445,9 @@ export const stopPlatform = (
 > =>
   Effect.gen(function*() {
     yield* keepInterruption
-    const { address, configPath, profile, stateDir } = yield* identified(options)
+    const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     return yield* StopOwner.stop({
-      path: LockFile.configLockPath({ configPath, stateDir }),
+      path: yield* LockInspection.lockPathOf({ configName, configPath, stateDir }),
       address,
       profile,
       timeout: options.timeout

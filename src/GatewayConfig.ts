@@ -17,8 +17,11 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
+import * as DurationText from "./internal/durationText.ts"
+import { jsonFault } from "./internal/jsonFault.ts"
+import { readStream } from "./internal/readStream.ts"
 import * as LockFile from "./lock/LockFile.ts"
-import { PlatformFolders } from "./PlatformFolders.ts"
+import { type FolderUnknown, PlatformFolders } from "./PlatformFolders.ts"
 import { allowedHost, allowedOrigin, any } from "./port/Access.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { isLoopback } from "./port/Address.ts"
@@ -62,6 +65,21 @@ export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
 }
 
 /**
+ * The keywords of JSON Schema (draft 2020-12) that describe a setting.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JsonSchema {
+  readonly type: string | ReadonlyArray<string>
+  readonly pattern?: string
+  readonly minLength?: number
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly items?: JsonSchema
+}
+
+/**
  * One setting of the table.
  *
  * @since 0.1.0
@@ -76,6 +94,8 @@ export interface Setting<A> {
   readonly env?: string
   /** The way to it through the config file's objects. */
   readonly file?: ReadonlyArray<string>
+  /** What it may be there, as far as JSON Schema can say it. */
+  readonly json?: JsonSchema
   /** What stands for the value in `--help`. */
   readonly placeholder: string
   /** For `--help` and the README, a line. */
@@ -92,6 +112,8 @@ export interface Setting<A> {
   readonly isSecret?: boolean
   /** A flag and a variable are text; the config file has any JSON. `None`: not allowed. */
   readonly decode: (raw: unknown) => Option.Option<A>
+  /** What is wrong with a value that is not allowed, besides; of one that is never shown, without showing it. */
+  readonly explain?: (raw: unknown) => Option.Option<string>
 }
 
 const setting = <A>(setting: Setting<A>): Setting<A> => setting
@@ -106,15 +128,10 @@ const wholeNumber = (raw: unknown): Option.Option<number> =>
     : Option.map(matching(/^\d{1,15}$/)(raw), Number)
 
 const durationIn = (minimum: Duration.Duration, maximum: Duration.Duration) => (raw: unknown) =>
-  matching(/^\s*\d+(\.\d+)?\s+[a-z]+\s*$/)(raw).pipe(
-    Option.flatMap((value) => Option.filter(Option.some(value.trim()), isDurationInput)),
-    Option.flatMap(Duration.decodeUnknown),
-    Option.filter((value) =>
-      Duration.greaterThanOrEqualTo(value, minimum) && Duration.lessThanOrEqualTo(value, maximum)
-    )
+  Option.filter(
+    Option.flatMap(text(raw), DurationText.parse),
+    (value) => Duration.greaterThanOrEqualTo(value, minimum) && Duration.lessThanOrEqualTo(value, maximum)
   )
-
-const isDurationInput = (value: string): boolean => Option.isSome(Duration.decodeUnknown(value))
 
 const day = Duration.days(1)
 const words = (duration: Duration.Duration): string => {
@@ -128,7 +145,7 @@ const words = (duration: Duration.Duration): string => {
 }
 
 /**
- * A duration in words, from `minimum` (default 0) to a day.
+ * A duration with its unit, in words or short, from `minimum` (default 0) to a day.
  *
  * @internal
  */
@@ -145,8 +162,11 @@ export const durationSetting = (options: {
   return {
     ...options,
     placeholder: "<duration>",
-    allowed: `a duration in words from "${words(minimum)}" to "1 day", such as "${words(options.default)}"`,
+    allowed: `a duration from "${words(minimum)}" to "1 day", such as "${words(options.default)}", "${
+      DurationText.short(options.default)
+    }" or "1m30s" (units: ${DurationText.shortUnits}, or their words)`,
     default: words(options.default),
+    ...(options.file === undefined ? {} : { json: { type: "string", pattern: DurationText.pattern } as const }),
     decode: durationIn(minimum, day)
   }
 }
@@ -161,6 +181,7 @@ const countSetting = (options: {
 }): Setting<number> => ({
   ...options,
   placeholder: "<number>",
+  json: { type: "integer", minimum: options.minimum, maximum: options.maximum },
   allowed: `a whole number from ${options.minimum} to ${options.maximum}`,
   default: String(options.default),
   decode: (raw) => Option.filter(wholeNumber(raw), (n) => n >= options.minimum && n <= options.maximum)
@@ -233,6 +254,7 @@ export const settings = {
     flag: "port",
     env: "GATEWAY_PORT",
     file: ["port"],
+    json: { type: "integer", minimum: 1, maximum: 65535 },
     placeholder: "<port>",
     description: "base port; one gateway per base port on a host",
     allowed: "a whole number from 1 to 65535",
@@ -244,6 +266,7 @@ export const settings = {
     flag: "host",
     env: "GATEWAY_HOST",
     file: ["host"],
+    json: { type: "string" },
     placeholder: "<host>",
     description: "host to bind; any but a loopback one needs a token",
     allowed: "a host name or address, not a loopback one only with a token",
@@ -255,6 +278,7 @@ export const settings = {
     flag: "token-file",
     env: "GATEWAY_TOKEN_FILE",
     file: ["tokenFile"],
+    json: { type: "string", minLength: 1 },
     placeholder: "<path>",
     description: "file with the token that clients must show",
     allowed: "a path",
@@ -270,12 +294,18 @@ export const settings = {
     allowed: AccessToken.allowed,
     default: "no token",
     isSecret: true,
-    decode: (raw) => Option.map(Option.filter(text(raw), AccessToken.isValid), (token) => Redacted.make(token))
+    decode: (raw) =>
+      Option.map(
+        Option.filter(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.isValid),
+        (token) => Redacted.make(token)
+      ),
+    explain: (raw) => Option.flatMap(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.fault)
   }),
   allowedHosts: setting({
     name: "allowed hosts",
     env: "GATEWAY_ALLOWED_HOSTS",
     file: ["allowedHosts"],
+    json: { type: ["array", "string"], items: { type: "string" } },
     placeholder: "<list>",
     description: "names and addresses that Host may have besides our own; * for any",
     allowed: "host names (as punycode) and addresses without ports, or *, with commas between them",
@@ -286,6 +316,7 @@ export const settings = {
     name: "allowed origins",
     env: "GATEWAY_ALLOWED_ORIGINS",
     file: ["allowedOrigins"],
+    json: { type: ["array", "string"], items: { type: "string" } },
     placeholder: "<list>",
     description: "origins of pages that may open sockets and change something besides our own; * for any",
     allowed: "origins such as https://app.example:8443, file://, app://name, null or *, with commas between them",
@@ -307,7 +338,7 @@ export const settings = {
     flag: "config",
     env: "GATEWAY_CONFIG",
     placeholder: "<path>",
-    description: "config file, JSON; may be absent",
+    description: "config file, JSON; one that is named must exist",
     allowed: "a path",
     path: "file",
     default: "the profile's gateway.json under the platform's config folder",
@@ -497,8 +528,14 @@ export interface GatewayConfig {
   readonly hostSource: string
   /** Default `default`. */
   readonly profile: string
-  /** Canonical: absolute, links resolved as far as the path exists. */
+  /** Names the lock. Canonical: absolute, links resolved as far as the path exists. Of a pipe: the profile's default. */
   readonly configPath: string
+  /** The same path with its links unresolved. It still names this gateway when a link of it leads elsewhere. */
+  readonly configName: string
+  /** Who named the config file: `--config`, `GATEWAY_CONFIG` or `the default`. */
+  readonly configSource: string
+  /** Whether the config was read from a pipe, a terminal or a device. It cannot be read a second time. */
+  readonly isConfigStream: boolean
   /** Absolute, links resolved as far as the path exists. */
   readonly stateDir: string
   /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
@@ -563,7 +600,7 @@ export interface Given {
   readonly isInFile?: boolean
 }
 
-type Problem = SettingInvalid | ConfigFileInvalid | ConfigError.ConfigError
+type Problem = SettingInvalid | ConfigFileInvalid | FolderUnknown | ConfigError.ConfigError
 
 const show = (raw: unknown): string => {
   const json = JSON.stringify(raw) ?? String(raw)
@@ -583,7 +620,7 @@ export const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect
         setting: setting.name,
         source: given.source,
         value: setting.isSecret === true ? "(not shown)" : show(given.raw),
-        allowed: setting.allowed
+        allowed: [setting.allowed, ...Option.toArray(setting.explain?.(given.raw) ?? Option.none())].join("; ")
       })
   })
 
@@ -593,6 +630,9 @@ const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, Conf
     // An empty variable is one that is not set, as for the shell's ${NAME:-…}.
     (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
   )
+
+/** Where an editor finds the schema. No setting. */
+const schemaKey = "$schema"
 
 type JsonObject = { readonly [key: string]: unknown }
 const isObject = (value: unknown): value is JsonObject =>
@@ -622,12 +662,19 @@ const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Opti
   return Option.none()
 }
 
-/** What the parser says, without the excerpt that it may add: it could be anything, a secret too. */
+/** A text that was read as UTF-8 and begins as UTF-16 does, with a byte order mark or without. */
+const isUtf16 = (text: string): boolean => /^(?:\uFFFD{2}|\0|[^\0]\0)/.test(text)
+
 const parseJson = (text: string): Either.Either<unknown, string> =>
   Either.try({
     try: (): unknown => JSON.parse(text),
-    catch: (cause) =>
-      cause instanceof Error ? cause.message.replace(/, (?:\.\.\.)?"[^]*"(?:\.\.\.)? is not valid JSON$/, "") : ""
+    catch: () => {
+      if (isUtf16(text)) return "not JSON: it is UTF-16, and JSON is UTF-8; save it as UTF-8"
+      const fault = jsonFault(text)
+      return fault === undefined
+        ? "not JSON"
+        : `not JSON: line ${fault.line}, column ${fault.column}: expected ${fault.expected}`
+    }
   })
 
 /** What is wrong with a config file, or with a value in it. */
@@ -636,25 +683,76 @@ type FileProblem = SettingInvalid | ConfigFileInvalid
 /** What becomes of such a problem: it ends the resolving, or is passed over. */
 type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
 
+const maxConfigBytes = 1024 * 1024
+const tooLarge = "larger than 1 MiB"
+
+/** How long the writer of a pipe may take. */
+const streamTimeout = Duration.seconds(30)
+
+/** Whether a config cannot be read again, or has no path of its own: a pipe, a terminal, a device, an unlinked file. */
+const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const type = Option.map(yield* Effect.option(fs.stat(path)), ({ type }) => type)
+    if (Option.isNone(type) || type.value === "Directory") return false
+    return type.value !== "File" || Option.isNone(yield* Effect.option(fs.realPath(path)))
+  })
+
+/** The text of a config; `None` where there is no such file, or why it cannot be had. */
+const readConfigText = (path: string, isStream: boolean): Effect.Effect<
+  Option.Option<string>,
+  string,
+  FileSystem.FileSystem
+> =>
+  Effect.gen(function*() {
+    if (isStream) {
+      const content = yield* readStream(path, maxConfigBytes).pipe(
+        Effect.mapError(({ reason }) => reason),
+        Effect.timeoutFail({
+          duration: streamTimeout,
+          onTimeout: () => `it was not written to its end within ${Duration.toSeconds(streamTimeout)} seconds`
+        })
+      )
+      return content.length > maxConfigBytes
+        ? yield* Effect.fail(tooLarge)
+        : Option.some(Buffer.from(content).toString("utf8"))
+    }
+    const fs = yield* FileSystem.FileSystem
+    const info = yield* Effect.option(fs.stat(path))
+    if (Option.exists(info, ({ size }) => size > FileSystem.Size(maxConfigBytes))) return yield* Effect.fail(tooLarge)
+    return yield* Effect.asSome(fs.readFileString(path)).pipe(
+      Effect.catchAll((error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(describePlatformError(error)))
+    )
+  })
+
 const readConfigFile = (
   path: string,
+  options: {
+    readonly isStream: boolean
+    /** Who named it. */
+    readonly namedBy: Option.Option<string>
+  },
   onProblem: OnFileProblem
 ): Effect.Effect<JsonObject, FileProblem, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const invalid = (reason: string) => Effect.as(onProblem(new ConfigFileInvalid({ path, reason })), {})
-    const content = yield* Effect.either(fs.readFileString(path))
-    if (Either.isLeft(content)) {
-      return isNotFound(content.left) ? {} : yield* invalid(describePlatformError(content.left))
+    const content = yield* Effect.either(readConfigText(path, options.isStream))
+    if (Either.isLeft(content)) return yield* invalid(content.left)
+    if (Option.isNone(content.right)) {
+      return Option.isNone(options.namedBy)
+        ? {}
+        : yield* invalid(`${options.namedBy.value} names it, and there is no such file`)
     }
-    const parsed = parseJson(content.right.replace(/^\uFEFF/, ""))
-    if (Either.isLeft(parsed)) {
-      return yield* invalid(`not JSON (${parsed.left})`)
-    }
+    const parsed = parseJson(content.right.value.replace(/^\uFEFF/, ""))
+    if (Either.isLeft(parsed)) return yield* invalid(parsed.left)
     if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
-    const fault = findFault(parsed.right, [])
+    const { [schemaKey]: schema, ...values } = parsed.right
+    if (schema !== undefined && typeof schema !== "string") {
+      yield* onProblem(new ConfigFileInvalid({ path, reason: `${JSON.stringify(schemaKey)} must be a text` }))
+    }
+    const fault = findFault(values, [])
     if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
-    return parsed.right
+    return values
   })
 
 const fromFile = (content: JsonObject, path: string, way: ReadonlyArray<string>): Option.Option<Given> => {
@@ -709,22 +807,28 @@ const resolveWith = (
 
     const profile = Option.getOrElse(yield* decoded(settings.profile, yield* outside(flags, settings.profile)), () =>
       defaultProfile)
-    const configPath = yield* canonicalPath(
-      Option.getOrElse(yield* decoded(settings.configPath, yield* outside(flags, settings.configPath)), () =>
-        folders.configPath(profile))
+    const configGiven = yield* outside(flags, settings.configPath)
+    const configNamed = yield* decoded(settings.configPath, configGiven)
+    const readFrom = NodePath.resolve(
+      Option.isSome(configNamed) ? configNamed.value : yield* folders.configPath(profile)
     )
-    const content = yield* readConfigFile(configPath, onFileProblem)
+    const isConfigStream = yield* isStream(readFrom)
+    // What has no path of its own cannot name the lock.
+    const configName = isConfigStream ? NodePath.resolve(yield* folders.configPath(profile)) : readFrom
+    const configPath = yield* canonicalPath(configName)
+    /** What messages call it. */
+    const shownPath = isConfigStream ? readFrom : configPath
+    const namedBy = Option.map(configGiven, ({ source }) =>
+      source)
+    const content = yield* readConfigFile(shownPath, { isStream: isConfigStream, namedBy }, onFileProblem)
 
-    const givenOutside = <A>(setting: Setting<A>) =>
-      outside(flags, setting)
+    const givenOutside = <A>(setting: Setting<A>) => outside(flags, setting)
     const givenInside = <A>(setting: Setting<A>) =>
-      setting.file === undefined ? Option.none() : fromFile(content, configPath, setting.file)
+      setting.file === undefined ? Option.none() : fromFile(content, shownPath, setting.file)
     const givenFor = <A>(setting: Setting<A>) =>
       Effect.map(
         givenOutside(setting),
-        Option.orElse(() =>
-          givenInside(setting)
-        )
+        Option.orElse(() => givenInside(setting))
       )
     const optional = <A>(setting: Setting<A>) =>
       Effect.gen(function*() {
@@ -740,9 +844,9 @@ const resolveWith = (
         Option.getOrElse(() => otherwise)
       )
 
-    /** A path is relative to where it was written. */
+    /** A path is relative to where it was written; a pipe is nowhere. */
     const fileFor = (given: Given, path: string) =>
-      NodePath.resolve(given.isInFile === true ? NodePath.dirname(configPath) : "", path)
+      NodePath.resolve(given.isInFile === true && !isConfigStream ? NodePath.dirname(configPath) : "", path)
     const hostGiven = yield* givenFor(settings.host)
     const tokenFlag = settings.tokenFile.flag === undefined ? undefined : flags.get(settings.tokenFile.flag)
     const token = tokenFlag === undefined ? yield* optional(settings.token) : Option.none()
@@ -756,9 +860,14 @@ const resolveWith = (
       })
     }
 
+    const stateDirNamed = yield* optional(settings.stateDir)
+
     return {
       profile,
       configPath,
+      configName,
+      configSource: Option.getOrElse(namedBy, () => "the default"),
+      isConfigStream,
       port: yield* or(settings.port, defaultAddress.port),
       host: yield* or(settings.host, defaultAddress.host),
       hostSource: Option.match(hostGiven, { onNone: () => "the default", onSome: ({ source }) => source }),
@@ -776,7 +885,9 @@ const resolveWith = (
       maxControlSockets: yield* or(settings.maxControlSockets, Listener.defaults.maxControlSockets),
       maxFrameBytes: yield* or(settings.maxFrameBytes, Listener.defaults.maxFrameBytes),
       maxFramesPerSecond: yield* or(settings.maxFramesPerSecond, Listener.defaults.maxFramesPerSecond),
-      stateDir: yield* Effect.flatMap(or(settings.stateDir, folders.stateDir(profile)), canonicalPath),
+      stateDir: yield* canonicalPath(
+        Option.isSome(stateDirNamed) ? stateDirNamed.value : yield* folders.stateDir(profile)
+      ),
       lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
       lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
       lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
@@ -795,7 +906,8 @@ const resolveWith = (
  * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
  *
  * Fails with the first value that is not allowed: `SettingInvalid` for a value, `ConfigFileInvalid` for the file, a
- * `ConfigError` where the provider cannot read a variable. A config file that is not there is an empty one.
+ * `ConfigError` where the provider cannot read a variable, `FolderUnknown` where a default folder is needed and this user
+ * has no home folder. The default config file may be absent, one that was named must exist.
  *
  * @example
  * import { Effect } from "effect"
@@ -858,6 +970,25 @@ export const checkExposure = (
   isLoopback(config.host) || Option.isSome(config.token) || Option.isSome(config.tokenFile)
     ? Effect.void
     : exposed(config)
+
+/**
+ * What a service definition needs of the settings: fails with `SettingInvalid` as `checkExposure` does, and with
+ * `ConfigFileInvalid` where the config is a pipe, which the service could not read again.
+ *
+ * @internal
+ */
+export const checkService = (
+  config: Pick<
+    GatewayConfig,
+    "configSource" | "configName" | "isConfigStream" | "host" | "hostSource" | "token" | "tokenFile"
+  >
+): Effect.Effect<void, SettingInvalid | ConfigFileInvalid> =>
+  config.isConfigStream && config.configSource !== "the default"
+    ? new ConfigFileInvalid({
+      path: config.configName,
+      reason: `${config.configSource} names a pipe or a device, which a service cannot read again; name a regular file`
+    })
+    : checkExposure(config)
 
 /**
  * The token, from the environment or its file. Fails with `SettingInvalid` where others can reach the host and there is

@@ -68,6 +68,8 @@ export const Holder = Schema.Struct({
   /** `starting`, `listening` or `draining`. */
   phase: optional(Schema.String),
   configPath: optional(Schema.String),
+  /** The config file's absolute path with its links unresolved. */
+  configName: optional(Schema.String),
   stateDir: optional(Schema.String),
   /** Where it listens, or means to. */
   host: optional(Schema.String),

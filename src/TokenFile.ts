@@ -79,12 +79,21 @@ export const read = (
     const uid = yield* Effect.flatten(UserId)
     const wrong = Option.isSome(uid) ? fault(path, uid.value, info) : undefined
     if (wrong !== undefined) return yield* refuse(wrong)
-    const content = info.size > FileSystem.Size(maxBytes) ? Option.none() : yield* file.readAlloc(maxBytes)
-    const token = Option.match(content, {
-      onNone: () => "",
-      onSome: (bytes) => Buffer.from(bytes).toString("latin1").replace(/\r?\n$/, "")
-    })
-    if (!AccessToken.isValid(token)) return yield* refuse(`expected ${AccessToken.allowed}`)
+    // One byte more than there may be: a longer file is no token.
+    const content = yield* file.readAlloc(maxBytes + 1)
+    const token = AccessToken.withoutLineEnd(
+      Option.match(content, { onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString("latin1") })
+    )
+    const wrongText = AccessToken.fault(token)
+    if (Option.isSome(wrongText)) {
+      return yield* refuse(
+        `expected ${AccessToken.allowed}; ${
+          info.size > FileSystem.Size(maxBytes) && wrongText.value.startsWith("it has")
+            ? `it has ${info.size} bytes`
+            : wrongText.value
+        }`
+      )
+    }
     return Redacted.make(token)
   }).pipe(
     Effect.scoped,

@@ -229,6 +229,9 @@ describe("GatewayConfig.resolve", () => {
       assert.deepStrictEqual(shown(yield* resolve({})), {
         profile: "default",
         configPath: defaultFile,
+        configName: defaultFile,
+        configSource: "the default",
+        isConfigStream: false,
         port: 18789,
         host: "127.0.0.1",
         stateDir: "/var/gateways/default",
@@ -271,7 +274,12 @@ describe("GatewayConfig.resolve", () => {
               const config = yield* resolve({
                 flags: flag === undefined ? {} : { [flag.key]: String(flag.raw) },
                 env: env === undefined ? {} : { [env.key]: String(env.raw) },
-                files: inFile === undefined ? {} : file(inFile.key, inFile.raw)
+                files: {
+                  // Config files that are named must exist.
+                  "/b.json": "{}",
+                  "/c.json": "{}",
+                  ...(inFile === undefined ? {} : file(inFile.key, inFile.raw))
+                }
               })
               assert.strictEqual(shown(config)[given.setting], (flag ?? env ?? inFile)?.value ?? given.default)
             }
@@ -303,7 +311,10 @@ describe("GatewayConfig.resolve", () => {
 
   it.effect("a relative path is taken from the working directory", () =>
     Effect.gen(function*() {
-      const config = yield* resolve({ flags: { config: "g.json", "state-dir": "state" } })
+      const config = yield* resolve({
+        flags: { config: "g.json", "state-dir": "state" },
+        files: { [NodePath.resolve("g.json")]: "{}" }
+      })
       assert.strictEqual(config.configPath, NodePath.resolve("g.json"))
       assert.strictEqual(config.stateDir, NodePath.resolve("state"))
     }))
@@ -330,8 +341,10 @@ describe("GatewayConfig.resolve", () => {
 
   const wholePort = "expected a whole number from 1 to 65535"
   const aProfile = "expected up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit"
-  const lockTimeout = "expected a duration in words from \"0 millis\" to \"1 day\", such as \"5 seconds\""
-  const drainTimeout = "expected a duration in words from \"0 millis\" to \"1 day\", such as \"10 seconds\""
+  const duration = (from: string, example: string, short: string) =>
+    `expected a duration from "${from}" to "1 day", such as "${example}", "${short}" or "1m30s" (units: ms, s, m, h, d, or their words)`
+  const lockTimeout = duration("0 millis", "5 seconds", "5s")
+  const drainTimeout = duration("0 millis", "10 seconds", "10s")
   it.effect.each<readonly [line: string, given: Given]>([
     [`invalid port "0" from --port: ${wholePort}`, { flags: { port: "0" } }],
     [`invalid port "65536" from --port: ${wholePort}`, { flags: { port: "65536" } }],
@@ -350,7 +363,7 @@ describe("GatewayConfig.resolve", () => {
     [`invalid profile "${"a".repeat(65)}" from --profile: ${aProfile}`, { flags: { profile: "a".repeat(65) } }],
     ["invalid state directory \"/a\\u0000\" from --state-dir: expected a path", { flags: { "state-dir": "/a\0" } }],
     [`invalid lock timeout "5" from --lock-timeout: ${lockTimeout}`, { flags: { "lock-timeout": "5" } }],
-    [`invalid lock timeout "5s" from --lock-timeout: ${lockTimeout}`, { flags: { "lock-timeout": "5s" } }],
+    [`invalid lock timeout "5M" from --lock-timeout: ${lockTimeout}`, { flags: { "lock-timeout": "5M" } }],
     [`invalid lock timeout "-5 seconds" from --lock-timeout: ${lockTimeout}`, {
       flags: { "lock-timeout": "-5 seconds" }
     }],
@@ -361,19 +374,27 @@ describe("GatewayConfig.resolve", () => {
       files: file("lock.timeout", 5000)
     }],
     [
-      `invalid lock poll interval "9 millis" from "lock.pollInterval" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "100 millis"`,
+      `invalid lock poll interval "9 millis" from "lock.pollInterval" in ${defaultFile}: ${
+        duration("10 millis", "100 millis", "100ms")
+      }`,
       { files: file("lock.pollInterval", "9 millis") }
     ],
     [
-      `invalid lock stale time "999 millis" from "lock.staleAfter" in ${defaultFile}: expected a duration in words from "1 second" to "1 day", such as "30 seconds"`,
+      `invalid lock stale time "999 millis" from "lock.staleAfter" in ${defaultFile}: ${
+        duration("1 second", "30 seconds", "30s")
+      }`,
       { files: file("lock.staleAfter", "999 millis") }
     ],
     [
-      `invalid lock recheck interval "9 millis" from "lock.recheckInterval" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "30 seconds"`,
+      `invalid lock recheck interval "9 millis" from "lock.recheckInterval" in ${defaultFile}: ${
+        duration("10 millis", "30 seconds", "30s")
+      }`,
       { files: file("lock.recheckInterval", "9 millis") }
     ],
     [
-      `invalid health probe timeout "0 seconds" from "health.probeTimeout" in ${defaultFile}: expected a duration in words from "10 millis" to "1 day", such as "1 second"`,
+      `invalid health probe timeout "0 seconds" from "health.probeTimeout" in ${defaultFile}: ${
+        duration("10 millis", "1 second", "1s")
+      }`,
       { files: file("health.probeTimeout", "0 seconds") }
     ],
     [
@@ -433,11 +454,29 @@ describe("GatewayConfig.resolve", () => {
 
   it.effect("a token that is too short is refused, and not shown", () =>
     Effect.gen(function*() {
-      for (const token of ["tooshort", `${aToken} `, `${aToken}é`, "x".repeat(1025)]) {
+      for (
+        const [token, why] of [
+          ["tooshort", "it has 8"],
+          [`${aToken} `, "character 33 is a space"],
+          [`${aToken}é`, "character 33 is not ASCII"],
+          [`${aToken}\n\n`, "character 33 is a line end (LF)"],
+          [`\uFEFF${aToken}`, "it begins with a byte order mark (UTF-8); save it without one"],
+          ["x".repeat(1025), "it has 1025"]
+        ] as const
+      ) {
         assert.strictEqual(
           yield* refusal({ env: { GATEWAY_TOKEN: token } }),
-          "invalid token (not shown) from GATEWAY_TOKEN: expected 32 to 1024 printable ASCII characters without spaces"
+          "invalid token (not shown) from GATEWAY_TOKEN: expected 32 to 1024 printable ASCII characters without spaces; "
+            + why
         )
+      }
+    }))
+
+  it.effect("one line end after a token in the environment is not part of it", () =>
+    Effect.gen(function*() {
+      for (const end of ["\n", "\r\n"]) {
+        const { token } = shown(yield* resolve({ env: { GATEWAY_TOKEN: `${aToken}${end}` } }))
+        assert.strictEqual(token, aToken)
       }
     }))
 
@@ -504,10 +543,13 @@ describe("the config file", () => {
     ["not a JSON object", "[]"],
     ["not a JSON object", "null"],
     ["not a JSON object", "18789"],
-    ["not JSON (", ""],
-    ["not JSON (", "port = 1"],
-    ["not JSON (", "{\"port\":1,}"],
-    ["not JSON (", "// five\n{}"]
+    ["not JSON: line 1, column 1: expected a value", ""],
+    ["not JSON: line 1, column 1: expected a value", "port = 1"],
+    ["not JSON: line 1, column 11: expected a name in double quotes", "{\"port\":1,}"],
+    ["not JSON: line 1, column 1: expected a value", "// five\n{}"],
+    ["\"$schema\" must be a text", "{\"$schema\":5}"],
+    ["unknown key \"lock.$schema\"; known here: ", "{\"lock\":{\"$schema\":\"x\"}}"],
+    ["not JSON: it is UTF-16, and JSON is UTF-8; save it as UTF-8", "{\0}\0"]
   ])("%s", ([reason, content]) =>
     Effect.gen(function*() {
       const line = yield* refusal({ files: { [defaultFile]: content } })

@@ -32,15 +32,46 @@ describe("a token file", () => {
   it.effect("has the token, and perhaps one line's end", () =>
     Effect.gen(function*() {
       for (const end of ["", "\n", "\r\n"]) assert.strictEqual(yield* read(`${token}${end}`), token)
-      for (const end of ["\n\n", " ", " \n", "\0", "\n\r\n", "\r"]) {
+      for (
+        const [end, kind] of [
+          ["\n\n", "a line end (LF)"],
+          [" ", "a space"],
+          [" \n", "a space"],
+          ["\0", "a NUL"],
+          ["\n\r\n", "a line end (LF)"],
+          ["\r", "a line end (CR)"],
+          ["\t\r\n", "a tab"],
+          ["\u001b", "a control character"],
+          ["\u00c3\u00a9", "not ASCII"]
+        ] as const
+      ) {
         assert.strictEqual(
           yield* read(`${token}${end}`),
-          invalid(`expected ${AccessToken.allowed}`),
+          invalid(`expected ${AccessToken.allowed}; character 33 is ${kind}`),
           JSON.stringify(end)
         )
       }
       assert.strictEqual(yield* read("x".repeat(1024)), "x".repeat(1024))
-      assert.strictEqual(yield* read("x".repeat(1025)), invalid(`expected ${AccessToken.allowed}`))
+      for (
+        const [content, why] of [
+          ["x".repeat(1025), "it has 1025"],
+          ["x".repeat(5000), "it has 5000 bytes"],
+          ["x".repeat(31), "it has 31"],
+          ["", "it is empty"],
+          ["\n", "it is empty"],
+          [`\u00ef\u00bb\u00bf${token}`, "it begins with a byte order mark (UTF-8); save it without one"]
+        ] as const
+      ) {
+        assert.strictEqual(yield* read(content), invalid(`expected ${AccessToken.allowed}; ${why}`))
+      }
+      const little = Buffer.from(`${token}\r\n`, "utf16le")
+      const big = Buffer.from(little).swap16()
+      for (const [mark, bytes] of [["\u00ff\u00fe", little], ["\u00fe\u00ff", big], ["", little], ["", big]] as const) {
+        assert.strictEqual(
+          yield* read(`${mark}${bytes.toString("latin1")}`),
+          invalid(`expected ${AccessToken.allowed}; it is UTF-16; save it as ASCII`)
+        )
+      }
     }))
 
   it.effect("is for our eyes, or root's for its group's", () =>

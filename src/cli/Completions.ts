@@ -77,7 +77,8 @@ const indented = (lines: ReadonlyArray<string>, by: string): ReadonlyArray<strin
 
 /** The state folder, as `PlatformFolders` finds it. */
 const stateFolder: ReadonlyArray<string> = [
-  "local root=\"${XDG_STATE_HOME:-$HOME/.local/state}/gateway-lock\"",
+  "local root=\"$HOME/.local/state/gateway-lock\"",
+  "[[ $XDG_STATE_HOME == /* ]] && root=\"$XDG_STATE_HOME/gateway-lock\"",
   "[[ $OSTYPE == darwin* ]] && root=\"$HOME/Library/Application Support/gateway-lock\""
 ]
 
@@ -266,7 +267,7 @@ const fish = (): ReadonlyArray<string> => [
   "# fish completion of gateway. To have it in this shell: gateway completions fish | source",
   "function __gateway_profiles",
   "    set -l root $HOME/.local/state",
-  "    set -q XDG_STATE_HOME; and test -n \"$XDG_STATE_HOME\"; and set root $XDG_STATE_HOME",
+  "    string match -q '/*' -- \"$XDG_STATE_HOME\"; and set root $XDG_STATE_HOME",
   "    test (uname) = Darwin; and set root \"$HOME/Library/Application Support\"",
   "    for folder in $root/gateway-lock/*/",
   "        string replace -r '^.*/([^/]+)/$' '$1' -- $folder",

@@ -9,7 +9,6 @@ import * as NodePath from "node:path"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
 import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
-import type { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { age, printable, who } from "./words.ts"
@@ -17,8 +16,16 @@ import { age, printable, who } from "./words.ts"
 /** What the advice depends on besides the error. */
 export interface Start {
   /** The settings of the start that failed. */
-  readonly self: Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
-  readonly folders: PlatformFolders["Type"]
+  readonly self:
+    & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
+    & Partial<Pick<GatewayConfig, "configName" | "configSource">>
+  /** Of the config files that advice could name, those that do not exist. */
+  readonly absent?: ReadonlySet<string>
+  /** Where the files of a profile are by default; `undefined` for a user without a home folder. */
+  readonly folders: {
+    readonly configPath: (profile: string) => string | undefined
+    readonly stateDir: (profile: string) => string | undefined
+  }
   /** As `process.platform`. */
   readonly platform: string
   readonly nowMillis: number
@@ -79,47 +86,60 @@ const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact>
 // commands, so that they can be pasted
 // ---------------------------------------------------------------------------
 
-type Target = Pick<Holder, "configPath" | "stateDir" | "host" | "port">
+type Target = Pick<Holder, "configPath" | "configName" | "stateDir" | "host" | "port">
+
+/** As the config was named, where that is known: what its links led to can be gone. */
+const configOf = ({ configName, configPath }: Target): string | undefined => configName ?? configPath
 
 const isProfile = (name: string): boolean => Option.isSome(settings.profile.decode(name))
 
 /** The profile that a gateway's config file and state directory belong to, if they belong to one. */
-const profileOf = ({ configPath, stateDir }: Target, { folders, self }: Start): string | undefined => {
-  if ((configPath ?? self.configPath) === self.configPath && (stateDir ?? self.stateDir) === self.stateDir) {
+const profileOf = (target: Target, { folders, self }: Start): string | undefined => {
+  const { configPath, stateDir } = target
+  const config = configOf(target)
+  const isOurs = (configPath ?? self.configPath) === self.configPath || config === configOf(self)
+  if (isOurs && (stateDir ?? self.stateDir) === self.stateDir) {
     return self.profile
   }
   const name = NodePath.basename(stateDir ?? self.stateDir)
-  return isProfile(name) && folders.stateDir(name) === stateDir && folders.configPath(name) === configPath
+  return isProfile(name) && folders.stateDir(name) === stateDir && folders.configPath(name) === config
     ? name
     : undefined
 }
 
 /**
  * The flags that mean that gateway: those that a default does not say already. Where a setting of the failed start is not
- * the default one, the environment may have it, and the flag goes before that.
+ * the default one, the environment may have it, and the flag goes before that. A default config file that is absent is not
+ * named, since a file that is named must exist: then its variable is unset instead.
  */
-const flags = (target: Target, start: Start): string => {
+const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
   const known = profileOf(target, start)
   const profile = known ?? defaultProfile
   const rows: ReadonlyArray<
-    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string]
+    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string | undefined]
   > = [
     ["profile", profile, self.profile, () => defaultProfile],
-    ["config", target.configPath ?? self.configPath, self.configPath, folders.configPath],
+    ["config", configOf(target) ?? configOf(self) ?? "", configOf(self) ?? "", folders.configPath],
     ["state-dir", target.stateDir ?? self.stateDir, self.stateDir, folders.stateDir],
     ["port", String(target.port ?? self.port), String(self.port), () => String(defaultAddress.port)],
     ["host", target.host ?? self.host, self.host, () => defaultAddress.host]
   ]
-  return rows
+  const isAbsentDefault = ([flag, value]: typeof rows[number]) =>
+    flag === "config" && value === folders.configPath(profile) && start.absent?.has(value) === true
+  const shown = rows
     .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
     // A profile that is not known is not said: config file and state directory are.
     .filter(([flag]) => flag !== "profile" || known !== undefined)
+  const flags = shown
+    .filter((row) => !isAbsentDefault(row))
     .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${shellWord(value)}` : ` --${flag} ${shellWord(value)}`)
     .join("")
+  const unset = self.configSource === settings.configPath.env && shown.some(isAbsentDefault)
+    ? `${settings.configPath.env}= `
+    : ""
+  return `${unset}gateway ${command}${flags}`
 }
-
-const gateway = (command: string, target: Target, start: Start): string => `gateway ${command}${flags(target, start)}`
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 

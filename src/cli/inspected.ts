@@ -18,9 +18,10 @@ export const inspect = (
 ) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
-    const { configPath, healthProbeTimeout, host, port, profile, stateDir } = config
+    const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
     return yield* GatewayStatus.inspect({
       ...options,
+      configName,
       configPath,
       healthProbeTimeout,
       host,

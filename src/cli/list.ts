@@ -14,7 +14,14 @@ import type { Style } from "./StatusReport.ts"
 
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
-    const { config: { healthProbeTimeout } } = yield* GatewayConfig.resolveLenient(flags)
+    const healthProbeTimeout = yield* GatewayConfig.resolveLenient(flags).pipe(
+      Effect.tap(({ problems }) =>
+        Effect.forEach(problems, ({ message }) => Console.error(`gateway: ${message}`), { discard: true })
+      ),
+      Effect.map(({ config }) => config.healthProbeTimeout),
+      // The list says itself where it could not look.
+      Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
+    )
     const seen = yield* GatewayList.list({ healthProbeTimeout })
     yield* Console.log(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

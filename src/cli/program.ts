@@ -1,11 +1,13 @@
 /**
  * The whole program but for the process it runs in: words in, output and an exit out.
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
@@ -105,9 +107,22 @@ const reportStart = (
   Effect.gen(function*() {
     const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
+    const folders = yield* PlatformFolders
+    const fs = yield* FileSystem.FileSystem
+    const holder = "holder" in error.value ? error.value.holder : undefined
+    const named = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
     const start: ErrorReport.Start = {
       self,
-      folders: yield* PlatformFolders,
+      folders: {
+        configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
+        stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))
+      },
+      absent: new Set(
+        yield* Effect.filter(
+          named,
+          (path) => Effect.map(Effect.orElseSucceed(fs.exists(path), () => true), (is) => !is)
+        )
+      ),
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
@@ -141,6 +156,14 @@ const runCommand = (
     )
   })
 
+/** The settings; what the config file has wrong is told on stderr. */
+const resolveWarning = (flags: ReadonlyMap<string, string>) =>
+  Effect.gen(function*() {
+    const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
+    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    return config
+  })
+
 const stopCommand = (
   invocation: Invocation,
   command: Extract<CommandLine.CommandLine, { readonly _tag: "Stop" }>,
@@ -148,8 +171,7 @@ const stopCommand = (
 ) =>
   Effect.gen(function*() {
     // What a config file has wrong does not keep a gateway running.
-    const { config, problems } = yield* GatewayConfig.resolveLenient(command.flags)
-    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    const config = yield* resolveWarning(command.flags)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
@@ -160,8 +182,9 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(command.flags)
-    if (command.action !== "uninstall") yield* GatewayConfig.checkExposure(config)
+    const config = yield* command.action === "uninstall"
+      ? resolveWarning(command.flags)
+      : Effect.tap(GatewayConfig.resolve(command.flags), GatewayConfig.checkService)
     const { service } = yield* Effect.promise(() => import("./service.ts"))
     yield* service({
       ...command,

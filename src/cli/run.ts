@@ -40,13 +40,12 @@ const longestWait = Duration.minutes(10)
 /** This very gateway, if it runs and is healthy: the lock's instance is the one that answers. */
 const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
-    const record = yield* LockFile.readOwner(LockFile.configLockPath(config))
-    if (Option.isNone(record)) return Option.none<OwnerRecord>()
-    const address: Address = { host: record.value.host, port: record.value.port }
-    const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
-    return health._tag === "Healthy" && health.instanceId === record.value.instanceId
-      ? record
-      : Option.none<OwnerRecord>()
+    for (const record of yield* LockFile.readOwnersOf(config)) {
+      const address: Address = { host: record.host, port: record.port }
+      const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
+      if (health._tag === "Healthy" && health.instanceId === record.instanceId) return Option.some(record)
+    }
+    return Option.none<OwnerRecord>()
   })
 
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
@@ -87,6 +86,7 @@ const runNotifying = (
     const Lock = LockFile.layerWithProbes({
       stateDir: config.stateDir,
       configPath: config.configPath,
+      configName: config.configName,
       address,
       isPassedSocket: passed !== undefined,
       // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.

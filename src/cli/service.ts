@@ -7,9 +7,9 @@ import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
 import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
+import { FolderUnknown, home } from "../PlatformFolders.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
 import { UsageError } from "./CommandLine.ts"
@@ -81,6 +81,19 @@ const given = (name: string): Effect.Effect<string | undefined> =>
 const givenPath = (name: string): Effect.Effect<string | undefined> =>
   Effect.map(given(name), (path) => path !== undefined && NodePath.isAbsolute(path) ? path : undefined)
 
+/** A user's own service is below the home folder; a service of the whole machine, or one that is only printed, needs none. */
+const homeOf = (needed: boolean, platform: string): Effect.Effect<string, FolderUnknown> =>
+  Effect.flatMap(
+    home(platform),
+    Option.match({
+      onSome: Effect.succeed,
+      onNone: () =>
+        needed
+          ? new FolderUnknown({ what: "place for a user's service", advice: "set HOME, or give --system" })
+          : Effect.succeed("/")
+    })
+  )
+
 /** At whose logon a user's task starts. */
 const windowsUser = Effect.gen(function*() {
   const name = yield* given("USERNAME")
@@ -117,12 +130,13 @@ export const service = (
   command: ServiceCommand
 ): Effect.Effect<
   void,
-  UsageError | ServiceManager.ServiceFailed,
+  UsageError | FolderUnknown | ServiceManager.ServiceFailed,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
     const manager = yield* chooseManager(command)
     const { config } = command
+    const configHome = yield* givenPath("XDG_CONFIG_HOME")
     const options: ServiceManager.ServiceManagerOptions = {
       manager,
       service: {
@@ -139,8 +153,11 @@ export const service = (
       },
       folders: {
         ...command.folders,
-        home: (yield* givenPath("HOME")) ?? NodeOs.homedir(),
-        configHome: yield* givenPath("XDG_CONFIG_HOME")
+        home: yield* homeOf(
+          !command.system && command.action !== "print" && (manager !== "systemd" || configHome === undefined),
+          command.platform
+        ),
+        configHome
       },
       uid: command.uid ?? process.getuid?.(),
       dryRun: command.dryRun,

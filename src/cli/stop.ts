@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
-import * as LockFile from "../lock/LockFile.ts"
+import * as LockInspection from "../lock/LockInspection.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as PortProbe from "../port/PortProbe.ts"
@@ -19,7 +19,7 @@ import { sameGateway, withFlags } from "./sameGateway.ts"
 /** What a stop needs of the settings. */
 type StopConfig = Pick<
   GatewayConfig,
-  "profile" | "configPath" | "stateDir" | "host" | "port" | "drainTimeout" | "healthProbeTimeout"
+  "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "healthProbeTimeout"
 >
 
 export interface StopCommand {
@@ -46,10 +46,10 @@ const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">)
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
 /** Another user has other folders and another environment: everything that names this gateway is said. */
-const asOther = ({ configPath, port, profile, stateDir }: StopConfig): string =>
+const asOther = ({ configName, port, profile, stateDir }: StopConfig): string =>
   withFlags("stop", [
     ["profile", profile],
-    ["config", configPath],
+    ["config", configName],
     ["state-dir", stateDir],
     ["port", String(port)]
   ])
@@ -63,10 +63,10 @@ const Live = (config: StopConfig) =>
     PortProbe.layer.pipe(Layer.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })))
   )
 
-const options = (command: StopCommand, timeout: Duration.Duration): StopOwner.StopOptions => {
+const options = (command: StopCommand, path: string, timeout: Duration.Duration): StopOwner.StopOptions => {
   const { config, flags, isTerminal } = command
   return {
-    path: LockFile.configLockPath(config),
+    path,
     address: { host: config.host, port: config.port },
     profile: config.profile,
     timeout,
@@ -134,7 +134,8 @@ export const describe = (
 export const stop = (command: StopCommand) =>
   Effect.gen(function*() {
     const { config } = command
-    const stopping = options(command, yield* timeoutOf(command))
+    const timeout = yield* timeoutOf(command)
+    const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout)
     const outcome = yield* Effect.provide(StopOwner.stop(stopping), Live(config))
     const { answer, notes } = describe(outcome, stopping.path, stopping.address)
     yield* Console.log(answer)
@@ -150,7 +151,7 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
     const { config } = command
     const timeout = yield* timeoutOf({ config, timeout: undefined })
     const outcome = yield* StopOwner.stop({
-      ...options({ ...command, timeout: undefined, force: true }, timeout),
+      ...options({ ...command, timeout: undefined, force: true }, yield* LockInspection.lockPathOf(config), timeout),
       supervised: "refuse"
     }).pipe(
       Effect.provide(Live(config)),

@@ -221,12 +221,12 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
 export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, never, Requirements> =>
   Effect.gen(function*() {
     const { command, config, uid } = options
-    const { configPath, healthProbeTimeout, host, port, profile, stateDir } = config
+    const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = ServiceDefinition.names("systemd", profile).name
     // Each asks somebody else, and has to wait for the answer.
     const [status, verdict, units] = yield* Effect.all([
-      GatewayStatus.inspect({ configPath, healthProbeTimeout, host, port, profile, stateDir }),
+      GatewayStatus.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
       options.process.platform === "linux"
         ? UnitAudit.checkUnits(unit, {

@@ -75,7 +75,11 @@ const namesIn = (
 
 const inProfiles = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
-  const { stateRoot } = yield* PlatformFolders
+  const folders = yield* PlatformFolders
+  if (Either.isLeft(folders.stateRoot)) {
+    return { paths: [], notCovered: [`gateways of the profiles: ${folders.stateRoot.left.message}`] }
+  }
+  const stateRoot = folders.stateRoot.right
   const root = yield* Effect.orElseSucceed(fs.realPath(stateRoot), () => stateRoot)
   return yield* namesIn(root, (profiles) =>
     Effect.map(

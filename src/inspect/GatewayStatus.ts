@@ -10,6 +10,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
@@ -355,6 +356,8 @@ export interface InspectOptions extends LookOptions, Address {
   readonly profile?: string | undefined
   /** Canonical. */
   readonly configPath: string
+  /** The same path with its links unresolved. Default: `configPath`. */
+  readonly configName?: string | undefined
   /** Canonical. */
   readonly stateDir: string
   /** What was found wrong with the settings, to be shown with the answer. */
@@ -366,6 +369,7 @@ interface Target extends LookOptions {
   readonly lockPath: string
   readonly stateDir: string
   readonly configPath: string | undefined
+  readonly configName?: string | undefined
   readonly profile: string | undefined
   /** Where it would listen, where that is known without its record. */
   readonly address: Address | undefined
@@ -375,7 +379,9 @@ interface Target extends LookOptions {
 /** The profile that has a state directory, by this platform's folders. */
 const profileOf = (stateDir: string) =>
   Effect.gen(function*() {
-    const { stateRoot } = yield* PlatformFolders
+    const folders = yield* PlatformFolders
+    if (Either.isLeft(folders.stateRoot)) return Option.none()
+    const stateRoot = folders.stateRoot.right
     const fs = yield* FileSystem.FileSystem
     const root = yield* Effect.orElseSucceed(fs.realPath(stateRoot), () => stateRoot)
     return NodePath.dirname(stateDir) === root || NodePath.dirname(stateDir) === stateRoot
@@ -535,14 +541,22 @@ const look = (target: Target) =>
     return isSameMoment(seen.state, after) ? seen : yield* lookOnce(target, after)
   })
 
-/** The state directory's lock, where a gateway of another config has it. */
-const otherHolder = (target: Target) =>
+/** Whether two locks are one gateway's: one instance has both, or both name one config. */
+const isSameGateway = (
+  { configName, configPath }: Target,
+  owner: LockInspection.Owner | undefined,
+  { record }: LockInspection.Owner
+): boolean =>
+  record.instanceId === owner?.record.instanceId
+  || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }))
+
+/** The state directory's lock, where somebody has it. */
+const stateHolder = (target: Target) =>
   Effect.gen(function*() {
     const path = LockFile.stateLockPath(target)
     const state = yield* LockInspection.inspect(path)
     const owner = ownerOf(state)
-    if (state._tag !== "Held" || owner === undefined || owner.record.configPath === target.configPath) return {}
-    return { stateLock: { ...describeLock(path, state), owner: yield* describeOwner(owner) } }
+    return state._tag === "Held" && owner !== undefined ? Option.some({ path, state, owner }) : Option.none()
   })
 
 const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyArray<string> => {
@@ -555,9 +569,10 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 
 const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirements> =>
   Effect.gen(function*() {
-    const [{ asked, owner, reason, state, verdict }, other] = yield* Effect.all([look(target), otherHolder(target)], {
+    const [{ asked, owner, reason, state, verdict }, holder] = yield* Effect.all([look(target), stateHolder(target)], {
       concurrency: "unbounded"
     })
+    const other = Option.filter(holder, (holder) => !isSameGateway(target, owner, holder.owner))
     const configPath = target.configPath ?? owner?.record.configPath
     return {
       version: 1,
@@ -569,7 +584,14 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       stateDir: target.stateDir,
       lock: describeLock(target.lockPath, state),
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
-      ...other,
+      ...(Option.isSome(other)
+        ? {
+          stateLock: {
+            ...describeLock(other.value.path, other.value.state),
+            owner: yield* describeOwner(other.value.owner)
+          }
+        }
+        : {}),
       ...asked,
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     }
@@ -584,13 +606,14 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
  * @category reading
  */
 export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, never, Requirements> =>
-  answer({
-    ...options,
-    lockPath: LockFile.configLockPath(options),
-    profile: options.profile,
-    address: { host: options.host, port: options.port },
-    warnings: options.warnings ?? []
-  })
+  Effect.flatMap(LockInspection.lockPathOf(options), (lockPath) =>
+    answer({
+      ...options,
+      lockPath,
+      profile: options.profile,
+      address: { host: options.host, port: options.port },
+      warnings: options.warnings ?? []
+    }))
 
 /**
  * Looks at the gateway of a lock file, of which nothing else is known: `<state directory>/locks/gateway.<digits>.lock`.

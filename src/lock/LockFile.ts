@@ -66,6 +66,11 @@ export interface LockFileOptions {
   readonly stateDir: string
   /** The canonical path of the config file, which may be absent. Its hash names the lock file. */
   readonly configPath: string
+  /**
+   * The absolute path of the config file with its links unresolved. Readers find the owner by it when a link of it leads
+   * elsewhere meanwhile, as in a folder of Kubernetes or of releases. Default: `configPath`.
+   */
+  readonly configName?: string | undefined
   /** What will be served under the lock. Without it no port is asked while waiting. */
   readonly address?: Address | undefined
   /** Whether that address is a socket of ours already, passed by a supervisor: then it is not asked either. */
@@ -286,6 +291,47 @@ export const readOwner = (
       Effect.orElseSucceed(() => Option.none())
     ))
 
+/**
+ * Which gateway: by its config file's canonical path, which names the lock, or by the path as it was given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
+
+/**
+ * Whether a record is of the gateway that these paths name. Pure.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isNamedBy = (
+  record: Pick<OwnerRecord.OwnerRecord, "configPath" | "configName">,
+  { configName, configPath }: Pick<ConfigNames, "configPath" | "configName">
+): boolean =>
+  record.configPath === configPath
+  || (record.configName !== undefined && record.configName === (configName ?? configPath))
+
+/**
+ * As `readOwner`, of the gateway that these paths name: from the lock of its config, then from the lock of the state directory,
+ * if that names the same config. After a link in the config's path was changed, the owner is in the second only, and the first
+ * is absent or was left by an owner that did not end in order.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const readOwnersOf = (
+  options: ConfigNames
+): Effect.Effect<ReadonlyArray<OwnerRecord.OwnerRecord>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const own = Option.toArray(yield* readOwner(configLockPath(options)))
+    const shared = Option.toArray(yield* readOwner(stateLockPath(options)))
+    return [
+      ...own,
+      ...shared.filter((record) => isNamedBy(record, options) && record.instanceId !== own[0]?.instanceId)
+    ]
+  })
+
 /** Adds the owner that the file names to the error, unless that is this start itself. A link is not followed. */
 const withHolder = (instanceId: string) =>
 (
@@ -320,7 +366,9 @@ export const ensurePortFree = (
     if (address === undefined) return
     const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
     if (state._tag === "Free") return
-    const record = yield* readOwner(configLockPath(options))
+    const owners = yield* readOwnersOf(options)
+    const answers = state._tag === "Gateway" ? state.instanceId : undefined
+    const record = Option.fromNullable(owners.find(({ instanceId }) => instanceId === answers) ?? owners[0])
     const holder = Option.isSome(record) ? Option.some(yield* holderOf(record.value)) : Option.none<Holder>()
     return yield* portInUse(address, state, holder)
   })
@@ -571,6 +619,7 @@ const acquireBoth = (options: LockFileOptions) =>
       ...identity,
       createdAt: startedAt,
       configPath: options.configPath,
+      configName: options.configName ?? options.configPath,
       stateDir: options.stateDir,
       host: options.address?.host ?? "",
       port: options.address?.port ?? 0,

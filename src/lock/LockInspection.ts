@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import type { Holder } from "../GatewayLockError.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { KernelLock } from "./KernelLock.ts"
-import { holderOf } from "./LockFile.ts"
+import { configLockPath, type ConfigNames, holderOf, isNamedBy, stateLockPath } from "./LockFile.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import type { ProcessTable } from "./ProcessTable.ts"
 import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
@@ -108,3 +108,33 @@ export const inspect = (
       Effect.succeed(isNotFound(error) ? { _tag: "Absent" } : unknown(describePlatformError(error)))
     )
   )
+
+/** Whether somebody has it, or may have it. */
+const isPresent = (state: LockState): state is Extract<LockState, { readonly _tag: "Held" | "Unknown" }> =>
+  state._tag === "Held" || state._tag === "Unknown"
+
+/**
+ * The lock file to look at for the gateway that these paths name: that of its config. Where nobody has that one, and the owner
+ * of the state directory's lock names the same config, it is that owner's: the lock of the config as the owner found it, before
+ * a link in the path was changed, or else the state directory's.
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const lockPathOf = (
+  options: ConfigNames
+): Effect.Effect<string, never, FileSystem.FileSystem | KernelLock | ProcessTable> =>
+  Effect.gen(function*() {
+    const path = configLockPath(options)
+    if (isPresent(yield* inspect(path))) return path
+    const shared = stateLockPath(options)
+    const state = yield* inspect(shared)
+    const record = isPresent(state) ? Option.map(state.owner, ({ record }) => record) : Option.none()
+    if (!Option.exists(record, (record) => isNamedBy(record, options))) return path
+    const { configPath, instanceId } = Option.getOrThrow(record)
+    const former = configLockPath({ ...options, configPath })
+    const owner = yield* inspect(former)
+    return isPresent(owner) && Option.exists(owner.owner, ({ record }) => record.instanceId === instanceId)
+      ? former
+      : shared
+  })

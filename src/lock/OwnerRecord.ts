@@ -69,6 +69,8 @@ export const OwnerRecord = Schema.Struct({
   createdAt: Schema.String,
   /** Canonical, as the next one. */
   configPath: Schema.String,
+  /** The absolute path with its links unresolved: the same gateway when a link of it leads elsewhere. Absent in older files. */
+  configName: optional(Schema.String),
   stateDir: Schema.String,
   /** Where it listens, or means to; empty, with port 0, for an owner that serves nothing. */
   host: Schema.String,
@@ -156,6 +158,7 @@ export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   since: record.createdAt,
   phase: record.phase,
   configPath: record.configPath,
+  ...(record.configName === undefined ? {} : { configName: record.configName }),
   stateDir: record.stateDir,
   host: record.host,
   port: record.port,

@@ -41,6 +41,50 @@ export const isValid = (text: string): boolean =>
   text.length >= minLength && text.length <= maxLength && /^[!-~]+$/.test(text)
 
 /**
+ * A text without one line end after it, such as an editor or `echo` leaves.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const withoutLineEnd = (text: string): string => text.replace(/\r?\n$/, "")
+
+const names: Readonly<Record<string, string>> = {
+  "\0": "a NUL",
+  "\t": "a tab",
+  "\n": "a line end (LF)",
+  "\r": "a line end (CR)",
+  " ": "a space"
+}
+
+const nameOf = (character: string): string =>
+  names[character] ?? (/\p{Cc}/u.test(character) && character < "\u0080" ? "a control character" : "not ASCII")
+
+/** As bytes, read one character each, and as text that was decoded. */
+const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
+const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
+
+/**
+ * Why a text is no token: the kind of character and its place, or its length. Nothing of the text itself is shown. `None` for a
+ * token.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const fault = (text: string): Option.Option<string> => {
+  if (isValid(text)) return Option.none()
+  if (text === "") return Option.some("it is empty")
+  if (utf16.test(text)) return Option.some("it is UTF-16; save it as ASCII")
+  if (byteOrderMark.test(text)) {
+    return Option.some("it begins with a byte order mark (UTF-8); save it without one")
+  }
+  const characters = [...text]
+  const at = characters.findIndex((character) => !/^[!-~]$/.test(character))
+  return Option.some(
+    at === -1 ? `it has ${characters.length}` : `character ${at + 1} is ${nameOf(characters[at] ?? "")}`
+  )
+}
+
+/**
  * What our own clients ask for beside the token, and the only one of both that is answered.
  *
  * @since 0.1.0
@@ -58,6 +102,7 @@ export const subprotocolPrefix = "gateway-token."
 
 /**
  * The subprotocols by which a browser, which cannot set headers, shows a token: `new WebSocket(url, subprotocols(token))`.
+ * One line end after the token is ignored.
  *
  * @example
  * import { Socket } from "@effect/platform"
@@ -72,7 +117,7 @@ export const subprotocolPrefix = "gateway-token."
  */
 export const subprotocols = (token: Redacted.Redacted): readonly [string, string] => [
   subprotocol,
-  `${subprotocolPrefix}${Buffer.from(Redacted.value(token)).toString("base64url")}`
+  `${subprotocolPrefix}${Buffer.from(withoutLineEnd(Redacted.value(token))).toString("base64url")}`
 ]
 
 /**
@@ -122,6 +167,6 @@ const digest = (text: string): Buffer => createHash("sha256").update(text, "lati
 export const matcher = (
   token: Redacted.Redacted
 ): (headers: Parameters<typeof shown>[0]) => boolean => {
-  const expected = digest(Redacted.value(token))
+  const expected = digest(withoutLineEnd(Redacted.value(token)))
   return (headers) => Option.exists(shown(headers), (text) => timingSafeEqual(digest(text), expected))
 }

@@ -28,7 +28,12 @@ const failed = (error: { readonly message: string }) => new BenchFailed({ reason
 
 export const temporaryFolder = Effect.flatMap(
   FileSystem.FileSystem,
-  (fs) => fs.makeTempDirectoryScoped({ prefix: "gateway-lock-bench-" })
+  (fs) =>
+    Effect.tap(
+      fs.makeTempDirectoryScoped({ prefix: "gateway-lock-bench-" }),
+      // What `gatewayArgs` names must exist.
+      (folder) => fs.writeFileString(join(folder, "gateway.json"), "{}")
+    )
 ).pipe(Effect.mapError(failed), bounded("a temporary folder"))
 
 export const writeFile = (path: string, text: string) =>

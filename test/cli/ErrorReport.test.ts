@@ -4,14 +4,13 @@ import * as CommandLine from "../../src/cli/CommandLine.ts"
 import { defectToJson, facts, otherToJson, type Start, toJson, toText } from "../../src/cli/ErrorReport.ts"
 import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
-import * as PlatformFolders from "../../src/PlatformFolders.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const now = Date.parse("2026-01-01T01:02:03.000Z")
-const folders = PlatformFolders.make({
-  config: "/home/u/.config/gateway-lock",
-  state: "/home/u/.local/state/gateway-lock"
-})
+const folders = {
+  configPath: (profile: string) => `/home/u/.config/gateway-lock/${profile}/gateway.json`,
+  stateDir: (profile: string) => `/home/u/.local/state/gateway-lock/${profile}`
+}
 
 const gatewayOf = (profile: string, port = 18789) => ({
   profile,
@@ -506,6 +505,30 @@ describe("a command of the report", () => {
     ]
   ])("%s", (_, target, self, flags) => {
     assert.strictEqual(status(target, self), `gateway status${flags}`)
+  })
+
+  it("does not name a default config file that is absent, since a file that is named must exist", () => {
+    const blue = { ...gatewayOf("blue"), configName: folders.configPath("blue") }
+    const absent = new Set([folders.configPath("blue")])
+    const holder = holderOf({ ...blue, configPath: "/real/blue/gateway.json" }, { configName: blue.configName })
+    const error = new Errors.LockHeld({ path: "/l", timeoutMs: 1, holder })
+    const status = (configSource: string, isAbsent: boolean) =>
+      facts(error, { ...start, self: { ...own, configSource }, ...(isAbsent ? { absent } : {}) })
+        .find(({ key }) => key === "status")?.value
+    const named = ` --config ${blue.configName}`
+    const stateDir = ` --state-dir ${blue.stateDir}`
+    assert.strictEqual(status("--config", false), `gateway status --profile blue${named}${stateDir}`)
+    assert.strictEqual(status("--config", true), `gateway status --profile blue${stateDir}`)
+    assert.strictEqual(status("GATEWAY_CONFIG", true), `GATEWAY_CONFIG= gateway status --profile blue${stateDir}`)
+  })
+
+  it("names a config as it was named, and not what its links led to", () => {
+    const swapped = { ...own, configPath: "/volume/..2025/gateway.json" }
+    const holder = holderOf(swapped, { configName: "/volume/gateway.json" })
+    const error = new Errors.LockHeld({ path: "/l", timeoutMs: 1, holder })
+    const self = { ...own, configPath: "/volume/..2026/gateway.json", configName: "/volume/gateway.json" }
+    const command = facts(error, { ...start, self }).find(({ key }) => key === "stop")?.value
+    assert.strictEqual(command, `gateway stop --config /volume/gateway.json --state-dir '/it'\\''s'`)
   })
 
   const path = arbitraries.text.map((text) => `/${text}`)

@@ -94,8 +94,14 @@ for (const shell of Shells.all) {
 
     it.scopedLive(named("completes profiles, files and folders"), () =>
       Effect.gen(function*() {
-        const { complete } = yield* prepare(shell)
+        const { complete, script, site } = yield* prepare(shell)
         assert.deepStrictEqual(yield* complete("gateway status --profile "), ["blue", "night"])
+        const relative = ["env", "XDG_STATE_HOME=place", ...shell.complete(script, "gateway status --profile ")]
+        assert.sameMembers(
+          (yield* Shells.lines(site, relative)).map((word) => word.replace(/\/$/, "")),
+          ["blue", "night"],
+          "a relative XDG_STATE_HOME is ignored"
+        )
         const ends = (words: ReadonlyArray<string>) => words.map((word) => Path.basename(word)).toSorted()
         assert.deepStrictEqual(ends(yield* complete("gateway --config place/")), ["file.json", "folder"])
         assert.deepStrictEqual(ends(yield* complete("gateway --state-dir place/")), ["folder"])

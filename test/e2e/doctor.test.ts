@@ -240,7 +240,7 @@ describe("gateway doctor", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const owner = yield* Gateways.startListening(site)
-      const other = yield* Gateways.onAnotherPort({ ...site, configPath: Path.join(site.root, "other.json") })
+      const other = yield* Effect.flatMap(Gateways.withConfig(site, "other.json"), Gateways.onAnotherPort)
       const found = yield* theProblem(other)
       assert.deepInclude(found, { check: "lock", severity: "error" })
       assert.match(

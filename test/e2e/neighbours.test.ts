@@ -42,10 +42,7 @@ describe("two configs on one state directory", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const first = yield* Gateways.startListening(site)
-      const other = {
-        ...(yield* Gateways.onAnotherPort(site)),
-        configPath: Path.join(site.root, "other.json")
-      }
+      const other = yield* Effect.flatMap(Gateways.withConfig(site, "other.json"), Gateways.onAnotherPort)
 
       const second = yield* Gateways.within("15 seconds", Gateways.run(other))
       Gateways.assertRefused(second, `gateway already running (pid ${first.pid}) on ${Gateways.url(site)}`)

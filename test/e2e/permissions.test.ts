@@ -93,7 +93,8 @@ describe("a state directory", () => {
       yield* makeFolder(real, 0o755)
       yield* Gateways.symlink(real, site.stateDir)
       const owner = yield* Gateways.startListening(site)
-      const direct = { ...(yield* Gateways.onAnotherPort(site)), stateDir: real, configPath: `${site.root}/other.json` }
+      const other = yield* Effect.flatMap(Gateways.withConfig(site, "other.json"), Gateways.onAnotherPort)
+      const direct = { ...other, stateDir: real }
       Gateways.assertRefused(
         yield* Gateways.run(direct),
         `gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}`

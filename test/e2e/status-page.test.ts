@@ -197,6 +197,7 @@ describe("the status page", () => {
         const other = yield* Gateways.onAnotherPort(site)
         const markup = `<img src=x onerror=alert(1)><b>.json`
         const otherConfig = Path.join(site.root, markup)
+        yield* Gateways.withConfig(site, markup)
         const env = { HOME: site.root }
         // Gateways of other tests are listed as well.
         const profile = `second-${other.port}`

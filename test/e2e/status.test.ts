@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Looking from "./support/looking.ts"
@@ -73,7 +72,7 @@ describe("status and health, of an owner", () => {
       const first = yield* quietSite
       const silent = yield* Gateways.startListening(first, { main })
       yield* silent.signal("SIGSTOP")
-      const second = { ...(yield* Gateways.onAnotherPort(first)), configPath: Path.join(first.root, "second.json") }
+      const second = yield* Effect.flatMap(Gateways.withConfig(first, "second.json"), Gateways.onAnotherPort)
       const owner = yield* Gateways.start(second, { main, flags: ["--lock-timeout", "50 seconds"] })
       yield* owner.line(/waiting up to 50000ms for gateway lock .*gateway\.state\.lock/)
       const { rows, status } = yield* Looking.expectStatus(second, "starting", { main })

@@ -218,7 +218,7 @@ describe("gateway stop", () => {
         assert.strictEqual(code, 64)
         assert.match(
           stderr,
-          /^gateway: invalid stop timeout ".*" from --timeout: expected a duration in words from "0 millis" to "1 day", such as "15 seconds"\n$/
+          /^gateway: invalid stop timeout ".*" from --timeout: expected a duration from "0 millis" to "1 day", such as "15 seconds", "15s" or "1m30s" \(units: ms, s, m, h, d, or their words\)\n$/
         )
       })
   )

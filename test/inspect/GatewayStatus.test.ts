@@ -158,6 +158,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         phase: "listening",
         profile: "default",
         configPath,
+        configName: configPath,
         stateDir,
         ...address,
         instanceId: "instance-1",

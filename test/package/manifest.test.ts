@@ -35,6 +35,7 @@ describe("the package", () => {
         ) => [`./${name}`, { types: `./dist/esm/${path}.d.ts`, default: `./dist/esm/${path}.js` }])
       ),
       "./testing": { types: "./dist/esm/testing/index.d.ts", default: "./dist/esm/testing/index.js" },
+      "./gateway.schema.json": "./dist/gateway.schema.json",
       "./package.json": "./package.json"
     })
   })

@@ -19,6 +19,41 @@ describe("a token", () => {
     assert.isFalse(AccessToken.isValid("x".repeat(1025)))
   })
 
+  it.prop(
+    "has no fault, or one in few words that show nothing of it",
+    [fc.string({ unit: "binary" }), token, fc.nat()],
+    ([
+      text,
+      token,
+      at
+    ]) => {
+      assert.isTrue(Option.isNone(AccessToken.fault(token)))
+      const cut = at % token.length
+      for (const wrong of [text, `${token.slice(0, cut)} ${token.slice(cut)}`, token.slice(0, 31)]) {
+        const fault = Option.getOrUndefined(AccessToken.fault(wrong))
+        assert.strictEqual(fault === undefined, AccessToken.isValid(wrong))
+        assert.match(
+          fault ?? "it is empty",
+          /^(?:character \d+ is (?:a space|a tab|a NUL|a line end \((?:LF|CR)\)|a control character|not ASCII)|it has \d+|it is empty|it is UTF-16; save it as ASCII|it begins with a byte order mark \(UTF-8\); save it without one)$/
+        )
+      }
+      assert.deepStrictEqual(
+        AccessToken.fault(`${token.slice(0, cut)} ${token.slice(cut)}`),
+        Option.some(`character ${cut + 1} is a space`)
+      )
+    }
+  )
+
+  it.prop("may have one line end after it, where a program or a client has it from a file or a variable", [token], ([
+    token
+  ]) => {
+    for (const end of ["\n", "\r\n"]) {
+      const withEnd = Redacted.make(`${token}${end}`)
+      assert.isTrue(AccessToken.matcher(withEnd)({ authorization: `Bearer ${token}` }))
+      assert.deepStrictEqual(AccessToken.subprotocols(withEnd), AccessToken.subprotocols(Redacted.make(token)))
+    }
+  })
+
   it.prop("is known by Authorization in any case, or by a subprotocol", [token, token], ([token, other]) => {
     fc.pre(token !== other)
     const matches = AccessToken.matcher(Redacted.make(token))

@@ -28,7 +28,10 @@ export const temporaryFolder: Effect.Effect<string, never, Scope.Scope> = Effect
 export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(function*() {
   const root = yield* temporaryFolder
   const port = yield* Ports.reserve
-  return { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
+  const site = { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
+  // A config file that is named must exist.
+  yield* writeConfig(site, {})
+  return site
 })
 
 /** The same place with another port. */
@@ -37,6 +40,12 @@ export const onAnotherPort = (site: Site): Effect.Effect<Site, never, Scope.Scop
 
 export const writeConfig = (site: Site, config: unknown): Effect.Effect<void> =>
   Effect.promise(() => Fs.writeFile(site.configPath, JSON.stringify(config)))
+
+/** The same place with another config file, of that name. */
+export const withConfig = (site: Site, name: string): Effect.Effect<Site> => {
+  const other = { ...site, configPath: Path.join(site.root, name) }
+  return Effect.as(writeConfig(other, {}), other)
+}
 
 export const symlink = (target: string, path: string): Effect.Effect<void> =>
   Effect.promise(() => Fs.symlink(target, path))
@@ -135,6 +144,7 @@ export const LockRecord = Schema.Struct({
   pid: Schema.Int,
   createdAt: Schema.String,
   configPath: Schema.String,
+  configName: Schema.optional(Schema.String),
   stateDir: Schema.String,
   host: Schema.String,
   port: Schema.Int,

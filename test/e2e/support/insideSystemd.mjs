@@ -45,16 +45,13 @@ const healthy = (port, not) =>
 
 const unitFolder = "/etc/systemd/system"
 const gateway = (...args) => [process.execPath, main, ...args]
-const flags = (name, port) => [
-  "--profile",
-  name,
-  "--port",
-  String(port),
-  "--state-dir",
-  `/run/gateways/${name}`,
-  "--config",
-  `/run/gateways/${name}/gateway.json`
-]
+const flags = (name, port) => {
+  // A config file that is named must exist.
+  const config = `/run/gateways/${name}.json`
+  mkdirSync("/run/gateways", { recursive: true })
+  writeFileSync(config, "{}")
+  return ["--profile", name, "--port", String(port), "--state-dir", `/run/gateways/${name}`, "--config", config]
+}
 const dropIn = (unit, lines) => {
   mkdirSync(`${unitFolder}/${unit}.d`, { recursive: true })
   writeFileSync(`${unitFolder}/${unit}.d/test.conf`, `${lines.join("\n")}\n`)

@@ -1,0 +1,70 @@
+/**
+ * Reads what is no regular file: a pipe, a terminal, a device. No thread waits for it, as one would in read(2) or in the
+ * open(2) of a pipe without a writer, so the wait can be interrupted and the process can exit meanwhile.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as NodeFs from "node:fs"
+import * as NodeNet from "node:net"
+import type { Readable } from "node:stream"
+import * as NodeTty from "node:tty"
+
+/** It cannot be read, for that reason in the system's words. */
+export class StreamUnreadable extends Data.TaggedError("StreamUnreadable")<{ readonly reason: string }> {}
+
+const { O_NONBLOCK = 0, O_RDONLY } = NodeFs.constants
+
+/** The descriptor that a path names, where it names one of this process. */
+const descriptorOf = (path: string): number | undefined => {
+  if (path === "/dev/stdin") return 0
+  const digits = /^\/(?:dev|proc\/self)\/fd\/(\d{1,9})$/.exec(path)?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+const streamOf = (descriptor: number): Readable => {
+  if (NodeTty.isatty(descriptor)) return new NodeTty.ReadStream(descriptor)
+  const stat = NodeFs.fstatSync(descriptor)
+  return stat.isFIFO() || stat.isSocket()
+    ? new NodeNet.Socket({ fd: descriptor, readable: true, writable: false })
+    // A device or an unlinked file: reading does not wait.
+    : NodeFs.createReadStream("", { fd: descriptor })
+}
+
+const open = (path: string): number => {
+  try {
+    return NodeFs.openSync(path, O_RDONLY | O_NONBLOCK)
+  } catch (cause) {
+    // A socket cannot be opened by a path. Node hands its children sockets as their standard streams.
+    const descriptor = descriptorOf(path)
+    if (descriptor === undefined) throw cause
+    return descriptor
+  }
+}
+
+const unreadable = (cause: unknown) =>
+  new StreamUnreadable({ reason: cause instanceof Error ? cause.message.split("\n", 1)[0] ?? "" : String(cause) })
+
+/** Reads to the end, or until there are more bytes than `limit`, which is as good as too many. */
+export const readStream = (path: string, limit: number): Effect.Effect<Uint8Array, StreamUnreadable> =>
+  Effect.async((resume) => {
+    let stream: Readable
+    try {
+      stream = streamOf(open(path))
+    } catch (cause) {
+      return resume(unreadable(cause))
+    }
+    const chunks: Array<Buffer> = []
+    let length = 0
+    const done = () => {
+      resume(Effect.succeed(Buffer.concat(chunks)))
+      stream.destroy()
+    }
+    stream.on("data", (chunk: Buffer) => {
+      chunks.push(chunk)
+      length += chunk.length
+      if (length > limit) done()
+    })
+    stream.on("end", done)
+    stream.on("error", (cause) => resume(unreadable(cause)))
+    return Effect.sync(() => stream.destroy())
+  })
