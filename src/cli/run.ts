@@ -67,20 +67,28 @@ const serving = Effect.promise(() => import("./serve.ts"))
  * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
-  Effect.flatMap(SystemdNotify.make(facts.pid), (systemd) =>
-    runNotifying(config, options, facts, systemd).pipe(
+  Effect.gen(function*() {
+    const verdict = yield* Supervisor.make(config.supervisor, facts)
+    const systemd = yield* Effect.provideService(SystemdNotify.make(facts.pid), Supervisor.Supervisor, verdict)
+    if (verdict.kind !== "systemd" && Option.isSome(yield* SystemdNotify.notifySocket)) {
+      yield* Effect.logInfo(
+        `NOTIFY_SOCKET is set, and systemd is not notified: ${verdict.reason}; if this gateway is the service, give --supervisor systemd`
+      )
+    }
+    yield* runNotifying(config, options, facts, verdict, systemd).pipe(
       // After every release: systemd keeps this status.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
-    ))
+    )
+  })
 
 const runNotifying = (
   config: GatewayConfig,
   options: RunOptions,
   facts: Supervisor.ProcessFacts,
+  { kind: supervisor, reason: supervisorReason }: Supervisor.Verdict,
   systemd: SystemdNotify.SystemdNotify["Type"]
 ) =>
   Effect.gen(function*() {
-    const { kind: supervisor, reason: supervisorReason } = yield* Supervisor.make(config.supervisor, facts)
     const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
     const address: Address = { host: config.host, port: config.port }
 
