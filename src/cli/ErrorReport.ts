@@ -261,12 +261,15 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
+/** What every error of a start is called where a person reads it; a program reads its tag. */
+const family = "GatewayLockError"
+
 /** For a terminal or a log: the message, and the facts aligned under it. */
 export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
   return [
-    `${error.name}: ${error.message}`,
+    `${family}: ${error.message}`,
     ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
   ].join("\n")
 }
@@ -282,7 +285,7 @@ export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined
   return jsonLine(start.nowMillis, "ERROR", {
-    name: error.name,
+    name: family,
     message: error.message,
     error: Schema.encodeSync(GatewayLockError)(error),
     ...(heldForMs === undefined ? {} : { heldForMs }),
