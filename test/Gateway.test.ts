@@ -705,7 +705,6 @@ describe("Gateway.stop", () => {
 })
 
 describe("options from Config", () => {
-  const { Infinity } = globalThis
   const long = "x".repeat(40)
   const wrong: ReadonlyArray<readonly [path: string, options: Config.Config.Wrap<Gateway.GatewayOptions>]> = [
     ["port", { port: Config.number("V") }],
@@ -717,7 +716,7 @@ describe("options from Config", () => {
     ["stateDir", { stateDir: Config.string("V") }],
     ["allowedHosts", { allowedHosts: Config.array(Config.string(), "V") }],
     ["allowedOrigins", { allowedOrigins: Config.array(Config.string(), "V") }],
-    ["lockTimeout", { lockTimeout: Config.succeed(Infinity) }],
+    ["lockTimeout", { lockTimeout: Config.succeed(Number.POSITIVE_INFINITY) }],
     ["lockPollInterval", { lockPollInterval: Config.duration("ZERO") }],
     ["lockStaleAfter", { lockStaleAfter: Config.duration("ZERO") }],
     ["lockRecheckInterval", { lockRecheckInterval: Config.duration("ZERO") }],

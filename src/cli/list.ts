@@ -2,7 +2,6 @@
  * `gateway list`: every gateway of this user on this host.
  */
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
@@ -11,10 +10,11 @@ import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
 import * as ListReport from "./ListReport.ts"
 import type { Style } from "./StatusReport.ts"
+import { print } from "./Stdout.ts"
 
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
     const { config: { healthProbeTimeout } } = yield* GatewayConfig.resolveLenient(flags)
     const seen = yield* GatewayList.list({ healthProbeTimeout })
-    yield* Console.log(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
+    yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

@@ -2,7 +2,6 @@
  * `gateway run`: lock, then listen, then stay; and what a start does when somebody else is there.
  */
 import * as Cause from "effect/Cause"
-import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,6 +20,7 @@ import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import * as SystemdNotify from "../supervisor/SystemdNotify.ts"
+import { print } from "./Stdout.ts"
 
 export interface RunOptions {
   /** Wait for the present owner to end, for as long as it takes. */
@@ -50,7 +50,7 @@ const runningHealthy = (config: GatewayConfig) =>
   })
 
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
-  Console.log(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
+  print(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
 
 /** What `systemctl status` shows of a gateway that has ended. */
 const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
@@ -151,13 +151,12 @@ const runNotifying = (
         // Somebody started it in the meantime.
         (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
         (error) =>
-          Effect.flatMap(
-            runningHealthy(config),
-            Option.match({
-              onNone: () => Effect.fail(error),
-              onSome: (record) => Effect.as(sayRunning(record), Option.none<LockFile.LockFile["Type"]>())
-            })
-          )
+          Effect.gen(function*() {
+            const running = yield* runningHealthy(config)
+            if (Option.isNone(running)) return yield* Effect.fail(error)
+            yield* sayRunning(running.value)
+            return Option.none<LockFile.LockFile["Type"]>()
+          })
       )
     )
     if (Option.isSome(lock)) return yield* Effect.never
