@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { spanned } from "../internal/spans.ts"
+import * as KernelLock from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { untilLost } from "../LossReport.ts"
@@ -64,6 +65,18 @@ const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): st
 const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
+ * Loads all that a takeover needs. An upgrade may replace or remove the program's files while a start waits.
+ */
+const loadForTakeover = Effect.gen(function*() {
+  yield* serving
+  yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
+  yield* Effect.promise(() => import("../inspect/OtherGateways.ts"))
+  // Without the addon there is nothing to load.
+  const { supported } = yield* KernelLock.KernelLock
+  yield* Effect.ignore(supported)
+})
+
+/**
  * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
@@ -92,6 +105,8 @@ const runNotifying = (
     const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
     const address: Address = { host: config.host, port: config.port }
 
+    const kernel = yield* Effect.context<KernelLock.KernelLock>()
+    const beforeWaiting = Effect.provide(loadForTakeover, kernel)
     const Lock = LockFile.layerWithProbes({
       stateDir: config.stateDir,
       configPath: config.configPath,
@@ -107,6 +122,7 @@ const runNotifying = (
       staleAfter: config.lockStaleAfter,
       recheckInterval: config.lockRecheckInterval,
       healthProbeTimeout: config.healthProbeTimeout,
+      beforeWaiting,
       supervisor,
       supervisorReason
     })
@@ -132,6 +148,7 @@ const runNotifying = (
       address,
       retryInterval: config.healthRetryInterval,
       healthTimeout: config.healthTimeout,
+      beforeWaiting,
       onWaiting: (waiting: { readonly status: string; readonly for: Duration.Duration }) =>
         systemd.notify(
           `STATUS=${waiting.status}`,
@@ -143,8 +160,6 @@ const runNotifying = (
       const running = yield* runningHealthy(config)
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
-    // While it waits there is time to load what a takeover needs.
-    if (options.standby) yield* serving
     const lock = yield* (options.standby ? Recovery.standby(start, recovery) : Recovery.recover(start, recovery)).pipe(
       Effect.asSome,
       Effect.catchIf(
