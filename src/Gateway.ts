@@ -10,7 +10,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -117,13 +117,10 @@ export type Platform =
   | ServerSocket
 
 const refuse = (setting: string, value: unknown, allowed: string) =>
-  Effect.die(new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed }))
+  new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
 
-/**
- * Options that were given in code, checked against the settings' own rules. A wrong one is a mistake in the program, and
- * a defect: nothing that the program's user did can mend it.
- */
-const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">): Effect.Effect<void> =>
+/** Options checked against the settings' own rules. */
+const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
       yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
@@ -136,7 +133,7 @@ const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">):
 /** The same for those that say who may ask: of no concern to who only looks. */
 const checkAccess = (
   { allowedHosts = [], allowedOrigins = [], host, routes = {}, token }: GatewayOptions
-): Effect.Effect<void> =>
+): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     if (host !== undefined && !isLoopback(host) && token === undefined) {
       yield* refuse("host", host, "a loopback host, or a token besides")
@@ -174,7 +171,7 @@ const orUnlimited = {
 const wholeNumber = { allowed: "a whole number above 0", isAllowed: (n: number) => Number.isSafeInteger(n) && n > 0 }
 
 /** Times and counts: without this, Node throws at some of them, and others make a busy loop. */
-const checkBounds = (options: GatewayOptions): Effect.Effect<void> =>
+const checkBounds = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     for (
       const [name, rule] of [
@@ -208,6 +205,58 @@ const checkBounds = (options: GatewayOptions): Effect.Effect<void> =>
     }
   })
 
+const wholeNumbers = [
+  ["maxConnections", settings.maxConnections],
+  ["maxHeaderBytes", settings.maxHeaderBytes],
+  ["maxControlSockets", settings.maxControlSockets],
+  ["maxFrameBytes", settings.maxFrameBytes],
+  ["maxFramesPerSecond", settings.maxFramesPerSecond]
+] as const
+
+const durations = [
+  ["lockTimeout", settings.lockTimeout],
+  ["lockPollInterval", settings.lockPollInterval],
+  ["lockStaleAfter", settings.lockStaleAfter],
+  ["lockRecheckInterval", settings.lockRecheckInterval],
+  ["healthProbeTimeout", settings.healthProbeTimeout],
+  ["drainTimeout", settings.drainTimeout],
+  ["headersTimeout", settings.headersTimeout],
+  ["requestTimeout", settings.requestTimeout],
+  ["keepAliveTimeout", settings.keepAliveTimeout]
+] as const
+
+/** Those that have no setting of the program, and the least that they may be. */
+const others = [["maxPipelinedRequests", 1], ["maxBufferedBytes", 1], ["passedSocket", 3]] as const
+
+/** The same for every option, as far as a value of the right type can be wrong: of those that a program's user gives. */
+const checkEach = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    for (const name of ["host", "configPath", "stateDir"] as const) {
+      const value = options[name]
+      if (value !== undefined && Option.isNone(settings[name].decode(value))) {
+        yield* refuse(name, value, settings[name].allowed)
+      }
+    }
+    for (const [name, setting] of wholeNumbers) {
+      const value = options[name]
+      if (value !== undefined && Option.isNone(setting.decode(value))) yield* refuse(name, value, setting.allowed)
+    }
+    for (const [name, least] of others) {
+      const value = options[name]
+      if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
+        yield* refuse(name, value, `a whole number of at least ${least}`)
+      }
+    }
+    for (const [name, setting] of durations) {
+      const value = options[name]
+      if (value === undefined) continue
+      const duration = Duration.decode(value)
+      if (Option.isNone(setting.decode(`${Duration.toMillis(duration)} millis`))) {
+        yield* refuse(name, Duration.format(duration), setting.allowed)
+      }
+    }
+  })
+
 /** Which gateway these options name. */
 const identified = (
   options: InspectOptions
@@ -223,7 +272,8 @@ const identified = (
   FileSystem.FileSystem | PlatformFolders.PlatformFolders
 > =>
   Effect.gen(function*() {
-    yield* checkName(options)
+    // A wrong option that was given in code is a mistake in the program: nothing that its user did can mend it.
+    yield* Effect.orDie(checkName(options))
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
     const configName = NodePath.resolve(options.configPath ?? (yield* folders.configPath(profile)))
@@ -251,8 +301,7 @@ export const layerPlatform = (
   options: GatewayOptions = {}
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    yield* checkAccess(options)
-    yield* checkBounds(options)
+    yield* Effect.orDie(Effect.zipRight(checkAccess(options), checkBounds(options)))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
@@ -346,8 +395,8 @@ export const layer = (
   )
 
 /**
- * `layer`, with its options from `Config`. Fails with `ConfigError` besides, where a value is missing or cannot be read; one
- * that can be read and is not allowed is a defect, as for `layer`.
+ * `layer`, with its options from `Config`. Fails with `ConfigError` besides, where a value is missing, cannot be read or is not
+ * allowed: `InvalidData` at the option's name. The program's settings have the same bounds.
  *
  * @example
  * import { Config } from "effect"
@@ -367,7 +416,17 @@ export const layerConfig = (
 ): Layer.Layer<
   Gateway | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
   StartError | ConfigError.ConfigError
-> => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+> =>
+  Layer.unwrapEffect(
+    Config.unwrap(config).pipe(
+      Effect.tap((options) =>
+        Effect.zipRight(Effect.zipRight(checkName(options), checkEach(options)), checkAccess(options))
+      ),
+      Effect.catchTag("SettingInvalid", ({ allowed, setting, value }) =>
+        Effect.fail(ConfigError.InvalidData([setting], `${value}, expected ${allowed}`))),
+      Effect.map(layer)
+    )
+  )
 
 /**
  * `inspect`, on a platform of your own: in memory, in tests.

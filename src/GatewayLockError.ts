@@ -1,8 +1,7 @@
 /**
  * What can go wrong, one class per thing a caller does differently.
  *
- * Every class has its reason as `_tag`, `GatewayLockError` as `name`, data as fields and
- * a message derived from them. Match with `Effect.catchTag("PortInUse", …)`.
+ * Every class has its reason as `_tag` and `name`, data as fields and a message derived from them. Match with `Effect.catchTag("PortInUse", …)`.
  *
  * @since 0.1.0
  */
@@ -87,7 +86,6 @@ export const Holder = Schema.Struct({
  */
 export type Holder = typeof Holder.Type
 
-const name = "GatewayLockError"
 const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
 
 /**
@@ -104,9 +102,6 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
   /** What the listener answered when asked, in words. */
   listener: optional(Schema.String)
 }) {
-  override get name() {
-    return name
-  }
   override get message() {
     return `another gateway instance is already listening on ${toUrl(this)}`
   }
@@ -128,9 +123,6 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
   available: optional(Schema.Array(Schema.String)),
   cause: optional(Schema.Defect)
 }) {
-  override get name() {
-    return name
-  }
   override get message() {
     return `failed to bind gateway socket on ${toUrl(this)}: ${this.reason}`
   }
@@ -152,9 +144,6 @@ export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHel
   holder: optional(Holder),
   serving: optional(Schema.Struct({ host: Schema.String, port: Schema.Number }))
 }) {
-  override get name() {
-    return name
-  }
   override get message() {
     return this.serving === undefined
       ? `gateway already running${pidOf(this.holder)}; lock timeout after ${this.timeoutMs}ms`
@@ -177,9 +166,6 @@ export class LockUnavailable
     cause: optional(Schema.Defect)
   })
 {
-  override get name() {
-    return name
-  }
   override get message() {
     return `failed to acquire gateway lock at ${this.path}: ${this.reason}`
   }
@@ -198,9 +184,6 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
   holder: optional(Holder),
   cause: optional(Schema.Defect)
 }) {
-  override get name() {
-    return name
-  }
   override get message() {
     return `lost gateway lock at ${this.path}: ${this.reason}`
   }
@@ -218,9 +201,6 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
   port: Schema.Number,
   holder: optional(Holder)
 }) {
-  override get name() {
-    return name
-  }
   override get message() {
     return `gateway already running under ${this.supervisor}; existing gateway is healthy, ${
       this.supervisor === "systemd"
@@ -246,9 +226,6 @@ export class OwnerUnhealthy
     holder: optional(Holder)
   })
 {
-  override get name() {
-    return name
-  }
   override get message() {
     return `gateway already running under ${this.supervisor}; existing gateway did not become healthy after ${this.timeoutMs}ms`
   }

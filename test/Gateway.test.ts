@@ -1,8 +1,11 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import {
   Cause,
   Chunk,
+  Config,
+  ConfigError,
+  ConfigProvider,
   Deferred,
   Duration,
   Effect,
@@ -734,5 +737,81 @@ describe("Gateway.stop", () => {
       const host = yield* SimulatedHost.make
       const stopping = yield* host.spawn(Gateway.stopPlatform({ port: 70_000 }))
       assert.isTrue(Exit.match(yield* stopping.exit, { onSuccess: () => false, onFailure: Cause.isDie }))
+    }))
+})
+
+describe("options from Config", () => {
+  const long = "x".repeat(40)
+  const wrong: ReadonlyArray<readonly [path: string, options: Config.Config.Wrap<Gateway.GatewayOptions>]> = [
+    ["port", { port: Config.number("V") }],
+    ["profile", { profile: Config.string("V") }],
+    ["host", { host: Config.string("V") }],
+    ["host", { host: Config.succeed("0.0.0.0") }],
+    ["token", { token: Config.redacted("V") }],
+    ["configPath", { configPath: Config.string("V") }],
+    ["stateDir", { stateDir: Config.string("V") }],
+    ["allowedHosts", { allowedHosts: Config.array(Config.string(), "V") }],
+    ["allowedOrigins", { allowedOrigins: Config.array(Config.string(), "V") }],
+    ["lockTimeout", { lockTimeout: Config.succeed(Number.POSITIVE_INFINITY) }],
+    ["lockPollInterval", { lockPollInterval: Config.duration("ZERO") }],
+    ["lockStaleAfter", { lockStaleAfter: Config.duration("ZERO") }],
+    ["lockRecheckInterval", { lockRecheckInterval: Config.duration("ZERO") }],
+    ["healthProbeTimeout", { healthProbeTimeout: Config.duration("ZERO") }],
+    ["drainTimeout", { drainTimeout: Config.duration("ENDLESS") }],
+    ["headersTimeout", { headersTimeout: Config.duration("ZERO") }],
+    ["requestTimeout", { requestTimeout: Config.duration("ZERO") }],
+    ["keepAliveTimeout", { keepAliveTimeout: Config.duration("ZERO") }],
+    ["maxConnections", { maxConnections: Config.number("V") }],
+    ["maxHeaderBytes", { maxHeaderBytes: Config.number("ONE") }],
+    ["maxPipelinedRequests", { maxPipelinedRequests: Config.number("FRACTION") }],
+    ["maxControlSockets", { maxControlSockets: Config.number("FRACTION") }],
+    ["maxFrameBytes", { maxFrameBytes: Config.number("ONE") }],
+    ["maxFramesPerSecond", { maxFramesPerSecond: Config.number("FRACTION") }],
+    ["maxBufferedBytes", { maxBufferedBytes: Config.number("FRACTION") }],
+    ["passedSocket", { passedSocket: Config.number("ONE") }]
+  ]
+  /** Which variable has which wrong value for an option. */
+  const value: Readonly<Record<string, string>> = {
+    port: "99999",
+    profile: "No Profile",
+    host: "no host",
+    token: "secret",
+    configPath: "/a\0b",
+    stateDir: "/a\0b",
+    allowedHosts: "http://a",
+    allowedOrigins: "a b",
+    maxConnections: "-1"
+  }
+
+  it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
+    Effect.gen(function*() {
+      const variables = { V: value[path] ?? "", ZERO: "0 seconds", ENDLESS: "100 days", ONE: "1", FRACTION: "0.5" }
+      // What is not refused gets no lock, and serves nowhere.
+      const nowhere = { port: Config.succeed(0), stateDir: Config.succeed("/dev/null/state") }
+      const layer = Gateway.layerConfig({ ...nowhere, ...options })
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables))))
+      )
+      assert.isTrue(ConfigError.isConfigError(error) && error._op === "InvalidData", String(error))
+      assert.match(String(error), new RegExp(`^\\(Invalid data at ${path}: "[^\n]*expected [^\n]+"\\)$`))
+      assert.notInclude(String(error), "secret")
+    }))
+
+  it.effect("are those of a layer otherwise, with every one of them given", () =>
+    Effect.gen(function*() {
+      const variables = { TOKEN: long, HOSTS: "a.example,b.example", ORIGINS: "https://a.example" }
+      // Refused by the machine, after every check.
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(Gateway.layerConfig({
+        port: Config.succeed(0),
+        host: Config.succeed("127.0.0.1"),
+        token: Config.redacted("TOKEN"),
+        allowedHosts: Config.array(Config.string(), "HOSTS"),
+        allowedOrigins: Config.array(Config.string(), "ORIGINS"),
+        stateDir: Config.succeed("/dev/null/state"),
+        drainTimeout: Config.succeed("10 seconds" as const),
+        lockTimeout: Config.succeed(0),
+        maxConnections: Config.succeed(5)
+      })))).pipe(Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables)))))
+      assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
     }))
 })

@@ -82,10 +82,14 @@ describe("GatewayLockError", () => {
   it.each(messages)("says what the contract says: %s", (error, tag, message) => {
     assert.strictEqual(error.message, message)
     assert.strictEqual(error._tag, tag)
-    assert.strictEqual(error.name, "GatewayLockError")
-    assert.strictEqual(String(error), `GatewayLockError: ${message}`)
+    assert.strictEqual(error.name, tag)
+    assert.strictEqual(String(error), `${tag}: ${message}`)
     assert.instanceOf(error, Error)
-    assert.strictEqual(Cause.pretty(Cause.fail(error)).split("\n", 1)[0], `GatewayLockError: ${message}`)
+    for (const cause of [Cause.fail(error), Cause.die(error)]) {
+      assert.strictEqual(Cause.pretty(cause).split("\n", 1)[0], `${tag}: ${message}`)
+      // Effect's log shows the stack as well.
+      assert.match(Cause.pretty(cause), new RegExp(`^${tag}: [^\n]*\n    at `))
+    }
   })
 
   it("covers every tag of the family in the table above", () => {
@@ -111,7 +115,7 @@ describe("GatewayLockError", () => {
     const back = decode(JSON.parse(json))
     assert.strictEqual(back.constructor, error.constructor)
     assert.strictEqual(back.message, error.message)
-    assert.strictEqual(back.name, "GatewayLockError")
+    assert.strictEqual(back.name, back._tag)
     assert.strictEqual(JSON.stringify(encode(back)), json)
   })
 

@@ -2,7 +2,6 @@
  * What a person reads when the program fails: the message, then who is in the way, then what can be typed next. And the
  * same as JSON, for programs. Pure.
  */
-import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
@@ -11,6 +10,7 @@ import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockEr
 import { shellWord } from "../internal/shellWord.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
+import { jsonLine } from "./jsonLine.ts"
 import { age, printable, who } from "./words.ts"
 
 /** What the advice depends on besides the error. */
@@ -281,18 +281,18 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
+/** What every error of a start is called where a person reads it; a program reads its tag. */
+const family = "GatewayLockError"
+
 /** For a terminal or a log: the message, and the facts aligned under it. */
 export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
   return [
-    `${error.name}: ${error.message}`,
+    `${family}: ${error.message}`,
     ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
   ].join("\n")
 }
-
-const jsonLine = (nowMillis: number, level: "ERROR" | "FATAL", fields: Readonly<Record<string, unknown>>): string =>
-  JSON.stringify({ level, timestamp: DateTime.formatIso(DateTime.unsafeMake(nowMillis)), ...fields })
 
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
@@ -301,9 +301,8 @@ const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined
-  return jsonLine(start.nowMillis, "ERROR", {
-    name: error.name,
-    message: error.message,
+  return jsonLine(start.nowMillis, "ERROR", error.message, {
+    name: family,
     error: Schema.encodeSync(GatewayLockError)(error),
     ...(heldForMs === undefined ? {} : { heldForMs }),
     facts: byKey(rows.filter(({ isNext }) => !isNext)),
@@ -315,9 +314,8 @@ export const toJson = (error: GatewayLockError, start: Start): string => {
 export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
   const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
   const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
-  return jsonLine(nowMillis, "ERROR", {
+  return jsonLine(nowMillis, "ERROR", error.message, {
     name: "_tag" in error ? error._tag : "Error",
-    message: error.message,
     error: fields,
     ...help
   })
@@ -325,4 +323,4 @@ export const otherToJson = (error: { readonly message: string }, nowMillis: numb
 
 /** A bug: one line of JSON with the whole cause in it. */
 export const defectToJson = (cause: string, nowMillis: number): string =>
-  jsonLine(nowMillis, "FATAL", { name: "Defect", message: cause.split("\n", 1)[0] ?? "", cause })
+  jsonLine(nowMillis, "FATAL", cause.split("\n", 1)[0] ?? "", { name: "Defect", cause })

@@ -43,6 +43,7 @@ export const ofRun: ReadonlyArray<Description> = [
 
 /** Failures of the other commands. */
 const failures: ReadonlySet<string> = new Set([
+  "OutputFailed",
   "ServiceFailed",
   "OwnerUnverified",
   "OwnerSupervised",

@@ -4,9 +4,11 @@
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as HashSet from "effect/HashSet"
+import * as Inspectable from "effect/Inspectable"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import type { GatewayConfig, LogFormat } from "../GatewayConfig.ts"
+import { jsonLine } from "./jsonLine.ts"
 
 export interface TerminalFacts {
   /** Whether stderr is a terminal. */
@@ -14,6 +16,26 @@ export interface TerminalFacts {
   /** `NO_COLOR` is unset or empty (no-color.org). */
   readonly colors: boolean
 }
+
+const nonEmpty = (name: string, fields: Readonly<Record<string, unknown>>) =>
+  Object.keys(fields).length === 0 ? {} : { [name]: fields }
+
+/** The form that errors and notices have as well. */
+const jsonLogger = Logger.map(
+  Logger.structuredLogger,
+  ({ annotations, cause, fiberId, logLevel, message, spans, timestamp }) =>
+    jsonLine(
+      Date.parse(timestamp),
+      logLevel,
+      (Array.isArray(message) ? message : [message]).map((part) => Inspectable.toStringUnknown(part, 0)).join(" "),
+      {
+        fiber: fiberId,
+        ...(cause === undefined ? {} : { cause }),
+        ...nonEmpty("annotations", annotations),
+        ...nonEmpty("spans", spans)
+      }
+    )
+)
 
 export const formatFor = (config: Pick<GatewayConfig, "logFormat">, terminal: TerminalFacts): LogFormat =>
   Option.getOrElse(config.logFormat, () => terminal.isTerminal ? "pretty" : "logfmt")
@@ -23,7 +45,7 @@ export const logged = (config: Pick<GatewayConfig, "logFormat" | "logLevel">, te
   const loggers = {
     pretty: Logger.prettyLogger({ stderr: true, colors: terminal.isTerminal && terminal.colors, mode: "tty" }),
     logfmt: Logger.withConsoleError(Logger.logfmtLogger),
-    json: Logger.withConsoleError(Logger.jsonLogger)
+    json: Logger.withConsoleError(jsonLogger)
   }
   const logger = loggers[formatFor(config, terminal)]
   return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

@@ -1,7 +1,6 @@
 /**
  * `gateway doctor`: what is wrong here, and the command that mends it.
  */
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Doctor from "../doctor/Doctor.ts"
@@ -13,6 +12,7 @@ import { Answered, ExitStatus } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
 import { sameGateway } from "./sameGateway.ts"
 import type { Style } from "./StatusReport.ts"
+import { print } from "./Stdout.ts"
 import { printable } from "./words.ts"
 
 const encode = Schema.encodeSync(DoctorReport)
@@ -63,6 +63,6 @@ export const doctor = (
       // Of a flag that is given twice, the last counts.
       command: (words) => sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))))
     })
-    yield* Console.log(json ? toJson(report) : toText(report, style))
+    yield* print(json ? toJson(report) : toText(report, style))
     return new Answered({ status: report.healthy ? ExitStatus.ok : ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))

@@ -2,11 +2,13 @@
  * The program in its process: signals, uncaught exceptions and exit status. Importing this runs it; `main.ts` does.
  */
 // Outside every fiber: the machine's own timers and console.
+// @effect-diagnostics globalDate:off
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
 // @effect-diagnostics globalConsoleInEffect:off
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -15,11 +17,16 @@ import * as Option from "effect/Option"
 import { closeSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Timers from "node:timers"
+import type { LogFormat } from "../GatewayConfig.ts"
 import { exit } from "../internal/endProcess.ts"
 import { DrainCut } from "../port/DrainCut.ts"
 import { StopRequest } from "../port/StopRequest.ts"
+import * as ErrorReport from "./ErrorReport.ts"
 import * as ExitStatus from "./ExitStatus.ts"
+import { jsonLine } from "./jsonLine.ts"
 import { program } from "./program.ts"
+import { write } from "./standardOutput.ts"
+import { Stdout } from "./Stdout.ts"
 
 // The first signal interrupts the program (runMain); the second cuts the drain short; a third ends the process. Those that
 // come together are one: several that stop a gateway at one time cannot know of each other before its record says so.
@@ -47,6 +54,12 @@ const onHangup = () => {
 }
 process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onHangup)
 
+let format: LogFormat = "logfmt"
+const showException = (cause: unknown): void =>
+  console.error(
+    format === "json" ? ErrorReport.defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
+  )
+
 // After an uncaught exception the program ends in order, with its drain and its release, and within this time.
 const uncaughtGraceMillis = 60_000
 const uncaught = Deferred.unsafeMake<never>(FiberId.none)
@@ -54,7 +67,7 @@ let exceptions = 0
 let firstException: unknown
 process.on("uncaughtException", (cause) => {
   exceptions += 1
-  if (exceptions > 1) return console.error(cause)
+  if (exceptions > 1) return showException(cause)
   firstException = cause
   Deferred.unsafeDone(uncaught, Effect.die(cause))
   Timers.setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
@@ -68,7 +81,7 @@ process.stderr.on("error", () => {})
 const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
   const status = ExitStatus.fromExit(ended)
   if (exceptions === 0 || status === ExitStatus.ExitStatus.defect) return status
-  console.error(firstException)
+  showException(firstException)
   return ExitStatus.ExitStatus.defect
 }
 
@@ -98,8 +111,12 @@ program({
     execPath: process.execPath,
     scriptPath: NodePath.resolve(process.argv[1] ?? "")
   },
+  onFormat: (asked) => {
+    format = asked
+  },
   uncaught: Deferred.await(uncaught)
 }).pipe(
+  Effect.provideService(Stdout, write),
   Effect.provideService(
     StopRequest,
     Effect.sync(() => exceptions === 0 ? Option.fromNullable(firstSignal) : Option.some("an uncaught exception"))
@@ -110,7 +127,11 @@ program({
     disablePrettyLogger: true,
     teardown: (ended, onExit) => {
       if (isHungUp) leaveTerminal()
-      exit(statusOf(ended), onExit)
+      exit(
+        statusOf(ended),
+        onExit,
+        (line) => format === "json" ? jsonLine(Date.now(), "FATAL", line) : `gateway: ${line}`
+      )
     }
   })
 )

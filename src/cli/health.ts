@@ -5,13 +5,13 @@
  * lock cannot be read (another user's, or not in this container), nothing says which gateway answers, and that is not
  * healthy: the one line on stderr tells how to ask the port alone.
  */
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import { urlHost } from "../port/Address.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered, ExitStatus } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
+import { notice } from "./Notice.ts"
 import { verdictWords } from "./StatusReport.ts"
 import { printable } from "./words.ts"
 
@@ -20,13 +20,13 @@ export const describe = ({ health, port, reason, verdict, warnings }: GatewaySta
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
     ? [`to ask the port alone: curl -f http://${urlHost(port.host)}:${port.port}/healthz`]
     : []
-  return printable([`gateway: ${verdictWords(verdict)}: ${reason}`, ...warnings, ...askAlone].join("; "))
+  return printable([`${verdictWords(verdict)}: ${reason}`, ...warnings, ...askAlone].join("; "))
 }
 
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
     if (seen.verdict === "running") return new Answered({ status: ExitStatus.ok })
-    yield* Console.error(describe(seen))
+    yield* notice(describe(seen), "ERROR")
     return new Answered({ status: ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))

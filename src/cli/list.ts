@@ -2,7 +2,6 @@
  * `gateway list`: every gateway of this user on this host.
  */
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
@@ -10,18 +9,18 @@ import * as OpenLockFiles from "../inspect/OpenLockFiles.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
 import * as ListReport from "./ListReport.ts"
+import { notice } from "./Notice.ts"
 import type { Style } from "./StatusReport.ts"
+import { print } from "./Stdout.ts"
 
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
     const healthProbeTimeout = yield* GatewayConfig.resolveLenient(flags).pipe(
-      Effect.tap(({ problems }) =>
-        Effect.forEach(problems, ({ message }) => Console.error(`gateway: ${message}`), { discard: true })
-      ),
+      Effect.tap(({ problems }) => Effect.forEach(problems, ({ message }) => notice(message), { discard: true })),
       Effect.map(({ config }) => config.healthProbeTimeout),
       // The list says itself where it could not look.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
     )
     const seen = yield* GatewayList.list({ healthProbeTimeout })
-    yield* Console.log(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
+    yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

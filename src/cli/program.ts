@@ -19,8 +19,10 @@ import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
 import * as ErrorReport from "./ErrorReport.ts"
 import * as Logging from "./Logging.ts"
+import { notice, StderrFormat } from "./Notice.ts"
 import { layer as platform } from "./platform.ts"
 import { run } from "./run.ts"
+import { print } from "./Stdout.ts"
 
 export interface Invocation {
   /** The words after the program's name. */
@@ -37,6 +39,8 @@ export interface Invocation {
     /** The absolute path of what it runs. */
     readonly scriptPath: string
   }
+  /** Is told the form of stderr, before anything is written there. */
+  readonly onFormat: (format: GatewayConfig.LogFormat) => void
   /** Dies with the first exception that nothing has caught. Never succeeds. */
   readonly uncaught: Effect.Effect<never>
 }
@@ -160,7 +164,7 @@ const runCommand = (
 const resolveWarning = (flags: ReadonlyMap<string, string>) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
-    for (const { message } of problems) yield* Console.error(`gateway: ${message}`)
+    for (const { message } of problems) yield* notice(message)
     return config
   })
 
@@ -223,25 +227,23 @@ const inspectCommand = (
     }
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
-export const program = (invocation: Invocation) =>
+const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
   Effect.gen(function*() {
-    yield* keepInterruption
-    const typed = yield* formatAsTyped(invocation.argv)
     const command = yield* CommandLine.parse(invocation.argv).pipe(Effect.tapErrorCause(report(typed)))
     switch (command._tag) {
       case "Help": {
         const help = yield* Effect.promise(() => import("./Help.ts"))
         const { columns } = invocation
-        return yield* Console.log(
+        return yield* print(
           command.command === undefined ? help.page(columns) : help.ofCommand(command.command, columns)
-        )
+        ).pipe(Effect.tapErrorCause(report(typed)))
       }
       case "Completions": {
         const completions = yield* Effect.promise(() => import("./Completions.ts"))
-        return yield* Console.log(completions.script(command.shell).trimEnd())
+        return yield* Effect.tapErrorCause(print(completions.script(command.shell).trimEnd()), report(typed))
       }
       case "Version":
-        return yield* Console.log(`gateway ${version}`)
+        return yield* Effect.tapErrorCause(print(`gateway ${version}`), report(typed))
       case "Service":
         return yield* Effect.provide(serviceCommand(invocation, command, typed), platform)
       case "Stop":
@@ -254,4 +256,12 @@ export const program = (invocation: Invocation) =>
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command, typed), platform)
     }
+  })
+
+export const program = (invocation: Invocation) =>
+  Effect.gen(function*() {
+    yield* keepInterruption
+    const typed = yield* formatAsTyped(invocation.argv)
+    invocation.onFormat(typed)
+    return yield* Effect.provideService(answer(invocation, typed), StderrFormat, typed)
   })

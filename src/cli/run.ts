@@ -2,7 +2,6 @@
  * `gateway run`: lock, then listen, then stay; and what a start does when somebody else is there.
  */
 import * as Cause from "effect/Cause"
-import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { spanned } from "../internal/spans.ts"
+import * as KernelLock from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { untilLost } from "../LossReport.ts"
@@ -21,6 +21,7 @@ import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import * as SystemdNotify from "../supervisor/SystemdNotify.ts"
+import { print } from "./Stdout.ts"
 
 export interface RunOptions {
   /** Wait for the present owner to end, for as long as it takes. */
@@ -49,7 +50,7 @@ const runningHealthy = (config: GatewayConfig) =>
   })
 
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
-  Console.log(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
+  print(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
 
 /** What `systemctl status` shows of a gateway that has ended. */
 const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
@@ -63,26 +64,48 @@ const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): st
 const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
+ * Loads all that a takeover needs. An upgrade may replace or remove the program's files while a start waits.
+ */
+const loadForTakeover = Effect.gen(function*() {
+  yield* serving
+  yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
+  yield* Effect.promise(() => import("../inspect/OtherGateways.ts"))
+  // Without the addon there is nothing to load.
+  const { supported } = yield* KernelLock.KernelLock
+  yield* Effect.ignore(supported)
+})
+
+/**
  * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
-  Effect.flatMap(SystemdNotify.make(facts.pid), (systemd) =>
-    runNotifying(config, options, facts, systemd).pipe(
+  Effect.gen(function*() {
+    const verdict = yield* Supervisor.make(config.supervisor, facts)
+    const systemd = yield* Effect.provideService(SystemdNotify.make(facts.pid), Supervisor.Supervisor, verdict)
+    if (verdict.kind !== "systemd" && Option.isSome(yield* SystemdNotify.notifySocket)) {
+      yield* Effect.logInfo(
+        `NOTIFY_SOCKET is set, and systemd is not notified: ${verdict.reason}; if this gateway is the service, give --supervisor systemd`
+      )
+    }
+    yield* runNotifying(config, options, facts, verdict, systemd).pipe(
       // After every release: systemd keeps this status.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
-    ))
+    )
+  })
 
 const runNotifying = (
   config: GatewayConfig,
   options: RunOptions,
   facts: Supervisor.ProcessFacts,
+  { kind: supervisor, reason: supervisorReason }: Supervisor.Verdict,
   systemd: SystemdNotify.SystemdNotify["Type"]
 ) =>
   Effect.gen(function*() {
-    const { kind: supervisor, reason: supervisorReason } = yield* Supervisor.make(config.supervisor, facts)
     const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
     const address: Address = { host: config.host, port: config.port }
 
+    const kernel = yield* Effect.context<KernelLock.KernelLock>()
+    const beforeWaiting = Effect.provide(loadForTakeover, kernel)
     const Lock = LockFile.layerWithProbes({
       stateDir: config.stateDir,
       configPath: config.configPath,
@@ -99,6 +122,7 @@ const runNotifying = (
       staleAfter: config.lockStaleAfter,
       recheckInterval: config.lockRecheckInterval,
       healthProbeTimeout: config.healthProbeTimeout,
+      beforeWaiting,
       supervisor,
       supervisorReason
     })
@@ -124,6 +148,7 @@ const runNotifying = (
       address,
       retryInterval: config.healthRetryInterval,
       healthTimeout: config.healthTimeout,
+      beforeWaiting,
       onWaiting: (waiting: { readonly status: string; readonly for: Duration.Duration }) =>
         systemd.notify(
           `STATUS=${waiting.status}`,
@@ -135,21 +160,18 @@ const runNotifying = (
       const running = yield* runningHealthy(config)
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
-    // While it waits there is time to load what a takeover needs.
-    if (options.standby) yield* serving
     const lock = yield* (options.standby ? Recovery.standby(start, recovery) : Recovery.recover(start, recovery)).pipe(
       Effect.asSome,
       Effect.catchIf(
         // Somebody started it in the meantime.
         (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
         (error) =>
-          Effect.flatMap(
-            runningHealthy(config),
-            Option.match({
-              onNone: () => Effect.fail(error),
-              onSome: (record) => Effect.as(sayRunning(record), Option.none<LockFile.LockFile["Type"]>())
-            })
-          )
+          Effect.gen(function*() {
+            const running = yield* runningHealthy(config)
+            if (Option.isNone(running)) return yield* Effect.fail(error)
+            yield* sayRunning(running.value)
+            return Option.none<LockFile.LockFile["Type"]>()
+          })
       )
     )
     if (Option.isSome(lock)) return yield* Effect.never

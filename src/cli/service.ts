@@ -4,15 +4,17 @@
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as NodePath from "node:path"
 import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
 import { FolderUnknown, home } from "../PlatformFolders.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
 import { UsageError } from "./CommandLine.ts"
+import { notice } from "./Notice.ts"
+import { type OutputFailed, print } from "./Stdout.ts"
 
 export interface ServiceCommand {
   readonly action: "print" | "install" | "uninstall"
@@ -112,8 +114,8 @@ const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
     Effect.gen(function*() {
       if (setting.env === undefined || (setting.flag !== undefined && flags.has(setting.flag))) return
       if ((yield* given(setting.env)) === undefined) return
-      yield* Console.error(
-        `gateway: ${setting.env} is set here, and the service will not see it; ${
+      yield* notice(
+        `${setting.env} is set here, and the service will not see it; ${
           setting === settings.token
             ? `put the token into a file and give --${settings.tokenFile.flag}`
             : setting.flag === undefined
@@ -130,11 +132,16 @@ export const service = (
   command: ServiceCommand
 ): Effect.Effect<
   void,
-  UsageError | FolderUnknown | ServiceManager.ServiceFailed,
+  UsageError | FolderUnknown | ServiceManager.ServiceFailed | OutputFailed,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
     const manager = yield* chooseManager(command)
+    // A step is taken though nobody can be told of it; that nobody was told is the failure in the end.
+    const unwritten = yield* Ref.make(Option.none<OutputFailed>())
+    const written = Effect.flatten(
+      Effect.map(Ref.get(unwritten), Option.match({ onNone: () => Effect.void, onSome: Effect.fail }))
+    )
     const { config } = command
     const configHome = yield* givenPath("XDG_CONFIG_HOME")
     const options: ServiceManager.ServiceManagerOptions = {
@@ -161,17 +168,17 @@ export const service = (
       },
       uid: command.uid ?? process.getuid?.(),
       dryRun: command.dryRun,
-      report: Console.log
+      report: (line) => Effect.catchAll(print(line), (error) => Ref.set(unwritten, Option.some(error)))
     }
-    if (command.action === "uninstall") return yield* ServiceManager.uninstall(options)
+    if (command.action === "uninstall") return yield* Effect.zipRight(ServiceManager.uninstall(options), written)
     yield* warnOfEnvironment(command.flags)
-    if (command.action === "install") return yield* ServiceManager.install(options)
+    if (command.action === "install") return yield* Effect.zipRight(ServiceManager.install(options), written)
     yield* ServiceManager.checkWritable(options)
     const definition = ServiceDefinition.make(manager, options.service)
     if (definition.encoding === "utf-16le") {
-      yield* Console.error(
-        "gateway: schtasks reads this as UTF-16 with a byte order mark; save it so, or use service install"
+      yield* notice(
+        "schtasks reads this as UTF-16 with a byte order mark; save it so, or use service install"
       )
     }
-    yield* Console.log(definition.text.trimEnd())
+    yield* print(definition.text.trimEnd())
   })

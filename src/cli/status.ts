@@ -2,12 +2,12 @@
  * `gateway status`: who holds this gateway's lock and port, and is it healthy.
  */
 import * as Clock from "effect/Clock"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
 import * as StatusReport from "./StatusReport.ts"
+import { print } from "./Stdout.ts"
 
 export const status = (
   { flags, json }: Extract<CommandLine, { readonly _tag: "Status" }>,
@@ -16,6 +16,6 @@ export const status = (
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags)
     const now = yield* Clock.currentTimeMillis
-    yield* Console.log(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style))
+    yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style))
     return new Answered({ status: StatusReport.exitStatusOf(seen.verdict) })
   }).pipe(Effect.provide(Inspected.layer))

@@ -1,7 +1,6 @@
 /**
  * `gateway stop`, and the part of `gateway run --force` that comes before the start.
  */
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +13,9 @@ import * as HealthProbe from "../port/HealthProbe.ts"
 import * as PortProbe from "../port/PortProbe.ts"
 import * as Signals from "../stop/Signals.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
+import { notice } from "./Notice.ts"
 import { sameGateway, withFlags } from "./sameGateway.ts"
+import { print } from "./Stdout.ts"
 
 /** What a stop needs of the settings. */
 type StopConfig = Pick<
@@ -75,10 +76,9 @@ const options = (command: StopCommand, path: string, timeout: Duration.Duration)
     commandAsOther: asOther(config),
     onWaiting: isTerminal
       ? (waiting) =>
-        Console.error(
-          `gateway: waiting for pid ${waiting.pid} to end: ${waiting.for} (${seconds(waiting.elapsed)} of ${
-            seconds(timeout)
-          })`
+        notice(
+          `waiting for pid ${waiting.pid} to end: ${waiting.for} (${seconds(waiting.elapsed)} of ${seconds(timeout)})`,
+          "INFO"
         )
       : undefined
   }
@@ -128,8 +128,8 @@ export const describe = (
 }
 
 /**
- * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, or with
- * `SettingInvalid` for the timeout.
+ * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, with
+ * `SettingInvalid` for the timeout, or with `OutputFailed` once it is done.
  */
 export const stop = (command: StopCommand) =>
   Effect.gen(function*() {
@@ -138,8 +138,8 @@ export const stop = (command: StopCommand) =>
     const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout)
     const outcome = yield* Effect.provide(StopOwner.stop(stopping), Live(config))
     const { answer, notes } = describe(outcome, stopping.path, stopping.address)
-    yield* Console.log(answer)
-    for (const note of notes) yield* Console.error(`gateway: ${note}`)
+    yield* print(answer)
+    for (const note of notes) yield* notice(note)
   })
 
 /**

@@ -8,6 +8,7 @@ import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { child } from "../internal/child.ts"
 import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
@@ -289,7 +290,7 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 }
 
 const ask = (name: string, scope: ServiceScope) =>
-  Command.make(
+  child(
     "systemctl",
     ...(scope === "user" ? ["--user"] : []),
     "show",
@@ -304,8 +305,7 @@ const ask = (name: string, scope: ServiceScope) =>
     Effect.orElseSucceed(() => Option.none<Unit>())
   )
 
-const canNotify = Command.make("systemd-notify", "--version").pipe(
-  Command.exitCode,
+const canNotify = Effect.suspend(() => Command.exitCode(child("systemd-notify", "--version"))).pipe(
   Effect.timeout("3 seconds"),
   Effect.map((status) => Number(status) === 0),
   Effect.orElseSucceed(() => false)

@@ -14,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { endianness } from "node:os"
+import { child } from "../internal/child.ts"
 import { type Address, probeTargets } from "../port/Address.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 
@@ -300,7 +301,7 @@ const byCommand = (
  * @category layers
  */
 export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
-  (port) => Command.make("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
+  (port) => child("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
   "lsof",
   parseLsof
 )
@@ -312,7 +313,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
  * @category layers
  */
 export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
-  () => Command.make("netstat.exe", "-ano"),
+  () => child("netstat.exe", "-ano"),
   "netstat",
   parseNetstat
 )

@@ -24,9 +24,14 @@ const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((na
 
 /**
  * Ends the process with a status, also where a file system does not answer: then the process kills itself after one second,
- * because nothing else ends it before the file system answers. `finish` is `process.exit`, or what calls it.
+ * because nothing else ends it before the file system answers. `finish` is `process.exit`, or what calls it;
+ * `asLine` gives a message the form of stderr.
  */
-export const exit = (status: number, finish: (status: number) => void = process.exit): void => {
+export const exit = (
+  status: number,
+  finish: (status: number) => void = process.exit,
+  asLine = (message: string): string => `gateway: ${message}`
+): void => {
   if (!hasFileRequests()) return finish(status)
   const deadline = performance.now() + fileGraceMillis
   const checking = Timers.setInterval(() => {
@@ -36,7 +41,8 @@ export const exit = (status: number, finish: (status: number) => void = process.
     }
     if (performance.now() < deadline) return
     try {
-      writeSync(2, `gateway: the file system does not answer; ending by SIGKILL instead of exit status ${status}\n`)
+      const message = `the file system does not answer; ending by SIGKILL instead of exit status ${status}`
+      writeSync(2, `${asLine(message)}\n`)
     } catch {
       // Nothing reads stderr any more.
     }

@@ -96,6 +96,7 @@ export const loadProgram = (folder: string, onScript?: OnScript): void => {
     const module = { exports: {} }
     loaded.set(name, module)
     const path = join(folder, name)
+    if (!existsSync(path)) throw new TypeError(`${path} is not a file of this program; install it again`)
     const run = bundled(name, path)
     if (!isBundled(run)) throw new TypeError(`${path} is not a file of this program; install it again`)
     run(module.exports, (id) => id.startsWith("./") ? load(id.slice(2)) : require(id), module, path, folder)

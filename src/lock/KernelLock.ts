@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
+import { fileURLToPath } from "node:url"
 import { nameErrno } from "../internal/describeError.ts"
 import { memoized } from "../internal/memoized.ts"
 
@@ -156,11 +157,27 @@ const isAddon = (value: unknown): value is Addon =>
   && "unlock" in value && typeof value.unlock === "function"
 
 /**
+ * The file of this code. A bundler that makes CommonJS of it leaves `import.meta` empty, and Node gives such a file its
+ * `__filename`; where there is neither, the program's own file is the nearest.
+ */
+const ownFile = (): string => {
+  const url: unknown = import.meta.url
+  if (typeof url === "string" && url.startsWith("file:")) return fileURLToPath(url)
+  if (typeof url === "string" && NodePath.isAbsolute(url)) return url
+  const file: unknown = typeof __filename === "string" ? __filename : process.argv[1]
+  return typeof file === "string" && NodePath.isAbsolute(file) ? file : process.execPath
+}
+
+/** What is to be done about an addon that is not there. */
+const howToInstall = (cause: unknown): string =>
+  codeOf(cause) === "MODULE_NOT_FOUND" ? "; install fs-native-extensions there (a bundle cannot contain it)" : ""
+
+/**
  * The addon's binary is loaded directly: the package's own loader looks for it in some forty places, which takes longer
  * than everything else that a start does for its lock. Where the binary is elsewhere, that loader is asked.
  */
 const loadAddon = (): Addon => {
-  const require = createRequire(import.meta.url)
+  const require = createRequire(ownFile())
   const folder = NodePath.dirname(require.resolve("fs-native-extensions/package.json"))
   const binary = NodePath.join(folder, "prebuilds", `${process.platform}-${process.arch}`, "fs-native-extensions.node")
   let addon: unknown
@@ -202,7 +219,12 @@ export const layerLive: Layer.Layer<KernelLock> = Layer.effect(
     memoized(Effect.try({
       try: () => fromAddon(loadAddon()),
       catch: (cause) =>
-        new KernelLockUnsupported({ where: "addon", reason: `cannot load fs-native-extensions: ${describe(cause)}` })
+        new KernelLockUnsupported({
+          where: "addon",
+          reason: `cannot load fs-native-extensions from ${NodePath.dirname(ownFile())}: ${describe(cause)}${
+            howToInstall(cause)
+          }`
+        })
     })),
     (loaded) =>
       KernelLock.of({

@@ -86,6 +86,8 @@ export interface LockFileOptions {
    * times within `staleAfter`, which wins where the two contradict each other. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
+  /** Run before a wait and its log line: for what the start will need and may not find later. Default nothing. */
+  readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** Who started us, for the record. Default `none`. */
   readonly supervisor?: string | undefined
   /** Why we think so, for the record. */
@@ -508,6 +510,7 @@ const acquire = (
     const wait = (first: LockAttempt.Snapshot, left: Duration.Duration) =>
       Effect.gen(function*() {
         const last = yield* Ref.make(first)
+        yield* options.beforeWaiting ?? Effect.void
         yield* Effect.logInfo(
           `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}, held by ${
             describeOwner(first.record)

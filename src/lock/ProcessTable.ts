@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { child } from "../internal/child.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./OwnerRecord.ts"
 import type { Liveness } from "./Staleness.ts"
@@ -343,7 +344,7 @@ export const parsePs = (
 const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      Command.make("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
+      child("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
         Command.string,
         Effect.map(parsePs),
@@ -388,7 +389,7 @@ const cimQuery = (pid: number) =>
 const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const query = (pid: number) =>
-      Command.make("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery(pid)).pipe(
+      child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery(pid)).pipe(
         Command.string,
         Effect.map(parseCim),
         // PowerShell alone needs a second to start; on a slow machine several.

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
+import { child } from "../internal/child.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "../lock/OwnerRecord.ts"
 import { parseBootOffsetTicks, parseProcStat } from "../lock/ProcessTable.ts"
@@ -170,7 +171,7 @@ export const make = (
       fs.readFileString(`/proc/${pid}/stat`).pipe(Effect.map(parseParent), Effect.orElseSucceed(() => Option.none()))
 
     const parentFromPs: ParentOf = (pid) =>
-      Command.make("ps", "-o", "ppid=", "-p", String(pid)).pipe(
+      child("ps", "-o", "ppid=", "-p", String(pid)).pipe(
         Command.string,
         Effect.timeout("2 seconds"),
         Effect.map((text) => Option.filter(Option.some(Number(text.trim())), Number.isSafeInteger)),

@@ -72,6 +72,7 @@ const reporter = (options: RecoveryOptions) =>
         const until = (yield* nowMillis) + Duration.toMillis(wait)
         const before = yield* Ref.get(last)
         if (before.status === status && before.until >= until) return
+        if (before.until === 0) yield* options.beforeWaiting ?? Effect.void
         yield* Ref.set(last, { status, until })
         if (before.status !== status) yield* Effect.logInfo(status)
         yield* options.onWaiting?.({ status, for: wait }) ?? Effect.void

@@ -23,6 +23,8 @@ export interface RecoveryOptions {
   readonly retryInterval?: Duration.DurationInput | undefined
   /** How long `recover` waits for an unhealthy owner. It does not bound a start that has the lock. Default 5 minutes. */
   readonly healthTimeout?: Duration.DurationInput | undefined
+  /** Run once, before the first wait and its log line: for what the start will need and may not find later. Default nothing. */
+  readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** Told of every change of state, and before each wait how long it may take. */
   readonly onWaiting?:
     | ((waiting: { readonly status: string; readonly for: Duration.Duration }) => Effect.Effect<void>)

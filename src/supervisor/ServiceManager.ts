@@ -17,6 +17,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
+import { child } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
 
@@ -434,7 +435,7 @@ const execute = (
   const [program, ...args] = words
   const limit = Duration.sum(ServiceDefinition.longestStop(options.service), Duration.seconds(30))
   return Effect.scoped(Effect.gen(function*() {
-    const process = yield* Command.start(Command.make(program, ...args))
+    const process = yield* Command.start(child(program, ...args))
     const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
     const [status, stderr, stdout] = yield* Effect.all(
       [process.exitCode, text(process.stderr), text(process.stdout)],

@@ -14,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { child } from "../internal/child.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
@@ -132,7 +133,7 @@ const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(
 )
 
 const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
-  Command.make("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit).pipe(
+  child("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit).pipe(
     Command.string,
     Effect.timeout("2 seconds"),
     Effect.option,

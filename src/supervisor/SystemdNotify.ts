@@ -12,6 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import { child } from "../internal/child.ts"
+import { Supervisor } from "./Supervisor.ts"
 
 /**
  * The way to systemd. A message takes as long as systemd takes to read it, five seconds at most.
@@ -60,15 +62,28 @@ const variable = (name: string) =>
   Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
 
 /**
- * To the `NOTIFY_SOCKET` of this process; nobody where there is none. `pid` is our own, for `WATCHDOG_PID`.
+ * The socket that systemd reads messages from, where there is one.
+ *
+ * @internal
+ */
+export const notifySocket = variable("NOTIFY_SOCKET")
+
+/**
+ * Notifies systemd through the `NOTIFY_SOCKET` of this process, if its supervisor is systemd; otherwise nobody. Every
+ * descendant of a service inherits that variable, and a message from one of them would tell systemd that the whole service
+ * is ready or stops. `pid` is our own, for `WATCHDOG_PID`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (pid: number): Effect.Effect<SystemdNotify["Type"], never, CommandExecutor.CommandExecutor> =>
+export const make = (
+  pid: number
+): Effect.Effect<SystemdNotify["Type"], never, CommandExecutor.CommandExecutor | Supervisor> =>
   Effect.gen(function*() {
+    const { kind } = yield* Supervisor
     const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
-    if (Option.isNone(yield* variable("NOTIFY_SOCKET"))) return silent
+    const socket = yield* notifySocket
+    if (kind !== "systemd" || Option.isNone(socket)) return silent
     const warned = yield* Ref.make(false)
     const warnOnce = (reason: string) =>
       Effect.flatMap(
@@ -77,7 +92,8 @@ export const make = (pid: number): Effect.Effect<SystemdNotify["Type"], never, C
       )
     return SystemdNotify.of({
       notify: (...assignments) =>
-        Command.make("systemd-notify", ...assignments).pipe(
+        child("systemd-notify", ...assignments).pipe(
+          Command.env({ NOTIFY_SOCKET: socket.value }),
           Command.exitCode,
           Effect.timeoutOption(timeout),
           Effect.flatMap(Option.match({
@@ -94,24 +110,33 @@ export const make = (pid: number): Effect.Effect<SystemdNotify["Type"], never, C
 const silent: SystemdNotify["Type"] = { notify: () => Effect.void, watchdog: Option.none() }
 
 /**
- * To the `NOTIFY_SOCKET` of this process; nobody where there is none.
+ * `make`, as a layer.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
- * import { Gateway, SystemdNotify } from "gateway-lock"
+ * import { Gateway, ProcessTable, Supervisor, SystemdNotify } from "gateway-lock"
+ *
+ * const facts = { platform: process.platform, pid: process.pid, parentPid: process.ppid }
  *
  * // For a unit with Type=notify.
  * const Ready = Layer.effectDiscard(Effect.gen(function*() {
  *   const { url } = yield* Gateway.Gateway
  *   const { notify } = yield* SystemdNotify.SystemdNotify
  *   yield* notify("READY=1", `STATUS=listening on ${url}`)
- * })).pipe(Layer.provide(SystemdNotify.layer(process.pid)), Layer.provide(NodeContext.layer))
+ * })).pipe(
+ *   Layer.provide(SystemdNotify.layer(process.pid)),
+ *   Layer.provide(Supervisor.layer("auto", facts)),
+ *   Layer.provide(ProcessTable.layerLive),
+ *   Layer.provide(NodeContext.layer)
+ * )
  *
  * const Main = Ready.pipe(Layer.provideMerge(Gateway.layer({ port: 18789 })))
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (pid: number): Layer.Layer<SystemdNotify, never, CommandExecutor.CommandExecutor> =>
+export const layer = (
+  pid: number
+): Layer.Layer<SystemdNotify, never, CommandExecutor.CommandExecutor | Supervisor> =>
   Layer.effect(SystemdNotify, make(pid))

@@ -90,7 +90,8 @@ describe("gateway(1)", () => {
       const manifest: unknown = JSON.parse(
         yield* Effect.promise(() => Fs.readFile(Path.join(root, "package.json"), "utf8"))
       )
-      assert.propertyVal(manifest, "man", "./dist/gateway.1")
+      // An array: npm links nothing else (bin-links).
+      assert.deepPropertyVal(manifest, "man", ["./dist/gateway.1"])
       const built = yield* Effect.promise(() => Fs.readFile(Path.join(root, "dist/gateway.1"), "utf8"))
       const undated = (page: string) => page.split("\n").slice(1)
       assert.deepStrictEqual(undated(built), undated(source))

@@ -30,6 +30,7 @@ const Seen = Schema.parseJson(Schema.Struct({
     stop: Schema.Struct({ stopped: Schema.Number, result: Shown, left: Schema.String }),
     log: Schema.String
   }),
+  borrowed: Schema.Struct({ new: Shown, old: Shown }),
   duplicate: Schema.Struct({
     copy: Shown,
     later: Shown,
@@ -151,6 +152,21 @@ describe("the generated unit on a real systemd", () => {
     assert.strictEqual(service.inherited.status, 1)
     assert.match(service.inherited.stderr, /supervisor: none \(SYSTEMD_EXEC_PID is \d+, not our pid \d+/)
     assert.include(service.inherited.stderr, "GatewayLockError: another gateway instance is already listening")
+  })
+})
+
+describe("a service in which a shell runs a gateway", () => {
+  scene("is not told that it is ready or stops: it goes on, with its own status", ({ borrowed }) => {
+    for (const { log, ...seen } of [borrowed.new, borrowed.old]) {
+      assert.deepStrictEqual(
+        { ...seen },
+        { status: "0", MainPID: "the same", ActiveState: "active", SubState: "running", StatusText: "busy" },
+        log
+      )
+      assert.match(log ?? "", /NOTIFY_SOCKET is set, and systemd is not notified: /)
+    }
+    assert.match(borrowed.new.log ?? "", /SYSTEMD_EXEC_PID is \d+, not our pid/)
+    assert.match(borrowed.old.log ?? "", /the main process of our unit is \d+, not our pid/)
   })
 })
 

@@ -8,7 +8,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Fiber, Layer, Schedule, type Scope, Stream } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Gateways from "../e2e/support/gateways.ts"
 import * as Ports from "../e2e/support/ports.ts"
 import * as Processes from "../e2e/support/processes.ts"
@@ -38,10 +38,23 @@ const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   return { folder, port, env }
 })
 
-/** Runs an example beside installed packages, of which `gateway-lock` is this one as it was built. */
-const start = (name: string, { env }: Place, more: Record<string, string> = {}) =>
+/** The example with another port than the default one, which is not ours to take in a test. */
+const onAnotherPort = (name: string, port: number) =>
   Effect.gen(function*() {
-    const program = yield* Bundle.installed(new URL(name, import.meta.url), yield* Gateways.temporaryFolder)
+    const copy = Path.join(yield* Gateways.temporaryFolder, name)
+    yield* Effect.promise(async () => {
+      const code = await Fs.readFile(here(name), "utf8")
+      assert.include(code, "port: 18789")
+      await Fs.writeFile(copy, code.replace("port: 18789", `port: ${port}`))
+    })
+    return pathToFileURL(copy)
+  })
+
+/** Runs an example beside installed packages, of which `gateway-lock` is this one as it was built. */
+const start = (name: string, { env, port }: Place, more: Record<string, string> = {}) =>
+  Effect.gen(function*() {
+    const source = name === "server.ts" ? yield* onAnotherPort(name, port) : new URL(name, import.meta.url)
+    const program = yield* Bundle.installed(source, yield* Gateways.temporaryFolder)
     return yield* Processes.start([process.execPath, program], {
       cwd: root,
       env: { ...env, ...more },
@@ -84,10 +97,24 @@ const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
 
 describe("the example", () => {
   it.each(["server.ts", "simulated.test.ts"])("%s is the README's", async (name) => {
-    // The first one's port is the default one, which is not ours to take in a test.
     const readme = await Fs.readFile(Path.join(root, "README.md"), "utf8")
     assert.include(readme, (await Fs.readFile(here(name), "utf8")).trim())
   })
+
+  it.scopedLive(
+    "server.ts: an app whose second copy ends with status 1 and the tag of the reason",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* place
+        const first = yield* start("server.ts", at)
+        yield* isUp(at.port)
+        assert.strictEqual(yield* text(at.port, "/hello"), "world")
+        const second = yield* Effect.flatMap(start("server.ts", at), ({ ended }) => ended)
+        assert.match(second.stdout + second.stderr, /PortInUse: another gateway instance is already listening/)
+        yield* isOneOfAKind("server.ts", first, at)
+      }),
+    60_000
+  )
 
   it.scopedLive("http-api.ts: an HttpApi with its OpenAPI document", () =>
     Effect.gen(function*() {

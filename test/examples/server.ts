@@ -1,6 +1,6 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
-import { Effect, Layer } from "effect"
+import { Layer } from "effect"
 import { Gateway } from "gateway-lock"
 
 const Main = HttpRouter.empty.pipe(
@@ -9,7 +9,4 @@ const Main = HttpRouter.empty.pipe(
   Layer.provideMerge(Gateway.layer({ port: 18789 }))
 )
 
-Gateway.launch(Main).pipe(
-  Effect.catchTag("PortInUse", (error) => Effect.logError(error.message)),
-  NodeRuntime.runMain
-)
+NodeRuntime.runMain(Gateway.launch(Main))

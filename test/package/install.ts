@@ -114,7 +114,8 @@ const tryOut = (folder: string, { major, path: node }: Installed) =>
     yield* Effect.flatMap(answers(port), (text) => check(text === "world", `/hello answers ${text}`))
     const second = yield* finish(here(node, "main.mjs"))
     yield* check(
-      second.text.includes(`another gateway instance is already listening on ws://127.0.0.1:${port}`),
+      second.status === 1 &&
+        second.text.includes(`PortInUse: another gateway instance is already listening on ws://127.0.0.1:${port}`),
       `the second copy is not refused: ${second.text}`
     )
     const program = `${folder}/node_modules/gateway-lock/dist/main.js`

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
+import { readdir, readFile } from "node:fs/promises"
 import * as Root from "../../src/index.ts"
 import * as Testing from "../../src/testing/index.ts"
 
@@ -47,6 +48,32 @@ describe("the package", () => {
     ])
     assert.strictEqual(alone?.["default"], undefined)
     assert.deepStrictEqual({ ...alone }, { ...Object(root?.[name]) })
+  })
+
+  it("says where it is developed and where bugs go", () => {
+    const url = "https://github.com/gateway-lock/gateway-lock"
+    assert.propertyVal(manifest, "homepage", `${url}#readme`)
+    assert.deepPropertyVal(manifest, "bugs", { url: `${url}/issues` })
+    // As npm would write it, or it warns at each publication.
+    assert.deepPropertyVal(manifest, "repository", { type: "git", url: `git+${url}.git` })
+  })
+
+  // What tsc writes reads like its source, and declarations have the comments: sources and maps would double the package.
+  it("ships no source map without its sources", async () => {
+    const built = new URL("../../dist/", import.meta.url)
+    const names = await readdir(built, { recursive: true })
+    assert.isNotEmpty(names.filter((name) => name.endsWith(".d.ts")))
+    const lacking = []
+    for (const name of names.filter((name) => /\.(c?js|map|d\.ts)$/.test(name))) {
+      const file = new URL(name, built)
+      const text = await readFile(file, "utf8")
+      for (const [, url = ""] of text.matchAll(/^\/\/# sourceMappingURL=(\S+)$/gm)) {
+        const map = new URL(url, file)
+        const { sources }: { readonly sources: ReadonlyArray<string> } = JSON.parse(await readFile(map, "utf8"))
+        lacking.push(...sources.filter((source) => !new URL(source, map).href.startsWith(built.href)))
+      }
+    }
+    assert.deepStrictEqual(lacking, [])
   })
 
   it("lets nobody import the program or the inside", async () => {

@@ -119,6 +119,41 @@ const scenes = {
     }
   },
 
+  async borrowed() {
+    // A service of its own kind, in which a shell runs a gateway for a while: that is not the service. Its manager before
+    // systemd 248 did not say which process is the service.
+    const runs = {}
+    for (const [name, port, wrapper] of [["new", 21807, []], ["old", 21808, ["env", "-u", "SYSTEMD_EXEC_PID"]]]) {
+      const unit = `borrower-${name}.service`
+      const folder = `/run/gateways/borrower-${name}`
+      mkdirSync(folder, { recursive: true })
+      const words = [...wrapper, ...gateway("run", ...flags(`borrower-${name}`, port))]
+      writeFileSync(`${folder}/service`, [
+        "#!/bin/bash",
+        "systemd-notify --ready --status=busy",
+        `${words.join(" ")} 2> ${folder}/log & gateway=$!`,
+        `until grep -q 'gateway listening' ${folder}/log; do sleep 0.05; done`,
+        `kill $gateway; wait $gateway; echo $? > ${folder}/status`,
+        "exec sleep infinity"
+      ].join("\n"), { mode: 0o755 })
+      writeFileSync(`${unitFolder}/${unit}`, `[Service]\nType=notify\nNotifyAccess=all\nRestart=no\nTimeoutStopSec=2\nExecStart=${folder}/service\n`)
+      systemctl("daemon-reload")
+      systemctl("start", unit)
+      const { MainPID } = show(unit, "MainPID")
+      const status = await until("the borrowed gateway's end", () => {
+        try {
+          return readFileSync(`${folder}/status`, "utf8").trim()
+        } catch {
+          return undefined
+        }
+      })
+      const after = show(unit, "MainPID", "ActiveState", "SubState", "StatusText")
+      runs[name] = { status, ...after, MainPID: after.MainPID === MainPID ? "the same" : after.MainPID, log: readFileSync(`${folder}/log`, "utf8") }
+      systemctl("stop", unit)
+    }
+    return runs
+  },
+
   async duplicate() {
     // The same gateway in two units, as after a botched migration; both with Restart=always.
     const original = await install("twin", 21802)

@@ -1,0 +1,22 @@
+/**
+ * What a command says on stderr besides logs and errors.
+ */
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { LogFormat } from "../GatewayConfig.ts"
+import { jsonLine, type Level } from "./jsonLine.ts"
+
+/** The form of stderr. */
+export class StderrFormat extends Context.Reference<StderrFormat>()("gateway-lock/cli/StderrFormat", {
+  defaultValue: (): LogFormat => "logfmt"
+}) {}
+
+/** One line for a person, or one of JSON. */
+export const notice = (message: string, level: Level = "WARN"): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const format = yield* StderrFormat
+    const line = format === "json" ? jsonLine(yield* Clock.currentTimeMillis, level, message) : `gateway: ${message}`
+    yield* Console.error(line)
+  })

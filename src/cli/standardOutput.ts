@@ -1,0 +1,46 @@
+/**
+ * Stdout of this very process: the live half of `Stdout`.
+ */
+import * as Effect from "effect/Effect"
+import * as NodeFs from "node:fs"
+import { Socket } from "node:net"
+import { nameErrno } from "../internal/describeError.ts"
+import { OutputFailed } from "./Stdout.ts"
+
+const stdoutDescriptor = 1
+
+/** The reader has gone: `| head -1` has what it wants. */
+const isUnread = (error: NodeJS.ErrnoException): boolean =>
+  error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED"
+
+type Done = (error: NodeJS.ErrnoException | null | undefined) => void
+
+/** Node's own stream for files takes a write of which a part fits for a whole one. */
+const writeFile = (data: Buffer, done: Done): void => {
+  NodeFs.write(stdoutDescriptor, data, (error, written) => {
+    if (error !== null || written === data.length) return done(error)
+    writeFile(data.subarray(written), done)
+  })
+}
+
+/** What some file systems (NFS) find out only now. What cannot be synchronized is no file of theirs. */
+const flush = (done: Done): void => {
+  NodeFs.fdatasync(
+    stdoutDescriptor,
+    (error) => done(error?.code === "EINVAL" || error?.code === "EROFS" ? null : error)
+  )
+}
+
+/** See `Stdout`. Pipes, sockets and terminals are waited for: what is queued at its end, a process does not write. */
+export const write = (text: string): Effect.Effect<void, OutputFailed> =>
+  Effect.async((resume) => {
+    const done: Done = (error) =>
+      resume(
+        error === null || error === undefined || isUnread(error)
+          ? Effect.void
+          : new OutputFailed({ reason: nameErrno(error.message) })
+      )
+    const data = Buffer.from(`${text}\n`)
+    if (process.stdout instanceof Socket) process.stdout.write(data, done)
+    else writeFile(data, (error) => error === null || error === undefined ? flush(done) : done(error))
+  })

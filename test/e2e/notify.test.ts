@@ -1,0 +1,113 @@
+/**
+ * What a gateway says to whom over `NOTIFY_SOCKET`, and what its own children know of it.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Scope } from "effect"
+import * as FakeTools from "./support/fakeTools.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as NotifySocket from "./support/notifySocket.ts"
+import * as Program from "./support/program.ts"
+
+const notLinux = Program.isLinux ? undefined : "needs Linux"
+const skipped = NotifySocket.noNotifySocket
+
+/** One test for a socket with a path, and one for a socket in the abstract namespace. */
+const eachKind = (name: string, test: (kind: "path" | "abstract") => Effect.Effect<void, never, Scope.Scope>) => {
+  for (const kind of ["path", "abstract"] as const) {
+    it.scopedLive.skipIf(skipped !== undefined)(Program.named(`${name} (${kind})`, skipped), () => test(kind))
+  }
+}
+
+describe("the notification socket", () => {
+  eachKind("of another service, inherited by a shell in it, hears nothing", (kind) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const manager = yield* NotifySocket.listen(kind)
+      // The other service's main process is the receiver.
+      const env = {
+        NOTIFY_SOCKET: manager.name,
+        NOTIFY_ACCESS: "all",
+        SYSTEMD_EXEC_PID: String(manager.pid),
+        INVOCATION_ID: "0123456789abcdef0123456789abcdef",
+        WATCHDOG_USEC: "200000"
+      }
+      const gateway = yield* Gateways.startListening(site, { env })
+      // Nor does a start that is refused.
+      Gateways.assertRefused(
+        yield* Gateways.run(site, { env: { ...env, GATEWAY_LOG_LEVEL: "error" } }),
+        `another gateway instance is already listening on ${Gateways.url(site)}`
+      )
+      const ended = yield* Gateways.stop(gateway)
+      yield* Gateways.assertGone(site, ended)
+      assert.deepStrictEqual(yield* manager.heard, [])
+      assert.match(
+        ended.stderr,
+        new RegExp(
+          `level=INFO .*systemd is not notified: SYSTEMD_EXEC_PID is ${manager.pid}, not our pid ${gateway.pid}.*`
+            + "--supervisor systemd"
+        )
+      )
+    }))
+
+  eachKind("hears nothing under any other supervisor", (kind) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const manager = yield* NotifySocket.listen(kind)
+      for (const supervisor of ["none", "external", "launchd", "schtasks"]) {
+        const env = { NOTIFY_SOCKET: manager.name, GATEWAY_SUPERVISOR: supervisor }
+        yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env })))
+      }
+      assert.deepStrictEqual(yield* manager.heard, [])
+    }))
+
+  eachKind("of one's own service hears of the start, the watchdog and the stop", (kind) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const manager = yield* NotifySocket.listen(kind)
+      const env = { NOTIFY_SOCKET: manager.name, WATCHDOG_USEC: "200000", GATEWAY_SUPERVISOR: "systemd" }
+      const gateway = yield* Gateways.startListening(site, { env })
+      yield* manager.message(/^READY=1/)
+      yield* manager.message(/^WATCHDOG=1$/)
+      // The next one is refused, and says so to its own manager.
+      const second = yield* NotifySocket.listen(kind)
+      const refused = yield* Gateways.run(site, { env: { ...env, NOTIFY_SOCKET: second.name } })
+      assert.strictEqual(refused.code, 78, refused.stderr)
+      yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
+      const heard = yield* manager.heard
+      assert.strictEqual(heard[0], `READY=1 STATUS=listening on ${Gateways.url(site)}`)
+      assert.match(heard.at(-2) ?? "", /^STOPPING=1 STATUS=draining \(stopped\) EXTEND_TIMEOUT_USEC=\d+$/)
+      assert.strictEqual(heard.at(-1), "STATUS=stopped")
+      assert.match((yield* second.heard).join("\n"), /^STATUS=ended: gateway already running under systemd; .*$/)
+    }))
+})
+
+describe("the program's children", () => {
+  it.scopedLive.skipIf(!Program.isLinux)(
+    Program.named("are handed neither the token nor what systemd means for the gateway", notLinux),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const names = ["systemctl", "systemd-notify", "ps", "lsof"]
+        const tools = yield* FakeTools.make(names)
+        const handed: Readonly<Record<string, string>> = { PATH: tools.path, HOME: site.root, ...FakeTools.handed }
+        const env = { ...handed, ...FakeTools.withheld }
+        // Before systemd 248, systemctl is asked who the service is.
+        yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env })))
+        const named = { ...env, GATEWAY_SUPERVISOR: "systemd" }
+        yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env: named })))
+        for (const command of [["status"], ["doctor"], ["list"], ["service", "install"], ["service", "uninstall"]]) {
+          yield* Gateways.run(site, { args: [...command, "--state-dir", site.stateDir], env })
+        }
+        const started = yield* tools.started
+        for (const program of ["systemctl", "systemd-notify"]) {
+          assert.isTrue(started.some((one) => one.program === program), program)
+        }
+        assert.isTrue(started.some(({ environment }) => "NOTIFY_SOCKET" in environment))
+        for (const { environment, program } of started) {
+          const { NOTIFY_SOCKET, ...given } = environment
+          if (NOTIFY_SOCKET !== undefined) assert.strictEqual(program, "systemd-notify")
+          assert.deepStrictEqual({ ...given }, handed, program)
+        }
+      })
+  )
+})

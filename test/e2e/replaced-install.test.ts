@@ -1,0 +1,139 @@
+/**
+ * A start that waits while the files that it was started from are removed, as an upgrade does: it still takes over.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Predicate, Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import { createRequire } from "node:module"
+import * as Path from "node:path"
+import * as Clients from "./support/clients.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as NotifySocket from "./support/notifySocket.ts"
+import type * as Processes from "./support/processes.ts"
+import * as Program from "./support/program.ts"
+import * as Strangers from "./support/strangers.ts"
+
+/** A copy of the program and of its addon, which can be removed. */
+const installed = Effect.gen(function*() {
+  const folder = Path.join(yield* Gateways.temporaryFolder, "installed")
+  yield* Effect.promise(async () => {
+    await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
+    await Fs.writeFile(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
+    if (!Program.kernelLocks) return
+    // Its loader and what that needs: the addon may be found by either.
+    const manifest = createRequire(Program.main).resolve("fs-native-extensions/package.json")
+    const modules = Path.dirname(Path.dirname(manifest))
+    await Fs.cp(Path.dirname(manifest), Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
+    for (const name of ["require-addon", "which-runtime"]) {
+      await Fs.cp(Path.join(modules, name), Path.join(folder, "node_modules", name), { recursive: true }).catch(
+        () => {}
+      )
+    }
+  })
+  return {
+    main: Path.join(folder, "dist", "main.js"),
+    remove: Effect.promise(() => Fs.rm(folder, { recursive: true }))
+  }
+})
+
+/** It serves everything that it serves otherwise, by a kernel lock, and ends in order. */
+const serves = (site: Gateways.Site, gateway: Processes.Running) =>
+  Effect.gen(function*() {
+    yield* gateway.listening
+    const record = yield* Gateways.readRecord(Gateways.configLock(site))
+    assert.deepStrictEqual({ pid: record.pid, lock: record.lock }, { pid: gateway.pid, lock: Program.enforcement })
+    for (const path of ["/healthz", "/", "/metrics"]) {
+      const headers = { accept: "text/html, */*" }
+      const { status } = yield* Effect.promise(() => fetch(`http://127.0.0.1:${site.port}${path}`, { headers }))
+      assert.strictEqual(status, 200, path)
+    }
+    // A viewer sees the other gateways, too.
+    const viewer = yield* Clients.greeted(site)
+    yield* viewer.send("{\"type\":\"watch\"}")
+    yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("neighbours") })
+    const ended = yield* Gateways.stop(gateway)
+    yield* Gateways.assertGone(site, ended)
+    assert.notMatch(ended.stderr, /level=(WARN|ERROR)|no kernel lock/)
+  })
+
+describe("a start whose files are removed while it waits", () => {
+  it.scopedLive.each(["external", "systemd"])(
+    "for an unhealthy owner, under %s, takes over",
+    (supervisor) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const owner = yield* Scope.make()
+        yield* Scope.extend(Strangers.stalling(site), owner)
+        const { main, remove } = yield* installed
+        const waiting = yield* Gateways.start(site, { main, env: { GATEWAY_SUPERVISOR: supervisor } })
+        yield* waiting.line(/waiting up to/)
+        yield* remove
+        yield* Scope.close(owner, Exit.void)
+        yield* serves(site, waiting)
+      })
+  )
+
+  it.scopedLive.skipIf(NotifySocket.noNotifySocket !== undefined)(
+    Program.named("tells systemd that it is ready", NotifySocket.noNotifySocket),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const manager = yield* NotifySocket.listen("path")
+        const owner = yield* Scope.make()
+        yield* Scope.extend(Strangers.stalling(site), owner)
+        const { main, remove } = yield* installed
+        const env = { GATEWAY_SUPERVISOR: "systemd", NOTIFY_SOCKET: manager.name }
+        const waiting = yield* Gateways.start(site, { main, env })
+        yield* manager.message(/^STATUS=waiting up to/)
+        yield* remove
+        yield* Scope.close(owner, Exit.void)
+        yield* manager.message(/^READY=1/)
+        yield* serves(site, waiting)
+      })
+  )
+
+  it.scopedLive("for the end of its predecessor, as a standby, takes over", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const owner = yield* Gateways.startListening(site)
+      const { main, remove } = yield* installed
+      const waiting = yield* Gateways.start(site, { main, flags: ["--standby"] })
+      yield* waiting.line(/standing by/)
+      yield* remove
+      yield* Gateways.stop(owner)
+      yield* serves(site, waiting)
+    }))
+
+  it.scopedLive("for the lock of one that drains takes over", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const owner = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const client = yield* Scope.make()
+      const stuck = yield* Scope.extend(Clients.connect(site), client)
+      yield* stuck.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")
+      yield* owner.signal("SIGTERM")
+      yield* owner.line(/draining 1 connection on /)
+      const { main, remove } = yield* installed
+      const waiting = yield* Gateways.start(site, { main, flags: ["--lock-timeout", "1 minute"] })
+      yield* waiting.line(/waiting up to \d+ms for gateway lock/)
+      yield* remove
+      yield* Scope.close(client, Exit.void)
+      yield* owner.ended
+      yield* serves(site, waiting)
+    }))
+
+  it.scopedLive("is told of a missing file before that, and what to do", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const { main } = yield* installed
+      const folder = Path.join(Path.dirname(main), "program")
+      yield* Effect.promise(async () => {
+        for (const name of await Fs.readdir(folder)) {
+          if (/^serve-.*\.cjs$/.test(name)) await Fs.rm(Path.join(folder, name))
+        }
+      })
+      const ended = yield* Gateways.run(site, { main })
+      assert.strictEqual(ended.code, 70)
+      assert.match(ended.stderr, /serve-\S+\.cjs is not a file of this program; install it again/)
+    }))
+})
