@@ -77,7 +77,7 @@ describe.skipIf(!Program.isLinux)("a config file that is no regular file is read
     [
       "a wrong setting in a socket, as Node gives its children",
       `exec node -e 'process.exitCode = require("child_process").spawnSync(process.argv[1], process.argv.slice(2), {
-        input: "{\\"lock\\":{\\"timeout\\":0}}", stdio: ["pipe", "inherit", "inherit"] }).status' --`,
+        input: JSON.stringify({ lock: { timeout: 0 } }), stdio: ["pipe", "inherit", "inherit"] }).status' --`,
       "--config /dev/stdin",
       /"lock.timeout" in \/dev\/stdin: /
     ],

@@ -49,7 +49,7 @@ describe("gateway doctor", () => {
       const site = yield* Gateways.newSite
       const { problems } = yield* examine(site)
       assert.deepStrictEqual(problems, [])
-      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), [])
+      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])
     }))
 
   Variants.each(
@@ -172,7 +172,7 @@ describe("gateway doctor", () => {
           assert.match(found?.message ?? "", message)
           assert.match(found?.message ?? "", / \([a-z0-9.]+\)/)
           assert.match(found?.remedy ?? "", /^gateway run --state-dir <path> --port /)
-          assert.deepStrictEqual(yield* Gateways.namesIn(site.root), [])
+          assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])
         })
     )
   }

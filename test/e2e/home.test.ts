@@ -142,7 +142,7 @@ describe("a default folder does not depend on the folder that a start is typed i
           })
           assert.strictEqual(code, 64, stderr)
           assert.match(stderr, /^gateway: [^\n]*HOME[^\n]*\n$/)
-          assert.deepStrictEqual(yield* Gateways.namesIn(site.root), [])
+          assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])
         })
     )
   }

@@ -123,7 +123,7 @@ describe("a second start of a gateway that is up", () => {
 
       const second = yield* Gateways.run(other)
       Gateways.assertRefused(second, `another gateway instance is already listening on ${Gateways.url(site)}`)
-      assert.deepStrictEqual(yield* Gateways.namesIn(other.root), [])
+      assert.deepStrictEqual(yield* Gateways.namesIn(other.root), ["gateway.json"])
     }))
 
   it.scopedLive("on another loopback host of the same port is refused too", () =>

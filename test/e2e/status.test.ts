@@ -151,7 +151,7 @@ describe("status and health, of an owner", () => {
       assert.deepStrictEqual(status.lock, { path: Gateways.configLock(site), state: "absent" })
       assert.deepInclude(status.port, { from: "settings", state: "free", listeners: [] })
       assert.include(rows["to start it"], "gateway run ")
-      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), [])
+      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])
     }))
 
   Variants.each("in another PID namespace", Program.noNamespaces, (main) =>

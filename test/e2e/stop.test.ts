@@ -122,7 +122,7 @@ describe("gateway stop", () => {
       const site = yield* Gateways.newSite
       const { code, stderr, stdout } = yield* stop(site)
       assert.deepStrictEqual({ code, stderr, stdout }, { code: 0, stderr: "", stdout: "gateway is not running\n" })
-      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), [])
+      assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])
     }))
 
   Variants.each(
