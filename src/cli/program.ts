@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { isGatewayLockError } from "../GatewayLockError.ts"
@@ -160,9 +161,12 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const config = yield* GatewayConfig.resolve(command.flags)
+    const { foldersOf, service } = yield* Effect.promise(() => import("./service.ts"))
+    const folders = foldersOf({ ...command, platform: invocation.process.platform })
+    const config = yield* GatewayConfig.resolve(command.flags).pipe(
+      Option.isSome(folders) ? Effect.provideService(PlatformFolders, folders.value) : identity
+    )
     if (command.action !== "uninstall") yield* GatewayConfig.checkExposure(config)
-    const { service } = yield* Effect.promise(() => import("./service.ts"))
     yield* service({
       ...command,
       config,
