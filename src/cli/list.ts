@@ -1,5 +1,5 @@
 /**
- * `gateway list`: every gateway of this user on this host.
+ * `gateway list`: every gateway of this user on this host, and those that systemd runs for the whole machine.
  */
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as OpenLockFiles from "../inspect/OpenLockFiles.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
 import * as ListReport from "./ListReport.ts"
@@ -15,6 +16,7 @@ import type { Style } from "./StatusReport.ts"
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
     const { config: { healthProbeTimeout } } = yield* GatewayConfig.resolveLenient(flags)
-    const seen = yield* GatewayList.list({ healthProbeTimeout })
+    const ours = yield* GatewayList.list({ healthProbeTimeout })
+    const seen = yield* SystemServices.addTo(ours, { healthProbeTimeout })
     yield* Console.log(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

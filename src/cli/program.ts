@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
-import { isGatewayLockError } from "../GatewayLockError.ts"
+import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
@@ -96,6 +96,18 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
+/**
+ * Who is in the way, where the lock does not tell: perhaps a service of the system. Only Linux has those, and only an error
+ * without a holder pays for the question.
+ */
+const nameHolder = (error: GatewayLockError) =>
+  "holder" in error && error.holder !== undefined
+    ? Effect.succeed(error)
+    : Effect.flatMap(
+      Effect.promise(() => import("../inspect/SystemServices.ts")),
+      ({ nameHolder }) => nameHolder(error)
+    )
+
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
@@ -112,7 +124,8 @@ const reportStart = (
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
-    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(error.value, start))
+    const named = yield* nameHolder(error.value)
+    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(named, start))
   })
 
 /** In which form a mistake is told that keeps the settings from being known. */

@@ -4,10 +4,12 @@
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -127,6 +129,31 @@ export const describe = (
   }
 }
 
+/** What these settings' own lock does not end, a service of the system may be. */
+const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
+  Effect.gen(function*() {
+    const service = yield* SystemServices.find(config)
+    if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
+    const path = yield* SystemServices.lockOf(service.value)
+    // Closed to all but root and the service's own user.
+    if (Option.isNone(path)) {
+      return yield* new StopOwner.OwnerSupervised({
+        pid: service.value.pid,
+        supervisor: "systemd",
+        advice: `to stop it: systemctl stop ${service.value.name}`
+      })
+    }
+    return Option.some(yield* StopOwner.stop({ ...stopping, path: path.value }))
+  })
+
+const stopEither = (config: StopConfig, stopping: StopOwner.StopOptions) =>
+  Effect.gen(function*() {
+    const own = yield* Effect.either(StopOwner.stop(stopping))
+    const isOpen = Either.isLeft(own) ? own.left._tag === "OwnerUnverified" : own.right._tag === "NotRunning"
+    const service = isOpen ? yield* stopService(config, stopping) : Option.none<StopOwner.Outcome>()
+    return Option.isSome(service) ? service.value : yield* own
+  }).pipe(Effect.provide(Live(config)))
+
 /**
  * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, or with
  * `SettingInvalid` for the timeout.
@@ -135,7 +162,7 @@ export const stop = (command: StopCommand) =>
   Effect.gen(function*() {
     const { config } = command
     const stopping = options(command, yield* timeoutOf(command))
-    const outcome = yield* Effect.provide(StopOwner.stop(stopping), Live(config))
+    const outcome = yield* stopEither(config, stopping)
     const { answer, notes } = describe(outcome, stopping.path, stopping.address)
     yield* Console.log(answer)
     for (const note of notes) yield* Console.error(`gateway: ${note}`)

@@ -153,7 +153,7 @@ export const advise = (
  * @since 0.1.0
  * @category formatting
  */
-export const describe = ({ because, exists, of, path, prefer }: Advice): string =>
-  `${path} does not stay (${because}); prefer ${prefer}${
+export const describe = ({ because, exists, of, path, prefer }: Advice, verb = " does not stay"): string =>
+  `${path}${verb} (${because}); prefer ${prefer}${
     exists ? "" : of === "node" ? ", a Node of the system's packages" : ", as npm install --global puts it"
   }`

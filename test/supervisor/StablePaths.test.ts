@@ -95,7 +95,7 @@ describe("the path to prefer", () => {
             FileSystem.makeNoop({ exists: (path) => Effect.succeed(existing.includes(path)) })
           )
         ),
-      (advice) => advice.map(StablePaths.describe)
+      (advice) => advice.map((one) => StablePaths.describe(one))
     )
   const before =
     "/home/me/.nvm/versions/node/v22.1.0/bin/node does not stay (nvm, one folder for each version of Node); "
