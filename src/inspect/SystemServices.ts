@@ -142,7 +142,7 @@ const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessT
       ...(service.pid === undefined ? {} : { pid: service.pid, pidMeaning: "Alive" as const }),
       ...(Option.isSome(command) ? { command: command.value } : {}),
       ...(service.stateDir === undefined ? {} : { stateDir: service.stateDir }),
-      ...(service.address ?? {}),
+      ...service.address,
       supervisor: "systemd",
       unit: { name: service.name, scope: "system" }
     }
