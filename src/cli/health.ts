@@ -27,8 +27,8 @@ export const describe = ({ health, port, reason, verdict, warnings }: GatewaySta
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
-    // A service of the system is seen to run by every user; which instance answers, by those who may read its lock.
-    if (seen.verdict === "running" && seen.lock.state === "held") return new Answered({ status: ExitStatus.ok })
+    // A service of the system is seen to run by every user; which instance answers, by those who may read its lock: the answer must name the owner.
+    if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* Console.error(describe(seen))
     return new Answered({ status: ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))
