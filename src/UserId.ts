@@ -25,3 +25,17 @@ import * as Option from "effect/Option"
 export class UserId extends Context.Reference<UserId>()("gateway-lock/UserId", {
   defaultValue: (): Effect.Effect<Option.Option<number>> => Effect.sync(() => Option.fromNullable(process.geteuid?.()))
 }) {}
+
+/**
+ * The groups of this process, by number: its effective one and the supplementary ones (getgroups(2)); none on Windows.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class GroupIds extends Context.Reference<GroupIds>()("gateway-lock/GroupIds", {
+  defaultValue: (): Effect.Effect<ReadonlyArray<number>> =>
+    Effect.sync(() => {
+      const effective = process.getegid?.()
+      return [...(effective === undefined ? [] : [effective]), ...(process.getgroups?.() ?? [])]
+    })
+}) {}

@@ -60,6 +60,8 @@ export type CommandLine =
     /** Default: what this platform has. */
     readonly manager: string | undefined
     readonly system: boolean
+    /** Who runs a service of the system. */
+    readonly user: string | undefined
     readonly dryRun: boolean
   }
   | { readonly _tag: "Completions"; readonly shell: Shell }
@@ -197,6 +199,10 @@ export const commands: Readonly<Record<CommandName, Command>> = {
         placeholder: "<name>",
         description: "systemd, launchd or schtasks; default: the platform's",
         values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
+      },
+      user: {
+        placeholder: "<name>",
+        description: "with --system: the user that it runs as; default on systemd: one that exists only while it runs"
       }
     },
     settings: allSettings,
@@ -355,12 +361,16 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
         return { _tag: "Stop", flags, timeout: values.get("timeout"), force: switches.has("force") }
       case "service":
         if (!isServiceAction(argument)) return yield* needs(serviceActions)
+        if (values.has("user") && !switches.has("system")) {
+          return yield* refuse("--user needs --system: a service of a user runs as that user")
+        }
         return {
           _tag: "Service",
           flags,
           action: argument,
           manager: values.get("manager"),
           system: switches.has("system"),
+          user: values.get("user"),
           dryRun: switches.has("dry-run")
         }
       case "completions":

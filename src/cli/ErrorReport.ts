@@ -143,8 +143,20 @@ const gateway = (command: string, target: Target, start: Start): string => {
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 
-const lookAtIt = (target: Target, start: Start): Fact =>
-  next("status", "to look at it", gateway("status", target, start))
+/** A service of the system whose lock cannot be read is found by its profile. */
+const asService = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
+  configPath === undefined && unit?.scope === "system"
+    ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
+    : undefined
+
+const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => {
+  const profile = asService(target)
+  return next(
+    "status",
+    "to look at it",
+    profile === undefined ? gateway("status", target, start) : `gateway status --profile ${profile}`
+  )
+}
 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 

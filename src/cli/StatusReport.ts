@@ -2,9 +2,11 @@
  * What a person reads of a gateway's status, and what a program does. Pure.
  */
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { toUrl } from "../port/Address.ts"
+import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
 import { age, printable, who } from "./words.ts"
@@ -122,7 +124,42 @@ const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
     `held by ${who(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
   ]]
 
-const nextRows = ({ port, verdict }: Status, flags: ReadonlyMap<string, string>): ReadonlyArray<Row> => {
+const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
+  if (service === undefined) return []
+  const { activeState, stateDir, unit, user } = service
+  return [
+    [
+      "service",
+      `${unit.name} of the system, ${activeState}, as user ${user}${
+        stateDir === undefined ? "" : `, state in ${stateDir}`
+      }`
+    ]
+  ]
+}
+
+/** A service is looked at and stopped by its manager; also the one that is in the way. */
+const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
+  const commands = service === undefined
+    ? Option.none()
+    : ServiceCommands.make({ supervisor: "systemd", unit: service.unit })
+  return Option.match(commands, {
+    onNone: () => [],
+    onSome: ({ status, stop }) => [
+      ["to see its service", status],
+      ...(verdict === "foreign-listener" ? [] : [["to stop it", stop] as const])
+    ]
+  })
+}
+
+const nextRows = (status: Status, flags: ReadonlyMap<string, string>): ReadonlyArray<Row> => {
+  const { port, service, verdict } = status
+  if (service !== undefined) {
+    return [
+      ...(verdict === "running" && port !== undefined ? [["to use it", toUrl(port)] as const] : []),
+      ...serviceCommands(status),
+      ...(verdict === "foreign-listener" ? [["to check it", sameGateway("doctor", flags)] as const] : [])
+    ]
+  }
   switch (verdict) {
     case "running":
       return [
@@ -146,6 +183,7 @@ const nextRows = ({ port, verdict }: Status, flags: ReadonlyMap<string, string>)
 /** Everything under the first line. */
 export const rows = (status: Status, flags: ReadonlyMap<string, string>, nowMillis: number): ReadonlyArray<Row> => [
   ...ownerRows(status, nowMillis),
+  ...serviceRows(status),
   ...portRows(status),
   ["lock", lockWords(status.lock)],
   ...stateLockRows(status),

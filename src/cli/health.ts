@@ -20,13 +20,15 @@ export const describe = ({ health, port, reason, verdict, warnings }: GatewaySta
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
     ? [`to ask the port alone: curl -f http://${urlHost(port.host)}:${port.port}/healthz`]
     : []
-  return printable([`${verdictWords(verdict)}: ${reason}`, ...warnings, ...askAlone].join("; "))
+  const words = verdict === "running" ? "not verified" : verdictWords(verdict)
+  return printable([`${words}: ${reason}`, ...warnings, ...askAlone].join("; "))
 }
 
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
-    if (seen.verdict === "running") return new Answered({ status: ExitStatus.ok })
+    // A service of the system is seen to run by every user; which instance answers, by those who may read its lock: the answer must name the owner.
+    if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* notice(describe(seen), "ERROR")
     return new Answered({ status: ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))

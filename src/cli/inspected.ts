@@ -4,8 +4,9 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as GatewayConfig from "../GatewayConfig.ts"
-import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import { layer as platform } from "./platform.ts"
 
 /** The operating system, as looking needs it. */
@@ -19,7 +20,7 @@ export const inspect = (
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
     const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
-    return yield* GatewayStatus.inspect({
+    return yield* SystemServices.inspect({
       ...options,
       configName,
       configPath,

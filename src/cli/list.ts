@@ -1,11 +1,12 @@
 /**
- * `gateway list`: every gateway of this user on this host.
+ * `gateway list`: every gateway of this user on this host, and those that systemd runs for the whole machine.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as OpenLockFiles from "../inspect/OpenLockFiles.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
 import * as ListReport from "./ListReport.ts"
@@ -21,6 +22,7 @@ export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "Lis
       // The list says itself where it could not look.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
     )
-    const seen = yield* GatewayList.list({ healthProbeTimeout })
+    const ours = yield* GatewayList.list({ healthProbeTimeout })
+    const seen = yield* SystemServices.addTo(ours, { healthProbeTimeout })
     yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

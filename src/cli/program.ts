@@ -8,9 +8,10 @@ import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
-import { isGatewayLockError } from "../GatewayLockError.ts"
+import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
@@ -101,6 +102,18 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
+/**
+ * Who is in the way, where the lock does not tell: perhaps a service of the system. Only Linux has those, and only an error
+ * without a holder pays for the question.
+ */
+const nameHolder = (error: GatewayLockError) =>
+  "holder" in error && error.holder !== undefined
+    ? Effect.succeed(error)
+    : Effect.flatMap(
+      Effect.promise(() => import("../inspect/SystemServices.ts")),
+      ({ nameHolder }) => nameHolder(error)
+    )
+
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
@@ -113,8 +126,9 @@ const reportStart = (
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
     const folders = yield* PlatformFolders
     const fs = yield* FileSystem.FileSystem
-    const holder = "holder" in error.value ? error.value.holder : undefined
-    const named = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
+    const named = yield* nameHolder(error.value)
+    const holder = "holder" in named ? named.holder : undefined
+    const configs = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
     const start: ErrorReport.Start = {
       self,
       folders: {
@@ -123,14 +137,14 @@ const reportStart = (
       },
       absent: new Set(
         yield* Effect.filter(
-          named,
+          configs,
           (path) => Effect.map(Effect.orElseSucceed(fs.exists(path), () => true), (is) => !is)
         )
       ),
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
-    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(error.value, start))
+    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(named, start))
   })
 
 /** In which form a mistake is told that keeps the settings from being known. */
@@ -186,10 +200,14 @@ const serviceCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    const config = yield* command.action === "uninstall"
+    const { foldersOf, service } = yield* Effect.promise(() => import("./service.ts"))
+    const folders = foldersOf({ ...command, platform: invocation.process.platform })
+    const resolved = command.action === "uninstall"
       ? resolveWarning(command.flags)
       : Effect.tap(GatewayConfig.resolve(command.flags), GatewayConfig.checkService)
-    const { service } = yield* Effect.promise(() => import("./service.ts"))
+    const config = yield* resolved.pipe(
+      Option.isSome(folders) ? Effect.provideService(PlatformFolders, folders.value) : identity
+    )
     yield* service({
       ...command,
       config,

@@ -2,16 +2,17 @@
  * `gateway service print|install|uninstall`: this gateway in the hands of a service manager.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
-import type * as FileSystem from "@effect/platform/FileSystem"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as NodePath from "node:path"
 import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
-import { FolderUnknown, home } from "../PlatformFolders.ts"
+import * as PlatformFolders from "../PlatformFolders.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
+import * as StablePaths from "../supervisor/StablePaths.ts"
 import { UsageError } from "./CommandLine.ts"
 import { notice } from "./Notice.ts"
 import { type OutputFailed, print } from "./Stdout.ts"
@@ -22,10 +23,12 @@ export interface ServiceCommand {
   readonly manager: string | undefined
   /** For the whole machine instead of this user. */
   readonly system: boolean
+  /** Who runs a service of the system, as typed. */
+  readonly user: string | undefined
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
-    "profile" | "stateDir" | "drainTimeout" | "healthTimeout" | "healthRetryInterval"
+    "profile" | "stateDir" | "drainTimeout" | "healthTimeout" | "healthRetryInterval" | "port" | "tokenFile"
   >
   /** The flags that were given: the service is started with them, and with nothing else. */
   readonly flags: ReadonlyMap<string, string>
@@ -63,6 +66,17 @@ const chooseManager = (
   })
 }
 
+/**
+ * The folders that a service's settings are looked for in: a system unit has those of the system, and not those of the
+ * user who installs it.
+ */
+export const foldersOf = (
+  command: Pick<ServiceCommand, "manager" | "platform" | "system">
+): Option.Option<PlatformFolders.PlatformFolders["Type"]> =>
+  command.system && (command.manager ?? platformManagers[command.platform]) === "systemd"
+    ? Option.some(PlatformFolders.make(ServiceDefinition.systemFolders))
+    : Option.none()
+
 const paths: ReadonlySet<string | undefined> = new Set([
   settings.configPath.flag,
   settings.stateDir.flag,
@@ -84,14 +98,17 @@ const givenPath = (name: string): Effect.Effect<string | undefined> =>
   Effect.map(given(name), (path) => path !== undefined && NodePath.isAbsolute(path) ? path : undefined)
 
 /** A user's own service is below the home folder; a service of the whole machine, or one that is only printed, needs none. */
-const homeOf = (needed: boolean, platform: string): Effect.Effect<string, FolderUnknown> =>
+const homeOf = (needed: boolean, platform: string): Effect.Effect<string, PlatformFolders.FolderUnknown> =>
   Effect.flatMap(
-    home(platform),
+    PlatformFolders.home(platform),
     Option.match({
       onSome: Effect.succeed,
       onNone: () =>
         needed
-          ? new FolderUnknown({ what: "place for a user's service", advice: "set HOME, or give --system" })
+          ? new PlatformFolders.FolderUnknown({
+            what: "place for a user's service",
+            advice: "set HOME, or give --system"
+          })
           : Effect.succeed("/")
     })
   )
@@ -125,6 +142,90 @@ const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
       )
     }), { discard: true })
 
+const isRoot = (user: string | undefined): boolean => user === "root" || user === "0"
+
+/** What systemd and launchd take for the name of a user; numbers included. */
+const userName = /^[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?$/
+
+/** A user and a state directory that the service could not be run with. */
+const checkUser = (
+  { user }: Pick<ServiceCommand, "user">,
+  manager: ServiceDefinition.Manager,
+  service: ServiceDefinition.ServiceOptions
+): Effect.Effect<void, UsageError> => {
+  if (user !== undefined && manager !== "schtasks" && !userName.test(user)) {
+    return new UsageError({ reason: `--user ${JSON.stringify(user)} is not the name of a user`, command: "service" })
+  }
+  if (manager !== "systemd" || service.scope !== "system" || user !== undefined) return Effect.void
+  const stateDir = ServiceDefinition.systemStateDir(service)
+  return Option.isSome(ServiceDefinition.stateDirectoryName(stateDir)) ? Effect.void : new UsageError({
+    reason:
+      `without --user the service can write only below /var/lib, and not in ${stateDir}; leave --state-dir out, or give --user <name>`,
+    command: "service"
+  })
+}
+
+/** Whether every user may read a file: itself, and every folder on the way. Unknown for one that is not there. */
+const isReadableByAll = (path: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const real = yield* fs.realPath(path)
+    const { mode } = yield* fs.stat(real)
+    let isReadable = (mode & 0o004) !== 0
+    for (let folder = NodePath.dirname(real); isReadable; folder = NodePath.dirname(folder)) {
+      isReadable = ((yield* fs.stat(folder)).mode & 0o001) !== 0
+      if (folder === NodePath.dirname(folder)) break
+    }
+    return isReadable
+  }).pipe(Effect.orElseSucceed(() => true))
+
+/** What the operator should know of the service's user. */
+const warnOfUser = (manager: ServiceDefinition.Manager, service: ServiceDefinition.ServiceOptions) =>
+  Effect.gen(function*() {
+    if (service.scope !== "system") return
+    const { user } = service
+    if (manager === "systemd" && user === undefined) {
+      const files = [service.execPath, service.scriptPath, service.args.get("config")]
+      for (const path of files) {
+        if (path === undefined || (yield* isReadableByAll(path))) continue
+        yield* notice(
+          `the service runs as a user of its own, which cannot read ${path}; put it where everybody may read it, such as /opt, or give --user <name>`
+        )
+      }
+    }
+    if (isRoot(user)) {
+      yield* notice(
+        `the service runs as root: whoever breaks into the gateway has the whole machine; ${
+          manager === "systemd" ? "without --user it runs as a user of its own" : "name another user with --user"
+        }`
+      )
+    }
+    if (user === undefined && manager === "launchd") yield* notice("the service runs as root; name a user with --user")
+    if (user === undefined && manager === "schtasks") {
+      yield* notice("the service runs as LocalSystem; name a user with --user")
+    }
+  })
+
+const warnOfPaths = (service: ServiceDefinition.ServiceOptions) =>
+  Effect.flatMap(
+    StablePaths.advise(service),
+    Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
+  )
+
+/** The flags that the service is started with. */
+const argsOf = (
+  { config, flags }: Pick<ServiceCommand, "config" | "flags">,
+  isSystemUnit: boolean
+): Effect.Effect<ReadonlyMap<string, string>> =>
+  Effect.gen(function*() {
+    const args = absolutePaths(flags)
+    const { env = "", flag = "" } = settings.tokenFile
+    // A credential of the unit, as one that was given as a flag is: the service's user may not be able to read the file.
+    return isSystemUnit && Option.isSome(config.tokenFile) && !args.has(flag) && (yield* given(env)) === undefined
+      ? new Map([...args, [flag, config.tokenFile.value]])
+      : args
+  })
+
 /**
  * Prints the definition on stdout, or installs or uninstalls it, telling every step on stdout.
  */
@@ -132,7 +233,7 @@ export const service = (
   command: ServiceCommand
 ): Effect.Effect<
   void,
-  UsageError | FolderUnknown | ServiceManager.ServiceFailed | OutputFailed,
+  UsageError | PlatformFolders.FolderUnknown | ServiceManager.ServiceFailed | OutputFailed,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
@@ -142,7 +243,9 @@ export const service = (
     const written = Effect.flatten(
       Effect.map(Ref.get(unwritten), Option.match({ onNone: () => Effect.void, onSome: Effect.fail }))
     )
-    const { config } = command
+    const { config, user } = command
+    const isSystemUnit = command.system && manager === "systemd"
+    const args = yield* argsOf(command, isSystemUnit)
     const configHome = yield* givenPath("XDG_CONFIG_HOME")
     const options: ServiceManager.ServiceManagerOptions = {
       manager,
@@ -151,12 +254,16 @@ export const service = (
         scope: command.system ? "system" : "user",
         execPath: command.execPath,
         scriptPath: command.scriptPath,
-        args: absolutePaths(command.flags),
-        stateDir: config.stateDir,
+        args,
+        // Not as resolved here: the way to it can lead through a folder that only systemd uses.
+        stateDir: isSystemUnit
+          ? ServiceDefinition.systemStateDir({ args, profile: config.profile })
+          : config.stateDir,
         drainTimeout: config.drainTimeout,
         healthTimeout: config.healthTimeout,
         healthRetryInterval: config.healthRetryInterval,
-        user: manager === "schtasks" && !command.system ? yield* windowsUser : undefined
+        port: config.port,
+        user: manager === "schtasks" && !command.system ? yield* windowsUser : user
       },
       folders: {
         ...command.folders,
@@ -171,7 +278,10 @@ export const service = (
       report: (line) => Effect.catchAll(print(line), (error) => Ref.set(unwritten, Option.some(error)))
     }
     if (command.action === "uninstall") return yield* Effect.zipRight(ServiceManager.uninstall(options), written)
+    yield* checkUser(command, manager, options.service)
     yield* warnOfEnvironment(command.flags)
+    yield* warnOfUser(manager, options.service)
+    yield* warnOfPaths(options.service)
     if (command.action === "install") return yield* Effect.zipRight(ServiceManager.install(options), written)
     yield* ServiceManager.checkWritable(options)
     const definition = ServiceDefinition.make(manager, options.service)

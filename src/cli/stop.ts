@@ -3,10 +3,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -127,6 +129,31 @@ export const describe = (
   }
 }
 
+/** What these settings' own lock does not end, a service of the system may be. */
+const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
+  Effect.gen(function*() {
+    const service = yield* SystemServices.find(config)
+    if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
+    const path = yield* SystemServices.lockOf(service.value)
+    // Closed to all but root and the service's own user.
+    if (Option.isNone(path)) {
+      return yield* new StopOwner.OwnerSupervised({
+        pid: service.value.pid,
+        supervisor: "systemd",
+        advice: `to stop it: systemctl stop ${service.value.name}`
+      })
+    }
+    return Option.some(yield* StopOwner.stop({ ...stopping, path: path.value }))
+  })
+
+const stopEither = (config: StopConfig, stopping: StopOwner.StopOptions) =>
+  Effect.gen(function*() {
+    const own = yield* Effect.either(StopOwner.stop(stopping))
+    const isOpen = Either.isLeft(own) ? own.left._tag === "OwnerUnverified" : own.right._tag === "NotRunning"
+    const service = isOpen ? yield* stopService(config, stopping) : Option.none<StopOwner.Outcome>()
+    return Option.isSome(service) ? service.value : yield* own
+  }).pipe(Effect.provide(Live(config)))
+
 /**
  * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, with
  * `SettingInvalid` for the timeout, or with `OutputFailed` once it is done.
@@ -136,7 +163,7 @@ export const stop = (command: StopCommand) =>
     const { config } = command
     const timeout = yield* timeoutOf(command)
     const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout)
-    const outcome = yield* Effect.provide(StopOwner.stop(stopping), Live(config))
+    const outcome = yield* stopEither(config, stopping)
     const { answer, notes } = describe(outcome, stopping.path, stopping.address)
     yield* print(answer)
     for (const note of notes) yield* notice(note)

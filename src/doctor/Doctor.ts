@@ -15,7 +15,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import type { GatewayConfig } from "../GatewayConfig.ts"
-import * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { toUrl } from "../port/Address.ts"
 import * as BadPorts from "../port/BadPorts.ts"
@@ -56,6 +57,9 @@ const checkConfig = ({ config, problems }: DoctorOptions): ReadonlyArray<Finding
     ? [ok("config", `${config.configPath} is valid, or not there`)]
     : problems.map((problem) => error("config", problem, `\${EDITOR:-vi} ${shellWord(config.configPath)}`))
 
+const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>): string =>
+  `${unit.name}, a service of the system (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
+
 /**
  * Who has the lock. Pure.
  *
@@ -63,9 +67,12 @@ const checkConfig = ({ config, problems }: DoctorOptions): ReadonlyArray<Finding
  * @category decisions
  */
 export const judgeLock = (
-  { lock, owner, stateLock, verdict }: Pick<Status, "lock" | "owner" | "stateLock" | "verdict">,
+  { lock, owner, service, stateLock, verdict }: Pick<Status, "lock" | "owner" | "service" | "stateLock" | "verdict">,
   command: DoctorOptions["command"]
 ): ReadonlyArray<Finding> => {
+  if (service !== undefined && lock.state === "unknown" && verdict !== "foreign-listener") {
+    return [ok("lock", `${lock.path} is kept by ${serviceWords(service)}: ${lock.reason ?? ""}`)]
+  }
   const by = owner?.pid === undefined ? "a process that is not known from here" : `pid ${owner.pid}`
   const findings: Array<Finding> = []
   switch (lock.state) {
@@ -116,13 +123,15 @@ const listenerWords = ({ command, pid }: typeof GatewayStatus.Listener.Type): st
  * @category decisions
  */
 export const judgePort = (
-  { health, port, verdict }: Pick<Status, "health" | "port" | "verdict">,
+  { health, port, service, verdict }: Pick<Status, "health" | "port" | "service" | "verdict">,
   command: DoctorOptions["command"]
 ): ReadonlyArray<Finding> => {
   if (port === undefined) return []
   const url = toUrl(port)
   if (port.state === "free") return [ok("port", `${url} is free`)]
-  const who = port.listeners.length === 0
+  const who = service !== undefined
+    ? serviceWords(service)
+    : port.listeners.length === 0
     ? `somebody not visible from here${port.listenersUnknown === undefined ? "" : ` (${port.listenersUnknown})`}`
     : [...new Set(port.listeners.map(listenerWords))].join(", ")
   const detail = health === undefined ? port.state : health.detail
@@ -136,7 +145,13 @@ export const judgePort = (
     ]
   }
   if (verdict === "unhealthy" || port.state === "stalled") {
-    return [error("port", `${url} is in use by ${who}: ${detail}`, command("stop --force"))]
+    return [
+      error(
+        "port",
+        `${url} is in use by ${who}: ${detail}`,
+        service === undefined ? command("stop --force") : `systemctl restart ${shellWord(service.unit.name)}`
+      )
+    ]
   }
   return [ok("port", `${url} is this gateway's, ${who}: ${detail}`)]
 }
@@ -226,7 +241,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const unit = ServiceDefinition.names("systemd", profile).name
     // Each asks somebody else, and has to wait for the answer.
     const [status, verdict, units] = yield* Effect.all([
-      GatewayStatus.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),
+      SystemServices.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
       options.process.platform === "linux"
         ? UnitAudit.checkUnits(unit, {
@@ -236,10 +251,12 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
+    // The gateway is a service of the system: its state is elsewhere, and systemd keeps the folder.
+    const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
       ...checkConfig(options),
-      ...(yield* LockFolderAudit.checkFolder(place)),
-      ...(yield* LockFolderAudit.checkLocks(place)),
+      ...(isService ? [] : yield* LockFolderAudit.checkFolder(place)),
+      ...(isService ? [] : yield* LockFolderAudit.checkLocks(place)),
       ...judgeLock(status, command),
       ...(yield* checkLeftovers(status, stateDir)),
       ...judgePort(status, command),

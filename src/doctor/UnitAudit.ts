@@ -5,11 +5,14 @@
  */
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child } from "../internal/child.ts"
+import { shellWord } from "../internal/shellWord.ts"
 import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
+import * as StablePaths from "../supervisor/StablePaths.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
@@ -38,6 +41,13 @@ export interface Unit {
   readonly startLimitBurst: number
   readonly restartPrevented: ReadonlyArray<string>
   readonly needsReload: boolean
+  /** Empty where the unit names none: a system unit runs as root then, unless its user is dynamic. */
+  readonly user: string
+  readonly isUserDynamic: boolean
+  /** Node, as the unit starts it; empty where it is not known. */
+  readonly execPath: string
+  /** The program that Node runs; empty where it is not known. */
+  readonly scriptPath: string
 }
 
 const spans: Readonly<Record<string, number>> = {
@@ -89,8 +99,21 @@ const properties = [
   "StartLimitIntervalUSec",
   "StartLimitBurst",
   "RestartPreventExitStatus",
-  "NeedDaemonReload"
+  "NeedDaemonReload",
+  "User",
+  "DynamicUser",
+  "ExecStart"
 ]
+
+/**
+ * Node and the program in `ExecStart` as `systemctl show` writes it, without any of the program's own arguments. Spaces
+ * inside a word are not marked there: the words that `gateway service` always writes after the program tell its end.
+ */
+const parseExecStart = (text: string): { readonly execPath: string; readonly scriptPath: string } => {
+  const [, execPath = "", argv = ""] = /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec(text) ?? []
+  const words = argv.startsWith(`${execPath} `) ? argv.slice(execPath.length + 1) : ""
+  return { execPath, scriptPath: /^(.*?) run --profile /.exec(words)?.[1] ?? "" }
+}
 
 /**
  * Reads `systemctl show`; `None` where the manager knows no such unit. What an older systemd does not say is taken as that
@@ -131,7 +154,10 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
     startLimitInterval: span("StartLimitIntervalUSec"),
     startLimitBurst: count("StartLimitBurst"),
     restartPrevented: value("RestartPreventExitStatus").split(/\s+/).filter((status) => status !== ""),
-    needsReload: value("NeedDaemonReload") === "yes"
+    needsReload: value("NeedDaemonReload") === "yes",
+    user: value("User"),
+    isUserDynamic: value("DynamicUser") === "yes",
+    ...parseExecStart(value("ExecStart"))
   })
 }
 
@@ -148,7 +174,13 @@ export interface Needs {
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
+  /** What of the paths of Node and of the program does not stay. */
+  readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
+
+/** The command that installs the unit with another Node, or with the program at another path. */
+const installWith = ({ of, prefer }: StablePaths.Advice, install: string): string =>
+  install.replace(/^gateway /, `${shellWord(prefer)} ${of === "node" ? "\"$(command -v gateway)\" " : ""}`)
 
 /** Restarts that a passing cause should outlast: a disk that is mounted late, say. */
 const shortestPatience = Duration.seconds(10)
@@ -281,6 +313,23 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   } else {
     findings.push(warning("unit", `${name} is Type=${unit.type}: it counts as active before it listens`, renew))
   }
+  if (unit.scope === "system" && !unit.isUserDynamic && unit.user === "") {
+    findings.push(warning(
+      "unit",
+      `${name} runs as root: whoever breaks into the gateway has the whole machine`,
+      renew
+    ))
+  }
+  for (const advice of needs.unstable) {
+    findings.push(warning(
+      "unit",
+      `${name} runs ${StablePaths.describe(advice, ", which does not stay")}`,
+      `${installWith(advice, needs.install)} && ${systemctl} restart ${name}`
+    ))
+  }
+  if (unit.scope === "system" && (unit.user === "root" || unit.user === "0")) {
+    findings.push(info("unit", `${name} runs as root, as its User= says`))
+  }
   if (!Duration.isFinite(unit.watchdog)) {
     findings.push(info("unit", `${name} has no WatchdogSec: a gateway that hangs is not restarted`))
   }
@@ -319,12 +368,19 @@ const canNotify = Effect.suspend(() => Command.exitCode(child("systemd-notify", 
  */
 export const checkUnits = (
   name: string,
-  needs: Omit<Needs, "canNotify" | "install"> & { readonly install: (scope: ServiceScope) => string }
-): Effect.Effect<ReadonlyArray<Finding>, never, CommandExecutor.CommandExecutor> =>
+  needs: Omit<Needs, "canNotify" | "install" | "unstable"> & { readonly install: (scope: ServiceScope) => string }
+): Effect.Effect<ReadonlyArray<Finding>, never, CommandExecutor.CommandExecutor | FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const asked = yield* Effect.all([ask(name, "user"), ask(name, "system")], { concurrency: "unbounded" })
     const units = asked.flatMap(Option.toArray)
     if (units.length === 0) return [info("unit", `systemd knows no ${name} here`)]
     const able = yield* canNotify
-    return units.flatMap((unit) => audit(unit, { ...needs, install: needs.install(unit.scope), canNotify: able }))
+    return (yield* Effect.forEach(
+      units,
+      (unit) =>
+        Effect.map(
+          StablePaths.advise(unit),
+          (unstable) => audit(unit, { ...needs, install: needs.install(unit.scope), canNotify: able, unstable })
+        )
+    )).flat()
   })

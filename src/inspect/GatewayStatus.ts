@@ -14,7 +14,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
-import { Holder } from "../GatewayLockError.ts"
+import { Holder, ServiceUnit } from "../GatewayLockError.ts"
 import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
@@ -162,6 +162,23 @@ export const Health = Schema.Struct({
 })
 
 /**
+ * A unit of systemd that runs a gateway for the whole machine.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Service = Schema.Struct({
+  unit: ServiceUnit,
+  profile: Schema.String,
+  /** As whom it runs, by name or number. */
+  user: Schema.String,
+  /** `active`, `activating`, `deactivating`, … (systemctl(1)). */
+  activeState: Schema.String,
+  /** Absent where the unit does not tell. */
+  stateDir: optional(Schema.String)
+})
+
+/**
  * What is known of one gateway at one moment, as `gateway status --json` prints it.
  *
  * @example
@@ -196,6 +213,11 @@ export const GatewayStatus = Schema.Struct({
   owner: optional(Owner),
   /** The lock of the state directory, where a gateway of another config holds it: it keeps this one from starting. */
   stateLock: optional(Schema.Struct({ ...Lock.fields, owner: optional(Owner) })),
+  /**
+   * The system service that this gateway is, where the settings' own lock is held by nobody; or, with the verdict
+   * `foreign-listener`, the one that has the port.
+   */
+  service: optional(Service),
   /** Absent where no address is known. */
   port: optional(Port),
   /** Absent where no port was asked. */

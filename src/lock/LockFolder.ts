@@ -19,6 +19,7 @@ import { octal } from "../internal/permissions.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { UserId } from "../UserId.ts"
 import { linkTarget } from "./Snapshot.ts"
+import * as VolumeGroup from "./VolumeGroup.ts"
 
 const othersMayWrite = 0o022
 
@@ -56,7 +57,7 @@ const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSyste
 
 /**
  * Makes the folder of a lock file where it is missing (mode 0700), and looks whether it may be used. A folder that is there
- * is never changed.
+ * is never changed, but for one that Kubernetes has opened to a volume's group (`VolumeGroup`).
  *
  * Fails with `LockUnavailable`.
  */
@@ -66,7 +67,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const fs = yield* FileSystem.FileSystem
     yield* makeFolders(folder)
     // Also one that we have just made: on some file systems everything is somebody else's.
-    const info = yield* fs.stat(folder)
+    const info = yield* VolumeGroup.close(folder, yield* fs.stat(folder))
     const target = yield* linkTarget(fs, folder)
     if (Option.isSome(target)) {
       return yield* new LockUnavailable({

@@ -57,10 +57,13 @@ export interface ServiceOptions {
   /** `health.retryInterval`: how far apart signs of life from a waiting start can be. */
   readonly healthRetryInterval: Duration.Duration
   /**
-   * Who runs a service of the system. Default: root, or LocalSystem on Windows. For a user's task on Windows, the user
-   * at whose logon it starts. Not used elsewhere.
+   * Who runs a service of the system. Default: on systemd a user that exists only while the service runs (`DynamicUser=`),
+   * on launchd root, on Windows LocalSystem. For a user's task on Windows, the user at whose logon it starts. Not used
+   * elsewhere.
    */
   readonly user?: string | undefined
+  /** The base port. A service of the system on a port below 1024 keeps the capability to bind it. */
+  readonly port?: number | undefined
 }
 
 /**
@@ -151,6 +154,7 @@ const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
  * The first word that a manager's format has no way to write, or that the manager is known to refuse.
  *
  * - No argument of any program can hold a NUL, and no text file half a surrogate pair.
+ * - `LoadCredential=` and `User=` of systemd have no quotes: a line end in them would begin another setting.
  * - systemd refuses a program whose path holds a control character, a quote or a backslash ("Executable name contains
  *   special characters"), however it is quoted.
  * - XML 1.0 has no way to write a control character, not even by number.
@@ -160,6 +164,10 @@ const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
  */
 export const unwritable = (manager: Manager, options: ServiceOptions): Option.Option<string> => {
   if (manager === "systemd" && /[\p{Cc}"'\\]/u.test(options.execPath)) return Option.some(options.execPath)
+  if (manager === "systemd" && options.scope === "system") {
+    const unquoted = [options.args.get(tokenFileFlag) ?? "", options.user ?? ""].find((word) => /\p{Cc}/u.test(word))
+    if (unquoted !== undefined) return Option.some(unquoted)
+  }
   const words = [...commandWords(manager, options), options.stateDir, options.user ?? ""]
   const cannot = manager === "systemd" ? /[\0\ud800-\udfff]/u : notXml
   return Option.fromNullable(words.find((word) => cannot.test(word)))
@@ -279,6 +287,104 @@ export const quoteSystemd = (text: string): string => {
  */
 export const quoteSystemdArgument = (text: string): string => quoteSystemd(text.replace(/\$/g, "$$$$"))
 
+// ---------------------------------------------------------------------------
+// a unit of the system: systemd.exec(5), systemd.unit(5) "Specifiers"
+// ---------------------------------------------------------------------------
+
+/**
+ * Where a system unit of systemd keeps what an ordinary gateway keeps in its user's home: `%E` and `%S` of systemd.unit(5),
+ * and a folder of ours in each, with one folder for each profile.
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const systemFolders = { config: "/etc/gateway-lock", state: "/var/lib/gateway-lock" } as const
+
+/** What `StateDirectory=` is relative to. */
+const stateRoot = "/var/lib"
+
+const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`)
+
+/**
+ * The state directory of a system unit, as `StateDirectory=` names it: systemd makes it for the service's user. `None` for
+ * one that is elsewhere, or whose name `StateDirectory=` would read differently: a colon separates links there. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const stateDirectoryName = (path: string): Option.Option<string> => {
+  const name = NodePath.posix.normalize(path).replace(/\/$/, "").slice(stateRoot.length + 1)
+  const isPlain = isBelow(path, stateRoot) && name !== "" && !/[:\p{Cc}]/u.test(name) && !name.split("/").includes("..")
+  return isPlain && !isBelow(name, "private") ? Option.some(name) : Option.none()
+}
+
+/**
+ * The state directory that a system unit of systemd has: the one that was given, or that of the profile. Pure.
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const systemStateDir = ({ args, profile }: Pick<ServiceOptions, "args" | "profile">): string =>
+  args.get("state-dir") ?? NodePath.posix.join(systemFolders.state, profile)
+
+const tokenFileFlag = "token-file"
+
+/** The name that the token has among the unit's credentials. */
+const tokenCredential = "token"
+
+/** The folders that `ProtectHome=yes` hides. */
+const homes = ["/home", "/root", "/run/user"]
+
+/**
+ * Who the service is, and what it may see and do.
+ *
+ * - Without a user, `DynamicUser=`: nobody else is that user, and nothing runs as root. systemd makes the state directory,
+ *   and gives it to whatever number the user has this time.
+ * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: such a user has no home, so the profile's folders are those of the system.
+ * - `LoadCredential=`: the token's file can be closed to all but root.
+ * - The processes of other users stay visible (`ProtectProc=` is left alone): a hidden owner of the lock would look dead.
+ *   So do their numbers (`PrivateUsers=`): the owner of a file is compared.
+ * - `AF_NETLINK`: the addresses of the host, for the message about one that it does not have. `AF_UNIX`: systemd-notify.
+ * - `MemoryDenyWriteExecute=` is left alone: V8 writes the code that it runs.
+ */
+const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => {
+  const { args, execPath, port, scriptPath, user } = options
+  const stateDir = systemStateDir(options)
+  const stateDirectory = stateDirectoryName(stateDir)
+  const tokenFile = args.get(tokenFileFlag)
+  const isHomeNeeded = [execPath, scriptPath, stateDir, args.get("config") ?? ""]
+    .some((path) => homes.some((home) => isBelow(path, home)))
+  const capability = port !== undefined && port < 1024 ? "CAP_NET_BIND_SERVICE" : ""
+  return [
+    user === undefined ? "DynamicUser=yes" : `User=${user.replace(/%/g, "%%")}`,
+    "Environment=XDG_CONFIG_HOME=%E XDG_STATE_HOME=%S",
+    ...Option.match(stateDirectory, {
+      onNone: () => [NodePath.isAbsolute(stateDir) && `ReadWritePaths=${quoteSystemd(stateDir)}`],
+      onSome: (name) => [`StateDirectory=${quoteSystemd(name)}`, "StateDirectoryMode=0700"]
+    }),
+    tokenFile !== undefined && `LoadCredential=${tokenCredential}:${tokenFile.replace(/%/g, "%%")}`,
+    "ProtectSystem=strict",
+    `ProtectHome=${isHomeNeeded ? "read-only" : "yes"}`,
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictSUIDSGID=yes",
+    `CapabilityBoundingSet=${capability}`,
+    `AmbientCapabilities=${capability}`,
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+    "SystemCallErrorNumber=EPERM"
+  ]
+}
+
 const writtenBy = "Written by \"gateway service\", and written anew by every \"gateway service install\"."
 
 /**
@@ -287,16 +393,17 @@ const writtenBy = "Written by \"gateway service\", and written anew by every \"g
  * - `NotifyAccess=all`: the gateway notifies through systemd-notify(1), which is a child of its own.
  * - `RestartPreventExitStatus`: 64 is a mistake that a restart repeats, 78 a healthy gateway that keeps control.
  * - `KillMode=mixed`: the gateway drains at SIGTERM; what it leaves behind is killed after it.
- * - The hardening is what a gateway cannot notice, in a user's manager as in the system's. `MemoryDenyWriteExecute`
- *   would keep V8 from running; `Protect…` and `Private…` need a mount namespace, which a user's manager may not have.
+ * - The hardening is what a gateway cannot notice. A user's manager has less of it: `Protect…` and `Private…` need a
+ *   mount namespace, which it may not have.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const systemdUnit = (options: ServiceOptions): string => {
   const timing = systemdTiming(options)
-  const [program, ...args] = commandWords("systemd", options)
   const isSystem = options.scope === "system"
+  const tokenFile = isSystem ? options.args.get(tokenFileFlag) : undefined
+  const [program, ...args] = commandWords("systemd", options)
   return lines(
     `# ${writtenBy}`,
     "[Unit]",
@@ -308,8 +415,16 @@ export const systemdUnit = (options: ServiceOptions): string => {
     "[Service]",
     "Type=notify",
     "NotifyAccess=all",
-    `ExecStart=${[quoteSystemd(program), ...args.map(quoteSystemdArgument)].join(" ")}`,
-    isSystem && options.user !== undefined && `User=${options.user.replace(/%/g, "%%")}`,
+    `ExecStart=${
+      [
+        quoteSystemd(program),
+        ...args.map((word, index) =>
+          tokenFile !== undefined && args[index - 1] === `--${tokenFileFlag}`
+            ? `\${CREDENTIALS_DIRECTORY}/${tokenCredential}`
+            : quoteSystemdArgument(word)
+        )
+      ].join(" ")
+    }`,
     "Restart=always",
     `RestartSec=${timing.restart}`,
     "RestartPreventExitStatus=64 78",
@@ -321,6 +436,7 @@ export const systemdUnit = (options: ServiceOptions): string => {
     "NoNewPrivileges=yes",
     "LockPersonality=yes",
     "RestrictRealtime=yes",
+    ...(isSystem ? systemLines(options) : []),
     "",
     "[Install]",
     `WantedBy=${isSystem ? "multi-user.target" : "default.target"}`

@@ -1,7 +1,8 @@
 /**
  * Hands a definition to the service manager, and takes it back: where its file goes, and how the manager is told.
  *
- * What is to be done is a list of steps, worked out before the first is taken; a dry run is that list.
+ * What is to be done is a list of steps, worked out before the first is taken; a dry run is that list. An installation
+ * that fails is undone.
  *
  * @since 0.1.0
  */
@@ -11,6 +12,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
@@ -86,7 +88,7 @@ export type Step =
   | {
     readonly _tag: "Run"
     readonly words: readonly [string, ...Array<string>]
-    /** `false`: it says no where there is nothing to do, so that a failure means nothing. */
+    /** `false`: it fails where there is nothing to do. Such a failure is not reported. */
     readonly required: boolean
     /** A manager that ends a service in the background refuses its successor for a moment. */
     readonly patient: boolean
@@ -141,6 +143,15 @@ export const definitionPath = ({ folders, manager, service }: Place): string => 
     case "schtasks":
       return NodePath.join(service.stateDir, fileName)
   }
+}
+
+/**
+ * The link that `systemctl enable` makes (systemd.unit(5), `WantedBy=`).
+ */
+const enablement = (place: Place): string => {
+  const path = definitionPath(place)
+  const target = place.service.scope === "system" ? "multi-user.target" : "default.target"
+  return NodePath.join(NodePath.dirname(path), `${target}.wants`, NodePath.basename(path))
 }
 
 const systemctl = (place: Place): readonly [string, ...Array<string>] =>
@@ -223,7 +234,18 @@ const afterInstall = (place: Place): ReadonlyArray<string> => {
     case "systemd":
       return [
         `to start it, or to apply a change: ${systemctl(place).join(" ")} restart ${name}`,
-        ...(place.service.scope === "user" ? ["to run it without being logged in: loginctl enable-linger"] : [])
+        ...(place.service.scope === "user"
+          ? ["to run it without being logged in: loginctl enable-linger"]
+          : [
+            `its state directory: ${ServiceDefinition.systemStateDir(place.service)}`,
+            ...(place.service.args.has("config")
+              ? []
+              : [
+                `its config file, if it needs one: ${
+                  NodePath.posix.join(ServiceDefinition.systemFolders.config, place.service.profile, "gateway.json")
+                }`
+              ])
+          ])
       ]
     case "launchd":
       return [`to see it: launchctl print ${launchdDomain(place)}/${name}`]
@@ -280,7 +302,8 @@ export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<voi
   })
 
 /**
- * Writes the definition and tells the manager. Done again, it replaces what is there.
+ * Writes the definition and tells the manager. Done again, it replaces what is there. Where a step fails, or the
+ * installation is interrupted, everything is put back as it was: the definition, its folder, and whether it is enabled.
  *
  * **Gotchas.** Under systemd a service that runs already goes on with its former definition until it is restarted.
  *
@@ -293,7 +316,11 @@ export const install = (options: ServiceManagerOptions): Effect.Effect<void, Ser
     const { name } = ServiceDefinition.names(options.manager, options.service.profile)
     const steps = installSteps(options)
     if (options.dryRun === true) return yield* preview(options, steps)
-    for (const step of steps) yield* take(options, step)
+    yield* checkAccount(options)
+    const before = yield* remember(options, steps)
+    yield* Effect.forEach(steps, (step) => take(options, step), { discard: true }).pipe(
+      Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(options, before))
+    )
     yield* options.report(`installed ${name}`)
     for (const line of afterInstall(options)) yield* options.report(line)
   })
@@ -384,9 +411,161 @@ const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, S
         )
         if (step.patient) return yield* Effect.retry(attempt, settling(options))
         if (step.required) return yield* attempt
-        return yield* Effect.catchTag(attempt, "ServiceFailed", (error) => options.report(`  (${error.reason})`))
+        return yield* Effect.ignore(attempt)
       }
     }
+  })
+
+// ---------------------------------------------------------------------------
+// taking it back
+// ---------------------------------------------------------------------------
+
+/** What was in the place of a file. */
+type Former =
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Link"; readonly target: string }
+  | { readonly _tag: "Content"; readonly bytes: Uint8Array }
+  /** Something that cannot be read. It is left alone: to write over it failed as well. */
+  | { readonly _tag: "Unreadable" }
+
+interface Before {
+  readonly path: string
+  readonly definition: Former
+  /** systemd's link to it. */
+  readonly isEnabled: boolean
+  /** Folders that were not there, the deepest first. */
+  readonly missing: ReadonlyArray<string>
+}
+
+const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    // A unit that is masked is a link to /dev/null.
+    const link = yield* Effect.option(fs.readLink(path))
+    if (Option.isSome(link)) return { _tag: "Link" as const, target: link.value }
+    return yield* fs.readFile(path).pipe(
+      Effect.map((bytes): Former => ({ _tag: "Content", bytes })),
+      Effect.catchAll((error) =>
+        Effect.succeed<Former>(isNotFound(error) ? { _tag: "Nothing" } : { _tag: "Unreadable" })
+      )
+    )
+  })
+
+const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    if (path === NodePath.dirname(path) || (yield* Effect.isSuccess(fs.stat(path)))) return []
+    return [path, ...(yield* missingFolders(NodePath.dirname(path)))]
+  })
+
+const remember = (
+  options: ServiceManagerOptions,
+  steps: ReadonlyArray<Step>
+): Effect.Effect<Before, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const path = definitionPath(options)
+    const folders = steps.flatMap((step) => step._tag === "MakeFolder" ? [step.path] : [])
+    return {
+      path,
+      definition: yield* former(path),
+      isEnabled: yield* Effect.isSuccess(fs.readLink(enablement(options))),
+      missing: [...new Set((yield* Effect.forEach(folders, missingFolders)).flat())].toSorted((a, b) =>
+        b.length - a.length
+      )
+    }
+  })
+
+/** How long a manager may take to hear that a definition is gone. */
+const undoTimeout = Duration.seconds(10)
+
+/** Tells the manager, which may be what failed. */
+const tell = (options: ServiceManagerOptions, ...words: readonly [string, ...Array<string>]) =>
+  execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
+
+/** Puts everything back. What was not changed is not touched, and not reported. */
+const undo = (options: ServiceManagerOptions, before: Before): Effect.Effect<void, never, Needs> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const attempt = (what: string, step: Effect.Effect<void, PlatformError, FileSystem.FileSystem>) =>
+      Effect.zipRight(
+        options.report(`undo: ${what}`),
+        Effect.catchAll(step, (error) => options.report(`could not undo it: ${describePlatformError(error)}`))
+      )
+    const { name } = ServiceDefinition.names(options.manager, options.service.profile)
+    const { definition, isEnabled, missing, path } = before
+    const link = enablement(options)
+    if (options.manager === "systemd" && !isEnabled && (yield* Effect.isSuccess(fs.readLink(link)))) {
+      yield* attempt(`remove ${link}`, fs.remove(link))
+    }
+    if (options.manager === "launchd" && definition._tag === "Nothing") {
+      yield* tell(options, "launchctl", "bootout", `${launchdDomain(options)}/${name}`)
+    }
+    const now = yield* former(path)
+    if (!isSame(now, definition)) {
+      switch (definition._tag) {
+        case "Nothing":
+          yield* attempt(`remove ${path}`, fs.remove(path))
+          break
+        case "Content":
+          yield* attempt(`write ${path} as it was`, writeAtomically(path, definition.bytes))
+          break
+        case "Link":
+          yield* attempt(
+            `link ${path} as it was`,
+            Effect.zipRight(fs.remove(path), fs.symlink(definition.target, path))
+          )
+          break
+        case "Unreadable":
+          break
+      }
+      if (options.manager === "systemd") yield* tell(options, ...systemctl(options), "daemon-reload")
+    }
+    if (options.manager === "launchd" && definition._tag === "Content") {
+      yield* tell(options, "launchctl", "bootstrap", launchdDomain(options), path)
+    }
+    for (const folder of missing) {
+      const names = yield* Effect.option(fs.readDirectory(folder))
+      if (Option.exists(names, ({ length }) => length === 0)) {
+        yield* attempt(`remove ${folder}`, fs.remove(folder, { recursive: true }))
+      }
+    }
+  })
+
+const isSame = (a: Former, b: Former): boolean =>
+  a._tag === "Content" && b._tag === "Content"
+    ? Buffer.from(a.bytes).equals(b.bytes)
+    : a._tag === "Link" && b._tag === "Link"
+    ? a.target === b.target
+    : a._tag === b._tag
+
+/** A unit of the system whose user or state directory is not there would fail at its start, with a number for a reason. */
+const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, ServiceFailed, Needs> =>
+  Effect.gen(function*() {
+    const { service } = options
+    const { user } = service
+    if (options.manager !== "systemd" || service.scope !== "system" || user === undefined) return
+    const known = yield* execute(options, ["id", "-u", "--", user])
+    if (known.status !== 0) {
+      return yield* new ServiceFailed({
+        what: "cannot run the service as",
+        where: user,
+        reason: "there is no such user",
+        advice: `make it: useradd --system ${showWord(user)}`
+      })
+    }
+    const stateDir = ServiceDefinition.systemStateDir(service)
+    if (Option.isSome(ServiceDefinition.stateDirectoryName(stateDir))) return
+    const fs = yield* FileSystem.FileSystem
+    const uid = Effect.map(fs.stat(stateDir), (info) => Option.getOrUndefined(info.uid))
+    const owner = yield* Effect.option(uid)
+    if (Option.exists(owner, (owner) => String(owner) === known.output)) return
+    return yield* new ServiceFailed({
+      what: "cannot keep the service's state in",
+      where: stateDir,
+      reason: Option.isNone(owner) ? "it does not exist" : `it does not belong to ${user}`,
+      advice: `make it: install -d -m 700 -o ${showWord(user)} ${showWord(stateDir)}`
+    })
   })
 
 /** For as long as the one that is ending may take to end. */

@@ -46,7 +46,7 @@ import { ProbeTransport } from "../port/ProbeTransport.ts"
 import { ServerSocket } from "../port/ServerSocket.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import { SignalFailed, Signals } from "../stop/Signals.ts"
-import { UserId } from "../UserId.ts"
+import { GroupIds, UserId } from "../UserId.ts"
 import * as SimulatedClock from "./SimulatedClock.ts"
 import * as SimulatedFiles from "./SimulatedFiles.ts"
 import * as SimulatedKernel from "./SimulatedKernel.ts"
@@ -456,6 +456,8 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             ),
             Context.add(ProcessEnd, processEnd(process, listensForSigterm)),
             Context.add(UserId, Effect.succeedSome(process.uid)),
+            // The group of every simulated file is 0.
+            Context.add(GroupIds, Effect.succeed([0])),
             Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
           )
       )

@@ -75,7 +75,15 @@ describe("CommandLine.parse", () => {
   })
 
   it("a service definition: what to do, for which manager, with the settings of the gateway it is for", () => {
-    const service = { _tag: "Service", action: "print", flags: {}, manager: undefined, system: false, dryRun: false }
+    const service = {
+      _tag: "Service",
+      action: "print",
+      flags: {},
+      manager: undefined,
+      system: false,
+      user: undefined,
+      dryRun: false
+    }
     assert.deepStrictEqual(read("service", "print"), service)
     assert.deepStrictEqual(
       read("service", "install", "--manager", "systemd", "--system", "--dry-run", "--port=1", "--profile", "night"),
@@ -162,6 +170,9 @@ describe("CommandLine.parse", () => {
     ["--manager is no flag of \"run\"", ["run", "--manager", "systemd"]],
     ["--standby is no flag of \"service\"", ["service", "print", "--standby"]],
     ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
+    ["--user needs --system: a service of a user runs as that user", ["service", "print", "--user", "bob"]],
+    ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
+    ["--user is no flag of \"run\"", ["run", "--user", "bob"]],
     ["service needs one of print, install, uninstall", ["service"]],
     ["service needs one of print, install, uninstall", ["service", "restart"]],
     ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],

@@ -1,7 +1,7 @@
 import { Command, CommandExecutor, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, Ref } from "effect"
+import { ConfigProvider, Duration, Effect, Option, Ref } from "effect"
 import * as NodeOs from "node:os"
 import * as Path from "node:path"
 import { service, type ServiceCommand } from "../../src/cli/service.ts"
@@ -11,13 +11,16 @@ const command: ServiceCommand = {
   action: "print",
   manager: undefined,
   system: false,
+  user: undefined,
   dryRun: false,
   config: {
     profile: "a-b",
     stateDir: "/state/a-b",
     drainTimeout: Duration.seconds(10),
     healthTimeout: Duration.minutes(5),
-    healthRetryInterval: Duration.seconds(5)
+    healthRetryInterval: Duration.seconds(5),
+    port: 18790,
+    tokenFile: Option.none()
   },
   flags: new Map([["profile", "a-b"], ["port", "18790"]]),
   execPath: "/usr/bin/node",
@@ -28,7 +31,12 @@ const command: ServiceCommand = {
 
 /** As `service` makes them of `command`. */
 const options: ServiceDefinition.ServiceOptions = {
-  ...command.config,
+  profile: command.config.profile,
+  stateDir: command.config.stateDir,
+  drainTimeout: command.config.drainTimeout,
+  healthTimeout: command.config.healthTimeout,
+  healthRetryInterval: command.config.healthRetryInterval,
+  port: 18790,
   scope: "user",
   execPath: command.execPath,
   scriptPath: command.scriptPath,
@@ -144,6 +152,135 @@ describe("service print", () => {
       assert.include(ofUser, "<UserId>HOST\\me &amp; you</UserId>")
       const ofSystem = (yield* invoke({ platform: "win32", system: true }, environment)).out.join("\n")
       assert.notInclude(ofSystem, "me &amp; you")
+    }).pipe(live))
+})
+
+describe("service --system on systemd", () => {
+  const system = { system: true, flags: new Map([["profile", "a-b"], ["port", "18790"]]) }
+
+  it.scopedLive("runs as a user of its own, with a state directory that systemd makes", () =>
+    Effect.gen(function*() {
+      const { err, out } = yield* invoke(system)
+      const text = out.join("\n")
+      assert.deepStrictEqual(err, [])
+      for (const line of ["DynamicUser=yes", "StateDirectory=gateway-lock/a-b", "StateDirectoryMode=0700"]) {
+        assert.include(text.split("\n"), line)
+      }
+      assert.notMatch(text, /^User=/m)
+    }).pipe(live))
+
+  it.scopedLive("runs as the user that is named, and says what root means", () =>
+    Effect.gen(function*() {
+      const named = yield* invoke({ ...system, user: "bob" })
+      assert.include(named.out.join("\n").split("\n"), "User=bob")
+      assert.notInclude(named.out.join("\n"), "DynamicUser")
+      assert.deepStrictEqual(named.err, [])
+      for (const user of ["root", "0"]) {
+        assert.deepStrictEqual((yield* invoke({ ...system, user })).err, [
+          "gateway: the service runs as root: whoever breaks into the gateway has the whole machine; without --user it runs as a user of its own"
+        ])
+      }
+    }).pipe(live))
+
+  it.scopedLive("refuses what is no user's name, before anything is written", () =>
+    Effect.gen(function*() {
+      for (const user of ["", "a b", "a\nExecStart=/bin/sh", "-x", "a/b", "a:b", "%i"]) {
+        const { exit, out } = yield* invoke({ ...system, user })
+        assert.strictEqual(
+          exit._tag === "Left" ? exit.left.message : "",
+          `--user ${JSON.stringify(user)} is not the name of a user; see "gateway service --help"`
+        )
+        assert.deepStrictEqual(out, [])
+      }
+    }).pipe(live))
+
+  it.scopedLive("without a user, refuses a state directory that such a service cannot write", () =>
+    Effect.gen(function*() {
+      const at = (path: string, user?: string) => invoke({ ...system, user, flags: new Map([["state-dir", path]]) })
+      assert.include((yield* at("/var/lib/blue/state")).out.join("\n"), "StateDirectory=blue/state\n")
+      for (const path of ["/srv/blue", "/var/lib", "/var/lib/private/x", "/var/lib/a:b", "/var/library/x"]) {
+        const { exit } = yield* at(path)
+        assert.strictEqual(
+          exit._tag === "Left" ? exit.left.message : "",
+          `without --user the service can write only below /var/lib, and not in ${path}; leave --state-dir out, or give --user <name>; see "gateway service --help"`
+        )
+        assert.include((yield* at(path, "bob")).out.join("\n"), `ReadWritePaths=${path}\n`)
+      }
+    }).pipe(live))
+
+  it.scopedLive("hands the token's file on as a credential, wherever it is named", () =>
+    Effect.gen(function*() {
+      const fromFlag = yield* invoke({ ...system, flags: new Map([["token-file", "/root/100%.token"]]) })
+      const fromFile = yield* invoke({
+        ...system,
+        config: { ...command.config, tokenFile: Option.some("/root/100%.token") }
+      })
+      for (const { out } of [fromFlag, fromFile]) {
+        assert.include(out.join("\n"), "LoadCredential=token:/root/100%%.token\n")
+        assert.include(out.join("\n"), " --token-file ${CREDENTIALS_DIRECTORY}/token ")
+      }
+      // A service of the user reads it itself.
+      const ofUser = yield* invoke({ flags: new Map([["token-file", "/home/me/token"]]) })
+      assert.include(ofUser.out.join("\n"), " --token-file /home/me/token ")
+      const injected = yield* invoke({ ...system, flags: new Map([["token-file", "/a\nExecStartPre=/bin/sh"]]) })
+      assert.isTrue(injected.exit._tag === "Left" && injected.exit.left._tag === "ServiceFailed")
+    }).pipe(live))
+
+  it.scopedLive("warns of a program that the service's user cannot read", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const root = yield* fs.makeTempDirectoryScoped()
+      const scriptPath = `${yield* fs.realPath(root)}/main.js`
+      yield* fs.writeFileString(scriptPath, "")
+      const about = (user?: string) =>
+        Effect.map(invoke({ ...system, user, scriptPath }), ({ err }) =>
+          err.filter((line) => line.includes("cannot read")))
+      assert.deepStrictEqual(yield* about(), [
+        `gateway: the service runs as a user of its own, which cannot read ${scriptPath}; put it where everybody may read it, such as /opt, or give --user <name>`
+      ])
+      assert.deepStrictEqual(yield* about("bob"), [])
+      yield* fs.chmod(root, 0o755)
+      assert.deepStrictEqual(yield* about(), [])
+    }).pipe(live))
+
+  it.scopedLive("says as whom launchd and the Task Scheduler run it", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* invoke({ ...system, platform: "darwin" })).err, [
+        "gateway: the service runs as root; name a user with --user"
+      ])
+      assert.include(
+        (yield* invoke({ ...system, platform: "darwin", user: "bob" })).out.join("\n"),
+        "<string>bob</string>"
+      )
+      const windows = yield* invoke({ ...system, platform: "win32" })
+      assert.include(windows.err, "gateway: the service runs as LocalSystem; name a user with --user")
+      assert.include(
+        (yield* invoke({ ...system, platform: "win32", user: "HOST\\bob" })).out.join("\n"),
+        "<UserId>HOST\\bob</UserId>"
+      )
+    }).pipe(live))
+})
+
+describe("service, of a Node or a program that does not stay", () => {
+  it.scopedLive("warns, and names the path to prefer", () =>
+    Effect.gen(function*() {
+      for (const action of ["print", "install"] as const) {
+        const { err, exit } = yield* invoke({
+          action,
+          dryRun: true,
+          execPath: "/home/me/.nvm/versions/node/v22.1.0/bin/node",
+          scriptPath: "/home/me/.npm/_npx/0123456789abcdef/node_modules/.bin/gateway"
+        })
+        assert.strictEqual(exit._tag, "Right")
+        assert.strictEqual(err.length, 2)
+        assert.match(
+          err[0] ?? "",
+          /^gateway: \/home\/me\/\.nvm\/versions\/node\/v22\.1\.0\/bin\/node does not stay \(nvm, one folder for each version of Node\); prefer \/usr\/(local\/)?bin\/node/
+        )
+        assert.match(err[1] ?? "", /_npx\/.* does not stay \(npx, a cache\); prefer \/usr\/(local\/)?bin\/gateway/)
+      }
+      assert.deepStrictEqual((yield* invoke({})).err, [])
+      assert.deepStrictEqual((yield* invoke({ action: "uninstall", dryRun: true, execPath: "/tmp/node" })).err, [])
     }).pipe(live))
 })
 

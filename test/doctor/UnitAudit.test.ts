@@ -21,21 +21,29 @@ const shown: Readonly<Record<string, string>> = {
   StartLimitIntervalUSec: "5min 39s",
   StartLimitBurst: "20",
   RestartPreventExitStatus: "64 78",
-  NeedDaemonReload: "no"
+  NeedDaemonReload: "no",
+  User: "",
+  DynamicUser: "no",
+  ExecStart:
+    "{ path=/usr/bin/node ; argv[]=/usr/bin/node /opt/my gateway/main.js run --profile default --port 1 --supervisor systemd ; ignore_errors=no ; start_time=[n/a] ; pid=0 }"
 }
 
 const needs: UnitAudit.Needs = {
   drainTimeout: Duration.seconds(10),
   healthTimeout: Duration.minutes(5),
   install: "gateway service install",
-  canNotify: true
+  canNotify: true,
+  unstable: []
 }
 
-const unit = (change: Readonly<Record<string, string>> = {}): UnitAudit.Unit =>
+const unit = (
+  change: Readonly<Record<string, string>> = {},
+  scope: ServiceDefinition.ServiceScope = "user"
+): UnitAudit.Unit =>
   Option.getOrThrow(UnitAudit.parseShow(
     Object.entries({ ...shown, ...change }).map(([property, value]) => `${property}=${value}\n`).join(""),
     "gateway-default.service",
-    "user"
+    scope
   ))
 
 const problems = (change: Readonly<Record<string, string>>, with_: Partial<UnitAudit.Needs> = {}) =>
@@ -161,6 +169,53 @@ describe("UnitAudit.audit", () => {
       problems({ ActiveState: "failed", Result: "exit-code", ExecMainStatus: "78", NRestarts: "30" }),
       []
     )
+  })
+
+  it("a system unit that runs as root, unless it was told to (N40)", () => {
+    const found = (change: Readonly<Record<string, string>>) => UnitAudit.audit(unit(change, "system"), needs)
+    assert.deepStrictEqual(found({}), [{
+      check: "unit",
+      severity: "warning",
+      message: "gateway-default.service runs as root: whoever breaks into the gateway has the whole machine",
+      remedy: "gateway service install && systemctl restart gateway-default.service"
+    }])
+    assert.isFalse(found({ DynamicUser: "yes", User: "gateway-default" }).some(isProblem))
+    assert.isFalse(found({ User: "bob" }).some(isProblem))
+    const asTold = found({ User: "root" })
+    assert.isFalse(asTold.some(isProblem))
+    assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as its User= says")))
+    // A user's manager runs nothing as another user.
+    assert.isFalse(UnitAudit.audit(unit(), needs).some(isProblem))
+  })
+
+  it("reads which Node and which program the unit runs, and nothing else of its command line", () => {
+    const { execPath, scriptPath } = unit()
+    assert.deepStrictEqual({ execPath, scriptPath }, {
+      execPath: "/usr/bin/node",
+      scriptPath: "/opt/my gateway/main.js"
+    })
+    for (const ExecStart of ["", "{ path=/bin/x ; argv[]=/bin/y z ; ignore_errors=no }", "{ path=/bin/x ;"]) {
+      assert.strictEqual(unit({ ExecStart }).scriptPath, "")
+    }
+  })
+
+  it("paths that do not stay, and how to install it with those that do (N42)", () => {
+    const found = problems({}, {
+      unstable: [
+        { path: "/nvm/node", because: "nvm", of: "node", prefer: "/usr/bin/node", exists: true },
+        { path: "/_npx/gateway", because: "npx, a cache", of: "program", prefer: "/usr/bin/gateway", exists: true }
+      ]
+    })
+    assert.deepStrictEqual(found.map(({ message, remedy }) => [message, remedy]), [
+      [
+        "gateway-default.service runs /nvm/node, which does not stay (nvm); prefer /usr/bin/node",
+        "/usr/bin/node \"$(command -v gateway)\" service install && systemctl --user restart gateway-default.service"
+      ],
+      [
+        "gateway-default.service runs /_npx/gateway, which does not stay (npx, a cache); prefer /usr/bin/gateway",
+        "/usr/bin/gateway service install && systemctl --user restart gateway-default.service"
+      ]
+    ])
   })
 
   it("no systemd-notify", () => {

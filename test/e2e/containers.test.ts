@@ -179,7 +179,8 @@ describe("the Kubernetes manifests", () => {
       assert.deepInclude(pod.securityContext, {
         runAsNonRoot: true,
         runAsUser: Containers.user,
-        fsGroup: Containers.user
+        fsGroup: Containers.user,
+        fsGroupChangePolicy: "OnRootMismatch"
       })
       assert.deepInclude(container.securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true })
       // Every mount is of a volume that there is.
@@ -304,6 +305,40 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
         assert.strictEqual(Gateways.count(stderr, /waiting/), 0, stderr)
       }
     }))
+
+  it.scopedLive.each(["OnRootMismatch", "Always"] as const)(
+    named("starts again and again on a volume that kubelet opens to fsGroup, with the policy %s (N29)"),
+    (fsGroupChangePolicy) =>
+      Effect.gen(function*() {
+        const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
+        const volumes = yield* Containers.volumes
+        // As a new volume is: root's, and open to nobody else.
+        yield* Effect.promise(() => Fs.chown(volumes.state, 0, 0).then(() => Fs.chmod(volumes.state, 0o755)))
+        const image = yield* podImage
+        const mounted = Containers.applyFsGroup(volumes.state, { ...spec.securityContext, fsGroupChangePolicy })
+        const locks = Path.join(
+          volumes.state,
+          Path.relative(image.stateMount, image.env["GATEWAY_STATE_DIR"] ?? ""),
+          "locks"
+        )
+        const modes = Effect.promise(async () => {
+          const names = (await Fs.readdir(locks)).map((name) => Path.join(locks, name))
+          return Promise.all([locks, ...names].map(async (path) => ((await Fs.stat(path)).mode & 0o7777).toString(8)))
+        })
+        // An end in order, and one that leaves its lock files.
+        for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL", "SIGTERM"] as const) {
+          yield* mounted
+          const container = yield* started(image, volumes)
+          assert.deepStrictEqual((yield* modes).map((mode) => mode.replace(/^2/, "")), ["700", "600", "600"])
+          assert.strictEqual((yield* healthcheck(container)).code, 0)
+          // The node starts kubelet anew, and with it the walk, while the pod runs.
+          yield* mounted
+          assert.strictEqual((yield* healthcheck(container)).code, 0)
+          yield* container.stop(signal)
+        }
+        assert.deepStrictEqual(yield* Gateways.namesIn(locks), [])
+      })
+  )
 
   it.scopedLive(
     named("on a volume that another container has waits, and fails within bounds, and touches nothing"),

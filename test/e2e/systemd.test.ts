@@ -10,6 +10,8 @@ import { createRequire } from "node:module"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as DoctorReport from "../../src/doctor/DoctorReport.ts"
+import * as GatewayList from "../../src/inspect/GatewayList.ts"
+import * as GatewayStatus from "../../src/inspect/GatewayStatus.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
@@ -53,6 +55,35 @@ const Seen = Schema.parseJson(Schema.Struct({
     stopped: Shown,
     latched: Schema.Struct({ status: Schema.Number, report: DoctorReport.DoctorReport }),
     mended: Schema.Boolean
+  }),
+  hardened: Schema.Struct({
+    started: Schema.Number,
+    isRoot: Schema.Boolean,
+    security: Schema.Number,
+    capabilities: Schema.String,
+    noNewPrivileges: Schema.String,
+    stateDir: Schema.String,
+    lockFolder: Schema.String,
+    enforcement: Schema.String,
+    commands: Schema.Record({ key: Schema.String, value: Ran })
+  }),
+  user: Schema.Struct({
+    started: Schema.Number,
+    restarted: Schema.Number,
+    uid: Schema.Number,
+    capabilities: Schema.String,
+    answers: Schema.Array(Schema.Union(Schema.Number, Schema.String)),
+    missing: Ran,
+    log: Schema.String
+  }),
+  uninstall: Schema.Struct({
+    never: Ran,
+    uninstalled: Ran,
+    again: Ran,
+    shown: Shown,
+    masked: Ran,
+    failed: Ran,
+    after: Shown
   }),
   activation: Schema.Struct({
     socket: Schema.Number,
@@ -243,6 +274,153 @@ describe("an operator of a unit", () => {
     }
     assert.isTrue(operators.mended)
   })
+})
+
+describe("a system unit without --user (N40)", () => {
+  scene("runs as a user of its own, hardened, with a kernel lock in a state directory of its own", ({ hardened }) => {
+    assert.strictEqual(hardened.started, 0)
+    assert.isFalse(hardened.isRoot)
+    assert.isBelow(hardened.security, 4)
+    assert.strictEqual(hardened.capabilities, "0000000000000000")
+    assert.strictEqual(hardened.noNewPrivileges, "1")
+    assert.strictEqual(hardened.stateDir, "its own 700")
+    assert.strictEqual(hardened.lockFolder, "its own 700")
+    if (Program.kernelLocks) assert.strictEqual(hardened.enforcement, "kernel")
+  })
+
+  const said = (seen: typeof Seen.Type, name: string) => {
+    const ran = seen.hardened.commands[name]
+    return ran ?? assert.fail(`${name} was not run`)
+  }
+
+  scene("is shown to an ordinary user by status, with its unit, its user and its state directory", (seen) => {
+    const { status, stdout } = said(seen, "status")
+    assert.strictEqual(status, 0, stdout)
+    assert.match(stdout, /^gateway kept: running$/m)
+    assert.match(
+      stdout,
+      /^ {2}service: +gateway-kept\.service of the system, active, as user gateway-kept, state in \/var\/lib\/gateway-lock\/kept$/m
+    )
+    assert.match(stdout, /^ {2}to see its service: systemctl status gateway-kept\.service$/m)
+    assert.match(stdout, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
+    const json = Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus.GatewayStatus))(
+      said(seen, "status --json").stdout
+    )
+    assert.strictEqual(json.verdict, "running")
+    assert.strictEqual(json.stateDir, "/var/lib/gateway-lock/kept")
+    assert.deepStrictEqual(json.owner?.unit, { name: "gateway-kept.service", scope: "system" })
+    assert.isTrue(json.health?.healthy)
+  })
+
+  scene("is in an ordinary user's list, once, and in root's", (seen) => {
+    for (const name of ["list", "rootList"]) {
+      const { stdout } = said(seen, name)
+      assert.match(
+        stdout,
+        /^kept +running +pid \d+ \(node\) +ws:\/\/127\.0\.0\.1:21807 .*\/var\/lib\/.*gateway-lock\/kept$/m
+      )
+      assert.strictEqual(stdout.split("\n").filter((line) => line.includes("21807")).length, 1, stdout)
+    }
+    const { gateways } = Schema.decodeUnknownSync(Schema.parseJson(GatewayList.GatewayList))(
+      said(seen, "list --json").stdout
+    )
+    assert.deepStrictEqual(gateways.map(({ service }) => service?.unit.name), ["gateway-kept.service"])
+  })
+
+  scene("is named to an ordinary user whose start it refuses, and to one of another profile", (seen) => {
+    for (const name of ["run", "refusedOther"]) {
+      const { status, stderr } = said(seen, name)
+      assert.strictEqual(status, 1)
+      assert.include(stderr, "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:21807")
+      assert.match(stderr, /^ {2}held by: +pid \d+ \(node\)$/m)
+      assert.match(stderr, /^ {2}state: +\/var\/lib\/gateway-lock\/kept$/m)
+      assert.match(stderr, /^ {2}supervisor: +systemd \(gateway-kept\.service\)$/m)
+      assert.match(stderr, /^ {2}to look at it: +gateway status --profile kept$/m)
+      assert.match(stderr, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
+    }
+    // The command that was advised.
+    assert.match(said(seen, "advised").stdout, /^gateway kept: running$/m)
+  })
+
+  scene("is nothing wrong to an ordinary user's doctor", (seen) => {
+    const { status, stdout } = said(seen, "doctor")
+    assert.strictEqual(status, 0, stdout)
+    assert.match(
+      stdout,
+      /^ {2}ok +port: ws:\/\/127\.0\.0\.1:21807 is this gateway's, gateway-kept\.service, a service of the system \(user gateway-kept, state in/m
+    )
+    assert.match(stdout, /^ {2}ok +unit: gateway-kept\.service \(system\) is active and fits$/m)
+  })
+
+  scene("is not stopped by an ordinary user, who is told how; and is not vouched for by his health", (seen) => {
+    const stop = said(seen, "stop")
+    assert.strictEqual(stop.status, 1)
+    assert.match(
+      stop.stderr,
+      /^gateway: the gateway \(pid \d+\) is in the hands of systemd; to stop it: systemctl stop gateway-kept\.service\n$/
+    )
+    const health = said(seen, "health")
+    assert.strictEqual(health.status, 1)
+    assert.include(health.stderr, "to ask the port alone: curl -f http://127.0.0.1:21807/healthz")
+  })
+
+  scene("is found where the settings name another port, and named where another profile has its port", (seen) => {
+    assert.strictEqual(said(seen, "elsewhere").status, 0, said(seen, "elsewhere").stdout)
+    assert.match(said(seen, "elsewhere").stdout, /^ {2}to use it: +ws:\/\/127\.0\.0\.1:21807$/m)
+    const other = said(seen, "other")
+    assert.strictEqual(other.status, 4, other.stdout)
+    assert.match(other.stdout, /^gateway other: foreign listener$/m)
+    assert.match(other.stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.match(other.stdout, /^ {2}because: +gateway-kept\.service has the port, and not the owner of this lock$/m)
+    assert.strictEqual(said(seen, "ownState").status, 3, said(seen, "ownState").stdout)
+  })
+
+  scene("is seen by root with its lock, and healthy; once it has stopped it is not there", (seen) => {
+    const { status, stdout } = said(seen, "root")
+    assert.strictEqual(status, 0, stdout)
+    assert.match(stdout, /^ {2}lock: .*\/gateway\.[0-9a-f]{8}\.lock, held/m)
+    assert.match(stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.notInclude(stdout, "state lock")
+    assert.strictEqual(said(seen, "rootHealth").status, 0, said(seen, "rootHealth").stderr)
+    assert.strictEqual(said(seen, "stopped").status, 3, said(seen, "stopped").stdout)
+  })
+})
+
+describe("a system unit with --user (N40)", () => {
+  scene("runs as that user, on a port below 1024, with a token that only root can read", ({ user }) => {
+    assert.strictEqual(user.started, 0, user.log)
+    assert.strictEqual(user.uid, 65534)
+    // CAP_NET_BIND_SERVICE, and nothing else.
+    assert.strictEqual(user.capabilities, "0000000000000400")
+    assert.deepStrictEqual(user.answers, [401, 101])
+    assert.strictEqual(user.restarted, 0)
+  })
+
+  scene("is not installed for a user that does not exist", ({ user: { missing } }) => {
+    assert.strictEqual(missing.status, 1)
+    assert.strictEqual(
+      missing.stderr,
+      "gateway: cannot run the service as nosuchuser: there is no such user; make it: useradd --system nosuchuser\n"
+    )
+    assert.strictEqual(missing.stdout, "")
+  })
+})
+
+describe("uninstall on a real systemd (N41)", () => {
+  scene(
+    "of a unit that never ran, that is masked or that failed is silent about what does not matter",
+    ({ uninstall }) => {
+      for (const ran of [uninstall.never, uninstall.uninstalled, uninstall.again, uninstall.masked, uninstall.failed]) {
+        assert.strictEqual(ran.status, 0, `${ran.stdout}${ran.stderr}`)
+        assert.notInclude(ran.stdout, "exit status")
+        assert.strictEqual(ran.stderr, "")
+      }
+      assert.include(uninstall.uninstalled.stdout, "uninstalled gateway-never.service\n")
+      assert.include(uninstall.again.stdout, "gateway-never.service is not installed")
+      assert.strictEqual(uninstall.shown.LoadState, "not-found")
+      assert.deepStrictEqual(uninstall.after, { ActiveState: "inactive", LoadState: "not-found" })
+    }
+  )
 })
 
 describe("socket activation", () => {

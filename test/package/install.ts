@@ -3,12 +3,14 @@
  *
  * Packs it, installs it into a fresh folder with npm and no install scripts, once whole and once with `--omit=optional`, and there, on each Node
  * version, runs the README's library example twice (the second copy must be refused) and the `gateway` program. The Node
- * binaries come as packages from the registry, into a folder that is gone afterwards.
+ * binaries come as packages from the registry, into a folder that is gone afterwards. Then it is installed globally and run by
+ * npx, as the README says.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Command from "@effect/platform/Command"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -131,6 +133,38 @@ const tryOut = (folder: string, { major, path: node }: Installed) =>
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
   }).pipe(Effect.scoped)
 
+/** As the README's section Install says: globally, and by npx; with the npm and Node that run this. */
+const tryCommands = (place: string, tarball: string) =>
+  Effect.gen(function*() {
+    const global = `${place}/global`
+    const path = yield* Config.string("PATH")
+    const here = (...words: readonly [string, ...Array<string>]) =>
+      Command.make(...words).pipe(
+        Command.workingDirectory(place),
+        Command.env({
+          HOME: global,
+          // Where npm's global folder is.
+          NPM_CONFIG_PREFIX: global,
+          PATH: `${global}/bin:${path}`
+        })
+      )
+    const prints = (command: Command.Command, what: string) =>
+      Effect.flatMap(finish(command), ({ status, text }) =>
+        check(status === 0 && /^gateway \d+\.\d+\.\d+\n$/m.test(text), `${what}: ${text}`))
+    const installed = yield* finish(here("npm", "install", "--global", "--silent", "--ignore-scripts", tarball))
+    yield* check(installed.status === 0, `npm install --global: ${installed.text}`)
+    yield* prints(here("gateway", "--version"), "gateway, installed globally")
+    // The definition has the link, which stays when the package is replaced.
+    const printed = yield* finish(here("gateway", "service", "print", "--manager", "launchd"))
+    yield* check(printed.text.includes(`${global}/bin/gateway</string>`), `service print: ${printed.text}`)
+    yield* prints(here("npx", "--yes", `--package=${tarball}`, "gateway", "--version"), "npx")
+    const byNpx = yield* finish(here("npx", "--yes", `--package=${tarball}`, "gateway", "service", "print"))
+    yield* check(
+      byNpx.text.includes("(npx, a cache); prefer"),
+      `npx gateway service print does not warn: ${byNpx.text}`
+    )
+  })
+
 const installs = [["whole", []], ["without optional dependencies", ["--omit=optional"]]] as const
 
 Effect.gen(function*() {
@@ -163,6 +197,8 @@ Effect.gen(function*() {
       yield* Console.log(`ok: ${how}, Node ${node.version}`)
     }
   }
+  yield* tryCommands(place, tarball)
+  yield* Console.log("ok: globally and by npx")
 }).pipe(
   Effect.scoped,
   Effect.tapErrorCause((cause) => Console.error(String(cause))),

@@ -245,8 +245,10 @@ const readUnit = (unit: string): ReadonlyMap<string, string> => {
     const header = /^\[(\w+)\]$/.exec(line)?.[1]
     if (header === undefined) {
       const [key = "", ...value] = line.split("=")
-      assert.isFalse(keys.has(`${section}.${key}`), `${key} twice`)
-      keys.set(`${section}.${key}`, value.join("="))
+      // A list: what is allowed, then what of it is not.
+      const name = key === "SystemCallFilter" && value.join("=").startsWith("~") ? `${key}.except` : key
+      assert.isFalse(keys.has(`${section}.${name}`), `${name} twice`)
+      keys.set(`${section}.${name}`, value.join("="))
     } else section = header
   }
   return keys
@@ -381,7 +383,6 @@ Type=notify
 NotifyAccess=all
 ExecStart="/opt/$node 20/node" "/opt/my gateway/100%%/dist/main.js" run --profile a-b --port 18790 ` +
         `--config "/srv/$$HOME & \\"co\\"/é<1>.json" --log-level=-1 --supervisor systemd
-User=gate%%way
 Restart=always
 RestartSec=2
 RestartPreventExitStatus=64 78
@@ -393,11 +394,113 @@ UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
+User=gate%%way
+Environment=XDG_CONFIG_HOME=%E XDG_STATE_HOME=%S
+StateDirectory=gateway-lock/a-b
+StateDirectoryMode=0700
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictSUIDSGID=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
 `
     )
+  })
+
+  const system: ServiceDefinition.ServiceOptions = { ...plain, scope: "system", port: 18789 }
+  const settingsOf = (options: ServiceDefinition.ServiceOptions) => readUnit(ServiceDefinition.systemdUnit(options))
+
+  it("for the system, keeps the capability of a port below 1024, and no other", () => {
+    for (
+      const [port, capability] of [[443, "CAP_NET_BIND_SERVICE"], [1023, "CAP_NET_BIND_SERVICE"], [1024, ""]] as const
+    ) {
+      const keys = settingsOf({ ...system, port })
+      assert.strictEqual(keys.get("Service.CapabilityBoundingSet"), capability)
+      assert.strictEqual(keys.get("Service.AmbientCapabilities"), capability)
+    }
+  })
+
+  it("for the system, hides the homes unless Node, the program, its config or its state is there", () => {
+    assert.strictEqual(settingsOf(system).get("Service.ProtectHome"), "yes")
+    for (
+      const change of [
+        { execPath: "/home/me/.nvm/versions/node/v22.1.0/bin/node" },
+        { scriptPath: "/root/gateway/dist/main.js" },
+        { args: new Map([["config", "/home/me/gateway.json"]]) },
+        { args: new Map([["state-dir", "/run/user/1000/gateway"]]), user: "me" }
+      ]
+    ) assert.strictEqual(settingsOf({ ...system, ...change }).get("Service.ProtectHome"), "read-only")
+    assert.strictEqual(settingsOf({ ...system, scriptPath: "/homestead/main.js" }).get("Service.ProtectHome"), "yes")
+  })
+
+  it("for the system, leaves the processes and numbers of other users visible, and V8 its memory", () => {
+    const keys = settingsOf(system)
+    for (const key of ["ProtectProc", "ProcSubset", "PrivateUsers", "MemoryDenyWriteExecute", "PrivateNetwork"]) {
+      assert.isFalse(keys.has(`Service.${key}`), key)
+    }
+  })
+
+  it.scopedLive.skipIf(!hasTool("systemd-analyze"))(
+    named("for the system, has an exposure below 4, whoever runs it; a user's has more (N40)", "systemd-analyze"),
+    () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* fs.makeTempDirectoryScoped()
+        const exposure = (options: ServiceDefinition.ServiceOptions) =>
+          Effect.gen(function*() {
+            const path = Path.join(folder, "gateway-x.service")
+            yield* fs.writeFileString(path, ServiceDefinition.systemdUnit({ ...options, execPath: process.execPath }))
+            const text = yield* Command.string(
+              Command.make("systemd-analyze", "security", "--offline=true", "--no-pager", path).pipe(
+                Command.env({ SYSTEMD_COLORS: "0", SYSTEMD_EMOJI: "0" })
+              )
+            )
+            return Number(/exposure level for \S+: (\d+\.\d+)/.exec(text)?.[1] ?? Number.NaN)
+          })
+        assert.isBelow(yield* exposure(system), 4)
+        assert.isBelow(yield* exposure({ ...system, user: "nobody", port: 443 }), 4)
+        assert.isBelow(yield* exposure({ ...system, user: "root" }), 4)
+        assert.isAbove(yield* exposure(plain), 4)
+      }).pipe(Effect.provide(NodeContext.layer))
+  )
+
+  it.prop("names a state directory below /var/lib, and no other", [
+    fc.oneof(
+      fc.constantFrom(
+        "/var/lib",
+        "/var/lib/",
+        "/var/lib/..",
+        "/var/lib/../x",
+        "/var/library",
+        "/var/lib/private/x",
+        "/srv"
+      ),
+      fc.array(fc.constantFrom("a", "..", ".", "b c", "x:y", "%", "private"), { maxLength: 4 }).map((parts) =>
+        Path.posix.join("/var/lib", ...parts)
+      )
+    )
+  ], ([path]) => {
+    const name = Option.getOrUndefined(ServiceDefinition.stateDirectoryName(path))
+    if (name === undefined) return
+    assert.strictEqual(Path.posix.join("/var/lib", name), Path.posix.normalize(path).replace(/\/$/, ""))
+    assert.notMatch(name, /(^|\/)\.\.(\/|$)|:|^private(\/|$)|^$/)
   })
 
   it.prop("every word survives systemd's reading of it", [serviceOptions(argument)], ([options]) => {
@@ -409,7 +512,13 @@ WantedBy=multi-user.target
 
   it.prop("has one line per key, whatever the words hold", [serviceOptions(argument)], ([options]) => {
     const keys = readUnit(ServiceDefinition.systemdUnit({ ...options, user: undefined }))
-    assert.strictEqual(keys.size, options.scope === "system" ? 19 : 18)
+    const stateDir = ServiceDefinition.systemStateDir(options)
+    const stateLines = Option.isSome(ServiceDefinition.stateDirectoryName(stateDir))
+      ? 2
+      : Path.isAbsolute(stateDir)
+      ? 1
+      : 0
+    assert.strictEqual(keys.size, options.scope === "system" ? 40 + stateLines : 18)
   })
 
   it("the reader refuses what systemd would replace", () => {

@@ -181,6 +181,7 @@ const StatefulSet = Schema.Struct({
           runAsUser: Schema.Int,
           runAsGroup: Schema.Int,
           fsGroup: Schema.Int,
+          fsGroupChangePolicy: Schema.Literal("Always", "OnRootMismatch"),
           seccompProfile: Schema.Struct({ type: Schema.Literal("RuntimeDefault", "Unconfined") })
         }),
         containers: Schema.Tuple(Container),

@@ -34,6 +34,41 @@ export const volumes: Effect.Effect<Volumes, never, Scope.Scope> = Effect.gen(fu
   return { state, token }
 })
 
+/** Every file and folder below a folder, itself the last, as kubelet walks. */
+const walk = async (path: string): Promise<ReadonlyArray<string>> => {
+  const info = await Fs.lstat(path)
+  if (!info.isDirectory()) return [path]
+  const below = await Promise.all((await Fs.readdir(path)).map((name) => walk(Path.join(path, name))))
+  return [...below.flat(), path]
+}
+
+const groupMode = 0o660
+const folderMode = 0o2110
+
+/**
+ * What kubelet does to a volume before a pod with `fsGroup` starts (`SetVolumeOwnership` and `changeFilePermission` of
+ * Kubernetes): the group, its right to read and write, and the setgid bit of folders. With `OnRootMismatch` nothing, where
+ * the volume's own folder has all of that already.
+ */
+export const applyFsGroup = (
+  volume: string,
+  { fsGroup, fsGroupChangePolicy }: {
+    readonly fsGroup: number
+    readonly fsGroupChangePolicy: "Always" | "OnRootMismatch"
+  }
+) =>
+  Effect.promise(async () => {
+    const { gid, mode } = await Fs.stat(volume)
+    const isDone = gid === fsGroup && (mode & (groupMode | folderMode)) === (groupMode | folderMode)
+    if (fsGroupChangePolicy === "OnRootMismatch" && isDone) return
+    for (const path of await walk(volume)) {
+      const info = await Fs.lstat(path)
+      await Fs.lchown(path, info.uid, fsGroup)
+      if (info.isSymbolicLink()) continue
+      await Fs.chmod(path, (info.mode & 0o7777) | groupMode | (info.isDirectory() ? folderMode : 0))
+    }
+  })
+
 export interface Image {
   /** Where the program is, in the container. */
   readonly workingDirectory: string

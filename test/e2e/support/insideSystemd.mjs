@@ -1,12 +1,17 @@
 // Runs under a private systemd (see with-systemd) as root, on plain Node: the root file system is read-only there.
 // Plays the scenes one after the other and prints what was seen, one JSON object; the test judges it.
 import { execFile, execFileSync, spawnSync } from "node:child_process"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { createServer } from "node:net"
+import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 
-const [main] = process.argv.slice(2)
+const [staged] = process.argv.slice(2)
+// A unit with PrivateTmp= does not see /var/tmp.
+const main = "/run/installed/dist/main.js"
+mkdirSync("/run/installed", { mode: 0o755 })
+cpSync(dirname(dirname(staged)), "/run/installed", { recursive: true })
 const systemctl = (...args) => spawnSync("systemctl", args, { encoding: "utf8" })
 const show = (unit, ...properties) =>
   Object.fromEntries(
@@ -45,23 +50,38 @@ const healthy = (port, not) =>
 
 const unitFolder = "/etc/systemd/system"
 const gateway = (...args) => [process.execPath, main, ...args]
-const flags = (name, port) => {
-  // A config file that is named must exist.
-  const config = `/run/gateways/${name}.json`
-  mkdirSync("/run/gateways", { recursive: true })
-  writeFileSync(config, "{}")
-  return ["--profile", name, "--port", String(port), "--state-dir", `/run/gateways/${name}`, "--config", config]
-}
+const flags = (name, port) => ["--profile", name, "--port", String(port)]
+// Where the unit of a profile keeps its state.
+const locks = (name) => `/var/lib/gateway-lock/${name}/locks`
 const dropIn = (unit, lines) => {
   mkdirSync(`${unitFolder}/${unit}.d`, { recursive: true })
   writeFileSync(`${unitFolder}/${unit}.d/test.conf`, `${lines.join("\n")}\n`)
 }
 mkdirSync("/run/gateways", { recursive: true })
+// Through the bus, as on any machine, systemd answers ordinary users too.
+systemctl("start", "dbus.socket")
+/** The program as an ordinary user runs it. */
+const ordinary = (...words) => {
+  const { status, stderr, stdout } = spawnSync(
+    "setpriv",
+    ["--reuid", "65534", "--regid", "65534", "--clear-groups", process.execPath, main, ...words],
+    { encoding: "utf8", env: { PATH: process.env.PATH, HOME: "/tmp/ordinary" }, cwd: "/" }
+  )
+  return { status, stderr, stdout }
+}
+/** The program as root runs it. */
+const asRoot = (...words) => {
+  const { status, stderr, stdout } = spawnSync(process.execPath, [main, ...words], {
+    encoding: "utf8",
+    env: { ...process.env, HOME: "/root" }
+  })
+  return { status, stderr, stdout }
+}
 
 /** The generated unit, installed by the program itself, started, told apart by `systemctl status`. */
-const install = async (name, port, overrides = []) => {
+const install = async (name, port, overrides = [], more = []) => {
   const unit = `gateway-${name}.service`
-  const [node, ...words] = gateway("service", "install", "--system", ...flags(name, port))
+  const [node, ...words] = gateway("service", "install", "--system", ...flags(name, port), ...more)
   const installed = spawnSync(node, words, { encoding: "utf8", env: { ...process.env, HOME: "/root" } })
   if (installed.status !== 0) throw new Error(`service install: ${installed.stdout}${installed.stderr}`)
   dropIn(unit, ["[Service]", "StandardError=file:/run/gateways/" + name + ".log", ...overrides])
@@ -81,7 +101,7 @@ const scenes = {
     const statusPage = systemctl("status", "--no-pager", unit).stdout
     const before = show(unit, "MainPID", "ActiveState", "NRestarts")
     const lock = JSON.parse(
-      execFileSync("sh", ["-c", "cat /run/gateways/main/locks/gateway.*.lock | head -1"], { encoding: "utf8" })
+      execFileSync("sh", ["-c", `cat ${locks("main")}/gateway.*.lock | head -1`], { encoding: "utf8" })
     )
 
     // A child of the service inherits its variables, and is no service.
@@ -104,7 +124,7 @@ const scenes = {
 
     const stopped = systemctl("stop", unit).status
     const result = show(unit, "Result", "ExecMainStatus", "ActiveState", "StatusText")
-    const left = execFileSync("sh", ["-c", "ls /run/gateways/main/locks"], { encoding: "utf8" })
+    const left = execFileSync("sh", ["-c", `ls ${locks("main")}`], { encoding: "utf8" })
     return {
       started,
       listening,
@@ -198,11 +218,7 @@ const scenes = {
 
   async operators() {
     const name = "operated"
-    const run = (...words) => {
-      const [node, ...args] = gateway(...words, ...flags(name, 21806))
-      const { status, stderr, stdout } = spawnSync(node, args, { encoding: "utf8", env: { ...process.env, HOME: "/root" } })
-      return { status, stderr, stdout }
-    }
+    const run = (...words) => asRoot(...words, ...flags(name, 21806))
     const { first, unit } = await install(name, 21806)
     const doctor = run("doctor", "--json")
     const stop = run("stop")
@@ -239,6 +255,91 @@ const scenes = {
       latched: { status: latched.status, report: JSON.parse(latched.stdout) },
       mended
     }
+  },
+
+  async hardened() {
+    // In DynamicUser= and with everything that keeps it in.
+    const { started, unit } = await install("kept", 21807)
+    const pid = Number(show(unit, "MainPID").MainPID)
+    const status = readFileSync(`/proc/${pid}/status`, "utf8")
+    const security = spawnSync("systemd-analyze", ["security", "--no-pager", unit], { encoding: "utf8" }).stdout
+    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1])
+    const stat = (path) =>
+      spawnSync("stat", ["-L", "-c", "%u %a", path], { encoding: "utf8" }).stdout.trim().replace(`${uid} `, "its own ")
+    const seen = {
+      started,
+      isRoot: uid === 0,
+      security: Number(/Overall exposure level[^:]*: (\d+\.\d+)/.exec(security)?.[1]),
+      capabilities: /^CapBnd:\s+(\S+)/m.exec(status)?.[1],
+      noNewPrivileges: /^NoNewPrivs:\s+(\S+)/m.exec(status)?.[1],
+      stateDir: stat("/var/lib/gateway-lock/kept"),
+      lockFolder: stat(locks("kept")),
+      enforcement: JSON.parse(
+        execFileSync("sh", ["-c", `cat ${locks("kept")}/gateway.*.lock | head -1`], { encoding: "utf8" })
+      ).lock
+    }
+    const commands = {}
+    for (const words of [["status"], ["status", "--json"], ["list"], ["list", "--json"], ["doctor"], ["stop"], ["health"], ["run"]]) {
+      commands[words.join(" ")] = ordinary(...words, ...(words[0] === "list" ? [] : flags("kept", 21807)))
+    }
+    // Of another profile, on the same port; and on another port than the service has.
+    commands.other = ordinary("status", ...flags("other", 21807))
+    commands.refusedOther = ordinary("run", ...flags("other", 21807))
+    commands.elsewhere = ordinary("status", ...flags("kept", 21899))
+    // A gateway of this user with a state directory of its own is not the service.
+    commands.ownState = ordinary("status", ...flags("kept", 21898), "--state-dir", "/tmp/ordinary/state")
+    commands.advised = ordinary("status", "--profile", "kept")
+    commands.root = asRoot("status", ...flags("kept", 21807))
+    commands.rootList = asRoot("list")
+    commands.rootHealth = asRoot("health", ...flags("kept", 21807))
+    systemctl("stop", unit)
+    commands.stopped = ordinary("status", ...flags("kept", 21807))
+    return { ...seen, commands }
+  },
+
+  async user() {
+    // As a user of this system, on a port for which a capability is needed, with a token that only root can read.
+    writeFileSync("/run/gateways/token", "0123456789abcdef".repeat(4), { mode: 0o600 })
+    const { log, started, unit } = await install("named", 443, [], ["--user", "nobody", "--host", "0.0.0.0", "--token-file", "/run/gateways/token"])
+    const pid = Number(show(unit, "MainPID").MainPID)
+    const status = pid > 0 ? readFileSync(`/proc/${pid}/status`, "utf8") : ""
+    const upgrade = (token) =>
+      new Promise((resolve) => {
+        const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==", ...(token ? { Authorization: `Bearer ${token}` } : {}) }
+        get({ host: "127.0.0.1", port: 443, path: "/", headers, agent: false }, (response) => resolve(response.statusCode))
+          .on("upgrade", (response, socket) => {
+            socket.destroy()
+            resolve(response.statusCode)
+          })
+          .on("error", (error) => resolve(error.message))
+      })
+    const answers = [await upgrade(), await upgrade("0123456789abcdef".repeat(4))]
+    const restarted = systemctl("restart", unit).status
+    systemctl("stop", unit)
+    const missing = asRoot("service", "install", "--system", "--user", "nosuchuser", ...flags("missing", 21811))
+    return {
+      started,
+      restarted,
+      uid: Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]),
+      capabilities: /^CapEff:\s+(\S+)/m.exec(status)?.[1],
+      answers,
+      missing,
+      log: log()
+    }
+  },
+
+  async uninstall() {
+    const never = asRoot("service", "install", "--system", ...flags("never", 21812))
+    const uninstalled = asRoot("service", "uninstall", "--system", ...flags("never", 21812))
+    const again = asRoot("service", "uninstall", "--system", ...flags("never", 21812))
+    const shown = show("gateway-never.service", "LoadState", "ActiveState")
+    symlinkSync("/dev/null", `${unitFolder}/gateway-masked.service`)
+    systemctl("daemon-reload")
+    const masked = asRoot("service", "uninstall", "--system", ...flags("masked", 21813))
+    // A unit that failed, and is remembered.
+    const { unit } = await install("broken", 21814, ["ExecStart=", "ExecStart=/bin/false", "Restart=no"])
+    const failed = asRoot("service", "uninstall", "--system", ...flags("broken", 21814))
+    return { never, uninstalled, again, shown, masked, failed, after: show(unit, "ActiveState", "LoadState") }
   },
 
   async activation() {

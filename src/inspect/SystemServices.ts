@@ -1,0 +1,374 @@
+/**
+ * The gateways that systemd runs for the whole machine, as any user may see them.
+ *
+ * The lock of such a gateway is closed to all but root and the service's own user, and `/proc` shows nobody else which
+ * process has its port. So systemd is asked: which units there are, as whom they run, where their state is, and on which
+ * address each says that it listens (`STATUS=`, which the gateway sends itself).
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as NodePath from "node:path"
+import { type GatewayLockError, type Holder, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../GatewayLockError.ts"
+import { child } from "../internal/child.ts"
+import { ProcessTable } from "../lock/ProcessTable.ts"
+import { PlatformFolders } from "../PlatformFolders.ts"
+import type { Address } from "../port/Address.ts"
+import type { GatewayList } from "./GatewayList.ts"
+import * as GatewayStatus from "./GatewayStatus.ts"
+import { isConfigLock } from "./OpenLockFiles.ts"
+
+/**
+ * One unit, as far as systemd tells.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SystemService {
+  /** `gateway-<profile>.service`. */
+  readonly name: string
+  readonly profile: string
+  /** `active`, `activating`, `deactivating`, … (systemctl(1)). */
+  readonly activeState: string
+  readonly pid: number | undefined
+  /** By name or number; `root` where the unit names none. */
+  readonly user: string
+  readonly stateDir: string | undefined
+  /** Where it says that it listens. */
+  readonly address: Address | undefined
+}
+
+const properties = [
+  "Id",
+  "LoadState",
+  "ActiveState",
+  "MainPID",
+  "User",
+  "StateDirectory",
+  "StatusText",
+  "ExecStart"
+]
+
+/** What the gateway tells systemd once it listens. */
+const addressIn = (statusText: string): Address | undefined => {
+  const match = /^listening on ws:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(statusText)
+  const host = match?.[1] ?? match?.[2]
+  return match === null || host === undefined ? undefined : { host, port: Number(match[3]) }
+}
+
+/**
+ * Reads `systemctl show` of several units: one paragraph each. A unit that is no gateway of this program, whatever it is
+ * called, is passed over. Pure.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parse = (text: string): ReadonlyArray<SystemService> => {
+  const found = new Map<string, SystemService>()
+  for (const paragraph of text.split(/\n{2,}/)) {
+    const values = new Map(
+      paragraph.split("\n").flatMap((line) => {
+        const at = line.indexOf("=")
+        return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1)] as const]
+      })
+    )
+    const value = (property: string) => values.get(property) ?? ""
+    const [name, profile = ""] = /^gateway-([a-z0-9][a-z0-9_-]{0,63})\.service$/.exec(value("Id")) ?? []
+    const words = value("ExecStart")
+    if (name === undefined || value("LoadState") !== "loaded") continue
+    // What `gateway service` always writes.
+    if (!words.includes(` run --profile ${profile} `) || !words.includes(" --supervisor systemd")) continue
+    const pid = Number(value("MainPID"))
+    const [stateDirectory = ""] = value("StateDirectory").split(" ")
+    const given = / --state-dir (\/.*?) (?:--|;)/.exec(words)?.[1]
+    found.set(name, {
+      name,
+      profile,
+      activeState: value("ActiveState"),
+      pid: Number.isSafeInteger(pid) && pid > 0 ? pid : undefined,
+      user: value("User") === "" ? "root" : value("User"),
+      stateDir: stateDirectory === "" ? given : NodePath.posix.join("/var/lib", stateDirectory),
+      address: addressIn(value("StatusText"))
+    })
+  }
+  return [...found.values()]
+}
+
+/** Whether it has, will have or has just had a process. */
+const isRunning = ({ activeState }: SystemService): boolean => !["inactive", "failed", ""].includes(activeState)
+
+/**
+ * The gateway units of the system's manager that run, that of the profile among them. Empty where systemd does not run, or
+ * does not answer within three seconds.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const running: Effect.Effect<
+  ReadonlyArray<SystemService>,
+  never,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor
+> = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  // sd_booted(3).
+  if (!(yield* Effect.orElseSucceed(fs.exists("/run/systemd/system"), () => false))) return []
+  const text = yield* child(
+    "systemctl",
+    "show",
+    ...properties.map((property) => `--property=${property}`),
+    "gateway-*.service"
+  ).pipe(
+    // A manager that cannot be reached from here is as good as none.
+    Command.stderr("pipe"),
+    Command.string,
+    Effect.timeout("3 seconds"),
+    Effect.orElseSucceed(() => "")
+  )
+  return parse(text).filter(isRunning)
+})
+
+// ---------------------------------------------------------------------------
+// as a holder
+// ---------------------------------------------------------------------------
+
+const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessTable> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const command = service.pid === undefined ? Option.none<string>() : yield* table.commandName(service.pid)
+    return {
+      ...(service.pid === undefined ? {} : { pid: service.pid, pidMeaning: "Alive" as const }),
+      ...(Option.isSome(command) ? { command: command.value } : {}),
+      ...(service.stateDir === undefined ? {} : { stateDir: service.stateDir }),
+      ...service.address,
+      supervisor: "systemd",
+      unit: { name: service.name, scope: "system" }
+    }
+  })
+
+/** Which of them says that it listens there. A base port has one gateway, whatever its host. */
+const listeningOn = (services: ReadonlyArray<SystemService>, port: number): SystemService | undefined =>
+  services.find(({ address }) => address?.port === port)
+
+/**
+ * Names the system service that is in the way of a start, where the error itself names nobody.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const nameHolder = (
+  error: GatewayLockError
+): Effect.Effect<GatewayLockError, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
+  Effect.gen(function*() {
+    if (error._tag !== "PortInUse" && error._tag !== "OwnerHealthy" && error._tag !== "OwnerUnhealthy") return error
+    if (error.holder !== undefined) return error
+    const service = listeningOn(yield* running, error.port)
+    if (service === undefined) return error
+    const holder = yield* toHolder(service)
+    const { host, port } = error
+    switch (error._tag) {
+      case "PortInUse":
+        return new PortInUse({
+          host,
+          port,
+          holder,
+          ...(error.listener === undefined ? {} : { listener: error.listener })
+        })
+      case "OwnerHealthy":
+        return new OwnerHealthy({ host, port, holder, supervisor: error.supervisor })
+      case "OwnerUnhealthy":
+        return new OwnerUnhealthy({ host, port, holder, supervisor: error.supervisor, timeoutMs: error.timeoutMs })
+    }
+  })
+
+// ---------------------------------------------------------------------------
+// as a status
+// ---------------------------------------------------------------------------
+
+type Status = GatewayStatus.GatewayStatus
+
+const describe = ({ activeState, name, profile, stateDir, user }: SystemService): NonNullable<Status["service"]> => ({
+  unit: { name, scope: "system" },
+  profile,
+  user,
+  activeState,
+  ...(stateDir === undefined ? {} : { stateDir })
+})
+
+/** What a service is, by systemd's word and the answer of its port. Pure. */
+const judge = (
+  { activeState, name }: SystemService,
+  health: Status["health"]
+): GatewayStatus.Judgement => {
+  if (activeState === "activating") return { verdict: "starting", reason: `systemd is starting ${name}` }
+  if (activeState === "deactivating") return { verdict: "draining", reason: `systemd is stopping ${name}` }
+  return health?.healthy === true
+    ? { verdict: "running", reason: `${name} is ${activeState}, and a healthy gateway answers on its port` }
+    : { verdict: "unhealthy", reason: `${name} is ${activeState}: ${health?.detail ?? "its port is not known"}` }
+}
+
+/**
+ * The lock file of a service, where this user may look.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const lockOf = (
+  { stateDir }: SystemService
+): Effect.Effect<Option.Option<string>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    if (stateDir === undefined) return Option.none<string>()
+    const fs = yield* FileSystem.FileSystem
+    const folder = NodePath.join(yield* fs.realPath(stateDir), "locks")
+    const path = (yield* fs.readDirectory(folder)).map((name) => NodePath.join(folder, name)).find(isConfigLock)
+    return Option.fromNullable(path)
+  }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
+
+/** The status of a service: from its lock, as root sees it, or from what systemd and the port tell everybody. */
+const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.LookOptions) =>
+  Effect.gen(function*() {
+    const lockPath = yield* lockOf(service)
+    if (Option.isSome(lockPath)) {
+      const { profile: _, stateLock, ...seen } = yield* GatewayStatus.inspectLock(lockPath.value, options)
+      const isOther = stateLock !== undefined && stateLock.owner?.instanceId !== seen.owner?.instanceId
+      return {
+        ...seen,
+        profile: service.profile,
+        service: describe(service),
+        ...(isOther ? { stateLock } : {}),
+        warnings: asked.warnings
+      } satisfies Status
+    }
+    const { address } = service
+    // The port that it says it has; the one that was asked may be another.
+    const { health, port } = address === undefined || asked.port?.port === address.port
+      ? asked
+      : yield* GatewayStatus.inspect({
+        ...options,
+        ...address,
+        configPath: asked.configPath ?? "",
+        stateDir: asked.stateDir
+      })
+    const { reason, verdict } = judge(service, health)
+    return {
+      version: 1,
+      asOf: asked.asOf,
+      verdict,
+      reason,
+      profile: service.profile,
+      stateDir: service.stateDir ?? asked.stateDir,
+      lock: {
+        path: NodePath.join(service.stateDir ?? asked.stateDir, "locks"),
+        state: "unknown",
+        reason: `only root and ${service.user} may look there`
+      },
+      owner: yield* toHolder(service),
+      service: describe(service),
+      ...(port === undefined ? {} : { port }),
+      ...(health === undefined ? {} : { health }),
+      warnings: asked.warnings
+    } satisfies Status
+  })
+
+const canonical = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orElseSucceed(fs.realPath(path), () => path))
+
+/** The service that settings mean: that of their profile, unless they have a state directory of their own. */
+const ofSettings = (
+  services: ReadonlyArray<SystemService>,
+  { profile, stateDir }: Pick<GatewayStatus.InspectOptions, "profile" | "stateDir">
+): Effect.Effect<SystemService | undefined, never, FileSystem.FileSystem | PlatformFolders> =>
+  Effect.gen(function*() {
+    if (services.length === 0) return undefined
+    const folders = yield* PlatformFolders
+    const usual = profile === undefined ? Option.none() : Either.getRight(folders.stateDir(profile))
+    const isOfProfile = Option.isSome(usual) && (yield* canonical(usual.value)) === stateDir
+    for (const service of services) {
+      if (isOfProfile && service.profile === profile) return service
+      if (service.stateDir === undefined) continue
+      // The way to a dynamic user's state leads through a folder that only root may look into.
+      if (service.stateDir === stateDir.replace(/^\/var\/lib\/private\//, "/var/lib/")) return service
+      if ((yield* canonical(service.stateDir)) === stateDir) return service
+    }
+    return undefined
+  })
+
+/**
+ * The running system service that settings mean.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const find = (
+  settings: Pick<GatewayStatus.InspectOptions, "profile" | "stateDir">
+): Effect.Effect<
+  Option.Option<SystemService>,
+  never,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor | PlatformFolders
+> => Effect.map(Effect.flatMap(running, (services) => ofSettings(services, settings)), Option.fromNullable)
+
+type Needs = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
+
+/** Whether a status leaves open whose gateway runs: nobody was found to hold the lock that was asked for. */
+const isOpen = ({ lock, owner }: Status): boolean =>
+  lock.state === "absent" || lock.state === "left" || (lock.state === "unknown" && owner === undefined)
+
+/**
+ * As `GatewayStatus.inspect`, and where nobody holds the lock of these settings, the gateway that systemd runs for the
+ * machine under the same profile. A system service of another profile that has the port is named.
+ *
+ * A state directory that was given means the service only if it is the service's own.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const inspect = (options: GatewayStatus.InspectOptions): Effect.Effect<Status, never, Needs> =>
+  Effect.gen(function*() {
+    const asked = yield* GatewayStatus.inspect(options)
+    if (!isOpen(asked)) return asked
+    const services = yield* running
+    const own = yield* ofSettings(services, options)
+    if (own !== undefined) return yield* statusOf(own, asked, options)
+    const { port } = asked
+    const other = port === undefined || port.state === "free" ? undefined : listeningOn(services, port.port)
+    return other === undefined ? asked : {
+      ...asked,
+      service: describe(other),
+      ...(asked.verdict === "foreign-listener"
+        ? { reason: `${other.name} has the port, and not the owner of this lock` }
+        : {})
+    }
+  })
+
+/**
+ * Adds the system services that a list has not, by their processes.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const addTo = (
+  list: GatewayList,
+  options: GatewayStatus.LookOptions
+): Effect.Effect<GatewayList, never, Needs> =>
+  Effect.gen(function*() {
+    const known = new Set(list.gateways.map(({ owner }) => owner?.pid))
+    const missing = (yield* running).filter(({ pid }) => pid !== undefined && !known.has(pid))
+    const added = yield* Effect.forEach(missing, (service) =>
+      Effect.gen(function*() {
+        const { address, profile, stateDir = "" } = service
+        const asked = yield* GatewayStatus.inspect({
+          ...options,
+          host: address?.host ?? "",
+          port: address?.port ?? 0,
+          profile,
+          configPath: "",
+          stateDir
+        })
+        return yield* statusOf(service, asked, options)
+      }))
+    return { ...list, gateways: [...list.gateways, ...added] }
+  })
