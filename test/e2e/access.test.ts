@@ -48,7 +48,9 @@ const ofFile = (reason: string) => (site: Gateways.Site) =>
   `gateway: invalid token file "${Path.join(site.root, "token")}": ${
     reason.replaceAll("FILE", Path.join(site.root, "token"))
   }`
-const isNone = "expected 32 to 1024 printable ASCII characters without spaces"
+const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters without spaces; ${why}`
+/** The place of what comes after the token. */
+const next = token.length + 1
 const exposed =
   "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
 
@@ -67,17 +69,25 @@ const refusals: ReadonlyArray<Refusal> = [
     what: "a token that is too short",
     flags: everywhere,
     env: { GATEWAY_TOKEN: token.slice(0, 31) },
-    line: () => `gateway: invalid token (not shown) from GATEWAY_TOKEN: ${isNone}`
+    line: () => `gateway: invalid token (not shown) from GATEWAY_TOKEN: ${isNone("it has 31")}`
   },
   {
     what: "a token with a space",
     env: { GATEWAY_TOKEN: `${token} ` },
-    line: () => `gateway: invalid token (not shown) from GATEWAY_TOKEN: ${isNone}`
+    line: () => `gateway: invalid token (not shown) from GATEWAY_TOKEN: ${isNone(`character ${next} is a space`)}`
   },
-  { what: "a token file that is too short", file: [token.slice(0, 31), 0o600], line: ofFile(isNone) },
-  { what: "a token file with two lines", file: [`${token}\n${token}\n`, 0o600], line: ofFile(isNone) },
-  { what: "an empty token file", file: ["", 0o600], line: ofFile(isNone) },
-  { what: "a token file that is too large", file: ["x".repeat(100_000), 0o600], line: ofFile(isNone) },
+  { what: "a token file that is too short", file: [token.slice(0, 31), 0o600], line: ofFile(isNone("it has 31")) },
+  {
+    what: "a token file with two lines",
+    file: [`${token}\n${token}\n`, 0o600],
+    line: ofFile(isNone(`character ${next} is a line end (LF)`))
+  },
+  { what: "an empty token file", file: ["", 0o600], line: ofFile(isNone("it is empty")) },
+  {
+    what: "a token file that is too large",
+    file: ["x".repeat(100_000), 0o600],
+    line: ofFile(isNone("it has 100000 bytes"))
+  },
   {
     what: "a token file that its group may read",
     file: [token, 0o640],

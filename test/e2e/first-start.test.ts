@@ -43,6 +43,7 @@ describe("a first start", () => {
           instanceId,
           pid: gateway.pid,
           configPath: site.configPath,
+          configName: site.configPath,
           stateDir: site.stateDir,
           host: "127.0.0.1",
           port: site.port,

@@ -30,6 +30,7 @@ describe("status and health, of an owner", () => {
         since: createdAt,
         phase: "listening",
         configPath: site.configPath,
+        configName: site.configPath,
         stateDir: site.stateDir,
         host: "127.0.0.1",
         port: site.port,
