@@ -185,6 +185,15 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
         next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
       ]
+    // Of a socket that a supervisor passed: another address would not help.
+    case "EBADF":
+    case "ENOTSOCK":
+    case "EPROTOTYPE":
+    case "EADDRMISMATCH":
+      return [
+        address,
+        ...(start.platform === "linux" ? [next("socketUnit", "to see the socket", "systemctl list-sockets --all")] : [])
+      ]
     default:
       return [address, next("runElsewhere", "to use another", "gateway run --port <port> --host <host>")]
   }

@@ -188,6 +188,17 @@ const golden: ReadonlyArray<Golden> = [
     next: { runElsewhere: "gateway run --port <port> --host <host>", doctor: "gateway doctor" }
   },
   {
+    what: "BindFailed on a passed descriptor",
+    error: new Errors.BindFailed({ host: "127.0.0.1", port: 443, reason: "descriptor 3 is a pipe", code: "ENOTSOCK" }),
+    lines: [
+      "GatewayLockError: failed to bind gateway socket on ws://127.0.0.1:443: descriptor 3 is a pipe",
+      "  address: ws://127.0.0.1:443",
+      "  to see the socket: systemctl list-sockets --all",
+      "  to check it: gateway doctor"
+    ],
+    next: { socketUnit: "systemctl list-sockets --all", doctor: "gateway doctor" }
+  },
+  {
     what: "LockHeld after waiting, by one of no known place",
     error: new Errors.LockHeld({
       path: "/s/locks/gateway.lock",
