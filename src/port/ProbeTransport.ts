@@ -14,7 +14,8 @@ import type { Address } from "./Address.ts"
 /**
  * Why no HTTP answer came.
  *
- * - `NoListener`: nothing accepts connections there (refused, or the address is not of this machine).
+ * - `NoListener`: nothing accepts connections there (refused, the address is not of this machine, or the socket connected to
+ *   itself).
  * - `NotHttp`: somebody accepted and then reset, closed or answered something else.
  *
  * @since 0.1.0
@@ -94,6 +95,27 @@ const noListener = new Set([
  */
 export const isNoListener = (error: { readonly code?: string | undefined }): boolean => noListener.has(error.code ?? "")
 
+/**
+ * Whether a connection leads to its own socket. TCP lets a socket connect to itself (RFC 9293, 3.5, simultaneous open), and
+ * the kernel picks the asked port itself as the local one where that is free and in `ip_local_port_range`. Nothing listens
+ * there then.
+ *
+ * @internal
+ */
+export const isToItself = (socket: Net.Socket): boolean =>
+  socket.localPort !== undefined && socket.localPort === socket.remotePort
+  && socket.localAddress === socket.remoteAddress
+
+/**
+ * Ends a connection to itself. By a reset: after an orderly end the kernel keeps the port for a minute, and nothing could
+ * bind it.
+ *
+ * @internal
+ */
+export const endConnectionToItself = (socket: Net.Socket): void => {
+  socket.resetAndDestroy()
+}
+
 /** Asks on a connection that was made for it. */
 const ask = (
   socket: Net.Socket,
@@ -147,7 +169,11 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
     // Most who ask find nobody, and for that it takes no HTTP.
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
-    socket.once("connect", () => ask(socket, address, path, resume).on("error", fail))
+    socket.once("connect", () => {
+      if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
+      endConnectionToItself(socket)
+      resume(new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the connection was to itself" }))
+    })
     return Effect.sync(() => {
       socket.destroy()
     })
