@@ -18,7 +18,7 @@ import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
+import { type Network, ProcessTable } from "../lock/ProcessTable.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -224,7 +224,12 @@ export interface Evidence {
   /** Why the lock cannot be told about. */
   readonly lockReason?: string | undefined
   /** Who the lock names. */
-  readonly owner?: { readonly phase: Phase; readonly pidMeaning: Holder["pidMeaning"] } | undefined
+  readonly owner?: {
+    readonly phase: Phase
+    readonly pidMeaning: Holder["pidMeaning"]
+    /** Of an owner that is alive: in which network it is, compared with ours. */
+    readonly network: Network
+  } | undefined
   /** Who answers on the port; `unasked` where no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
   /** Whether who answers is a healthy gateway. */
@@ -257,7 +262,7 @@ const isOccupied = ({ listener, port }: Evidence): boolean =>
 
 const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, and not the owner of this lock`)
 
-const judgeHeld = (evidence: Evidence, { phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
+const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
   const { detail, port } = evidence
   if (phase === "draining") return judged("draining", "its owner shuts down")
   if (isOccupied(evidence)) return foreign(detail)
@@ -268,9 +273,15 @@ const judgeHeld = (evidence: Evidence, { phase, pidMeaning }: NonNullable<Eviden
     case "unasked":
       return judged("unknown", "its owner names no port that could be asked")
     default:
-      return pidMeaning === "Alive"
-        ? judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
-        : judged("unknown", "the lock is held, and its owner's port is free here: it may be in another network")
+      if (pidMeaning === "Alive" && network === "Same") {
+        return judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
+      }
+      return judged(
+        "unknown",
+        `the lock is held, and its owner's port is free here: it ${
+          pidMeaning === "Alive" && network === "Other" ? "is" : "may be"
+        } in another network`
+      )
   }
 }
 
@@ -482,12 +493,14 @@ const askPort = (
     return { port, health: describeHealth(answer, owner) }
   })
 
-/** By pid, where all of them can be seen and the owner's means something here. */
+/** By pid, where all of them can be seen and the owner's means something here. An owner in another network has none here. */
 const whoseListeners = (
   { listeners }: typeof Port.Type,
-  owner: LockInspection.Owner | undefined
+  owner: LockInspection.Owner | undefined,
+  network: Network
 ): Evidence["listener"] => {
   if (listeners.some(({ isOwner }) => isOwner)) return "owner"
+  if (network === "Other") return "other"
   return owner?.holder.pidMeaning === "Alive" && listeners.length > 0 && listeners.every(({ pid }) => pid !== undefined)
     ? "other"
     : "unknown"
@@ -503,16 +516,19 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
     const asked = from === undefined || address === undefined
       ? undefined
       : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
+    const table = yield* ProcessTable
+    // Under any other verdict the pid is a stranger's.
+    const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
       lockReason: state._tag === "Unknown" ? state.reason : undefined,
       owner: owner === undefined
         ? undefined
-        : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning },
+        : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning, network },
       port: asked?.port.state ?? "unasked",
       healthy: asked?.health.healthy ?? false,
       identity: asked?.health.identity ?? "unknown",
-      listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner),
+      listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner, network),
       detail: asked?.health.detail ?? ""
     })
     return { state, owner, asked, reason, verdict }

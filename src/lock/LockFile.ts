@@ -365,15 +365,18 @@ const acquire = (
         const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
         const portInUse = port !== undefined && port._tag !== "Free"
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
+        const sameNetwork = Option.isSome(record) && owner === "Alive"
+          && (yield* table.network(record.value.pid)) === "Same"
         return Staleness.decide({
           record,
           namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),
           owner,
           portInUse,
+          sameNetwork,
           age: snapshot.age,
           silentFor: yield* silentFor(
             record,
-            owner === "Alive" && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
+            sameNetwork && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
           ),
           staleAfter
         })

@@ -365,6 +365,13 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               ({ command }) => command
             )
           ),
+        network: (pid) =>
+          Effect.sync(() => {
+            const seen = SimulatedKernel.findProcess(kernel, process, pid)
+            const isHidden = kernel.hidePids && process.uid !== 0 && process.uid !== seen?.uid
+            if (seen === undefined || isHidden) return "Unknown"
+            return seen.networkNamespace === process.networkNamespace ? "Same" : "Other"
+          }),
         tolerance: 0
       })
 
