@@ -183,7 +183,10 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
+        // The asked address is there, so it is the guard address that is not.
+        error.available?.includes(error.host) === true
+          ? next("loopback", "to mend it", "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up")
+          : next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
       ]
     // Of a socket that a supervisor passed: another address would not help.
     case "EBADF":

@@ -16,6 +16,7 @@ import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { untilLost } from "../LossReport.ts"
 import { type Address, toUrl } from "../port/Address.ts"
+import { lookAt } from "../port/AddressProbe.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
@@ -43,8 +44,9 @@ const runningHealthy = (config: GatewayConfig) =>
     const record = yield* LockFile.readOwner(LockFile.configLockPath(config))
     if (Option.isNone(record)) return Option.none<OwnerRecord>()
     const address: Address = { host: record.value.host, port: record.value.port }
-    const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
-    return health._tag === "Healthy" && health.instanceId === record.value.instanceId
+    const { instanceId } = record.value
+    const looks = yield* Effect.flatMap(HealthProbe.HealthProbe, (health) => lookAt(health, address))
+    return looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)
       ? record
       : Option.none<OwnerRecord>()
   })

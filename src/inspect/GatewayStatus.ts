@@ -232,6 +232,8 @@ export interface Evidence {
   } | undefined
   /** Who answers on the port; `unasked` where no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
+  /** Whether a free port cannot be reached from here: then a listener would not be seen. */
+  readonly unreachable: boolean
   /** Whether who answers is a healthy gateway. */
   readonly healthy: boolean
   /** Whether the instance that answers is the one that the lock names. */
@@ -263,7 +265,7 @@ const isOccupied = ({ listener, port }: Evidence): boolean =>
 const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, and not the owner of this lock`)
 
 const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
-  const { detail, port } = evidence
+  const { detail, port, unreachable } = evidence
   if (phase === "draining") return judged("draining", "its owner shuts down")
   if (isOccupied(evidence)) return foreign(detail)
   if (phase === "starting") return judged("starting", "its owner holds the lock and does not serve yet")
@@ -274,6 +276,9 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
       return judged("unknown", "its owner names no port that could be asked")
     default:
       if (pidMeaning === "Alive" && network === "Same") {
+        if (unreachable) {
+          return judged("unknown", "the lock is held, and its owner's address cannot be reached from here")
+        }
         return judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
       }
       return judged(
@@ -432,7 +437,11 @@ const states = { Free: "free", Gateway: "gateway", Foreign: "foreign", Stalled: 
 const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner | undefined): typeof Health.Type => {
   switch (answer._tag) {
     case "Free":
-      return { healthy: false, identity: "unknown", detail: "nobody listens there" }
+      return {
+        healthy: false,
+        identity: "unknown",
+        detail: answer.unreachable === true ? "it cannot be reached from here" : "nobody listens there"
+      }
     case "Gateway":
       return {
         healthy: answer.healthy,
@@ -490,7 +499,11 @@ const askPort = (
       listeners,
       ...(listening._tag === "Unseen" ? { listenersUnknown: listening.reason } : {})
     }
-    return { port, health: describeHealth(answer, owner) }
+    return {
+      port,
+      health: describeHealth(answer, owner),
+      unreachable: answer._tag === "Free" && answer.unreachable === true
+    }
   })
 
 /** By pid, where all of them can be seen and the owner's means something here. An owner in another network has none here. */
@@ -526,6 +539,7 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
         ? undefined
         : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning, network },
       port: asked?.port.state ?? "unasked",
+      unreachable: asked?.unreachable ?? false,
       healthy: asked?.health.healthy ?? false,
       identity: asked?.health.identity ?? "unknown",
       listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner, network),
@@ -586,7 +600,7 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       lock: describeLock(target.lockPath, state),
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
       ...other,
-      ...asked,
+      ...(asked === undefined ? {} : { port: asked.port, health: asked.health }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     }
   })

@@ -25,7 +25,7 @@ import { LockFile, type Loss } from "../lock/LockFile.ts"
 import * as Metrics from "../Metrics.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import * as Access from "./Access.ts"
-import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
+import { type Address, coversGuard, guardHost, guardHostV6, toUrl } from "./Address.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
@@ -69,6 +69,22 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   })
 
 /**
+ * Binds the guard address beside `host`: 127.0.0.1, and on a host that has no such address `::1`.
+ *
+ * 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
+ */
+const bindGuard = (bound: ServerSocket.BoundSocket): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
+  const { address: { host }, alsoBind, lacksLoopbackV4 } = bound
+  const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
+  if (host === "0.0.0.0" && lacksLoopbackV4) return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
+  if (coversGuard(host)) return Effect.void
+  return Effect.catchIf(alsoBind(guardHost), isAbsent, (error) =>
+    host === guardHostV6
+      ? Effect.void
+      : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.fail(error)))
+}
+
+/**
  * Binds `host` and, unless that covers it, the guard address, both exclusively.
  */
 const bindBoth = (
@@ -90,7 +106,7 @@ const bindBoth = (
         routes,
         drainBegan
       }).pipe(
-        Effect.tap((bound) => coversGuard(bound.address.host) ? Effect.void : bound.alsoBind(guardHost)),
+        Effect.tap(bindGuard),
         Scope.extend(inner),
         Effect.exit
       )

@@ -31,6 +31,7 @@ import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import * as AppUpgrades from "./AppUpgrades.ts"
 import * as FrameHeads from "./FrameHeads.ts"
 import * as PassedSocket from "./PassedSocket.ts"
+import { hasLoopbackV4 } from "./ProbeTransport.ts"
 import {
   BindError,
   type BindOptions,
@@ -704,6 +705,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     return {
       address,
       server: serving,
+      lacksLoopbackV4: !hasLoopbackV4(),
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
       stopAccepting: Effect.map(Effect.zipRight(Effect.sync(() => stopping = true), takeBacklog), () => {
         stopped = true

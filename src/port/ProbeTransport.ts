@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Http from "node:http"
 import * as Net from "node:net"
-import type { Address } from "./Address.ts"
+import { networkInterfaces } from "node:os"
+import { type Address, isLoopback, isWildcard } from "./Address.ts"
 
 /**
  * Why no HTTP answer came.
@@ -24,6 +25,8 @@ import type { Address } from "./Address.ts"
 export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
   readonly reason: "NoListener" | "NotHttp"
   readonly detail: string
+  /** With `NoListener`: the address cannot be reached from here, so that a listener would not be seen. */
+  readonly unreachable?: boolean
 }> {
   override get message() {
     return this.detail
@@ -81,6 +84,7 @@ const noListener = new Set([
   "EAFNOSUPPORT",
   "EHOSTUNREACH",
   "ENETUNREACH",
+  "ENETDOWN",
   "EHOSTDOWN",
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -157,19 +161,53 @@ const ask = (
   return request
 }
 
+/** So long a connection within this machine takes at most, where its loopback interface is up. */
+const loopbackMillis = 50
+
+/** Whether a host means this machine over IPv4. */
+const isWithinV4 = (host: string): boolean => !host.includes(":") && (isLoopback(host) || isWildcard(host))
+
+/**
+ * Whether an interface that is up has an address of 127.0.0.0/8. Assumed, where the interfaces cannot be listed (Node
+ * throws).
+ *
+ * @internal
+ */
+export const hasLoopbackV4 = (): boolean => {
+  try {
+    return Object.values(networkInterfaces()).some((entries = []) =>
+      entries.some(({ address }) => address.startsWith("127."))
+    )
+  } catch {
+    return true
+  }
+}
+
 const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed> =>
   Effect.async((resume) => {
-    const fail = (error: NodeJS.ErrnoException) =>
+    const fail = (error: NodeJS.ErrnoException) => {
+      const reason = isNoListener(error) ? "NoListener" : "NotHttp"
       resume(
         new ProbeFailed({
-          reason: isNoListener(error) ? "NoListener" : "NotHttp",
-          detail: error.message === "" ? error.code ?? "connection failed" : error.message
+          reason,
+          detail: error.message === "" ? error.code ?? "connection failed" : error.message,
+          ...(reason === "NoListener" && error.code !== "ECONNREFUSED" ? { unreachable: true } : {})
         })
       )
+    }
     // Most who ask find nobody, and for that it takes no HTTP.
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
+    // Linux does not refuse a connection over a loopback interface that was taken down: it gives no answer.
+    socket.setTimeout(loopbackMillis, () => {
+      if (!socket.connecting || !isWithinV4(address.host) || hasLoopbackV4()) return
+      socket.destroy()
+      resume(
+        new ProbeFailed({ reason: "NoListener", detail: "the loopback interface is down", unreachable: true })
+      )
+    })
     socket.once("connect", () => {
+      socket.setTimeout(0)
       if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
       endConnectionToItself(socket)
       resume(new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the connection was to itself" }))

@@ -154,6 +154,8 @@ export interface SimulatedPorts {
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /** Opens a control socket. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
+  /** Takes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. What is bound there stays bound. */
+  readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
   /** Which processes listen on a port, on any address. */
   readonly owners: (port: number) => ReadonlyArray<number>
   /** Takes from a process that ended what it listened on, and resets its connections. */
@@ -206,6 +208,7 @@ const strangerSerial = -1
  */
 export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const bounds = new Set<Bound>()
+  const withoutLoopbackV4 = new Set<string>()
   let nextPort = firstEphemeralPort
 
   const bindError = (address: Address) => (code: string) =>
@@ -216,9 +219,13 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       ...(code === "EADDRNOTAVAIL" ? { available } : {})
     })
 
+  const lacksLoopbackV4 = (networkNamespace: string): boolean => withoutLoopbackV4.has(networkNamespace)
+  const isMissing = (host: string, networkNamespace: string): boolean =>
+    !isLocal(host) || (host.startsWith("127.") && lacksLoopbackV4(networkNamespace))
+
   const fault = (address: Address, networkNamespace: string): string | undefined => {
     const host = literal(address.host)
-    if (!isLocal(host)) return "EADDRNOTAVAIL"
+    if (isMissing(host, networkNamespace)) return "EADDRNOTAVAIL"
     return [...bounds].some((bound) =>
         bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
       )
@@ -238,15 +245,21 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   ): Effect.Effect<Bound, ProbeTransport.ProbeFailed> =>
     Effect.suspend(() => {
       const host = literal(address.host)
+      const noListener = (code: string, unreachable: { readonly unreachable?: boolean } = {}) =>
+        new ProbeTransport.ProbeFailed({
+          reason: "NoListener",
+          detail: `connect ${code} ${address.host}:${address.port}`,
+          ...unreachable
+        })
+      if (isMissing(host === "0.0.0.0" ? "127.0.0.1" : host, networkNamespace)) {
+        return noListener("ENETUNREACH", { unreachable: true })
+      }
       for (const bound of bounds) {
         if (
           bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
         ) return Effect.succeed(bound)
       }
-      return new ProbeTransport.ProbeFailed({
-        reason: "NoListener",
-        detail: `connect ECONNREFUSED ${address.host}:${address.port}`
-      })
+      return noListener("ECONNREFUSED")
     })
 
   const get = (address: Address, path: string) => Effect.flatMap(find(address), (bound) => bound.get(path))
@@ -507,6 +520,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
               )
             })
         }),
+        lacksLoopbackV4: lacksLoopbackV4(networkNamespace),
         alsoBind: (other) => occupy(literal(other)),
         stopAccepting: Effect.gen(function*() {
           for (const bound of mine) yield* unbind(bound)
@@ -547,6 +561,10 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     foreign,
     get,
     connect: (address) => Effect.flatMap(find(address), ({ connect }) => connect),
+    loseLoopbackV4: (networkNamespace = defaultNetworkNamespace) =>
+      Effect.sync(() => {
+        withoutLoopbackV4.add(networkNamespace)
+      }),
     owners: (port) => [...bounds].filter((bound) => bound.port === port).map(({ pid }) => pid),
     closeAll: (process) =>
       Effect.gen(function*() {

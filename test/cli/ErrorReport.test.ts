@@ -160,6 +160,28 @@ const golden: ReadonlyArray<Golden> = [
     }
   },
   {
+    what: "BindFailed with EADDRNOTAVAIL for the guard address",
+    error: new Errors.BindFailed({
+      host: "10.0.0.5",
+      port: 80,
+      reason: "listen EADDRNOTAVAIL: address not available 127.0.0.1:80",
+      code: "EADDRNOTAVAIL",
+      available: ["10.0.0.5"]
+    }),
+    start: { self: { ...gatewayOf("default"), host: "10.0.0.5", port: 80 } },
+    lines: [
+      "GatewayLockError: failed to bind gateway socket on ws://10.0.0.5:80: listen EADDRNOTAVAIL: address not available 127.0.0.1:80",
+      "  address: ws://10.0.0.5:80",
+      "  addresses here: 10.0.0.5",
+      "  to mend it: sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
+      "  to check it: gateway doctor --port 80 --host 10.0.0.5"
+    ],
+    next: {
+      loopback: "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
+      doctor: "gateway doctor --port 80 --host 10.0.0.5"
+    }
+  },
+  {
     what: "BindFailed with EACCES",
     error: new Errors.BindFailed({ host: "127.0.0.1", port: 443, reason: "listen EACCES", code: "EACCES" }),
     start: { self: { ...gatewayOf("blue"), port: 443 } },

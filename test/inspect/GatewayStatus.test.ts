@@ -28,12 +28,14 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
     "stalled" as const,
     "unasked" as const
   ),
+  unreachable: fc.boolean(),
   healthy: fc.boolean(),
   identity: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
   listener: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
   detail: arbitraries.text
 }).map((drawn) => ({
   ...drawn,
+  unreachable: drawn.unreachable && drawn.port === "free",
   // What cannot be seen together: nobody answers without a gateway, and without a name there is no identity.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
@@ -78,7 +80,7 @@ describe("GatewayStatus.judge", () => {
     seen
   ]) =>
     judge(seen).verdict !== "unhealthy" || seen.port !== "free"
-    || (seen.owner?.pidMeaning === "Alive" && seen.owner.network === "Same"))
+    || (seen.owner?.pidMeaning === "Alive" && seen.owner.network === "Same" && !seen.unreachable))
 
   it.prop(
     "a listener is not called foreign that answers by the owner's name, or is its process",
