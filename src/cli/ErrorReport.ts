@@ -11,6 +11,7 @@ import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockEr
 import { shellWord } from "../internal/shellWord.ts"
 import type { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
+import * as BadPorts from "../port/BadPorts.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { age, printable, who } from "./words.ts"
 
@@ -187,6 +188,20 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         error.available?.includes(error.host) === true
           ? next("loopback", "to mend it", "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up")
           : next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
+      ]
+    case "EADDRINUSE":
+      return [
+        address,
+        next("runElsewhere", "to use another", same({ port: BadPorts.another(error.port) })),
+        ...(start.platform === "linux"
+          ? [
+            next(
+              "reserve",
+              "to keep it",
+              `sudo sysctl net.ipv4.ip_local_reserved_ports=${error.port}, so that no connection gets it`
+            )
+          ]
+          : [])
       ]
     // Of a socket that a supervisor passed: another address would not help.
     case "EBADF":

@@ -14,6 +14,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
+import * as PortOwners from "../inspect/PortOwners.ts"
 import { apart } from "../internal/spans.ts"
 import { isWildcard } from "../port/Address.ts"
 import { lookAt } from "../port/AddressProbe.ts"
@@ -110,9 +111,10 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
 /** One after the other, as `platform.ts` has it and for the same reason. */
 const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
+  const owners = yield* Layer.build(PortOwners.layerLive)
   const neighbours = yield* Layer.build(Neighbours.layerLive)
   const metrics = yield* Layer.build(ProcessMetrics.layerLive)
-  return Context.mergeAll(sockets, neighbours, metrics)
+  return Context.mergeAll(sockets, owners, neighbours, metrics)
 })
 
 /** Serves until the scope closes. */

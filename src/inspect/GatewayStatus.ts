@@ -24,7 +24,7 @@ import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as PortProbe from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
-import { at, type PortListeners, PortOwners } from "./PortOwners.ts"
+import { at, type PortBlocker, type PortListeners, PortOwners } from "./PortOwners.ts"
 
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
@@ -125,6 +125,21 @@ export const Listener = Schema.Struct({
 })
 
 /**
+ * What keeps a gateway from a port on which nothing listens.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Blocked = Schema.Struct({
+  /** What has it, in words. */
+  reason: Schema.String,
+  /** Absent where the process is not visible from here. */
+  pid: optional(Schema.Int),
+  /** The program's file name, without its arguments. */
+  command: optional(Schema.String)
+})
+
+/**
  * The port that was asked.
  *
  * @since 0.1.0
@@ -140,7 +155,9 @@ export const Port = Schema.Struct({
   /** The processes that listen there, as far as they can be seen. */
   listeners: Schema.Array(Listener),
   /** Why they cannot be told, in words. */
-  listenersUnknown: optional(Schema.String)
+  listenersUnknown: optional(Schema.String),
+  /** Where nobody listens, and no gateway runs: what keeps one from binding it nevertheless. */
+  blocked: optional(Blocked)
 })
 
 /**
@@ -588,6 +605,11 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
     const [{ asked, owner, reason, state, verdict }, other] = yield* Effect.all([look(target), otherHolder(target)], {
       concurrency: "unbounded"
     })
+    const isWanted = asked?.port.state === "free" && (verdict === "dead" || verdict === "not-running")
+      && target.listeners !== false
+    const blocked = isWanted
+      ? yield* Effect.flatMap(PortOwners, ({ blocker }) => blocker(asked.port))
+      : Option.none<PortBlocker>()
     const configPath = target.configPath ?? owner?.record.configPath
     return {
       version: 1,
@@ -600,7 +622,10 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       lock: describeLock(target.lockPath, state),
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
       ...other,
-      ...(asked === undefined ? {} : { port: asked.port, health: asked.health }),
+      ...(asked === undefined ? {} : {
+        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value },
+        health: asked.health
+      }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     }
   })

@@ -163,7 +163,10 @@ export interface SimulatedHost {
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
   /** Its network, as the test sees it: asking, and listening as somebody else. */
-  readonly ports: Pick<SimulatedPorts.SimulatedPorts, "foreign" | "get" | "connect" | "owners" | "loseLoopbackV4">
+  readonly ports: Pick<
+    SimulatedPorts.SimulatedPorts,
+    "foreign" | "connection" | "get" | "connect" | "owners" | "loseLoopbackV4"
+  >
   /** Lets everything happen that needs no time to pass. */
   readonly settle: Effect.Effect<void>
   /** Ends every process of this boot at once, frees locks and ports, keeps the files, and starts a new boot. */

@@ -13,10 +13,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
-import { type Address, toUrl } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, toUrl } from "../port/Address.ts"
 import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
@@ -150,6 +151,8 @@ export interface SimulatedPorts {
     address: Address,
     behaviour: ForeignBehaviour
   ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
+  /** Has an address without listening on it, as the near end of a connection does, until the scope closes. */
+  readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
   /** Asks a listener, as any client would. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /** Opens a control socket. */
@@ -208,6 +211,7 @@ const strangerSerial = -1
  */
 export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const bounds = new Set<Bound>()
+  const connections = new Set<Address>()
   const withoutLoopbackV4 = new Set<string>()
   let nextPort = firstEphemeralPort
 
@@ -226,12 +230,18 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const fault = (address: Address, networkNamespace: string): string | undefined => {
     const host = literal(address.host)
     if (isMissing(host, networkNamespace)) return "EADDRNOTAVAIL"
-    return [...bounds].some((bound) =>
-        bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
-      )
+    return isConnected({ host, port: address.port }, networkNamespace) ||
+        [...bounds].some((bound) =>
+          bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
+        )
       ? "EADDRINUSE"
       : undefined
   }
+
+  /** All of them are in the network in which the test asks. */
+  const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
+    networkNamespace === defaultNetworkNamespace
+    && [...connections].some((connection) => connection.port === port && excludes(connection.host, literal(host)))
 
   const freePort = (host: string, networkNamespace: string): number => {
     do nextPort += 1
@@ -561,6 +571,17 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     foreign,
     get,
     connect: (address) => Effect.flatMap(find(address), ({ connect }) => connect),
+    connection: ({ host, port }) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.suspend(() => {
+          const mine: Address = { host: literal(host), port }
+          const code = fault(mine, defaultNetworkNamespace)
+          if (code !== undefined) return bindError(mine)(code)
+          connections.add(mine)
+          return Effect.succeed(mine)
+        }),
+        (mine) => Effect.sync(() => connections.delete(mine))
+      )),
     loseLoopbackV4: (networkNamespace = defaultNetworkNamespace) =>
       Effect.sync(() => {
         withoutLoopbackV4.add(networkNamespace)
@@ -588,6 +609,14 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       }),
     portOwners: (process) =>
       PortOwners.of({
+        blocker: ({ host, port }) =>
+          Effect.sync(() =>
+            (coversGuard(host) ? [host] : [host, guardHost]).some((host) =>
+                isConnected({ host, port }, process.networkNamespace)
+              )
+              ? Option.some({ reason: "a connection has it" })
+              : Option.none()
+          ),
         listeners: (port) =>
           Effect.sync(() => ({
             _tag: "Seen",
