@@ -23,6 +23,8 @@ export interface Start {
   /** As `process.platform`. */
   readonly platform: string
   readonly nowMillis: number
+  /** Who listens on the port, where no lock names its holder. */
+  readonly listener?: { readonly pid: number; readonly command?: string }
 }
 
 /** One line under the message. */
@@ -70,10 +72,15 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   ]
 }
 
+const listenerWords = ({ listener }: Start): string => {
+  if (listener === undefined) return "a process that is not known from here"
+  return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
+}
+
 /** Of a lock or port that somebody certainly has. */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
-    ? [fact("heldBy", "held by", "a process that is not known from here"), ...holderFacts(holder, start)]
+    ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
     : holderFacts(holder, start)
 
 // ---------------------------------------------------------------------------
@@ -230,7 +237,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
       const target = holder ?? { host: error.host, port: error.port }
       return [
         ...occupant(holder, start),
-        ...(listener === undefined ? [] : [fact("answers", "answers", listener)]),
+        ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
         // `list` reads lock files: a gateway that names no instance has none there.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)

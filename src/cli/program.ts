@@ -8,7 +8,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
-import { isGatewayLockError } from "../GatewayLockError.ts"
+import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
@@ -95,6 +95,15 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
+/** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
+const occupantOf = (error: GatewayLockError) =>
+  Effect.gen(function*() {
+    const isOfPort = error._tag === "PortInUse" || error._tag === "OwnerHealthy" || error._tag === "OwnerUnhealthy"
+    if (!isOfPort || error.holder !== undefined) return { error, listener: undefined }
+    const { find } = yield* Effect.promise(() => import("./occupant.ts"))
+    return yield* find(error)
+  })
+
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
@@ -105,13 +114,15 @@ const reportStart = (
   Effect.gen(function*() {
     const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
+    const found = yield* occupantOf(error.value)
     const start: ErrorReport.Start = {
       self,
+      ...(found.listener === undefined ? {} : { listener: found.listener }),
       folders: yield* PlatformFolders,
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
-    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(error.value, start))
+    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(found.error, start))
   })
 
 /** In which form a mistake is told that keeps the settings from being known. */

@@ -66,7 +66,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:18789",
       ...who,
-      "  answers: a healthy gateway",
+      "  listener: a healthy gateway",
       "  to use it: ws://127.0.0.1:18789",
       "  to look at it: gateway status",
       "  to stop it: gateway stop",
@@ -109,7 +109,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:18789",
       nobody,
-      "  answers: a healthy gateway",
+      "  listener: a healthy gateway",
       "  to use it: ws://127.0.0.1:18789",
       "  to see which it is: gateway list",
       "  to look at it: gateway status",
@@ -128,7 +128,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://[::1]:65535",
       nobody,
-      "  answers: did not answer as HTTP (Parse Error)",
+      "  listener: did not answer as HTTP (Parse Error)",
       "  to see who it is: gateway status --port 65535 --host ::1",
       "  to run beside it: gateway run --profile <name> --port 65534"
     ],
