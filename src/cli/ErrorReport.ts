@@ -9,6 +9,7 @@ import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "..
 import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
+import * as BadPorts from "../port/BadPorts.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
 import { age, printable, who } from "./words.ts"
@@ -29,6 +30,8 @@ export interface Start {
   /** As `process.platform`. */
   readonly platform: string
   readonly nowMillis: number
+  /** Who listens on the port, where no lock names its holder. */
+  readonly listener?: { readonly pid: number; readonly command?: string }
 }
 
 /** One line under the message. */
@@ -76,10 +79,15 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   ]
 }
 
+const listenerWords = ({ listener }: Start): string => {
+  if (listener === undefined) return "a process that is not known from here"
+  return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
+}
+
 /** Of a lock or port that somebody certainly has. */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
-    ? [fact("heldBy", "held by", "a process that is not known from here"), ...holderFacts(holder, start)]
+    ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
     : holderFacts(holder, start)
 
 // ---------------------------------------------------------------------------
@@ -215,7 +223,33 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
+        // The asked address is there, so it is the guard address that is not.
+        error.available?.includes(error.host) === true
+          ? next("loopback", "to mend it", "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up")
+          : next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
+      ]
+    case "EADDRINUSE":
+      return [
+        address,
+        next("runElsewhere", "to use another", same({ port: BadPorts.another(error.port) })),
+        ...(start.platform === "linux"
+          ? [
+            next(
+              "reserve",
+              "to keep it",
+              `sudo sysctl net.ipv4.ip_local_reserved_ports=${error.port}, so that no connection gets it`
+            )
+          ]
+          : [])
+      ]
+    // Of a socket that a supervisor passed: another address would not help.
+    case "EBADF":
+    case "ENOTSOCK":
+    case "EPROTOTYPE":
+    case "EADDRMISMATCH":
+      return [
+        address,
+        ...(start.platform === "linux" ? [next("socketUnit", "to see the socket", "systemctl list-sockets --all")] : [])
       ]
     default:
       return [address, next("runElsewhere", "to use another", "gateway run --port <port> --host <host>")]
@@ -235,7 +269,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
       const target = holder ?? { host: error.host, port: error.port }
       return [
         ...occupant(holder, start),
-        ...(listener === undefined ? [] : [fact("answers", "answers", listener)]),
+        ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
         // `list` reads lock files: a gateway that names no instance has none there.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)

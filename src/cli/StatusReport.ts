@@ -85,6 +85,11 @@ const listenerWords = ({ command, host, isOwner, pid }: typeof GatewayStatus.Lis
     ? `a process on ${host}, not visible from here`
     : `pid ${pid}${command === undefined ? "" : ` (${command})`} on ${host}${isOwner ? ", the owner" : ""}`
 
+const stateWords = ({ blocked, state }: NonNullable<Status["port"]>): string => {
+  if (blocked !== undefined) return `cannot be bound: ${blocked.reason}`
+  return state === "free" ? "free" : "in use"
+}
+
 const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
   if (port === undefined) return []
   const listeners = port.listeners.map((listener) => ["listens", listenerWords(listener)] as const)
@@ -98,7 +103,7 @@ const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
     : []
   const identity = { owner: ", the owner of the lock", other: ", not the owner of the lock", unknown: "" }
   return [
-    ["port", `${toUrl(port)}, ${port.state === "free" ? "free" : "in use"}`],
+    ["port", `${toUrl(port)}, ${stateWords(port)}`],
     ...listeners,
     ...unseen,
     ...(health === undefined ? [] : [["health", `${health.detail}${identity[health.identity]}`] as const])
@@ -168,7 +173,9 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>): ReadonlyA
       ]
     case "dead":
     case "not-running":
-      return [["to start it", sameGateway("run", flags)]]
+      return port?.blocked === undefined
+        ? [["to start it", sameGateway("run", flags)]]
+        : [["to check it", sameGateway("doctor", flags)]]
     case "unhealthy":
       return [["to stop it", sameGateway("stop --force", flags)]]
     case "foreign-listener":

@@ -114,6 +114,15 @@ const nameHolder = (error: GatewayLockError) =>
       ({ nameHolder }) => nameHolder(error)
     )
 
+/** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
+const occupantOf = (error: GatewayLockError) =>
+  Effect.gen(function*() {
+    const isOfPort = error._tag === "PortInUse" || error._tag === "OwnerHealthy" || error._tag === "OwnerUnhealthy"
+    if (!isOfPort || error.holder !== undefined) return { error, listener: undefined }
+    const { find } = yield* Effect.promise(() => import("./occupant.ts"))
+    return yield* find(error)
+  })
+
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
@@ -126,11 +135,13 @@ const reportStart = (
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
     const folders = yield* PlatformFolders
     const fs = yield* FileSystem.FileSystem
-    const named = yield* nameHolder(error.value)
+    const found = yield* occupantOf(error.value)
+    const named = yield* nameHolder(found.error)
     const holder = "holder" in named ? named.holder : undefined
     const configs = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
     const start: ErrorReport.Start = {
       self,
+      ...(found.listener === undefined ? {} : { listener: found.listener }),
       folders: {
         configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
         stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))

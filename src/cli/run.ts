@@ -16,6 +16,7 @@ import * as LockFile from "../lock/LockFile.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
 import { untilLost } from "../LossReport.ts"
 import { type Address, toUrl } from "../port/Address.ts"
+import { lookAt } from "../port/AddressProbe.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
@@ -42,9 +43,11 @@ const longestWait = Duration.minutes(10)
 const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
     for (const record of yield* LockFile.readOwnersOf(config)) {
-      const address: Address = { host: record.host, port: record.port }
-      const health = yield* Effect.flatMap(HealthProbe.HealthProbe, (probe) => probe.probe(address))
-      if (health._tag === "Healthy" && health.instanceId === record.instanceId) return Option.some(record)
+      const { host, instanceId, port } = record
+      const looks = yield* Effect.flatMap(HealthProbe.HealthProbe, (health) => lookAt(health, { host, port }))
+      if (looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
+        return Option.some(record)
+      }
     }
     return Option.none<OwnerRecord>()
   })

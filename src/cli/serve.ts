@@ -14,7 +14,10 @@ import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
+import * as PortOwners from "../inspect/PortOwners.ts"
 import { apart } from "../internal/spans.ts"
+import { isWildcard } from "../port/Address.ts"
+import { lookAt } from "../port/AddressProbe.ts"
 import * as BadPorts from "../port/BadPorts.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as NodeServerSocket from "../port/NodeServerSocket.ts"
@@ -66,9 +69,16 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
     const { address, instanceId } = yield* Gateway.Gateway
     const health = yield* HealthProbe.HealthProbe
     const feed = Effect.gen(function*() {
-      const answer = yield* health.probe(address)
-      if (answer._tag === "Healthy" && answer.instanceId === instanceId) return yield* systemd.notify("WATCHDOG=1")
-      yield* Effect.logWarning(`our own health probe failed (${answer._tag}); not feeding the watchdog`)
+      // A wildcard address means another one where there is no 127.0.0.1.
+      const answers = isWildcard(address.host)
+        ? (yield* lookAt(health, address)).map(({ answer }) => answer)
+        : [yield* health.probe(address)]
+      if (answers.some((answer) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
+        return yield* systemd.notify("WATCHDOG=1")
+      }
+      yield* Effect.logWarning(
+        `our own health probe failed (${answers.map(({ _tag }) => _tag).join(", ")}); not feeding the watchdog`
+      )
     })
     // At half of the interval (sd_watchdog_enabled(3)).
     yield* apart(feed).pipe(
@@ -101,9 +111,10 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
 /** One after the other, as `platform.ts` has it and for the same reason. */
 const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
+  const owners = yield* Layer.build(PortOwners.layerLive)
   const neighbours = yield* Layer.build(Neighbours.layerLive)
   const metrics = yield* Layer.build(ProcessMetrics.layerLive)
-  return Context.mergeAll(sockets, neighbours, metrics)
+  return Context.mergeAll(sockets, owners, neighbours, metrics)
 })
 
 /** Serves until the scope closes. */

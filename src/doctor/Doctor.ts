@@ -128,6 +128,15 @@ export const judgePort = (
 ): ReadonlyArray<Finding> => {
   if (port === undefined) return []
   const url = toUrl(port)
+  if (port.blocked !== undefined) {
+    return [
+      error(
+        "port",
+        `${url} cannot be bound, though nothing listens there: ${port.blocked.reason}`,
+        command(`run --port ${BadPorts.another(port.port)}`)
+      )
+    ]
+  }
   if (port.state === "free") return [ok("port", `${url} is free`)]
   const who = service !== undefined
     ? serviceWords(service)

@@ -11,6 +11,7 @@ import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../lock/KernelLock.ts"
+import * as LockFolder from "../lock/LockFolder.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
@@ -49,7 +50,7 @@ export interface FolderFacts {
 const octal = (mode: number): string => (mode & 0o7777).toString(8)
 
 /**
- * Whether a folder is ours, and nobody else may write there. Pure.
+ * Whether a start would keep its locks in a folder. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -62,25 +63,11 @@ export const judgeFolder = (
   if (type !== "Directory") {
     return [error("lock-folder", `${path} is not a folder but a ${type}`, `mv ${word} ${shellWord(`${path}.old`)}`)]
   }
-  const findings: Array<Finding> = []
-  if (ours !== undefined && uid !== undefined && uid !== ours) {
-    findings.push(
-      ours === 0
-        ? warning(
-          "lock-folder",
-          `${path} belongs to user ${uid}, and a gateway that root starts would leave files there that only root can use`,
-          `sudo -u '#${uid}' gateway doctor`
-        )
-        : error("lock-folder", `${path} belongs to user ${uid}`, `sudo chown -R ${ours} ${word}`)
-    )
-  }
-  // Of a sticky folder, others cannot take away what is ours (chmod(2), S_ISVTX).
-  if ((mode & 0o022) !== 0 && (mode & 0o1000) === 0) {
-    findings.push(
-      error("lock-folder", `${path} has mode ${octal(mode)}: others may replace the locks`, `chmod go-w ${word}`)
-    )
-  }
-  return findings
+  if (ours === undefined || uid === undefined) return []
+  return Option.match(LockFolder.fault(path, ours, { uid, mode }, "the folder"), {
+    onNone: () => [],
+    onSome: ({ remedy, what }) => [error("lock-folder", what, remedy)]
+  })
 }
 
 const factsOf = (path: string) =>
@@ -119,7 +106,7 @@ const missing = (folder: string, { stateDir, uid }: FolderOptions) =>
   })
 
 /**
- * Looks at the folder of the lock files and at the state directory.
+ * Looks at the folder of the lock files.
  *
  * @since 0.1.0
  * @category checks
@@ -153,8 +140,7 @@ export const checkFolder = (
           )
         ]
     }
-    const above = yield* factsOf(options.stateDir)
-    const findings = [...judgeFolder(seen.right, options.uid), ...judgeFolder(above, options.uid)]
+    const findings = judgeFolder(seen.right, options.uid)
     if (findings.length > 0) return findings
     return yield* fs.access(folder, { writable: true }).pipe(
       Effect.match({

@@ -19,13 +19,13 @@ import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
+import { type Network, ProcessTable } from "../lock/ProcessTable.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
 import * as PortProbe from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
-import { at, type PortListeners, PortOwners } from "./PortOwners.ts"
+import { at, type PortBlocker, type PortListeners, PortOwners } from "./PortOwners.ts"
 
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
@@ -126,6 +126,21 @@ export const Listener = Schema.Struct({
 })
 
 /**
+ * What keeps a gateway from a port on which nothing listens.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Blocked = Schema.Struct({
+  /** What has it, in words. */
+  reason: Schema.String,
+  /** Absent where the process is not visible from here. */
+  pid: optional(Schema.Int),
+  /** The program's file name, without its arguments. */
+  command: optional(Schema.String)
+})
+
+/**
  * The port that was asked.
  *
  * @since 0.1.0
@@ -141,7 +156,9 @@ export const Port = Schema.Struct({
   /** The processes that listen there, as far as they can be seen. */
   listeners: Schema.Array(Listener),
   /** Why they cannot be told, in words. */
-  listenersUnknown: optional(Schema.String)
+  listenersUnknown: optional(Schema.String),
+  /** Where nobody listens, and no gateway runs: what keeps one from binding it nevertheless. */
+  blocked: optional(Blocked)
 })
 
 /**
@@ -247,9 +264,16 @@ export interface Evidence {
   /** Why the lock cannot be told about. */
   readonly lockReason?: string | undefined
   /** Who the lock names. */
-  readonly owner?: { readonly phase: Phase; readonly pidMeaning: Holder["pidMeaning"] } | undefined
+  readonly owner?: {
+    readonly phase: Phase
+    readonly pidMeaning: Holder["pidMeaning"]
+    /** Of an owner that is alive: in which network it is, compared with ours. */
+    readonly network: Network
+  } | undefined
   /** Who answers on the port; `unasked` where no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
+  /** Whether a free port cannot be reached from here: then a listener would not be seen. */
+  readonly unreachable: boolean
   /** Whether who answers is a healthy gateway. */
   readonly healthy: boolean
   /** Whether the instance that answers is the one that the lock names. */
@@ -280,8 +304,8 @@ const isOccupied = ({ listener, port }: Evidence): boolean =>
 
 const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, and not the owner of this lock`)
 
-const judgeHeld = (evidence: Evidence, { phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
-  const { detail, port } = evidence
+const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
+  const { detail, port, unreachable } = evidence
   if (phase === "draining") return judged("draining", "its owner shuts down")
   if (isOccupied(evidence)) return foreign(detail)
   if (phase === "starting") return judged("starting", "its owner holds the lock and does not serve yet")
@@ -291,9 +315,18 @@ const judgeHeld = (evidence: Evidence, { phase, pidMeaning }: NonNullable<Eviden
     case "unasked":
       return judged("unknown", "its owner names no port that could be asked")
     default:
-      return pidMeaning === "Alive"
-        ? judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
-        : judged("unknown", "the lock is held, and its owner's port is free here: it may be in another network")
+      if (pidMeaning === "Alive" && network === "Same") {
+        if (unreachable) {
+          return judged("unknown", "the lock is held, and its owner's address cannot be reached from here")
+        }
+        return judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
+      }
+      return judged(
+        "unknown",
+        `the lock is held, and its owner's port is free here: it ${
+          pidMeaning === "Alive" && network === "Other" ? "is" : "may be"
+        } in another network`
+      )
   }
 }
 
@@ -449,7 +482,11 @@ const states = { Free: "free", Gateway: "gateway", Foreign: "foreign", Stalled: 
 const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner | undefined): typeof Health.Type => {
   switch (answer._tag) {
     case "Free":
-      return { healthy: false, identity: "unknown", detail: "nobody listens there" }
+      return {
+        healthy: false,
+        identity: "unknown",
+        detail: answer.unreachable === true ? "it cannot be reached from here" : "nobody listens there"
+      }
     case "Gateway":
       return {
         healthy: answer.healthy,
@@ -507,15 +544,21 @@ const askPort = (
       listeners,
       ...(listening._tag === "Unseen" ? { listenersUnknown: listening.reason } : {})
     }
-    return { port, health: describeHealth(answer, owner) }
+    return {
+      port,
+      health: describeHealth(answer, owner),
+      unreachable: answer._tag === "Free" && answer.unreachable === true
+    }
   })
 
-/** By pid, where all of them can be seen and the owner's means something here. */
+/** By pid, where all of them can be seen and the owner's means something here. An owner in another network has none here. */
 const whoseListeners = (
   { listeners }: typeof Port.Type,
-  owner: LockInspection.Owner | undefined
+  owner: LockInspection.Owner | undefined,
+  network: Network
 ): Evidence["listener"] => {
   if (listeners.some(({ isOwner }) => isOwner)) return "owner"
+  if (network === "Other") return "other"
   return owner?.holder.pidMeaning === "Alive" && listeners.length > 0 && listeners.every(({ pid }) => pid !== undefined)
     ? "other"
     : "unknown"
@@ -531,16 +574,20 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
     const asked = from === undefined || address === undefined
       ? undefined
       : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
+    const table = yield* ProcessTable
+    // Under any other verdict the pid is a stranger's.
+    const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
       lockReason: state._tag === "Unknown" ? state.reason : undefined,
       owner: owner === undefined
         ? undefined
-        : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning },
+        : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning, network },
       port: asked?.port.state ?? "unasked",
+      unreachable: asked?.unreachable ?? false,
       healthy: asked?.health.healthy ?? false,
       identity: asked?.health.identity ?? "unknown",
-      listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner),
+      listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner, network),
       detail: asked?.health.detail ?? ""
     })
     return { state, owner, asked, reason, verdict }
@@ -595,6 +642,11 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       concurrency: "unbounded"
     })
     const other = Option.filter(holder, (holder) => !isSameGateway(target, owner, holder.owner))
+    const isWanted = asked?.port.state === "free" && (verdict === "dead" || verdict === "not-running")
+      && target.listeners !== false
+    const blocked = isWanted
+      ? yield* Effect.flatMap(PortOwners, ({ blocker }) => blocker(asked.port))
+      : Option.none<PortBlocker>()
     const configPath = target.configPath ?? owner?.record.configPath
     return {
       version: 1,
@@ -614,7 +666,10 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
           }
         }
         : {}),
-      ...asked,
+      ...(asked === undefined ? {} : {
+        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value },
+        health: asked.health
+      }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     }
   })

@@ -41,6 +41,7 @@ export const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdic
 
 /** Who listens on their ports is not looked for: it costs more than all the rest, and is not shown. */
 const unasked = PortOwners.of({
+  blocker: () => Effect.succeedNone,
   listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not looked for" })
 })
 

@@ -13,9 +13,11 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { endianness } from "node:os"
 import { child } from "../internal/child.ts"
-import { type Address, probeTargets } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, probeTargets, urlHost } from "../port/Address.ts"
+import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 
 /**
@@ -44,6 +46,21 @@ export type PortListeners =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
+ * What keeps an address from being bound, though nothing listens there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PortBlocker {
+  /** What has it, in words: a connection, a socket that does not listen. */
+  readonly reason: string
+  /** A process that has it open; absent where none can be seen from here. */
+  readonly pid?: number
+  /** The program's file name, without arguments. */
+  readonly command?: string
+}
+
+/**
  * The processes that listen on a port, as far as the system shows them to this user.
  *
  * @example
@@ -66,6 +83,11 @@ export class PortOwners extends Context.Tag("gateway-lock/PortOwners")<PortOwner
    * at first: of several that share a socket, one of them is named.
    */
   readonly listeners: (port: number, likely?: ReadonlyArray<number>) => Effect.Effect<PortListeners>
+  /**
+   * What keeps a gateway from binding an address on which nothing listens, or its guard address; `None` where nothing does,
+   * or that cannot be told. Never fails, and takes two seconds at most.
+   */
+  readonly blocker: (address: Address) => Effect.Effect<Option.Option<PortBlocker>>
 }>() {}
 
 const timeLimit = Duration.seconds(1)
@@ -117,6 +139,35 @@ const canonicalHost = (host: string): string | undefined => {
   }).join(".")
 }
 
+/** Whether a socket that is bound to one of them keeps another from the other one: bind(2) on Linux. */
+const exclude = (a: string, b: string): boolean =>
+  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+
+const addressesOf = ({ host }: Address): ReadonlyArray<string> => coversGuard(host) ? [host] : [host, guardHost]
+
+/**
+ * The listeners beside which a gateway on `address` cannot be, whether they answer there or not: a wildcard address cannot be
+ * bound beside a listener on any of this machine's. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const conflicting = (
+  address: Address,
+  listeners: ReadonlyArray<PortListener>
+): ReadonlyArray<PortListener> =>
+  listeners.filter(({ host, port }) =>
+    port === address.port && addressesOf(address).some((mine) => exclude(canonicalHost(mine) ?? mine, host))
+  )
+
+/** The first of the addresses that a gateway would bind, and cannot. */
+const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
+  Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
+    Effect.timeoutTo({ duration: timeLimit, onSuccess: (host) => host, onTimeout: () => Option.none<string>() })
+  )
+
+const unseenBlocker: PortBlocker = { reason: "a process that cannot be seen has bound it, and does not listen" }
+
 // ---------------------------------------------------------------------------
 // Linux: proc_net(5)
 // ---------------------------------------------------------------------------
@@ -154,6 +205,19 @@ const hostOf = (hex: string, order: "LE" | "BE"): string | undefined => {
   return canonicalHost(words.join(":"))
 }
 
+const endOf = (text: string, order: "LE" | "BE"): Address | undefined => {
+  const match = /^((?:[0-9A-F]{8}){1}|(?:[0-9A-F]{8}){4}):([0-9A-F]{4})$/.exec(text)
+  const host = match?.[1] === undefined ? undefined : hostOf(match[1], order)
+  return host === undefined ? undefined : { host, port: Number.parseInt(match?.[2] ?? "", 16) }
+}
+
+const parseSockets = (text: string, order: "LE" | "BE") =>
+  text.split("\n").flatMap((line) => {
+    const [, local = "", remote = "", state = "", , , , , , inode = ""] = line.trim().split(/\s+/)
+    const [end, peer] = [endOf(local, order), endOf(remote, order)]
+    return end === undefined || peer === undefined || !/^\d+$/.test(inode) ? [] : [{ ...end, peer, state, inode }]
+  })
+
 /**
  * The listening sockets of `/proc/net/tcp` or `/proc/net/tcp6`. Lines that are no such thing are passed over.
  *
@@ -161,13 +225,30 @@ const hostOf = (hex: string, order: "LE" | "BE"): string | undefined => {
  * @category decoding
  */
 export const parseProcNet = (text: string, order: "LE" | "BE"): ReadonlyArray<ListeningSocket> =>
-  text.split("\n").flatMap((line) => {
-    const [, local = "", , state, , , , , , inode = ""] = line.trim().split(/\s+/)
-    const match = /^((?:[0-9A-F]{8}){1}|(?:[0-9A-F]{8}){4}):([0-9A-F]{4})$/.exec(local)
-    if (state !== listening || match?.[1] === undefined || match[2] === undefined || !/^\d+$/.test(inode)) return []
-    const host = hostOf(match[1], order)
-    return host === undefined ? [] : [{ host, port: Number.parseInt(match[2], 16), inode }]
-  })
+  parseSockets(text, order).filter(({ state }) => state === listening)
+    .map(({ host, inode, port }) => ({ host, port, inode }))
+
+/**
+ * One end of a connection, of `/proc/net/tcp` or `/proc/net/tcp6`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectedSocket extends ListeningSocket {
+  /** The other end. */
+  readonly peer: Address
+}
+
+/**
+ * The connections of `/proc/net/tcp` or `/proc/net/tcp6`, those included that have ended and that the kernel keeps a while:
+ * their inode is `0`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseConnections = (text: string, order: "LE" | "BE"): ReadonlyArray<ConnectedSocket> =>
+  parseSockets(text, order).filter(({ state }) => state !== listening)
+    .map(({ host, inode, peer, port }) => ({ host, port, inode, peer }))
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
@@ -194,7 +275,36 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
   (fs) => {
     const table = (path: string) =>
       Effect.option(Effect.map(fs.readFileString(path), (text) => parseProcNet(text, endianness())))
+    const blockerOf = (host: string, port: number): Effect.Effect<PortBlocker> =>
+      Effect.gen(function*() {
+        const texts = yield* Effect.forEach(
+          ["/proc/net/tcp", "/proc/net/tcp6"],
+          (path) => Effect.orElseSucceed(fs.readFileString(path), () => "")
+        )
+        const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
+          socket.port === port && exclude(socket.host, canonicalHost(host) ?? host)
+        )
+        // That of a process first: the kernel lets go of an ended one by itself.
+        const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
+        if (connection === undefined) return unseenBlocker
+        const { inode, peer } = connection
+        const to = `${urlHost(peer.host)}:${peer.port}`
+        if (inode === "0") return { reason: `a connection to ${to} that has ended keeps it for up to a minute` }
+        const pid = (yield* findOwners(new Set([inode]), [])).get(inode)
+        if (pid === undefined) return { reason: `a process that cannot be seen has a connection to ${to} from it` }
+        const command = ProcFiles.commandOf(pid)
+        return {
+          reason: `pid ${pid}${command === undefined ? "" : ` (${command})`} has a connection to ${to} from it`,
+          pid,
+          ...(command === undefined ? {} : { command })
+        }
+      })
     return PortOwners.of({
+      blocker: (address) =>
+        Effect.flatMap(
+          firstTaken(address),
+          (host) => Option.isNone(host) ? Effect.succeedNone : Effect.asSome(blockerOf(host.value, address.port))
+        ),
       listeners: (port, likely = []) =>
         Effect.gen(function*() {
           const [v4, v6] = yield* Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")])
@@ -284,6 +394,7 @@ const byCommand = (
     PortOwners,
     Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) =>
       PortOwners.of({
+        blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
         listeners: (port) =>
           Command.string(command(port)).pipe(
             Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),

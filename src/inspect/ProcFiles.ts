@@ -37,6 +37,10 @@ export const openFiles = (pid: number): ReadonlyArray<OpenFile> =>
     return target === "" ? [] : [{ link, target }]
   })
 
+/** The program's file name, without arguments; `undefined` where it cannot be read. */
+export const commandOf = (pid: number): string | undefined =>
+  attempt(() => Fs.readlinkSync(`/proc/${pid}/exe`), undefined)?.replace(/ \(deleted\)$/, "").split("/").pop()
+
 /** Whose process it is; `undefined` where it is gone or hidden. */
 export const userOf = (pid: number): number | undefined => attempt(() => Fs.statSync(`/proc/${pid}`).uid, undefined)
 

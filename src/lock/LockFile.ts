@@ -39,6 +39,7 @@ import { whileNot } from "../internal/whileNot.ts"
 import { LossReport } from "../LossReport.ts"
 import * as Metrics from "../Metrics.ts"
 import type { Address } from "../port/Address.ts"
+import { lookAt } from "../port/AddressProbe.ts"
 import { HealthProbe, make as makeHealthProbe } from "../port/HealthProbe.ts"
 import { make as makePortProbe, PortProbe, type PortState } from "../port/PortProbe.ts"
 import type { ProbeTransport } from "../port/ProbeTransport.ts"
@@ -413,17 +414,23 @@ const acquire = (
       Effect.gen(function*() {
         const { record } = snapshot
         const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
-        const portInUse = port !== undefined && port._tag !== "Free"
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
+        const sameNetwork = Option.isSome(record) && owner === "Alive"
+          && (yield* table.network(record.value.pid)) === "Same"
+        // An address that nothing here reaches can have a listener. A living owner may be behind it.
+        const portInUse = port?._tag === "Free"
+          ? owner === "Alive" && port.unreachable === true
+          : port !== undefined
         return Staleness.decide({
           record,
           namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),
           owner,
           portInUse,
+          sameNetwork,
           age: snapshot.age,
           silentFor: yield* silentFor(
             record,
-            owner === "Alive" && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
+            sameNetwork && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
           ),
           staleAfter
         })
@@ -459,8 +466,9 @@ const acquire = (
         if (Option.isNone(record) || record.value.phase !== "listening") return
         const serving = OwnerRecord.address(record.value)
         if (address !== undefined && sameAddress(address, serving)) return
-        const answer = yield* health.probe(serving)
-        if (answer._tag === "Healthy" && answer.instanceId === record.value.instanceId) {
+        const { instanceId } = record.value
+        const looks = yield* lookAt(health, serving)
+        if (looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
           return yield* new LockHeld({ path, timeoutMs: 0, holder: yield* holderOf(record.value), serving })
         }
       })

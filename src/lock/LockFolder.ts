@@ -23,23 +23,35 @@ import * as VolumeGroup from "./VolumeGroup.ts"
 
 const othersMayWrite = 0o022
 
-/** What is wrong with a folder, and the command that mends it. Pure. */
+/** What is wrong with a folder. */
+export interface Fault {
+  readonly what: string
+  /** The command that mends it. */
+  readonly remedy: string
+}
+
+/**
+ * What is wrong with the folder of a user's locks, for a start and for `doctor`, which call it `name`. Pure.
+ *
+ * Only this folder is judged, not what is above it.
+ */
 export const fault = (
   path: string,
   uid: number,
-  folder: { readonly uid: number; readonly mode: number }
-): Option.Option<string> => {
+  folder: { readonly uid: number; readonly mode: number },
+  name = "its folder"
+): Option.Option<Fault> => {
   const mode = `mode ${octal(folder.mode)}`
   if (folder.uid !== uid) {
-    return Option.some(
-      `its folder ${path} belongs to uid ${folder.uid} (${mode}), and we are uid ${uid}; run: chown -R ${uid} ${
-        shellWord(path)
-      }`
-    )
+    return Option.some({
+      what: `${name} ${path} belongs to uid ${folder.uid} (${mode}), and we are uid ${uid}`,
+      remedy: `chown -R ${uid} ${shellWord(path)}`
+    })
   }
-  return (folder.mode & othersMayWrite) === 0
-    ? Option.none()
-    : Option.some(`others may write in its folder ${path} (${mode}, uid ${uid}); run: chmod go-w ${shellWord(path)}`)
+  return (folder.mode & othersMayWrite) === 0 ? Option.none() : Option.some({
+    what: `others may write in ${name} ${path} (${mode}, uid ${uid})`,
+    remedy: `chmod go-w ${shellWord(path)}`
+  })
 }
 
 /** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
@@ -78,7 +90,10 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const uid = yield* Effect.flatten(UserId)
     if (Option.isNone(uid) || Option.isNone(info.uid)) return
     const wrong = fault(folder, uid.value, { uid: info.uid.value, mode: info.mode })
-    if (Option.isSome(wrong)) return yield* new LockUnavailable({ path, reason: wrong.value })
+    if (Option.isSome(wrong)) {
+      const { remedy, what } = wrong.value
+      return yield* new LockUnavailable({ path, reason: `${what}; run: ${remedy}` })
+    }
   }).pipe(
     Effect.mapError((error) =>
       error._tag === "LockUnavailable"

@@ -34,6 +34,11 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /** The program's file name, without arguments; `None` where it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
+   * Whether a process has the same network as this one: only then do its ports mean anything here. To be asked of a pid
+   * that means the same process here.
+   */
+  readonly network: (pid: number) => Effect.Effect<Network>
+  /**
    * Notes an instance of this program as released when the scope closes. A file that it could not remove is a leftover from
    * then on, though its process lives.
    */
@@ -44,6 +49,18 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
+
+/**
+ * In which network a process is, compared with this one.
+ *
+ * - `Same`: the same network namespace; everywhere on a platform that has none.
+ * - `Other`: another one, with ports of its own (network_namespaces(7)).
+ * - `Unknown`: it cannot be read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Network = "Same" | "Other" | "Unknown"
 
 /**
  * What the operating system says of one pid.
@@ -116,6 +133,8 @@ export interface Source {
   readonly look: (pid: number) => Effect.Effect<Sighting>
   /** The program's file name, without arguments. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
+  /** In which network a process is. */
+  readonly network: (pid: number) => Effect.Effect<Network>
   /** How far apart two readings of one start time can be, in the unit of `startTime`. */
   readonly tolerance: number
 }
@@ -138,6 +157,7 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
           ([self, sighting]) => judge(self, recorded, sighting, source.tolerance)
         ),
       commandName: source.commandName,
+      network: source.network,
       noteRelease: (instanceId) => Effect.addFinalizer(() => Effect.sync(() => released.add(instanceId))),
       isLeftover: (recorded) =>
         Effect.map(self, (self) => released.has(recorded.instanceId) || isPredecessor(self, recorded, source.tolerance))
@@ -315,7 +335,17 @@ const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.F
         Effect.map(Option.filter((name) => name !== ""))
       )
 
-    return { self, look, commandName, tolerance: 1 }
+    const networkOf = (pid: number | "self") => Effect.option(fs.readLink(`/proc/${pid}/ns/net`))
+    const ownNetwork = yield* memoized(networkOf("self"))
+    const network = (pid: number) =>
+      Effect.zipWith(
+        ownNetwork,
+        networkOf(pid),
+        (own, other): Network =>
+          Option.isNone(own) || Option.isNone(other) ? "Unknown" : own.value === other.value ? "Same" : "Other"
+      )
+
+    return { self, look, commandName, network, tolerance: 1 }
   })
 
 // ---------------------------------------------------------------------------
@@ -364,6 +394,7 @@ const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecu
       self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
       look,
       commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
+      network: () => Effect.succeed("Same"),
       tolerance: ownClockTolerance
     }
   })
@@ -409,6 +440,7 @@ const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExe
       self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
       look,
       commandName: (pid) => Effect.map(query(pid), Option.map(({ Name }) => Name)),
+      network: () => Effect.succeed("Same"),
       tolerance: ownClockTolerance
     }
   })

@@ -5,8 +5,8 @@
  * living owner and a free one has none, and nothing needs to be judged.
  *
  * Two mistakes have put two gateways side by side in the field, and the table avoids both:
- * taking a free port for death (an owner that is still starting has a free port too), and
- * taking "cannot tell" for death.
+ * taking a free port for death (an owner that is still starting has a free port too, and so
+ * has one in another network namespace), and taking "cannot tell" for death.
  *
  * @since 0.1.0
  */
@@ -35,8 +35,10 @@ export interface Evidence {
   readonly namesThisProcess: boolean
   /** What the process table says of the recorded process. */
   readonly owner: Liveness
-  /** Whether anybody listens on the recorded address. */
+  /** Whether anybody listens on the recorded address, in this process's network. */
   readonly portInUse: boolean
+  /** Whether the owner is known to have the same network: a port that is free here says nothing of an owner elsewhere. */
+  readonly sameNetwork: boolean
   /** How long ago the lock file was last written or touched. */
   readonly age: Duration.Duration
   /** For how long we ourselves have watched the owner be alive and listening on paper with a free port. */
@@ -81,7 +83,7 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  * - It names an earlier process with this pid, or what this program has released: take it.
  * - Its owner is gone: take it.
  * - Nothing can be told of its owner: wait while its port is in use, and else until the file is older than `staleAfter`.
- * - Its owner lives: wait, unless it should be listening and its port has been seen free for `staleAfter`.
+ * - Its owner lives: wait, unless it has this network, should be listening, and its port has been seen free for `staleAfter`.
  *
  * @example
  * import { Duration, Option } from "effect"
@@ -93,6 +95,7 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  *   namesThisProcess: false,
  *   owner: "Unknown",
  *   portInUse: false,
+ *   sameNetwork: false,
  *   age: Duration.minutes(1),
  *   silentFor: Duration.zero,
  *   staleAfter: Duration.seconds(30)
@@ -115,6 +118,7 @@ export const decide = (evidence: Evidence): Verdict => {
       return old ? reclaim("port free") : wait("owner unknown")
     case "Alive":
       return !evidence.portInUse
+          && evidence.sameNetwork
           && evidence.record.value.phase === "listening"
           && Duration.greaterThanOrEqualTo(evidence.silentFor, evidence.staleAfter)
         ? reclaim("port free")

@@ -50,6 +50,14 @@ export const toUrl = (address: Address): string => `ws://${urlHost(address.host)
  */
 export const guardHost = "127.0.0.1"
 
+/**
+ * The guard address of a host that has no 127.0.0.1.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const guardHostV6 = "::1"
+
 const wildcards = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0", ""])
 
 /**
@@ -83,7 +91,8 @@ export const isLoopback = (host: string): boolean =>
 
 /**
  * The addresses to connect to in order to learn who holds `address`: the address itself
- * (the loopback one of its family for a wildcard) and the guard address.
+ * (the loopback one of its family for a wildcard) and the guard address. On a host that has no
+ * 127.0.0.1, `guardHostV6` is to be asked besides.
  *
  * @since 0.1.0
  * @category constructors

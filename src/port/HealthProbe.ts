@@ -23,7 +23,7 @@ import * as ProbeTransport from "./ProbeTransport.ts"
 /**
  * What `/healthz` showed.
  *
- * - `NoListener`: nothing accepts connections there.
+ * - `NoListener`: nothing accepts connections there; `unreachable` where a listener would not be seen either.
  * - `Healthy`: a gateway that serves.
  * - `Unhealthy`: a gateway that says that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
@@ -35,7 +35,7 @@ import * as ProbeTransport from "./ProbeTransport.ts"
  * @category models
  */
 export type Health =
-  | { readonly _tag: "NoListener"; readonly detail: string }
+  | { readonly _tag: "NoListener"; readonly detail: string; readonly unreachable?: boolean }
   | { readonly _tag: "Healthy"; readonly instanceId?: string }
   | { readonly _tag: "Unhealthy"; readonly instanceId?: string; readonly detail: string }
   | { readonly _tag: "Foreign"; readonly detail: string }
@@ -180,7 +180,11 @@ export const make = (
             onSuccess: classify,
             onFailure: (error): Health =>
               error.reason === "NoListener"
-                ? { _tag: "NoListener", detail: error.detail }
+                ? {
+                  _tag: "NoListener",
+                  detail: error.detail,
+                  ...(error.unreachable === true ? { unreachable: true } : {})
+                }
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
           Effect.raceFirst(Effect.as(Effect.interruptible(deadline(timeout)), stalled)),

@@ -19,6 +19,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { BindFailed, type LockLost, PortInUse } from "../GatewayLockError.ts"
+import { conflicting, PortOwners } from "../inspect/PortOwners.ts"
 import { atMost } from "../internal/atMost.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { apart, type Attributes, spannedApart, spannedAround } from "../internal/spans.ts"
@@ -26,7 +27,7 @@ import { LockFile, type Loss } from "../lock/LockFile.ts"
 import * as Metrics from "../Metrics.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import * as Access from "./Access.ts"
-import { type Address, coversGuard, guardHost, toUrl } from "./Address.ts"
+import { type Address, coversGuard, guardHost, guardHostV6, toUrl, urlHost } from "./Address.ts"
 import * as AppRoutes from "./AppRoutes.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { healthPath } from "./HealthProbe.ts"
@@ -86,6 +87,22 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   })
 
 /**
+ * Binds the guard address beside `host`: 127.0.0.1, and on a host that has no such address `::1`.
+ *
+ * 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
+ */
+const bindGuard = (bound: ServerSocket.BoundSocket): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
+  const { address: { host }, alsoBind, lacksLoopbackV4 } = bound
+  const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
+  if (host === "0.0.0.0" && lacksLoopbackV4) return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
+  if (coversGuard(host)) return Effect.void
+  return Effect.catchIf(alsoBind(guardHost), isAbsent, (error) =>
+    host === guardHostV6
+      ? Effect.void
+      : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.fail(error)))
+}
+
+/**
  * Binds `host` and, unless that covers it, the guard address, both exclusively.
  */
 const bindBoth = (
@@ -107,7 +124,7 @@ const bindBoth = (
         routes,
         drainBegan
       }).pipe(
-        Effect.tap((bound) => coversGuard(bound.address.host) ? Effect.void : bound.alsoBind(guardHost)),
+        Effect.tap(bindGuard),
         Scope.extend(inner),
         Effect.exit
       )
@@ -125,6 +142,46 @@ const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindE
   const failure = Cause.failureOption(exit.cause)
   return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
 }
+
+/** How often binding is tried again where what kept the port has just let go of it. */
+const takenTries = 3
+
+/** Its port was taken a moment ago and is not any more. Never leaves this module. */
+class FreeAgain {
+  readonly _tag = "FreeAgain"
+  readonly error: BindFailed
+  constructor(error: BindFailed) {
+    this.error = error
+  }
+}
+
+/** What to say of an address that is in use: by a listener, or by a socket that does not listen. */
+const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
+  Effect.gen(function*() {
+    const state = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(asked))
+    if (state._tag !== "Free") return yield* new PortInUse({ ...asked, listener: state.detail })
+    const owners = yield* Effect.serviceOption(PortOwners)
+    if (Option.isNone(owners)) {
+      return yield* new PortInUse({ ...asked, listener: "a process that does not answer from here" })
+    }
+    const { blocker, listeners } = owners.value
+    const seen = yield* listeners(asked.port)
+    const [listener] = seen._tag === "Seen" ? conflicting(asked, seen.listeners) : []
+    if (listener !== undefined) {
+      const who = listener.pid === undefined ? "a process that cannot be seen" : `pid ${listener.pid}`
+      return yield* new PortInUse({ ...asked, listener: `${who} listens on ${urlHost(listener.host)}` })
+    }
+    const blocked = yield* blocker(asked)
+    const failed = new BindFailed({
+      ...asked,
+      code: error.code,
+      reason: `${error.reason}; nothing listens there${
+        Option.match(blocked, { onNone: () => "", onSome: ({ reason }) => `: ${reason}` })
+      }`,
+      cause: error
+    })
+    return yield* Option.isSome(blocked) ? failed : Effect.fail(new FreeAgain(failed))
+  })
 
 /**
  * Binds the port and serves on it until the scope closes; then drains, within `drainTimeout`, and closes it. Fails with
@@ -161,13 +218,9 @@ export const make = (
 
     const bound = yield* bindBoth(options, routes, lifecycle.drainBegan).pipe(
       spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
-      Effect.catchAll((error): Effect.Effect<never, PortInUse | BindFailed> =>
+      Effect.catchAll((error) =>
         error.code === "EADDRINUSE"
-          ? Effect.flatMap(ports.probe(asked), (state) =>
-            new PortInUse({
-              ...asked,
-              listener: state._tag === "Free" ? "a process that does not answer from here" : state.detail
-            }))
+          ? whyTaken(asked, error)
           : new BindFailed({
             ...asked,
             reason: error.reason,
@@ -175,7 +228,9 @@ export const make = (
             ...(error.available === undefined ? {} : { available: error.available }),
             cause: error
           })
-      )
+      ),
+      Effect.retry({ while: ({ _tag }) => _tag === "FreeAgain", times: takenTries }),
+      Effect.catchTag("FreeAgain", ({ error }) => error)
     )
     const address: Address = { host: options.host, port: bound.address.port }
     yield* Metrics.register

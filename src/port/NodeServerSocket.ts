@@ -30,6 +30,8 @@ import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import * as AppUpgrades from "./AppUpgrades.ts"
 import * as FrameHeads from "./FrameHeads.ts"
+import * as PassedSocket from "./PassedSocket.ts"
+import { hasLoopbackV4 } from "./ProbeTransport.ts"
 import {
   BindError,
   type BindOptions,
@@ -629,19 +631,38 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     // binding
     // -----------------------------------------------------------------------
 
-    const listenOn: Net.ListenOptions & { readonly fd?: number } = options.passedSocket === undefined
+    const passed = options.passedSocket
+    const refuse = (fault: PassedSocket.Fault) => new BindError({ ...asked, ...fault })
+    const seen = passed === undefined ? undefined : PassedSocket.inspect(passed, asked)
+    if (seen?.fault !== undefined) return yield* refuse(seen.fault)
+    const listenOn: Net.ListenOptions & { readonly fd?: number } = passed === undefined
       ? { ...asked, exclusive: true }
-      : { fd: options.passedSocket }
+      : { fd: passed }
     // Uninterruptible: between listen() and "listening", a server cannot be closed.
     const inner = yield* NodeHttpServer.make(() => server, listenOn).pipe(
-      Effect.mapError((error) => bindError(asked, error.cause)),
+      Effect.mapError((error) => {
+        const failed = bindError(asked, error.cause)
+        return passed === undefined || failed.code !== "EINVAL"
+          ? failed
+          : refuse(PassedSocket.notListenable(passed, asked, failed.reason))
+      }),
+      Effect.catchAllDefect((defect) =>
+        // It reads the port of an address that a Unix socket does not have.
+        passed !== undefined && server.listening && server.address() === null
+          ? Effect.fail(refuse(PassedSocket.notTcp(passed, asked)))
+          : Effect.die(defect)
+      ),
       Effect.uninterruptible
     )
+    const late = passed !== undefined && seen?.isUnlisted === true
+      ? PassedSocket.startedToListen(passed, asked)
+      : undefined
+    if (late !== undefined) return yield* refuse(late)
     const bound = server.address()
     const address: Address = typeof bound === "object" && bound !== null
       ? { host: bound.address, port: bound.port }
       : asked
-    if (options.passedSocket !== undefined && (address.port !== asked.port || !names(address.host, asked.host))) {
+    if (passed !== undefined && (address.port !== asked.port || !names(address.host, asked.host))) {
       return yield* new BindError({
         ...asked,
         code: "EADDRMISMATCH",
@@ -743,6 +764,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     return {
       address,
       server: serving,
+      lacksLoopbackV4: !hasLoopbackV4(),
       alsoBind: (host) => alsoBind(host).pipe(Effect.tap(() => Effect.addFinalizer(() => destroyAll))),
       stopAccepting: Effect.map(Effect.zipRight(Effect.sync(() => stopping = true), takeBacklog), () => {
         stopped = true

@@ -13,9 +13,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Http from "node:http"
+import type * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Address } from "./Address.ts"
-import { isNoListener } from "./ProbeTransport.ts"
+import { endConnectionToItself, isNoListener, isToItself } from "./ProbeTransport.ts"
 import { watchSubprotocol } from "./ServerSocket.ts"
 
 /**
@@ -94,6 +95,15 @@ const accepted = (
     request.on("error", (error: NodeJS.ErrnoException) => {
       if (isNoListener(error)) resume(Effect.succeedNone)
       else fail(`did not answer as HTTP (${error.message})`)
+    })
+    const refuseItself = (socket: Net.Socket) => {
+      if (!isToItself(socket)) return
+      endConnectionToItself(socket)
+      resume(Effect.succeedNone)
+    }
+    request.on("socket", (socket) => {
+      if (socket.connecting) socket.once("connect", () => refuseItself(socket))
+      else refuseItself(socket)
     })
     request.on("response", (response) => fail(`answered HTTP ${response.statusCode ?? 0}`))
     request.on("upgrade", ({ headers }, socket, head) => {

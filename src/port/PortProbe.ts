@@ -8,11 +8,13 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { type Address, probeTargets } from "./Address.ts"
+import type { Address } from "./Address.ts"
+import { lookAt, nothingReached } from "./AddressProbe.ts"
 import { type Health, HealthProbe } from "./HealthProbe.ts"
 
 /**
- * - `Free`: nothing accepts connections on any of the addresses.
+ * - `Free`: nothing accepts connections on any of the addresses; `unreachable` where none of them can be reached from here, so
+ *   that a listener would not be seen.
  * - `Gateway`: a gateway answers; `healthy` as `/healthz` says. Without an `instanceId` it is not known which one.
  * - `Foreign`: a listener answers that is not a gateway.
  * - `Stalled`: a listener accepts and does not answer in time.
@@ -21,7 +23,7 @@ import { type Health, HealthProbe } from "./HealthProbe.ts"
  * @category models
  */
 export type PortState =
-  | { readonly _tag: "Free" }
+  | { readonly _tag: "Free"; readonly unreachable?: boolean }
   | { readonly _tag: "Gateway"; readonly instanceId?: string; readonly healthy: boolean; readonly detail: string }
   | { readonly _tag: "Foreign"; readonly detail: string }
   | { readonly _tag: "Stalled"; readonly detail: string }
@@ -87,9 +89,10 @@ export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect
       probe: (address) =>
         address.port === 0
           ? Effect.succeed(free)
-          : Effect.forEach(probeTargets(address), (target) => health.probe(target), { concurrency: "unbounded" }).pipe(
-            Effect.map((answers) => combine(answers.map(fromHealth)))
-          )
+          : Effect.map(lookAt(health, address), (looks) => {
+            const state = combine(looks.map(({ answer }) => fromHealth(answer)))
+            return state._tag === "Free" && nothingReached(looks) ? { ...state, unreachable: true } : state
+          })
     })
 )
 

@@ -9,12 +9,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Http from "node:http"
 import * as Net from "node:net"
-import type { Address } from "./Address.ts"
+import { networkInterfaces } from "node:os"
+import { type Address, isLoopback, isWildcard } from "./Address.ts"
 
 /**
  * Why no HTTP answer came.
  *
- * - `NoListener`: nothing accepts connections there (refused, or the address is not of this machine).
+ * - `NoListener`: nothing accepts connections there (refused, the address is not of this machine, or the socket connected to
+ *   itself).
  * - `NotHttp`: somebody accepted and then reset, closed or answered something else.
  *
  * @since 0.1.0
@@ -23,6 +25,8 @@ import type { Address } from "./Address.ts"
 export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
   readonly reason: "NoListener" | "NotHttp"
   readonly detail: string
+  /** With `NoListener`: the address cannot be reached from here, so that a listener would not be seen. */
+  readonly unreachable?: boolean
 }> {
   override get message() {
     return this.detail
@@ -80,6 +84,7 @@ const noListener = new Set([
   "EAFNOSUPPORT",
   "EHOSTUNREACH",
   "ENETUNREACH",
+  "ENETDOWN",
   "EHOSTDOWN",
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -93,6 +98,27 @@ const noListener = new Set([
  * @internal
  */
 export const isNoListener = (error: { readonly code?: string | undefined }): boolean => noListener.has(error.code ?? "")
+
+/**
+ * Whether a connection leads to its own socket. TCP lets a socket connect to itself (RFC 9293, 3.5, simultaneous open), and
+ * the kernel picks the asked port itself as the local one where that is free and in `ip_local_port_range`. Nothing listens
+ * there then.
+ *
+ * @internal
+ */
+export const isToItself = (socket: Net.Socket): boolean =>
+  socket.localPort !== undefined && socket.localPort === socket.remotePort
+  && socket.localAddress === socket.remoteAddress
+
+/**
+ * Ends a connection to itself. By a reset: after an orderly end the kernel keeps the port for a minute, and nothing could
+ * bind it.
+ *
+ * @internal
+ */
+export const endConnectionToItself = (socket: Net.Socket): void => {
+  socket.resetAndDestroy()
+}
 
 /** Asks on a connection that was made for it. */
 const ask = (
@@ -135,19 +161,57 @@ const ask = (
   return request
 }
 
+/** So long a connection within this machine takes at most, where its loopback interface is up. */
+const loopbackMillis = 50
+
+/** Whether a host means this machine over IPv4. */
+const isWithinV4 = (host: string): boolean => !host.includes(":") && (isLoopback(host) || isWildcard(host))
+
+/**
+ * Whether an interface that is up has an address of 127.0.0.0/8. Assumed, where the interfaces cannot be listed (Node
+ * throws).
+ *
+ * @internal
+ */
+export const hasLoopbackV4 = (): boolean => {
+  try {
+    return Object.values(networkInterfaces()).some((entries = []) =>
+      entries.some(({ address }) => address.startsWith("127."))
+    )
+  } catch {
+    return true
+  }
+}
+
 const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed> =>
   Effect.async((resume) => {
-    const fail = (error: NodeJS.ErrnoException) =>
+    const fail = (error: NodeJS.ErrnoException) => {
+      const reason = isNoListener(error) ? "NoListener" : "NotHttp"
       resume(
         new ProbeFailed({
-          reason: isNoListener(error) ? "NoListener" : "NotHttp",
-          detail: error.message === "" ? error.code ?? "connection failed" : error.message
+          reason,
+          detail: error.message === "" ? error.code ?? "connection failed" : error.message,
+          ...(reason === "NoListener" && error.code !== "ECONNREFUSED" ? { unreachable: true } : {})
         })
       )
+    }
     // Most who ask find nobody, and for that it takes no HTTP.
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
-    socket.once("connect", () => ask(socket, address, path, resume).on("error", fail))
+    // Linux does not refuse a connection over a loopback interface that was taken down: it gives no answer.
+    socket.setTimeout(loopbackMillis, () => {
+      if (!socket.connecting || !isWithinV4(address.host) || hasLoopbackV4()) return
+      socket.destroy()
+      resume(
+        new ProbeFailed({ reason: "NoListener", detail: "the loopback interface is down", unreachable: true })
+      )
+    })
+    socket.once("connect", () => {
+      socket.setTimeout(0)
+      if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
+      endConnectionToItself(socket)
+      resume(new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the connection was to itself" }))
+    })
     return Effect.sync(() => {
       socket.destroy()
     })

@@ -225,6 +225,8 @@ export interface BoundSocket {
   readonly address: Address
   /** What apps serve on. Their paths are all but the gateway's own. */
   readonly server: HttpServer.HttpServer
+  /** Whether this machine has no address of 127.0.0.0/8, so that 0.0.0.0 does not cover the guard address. */
+  readonly lacksLoopbackV4: boolean
   /** Lets the same server accept on another host, same port, too. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Accepts no further connection and closes the idle ones. */

@@ -14,7 +14,8 @@ import * as Schedule from "effect/Schedule"
 import type { LockHeld, PortInUse } from "../GatewayLockError.ts"
 import { readOwner } from "../lock/LockFile.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
-import { type Address, probeTargets } from "../port/Address.ts"
+import type { Address } from "../port/Address.ts"
+import { type Look, lookAt } from "../port/AddressProbe.ts"
 import { type Health, HealthProbe } from "../port/HealthProbe.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { defaults } from "./RecoveryOptions.ts"
@@ -70,12 +71,6 @@ export const isHealthy = (error: Occupied, answer: Health): boolean => {
   return owner === undefined || answer.instanceId === undefined || answer.instanceId === owner
 }
 
-/** What was found on one of the addresses. */
-export interface Look {
-  readonly target: Address
-  readonly answer: Health
-}
-
 const telling: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
 
 /** The one answer for the addresses that a gateway holds: its own, and the guard address. */
@@ -87,12 +82,7 @@ export const mostTelling = (looks: ReadonlyArray<Look>): Health =>
 
 /** Asks all the addresses of the owner, at the same time. */
 export const look = (error: Occupied, address: Address): Effect.Effect<ReadonlyArray<Look>, never, HealthProbe> =>
-  Effect.flatMap(HealthProbe, (health) =>
-    Effect.forEach(
-      probeTargets(addressOf(error, address)),
-      (target) => Effect.map(health.probe(target), (answer): Look => ({ target, answer })),
-      { concurrency: "unbounded" }
-    ))
+  Effect.flatMap(HealthProbe, (health) => lookAt(health, addressOf(error, address)))
 
 const isFree = (looks: ReadonlyArray<Look>): boolean => looks.every(({ answer }) => answer._tag === "NoListener")
 

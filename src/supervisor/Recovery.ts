@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import { type Holder, OwnerHealthy, OwnerUnhealthy } from "../GatewayLockError.ts"
+import { type BindFailed, type Holder, OwnerHealthy, OwnerUnhealthy } from "../GatewayLockError.ts"
 import * as Metrics from "../Metrics.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import type { Health } from "../port/HealthProbe.ts"
@@ -38,6 +38,12 @@ const attemptsAfterEnd = 7
 const longestRefusal = Duration.seconds(1)
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+
+/** A socket that does not listen has the port. The kernel gives a port to an outgoing connection, and takes it back. */
+const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
+  error._tag === "BindFailed" && "code" in error && error.code === "EADDRINUSE"
+
+const describeTaken = (error: BindFailed): string => `${toUrl(error)} cannot be bound: ${error.reason}`
 
 const isOccupied = (error: { readonly _tag: string }): error is OwnerChange.Occupied =>
   error._tag === "PortInUse" || error._tag === "LockHeld"
@@ -118,11 +124,15 @@ const after = (change: OwnerChange.Change, round: Round): Round => {
 /** The pause before the next quick attempt. */
 const pauseOf = ({ soon }: Round): Duration.Duration => Duration.times(afterEnd, 2 ** (attemptsAfterEnd - soon))
 
-/** Tries again until a start succeeds or fails otherwise; `refused` waits for what makes another attempt worthwhile. */
-const retrying = <A, E extends { readonly _tag: string }, R, E2, R2>(
+/**
+ * Tries again until a start succeeds or fails otherwise; `refused` waits for what makes another attempt worthwhile, and `taken`
+ * while a socket that does not listen has the port.
+ */
+const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
   start: Effect.Effect<A, E, R>,
-  refused: (error: OwnerChange.Occupied, round: Round, tookMillis: number) => Effect.Effect<Round, E2, R2>
-): Effect.Effect<A, E | E2, R | R2 | Scope.Scope> =>
+  refused: (error: OwnerChange.Occupied, round: Round, tookMillis: number) => Effect.Effect<Round, E2, R2>,
+  taken: (error: E & BindFailed) => Effect.Effect<void, E3, R3>
+): Effect.Effect<A, E | E2 | E3, R | R2 | R3 | Scope.Scope> =>
   Effect.gen(function*() {
     let round = first
     while (true) {
@@ -130,6 +140,11 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2>(
       const result = yield* Effect.either(attempt(start))
       if (Either.isRight(result)) return result.right
       const error = result.left
+      if (isTaken(error)) {
+        yield* taken(error)
+        round = first
+        continue
+      }
       if (!isOccupied(error)) return yield* Effect.fail(error)
       round = yield* refused(error, roundFor(error, round), (yield* nowMillis) - before)
     }
@@ -138,7 +153,8 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2>(
 /**
  * A start under a supervisor. Without one, the start as it is: a person is there to read the error.
  *
- * Only `PortInUse` and `LockHeld` are recovered. Beside a healthy owner this fails with `OwnerHealthy`. Otherwise the whole
+ * Only `PortInUse` and `LockHeld` are recovered, and `BindFailed` where a socket that does not listen has the port: this is
+ * waited for as long as an owner, and is the failure then. Beside a healthy owner this fails with `OwnerHealthy`. Otherwise the whole
  * start is tried again every `retryInterval`, and within a second or two of the owner's end. The owner's health is asked
  * every second meanwhile. After `healthTimeout` this fails with `OwnerUnhealthy`. Only the time that is spent waiting for
  * another owner counts, on the monotonic clock: an attempt that acquired the lock may warm up for as long as it takes.
@@ -244,7 +260,17 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
         if (round.soon === 0) return after(yield* wait(error, round), round)
         yield* within(error)(Effect.sleep(pauseOf(round)))
         return { ...round, soon: round.soon - 1 }
-      }))
+      }), (error) =>
+      Effect.gen(function*() {
+        const interval = Duration.min(retryInterval, defaults.pollInterval)
+        yield* report(`waiting up to ${Duration.format(healthTimeout)} for the port: ${describeTaken(error)}`, interval)
+        const left = yield* remaining
+        if (Duration.lessThan(left, interval)) {
+          yield* Effect.sleep(left)
+          return yield* Effect.fail(error)
+        }
+        yield* Effect.sleep(interval)
+      }).pipe(waitingFor("owner")))
   })
 
 /**
@@ -252,8 +278,8 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
  * takes over, and the others go on waiting for it.
  *
  * A gateway is watched over an open connection. A listener that cannot be watched is asked every second, and a lock whose
- * owner does not listen is tried every second. Only `PortInUse` and `LockHeld` are waited for; with any other failure of the
- * start, this fails. `retryInterval` and `healthTimeout` do not count here.
+ * owner does not listen is tried every second, as is a port that a socket has which does not listen. Only `PortInUse`,
+ * `LockHeld` and such a `BindFailed` are waited for; with any other failure of the start, this fails. `retryInterval` and `healthTimeout` do not count here.
  *
  * @since 0.1.0
  * @category combinators
@@ -282,5 +308,9 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
     return yield* retrying(start, (error, round) =>
       round.soon > 0
         ? Effect.as(Effect.sleep(pauseOf(round)), { ...round, soon: round.soon - 1 })
-        : Effect.map(untilChange(error, round), (change) => after(change, round)))
+        : Effect.map(untilChange(error, round), (change) =>
+          after(change, round)), (error) =>
+      Effect.zipRight(report(`standing by: ${describeTaken(error)}`, Duration.infinity), pause).pipe(
+        waitingFor("standby")
+      ))
   })

@@ -163,7 +163,10 @@ export interface SimulatedHost {
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
   /** Its network, as the test sees it: asking, and listening as somebody else. */
-  readonly ports: Pick<SimulatedPorts.SimulatedPorts, "foreign" | "get" | "connect" | "owners">
+  readonly ports: Pick<
+    SimulatedPorts.SimulatedPorts,
+    "foreign" | "connection" | "get" | "connect" | "owners" | "loseLoopbackV4"
+  >
   /** Lets everything happen that needs no time to pass. */
   readonly settle: Effect.Effect<void>
   /** Ends every process of this boot at once, frees locks and ports, keeps the files, and starts a new boot. */
@@ -365,6 +368,13 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               ({ command }) => command
             )
           ),
+        network: (pid) =>
+          Effect.sync(() => {
+            const seen = SimulatedKernel.findProcess(kernel, process, pid)
+            const isHidden = kernel.hidePids && process.uid !== 0 && process.uid !== seen?.uid
+            if (seen === undefined || isHidden) return "Unknown"
+            return seen.networkNamespace === process.networkNamespace ? "Same" : "Other"
+          }),
         tolerance: 0
       })
 

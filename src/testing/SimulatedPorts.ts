@@ -13,10 +13,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
-import { type Address, toUrl } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, toUrl } from "../port/Address.ts"
 import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
@@ -150,10 +151,14 @@ export interface SimulatedPorts {
     address: Address,
     behaviour: ForeignBehaviour
   ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
+  /** Has an address without listening on it, as the near end of a connection does, until the scope closes. */
+  readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
   /** Asks a listener, as any client would. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /** Opens a control socket. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
+  /** Takes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. What is bound there stays bound. */
+  readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
   /** Which processes listen on a port, on any address. */
   readonly owners: (port: number) => ReadonlyArray<number>
   /** Takes from a process that ended what it listened on, and resets its connections. */
@@ -206,6 +211,8 @@ const strangerSerial = -1
  */
 export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const bounds = new Set<Bound>()
+  const connections = new Set<Address>()
+  const withoutLoopbackV4 = new Set<string>()
   let nextPort = firstEphemeralPort
 
   const bindError = (address: Address) => (code: string) =>
@@ -216,15 +223,25 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       ...(code === "EADDRNOTAVAIL" ? { available } : {})
     })
 
+  const lacksLoopbackV4 = (networkNamespace: string): boolean => withoutLoopbackV4.has(networkNamespace)
+  const isMissing = (host: string, networkNamespace: string): boolean =>
+    !isLocal(host) || (host.startsWith("127.") && lacksLoopbackV4(networkNamespace))
+
   const fault = (address: Address, networkNamespace: string): string | undefined => {
     const host = literal(address.host)
-    if (!isLocal(host)) return "EADDRNOTAVAIL"
-    return [...bounds].some((bound) =>
-        bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
-      )
+    if (isMissing(host, networkNamespace)) return "EADDRNOTAVAIL"
+    return isConnected({ host, port: address.port }, networkNamespace) ||
+        [...bounds].some((bound) =>
+          bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
+        )
       ? "EADDRINUSE"
       : undefined
   }
+
+  /** All of them are in the network in which the test asks. */
+  const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
+    networkNamespace === defaultNetworkNamespace
+    && [...connections].some((connection) => connection.port === port && excludes(connection.host, literal(host)))
 
   const freePort = (host: string, networkNamespace: string): number => {
     do nextPort += 1
@@ -238,15 +255,21 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   ): Effect.Effect<Bound, ProbeTransport.ProbeFailed> =>
     Effect.suspend(() => {
       const host = literal(address.host)
+      const noListener = (code: string, unreachable: { readonly unreachable?: boolean } = {}) =>
+        new ProbeTransport.ProbeFailed({
+          reason: "NoListener",
+          detail: `connect ${code} ${address.host}:${address.port}`,
+          ...unreachable
+        })
+      if (isMissing(host === "0.0.0.0" ? "127.0.0.1" : host, networkNamespace)) {
+        return noListener("ENETUNREACH", { unreachable: true })
+      }
       for (const bound of bounds) {
         if (
           bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
         ) return Effect.succeed(bound)
       }
-      return new ProbeTransport.ProbeFailed({
-        reason: "NoListener",
-        detail: `connect ECONNREFUSED ${address.host}:${address.port}`
-      })
+      return noListener("ECONNREFUSED")
     })
 
   const get = (address: Address, path: string) => Effect.flatMap(find(address), (bound) => bound.get(path))
@@ -507,6 +530,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
               )
             })
         }),
+        lacksLoopbackV4: lacksLoopbackV4(networkNamespace),
         alsoBind: (other) => occupy(literal(other)),
         stopAccepting: Effect.gen(function*() {
           for (const bound of mine) yield* unbind(bound)
@@ -547,6 +571,21 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     foreign,
     get,
     connect: (address) => Effect.flatMap(find(address), ({ connect }) => connect),
+    connection: ({ host, port }) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.suspend(() => {
+          const mine: Address = { host: literal(host), port }
+          const code = fault(mine, defaultNetworkNamespace)
+          if (code !== undefined) return bindError(mine)(code)
+          connections.add(mine)
+          return Effect.succeed(mine)
+        }),
+        (mine) => Effect.sync(() => connections.delete(mine))
+      )),
+    loseLoopbackV4: (networkNamespace = defaultNetworkNamespace) =>
+      Effect.sync(() => {
+        withoutLoopbackV4.add(networkNamespace)
+      }),
     owners: (port) => [...bounds].filter((bound) => bound.port === port).map(({ pid }) => pid),
     closeAll: (process) =>
       Effect.gen(function*() {
@@ -570,6 +609,14 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       }),
     portOwners: (process) =>
       PortOwners.of({
+        blocker: ({ host, port }) =>
+          Effect.sync(() =>
+            (coversGuard(host) ? [host] : [host, guardHost]).some((host) =>
+                isConnected({ host, port }, process.networkNamespace)
+              )
+              ? Option.some({ reason: "a connection has it" })
+              : Option.none()
+          ),
         listeners: (port) =>
           Effect.sync(() => ({
             _tag: "Seen",

@@ -65,7 +65,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:18789",
       ...who,
-      "  answers: a healthy gateway",
+      "  listener: a healthy gateway",
       "  to use it: ws://127.0.0.1:18789",
       "  to look at it: gateway status",
       "  to stop it: gateway stop",
@@ -108,7 +108,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:18789",
       nobody,
-      "  answers: a healthy gateway",
+      "  listener: a healthy gateway",
       "  to use it: ws://127.0.0.1:18789",
       "  to see which it is: gateway list",
       "  to look at it: gateway status",
@@ -127,7 +127,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://[::1]:65535",
       nobody,
-      "  answers: did not answer as HTTP (Parse Error)",
+      "  listener: did not answer as HTTP (Parse Error)",
       "  to see who it is: gateway status --port 65535 --host ::1",
       "  to run beside it: gateway run --profile <name> --port 65534"
     ],
@@ -159,6 +159,28 @@ const golden: ReadonlyArray<Golden> = [
     }
   },
   {
+    what: "BindFailed with EADDRNOTAVAIL for the guard address",
+    error: new Errors.BindFailed({
+      host: "10.0.0.5",
+      port: 80,
+      reason: "listen EADDRNOTAVAIL: address not available 127.0.0.1:80",
+      code: "EADDRNOTAVAIL",
+      available: ["10.0.0.5"]
+    }),
+    start: { self: { ...gatewayOf("default"), host: "10.0.0.5", port: 80 } },
+    lines: [
+      "GatewayLockError: failed to bind gateway socket on ws://10.0.0.5:80: listen EADDRNOTAVAIL: address not available 127.0.0.1:80",
+      "  address: ws://10.0.0.5:80",
+      "  addresses here: 10.0.0.5",
+      "  to mend it: sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
+      "  to check it: gateway doctor --port 80 --host 10.0.0.5"
+    ],
+    next: {
+      loopback: "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
+      doctor: "gateway doctor --port 80 --host 10.0.0.5"
+    }
+  },
+  {
     what: "BindFailed with EACCES",
     error: new Errors.BindFailed({ host: "127.0.0.1", port: 443, reason: "listen EACCES", code: "EACCES" }),
     start: { self: { ...gatewayOf("blue"), port: 443 } },
@@ -185,6 +207,17 @@ const golden: ReadonlyArray<Golden> = [
       "  to check it: gateway doctor"
     ],
     next: { runElsewhere: "gateway run --port <port> --host <host>", doctor: "gateway doctor" }
+  },
+  {
+    what: "BindFailed on a passed descriptor",
+    error: new Errors.BindFailed({ host: "127.0.0.1", port: 443, reason: "descriptor 3 is a pipe", code: "ENOTSOCK" }),
+    lines: [
+      "GatewayLockError: failed to bind gateway socket on ws://127.0.0.1:443: descriptor 3 is a pipe",
+      "  address: ws://127.0.0.1:443",
+      "  to see the socket: systemctl list-sockets --all",
+      "  to check it: gateway doctor"
+    ],
+    next: { socketUnit: "systemctl list-sockets --all", doctor: "gateway doctor" }
   },
   {
     what: "LockHeld after waiting, by one of no known place",

@@ -150,7 +150,7 @@ describe("gateway doctor", () => {
         yield* chmod(site.stateDir, 0o755)
         yield* chmod(Gateways.locksFolder(site), 0o755)
         const { problems } = yield* examine(site, asNobody)
-        assert.match(folders(problems)[0] ?? "", /belongs to user 0$/)
+        assert.match(folders(problems)[0] ?? "", /belongs to uid 0 /)
         assert.isTrue(problems.some(({ check, message }) => check === "lock" && message.includes("EACCES")))
       })
   )
@@ -265,4 +265,47 @@ describe("gateway doctor", () => {
       assert.strictEqual(code, 64)
       assert.match(stderr, /^gateway: invalid port "0" from --port: expected .*\n$/)
     }))
+})
+
+describe("the folder of the locks is judged by doctor as by a start:", () => {
+  const cases: ReadonlyArray<
+    readonly [name: string, script: string, refused: boolean]
+  > = [
+    ["lock folder with mode 1777", "chmod 1777 \"$2\"", true],
+    ["lock folder with mode 0777", "chmod 0777 \"$2\"", true],
+    ["lock folder with mode 0700", "chmod 0700 \"$2\"", false],
+    ["lock folder with mode 0755", "chmod 0755 \"$2\"", false],
+    ["state folder with mode 0775", "chmod 0775 \"$1\"", false],
+    ["state folder with mode 1777", "chmod 1777 \"$1\"", false],
+    ["another user's state folder", "chown 65534 \"$1\"", false],
+    ["another user's lock folder", "chown 65534 \"$2\"", true],
+    ["another user's folders", "chown 65534 \"$1\" \"$2\"", true]
+  ]
+  for (const [name, script, refused] of cases) {
+    it.scopedLive.skipIf(Program.noOtherUser !== undefined)(
+      Program.named(name, Program.noOtherUser),
+      () =>
+        Effect.gen(function*() {
+          const site = yield* Gateways.newSite
+          const folder = Gateways.locksFolder(site)
+          yield* Effect.promise(() => Fs.mkdir(folder, { recursive: true, mode: 0o700 }))
+          yield* Effect.scoped(Effect.flatMap(
+            Gateways.start(site, { under: ["sh", "-c", script, "sh", site.stateDir, folder] }),
+            ({ ended }) => ended
+          ))
+          const { problems } = yield* examine(site)
+          if (!refused) {
+            assert.deepStrictEqual(problems, [])
+            yield* Gateways.assertClean(yield* Gateways.stop(yield* Gateways.startListening(site)))
+            return
+          }
+          const [problem] = problems
+          assert.deepInclude(problem, { check: "lock-folder", severity: "error" })
+          const [line = ""] = Gateways.linesOf(yield* Gateways.run(site))
+          // The same words, and the same command.
+          const said = problem?.message.replace("the folder", "its folder")
+          assert.isTrue(line.endsWith(`: ${said}; run: ${problem?.remedy}`), line)
+        })
+    )
+  }
 })

@@ -176,6 +176,51 @@ describe("two network namespaces on one state directory", () => {
   )
 })
 
+describe("an owner in another network, whose processes can be seen,", () => {
+  Variants.each(
+    "is not called unhealthy, and nobody is told to force it",
+    Namespaces.noNetwork,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        const status = yield* Gateways.run(site, { main, flags: ["status"] })
+        assert.match(status.stdout, /^gateway .*: unknown\n/)
+        assert.include(status.stdout, "it is in another network")
+        assert.notInclude(status.stdout, "--force")
+        assert.strictEqual(status.code, 4, status.stdout)
+        const doctor = yield* Gateways.run(site, { main, flags: ["doctor"] })
+        assert.notInclude(doctor.stdout, "--force")
+        assert.notInclude(doctor.stdout, "does not serve")
+        // In its own network it is what it is.
+        const inside = ["nsenter", "--target", String(owner.pid), "--net"]
+        const there = yield* Gateways.run(site, { main, flags: ["status"], under: inside })
+        assert.strictEqual(there.code, 0, there.stdout)
+      })
+  )
+
+  Variants.each(
+    "keeps its lock, however long a start waits for it",
+    Namespaces.noNetwork,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        yield* Gateways.writeConfig(site, Gateways.impatient)
+        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        for (const under of [[], Namespaces.network]) {
+          const refused = yield* Gateways.run(site, { flags: ["--lock-timeout", "3 seconds"], main, under })
+          assert.include(
+            refused.stderr,
+            `GatewayLockError: gateway already running (pid ${owner.pid}); lock timeout after 3000ms\n`
+          )
+          assert.strictEqual(refused.code, 1)
+        }
+        const ended = yield* Gateways.stop(owner)
+        yield* Gateways.assertGone(site, ended)
+      })
+  )
+})
+
 describe("a time namespace, in which the clocks since boot are shifted,", () => {
   const inside = Namespaces.time({ boottime: 100_000, monotonic: 200_000 })
 

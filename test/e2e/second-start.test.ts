@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
+import * as Program from "./support/program.ts"
 
 /** Only what is promised of the line: a reader may find more in it. */
 const ErrorLine = Schema.parseJson(Schema.Struct({
@@ -44,7 +45,7 @@ describe("a second start of a gateway that is up", () => {
         phase: "listening",
         config: site.configPath,
         state: site.stateDir,
-        answers: "a healthy gateway",
+        listener: "a healthy gateway",
         "to use it": Gateways.url(site),
         "to look at it": `gateway status ${Gateways.selectors(site)}`,
         "to stop it": `gateway stop ${Gateways.selectors(site)}`,
@@ -136,4 +137,57 @@ describe("a second start of a gateway that is up", () => {
         assert.match(stderr, /^GatewayLockError: another gateway instance is already listening on ws:\/\//)
       }
     }))
+})
+
+describe("a start on the port of another profile's gateway", () => {
+  const profile = (site: Gateways.Site, name: string) => ({
+    args: ["--profile", name, "--port", String(site.port)],
+    env: { XDG_STATE_HOME: `${site.root}/state`, XDG_CONFIG_HOME: `${site.root}/config` }
+  })
+
+  for (const state of ["answers", "is stopped"] as const) {
+    it.scopedLive.skipIf(!Program.isLinux)(
+      Program.named(
+        `names that gateway, and how it is stopped: one that ${state}`,
+        Program.isLinux ? undefined : "needs Linux"
+      ),
+      () =>
+        Effect.gen(function*() {
+          const site = yield* Gateways.newSite
+          const blue = yield* Gateways.startListening(site, profile(site, "blue"))
+          if (state === "is stopped") yield* blue.signal("SIGSTOP")
+          const refused = yield* Gateways.run(site, profile(site, "green"))
+          Gateways.assertRefused(refused, `another gateway instance is already listening on ${Gateways.url(site)}`)
+          const facts = Gateways.facts(refused)
+          assert.deepInclude(facts, {
+            "held by": `pid ${blue.pid} (node)`,
+            phase: "listening",
+            state: `${site.root}/state/gateway-lock/blue`,
+            "to stop it": `gateway stop --profile blue --port ${site.port}`,
+            "to look at it": `gateway status --profile blue --port ${site.port}`
+          })
+          // A service that leaves it in control, or that gives up, says the same.
+          const service = yield* Gateways.run(site, {
+            ...profile(site, "green"),
+            args: [...profile(site, "green").args, "--supervisor", "external"],
+            env: { ...profile(site, "green").env, GATEWAY_HEALTH_TIMEOUT: "1 second" }
+          })
+          assert.strictEqual(service.code, state === "answers" ? 0 : 1, service.stderr)
+          assert.strictEqual(Gateways.facts(service)["held by"], `pid ${blue.pid} (node)`)
+        })
+    )
+  }
+
+  it.scopedLive.skipIf(!Program.isLinux)(
+    Program.named("names it in JSON as well", Program.isLinux ? undefined : "needs Linux"),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const blue = yield* Gateways.startListening(site, profile(site, "blue"))
+        const { args, env } = profile(site, "green")
+        const refused = yield* Gateways.run(site, { args: [...args, "--log-format", "json"], env })
+        const { error } = yield* Schema.decode(ErrorLine)(refused.stderr.trim())
+        assert.deepInclude(error.holder, { pid: blue.pid, pidMeaning: "Alive", command: "node", port: site.port })
+      })
+  )
 })

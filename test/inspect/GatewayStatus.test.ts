@@ -16,7 +16,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
   owner: fc.option(
     fc.record({
       phase: arbitraries.phase,
-      pidMeaning: fc.option(fc.constantFrom(...PidMeaning.literals), { nil: undefined })
+      pidMeaning: fc.option(fc.constantFrom(...PidMeaning.literals), { nil: undefined }),
+      network: fc.constantFrom("Same" as const, "Other" as const, "Unknown" as const)
     }),
     { nil: undefined }
   ),
@@ -27,12 +28,14 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
     "stalled" as const,
     "unasked" as const
   ),
+  unreachable: fc.boolean(),
   healthy: fc.boolean(),
   identity: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
   listener: fc.constantFrom("owner" as const, "other" as const, "unknown" as const),
   detail: arbitraries.text
 }).map((drawn) => ({
   ...drawn,
+  unreachable: drawn.unreachable && drawn.port === "free",
   // What cannot be seen together: nobody answers without a gateway, and without a name there is no identity.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
@@ -75,7 +78,9 @@ describe("GatewayStatus.judge", () => {
 
   it.prop("an owner that cannot be seen from here is not called unhealthy for a port that is free here", [evidence], ([
     seen
-  ]) => judge(seen).verdict !== "unhealthy" || seen.port !== "free" || seen.owner?.pidMeaning === "Alive")
+  ]) =>
+    judge(seen).verdict !== "unhealthy" || seen.port !== "free"
+    || (seen.owner?.pidMeaning === "Alive" && seen.owner.network === "Same" && !seen.unreachable))
 
   it.prop(
     "a listener is not called foreign that answers by the owner's name, or is its process",
@@ -331,6 +336,30 @@ describe("Gateway.inspect, on a simulated host", () => {
         const far = yield* inspect(host, {}, { pidNamespace: "pid:[2]", networkNamespace: "net:[2]" })
         assert.strictEqual(far.verdict, "unknown")
         assert.match(far.reason, /may be in another network/)
+      })
+  )
+
+  simulated(
+    "in another network of the same PID namespace, it is not called unhealthy, whoever has the port here",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const owner = yield* host.spawn(gateway(), { networkNamespace: "net:[2]" })
+        yield* host.settle
+        const free = yield* inspect(host)
+        assert.deepInclude(free, {
+          verdict: "unknown",
+          reason: "the lock is held, and its owner's port is free here: it is in another network"
+        })
+        assert.strictEqual(free.owner?.pidMeaning, "Alive")
+        const stalls = yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, { _tag: "Stalls" })
+        const asked = yield* Effect.fork(inspect(host))
+        yield* host.settle
+        for (let second = 0; second < 3; second++) yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(asked)).verdict, "foreign-listener")
+        assert.isAbove(stalls.requests(), 0)
+        assert.strictEqual((yield* inspect(host, {}, { networkNamespace: "net:[2]" })).verdict, "running")
+        assert.isTrue(owner.isRunning())
       })
   )
 

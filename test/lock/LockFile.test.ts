@@ -165,6 +165,26 @@ const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
 
 const millisOf = ({ createdAt }: OwnerRecord.OwnerRecord) => Date.parse(createdAt)
 
+describe("without kernel locks, an owner in another network", () => {
+  simulated(
+    "keeps its lock while it lives, however long its port is seen free from here",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.setLocking("absent")
+        const address = { host: "127.0.0.1", port: 18789 }
+        const first = yield* start(host, { address }, { networkNamespace: "net:[2]" })
+        yield* Effect.flatMap(Deferred.await(first.lock), ({ update }) => update({ phase: "listening", ...address }))
+        const second = yield* start(host, { address, timeout: "10 minutes", pollInterval: "1 second" })
+        yield* pass(host, "5 minutes")
+        assert.isFalse(yield* second.holds)
+        yield* first.process.kill
+        yield* pass(host, "2 seconds")
+        assert.isTrue(yield* second.holds)
+      })
+  )
+})
+
 describe("without kernel locks, a record with the pid of the process that reads it", () => {
   const pid = 7
   const container = { pid, kernelLocks: false }

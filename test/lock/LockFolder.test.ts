@@ -66,9 +66,12 @@ describe("the folder of the locks", () => {
     const fault = LockFolder.fault("/a b/it's", uid, { uid: owner, mode })
     assert.strictEqual(Option.isNone(fault), owner === uid && (mode & 0o022) === 0)
     if (Option.isSome(fault)) {
-      assert.include(fault.value, `uid ${owner}`)
-      assert.include(fault.value, mode.toString(8).padStart(4, "0"))
-      assert.include(fault.value, owner === uid ? "chmod go-w '/a b/it'\\''s'" : `chown -R ${uid} '/a b/it'\\''s'`)
+      assert.include(fault.value.what, `uid ${owner}`)
+      assert.include(fault.value.what, mode.toString(8).padStart(4, "0"))
+      assert.include(
+        fault.value.remedy,
+        owner === uid ? "chmod go-w '/a b/it'\\''s'" : `chown -R ${uid} '/a b/it'\\''s'`
+      )
     }
   })
 })

@@ -202,6 +202,7 @@ describe("what is left of this process", () => {
   const table = ProcessTable.make({
     self: Effect.succeed(self),
     look: () => Effect.succeed(Sighting.present(500)),
+    network: () => Effect.succeed("Unknown" as const),
     commandName: () => Effect.succeedNone,
     tolerance: 1
   })
@@ -432,7 +433,7 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
       const seen = yield* run(command, args)
       const verdict = yield* seen.line
       const self: unknown = JSON.parse(yield* seen.line)
-      return { verdict, self }
+      return { verdict, self, network: yield* seen.line }
     })
 
   live("another process sees us alive, and is itself another one", () =>
@@ -466,6 +467,20 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
       // Even of a pid that means somebody else there, such as the first.
       assert.strictEqual((yield* seenFrom(elsewhere, { ...self, pid: 1 })).verdict, "Unknown")
     }), !works("unshare", [...elsewhere.slice(1), "true"]))
+
+  const alone = ["unshare", "--net"]
+  live("from another network namespace, it is in another; a process is in its own", () =>
+    Effect.gen(function*() {
+      const table = yield* ProcessTable.ProcessTable
+      const self = yield* table.self
+      assert.strictEqual(yield* table.network(self.pid), "Same")
+      assert.deepInclude(yield* seenFrom([], self), { verdict: "Alive", network: "Same" })
+      assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
+      const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+      assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
+      // The largest number that a pid can have on 64-bit Linux, plus one.
+      assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
+    }), !works("unshare", [...alone.slice(1), "true"]) || !works("setpriv", ["--reuid=65534", "true"]))
 
   const hidden = [
     "unshare",

@@ -27,6 +27,7 @@ const evidence = (change: Partial<Evidence>): Evidence => ({
   namesThisProcess: false,
   owner: "Alive",
   portInUse: false,
+  sameNetwork: true,
   age: young,
   silentFor: Duration.zero,
   staleAfter,
@@ -40,6 +41,7 @@ const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
   namesThisProcess: fc.boolean(),
   owner: arbitraries.liveness,
   portInUse: fc.boolean(),
+  sameNetwork: fc.boolean(),
   age: arbitraries.duration,
   silentFor: arbitraries.duration,
   staleAfter: fc.oneof(fc.constant(staleAfter), arbitraries.duration)
@@ -92,6 +94,11 @@ describe("Staleness.decide", () => {
       "Wait(owner alive)"
     ],
     [
+      "owner alive, listening, port free here, and the owner perhaps in another network",
+      evidence({ sameNetwork: false, silentFor: Duration.days(365), age: old }),
+      "Wait(owner alive)"
+    ],
+    [
       "owner alive, listening, port in use",
       evidence({ portInUse: true, silentFor: old, age: old }),
       "Wait(owner alive)"
@@ -134,6 +141,7 @@ describe("Staleness.decide", () => {
     readable.map((given) => ({ ...given, namesThisProcess: false, owner: "Alive" as const }))
   ], ([given]) =>
     reclaims(given) === (!given.portInUse
+      && given.sameNetwork
       && Option.exists(given.record, ({ phase }) => phase === "listening")
       && Duration.greaterThanOrEqualTo(given.silentFor, given.staleAfter)))
 

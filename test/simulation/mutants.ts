@@ -89,11 +89,27 @@ export const mutants: ReadonlyArray<Mutant> = [
     changes: [{
       file: staleness,
       from: `      return !evidence.portInUse
+          && evidence.sameNetwork
           && evidence.record.value.phase === "listening"
           && Duration.greaterThanOrEqualTo(evidence.silentFor, evidence.staleAfter)
         ? reclaim`,
       to: `      return !evidence.portInUse
         ? reclaim`
+    }]
+  },
+  {
+    name: "a port that is free in another network as proof of death",
+    habitat: "patient starts in several networks",
+    caughtBy: 0,
+    changes: [{
+      file: staleness,
+      from: `          && evidence.sameNetwork
+`,
+      to: ""
+    }, {
+      file: "src/lock/LockFile.ts",
+      from: "            sameNetwork && !portInUse",
+      to: "            owner === \"Alive\" && !portInUse"
     }]
   },
   {

@@ -438,6 +438,36 @@ const watched: fc.Arbitrary<Scenario> = fc.record({
   )
 })
 
+/**
+ * One gateway without kernel locks, whose starters see each other's processes, and have networks of their own: on paper an
+ * owner listens, and its port is free. Starts wait for longer than such a silence would have to last.
+ */
+const patient: fc.Arbitrary<Scenario> = fc.record({
+  order,
+  locking: fc.constant("absent" as const),
+  starters: fc.array(
+    fc.record({
+      at: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 5000 })),
+      how: mostly<How>("plain", "systemd"),
+      networkNamespace,
+      timeout: fc.constantFrom(undefined, 35_000, 50_000),
+      warmUp: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4000 })),
+      life: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40_000 }))
+    }).map((drawn) => ({ ...usual, ...drawn })),
+    { minLength: 2, maxLength: 4 }
+  ),
+  events: fc.array(
+    fc.record({
+      at,
+      what: fc.oneof<fc.MaybeWeightedArbitrary<Happening>[]>(
+        { weight: 2, arbitrary: fc.record({ _tag: fc.constant("Freeze" as const), victim, millis: millisUpTo(2500) }) },
+        { weight: 1, arbitrary: fc.record({ _tag: fc.constant("Kill" as const), victim }) }
+      )
+    }),
+    { maxLength: 2 }
+  )
+})
+
 /** The parts of `scenario`. */
 export const habitats = {
   "kernel locks": kernelMode,
@@ -448,6 +478,7 @@ export const habitats = {
   "a crowd in one process": crowd(fc.constantFrom("works" as const, "absent" as const), oneProcess),
   "starts that are watched": watched,
   "containers of a mixed fleet": containers,
+  "patient starts in several networks": patient,
   "two machines": machines
 }
 
@@ -460,5 +491,6 @@ export const scenario: fc.Arbitrary<Scenario> = fc.oneof(
   { weight: 2, arbitrary: habitats["a crowd in one process"] },
   { weight: 1, arbitrary: habitats["starts that are watched"] },
   { weight: 2, arbitrary: habitats["containers of a mixed fleet"] },
+  { weight: 1, arbitrary: habitats["patient starts in several networks"] },
   { weight: 2, arbitrary: habitats["two machines"] }
 )

@@ -94,6 +94,7 @@ const simulate = (world: World) =>
         ProcessTable.make({
           self: Effect.succeed({ pid: 1 }),
           look: () => Effect.succeed(ProcessTable.Sighting.hidden),
+          network: () => Effect.succeed("Unknown" as const),
           commandName: () => Effect.succeedNone,
           tolerance: 0
         })

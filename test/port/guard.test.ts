@@ -1,0 +1,40 @@
+/** The second address that every gateway holds, on a host that has no 127.0.0.1. */
+import { assert, describe } from "@effect/vitest"
+import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+import { simulated } from "../fixtures/simulated.ts"
+
+const port = 18789
+const token = Redacted.make("0123456789abcdef0123456789abcdef")
+
+const gateway = (host: string, profile: string) =>
+  Gateway.launch(Gateway.layerPlatform({ host, profile, port, ...(host === "::1" ? {} : { token }) }))
+
+const onlyV6 = Effect.tap(SimulatedHost.make, (host) => host.ports.loseLoopbackV4())
+
+describe("on a host without 127.0.0.1, a gateway on", () => {
+  for (
+    const [first, second] of [["::1", "::1"], ["::1", "0.0.0.0"], ["0.0.0.0", "::1"], ["::", "::1"], [
+      "::",
+      "0.0.0.0"
+    ]] as const
+  ) {
+    simulated(`${first} keeps out another on ${second}, and is succeeded by it`, () =>
+      Effect.gen(function*() {
+        const host = yield* onlyV6
+        const one = yield* host.spawn(gateway(first, "one"))
+        yield* host.settle
+        assert.include(host.ports.owners(port), one.pid)
+        const refused = yield* host.spawn(gateway(second, "two"))
+        yield* TestClock.adjust("3 seconds")
+        const exit = yield* refused.exit
+        const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+        assert.deepInclude(error, { _tag: "PortInUse", host: second, port })
+        yield* one.terminate
+        const next = yield* host.spawn(gateway(second, "two"))
+        yield* host.settle
+        assert.include(host.ports.owners(port), next.pid)
+      }))
+  }
+})
