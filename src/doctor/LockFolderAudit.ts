@@ -12,6 +12,7 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../lock/KernelLock.ts"
 import * as LockFolder from "../lock/LockFolder.ts"
+import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
@@ -141,7 +142,16 @@ export const checkFolder = (
         ]
     }
     const findings = judgeFolder(seen.right, options.uid)
-    if (findings.length > 0) return findings
+    if (findings.length > 0) {
+      if (!(yield* VolumeGroup.isClosable(folder, yield* fs.stat(folder)))) return findings
+      const mode = octal(seen.right.mode)
+      return [
+        info(
+          "lock-folder",
+          `${folder} is open to a volume's group (mode ${mode}), and ours alone: the next start closes it`
+        )
+      ]
+    }
     return yield* fs.access(folder, { writable: true }).pipe(
       Effect.match({
         onSuccess: () => [ok("lock-folder", `${folder} is ours, mode ${octal(seen.right.mode)}`)],

@@ -51,6 +51,19 @@ const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, Platfor
     return [...names.values()].every(({ links, seen }) => links === seen)
   })
 
+/** Whether a start would close the folder. Changes nothing. */
+export const isClosable = (
+  folder: string,
+  info: FileSystem.File.Info
+): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const us = yield* Effect.flatten(UserId)
+    const groups = yield* Effect.flatten(GroupIds)
+    const fs = yield* FileSystem.FileSystem
+    return Option.isSome(us) && isOpened(info, us.value, groups) && Option.isNone(yield* linkTarget(fs, folder))
+      && (yield* isOursAlone(folder, us.value))
+  })
+
 /** What is known of the folder once it is closed, or as it was where it is not to be. Touches no other folder. */
 export const close = (
   folder: string,
@@ -58,10 +71,8 @@ export const close = (
 ): Effect.Effect<FileSystem.File.Info, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const us = yield* Effect.flatten(UserId)
-    const groups = yield* Effect.flatten(GroupIds)
     const fs = yield* FileSystem.FileSystem
-    if (Option.isNone(us) || !isOpened(info, us.value, groups)) return info
-    if (Option.isSome(yield* linkTarget(fs, folder)) || !(yield* isOursAlone(folder, us.value))) return info
+    if (Option.isNone(us) || !(yield* isClosable(folder, info))) return info
     yield* fs.chmod(folder, 0o700)
     // What was put there before it was closed, and after the first look.
     if (!(yield* isOursAlone(folder, us.value))) {

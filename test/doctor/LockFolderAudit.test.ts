@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Option } from "effect"
+import { Effect, Exit, FastCheck as fc, Option } from "effect"
 import { isProblem } from "../../src/doctor/DoctorReport.ts"
 import * as LockFolderAudit from "../../src/doctor/LockFolderAudit.ts"
+import * as LockFolder from "../../src/lock/LockFolder.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 
 const mountinfo = `22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -93,6 +94,27 @@ describe("LockFolderAudit on a host", () => {
       assert.match(found?.message ?? "", message)
       assert.deepStrictEqual(yield* Effect.orDie(host.files.readDirectory("/state/default/locks")), [])
       assert.deepStrictEqual([...host.openFiles()], [])
+    }))
+
+  it.effect("a folder that kubelet has opened is judged as a start does, which closes it (N29, N37)", () =>
+    Effect.gen(function*() {
+      const host = yield* withFolder
+      const folder = "/state/default/locks"
+      const judged = Effect.map(
+        LockFolderAudit.checkFolder(options).pipe(Effect.provide(host.layer())),
+        ([found]) => found
+      )
+      const starts = Effect.gen(function*() {
+        const process = yield* host.spawn(LockFolder.ensure(`${folder}/gateway.lock`), { uid: 0 })
+        return Exit.isSuccess(yield* process.exit)
+      })
+      for (const [mode, closes] of [[0o2770, true], [0o2772, false], [0o770, false]] as const) {
+        yield* Effect.orDie(host.files.chmod(folder, mode))
+        const found = yield* judged
+        assert.strictEqual(found?.severity, closes ? "info" : "error", mode.toString(8))
+        assert.strictEqual((yield* Effect.orDie(host.files.stat(folder))).mode & 0o7777, mode)
+        assert.strictEqual(yield* starts, closes)
+      }
     }))
 
   it.effect("without the folder it is tried above, and nothing is made", () =>
