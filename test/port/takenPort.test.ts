@@ -28,11 +28,11 @@ const recovering = (how: "standby" | "recover") => {
 }
 
 /** A connection that the test can end. */
-const connection = (host: SimulatedHost.SimulatedHost, at = address) =>
+const connection = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const scope = yield* Scope.make()
-    yield* Scope.extend(host.ports.connection(at), scope)
-    return Scope.close(scope, Exit.void)
+    yield* Scope.extend(host.ports.connection(address), scope)
+    return { end: Scope.close(scope, Exit.void) }
   })
 
 const inspect = (host: SimulatedHost.SimulatedHost) => Effect.provide(Gateway.inspectPlatform(address), host.layer())
@@ -41,7 +41,7 @@ describe("a port that a connection has", () => {
   simulated("is not called another gateway's, and status says what has it", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
-      const end = yield* connection(host)
+      const { end } = yield* connection(host)
       const plain = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(address)))
       yield* host.settle
       assert.deepInclude(failureOf(yield* plain.exit), { _tag: "BindFailed", code: "EADDRINUSE", ...address, reason })
@@ -58,7 +58,7 @@ describe("a port that a connection has", () => {
   simulated("at the guard address keeps a gateway on another address out as well", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make
-      yield* connection(host)
+      yield* host.ports.connection(address)
       const v6 = { host: "::1", port: 18789 }
       const plain = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(v6)))
       yield* host.settle
@@ -70,7 +70,7 @@ describe("a port that a connection has", () => {
     simulated(`is waited for, and taken within two seconds of its end: ${how}`, () =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.make
-        const end = yield* connection(host)
+        const { end } = yield* connection(host)
         const waiting = yield* host.spawn(recovering(how))
         for (let second = 0; second < 20; second++) yield* TestClock.adjust("1 second")
         assert.isTrue(waiting.isRunning())
@@ -86,7 +86,7 @@ describe("a port that a connection has", () => {
     () =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.make
-        yield* connection(host)
+        yield* host.ports.connection(address)
         const standby = yield* host.spawn(recovering("standby"))
         const service = yield* host.spawn(recovering("recover"))
         for (let second = 0; second < 29; second++) yield* TestClock.adjust("1 second")
