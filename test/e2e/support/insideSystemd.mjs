@@ -147,7 +147,7 @@ const scenes = {
       const unit = `borrower-${name}.service`
       const folder = `/run/gateways/borrower-${name}`
       mkdirSync(folder, { recursive: true })
-      const words = [...wrapper, ...gateway("run", ...flags(`borrower-${name}`, port))]
+      const words = [...wrapper, ...gateway("run", ...flags(`borrower-${name}`, port), "--state-dir", `${folder}/state`)]
       writeFileSync(`${folder}/service`, [
         "#!/bin/bash",
         "systemd-notify --ready --status=busy",
