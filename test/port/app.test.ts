@@ -88,11 +88,7 @@ const counting = (running: Ref.Ref<number>) => <E, R>(app: HttpApp.Default<E, R>
   )
 
 const layerRouter = (add: (router: HttpLayerRouter.HttpRouter) => Effect.Effect<unknown, never, never>) =>
-  Effect.gen(function*() {
-    const router = yield* HttpLayerRouter.make
-    yield* add(router)
-    return router.asHttpEffect()
-  })
+  Effect.map(Effect.tap(HttpLayerRouter.make, add), (router) => router.asHttpEffect())
 
 /** Each answers a WebSocket at `/chat`, `/in/chat` or anywhere. */
 const webSocketApps: ReadonlyArray<

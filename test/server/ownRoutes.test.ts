@@ -26,14 +26,12 @@ const text = (body: string) => HttpServerResponse.text(body)
 /** Runs an effect. What it logged at a level and above. */
 const logged = (level: LogLevel.LogLevel) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
-    const lines = yield* Ref.make<ReadonlyArray<string>>([])
+    const lines: Array<string> = []
     const logger = Logger.make(({ logLevel, message }) => {
-      if (LogLevel.greaterThanEqual(logLevel, level)) {
-        Effect.runSync(Ref.update(lines, (before) => [...before, String(message)]))
-      }
+      if (LogLevel.greaterThanEqual(logLevel, level)) lines.push(String(message))
     })
     yield* Effect.provide(self, Logger.replace(Logger.defaultLogger, logger))
-    return yield* Ref.get(lines)
+    return lines
   })
 
 const warnings = logged(LogLevel.Warning)
