@@ -94,7 +94,9 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
 const bindGuard = (bound: ServerSocket.BoundSocket): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
   const { address: { host }, alsoBind, lacksLoopbackV4 } = bound
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
-  if (host === "0.0.0.0" && lacksLoopbackV4) return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
+  // Where there is such an address, no other one is the guard: gateways that guard different addresses do not exclude each other.
+  if (!lacksLoopbackV4) return coversGuard(host) ? Effect.void : alsoBind(guardHost)
+  if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
   if (coversGuard(host)) return Effect.void
   return Effect.catchIf(alsoBind(guardHost), isAbsent, (error) =>
     host === guardHostV6

@@ -38,3 +38,25 @@ describe("on a host without 127.0.0.1, a gateway on", () => {
       }))
   }
 })
+
+describe("on a host with 127.0.0.1, a gateway on 127.0.0.2", () => {
+  simulated(
+    "is refused where the guard address cannot be bound, and does not take [::1] for it",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        yield* host.setIntercept((call) =>
+          Effect.succeed(
+            call.name === "bind" && call.target === `ws://127.0.0.1:${port}`
+              ? Option.some("EADDRNOTAVAIL")
+              : Option.none()
+          )
+        )
+        const process = yield* host.spawn(gateway("127.0.0.2", "one"))
+        const exit = yield* process.exit
+        const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+        assert.deepInclude(error, { _tag: "BindFailed", code: "EADDRNOTAVAIL", port })
+        assert.deepStrictEqual(host.ports.owners(port), [])
+      })
+  )
+})
