@@ -32,7 +32,7 @@ import * as PlatformFolders from "./PlatformFolders.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { type Address, isLoopback } from "./port/Address.ts"
 import * as HealthProbe from "./port/HealthProbe.ts"
-import { defaults as listenerDefaults, type ListenerOptions } from "./port/ListenerOptions.ts"
+import { defaults as listenerDefaults, type ListenerOptions, longestTimer } from "./port/ListenerOptions.ts"
 import * as NodeServerSocket from "./port/NodeServerSocket.ts"
 import * as OwnerWatch from "./port/OwnerWatch.ts"
 import * as PortProbe from "./port/PortProbe.ts"
@@ -153,9 +153,6 @@ const checkAccess = (
     }
   })
 
-/** Just above 24 days: the longest timer that Node has. */
-const longestTimer = Duration.millis(2 ** 31 - 1)
-
 /** Times after which something happens again, or is given up on: neither at once nor never. */
 const bounded = {
   allowed: "a duration above 0, of 24 days at most",
@@ -225,12 +222,13 @@ const durations = [
   ["keepAliveTimeout", settings.keepAliveTimeout]
 ] as const
 
-/** Those that have no setting of the program, and the least that they may be. */
-const others = [["maxPipelinedRequests", 1], ["maxBufferedBytes", 1], ["passedSocket", 3]] as const
+/** The first descriptor behind the standard streams. */
+const firstPassedSocket = 3
 
-/** The same for every option, as far as a value of the right type can be wrong: of those that a program's user gives. */
-const checkEach = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
+/** Options that a program's user gives: within the bounds of the program's settings, where there is such a setting. */
+const checkGiven = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
+    yield* checkName(options)
     for (const name of ["host", "configPath", "stateDir"] as const) {
       const value = options[name]
       if (value !== undefined && Option.isNone(settings[name].decode(value))) {
@@ -241,11 +239,9 @@ const checkEach = (options: GatewayOptions): Effect.Effect<void, SettingInvalid>
       const value = options[name]
       if (value !== undefined && Option.isNone(setting.decode(value))) yield* refuse(name, value, setting.allowed)
     }
-    for (const [name, least] of others) {
-      const value = options[name]
-      if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
-        yield* refuse(name, value, `a whole number of at least ${least}`)
-      }
+    const { passedSocket } = options
+    if (passedSocket !== undefined && !(Number.isSafeInteger(passedSocket) && passedSocket >= firstPassedSocket)) {
+      yield* refuse("passedSocket", passedSocket, `a whole number of at least ${firstPassedSocket}`)
     }
     for (const [name, setting] of durations) {
       const value = options[name]
@@ -255,6 +251,9 @@ const checkEach = (options: GatewayOptions): Effect.Effect<void, SettingInvalid>
         yield* refuse(name, Duration.format(duration), setting.allowed)
       }
     }
+    // What the program has no setting for.
+    yield* checkBounds(options)
+    yield* checkAccess(options)
   })
 
 /** Which gateway these options name. */
@@ -419,9 +418,7 @@ export const layerConfig = (
 > =>
   Layer.unwrapEffect(
     Config.unwrap(config).pipe(
-      Effect.tap((options) =>
-        Effect.zipRight(Effect.zipRight(checkName(options), checkEach(options)), checkAccess(options))
-      ),
+      Effect.tap(checkGiven),
       Effect.catchTag("SettingInvalid", ({ allowed, setting, value }) =>
         Effect.fail(ConfigError.InvalidData([setting], `${value}, expected ${allowed}`))),
       Effect.map(layer)

@@ -1,7 +1,7 @@
 /**
  * The program in its process: signals, uncaught exceptions and exit status. Importing this runs it; `main.ts` does.
  */
-// Outside every fiber: the machine's own timers and console.
+// Outside every fiber: the machine's own timers, clock and console.
 // @effect-diagnostics globalDate:off
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off

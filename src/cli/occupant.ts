@@ -1,6 +1,6 @@
 /**
- * Who has the port of a start that was refused, where its own lock does not say: another gateway that `gateway list` knows, or
- * any process that listens. Loaded only for that.
+ * Who has the port of a refused start whose own lock does not say it: another gateway that `gateway list` knows, a service of
+ * the system, or any process that listens. Loaded only for that.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -8,6 +8,7 @@ import { type GatewayLockError, type Holder, OwnerHealthy, OwnerUnhealthy, PortI
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as OpenLockFiles from "../inspect/OpenLockFiles.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 import type { Address } from "../port/Address.ts"
 
@@ -45,7 +46,7 @@ const listenerAt = (address: Address) =>
   })
 
 export interface Found {
-  /** With the holder, where another gateway's lock names it. */
+  /** With the holder, where another gateway's lock or systemd names it. */
   readonly error: GatewayLockError
   readonly listener: Listener | undefined
 }
@@ -71,7 +72,8 @@ const withHolder = (error: PortInUse | OwnerHealthy | OwnerUnhealthy, holder: Ho
 export const find = (error: PortInUse | OwnerHealthy | OwnerUnhealthy) =>
   Effect.gen(function*() {
     const listener = yield* listenerAt(error)
-    const holder = yield* gatewayAt(error, listener)
+    const holder = (yield* gatewayAt(error, listener)) ??
+      Option.getOrUndefined(yield* SystemServices.holderOn(error.port))
     return holder === undefined
       ? { error, listener } satisfies Found
       : { error: withHolder(error, holder), listener: undefined } satisfies Found

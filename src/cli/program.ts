@@ -102,18 +102,6 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
 
-/**
- * Who is in the way, where the lock does not tell: perhaps a service of the system. Only Linux has those, and only an error
- * without a holder pays for the question.
- */
-const nameHolder = (error: GatewayLockError) =>
-  "holder" in error && error.holder !== undefined
-    ? Effect.succeed(error)
-    : Effect.flatMap(
-      Effect.promise(() => import("../inspect/SystemServices.ts")),
-      ({ nameHolder }) => nameHolder(error)
-    )
-
 /** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
 const occupantOf = (error: GatewayLockError) =>
   Effect.gen(function*() {
@@ -136,9 +124,8 @@ const reportStart = (
     const folders = yield* PlatformFolders
     const fs = yield* FileSystem.FileSystem
     const found = yield* occupantOf(error.value)
-    const named = yield* nameHolder(found.error)
-    const holder = "holder" in named ? named.holder : undefined
-    const configs = [self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? [])
+    const holder = "holder" in found.error ? found.error.holder : undefined
+    const configs = new Set([self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? []))
     const start: ErrorReport.Start = {
       self,
       ...(found.listener === undefined ? {} : { listener: found.listener }),
@@ -155,7 +142,7 @@ const reportStart = (
       platform: invocation.process.platform,
       nowMillis: yield* Clock.currentTimeMillis
     }
-    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(named, start))
+    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(found.error, start))
   })
 
 /** In which form a mistake is told that keeps the settings from being known. */

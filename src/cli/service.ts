@@ -195,7 +195,7 @@ const warnOfUser = (manager: ServiceDefinition.Manager, service: ServiceDefiniti
     }
     if (isRoot(user)) {
       yield* notice(
-        `the service runs as root: whoever breaks into the gateway has the whole machine; ${
+        `the service runs as root: an attacker who breaks into the gateway has the whole machine; ${
           manager === "systemd" ? "without --user it runs as a user of its own" : "name another user with --user"
         }`
       )

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { octal } from "../internal/permissions.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../lock/KernelLock.ts"
 import * as LockFolder from "../lock/LockFolder.ts"
@@ -47,8 +48,6 @@ export interface FolderFacts {
   readonly mode: number
   readonly uid: number | undefined
 }
-
-const octal = (mode: number): string => (mode & 0o7777).toString(8)
 
 /**
  * Whether a start would keep its locks in a folder. Pure.

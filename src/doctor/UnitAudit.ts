@@ -316,7 +316,7 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   if (unit.scope === "system" && !unit.isUserDynamic && unit.user === "") {
     findings.push(warning(
       "unit",
-      `${name} runs as root: whoever breaks into the gateway has the whole machine`,
+      `${name} runs as root: an attacker who breaks into the gateway has the whole machine`,
       renew
     ))
   }

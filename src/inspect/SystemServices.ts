@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
-import { type GatewayLockError, type Holder, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../GatewayLockError.ts"
+import type { Holder } from "../GatewayLockError.ts"
 import { child } from "../internal/child.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
@@ -155,34 +155,21 @@ const listeningOn = (services: ReadonlyArray<SystemService>, port: number): Syst
   services.find(({ address }) => address?.port === port)
 
 /**
- * Names the system service that is in the way of a start, where the error itself names nobody.
+ * The system service that says that it listens on a port, as the holder of an error.
  *
  * @since 0.1.0
  * @category reading
  */
-export const nameHolder = (
-  error: GatewayLockError
-): Effect.Effect<GatewayLockError, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
+export const holderOn = (
+  port: number
+): Effect.Effect<
+  Option.Option<Holder>,
+  never,
+  FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable
+> =>
   Effect.gen(function*() {
-    if (error._tag !== "PortInUse" && error._tag !== "OwnerHealthy" && error._tag !== "OwnerUnhealthy") return error
-    if (error.holder !== undefined) return error
-    const service = listeningOn(yield* running, error.port)
-    if (service === undefined) return error
-    const holder = yield* toHolder(service)
-    const { host, port } = error
-    switch (error._tag) {
-      case "PortInUse":
-        return new PortInUse({
-          host,
-          port,
-          holder,
-          ...(error.listener === undefined ? {} : { listener: error.listener })
-        })
-      case "OwnerHealthy":
-        return new OwnerHealthy({ host, port, holder, supervisor: error.supervisor })
-      case "OwnerUnhealthy":
-        return new OwnerUnhealthy({ host, port, holder, supervisor: error.supervisor, timeoutMs: error.timeoutMs })
-    }
+    const service = listeningOn(yield* running, port)
+    return service === undefined ? Option.none() : Option.some(yield* toHolder(service))
   })
 
 // ---------------------------------------------------------------------------

@@ -103,6 +103,13 @@ export const defaults = {
 } as const
 
 /**
+ * The longest time that a timer of Node's takes: just above 24 days.
+ *
+ * @internal
+ */
+export const longestTimer = Duration.millis(2 ** 31 - 1)
+
+/**
  * The limits among the options, with the defaults where nothing is said.
  *
  * @since 0.1.0

@@ -30,6 +30,7 @@ import * as AccessToken from "./AccessToken.ts"
 import { type Address, isLoopback, isWildcard, toUrl } from "./Address.ts"
 import * as AppUpgrades from "./AppUpgrades.ts"
 import * as FrameHeads from "./FrameHeads.ts"
+import { longestTimer } from "./ListenerOptions.ts"
 import * as PassedSocket from "./PassedSocket.ts"
 import { hasLoopbackV4 } from "./ProbeTransport.ts"
 import {
@@ -164,12 +165,9 @@ interface ServedApp {
   readonly upgrade: ReadonlyArray<AppListener>
 }
 
-/** The longest time that a timer of Node's takes, in milliseconds: some 24 days. */
-const longestTimer = 2 ** 31 - 1
-
 /** Whole milliseconds, as Node wants them. 0 is no limit. */
 const timerMillis = (duration: Duration.Duration): number =>
-  Math.min(Math.ceil(Duration.toMillis(duration)), longestTimer)
+  Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
 /** Node refuses a time for the headers that is longer than the one for the whole request, of which they are a part. */
 const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {

@@ -78,7 +78,8 @@ export const make = <E, R>(
       )
       yield* Ref.set(running, Option.some(fiber))
       return fiber
-    })
+      // A run that nobody remembers would be joined by a second one.
+    }).pipe(Effect.uninterruptible)
     const current = turn.withPermits(1)(Effect.gen(function*() {
       const before = yield* Ref.get(running)
       if (Option.isSome(before) && Option.isNone(yield* Fiber.poll(before.value))) return before.value

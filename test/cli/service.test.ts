@@ -177,7 +177,7 @@ describe("service --system on systemd", () => {
       assert.deepStrictEqual(named.err, [])
       for (const user of ["root", "0"]) {
         assert.deepStrictEqual((yield* invoke({ ...system, user })).err, [
-          "gateway: the service runs as root: whoever breaks into the gateway has the whole machine; without --user it runs as a user of its own"
+          "gateway: the service runs as root: an attacker who breaks into the gateway has the whole machine; without --user it runs as a user of its own"
         ])
       }
     }).pipe(live))

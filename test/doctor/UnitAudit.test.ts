@@ -176,7 +176,7 @@ describe("UnitAudit.audit", () => {
     assert.deepStrictEqual(found({}), [{
       check: "unit",
       severity: "warning",
-      message: "gateway-default.service runs as root: whoever breaks into the gateway has the whole machine",
+      message: "gateway-default.service runs as root: an attacker who breaks into the gateway has the whole machine",
       remedy: "gateway service install && systemctl restart gateway-default.service"
     }])
     assert.isFalse(found({ DynamicUser: "yes", User: "gateway-default" }).some(isProblem))
