@@ -19,6 +19,7 @@ import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
 import * as DurationText from "./internal/durationText.ts"
 import { jsonFault } from "./internal/jsonFault.ts"
+import { printable } from "./internal/printable.ts"
 import { readStream } from "./internal/readStream.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import { type FolderUnknown, PlatformFolders } from "./PlatformFolders.ts"
@@ -45,7 +46,7 @@ export class SettingInvalid extends Data.TaggedError("SettingInvalid")<{
   readonly allowed: string
 }> {
   override get message() {
-    return `invalid ${this.setting} ${this.value} from ${this.source}: expected ${this.allowed}`
+    return printable(`invalid ${this.setting} ${this.value} from ${this.source}: expected ${this.allowed}`)
   }
 }
 
@@ -60,7 +61,7 @@ export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
   readonly reason: string
 }> {
   override get message() {
-    return `invalid config file ${this.path}: ${this.reason}`
+    return printable(`invalid config file ${this.path}: ${this.reason}`)
   }
 }
 

@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { printable } from "./internal/printable.ts"
 import { toUrl } from "./port/Address.ts"
 
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
@@ -124,7 +125,7 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
   cause: optional(Schema.Defect)
 }) {
   override get message() {
-    return `failed to bind gateway socket on ${toUrl(this)}: ${this.reason}`
+    return printable(`failed to bind gateway socket on ${toUrl(this)}: ${this.reason}`)
   }
 }
 
@@ -167,7 +168,7 @@ export class LockUnavailable
   })
 {
   override get message() {
-    return `failed to acquire gateway lock at ${this.path}: ${this.reason}`
+    return printable(`failed to acquire gateway lock at ${this.path}: ${this.reason}`)
   }
 }
 
@@ -185,7 +186,7 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
   cause: optional(Schema.Defect)
 }) {
   override get message() {
-    return `lost gateway lock at ${this.path}: ${this.reason}`
+    return printable(`lost gateway lock at ${this.path}: ${this.reason}`)
   }
 }
 

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { describePlatformError } from "./internal/describeError.ts"
 import { octal } from "./internal/permissions.ts"
+import { printable } from "./internal/printable.ts"
 import { shellWord } from "./internal/shellWord.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { UserId } from "./UserId.ts"
@@ -26,7 +27,7 @@ export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
   readonly reason: string
 }> {
   override get message() {
-    return `invalid token file ${JSON.stringify(this.path)}: ${this.reason}`
+    return printable(`invalid token file ${JSON.stringify(this.path)}: ${this.reason}`)
   }
 }
 

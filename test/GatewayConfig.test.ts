@@ -1,7 +1,7 @@
 import { Error as PlatformError, FileSystem } from "@effect/platform"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, FastCheck as fc, Layer, Option, Redacted } from "effect"
+import { ConfigProvider, Duration, Effect, Either, FastCheck as fc, Layer, Option, Redacted } from "effect"
 import * as NodePath from "node:path"
 import * as GatewayConfig from "../src/GatewayConfig.ts"
 import * as PlatformFolders from "../src/PlatformFolders.ts"
@@ -515,13 +515,37 @@ describe("GatewayConfig.resolve", () => {
     for (const setting of Object.values(GatewayConfig.settings)) assert.isTrue(Option.isOption(setting.decode(raw)))
   })
 
-  it.prop("a refusal is one line, whatever was given", [fc.string({ unit: "binary" }), fc.constantFrom(...cases)], ([
-    raw,
-    { env }
-  ]) => {
-    const result = Effect.runSync(Effect.either(resolve({ env: env === undefined ? {} : { [env.key]: raw } })))
-    return result._tag === "Right" || !result.left.message.includes("\n")
+  const controls = ["\n", "\r", "\t", "\u001b", "\u007f", "\u0085", "\u009b", "\u2028", "\u2029"]
+
+  it.prop("a refusal is one line that commands no terminal, whatever was given", [
+    fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.array(fc.constantFrom(...controls, "a", "/", "/dir", " "), { minLength: 1 }).map((parts) => parts.join(""))
+    ),
+    fc.constantFrom(...cases)
+  ], ([raw, { env, flag }]) => {
+    const givens: ReadonlyArray<Given> = [
+      ...(env === undefined ? [] : [{ env: { [env.key]: raw } }]),
+      ...(flag === undefined ? [] : [{ flags: { [flag.key]: raw } }])
+    ]
+    for (const given of givens) {
+      const result = Effect.runSync(Effect.either(resolve(given)))
+      if (Either.isLeft(result)) assert.notMatch(result.left.message, /[\p{Cc}\u2028\u2029]/u)
+    }
   })
+
+  it.effect.each(controls)(
+    "a config file named with a control character (%j) is refused in one line",
+    (control) =>
+      Effect.gen(function*() {
+        assert.strictEqual(
+          yield* refusal({ env: { GATEWAY_CONFIG: `/a${control}b` } }),
+          `invalid config file /a\\u${
+            control.charCodeAt(0).toString(16).padStart(4, "0")
+          }b: GATEWAY_CONFIG names it, and there is no such file`
+        )
+      })
+  )
 })
 
 describe("the config file", () => {

@@ -7,12 +7,13 @@ import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
 import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import { printable } from "../internal/printable.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as BadPorts from "../port/BadPorts.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
-import { age, printable, who } from "./words.ts"
+import { age, who } from "./words.ts"
 
 /** What the advice depends on besides the error. */
 export interface Start {
@@ -335,7 +336,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
   return [
-    `${family}: ${error.message}`,
+    `${family}: ${printable(error.message)}`,
     ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
   ].join("\n")
 }

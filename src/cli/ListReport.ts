@@ -3,9 +3,10 @@
  */
 import * as Schema from "effect/Schema"
 import { GatewayList } from "../inspect/GatewayList.ts"
+import { printable } from "../internal/printable.ts"
 import { toUrl } from "../port/Address.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
-import { age, printable, who } from "./words.ts"
+import { age, who } from "./words.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
 

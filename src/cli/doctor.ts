@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import * as Doctor from "../doctor/Doctor.ts"
 import { DoctorReport, type Finding, isProblem, type Severity } from "../doctor/DoctorReport.ts"
 import * as GatewayConfig from "../GatewayConfig.ts"
+import { printable } from "../internal/printable.ts"
 import type { ProcessFacts } from "../supervisor/Supervisor.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered, ExitStatus } from "./ExitStatus.ts"
@@ -13,7 +14,6 @@ import * as Inspected from "./inspected.ts"
 import { sameGateway } from "./sameGateway.ts"
 import type { Style } from "./StatusReport.ts"
 import { print } from "./Stdout.ts"
-import { printable } from "./words.ts"
 
 const encode = Schema.encodeSync(DoctorReport)
 

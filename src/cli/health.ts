@@ -7,13 +7,13 @@
  */
 import * as Effect from "effect/Effect"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
+import { printable } from "../internal/printable.ts"
 import { urlHost } from "../port/Address.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered, ExitStatus } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
 import { notice } from "./Notice.ts"
 import { verdictWords } from "./StatusReport.ts"
-import { printable } from "./words.ts"
 
 /** Why it is not healthy, in one line. Pure. */
 export const describe = ({ health, port, reason, verdict, warnings }: GatewayStatus): string => {

@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as GatewayConfig from "../GatewayConfig.ts"
 import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
+import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
@@ -57,7 +58,9 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return
     const error = failure.value
-    yield* Console.error(format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${error.message}`)
+    yield* Console.error(
+      format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${printable(error.message)}`
+    )
   })
 
 /** Where OpenTelemetry's data goes: without one of them nothing is exported, and nothing loaded for it. */

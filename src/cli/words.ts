@@ -26,7 +26,3 @@ export const who = ({ command, pid, pidMeaning }: Holder): string => {
   if (pidMeaning !== "Alive") return `pid ${pid}${notHere[pidMeaning]}`
   return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
 }
-
-/** A lock file is anybody's who can write it: nothing in it may begin a line of its own or speak to the terminal. */
-export const printable = (value: string): string =>
-  value.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)

@@ -29,6 +29,7 @@ import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
 import type { Holder } from "../GatewayLockError.ts"
 import { at, PortOwners } from "../inspect/PortOwners.ts"
+import { printable } from "../internal/printable.ts"
 import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as OwnerRecord from "../lock/OwnerRecord.ts"
@@ -59,7 +60,7 @@ export class OwnerUnverified
   })
 {
   override get message() {
-    return `cannot stop the gateway${pidOf(this)}: ${this.reason}; ${this.advice}`
+    return printable(`cannot stop the gateway${pidOf(this)}: ${this.reason}; ${this.advice}`)
   }
 }
 

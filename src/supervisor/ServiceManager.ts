@@ -21,6 +21,7 @@ import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
 import { child } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { printable } from "../internal/printable.ts"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
 
 /**
@@ -38,7 +39,7 @@ export class ServiceFailed extends Schema.TaggedError<ServiceFailed>("gateway-lo
   advice: Schema.String
 }) {
   override get message() {
-    return `${this.what} ${this.where}: ${this.reason}; ${this.advice}`
+    return printable(`${this.what} ${this.where}: ${this.reason}; ${this.advice}`)
   }
 }
 
