@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Platform } from "../Gateway.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { isConfigLock, OpenLockFiles } from "../inspect/OpenLockFiles.ts"
 import { PortOwners } from "../inspect/PortOwners.ts"
 import { InstanceId } from "../InstanceId.ts"
@@ -230,6 +231,8 @@ export interface Options {
    * the order of arrival; see `SimulatedScheduler.make`.
    */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
+  /** Whose rules hold. Default `linux`. Paths are written with `/` on each. */
+  readonly platform?: SimulatedKernel.SimulatedPlatform
 }
 
 /**
@@ -240,7 +243,8 @@ export interface Options {
  */
 export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
   Effect.map(Effect.clock, (clock) => {
-    const kernel = SimulatedKernel.make()
+    const { platform = "linux" } = options
+    const kernel = SimulatedKernel.make(platform)
     const ports = SimulatedPorts.make(kernel)
     const scheduler = options.scheduler ?? SimulatedClock.schedulerOf(clock) ?? SimulatedScheduler.make()
     let instances = 0
@@ -349,8 +353,8 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         self: Effect.succeed({
           pid: process.pid,
           startTime: process.startTime,
-          bootId: process.bootId,
-          pidNamespace: process.pidNamespace
+          // Only Linux tells these.
+          ...(platform === "linux" ? { bootId: process.bootId, pidNamespace: process.pidNamespace } : {})
         }),
         look: (pid) =>
           Effect.sync(() => {
@@ -465,9 +469,10 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
               PlatformFolders.make({ config: "/config", state: "/state" })
             ),
             Context.add(ProcessEnd, processEnd(process, listensForSigterm)),
-            Context.add(UserId, Effect.succeedSome(process.uid)),
+            Context.add(HostPlatform, platform),
+            Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
             // The group of every simulated file is 0.
-            Context.add(GroupIds, Effect.succeed([0])),
+            Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),
             Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
           )
       )

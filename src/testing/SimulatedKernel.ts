@@ -9,6 +9,14 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 
 /**
+ * The operating system that is simulated.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SimulatedPlatform = "linux" | "darwin" | "win32"
+
+/**
  * What a file system object is. Sockets and devices are not simulated.
  *
  * @since 0.1.0
@@ -142,6 +150,8 @@ export interface TraceEntry {
  * @category models
  */
 export interface SimulatedKernel {
+  /** Whose rules hold. */
+  readonly platform: SimulatedPlatform
   readonly paths: Map<string, Inode>
   /** Which open file holds the exclusive lock of an inode. */
   readonly locks: Map<number, OpenFile>
@@ -175,7 +185,7 @@ export interface SimulatedKernel {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (): SimulatedKernel => {
+export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => {
   const root: Inode = {
     ino: 1,
     type: "Directory",
@@ -187,6 +197,7 @@ export const make = (): SimulatedKernel => {
     links: 1
   }
   return {
+    platform,
     paths: new Map([["/", root]]),
     locks: new Map(),
     sharedLocks: new Map(),

@@ -1,0 +1,24 @@
+/**
+ * Which operating system this process runs on.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+
+/**
+ * The operating system, as `process.platform` has it: `linux`, `darwin`, `win32`, … It decides what the rules of this host
+ * are, and which commands are advised.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, HostPlatform } from "gateway-lock"
+ *
+ * // In a test: advice as on Windows.
+ * const status = Effect.provideService(Gateway.inspect({ port: 18789 }), HostPlatform.HostPlatform, "win32")
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class HostPlatform extends Context.Reference<HostPlatform>()("gateway-lock/HostPlatform", {
+  defaultValue: (): string => process.platform
+}) {}
