@@ -77,6 +77,27 @@ describe("a gateway on a simulated host", () => {
       })
   )
 
+  simulated.each(["linux", "darwin", "win32"] as const)(
+    "has a kernel lock on %s, which keeps a start on another port out",
+    (platform) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform })
+        const first = yield* host.spawn(gateway())
+        yield* settle
+        const record = Option.getOrThrow(yield* recordAt(host, lockPath))
+        assert.deepStrictEqual([record.phase, record.lock], ["listening", "kernel"])
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+        assert.deepStrictEqual(host.lockHolders(statePath), [first.pid])
+        const second = yield* host.spawn(gateway({ port: 18790 }))
+        yield* settle
+        assert.strictEqual(failureOf(yield* second.exit)?._tag, "LockHeld")
+        yield* first.kill
+        const third = yield* host.spawn(gateway())
+        yield* settle
+        assert.deepStrictEqual(host.lockHolders(lockPath), [third.pid])
+      })
+  )
+
   simulated("refuses a second start at once, naming the first, and touches nothing", () =>
     Effect.gen(function*() {
       const host = yield* SimulatedHost.make

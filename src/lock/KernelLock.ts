@@ -1,7 +1,7 @@
 /**
  * The capability to lock an open file so that the lock dies with its process.
  *
- * On Linux an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), on macOS `flock(2)`,
+ * On Linux an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), on macOS `flock(2)` of the whole file,
  * on Windows `LockFileEx`. Not every machine has it: the addon has no build for musl, and some
  * file systems refuse (`ENOLCK`, `ENOTSUP`) or, worse, grant everything.
  *
@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
 import { fileURLToPath } from "node:url"
+import { HostPlatform } from "../HostPlatform.ts"
 import { nameErrno } from "../internal/describeError.ts"
 import { memoized } from "../internal/memoized.ts"
 
@@ -61,7 +62,8 @@ export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLoc
   readonly supported: Effect.Effect<void, KernelLockUnsupported>
   /**
    * Tries once, without waiting, to lock an open file for writing: `true` if granted, `false` if
-   * another open file holds it. The lock ends when the file is closed, by whatever means.
+   * another open file holds it. The lock ends when the file is closed, by whatever means. Ask once for each open file: on
+   * Windows, where an exclusive lock overlaps no other, its holder is refused a second one.
    */
   readonly tryLock: (
     fd: FileSystem.File.Descriptor
@@ -76,11 +78,21 @@ export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLoc
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
 }>() {}
 
+interface Range {
+  readonly offset: number
+  readonly length: number
+}
+
 /**
- * The locked byte. Far beyond any record, so that readers on Windows, where locks are mandatory,
- * are not kept from the record; below 2^53, so that it survives the way through a JavaScript number.
+ * One byte. Far beyond any record, so that readers on Windows, where locks are mandatory, are not kept from the record;
+ * below 2^53, so that it survives the way through a JavaScript number.
  */
-const lockOffset = 0x4000_0000_0000
+const farByte: Range = { offset: 0x4000_0000_0000, length: 1 }
+
+/** flock(2) knows no ranges: the addon answers `EINVAL` for any other there (fs-native-extensions, `src/apple.c`). */
+const wholeFile: Range = { offset: 0, length: 0 }
+
+const rangeOn = (platform: string): Range => platform === "darwin" ? wholeFile : farByte
 
 const unsupported = new Set(["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 const denied = new Set(["EAGAIN", "EWOULDBLOCK", "EBUSY"])
@@ -89,6 +101,17 @@ const denied = new Set(["EAGAIN", "EWOULDBLOCK", "EBUSY"])
 interface Addon {
   readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => unknown
   readonly unlock: (fd: number, offset: number, length: number) => unknown
+}
+
+/**
+ * The calls of that binding as effects, for a simulated kernel, where others go on between two calls. They fail with what the
+ * binding throws.
+ *
+ * @internal
+ */
+export interface AddonCalls {
+  readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => Effect.Effect<void, unknown>
+  readonly unlock: (fd: number, offset: number, length: number) => Effect.Effect<void, unknown>
 }
 
 const codeOf = (cause: unknown): string =>
@@ -103,19 +126,17 @@ const describe = (cause: unknown): string => {
 }
 
 /**
- * A kernel lock over an addon's `tryLock`, with errno told apart. For adapters and tests.
+ * A kernel lock over calls of an addon, with errno told apart.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
-export const fromAddon = (addon: Addon): KernelLock["Type"] => {
+export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type"] => {
+  const { length, offset } = rangeOn(platform)
   /** `true` if the call went through, `false` if another open file stands against it. */
-  const ask = (call: () => void): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
-    Effect.suspend(() => {
-      try {
-        call()
-        return Effect.succeed(true)
-      } catch (cause) {
+  const ask = (call: Effect.Effect<void, unknown>): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
+    Effect.matchEffect(call, {
+      onSuccess: () => Effect.succeed(true),
+      onFailure: (cause) => {
         const code = codeOf(cause)
         if (denied.has(code)) return Effect.succeed(false)
         // A signal arrived: nothing was decided, ask again.
@@ -127,17 +148,37 @@ export const fromAddon = (addon: Addon): KernelLock["Type"] => {
     })
   return KernelLock.of({
     supported: Effect.void,
-    tryLock: (fd) => ask(() => addon.tryLock(fd, lockOffset, 1, true)),
+    tryLock: (fd) => ask(addon.tryLock(fd, offset, length, true)),
     isLocked: (fd) =>
       Effect.map(
-        ask(() => {
-          // A shared lock, which needs no permission to write.
-          addon.tryLock(fd, lockOffset, 1, false)
-          addon.unlock(fd, lockOffset, 1)
-        }),
+        // A shared lock, which needs no permission to write.
+        ask(Effect.zipRight(addon.tryLock(fd, offset, length, false), addon.unlock(fd, offset, length))),
         (granted) => !granted
       )
   })
+}
+
+/**
+ * A kernel lock over an addon's `tryLock`, with errno told apart. For adapters and tests. The platform, as `process.platform`
+ * has it, decides which range of a file is locked: one byte far beyond the record, on macOS the whole file.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromAddon = (addon: Addon, platform: string = process.platform): KernelLock["Type"] => {
+  const call = (run: () => unknown): Effect.Effect<void, unknown> =>
+    Effect.suspend(() => {
+      try {
+        run()
+        return Effect.void
+      } catch (cause) {
+        return Effect.fail(cause)
+      }
+    })
+  return fromCalls({
+    tryLock: (fd, offset, length, exclusive) => call(() => addon.tryLock(fd, offset, length, exclusive)),
+    unlock: (fd, offset, length) => call(() => addon.unlock(fd, offset, length))
+  }, platform)
 }
 
 /**
@@ -216,16 +257,17 @@ const loadAddon = (): Addon => {
 export const layerLive: Layer.Layer<KernelLock> = Layer.effect(
   KernelLock,
   Effect.map(
-    memoized(Effect.try({
-      try: () => fromAddon(loadAddon()),
-      catch: (cause) =>
-        new KernelLockUnsupported({
-          where: "addon",
-          reason: `cannot load fs-native-extensions from ${NodePath.dirname(ownFile())}: ${describe(cause)}${
-            howToInstall(cause)
-          }`
-        })
-    })),
+    Effect.flatMap(HostPlatform, (platform) =>
+      memoized(Effect.try({
+        try: () => fromAddon(loadAddon(), platform),
+        catch: (cause) =>
+          new KernelLockUnsupported({
+            where: "addon",
+            reason: `cannot load fs-native-extensions from ${NodePath.dirname(ownFile())}: ${describe(cause)}${
+              howToInstall(cause)
+            }`
+          })
+      }))),
     (loaded) =>
       KernelLock.of({
         supported: Effect.asVoid(loaded),

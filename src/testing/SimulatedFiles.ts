@@ -11,13 +11,15 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
-import { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../lock/KernelLock.ts"
+import { fromCalls, KernelLock, KernelLockUnsupported } from "../lock/KernelLock.ts"
+import * as SimulatedAddon from "./SimulatedAddon.ts"
 import {
   closeCall,
   type Inode,
   type KernelProcess,
   type NodeType,
   type OpenFile,
+  overlaps,
   type SimulatedKernel,
   systemCall,
   unlock
@@ -210,18 +212,30 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     return true
   }
 
+  /**
+   * Windows keeps from reading and writing what another handle has locked, for writing also where the lock is shared
+   * (`LockFileEx`, `ERROR_LOCK_VIOLATION`).
+   */
+  const isLockedByAnother = (inode: Inode, open: OpenFile | undefined, from: number, length: number, writes: boolean) =>
+    kernel.platform === "win32" && length > 0
+    && (kernel.locks.get(inode.ino) ?? []).some((lock) =>
+      lock.file !== open && (writes || lock.exclusive) && overlaps(lock, { from, to: from + length })
+    )
+
   const openedFile = (open: OpenFile, path: string): FileSystem.File => {
     const write = (bytes: Uint8Array) =>
       call("write", path, (fail, now) => {
         if (!open.writable) return fail("EBADF")
+        if (isLockedByAnother(open.inode, open, open.position, bytes.length, true)) return fail("EBUSY")
         if (!writeAt(open.inode, open.position, bytes)) return fail("ENOSPC")
         open.position += bytes.length
         open.inode.mtimeMillis = now
         return Effect.succeed(FileSystem.Size(bytes.length))
       }, open)
     const readAlloc = (size: FileSystem.SizeInput) =>
-      call("read", path, () => {
+      call("read", path, (fail) => {
         const bytes = open.inode.content.slice(open.position, open.position + Number(size))
+        if (isLockedByAnother(open.inode, open, open.position, bytes.length, false)) return fail("EBUSY")
         open.position += bytes.length
         return Effect.succeed(bytes.length === 0 ? Option.none() : Option.some(bytes))
       }, open)
@@ -405,6 +419,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
         existing(path, fail, (inode) =>
           inode.type === "Directory"
             ? fail("EISDIR")
+            : isLockedByAnother(inode, undefined, 0, inode.content.length, false)
+            ? fail("EBUSY")
             : may(process, inode, read)
             ? Effect.succeed(inode.content.slice())
             : fail("EACCES"))),
@@ -417,6 +433,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
           const inode = place.inode ?? (yield* create(place, "File", options?.mode ?? 0o666, now, fail))
           if (inode.type === "Directory") return yield* fail("EISDIR")
           if (!may(process, inode, write)) return yield* fail("EACCES")
+          if (isLockedByAnother(inode, undefined, 0, bytes.length, true)) return yield* fail("EBUSY")
           inode.content = new Uint8Array()
           if (!writeAt(inode, 0, bytes)) return yield* fail("ENOSPC")
           inode.mtimeMillis = now
@@ -433,69 +450,21 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 }
 
 /**
- * The kernel locks as one process sees them.
+ * The kernel locks as one process sees them: the live adapter, over a simulated addon.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const makeKernelLock = (kernel: SimulatedKernel, process: KernelProcess): KernelLock["Type"] => {
   const absent = new KernelLockUnsupported({ where: "addon", reason: "no addon in this simulation" })
-  const isAbsent = () => kernel.locking === "absent" || !process.kernelLocks
-  const ask = (
-    fd: FileSystem.File.Descriptor,
-    what: string,
-    answer: (file: OpenFile) => boolean
-  ) =>
-    systemCall<boolean, KernelLockUnsupported | KernelLockFailed>(
-      kernel,
-      process,
-      { name: "fcntl", target: `${fd} ${what}` },
-      (code) =>
-        code === "ENOLCK" || code === "ENOTSUP"
-          ? new KernelLockUnsupported({ where: "filesystem", reason: `${code}: simulated error` })
-          : new KernelLockFailed({ reason: `${code}: simulated error` }),
-      () => {
-        const file = process.files.get(Number(fd))
-        if (isAbsent()) return Effect.fail(absent)
-        if (kernel.locking === "refused") {
-          return Effect.fail(new KernelLockUnsupported({ where: "filesystem", reason: "ENOLCK: no locks available" }))
-        }
-        if (file === undefined) return Effect.fail(new KernelLockFailed({ reason: "EBADF: bad file descriptor" }))
-        return Effect.succeed(kernel.locking === "grants everything" || answer(file))
-      }
+  const lock = fromCalls(SimulatedAddon.make(kernel, process), kernel.platform)
+  const unlessAbsent = <A, E>(ask: Effect.Effect<A, E>) =>
+    Effect.suspend((): Effect.Effect<A, E | KernelLockUnsupported> =>
+      kernel.locking === "absent" || !process.kernelLocks ? Effect.fail(absent) : ask
     )
-  const isExclusivelyLocked = ({ inode }: OpenFile, by: (holder: OpenFile) => boolean) => {
-    const holder = kernel.locks.get(inode.ino)
-    return holder !== undefined && by(holder)
-  }
   return KernelLock.of({
-    supported: Effect.suspend(() => isAbsent() ? Effect.fail(absent) : Effect.void),
-    tryLock: (fd) =>
-      ask(fd, "exclusive", (file) => {
-        if (isExclusivelyLocked(file, (holder) => holder !== file)) return false
-        if ([...kernel.sharedLocks.get(file.inode.ino) ?? []].some((holder) => holder !== file)) return false
-        kernel.locks.set(file.inode.ino, file)
-        return true
-      }),
-    // As the live one: a shared lock, which is released by a second call. Others can ask in between.
-    isLocked: (fd) =>
-      Effect.flatMap(
-        ask(fd, "shared", (file) => {
-          if (isExclusivelyLocked(file, (holder) => holder !== file)) return false
-          const shared = kernel.sharedLocks.get(file.inode.ino) ?? new Set()
-          kernel.sharedLocks.set(file.inode.ino, shared.add(file))
-          return true
-        }),
-        (granted) =>
-          granted
-            ? Effect.as(
-              ask(fd, "unlock", (file) => {
-                unlock(kernel, file)
-                return true
-              }),
-              false
-            )
-            : Effect.succeed(true)
-      )
+    supported: unlessAbsent(Effect.void),
+    tryLock: (fd) => unlessAbsent(lock.tryLock(fd)),
+    isLocked: (fd) => unlessAbsent(lock.isLocked(fd))
   })
 }

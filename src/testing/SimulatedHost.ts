@@ -551,10 +551,10 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         }),
       lockHolders: (path) => {
         const inode = kernel.paths.get(path)
-        const open = inode === undefined ? undefined : kernel.locks.get(inode.ino)
-        return [...kernel.processes].filter((process) => open !== undefined && process.files.get(open.fd) === open).map(
-          ({ pid }) => pid
-        )
+        const locks = inode === undefined ? [] : kernel.locks.get(inode.ino) ?? []
+        const isHeldBy = ({ files }: SimulatedKernel.KernelProcess) =>
+          locks.some(({ exclusive, file }) => exclusive && files.get(file.fd) === file)
+        return [...kernel.processes].filter(isHeldBy).map(({ pid }) => pid)
       },
       openFiles: () =>
         new Map(

@@ -56,6 +56,19 @@ export interface OpenFile {
 }
 
 /**
+ * A kernel lock on bytes of a file: from the first to before the last.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RangeLock {
+  readonly file: OpenFile
+  readonly from: number
+  readonly to: number
+  readonly exclusive: boolean
+}
+
+/**
  * A process as the kernel knows it.
  *
  * @since 0.1.0
@@ -153,10 +166,8 @@ export interface SimulatedKernel {
   /** Whose rules hold. */
   readonly platform: SimulatedPlatform
   readonly paths: Map<string, Inode>
-  /** Which open file holds the exclusive lock of an inode. */
-  readonly locks: Map<number, OpenFile>
-  /** Which open files hold a shared lock of an inode. */
-  readonly sharedLocks: Map<number, Set<OpenFile>>
+  /** The locks on an inode. */
+  readonly locks: Map<number, Array<RangeLock>>
   /** Every program of each process whose number is taken, zombies too. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
@@ -200,7 +211,6 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
     platform,
     paths: new Map([["/", root]]),
     locks: new Map(),
-    sharedLocks: new Map(),
     processes: new Set(),
     trace: [],
     capacity: Number.POSITIVE_INFINITY,
@@ -341,15 +351,36 @@ export const closeCall = (
   )
 
 /**
- * Releases the lock of an open file, exclusive or shared, if it has one.
+ * Where a range of that length ends. A length of 0 reaches to the end of the file, wherever that will be.
+ *
+ * @since 0.1.0
+ * @category locks
+ */
+export const lockEnd = (offset: number, length: number): number =>
+  length === 0 ? Number.POSITIVE_INFINITY : offset + length
+
+/**
+ * Whether two ranges have a byte in common.
+ *
+ * @since 0.1.0
+ * @category locks
+ */
+export const overlaps = (
+  one: Pick<RangeLock, "from" | "to">,
+  other: Pick<RangeLock, "from" | "to">
+): boolean => one.from < other.to && other.from < one.to
+
+/**
+ * Releases the locks of an open file, exclusive or shared, if it has any.
  *
  * @since 0.1.0
  * @category system calls
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
-  // A dead process has had its files closed already, and another may hold the lock by now.
-  if (kernel.locks.get(file.inode.ino) === file) kernel.locks.delete(file.inode.ino)
-  kernel.sharedLocks.get(file.inode.ino)?.delete(file)
+  // A dead process has had its files closed already, and another may hold a lock by now.
+  const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
+  if (left.length === 0) kernel.locks.delete(file.inode.ino)
+  else kernel.locks.set(file.inode.ino, left)
 }
 
 /**

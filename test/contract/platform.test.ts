@@ -31,6 +31,7 @@ import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
 import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
 import * as Signals from "../../src/stop/Signals.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
 import { webSocket } from "../fixtures/net.ts"
 
 /** A client of a control socket, greeted. */
@@ -48,6 +49,8 @@ import { UserId } from "../../src/UserId.ts"
 
 /** A platform under test: how to get one, and how time passes there. */
 interface Subject {
+  /** The operating system whose rules hold. */
+  readonly system: string
   readonly platform: Layer.Layer<SimulatedHost.Requirements | Clients>
   /** An empty folder. */
   readonly folder: Effect.Effect<string, never, FileSystem.FileSystem | Scope.Scope>
@@ -68,30 +71,35 @@ const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe
   Effect.runPromise
 )
 
-const simulated: Subject = {
-  platform: Layer.unwrapEffect(Effect.map(SimulatedHost.make, (host) =>
-    Layer.merge(
-      host.layer(),
-      Layer.succeed(Clients, {
-        control: (address) =>
-          Effect.gen(function*() {
-            const { closed, frames, send } = yield* Effect.orDie(host.ports.connect(address))
-            yield* Queue.take(frames)
-            return { next: Queue.take(frames), send, closed: Deferred.await(closed) }
-          })
-      })
-    ))),
-  folder: Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
-    return "/folder"
-  }),
-  // What was forked must come to its waiting first.
-  advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
-  run: (name, test) => it.scoped(name, () => Effect.provide(test(simulated), simulated.platform))
+const simulatedOn = (system: SimulatedKernel.SimulatedPlatform): Subject => {
+  const subject: Subject = {
+    system,
+    platform: Layer.unwrapEffect(Effect.map(SimulatedHost.makeWith({ platform: system }), (host) =>
+      Layer.merge(
+        host.layer(),
+        Layer.succeed(Clients, {
+          control: (address) =>
+            Effect.gen(function*() {
+              const { closed, frames, send } = yield* Effect.orDie(host.ports.connect(address))
+              yield* Queue.take(frames)
+              return { next: Queue.take(frames), send, closed: Deferred.await(closed) }
+            })
+        })
+      ))),
+    folder: Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
+      return "/folder"
+    }),
+    // What was forked must come to its waiting first.
+    advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
+    run: (name, test) => it.scoped(name, () => Effect.provide(test(subject), subject.platform))
+  }
+  return subject
 }
 
 const live: Subject = {
+  system: process.platform,
   platform: Layer.mergeAll(
     Gateway.layerNode,
     OwnerWatch.layerLive,
@@ -143,7 +151,15 @@ const bind = (host: string, port: number) =>
 const probe = (address: { readonly host: string; readonly port: number }) =>
   Effect.flatMap(HealthProbe.make({ timeout: "500 millis" }), (health) => health.probe(address))
 
-for (const [name, subject] of Object.entries({ simulated, live })) {
+const simulated = simulatedOn("linux")
+const everywhere = {
+  simulated,
+  "simulated macOS": simulatedOn("darwin"),
+  "simulated Windows": simulatedOn("win32"),
+  live
+}
+
+for (const [name, subject] of Object.entries(everywhere)) {
   describe(`the file system, ${name}`, () => {
     subject.run("creates exclusively, once", () =>
       Effect.gen(function*() {
@@ -256,7 +272,8 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           const first = yield* fs.open(path, { flag: "r+" })
           const second = yield* fs.open(path, { flag: "r+" })
           assert.isTrue(yield* lock.tryLock(first.fd))
-          assert.isTrue(yield* lock.tryLock(first.fd), "again, by its holder")
+          // `LockFileEx` refuses a second exclusive lock to its holder as well.
+          assert.strictEqual(yield* lock.tryLock(first.fd), subject.system !== "win32", "again, by its holder")
           assert.isFalse(yield* lock.tryLock(second.fd))
         }))
         const third = yield* fs.open(path, { flag: "r+" })
@@ -279,6 +296,19 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         assert.isFalse(yield* lock.isLocked(reader.fd))
       }), needsAddon)
 
+    subject.run("keeps nobody from the record", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const lock = yield* KernelLock
+        const path = `${yield* subject.folder}/a`
+        const holder = yield* fs.open(path, { flag: "wx+" })
+        assert.isTrue(yield* lock.tryLock(holder.fd))
+        yield* holder.writeAll(text("record"))
+        assert.strictEqual(yield* fs.readFileString(path), "record")
+        const reader = yield* fs.open(path, { flag: "r" })
+        assert.isTrue(Option.isSome(yield* reader.readAlloc(10)))
+      }), needsAddon)
+
     subject.run("belongs to the file, not to its name", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
@@ -291,7 +321,9 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         assert.isTrue(yield* lock.tryLock(young.fd))
       }), needsAddon)
   })
+}
 
+for (const [name, subject] of Object.entries({ simulated, live })) {
   describe(`sockets and probes, ${name}`, () => {
     subject.run("show nobody, then a gateway, then nobody", () =>
       Effect.gen(function*() {

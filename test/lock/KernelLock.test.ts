@@ -10,7 +10,9 @@ import { run } from "../fixtures/processes.ts"
 
 const fd = FileSystem.FileDescriptor(7)
 
-const throwing = (...thrown: ReadonlyArray<unknown>) => {
+const throwing = (...thrown: ReadonlyArray<unknown>) => throwingOn("linux", ...thrown)
+
+const throwingOn = (platform: string, ...thrown: ReadonlyArray<unknown>) => {
   const calls: Array<ReadonlyArray<unknown>> = []
   const lock = KernelLock.fromAddon({
     tryLock: (...args) => {
@@ -21,7 +23,7 @@ const throwing = (...thrown: ReadonlyArray<unknown>) => {
     unlock: (...args) => {
       calls.push(args)
     }
-  })
+  }, platform)
   return { lock, calls }
 }
 const errno = (code: string, message = `${code}: from the kernel`) => Object.assign(new Error(message), { code })
@@ -34,6 +36,19 @@ describe("KernelLock.fromAddon", () => {
       assert.isTrue(yield* lock.tryLock(fd))
       // One byte, exclusively, beyond any record and exact as a JavaScript number.
       assert.deepStrictEqual(calls, [[7, 0x4000_0000_0000, 1, true]])
+    }))
+
+  it.effect.each<readonly [platform: string, range: readonly [offset: number, length: number]]>([
+    ["linux", [0x4000_0000_0000, 1]],
+    ["win32", [0x4000_0000_0000, 1]],
+    // The addon takes no other there (fs-native-extensions, `src/apple.c`).
+    ["darwin", [0, 0]]
+  ])("which range is locked on %s", ([platform, range]) =>
+    Effect.gen(function*() {
+      const { calls, lock } = throwingOn(platform)
+      assert.isTrue(yield* lock.tryLock(fd))
+      assert.isFalse(yield* lock.isLocked(fd))
+      assert.deepStrictEqual(calls, [[7, ...range, true], [7, ...range, false], [7, ...range]])
     }))
 
   it.effect("whether it is held is asked for reading, and what is granted is given back", () =>

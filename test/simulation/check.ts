@@ -302,9 +302,15 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   return []
 }
 
+/** Granted, or refused because another open file has it: on Windows, `EBUSY`. */
+const lockAnswers = new Set(["ok", "EAGAIN", "EBUSY"])
+
 /** Whether somebody was refused a kernel lock by the system, and so may have locked by its record alone. */
 const hasFallenBack = ({ log }: Report): boolean =>
-  log.some((entry) => entry._tag === "Traced" && entry.entry.name === "fcntl" && entry.entry.outcome !== "ok")
+  log.some((entry) =>
+    entry._tag === "Traced" && entry.entry.name === "fcntl"
+    && !lockAnswers.has(entry.entry.outcome)
+  )
 
 /** Whether there was another starter in its lifetime; without kernel locks, what a dead one left counts as well. */
 const hadCompany = ({ inspectors, log }: Report, player: Player, leftoversCount: boolean): boolean => {
