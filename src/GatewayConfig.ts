@@ -22,6 +22,7 @@ import { jsonFault } from "./internal/jsonFault.ts"
 import { printable } from "./internal/printable.ts"
 import { readStream } from "./internal/readStream.ts"
 import * as LockFile from "./lock/LockFile.ts"
+import { realPath } from "./NativeFiles.ts"
 import { type FolderUnknown, PlatformFolders } from "./PlatformFolders.ts"
 import { allowedHost, allowedOrigin, any } from "./port/Access.ts"
 import * as AccessToken from "./port/AccessToken.ts"
@@ -765,18 +766,18 @@ const fromFile = (content: JsonObject, path: string, way: ReadonlyArray<string>)
 }
 
 /**
- * An absolute path with its links resolved as far as it exists: two spellings of one file are one key.
+ * An absolute path with its links resolved as far as it exists, and on macOS and Windows in the spelling of the file system: two
+ * spellings of one file are one key.
  *
  * @since 0.1.0
  * @category paths
  */
 export const canonicalPath = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     const absolute = NodePath.resolve(path)
     const missing: Array<string> = []
     for (let existing = absolute;; existing = NodePath.dirname(existing)) {
-      const real = yield* Effect.option(fs.realPath(existing))
+      const real = yield* Effect.option(realPath(existing))
       if (Option.isSome(real)) return NodePath.join(real.value, ...missing.toReversed())
       if (NodePath.dirname(existing) === existing) return absolute
       missing.push(NodePath.basename(existing))

@@ -15,6 +15,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { Holder, ServiceUnit } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
@@ -614,10 +615,11 @@ const look = (target: Target) =>
 const isSameGateway = (
   { configName, configPath }: Target,
   owner: LockInspection.Owner | undefined,
-  { record }: LockInspection.Owner
+  { record }: LockInspection.Owner,
+  platform: string
 ): boolean =>
   record.instanceId === owner?.record.instanceId
-  || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }))
+  || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }, platform))
 
 /** The state directory's lock, where somebody has it. */
 const stateHolder = (target: Target) =>
@@ -641,7 +643,8 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
     const [{ asked, owner, reason, state, verdict }, holder] = yield* Effect.all([look(target), stateHolder(target)], {
       concurrency: "unbounded"
     })
-    const other = Option.filter(holder, (holder) => !isSameGateway(target, owner, holder.owner))
+    const platform = yield* HostPlatform
+    const other = Option.filter(holder, (holder) => !isSameGateway(target, owner, holder.owner, platform))
     const isWanted = asked?.port.state === "free" && (verdict === "dead" || verdict === "not-running")
       && target.listeners !== false
     const blocked = isWanted

@@ -47,7 +47,7 @@ export const userOf = (pid: number): number | undefined => attempt(() => Fs.stat
 /** Whether two paths lead to one file: a path of another mount namespace may not be there, or be another file here. */
 export const isSameFile = (a: string, b: string): boolean =>
   attempt(() => {
-    const [one, other] = [Fs.statSync(a), Fs.statSync(b)]
+    const [one, other] = [Fs.statSync(a, { bigint: true }), Fs.statSync(b, { bigint: true })]
     return one.dev === other.dev && one.ino === other.ino
   }, false)
 

@@ -30,7 +30,9 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { type Holder, LockLost, type LockUnavailable } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import { isMomentary, isMomentaryCause } from "../internal/momentary.ts"
 import * as Metrics from "../Metrics.ts"
 import type * as History from "./History.ts"
 import type { KernelLock } from "./KernelLock.ts"
@@ -157,6 +159,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
 > =>
   Effect.gen(function*() {
     const { path } = options
+    const platform = yield* HostPlatform
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
@@ -253,7 +256,12 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
           schedule: Schedule.spaced(Duration.min(options.pollInterval, options.patience)).pipe(
             Schedule.upTo(options.patience)
           ),
-          while: (error) => error._tag === "Taken" && !isServing(self, error.snapshot)
+          while: (error) =>
+            error._tag === "Taken"
+              ? !isServing(self, error.snapshot)
+              : error._tag === "Failed"
+              ? isMomentaryCause(platform, error.error)
+              : isMomentary(platform, error.error)
         }),
         Effect.zipRight(Ref.set(failures, 0)),
         Effect.tapError(({ _tag }) => looked(unregained[_tag])),

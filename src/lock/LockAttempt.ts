@@ -30,6 +30,7 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import {
   describeDefect,
   describePlatformError,
@@ -37,12 +38,13 @@ import {
   isAlreadyExists,
   isNotFound
 } from "../internal/describeError.ts"
+import { isMomentary, patientFiles } from "../internal/momentary.ts"
+import * as NativeFiles from "../NativeFiles.ts"
 import * as Claim from "./Claim.ts"
 import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import {
   type Enforcement,
-  fileId,
   isSame,
   linkTarget,
   readOpen,
@@ -141,9 +143,17 @@ const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) 
     return yield* exit
   })
 
+/** For how long a release tries to remove a file that it is not let remove: less than a release may take. */
+const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
+
 const make = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
+  const fs = yield* patientFiles
+  const platform = yield* HostPlatform
+  const identify = yield* NativeFiles.identify
   const kernel = yield* KernelLock
+
+  const idOf = (file: FileSystem.File): Effect.Effect<string, PlatformError> =>
+    Effect.flatMap(file.stat, (info) => identify(info, file.fd))
 
   /** A file is done with once it is closed, whatever close(2) answers (`EIO`, `EDQUOT`): that is told, and no more. */
   const open = (path: string, options: FileSystem.OpenFileOptions) =>
@@ -161,8 +171,14 @@ const make = Effect.gen(function*() {
       Effect.catchIf(isNotFound, () => Effect.succeedNone)
     )
 
+  const idAt = (path: string): Effect.Effect<Option.Option<string>, PlatformError> =>
+    Effect.flatMap(fs.stat(path), (info) => identify(info, path)).pipe(
+      Effect.asSome,
+      Effect.catchIf(isNotFound, () => Effect.succeedNone)
+    )
+
   const isStill = (path: string, id: string): Effect.Effect<boolean, PlatformError> =>
-    Effect.map(statPath(path), Option.exists((info) => fileId(info) === id))
+    Effect.map(idAt(path), Option.contains(id))
 
   const heldFile = (
     options: AttemptOptions,
@@ -185,9 +201,9 @@ const make = Effect.gen(function*() {
         : Effect.flatMap(readOpen(file), (found) => isOurs(options, found) ? writeRecord(file, record) : Effect.void),
     read: readOpen(file),
     check: Effect.gen(function*() {
-      const info = yield* statPath(options.path)
-      if (Option.isNone(info)) return Option.some("the file was removed")
-      if (fileId(info.value) !== id) return Option.some("the file was replaced")
+      const now = yield* idAt(options.path)
+      if (Option.isNone(now)) return Option.some("the file was removed")
+      if (now.value !== id) return Option.some("the file was replaced")
       // One with a kernel lock that judged our record stale has written its own into our file.
       if (enforcement === "record" && !isOurs(options, yield* readOpen(file))) {
         return Option.some("the file was overwritten")
@@ -215,6 +231,7 @@ const make = Effect.gen(function*() {
   const removeIf = (path: string, condition: Effect.Effect<boolean, PlatformError>): Effect.Effect<void> =>
     condition.pipe(
       Effect.flatMap((holds) => holds ? fs.remove(path) : Effect.void),
+      Effect.retry({ schedule: removal, while: (error) => isMomentary(platform, error) }),
       Effect.catchAll((error) =>
         isNotFound(error)
           ? Effect.void
@@ -233,7 +250,7 @@ const make = Effect.gen(function*() {
       return Option.some<Snapshot>({
         record: yield* readRecord(file, info),
         enforcement: "record",
-        fileId: fileId(info),
+        fileId: yield* identify(info, file.fd),
         ...(yield* touched(info))
       })
     })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
@@ -257,7 +274,7 @@ const make = Effect.gen(function*() {
         Effect.flatMap(createExclusively(path, "wx"), (file) =>
           writeRecord(file, record).pipe(
             Effect.zipRight(finish(file)),
-            Effect.zipRight(Effect.map(file.stat, fileId)),
+            Effect.zipRight(idOf(file)),
             // Made exclusively a moment ago, and in everybody's way until it is stale.
             Effect.tapError(() => Effect.ignore(fs.remove(path)))
           ))
@@ -295,7 +312,7 @@ const make = Effect.gen(function*() {
   const selfTest = (path: string, id: string) =>
     Effect.scoped(Effect.gen(function*() {
       const second = yield* openExisting(path)
-      if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())
+      if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())
       if (yield* kernel.tryLock(second.fd)) {
         return yield* new KernelLockUnsupported({
           where: "filesystem",
@@ -315,7 +332,7 @@ const make = Effect.gen(function*() {
       // Who finds it, should we not live to remove it, can tell whose it was.
       yield* writeRecord(file, record)
       yield* kernel.tryLock(file.fd)
-      yield* selfTest(draft, fileId(yield* file.stat))
+      yield* selfTest(draft, yield* idOf(file))
     }))
 
   const openOrCreate = ({ isLockable = false, path, record: makeRecord }: AttemptOptions) => {
@@ -370,7 +387,7 @@ const make = Effect.gen(function*() {
       yield* insist(path)
       const { created, file } = yield* openOrCreate(options)
       const info = yield* file.stat
-      const id = fileId(info)
+      const id = yield* identify(info, file.fd)
 
       const seen = Effect.gen(function*() {
         const record = yield* readRecord(file, info)
@@ -474,7 +491,7 @@ const make = Effect.gen(function*() {
         (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
       )
       yield* Effect.addFinalizer(() => removeIf(path, isOursStill))
-      if (fileId(yield* file.stat) !== id) return yield* Effect.fail(new Moved())
+      if ((yield* idOf(file)) !== id) return yield* Effect.fail(new Moved())
       if (Option.isSome(copy)) {
         yield* refuseLink(path)
         yield* writeRecord(file, record)

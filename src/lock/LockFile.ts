@@ -29,15 +29,18 @@ import * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
 import { type Holder, LockHeld, LockLost, LockUnavailable, type PidMeaning, PortInUse } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { InstanceId } from "../InstanceId.ts"
 import { atMost } from "../internal/atMost.ts"
 import { describeDefect, describePlatformError } from "../internal/describeError.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
+import { isMomentaryCause } from "../internal/momentary.ts"
 import { once } from "../internal/once.ts"
 import { apart, spanned } from "../internal/spans.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import { LossReport } from "../LossReport.ts"
 import * as Metrics from "../Metrics.ts"
+import { foldPath } from "../NativeFiles.ts"
 import type { Address } from "../port/Address.ts"
 import { lookAt } from "../port/AddressProbe.ts"
 import { HealthProbe, make as makeHealthProbe } from "../port/HealthProbe.ts"
@@ -175,6 +178,15 @@ export const configLockPath = (options: Pick<LockFileOptions, "stateDir" | "conf
 export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): string =>
   NodePath.join(options.stateDir, "locks", "gateway.state.lock")
 
+/** The file system refuses for a moment (`isMomentary`). Internal to this module. */
+class Refused {
+  readonly _tag = "Refused"
+  readonly error: LockUnavailable
+  constructor(error: LockUnavailable) {
+    this.error = error
+  }
+}
+
 /** Somebody else has it, and may still end. Never leaves this module. */
 class NotYet {
   readonly _tag = "NotYet"
@@ -303,17 +315,21 @@ export const readOwner = (
 export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
 
 /**
- * Whether a record is of the gateway that these paths name. Pure.
+ * Whether a record is of the gateway that these paths name. Pure. On macOS and Windows, whose file systems ignore case, so does
+ * this: `platform` is as `process.platform` has it.
  *
  * @since 0.1.0
  * @category predicates
  */
 export const isNamedBy = (
   record: Pick<OwnerRecord.OwnerRecord, "configPath" | "configName">,
-  { configName, configPath }: Pick<ConfigNames, "configPath" | "configName">
-): boolean =>
-  record.configPath === configPath
-  || (record.configName !== undefined && record.configName === (configName ?? configPath))
+  { configName, configPath }: Pick<ConfigNames, "configPath" | "configName">,
+  platform: string = process.platform
+): boolean => {
+  const same = (one: string, other: string) => foldPath(platform, one) === foldPath(platform, other)
+  return same(record.configPath, configPath)
+    || (record.configName !== undefined && same(record.configName, configName ?? configPath))
+}
 
 /**
  * As `readOwner`, of the gateway that these paths name: from the lock of its config, then from the lock of the state directory,
@@ -327,11 +343,12 @@ export const readOwnersOf = (
   options: ConfigNames
 ): Effect.Effect<ReadonlyArray<OwnerRecord.OwnerRecord>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
+    const platform = yield* HostPlatform
     const own = Option.toArray(yield* readOwner(configLockPath(options)))
     const shared = Option.toArray(yield* readOwner(stateLockPath(options)))
     return [
       ...own,
-      ...shared.filter((record) => isNamedBy(record, options) && record.instanceId !== own[0]?.instanceId)
+      ...shared.filter((record) => isNamedBy(record, options, platform) && record.instanceId !== own[0]?.instanceId)
     ]
   })
 
@@ -376,6 +393,9 @@ export const ensurePortFree = (
     return yield* portInUse(address, state, holder)
   })
 
+const isPassing = (error: NotYet | Refused | PortInUse | LockHeld | LockUnavailable): error is NotYet | Refused =>
+  error._tag === "NotYet" || error._tag === "Refused"
+
 const acquire = (
   path: string,
   options: LockFileOptions,
@@ -386,6 +406,7 @@ const acquire = (
   patience: Ref.Ref<Duration.Duration>
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
+    const platform = yield* HostPlatform
     const table = yield* ProcessTable.ProcessTable
     const ports = yield* PortProbe
     const health = yield* HealthProbe
@@ -474,11 +495,13 @@ const acquire = (
       })
 
     const attempt = (record: OwnerRecord.OwnerRecord, reclaim: Option.Option<LockAttempt.Snapshot>) =>
-      LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable })
+      LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable }).pipe(
+        Effect.mapError((error) => isMomentaryCause(platform, error) ? new Refused(error) : error)
+      )
 
     const tryOnce = (isFirst: boolean): Effect.Effect<
       Acquired,
-      NotYet | PortInUse | LockHeld | LockUnavailable,
+      NotYet | Refused | PortInUse | LockHeld | LockUnavailable,
       Requirements | Scope.Scope
     > =>
       Effect.gen(function*() {
@@ -515,25 +538,31 @@ const acquire = (
         })
       })
 
-    const wait = (first: LockAttempt.Snapshot, left: Duration.Duration) =>
+    /** What a wait that is over fails with. */
+    const giveUp = (
+      last: NotYet | Refused
+    ): Effect.Effect<never, LockHeld | LockUnavailable, FileSystem.FileSystem | ProcessTable.ProcessTable> =>
+      last._tag === "Refused" ? Effect.fail(last.error) : Effect.flatMap(gaveUp(last.snapshot), Effect.fail)
+
+    const wait = (first: NotYet | Refused, left: Duration.Duration) =>
       Effect.gen(function*() {
         const last = yield* Ref.make(first)
         yield* options.beforeWaiting ?? Effect.void
         yield* Effect.logInfo(
-          `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}, held by ${
-            describeOwner(first.record)
+          `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}${
+            first._tag === "Refused" ? `: ${first.error.reason}` : `, held by ${describeOwner(first.snapshot.record)}`
           }`
         )
         return yield* tryOnce(false).pipe(
-          Effect.tapErrorTag("NotYet", ({ snapshot }) => Ref.set(last, snapshot)),
-          Effect.retry({ schedule: Schedule.spaced(pollInterval), while: (error) => error._tag === "NotYet" }),
+          Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
+          Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
           // The first attempt has just been made.
           Effect.delay(pollInterval),
-          Effect.catchTag("NotYet", ({ snapshot }) => Effect.flatMap(gaveUp(snapshot), Effect.fail)),
+          Effect.catchTags({ NotYet: giveUp, Refused: giveUp }),
           Effect.timeoutTo({
             duration: left,
             onSuccess: Effect.succeed,
-            onTimeout: () => Effect.flatMap(Effect.flatMap(Ref.get(last), gaveUp), Effect.fail)
+            onTimeout: () => Effect.flatMap(Ref.get(last), giveUp)
           }),
           Effect.flatten,
           Effect.timed,
@@ -543,18 +572,14 @@ const acquire = (
         )
       })
 
-    return yield* tryOnce(true).pipe(
-      Effect.catchTag(
-        "NotYet",
-        ({ snapshot }) =>
-          Effect.flatMap(
-            Ref.get(patience),
-            (left) =>
-              Duration.equals(left, Duration.zero)
-                ? Effect.flatMap(gaveUp(snapshot), Effect.fail)
-                : wait(snapshot, left)
-          )
+    const waitUnlessImpatient = (first: NotYet | Refused) =>
+      Effect.flatMap(
+        Ref.get(patience),
+        (left) => Duration.equals(left, Duration.zero) ? giveUp(first) : wait(first, left)
       )
+
+    return yield* tryOnce(true).pipe(
+      Effect.catchTags({ NotYet: waitUnlessImpatient, Refused: waitUnlessImpatient })
     )
   })
 
@@ -610,6 +635,21 @@ const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
     Effect.annotateCurrentSpan("gateway.lock.reclaim.reason", reclaimLabels[reason])
   )
 
+/** Makes the folder, and where the file system refuses for a moment, waits out of the patience of the start. */
+const ensureFolder = (path: string, options: LockFileOptions, patience: Ref.Ref<Duration.Duration>) =>
+  Effect.gen(function*() {
+    const platform = yield* HostPlatform
+    const left = yield* Ref.get(patience)
+    const [waited] = yield* LockFolder.ensure(path).pipe(
+      Effect.retry({
+        schedule: Schedule.spaced(options.pollInterval ?? defaults.pollInterval).pipe(Schedule.upTo(left)),
+        while: (error) => isMomentaryCause(platform, error)
+      }),
+      Effect.timed
+    )
+    yield* Ref.set(patience, Duration.subtract(left, waited))
+  })
+
 /** Both lock files, held until the scope closes, and the record that goes into them. */
 const acquireBoth = (options: LockFileOptions) =>
   Effect.gen(function*() {
@@ -618,7 +658,8 @@ const acquireBoth = (options: LockFileOptions) =>
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
-    yield* LockFolder.ensure(path)
+    const patience = yield* Ref.make(Duration.decode(options.timeout ?? defaults.timeout))
+    yield* ensureFolder(path, options, patience)
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self
@@ -640,7 +681,6 @@ const acquireBoth = (options: LockFileOptions) =>
     }
     const record = yield* Ref.make(base)
     const history = yield* History.make(startedAt)
-    const patience = yield* Ref.make(Duration.decode(options.timeout ?? defaults.timeout))
     const recordNow = Effect.flatMap(
       now,
       (createdAt) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt }))

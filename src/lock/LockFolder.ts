@@ -9,12 +9,13 @@
  * more.
  */
 import type { PlatformError } from "@effect/platform/Error"
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { patientFiles } from "../internal/momentary.ts"
 import { octal } from "../internal/permissions.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { UserId } from "../UserId.ts"
@@ -56,7 +57,7 @@ export const fault = (
 
 /** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
-  Effect.flatMap(FileSystem.FileSystem, (fs) => {
+  Effect.flatMap(patientFiles, (fs) => {
     const makeIt = fs.makeDirectory(path, { mode: 0o700 })
     return makeIt.pipe(
       Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
@@ -76,7 +77,7 @@ const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSyste
 export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
-    const fs = yield* FileSystem.FileSystem
+    const fs = yield* patientFiles
     yield* makeFolders(folder)
     // Also one that we have just made: on some file systems everything is somebody else's.
     const info = yield* VolumeGroup.close(folder, yield* fs.stat(folder))

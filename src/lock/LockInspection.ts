@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Holder } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { patientFiles } from "../internal/momentary.ts"
 import { KernelLock } from "./KernelLock.ts"
 import { configLockPath, type ConfigNames, holderOf, isNamedBy, stateLockPath } from "./LockFile.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
@@ -75,7 +77,7 @@ export const inspect = (
   path: string
 ): Effect.Effect<LockState, never, FileSystem.FileSystem | KernelLock | ProcessTable> =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
+    const fs = yield* patientFiles
     const lock = yield* KernelLock
     const before = yield* fs.stat(path)
     // Opening a FIFO would wait for its writer.
@@ -129,8 +131,9 @@ export const lockPathOf = (
     if (isPresent(yield* inspect(path))) return path
     const shared = stateLockPath(options)
     const state = yield* inspect(shared)
+    const platform = yield* HostPlatform
     const record = isPresent(state) ? Option.map(state.owner, ({ record }) => record) : Option.none()
-    if (!Option.exists(record, (record) => isNamedBy(record, options))) return path
+    if (!Option.exists(record, (record) => isNamedBy(record, options, platform))) return path
     const { configPath, instanceId } = Option.getOrThrow(record)
     const former = configLockPath({ ...options, configPath })
     const owner = yield* inspect(former)

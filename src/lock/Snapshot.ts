@@ -34,9 +34,6 @@ export const linkTarget = (
   path: string
 ): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
 
-/** Device and inode. */
-export const fileId = (info: FileSystem.File.Info): string => `${info.dev}:${Option.getOrElse(info.ino, () => 0)}`
-
 /**
  * How long ago a file was last written, by the wall clock. One from the future is as old as it is far away: the clock has
  * been set back since, and waiting until it gets there could take days.

@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { isNotFound } from "../internal/describeError.ts"
 import { octal } from "../internal/permissions.ts"
+import * as NativeFiles from "../NativeFiles.ts"
 import { GroupIds, UserId } from "../UserId.ts"
 import { linkTarget } from "./Snapshot.ts"
 
@@ -35,18 +36,20 @@ export const isOpened = ({ gid, mode, uid }: Facts, us: number, groups: Readonly
 const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const names = new Map<number, { readonly links: number; seen: number }>()
+    const identify = yield* NativeFiles.identify
+    const names = new Map<string, { readonly links: number; seen: number }>()
     for (const name of yield* fs.readDirectory(folder)) {
       const path = NodePath.join(folder, name)
       if (Option.isSome(yield* linkTarget(fs, path))) return false
       const info = yield* Effect.option(fs.stat(path))
       // Removed since, as a claim is.
       if (Option.isNone(info)) continue
-      const { ino, nlink, type, uid } = info.value
+      const { nlink, type, uid } = info.value
       if (type !== "File" || !Option.contains(uid, us)) return false
-      const inode = Option.getOrElse(ino, () => -1)
-      const known = names.get(inode) ?? { links: Option.getOrElse(nlink, () => 0), seen: 0 }
-      names.set(inode, { ...known, seen: known.seen + 1 })
+      const inode = yield* Effect.option(identify(info.value, path))
+      if (Option.isNone(inode)) continue
+      const known = names.get(inode.value) ?? { links: Option.getOrElse(nlink, () => 0), seen: 0 }
+      names.set(inode.value, { ...known, seen: known.seen + 1 })
     }
     return [...names.values()].every(({ links, seen }) => links === seen)
   })

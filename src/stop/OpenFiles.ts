@@ -6,7 +6,7 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { fileId } from "../lock/Snapshot.ts"
+import * as NativeFiles from "../NativeFiles.ts"
 
 /** Sockets, pipes and the like: they have no path, and there can be thousands. */
 const isFile = (link: string): boolean => link.startsWith("/")
@@ -20,12 +20,14 @@ export const hasOpen = (
 ): Effect.Effect<Option.Option<boolean>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const id = fileId(yield* fs.stat(path))
+    const identify = yield* NativeFiles.identify
+    const idOf = (path: string) => Effect.flatMap(fs.stat(path), (info) => identify(info, path))
+    const id = yield* idOf(path)
     const folder = `/proc/${pid}/fd`
     const files = yield* Effect.forEach(yield* fs.readDirectory(folder), (name) => {
       const file = `${folder}/${name}`
       return fs.readLink(file).pipe(
-        Effect.flatMap((link) => isFile(link) ? Effect.map(fs.stat(file), fileId) : Effect.succeed("")),
+        Effect.flatMap((link) => isFile(link) ? idOf(file) : Effect.succeed("")),
         // It may have been closed since.
         Effect.orElseSucceed(() => "")
       )

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { fromCalls, KernelLock, KernelLockUnsupported } from "../lock/KernelLock.ts"
+import { foldPath, type Identity, ignoresCase, type NativeFiles } from "../NativeFiles.ts"
 import * as SimulatedAddon from "./SimulatedAddon.ts"
 import {
   closeCall,
@@ -29,7 +30,6 @@ const reasons: Record<string, SystemErrorReason> = {
   ENOENT: "NotFound",
   EEXIST: "AlreadyExists",
   EACCES: "PermissionDenied",
-  EPERM: "PermissionDenied",
   EBUSY: "Busy"
 }
 
@@ -45,6 +45,7 @@ const texts: Record<string, string> = {
   ENOTEMPTY: "directory not empty",
   EPERM: "operation not permitted",
   EROFS: "read-only file system",
+  EBUSY: "resource busy or locked",
   EMFILE: "too many open files",
   ELOOP: "too many symbolic links encountered",
   EIO: "i/o error"
@@ -82,6 +83,14 @@ const [execute, write, read] = [1, 2, 4]
 const may = (process: KernelProcess, inode: Inode, bit: number): boolean =>
   process.uid === 0 || (((inode.uid === process.uid ? inode.mode >> 6 : inode.mode) & bit) !== 0)
 
+/** NTFS and APFS ignore case, and keep it as it was given: the name that a folder has, if it has one. */
+const entryOf = (kernel: SimulatedKernel, path: string): string => {
+  if (!ignoresCase(kernel.platform) || kernel.paths.has(path)) return path
+  const folded = foldPath(kernel.platform, path)
+  for (const known of kernel.paths.keys()) if (foldPath(kernel.platform, known) === folded) return known
+  return path
+}
+
 const resolve = (
   kernel: SimulatedKernel,
   process: KernelProcess,
@@ -97,7 +106,7 @@ const resolve = (
   for (const [index, name] of names.entries()) {
     if (at.inode.type !== "Directory") return fault("ENOTDIR")
     if (!may(process, at.inode, execute)) return fault("EACCES")
-    const here = `${at.path}/${name}`
+    const here = entryOf(kernel, `${at.path}/${name}`)
     const inode = kernel.paths.get(here)
     const last = index === names.length - 1
     if (inode?.type === "SymbolicLink" && (follow || !last)) {
@@ -110,6 +119,53 @@ const resolve = (
     if (inode !== undefined) at = { path: here, inode }
   }
   return place
+}
+
+/** NTFS: a sequence number in the upper 16 bits, the number of the record in the others. */
+const ntfsFileId = (inode: Inode): bigint => (0x0100n << 48n) | BigInt(inode.ino)
+
+/** As libuv 1.49 and 1.50 have it on Windows: 64 bits of the volume's serial number for a path, 32 for a descriptor. */
+const volumeSerial = 0x1f2e_3d4c_5b6a_7988n
+
+const identityAt = (kernel: SimulatedKernel, inode: Inode): Identity =>
+  kernel.platform === "win32"
+    ? { dev: volumeSerial, ino: ntfsFileId(inode) }
+    : { dev: 1n, ino: BigInt(inode.ino) }
+
+const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity => {
+  const { dev, ino } = identityAt(kernel, inode)
+  return { dev: dev & 0xffff_ffffn, ino }
+}
+
+const isOpen = (kernel: SimulatedKernel, inode: Inode): boolean =>
+  [...kernel.processes].some(({ files }) => [...files.values()].some((open) => open.inode === inode))
+
+/**
+ * What `FileSystem` does not tell of a file, as one process sees it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeNativeFiles = (kernel: SimulatedKernel, process: KernelProcess): NativeFiles["Type"] => {
+  const at = <A>(name: string, path: string, found: (inode: Inode, path: string) => A) => {
+    const error = systemError(name, path)
+    return systemCall(kernel, process, { name, target: path }, error, () => {
+      const place = resolve(kernel, process, path, true)
+      if (place._tag === "Fault") return Effect.fail(error(place.code))
+      return place.inode === undefined ? Effect.fail(error("ENOENT")) : Effect.succeed(found(place.inode, place.path))
+    })
+  }
+  return {
+    identify: (file) => {
+      if (typeof file === "string") return at("stat", file, (inode) => identityAt(kernel, inode))
+      const error = systemError("fstat", String(file))
+      return systemCall(kernel, process, { name: "fstat", target: String(file) }, error, () => {
+        const open = process.files.get(file)
+        return open === undefined ? Effect.fail(error("EBADF")) : Effect.succeed(identityOfOpen(kernel, open.inode))
+      })
+    },
+    realPath: (path) => at("realpath", path, (_, path) => path)
+  }
 }
 
 /**
@@ -185,16 +241,22 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     return Effect.succeed(inode)
   }
 
-  const info = (inode: Inode): FileSystem.File.Info => ({
+  /**
+   * libuv knows of an access list whether a file is read-only, and makes up mode bits from that: 666 or 444, of a folder too; uid
+   * and gid are 0 (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+   */
+  const shownMode = (mode: number) => kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666
+
+  const info = (inode: Inode, { dev, ino }: Identity): FileSystem.File.Info => ({
     type: inode.type,
     mtime: Option.some(DateTime.toDate(DateTime.unsafeMake(inode.mtimeMillis))),
     atime: Option.none(),
     birthtime: Option.none(),
-    dev: 1,
-    ino: Option.some(inode.ino),
-    mode: inode.mode,
+    dev: Number(dev),
+    ino: Option.some(Number(ino)),
+    mode: shownMode(inode.mode),
     nlink: Option.some(inode.links),
-    uid: Option.some(inode.uid),
+    uid: Option.some(kernel.platform === "win32" ? 0 : inode.uid),
     gid: Option.some(0),
     rdev: Option.none(),
     size: FileSystem.Size(inode.content.length),
@@ -242,7 +304,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     return {
       [FileSystem.FileTypeId]: FileSystem.FileTypeId,
       fd: FileSystem.FileDescriptor(open.fd),
-      stat: call("fstat", path, () => Effect.succeed(info(open.inode)), open),
+      stat: call("fstat", path, () => Effect.succeed(info(open.inode, identityOfOpen(kernel, open.inode))), open),
       seek: (offset, from) =>
         Effect.sync(() => {
           open.position = Number(offset) + (from === "start" ? 0 : open.position)
@@ -312,7 +374,12 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
         Effect.acquireRelease(openFile(path, options), (open) => close(open, path)),
         (open) => openedFile(open, path)
       ),
-    stat: (path) => call("stat", path, (fail) => existing(path, fail, (inode) => Effect.succeed(info(inode)))),
+    stat: (path) =>
+      call(
+        "stat",
+        path,
+        (fail) => existing(path, fail, (inode) => Effect.succeed(info(inode, identityAt(kernel, inode))))
+      ),
     readLink: (path) =>
       call(
         "readlink",
@@ -321,7 +388,15 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
           existing(path, fail, (inode) =>
             inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL"), false)
       ),
-    realPath: (path) => call("realpath", path, (fail) => existing(path, fail, (_, { path }) => Effect.succeed(path))),
+    // Node's own, which keeps the case that it was given.
+    realPath: (given) =>
+      call("realpath", given, (fail) =>
+        existing(given, fail, (_, { path }) => {
+          const absolute = NodePath.posix.resolve("/", given)
+          return Effect.succeed(
+            foldPath(kernel.platform, absolute) === foldPath(kernel.platform, path) ? absolute : path
+          )
+        })),
     symlink: (from, to) =>
       call("symlink", to, (fail, now) => {
         const place = resolve(kernel, process, to, false)
@@ -352,6 +427,10 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
           if (place._tag === "Fault") return fail(place.code)
           const code = folderFault(source.parent, inode) ?? folderFault(place.parent, place.inode)
           if (code !== undefined) return fail(code)
+          // `MoveFileExW` does not replace a file that is open, whatever it is shared for.
+          if (kernel.platform === "win32" && place.inode !== undefined && isOpen(kernel, place.inode)) {
+            return fail("EPERM")
+          }
           // Two names of one file: rename(2) does nothing.
           if (place.inode === inode) return Effect.void
           if (place.inode !== undefined) removeName(place.path, place.inode)
@@ -411,7 +490,10 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
         existing(path, fail, (inode) => {
           if (kernel.readOnly) return fail("EROFS")
           if (process.uid !== 0 && process.uid !== inode.uid) return fail("EPERM")
-          inode.mode = mode & 0o7777
+          // `fs__fchmod` in `src/win/fs.c`: read-only or not.
+          inode.mode = kernel.platform === "win32"
+            ? (mode & 0o200) === 0 ? inode.mode & ~0o222 : inode.mode | 0o200
+            : mode & 0o7777
           return Effect.void
         })),
     readFile: (path) =>

@@ -41,6 +41,7 @@ import { InstanceId } from "../InstanceId.ts"
 import { watcherGrace } from "../internal/endProcess.ts"
 import { KernelLock } from "../lock/KernelLock.ts"
 import * as ProcessTable from "../lock/ProcessTable.ts"
+import { NativeFiles } from "../NativeFiles.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
 import { OwnerWatch } from "../port/OwnerWatch.ts"
 import { ProbeTransport } from "../port/ProbeTransport.ts"
@@ -231,7 +232,11 @@ export interface Options {
    * the order of arrival; see `SimulatedScheduler.make`.
    */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
-  /** Whose rules hold. Default `linux`. Paths are written with `/` on each. */
+  /**
+   * Whose rules hold. Default `linux`. Paths are written with `/` on each. On `darwin` and `win32`, names ignore case and keep it;
+   * on `win32`, mode bits say only whether a file is read-only, ids of files are longer than a number of JavaScript, and a file
+   * that is open is not replaced.
+   */
   readonly platform?: SimulatedKernel.SimulatedPlatform
 }
 
@@ -470,6 +475,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
             ),
             Context.add(ProcessEnd, processEnd(process, listensForSigterm)),
             Context.add(HostPlatform, platform),
+            Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
             Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
             // The group of every simulated file is 0.
             Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),

@@ -4,7 +4,7 @@ import { check } from "./check.ts"
 import type { Scenario } from "./scenario.ts"
 import type { Entry, Player } from "./simulate.ts"
 
-const scenario: Scenario = { order: 0, locking: "works", starters: [], events: [] }
+const scenario: Scenario = { platform: "linux", order: 0, locking: "works", starters: [], events: [] }
 const lock = "/state/locks/gateway.state.lock"
 
 /** A system call of a process, on a file if it is about one. */

@@ -66,6 +66,7 @@ export const describeEntry = (entry: Entry): string => {
 export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
   ...exclusion(report, isBeyondRecords(scenario) && hasFallenBack(report)),
   ...inspection(report),
+  ...locks(scenario, report),
   ...releaseOrder(report),
   ...report.players.flatMap((player) => endOf(scenario, report, player)),
   ...report.aftermath
@@ -304,6 +305,17 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
 
 /** Granted, or refused because another open file has it: on Windows, `EBUSY`. */
 const lockAnswers = new Set(["ok", "EAGAIN", "EBUSY"])
+
+/** Where locks work, the system knows what it is asked for: these are what a schedule lets fail. */
+const drawnFaults = new Set(["EIO", "ENOLCK"])
+
+const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
+  locking !== "works" ? [] : log.flatMap((entry) =>
+    entry._tag === "Traced" && entry.entry.name === "fcntl"
+      && !lockAnswers.has(entry.entry.outcome) && !drawnFaults.has(entry.entry.outcome)
+      ? [`#${Option.getOrElse(entry.entry.serial, () => 0)} asks for a lock that cannot be had: ${entry.entry.outcome}`]
+      : []
+  )
 
 /** Whether somebody was refused a kernel lock by the system, and so may have locked by its record alone. */
 const hasFallenBack = ({ log }: Report): boolean =>

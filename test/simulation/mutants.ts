@@ -35,9 +35,8 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: attempt,
-        from:
-          "      if (fileId(yield* second.stat) !== id) return yield* Effect.fail(new Moved())\n      if (yield* kernel",
-        to: "      if (fileId(yield* second.stat) === id && (yield* kernel"
+        from: "      if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())\n      if (yield* kernel",
+        to: "      if ((yield* idOf(second)) === id && (yield* kernel"
       },
       { file: attempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
       {
@@ -247,6 +246,40 @@ export const mutants: ReadonlyArray<Mutant> = [
       file: attempt,
       from: "isOurs(options, found) ? writeRecord(file, record) : Effect.void",
       to: "Option.isOption(found) ? writeRecord(file, record) : Effect.void"
+    }]
+  },
+  {
+    name: "range lock on darwin",
+    habitat: "a crowd with kernel locks",
+    caughtBy: 0,
+    changes: [{
+      file: "src/lock/KernelLock.ts",
+      from: `platform === "darwin" ? wholeFile : farByte`,
+      to: "farByte"
+    }]
+  },
+  {
+    name: "inodes as numbers",
+    habitat: "kernel locks",
+    caughtBy: 0,
+    changes: [{
+      file: "src/NativeFiles.ts",
+      from: "Number.isSafeInteger(info.dev) && Number.isSafeInteger(ino)",
+      to: "info.dev >= 0 && ino >= 0"
+    }, {
+      file: "src/NativeFiles.ts",
+      from: "${platform === \"win32\" ? dev & lowHalf : dev}:${ino}",
+      to: "${platform === \"win32\" ? 0 : dev}:${ino}"
+    }]
+  },
+  {
+    name: "a refusal for a moment is final on Windows",
+    habitat: "kernel locks",
+    caughtBy: 0,
+    changes: [{
+      file: "src/internal/momentary.ts",
+      from: `platform === "win32" && error`,
+      to: `platform === "none" && error`
     }]
   },
   {

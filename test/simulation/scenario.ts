@@ -2,6 +2,7 @@
  * What is drawn: who starts when and how, what happens to which of its system calls, and what befalls the host.
  */
 import { FastCheck as fc } from "effect"
+import type { SimulatedPlatform } from "../../src/testing/SimulatedKernel.ts"
 
 /** How a start goes about an owner that is there already, and who starts it again. */
 export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
@@ -77,12 +78,16 @@ export interface Event {
 }
 
 export interface Scenario {
+  /** Whose rules hold on the host. */
+  readonly platform: SimulatedPlatform
   /** Draws which fiber goes on next, wherever several can. */
   readonly order: number
   readonly locking: "works" | "absent" | "refused" | "grants everything"
   readonly starters: ReadonlyArray<Starter>
   readonly events: ReadonlyArray<Event>
 }
+
+type Drawn = Omit<Scenario, "platform">
 
 /** Whether the owner record alone keeps others out, for one starter at least. */
 export const isRecordOnly = ({ locking, starters }: Pick<Scenario, "locking" | "starters">): boolean =>
@@ -202,7 +207,7 @@ const longestWithLock = 20_000
 const starters = (longest: number, otherNamespace: boolean) =>
   fc.array(starter(longest, otherNamespace), { minLength: 2, maxLength: 6 })
 
-const kernelMode: fc.Arbitrary<Scenario> = fc.record({
+const kernelMode: fc.Arbitrary<Drawn> = fc.record({
   order,
   locking: fc.constant("works" as const),
   starters: starters(longestWithLock, true),
@@ -215,7 +220,7 @@ const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "gra
  * Of an owner in another PID namespace nothing is known but how old its record is and whether its port is taken. A wall
  * clock that is stepped while such an owner warms up takes that away: not promised, so not drawn.
  */
-const recordOnly: fc.Arbitrary<Scenario> = fc.oneof(
+const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
     order,
     locking: noKernelLock,
@@ -229,6 +234,18 @@ const recordOnly: fc.Arbitrary<Scenario> = fc.oneof(
     events: eventsWith(blow)
   })
 )
+
+/** Linux alone tells processes of another boot or namespace apart, and more than one of them is drawn for it alone. */
+const needsLinux = ({ starters }: Drawn): boolean =>
+  starters.some(({ machine, networkNamespace, pidNamespace }) =>
+    machine !== 1 || pidNamespace !== "pid:[1]" || networkNamespace !== "net:[1]"
+  )
+
+/** Drawn last, so that the rest of a schedule is the same on each. */
+const onAnyPlatform = (drawn: fc.Arbitrary<Drawn>): fc.Arbitrary<Scenario> =>
+  fc.tuple(drawn, fc.constantFrom<SimulatedPlatform[]>("linux", "linux", "darwin", "win32")).map((
+    [drawn, platform]
+  ) => ({ ...drawn, platform: needsLinux(drawn) ? "linux" : platform }))
 
 /** Where a race for a lock is won or lost. */
 const decisive = fc.constantFrom(
@@ -253,7 +270,7 @@ const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
-): fc.Arbitrary<Scenario> =>
+): fc.Arbitrary<Drawn> =>
   fc.record({
     order,
     locking,
@@ -316,7 +333,7 @@ const containerPid = 7
 const volume = (
   locking: Scenario["locking"],
   place: fc.Arbitrary<Pick<Starter, "addon" | "machine" | "networkNamespace" | "pidNamespace">>
-): fc.Arbitrary<Scenario> =>
+): fc.Arbitrary<Drawn> =>
   fc.record({
     order,
     locking: fc.constant(locking),
@@ -408,7 +425,7 @@ const machines = volume(
 )
 
 /** Starts that do not wait, one after the other, while others ask who holds the lock. */
-const watched: fc.Arbitrary<Scenario> = fc.record({
+const watched: fc.Arbitrary<Drawn> = fc.record({
   order,
   locking: fc.constant("works" as const),
   starters: fc.array(
@@ -442,7 +459,7 @@ const watched: fc.Arbitrary<Scenario> = fc.record({
  * One gateway without kernel locks, whose starters see each other's processes, and have networks of their own: on paper an
  * owner listens, and its port is free. Starts wait for longer than such a silence would have to last.
  */
-const patient: fc.Arbitrary<Scenario> = fc.record({
+const patient: fc.Arbitrary<Drawn> = fc.record({
   order,
   locking: fc.constant("absent" as const),
   starters: fc.array(
@@ -470,16 +487,16 @@ const patient: fc.Arbitrary<Scenario> = fc.record({
 
 /** The parts of `scenario`. */
 export const habitats = {
-  "kernel locks": kernelMode,
-  "records only": recordOnly,
-  "a crowd with kernel locks": crowd(fc.constant("works")),
-  "a crowd with records only": crowd(noKernelLock),
-  "a crowd of a mixed fleet": crowd(fc.constant("works"), mixed),
-  "a crowd in one process": crowd(fc.constantFrom("works" as const, "absent" as const), oneProcess),
-  "starts that are watched": watched,
-  "containers of a mixed fleet": containers,
-  "patient starts in several networks": patient,
-  "two machines": machines
+  "kernel locks": onAnyPlatform(kernelMode),
+  "records only": onAnyPlatform(recordOnly),
+  "a crowd with kernel locks": onAnyPlatform(crowd(fc.constant("works"))),
+  "a crowd with records only": onAnyPlatform(crowd(noKernelLock)),
+  "a crowd of a mixed fleet": onAnyPlatform(crowd(fc.constant("works"), mixed)),
+  "a crowd in one process": onAnyPlatform(crowd(fc.constantFrom("works" as const, "absent" as const), oneProcess)),
+  "starts that are watched": onAnyPlatform(watched),
+  "containers of a mixed fleet": onAnyPlatform(containers),
+  "patient starts in several networks": onAnyPlatform(patient),
+  "two machines": onAnyPlatform(machines)
 }
 
 export const scenario: fc.Arbitrary<Scenario> = fc.oneof(

@@ -5,7 +5,7 @@ import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
 import { setImmediate } from "node:timers/promises"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { dead, type TraceEntry } from "../../src/testing/SimulatedKernel.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
 import { type Fate, type Happening, type How, type Scenario, type Starter, usual } from "./scenario.ts"
@@ -77,6 +77,10 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   bind: ["EACCES", "EADDRNOTAVAIL"],
   connect: ["ECONNRESET"]
 }
+
+/** On Windows: what a virus scanner, or a removal that is pending, does to whoever uses the file meanwhile. */
+const windowsRefusals = ["EBUSY", "EPERM", "EACCES"]
+const refusedForAMoment = new Set(["open", "stat", "rename", "unlink"])
 
 /** How a service manager starts its service again: by the definitions that `gateway service` writes. */
 const restartAfter = (
@@ -197,7 +201,7 @@ interface Cast {
 
 const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedScheduler.SimulatedScheduler) =>
   Effect.gen(function*() {
-    const host = yield* SimulatedHost.makeWith({ scheduler })
+    const host = yield* subject.SimulatedHost.makeWith({ scheduler, platform: scenario.platform })
     yield* host.setLocking(scenario.locking)
     yield* Effect.orDie(host.files.makeDirectory(stateDir))
 
@@ -236,6 +240,17 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "KillUnreaped":
           return Effect.as(process.killUnreaped, Option.none())
         case "Fail": {
+          if (scenario.platform === "win32" && refusedForAMoment.has(name)) {
+            const millis = (fate.pick + 1) * 100
+            // A start that waits for nothing does not wait for this either.
+            if (actor.starter.timeout === 0 || actor.starter.how === "standby") actor.failed = true
+            const code = windowsRefusals[fate.pick % windowsRefusals.length] ?? "EBUSY"
+            refused.set(process.serial, code)
+            return Effect.as(
+              later(millis, Effect.sync(() => refused.delete(process.serial))),
+              Option.some(code)
+            )
+          }
           const fitting = errnos[name] ?? []
           const errno = fitting[fate.pick % Math.max(1, fitting.length)]
           if (errno === undefined) return Effect.succeedNone
@@ -245,6 +260,9 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       }
     }
 
+    /** Which processes are refused by the file system for a moment, and how. */
+    const refused = new Map<number, string>()
+
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
       Effect.zipRight(process.freeze, later(millis, process.resume))
 
@@ -252,6 +270,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       Effect.suspend(() => {
         const mine = pending.get(serial)
         if (mine === undefined || calmed) return Effect.succeedNone
+        const code = refused.get(serial)
+        if (code !== undefined && refusedForAMoment.has(name)) return Effect.succeedSome(code)
         for (const key of ["", name]) mine.calls.set(key, (mine.calls.get(key) ?? 0) + 1)
         const fault = mine.faults.find((fault) =>
           fault.call === mine.calls.get(fault.name ?? "") && (fault.name === undefined || fault.name === name)

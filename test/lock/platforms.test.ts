@@ -1,0 +1,174 @@
+/**
+ * Lock files by the rules of macOS and Windows, on a simulated host.
+ */
+import { assert, describe } from "@effect/vitest"
+import { Cause, Duration, Effect, Exit, Option, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import * as GatewayConfig from "../../src/GatewayConfig.ts"
+import { isGatewayLockError } from "../../src/GatewayLockError.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { simulated } from "../fixtures/simulated.ts"
+
+const stateDir = "/state/default"
+const configPath = "/config/default/gateway.json"
+const lockPath = LockFile.configLockPath({ stateDir, configPath })
+
+const gateway = (options: Gateway.GatewayOptions = {}) => Gateway.launch(Gateway.layerPlatform(options))
+
+const failureOf = (exit: Exit.Exit<unknown, unknown>) => {
+  const failure = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+  return isGatewayLockError(failure) ? failure : undefined
+}
+
+/** Every such call fails so, until that time is over. */
+const refuseFor = (host: SimulatedHost.SimulatedHost, names: ReadonlyArray<string>, errno: string, millis: number) => {
+  let over = false
+  return Effect.zipRight(
+    host.setIntercept(({ name, target }) =>
+      Effect.succeed(!over && names.includes(name) && target.includes("/locks/") ? Option.some(errno) : Option.none())
+    ),
+    Effect.forkDaemon(Effect.zipRight(Effect.sleep(millis), Effect.sync(() => over = true)))
+  )
+}
+
+const momentary = ["EBUSY", "EPERM", "EACCES"] as const
+
+describe("on Windows", () => {
+  const windows = SimulatedHost.makeWith({ platform: "win32" })
+
+  simulated(
+    "a lock file that another one replaces is restored, though their ids are one number of JavaScript",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* windows
+        const first = yield* host.spawn(gateway())
+        yield* host.settle
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+        const before = yield* host.files.stat(lockPath)
+        yield* host.files.remove(lockPath)
+        yield* host.files.writeFile(lockPath, new TextEncoder().encode("another file"))
+        assert.deepStrictEqual((yield* host.files.stat(lockPath)).ino, before.ino, "as numbers")
+        assert.deepStrictEqual(host.lockHolders(lockPath), [])
+        yield* TestClock.adjust("31 seconds")
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+      })
+  )
+
+  simulated.each(momentary)(
+    "a start waits while the lock folder refuses with %s, within its timeout",
+    (errno) =>
+      Effect.gen(function*() {
+        const host = yield* windows
+        yield* refuseFor(host, ["open", "stat", "rename", "unlink"], errno, 3000)
+        const first = yield* host.spawn(gateway())
+        yield* TestClock.adjust("4 seconds")
+        assert.isTrue(first.isRunning())
+        assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+      })
+  )
+
+  simulated.each(momentary)("a start fails with %s when its timeout is over", (errno) =>
+    Effect.gen(function*() {
+      const host = yield* windows
+      yield* refuseFor(host, ["open"], errno, 60_000)
+      const first = yield* host.spawn(gateway())
+      yield* TestClock.adjust("4 seconds")
+      assert.isTrue(first.isRunning())
+      yield* TestClock.adjust("2 seconds")
+      const error = failureOf(yield* first.exit)
+      assert.strictEqual(error?._tag, "LockUnavailable")
+      assert.include(error?.message, errno)
+    }))
+
+  simulated.each(momentary)(
+    "a release that is refused with %s for a moment leaves no file",
+    (errno) =>
+      Effect.gen(function*() {
+        const host = yield* windows
+        const first = yield* host.spawn(gateway())
+        yield* host.settle
+        yield* refuseFor(host, ["unlink", "stat"], errno, 1000)
+        yield* first.interrupt
+        yield* TestClock.adjust("4 seconds")
+        assert.isFalse(first.isRunning())
+        assert.deepStrictEqual(yield* host.files.readDirectory(`${stateDir}/locks`), [])
+      })
+  )
+
+  simulated("a check that is refused for a moment loses nothing", () =>
+    Effect.gen(function*() {
+      const host = yield* windows
+      const first = yield* host.spawn(gateway())
+      yield* host.settle
+      yield* refuseFor(host, ["stat", "open"], "EPERM", 15_000)
+      yield* TestClock.adjust("2 minutes")
+      assert.isTrue(first.isRunning())
+      assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
+    }))
+})
+
+describe("elsewhere", () => {
+  simulated.each(["linux", "darwin"] as const)(
+    "a missing permission is final at once on %s",
+    (platform) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform })
+        yield* refuseFor(host, ["open"], "EACCES", 3000)
+        const first = yield* host.spawn(gateway())
+        yield* host.settle
+        assert.strictEqual(failureOf(yield* first.exit)?._tag, "LockUnavailable")
+      })
+  )
+})
+
+describe("another spelling of a path", () => {
+  const insensitive = ["darwin", "win32"] as const
+
+  simulated.each(insensitive)("is one config on %s", (platform) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.makeWith({ platform })
+      yield* host.files.makeDirectory("/Users/me", { recursive: true })
+      yield* host.files.writeFile("/Users/me/Gateway.json", new TextEncoder().encode("{}"))
+      const canonical = (path: string) => Effect.provide(GatewayConfig.canonicalPath(path), host.layer())
+      for (const path of ["/Users/me/Gateway.json", "/users/ME/gateway.JSON", "/USERS/me/./GATEWAY.json"]) {
+        assert.strictEqual(yield* canonical(path), "/Users/me/Gateway.json")
+      }
+      // Not there yet: what is above it is.
+      assert.strictEqual(yield* canonical("/users/ME/new/a.json"), "/Users/me/new/a.json")
+    }))
+
+  simulated("is another config on linux", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* host.files.makeDirectory("/home/me", { recursive: true })
+      const canonical = (path: string) => Effect.provide(GatewayConfig.canonicalPath(path), host.layer())
+      assert.strictEqual(yield* canonical("/home/ME/a.json"), "/home/ME/a.json")
+    }))
+
+  simulated.each(
+    insensitive.flatMap((platform) => [[platform, "there is"] as const, [platform, "is not there yet"] as const])
+  )(
+    "is one gateway to status and to a second start on %s, whose config %s",
+    ([platform, presence]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform })
+        yield* host.files.makeDirectory("/Users/me", { recursive: true })
+        if (presence === "there is") {
+          yield* host.files.writeFile("/Users/me/gateway.json", new TextEncoder().encode("{}"))
+        }
+        const first = yield* host.spawn(gateway({ configPath: "/Users/me/gateway.json", stateDir: "/Users/me/state" }))
+        yield* host.settle
+        const other = { configPath: "/users/ME/Gateway.JSON", stateDir: "/USERS/me/State" }
+        const looking = yield* host.spawn(Gateway.inspect(other))
+        yield* TestClock.adjust("3 seconds")
+        const status = yield* Effect.flatten(looking.exit)
+        assert.deepStrictEqual([status.verdict, status.owner?.pid], ["running", first.pid])
+        const second = yield* host.spawn(gateway({ ...other, port: 18790, lockTimeout: Duration.zero }))
+        yield* TestClock.adjust("3 seconds")
+        const error = failureOf(yield* second.exit)
+        assert.strictEqual(error?._tag, "LockHeld")
+        assert.deepStrictEqual(host.ports.owners(18790), [])
+      })
+  )
+})
