@@ -160,7 +160,7 @@ describe("another spelling of a path", () => {
         const first = yield* host.spawn(gateway({ configPath: "/Users/me/gateway.json", stateDir: "/Users/me/state" }))
         yield* host.settle
         const other = { configPath: "/users/ME/Gateway.JSON", stateDir: "/USERS/me/State" }
-        const looking = yield* host.spawn(Gateway.inspect(other))
+        const looking = yield* host.spawn(Gateway.inspectPlatform(other))
         yield* TestClock.adjust("3 seconds")
         const status = yield* Effect.flatten(looking.exit)
         assert.deepStrictEqual([status.verdict, status.owner?.pid], ["running", first.pid])
@@ -169,6 +169,10 @@ describe("another spelling of a path", () => {
         const error = failureOf(yield* second.exit)
         assert.strictEqual(error?._tag, "LockHeld")
         assert.deepStrictEqual(host.ports.owners(18790), [])
+        const stopping = yield* host.spawn(Gateway.stopPlatform(other))
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual((yield* Effect.flatten(stopping.exit))._tag, "Stopped")
+        assert.isFalse(first.isRunning())
       })
   )
 })
