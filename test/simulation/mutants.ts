@@ -114,7 +114,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an unknown owner as proof of death",
     habitat: "records only",
-    caughtBy: 2,
+    caughtBy: 21,
     changes: [{
       file: staleness,
       from: `      if (evidence.portInUse) return wait("owner unknown, port in use")
@@ -251,7 +251,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "range lock on darwin",
     habitat: "a crowd with kernel locks",
-    caughtBy: 0,
+    caughtBy: 2,
     changes: [{
       file: "src/lock/KernelLock.ts",
       from: `platform === "darwin" ? wholeFile : farByte`,
