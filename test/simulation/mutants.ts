@@ -260,8 +260,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "inodes as numbers",
-    habitat: "kernel locks",
-    caughtBy: 0,
+    habitat: "a crowd with kernel locks",
+    caughtBy: 364,
     changes: [{
       file: "src/NativeFiles.ts",
       from: "Number.isSafeInteger(info.dev) && Number.isSafeInteger(ino)",
@@ -275,7 +275,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a refusal for a moment is final on Windows",
     habitat: "kernel locks",
-    caughtBy: 0,
+    caughtBy: 77,
     changes: [{
       file: "src/internal/momentary.ts",
       from: `platform === "win32" && error`,
