@@ -285,7 +285,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an inspector is taken for an owner",
     habitat: "starts that are watched",
-    caughtBy: 13,
+    caughtBy: 5,
     changes: [{
       file: attempt,
       from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
