@@ -10,12 +10,13 @@ import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./OwnerRecord.ts"
 import type { Liveness } from "./Staleness.ts"
@@ -371,14 +372,16 @@ export const parsePs = (
     : Option.some({ state: match[1], startMillis, command: match[3].split("/").pop() ?? match[3] })
 }
 
+/** How long ps(1) may take. */
+const psTimeout = Duration.seconds(2)
+
 const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
       child("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
-        Command.string,
+        (command) => output(command, psTimeout),
         Effect.map(parsePs),
-        Effect.timeout("2 seconds"),
         Effect.option,
         Effect.map(Option.flatten),
         Effect.provide(context)
@@ -421,10 +424,8 @@ const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExe
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const query = (pid: number) =>
       child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery(pid)).pipe(
-        Command.string,
+        (command) => output(command, Duration.seconds(10)),
         Effect.map(parseCim),
-        // PowerShell alone needs a second to start; on a slow machine several.
-        Effect.timeout("10 seconds"),
         Effect.option,
         Effect.map(Option.flatten),
         Effect.provide(context)

@@ -6,15 +6,15 @@
  *
  * @since 0.1.0
  */
-import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
@@ -132,10 +132,11 @@ const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(
   Effect.orElseSucceed(() => Option.none<string>())
 )
 
+/** How long a manager may take to answer. */
+const askTimeout = Duration.seconds(2)
+
 const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
-  child("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit).pipe(
-    Command.string,
-    Effect.timeout("2 seconds"),
+  output(child("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit), askTimeout).pipe(
     Effect.option,
     Effect.map(Option.flatMap((text) => {
       const pid = Number(text.trim())
