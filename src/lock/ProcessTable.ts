@@ -90,15 +90,36 @@ export const Sighting = {
 }
 
 /**
+ * How a recorded start time compares with the one that the system has, in the unit of `startTime`. A number is a `tolerance`
+ * alone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Comparison {
+  /** How far apart two readings of one start time can be. */
+  readonly tolerance: number
+  /**
+   * How much later than the system's the recorded time may be: for one that a process read by its own clock, when its exec
+   * was done. Default 0: both are the system's.
+   */
+  readonly startLag?: number | undefined
+  /** Whether the system has the same time for a process as long as it lives. Default `true`. */
+  readonly isFixed?: boolean | undefined
+}
+
+/**
  * Compares a recorded process with what was seen under its pid. Pure.
  *
  * - Another PID namespace or another boot: `Unknown`. The pid means nothing here; after a reboot as well as
  *   for a neighbour on a shared folder, and nothing in a record tells those two apart.
  * - Nobody under the pid: `Gone`.
  * - Somebody whose start time cannot be compared: `Unknown`.
- * - Start times more than `tolerance` apart: the pid was given to another process, `Gone`.
+ * - Start times more than the tolerance apart: the pid was given to another process, `Gone`.
  *
- * `tolerance` is in the unit of `startTime`.
+ * A process that read its start by its own clock did so at the end of its exec, at the time that the system has for it or
+ * later. So only a process that started later than recorded is another one. A much earlier one is none that a pid was given
+ * to after the record, and perhaps not the recorded one either (a record of another machine): `Unknown`.
  *
  * @since 0.1.0
  * @category decisions
@@ -107,8 +128,11 @@ export const judge = (
   self: ProcessIdentity,
   recorded: ProcessIdentity,
   sighting: Sighting,
-  tolerance: number
+  comparison: number | Comparison
 ): Liveness => {
+  const { isFixed = true, startLag = 0, tolerance } = typeof comparison === "number"
+    ? { tolerance: comparison }
+    : comparison
   if (recorded.pidNamespace !== self.pidNamespace || recorded.bootId !== self.bootId) return "Unknown"
   switch (sighting._tag) {
     case "Absent":
@@ -117,7 +141,9 @@ export const judge = (
       return "Unknown"
     case "Present":
       if (recorded.startTime === undefined) return "Unknown"
-      return Math.abs(recorded.startTime - sighting.startTime) <= tolerance ? "Alive" : "Gone"
+      if (sighting.startTime - recorded.startTime > tolerance) return isFixed ? "Gone" : "Unknown"
+      if (recorded.startTime - sighting.startTime <= tolerance + startLag) return "Alive"
+      return startLag === 0 && isFixed ? "Gone" : "Unknown"
   }
 }
 
@@ -138,6 +164,10 @@ export interface Source {
   readonly network: (pid: number) => Effect.Effect<Network>
   /** How far apart two readings of one start time can be, in the unit of `startTime`. */
   readonly tolerance: number
+  /** As in `Comparison`. */
+  readonly startLag?: number | undefined
+  /** As in `Comparison`. */
+  readonly isFixed?: boolean | undefined
 }
 
 /**
@@ -155,7 +185,7 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
       liveness: (recorded) =>
         Effect.map(
           Effect.all([self, source.look(recorded.pid)]),
-          ([self, sighting]) => judge(self, recorded, sighting, source.tolerance)
+          ([self, sighting]) => judge(self, recorded, sighting, source)
         ),
       commandName: source.commandName,
       network: source.network,
@@ -236,8 +266,16 @@ const exists = (handle: ProcessHandle, pid: number): Effect.Effect<Existence> =>
     })
   )
 
-/** Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, taken a moment later. */
-const ownClockTolerance = 2000
+/**
+ * Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, in milliseconds. A Node from a slow
+ * disk, or under a virus scanner, may take a minute to take its own.
+ *
+ * The system's is the wall clock of the fork on macOS (apple-oss-distributions/xnu, bsd/kern/kern_fork.c, `p_start`) and of
+ * the creation on Windows (`Win32_Process.CreationDate`). It does not move when the clock is set.
+ *
+ * @internal
+ */
+export const ownClock = { tolerance: 2000, startLag: 60_000 } as const satisfies Comparison
 
 // ---------------------------------------------------------------------------
 // Linux: proc(5)
@@ -354,7 +392,7 @@ const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.F
 // ---------------------------------------------------------------------------
 
 /**
- * Reads one line of `ps -o stat=,lstart=,comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
+ * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
  * (to the second), program.
  *
  * @since 0.1.0
@@ -378,7 +416,9 @@ const psTimeout = Duration.seconds(2)
 const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      child("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
+      // Each column by an option of its own: what follows `=` is one column's header up to the end of the argument, for POSIX
+      // and for FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt), though not for macOS.
+      child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
         (command) => output(command, psTimeout),
         Effect.map(parsePs),
@@ -398,7 +438,10 @@ const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecu
       look,
       commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
       network: () => Effect.succeed("Same"),
-      tolerance: ownClockTolerance
+      ...ownClock,
+      // FreeBSD adds the time of boot, which moves when the clock is set (freebsd-src, sys/kern/kern_proc.c,
+      // fill_kinfo_proc_only). What others do is not known.
+      isFixed: handle.platform === "darwin"
     }
   })
 
@@ -442,7 +485,7 @@ const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExe
       look,
       commandName: (pid) => Effect.map(query(pid), Option.map(({ Name }) => Name)),
       network: () => Effect.succeed("Same"),
-      tolerance: ownClockTolerance
+      ...ownClock
     }
   })
 

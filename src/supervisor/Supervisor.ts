@@ -64,11 +64,19 @@ export interface Evidence {
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the launchd job's label; `0` for what no job started. */
   readonly xpcServiceName: Option.Option<string>
+  /** The process of that job, as launchctl(1) has it, where it was asked and answers. */
+  readonly jobPid?: Option.Option<number> | undefined
   /** The parent's program, where it can be told. */
   readonly parentCommand: Option.Option<string>
 }
 
 const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
+
+/** launchd gives every process of a login session `0` that is no job's. */
+const isLabel = (name: string): boolean => name !== "" && name !== "0"
+
+/** The job that launchd makes of an application that is opened, and that a terminal in it hands on to its shells. */
+const isApplication = (label: string): boolean => label.startsWith("application.")
 
 /**
  * The rules, in order; the first that fits decides. Pure.
@@ -77,8 +85,17 @@ const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reas
  * @category decisions
  */
 export const detect = (evidence: Evidence): Verdict => {
-  const { notifySocket, parentCommand, parentPid, pid, platform, systemdExecPid, unitMainPid, xpcServiceName } =
-    evidence
+  const {
+    jobPid = Option.none<number>(),
+    notifySocket,
+    parentCommand,
+    parentPid,
+    pid,
+    platform,
+    systemdExecPid,
+    unitMainPid,
+    xpcServiceName
+  } = evidence
   if (platform === "linux") {
     if (Option.isSome(systemdExecPid)) {
       return systemdExecPid.value === String(pid)
@@ -94,10 +111,23 @@ export const detect = (evidence: Evidence): Verdict => {
         )
     }
   }
-  if (platform === "darwin" && Option.exists(xpcServiceName, (name) => name !== "" && name !== "0")) {
-    return parentPid === 1
-      ? verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
-      : verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+  if (platform === "darwin" && Option.exists(xpcServiceName, isLabel)) {
+    if (parentPid !== 1) {
+      return verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+    }
+    if (Option.exists(xpcServiceName, isApplication)) {
+      return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
+    }
+    // An orphan's parent is launchd as well, whoever started it.
+    if (Option.exists(jobPid, (job) => job !== pid)) {
+      return verdict(
+        "none",
+        `XPC_SERVICE_NAME is set, but the job's process is ${Option.getOrElse(jobPid, () => 0)}, not our pid ${pid}`
+      )
+    }
+    return Option.isSome(jobPid)
+      ? verdict("launchd", `XPC_SERVICE_NAME is set and our pid ${pid} is the job's process`)
+      : verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
   }
   if (
     platform === "win32" && Option.exists(parentCommand, (name) => /^(svchost|taskeng|taskhostw)\.exe$/i.test(name))
@@ -144,6 +174,32 @@ const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
     }))
   )
 
+/**
+ * The process in what `launchctl list <label>` prints (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`); `None` for
+ * a job without one, and for anything else: what they print is no interface (launchctl(1)).
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseJobPid = (text: string): Option.Option<number> =>
+  Option.map(
+    Option.fromNullable(/^\s*(?:"PID" = (\d+);|pid = (\d+))\s*$/m.exec(text)),
+    (match) => Number(match[1] ?? match[2])
+  )
+
+/** By the domain of the caller, which is an agent's own, and by the system's, which anybody may ask. */
+const jobPidOf = (label: string) =>
+  Effect.gen(function*() {
+    for (const words of [["list", label], ["print", `system/${label}`]]) {
+      const pid = yield* output(child("launchctl", ...words), askTimeout).pipe(
+        Effect.map(parseJobPid),
+        Effect.orElseSucceed(() => Option.none<number>())
+      )
+      if (Option.isSome(pid)) return pid
+    }
+    return Option.none<number>()
+  })
+
 const collect = (
   facts: ProcessFacts
 ): Effect.Effect<Evidence, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
@@ -159,12 +215,18 @@ const collect = (
     const userMainPid = Option.isSome(unit) && Option.isNone(unitMainPid)
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
+    const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
+    // Where the cheaper proof of the opposite cannot be had.
+    const label = facts.platform === "darwin" && facts.parentPid === 1
+      ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
+      : Option.none<string>()
     return {
       ...facts,
       systemdExecPid,
       notifySocket,
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
-      xpcServiceName: yield* variable("XPC_SERVICE_NAME"),
+      xpcServiceName,
+      jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
       parentCommand: facts.platform === "win32"
         ? yield* Effect.flatMap(ProcessTable, (table) => table.commandName(facts.parentPid))
         : Option.none<string>()
@@ -175,7 +237,8 @@ const collect = (
  * The supervisor that was named, or, for `auto`, the one that can be proved. The verdict and its reason are logged at
  * debug level.
  *
- * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers.
+ * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers, as is launchd where this process
+ * may be a job's or an orphan of one.
  *
  * @since 0.1.0
  * @category constructors

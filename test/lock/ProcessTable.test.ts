@@ -1,5 +1,6 @@
 import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Layer, Option, type Scope } from "effect"
 import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
@@ -9,6 +10,7 @@ import * as arbitraries from "../arbitraries.ts"
 import * as Bundle from "../fixtures/bundle.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run, works } from "../fixtures/processes.ts"
+import * as Programs from "../fixtures/programs.ts"
 
 const { Sighting, judge, parseBootOffsetTicks, parseCim, parseProcStat, parsePs, parseTgid } = ProcessTable
 
@@ -74,6 +76,36 @@ describe("ProcessTable.judge", () => {
   ]) =>
     judge(identity, { ...identity, startTime: recorded }, Sighting.present(seen), tolerance)
       === (Math.abs(recorded - seen) <= tolerance ? "Alive" : "Gone"))
+
+  const own = ProcessTable.ownClock
+  const millis = fc.nat({ max: 2 ** 40 })
+
+  it.prop(
+    "a process that read its start by its own clock is never gone while it lives, however long its exec took",
+    [millis, fc.nat({ max: 3_600_000 }), fc.boolean()],
+    ([created, exec, toTheSecond]) => {
+      // The system's time is that of the fork; ps(1) drops what is less than a second.
+      const seen = toTheSecond ? Math.floor(created / 1000) * 1000 : created
+      const liveness = judge(self, { ...recorded, startTime: created + exec }, Sighting.present(seen), own)
+      assert.notStrictEqual(liveness, "Gone")
+      if (exec <= 60_000) assert.strictEqual(liveness, "Alive")
+    }
+  )
+
+  it.prop(
+    "a pid that was given to a later process is gone, by any clock that does not move",
+    [millis, fc.integer({ min: own.tolerance + 1, max: 2 ** 40 })],
+    ([startTime, later]) => {
+      const sighting = Sighting.present(startTime + later)
+      assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, own), "Gone")
+      // FreeBSD counts from its boot, by a wall clock that somebody may have set since.
+      assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, { ...own, isFixed: false }), "Unknown")
+    }
+  )
+
+  it("a process that is much older than the record, as after a copy from another machine, is proof of nothing", () => {
+    assert.strictEqual(judge(self, { ...recorded, startTime: 3_600_000 }, Sighting.present(0), own), "Unknown")
+  })
 
   it.prop(
     "an earlier process with this pid has its pid, namespace and boot, and another start time",
@@ -265,6 +297,42 @@ describe("ProcessTable.layer", () => {
           }),
           NodeContext.layer
         ))
+      )
+  )
+})
+
+/**
+ * ps(1), by its own rules: a column's header is the rest of the argument on FreeBSD (bin/ps/keyword.c, parsefmt), on macOS it
+ * ends at a comma; the start time is in the words of the locale.
+ */
+const psOf = (platform: "darwin" | "freebsd") =>
+  Programs.make((_program, args, env) => {
+    const formats = args.filter((_, at) => args[at - 1] === "-o")
+    const columns = formats.flatMap((format) => platform === "darwin" ? format.split(",") : [format])
+      .map((column) => column.slice(0, column.indexOf("=")))
+    const values: Record<string, string> = {
+      stat: "Ss  ",
+      lstart: env["LC_ALL"] === "C" ? "Thu Jan  1 00:00:05 1970    " : "Do  1 Jan 00:00:05 1970     ",
+      comm: platform === "darwin" ? "/usr/local/bin/node" : "node"
+    }
+    return { stdout: `${columns.map((column) => values[column] ?? "").join(" ")}\n` }
+  })
+
+describe("ps", () => {
+  it.effect.each(["darwin", "freebsd"] as const)(
+    "is asked for columns that it has on %s",
+    (platform) =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        assert.deepStrictEqual(yield* table.commandName(2), Option.some("node"))
+        assert.strictEqual(yield* table.liveness({ pid: 2, startTime: 5500 }), "Alive")
+        assert.strictEqual(
+          yield* table.liveness({ pid: 2, startTime: 1000 }),
+          platform === "darwin" ? "Gone" : "Unknown"
+        )
+      }).pipe(
+        Effect.provide(ProcessTable.layerPs({ pid: 1, platform, startedAt: 1000, kill: () => true })),
+        Effect.provideService(CommandExecutor.CommandExecutor, psOf(platform).executor)
       )
   )
 })
@@ -506,7 +574,10 @@ describe.skipIf(process.platform === "win32" || !works("ps", ["-o", "stat=,lstar
         () =>
           Effect.provide(
             self(),
-            Layer.provideMerge(ProcessTable.layerPs(ProcessTable.currentProcess()), NodeContext.layer)
+            Layer.provideMerge(
+              ProcessTable.layerPs({ ...ProcessTable.currentProcess(), platform: "darwin" }),
+              NodeContext.layer
+            )
           )
       )
     type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
