@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { child, output } from "../internal/child.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
+import type { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
  * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
@@ -227,9 +227,9 @@ const collect = (
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
       xpcServiceName,
       jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
-      parentCommand: facts.platform === "win32"
-        ? yield* Effect.flatMap(ProcessTable, (table) => table.commandName(facts.parentPid))
-        : Option.none<string>()
+      // Asking Windows takes PowerShell, which takes seconds, and a start does not wait for that. A task that
+      // `service install` has made says who started it.
+      parentCommand: Option.none<string>()
     }
   })
 

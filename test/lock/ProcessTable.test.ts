@@ -2,7 +2,7 @@ import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Layer, Option, type Scope } from "effect"
+import { Duration, Effect, FastCheck as fc, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import type { Liveness } from "../../src/lock/Staleness.ts"
@@ -217,13 +217,12 @@ describe("what the systems write", () => {
   })
 
   it("CIM: name and creation time", () => {
-    assert.deepStrictEqual(Option.getOrUndefined(parseCim("{\"Name\":\"node.exe\",\"Created\":1767225600000}\r\n")), {
-      Name: "node.exe",
-      Created: 1767225600000
-    })
-    for (
-      const text of ["", "null", "[]", "{\"Name\":\"node.exe\"}", "{\"Name\":\"x\",\"Created\":\"1\"}", "Access denied"]
-    ) {
+    const one = "{\"ProcessId\":7,\"Name\":\"node.exe\",\"Created\":\"2026-01-01T00:00:00.1234567Z\"}"
+    const found = [[7, { name: "node.exe", created: 1767225600123 }]]
+    assert.deepStrictEqual([...Option.getOrThrow(parseCim(`${one}\r\n`))], found)
+    const idle = "{\"ProcessId\":0,\"Name\":\"System Idle Process\",\"Created\":null}"
+    assert.deepStrictEqual([...Option.getOrThrow(parseCim(`[${idle},${one}]\r\n`))], found)
+    for (const text of ["", "null", "{\"Name\":\"node.exe\"}", "[{\"ProcessId\":1,\"Name\":3}]", "Access denied"]) {
       assert.isTrue(Option.isNone(parseCim(text)), text)
     }
   })
@@ -334,6 +333,106 @@ describe("ps", () => {
         Effect.provide(ProcessTable.layerPs({ pid: 1, platform, startedAt: 1000, kill: () => true })),
         Effect.provideService(CommandExecutor.CommandExecutor, psOf(platform).executor)
       )
+  )
+})
+
+describe("PowerShell", () => {
+  const stdout = JSON.stringify([
+    { ProcessId: 2, Name: "node.exe", Created: "1970-01-01T00:00:05.0000000Z" },
+    { ProcessId: 3, Name: "svchost.exe", Created: "1970-01-01T00:00:09.0000000Z" }
+  ])
+
+  const slow = (behaviour: Programs.Behaviour = { stdout, lasts: "3 seconds" }) => Programs.make(() => behaviour)
+
+  const asking = <A, E, R>(programs: Programs.Programs, use: Effect.Effect<A, E, R>) =>
+    use.pipe(
+      Effect.provide(ProcessTable.layerCim({ pid: 1, platform: "win32", startedAt: 1000, kill: () => true })),
+      Effect.provideService(CommandExecutor.CommandExecutor, programs.executor)
+    )
+  const liveness = (pid: number, startTime: number) =>
+    Effect.flatMap(ProcessTable.ProcessTable, (table) => table.liveness({ pid, startTime }))
+  const name = (pid: number) => Effect.flatMap(ProcessTable.ProcessTable, (table) => table.commandName(pid))
+  const patient = (patience: Duration.DurationInput) =>
+    Effect.provideService(ProcessTable.Patience, Duration.decode(patience))
+
+  it.effect("is asked once, for all processes that somebody asks about", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      const asked = yield* Effect.fork(asking(
+        programs,
+        Effect.all([liveness(2, 5100), liveness(3, 1000), liveness(4, 1000), name(2), name(3)], {
+          concurrency: "unbounded"
+        })
+      ))
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(asked), [
+        "Alive",
+        "Gone",
+        "Unknown",
+        Option.some("node.exe"),
+        Option.some("svchost.exe")
+      ])
+      assert.strictEqual(programs.started.length, 1)
+    }))
+
+  it.effect("is not waited for by who has no patience, and answers who asks later", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      yield* asking(
+        programs,
+        Effect.gen(function*() {
+          const hurried = patient(0)(Effect.all([liveness(2, 1000), name(2)]))
+          assert.deepStrictEqual(yield* hurried, ["Unknown", Option.none()])
+          yield* TestClock.adjust("3 seconds")
+          assert.deepStrictEqual(yield* hurried, ["Gone", Option.some("node.exe")])
+          assert.strictEqual(programs.started.length, 1)
+          // An answer is soon out of date.
+          yield* TestClock.adjust("3 seconds")
+          yield* hurried
+          yield* TestClock.adjust("1 millis")
+          assert.strictEqual(programs.started.length, 2)
+        })
+      )
+    }))
+
+  it.effect("is waited for as long as the patience of one, by several questions one after the other", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      const asked = yield* Effect.fork(asking(
+        programs,
+        patient("1 second")(Effect.all([liveness(2, 5100), name(2), liveness(2, 5100), name(3)]))
+      ))
+      yield* TestClock.adjust("1 second")
+      const exit = yield* Effect.flatMap(Fiber.poll(asked), Effect.orDie)
+      assert.deepStrictEqual(yield* exit, ["Unknown", Option.none(), "Unknown", Option.none()])
+      // Nobody is there any more who could use its answer.
+      yield* Effect.yieldNow()
+      assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
+    }))
+
+  it.effect.each<[string, Programs.Behaviour, number]>([
+    ["hangs", { lasts: "1 day", ignoresSigterm: true }, 10],
+    ["is missing", { isMissing: true }, 0],
+    ["cannot be executed", { throws: Object.assign(new Error("spawn UNKNOWN"), { code: "UNKNOWN" }) }, 0],
+    ["is forbidden to answer", { stdout: "Access denied", status: 1 }, 0]
+  ])(
+    "that %s leaves every question open, and is not tried again at once",
+    ([, behaviour, seconds]) =>
+      Effect.gen(function*() {
+        const programs = slow(behaviour)
+        yield* asking(
+          programs,
+          Effect.gen(function*() {
+            const asked = yield* Effect.fork(liveness(2, 5100))
+            yield* TestClock.adjust(Duration.seconds(seconds))
+            assert.strictEqual(yield* Fiber.join(asked), "Unknown")
+            assert.strictEqual(yield* liveness(2, 5100), "Unknown")
+            assert.isTrue(Option.isNone(yield* name(2)))
+            assert.strictEqual(programs.started.length, 1)
+          })
+        )
+        if (seconds > 0) assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
+      })
   )
 })
 
