@@ -14,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
@@ -544,10 +545,11 @@ const windows = (
       yield* output(child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery), cimTimeout).pipe(
         Effect.map(parseCim),
         Effect.orElseSucceed(() => Option.none()),
-        Effect.tap((found) =>
-          Effect.flatMap(nowMillis, (now) => Ref.set(until, now + (Option.isSome(found) ? freshFor : retryAfter)))
+        Effect.onExit((exit) =>
+          Effect.flatMap(nowMillis, (now) =>
+            Ref.set(until, now + (Exit.isSuccess(exit) && Option.isSome(exit.value) ? freshFor : retryAfter)))
         ),
-        Effect.flatMap((found) => Deferred.succeed(answer, found)),
+        Effect.intoDeferred(answer),
         Effect.interruptible,
         // When the table goes, the program goes.
         Effect.forkIn(scope)

@@ -71,10 +71,6 @@ export const places = (folder: string): Readonly<Record<string, Effect.Effect<un
     ({ ancestors }) => ancestors
   ),
   "Supervisor on Linux": Effect.provide(Supervisor.make("auto", facts), ProcessTable.layerPs(handle)),
-  "Supervisor on Windows": Effect.provide(
-    Supervisor.make("auto", { ...facts, platform: "win32" }),
-    ProcessTable.layerCim(handle)
-  ),
   "Supervisor on macOS": Effect.provide(
     Supervisor.make("auto", { ...facts, platform: "darwin", parentPid: 1 }),
     ProcessTable.layerPs(handle)
