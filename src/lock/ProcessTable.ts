@@ -568,7 +568,8 @@ const windows = (
           : left === 0
           ? Option.none()
           : Option.flatten(yield* Effect.timeoutOption(Deferred.await(answer), Duration.millis(left)))
-        return Option.flatMapNullable(found, (processes) => processes.get(pid))
+        return Option.flatMapNullable(found, (processes) =>
+          processes.get(pid))
       })
 
     const look = (pid: number): Effect.Effect<Sighting> =>

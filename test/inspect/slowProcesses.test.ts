@@ -1,17 +1,15 @@
 /**
  * Windows, where PowerShell tells of processes, and takes its time.
  */
+import { HttpServer, HttpServerResponse } from "@effect/platform"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
-import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, Layer, TestClock } from "effect"
+import { assert, describe } from "@effect/vitest"
+import { Clock, Effect, Exit, Fiber, Layer, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import * as LockFile from "../../src/lock/LockFile.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 import * as Programs from "../fixtures/programs.ts"
-
-const address = { host: "127.0.0.1", port: 18789 }
-const options = { ...address, stateDir: "/state", configPath: "/gateway.json" }
+import { simulated } from "../fixtures/simulated.ts"
 
 const answers: ReadonlyArray<[string, Programs.Behaviour]> = [
   ["slow", { stdout: "[]", lasts: "3 seconds" }],
@@ -26,47 +24,42 @@ const table = (powershell: Programs.Programs) =>
     Layer.succeed(CommandExecutor.CommandExecutor, powershell.executor)
   )
 
-const lasting = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+const lasting = <A, E>(self: Effect.Effect<A, E>) =>
   Effect.gen(function*() {
     const began = yield* Clock.currentTimeMillis
     const running = yield* Effect.fork(Effect.exit(self))
-    for (let looks = 0; looks < 300; looks += 1) {
-      const exit = yield* Fiber.poll(running)
-      if (exit._tag === "Some") break
+    for (let looks = 0; looks < 60 && Option.isNone(yield* Fiber.poll(running)); looks += 1) {
       yield* TestClock.adjust("100 millis")
     }
-    const exit = yield* Fiber.join(running)
-    return { exit, took: (yield* Clock.currentTimeMillis) - began }
+    const took = (yield* Clock.currentTimeMillis) - began
+    return { exit: Exit.flatten(Option.getOrThrow(yield* Fiber.poll(running))), took }
   })
 
-describe("with a PowerShell that is", () => {
-  it.scoped.each(answers)("%s, status ends within two probes", ([, behaviour]) =>
-    Effect.gen(function*() {
-      const powershell = Programs.make(() => behaviour)
-      const host = yield* SimulatedHost.makeWith({ platform: "win32" })
-      yield* host.spawn(Effect.zipRight(Layer.build(Gateway.layer(options)), Effect.never))
-      yield* host.settle
-      const { exit, took } = yield* lasting(
-        host.run(Effect.provide(Gateway.inspect({ ...options, healthProbeTimeout: "1 second" }), table(powershell)))
-      )
-      assert.isTrue(Exit.isSuccess(exit))
-      assert.isAtMost(took, Duration.toMillis("2 seconds"))
-      assert.isAtMost(powershell.started.length, 1)
-    }))
+const App = HttpServer.serve(HttpServerResponse.text("hello"))
+const running = Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({}))))
 
-  it.scoped.each(answers)("%s, a refused start does not wait", ([, behaviour]) =>
-    Effect.gen(function*() {
-      const powershell = Programs.make(() => behaviour)
-      const host = yield* SimulatedHost.makeWith({ platform: "win32" })
-      yield* host.spawn(Effect.zipRight(Layer.build(Gateway.layer(options)), Effect.never))
-      yield* host.settle
-      const { exit, took } = yield* lasting(
-        host.run(Effect.scoped(Effect.provide(
-          Layer.build(LockFile.layerWithProbes({ ...options, address })),
-          table(powershell)
-        )))
-      )
-      assert.isTrue(Exit.isFailure(exit))
-      assert.isAtMost(took, 300)
-    }))
+describe("with a PowerShell that is", () => {
+  simulated.each(answers)(
+    "%s, status ends within two probes, and a refused start does not wait",
+    ([, behaviour]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+        yield* host.spawn(running)
+        yield* host.settle
+        const onHost = <A, E>(self: Effect.Effect<A, E, Layer.Layer.Success<ReturnType<typeof host.layer>>>) => {
+          const powershell = Programs.make(() => behaviour)
+          return lasting(self.pipe(Effect.provide(table(powershell)), Effect.provide(host.layer()))).pipe(
+            Effect.map((result) => ({ ...result, asked: powershell.started.length }))
+          )
+        }
+        const status = yield* onHost(Gateway.inspectPlatform({}))
+        assert.isTrue(Exit.isSuccess(status.exit), String(status.exit))
+        assert.isAtMost(status.took, 2000)
+        assert.strictEqual(status.asked, 1)
+        const start = yield* onHost(Effect.scoped(Layer.build(App.pipe(Layer.provideMerge(Gateway.layerPlatform({}))))))
+        assert.isTrue(Exit.isFailure(start.exit), String(start.exit).slice(0, 300))
+        assert.include(String(start.exit), "PortInUse")
+        assert.isAtMost(start.took, 200)
+      })
+  )
 })
