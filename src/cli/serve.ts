@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import * as Gateway from "../GatewayInstance.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
@@ -27,7 +26,7 @@ import * as ProcessMetrics from "../server/ProcessMetrics.ts"
 import * as PrometheusMetrics from "../server/PrometheusMetrics.ts"
 import * as StatusPage from "../server/StatusPage.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
-import { extendTimeout, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
+import { extendTimeout, keepFed, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 
 export interface ServeOptions {
   readonly passedSocket: number | undefined
@@ -79,13 +78,9 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
       yield* Effect.logWarning(
         `our own health probe failed (${answers.map(({ _tag }) => _tag).join(", ")}); not feeding the watchdog`
       )
+      return false
     })
-    // At half of the interval (sd_watchdog_enabled(3)).
-    yield* apart(feed).pipe(
-      Effect.repeat(Schedule.spaced(Duration.times(interval, 0.5))),
-      Effect.interruptible,
-      Effect.forkScoped
-    )
+    yield* keepFed(interval, apart(feed)).pipe(Effect.interruptible, Effect.forkScoped)
   })
 
 const announce = ({ systemd }: ServeOptions) =>

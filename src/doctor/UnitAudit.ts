@@ -9,7 +9,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { child } from "../internal/child.ts"
+import { child, exitStatus, output } from "../internal/child.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
@@ -338,6 +338,9 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
     : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and fits`), ...findings]
 }
 
+/** How long systemctl and systemd-notify may take. */
+const timeLimit = Duration.seconds(3)
+
 const ask = (name: string, scope: ServiceScope) =>
   child(
     "systemctl",
@@ -348,15 +351,13 @@ const ask = (name: string, scope: ServiceScope) =>
   ).pipe(
     // What it says of a manager that is not there is nobody's business here.
     Command.stderr("pipe"),
-    Command.string,
-    Effect.timeout("3 seconds"),
+    (command) => output(command, timeLimit),
     Effect.map((text) => parseShow(text, name, scope)),
     Effect.orElseSucceed(() => Option.none<Unit>())
   )
 
-const canNotify = Effect.suspend(() => Command.exitCode(child("systemd-notify", "--version"))).pipe(
-  Effect.timeout("3 seconds"),
-  Effect.map((status) => Number(status) === 0),
+const canNotify = Effect.suspend(() => exitStatus(child("systemd-notify", "--version"), timeLimit)).pipe(
+  Effect.map((status) => status === 0),
   Effect.orElseSucceed(() => false)
 )
 

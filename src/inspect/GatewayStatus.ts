@@ -20,7 +20,7 @@ import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
-import { type Network, ProcessTable } from "../lock/ProcessTable.ts"
+import { type Network, Patience, ProcessTable } from "../lock/ProcessTable.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -594,6 +594,8 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
     return { state, owner, asked, reason, verdict }
   })
 
+const meaningOf = (state: LockInspection.LockState) => ownerOf(state)?.holder.pidMeaning
+
 const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState): boolean => {
   const [one, other] = [ownerOf(a)?.record, ownerOf(b)?.record]
   return a._tag === b._tag && one?.instanceId === other?.instanceId && one?.phase === other?.phase
@@ -605,10 +607,19 @@ const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState):
  */
 const look = (target: Target) =>
   Effect.gen(function*() {
-    const seen = yield* lookOnce(target, yield* LockInspection.inspect(target.lockPath))
-    if (seen.verdict === "running") return seen
+    // What the system is slow to tell of the owner's process is asked here, and told while the port is asked.
+    const before = yield* LockInspection.inspect(target.lockPath).pipe(
+      Effect.provideService(Patience, Duration.zero)
+    )
+    const seen = yield* lookOnce(target, before)
+    if (seen.verdict === "running" && seen.owner?.holder.pidMeaning !== "Unknown") return seen
     const after = yield* LockInspection.inspect(target.lockPath)
-    return isSameMoment(seen.state, after) ? seen : yield* lookOnce(target, after)
+    if (!isSameMoment(seen.state, after)) return yield* lookOnce(target, after)
+    if (meaningOf(seen.state) === meaningOf(after)) return seen
+    // It is the owner that answers, so nothing else depends on it.
+    return seen.verdict === "running"
+      ? { ...seen, state: after, owner: ownerOf(after) }
+      : yield* lookOnce(target, after)
   })
 
 /** Whether two locks are one gateway's: one instance has both, or both name one config. */
@@ -637,6 +648,14 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
     ? []
     : [`the settings say ${toUrl(address)}, and the owner has ${toUrl(port)}`]
 }
+
+/** Nothing that the system is slow to tell takes longer than a probe may; a start does not wait for it at all. */
+const withinProbe = ({ healthProbeTimeout }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(
+    Patience,
+    (patience) =>
+      Effect.provideService(self, Patience, Duration.min(patience, healthProbeTimeout ?? HealthProbe.defaultTimeout))
+  )
 
 const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirements> =>
   Effect.gen(function*() {
@@ -674,8 +693,8 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
         health: asked.health
       }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
-    }
-  })
+    } satisfies GatewayStatus
+  }).pipe(withinProbe(target))
 
 /**
  * Looks at the gateway that these settings name.
@@ -686,14 +705,17 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
  * @category reading
  */
 export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, never, Requirements> =>
-  Effect.flatMap(LockInspection.lockPathOf(options), (lockPath) =>
-    answer({
-      ...options,
-      lockPath,
-      profile: options.profile,
-      address: { host: options.host, port: options.port },
-      warnings: options.warnings ?? []
-    }))
+  Effect.flatMap(
+    Effect.provideService(LockInspection.lockPathOf(options), Patience, Duration.zero),
+    (lockPath) =>
+      answer({
+        ...options,
+        lockPath,
+        profile: options.profile,
+        address: { host: options.host, port: options.port },
+        warnings: options.warnings ?? []
+      })
+  )
 
 /**
  * Looks at the gateway of a lock file, of which nothing else is known: `<state directory>/locks/gateway.<digits>.lock`.

@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import * as Command from "@effect/platform/Command"
+import type * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { endianness } from "node:os"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { type Address, coversGuard, guardHost, probeTargets, urlHost } from "../port/Address.ts"
 import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
@@ -396,9 +396,8 @@ const byCommand = (
       PortOwners.of({
         blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
         listeners: (port) =>
-          Command.string(command(port)).pipe(
+          output(command(port), timeLimit).pipe(
             Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
-            Effect.timeout(timeLimit),
             Effect.orElseSucceed(() => unseen(`${name} did not tell`)),
             Effect.provide(context)
           )

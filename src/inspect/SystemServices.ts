@@ -10,12 +10,13 @@
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import type { Holder } from "../GatewayLockError.ts"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { ProcessTable } from "../lock/ProcessTable.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import type { Address } from "../port/Address.ts"
@@ -117,18 +118,14 @@ export const running: Effect.Effect<
   const fs = yield* FileSystem.FileSystem
   // sd_booted(3).
   if (!(yield* Effect.orElseSucceed(fs.exists("/run/systemd/system"), () => false))) return []
-  const text = yield* child(
+  const show = child(
     "systemctl",
     "show",
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
-  ).pipe(
-    // A manager that cannot be reached from here is as good as none.
-    Command.stderr("pipe"),
-    Command.string,
-    Effect.timeout("3 seconds"),
-    Effect.orElseSucceed(() => "")
   )
+  // A manager that cannot be reached from here is as good as none.
+  const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })
 

@@ -282,6 +282,20 @@ export const holderOf = (
   })
 
 /**
+ * `holderOf`, with what the instance says that answers on a port: one that answers under the record's name lives, though the
+ * system does not tell in time, unless the record is of another machine.
+ */
+const holderBy = (record: OwnerRecord.OwnerRecord, answers: string | undefined) =>
+  Effect.gen(function*() {
+    const holder = yield* holderOf(record)
+    const self = yield* Effect.flatMap(ProcessTable.ProcessTable, (table) => table.self)
+    const isHere = record.bootId === self.bootId && record.pidNamespace === self.pidNamespace
+    return holder.pidMeaning === "Unknown" && isHere && answers === record.instanceId
+      ? { ...holder, pidMeaning: "Alive" as const }
+      : holder
+  })
+
+/**
  * Reads a lock file without taking part in the locking. Never fails: `None` for one that is absent, cannot be read or is not
  * a record. That it has an owner does not say that the owner lives.
  *
@@ -389,9 +403,9 @@ export const ensurePortFree = (
     const owners = yield* readOwnersOf(options)
     const answers = state._tag === "Gateway" ? state.instanceId : undefined
     const record = Option.fromNullable(owners.find(({ instanceId }) => instanceId === answers) ?? owners[0])
-    const holder = Option.isSome(record) ? Option.some(yield* holderOf(record.value)) : Option.none<Holder>()
+    const holder = Option.isSome(record) ? Option.some(yield* holderBy(record.value, answers)) : Option.none<Holder>()
     return yield* portInUse(address, state, holder)
-  })
+  }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 const isPassing = (error: NotYet | Refused | PortInUse | LockHeld | LockUnavailable): error is NotYet | Refused =>
   error._tag === "NotYet" || error._tag === "Refused"
@@ -480,7 +494,10 @@ const acquire = (
             const isListener = state._tag !== "Gateway"
               || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
             const owner = isListener ? record : yield* readOwner(path)
-            const holder = Option.isSome(owner) ? Option.some(yield* holderOf(owner.value)) : Option.none<Holder>()
+            const answers = state._tag === "Gateway" ? state.instanceId : undefined
+            const holder = Option.isSome(owner)
+              ? Option.some(yield* holderBy(owner.value, answers))
+              : Option.none<Holder>()
             return yield* portInUse(address, state, holder)
           }
         }
@@ -490,7 +507,7 @@ const acquire = (
         const { instanceId } = record.value
         const looks = yield* lookAt(health, serving)
         if (looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
-          return yield* new LockHeld({ path, timeoutMs: 0, holder: yield* holderOf(record.value), serving })
+          return yield* new LockHeld({ path, timeoutMs: 0, holder: yield* holderBy(record.value, instanceId), serving })
         }
       })
 
@@ -869,7 +886,7 @@ export const make = (
       ),
       whenLost: Deferred.await(loss)
     })
-  })
+  }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
  * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with

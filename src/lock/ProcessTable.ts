@@ -9,13 +9,18 @@
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./OwnerRecord.ts"
 import type { Liveness } from "./Staleness.ts"
@@ -89,15 +94,36 @@ export const Sighting = {
 }
 
 /**
+ * How a recorded start time compares with the one that the system has, in the unit of `startTime`. A number is a `tolerance`
+ * alone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Comparison {
+  /** How far apart two readings of one start time can be. */
+  readonly tolerance: number
+  /**
+   * How much later than the system's the recorded time may be: for one that a process read by its own clock, when its exec
+   * was done. Default 0: both are the system's.
+   */
+  readonly startLag?: number | undefined
+  /** Whether the system has the same time for a process as long as it lives. Default `true`. */
+  readonly isFixed?: boolean | undefined
+}
+
+/**
  * Compares a recorded process with what was seen under its pid. Pure.
  *
  * - Another PID namespace or another boot: `Unknown`. The pid means nothing here; after a reboot as well as
  *   for a neighbour on a shared folder, and nothing in a record tells those two apart.
  * - Nobody under the pid: `Gone`.
  * - Somebody whose start time cannot be compared: `Unknown`.
- * - Start times more than `tolerance` apart: the pid was given to another process, `Gone`.
+ * - Start times more than the tolerance apart: the pid was given to another process, `Gone`.
  *
- * `tolerance` is in the unit of `startTime`.
+ * A process that read its start by its own clock did so at the end of its exec, at the time that the system has for it or
+ * later. So only a process that started later than recorded is another one. A much earlier one is none that a pid was given
+ * to after the record, and perhaps not the recorded one either (a record of another machine): `Unknown`.
  *
  * @since 0.1.0
  * @category decisions
@@ -106,8 +132,11 @@ export const judge = (
   self: ProcessIdentity,
   recorded: ProcessIdentity,
   sighting: Sighting,
-  tolerance: number
+  comparison: number | Comparison
 ): Liveness => {
+  const { isFixed = true, startLag = 0, tolerance } = typeof comparison === "number"
+    ? { tolerance: comparison }
+    : comparison
   if (recorded.pidNamespace !== self.pidNamespace || recorded.bootId !== self.bootId) return "Unknown"
   switch (sighting._tag) {
     case "Absent":
@@ -116,7 +145,9 @@ export const judge = (
       return "Unknown"
     case "Present":
       if (recorded.startTime === undefined) return "Unknown"
-      return Math.abs(recorded.startTime - sighting.startTime) <= tolerance ? "Alive" : "Gone"
+      if (sighting.startTime - recorded.startTime > tolerance) return isFixed ? "Gone" : "Unknown"
+      if (recorded.startTime - sighting.startTime <= tolerance + startLag) return "Alive"
+      return startLag === 0 && isFixed ? "Gone" : "Unknown"
   }
 }
 
@@ -137,6 +168,10 @@ export interface Source {
   readonly network: (pid: number) => Effect.Effect<Network>
   /** How far apart two readings of one start time can be, in the unit of `startTime`. */
   readonly tolerance: number
+  /** As in `Comparison`. */
+  readonly startLag?: number | undefined
+  /** As in `Comparison`. */
+  readonly isFixed?: boolean | undefined
 }
 
 /**
@@ -154,7 +189,7 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
       liveness: (recorded) =>
         Effect.map(
           Effect.all([self, source.look(recorded.pid)]),
-          ([self, sighting]) => judge(self, recorded, sighting, source.tolerance)
+          ([self, sighting]) => judge(self, recorded, sighting, source)
         ),
       commandName: source.commandName,
       network: source.network,
@@ -235,8 +270,16 @@ const exists = (handle: ProcessHandle, pid: number): Effect.Effect<Existence> =>
     })
   )
 
-/** Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, taken a moment later. */
-const ownClockTolerance = 2000
+/**
+ * Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, in milliseconds. A Node from a slow
+ * disk, or under a virus scanner, may take a minute to take its own.
+ *
+ * The system's is the wall clock of the fork on macOS (apple-oss-distributions/xnu, bsd/kern/kern_fork.c, `p_start`) and of
+ * the creation on Windows (`Win32_Process.CreationDate`). It does not move when the clock is set.
+ *
+ * @internal
+ */
+export const ownClock = { tolerance: 2000, startLag: 60_000 } as const satisfies Comparison
 
 // ---------------------------------------------------------------------------
 // Linux: proc(5)
@@ -353,7 +396,7 @@ const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.F
 // ---------------------------------------------------------------------------
 
 /**
- * Reads one line of `ps -o stat=,lstart=,comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
+ * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
  * (to the second), program.
  *
  * @since 0.1.0
@@ -371,14 +414,18 @@ export const parsePs = (
     : Option.some({ state: match[1], startMillis, command: match[3].split("/").pop() ?? match[3] })
 }
 
+/** How long ps(1) may take. */
+const psTimeout = Duration.seconds(2)
+
 const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      child("ps", "-o", "stat=,lstart=,comm=", "-p", String(pid)).pipe(
+      // Each column by an option of its own: what follows `=` is one column's header up to the end of the argument, for POSIX
+      // and for FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt), though not for macOS.
+      child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
-        Command.string,
+        (command) => output(command, psTimeout),
         Effect.map(parsePs),
-        Effect.timeout("2 seconds"),
         Effect.option,
         Effect.map(Option.flatten),
         Effect.provide(context)
@@ -395,7 +442,10 @@ const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecu
       look,
       commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
       network: () => Effect.succeed("Same"),
-      tolerance: ownClockTolerance
+      ...ownClock,
+      // FreeBSD adds the time of boot, which moves when the clock is set (freebsd-src, sys/kern/kern_proc.c,
+      // fill_kinfo_proc_only). What others do is not known.
+      isFixed: handle.platform === "darwin"
     }
   })
 
@@ -403,45 +453,138 @@ const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecu
 // Windows: Win32_Process
 // ---------------------------------------------------------------------------
 
-const CimProcess = Schema.parseJson(Schema.Struct({ Name: Schema.String, Created: Schema.Number }))
+const CimProcess = Schema.Struct({
+  ProcessId: Schema.Number,
+  Name: Schema.NullOr(Schema.String),
+  /** ISO 8601, UTC; `null` where Windows has none, as for its idle process. */
+  Created: Schema.NullOr(Schema.String)
+})
+const CimProcesses = Schema.parseJson(Schema.Union(Schema.Array(CimProcess), CimProcess))
+
+/** What Windows tells of a process: its program's file name, and when it was created, in milliseconds since the epoch. */
+interface Known {
+  readonly name: string
+  readonly created: number
+}
 
 /**
- * Reads the answer of the one CIM query: `{"Name":"node.exe","Created":<milliseconds since the epoch>}`.
+ * Reads the answer of the CIM query, by pid: `[{"ProcessId":4,"Name":"node.exe","Created":"2026-01-01T00:00:00.0000000Z"}]`. A
+ * process without a name or a time is left out. `None` for anything else.
  *
  * @since 0.1.0
  * @category decoding
  */
-export const parseCim = (text: string): Option.Option<typeof CimProcess.Type> =>
-  Schema.decodeUnknownOption(CimProcess)(text.trim())
-
-const cimQuery = (pid: number) =>
-  `Get-CimInstance Win32_Process -Filter 'ProcessId=${pid}' | Select-Object Name,@{n='Created';e={([DateTimeOffset]$_.CreationDate).ToUnixTimeMilliseconds()}} | ConvertTo-Json -Compress`
-
-const windows = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
-  Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
-    const query = (pid: number) =>
-      child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery(pid)).pipe(
-        Command.string,
-        Effect.map(parseCim),
-        // PowerShell alone needs a second to start; on a slow machine several.
-        Effect.timeout("10 seconds"),
-        Effect.option,
-        Effect.map(Option.flatten),
-        Effect.provide(context)
+export const parseCim = (text: string): Option.Option<ReadonlyMap<number, Known>> =>
+  Option.map(
+    Schema.decodeUnknownOption(CimProcesses)(text.trim()),
+    (answer) =>
+      new Map(
+        [answer].flat().flatMap(({ Created, Name, ProcessId }) => {
+          const created = Date.parse(Created ?? "")
+          return Name === null || Number.isNaN(created) ? [] : [[ProcessId, { name: Name, created }] as const]
+        })
       )
+  )
+
+/**
+ * All processes, so that one query answers whatever is asked while it runs. Nothing that the language mode of a locked down
+ * machine forbids: methods of the core types alone (PowerShell's about_Language_Modes, ConstrainedLanguage).
+ */
+const cimQuery = "Get-CimInstance Win32_Process -Property ProcessId,Name,CreationDate | "
+  + "Select-Object ProcessId,Name,@{n='Created';e={if($_.CreationDate){$_.CreationDate.ToUniversalTime().ToString('o')}}} | "
+  + "ConvertTo-Json -Compress"
+
+/**
+ * How long a question about a process may wait for the system, where that takes a program that is slow to start: PowerShell.
+ * Counted from the start of that program, which goes on: a later question has its answer. Default: until it ends, ten seconds
+ * at most. A start does not wait at all, a look at a gateway for as long as for a probe.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Patience extends Context.Reference<Patience>()("gateway-lock/ProcessTable/Patience", {
+  defaultValue: () => Duration.infinity
+}) {}
+
+/** PowerShell alone needs a second to start; on a slow machine several. */
+const cimTimeout = Duration.seconds(10)
+
+/** An answer is used so long, in milliseconds; one that failed to come is not asked for again so soon. */
+const [freshFor, retryAfter] = [2000, 30_000]
+
+interface Query {
+  readonly began: number
+  readonly answer: Deferred.Deferred<Option.Option<ReadonlyMap<number, Known>>>
+  /** Until when nothing else is asked. Unknown while it runs. */
+  readonly until: Ref.Ref<number>
+}
+
+const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+
+/**
+ * Node tells of no process but its own when it started (`process.kill(pid, 0)` says that there is one), so Windows is asked by
+ * PowerShell, and only about a pid that there is.
+ */
+const windows = (
+  handle: ProcessHandle
+): Effect.Effect<Source, never, CommandExecutor.CommandExecutor | Scope.Scope> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
+    const scope = yield* Effect.scope
+    const turn = yield* Effect.makeSemaphore(1)
+    const last = yield* Ref.make(Option.none<Query>())
+
+    /** The query that runs or has just answered, or a new one. */
+    const query = Effect.gen(function*() {
+      const now = yield* nowMillis
+      const before = yield* Ref.get(last)
+      if (Option.isSome(before) && now < (yield* Ref.get(before.value.until))) return before.value
+      const answer = yield* Deferred.make<Option.Option<ReadonlyMap<number, Known>>>()
+      const until = yield* Ref.make(Number.POSITIVE_INFINITY)
+      const next: Query = { began: now, answer, until }
+      yield* output(child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery), cimTimeout).pipe(
+        Effect.map(parseCim),
+        Effect.orElseSucceed(() => Option.none()),
+        Effect.onExit((exit) =>
+          Effect.flatMap(nowMillis, (now) =>
+            Ref.set(until, now + (Exit.isSuccess(exit) && Option.isSome(exit.value) ? freshFor : retryAfter)))
+        ),
+        Effect.intoDeferred(answer),
+        Effect.interruptible,
+        // When the table goes, the program goes.
+        Effect.forkIn(scope)
+      )
+      yield* Ref.set(last, Option.some(next))
+      return next
+    }).pipe(Effect.uninterruptible, turn.withPermits(1), Effect.provide(context))
+
+    const known = (pid: number): Effect.Effect<Option.Option<Known>> =>
+      Effect.gen(function*() {
+        const { answer, began } = yield* query
+        const patience = Duration.toMillis(Duration.min(yield* Patience, cimTimeout))
+        const left = Math.max(0, began + patience - (yield* nowMillis))
+        const found = (yield* Deferred.isDone(answer))
+          ? yield* Deferred.await(answer)
+          : left === 0
+          ? Option.none()
+          : Option.flatten(yield* Effect.timeoutOption(Deferred.await(answer), Duration.millis(left)))
+        return Option.flatMapNullable(found, (processes) =>
+          processes.get(pid))
+      })
+
     const look = (pid: number): Effect.Effect<Sighting> =>
       Effect.gen(function*() {
         if ((yield* exists(handle, pid)) === "no") return Sighting.absent
-        const seen = yield* query(pid)
+        const seen = yield* known(pid)
         if (Option.isNone(seen)) return (yield* exists(handle, pid)) === "no" ? Sighting.absent : Sighting.hidden
-        return Sighting.present(seen.value.Created)
+        return Sighting.present(seen.value.created)
       })
     return {
       self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
       look,
-      commandName: (pid) => Effect.map(query(pid), Option.map(({ Name }) => Name)),
+      commandName: (pid) => Effect.map(known(pid), Option.map(({ name }) => name)),
       network: () => Effect.succeed("Same"),
-      tolerance: ownClockTolerance
+      ...ownClock
     }
   })
 
@@ -464,13 +607,13 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
 
 /**
- * From one CIM query per process (`Win32_Process`): creation time. Ten seconds for an answer at most.
+ * From one CIM query for all processes (`Win32_Process`): creation time. For as long as `Patience` says, and ten seconds at most.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerCim = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, CommandExecutor.CommandExecutor> =>
-  Layer.effect(ProcessTable, Effect.flatMap(windows(handle), make))
+  Layer.scoped(ProcessTable, Effect.flatMap(windows(handle), make))
 
 /**
  * The one that fits the platform: `/proc` on Linux, CIM on Windows, `ps` elsewhere.

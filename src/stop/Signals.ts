@@ -6,16 +6,16 @@
  *
  * @since 0.1.0
  */
-import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
-import { child } from "../internal/child.ts"
+import { child, output } from "../internal/child.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "../lock/OwnerRecord.ts"
 import { parseBootOffsetTicks, parseProcStat } from "../lock/ProcessTable.ts"
@@ -80,6 +80,9 @@ export interface SignalHandle {
 
 /** How far apart two readings of one start time can be, in clock ticks: the offset of a time namespace is rounded. */
 const tolerance = 1
+
+/** How long ps(1) may take. */
+const psTimeout = Duration.seconds(2)
 
 /** No chain of parents is longer; a circle, which a pid given away in the middle could close, ends here too. */
 const maxAncestors = 128
@@ -171,9 +174,7 @@ export const make = (
       fs.readFileString(`/proc/${pid}/stat`).pipe(Effect.map(parseParent), Effect.orElseSucceed(() => Option.none()))
 
     const parentFromPs: ParentOf = (pid) =>
-      child("ps", "-o", "ppid=", "-p", String(pid)).pipe(
-        Command.string,
-        Effect.timeout("2 seconds"),
+      output(child("ps", "-o", "ppid=", "-p", String(pid)), psTimeout).pipe(
         Effect.map((text) => Option.filter(Option.some(Number(text.trim())), Number.isSafeInteger)),
         Effect.orElseSucceed(() => Option.none()),
         Effect.provide(context)

@@ -27,9 +27,13 @@ const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
 }
 
+/**
+ * An agent is in the domain of its user's login, a daemon in the system's, which anybody may print and root alone may change
+ * (launchctl(1)). A record does not say which of them its owner is, and a label is known in one of the two.
+ */
 const launchctl = (label: string): ServiceCommands => ({
-  status: `launchctl print gui/$(id -u)/${label}`,
-  stop: `launchctl bootout gui/$(id -u)/${label}`
+  status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,
+  stop: `launchctl bootout gui/$(id -u)/${label} || sudo launchctl bootout system/${label}`
 })
 
 const schtasks = (task: string): ServiceCommands => ({

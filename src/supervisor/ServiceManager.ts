@@ -6,7 +6,6 @@
  *
  * @since 0.1.0
  */
-import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -19,7 +18,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
-import { child } from "../internal/child.ts"
+import { child, run as runChild } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { printable } from "../internal/printable.ts"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
@@ -614,41 +613,21 @@ const execute = (
   const where = words.map(showWord).join(" ")
   const [program, ...args] = words
   const limit = Duration.sum(ServiceDefinition.longestStop(options.service), Duration.seconds(30))
-  return Effect.scoped(Effect.gen(function*() {
-    const process = yield* Command.start(child(program, ...args))
-    const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
-    const [status, stderr, stdout] = yield* Effect.all(
-      [process.exitCode, text(process.stderr), text(process.stdout)],
-      { concurrency: "unbounded" }
+  const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
+  return runChild(child(program, ...args), limit, ({ exitCode, stderr, stdout }) =>
+    Effect.map(
+      Effect.all([exitCode, text(stderr), text(stdout)], { concurrency: "unbounded" }),
+      ([status, stderr, stdout]) => ({ status, output: oneLine(stderr.trim() === "" ? stdout : stderr) })
+    )).pipe(
+      Effect.mapError((error) => {
+        const failed = (reason: string, advice = adviceFor(options)) =>
+          new ServiceFailed({ what: "failed to run", where, reason, advice })
+        if (error._tag === "TimeoutException") return failed(`no end after ${Duration.format(limit)}`)
+        return isNotFound(error)
+          ? failed(`there is no program ${program} here`, "name the service manager of this machine with --manager")
+          : failed(describePlatformError(error))
+      })
     )
-    return { status, output: oneLine(stderr.trim() === "" ? stdout : stderr) }
-  })).pipe(
-    Effect.mapError((error) =>
-      isNotFound(error)
-        ? new ServiceFailed({
-          what: "failed to run",
-          where,
-          reason: `there is no program ${program} here`,
-          advice: "name the service manager of this machine with --manager"
-        })
-        : new ServiceFailed({
-          what: "failed to run",
-          where,
-          reason: describePlatformError(error),
-          advice: adviceFor(options)
-        })
-    ),
-    Effect.timeoutFail({
-      duration: limit,
-      onTimeout: () =>
-        new ServiceFailed({
-          what: "failed to run",
-          where,
-          reason: `no end after ${Duration.format(limit)}`,
-          advice: adviceFor(options)
-        })
-    })
-  )
 }
 
 const oneLine = (text: string): string => text.trim().replace(/\s*[\r\n]+\s*/g, " / ").slice(0, 300)

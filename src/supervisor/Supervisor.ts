@@ -6,16 +6,16 @@
  *
  * @since 0.1.0
  */
-import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { child } from "../internal/child.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
+import { child, output } from "../internal/child.ts"
+import type { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
  * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
@@ -64,11 +64,19 @@ export interface Evidence {
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the launchd job's label; `0` for what no job started. */
   readonly xpcServiceName: Option.Option<string>
+  /** The process of that job, as launchctl(1) has it, where it was asked and answers. */
+  readonly jobPid?: Option.Option<number> | undefined
   /** The parent's program, where it can be told. */
   readonly parentCommand: Option.Option<string>
 }
 
 const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
+
+/** launchd gives every process of a login session `0` that is no job's. */
+const isLabel = (name: string): boolean => name !== "" && name !== "0"
+
+/** The job that launchd makes of an application that is opened, and that a terminal in it hands on to its shells. */
+const isApplication = (label: string): boolean => label.startsWith("application.")
 
 /**
  * The rules, in order; the first that fits decides. Pure.
@@ -77,8 +85,17 @@ const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reas
  * @category decisions
  */
 export const detect = (evidence: Evidence): Verdict => {
-  const { notifySocket, parentCommand, parentPid, pid, platform, systemdExecPid, unitMainPid, xpcServiceName } =
-    evidence
+  const {
+    jobPid = Option.none<number>(),
+    notifySocket,
+    parentCommand,
+    parentPid,
+    pid,
+    platform,
+    systemdExecPid,
+    unitMainPid,
+    xpcServiceName
+  } = evidence
   if (platform === "linux") {
     if (Option.isSome(systemdExecPid)) {
       return systemdExecPid.value === String(pid)
@@ -94,10 +111,23 @@ export const detect = (evidence: Evidence): Verdict => {
         )
     }
   }
-  if (platform === "darwin" && Option.exists(xpcServiceName, (name) => name !== "" && name !== "0")) {
-    return parentPid === 1
-      ? verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
-      : verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+  if (platform === "darwin" && Option.exists(xpcServiceName, isLabel)) {
+    if (parentPid !== 1) {
+      return verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+    }
+    if (Option.exists(xpcServiceName, isApplication)) {
+      return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
+    }
+    // An orphan's parent is launchd as well, whoever started it.
+    if (Option.exists(jobPid, (job) => job !== pid)) {
+      return verdict(
+        "none",
+        `XPC_SERVICE_NAME is set, but the job's process is ${Option.getOrElse(jobPid, () => 0)}, not our pid ${pid}`
+      )
+    }
+    return Option.isSome(jobPid)
+      ? verdict("launchd", `XPC_SERVICE_NAME is set and our pid ${pid} is the job's process`)
+      : verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
   }
   if (
     platform === "win32" && Option.exists(parentCommand, (name) => /^(svchost|taskeng|taskhostw)\.exe$/i.test(name))
@@ -132,16 +162,43 @@ const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(
   Effect.orElseSucceed(() => Option.none<string>())
 )
 
+/** How long a manager may take to answer. */
+const askTimeout = Duration.seconds(2)
+
 const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
-  child("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit).pipe(
-    Command.string,
-    Effect.timeout("2 seconds"),
+  output(child("systemctl", ...arguments_, "show", "--property=MainPID", "--value", unit), askTimeout).pipe(
     Effect.option,
     Effect.map(Option.flatMap((text) => {
       const pid = Number(text.trim())
       return Number.isSafeInteger(pid) && pid > 0 ? Option.some(pid) : Option.none()
     }))
   )
+
+/**
+ * The process in what `launchctl list <label>` prints (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`); `None` for
+ * a job without one, and for anything else: what they print is no interface (launchctl(1)).
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseJobPid = (text: string): Option.Option<number> =>
+  Option.map(
+    Option.fromNullable(/^\s*(?:"PID" = (\d+);|pid = (\d+))\s*$/m.exec(text)),
+    (match) => Number(match[1] ?? match[2])
+  )
+
+/** By the domain of the caller, which is an agent's own, and by the system's, which anybody may ask. */
+const jobPidOf = (label: string) =>
+  Effect.gen(function*() {
+    for (const words of [["list", label], ["print", `system/${label}`]]) {
+      const pid = yield* output(child("launchctl", ...words), askTimeout).pipe(
+        Effect.map(parseJobPid),
+        Effect.orElseSucceed(() => Option.none<number>())
+      )
+      if (Option.isSome(pid)) return pid
+    }
+    return Option.none<number>()
+  })
 
 const collect = (
   facts: ProcessFacts
@@ -158,15 +215,21 @@ const collect = (
     const userMainPid = Option.isSome(unit) && Option.isNone(unitMainPid)
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
+    const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
+    // Where the cheaper proof of the opposite cannot be had.
+    const label = facts.platform === "darwin" && facts.parentPid === 1
+      ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
+      : Option.none<string>()
     return {
       ...facts,
       systemdExecPid,
       notifySocket,
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
-      xpcServiceName: yield* variable("XPC_SERVICE_NAME"),
-      parentCommand: facts.platform === "win32"
-        ? yield* Effect.flatMap(ProcessTable, (table) => table.commandName(facts.parentPid))
-        : Option.none<string>()
+      xpcServiceName,
+      jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
+      // Asking Windows takes PowerShell, which takes seconds, and a start does not wait for that. A task that
+      // `service install` has made says who started it.
+      parentCommand: Option.none<string>()
     }
   })
 
@@ -174,7 +237,8 @@ const collect = (
  * The supervisor that was named, or, for `auto`, the one that can be proved. The verdict and its reason are logged at
  * debug level.
  *
- * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers.
+ * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers, as is launchd where this process
+ * may be a job's or an orphan of one.
  *
  * @since 0.1.0
  * @category constructors

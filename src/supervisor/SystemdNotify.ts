@@ -12,7 +12,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
-import { child } from "../internal/child.ts"
+import { child, exitStatus } from "../internal/child.ts"
+import { describeDefect, describePlatformError } from "../internal/describeError.ts"
 import { Supervisor } from "./Supervisor.ts"
 
 /**
@@ -22,8 +23,11 @@ import { Supervisor } from "./Supervisor.ts"
  * @category tags
  */
 export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<SystemdNotify, {
-  /** Sends assignments such as `READY=1`. Never fails; that it cannot be sent is one warning. Nothing without systemd. */
-  readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<void>
+  /**
+   * Sends assignments such as `READY=1`, and tells whether systemd has them. Never fails: the first of several failures in a
+   * row is a warning, as is each for another reason. Without systemd there is nothing to send, and that is no failure.
+   */
+  readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<boolean>
   /** How often systemd must hear `WATCHDOG=1`, where it wants to. */
   readonly watchdog: Option.Option<Duration.Duration>
 }>() {}
@@ -84,30 +88,68 @@ export const make = (
     const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
     const socket = yield* notifySocket
     if (kind !== "systemd" || Option.isNone(socket)) return silent
-    const warned = yield* Ref.make(false)
-    const warnOnce = (reason: string) =>
+    /** Why the last message was not sent; `None` after one that was. */
+    const trouble = yield* Ref.make(Option.none<string>())
+    const failed = (reason: string) =>
       Effect.flatMap(
-        Ref.getAndSet(warned, true),
-        (before) => before ? Effect.void : Effect.logWarning(`cannot notify systemd: ${reason}`)
+        Ref.getAndSet(trouble, Option.some(reason)),
+        (before) =>
+          Option.contains(before, reason)
+            ? Effect.succeed(false)
+            : Effect.as(Effect.logWarning(`cannot notify systemd: ${reason}`), false)
       )
     return SystemdNotify.of({
       notify: (...assignments) =>
         child("systemd-notify", ...assignments).pipe(
           Command.env({ NOTIFY_SOCKET: socket.value }),
-          Command.exitCode,
-          Effect.timeoutOption(timeout),
-          Effect.flatMap(Option.match({
-            onNone: () => warnOnce(`systemd-notify did not end within ${Duration.format(timeout)}`),
-            onSome: (status) => status === 0 ? Effect.void : warnOnce(`systemd-notify exited with status ${status}`)
-          })),
-          Effect.catchAll((error) => warnOnce(`systemd-notify: ${error.message}`)),
+          (command) => exitStatus(command, timeout),
+          Effect.flatMap((status) =>
+            status === 0
+              ? Effect.as(Ref.set(trouble, Option.none()), true)
+              : failed(`systemd-notify exited with status ${status}`)
+          ),
+          Effect.catchAll((error) =>
+            failed(
+              error._tag === "TimeoutException"
+                ? `systemd-notify did not end within ${Duration.format(timeout)}`
+                : `systemd-notify: ${describePlatformError(error)}`
+            )
+          ),
           Effect.provide(context)
         ),
       watchdog: watchdogInterval(yield* variable("WATCHDOG_USEC"), yield* variable("WATCHDOG_PID"), pid)
     })
   })
 
-const silent: SystemdNotify["Type"] = { notify: () => Effect.void, watchdog: Option.none() }
+/** A feed may take so long at least, however short the interval is. */
+const shortestFeed = Duration.seconds(1)
+
+/**
+ * Feeds a watchdog for ever: at half of the interval (sd_watchdog_enabled(3)), and after a feed that failed, four times as
+ * often. A feed that fails by a defect or does not end is one that failed: were it the last one, systemd would end a healthy
+ * gateway.
+ *
+ * @internal
+ */
+export const keepFed = (
+  interval: Duration.Duration,
+  feed: Effect.Effect<boolean>
+): Effect.Effect<never> =>
+  feed.pipe(
+    Effect.catchAllDefect((defect) =>
+      Effect.as(Effect.logWarning(`cannot feed the watchdog: ${describeDefect(defect)}`), false)
+    ),
+    Effect.timeoutTo({
+      duration: Duration.max(Duration.times(interval, 0.25), shortestFeed),
+      onSuccess: Effect.succeed,
+      onTimeout: () => Effect.as(Effect.logWarning("feeding the watchdog took too long"), false)
+    }),
+    Effect.flatten,
+    Effect.flatMap((isFed) => Effect.sleep(Duration.times(interval, isFed ? 0.5 : 0.125))),
+    Effect.forever
+  )
+
+const silent: SystemdNotify["Type"] = { notify: () => Effect.succeed(true), watchdog: Option.none() }
 
 /**
  * `make`, as a layer.

@@ -345,14 +345,16 @@ const golden: ReadonlyArray<Golden> = [
       "  supervisor: launchd",
       "  to use it: ws://127.0.0.1:18789",
       "  to look at it: gateway status --profile night",
-      "  to see its service: launchctl print gui/$(id -u)/dev.gateway-lock.night",
-      "  to stop it: launchctl bootout gui/$(id -u)/dev.gateway-lock.night"
+      "  to see its service: launchctl print gui/$(id -u)/dev.gateway-lock.night || launchctl print system/dev.gateway-lock.night",
+      "  to stop it: launchctl bootout gui/$(id -u)/dev.gateway-lock.night || sudo launchctl bootout system/dev.gateway-lock.night"
     ],
     next: {
       use: "ws://127.0.0.1:18789",
       status: "gateway status --profile night",
-      serviceStatus: "launchctl print gui/$(id -u)/dev.gateway-lock.night",
-      stop: "launchctl bootout gui/$(id -u)/dev.gateway-lock.night"
+      serviceStatus:
+        "launchctl print gui/$(id -u)/dev.gateway-lock.night || launchctl print system/dev.gateway-lock.night",
+      stop:
+        "launchctl bootout gui/$(id -u)/dev.gateway-lock.night || sudo launchctl bootout system/dev.gateway-lock.night"
     }
   },
   {

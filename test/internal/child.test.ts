@@ -70,7 +70,8 @@ describe("the library's children", () => {
       const text = await Fs.readFile(Path.join(source, name), "utf8")
       const code = text.replace(/^ \*.*$/gm, "")
       if (
-        /\bCommand\.make\(|child_process|\bworker_threads\b|\.cluster\b/.test(code) &&
+        /\bCommand\.(?:make|start|string|lines|stream|streamLines|exitCode)\(|\bCommand\.(?:string|exitCode)\b|child_process|\bworker_threads\b|\.cluster\b/
+          .test(code) &&
         !name.startsWith("cli/CommandLine")
       ) {
         starters.push(name)

@@ -1,7 +1,8 @@
 import { FileSystem } from "@effect/platform"
 import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Layer, Option, type Scope } from "effect"
+import { Duration, Effect, FastCheck as fc, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import type { Liveness } from "../../src/lock/Staleness.ts"
@@ -9,6 +10,7 @@ import * as arbitraries from "../arbitraries.ts"
 import * as Bundle from "../fixtures/bundle.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run, works } from "../fixtures/processes.ts"
+import * as Programs from "../fixtures/programs.ts"
 
 const { Sighting, judge, parseBootOffsetTicks, parseCim, parseProcStat, parsePs, parseTgid } = ProcessTable
 
@@ -74,6 +76,36 @@ describe("ProcessTable.judge", () => {
   ]) =>
     judge(identity, { ...identity, startTime: recorded }, Sighting.present(seen), tolerance)
       === (Math.abs(recorded - seen) <= tolerance ? "Alive" : "Gone"))
+
+  const own = ProcessTable.ownClock
+  const millis = fc.nat({ max: 2 ** 40 })
+
+  it.prop(
+    "a process that read its start by its own clock is never gone while it lives, however long its exec took",
+    [millis, fc.nat({ max: 3_600_000 }), fc.boolean()],
+    ([created, exec, toTheSecond]) => {
+      // The system's time is that of the fork; ps(1) drops what is less than a second.
+      const seen = toTheSecond ? Math.floor(created / 1000) * 1000 : created
+      const liveness = judge(self, { ...recorded, startTime: created + exec }, Sighting.present(seen), own)
+      assert.notStrictEqual(liveness, "Gone")
+      if (exec <= 60_000) assert.strictEqual(liveness, "Alive")
+    }
+  )
+
+  it.prop(
+    "a pid that was given to a later process is gone, by any clock that does not move",
+    [millis, fc.integer({ min: own.tolerance + 1, max: 2 ** 40 })],
+    ([startTime, later]) => {
+      const sighting = Sighting.present(startTime + later)
+      assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, own), "Gone")
+      // FreeBSD counts from its boot, by a wall clock that somebody may have set since.
+      assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, { ...own, isFixed: false }), "Unknown")
+    }
+  )
+
+  it("a process that is much older than the record, as after a copy from another machine, is proof of nothing", () => {
+    assert.strictEqual(judge(self, { ...recorded, startTime: 3_600_000 }, Sighting.present(0), own), "Unknown")
+  })
 
   it.prop(
     "an earlier process with this pid has its pid, namespace and boot, and another start time",
@@ -185,13 +217,12 @@ describe("what the systems write", () => {
   })
 
   it("CIM: name and creation time", () => {
-    assert.deepStrictEqual(Option.getOrUndefined(parseCim("{\"Name\":\"node.exe\",\"Created\":1767225600000}\r\n")), {
-      Name: "node.exe",
-      Created: 1767225600000
-    })
-    for (
-      const text of ["", "null", "[]", "{\"Name\":\"node.exe\"}", "{\"Name\":\"x\",\"Created\":\"1\"}", "Access denied"]
-    ) {
+    const one = "{\"ProcessId\":7,\"Name\":\"node.exe\",\"Created\":\"2026-01-01T00:00:00.1234567Z\"}"
+    const found = [[7, { name: "node.exe", created: 1767225600123 }]]
+    assert.deepStrictEqual([...Option.getOrThrow(parseCim(`${one}\r\n`))], found)
+    const idle = "{\"ProcessId\":0,\"Name\":\"System Idle Process\",\"Created\":null}"
+    assert.deepStrictEqual([...Option.getOrThrow(parseCim(`[${idle},${one}]\r\n`))], found)
+    for (const text of ["", "null", "{\"Name\":\"node.exe\"}", "[{\"ProcessId\":1,\"Name\":3}]", "Access denied"]) {
       assert.isTrue(Option.isNone(parseCim(text)), text)
     }
   })
@@ -266,6 +297,142 @@ describe("ProcessTable.layer", () => {
           NodeContext.layer
         ))
       )
+  )
+})
+
+/**
+ * ps(1), by its own rules: a column's header is the rest of the argument on FreeBSD (bin/ps/keyword.c, parsefmt), on macOS it
+ * ends at a comma; the start time is in the words of the locale.
+ */
+const psOf = (platform: "darwin" | "freebsd") =>
+  Programs.make((_program, args, env) => {
+    const formats = args.filter((_, at) => args[at - 1] === "-o")
+    const columns = formats.flatMap((format) => platform === "darwin" ? format.split(",") : [format])
+      .map((column) => column.slice(0, column.indexOf("=")))
+    const values: Record<string, string> = {
+      stat: "Ss  ",
+      lstart: env["LC_ALL"] === "C" ? "Thu Jan  1 00:00:05 1970    " : "Do  1 Jan 00:00:05 1970     ",
+      comm: platform === "darwin" ? "/usr/local/bin/node" : "node"
+    }
+    return { stdout: `${columns.map((column) => values[column] ?? "").join(" ")}\n` }
+  })
+
+describe("ps", () => {
+  it.effect.each(["darwin", "freebsd"] as const)(
+    "is asked for columns that it has on %s",
+    (platform) =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        assert.deepStrictEqual(yield* table.commandName(2), Option.some("node"))
+        assert.strictEqual(yield* table.liveness({ pid: 2, startTime: 5500 }), "Alive")
+        assert.strictEqual(
+          yield* table.liveness({ pid: 2, startTime: 1000 }),
+          platform === "darwin" ? "Gone" : "Unknown"
+        )
+      }).pipe(
+        Effect.provide(ProcessTable.layerPs({ pid: 1, platform, startedAt: 1000, kill: () => true })),
+        Effect.provideService(CommandExecutor.CommandExecutor, psOf(platform).executor)
+      )
+  )
+})
+
+describe("PowerShell", () => {
+  const stdout = JSON.stringify([
+    { ProcessId: 2, Name: "node.exe", Created: "1970-01-01T00:00:05.0000000Z" },
+    { ProcessId: 3, Name: "svchost.exe", Created: "1970-01-01T00:00:09.0000000Z" }
+  ])
+
+  const slow = (behaviour: Programs.Behaviour = { stdout, lasts: "3 seconds" }) => Programs.make(() => behaviour)
+
+  const asking = <A, E, R>(programs: Programs.Programs, use: Effect.Effect<A, E, R>) =>
+    use.pipe(
+      Effect.provide(ProcessTable.layerCim({ pid: 1, platform: "win32", startedAt: 1000, kill: () => true })),
+      Effect.provideService(CommandExecutor.CommandExecutor, programs.executor)
+    )
+  const liveness = (pid: number, startTime: number) =>
+    Effect.flatMap(ProcessTable.ProcessTable, (table) => table.liveness({ pid, startTime }))
+  const name = (pid: number) => Effect.flatMap(ProcessTable.ProcessTable, (table) => table.commandName(pid))
+  const patient = (patience: Duration.DurationInput) =>
+    Effect.provideService(ProcessTable.Patience, Duration.decode(patience))
+
+  it.effect("is asked once, for all processes that somebody asks about", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      const asked = yield* Effect.fork(asking(
+        programs,
+        Effect.all([liveness(2, 5100), liveness(3, 1000), liveness(4, 1000), name(2), name(3)], {
+          concurrency: "unbounded"
+        })
+      ))
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(asked), [
+        "Alive",
+        "Gone",
+        "Unknown",
+        Option.some("node.exe"),
+        Option.some("svchost.exe")
+      ])
+      assert.strictEqual(programs.started.length, 1)
+    }))
+
+  it.effect("is not waited for by who has no patience, and answers who asks later", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      yield* asking(
+        programs,
+        Effect.gen(function*() {
+          const hurried = patient(0)(Effect.all([liveness(2, 1000), name(2)]))
+          assert.deepStrictEqual(yield* hurried, ["Unknown", Option.none()])
+          yield* TestClock.adjust("3 seconds")
+          assert.deepStrictEqual(yield* hurried, ["Gone", Option.some("node.exe")])
+          assert.strictEqual(programs.started.length, 1)
+          // An answer is soon out of date.
+          yield* TestClock.adjust("3 seconds")
+          yield* hurried
+          yield* TestClock.adjust("1 millis")
+          assert.strictEqual(programs.started.length, 2)
+        })
+      )
+    }))
+
+  it.effect("is waited for as long as the patience of one, by several questions one after the other", () =>
+    Effect.gen(function*() {
+      const programs = slow()
+      const asked = yield* Effect.fork(asking(
+        programs,
+        patient("1 second")(Effect.all([liveness(2, 5100), name(2), liveness(2, 5100), name(3)]))
+      ))
+      yield* TestClock.adjust("1 second")
+      const exit = yield* Effect.flatMap(Fiber.poll(asked), Effect.orDie)
+      assert.deepStrictEqual(yield* exit, ["Unknown", Option.none(), "Unknown", Option.none()])
+      // Nobody is there any more who could use its answer.
+      yield* Effect.yieldNow()
+      assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
+    }))
+
+  it.effect.each<[string, Programs.Behaviour, number]>([
+    ["hangs", { lasts: "1 day", ignoresSigterm: true }, 10],
+    ["is missing", { isMissing: true }, 0],
+    ["cannot be executed", { throws: Object.assign(new Error("spawn UNKNOWN"), { code: "UNKNOWN" }) }, 0],
+    ["is forbidden to answer", { stdout: "Access denied", status: 1 }, 0]
+  ])(
+    "that %s leaves every question open, and is not tried again at once",
+    ([, behaviour, seconds]) =>
+      Effect.gen(function*() {
+        const programs = slow(behaviour)
+        yield* asking(
+          programs,
+          Effect.gen(function*() {
+            const asked = yield* Effect.fork(liveness(2, 5100))
+            yield* TestClock.adjust(Duration.seconds(seconds))
+            assert.strictEqual(yield* Fiber.join(asked), "Unknown")
+            assert.strictEqual(yield* liveness(2, 5100), "Unknown")
+            assert.isTrue(Option.isNone(yield* name(2)))
+            assert.strictEqual(programs.started.length, 1)
+          })
+        )
+        if (seconds > 0) assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
+      })
   )
 })
 
@@ -506,7 +673,10 @@ describe.skipIf(process.platform === "win32" || !works("ps", ["-o", "stat=,lstar
         () =>
           Effect.provide(
             self(),
-            Layer.provideMerge(ProcessTable.layerPs(ProcessTable.currentProcess()), NodeContext.layer)
+            Layer.provideMerge(
+              ProcessTable.layerPs({ ...ProcessTable.currentProcess(), platform: "darwin" }),
+              NodeContext.layer
+            )
           )
       )
     type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope

@@ -51,8 +51,9 @@ describe("ServiceCommands.make", () => {
 
   it("is launchctl or schtasks with the name that service install gives a profile", () => {
     assert.deepStrictEqual(make({ supervisor: "launchd", profile: "blue" }), {
-      status: "launchctl print gui/$(id -u)/dev.gateway-lock.blue",
-      stop: "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue"
+      status: "launchctl print gui/$(id -u)/dev.gateway-lock.blue || launchctl print system/dev.gateway-lock.blue",
+      stop:
+        "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue || sudo launchctl bootout system/dev.gateway-lock.blue"
     })
     assert.deepStrictEqual(make({ supervisor: "schtasks", profile: "blue" }), {
       status: "schtasks /Query /V /FO LIST /TN \\gateway-lock\\blue",

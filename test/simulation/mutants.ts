@@ -294,6 +294,28 @@ export const mutants: ReadonlyArray<Mutant> = [
   }
 ]
 
+const child = "src/internal/child.ts"
+
+/** Mistakes of what starts programs. `test/internal/spawn.test.ts` catches each at every place that starts one. */
+export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
+  {
+    name: "a spawn that is not caught",
+    changes: [{ file: child, from: "    failIfThrown(programOf(command)),\n", to: "" }]
+  },
+  {
+    name: "a program that does not end is waited for",
+    changes: [{
+      file: child,
+      from: "    Effect.disconnect,\n    atMost(limit),",
+      to: "    Effect.timeoutOption(limit),"
+    }]
+  },
+  {
+    name: "a program that does not end gets SIGTERM alone",
+    changes: [{ file: child, from: "Exit.isSuccess(exit) ?", to: "Exit.isExit(exit) ?" }]
+  }
+]
+
 /** The sources as they are, put together in the way that mutants are: whoever is caught as this one is not caught by its mistake. */
 export const unchanged = "unchanged"
 
@@ -307,7 +329,7 @@ const split = (id: string): readonly [file: string, mutant: string | undefined] 
 }
 
 const mutate = (code: string, file: string, name: string): string =>
-  mutants.filter((mutant) => mutant.name === name).flatMap(({ changes }) => changes)
+  [...mutants, ...spawnMutants].filter((mutant) => mutant.name === name).flatMap(({ changes }) => changes)
     .filter((change) => file === `${root}${change.file}`)
     .reduce((text, { from, to }) => {
       if (text.split(from).length !== 2) throw new Error(`mutant "${name}": ${file} has not exactly once:\n${from}`)
@@ -337,11 +359,14 @@ export const mutantSources = () => ({
   },
   load(id: string) {
     if (id === `\0${virtual}`) {
-      const loaders = [unchanged, ...mutants.map(({ name }) => name)].map((name) => {
-        const entry = `${root}test/simulation/subject.ts${marker}${encodeURIComponent(name)}`
-        return `${JSON.stringify(name)}: () => import(${JSON.stringify(entry)})`
-      })
-      return `export const load = {${loaders.join(",\n")}}`
+      const loaders = (names: ReadonlyArray<string>, file: string) =>
+        names.map((name) => {
+          const entry = `${root}${file}${marker}${encodeURIComponent(name)}`
+          return `${JSON.stringify(name)}: () => import(${JSON.stringify(entry)})`
+        }).join(",\n")
+      const subjects = loaders([unchanged, ...mutants.map(({ name }) => name)], "test/simulation/subject.ts")
+      const places = loaders(spawnMutants.map(({ name }) => name), "test/internal/places.ts")
+      return `export const load = {${subjects}}\nexport const loadPlaces = {${places}}`
     }
     const [file, mutant] = split(id)
     return mutant === undefined ? undefined : mutate(readFileSync(file, "utf8"), file, mutant)

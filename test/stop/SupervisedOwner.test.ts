@@ -9,7 +9,11 @@ describe("SupervisedOwner.stopCommand", () => {
     ["systemd", unit("gw.service", "system"), "systemctl stop gw.service"],
     ["systemd", unit("gw.service", "user"), "systemctl --user stop gw.service"],
     ["systemd", Option.none(), "systemctl --user stop gateway-blue.service"],
-    ["launchd", Option.none(), "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue"],
+    [
+      "launchd",
+      Option.none(),
+      "launchctl bootout gui/$(id -u)/dev.gateway-lock.blue || sudo launchctl bootout system/dev.gateway-lock.blue"
+    ],
     ["schtasks", Option.none(), "schtasks /End /TN \\gateway-lock\\blue"],
     ["none", Option.none(), undefined],
     ["external", Option.none(), undefined],

@@ -1,8 +1,12 @@
+import * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Option } from "effect"
+import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import { passedSocket } from "../../src/supervisor/SocketActivation.ts"
-import { detect, type Evidence } from "../../src/supervisor/Supervisor.ts"
+import { detect, type Evidence, make, parseJobPid } from "../../src/supervisor/Supervisor.ts"
 import { extendTimeout, watchdogInterval } from "../../src/supervisor/SystemdNotify.ts"
+import * as Programs from "../fixtures/programs.ts"
 
 const nothing: Evidence = {
   platform: "linux",
@@ -42,6 +46,31 @@ describe("detect", () => {
       "launchd"
     ],
     [
+      "launchd, by launchctl",
+      {
+        platform: "darwin",
+        parentPid: 1,
+        xpcServiceName: Option.some("dev.gateway-lock.default"),
+        jobPid: Option.some(100)
+      },
+      "launchd"
+    ],
+    [
+      "an orphan of a launchd job's child: its parent is launchd as well",
+      {
+        platform: "darwin",
+        parentPid: 1,
+        xpcServiceName: Option.some("dev.gateway-lock.default"),
+        jobPid: Option.some(99)
+      },
+      "none"
+    ],
+    [
+      "an orphan of an application's terminal",
+      { platform: "darwin", parentPid: 1, xpcServiceName: Option.some("application.com.microsoft.VSCode.1.2") },
+      "none"
+    ],
+    [
       "a child of a launchd job",
       { platform: "darwin", xpcServiceName: Option.some("dev.gateway-lock.default") },
       "none"
@@ -55,6 +84,54 @@ describe("detect", () => {
     assert.strictEqual(verdict.kind, kind)
     assert.isAbove(verdict.reason.length, 10)
   })
+})
+
+describe("launchctl", () => {
+  const listed = (pid: number) =>
+    `{\n\t"LimitLoadToSessionType" = "Aqua";\n\t"LastExitStatus" = 0;\n\t"PID" = ${pid};\n};\n`
+  const printed = (pid: number) => `system/dev.x = {\n\tactive count = 1\n\tstate = running\n\tpid = ${pid}\n}\n`
+
+  it("tells the process of a job, in either form", () => {
+    assert.deepStrictEqual(parseJobPid(listed(42)), Option.some(42))
+    assert.deepStrictEqual(parseJobPid(printed(42)), Option.some(42))
+    for (
+      const text of ["", "Could not find service \"x\" in domain for system\n", "{\n\t\"LastExitStatus\" = 0;\n};\n"]
+    ) {
+      assert.isTrue(Option.isNone(parseJobPid(text)), text)
+    }
+  })
+
+  const asked = (label: string, behave: (words: string) => Programs.Behaviour, parentPid = 1) => {
+    const programs = Programs.make((_, args) => behave(args.join(" ")))
+    return make("auto", { platform: "darwin", pid: 100, parentPid }).pipe(
+      Effect.provide(ProcessTable.layerPs({ pid: 100, platform: "darwin", startedAt: 0, kill: () => true })),
+      Effect.provideService(CommandExecutor.CommandExecutor, programs.executor),
+      Effect.provideService(FileSystem.FileSystem, FileSystem.makeNoop({})),
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["XPC_SERVICE_NAME", label]]))),
+      Effect.map(({ kind }) => ({ kind, words: programs.started.map(({ args }) => args.join(" ")) }))
+    )
+  }
+
+  it.effect("is asked of a job that may be ours, in the caller's domain and the system's", () =>
+    Effect.gen(function*() {
+      const list = (pid: number) => (words: string) => words === "list dev.x" ? { stdout: listed(pid) } : {}
+      const print = (pid: number) => (words: string) => words === "print system/dev.x" ? { stdout: printed(pid) } : {}
+      assert.deepStrictEqual(yield* asked("dev.x", list(100)), { kind: "launchd", words: ["list dev.x"] })
+      assert.deepStrictEqual(yield* asked("dev.x", list(99)), { kind: "none", words: ["list dev.x"] })
+      const both = ["list dev.x", "print system/dev.x"]
+      assert.deepStrictEqual(yield* asked("dev.x", print(100)), { kind: "launchd", words: both })
+      assert.deepStrictEqual(yield* asked("dev.x", print(99)), { kind: "none", words: both })
+      // A service that cannot ask must not restart for ever.
+      assert.deepStrictEqual(yield* asked("dev.x", () => ({ isMissing: true })), { kind: "launchd", words: both })
+    }))
+
+  it.effect("is not asked where the variable or the parent says it", () =>
+    Effect.gen(function*() {
+      const none = { kind: "none" as const, words: new Array<string>() }
+      assert.deepStrictEqual(yield* asked("dev.x", () => ({}), 7), none)
+      assert.deepStrictEqual(yield* asked("0", () => ({})), none)
+      assert.deepStrictEqual(yield* asked("application.com.apple.Terminal.1.2", () => ({})), none)
+    }))
 })
 
 describe("systemd's variables", () => {
