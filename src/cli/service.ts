@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as NodePath from "node:path"
 import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
+import { ancestors } from "../internal/ancestors.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
@@ -172,9 +173,9 @@ const isReadableByAll = (path: string) =>
     const real = yield* fs.realPath(path)
     const { mode } = yield* fs.stat(real)
     let isReadable = (mode & 0o004) !== 0
-    for (let folder = NodePath.dirname(real); isReadable; folder = NodePath.dirname(folder)) {
+    for (const folder of ancestors(real)) {
+      if (!isReadable) break
       isReadable = ((yield* fs.stat(folder)).mode & 0o001) !== 0
-      if (folder === NodePath.dirname(folder)) break
     }
     return isReadable
   }).pipe(Effect.orElseSucceed(() => true))

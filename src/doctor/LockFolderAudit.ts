@@ -5,9 +5,11 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as NodePath from "node:path"
+import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { octal } from "../internal/permissions.ts"
 import { shellWord } from "../internal/shellWord.ts"
@@ -77,21 +79,25 @@ const factsOf = (path: string) =>
     return { path, type, mode, uid: Option.getOrUndefined(uid) } satisfies FolderFacts
   })
 
-/** The nearest folder above that exists. */
+/** The nearest folder above that exists; the root, where not even that does. */
 const existingAbove = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const above = NodePath.dirname(path)
-    if (above === path) return path
-    return (yield* Effect.isSuccess(fs.stat(above))) ? above : yield* existingAbove(above)
+    const above = ancestors(path)
+    for (const folder of above) if (yield* Effect.isSuccess(fs.stat(folder))) return folder
+    return above.at(-1) ?? path
   })
 
-const missing = (folder: string, { stateDir, uid }: FolderOptions) =>
+const missing = (folder: string, { elsewhere, stateDir, uid }: FolderOptions) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const above = yield* existingAbove(folder)
     const make = `sudo install -d -m 700${uid === undefined ? "" : ` -o ${uid}`} ${shellWord(stateDir)}`
-    const { type } = yield* factsOf(above)
+    const seen = yield* Effect.either(factsOf(above))
+    if (Either.isLeft(seen) && isNotFound(seen.left)) {
+      return [error("lock-folder", `${folder} ${LockFolder.rootMissing(above)}`, elsewhere)]
+    }
+    const { type } = yield* seen
     if (type !== "Directory") {
       return [error("lock-folder", `${folder} cannot be made: ${above} is not a folder`, `ls -ld ${shellWord(above)}`)]
     }

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { LockUnavailable } from "../GatewayLockError.ts"
+import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
 import { octal } from "../internal/permissions.ts"
 import { shellWord } from "../internal/shellWord.ts"
@@ -54,17 +55,40 @@ export const fault = (
   })
 }
 
-/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
-const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
-  Effect.flatMap(FileSystem.FileSystem, (fs) => {
-    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
-    return makeIt.pipe(
-      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
+/** Why a folder cannot be made whose path begins with a root that does not exist, for a start and for `doctor`. */
+export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
+
+/** The root of a path does not exist. Internal to this module. */
+class RootMissing {
+  readonly _tag = "RootMissing"
+  readonly root: string
+  constructor(root: string) {
+    this.root = root
+  }
+}
+
+/**
+ * Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. A root that
+ * does not exist has no folder above it that could be made.
+ */
+const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const makeOne = (path: string) =>
       Effect.catchIf(
+        fs.makeDirectory(path, { mode: 0o700 }),
         isAlreadyExists,
         (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
       )
-    )
+    const missing: Array<string> = []
+    for (const folder of [path, ...ancestors(path)]) {
+      if (yield* Effect.as(makeOne(folder), true).pipe(Effect.catchIf(isNotFound, () => Effect.succeed(false)))) {
+        yield* Effect.forEach(missing.toReversed(), makeOne, { discard: true })
+        return
+      }
+      missing.push(folder)
+    }
+    return yield* Effect.fail(new RootMissing(missing.at(-1) ?? path))
   })
 
 /**
@@ -98,6 +122,8 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     Effect.mapError((error) =>
       error._tag === "LockUnavailable"
         ? error
+        : error._tag === "RootMissing"
+        ? new LockUnavailable({ path, reason: `its folder ${rootMissing(error.root)}` })
         : new LockUnavailable({ path, reason: describePlatformError(error), cause: error })
     )
   )
