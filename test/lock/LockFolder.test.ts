@@ -66,7 +66,7 @@ describe("the folder of the locks", () => {
     fc.nat({ max: 3 }),
     fc.nat({ max: 3 })
   ], ([mode, uid, owner]) => {
-    const fault = LockFolder.fault("/a b/it's", uid, { uid: owner, mode })
+    const fault = LockFolder.fault("/a b/it's", uid, { uid: owner, mode }, "its folder", "linux")
     assert.strictEqual(Option.isNone(fault), owner === uid && (mode & 0o022) === 0)
     if (Option.isSome(fault)) {
       assert.include(fault.value.what, `uid ${owner}`)
