@@ -1,6 +1,6 @@
 /**
- * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with Linux's rules about which addresses exclude
- * each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
+ * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with the rules of the host's platform about
+ * which addresses exclude each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
-import { type Address, coversGuard, guardHost, toUrl } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, isWildcard, toUrl } from "../port/Address.ts"
 import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
@@ -174,9 +174,18 @@ const literal = (host: string): string => localAddresses[host] ?? host
 
 const isV6 = (host: string): boolean => host.includes(":")
 
-/** Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. */
-const excludes = (a: string, b: string): boolean =>
-  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+/**
+ * Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. Elsewhere
+ * (`Address.coversGuard` says how that is known) only equal addresses do, and on macOS the two wildcards, by the lookup of
+ * `in6_pcbbind` in XNU's bsd/netinet6/in6_pcb.c. For Windows' wildcards of both families no document was found, so the
+ * simulated one lets them be together, as the worse case.
+ */
+const excludes = (a: string, b: string, platform: string): boolean => {
+  if (a === b) return true
+  if (platform === "win32") return false
+  if (platform === "darwin") return isWildcard(a) && isWildcard(b)
+  return a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+}
 
 /** Connecting to a wildcard address means this machine (measured on Linux). */
 const reaches = (bound: string, host: string): boolean => {
@@ -232,7 +241,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     if (isMissing(host, networkNamespace)) return "EADDRNOTAVAIL"
     return isConnected({ host, port: address.port }, networkNamespace) ||
         [...bounds].some((bound) =>
-          bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
+          bound.networkNamespace === networkNamespace && bound.port === address.port &&
+          excludes(bound.host, host, kernel.platform)
         )
       ? "EADDRINUSE"
       : undefined
@@ -241,7 +251,9 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   /** All of them are in the network in which the test asks. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
-    && [...connections].some((connection) => connection.port === port && excludes(connection.host, literal(host)))
+    && [...connections].some((connection) =>
+      connection.port === port && excludes(connection.host, literal(host), kernel.platform)
+    )
 
   const freePort = (host: string, networkNamespace: string): number => {
     do nextPort += 1
@@ -264,12 +276,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       if (isMissing(host === "0.0.0.0" ? "127.0.0.1" : host, networkNamespace)) {
         return noListener("ENETUNREACH", { unreachable: true })
       }
-      for (const bound of bounds) {
-        if (
-          bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
-        ) return Effect.succeed(bound)
-      }
-      return noListener("ECONNREFUSED")
+      const reached = [...bounds].filter((bound) =>
+        bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
+      )
+      // The exact address goes before a wildcard.
+      const bound = reached.find((bound) => !isWildcard(bound.host)) ?? reached[0]
+      return bound === undefined ? noListener("ECONNREFUSED") : Effect.succeed(bound)
     })
 
   const get = (address: Address, path: string) => Effect.flatMap(find(address), (bound) => bound.get(path))
@@ -611,7 +623,7 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       PortOwners.of({
         blocker: ({ host, port }) =>
           Effect.sync(() =>
-            (coversGuard(host) ? [host] : [host, guardHost]).some((host) =>
+            (coversGuard(host, kernel.platform) ? [host] : [host, guardHost]).some((host) =>
                 isConnected({ host, port }, process.networkNamespace)
               )
               ? Option.some({ reason: "a connection has it" })

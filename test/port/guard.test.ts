@@ -39,6 +39,43 @@ describe("on a host without 127.0.0.1, a gateway on", () => {
   }
 })
 
+describe("a gateway on a wildcard address (N73)", () => {
+  for (const platform of ["linux", "darwin", "win32"] as const) {
+    for (
+      const hosts of [["0.0.0.0", "127.0.0.1"], ["127.0.0.1", "0.0.0.0"], ["::", "127.0.0.1"], ["::", "0.0.0.0"], [
+        "::",
+        "::1"
+      ]] as const
+    ) {
+      simulated(
+        `${hosts[0]} and one on ${hosts[1]} that start at one time never serve both, on ${platform}`,
+        () =>
+          Effect.gen(function*() {
+            const host = yield* SimulatedHost.makeWith({ platform })
+            // Both have asked who is on the port before either binds it.
+            const asked = yield* Effect.makeLatch(false)
+            let waiting = 0
+            yield* host.setIntercept(({ name }) =>
+              Effect.suspend(() => {
+                if (name !== "bind") return Effect.succeedNone
+                waiting += 1
+                return Effect.zipRight(waiting >= 2 ? asked.open : asked.await, Effect.succeedNone)
+              })
+            )
+            const both = yield* Effect.forEach(hosts, (one, index) => host.spawn(gateway(one, `profile${index}`)))
+            yield* host.settle
+            yield* TestClock.adjust("3 seconds")
+            assert.strictEqual(new Set(host.ports.owners(port)).size, 1)
+            const refused = yield* Effect.findFirst(both, (one) => Effect.sync(() => !one.isRunning()))
+            const exit = yield* Option.getOrThrow(refused).exit
+            const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+            assert.deepInclude(error, { _tag: "PortInUse", port })
+          })
+      )
+    }
+  }
+})
+
 describe("on a host with 127.0.0.1, a gateway on 127.0.0.2", () => {
   simulated(
     "is refused where the guard address cannot be bound, and does not take [::1] for it",
