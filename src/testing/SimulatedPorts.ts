@@ -10,14 +10,16 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
-import { type Address, coversGuard, guardHost, isWildcard, toUrl } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, isLoopback, isWildcard, toUrl } from "../port/Address.ts"
 import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
@@ -193,11 +195,25 @@ const reaches = (bound: string, host: string): boolean => {
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 
+/**
+ * The address of every simulated host in a local network (TEST-NET-2, RFC 5737).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const lanAddress = "198.51.100.1"
+
 /** What every simulated host has. */
-const available: ReadonlyArray<string> = ["127.0.0.1", "::1"]
+const available: ReadonlyArray<string> = ["127.0.0.1", "::1", lanAddress]
+
+/**
+ * How long Windows takes to refuse a connection to a free port of an address that is not loopback: it sends the SYN again after
+ * each reset (Microsoft KB 175523). For loopback libuv switches that off (`uv__tcp_connect` in src/win/tcp.c).
+ */
+const windowsRefusal = Duration.seconds(2)
 
 const isLocal = (host: string): boolean =>
-  host === "0.0.0.0" || host === "::" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
+  host === "0.0.0.0" || host === "::" || host === "::1" || host === lanAddress || /^127(\.\d{1,3}){3}$/.test(host)
 
 const firstEphemeralPort = 32768
 
@@ -610,13 +626,21 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     serverSocket: (process) => ServerSocket.of({ bind: bind(process) }),
     probeTransport: (process) =>
       ProbeTransport.ProbeTransport.of({
-        get: (address, path) =>
+        get: (address, path, connecting = MutableRef.make(false)) =>
           systemCall(
             kernel,
             process,
             { name: "connect", target: toUrl(address) },
             (code) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: `${code}: simulated error` }),
-            () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.get(path))
+            () =>
+              Effect.suspend(() => {
+                MutableRef.set(connecting, true)
+                const isSlow = kernel.platform === "win32" && !isLoopback(address.host) && !isWildcard(address.host)
+                return find(address, process.networkNamespace).pipe(
+                  Effect.tapError(() => isSlow ? Effect.sleep(windowsRefusal) : Effect.void),
+                  Effect.tap(() => Effect.sync(() => MutableRef.set(connecting, false)))
+                )
+              }).pipe(Effect.flatMap((bound) => bound.get(path)))
           )
       }),
     portOwners: (process) =>

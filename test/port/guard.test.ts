@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { SimulatedHost } from "../../src/testing/index.ts"
+import { SimulatedHost, SimulatedPorts } from "../../src/testing/index.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
 const port = 18789
@@ -36,6 +36,40 @@ describe("on a host without 127.0.0.1, a gateway on", () => {
         yield* host.settle
         assert.include(host.ports.owners(port), next.pid)
       }))
+  }
+})
+
+describe("a gateway on an address of the local network (N70)", () => {
+  const { lanAddress } = SimulatedPorts
+  for (const platform of ["linux", "win32"] as const) {
+    simulated(
+      `starts where its port is free, though a refusal takes its time on ${platform}`,
+      () =>
+        Effect.gen(function*() {
+          const host = yield* SimulatedHost.makeWith({ platform })
+          const process = yield* host.spawn(gateway(lanAddress, "one"))
+          yield* TestClock.adjust("10 seconds")
+          assert.isTrue(process.isRunning())
+          assert.deepStrictEqual(host.ports.owners(port), [process.pid, process.pid])
+        })
+    )
+
+    simulated(
+      `is refused where a listener accepts there and stays silent, on ${platform}`,
+      () =>
+        Effect.gen(function*() {
+          const host = yield* SimulatedHost.makeWith({ platform })
+          yield* host.ports.foreign({ host: lanAddress, port }, { _tag: "Stalls" })
+          const process = yield* host.spawn(gateway(lanAddress, "one"))
+          yield* TestClock.adjust("10 seconds")
+          const exit = yield* process.exit
+          const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+          assert.deepInclude(error, {
+            _tag: "PortInUse",
+            listener: "gave no whole answer to /healthz within 1000ms"
+          })
+        })
+    )
   }
 })
 
