@@ -225,8 +225,7 @@ describe("on a Windows host (N67, N72)", () => {
       (examine) =>
         Effect.flatMap(FileSystem.FileSystem, (fs) =>
           Effect.provideService(examine, FileSystem.FileSystem, { ...fs, access: () => Effect.void })),
-      Effect.provide(Layer.mergeAll(programs, probes)),
-      Effect.provide(host.layer())
+      Effect.provide(Layer.merge(programs, probes).pipe(Layer.provideMerge(host.layer())))
     )
 
   simulated(
