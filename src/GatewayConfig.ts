@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
+import { ancestors } from "./internal/ancestors.ts"
 import { describePlatformError, isNotFound } from "./internal/describeError.ts"
 import * as DurationText from "./internal/durationText.ts"
 import { jsonFault } from "./internal/jsonFault.ts"
@@ -776,12 +777,12 @@ export const canonicalPath = (path: string): Effect.Effect<string, never, FileSy
   Effect.gen(function*() {
     const absolute = NodePath.resolve(path)
     const missing: Array<string> = []
-    for (let existing = absolute;; existing = NodePath.dirname(existing)) {
+    for (const existing of [absolute, ...ancestors(absolute)]) {
       const real = yield* Effect.option(realPath(existing))
       if (Option.isSome(real)) return NodePath.join(real.value, ...missing.toReversed())
-      if (NodePath.dirname(existing) === existing) return absolute
       missing.push(NodePath.basename(existing))
     }
+    return absolute
   })
 
 /** From outside any file: flag, then environment. */

@@ -8,10 +8,11 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { HostPlatform } from "./HostPlatform.ts"
+import { adviceFor } from "./internal/advice.ts"
 import { describePlatformError } from "./internal/describeError.ts"
-import { octal } from "./internal/permissions.ts"
+import { hasModeBits, octal } from "./internal/permissions.ts"
 import { printable } from "./internal/printable.ts"
-import { shellWord } from "./internal/shellWord.ts"
 import * as AccessToken from "./port/AccessToken.ts"
 import { UserId } from "./UserId.ts"
 
@@ -34,23 +35,26 @@ export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
 /** The longest token, and a line's end. */
 const maxBytes = AccessToken.maxLength + 2
 
-const fault = (path: string, uid: number, info: FileSystem.File.Info): string | undefined => {
+const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: string): string | undefined => {
+  if (!hasModeBits(platform)) return undefined
+  const advice = adviceFor(platform)
   const owner = Option.getOrElse(info.uid, () => uid)
   if (owner !== uid && owner !== 0) {
-    return `it belongs to uid ${owner}, and we are uid ${uid}; run: chown ${uid} ${shellWord(path)}`
+    return `it belongs to uid ${owner}, and we are uid ${uid}; run: ${advice.ownFile(path, uid)}`
   }
   // Root's own may be its group's to read: so Kubernetes and systemd hand secrets to a service.
   const forbidden = owner === uid ? 0o077 : 0o027
   return (info.mode & forbidden) === 0
     ? undefined
-    : `others may read or change it (mode ${octal(info.mode)}); run: chmod ${owner === uid ? "600" : "640"} ${
-      shellWord(path)
+    : `others may read or change it (mode ${octal(info.mode)}); run: ${
+      advice.setMode(path, owner === uid ? "600" : "640")
     }`
 }
 
 /**
  * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must be a file that is
- * ours (then nobody else may read it) or root's (then its group may).
+ * ours (then nobody else may read it) or root's (then its group may). On Windows, which has no mode bits, who may read it is
+ * not judged.
  *
  * Fails with `TokenFileInvalid`.
  *
@@ -78,7 +82,7 @@ export const read = (
     const file = yield* fs.open(path, { flag: "r" })
     const info = yield* file.stat
     const uid = yield* Effect.flatten(UserId)
-    const wrong = Option.isSome(uid) ? fault(path, uid.value, info) : undefined
+    const wrong = Option.isSome(uid) ? fault(path, uid.value, info, yield* HostPlatform) : undefined
     if (wrong !== undefined) return yield* refuse(wrong)
     // One byte more than there may be: a longer file is no token.
     const content = yield* file.readAlloc(maxBytes + 1)

@@ -7,8 +7,8 @@ import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../GatewayConfig.ts"
 import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
+import { adviceFor } from "../internal/advice.ts"
 import { printable } from "../internal/printable.ts"
-import { shellWord } from "../internal/shellWord.ts"
 import { type Address, toUrl, urlHost } from "../port/Address.ts"
 import * as BadPorts from "../port/BadPorts.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
@@ -123,6 +123,7 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
+  const { unset, word } = adviceFor(start.platform)
   const known = profileOf(target, start)
   const profile = known ?? defaultProfile
   const rows: ReadonlyArray<
@@ -142,12 +143,11 @@ const gateway = (command: string, target: Target, start: Start): string => {
     .filter(([flag]) => flag !== "profile" || known !== undefined)
   const flags = shown
     .filter((row) => !isAbsentDefault(row))
-    .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${shellWord(value)}` : ` --${flag} ${shellWord(value)}`)
+    .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${word(value)}` : ` --${flag} ${word(value)}`)
     .join("")
-  const unset = self.configSource === settings.configPath.env && shown.some(isAbsentDefault)
-    ? `${settings.configPath.env}= `
-    : ""
-  return `${unset}gateway ${command}${flags}`
+  const words = `gateway ${command}${flags}`
+  const { env } = settings.configPath
+  return env !== undefined && self.configSource === env && shown.some(isAbsentDefault) ? unset(env, words) : words
 }
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
@@ -177,11 +177,13 @@ const otherPort = (port: number): string => String(port < 65535 ? port + 1 : por
 /** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
-  const service = ServiceCommands.make({
-    supervisor: holder.supervisor ?? "none",
-    unit: holder.unit,
-    profile: profileOf(holder, start)
-  })
+  const service = start.platform === "win32" && holder.supervisor !== "schtasks" ?
+    Option.none() :
+    ServiceCommands.make({
+      supervisor: holder.supervisor ?? "none",
+      unit: holder.unit,
+      profile: profileOf(holder, start)
+    })
   if (Option.isSome(service)) {
     return [
       next("serviceStatus", "to see its service", service.value.status),
@@ -189,7 +191,7 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
     ]
   }
   const stop = holder.configPath === undefined || holder.stateDir === undefined
-    ? `kill ${holder.pid}`
+    ? adviceFor(start.platform).endProcess(holder.pid)
     : gateway("stop", holder, start)
   return [next("stop", "to stop it", stop)]
 }
@@ -226,7 +228,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
         // The asked address is there, so it is the guard address that is not.
         error.available?.includes(error.host) === true
-          ? next("loopback", "to mend it", "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up")
+          ? next("loopback", "to mend it", adviceFor(start.platform).restoreLoopback)
           : next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
       ]
     case "EADDRINUSE":
@@ -321,7 +323,11 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
       return [
         ...occupant(error.holder, start),
         lookAtIt(error.holder ?? error, start),
-        next("ask", "to ask it", `curl http://${urlHost(error.host)}:${error.port}/healthz`),
+        next(
+          "ask",
+          "to ask it",
+          adviceFor(start.platform).askUrl(`http://${urlHost(error.host)}:${error.port}/healthz`)
+        ),
         ...stopIt(error.holder, start),
         checkIt(start)
       ]

@@ -157,31 +157,32 @@ const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   })
 }
 
-const nextRows = (status: Status, flags: ReadonlyMap<string, string>): ReadonlyArray<Row> => {
+const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: string): ReadonlyArray<Row> => {
+  const command = (words: string) => sameGateway(words, flags, platform)
   const { port, service, verdict } = status
   if (service !== undefined) {
     return [
       ...(verdict === "running" && port !== undefined ? [["to use it", toUrl(port)] as const] : []),
       ...serviceCommands(status),
-      ...(verdict === "foreign-listener" ? [["to check it", sameGateway("doctor", flags)] as const] : [])
+      ...(verdict === "foreign-listener" ? [["to check it", command("doctor")] as const] : [])
     ]
   }
   switch (verdict) {
     case "running":
       return [
         ...(port === undefined ? [] : [["to use it", toUrl(port)] as const]),
-        ["to stop it", sameGateway("stop", flags)]
+        ["to stop it", command("stop")]
       ]
     case "dead":
     case "not-running":
       return port?.blocked === undefined
-        ? [["to start it", sameGateway("run", flags)]]
-        : [["to check it", sameGateway("doctor", flags)]]
+        ? [["to start it", command("run")]]
+        : [["to check it", command("doctor")]]
     case "unhealthy":
-      return [["to stop it", sameGateway("stop --force", flags)]]
+      return [["to stop it", command("stop --force")]]
     case "foreign-listener":
     case "unknown":
-      return [["to check it", sameGateway("doctor", flags)]]
+      return [["to check it", command("doctor")]]
     case "starting":
     case "draining":
       return []
@@ -189,14 +190,19 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>): ReadonlyA
 }
 
 /** Everything under the first line. */
-export const rows = (status: Status, flags: ReadonlyMap<string, string>, nowMillis: number): ReadonlyArray<Row> => [
+export const rows = (
+  status: Status,
+  flags: ReadonlyMap<string, string>,
+  nowMillis: number,
+  platform: string
+): ReadonlyArray<Row> => [
   ...ownerRows(status, nowMillis),
   ...serviceRows(status),
   ...portRows(status),
   ["lock", lockWords(status.lock)],
   ...stateLockRows(status),
   ["because", status.reason],
-  ...nextRows(status, flags),
+  ...nextRows(status, flags, platform),
   ...status.warnings.map((warning) => ["warning", warning] as const)
 ]
 
@@ -208,9 +214,10 @@ export const toText = (
   status: Status,
   flags: ReadonlyMap<string, string>,
   nowMillis: number,
-  style: Style
+  style: Style,
+  platform: string
 ): string => {
-  const all = rows(status, flags, nowMillis)
+  const all = rows(status, flags, nowMillis, platform)
   const width = Math.max(...all.map(([label]) => label.length))
   return [
     `gateway ${printable(nameOf(status))}: ${paintVerdict(verdictWords(status.verdict), status.verdict, style)}`,

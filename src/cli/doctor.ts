@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import * as Doctor from "../doctor/Doctor.ts"
 import { DoctorReport, type Finding, isProblem, type Severity } from "../doctor/DoctorReport.ts"
 import * as GatewayConfig from "../GatewayConfig.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { printable } from "../internal/printable.ts"
 import type { ProcessFacts } from "../supervisor/Supervisor.ts"
 import type { CommandLine } from "./CommandLine.ts"
@@ -55,13 +56,15 @@ export const doctor = (
 ) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
+    const platform = yield* HostPlatform
     const report = yield* Doctor.examine({
       config,
       problems: problems.map(({ message }) => message),
       process: facts,
       uid: process.getuid?.(),
       // Of a flag that is given twice, the last counts.
-      command: (words) => sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))))
+      command: (words) =>
+        sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))), platform)
     })
     yield* print(json ? toJson(report) : toText(report, style))
     return new Answered({ status: report.healthy ? ExitStatus.ok : ExitStatus.failure })

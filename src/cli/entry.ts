@@ -27,32 +27,18 @@ import { jsonLine } from "./jsonLine.ts"
 import { program } from "./program.ts"
 import { write } from "./standardOutput.ts"
 import { Stdout } from "./Stdout.ts"
+import * as StopSignals from "./stopSignals.ts"
 
-// The first signal interrupts the program (runMain); the second cuts the drain short; a third ends the process. Those that
-// come together are one: several that stop a gateway at one time cannot know of each other before its record says so.
-const sameRequestMillis = 500
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
-let signals = 0
-let firstSignal: NodeJS.Signals | undefined
-let lastAt = Number.NEGATIVE_INFINITY
-const onSignal = (signal: NodeJS.Signals) => {
-  const now = performance.now()
-  if (now - lastAt < sameRequestMillis) return
-  lastAt = now
-  signals += 1
-  firstSignal ??= signal
-  if (signals === 2) {
-    Deferred.unsafeDone(drainCut, Effect.void)
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal).off("SIGHUP", onHangup)
+const signals = StopSignals.listen({
+  source: process,
+  platform: process.platform,
+  cutDrain: () => Deferred.unsafeDone(drainCut, Effect.void),
+  now: () => performance.now(),
+  later: (millis, call) => {
+    Timers.setTimeout(call, millis).unref()
   }
-}
-// A terminal that closes asks for an orderly shutdown as well; runMain listens for SIGTERM and SIGINT alone.
-let isHungUp = false
-const onHangup = () => {
-  isHungUp = true
-  process.emit("SIGTERM", "SIGHUP")
-}
-process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("SIGHUP", onHangup)
+})
 
 let format: LogFormat = "logfmt"
 const showException = (cause: unknown): void =>
@@ -119,14 +105,14 @@ program({
   Effect.provideService(Stdout, write),
   Effect.provideService(
     StopRequest,
-    Effect.sync(() => exceptions === 0 ? Option.fromNullable(firstSignal) : Option.some("an uncaught exception"))
+    Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals.first()) : Option.some("an uncaught exception"))
   ),
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (ended, onExit) => {
-      if (isHungUp) leaveTerminal()
+      if (signals.isHungUp()) leaveTerminal()
       exit(
         statusOf(ended),
         onExit,

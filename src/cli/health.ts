@@ -6,7 +6,9 @@
  * healthy: the one line on stderr tells how to ask the port alone.
  */
 import * as Effect from "effect/Effect"
+import { HostPlatform } from "../HostPlatform.ts"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
+import { adviceFor } from "../internal/advice.ts"
 import { printable } from "../internal/printable.ts"
 import { urlHost } from "../port/Address.ts"
 import type { CommandLine } from "./CommandLine.ts"
@@ -16,9 +18,12 @@ import { notice } from "./Notice.ts"
 import { verdictWords } from "./StatusReport.ts"
 
 /** Why it is not healthy, in one line. Pure. */
-export const describe = ({ health, port, reason, verdict, warnings }: GatewayStatus): string => {
+export const describe = (
+  { health, port, reason, verdict, warnings }: GatewayStatus,
+  platform: string
+): string => {
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
-    ? [`to ask the port alone: curl -f http://${urlHost(port.host)}:${port.port}/healthz`]
+    ? [`to ask the port alone: ${adviceFor(platform).checkUrl(`http://${urlHost(port.host)}:${port.port}/healthz`)}`]
     : []
   const words = verdict === "running" ? "not verified" : verdictWords(verdict)
   return printable([`${words}: ${reason}`, ...warnings, ...askAlone].join("; "))
@@ -29,6 +34,6 @@ export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health"
     const seen = yield* Inspected.inspect(flags, { listeners: false })
     // A service of the system is seen to run by every user; which instance answers, by those who may read its lock: the answer must name the owner.
     if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
-    yield* notice(describe(seen), "ERROR")
+    yield* notice(describe(seen, yield* HostPlatform), "ERROR")
     return new Answered({ status: ExitStatus.failure })
   }).pipe(Effect.provide(Inspected.layer))

@@ -9,6 +9,9 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as NodePath from "node:path"
 import { type GatewayConfig, type Setting, settings } from "../GatewayConfig.ts"
+import { HostPlatform } from "../HostPlatform.ts"
+import { ancestors } from "../internal/ancestors.ts"
+import { hasModeBits } from "../internal/permissions.ts"
 import * as PlatformFolders from "../PlatformFolders.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
@@ -168,13 +171,14 @@ const checkUser = (
 /** Whether every user may read a file: itself, and every folder on the way. Unknown for one that is not there. */
 const isReadableByAll = (path: string) =>
   Effect.gen(function*() {
+    if (!hasModeBits(yield* HostPlatform)) return true
     const fs = yield* FileSystem.FileSystem
     const real = yield* fs.realPath(path)
     const { mode } = yield* fs.stat(real)
     let isReadable = (mode & 0o004) !== 0
-    for (let folder = NodePath.dirname(real); isReadable; folder = NodePath.dirname(folder)) {
+    for (const folder of ancestors(real)) {
+      if (!isReadable) break
       isReadable = ((yield* fs.stat(folder)).mode & 0o001) !== 0
-      if (folder === NodePath.dirname(folder)) break
     }
     return isReadable
   }).pipe(Effect.orElseSucceed(() => true))

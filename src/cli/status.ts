@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { HostPlatform } from "../HostPlatform.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"
@@ -16,6 +17,6 @@ export const status = (
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags)
     const now = yield* Clock.currentTimeMillis
-    yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style))
+    yield* print(json ? StatusReport.toJson(seen) : StatusReport.toText(seen, flags, now, style, yield* HostPlatform))
     return new Answered({ status: StatusReport.exitStatusOf(seen.verdict) })
   }).pipe(Effect.provide(Inspected.layer))

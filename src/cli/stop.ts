@@ -7,8 +7,10 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { decodeGiven, durationSetting, type GatewayConfig } from "../GatewayConfig.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import * as PortOwners from "../inspect/PortOwners.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
+import { adviceFor } from "../internal/advice.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -49,13 +51,13 @@ const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">)
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
 /** Another user has other folders and another environment: everything that names this gateway is said. */
-const asOther = ({ configName, port, profile, stateDir }: StopConfig): string =>
+const asOther = ({ configName, port, profile, stateDir }: StopConfig, platform: string): string =>
   withFlags("stop", [
     ["profile", profile],
     ["config", configName],
     ["state-dir", stateDir],
     ["port", String(port)]
-  ])
+  ], platform)
 
 const seconds = (duration: Duration.Duration): string => `${Math.round(Duration.toSeconds(duration))}s`
 
@@ -66,7 +68,12 @@ const Live = (config: StopConfig) =>
     PortProbe.layer.pipe(Layer.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })))
   )
 
-const options = (command: StopCommand, path: string, timeout: Duration.Duration): StopOwner.StopOptions => {
+const options = (
+  command: StopCommand,
+  path: string,
+  timeout: Duration.Duration,
+  platform: string
+): StopOwner.StopOptions => {
   const { config, flags, isTerminal } = command
   return {
     path,
@@ -74,8 +81,8 @@ const options = (command: StopCommand, path: string, timeout: Duration.Duration)
     profile: config.profile,
     timeout,
     force: command.force,
-    command: sameGateway("stop", flags),
-    commandAsOther: asOther(config),
+    command: sameGateway("stop", flags, platform),
+    commandAsOther: asOther(config, platform),
     onWaiting: isTerminal
       ? (waiting) =>
         notice(
@@ -89,19 +96,21 @@ const options = (command: StopCommand, path: string, timeout: Duration.Duration)
 /** Who is on the port of a gateway that does not run. */
 const describePort = (
   { listeners, port }: Extract<StopOwner.Outcome, { readonly _tag: "NotRunning" }>,
-  address: Address
+  address: Address,
+  platform: string
 ): ReadonlyArray<string> =>
   port._tag === "Free" ? [] : [
     `${toUrl(address)} is another program's, ${
       listeners.length === 0 ? "not visible from here" : listeners.join(", ")
-    }: ${port.detail}; to see who it is: ss -ltnp 'sport = :${address.port}'`
+    }: ${port.detail}; to see who it is: ${adviceFor(platform).whoListens(address.port)}`
   ]
 
 /** What happened, in lines for a person. */
 export const describe = (
   outcome: StopOwner.Outcome,
   path: string,
-  address: Address
+  address: Address,
+  platform: string
 ): { readonly answer: string; readonly notes: ReadonlyArray<string> } => {
   if (outcome._tag === "NotRunning") {
     const { left } = outcome
@@ -109,7 +118,7 @@ export const describe = (
       onNone: () => "",
       onSome: ({ pid }) => `; ${path} is left of pid ${pid}, and the next start takes it`
     })
-    return { answer: `gateway is not running${who}`, notes: describePort(outcome, address) }
+    return { answer: `gateway is not running${who}`, notes: describePort(outcome, address, platform) }
   }
   const { killed, record, successor } = outcome
   const notes = [
@@ -162,9 +171,10 @@ export const stop = (command: StopCommand) =>
   Effect.gen(function*() {
     const { config } = command
     const timeout = yield* timeoutOf(command)
-    const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout)
+    const platform = yield* HostPlatform
+    const stopping = options(command, yield* LockInspection.lockPathOf(config), timeout, platform)
     const outcome = yield* stopEither(config, stopping)
-    const { answer, notes } = describe(outcome, stopping.path, stopping.address)
+    const { answer, notes } = describe(outcome, stopping.path, stopping.address, platform)
     yield* print(answer)
     for (const note of notes) yield* notice(note)
   })
@@ -178,7 +188,12 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
     const { config } = command
     const timeout = yield* timeoutOf({ config, timeout: undefined })
     const outcome = yield* StopOwner.stop({
-      ...options({ ...command, timeout: undefined, force: true }, yield* LockInspection.lockPathOf(config), timeout),
+      ...options(
+        { ...command, timeout: undefined, force: true },
+        yield* LockInspection.lockPathOf(config),
+        timeout,
+        yield* HostPlatform
+      ),
       supervised: "refuse"
     }).pipe(
       Effect.provide(Live(config)),

@@ -15,8 +15,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import type { GatewayConfig } from "../GatewayConfig.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
+import { adviceFor } from "../internal/advice.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { toUrl } from "../port/Address.ts"
 import * as BadPorts from "../port/BadPorts.ts"
@@ -52,10 +54,10 @@ type Status = GatewayStatus.GatewayStatus
 /** Clocks of one machine differ by no more, whatever keeps them in step. */
 const clockTolerance = Duration.minutes(1)
 
-const checkConfig = ({ config, problems }: DoctorOptions): ReadonlyArray<Finding> =>
+const checkConfig = ({ config, problems }: DoctorOptions, platform: string): ReadonlyArray<Finding> =>
   problems.length === 0
     ? [ok("config", `${config.configPath} is valid, or not there`)]
-    : problems.map((problem) => error("config", problem, `\${EDITOR:-vi} ${shellWord(config.configPath)}`))
+    : problems.map((problem) => error("config", problem, adviceFor(platform).edit(config.configPath)))
 
 const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>): string =>
   `${unit.name}, a service of the system (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
@@ -68,12 +70,14 @@ const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>):
  */
 export const judgeLock = (
   { lock, owner, service, stateLock, verdict }: Pick<Status, "lock" | "owner" | "service" | "stateLock" | "verdict">,
-  command: DoctorOptions["command"]
+  command: DoctorOptions["command"],
+  platform: string
 ): ReadonlyArray<Finding> => {
   if (service !== undefined && lock.state === "unknown" && verdict !== "foreign-listener") {
     return [ok("lock", `${lock.path} is kept by ${serviceWords(service)}: ${lock.reason ?? ""}`)]
   }
   const by = owner?.pid === undefined ? "a process that is not known from here" : `pid ${owner.pid}`
+  const advice = adviceFor(platform)
   const findings: Array<Finding> = []
   switch (lock.state) {
     case "absent":
@@ -86,13 +90,13 @@ export const judgeLock = (
       break
     case "unknown":
       findings.push(
-        error("lock", `${lock.path} cannot be told about: ${lock.reason ?? ""}`, `ls -l ${shellWord(lock.path)}`)
+        error("lock", `${lock.path} cannot be told about: ${lock.reason ?? ""}`, advice.showAccess([lock.path]))
       )
       break
     case "held":
       findings.push(
         owner === undefined
-          ? error("lock", `${lock.path} is held by ${by}`, `lsof ${shellWord(lock.path)}`)
+          ? error("lock", `${lock.path} is held by ${by}`, advice.whoHasFile(lock.path))
           : verdict === "unhealthy"
           ? error("lock", `${lock.path} is held by ${by}, which does not serve`, command("stop --force"))
           : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
@@ -174,6 +178,7 @@ const checkPortNumber = ({ command, config: { port } }: DoctorOptions): Readonly
 const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
+    const advice = adviceFor(yield* HostPlatform)
     const folder = NodePath.join(stateDir, "locks")
     const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
     const now = yield* Clock.currentTimeMillis
@@ -186,7 +191,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
           : warning(
             "leftovers",
             `claims on dead owners are left in ${folder}, unless a start is at it right now: ${claims.length}`,
-            `rm ${claims.map((name) => shellWord(NodePath.join(folder, name))).join(" ")}`
+            advice.removeFiles(claims.map((name) => NodePath.join(folder, name)))
           )
       )
     }
@@ -201,7 +206,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
           `${path} was written ${
             Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
           } from now: the clock was set back, or is wrong`,
-          lock.state === "held" ? "timedatectl set-ntp true" : `touch ${shellWord(path)}`
+          lock.state === "held" ? advice.syncClock : advice.renewTime(path)
         ))
       }
     }
@@ -212,7 +217,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
         `the owner took its lock ${
           Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
         } from now: the clock was set back, or is wrong`,
-        "timedatectl set-ntp true"
+        advice.syncClock
       ))
     }
     return findings
@@ -245,6 +250,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
 export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, never, Requirements> =>
   Effect.gen(function*() {
     const { command, config, uid } = options
+    const platform = yield* HostPlatform
     const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = ServiceDefinition.names("systemd", profile).name
@@ -252,7 +258,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
-      options.process.platform === "linux"
+      platform === "linux"
         ? UnitAudit.checkUnits(unit, {
           drainTimeout: config.drainTimeout,
           healthTimeout: config.healthTimeout,
@@ -263,10 +269,10 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     // The gateway is a service of the system: its state is elsewhere, and systemd keeps the folder.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
-      ...checkConfig(options),
+      ...checkConfig(options, platform),
       ...(isService ? [] : yield* LockFolderAudit.checkFolder(place)),
       ...(isService ? [] : yield* LockFolderAudit.checkLocks(place)),
-      ...judgeLock(status, command),
+      ...judgeLock(status, command, platform),
       ...(yield* checkLeftovers(status, stateDir)),
       ...judgePort(status, command),
       ...checkPortNumber(options),

@@ -5,12 +5,15 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as NodePath from "node:path"
+import { HostPlatform } from "../HostPlatform.ts"
+import { adviceFor } from "../internal/advice.ts"
+import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
-import { octal } from "../internal/permissions.ts"
-import { shellWord } from "../internal/shellWord.ts"
+import { hasModeBits, octal } from "../internal/permissions.ts"
 import { KernelLock, type KernelLockFailed, type KernelLockUnsupported } from "../lock/KernelLock.ts"
 import * as LockFolder from "../lock/LockFolder.ts"
 import * as VolumeGroup from "../lock/VolumeGroup.ts"
@@ -57,14 +60,16 @@ export interface FolderFacts {
  */
 export const judgeFolder = (
   { mode, path, type, uid }: FolderFacts,
-  ours: number | undefined
+  ours: number | undefined,
+  platform: string
 ): ReadonlyArray<Finding> => {
-  const word = shellWord(path)
   if (type !== "Directory") {
-    return [error("lock-folder", `${path} is not a folder but a ${type}`, `mv ${word} ${shellWord(`${path}.old`)}`)]
+    return [
+      error("lock-folder", `${path} is not a folder but a ${type}`, adviceFor(platform).rename(path, `${path}.old`))
+    ]
   }
   if (ours === undefined || uid === undefined) return []
-  return Option.match(LockFolder.fault(path, ours, { uid, mode }, "the folder"), {
+  return Option.match(LockFolder.fault(path, ours, { uid, mode }, "the folder", platform), {
     onNone: () => [],
     onSome: ({ remedy, what }) => [error("lock-folder", what, remedy)]
   })
@@ -77,29 +82,37 @@ const factsOf = (path: string) =>
     return { path, type, mode, uid: Option.getOrUndefined(uid) } satisfies FolderFacts
   })
 
-/** The nearest folder above that exists. */
+/** The nearest folder above that exists; the root, where not even that does. */
 const existingAbove = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const above = NodePath.dirname(path)
-    if (above === path) return path
-    return (yield* Effect.isSuccess(fs.stat(above))) ? above : yield* existingAbove(above)
+    const above = ancestors(path)
+    for (const folder of above) if (yield* Effect.isSuccess(fs.stat(folder))) return folder
+    return above.at(-1) ?? path
   })
 
-const missing = (folder: string, { stateDir, uid }: FolderOptions) =>
+const missing = (folder: string, { elsewhere, stateDir, uid }: FolderOptions) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const above = yield* existingAbove(folder)
-    const make = `sudo install -d -m 700${uid === undefined ? "" : ` -o ${uid}`} ${shellWord(stateDir)}`
-    const { type } = yield* factsOf(above)
+    const advice = adviceFor(yield* HostPlatform)
+    const seen = yield* Effect.either(factsOf(above))
+    if (Either.isLeft(seen) && isNotFound(seen.left)) {
+      return [error("lock-folder", `${folder} ${LockFolder.rootMissing(above)}`, elsewhere)]
+    }
+    const { type } = yield* seen
     if (type !== "Directory") {
-      return [error("lock-folder", `${folder} cannot be made: ${above} is not a folder`, `ls -ld ${shellWord(above)}`)]
+      return [error("lock-folder", `${folder} cannot be made: ${above} is not a folder`, advice.showAccess([above]))]
     }
     return yield* fs.access(above, { writable: true }).pipe(
       Effect.match({
         onSuccess: () => [ok("lock-folder", `${folder} is not there yet, and can be made in ${above}`)],
         onFailure: (cause) => [
-          error("lock-folder", `${folder} cannot be made: ${describePlatformError(cause)}`, make)
+          error(
+            "lock-folder",
+            `${folder} cannot be made: ${describePlatformError(cause)}`,
+            advice.makeFolder(stateDir, uid)
+          )
         ]
       })
     )
@@ -117,14 +130,15 @@ export const checkFolder = (
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const folder = folderOf(options)
-    const word = shellWord(folder)
+    const platform = yield* HostPlatform
+    const advice = adviceFor(platform)
     const link = yield* Effect.option(fs.readLink(folder))
     if (Option.isSome(link)) {
       return [
         error(
           "lock-folder",
           `${folder} is a symbolic link to ${link.value}: whoever owns that has the locks`,
-          `rm ${word}`
+          advice.removeFolderLink(folder)
         )
       ]
     }
@@ -136,11 +150,11 @@ export const checkFolder = (
           error(
             "lock-folder",
             `${folder} cannot be looked at: ${describePlatformError(seen.left)}`,
-            `sudo chown -R ${options.uid ?? "$(id -u)"} ${shellWord(options.stateDir)}`
+            advice.ownAsRoot(options.stateDir, options.uid)
           )
         ]
     }
-    const findings = judgeFolder(seen.right, options.uid)
+    const findings = judgeFolder(seen.right, options.uid, platform)
     if (findings.length > 0) {
       if (!(yield* VolumeGroup.isClosable(folder, yield* fs.stat(folder)))) return findings
       const mode = octal(seen.right.mode)
@@ -153,12 +167,22 @@ export const checkFolder = (
     }
     return yield* fs.access(folder, { writable: true }).pipe(
       Effect.match({
-        onSuccess: () => [ok("lock-folder", `${folder} is ours, mode ${octal(seen.right.mode)}`)],
+        onSuccess: () =>
+          hasModeBits(platform)
+            ? [ok("lock-folder", `${folder} is ours, mode ${octal(seen.right.mode)}`)]
+            : [
+              ok("lock-folder", `${folder} can be written`),
+              info(
+                "lock-folder",
+                "who else may write there is not checked: Windows keeps it in access control lists; to see them: "
+                  + advice.showAccess([folder])
+              )
+            ],
         onFailure: (cause) => [
           error(
             "lock-folder",
             `${folder} cannot be written: ${describePlatformError(cause)}`,
-            /EROFS/.test(describePlatformError(cause)) ? options.elsewhere : `chmod u+rwx ${word}`
+            /EROFS/.test(describePlatformError(cause)) ? options.elsewhere : advice.makeWritable(folder)
           )
         ]
       })
@@ -166,11 +190,11 @@ export const checkFolder = (
   }).pipe(
     // It went away, or was hidden, between two looks.
     Effect.catchAll((cause) =>
-      Effect.succeed([
+      Effect.map(HostPlatform, (platform) => [
         error(
           "lock-folder",
           `${folderOf(options)} cannot be looked at: ${describePlatformError(cause)}`,
-          `ls -ld ${shellWord(options.stateDir)} ${shellWord(folderOf(options))}`
+          adviceFor(platform).showAccess([options.stateDir, folderOf(options)])
         )
       ])
     )

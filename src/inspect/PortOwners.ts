@@ -16,7 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { endianness } from "node:os"
 import { child, output } from "../internal/child.ts"
-import { type Address, coversGuard, guardHost, probeTargets, urlHost } from "../port/Address.ts"
+import { type Address, guardHost, probeTargets, urlHost } from "../port/Address.ts"
 import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 
@@ -143,7 +143,8 @@ const canonicalHost = (host: string): string | undefined => {
 const exclude = (a: string, b: string): boolean =>
   a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
-const addressesOf = ({ host }: Address): ReadonlyArray<string> => coversGuard(host) ? [host] : [host, guardHost]
+/** What a gateway on an address binds; where a wildcard covers the guard address, asking for both does no harm. */
+const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
 
 /**
  * The listeners beside which a gateway on `address` cannot be, whether they answer there or not: a wildcard address cannot be

@@ -14,10 +14,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
 import { LockUnavailable } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
+import { adviceFor } from "../internal/advice.ts"
+import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isAlreadyExists, isNotFound } from "../internal/describeError.ts"
 import { patientFiles } from "../internal/momentary.ts"
-import { octal } from "../internal/permissions.ts"
-import { shellWord } from "../internal/shellWord.ts"
+import { hasModeBits, octal } from "../internal/permissions.ts"
 import { UserId } from "../UserId.ts"
 import { linkTarget } from "./Snapshot.ts"
 import * as VolumeGroup from "./VolumeGroup.ts"
@@ -34,38 +36,64 @@ export interface Fault {
 /**
  * What is wrong with the folder of a user's locks, for a start and for `doctor`, which call it `name`. Pure.
  *
- * Only this folder is judged, not what is above it.
+ * Only this folder is judged, not what is above it; on Windows, which has no mode bits, not even this one.
  */
 export const fault = (
   path: string,
   uid: number,
   folder: { readonly uid: number; readonly mode: number },
-  name = "its folder"
+  name: string,
+  platform: string
 ): Option.Option<Fault> => {
+  if (!hasModeBits(platform)) return Option.none()
+  const advice = adviceFor(platform)
   const mode = `mode ${octal(folder.mode)}`
   if (folder.uid !== uid) {
     return Option.some({
       what: `${name} ${path} belongs to uid ${folder.uid} (${mode}), and we are uid ${uid}`,
-      remedy: `chown -R ${uid} ${shellWord(path)}`
+      remedy: advice.own(path, uid)
     })
   }
   return (folder.mode & othersMayWrite) === 0 ? Option.none() : Option.some({
     what: `others may write in ${name} ${path} (${mode}, uid ${uid})`,
-    remedy: `chmod go-w ${shellWord(path)}`
+    remedy: advice.closeToOthers(path)
   })
 }
 
-/** Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. */
-const makeFolders = (path: string): Effect.Effect<void, PlatformError, FileSystem.FileSystem> =>
-  Effect.flatMap(patientFiles, (fs) => {
-    const makeIt = fs.makeDirectory(path, { mode: 0o700 })
-    return makeIt.pipe(
-      Effect.catchIf(isNotFound, () => Effect.zipRight(makeFolders(NodePath.dirname(path)), makeIt)),
+/** Why a folder cannot be made whose path begins with a root that does not exist, for a start and for `doctor`. */
+export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
+
+/** The root of a path does not exist. Internal to this module. */
+class RootMissing {
+  readonly _tag = "RootMissing"
+  readonly root: string
+  constructor(root: string) {
+    this.root = root
+  }
+}
+
+/**
+ * Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. A root that
+ * does not exist has no folder above it that could be made.
+ */
+const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* patientFiles
+    const makeOne = (path: string) =>
       Effect.catchIf(
+        fs.makeDirectory(path, { mode: 0o700 }),
         isAlreadyExists,
         (error) => Effect.flatMap(fs.stat(path), ({ type }) => type === "Directory" ? Effect.void : Effect.fail(error))
       )
-    )
+    const missing: Array<string> = []
+    for (const folder of [path, ...ancestors(path)]) {
+      if (yield* Effect.as(makeOne(folder), true).pipe(Effect.catchIf(isNotFound, () => Effect.succeed(false)))) {
+        yield* Effect.forEach(missing.toReversed(), makeOne, { discard: true })
+        return
+      }
+      missing.push(folder)
+    }
+    return yield* Effect.fail(new RootMissing(missing.at(-1) ?? path))
   })
 
 /**
@@ -78,19 +106,23 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
     const fs = yield* patientFiles
+    const platform = yield* HostPlatform
     yield* makeFolders(folder)
     // Also one that we have just made: on some file systems everything is somebody else's.
-    const info = yield* VolumeGroup.close(folder, yield* fs.stat(folder))
+    const seen = yield* fs.stat(folder)
+    const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)
     if (Option.isSome(target)) {
       return yield* new LockUnavailable({
         path,
-        reason: `its folder ${folder} is a symbolic link to ${target.value}; run: rm ${shellWord(folder)}`
+        reason: `its folder ${folder} is a symbolic link to ${target.value}; run: ${
+          adviceFor(platform).removeFolderLink(folder)
+        }`
       })
     }
     const uid = yield* Effect.flatten(UserId)
     if (Option.isNone(uid) || Option.isNone(info.uid)) return
-    const wrong = fault(folder, uid.value, { uid: info.uid.value, mode: info.mode })
+    const wrong = fault(folder, uid.value, { uid: info.uid.value, mode: info.mode }, "its folder", platform)
     if (Option.isSome(wrong)) {
       const { remedy, what } = wrong.value
       return yield* new LockUnavailable({ path, reason: `${what}; run: ${remedy}` })
@@ -99,6 +131,8 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     Effect.mapError((error) =>
       error._tag === "LockUnavailable"
         ? error
+        : error._tag === "RootMissing"
+        ? new LockUnavailable({ path, reason: `its folder ${rootMissing(error.root)}` })
         : new LockUnavailable({ path, reason: describePlatformError(error), cause: error })
     )
   )

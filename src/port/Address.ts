@@ -69,13 +69,26 @@ const wildcards = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0", ""])
 export const isWildcard = (host: string): boolean => wildcards.has(host)
 
 /**
- * Whether binding `host` already excludes every other listener on `guardHost`:
- * it is that address, or a wildcard (`::` is dual-stack in Node unless asked otherwise).
+ * Where a specific address can be bound beside a wildcard on one port, by the same process or another of its user:
+ *
+ * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c), and then a wildcard
+ *   can be bound beside a specific address, and a specific one beside a wildcard if access is granted (Microsoft, "Using
+ *   SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses").
+ * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c), and then only equal addresses exclude each
+ *   other (`in_pcbbind` in XNU's bsd/netinet/in_pcb.c looks without INPLOOKUP_WILDCARD).
+ */
+const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly"])
+
+/**
+ * Whether binding `host` already excludes every other listener on `guardHost` on a platform, named as `process.platform`:
+ * it is that address or, on Linux, a wildcard (`::` is dual-stack in Node unless asked otherwise). On Windows, macOS and the
+ * BSDs a wildcard does not exclude a specific address.
  *
  * @since 0.1.0
  * @category predicates
  */
-export const coversGuard = (host: string): boolean => host === guardHost || isWildcard(host)
+export const coversGuard = (host: string, platform: string): boolean =>
+  host === guardHost || (isWildcard(host) && !sharesWithWildcard.has(platform))
 
 const loopbackV4 = /^127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$/
 
@@ -100,6 +113,6 @@ export const isLoopback = (host: string): boolean =>
 export const probeTargets = (address: Address): ReadonlyArray<Address> => {
   const { host, port } = address
   if (host === "::" || host === "0:0:0:0:0:0:0:0") return [{ host: "::1", port }, { host: guardHost, port }]
-  if (coversGuard(host)) return [{ host: guardHost, port }]
+  if (host === guardHost || isWildcard(host)) return [{ host: guardHost, port }]
   return [address, { host: guardHost, port }]
 }

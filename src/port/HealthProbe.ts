@@ -14,10 +14,11 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as MutableRef from "effect/MutableRef"
 import * as Schema from "effect/Schema"
 import { spanned } from "../internal/spans.ts"
 import * as Metrics from "../Metrics.ts"
-import type { Address } from "./Address.ts"
+import { type Address, isLoopback, isWildcard } from "./Address.ts"
 import * as ProbeTransport from "./ProbeTransport.ts"
 
 /**
@@ -27,7 +28,8 @@ import * as ProbeTransport from "./ProbeTransport.ts"
  * - `Healthy`: a gateway that serves.
  * - `Unhealthy`: a gateway that says that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
- * - `Stalled`: a listener that gave no whole answer in time.
+ * - `Stalled`: a listener that gave no whole answer in time. An address that is not loopback, to which no connection was made in
+ *   that time, is `NoListener` and `unreachable` instead.
  *
  * Without an `instanceId` the gateway's identity is unknown; the released OpenClaw names none.
  *
@@ -173,9 +175,23 @@ export const make = (
       _tag: "Stalled",
       detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
     }
-    return HealthProbe.of({
-      probe: (address) =>
-        transport.get(address, healthPath).pipe(
+    const unconnected: Health = {
+      _tag: "NoListener",
+      detail: `no connection was made within ${Duration.toMillis(timeout)}ms`,
+      unreachable: true
+    }
+    /**
+     * What the end of the deadline means. A connection that was not made shows no listener: Windows takes 2 seconds to refuse one
+     * to a free port of an address that is not loopback (Microsoft KB 175523), and a firewall drops it. The bind decides then.
+     * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is not made,
+     * the queue of a listener that accepts nothing is full.
+     */
+    const late = ({ host }: Address, connecting: boolean): Health =>
+      connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled
+    const probe = (address: Address) =>
+      Effect.suspend(() => {
+        const connecting = MutableRef.make(false)
+        return transport.get(address, healthPath, connecting).pipe(
           Effect.match({
             onSuccess: classify,
             onFailure: (error): Health =>
@@ -187,11 +203,14 @@ export const make = (
                 }
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
-          Effect.raceFirst(Effect.as(Effect.interruptible(deadline(timeout)), stalled)),
+          Effect.raceFirst(
+            Effect.map(Effect.interruptible(deadline(timeout)), () => late(address, MutableRef.get(connecting)))
+          ),
           Metrics.timed(record),
           spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
         )
-    })
+      })
+    return HealthProbe.of({ probe })
   })
 
 /**

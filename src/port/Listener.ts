@@ -19,6 +19,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { BindFailed, type LockLost, PortInUse } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { conflicting, PortOwners } from "../inspect/PortOwners.ts"
 import { atMost } from "../internal/atMost.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
@@ -27,7 +28,7 @@ import { LockFile, type Loss } from "../lock/LockFile.ts"
 import * as Metrics from "../Metrics.ts"
 import { ProcessEnd } from "../ProcessEnd.ts"
 import * as Access from "./Access.ts"
-import { type Address, coversGuard, guardHost, guardHostV6, toUrl, urlHost } from "./Address.ts"
+import { type Address, coversGuard, guardHost, guardHostV6, isWildcard, toUrl, urlHost } from "./Address.ts"
 import * as AppRoutes from "./AppRoutes.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { healthPath } from "./HealthProbe.ts"
@@ -89,19 +90,22 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
 /**
  * Binds the guard address beside `host`: 127.0.0.1, and on a host that has no such address `::1`.
  *
- * 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
+ * On Linux 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
  */
-const bindGuard = (bound: ServerSocket.BoundSocket): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
+const bindGuard = (
+  bound: ServerSocket.BoundSocket,
+  platform: string
+): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
   const { address: { host }, alsoBind, lacksLoopbackV4 } = bound
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
   // Where there is such an address, no other one is the guard: gateways that guard different addresses do not exclude each other.
-  if (!lacksLoopbackV4) return coversGuard(host) ? Effect.void : alsoBind(guardHost)
+  if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
   if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
-  if (coversGuard(host)) return Effect.void
+  if (coversGuard(host, platform)) return Effect.void
   return Effect.catchIf(alsoBind(guardHost), isAbsent, (error) =>
     host === guardHostV6
       ? Effect.void
-      : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.fail(error)))
+      : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
 }
 
 /**
@@ -115,6 +119,7 @@ const bindBoth = (
   Effect.gen(function*() {
     const sockets = yield* ServerSocket.ServerSocket
     const outer = yield* Effect.scope
+    const platform = yield* HostPlatform
     const once = Effect.gen(function*() {
       const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
       const exit = yield* sockets.bind({
@@ -126,7 +131,7 @@ const bindBoth = (
         routes,
         drainBegan
       }).pipe(
-        Effect.tap(bindGuard),
+        Effect.tap((bound) => bindGuard(bound, platform)),
         Scope.extend(inner),
         Effect.exit
       )

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as MutableRef from "effect/MutableRef"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { networkInterfaces } from "node:os"
@@ -72,9 +73,14 @@ export const maxAnswerBytes = 1024 * 1024
 export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<ProbeTransport, {
   /**
    * `GET path`. Has no deadline of its own and may never end: interrupt it, and the connection is destroyed. Fails with
-   * `ProbeFailed` where no HTTP answer came.
+   * `ProbeFailed` where no HTTP answer came. Sets `connecting` while the connection is being made; a transport that does not
+   * is taken to be connected at once.
    */
-  readonly get: (address: Address, path: string) => Effect.Effect<Answer, ProbeFailed>
+  readonly get: (
+    address: Address,
+    path: string,
+    connecting?: MutableRef.MutableRef<boolean>
+  ) => Effect.Effect<Answer, ProbeFailed>
 }>() {}
 
 /** Errors of connect(2) and of name resolution that mean that nobody can be listening there. */
@@ -183,7 +189,11 @@ export const hasLoopbackV4 = (): boolean => {
   }
 }
 
-const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed> =>
+const get = (
+  address: Address,
+  path: string,
+  connecting = MutableRef.make(false)
+): Effect.Effect<Answer, ProbeFailed> =>
   Effect.async((resume) => {
     const fail = (error: NodeJS.ErrnoException) => {
       const reason = isNoListener(error) ? "NoListener" : "NotHttp"
@@ -196,6 +206,7 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
       )
     }
     // Most who ask find nobody, and for that it takes no HTTP.
+    MutableRef.set(connecting, true)
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
     // Linux does not refuse a connection over a loopback interface that was taken down: it gives no answer.
@@ -207,6 +218,7 @@ const get = (address: Address, path: string): Effect.Effect<Answer, ProbeFailed>
       )
     })
     socket.once("connect", () => {
+      MutableRef.set(connecting, false)
       socket.setTimeout(0)
       if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
       endConnectionToItself(socket)

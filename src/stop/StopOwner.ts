@@ -28,7 +28,9 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
 import type { Holder } from "../GatewayLockError.ts"
+import { HostPlatform } from "../HostPlatform.ts"
 import { at, PortOwners } from "../inspect/PortOwners.ts"
+import { type Advice, adviceFor } from "../internal/advice.ts"
 import { printable } from "../internal/printable.ts"
 import type { KernelLock } from "../lock/KernelLock.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
@@ -215,10 +217,12 @@ const lastBreath = Duration.seconds(1)
 
 const commandOf = ({ command }: StopOptions): string => command ?? "gateway stop"
 
-const asOther = (options: StopOptions): string =>
-  `as its own user, or as root: sudo ${options.commandAsOther ?? commandOf(options)}`
+const currentAdvice = Effect.map(HostPlatform, adviceFor)
 
-const seeWhoHolds = (path: string): string => `to see who has it: lsof ${path}`
+const asOther = (options: StopOptions, advice: Advice): string =>
+  `as its own user, or ${advice.asRoot(options.commandAsOther ?? commandOf(options))}`
+
+const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it: ${advice.whoHasFile(path)}`
 
 // ---------------------------------------------------------------------------
 // who is it?
@@ -228,7 +232,11 @@ const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =
   new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
 
 /** Why the process that a held lock's record names is not one to signal, by its pid's meaning. */
-const stranger = (owner: LockInspection.Owner, options: StopOptions): OwnerUnverified | undefined => {
+const stranger = (
+  owner: LockInspection.Owner,
+  options: StopOptions,
+  advice: Advice
+): OwnerUnverified | undefined => {
   const { pid, pidNamespace } = owner.record
   switch (owner.holder.pidMeaning) {
     case "Alive":
@@ -236,7 +244,7 @@ const stranger = (owner: LockInspection.Owner, options: StopOptions): OwnerUnver
     case "Gone":
       return refused(
         `its lock ${options.path} is held, and pid ${pid} of its record is no longer running`,
-        seeWhoHolds(options.path)
+        seeWhoHolds(options.path, advice)
       )
     case "OtherPidNamespace": {
       const inode = /\d+/.exec(pidNamespace ?? "")?.[0]
@@ -251,7 +259,7 @@ const stranger = (owner: LockInspection.Owner, options: StopOptions): OwnerUnver
     default:
       return refused(
         "nothing can be told about that process from here",
-        asOther(options),
+        asOther(options, advice),
         owner
       )
   }
@@ -264,19 +272,20 @@ const verify = (
 ): Effect.Effect<Option.Option<LockInspection.Owner>, OwnerUnverified, Requirements> =>
   Effect.gen(function*() {
     const { path } = options
+    const advice = yield* currentAdvice
     if (state._tag === "Absent" || state._tag === "Left") return Option.none()
     const owner = Option.getOrUndefined(state.owner)
     if (owner === undefined) {
       return yield* state._tag === "Held"
-        ? refused(`its lock ${path} is held, and its record does not say by whom`, seeWhoHolds(path))
+        ? refused(`its lock ${path} is held, and its record does not say by whom`, seeWhoHolds(path, advice))
         : refused(
           `its lock ${path} cannot be looked at (${state.reason})`,
-          asOther(options)
+          asOther(options, advice)
         )
     }
-    const why = stranger(owner, options)
+    const why = stranger(owner, options, advice)
     if (why !== undefined) return yield* why
-    if (state._tag === "Unknown") return yield* refused(state.reason, seeWhoHolds(path), owner)
+    if (state._tag === "Unknown") return yield* refused(state.reason, seeWhoHolds(path, advice), owner)
     const { pid } = owner.record
     const { pid: self } = yield* Effect.flatMap(ProcessTable, (table) => table.self)
     if (pid === self) return yield* refused("it is this very process", "interrupt the program instead", owner)
@@ -289,7 +298,11 @@ const verify = (
       )
     }
     if (Option.contains(yield* hasOpen(pid, path), false)) {
-      return yield* refused(`it does not have ${path} open, so that its record is another's`, seeWhoHolds(path), owner)
+      return yield* refused(
+        `it does not have ${path} open, so that its record is another's`,
+        seeWhoHolds(path, advice),
+        owner
+      )
     }
     return Option.some(owner)
   })
@@ -319,6 +332,7 @@ const signal = (
 ): Effect.Effect<boolean, OwnerUnverified, Requirements> =>
   Effect.gen(function*() {
     const signals = yield* Signals
+    const advice = yield* currentAdvice
     // One that lets go meanwhile may leave a state that says nothing of it; it is waited for then.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
@@ -332,8 +346,8 @@ const signal = (
           : refused(
             error.reason,
             error.why === "NotPermitted"
-              ? asOther(options)
-              : `to look at it: ps -fp ${error.pid}`,
+              ? asOther(options, advice)
+              : `to look at it: ${advice.showProcess(error.pid)}`,
             owner.value
           )
       )
@@ -506,7 +520,7 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
           toUrl(address)
         } is in use${by} (${port.detail}): another gateway's, or this `
           + "one's whose lock file was removed",
-        `to see who it is: ss -ltnp 'sport = :${address.port}'`
+        `to see who it is: ${(yield* currentAdvice).whoListens(address.port)}`
       )
     }
     const left = state._tag === "Left" ? Option.map(state.owner, ({ holder }) => holder) : Option.none<Holder>()

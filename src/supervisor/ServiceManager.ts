@@ -18,6 +18,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
+import { ancestors } from "../internal/ancestors.ts"
 import { child, run as runChild } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { printable } from "../internal/printable.ts"
@@ -451,11 +452,16 @@ const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSyste
     )
   })
 
+/** Those of a path's folders that could be made: not its root. */
 const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    if (path === NodePath.dirname(path) || (yield* Effect.isSuccess(fs.stat(path)))) return []
-    return [path, ...(yield* missingFolders(NodePath.dirname(path)))]
+    const missing: Array<string> = []
+    for (const folder of [path, ...ancestors(path)].slice(0, -1)) {
+      if (yield* Effect.isSuccess(fs.stat(folder))) break
+      missing.push(folder)
+    }
+    return missing
   })
 
 const remember = (

@@ -1,6 +1,6 @@
 /**
- * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with Linux's rules about which addresses exclude
- * each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
+ * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with the rules of the host's platform about
+ * which addresses exclude each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
  *
  * @since 0.1.0
  */
@@ -10,14 +10,16 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { PortOwners } from "../inspect/PortOwners.ts"
-import { type Address, coversGuard, guardHost, toUrl } from "../port/Address.ts"
+import { type Address, coversGuard, guardHost, isLoopback, isWildcard, toUrl } from "../port/Address.ts"
 import { NotWatchable, OwnerWatch } from "../port/OwnerWatch.ts"
 import * as ProbeTransport from "../port/ProbeTransport.ts"
 import { BindError, type BindOptions, type BoundSocket, ServerSocket } from "../port/ServerSocket.ts"
@@ -174,9 +176,18 @@ const literal = (host: string): string => localAddresses[host] ?? host
 
 const isV6 = (host: string): boolean => host.includes(":")
 
-/** Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. */
-const excludes = (a: string, b: string): boolean =>
-  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+/**
+ * Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. Elsewhere
+ * (`Address.coversGuard` says how that is known) only equal addresses do, and on macOS the two wildcards, by the lookup of
+ * `in6_pcbbind` in XNU's bsd/netinet6/in6_pcb.c. For Windows' wildcards of both families no document was found, so the
+ * simulated one lets them be together, as the worse case.
+ */
+const excludes = (a: string, b: string, platform: string): boolean => {
+  if (a === b) return true
+  if (platform === "win32") return false
+  if (platform === "darwin") return isWildcard(a) && isWildcard(b)
+  return a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+}
 
 /** Connecting to a wildcard address means this machine (measured on Linux). */
 const reaches = (bound: string, host: string): boolean => {
@@ -184,11 +195,25 @@ const reaches = (bound: string, host: string): boolean => {
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 
+/**
+ * The address of every simulated host in a local network (TEST-NET-2, RFC 5737).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const lanAddress = "198.51.100.1"
+
 /** What every simulated host has. */
-const available: ReadonlyArray<string> = ["127.0.0.1", "::1"]
+const available: ReadonlyArray<string> = ["127.0.0.1", "::1", lanAddress]
+
+/**
+ * How long Windows takes to refuse a connection to a free port of an address that is not loopback: it sends the SYN again after
+ * each reset (Microsoft KB 175523). For loopback libuv switches that off (`uv__tcp_connect` in src/win/tcp.c).
+ */
+const windowsRefusal = Duration.seconds(2)
 
 const isLocal = (host: string): boolean =>
-  host === "0.0.0.0" || host === "::" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
+  host === "0.0.0.0" || host === "::" || host === "::1" || host === lanAddress || /^127(\.\d{1,3}){3}$/.test(host)
 
 const firstEphemeralPort = 32768
 
@@ -232,7 +257,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     if (isMissing(host, networkNamespace)) return "EADDRNOTAVAIL"
     return isConnected({ host, port: address.port }, networkNamespace) ||
         [...bounds].some((bound) =>
-          bound.networkNamespace === networkNamespace && bound.port === address.port && excludes(bound.host, host)
+          bound.networkNamespace === networkNamespace && bound.port === address.port &&
+          excludes(bound.host, host, kernel.platform)
         )
       ? "EADDRINUSE"
       : undefined
@@ -241,7 +267,9 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   /** All of them are in the network in which the test asks. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
-    && [...connections].some((connection) => connection.port === port && excludes(connection.host, literal(host)))
+    && [...connections].some((connection) =>
+      connection.port === port && excludes(connection.host, literal(host), kernel.platform)
+    )
 
   const freePort = (host: string, networkNamespace: string): number => {
     do nextPort += 1
@@ -264,12 +292,12 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
       if (isMissing(host === "0.0.0.0" ? "127.0.0.1" : host, networkNamespace)) {
         return noListener("ENETUNREACH", { unreachable: true })
       }
-      for (const bound of bounds) {
-        if (
-          bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
-        ) return Effect.succeed(bound)
-      }
-      return noListener("ECONNREFUSED")
+      const reached = [...bounds].filter((bound) =>
+        bound.networkNamespace === networkNamespace && bound.port === address.port && reaches(bound.host, host)
+      )
+      // The exact address goes before a wildcard.
+      const bound = reached.find((bound) => !isWildcard(bound.host)) ?? reached[0]
+      return bound === undefined ? noListener("ECONNREFUSED") : Effect.succeed(bound)
     })
 
   const get = (address: Address, path: string) => Effect.flatMap(find(address), (bound) => bound.get(path))
@@ -598,20 +626,28 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
     serverSocket: (process) => ServerSocket.of({ bind: bind(process) }),
     probeTransport: (process) =>
       ProbeTransport.ProbeTransport.of({
-        get: (address, path) =>
+        get: (address, path, connecting = MutableRef.make(false)) =>
           systemCall(
             kernel,
             process,
             { name: "connect", target: toUrl(address) },
             (code) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: `${code}: simulated error` }),
-            () => Effect.flatMap(find(address, process.networkNamespace), (bound) => bound.get(path))
+            () =>
+              Effect.suspend(() => {
+                MutableRef.set(connecting, true)
+                const isSlow = kernel.platform === "win32" && !isLoopback(address.host) && !isWildcard(address.host)
+                return find(address, process.networkNamespace).pipe(
+                  Effect.tapError(() => isSlow ? Effect.sleep(windowsRefusal) : Effect.void),
+                  Effect.tap(() => Effect.sync(() => MutableRef.set(connecting, false)))
+                )
+              }).pipe(Effect.flatMap((bound) => bound.get(path)))
           )
       }),
     portOwners: (process) =>
       PortOwners.of({
         blocker: ({ host, port }) =>
           Effect.sync(() =>
-            (coversGuard(host) ? [host] : [host, guardHost]).some((host) =>
+            (coversGuard(host, kernel.platform) ? [host] : [host, guardHost]).some((host) =>
                 isConnected({ host, port }, process.networkNamespace)
               )
               ? Option.some({ reason: "a connection has it" })

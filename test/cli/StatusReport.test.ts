@@ -63,7 +63,7 @@ describe("StatusReport", () => {
   it("of a running gateway", () => {
     const flags = new Map([["profile", "blue"], ["state-dir", "/s/my gateway"]])
     assert.strictEqual(
-      StatusReport.toText(example, flags, now, plain),
+      StatusReport.toText(example, flags, now, plain, "linux"),
       `gateway blue: running
   held by:    pid 4711 (node)
   since:      2026-01-01T00:00:00.000Z (12s ago)
@@ -85,14 +85,14 @@ describe("StatusReport", () => {
 
   it.each(Verdict.literals)("%s is coloured where colours may be used, and the same words otherwise", (verdict) => {
     const seen = { ...example, verdict }
-    const [painted, bare] = [colored, plain].map((style) => StatusReport.toText(seen, none, now, style))
+    const [painted, bare] = [colored, plain].map((style) => StatusReport.toText(seen, none, now, style, "linux"))
     assert.notStrictEqual(painted, bare)
     assert.strictEqual(unpainted(painted), bare)
   })
 
   it.prop("of whatever is drawn: a verdict, and one line for each row", [status], ([drawn]) => {
-    const [first = "", ...lines] = StatusReport.toText(drawn, none, now, plain).split("\n")
-    return first.startsWith("gateway ") && lines.length === StatusReport.rows(drawn, none, now).length
+    const [first = "", ...lines] = StatusReport.toText(drawn, none, now, plain, "linux").split("\n")
+    return first.startsWith("gateway ") && lines.length === StatusReport.rows(drawn, none, now, "linux").length
       && [first, ...lines].every(isLine) && lines.every((line) => /^ {2}[a-z][a-z ]*: /.test(line))
   })
 
@@ -103,7 +103,7 @@ describe("StatusReport", () => {
     )
   })
 
-  it.prop("health tells why not in one line", [status], ([drawn]) => isLine(describeHealth(drawn)))
+  it.prop("health tells why not in one line", [status], ([drawn]) => isLine(describeHealth(drawn, "linux")))
 })
 
 describe("ListReport", () => {

@@ -11,12 +11,12 @@ const notRunning = { _tag: "NotRunning", left: Option.none(), port: free, listen
 
 describe("gateway stop says", () => {
   it("that it has stopped or killed the gateway", () => {
-    assert.deepStrictEqual(words(stopped, "/l", address), {
+    assert.deepStrictEqual(words(stopped, "/l", address, "linux"), {
       answer: "stopped gateway on ws://127.0.0.1:18789 (pid 4711)",
       notes: []
     })
     assert.strictEqual(
-      words({ ...stopped, killed: true }, "/l", address).answer,
+      words({ ...stopped, killed: true }, "/l", address, "linux").answer,
       "killed gateway on ws://127.0.0.1:18789 (pid 4711)"
     )
   })
@@ -24,7 +24,8 @@ describe("gateway stop says", () => {
   it("who has the lock now, and who may start it again", () => {
     const record = { ...stopped.record, supervisor: "systemd" }
     assert.deepStrictEqual(
-      words({ ...stopped, record, successor: Option.some({ pid: 4712, phase: "starting" }) }, "/l", address).notes,
+      words({ ...stopped, record, successor: Option.some({ pid: 4712, phase: "starting" }) }, "/l", address, "linux")
+        .notes,
       [
         "its lock is pid 4712's now (starting): another gateway was waiting, or was started",
         "it was in the hands of systemd, which may start it again"
@@ -33,13 +34,14 @@ describe("gateway stop says", () => {
   })
 
   it("that it was not running, whose file is left, and who has the port", () => {
-    assert.deepStrictEqual(words(notRunning, "/l", address), { answer: "gateway is not running", notes: [] })
+    assert.deepStrictEqual(words(notRunning, "/l", address, "linux"), { answer: "gateway is not running", notes: [] })
     assert.strictEqual(
-      words({ ...notRunning, left: Option.some({ pid: 4711 }) }, "/l", address).answer,
+      words({ ...notRunning, left: Option.some({ pid: 4711 }) }, "/l", address, "linux").answer,
       "gateway is not running; /l is left of pid 4711, and the next start takes it"
     )
     const port = { _tag: "Foreign", detail: "answered HTTP 404 to /healthz, not as a gateway" } as const
-    const notes = (listeners: ReadonlyArray<string>) => words({ ...notRunning, port, listeners }, "/l", address).notes
+    const notes = (listeners: ReadonlyArray<string>) =>
+      words({ ...notRunning, port, listeners }, "/l", address, "linux").notes
     assert.deepStrictEqual(notes(["pid 9 (nginx)"]), [
       "ws://127.0.0.1:18789 is another program's, pid 9 (nginx): answered HTTP 404 to /healthz, not as a gateway; "
       + "to see who it is: ss -ltnp 'sport = :18789'"

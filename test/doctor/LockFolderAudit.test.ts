@@ -39,7 +39,9 @@ describe("LockFolderAudit.filesystemType", () => {
 describe("LockFolderAudit.judgeFolder", () => {
   const folder = { path: "/s/locks", type: "Directory" as const, mode: 0o700, uid: 1000 }
   const messages = (facts: Partial<LockFolderAudit.FolderFacts>, ours: number | undefined = 1000) =>
-    LockFolderAudit.judgeFolder({ ...folder, ...facts }, ours).map(({ message, remedy }) => `${message} | ${remedy}`)
+    LockFolderAudit.judgeFolder({ ...folder, ...facts }, ours, "linux").map(({ message, remedy }) =>
+      `${message} | ${remedy}`
+    )
 
   it.prop(
     "only what others can write to is refused for its mode, sticky or not",
@@ -54,7 +56,7 @@ describe("LockFolderAudit.judgeFolder", () => {
     assert.deepStrictEqual(messages({}, 0), [
       "the folder /s/locks belongs to uid 1000 (mode 0700), and we are uid 0 | chown -R 0 /s/locks"
     ])
-    assert.deepStrictEqual(LockFolderAudit.judgeFolder(folder, undefined), [])
+    assert.deepStrictEqual(LockFolderAudit.judgeFolder(folder, undefined, "linux"), [])
   })
 
   it("no folder", () => {

@@ -1,5 +1,8 @@
+import { FileSystem } from "@effect/platform"
+import { SystemError } from "@effect/platform/Error"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, FastCheck as fc, Option } from "effect"
+import * as LockFolderAudit from "../../src/doctor/LockFolderAudit.ts"
 import * as Claim from "../../src/lock/Claim.ts"
 import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
@@ -63,7 +66,7 @@ describe("the folder of the locks", () => {
     fc.nat({ max: 3 }),
     fc.nat({ max: 3 })
   ], ([mode, uid, owner]) => {
-    const fault = LockFolder.fault("/a b/it's", uid, { uid: owner, mode })
+    const fault = LockFolder.fault("/a b/it's", uid, { uid: owner, mode }, "its folder", "linux")
     assert.strictEqual(Option.isNone(fault), owner === uid && (mode & 0o022) === 0)
     if (Option.isSome(fault)) {
       assert.include(fault.value.what, `uid ${owner}`)
@@ -126,6 +129,58 @@ const linkedBefore = (n: number, subject: string, locking: "works" | "absent", w
     )
     return { calls, exit }
   })
+
+describe("a path whose root does not exist (N66)", () => {
+  /** As on a drive or a share that does not exist: whatever is made or looked at is not found. */
+  const nowhere = Effect.gen(function*() {
+    const made: Array<string> = []
+    const notFound = (method: string, path: string) =>
+      new SystemError({
+        module: "FileSystem",
+        method,
+        reason: "NotFound",
+        pathOrDescriptor: path,
+        description: `ENOENT: no such file or directory, ${method} '${path}'`
+      })
+    const fs = FileSystem.layerNoop({
+      makeDirectory: (path) =>
+        Effect.suspend(() => {
+          made.push(path)
+          if (made.length > 20) return Effect.dieMessage(`asked ${made.length} times for a folder`)
+          return notFound("mkdir", path)
+        }),
+      stat: (path) => notFound("stat", path),
+      readLink: (path) => notFound("readlink", path)
+    })
+    return { made, fs }
+  })
+
+  it.effect("is refused by name, and each folder on the way is asked for once", () =>
+    Effect.gen(function*() {
+      const { fs, made } = yield* nowhere
+      const exit = yield* Effect.exit(Effect.provide(LockFolder.ensure("/x/state/locks/gateway.lock"), fs))
+      assert.deepStrictEqual(
+        Exit.mapError(exit, ({ message }) => message),
+        Exit.fail(
+          "failed to acquire gateway lock at /x/state/locks/gateway.lock: "
+            + "its folder cannot be made: / does not exist (no such drive or share)"
+        )
+      )
+      assert.deepStrictEqual(made, ["/x/state/locks", "/x/state", "/x", "/"])
+    }))
+
+  it.effect("is an error of doctor's, which names it too", () =>
+    Effect.gen(function*() {
+      const { fs } = yield* nowhere
+      const options = { stateDir: "/x/state", uid: undefined, elsewhere: "gateway run --state-dir <path>" }
+      assert.deepStrictEqual(yield* Effect.provide(LockFolderAudit.checkFolder(options), fs), [{
+        check: "lock-folder",
+        severity: "error",
+        message: "/x/state/locks cannot be made: / does not exist (no such drive or share)",
+        remedy: "gateway run --state-dir <path>"
+      }])
+    }))
+})
 
 describe("a link that is put in the place of a lock file", () => {
   for (const locking of ["works", "absent"] as const) {

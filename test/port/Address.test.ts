@@ -70,7 +70,11 @@ describe("Address", () => {
   ])("%j: loopback %s, wildcard %s, covers the guard %s", (host, loopback, wildcard, covers) => {
     assert.strictEqual(isLoopback(host), loopback)
     assert.strictEqual(isWildcard(host), wildcard)
-    assert.strictEqual(coversGuard(host), covers)
+    assert.strictEqual(coversGuard(host, "linux"), covers)
+    // Elsewhere a specific address can be bound beside a wildcard.
+    for (const platform of ["darwin", "win32", "freebsd"]) {
+      assert.strictEqual(coversGuard(host, platform), covers && !wildcard, platform)
+    }
   })
 
   it.prop(

@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { SimulatedHost } from "../../src/testing/index.ts"
+import { SimulatedHost, SimulatedPorts } from "../../src/testing/index.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
 const port = 18789
@@ -36,6 +36,77 @@ describe("on a host without 127.0.0.1, a gateway on", () => {
         yield* host.settle
         assert.include(host.ports.owners(port), next.pid)
       }))
+  }
+})
+
+describe("a gateway on an address of the local network (N70)", () => {
+  const { lanAddress } = SimulatedPorts
+  for (const platform of ["linux", "win32"] as const) {
+    simulated(
+      `starts where its port is free, though a refusal takes its time on ${platform}`,
+      () =>
+        Effect.gen(function*() {
+          const host = yield* SimulatedHost.makeWith({ platform })
+          const process = yield* host.spawn(gateway(lanAddress, "one"))
+          yield* TestClock.adjust("10 seconds")
+          assert.isTrue(process.isRunning())
+          assert.deepStrictEqual(host.ports.owners(port), [process.pid, process.pid])
+        })
+    )
+
+    simulated(
+      `is refused where a listener accepts there and stays silent, on ${platform}`,
+      () =>
+        Effect.gen(function*() {
+          const host = yield* SimulatedHost.makeWith({ platform })
+          yield* host.ports.foreign({ host: lanAddress, port }, { _tag: "Stalls" })
+          const process = yield* host.spawn(gateway(lanAddress, "one"))
+          yield* TestClock.adjust("10 seconds")
+          const exit = yield* process.exit
+          const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+          assert.deepInclude(error, {
+            _tag: "PortInUse",
+            listener: "gave no whole answer to /healthz within 1000ms"
+          })
+        })
+    )
+  }
+})
+
+describe("a gateway on a wildcard address (N73)", () => {
+  for (const platform of ["linux", "darwin", "win32"] as const) {
+    for (
+      const hosts of [["0.0.0.0", "127.0.0.1"], ["127.0.0.1", "0.0.0.0"], ["::", "127.0.0.1"], ["::", "0.0.0.0"], [
+        "::",
+        "::1"
+      ]] as const
+    ) {
+      simulated(
+        `${hosts[0]} and one on ${hosts[1]} that start at one time never serve both, on ${platform}`,
+        () =>
+          Effect.gen(function*() {
+            const host = yield* SimulatedHost.makeWith({ platform })
+            // Both have asked who is on the port before either binds it.
+            const asked = yield* Effect.makeLatch(false)
+            let waiting = 0
+            yield* host.setIntercept(({ name }) =>
+              Effect.suspend(() => {
+                if (name !== "bind") return Effect.succeedNone
+                waiting += 1
+                return Effect.zipRight(waiting >= 2 ? asked.open : asked.await, Effect.succeedNone)
+              })
+            )
+            const both = yield* Effect.forEach(hosts, (one, index) => host.spawn(gateway(one, `profile${index}`)))
+            yield* host.settle
+            yield* TestClock.adjust("3 seconds")
+            assert.strictEqual(new Set(host.ports.owners(port)).size, 1)
+            const refused = yield* Effect.findFirst(both, (one) => Effect.sync(() => !one.isRunning()))
+            const exit = yield* Option.getOrThrow(refused).exit
+            const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+            assert.deepInclude(error, { _tag: "PortInUse", port })
+          })
+      )
+    }
   }
 })
 

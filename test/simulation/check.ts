@@ -215,7 +215,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
           const bound = listeners.get(port) ?? new Set()
           listeners.set(port, bound)
           if (name === "bind") {
-            if (!isGuard && !coversGuard(hostOf(target))) binding.set(who, at)
+            if (!isGuard && !coversGuard(hostOf(target), "linux")) binding.set(who, at)
             for (const other of bound) {
               if (other !== who) {
                 together.push({ pair: [who, other], port: target.slice(target.lastIndexOf(":") + 1), at })

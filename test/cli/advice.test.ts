@@ -1,0 +1,278 @@
+import { CommandExecutor, FileSystem } from "@effect/platform"
+import { SystemError } from "@effect/platform/Error"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FastCheck as fc, Layer, Option, TestClock } from "effect"
+import * as Arbitrary from "effect/Arbitrary"
+import { facts, type Start, toText } from "../../src/cli/ErrorReport.ts"
+import { describe as healthWords } from "../../src/cli/health.ts"
+import { sameGateway } from "../../src/cli/sameGateway.ts"
+import * as StatusReport from "../../src/cli/StatusReport.ts"
+import { describe as stopWords } from "../../src/cli/stop.ts"
+import * as Doctor from "../../src/doctor/Doctor.ts"
+import * as Gateway from "../../src/Gateway.ts"
+import * as GatewayConfig from "../../src/GatewayConfig.ts"
+import * as Errors from "../../src/GatewayLockError.ts"
+import { GatewayStatus } from "../../src/inspect/GatewayStatus.ts"
+import { type Advice, adviceFor } from "../../src/internal/advice.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as HealthProbe from "../../src/port/HealthProbe.ts"
+import * as PortProbe from "../../src/port/PortProbe.ts"
+import * as StopOwner from "../../src/stop/StopOwner.ts"
+import { SimulatedHost } from "../../src/testing/index.ts"
+import * as arbitraries from "../arbitraries.ts"
+import { simulated } from "../fixtures/simulated.ts"
+
+/** Programs and shell forms that are not on a platform. */
+const foreignTo = {
+  win32:
+    /(?<![\w.-])(?:chmod|chown|sudo|install|ss|lsof|lsns|systemctl|journalctl|launchctl|curl|kill|ps|cat|ls|rm|mv|touch|ip|ifconfig|sysctl|timedatectl|sntp)\s|'|\$\{EDITOR|\$\(id/,
+  darwin: /(?<![\w.-])(?:ss|systemctl|journalctl|ip|sysctl|timedatectl|schtasks|taskkill|icacls|netstat)\s/
+} as const
+const platforms = ["win32", "darwin"] as const
+
+const folders = {
+  configPath: (profile: string) => `C:\\Users\\Jane Doe\\AppData\\Roaming\\gateway-lock\\${profile}\\gateway.json`,
+  stateDir: (profile: string) => `C:\\Users\\Jane Doe\\AppData\\Local\\gateway-lock\\${profile}`
+}
+const self = {
+  profile: "blue",
+  configPath: folders.configPath("blue"),
+  stateDir: "D:\\O'Brien\\state $1",
+  host: "127.0.0.1",
+  port: 18790
+}
+const start: Start = { self, folders, platform: "win32", nowMillis: 0 }
+
+/** What is free text for a shell, such as a path, is quoted and may be anything: here it is plain. */
+const plain = fc.stringMatching(/^[A-Z]{1,8}$/)
+const bindFailed = fc.record({
+  host: arbitraries.host,
+  port: arbitraries.port,
+  reason: plain,
+  code: fc.constantFrom("EACCES", "EADDRNOTAVAIL", "EADDRINUSE", "EBADF", "ENOTSOCK", "ENOBUFS"),
+  available: fc.array(arbitraries.host, { maxLength: 3 })
+}).map((fields) => new Errors.BindFailed(fields))
+const error = fc.oneof(arbitraries.gatewayLockError, bindFailed)
+
+/** Without texts of other programs, which may be anything. */
+const withPlainHolder = <E extends Errors.GatewayLockError>(error: E): E => {
+  if (!("holder" in error) || error.holder === undefined) return error
+  const { configPath, pid, pidMeaning, stateDir, supervisor } = error.holder
+  const holder: Errors.Holder = {
+    ...(pid === undefined ? {} : { pid }),
+    ...(pidMeaning === undefined ? {} : { pidMeaning }),
+    ...(configPath === undefined ? {} : { configPath: folders.configPath("green") }),
+    ...(stateDir === undefined ? {} : { stateDir: folders.stateDir("green") }),
+    ...(supervisor === undefined ? {} : { supervisor }),
+    unit: { name: "gateway-green.service", scope: "user" }
+  }
+  return Object.assign(Object.create(Object.getPrototypeOf(error)), error, { holder })
+}
+
+describe("advice (N72)", () => {
+  for (const platform of platforms) {
+    it.prop(`of every error, on ${platform}, has only programs and quotes of that platform`, [error], ([drawn]) => {
+      const rows = facts(withPlainHolder(drawn), {
+        ...start,
+        platform,
+        self: platform === "win32" ? self : { ...self, stateDir: "/Users/jane/state" }
+      })
+      const supervised = platform === "darwin" && "holder" in drawn && drawn.holder?.supervisor !== "none"
+      for (const { isNext, key, value } of rows) {
+        if (!isNext || (supervised && (key === "stop" || key === "serviceStatus"))) continue
+        assert.notMatch(value.replaceAll("O'Brien", ""), foreignTo[platform], key)
+      }
+    })
+  }
+
+  it("of a held lock can be pasted into PowerShell", () => {
+    const error = new Errors.PortInUse({
+      host: "127.0.0.1",
+      port: 18790,
+      holder: { pid: 12, pidMeaning: "Alive", configPath: self.configPath, stateDir: self.stateDir, supervisor: "none" }
+    })
+    assert.include(
+      toText(error, start),
+      "to stop it:       gateway stop --profile blue --state-dir \"D:\\O'Brien\\state `$1\" --port 18790"
+    )
+    const unknown = new Errors.PortInUse({
+      host: "127.0.0.1",
+      port: 1,
+      holder: { pid: 12, pidMeaning: "Alive" }
+    })
+    assert.include(toText(unknown, start), "taskkill /F /PID 12")
+    const path = folders.configPath("default")
+    const other = new Errors.LockHeld({
+      path: "C:\\l",
+      timeoutMs: 1,
+      holder: { pid: 12, pidMeaning: "Alive", configPath: path, stateDir: folders.stateDir("default") }
+    })
+    const named = { ...self, configPath: "C:\\x.json", configSource: "GATEWAY_CONFIG" }
+    assert.include(
+      toText(other, { ...start, self: named, absent: new Set([path]) }),
+      "$env:GATEWAY_CONFIG=$null; gateway stop "
+    )
+  })
+
+  it.each([
+    ["C:\\a\\b.json", "C:\\a\\b.json"],
+    ["C:\\a b\\", "\"C:\\a b\\\\\""],
+    ["it's", "\"it's\""],
+    ["a,b", "\"a,b\""],
+    ["$x`y\"z", "\"`$x``y`\"z\""],
+    ["", "\"\""]
+  ])("quotes %s for PowerShell", (word, quoted) => {
+    assert.strictEqual(adviceFor("win32").word(word), quoted)
+  })
+
+  const status = Arbitrary.make(GatewayStatus)
+  it.prop("of a status, of health and of doctor's judgements, on Windows", [status], ([drawn]) => {
+    // systemd alone has services of the system; what other programs say is free text.
+    const { service: _service, ...seen } = {
+      ...drawn,
+      reason: "",
+      warnings: [],
+      lock: { ...drawn.lock, path: folders.stateDir("locks") },
+      ...(drawn.port === undefined ? {} : { port: { ...drawn.port, host: "127.0.0.1" } })
+    }
+    const command = (words: string) => sameGateway(words, new Map([["port", "1"]]), "win32")
+    const advised = [
+      ...StatusReport.rows(seen, new Map([["port", "1"]]), 0, "win32").filter(([label]) => label.startsWith("to "))
+        .map(([, value]) => value),
+      healthWords(seen, "win32"),
+      ...[...Doctor.judgeLock(seen, command, "win32"), ...Doctor.judgePort(seen, command)].map(({ remedy }) =>
+        remedy ?? ""
+      )
+    ]
+    for (const value of advised) assert.notMatch(value, foreignTo.win32)
+  })
+
+  it("of a stop that finds another program on the port, per platform", () => {
+    const outcome = {
+      _tag: "NotRunning",
+      left: Option.none(),
+      port: { _tag: "Foreign", detail: "answered HTTP 404" },
+      listeners: []
+    } as const
+    const note = (platform: string) =>
+      stopWords(outcome, "/l", { host: "127.0.0.1", port: 18789 }, platform).notes[0]?.split("to see who it is: ")[1]
+    assert.strictEqual(note("linux"), "ss -ltnp 'sport = :18789'")
+    assert.strictEqual(note("darwin"), "lsof -nP -iTCP:18789 -sTCP:LISTEN")
+    assert.strictEqual(note("win32"), "netstat -ano | findstr :18789")
+  })
+
+  const calls: Record<keyof Advice, (advice: Advice) => string> = {
+    word: ({ word }) => word("C:\\a b"),
+    unset: ({ unset }) => unset("GATEWAY_CONFIG", "gateway run"),
+    removeFiles: ({ removeFiles }) => removeFiles(["C:\\a b", "C:\\c"]),
+    removeFolderLink: ({ removeFolderLink }) => removeFolderLink("C:\\a b"),
+    rename: ({ rename }) => rename("C:\\a b", "C:\\c"),
+    showAccess: ({ showAccess }) => showAccess(["C:\\a b", "C:\\c"]),
+    own: ({ own }) => own("C:\\a b", 1),
+    ownAsRoot: ({ ownAsRoot }) => ownAsRoot("C:\\a b", undefined),
+    closeToOthers: ({ closeToOthers }) => closeToOthers("C:\\a b"),
+    ownFile: ({ ownFile }) => ownFile("C:\\a b", 1),
+    setMode: ({ setMode }) => setMode("C:\\a b", "600"),
+    makeWritable: ({ makeWritable }) => makeWritable("C:\\a b"),
+    makeFolder: ({ makeFolder }) => makeFolder("C:\\a b", undefined),
+    edit: ({ edit }) => edit("C:\\a b"),
+    renewTime: ({ renewTime }) => renewTime("C:\\a b"),
+    syncClock: ({ syncClock }) => syncClock,
+    whoHasFile: ({ whoHasFile }) => whoHasFile("C:\\a b"),
+    whoListens: ({ whoListens }) => whoListens(1),
+    showProcess: ({ showProcess }) => showProcess(1),
+    endProcess: ({ endProcess }) => endProcess(1),
+    askUrl: ({ askUrl }) => askUrl("http://127.0.0.1:1/healthz"),
+    checkUrl: ({ checkUrl }) => checkUrl("http://127.0.0.1:1/healthz"),
+    asRoot: ({ asRoot }) => asRoot("gateway stop"),
+    restoreLoopback: ({ restoreLoopback }) => restoreLoopback
+  }
+  it.each(Object.entries(calls))("%s is a command of the platform", (_, call) => {
+    for (const platform of platforms) assert.notMatch(call(adviceFor(platform)), foreignTo[platform])
+  })
+})
+
+const programs = Layer.succeed(
+  CommandExecutor.CommandExecutor,
+  CommandExecutor.makeExecutor(() =>
+    Effect.fail(
+      new SystemError({
+        module: "Command",
+        method: "spawn",
+        reason: "NotFound",
+        description: "ENOENT: no such program"
+      })
+    )
+  )
+)
+const probes = PortProbe.layer.pipe(Layer.provideMerge(HealthProbe.layer()))
+const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
+
+describe("on a Windows host (N67, N72)", () => {
+  const examined = (host: SimulatedHost.SimulatedHost) =>
+    Effect.gen(function*() {
+      const { config } = yield* GatewayConfig.resolveLenient(new Map())
+      return yield* Doctor.examine({
+        config,
+        problems: ["the config file is not JSON"],
+        process: { platform: "win32", pid: 1, parentPid: 0 },
+        // As a library could say it. The ids of Windows' files are made up as well.
+        uid: 1000,
+        command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
+      })
+    }).pipe(
+      // The simulated files do not answer access(2).
+      (examine) =>
+        Effect.flatMap(FileSystem.FileSystem, (fs) =>
+          Effect.provideService(examine, FileSystem.FileSystem, { ...fs, access: () => Effect.void })),
+      Effect.provide(Layer.merge(programs, probes).pipe(Layer.provideMerge(host.layer())))
+    )
+
+  simulated(
+    "doctor judges no mode bits, says what it does not check, and advises Windows' own commands",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+        const owner = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
+        yield* host.settle
+        assert.isTrue(owner.isRunning())
+        // As libuv makes them up: every file of a Windows is 0666, of uid 0.
+        yield* host.files.chmod("/state/default/locks", 0o666)
+        yield* host.files.writeFileString("/state/default/locks/gateway.1.reclaim", "")
+        const { findings } = yield* examined(host)
+        assert.deepStrictEqual(findings.filter(({ check }) => check === "lock-folder"), [
+          { check: "lock-folder", severity: "ok", message: "/state/default/locks can be written" },
+          {
+            check: "lock-folder",
+            severity: "info",
+            message: "who else may write there is not checked: Windows keeps it in access control lists; "
+              + "to see them: icacls /state/default/locks"
+          }
+        ])
+        assert.includeMembers(findings.map(({ check }) => check), ["config", "leftovers"])
+        for (const { remedy } of findings) if (remedy !== undefined) assert.notMatch(remedy, foreignTo.win32)
+      })
+  )
+
+  simulated("a stop of whom it cannot tell about advises no sudo, lsof or ps", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+      yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
+      yield* host.settle
+      const path = LockFile.configLockPath(place)
+      yield* host.files.writeFileString(path, "torn")
+      const stopping = yield* host.spawn(
+        Effect.flip(StopOwner.stop({
+          path,
+          address: { host: "127.0.0.1", port: 18789 },
+          profile: "default",
+          timeout: "1 second"
+        })).pipe(Effect.provide(probes))
+      )
+      yield* host.settle
+      yield* TestClock.adjust("1 second")
+      const { message } = yield* yield* stopping.exit
+      assert.include(message, "its record does not say by whom")
+      assert.notMatch(message, foreignTo.win32)
+    }))
+})
