@@ -1,0 +1,275 @@
+/**
+ * Gateways as Windows programs: a place for one, starting it, and what it leaves on disk.
+ *
+ * The fields of a `Gateways.Site` are Windows paths here, so that what holds for a message holds for these too; `onDisk` is where
+ * such a path is for this process.
+ */
+import { assert } from "@effect/vitest"
+import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
+import { type ChildProcess, spawn } from "node:child_process"
+import { randomUUID } from "node:crypto"
+import * as FsSync from "node:fs"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { inject } from "vitest"
+import * as Gateways from "../../e2e/support/gateways.ts"
+import * as Ports from "../../e2e/support/ports.ts"
+import type * as Processes from "../../e2e/support/processes.ts"
+import { installed } from "./prefix.ts"
+
+const prefix = inject("wine")
+
+export { installed } from "./prefix.ts"
+
+// ---------------------------------------------------------------------------
+// places
+// ---------------------------------------------------------------------------
+
+/** Where a path of `C:\` is for this process. */
+export const onDisk = (path: string): string => {
+  assert.match(path, /^[cC]:\\/)
+  return Path.join(prefix.drive, ...path.slice(3).split("\\"))
+}
+
+/** Folders and a port that no other test has; `name` is part of the path. */
+export const newSite = (name = "site"): Effect.Effect<Gateways.Site, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const root = `C:\\${name}-${randomUUID().slice(0, 8)}`
+    yield* Effect.acquireRelease(
+      Effect.promise(() => Fs.mkdir(onDisk(root))),
+      () => Effect.promise(() => Fs.rm(onDisk(root), { recursive: true, force: true, maxRetries: 3 }))
+    )
+    const port = yield* Ports.reserve
+    const site = { root, stateDir: `${root}\\state`, configPath: `${root}\\gateway.json`, port }
+    yield* write(site.configPath, "{}")
+    return site
+  })
+
+export const write = (path: string, text: string): Effect.Effect<void> =>
+  Effect.promise(() => Fs.writeFile(onDisk(path), text))
+
+/** The text of a file, empty where there is none. */
+export const read = (path: string): Effect.Effect<string> =>
+  Effect.orElseSucceed(Effect.tryPromise(() => Fs.readFile(onDisk(path), "utf8")), () => "")
+
+/** The names in the lock folder. */
+export const lockNames = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
+  Gateways.namesIn(onDisk(`${site.stateDir}\\locks`))
+
+const stateLockName = "gateway.state.lock"
+
+/** The lock files of a running gateway: of its config, and of its state directory. */
+export const lockPaths = (site: Gateways.Site): Effect.Effect<{ readonly config: string; readonly state: string }> =>
+  Effect.map(lockNames(site), (names) => {
+    const [config, ...others] = names.filter((name) => name !== stateLockName)
+    assert.match(config ?? "", /^gateway\.[0-9a-f]{8}\.lock$/, names.join(" "))
+    assert.deepStrictEqual(others, [])
+    assert.include(names, stateLockName)
+    return { config: `${site.stateDir}\\locks\\${config}`, state: `${site.stateDir}\\locks\\${stateLockName}` }
+  })
+
+/** The record of a running gateway, the same in both of its lock files. */
+export const record = (site: Gateways.Site) =>
+  Effect.gen(function*() {
+    const { config, state } = yield* lockPaths(site)
+    const found = yield* Gateways.readRecord(onDisk(config))
+    assert.deepStrictEqual(yield* Gateways.readRecord(onDisk(state)), found)
+    return found
+  })
+
+// ---------------------------------------------------------------------------
+// programs
+// ---------------------------------------------------------------------------
+
+/** No program of any test takes longer, on a busy machine. */
+const patience = Duration.seconds(60)
+
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  readonly patience?: Duration.DurationInput
+  /** In a console, in which Ctrl+C can be pressed. */
+  readonly console?: boolean
+}
+
+export interface Running extends Processes.Running {
+  /** Presses Ctrl+C in its console. */
+  readonly interrupt: Effect.Effect<void>
+}
+
+const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null
+
+const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
+
+/**
+ * Starts a Windows program; ends it when the scope closes. Its pid is the one on this machine, not the one that Windows programs
+ * see.
+ *
+ * Its standard streams are files: Node for Windows does not work with a pipe of this machine.
+ */
+export const start = (
+  words: ReadonlyArray<string>,
+  options: StartOptions = {}
+): Effect.Effect<Running, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const folder = yield* Effect.acquireRelease(
+      Effect.promise(() => Fs.mkdtemp(Path.join(prefix.drive, "..", "streams-"))),
+      (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true }))
+    )
+    const { running } = yield* Effect.acquireRelease(
+      Effect.sync(() => launch(words, folder, options)),
+      ({ child, running }) =>
+        Effect.zipRight(
+          Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
+          Effect.ignoreLogged(Effect.sandbox(running.ended))
+        )
+    )
+    return running
+  })
+
+const launch = (words: ReadonlyArray<string>, folder: string, options: StartOptions) => {
+  const paths = { stdout: Path.join(folder, "stdout"), stderr: Path.join(folder, "stderr") }
+  const files = { stdout: FsSync.openSync(paths.stdout, "w"), stderr: FsSync.openSync(paths.stderr, "w") }
+  const settings = { cwd: onDisk(options.cwd ?? "C:\\"), env: { ...prefix.env, ...options.env } }
+  // script(1) gives it a terminal for its standard input, of which wine makes a console.
+  const child = options.console === true
+    ? spawn("script", [
+      "--quiet",
+      "--return",
+      "--command",
+      `exec ${[prefix.wine, ...words].map(quoted).join(" ")} >${quoted(paths.stdout)} 2>${quoted(paths.stderr)}`,
+      "/dev/null"
+    ], { ...settings, stdio: ["pipe", "ignore", "ignore"] })
+    : spawn(prefix.wine, [...words], { ...settings, stdio: ["ignore", files.stdout, files.stderr] })
+  FsSync.closeSync(files.stdout)
+  FsSync.closeSync(files.stderr)
+
+  const over = Deferred.unsafeMake<Processes.Ended>(FiberId.none)
+  const readers = new Set<() => void>()
+  const wake = () => {
+    for (const reader of readers) reader()
+  }
+  const stderr = () => FsSync.readFileSync(paths.stderr, "utf8")
+  const watcher = FsSync.watch(paths.stderr, wake)
+  const finish = (code: number | null, signal: string | null) => {
+    watcher.close()
+    const stdout = FsSync.readFileSync(paths.stdout, "utf8")
+    Deferred.unsafeDone(over, Effect.succeed({ code, signal, stdout, stderr: stderr() }))
+    wake()
+  }
+  child.on("exit", finish)
+  child.on("error", ({ message }) => finish(null, message))
+
+  const patiently = <A>(what: string) => (self: Effect.Effect<A>) =>
+    Effect.timeoutFailCause(self, {
+      duration: options.patience ?? patience,
+      onTimeout: () =>
+        Cause.die(
+          new Error(
+            `${words.join(" ")}\n${what} within ${Duration.format(options.patience ?? patience)}\nstderr: ${stderr()}`
+          )
+        )
+    })
+  const firstMatch = (text: string, pattern: RegExp) => text.split("\n").slice(0, -1).find((line) => pattern.test(line))
+  const line = (pattern: RegExp) =>
+    Effect.raceFirst(
+      Effect.async<string>((resume) => {
+        const look = () => {
+          const found = firstMatch(stderr(), pattern)
+          if (found !== undefined) resume(Effect.succeed(found))
+        }
+        readers.add(look)
+        look()
+        return Effect.sync(() => readers.delete(look))
+      }),
+      Effect.flatMap(Deferred.await(over), (ended) => {
+        const found = firstMatch(ended.stderr, pattern)
+        return found === undefined
+          ? Effect.dieMessage(
+            `${words.join(" ")}\nno line ${pattern}, ended with ${ended.code ?? ended.signal}\nstderr: ${ended.stderr}`
+          )
+          : Effect.succeed(found)
+      })
+    ).pipe(patiently(`wrote no line ${pattern}`))
+
+  const running: Running = {
+    pid: child.pid ?? 0,
+    stderr: Effect.sync(stderr),
+    line,
+    listening: Effect.asVoid(line(/gateway listening on /)),
+    ended: Deferred.await(over).pipe(patiently("did not end")),
+    signal: (signal) =>
+      Effect.sync(() => {
+        if (!isOver(child)) child.kill(signal)
+      }),
+    interrupt: Effect.sync(() => {
+      child.stdin?.write("\u0003")
+    })
+  }
+  return { child, running }
+}
+
+/** Runs a Windows program to its end. */
+export const run = (words: ReadonlyArray<string>, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
+  Effect.scoped(Effect.flatMap(start(words, options), ({ ended }) => ended))
+
+/** Ends a process by its Windows pid, as a crash does. */
+export const terminate = (pid: number): Effect.Effect<void> =>
+  Effect.map(run([installed.end, String(pid)]), ({ code }) => assert.strictEqual(code, 0, `TerminateProcess of ${pid}`))
+
+// ---------------------------------------------------------------------------
+// gateways
+// ---------------------------------------------------------------------------
+
+export interface GatewayOptions extends StartOptions {
+  /** Instead of `run`. */
+  readonly command?: string
+  /** After those that name the site. */
+  readonly flags?: ReadonlyArray<string>
+  /** Instead of those that name the site. */
+  readonly args?: ReadonlyArray<string>
+  readonly main?: string
+}
+
+/** The flags that name a site. */
+export const flagsOf = ({ configPath, port, stateDir }: Gateways.Site): ReadonlyArray<string> => [
+  "--port",
+  String(port),
+  "--state-dir",
+  stateDir,
+  "--config",
+  configPath
+]
+
+const wordsOf = (site: Gateways.Site, options: GatewayOptions) => [
+  installed.node,
+  options.main ?? installed.main,
+  options.command ?? "run",
+  ...(options.args ?? flagsOf(site)),
+  ...(options.flags ?? [])
+]
+
+/** Starts a gateway; its working directory is the site, where the stand-in for PowerShell looks for its settings. */
+export const startGateway = (
+  site: Gateways.Site,
+  options: GatewayOptions = {}
+): Effect.Effect<Running, never, Scope.Scope> => start(wordsOf(site, options), { cwd: site.root, ...options })
+
+/** Starts a gateway and waits until it says that it listens. */
+export const startListening = (
+  site: Gateways.Site,
+  options: GatewayOptions = {}
+): Effect.Effect<Running, never, Scope.Scope> => Effect.tap(startGateway(site, options), ({ listening }) => listening)
+
+/** Runs a command on a site, or a start that ends by itself. */
+export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
+  run(wordsOf(site, options), { cwd: site.root, ...options })
+
+/** Ends a running gateway as a crash does, and waits until it has ended; returns its Windows pid. */
+export const crash = (site: Gateways.Site, gateway: Processes.Running) =>
+  Effect.gen(function*() {
+    const { pid } = yield* record(site)
+    yield* terminate(pid)
+    yield* gateway.ended
+    return pid
+  })
