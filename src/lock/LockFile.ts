@@ -652,19 +652,24 @@ const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
     Effect.annotateCurrentSpan("gateway.lock.reclaim.reason", reclaimLabels[reason])
   )
 
-/** Makes the folder, and where the file system refuses for a moment, waits out of the patience of the start. */
+/** Makes the folder. Where the file system refuses for a moment, it is tried again, and the start has that much less patience. */
 const ensureFolder = (path: string, options: LockFileOptions, patience: Ref.Ref<Duration.Duration>) =>
   Effect.gen(function*() {
     const platform = yield* HostPlatform
-    const left = yield* Ref.get(patience)
-    const [waited] = yield* LockFolder.ensure(path).pipe(
-      Effect.retry({
-        schedule: Schedule.spaced(options.pollInterval ?? defaults.pollInterval).pipe(Schedule.upTo(left)),
-        while: (error) => isMomentaryCause(platform, error)
-      }),
-      Effect.timed
-    )
-    yield* Ref.set(patience, Duration.subtract(left, waited))
+    const ensure = LockFolder.ensure(path)
+    const isPassing = (error: LockUnavailable) => isMomentaryCause(platform, error)
+    const again = Effect.gen(function*() {
+      const left = yield* Ref.get(patience)
+      const [waited] = yield* ensure.pipe(
+        Effect.retry({
+          schedule: Schedule.spaced(options.pollInterval ?? defaults.pollInterval).pipe(Schedule.upTo(left)),
+          while: isPassing
+        }),
+        Effect.timed
+      )
+      yield* Ref.set(patience, Duration.subtract(left, waited))
+    })
+    yield* Effect.catchIf(ensure, isPassing, () => again)
   })
 
 /** Both lock files, held until the scope closes, and the record that goes into them. */

@@ -404,7 +404,8 @@ describe("gateway stop signals nobody", () => {
         const owner = yield* Gateways.startListening(site, { flags: ["--supervisor", supervisor] })
         const commands: Record<string, RegExp> = {
           systemd: /to stop it: systemctl (--user )?stop [\w@:.-]+\.service$/m,
-          launchd: /to stop it: launchctl bootout gui\/\$\(id -u\)\/dev\.gateway-lock\.default$/m,
+          launchd:
+            /to stop it: launchctl bootout gui\/\$\(id -u\)\/dev\.gateway-lock\.default \|\| sudo launchctl bootout system\/dev\.gateway-lock\.default$/m,
           schtasks: /to stop it: schtasks \/End \/TN \\gateway-lock\\default$/m
         }
         assertNotStopped(yield* stop(site), commands[supervisor] ?? /never/)
