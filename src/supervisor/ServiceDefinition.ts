@@ -212,7 +212,7 @@ export interface SystemdTiming {
 
 /**
  * The times of a unit, so that no wait, however often it is repeated, exhausts the start limit: a latched unit stays
- * down until somebody notices (failures.md, row 11).
+ * down until somebody notices.
  *
  * **Start limit.** systemd counts starts from a first one on; a start more than `I` later opens a new window, and more
  * than `B` starts in one window latch the unit (`ratelimit_below` in systemd's `ratelimit.c`). Starts that are at least
