@@ -52,9 +52,9 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
 }
 
 /**
- * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must be a file that is
- * ours (then nobody else may read it) or root's (then its group may). On Windows, which has no mode bits, who may read it is
- * not judged.
+ * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must belong to
+ * this user (then no other user may read it) or to root (then its group may). Windows has no mode bits, so permissions are not
+ * checked there.
  *
  * Fails with `TokenFileInvalid`.
  *

@@ -1,6 +1,6 @@
 /**
- * Who has the port of a refused start whose own lock does not say it: another gateway that `gateway list` knows, a service of
- * the system, or any process that listens. Loaded only for that.
+ * Finds the process that has the port of a refused start, if the start's own lock does not name it: another gateway that
+ * `gateway list` knows, a service of the system, or any process that listens. Loaded only for that.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

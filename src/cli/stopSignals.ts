@@ -24,7 +24,7 @@ export interface StopSignalOptions {
   /** As `process.platform`. */
   readonly platform: string
   readonly cutDrain: () => void
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number
   /** Calls later; keeps no process alive. */
   readonly later: (millis: number, call: () => void) => void

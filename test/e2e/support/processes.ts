@@ -71,6 +71,37 @@ export const start = (
     ({ running }) => running
   )
 
+/**
+ * Waits for the first whole line on stderr that matches. `readers` are called when there is more to read, and `over` tells that
+ * there will be no more.
+ */
+export const lineOf = (
+  { over, readers, stderr, words }: {
+    readonly stderr: () => string
+    readonly readers: Set<() => void>
+    readonly over: Deferred.Deferred<Ended>
+    readonly words: ReadonlyArray<string>
+  },
+  pattern: RegExp
+): Effect.Effect<string> =>
+  Effect.raceFirst(
+    Effect.async<string>((resume) => {
+      const look = () => {
+        const found = firstMatch(stderr(), pattern)
+        if (found !== undefined) resume(Effect.succeed(found))
+      }
+      readers.add(look)
+      look()
+      return Effect.sync(() => readers.delete(look))
+    }),
+    Effect.flatMap(Deferred.await(over), (end) => {
+      const found = firstMatch(end.stderr, pattern)
+      return found === undefined
+        ? Effect.dieMessage(`no line ${pattern} from ${describe(words, end)}`)
+        : Effect.succeed(found)
+    })
+  )
+
 const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOptions) => {
   const words = [command, ...args]
   const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] })
@@ -114,23 +145,7 @@ const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOp
     })
   const ended = Deferred.await(over).pipe(patiently("did not end"))
   const line = (pattern: RegExp) =>
-    Effect.raceFirst(
-      Effect.async<string>((resume) => {
-        const look = () => {
-          const found = firstMatch(written.stderr, pattern)
-          if (found !== undefined) resume(Effect.succeed(found))
-        }
-        readers.add(look)
-        look()
-        return Effect.sync(() => readers.delete(look))
-      }),
-      Effect.flatMap(Deferred.await(over), (end) => {
-        const found = firstMatch(end.stderr, pattern)
-        return found === undefined
-          ? Effect.dieMessage(`no line ${pattern} from ${describe(words, end)}`)
-          : Effect.succeed(found)
-      })
-    ).pipe(patiently(`wrote no line ${pattern}`))
+    lineOf({ stderr: () => written.stderr, readers, over, words }, pattern).pipe(patiently(`wrote no line ${pattern}`))
 
   const running: Running = {
     pid: pid ?? 0,

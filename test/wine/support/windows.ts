@@ -14,7 +14,7 @@ import * as Path from "node:path"
 import { inject } from "vitest"
 import * as Gateways from "../../e2e/support/gateways.ts"
 import * as Ports from "../../e2e/support/ports.ts"
-import type * as Processes from "../../e2e/support/processes.ts"
+import * as Processes from "../../e2e/support/processes.ts"
 import { installed } from "./prefix.ts"
 
 const prefix = inject("wine")
@@ -170,27 +170,8 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
           )
         )
     })
-  const firstMatch = (text: string, pattern: RegExp) => text.split("\n").slice(0, -1).find((line) => pattern.test(line))
   const line = (pattern: RegExp) =>
-    Effect.raceFirst(
-      Effect.async<string>((resume) => {
-        const look = () => {
-          const found = firstMatch(stderr(), pattern)
-          if (found !== undefined) resume(Effect.succeed(found))
-        }
-        readers.add(look)
-        look()
-        return Effect.sync(() => readers.delete(look))
-      }),
-      Effect.flatMap(Deferred.await(over), (ended) => {
-        const found = firstMatch(ended.stderr, pattern)
-        return found === undefined
-          ? Effect.dieMessage(
-            `${words.join(" ")}\nno line ${pattern}, ended with ${ended.code ?? ended.signal}\nstderr: ${ended.stderr}`
-          )
-          : Effect.succeed(found)
-      })
-    ).pipe(patiently(`wrote no line ${pattern}`))
+    Processes.lineOf({ stderr, readers, over, words }, pattern).pipe(patiently(`wrote no line ${pattern}`))
 
   const running: Running = {
     pid: child.pid ?? 0,
