@@ -1,9 +1,10 @@
 import { FileSystem } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Redacted } from "effect"
+import { Effect, FastCheck as fc, Option, Redacted } from "effect"
 import * as AccessToken from "../src/port/AccessToken.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import * as TokenFile from "../src/TokenFile.ts"
+import { UserId } from "../src/UserId.ts"
 import "./arbitraries.ts"
 
 const path = "/token"
@@ -29,6 +30,22 @@ const read = (content: string, { mode = 0o600, owner = 1000, uid = 1000 } = {}) 
 const invalid = (reason: string) => `invalid token file "${path}": ${reason}`
 
 describe("a token file", () => {
+  it.effect.each(
+    [
+      ["as Windows has it, without a uid", Option.none<number>()],
+      ["that names a uid", Option.some(7)]
+    ] as const
+  )("on Windows is read, whatever its mode bits are, by a process %s", ([, uid]) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+      yield* host.files.writeFile(path, Buffer.from(token))
+      const found = yield* TokenFile.read(path).pipe(
+        Effect.provideService(UserId, Effect.succeed(uid)),
+        Effect.provide(host.layer())
+      )
+      assert.strictEqual(Redacted.value(found), token)
+    }))
+
   it.effect("has the token, and perhaps one line's end", () =>
     Effect.gen(function*() {
       for (const end of ["", "\n", "\r\n"]) assert.strictEqual(yield* read(`${token}${end}`), token)

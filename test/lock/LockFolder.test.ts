@@ -10,6 +10,7 @@ import * as LockFolder from "../../src/lock/LockFolder.ts"
 import * as LockInspection from "../../src/lock/LockInspection.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { UserId } from "../../src/UserId.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import "../arbitraries.ts"
 
@@ -47,6 +48,28 @@ describe("the folder of the locks", () => {
           `its folder ${folder} belongs to uid 1000 (mode 0700), and we are uid ${uid}; run: chown -R ${uid} ${folder}`
         )
       }
+    }))
+
+  it.effect.each(
+    [
+      ["as Windows has it, without a uid", Option.none<number>()],
+      ["that names a uid", Option.some(7)]
+    ] as const
+  )("on Windows is used, whatever its mode bits are, by a process %s", ([, uid]) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+      const start = LockFolder.ensure(path).pipe(
+        Effect.provideService(UserId, Effect.succeed(uid)),
+        Effect.provide(host.layer())
+      )
+      yield* start
+      assert.strictEqual(
+        (yield* Effect.provide(FileSystem.FileSystem, host.layer()).pipe(
+          Effect.flatMap((fs) => fs.stat(folder))
+        )).mode & 0o777,
+        0o666
+      )
+      yield* start
     }))
 
   it.effect("that is a link is refused, whatever it leads to", () =>
