@@ -48,7 +48,7 @@ describe("with a PowerShell that is", () => {
         yield* host.settle
         const onHost = <A, E>(self: Effect.Effect<A, E, Layer.Layer.Success<ReturnType<typeof host.layer>>>) => {
           const powershell = Programs.make(() => behaviour)
-          return lasting(self.pipe(Effect.provide(table(powershell)), Effect.provide(host.layer()))).pipe(
+          return lasting(Effect.provide(self, Layer.provideMerge(table(powershell), host.layer()))).pipe(
             Effect.map((result) => ({ ...result, asked: powershell.started.length }))
           )
         }
@@ -60,6 +60,29 @@ describe("with a PowerShell that is", () => {
         assert.isTrue(Exit.isFailure(start.exit), String(start.exit).slice(0, 300))
         assert.include(String(start.exit), "PortInUse")
         assert.isAtMost(start.took, 200)
+      })
+  )
+
+  simulated.each(answers)(
+    "%s, neither a clean start nor one after a crash waits",
+    ([, behaviour]) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform: "win32" })
+        const powershell = Programs.make(() => behaviour)
+        const start = lasting(Effect.provide(
+          Effect.scoped(Layer.build(Gateway.layerPlatform({}))),
+          Layer.provideMerge(table(powershell), host.layer())
+        ))
+        const clean = yield* start
+        assert.isTrue(Exit.isSuccess(clean.exit), String(clean.exit))
+        assert.isAtMost(clean.took, 200)
+        assert.isEmpty(powershell.started)
+        const owner = yield* host.spawn(running)
+        yield* host.settle
+        yield* owner.kill
+        const next = yield* start
+        assert.isTrue(Exit.isSuccess(next.exit), String(next.exit))
+        assert.isAtMost(next.took, 200)
       })
   )
 })
