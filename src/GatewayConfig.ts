@@ -698,7 +698,7 @@ const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSy
     const fs = yield* FileSystem.FileSystem
     const type = Option.map(yield* Effect.option(fs.stat(path)), ({ type }) => type)
     if (Option.isNone(type) || type.value === "Directory") return false
-    return type.value !== "File" || Option.isNone(yield* Effect.option(fs.realPath(path)))
+    return type.value !== "File" || Option.isNone(yield* Effect.option(realPath(path)))
   })
 
 /** The text of a config; `None` where there is no such file, or why it cannot be had. */

@@ -11,6 +11,7 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { realPath } from "../NativeFiles.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 import { isConfigLock, OpenLockFiles } from "./OpenLockFiles.ts"
@@ -74,13 +75,12 @@ const namesIn = (
   })
 
 const inProfiles = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
   const folders = yield* PlatformFolders
   if (Either.isLeft(folders.stateRoot)) {
     return { paths: [], notCovered: [`gateways of the profiles: ${folders.stateRoot.left.message}`] }
   }
   const stateRoot = folders.stateRoot.right
-  const root = yield* Effect.orElseSucceed(fs.realPath(stateRoot), () => stateRoot)
+  const root = yield* Effect.orElseSucceed(realPath(stateRoot), () => stateRoot)
   return yield* namesIn(root, (profiles) =>
     Effect.map(
       Effect.forEach(profiles, (profile) => {

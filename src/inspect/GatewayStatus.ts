@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import * as FileSystem from "@effect/platform/FileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,6 +21,7 @@ import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
 import { type Network, Patience, ProcessTable } from "../lock/ProcessTable.ts"
+import { realPath } from "../NativeFiles.ts"
 import { PlatformFolders } from "../PlatformFolders.ts"
 import { type Address, toUrl } from "../port/Address.ts"
 import * as HealthProbe from "../port/HealthProbe.ts"
@@ -438,8 +439,7 @@ const profileOf = (stateDir: string) =>
     const folders = yield* PlatformFolders
     if (Either.isLeft(folders.stateRoot)) return Option.none()
     const stateRoot = folders.stateRoot.right
-    const fs = yield* FileSystem.FileSystem
-    const root = yield* Effect.orElseSucceed(fs.realPath(stateRoot), () => stateRoot)
+    const root = yield* Effect.orElseSucceed(realPath(stateRoot), () => stateRoot)
     return NodePath.dirname(stateDir) === root || NodePath.dirname(stateDir) === stateRoot
       ? Option.some(NodePath.basename(stateDir))
       : Option.none()

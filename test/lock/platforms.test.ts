@@ -6,6 +6,7 @@ import { Cause, Duration, Effect, Exit, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as GatewayConfig from "../../src/GatewayConfig.ts"
 import { isGatewayLockError } from "../../src/GatewayLockError.ts"
+import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { simulated } from "../fixtures/simulated.ts"
@@ -137,6 +138,24 @@ describe("another spelling of a path", () => {
       // Not there yet: what is above it is.
       assert.strictEqual(yield* canonical("/users/ME/new/a.json"), "/Users/me/new/a.json")
     }))
+
+  simulated.each(insensitive)(
+    "of the state folder names its profile, and lists it once, on %s",
+    (platform) =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.makeWith({ platform })
+        // The platform's folder is called /state.
+        yield* host.files.makeDirectory("/State/blue", { recursive: true })
+        yield* host.spawn(gateway({ profile: "blue" }))
+        yield* host.settle
+        const looking = yield* host.spawn(Gateway.inspectPlatform({ profile: "blue" }))
+        const listing = yield* host.spawn(GatewayList.list())
+        yield* TestClock.adjust("3 seconds")
+        assert.strictEqual((yield* Effect.flatten(looking.exit)).owner?.profile, "blue")
+        const { gateways } = yield* Effect.flatten(listing.exit)
+        assert.deepStrictEqual(gateways.map(({ profile }) => profile), ["blue"])
+      })
+  )
 
   simulated("is another config on linux", () =>
     Effect.gen(function*() {

@@ -1,23 +1,17 @@
 /*
- * Stands in for powershell.exe, which is empty in wine. It answers what the gateway asks about processes.
+ * Stands in for powershell.exe, which is empty in wine. It answers what the gateway asks: all processes.
  *
- * Every number after "ProcessId" or "Id" in the command is a pid. The answer is JSON as `ConvertTo-Json -Compress` writes it:
- * an object for one process, an array for several, nothing for none. `Created` is in milliseconds since the epoch.
+ * The answer is JSON as `ConvertTo-Json -Compress` writes it. `Created` is ISO 8601 as .NET's format "o" has it, in UTC, and
+ * null for a process that cannot be opened.
  *
  * In its working directory, which is the gateway's (a variable would not do: the gateway passes few of its own on):
  *   powershell.delay   how many milliseconds each call takes before it answers
  *   powershell.log     gets a line for each call: the command
  */
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <windows.h>
-
-#define MAX_PIDS 64
-
-/* Between the epochs of Windows (1601) and Unix (1970), in units of 100 ns. */
-#define EPOCHS 116444736000000000ULL
+#include <tlhelp32.h>
 
 static void delay(void) {
   unsigned long milliseconds = 0;
@@ -35,55 +29,41 @@ static void note(const char *command) {
   fclose(file);
 }
 
-/* The pids after a word: "ProcessId=4", "ProcessId = '4'", "-Id 4,8". */
-static int pidsIn(const char *command, DWORD *pids) {
-  int count = 0;
-  for (const char *at = command; (at = strstr(at, "Id")) != NULL;) {
-    at += 2;
-    for (;;) {
-      while (*at == ' ' || *at == '=' || *at == '\'' || *at == '"' || *at == ',' || *at == '(' || *at == '@') at++;
-      if (!isdigit((unsigned char)*at) || count == MAX_PIDS) break;
-      char *end;
-      pids[count++] = strtoul(at, &end, 10);
-      at = end;
-    }
-  }
-  return count;
-}
-
-/* Writes the JSON of one process; returns 0 if there is none under that pid. */
-static int describe(DWORD pid, char *json, size_t size) {
+static void printCreated(DWORD pid) {
   FILETIME created, exited, kernel, user;
-  char path[MAX_PATH];
-  DWORD length = sizeof path, status = 0;
+  SYSTEMTIME at;
   HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
-  if (!process) return 0;
-  int exists = GetExitCodeProcess(process, &status) && status == STILL_ACTIVE
-    && GetProcessTimes(process, &created, &exited, &kernel, &user) && QueryFullProcessImageNameA(process, 0, path, &length);
-  CloseHandle(process);
-  if (!exists) return 0;
-  const char *slash = strrchr(path, '\\');
+  int known = process && GetProcessTimes(process, &created, &exited, &kernel, &user) && FileTimeToSystemTime(&created, &at);
+  if (process) CloseHandle(process);
+  if (!known) {
+    printf("null");
+    return;
+  }
   unsigned long long ticks = ((unsigned long long)created.dwHighDateTime << 32) | created.dwLowDateTime;
-  snprintf(json, size, "{\"ProcessId\":%lu,\"Name\":\"%s\",\"Created\":%llu}", pid, slash ? slash + 1 : path,
-    (ticks - EPOCHS) / 10000);
-  return 1;
+  printf("\"%04u-%02u-%02uT%02u:%02u:%02u.%07lluZ\"", at.wYear, at.wMonth, at.wDay, at.wHour, at.wMinute, at.wSecond,
+    ticks % 10000000ULL);
 }
 
 int main(int argc, char **argv) {
-  DWORD pids[MAX_PIDS];
-  char command[8192] = "", found[MAX_PIDS][512];
-  int described = 0;
+  char command[8192] = "";
   for (int i = 1; i < argc; i++) {
     strncat(command, argv[i], sizeof command - strlen(command) - 2);
     strcat(command, " ");
   }
   note(command);
   delay();
-  int count = pidsIn(command, pids);
-  for (int i = 0; i < count; i++) described += describe(pids[i], found[described], sizeof found[0]);
-  if (described > 1) printf("[");
-  for (int i = 0; i < described; i++) printf("%s%s", i ? "," : "", found[i]);
-  if (described > 1) printf("]");
-  if (described > 0) printf("\n");
+  if (!strstr(command, "Win32_Process")) return 1;
+  HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+  if (snapshot == INVALID_HANDLE_VALUE) return 1;
+  PROCESSENTRY32 entry = {.dwSize = sizeof entry};
+  int count = 0;
+  printf("[");
+  for (BOOL more = Process32First(snapshot, &entry); more; more = Process32Next(snapshot, &entry)) {
+    printf("%s{\"ProcessId\":%lu,\"Name\":\"%s\",\"Created\":", count++ ? "," : "", entry.th32ProcessID, entry.szExeFile);
+    printCreated(entry.th32ProcessID);
+    printf("}");
+  }
+  printf("]\n");
+  CloseHandle(snapshot);
   return 0;
 }
