@@ -6,8 +6,8 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { toUrl } from "./Address.ts"
 import { printable } from "./internal/printable.ts"
-import { toUrl } from "./port/Address.ts"
 
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 

@@ -22,7 +22,7 @@ import * as Gateway from "../src/Gateway.ts"
 import { type GatewayLockError, isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
 import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
-import { DrainCut } from "../src/port/DrainCut.ts"
+import { DrainCut } from "../src/server/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import { simulated } from "./fixtures/simulated.ts"
 

@@ -2,11 +2,11 @@
  * What properties draw from. Importing this sets how often each is tried: `FAST_CHECK_NUM_RUNS`, or 100.
  */
 import { Config, Duration, Effect, FastCheck as fc } from "effect"
+import type { Address } from "../src/Address.ts"
 import * as Errors from "../src/GatewayLockError.ts"
 import type { Holder } from "../src/GatewayLockError.ts"
+import type { Liveness } from "../src/host/ProcessIdentity.ts"
 import type * as OwnerRecord from "../src/lock/OwnerRecord.ts"
-import type * as Staleness from "../src/lock/Staleness.ts"
-import type { Address } from "../src/port/Address.ts"
 
 export const numRuns = Effect.runSync(Config.withDefault(Config.integer("FAST_CHECK_NUM_RUNS"), 100))
 fc.configureGlobal({ ...fc.readConfigureGlobal(), numRuns })
@@ -120,7 +120,7 @@ export const duration = fc.oneof(
   fc.nat({ max: 10 ** 8 }).map(Duration.millis)
 )
 
-export const liveness = fc.constantFrom<Staleness.Liveness>("Alive", "Gone", "Unknown")
+export const liveness = fc.constantFrom<Liveness>("Alive", "Gone", "Unknown")
 
 /** What a health answer can be of. */
 export const healthBody = fc.record({

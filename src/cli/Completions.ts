@@ -4,7 +4,7 @@
  * The scripts know everything when they are written, but for the profiles that there are, which they look up in the
  * state folder: nothing is started while a person types.
  */
-import { type Setting, settings } from "../GatewayConfig.ts"
+import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { type CommandName, commands, type Shell } from "./CommandLine.ts"
 import { everywhere } from "./Help.ts"
 

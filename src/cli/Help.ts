@@ -1,8 +1,8 @@
 /**
  * `--help`, of the program and of each command, from the tables of settings and commands.
  */
-import { defaultAddress, type Setting, settings } from "../GatewayConfig.ts"
-import { toUrl } from "../port/Address.ts"
+import { toUrl } from "../Address.ts"
+import { defaultAddress, type Setting, settings } from "../settings/GatewayConfig.ts"
 import { version } from "../Version.ts"
 import { type Command, type CommandName, commands } from "./CommandLine.ts"
 import { ofEvery } from "./ExitStatus.ts"

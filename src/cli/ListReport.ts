@@ -2,11 +2,11 @@
  * What a person reads of all gateways of a host, and what a program does. Pure.
  */
 import * as Schema from "effect/Schema"
+import { toUrl } from "../Address.ts"
 import { GatewayList } from "../inspect/GatewayList.ts"
 import { printable } from "../internal/printable.ts"
-import { toUrl } from "../port/Address.ts"
+import { age, who } from "../report/words.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
-import { age, who } from "./words.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
 

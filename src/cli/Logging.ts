@@ -7,8 +7,8 @@ import * as HashSet from "effect/HashSet"
 import * as Inspectable from "effect/Inspectable"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import type { GatewayConfig, LogFormat } from "../GatewayConfig.ts"
-import { jsonLine } from "./jsonLine.ts"
+import { jsonLine } from "../report/jsonLine.ts"
+import type { GatewayConfig, LogFormat } from "../settings/GatewayConfig.ts"
 
 export interface TerminalFacts {
   /** Whether stderr is a terminal. */

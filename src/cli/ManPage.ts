@@ -1,7 +1,7 @@
 /**
  * The manual page, gateway(1), in mdoc(7), from the tables of settings and commands. Pure; the build writes it.
  */
-import { type Setting, settings } from "../GatewayConfig.ts"
+import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { version } from "../Version.ts"
 import { type Command, type CommandName, commands } from "./CommandLine.ts"
 import { type Description, ofEvery } from "./ExitStatus.ts"

@@ -5,8 +5,8 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { LogFormat } from "../GatewayConfig.ts"
-import { jsonLine, type Level } from "./jsonLine.ts"
+import { jsonLine, type Level } from "../report/jsonLine.ts"
+import type { LogFormat } from "../settings/GatewayConfig.ts"
 
 /** The form of stderr. */
 export class StderrFormat extends Context.Reference<StderrFormat>()("gateway-lock/cli/StderrFormat", {

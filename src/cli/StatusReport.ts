@@ -4,13 +4,13 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { printable } from "../internal/printable.ts"
-import { toUrl } from "../port/Address.ts"
+import { age, who } from "../report/words.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
-import { age, who } from "./words.ts"
 
 type Status = GatewayStatus.GatewayStatus
 type Row = readonly [label: string, value: string]

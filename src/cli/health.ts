@@ -6,11 +6,11 @@
  * healthy: the one line on stderr tells how to ask the port alone.
  */
 import * as Effect from "effect/Effect"
-import { HostPlatform } from "../HostPlatform.ts"
+import { urlHost } from "../Address.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import { adviceFor } from "../internal/advice.ts"
 import { printable } from "../internal/printable.ts"
-import { urlHost } from "../port/Address.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered, ExitStatus } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"

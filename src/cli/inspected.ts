@@ -3,10 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as GatewayConfig from "../GatewayConfig.ts"
+import * as PortOwners from "../host/PortOwners.ts"
 import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
-import * as PortOwners from "../inspect/PortOwners.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
+import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import { layer as platform } from "./platform.ts"
 
 /** The operating system, as looking needs it. */

@@ -3,10 +3,10 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as GatewayConfig from "../GatewayConfig.ts"
+import * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
-import * as OpenLockFiles from "../inspect/OpenLockFiles.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
+import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import * as Inspected from "./inspected.ts"
 import * as ListReport from "./ListReport.ts"

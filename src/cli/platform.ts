@@ -7,12 +7,12 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as KernelLock from "../host/KernelLock.ts"
+import * as PlatformFolders from "../host/PlatformFolders.ts"
+import * as ProbeTransport from "../host/ProbeTransport.ts"
+import * as ProcessTable from "../host/ProcessTable.ts"
 import { memoized } from "../internal/memoized.ts"
-import * as KernelLock from "../lock/KernelLock.ts"
-import * as ProcessTable from "../lock/ProcessTable.ts"
-import * as PlatformFolders from "../PlatformFolders.ts"
-import * as OwnerWatch from "../port/OwnerWatch.ts"
-import * as ProbeTransport from "../port/ProbeTransport.ts"
+import * as OwnerWatch from "../probe/OwnerWatch.ts"
 
 /** Starts programs; what that takes is loaded when the first one is started. */
 const Commands = Layer.effect(

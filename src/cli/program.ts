@@ -10,16 +10,16 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
-import * as GatewayConfig from "../GatewayConfig.ts"
 import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
+import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
-import { PlatformFolders } from "../PlatformFolders.ts"
+import * as ErrorReport from "../report/ErrorReport.ts"
+import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
-import * as ErrorReport from "./ErrorReport.ts"
 import * as Logging from "./Logging.ts"
 import { notice, StderrFormat } from "./Notice.ts"
 import { layer as platform } from "./platform.ts"
@@ -80,7 +80,10 @@ const isExporting = Effect.exists(
 const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.if(isExporting, {
     onTrue: () =>
-      Effect.flatMap(Effect.promise(() => import("./Otlp.ts")), ({ layer }) => Effect.provide(self, layer(process))),
+      Effect.flatMap(
+        Effect.promise(() => import("../telemetry/Otlp.ts")),
+        ({ layer }) => Effect.provide(self, layer(process))
+      ),
     // Nobody would see a span.
     onFalse: () => Effect.withTracerEnabled(self, false)
   })
@@ -110,7 +113,7 @@ const occupantOf = (error: GatewayLockError) =>
   Effect.gen(function*() {
     const isOfPort = error._tag === "PortInUse" || error._tag === "OwnerHealthy" || error._tag === "OwnerUnhealthy"
     if (!isOfPort || error.holder !== undefined) return { error, listener: undefined }
-    const { find } = yield* Effect.promise(() => import("./occupant.ts"))
+    const { find } = yield* Effect.promise(() => import("../report/occupant.ts"))
     return yield* find(error)
   })
 

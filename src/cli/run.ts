@@ -9,19 +9,19 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import type { GatewayConfig } from "../GatewayConfig.ts"
-import { spanned } from "../internal/spans.ts"
-import * as KernelLock from "../lock/KernelLock.ts"
+import { type Address, toUrl } from "../Address.ts"
+import * as KernelLock from "../host/KernelLock.ts"
 import * as LockFile from "../lock/LockFile.ts"
+import { untilLost } from "../lock/LossReport.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
-import { untilLost } from "../LossReport.ts"
-import { type Address, toUrl } from "../port/Address.ts"
-import { lookAt } from "../port/AddressProbe.ts"
-import * as HealthProbe from "../port/HealthProbe.ts"
+import { lookAt } from "../probe/AddressProbe.ts"
+import * as HealthProbe from "../probe/HealthProbe.ts"
+import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import * as SystemdNotify from "../supervisor/SystemdNotify.ts"
+import { spanned } from "../telemetry/spans.ts"
 import { print } from "./Stdout.ts"
 
 export interface RunOptions {
@@ -72,7 +72,7 @@ const serving = Effect.promise(() => import("./serve.ts"))
 const loadForTakeover = Effect.gen(function*() {
   yield* serving
   yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
-  yield* Effect.promise(() => import("../inspect/OtherGateways.ts"))
+  yield* Effect.promise(() => import("../page/OtherGateways.ts"))
   // Without the addon there is nothing to load.
   const { supported } = yield* KernelLock.KernelLock
   yield* Effect.ignore(supported)

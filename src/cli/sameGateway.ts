@@ -1,6 +1,6 @@
 import * as NodePath from "node:path"
-import { settings } from "../GatewayConfig.ts"
 import { adviceFor } from "../internal/advice.ts"
+import { settings } from "../settings/GatewayConfig.ts"
 
 const paths = new Set([settings.configPath.flag, settings.stateDir.flag])
 

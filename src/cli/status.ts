@@ -3,7 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { HostPlatform } from "../HostPlatform.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
 import type { CommandLine } from "./CommandLine.ts"
 import { Answered } from "./ExitStatus.ts"
 import * as Inspected from "./inspected.ts"

@@ -10,11 +10,11 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
+import { realPath } from "../host/NativeFiles.ts"
+import { isConfigLock, OpenLockFiles } from "../host/OpenLockFiles.ts"
+import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
-import { realPath } from "../NativeFiles.ts"
-import { PlatformFolders } from "../PlatformFolders.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
-import { isConfigLock, OpenLockFiles } from "./OpenLockFiles.ts"
 
 /**
  * What `gateway list` answers.

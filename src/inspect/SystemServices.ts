@@ -15,14 +15,14 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
+import type { Address } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
+import { isConfigLock } from "../host/OpenLockFiles.ts"
+import { PlatformFolders } from "../host/PlatformFolders.ts"
+import { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
-import { ProcessTable } from "../lock/ProcessTable.ts"
-import { PlatformFolders } from "../PlatformFolders.ts"
-import type { Address } from "../port/Address.ts"
 import type { GatewayList } from "./GatewayList.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
-import { isConfigLock } from "./OpenLockFiles.ts"
 
 /**
  * One unit, as far as systemd tells.

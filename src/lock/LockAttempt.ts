@@ -30,7 +30,10 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
-import { HostPlatform } from "../HostPlatform.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { KernelLock, KernelLockUnsupported } from "../host/KernelLock.ts"
+import { isMomentary, patientFiles } from "../host/momentary.ts"
+import * as NativeFiles from "../host/NativeFiles.ts"
 import {
   describeDefect,
   describePlatformError,
@@ -38,10 +41,7 @@ import {
   isAlreadyExists,
   isNotFound
 } from "../internal/describeError.ts"
-import { isMomentary, patientFiles } from "../internal/momentary.ts"
-import * as NativeFiles from "../NativeFiles.ts"
 import * as Claim from "./Claim.ts"
-import { KernelLock, KernelLockUnsupported } from "./KernelLock.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import {
   type Enforcement,

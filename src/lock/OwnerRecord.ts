@@ -6,14 +6,15 @@
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type { Address } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
-import type { Address } from "../port/Address.ts"
+import { ProcessIdentity } from "../host/ProcessIdentity.ts"
 
 const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
-const NonNegative = Schema.Number.pipe(Schema.finite(), Schema.nonNegative())
-const Pid = Schema.Int.pipe(Schema.positive())
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
+
+export { ProcessIdentity }
 
 /**
  * `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has begun.
@@ -28,31 +29,6 @@ export const Phase = Schema.Literal("starting", "listening", "draining")
  * @category models
  */
 export type Phase = typeof Phase.Type
-
-/**
- * What tells one process from every other: the pid alone does not, since pids repeat
- * (after a reboot, in another PID namespace, by wrapping around).
- *
- * The optional parts are absent where the platform has none.
- *
- * @since 0.1.0
- * @category models
- */
-export const ProcessIdentity = Schema.Struct({
-  pid: Pid,
-  /** When the process started: clock ticks since boot on Linux, milliseconds since the epoch elsewhere. */
-  startTime: optional(NonNegative),
-  /** `/proc/sys/kernel/random/boot_id`, new at each boot (random(4)). */
-  bootId: optional(Schema.String),
-  /** The PID namespace's link text, such as `pid:[4026531836]` (pid_namespaces(7)). */
-  pidNamespace: optional(Schema.String)
-})
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type ProcessIdentity = typeof ProcessIdentity.Type
 
 /**
  * What a lock file holds, version 1.

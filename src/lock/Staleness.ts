@@ -12,15 +12,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import type { Liveness } from "../host/ProcessIdentity.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
-
-/**
- * What is known about a recorded process.
- *
- * @since 0.1.0
- * @category models
- */
-export type Liveness = "Alive" | "Gone" | "Unknown"
 
 /**
  * Everything the decision rests on.

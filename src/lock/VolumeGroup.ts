@@ -15,10 +15,10 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
+import * as NativeFiles from "../host/NativeFiles.ts"
+import { GroupIds, UserId } from "../host/UserId.ts"
 import { isNotFound } from "../internal/describeError.ts"
 import { octal } from "../internal/permissions.ts"
-import * as NativeFiles from "../NativeFiles.ts"
-import { GroupIds, UserId } from "../UserId.ts"
 import { linkTarget } from "./Snapshot.ts"
 
 const setgid = 0o2000

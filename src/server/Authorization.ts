@@ -8,8 +8,8 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
-import * as AccessToken from "../port/AccessToken.ts"
-import { ownAnswerHeaders } from "../port/ServerSocket.ts"
+import * as AccessToken from "./AccessToken.ts"
+import { ownAnswerHeaders } from "./ServerSocket.ts"
 
 /** RFC 6750, 3: which scheme to use. Not which part of it was wrong. */
 const unauthorized = HttpServerResponse.text("a token is needed\n", {

@@ -5,7 +5,7 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import type { ControlFrame, ControlReply } from "../port/ServerSocket.ts"
+import type { ControlFrame, ControlReply } from "./ServerSocket.ts"
 
 /** RFC 6455, 7.4.1. */
 const closeCode = { unsupportedData: 1003, invalidPayload: 1007, policyViolation: 1008 } as const

@@ -6,15 +6,13 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 import { LockFile } from "../lock/LockFile.ts"
-import { Lifecycle } from "../port/Lifecycle.ts"
-import { OwnRoutes } from "../port/ServerSocket.ts"
 import { version } from "../Version.ts"
 import * as ControlSocket from "./ControlSocket.ts"
 import * as HealthRoutes from "./HealthRoutes.ts"
+import { Lifecycle } from "./Lifecycle.ts"
 import * as OwnPaths from "./OwnPaths.ts"
-import * as StatusFeed from "./StatusFeed.ts"
+import { type ControlProtocol, OwnRoutes } from "./ServerSocket.ts"
 
 /**
  * What the gateway's own routes can be told.
@@ -22,9 +20,11 @@ import * as StatusFeed from "./StatusFeed.ts"
  * @since 0.1.0
  * @category models
  */
-export interface GatewayRoutesOptions extends StatusFeed.StatusFeedOptions {
+export interface GatewayRoutesOptions {
   /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: all at their paths. */
   readonly routes?: OwnPaths.OwnPaths | undefined
+  /** Runs while a client of the control socket watches, and pushes what it is to see. Default: nothing. */
+  readonly watch?: ControlProtocol["watch"] | undefined
 }
 
 /**
@@ -33,7 +33,7 @@ export interface GatewayRoutesOptions extends StatusFeed.StatusFeedOptions {
  */
 export const make = (
   options: GatewayRoutesOptions = {}
-): Effect.Effect<OwnRoutes["Type"], never, LockFile | Lifecycle | Scope.Scope> =>
+): Effect.Effect<OwnRoutes["Type"], never, LockFile | Lifecycle> =>
   Effect.gen(function*() {
     const { instanceId } = yield* LockFile
     const lifecycle = yield* Lifecycle
@@ -49,7 +49,7 @@ export const make = (
           (now) => ControlSocket.hello({ instanceId, version, uptimeMs: Number((now - startedAt) / 1_000_000n) })
         ),
         answer: ControlSocket.answer,
-        watch: yield* StatusFeed.make(options),
+        watch: options.watch ?? (() => Effect.never),
         farewell: ControlSocket.shutdown
       }
     })
@@ -62,7 +62,7 @@ export const make = (
  * @category layers
  */
 export const layerWith = (options: GatewayRoutesOptions): Layer.Layer<OwnRoutes, never, LockFile | Lifecycle> =>
-  Layer.scoped(OwnRoutes, make(options))
+  Layer.effect(OwnRoutes, make(options))
 
 /**
  * @since 0.1.0

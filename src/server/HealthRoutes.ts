@@ -7,9 +7,9 @@ import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
-import type { Lifecycle } from "../port/Lifecycle.ts"
-import { ownAnswerHeaders } from "../port/ServerSocket.ts"
+import type { Lifecycle } from "./Lifecycle.ts"
 import { healthPaths, type Question } from "./OwnPaths.ts"
+import { ownAnswerHeaders } from "./ServerSocket.ts"
 
 /**
  * The path of a request target, without query.

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
-import { watchPath } from "../port/ServerSocket.ts"
+import { watchPath } from "../probe/OwnerWatch.ts"
 
 /**
  * Where the gateway's own routes are, by their default paths. A route that is left out stays where it is. Another path moves it,

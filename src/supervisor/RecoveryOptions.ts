@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import type { Address } from "../port/Address.ts"
+import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**

@@ -14,8 +14,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
-import type { ProcessTable } from "../lock/ProcessTable.ts"
 
 /**
  * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or

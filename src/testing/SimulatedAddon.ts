@@ -12,7 +12,7 @@
  *   one lock of exactly that range.
  */
 import * as Effect from "effect/Effect"
-import type { AddonCalls } from "../lock/KernelLock.ts"
+import type { AddonCalls } from "../host/KernelLock.ts"
 import {
   type KernelProcess,
   lockEnd,

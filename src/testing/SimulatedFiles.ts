@@ -11,8 +11,8 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NodePath from "node:path"
-import { fromCalls, KernelLock, KernelLockUnsupported } from "../lock/KernelLock.ts"
-import { foldPath, type Identity, ignoresCase, type NativeFiles } from "../NativeFiles.ts"
+import { fromCalls, KernelLock, KernelLockUnsupported } from "../host/KernelLock.ts"
+import { foldPath, type Identity, ignoresCase, type NativeFiles } from "../host/NativeFiles.ts"
 import * as SimulatedAddon from "./SimulatedAddon.ts"
 import {
   closeCall,

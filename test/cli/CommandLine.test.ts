@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
 import { commands, parse } from "../../src/cli/CommandLine.ts"
-import { type Setting, settings } from "../../src/GatewayConfig.ts"
+import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import "../arbitraries.ts"
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Exit, FastCheck as fc, FiberId } from "effect"
 import { commands, UsageError } from "../../src/cli/CommandLine.ts"
 import { Answered, ExitStatus, fromExit, ofEvery } from "../../src/cli/ExitStatus.ts"
-import { ConfigFileInvalid, SettingInvalid } from "../../src/GatewayConfig.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
+import { ConfigFileInvalid, SettingInvalid } from "../../src/settings/GatewayConfig.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const interrupted = Cause.interrupt(FiberId.none)

@@ -3,7 +3,7 @@ import { FastCheck as fc } from "effect"
 import { type CommandName, commands } from "../../src/cli/CommandLine.ts"
 import { ofEvery, ofRun } from "../../src/cli/ExitStatus.ts"
 import { ofCommand, page } from "../../src/cli/Help.ts"
-import { type Setting, settings } from "../../src/GatewayConfig.ts"
+import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import { version } from "../../src/Version.ts"
 import "../arbitraries.ts"
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, LogLevel, Option } from "effect"
 import * as Logging from "../../src/cli/Logging.ts"
-import type { LogFormat } from "../../src/GatewayConfig.ts"
+import type { LogFormat } from "../../src/settings/GatewayConfig.ts"
 
 describe("Logging.formatFor", () => {
   it.each<readonly [asked: LogFormat | undefined, isTerminal: boolean, format: LogFormat]>([

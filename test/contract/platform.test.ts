@@ -17,20 +17,20 @@ import {
   type Scope,
   TestClock
 } from "effect"
+import type { Address } from "../../src/Address.ts"
 import * as Gateway from "../../src/Gateway.ts"
-import * as OpenLockFiles from "../../src/inspect/OpenLockFiles.ts"
-import * as PortOwners from "../../src/inspect/PortOwners.ts"
-import { KernelLock, layerLive as kernelLockLayer } from "../../src/lock/KernelLock.ts"
+import { KernelLock, layerLive as kernelLockLayer } from "../../src/host/KernelLock.ts"
+import * as NativeFiles from "../../src/host/NativeFiles.ts"
+import * as OpenLockFiles from "../../src/host/OpenLockFiles.ts"
+import * as PortOwners from "../../src/host/PortOwners.ts"
+import { ProcessTable } from "../../src/host/ProcessTable.ts"
+import * as Signals from "../../src/host/Signals.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
-import { ProcessTable } from "../../src/lock/ProcessTable.ts"
-import * as NativeFiles from "../../src/NativeFiles.ts"
-import * as Access from "../../src/port/Access.ts"
-import type { Address } from "../../src/port/Address.ts"
-import * as HealthProbe from "../../src/port/HealthProbe.ts"
-import { limitsOf } from "../../src/port/ListenerOptions.ts"
-import * as OwnerWatch from "../../src/port/OwnerWatch.ts"
-import { type OwnRoutes, ServerSocket } from "../../src/port/ServerSocket.ts"
-import * as Signals from "../../src/stop/Signals.ts"
+import * as HealthProbe from "../../src/probe/HealthProbe.ts"
+import * as OwnerWatch from "../../src/probe/OwnerWatch.ts"
+import * as Access from "../../src/server/Access.ts"
+import { limitsOf } from "../../src/server/ListenerOptions.ts"
+import { type OwnRoutes, ServerSocket } from "../../src/server/ServerSocket.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
 import { webSocket } from "../fixtures/net.ts"
@@ -46,7 +46,7 @@ interface ControlClient {
 class Clients extends Context.Tag("test/Clients")<Clients, {
   readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
 }>() {}
-import { UserId } from "../../src/UserId.ts"
+import { UserId } from "../../src/host/UserId.ts"
 
 /** A platform under test: how to get one, and how time passes there. */
 interface Subject {

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
+import { isConfigLock } from "../../src/host/OpenLockFiles.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
-import { isConfigLock } from "../../src/inspect/OpenLockFiles.ts"
 import { SimulatedHost } from "../../src/testing/index.ts"
 import { simulated } from "../fixtures/simulated.ts"
 

@@ -1,9 +1,9 @@
 import { assert, describe } from "@effect/vitest"
 import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
 import type { GatewayLockError } from "../../src/GatewayLockError.ts"
+import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
-import * as ProcessTable from "../../src/lock/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { simulated } from "../fixtures/simulated.ts"
 

@@ -4,10 +4,10 @@
 import { assert, describe } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import * as GatewayConfig from "../../src/GatewayConfig.ts"
 import { isGatewayLockError } from "../../src/GatewayLockError.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import * as GatewayConfig from "../../src/settings/GatewayConfig.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { simulated } from "../fixtures/simulated.ts"
 

@@ -1,7 +1,7 @@
 import { type HttpApp, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
-import * as AccessToken from "../../src/port/AccessToken.ts"
+import * as AccessToken from "../../src/server/AccessToken.ts"
 import * as Authorization from "../../src/server/Authorization.ts"
 
 const token = Redacted.make("a-token-of-thirty-two-characters")

@@ -1,8 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Option, Ref, TestClock } from "effect"
-import * as Lifecycle from "../../src/port/Lifecycle.ts"
-import { OwnRoutes } from "../../src/port/ServerSocket.ts"
 import * as GatewayRoutes from "../../src/server/GatewayRoutes.ts"
+import * as Lifecycle from "../../src/server/Lifecycle.ts"
+import { OwnRoutes } from "../../src/server/ServerSocket.ts"
 import { version } from "../../src/Version.ts"
 import { instanceId, lockFile } from "../fixtures/listening.ts"
 

@@ -1,8 +1,8 @@
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc } from "effect"
-import * as Lifecycle from "../../src/port/Lifecycle.ts"
 import * as HealthRoutes from "../../src/server/HealthRoutes.ts"
+import * as Lifecycle from "../../src/server/Lifecycle.ts"
 import "../arbitraries.ts"
 
 const instanceId = "0b5e0e1c-5c1c-4d39-8c4b-0b3a1f8a7d10"

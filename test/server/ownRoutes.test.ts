@@ -15,7 +15,7 @@ import {
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Logger, LogLevel, Option, Ref, Schema, TestClock } from "effect"
-import { watchSubprotocol } from "../../src/port/ServerSocket.ts"
+import { watchSubprotocol } from "../../src/probe/OwnerWatch.ts"
 import * as OwnPaths from "../../src/server/OwnPaths.ts"
 import * as Readiness from "../../src/server/Readiness.ts"
 import { echo, type Options, start } from "../fixtures/listening.ts"

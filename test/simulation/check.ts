@@ -6,7 +6,7 @@
  */
 import { Cause, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
-import { coversGuard } from "../../src/port/Address.ts"
+import { coversGuard } from "../../src/Address.ts"
 import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
 import { isRecordOnly, type Scenario } from "./scenario.ts"
 import type { Entry, Player, Report } from "./simulate.ts"

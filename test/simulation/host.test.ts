@@ -4,8 +4,8 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Option } from "effect"
-import * as KernelLock from "../../src/lock/KernelLock.ts"
-import * as ProcessTable from "../../src/lock/ProcessTable.ts"
+import * as KernelLock from "../../src/host/KernelLock.ts"
+import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { simulated } from "../fixtures/simulated.ts"
 

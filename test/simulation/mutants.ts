@@ -253,7 +253,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with kernel locks",
     caughtBy: 2,
     changes: [{
-      file: "src/lock/KernelLock.ts",
+      file: "src/host/KernelLock.ts",
       from: `platform === "darwin" ? wholeFile : farByte`,
       to: "farByte"
     }]
@@ -263,11 +263,11 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with kernel locks",
     caughtBy: 364,
     changes: [{
-      file: "src/NativeFiles.ts",
+      file: "src/host/NativeFiles.ts",
       from: "Number.isSafeInteger(info.dev) && Number.isSafeInteger(ino)",
       to: "info.dev >= 0 && ino >= 0"
     }, {
-      file: "src/NativeFiles.ts",
+      file: "src/host/NativeFiles.ts",
       from: "${platform === \"win32\" ? dev & lowHalf : dev}:${ino}",
       to: "${platform === \"win32\" ? 0 : dev}:${ino}"
     }]
@@ -277,7 +277,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "kernel locks",
     caughtBy: 77,
     changes: [{
-      file: "src/internal/momentary.ts",
+      file: "src/host/momentary.ts",
       from: `platform === "win32" && error`,
       to: `platform === "none" && error`
     }]

@@ -2,10 +2,10 @@
  * What a simulation puts to the test. Apart, so that a mutant of these modules can take their place.
  */
 export * as ExitStatus from "../../src/cli/ExitStatus.ts"
-export * as GatewayInstance from "../../src/GatewayInstance.ts"
+export * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"
 export * as LockFile from "../../src/lock/LockFile.ts"
 export * as LockInspection from "../../src/lock/LockInspection.ts"
-export * as LossReport from "../../src/LossReport.ts"
-export * as HealthProbe from "../../src/port/HealthProbe.ts"
+export * as LossReport from "../../src/lock/LossReport.ts"
+export * as HealthProbe from "../../src/probe/HealthProbe.ts"
 export * as Recovery from "../../src/supervisor/Recovery.ts"
 export * as SimulatedHost from "../../src/testing/SimulatedHost.ts"

@@ -1,0 +1,27 @@
+/**
+ * Where a lost lock is told, whichever gateway within an effect has lost it.
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { LockLost } from "../GatewayLockError.ts"
+import { whileNot } from "../internal/whileNot.ts"
+
+/** Told by every gateway that loses its lock, before anything else happens. */
+export class LossReport extends Context.Reference<LossReport>()("gateway-lock/LossReport", {
+  defaultValue: (): Option.Option<(error: LockLost) => Effect.Effect<void>> => Option.none()
+}) {}
+
+/**
+ * Runs an effect until a gateway that was built within it loses its lock: then the effect is interrupted, and this fails with
+ * `LockLost`. Unlike `Gateway.lost`, it sees several gateways, and those of an app that is still being built.
+ */
+export const untilLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
+  Effect.flatMap(
+    Deferred.make<never, LockLost>(),
+    (lost) =>
+      Effect.provideService(self, LossReport, Option.some((error) => Effect.asVoid(Deferred.fail(lost, error)))).pipe(
+        whileNot(Deferred.await(lost))
+      )
+  )

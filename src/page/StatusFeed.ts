@@ -1,0 +1,138 @@
+/**
+ * What clients that watch are sent: the state of now at once, and again at every change; at intervals as well, for
+ * what changes all the time. While nobody watches, nothing is asked or computed.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as RcRef from "effect/RcRef"
+import type * as Scope from "effect/Scope"
+import * as Changing from "../internal/changing.ts"
+import { LockFile } from "../lock/LockFile.ts"
+import { Lifecycle } from "../server/Lifecycle.ts"
+import type { ControlProtocol, WatchingClient } from "../server/ServerSocket.ts"
+import { version } from "../Version.ts"
+import { Neighbours } from "./Neighbours.ts"
+import type { Neighbour, StatusFrame } from "./StatusFrame.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface StatusFeedOptions {
+  /** What the gateway is called. */
+  readonly profile?: string | undefined
+}
+
+/**
+ * A client that has heard nothing for some of these has lost us.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const heartbeat = Duration.seconds(5)
+
+/** Whoever watches a shutdown wants to see who holds it. */
+const drainingHeartbeat = Duration.seconds(1)
+
+/**
+ * Between two looks for other gateways, at least.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const lookInterval = Duration.seconds(5)
+
+/** Looking takes no more than one part of so many of the time: a host can have very many processes. */
+const lookShare = 20
+
+type Sighting = Option.Option<ReadonlyArray<Neighbour>>
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: StatusFeedOptions = {}
+): Effect.Effect<ControlProtocol["watch"], never, LockFile | Lifecycle | Scope.Scope> =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const lifecycle = yield* Lifecycle
+    const look = yield* Neighbours
+    const loadedAt = yield* Clock.currentTimeNanos
+
+    // One who looks, however many watch.
+    const neighbours = yield* RcRef.make({
+      acquire: Effect.gen(function*() {
+        const seen = yield* Changing.make<Sighting>(Option.none())
+        if (Option.isSome(look)) {
+          const others = Effect.map(look.value, (found) => found.filter(({ lockPath }) => lockPath !== lock.path))
+          yield* Effect.timed(others).pipe(
+            Effect.tap(([, found]) => seen.update(() => Option.some(found))),
+            Effect.flatMap(([took]) => Effect.sleep(Duration.max(lookInterval, Duration.times(took, lookShare)))),
+            Effect.forever,
+            Effect.interruptible,
+            Effect.forkScoped
+          )
+        }
+        return seen
+      })
+    })
+
+    const status = (
+      client: WatchingClient,
+      history: StatusFrame["history"],
+      neighbours: Sighting
+    ): Effect.Effect<StatusFrame> =>
+      Effect.gen(function*() {
+        const record = yield* lock.record
+        const draining = yield* lifecycle.draining
+        const connections = yield* client.connections
+        const reason = record.supervisorReason
+        return {
+          type: "status",
+          version: 1,
+          now: DateTime.formatIso(yield* DateTime.now),
+          instance: {
+            instanceId: lock.instanceId,
+            version,
+            ...(options.profile === undefined ? {} : { profile: options.profile }),
+            pid: record.pid,
+            host: record.host,
+            port: record.port,
+            configPath: record.configPath,
+            stateDir: record.stateDir,
+            startedAt: lock.startedAt,
+            uptimeMs: Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n)
+          },
+          phase: record.phase,
+          ...(draining ? { shutdownReason: yield* lifecycle.drainBegan } : {}),
+          connections,
+          watching: connections - (yield* client.pending),
+          lock: { path: lock.path, enforcement: lock.enforcement, heldSince: lock.heldSince },
+          supervisor: { kind: record.supervisor, ...(reason === undefined ? {} : { reason }) },
+          history,
+          ...(Option.isSome(neighbours) ? { neighbours: neighbours.value } : {})
+        }
+      })
+
+    return (client) =>
+      Effect.gen(function*() {
+        const seen = yield* RcRef.get(neighbours)
+        return yield* Effect.forever(Effect.gen(function*() {
+          const history = yield* lock.history
+          const around = yield* seen.current
+          const frame = yield* status(client, history.value, around.value)
+          yield* client.push(JSON.stringify(frame))
+          yield* Effect.raceAll([
+            history.outdated,
+            around.outdated,
+            Effect.sleep(frame.phase === "draining" ? drainingHeartbeat : heartbeat)
+          ])
+        }))
+      }).pipe(Effect.scoped)
+  })

@@ -1,0 +1,224 @@
+/**
+ * One bounded health check over `/healthz`.
+ *
+ * A responder is a healthy gateway if and only if it answers 200, within the probe timeout for the
+ * whole response, with JSON whose `ok` is `true` and whose `status` is `"live"`. No other key is
+ * required. A non-empty `instanceId` says which gateway it is; without one its identity is unknown.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as MutableRef from "effect/MutableRef"
+import * as Schema from "effect/Schema"
+import { type Address, isLoopback, isWildcard } from "../Address.ts"
+import * as ProbeTransport from "../host/ProbeTransport.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { spanned } from "../telemetry/spans.ts"
+
+/**
+ * What `/healthz` showed.
+ *
+ * - `NoListener`: nothing accepts connections there; `unreachable` where a listener would not be seen either.
+ * - `Healthy`: a gateway that serves.
+ * - `Unhealthy`: a gateway that says that it does not serve (starting or draining).
+ * - `Foreign`: a listener that is not a gateway.
+ * - `Stalled`: a listener that gave no whole answer in time. An address that is not loopback, to which no connection was made in
+ *   that time, is `NoListener` and `unreachable` instead.
+ *
+ * Without an `instanceId` the gateway's identity is unknown; the released OpenClaw names none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Health =
+  | { readonly _tag: "NoListener"; readonly detail: string; readonly unreachable?: boolean }
+  | { readonly _tag: "Healthy"; readonly instanceId?: string }
+  | { readonly _tag: "Unhealthy"; readonly instanceId?: string; readonly detail: string }
+  | { readonly _tag: "Foreign"; readonly detail: string }
+  | { readonly _tag: "Stalled"; readonly detail: string }
+
+/**
+ * How patient a probe is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HealthProbeOptions {
+  /**
+   * The absolute deadline of one probe, from connecting to the last byte. Of a pause of our own process (stopped, or
+   * starved of CPU) at most a quarter of it counts. Default 1 second.
+   */
+  readonly timeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * Asks whether a healthy gateway answers on an address, and which.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, HealthProbe } from "gateway-lock"
+ *
+ * const isHealthy = Effect.gen(function*() {
+ *   const { probe } = yield* HealthProbe.HealthProbe
+ *   const health = yield* probe({ host: "127.0.0.1", port: 18789 })
+ *   return health._tag === "Healthy"
+ * }).pipe(Effect.provide(HealthProbe.layer({ timeout: "300 millis" })), Effect.provide(Gateway.layerNode))
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
+  /** Asks once. Never fails and never lasts longer than the probe timeout, while this process runs. */
+  readonly probe: (address: Address) => Effect.Effect<Health>
+}>() {}
+
+/**
+ * The path that is asked.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const healthPath = "/healthz"
+
+/**
+ * The deadline of a probe where nothing else is said.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultTimeout = Duration.seconds(1)
+
+const Body = Schema.parseJson(Schema.Struct({
+  ok: Schema.Boolean,
+  status: Schema.String,
+  instanceId: Schema.optional(Schema.Unknown)
+}))
+/** Not a constant: the parser is made when the first answer comes, and a free port gives none. */
+const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
+
+/** Without an `instanceId`, only these words distinguish an unhealthy gateway from another program's health check. */
+const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "draining"])
+
+/**
+ * What an HTTP answer to `/healthz` says. Pure.
+ *
+ * An answer that is not healthy is a gateway's if it has an `instanceId`, or if its `status` is `starting`, `live` or
+ * `draining`. An `instanceId` that is not a non-empty string counts as absent.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const classify = (answer: ProbeTransport.Answer): Health => {
+  const body = decodeBody(answer.body)
+  const foreign: Health = {
+    _tag: "Foreign",
+    detail: `answered HTTP ${answer.status} to ${healthPath}, not as a gateway`
+  }
+  if (Either.isLeft(body)) return foreign
+  const { instanceId, ok, status } = body.right
+  const identity = typeof instanceId === "string" && instanceId !== "" ? { instanceId } : {}
+  if (answer.status === 200 && ok && status === "live") return { _tag: "Healthy", ...identity }
+  if (!("instanceId" in identity) && !gatewayStatuses.has(status)) return foreign
+  return {
+    _tag: "Unhealthy",
+    ...identity,
+    detail: `answered HTTP ${answer.status} with status ${JSON.stringify(status.slice(0, 40))}`
+  }
+}
+
+const resultLabels = {
+  NoListener: "no_listener",
+  Healthy: "healthy",
+  Unhealthy: "unhealthy",
+  Foreign: "foreign",
+  Stalled: "stalled"
+} as const satisfies Record<Health["_tag"], Metrics.ProbeResult>
+
+/** Tells what was found, unless nobody waits for it any more: as a metric, and on the present span. */
+const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> => {
+  if (Exit.isFailure(exit)) return Effect.void
+  const result = resultLabels[exit.value._tag]
+  return Effect.zipRight(
+    Metric.update(Metric.tagged(Metrics.probeSeconds, "result", result), seconds),
+    Effect.annotateCurrentSpan("gateway.probe.result", result)
+  )
+}
+
+/** Into how many sleeps a deadline is divided. */
+const parts = 4
+
+/**
+ * The deadline, as several sleeps in a row. After a pause of the whole process the event loop can run a timer that is due
+ * before it has polled what arrived meanwhile: a refused connection would be taken for silence. Between two sleeps it polls.
+ */
+const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
+  Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
+
+/**
+ * A probe over the transport that is given. Each probe is a span and a metric.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: HealthProbeOptions = {}
+): Effect.Effect<HealthProbe["Type"], never, ProbeTransport.ProbeTransport> =>
+  Effect.map(ProbeTransport.ProbeTransport, (transport) => {
+    const timeout = Duration.decode(options.timeout ?? defaultTimeout)
+    const stalled: Health = {
+      _tag: "Stalled",
+      detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
+    }
+    const unconnected: Health = {
+      _tag: "NoListener",
+      detail: `no connection was made within ${Duration.toMillis(timeout)}ms`,
+      unreachable: true
+    }
+    /**
+     * What the end of the deadline means. A connection that was not made shows no listener: Windows takes 2 seconds to refuse one
+     * to a free port of an address that is not loopback (Microsoft KB 175523), and a firewall drops it. The bind decides then.
+     * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is not made,
+     * the queue of a listener that accepts nothing is full.
+     */
+    const late = ({ host }: Address, connecting: boolean): Health =>
+      connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled
+    const probe = (address: Address) =>
+      Effect.suspend(() => {
+        const connecting = MutableRef.make(false)
+        return transport.get(address, healthPath, connecting).pipe(
+          Effect.match({
+            onSuccess: classify,
+            onFailure: (error): Health =>
+              error.reason === "NoListener"
+                ? {
+                  _tag: "NoListener",
+                  detail: error.detail,
+                  ...(error.unreachable === true ? { unreachable: true } : {})
+                }
+                : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
+          }),
+          Effect.raceFirst(
+            Effect.map(Effect.interruptible(deadline(timeout)), () => late(address, MutableRef.get(connecting)))
+          ),
+          Metrics.timed(record),
+          spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
+        )
+      })
+    return HealthProbe.of({ probe })
+  })
+
+/**
+ * The probe as a layer; `Gateway.layerNode` has the transport that it needs.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: HealthProbeOptions = {}
+): Layer.Layer<HealthProbe, never, ProbeTransport.ProbeTransport> => Layer.effect(HealthProbe, make(options))

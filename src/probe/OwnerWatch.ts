@@ -1,0 +1,190 @@
+/**
+ * Watches a gateway for its end without polling it.
+ *
+ * Holds one connection open. When the gateway ends, however it ends, the kernel closes the connection. Only for a responder
+ * that names an `instanceId`: an idle connection stops a single-threaded server, and other programs log it as a failure.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Http from "node:http"
+import type * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import type { Address } from "../Address.ts"
+import { endConnectionToItself, isNoListener, isToItself } from "../host/ProbeTransport.ts"
+
+/**
+ * The listener cannot be watched: it refused the watch subprotocol, has no slot left, speaks another protocol, or gave no
+ * answer within a second. Poll it instead.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotWatchable extends Data.TaggedError("NotWatchable")<{
+  readonly host: string
+  readonly port: number
+  /** What the listener did, in words. */
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot watch the listener on ${this.host}:${this.port}: ${this.reason}`
+  }
+}
+
+/**
+ * Reports the end of the gateway that listens on an address. Needs no token.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatch, {
+  /**
+   * Completes when the connection to the gateway ends: the gateway has ended, has begun to shut down, or has dropped a
+   * watcher that it finds idle. Completes at once where nothing listens. Fails with `NotWatchable`, within about a second,
+   * where the listener does not accept the watch.
+   */
+  readonly ended: (address: Address) => Effect.Effect<void, NotWatchable>
+}>() {}
+
+/**
+ * The subprotocol of a client that only waits for the gateway's end: it is told nothing before that, and needs no token.
+ * So nobody has to show a token to whoever happens to listen on a port.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const watchSubprotocol = "gateway-watch"
+
+/**
+ * The path at which such clients ask, wherever the control socket is.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const watchPath = "/"
+
+/** How long a gateway may take to accept a watch. */
+const handshakeTimeout = Duration.seconds(1)
+
+/** How the control socket's last frame begins. */
+const shutdownFrame = "{\"type\":\"shutdown\""
+
+/** A final ping frame's first byte, and an empty pong, masked with zeros as a client must mask (RFC 6455, 5.2 and 5.5). */
+const pingByte = 0x89
+const pong = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
+
+const request = (address: Address): Http.ClientRequest =>
+  Http.request({
+    host: address.host,
+    port: address.port,
+    path: "/",
+    agent: false,
+    headers: {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      // No token: it must not be shown to an unknown listener.
+      "sec-websocket-protocol": watchSubprotocol,
+      // Any sixteen bytes (RFC 6455, 4.1): the answer is not checked, only that the connection stays open.
+      "sec-websocket-key": "Z2F0ZXdheS1sb2NrIHdjaA=="
+    }
+  }).on("error", () => {})
+
+interface Accepted {
+  readonly socket: Duplex
+  /** What arrived together with the answer. */
+  readonly head: Buffer
+}
+
+/** Waits until the watch is accepted; `None` where nothing listens. */
+const accepted = (
+  request: Http.ClientRequest,
+  address: Address
+): Effect.Effect<Option.Option<Accepted>, NotWatchable> =>
+  Effect.async((resume) => {
+    const fail = (reason: string) => resume(new NotWatchable({ host: address.host, port: address.port, reason }))
+    request.on("error", (error: NodeJS.ErrnoException) => {
+      if (isNoListener(error)) resume(Effect.succeedNone)
+      else fail(`did not answer as HTTP (${error.message})`)
+    })
+    const refuseItself = (socket: Net.Socket) => {
+      if (!isToItself(socket)) return
+      endConnectionToItself(socket)
+      resume(Effect.succeedNone)
+    }
+    request.on("socket", (socket) => {
+      if (socket.connecting) socket.once("connect", () => refuseItself(socket))
+      else refuseItself(socket)
+    })
+    request.on("response", (response) => fail(`answered HTTP ${response.statusCode ?? 0}`))
+    request.on("upgrade", ({ headers }, socket, head) => {
+      socket.on("error", () => {})
+      if (headers.upgrade?.toLowerCase() === "websocket" && headers["sec-websocket-protocol"] === watchSubprotocol) {
+        resume(Effect.succeedSome({ socket, head }))
+      } else fail("switched to another protocol")
+    })
+    request.end()
+  })
+
+const untilClosed = ({ head, socket }: Accepted): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    const done = () => resume(Effect.void)
+    const read = (frames: Buffer) => {
+      // The gateway waits for this side to close as well, and other frames get no answer.
+      if (frames.includes(shutdownFrame)) done()
+      else if (frames[0] === pingByte) socket.write(pong)
+    }
+    if (socket.destroyed) return done()
+    socket.on("end", done).on("close", done).on("data", read)
+    read(head)
+  })
+
+const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => request(address)),
+    (request) =>
+      accepted(request, address).pipe(
+        Effect.timeoutFail({
+          duration: handshakeTimeout,
+          onTimeout: () =>
+            new NotWatchable({
+              host: address.host,
+              port: address.port,
+              reason: `gave no answer within ${Duration.toMillis(handshakeTimeout)}ms`
+            })
+        }),
+        Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: untilClosed }))
+      ),
+    (request) =>
+      Effect.sync(() => {
+        request.destroy()
+        // Node counts an upgraded request as destroyed, and leaves its socket to the listener of `upgrade`.
+        request.socket?.destroy()
+      })
+  )
+
+/**
+ * Over `node:http`.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { OwnerWatch } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { ended } = yield* OwnerWatch.OwnerWatch
+ *   yield* ended({ host: "127.0.0.1", port: 18789 })
+ *   yield* Effect.log("the gateway has ended, or is about to")
+ * }).pipe(
+ *   Effect.catchTag("NotWatchable", ({ message }) => Effect.log(message)),
+ *   Effect.provide(OwnerWatch.layerLive)
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLive: Layer.Layer<OwnerWatch> = Layer.succeed(OwnerWatch, OwnerWatch.of({ ended }))

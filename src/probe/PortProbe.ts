@@ -1,0 +1,115 @@
+/**
+ * What listens on a port now? Asked before a lock is waited for, and before the port is bound.
+ *
+ * The answer is for the message and for failing fast; the bind itself is the test.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Address } from "../Address.ts"
+import { lookAt, nothingReached } from "./AddressProbe.ts"
+import { type Health, HealthProbe } from "./HealthProbe.ts"
+
+/**
+ * - `Free`: nothing accepts connections on any of the addresses; `unreachable` where none of them can be reached from here, so
+ *   that a listener would not be seen.
+ * - `Gateway`: a gateway answers; `healthy` as `/healthz` says. Without an `instanceId` it is not known which one.
+ * - `Foreign`: a listener answers that is not a gateway.
+ * - `Stalled`: a listener accepts and does not answer in time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PortState =
+  | { readonly _tag: "Free"; readonly unreachable?: boolean }
+  | { readonly _tag: "Gateway"; readonly instanceId?: string; readonly healthy: boolean; readonly detail: string }
+  | { readonly _tag: "Foreign"; readonly detail: string }
+  | { readonly _tag: "Stalled"; readonly detail: string }
+
+/**
+ * Asks who is on a port, on all the addresses that a gateway would bind. Never fails.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class PortProbe extends Context.Tag("gateway-lock/PortProbe")<PortProbe, {
+  /**
+   * Asks exactly the addresses that a gateway on `address` binds, at the same time, each under the probe
+   * timeout. Port 0 is always free.
+   */
+  readonly probe: (address: Address) => Effect.Effect<PortState>
+}>() {}
+
+const free: PortState = { _tag: "Free" }
+
+const fromHealth = (health: Health): PortState => {
+  switch (health._tag) {
+    case "NoListener":
+      return free
+    case "Healthy":
+      return health.instanceId === undefined
+        ? { _tag: "Gateway", healthy: true, detail: "a healthy gateway that names no instance" }
+        : { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
+    case "Unhealthy":
+      return {
+        _tag: "Gateway",
+        ...(health.instanceId === undefined ? {} : { instanceId: health.instanceId }),
+        healthy: false,
+        detail: `a gateway that ${health.detail}`
+      }
+    case "Foreign":
+    case "Stalled":
+      return health
+  }
+}
+
+const rank: Record<PortState["_tag"], number> = { Gateway: 0, Foreign: 1, Stalled: 2, Free: 3 }
+
+/**
+ * The one answer for several addresses: the most telling occupant. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const combine = (states: ReadonlyArray<PortState>): PortState =>
+  states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)
+
+/**
+ * A port probe that asks by `HealthProbe`, and takes as long as that does at most.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect.map(
+  HealthProbe,
+  (health) =>
+    PortProbe.of({
+      probe: (address) =>
+        address.port === 0
+          ? Effect.succeed(free)
+          : Effect.map(lookAt(health, address), (looks) => {
+            const state = combine(looks.map(({ answer }) => fromHealth(answer)))
+            return state._tag === "Free" && nothingReached(looks) ? { ...state, unreachable: true } : state
+          })
+    })
+)
+
+/**
+ * The same as a layer.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, HealthProbe, PortProbe } from "gateway-lock"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { probe } = yield* PortProbe.PortProbe
+ *   const state = yield* probe({ host: "127.0.0.1", port: 18789 })
+ *   if (state._tag !== "Free") yield* Effect.logWarning(`port 18789 is in use: ${state.detail}`)
+ * }).pipe(Effect.provide(PortProbe.layer), Effect.provide(HealthProbe.layer()), Effect.provide(Gateway.layerNode))
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<PortProbe, never, HealthProbe> = Layer.effect(PortProbe, make)

@@ -1,0 +1,80 @@
+/**
+ * Finds the process that has the port of a refused start, if the start's own lock does not name it: another gateway that
+ * `gateway list` knows, a service of the system, or any process that listens. Loaded only for that.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Address } from "../Address.ts"
+import { type GatewayLockError, type Holder, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../GatewayLockError.ts"
+import * as OpenLockFiles from "../host/OpenLockFiles.ts"
+import * as PortOwners from "../host/PortOwners.ts"
+import { ProcessTable } from "../host/ProcessTable.ts"
+import * as GatewayList from "../inspect/GatewayList.ts"
+import * as SystemServices from "../inspect/SystemServices.ts"
+
+/** A process that listens, and of which nothing else is known. */
+export interface Listener {
+  readonly pid: number
+  readonly command?: string
+}
+
+/** The gateway that answers on the port under its own lock's name, or whose process listens there. */
+const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
+  Effect.map(GatewayList.list({ listeners: false }), ({ gateways }): Holder | undefined => {
+    const owner = gateways.find((gateway) =>
+      gateway.lock.state === "held" && gateway.port?.from === "owner" && gateway.port.port === port
+      && (gateway.health?.identity === "owner"
+        || (gateway.owner?.pidMeaning === "Alive" && gateway.owner.pid === listener?.pid))
+    )?.owner
+    if (owner === undefined) return undefined
+    const { profile: _profile, supervisorReason: _reason, ...holder } = owner
+    return holder
+  })
+
+/** The process that listens there. */
+const listenerAt = (address: Address) =>
+  Effect.gen(function*() {
+    const { listeners } = yield* PortOwners.PortOwners
+    const table = yield* ProcessTable
+    const seen = yield* listeners(address.port)
+    const pid = seen._tag === "Seen"
+      ? PortOwners.at(address, seen.listeners).find((listener) => listener.pid !== undefined)?.pid
+      : undefined
+    if (pid === undefined) return undefined
+    const command = Option.getOrUndefined(yield* table.commandName(pid))
+    return { pid, ...(command === undefined ? {} : { command }) }
+  })
+
+export interface Found {
+  /** With the holder, where another gateway's lock or systemd names it. */
+  readonly error: GatewayLockError
+  readonly listener: Listener | undefined
+}
+
+const withHolder = (error: PortInUse | OwnerHealthy | OwnerUnhealthy, holder: Holder): GatewayLockError => {
+  switch (error._tag) {
+    case "PortInUse": {
+      const { host, listener, port } = error
+      return new PortInUse({ host, port, holder, ...(listener === undefined ? {} : { listener }) })
+    }
+    case "OwnerHealthy": {
+      const { host, port, supervisor } = error
+      return new OwnerHealthy({ host, port, supervisor, holder })
+    }
+    case "OwnerUnhealthy": {
+      const { host, port, supervisor, timeoutMs } = error
+      return new OwnerUnhealthy({ host, port, supervisor, timeoutMs, holder })
+    }
+  }
+}
+
+/** Looks for who has the port. Never fails. */
+export const find = (error: PortInUse | OwnerHealthy | OwnerUnhealthy) =>
+  Effect.gen(function*() {
+    const listener = yield* listenerAt(error)
+    const holder = (yield* gatewayAt(error, listener)) ??
+      Option.getOrUndefined(yield* SystemServices.holderOn(error.port))
+    return holder === undefined
+      ? { error, listener } satisfies Found
+      : { error: withHolder(error, holder), listener: undefined } satisfies Found
+  }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(PortOwners.layerLive))

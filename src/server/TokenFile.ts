@@ -1,0 +1,109 @@
+/**
+ * The file that a token is kept in.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { UserId } from "../host/UserId.ts"
+import { adviceFor } from "../internal/advice.ts"
+import { describePlatformError } from "../internal/describeError.ts"
+import { hasModeBits, octal } from "../internal/permissions.ts"
+import { printable } from "../internal/printable.ts"
+import * as AccessToken from "./AccessToken.ts"
+
+/**
+ * A token file cannot be used: unreadable, somebody else's, open to others, or its content is no token. Never shows what
+ * is in it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
+  readonly path: string
+  readonly reason: string
+}> {
+  override get message() {
+    return printable(`invalid token file ${JSON.stringify(this.path)}: ${this.reason}`)
+  }
+}
+
+/** The longest token, and a line's end. */
+const maxBytes = AccessToken.maxLength + 2
+
+const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: string): string | undefined => {
+  if (!hasModeBits(platform)) return undefined
+  const advice = adviceFor(platform)
+  const owner = Option.getOrElse(info.uid, () => uid)
+  if (owner !== uid && owner !== 0) {
+    return `it belongs to uid ${owner}, and we are uid ${uid}; run: ${advice.ownFile(path, uid)}`
+  }
+  // Root's own may be its group's to read: so Kubernetes and systemd hand secrets to a service.
+  const forbidden = owner === uid ? 0o077 : 0o027
+  return (info.mode & forbidden) === 0
+    ? undefined
+    : `others may read or change it (mode ${octal(info.mode)}); run: ${
+      advice.setMode(path, owner === uid ? "600" : "640")
+    }`
+}
+
+/**
+ * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must belong to
+ * this user (then no other user may read it) or to root (then its group may). Windows has no mode bits, so permissions are not
+ * checked there.
+ *
+ * Fails with `TokenFileInvalid`.
+ *
+ * @example
+ * import { NodeContext } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Gateway, TokenFile } from "gateway-lock"
+ *
+ * const Main = Layer.unwrapEffect(
+ *   Effect.map(TokenFile.read("/run/secrets/gateway-token"), (token) => Gateway.layer({ host: "0.0.0.0", token }))
+ * ).pipe(Layer.provide(NodeContext.layer))
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const read = (
+  path: string
+): Effect.Effect<Redacted.Redacted, TokenFileInvalid, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const refuse = (reason: string) => new TokenFileInvalid({ path, reason })
+    const fs = yield* FileSystem.FileSystem
+    // Opening a FIFO would wait for its writer.
+    const before = yield* fs.stat(path)
+    if (before.type !== "File") return yield* refuse(`it is not a regular file but a ${before.type.toLowerCase()}`)
+    const file = yield* fs.open(path, { flag: "r" })
+    const info = yield* file.stat
+    const uid = yield* Effect.flatten(UserId)
+    const wrong = Option.isSome(uid) ? fault(path, uid.value, info, yield* HostPlatform) : undefined
+    if (wrong !== undefined) return yield* refuse(wrong)
+    // One byte more than there may be: a longer file is no token.
+    const content = yield* file.readAlloc(maxBytes + 1)
+    const token = AccessToken.withoutLineEnd(
+      Option.match(content, { onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString("latin1") })
+    )
+    const wrongText = AccessToken.fault(token)
+    if (Option.isSome(wrongText)) {
+      return yield* refuse(
+        `expected ${AccessToken.allowed}; ${
+          info.size > FileSystem.Size(maxBytes) && wrongText.value.startsWith("it has")
+            ? `it has ${info.size} bytes`
+            : wrongText.value
+        }`
+      )
+    }
+    return Redacted.make(token)
+  }).pipe(
+    Effect.scoped,
+    Effect.catchTags({
+      SystemError: (error) => new TokenFileInvalid({ path, reason: describePlatformError(error) }),
+      BadArgument: (error) => new TokenFileInvalid({ path, reason: describePlatformError(error) })
+    })
+  )

@@ -1,0 +1,81 @@
+/**
+ * What an app's own WebSockets need, and plain requests do not.
+ */
+import * as Headers from "@effect/platform/Headers"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Socket from "@effect/platform/Socket"
+import * as Effect from "effect/Effect"
+import * as Http from "node:http"
+import { goingAway } from "../ServerSocket.ts"
+import { handshakeFault } from "./UpgradeRequests.ts"
+
+/** The header in which a browser can show the token: it cannot set any other. */
+export const protocolHeader = "sec-websocket-protocol"
+
+/** A trace does not show a header that can carry the token, which Effect does not know. */
+export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.locallyWith(
+  Headers.currentRedactedNames,
+  (names) => [...names, protocolHeader]
+)
+
+const gone = new Error("the client closed its connection before the WebSocket was opened")
+
+/**
+ * Runs a WebSocket, or fails if its client has disconnected. For such a client, `ws` never calls back, and `NodeHttpServer`
+ * (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits for that call uninterruptibly: the fiber would never end, nor
+ * would a shutdown. Must be the first thing that a new fiber does, so that it does not yield between this check and the handshake.
+ */
+const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
+  Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
+    socket.readable && socket.writable ? run : new Socket.SocketGenericError({ reason: "Open", cause: gone })
+  )
+
+const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.IncomingMessage) =>
+(
+  socket: Socket.Socket
+): Socket.Socket => {
+  const goAway = Effect.gen(function*() {
+    const reason = yield* drainBegan
+    const write = yield* socket.writer
+    yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
+    return yield* Effect.never
+    // An app that is not a router runs uninterruptibly: the race would wait for its loser, and a shutdown for the race.
+  }).pipe(Effect.scoped, Effect.interruptible)
+  return {
+    [Socket.TypeId]: Socket.TypeId,
+    run: (handler, options) => Effect.raceFirst(whilePresent(source)(socket.run(handler, options)), goAway),
+    runRaw: (handler, options) => Effect.raceFirst(whilePresent(source)(socket.runRaw(handler, options)), goAway),
+    writer: socket.writer
+  }
+}
+
+type Request = HttpServerRequest.HttpServerRequest
+
+const guarding = (drainBegan: Effect.Effect<string>) => {
+  const guard = (request: Request): Request => {
+    const { source } = request
+    if (!(source instanceof Http.IncomingMessage)) return request
+    const upgrade = Effect.suspend(() => {
+      const fault = handshakeFault(source)
+      return fault === undefined
+        ? Effect.map(request.upgrade, closingOnDrain(drainBegan, source))
+        : new HttpServerError.RequestError({ request, reason: "Decode", description: fault })
+    })
+    // A router that is mounted in another one gets the request with another path.
+    const modify: Request["modify"] = (options) => guard(request.modify(options))
+    return new Proxy(request, {
+      get: (target, key) => key === "upgrade" ? upgrade : key === "modify" ? modify : Reflect.get(target, key, target)
+    })
+  }
+  return guard
+}
+
+/**
+ * An app whose WebSockets are told to go away when the drain begins, as the control socket is. They neither wait for clients that
+ * have disconnected nor for handshakes that `ws` would refuse.
+ */
+export const withClosingSockets =
+  (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+    Effect.updateService(app, HttpServerRequest.HttpServerRequest, guarding(drainBegan))

@@ -1,0 +1,291 @@
+/**
+ * Spans and metrics over OTLP, as the standard environment variables of OpenTelemetry say. Loaded only where they do.
+ *
+ * A variable that cannot be understood is warned of, and counts as not set (OpenTelemetry's specification of environment
+ * variables). A collector that cannot be reached is warned of once, and holds nothing up but the last export, for a second.
+ */
+import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
+import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"
+import * as OtlpTracer from "@effect/opentelemetry/OtlpTracer"
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import { InstanceId } from "../host/InstanceId.ts"
+import { version } from "../Version.ts"
+import * as ProcessMetrics from "./ProcessMetrics.ts"
+
+/** Where one kind of data goes, and how. */
+export interface Target {
+  readonly url: string
+  readonly protocol: Protocol
+  readonly headers: Readonly<Record<string, string>>
+  /** Of one request. */
+  readonly timeout: Duration.Duration
+  /** Between two exports. */
+  readonly interval: Duration.Duration
+}
+
+const protocols = ["http/protobuf", "http/json"] as const
+
+export type Protocol = typeof protocols[number]
+
+export interface Settings {
+  readonly serviceName: string
+  readonly attributes: Readonly<Record<string, string>>
+  readonly traces: Option.Option<Target>
+  readonly metrics: Option.Option<Target>
+  /** One line for each variable that cannot be understood. */
+  readonly warnings: ReadonlyArray<string>
+}
+
+/** What a variable says, or why that cannot be told. Without its value where that can be a secret. */
+type Decoded<A> = Either.Either<A, string>
+
+type Read = <A>(names: ReadonlyArray<string>, decode: (value: string) => Decoded<A>) => Effect.Effect<Option.Option<A>>
+
+const quoted = (value: string, allowed: string) => Either.left(`${JSON.stringify(value)}: must be ${allowed}`)
+
+const oneOf = <const A extends string>(allowed: ReadonlyArray<A>) => (value: string): Decoded<A> => {
+  const found = allowed.find((name) => name === value.toLowerCase())
+  return found === undefined ? quoted(value, allowed.join(" or ")) : Either.right(found)
+}
+
+const milliseconds = (value: string): Decoded<Duration.Duration> =>
+  /^\d{1,10}$/.test(value) && Number(value) > 0
+    ? Either.right(Duration.millis(Number(value)))
+    : quoted(value, "a number of milliseconds, at least 1")
+
+/** A URL can carry a password, or a token in its query: neither is shown. */
+const endpoint = (value: string): Decoded<URL> => {
+  const url = URL.canParse(value) ? new URL(value) : undefined
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    return Either.left("is not an http or https URL")
+  }
+  return url.username === "" && url.password === ""
+    ? Either.right(url)
+    : Either.left("must not contain a user or password; use OTEL_EXPORTER_OTLP_HEADERS")
+}
+
+/** `key=value,key2=value2`, with percent-encoded values (W3C Baggage, as OpenTelemetry has it). */
+const pairs = (value: string): Decoded<Readonly<Record<string, string>>> => {
+  const result: Record<string, string> = {}
+  for (const [index, entry] of value.split(",").entries()) {
+    if (entry.trim() === "") continue
+    const at = entry.indexOf("=")
+    const key = entry.slice(0, Math.max(at, 0)).trim()
+    const text = decode(entry.slice(at + 1).trim())
+    if (key === "" || Option.isNone(text)) return Either.left(`entry ${index + 1} is not key=value, percent-encoded`)
+    result[key] = text.value
+  }
+  return Either.right(result)
+}
+
+const decode = Option.liftThrowable(decodeURIComponent)
+
+/** RFC 9110, 5.1 and 5.5. */
+const headers = (value: string): Decoded<Readonly<Record<string, string>>> =>
+  Either.flatMap(pairs(value), (headers) => {
+    const wrong = Object.entries(headers).findIndex(([name, value]) =>
+      !/^[!#$%&'*+.^_`|~\w-]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value)
+    )
+    return wrong === -1 ? Either.right(headers) : Either.left(`entry ${wrong + 1} is no HTTP header`)
+  })
+
+const append = (base: URL, path: string): string => {
+  const url = new URL(base)
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}${path}`
+  return url.href
+}
+
+/** The address that OpenTelemetry says is meant where only an exporter is named. */
+const localCollector = new URL("http://localhost:4318")
+
+const defaults = {
+  serviceName: "gateway",
+  timeout: Duration.seconds(10),
+  tracesInterval: Duration.seconds(5),
+  metricsInterval: Duration.minutes(1)
+} as const
+
+/** Reads the variables. */
+export const settings: Effect.Effect<Settings> = Effect.gen(function*() {
+  const warnings = yield* Ref.make<ReadonlyArray<string>>([])
+
+  /** The first of several variables that is set and can be understood. An empty one is not set. */
+  const read: Read = (names, decode) =>
+    Effect.gen(function*() {
+      for (const name of names) {
+        const value = yield* Effect.option(Config.string(name))
+        if (Option.isNone(value) || value.value.trim() === "") continue
+        const decoded = decode(value.value.trim())
+        if (Either.isRight(decoded)) return Option.some(decoded.right)
+        const warning = `ignoring ${name}: ${decoded.left}`
+        yield* Ref.update(warnings, (all) => all.includes(warning) ? all : [...all, warning])
+      }
+      return Option.none()
+    })
+
+  const target = (signal: "TRACES" | "METRICS", intervalName: string, interval: Duration.Duration) =>
+    Effect.gen(function*() {
+      const exporter = yield* read([`OTEL_${signal}_EXPORTER`], oneOf(["otlp", "none"]))
+      if (Option.contains(exporter, "none")) return Option.none<Target>()
+      const own = yield* read([`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`], endpoint)
+      const base = yield* read(["OTEL_EXPORTER_OTLP_ENDPOINT"], endpoint)
+      const either = (name: string) => [`OTEL_EXPORTER_OTLP_${signal}_${name}`, `OTEL_EXPORTER_OTLP_${name}`]
+      const url = Option.orElse(
+        Option.map(own, ({ href }) => href),
+        () =>
+          Option.map(
+            Option.orElse(base, () => Option.as(exporter, localCollector)),
+            (base) => append(base, `/v1/${signal.toLowerCase()}`)
+          )
+      )
+      if (Option.isNone(url)) return Option.none<Target>()
+      return Option.some<Target>({
+        url: url.value,
+        protocol: Option.getOrElse(yield* read(either("PROTOCOL"), oneOf(protocols)), () => protocols[0]),
+        headers: Option.getOrElse(yield* read(either("HEADERS"), headers), () => ({})),
+        timeout: Option.getOrElse(yield* read(either("TIMEOUT"), milliseconds), () => defaults.timeout),
+        interval: Option.getOrElse(yield* read([intervalName], milliseconds), () => interval)
+      })
+    })
+
+  const disabled = yield* read(["OTEL_SDK_DISABLED"], oneOf(["true", "false"]))
+  if (Option.contains(disabled, "true")) {
+    return { serviceName: "", attributes: {}, traces: Option.none(), metrics: Option.none(), warnings: [] }
+  }
+  const traces = yield* target("TRACES", "OTEL_BSP_SCHEDULE_DELAY", defaults.tracesInterval)
+  const metrics = yield* target("METRICS", "OTEL_METRIC_EXPORT_INTERVAL", defaults.metricsInterval)
+  const { "service.name": named, ...attributes } = Option.getOrElse(
+    yield* read(["OTEL_RESOURCE_ATTRIBUTES"], pairs),
+    (): Readonly<Record<string, string>> => ({})
+  )
+  const serviceName = yield* read(["OTEL_SERVICE_NAME"], Either.right)
+  return {
+    serviceName: Option.getOrElse(serviceName, () => named ?? defaults.serviceName),
+    attributes,
+    traces,
+    metrics,
+    warnings: yield* Ref.get(warnings)
+  }
+})
+
+/** Where something was sent, without a query, which can hold a token. */
+const shown = (url: string): string => {
+  const { origin, pathname } = new URL(url)
+  return `${origin}${pathname}`
+}
+
+/** How long the last export may take when the gateway ends: both kinds at the same time. */
+const shutdownTimeout = Duration.seconds(1)
+
+/** What fetch hides behind "fetch failed". */
+const reasonOf = (error: HttpClientError.HttpClientError): string => {
+  const inner = [error.cause, error.cause instanceof Error ? error.cause.cause : undefined]
+  for (const cause of inner.toReversed()) {
+    if (!(cause instanceof Error)) continue
+    if (cause.message !== "") return cause.message
+    if ("code" in cause && typeof cause.code === "string") return cause.code
+  }
+  return error.description ?? error.reason
+}
+
+/** Sends within the timeout, and tells once that it failed; what is done about it then is the exporter's business. */
+const sending = ({ timeout, url }: Target, what: string) =>
+  Effect.gen(function*() {
+    const client = yield* HttpClient.HttpClient
+    const warned = yield* Ref.make(false)
+    const warn = (reason: string) =>
+      Effect.unlessEffect(
+        Effect.logWarning(`could not send ${what} to ${shown(url)}: ${reason}; trying on, and saying so only once`),
+        Ref.getAndSet(warned, true)
+      )
+    return HttpClient.transform(client, (response, request) =>
+      response.pipe(
+        Effect.timeoutFail({
+          duration: timeout,
+          onTimeout: () =>
+            new HttpClientError.RequestError({
+              request,
+              reason: "Transport",
+              description: `no answer within ${Duration.format(timeout)}`
+            })
+        }),
+        Effect.tap(({ status }) => status >= 200 && status < 300 ? Effect.void : warn(`HTTP ${status}`)),
+        Effect.tapError((error) => warn(reasonOf(error)))
+      ))
+  })
+
+const serializations: Readonly<Record<Protocol, Layer.Layer<OtlpSerialization.OtlpSerialization>>> = {
+  "http/protobuf": OtlpSerialization.layerProtobuf,
+  "http/json": OtlpSerialization.layerJson
+}
+
+/** What one kind of data is exported with. */
+const exporting = (target: Target, what: string) =>
+  Layer.merge(
+    Layer.effect(HttpClient.HttpClient, sending(target, what)).pipe(Layer.provide(FetchHttpClient.layer)),
+    serializations[target.protocol]
+  )
+
+/** The exporters would read the resource's variables again, and more leniently. */
+const noVariables = Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
+
+const exportAll = (settings: Settings, pid: number) =>
+  Effect.gen(function*() {
+    const { "service.version": serviceVersion = version, ...attributes } = settings.attributes
+    const resource = {
+      serviceName: settings.serviceName,
+      serviceVersion,
+      attributes: {
+        "service.instance.id": yield* Effect.flatten(InstanceId),
+        "process.pid": pid,
+        ...attributes
+      }
+    }
+    // Both kinds send what is left at the same time when this ends.
+    const both = yield* Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
+    const inOwnScope = <A, E, R>(self: Effect.Effect<A, E, R | Scope.Scope>) =>
+      Effect.flatMap(Scope.fork(both, ExecutionStrategy.sequential), (scope) => Scope.extend(self, scope))
+
+    if (Option.isSome(settings.metrics)) {
+      const { headers, interval, url } = settings.metrics.value
+      const { refresh } = yield* ProcessMetrics.ProcessMetrics
+      yield* refresh.pipe(Effect.repeat(Schedule.spaced(interval)), Effect.interruptible, Effect.forkScoped)
+      yield* OtlpMetrics.make({ url, headers, resource, exportInterval: interval, shutdownTimeout }).pipe(
+        noVariables,
+        inOwnScope,
+        Effect.provide(exporting(settings.metrics.value, "metrics"))
+      )
+    }
+    if (Option.isNone(settings.traces)) return Layer.empty
+    const { headers, interval, url } = settings.traces.value
+    const tracer = yield* OtlpTracer.make({ url, headers, resource, exportInterval: interval, shutdownTimeout }).pipe(
+      noVariables,
+      inOwnScope,
+      Effect.provide(exporting(settings.traces.value, "traces"))
+    )
+    return Layer.setTracer(tracer)
+  })
+
+/**
+ * Exports what the variables say, until the scope closes; nothing where they say nothing. Needs a logger below.
+ */
+export const layer = (process: { readonly pid: number }): Layer.Layer<never, never, FileSystem.FileSystem> =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const read = yield* settings
+    yield* Effect.forEach(read.warnings, (warning) => Effect.logWarning(warning), { discard: true })
+    return yield* exportAll(read, process.pid)
+  })).pipe(Layer.provide(ProcessMetrics.layerLive))

@@ -1,0 +1,90 @@
+/** No import of `src` runs up: see `docs/internals.md`, "Floors". */
+import { assert, describe, it } from "@effect/vitest"
+import { readdir, readFile } from "node:fs/promises"
+import { dirname, join, normalize, relative } from "node:path"
+import { fileURLToPath } from "node:url"
+
+/** From the ground up. A file imports from lower floors and from its own room; rooms of one floor do not import each other. */
+const floors: ReadonlyArray<ReadonlyArray<string>> = [
+  ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
+  ["host"],
+  ["telemetry"],
+  ["probe"],
+  ["lock"],
+  ["leader"],
+  ["server"],
+  ["inspect", "supervisor"],
+  ["settings", "page"],
+  ["stop", "doctor", "exec", "report"],
+  ["Gateway.ts", "gateway"],
+  ["cli", "testing", "promise.ts", "index.ts", "main.ts"]
+]
+
+/** The files of these rooms make up one room: the ground floor, the composition, and what starts the program. */
+const oneRoom: ReadonlyArray<ReadonlyArray<string>> = [
+  ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
+  ["Gateway.ts", "gateway"],
+  ["cli", "index.ts", "main.ts", "promise.ts"]
+]
+
+const src = fileURLToPath(new URL("../../src/", import.meta.url))
+const roomOf = (file: string): string => file.split("/")[0] ?? file
+const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room))
+const isOneRoom = (a: string, b: string): boolean =>
+  a === b || oneRoom.some((rooms) => rooms.includes(a) && rooms.includes(b))
+
+/** Relative imports: static, dynamic, type-only, re-exports. */
+const importsOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/\b(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g)].flatMap(([, specifier]) => specifier ?? [])
+
+const isAllowed = (from: string, to: string): boolean => {
+  const [own, other] = [roomOf(from), roomOf(to)]
+  return isOneRoom(own, other) || floorOf(other) < floorOf(own)
+}
+
+const edges = async (): Promise<ReadonlyArray<readonly [from: string, to: string]>> => {
+  const files = (await readdir(src, { recursive: true })).filter((file) => file.endsWith(".ts")).map((file) =>
+    file.replaceAll("\\", "/")
+  )
+  const found = await Promise.all(
+    files.map(async (file) =>
+      importsOf(await readFile(join(src, file), "utf8")).map((specifier) =>
+        [file, relative(src, normalize(join(src, dirname(file), specifier))).replaceAll("\\", "/")] as const
+      )
+    )
+  )
+  return found.flat()
+}
+
+describe("the floors of src", () => {
+  it("are all there is: every file is in a room of the plan", async () => {
+    const strays = (await readdir(src)).filter((entry) => floorOf(entry) < 0)
+    assert.deepStrictEqual(strays, [])
+  })
+
+  it("no import runs up, nor from one room to another of its floor", async () => {
+    const all = await edges()
+    assert.isAbove(all.length, 400)
+    assert.deepStrictEqual(all.filter(([from, to]) => !isAllowed(from, to)).map((edge) => edge.join(" -> ")), [])
+  })
+
+  it("an import that runs up is seen, whatever its form", () => {
+    const text = [
+      "import type { A } from \"../page/StatusFeed.ts\"",
+      "export * as B from \"../lock/LockFile.ts\"",
+      "const c = import(\"../cli/run.ts\")",
+      "import \"./Access.ts\""
+    ].join("\n")
+    assert.deepStrictEqual(importsOf(text), [
+      "../page/StatusFeed.ts",
+      "../lock/LockFile.ts",
+      "../cli/run.ts",
+      "./Access.ts"
+    ])
+    assert.deepStrictEqual(
+      importsOf(text).map((to) => isAllowed("server/Listener.ts", normalize(join("server", to)))),
+      [false, true, false, true]
+    )
+    assert.isFalse(isAllowed("inspect/GatewayStatus.ts", "supervisor/Supervisor.ts"))
+  })
+})

@@ -1,0 +1,232 @@
+import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import { assert, describe } from "@effect/vitest"
+import { Deferred, Effect, Layer, Option, Queue, Ref, Schema, TestClock } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import * as LockFile from "../../src/lock/LockFile.ts"
+import * as Neighbours from "../../src/page/Neighbours.ts"
+import * as StatusFeed from "../../src/page/StatusFeed.ts"
+import { type Neighbour, StatusFrame } from "../../src/page/StatusFrame.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type { SimulatedWebSocket } from "../../src/testing/SimulatedPorts.ts"
+import { version } from "../../src/Version.ts"
+import { simulated } from "../fixtures/simulated.ts"
+
+const address = { host: "127.0.0.1", port: 18789 }
+const decode = Schema.decodeUnknown(Schema.parseJson(StatusFrame), { onExcessProperty: "error" })
+
+/** An app of which one request waits for a word. */
+const app = (word: Effect.Effect<void>) =>
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/slow", Effect.as(word, HttpServerResponse.empty())),
+    HttpServer.serve()
+  )
+
+const spawn = (
+  host: SimulatedHost.SimulatedHost,
+  options: { readonly word?: Effect.Effect<void>; readonly look?: Effect.Effect<ReadonlyArray<Neighbour>> } = {}
+) =>
+  host.spawn(Gateway.launch(
+    app(options.word ?? Effect.void).pipe(
+      Layer.provideMerge(Gateway.layerPlatform({ profile: "blue" })),
+      Layer.provide(
+        Layer.succeed(
+          Neighbours.Neighbours,
+          Option.fromNullable(options.look)
+        )
+      )
+    )
+  )).pipe(Effect.tap(() => host.settle))
+
+const watch = "{\"type\":\"watch\"}"
+
+const connect = (host: SimulatedHost.SimulatedHost) =>
+  Effect.tap(host.ports.connect(address), ({ frames }) => Queue.take(frames))
+
+/** What has come since the last time. */
+const framesOf = (host: SimulatedHost.SimulatedHost, { frames }: SimulatedWebSocket) =>
+  Effect.gen(function*() {
+    yield* host.settle
+    return [...yield* Queue.takeAll(frames)]
+  })
+
+const statusesOf = (host: SimulatedHost.SimulatedHost, socket: SimulatedWebSocket) =>
+  Effect.flatMap(framesOf(host, socket), (frames) => Effect.forEach(frames, (frame) => decode(frame)))
+
+const neighbour: Neighbour = {
+  profile: "red",
+  stateDir: "/state/red",
+  lockPath: "/state/red/locks/gateway.00000000.lock",
+  verdict: "running"
+}
+
+describe("who watches a gateway", () => {
+  simulated("is told everything at once", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const gateway = yield* spawn(host)
+      yield* TestClock.adjust("90 seconds")
+      const socket = yield* connect(host)
+      yield* socket.send(watch)
+      const [status, ...more] = yield* statusesOf(host, socket)
+      assert.deepStrictEqual(more, [])
+      assert.deepStrictEqual(status, {
+        type: "status",
+        version: 1,
+        now: "1970-01-01T00:01:30.000Z",
+        instance: {
+          instanceId: "instance-1",
+          version,
+          profile: "blue",
+          pid: gateway.pid,
+          ...address,
+          configPath: "/config/blue/gateway.json",
+          stateDir: "/state/blue",
+          startedAt: "1970-01-01T00:00:00.000Z",
+          uptimeMs: 90_000
+        },
+        phase: "listening",
+        connections: 1,
+        watching: 1,
+        lock: {
+          path: status?.lock.path ?? "",
+          enforcement: "kernel",
+          heldSince: "1970-01-01T00:00:00.000Z"
+        },
+        supervisor: { kind: "none" },
+        history: [
+          { at: "1970-01-01T00:00:00.000Z", kind: "starting" },
+          { at: "1970-01-01T00:00:00.000Z", kind: "locked" },
+          { at: "1970-01-01T00:00:00.000Z", kind: "listening" }
+        ]
+      })
+      assert.match(status?.lock.path ?? "", /^\/state\/blue\/locks\/gateway\.[0-9a-f]{8}\.lock$/)
+    }))
+
+  simulated(
+    "is told when the start began, and since when it has held the lock that it waited for",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const before = yield* host.spawn(Effect.never.pipe(
+          Effect.provide(
+            LockFile.layerWithProbes({ stateDir: "/state/blue", configPath: "/config/blue/gateway.json" })
+          )
+        ))
+        yield* spawn(host)
+        yield* TestClock.adjust("3 seconds")
+        yield* before.terminate
+        yield* TestClock.adjust("1 second")
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        const [status] = yield* statusesOf(host, socket)
+        assert.strictEqual(status?.instance.startedAt, "1970-01-01T00:00:00.000Z")
+        assert.match(status?.lock.heldSince ?? "", /^1970-01-01T00:00:03/)
+      })
+  )
+
+  simulated("is told again at intervals; asking twice is asking once", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      yield* spawn(host)
+      const socket = yield* connect(host)
+      yield* socket.send(watch)
+      yield* socket.send(watch)
+      assert.lengthOf(yield* statusesOf(host, socket), 1)
+      yield* TestClock.adjust("4999 millis")
+      assert.lengthOf(yield* statusesOf(host, socket), 0)
+      yield* TestClock.adjust("1 millis")
+      const [beat] = yield* statusesOf(host, socket)
+      assert.strictEqual(beat?.instance.uptimeMs, 5000)
+    }))
+
+  simulated("sees a shutdown from its beginning to its end, and does not hold it", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const word = yield* Deferred.make<void>()
+      const gateway = yield* spawn(host, { word: Deferred.await(word) })
+      const [watching, other] = [yield* connect(host), yield* connect(host)]
+      yield* watching.send(watch)
+      yield* Effect.fork(host.ports.get(address, "/slow"))
+      yield* statusesOf(host, watching)
+
+      yield* gateway.interrupt
+      const [draining] = yield* statusesOf(host, watching)
+      assert.deepInclude(draining, { phase: "draining", shutdownReason: "stopped" })
+      assert.strictEqual(draining?.history.at(-1)?.kind, "draining")
+      assert.deepStrictEqual(yield* framesOf(host, other), ["{\"type\":\"shutdown\",\"reason\":\"stopped\"}"])
+      assert.deepStrictEqual(yield* Deferred.await(other.closed), { code: 1001, reason: "stopped" })
+
+      yield* TestClock.adjust("1 second")
+      const [waiting] = yield* statusesOf(host, watching)
+      assert.deepInclude(waiting, { phase: "draining", connections: 2, watching: 1 })
+
+      yield* Deferred.succeed(word, undefined)
+      assert.deepStrictEqual(yield* framesOf(host, watching), ["{\"type\":\"shutdown\",\"reason\":\"stopped\"}"])
+      assert.deepStrictEqual(yield* Deferred.await(watching.closed), { code: 1001, reason: "stopped" })
+      yield* gateway.gone
+    }))
+
+  simulated(
+    "is told that a predecessor's lock was reclaimed, and that a lost lock file was regained",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const first = yield* spawn(host)
+        yield* first.kill
+        yield* spawn(host)
+        const socket = yield* connect(host)
+        yield* socket.send(watch)
+        const [status] = yield* statusesOf(host, socket)
+        assert.deepStrictEqual(status?.history.map(({ kind }) => kind), ["starting", "reclaimed", "listening"])
+        assert.match(status?.history[1]?.detail ?? "", new RegExp(`left by pid ${first.pid} since `))
+
+        yield* host.files.remove(status?.lock.path ?? "")
+        yield* TestClock.adjust("30 seconds")
+        const latest = (yield* statusesOf(host, socket)).at(-1)?.history.at(-1)
+        assert.strictEqual(latest?.kind, "regained")
+        assert.match(latest?.detail ?? "", /recreated gateway lock /)
+      })
+  )
+
+  simulated("sees the other gateways, and not the gateway itself among them", () =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.make
+      const around = yield* Ref.make<ReadonlyArray<Neighbour>>([])
+      yield* spawn(host, { look: Ref.get(around) })
+      const socket = yield* connect(host)
+      yield* socket.send(watch)
+      const first = yield* statusesOf(host, socket)
+      const own = first.at(-1)
+      assert.deepStrictEqual(own?.neighbours, [])
+      yield* Ref.set(around, [neighbour, { ...neighbour, lockPath: own?.lock.path ?? "" }])
+      yield* TestClock.adjust(StatusFeed.lookInterval)
+      assert.deepStrictEqual((yield* statusesOf(host, socket)).at(-1)?.neighbours, [neighbour])
+    }))
+})
+
+describe("while nobody watches a gateway", () => {
+  simulated(
+    "nothing is looked for, however many are connected; and however many watch, one looks",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* SimulatedHost.make
+        const looks = yield* Ref.make(0)
+        yield* spawn(host, { look: Effect.as(Ref.update(looks, (n) => n + 1), []) })
+        const sockets = yield* Effect.replicateEffect(connect(host), 3)
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* Ref.get(looks), 0)
+
+        yield* Effect.forEach(sockets, ({ send }) => send(watch))
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 1)
+        yield* TestClock.adjust(StatusFeed.lookInterval)
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 2)
+
+        yield* Effect.forEach(sockets, ({ close }) => close)
+        yield* TestClock.adjust("1 minute")
+        yield* host.settle
+        assert.strictEqual(yield* Ref.get(looks), 2)
+      })
+  )
+})
