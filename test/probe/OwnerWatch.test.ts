@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import type * as Net from "node:net"
-import { NotWatchable, OwnerWatch } from "../../src/probe/OwnerWatch.ts"
+import { NotWatchable, OwnerWatch, watchSubprotocol } from "../../src/probe/OwnerWatch.ts"
 import * as Watch from "../../src/probe/OwnerWatch.ts"
-import { watchSubprotocol } from "../../src/probe/OwnerWatch.ts"
 import { start } from "../fixtures/listening.ts"
 import { eventually, httpServer, refused, tcpServer, webSocket, within } from "../fixtures/net.ts"
 
