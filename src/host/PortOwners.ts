@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { endianness } from "node:os"
-import { type Address, guardHost, probeTargets, urlHost } from "../Address.ts"
+import { type Address, canonical, exclude, guardHost, isV6, probeTargets, urlHost } from "../Address.ts"
 import { child, output } from "../internal/child.ts"
 import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
@@ -101,8 +101,6 @@ const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag:
 
 const names: Readonly<Record<string, ReadonlyArray<string>>> = { localhost: ["127.0.0.1", "::1"] }
 
-const isV6 = (host: string): boolean => host.includes(":")
-
 /** The kernel prefers the exact address to a wildcard, and IPv4's own wildcard to the dual one of IPv6. */
 const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   for (const bound of isV6(host) ? [host, "::"] : [host, "0.0.0.0", "::"]) {
@@ -121,27 +119,10 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
  */
 export const at = (address: Address, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   const onPort = listeners.filter(({ port }) => port === address.port)
-  const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonicalHost(host) ?? host])
-  if (hosts.some((host) => canonicalHost(host) === undefined)) return onPort
+  const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonical(host) ?? host])
+  if (hosts.some((host) => canonical(host) === undefined)) return onPort
   return [...new Set(hosts.flatMap((host) => reachedAt(host, onPort)))]
 }
-
-/** One spelling for each address; `undefined` for what is no address. An IPv4 address in IPv6's form is that address. */
-const canonicalHost = (host: string): string | undefined => {
-  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(host)) return host
-  if (!isV6(host) || !URL.canParse(`http://[${host}]`)) return undefined
-  const text = new URL(`http://[${host}]`).hostname.slice(1, -1)
-  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(text)
-  if (mapped?.[1] === undefined || mapped[2] === undefined) return text
-  return [mapped[1], mapped[2]].flatMap((word) => {
-    const number = Number.parseInt(word, 16)
-    return [number >> 8, number & 0xff]
-  }).join(".")
-}
-
-/** Whether a socket that is bound to one of them keeps another from the other one: bind(2) on Linux. */
-const exclude = (a: string, b: string): boolean =>
-  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
 /** What a gateway on an address binds; where a wildcard covers the guard address, asking for both does no harm. */
 const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
@@ -158,7 +139,7 @@ export const conflicting = (
   listeners: ReadonlyArray<PortListener>
 ): ReadonlyArray<PortListener> =>
   listeners.filter(({ host, port }) =>
-    port === address.port && addressesOf(address).some((mine) => exclude(canonicalHost(mine) ?? mine, host))
+    port === address.port && addressesOf(address).some((mine) => exclude(canonical(mine) ?? mine, host))
   )
 
 /** The first of the addresses that a gateway would bind, and cannot. */
@@ -203,7 +184,7 @@ const hostOf = (hex: string, order: "LE" | "BE"): string | undefined => {
     const next = bytes[index + 1]
     return index % 2 === 0 && next !== undefined ? [(byte * 256 + next).toString(16)] : []
   })
-  return canonicalHost(words.join(":"))
+  return canonical(words.join(":"))
 }
 
 const endOf = (text: string, order: "LE" | "BE"): Address | undefined => {
@@ -283,7 +264,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
           (path) => Effect.orElseSucceed(fs.readFileString(path), () => "")
         )
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
-          socket.port === port && exclude(socket.host, canonicalHost(host) ?? host)
+          socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
         // That of a process first: the kernel lets go of an ended one by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
@@ -360,7 +341,7 @@ export const parseLsof = (text: string): ReadonlyArray<PortListener> => {
     if (field === "t") kind = value
     if (field !== "n" || pid === undefined) continue
     const address = splitAddress(value)
-    const host = address?.host === "*" ? kind === "IPv6" ? "::" : "0.0.0.0" : canonicalHost(address?.host ?? "")
+    const host = address?.host === "*" ? kind === "IPv6" ? "::" : "0.0.0.0" : canonical(address?.host ?? "")
     if (address !== undefined && host !== undefined) listeners.push({ host, port: address.port, pid })
   }
   return listeners
@@ -382,7 +363,7 @@ export const parseNetstat = (text: string): ReadonlyArray<PortListener> =>
     }
     const address = splitAddress(local)
     // A link-local address ends in its zone.
-    const host = canonicalHost((address?.host ?? "").replace(/%.*$/, ""))
+    const host = canonical((address?.host ?? "").replace(/%.*$/, ""))
     return address === undefined || host === undefined ? [] : [{ host, port: address.port, pid: Number(pid) }]
   })
 

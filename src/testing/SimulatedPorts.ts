@@ -18,7 +18,18 @@ import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import { type Address, coversGuard, guardHost, isLoopback, isWildcard, toUrl } from "../Address.ts"
+import {
+  type Address,
+  canonical,
+  coversGuard,
+  exclude,
+  guardHost,
+  isLoopback,
+  isV6,
+  isWildcard,
+  reachableAt,
+  toUrl
+} from "../Address.ts"
 import { PortOwners } from "../host/PortOwners.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import { NotWatchable, OwnerWatch } from "../probe/OwnerWatch.ts"
@@ -171,10 +182,7 @@ export interface SimulatedPorts {
   readonly portOwners: (process: KernelProcess) => PortOwners["Type"]
 }
 
-const localAddresses: Record<string, string> = { localhost: "127.0.0.1", "0:0:0:0:0:0:0:1": "::1" }
-const literal = (host: string): string => localAddresses[host] ?? host
-
-const isV6 = (host: string): boolean => host.includes(":")
+const literal = (host: string): string => host === "localhost" ? guardHost : canonical(host) ?? host
 
 /**
  * Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. Elsewhere
@@ -183,15 +191,14 @@ const isV6 = (host: string): boolean => host.includes(":")
  * simulated one lets them be together, as the worse case.
  */
 const excludes = (a: string, b: string, platform: string): boolean => {
-  if (a === b) return true
-  if (platform === "win32") return false
-  if (platform === "darwin") return isWildcard(a) && isWildcard(b)
-  return a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+  if (platform === "win32") return a === b
+  if (platform === "darwin") return a === b || (isWildcard(a) && isWildcard(b))
+  return exclude(a, b)
 }
 
 /** Connecting to a wildcard address means this machine (measured on Linux). */
 const reaches = (bound: string, host: string): boolean => {
-  const to = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  const to = reachableAt(host)
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 
