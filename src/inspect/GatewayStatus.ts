@@ -23,13 +23,12 @@ import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { at, type PortBlocker, type PortListeners, PortOwners } from "../host/PortOwners.ts"
 import type { ProbeTransport } from "../host/ProbeTransport.ts"
 import { type Network, Patience, ProcessTable } from "../host/ProcessTable.ts"
+import { optional } from "../internal/optional.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
-
-const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
 // ---------------------------------------------------------------------------
 // the answer
