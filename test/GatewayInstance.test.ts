@@ -9,10 +9,9 @@ import * as Gateway from "../src/Gateway.ts"
 import type { LockLost } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
 import { ProcessEnd } from "../src/ProcessEnd.ts"
-import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import * as Gateways from "./e2e/support/gateways.ts"
 import * as Ports from "./e2e/support/ports.ts"
-import { simulated } from "./fixtures/simulated.ts"
+import { makeHost, simulated } from "./fixtures/simulated.ts"
 
 const App = HttpRouter.empty.pipe(
   HttpRouter.get("/hello", HttpServerResponse.text("world")),
@@ -35,7 +34,7 @@ describe("a lock reaches the app as a typed failure", () => {
   for (const [name, program] of Object.entries(programs)) {
     simulated(`that is refused, under ${name}`, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const owner = yield* host.spawn(programs["Gateway.launch"])
         yield* host.settle
         const caught = yield* Deferred.make<string>()
@@ -49,7 +48,7 @@ describe("a lock reaches the app as a typed failure", () => {
 
     simulated(`that is lost, under ${name}, after an orderly shutdown`, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const lost = yield* Deferred.make<LockLost>()
         const first = yield* host.spawn(
           program.pipe(Effect.catchTag("LockLost", (error) => Deferred.succeed(lost, error)))
@@ -158,7 +157,7 @@ describe("Gateway.readiness", () => {
 
   simulated("makes /readyz ask the app's check, with what that needs", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const isUp = yield* Ref.make(true)
       const ping = Effect.if(Ref.get(isUp), { onTrue: () => Effect.void, onFalse: () => Effect.fail("refused") })
       const Check = Layer.scopedDiscard(
@@ -178,7 +177,7 @@ describe("Gateway.readiness", () => {
 
   simulated("refuses a name that is the gateway's own, and routes that cannot be", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const messageOf = <E>(exit: Exit.Exit<unknown, E>) => {
         const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
         return defect instanceof Error ? defect.message : "started"
