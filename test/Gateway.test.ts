@@ -25,7 +25,7 @@ import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 import { DrainCut } from "../src/port/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import { numRuns } from "./arbitraries.ts"
-import { makeHost, noPidNamespaces, platform, simulated } from "./fixtures/simulated.ts"
+import { callsOf, makeHost, noPidNamespaces, platform, simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
@@ -504,7 +504,7 @@ describe("a start that ends early", () => {
         for (const locking of ["works", "absent"] as const) {
           const calls = yield* callsOfAStart(locking)
           assert.isAbove(calls, 20)
-          for (let at = 1; at <= calls; at += 1) {
+          for (const at of callsOf(calls)) {
             const host = yield* makeHost()
             yield* host.setLocking(locking)
             const reached = yield* Deferred.make<void>()
@@ -532,7 +532,7 @@ describe("a start that ends early", () => {
       Effect.gen(function*() {
         for (const locking of ["works", "absent"] as const) {
           const calls = yield* callsOfAStart(locking)
-          for (let at = 1; at <= calls; at += 1) {
+          for (const at of callsOf(calls)) {
             const host = yield* makeHost()
             yield* host.setLocking(locking)
             const first = yield* host.spawn(gateway())
@@ -551,7 +551,7 @@ describe("a start that ends early", () => {
     Effect.gen(function*() {
       for (const locking of ["works", "absent"] as const) {
         const calls = yield* callsOfAStart(locking)
-        for (let last = 1; last <= calls; last += 1) {
+        for (const last of callsOf(calls)) {
           const host = yield* makeHost()
           yield* host.setLocking(locking)
           const first = yield* host.spawn(gateway())
@@ -574,8 +574,8 @@ describe("a start that ends early", () => {
     () =>
       Effect.gen(function*() {
         const calls = yield* callsOfAStart("works")
-        for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
-          for (let at = 1; at <= calls; at += 1) {
+        for (const [turn, errno] of ["EIO", "ENOSPC", "EACCES"].entries()) {
+          for (const at of callsOf(calls, turn)) {
             const host = yield* makeHost()
             let seen = 0
             yield* host.setIntercept(() =>

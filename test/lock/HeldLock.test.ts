@@ -25,7 +25,7 @@ import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { makeHost as newHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
+import { callsOf, makeHost as newHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const folder = "/state/default/locks"
@@ -257,7 +257,7 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
@@ -280,7 +280,7 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           yield* host.files.remove(paths.config)
@@ -302,7 +302,7 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let last = 1; last <= calls; last += 1) {
+        for (const last of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           yield* host.files.remove(paths.config)
@@ -327,8 +327,8 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
-          for (let at = 1; at <= calls; at += 1) {
+        for (const [turn, errno] of ["EIO", "ENOSPC", "EACCES"].entries()) {
+          for (const at of callsOf(calls, turn)) {
             const host = yield* makeHost(mode)
             const gateway = yield* start(host)
             const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
@@ -719,7 +719,7 @@ describe("what a gateway says of itself", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const { end, gateway } = yield* draining(host)
           yield* host.files.remove(paths.config)

@@ -13,7 +13,7 @@ import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { UserId } from "../../src/UserId.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import "../arbitraries.ts"
-import { makeHost, noModeBits, platform, shownMode } from "../fixtures/simulated.ts"
+import { callsOf, makeHost, noModeBits, platform, shownMode } from "../fixtures/simulated.ts"
 import { unless } from "../fixtures/skips.ts"
 
 const folder = "/state/locks"
@@ -222,7 +222,7 @@ describe("a link that is put in the place of a lock file", () => {
           const { calls } = yield* linkedBefore(-1, subject, locking)
           // Windows has no uid to compare.
           assert.isAbove(calls, platform === "win32" ? 7 : 8)
-          for (let n = 1; n <= calls; n++) {
+          for (const n of callsOf(calls)) {
             yield* linkedBefore(n, subject, locking)
             yield* linkedBefore(n, subject, locking, claim)
           }

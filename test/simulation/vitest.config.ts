@@ -7,7 +7,9 @@ const root = new URL("../../", import.meta.url)
 const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding: "utf8" })
   .map((path) => `test/${path.replaceAll("\\", "/")}`)
   .filter((path) => path.endsWith(".test.ts"))
-  .filter((path) => /\bmakeHost\b.* from ".*\/fixtures\/simulated\.ts"/.test(Fs.readFileSync(new URL(path, root), "utf8")))
+  .filter((path) =>
+    /\bmakeHost\b.* from ".*\/fixtures\/simulated\.ts"/.test(Fs.readFileSync(new URL(path, root), "utf8"))
+  )
 
 /** The simulated suite by the rules of another platform: `--mode darwin`, `--mode win32`. */
 export default defineConfig(({ mode }) => ({

@@ -7,7 +7,7 @@ import * as HealthProbe from "../../src/port/HealthProbe.ts"
 import * as PortProbe from "../../src/port/PortProbe.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
-import { makeHost, noModeBits, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
+import { callsOf, makeHost, noModeBits, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -356,7 +356,7 @@ describe("StopOwner.stop", () => {
           const kill = unharmed.calls.indexOf("kill") + 1
           assert.isAbove(kill, 5)
           assert.deepStrictEqual(unharmed.signalled, [[unharmed.owner.serial, "SIGTERM"]])
-          for (let fateful = 1; fateful <= kill; fateful++) {
+          for (const fateful of callsOf(kill)) {
             const { signalled } = yield* play(locking, fateful)
             assert.deepStrictEqual(signalled, [], `at call ${fateful} of ${kill}, locks: ${locking}`)
           }
