@@ -9,6 +9,7 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
 const hasKernelLock = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
@@ -90,7 +91,6 @@ const openFiles = (folder: string) =>
       link.startsWith(folder)
     ).length
   })
-const countsFiles = process.platform === "linux"
 
 /** A file system where something happens just before or after a call, as if another process had done it. */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
@@ -119,12 +119,12 @@ const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): File
   new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 
 const modes = [
-  { mode: "kernel", kernel: KernelLock.layerLive, skip: !hasKernelLock },
-  { mode: "record", kernel: absent, skip: false }
+  { mode: "kernel", kernel: KernelLock.layerLive, skip: noKernelLocks(hasKernelLock) },
+  { mode: "record", kernel: absent, skip: undefined }
 ] as const
 
 for (const { kernel, mode, skip } of modes) {
-  describe.skipIf(skip)(`with what keeps others out being the ${mode}`, () => {
+  unless(skip).describe(`with what keeps others out being the ${mode}`, () => {
     const live = it.scopedLive
 
     live(
@@ -280,7 +280,7 @@ for (const { kernel, mode, skip } of modes) {
             // The old one's release is none of the new one's business.
             yield* a.release
             assert.deepStrictEqual(yield* file.check, Option.none())
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
             yield* release
             assert.deepStrictEqual(yield* entries(folder), [])
           }))
@@ -294,7 +294,7 @@ for (const { kernel, mode, skip } of modes) {
             const a = yield* mine(path, "a")
             const { result } = yield* attempt(path, "a", undefined, a.file.id)
             assert.strictEqual(result._tag === "Held" ? result.snapshot.fileId : undefined, a.file.id)
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
             assert.deepStrictEqual(yield* a.file.check, Option.none())
             yield* a.release
             assert.deepStrictEqual(yield* entries(folder), [])
@@ -336,7 +336,7 @@ for (const { kernel, mode, skip } of modes) {
           assert.deepStrictEqual(yield* seen, before)
         })))
 
-    live.skipIf(!countsFiles)(
+    unless(notLinux).scopedLive(
       "no attempt leaves a file open, and a holder has one",
       () =>
         inFolder(kernel, ({ folder, path }) =>
@@ -368,7 +368,7 @@ for (const { kernel, mode, skip } of modes) {
               `failed to acquire gateway lock at ${path}: ENOSPC: no space left on device, write`
             )
             assert.deepStrictEqual(yield* entries(folder), [])
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
             yield* mine(path, "b")
           }))
     )
@@ -457,7 +457,7 @@ for (const { kernel, mode, skip } of modes) {
   })
 }
 
-describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
+unless(noKernelLocks(hasKernelLock)).describe("with a kernel lock", () => {
   const live = it.scopedLive
   const kernel = KernelLock.layerLive
 
@@ -479,7 +479,7 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
           assert.strictEqual(yield* ownerAt(path), "b")
           assert.strictEqual(ownerOf(yield* held(path, "c")), "b")
           assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
         }))
   )
 
@@ -539,7 +539,7 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
                   )
               }))
             )
-          assert.deepStrictEqual(yield* Ref.get(lockedAtRemoval), countsFiles ? [true] : [])
+          assert.deepStrictEqual(yield* Ref.get(lockedAtRemoval), isLinux ? [true] : [])
           yield* eventually("the lock", lock.tryLock(other.fd))
         }))
   )
@@ -586,7 +586,7 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
           assert.strictEqual(snapshot.enforcement, "record")
           assert.strictEqual(ownerOf(snapshot), "a")
           assert.strictEqual(yield* ownerAt(path), "a")
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
           const b = yield* mine(path, "b", snapshot)
           assert.strictEqual(b.file.enforcement, "kernel")
           assert.strictEqual(Option.getOrThrow(Option.getOrThrow(b.file.leftover).record).instanceId, "a")
@@ -639,7 +639,7 @@ describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
         Effect.gen(function*() {
           const error = yield* Effect.flip(mine(path, "a"))
           assert.strictEqual(error.message, `failed to acquire gateway lock at ${path}: EIO: from the kernel`)
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
           yield* Effect.provide(mine(path, "b"), KernelLock.layerLive)
           assert.strictEqual(yield* ownerAt(path), "b")
         }))
@@ -679,7 +679,7 @@ describe("a file system without locks", () => {
 })
 
 describe("a file that one with a kernel lock has taken over in place", () => {
-  it.scopedLive.skipIf(!hasKernelLock)(
+  unless(noKernelLocks(hasKernelLock)).scopedLive(
     "is neither overwritten nor removed by the record-only holder that lost it",
     () =>
       inFolder(absent, ({ folder, path }) =>
