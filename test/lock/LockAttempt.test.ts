@@ -9,7 +9,7 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
+import { isLinux, noKernelLocks, notLinux, notPosix, unless } from "../fixtures/skips.ts"
 
 const hasKernelLock = await Effect.runPromise(
   Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
@@ -434,7 +434,7 @@ for (const { kernel, mode, skip } of modes) {
           }))
     )
 
-    live(
+    unless(notPosix).scopedLive(
       "a folder and a FIFO are refused by what they are",
       () =>
         inFolder(kernel, ({ folder, path }) =>

@@ -18,13 +18,13 @@ export default defineConfig(({ mode }) => ({
     env: {
       GATEWAY_SIMULATED_PLATFORM: mode,
       // The suite as a whole runs on Linux. What depends on the platform shows in fewer cases.
-      FAST_CHECK_NUM_RUNS: "15"
+      FAST_CHECK_NUM_RUNS: "8"
     },
-    testTimeout: 60_000,
+    testTimeout: 180_000,
     hookTimeout: 30_000,
     isolate: false,
     pool: "forks",
     // See the configuration of `npm test`.
-    poolOptions: { forks: { minForks: 3, maxForks: 3, execArgv: ["--max-semi-space-size=64"] } }
+    poolOptions: { forks: { minForks: 2, maxForks: 2, execArgv: ["--max-semi-space-size=64"] } }
   }
 }))
