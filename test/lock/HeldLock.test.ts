@@ -25,7 +25,7 @@ import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { callsOf, makeHost as newHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
+import { callsOf, makeHost as newHost, onRealHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
 import { notLinux, unless } from "../fixtures/skips.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
@@ -837,7 +837,7 @@ describe("a lock that is lost while others start", () => {
   )
 })
 
-unless(notLinux).describe("on this machine", () => {
+unless(notLinux ?? onRealHost).describe("on this machine", () => {
   const layers = { kernel: Gateway.layerNode, record: Layer.merge(Gateway.layerNode, layerAbsent("not here")) }
 
   it.scopedLive.each(modes)(

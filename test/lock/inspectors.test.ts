@@ -19,7 +19,7 @@ import * as Program from "../e2e/support/program.ts"
 import * as Bundle from "../fixtures/bundle.ts"
 import { run } from "../fixtures/processes.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { makeHost, simulated } from "../fixtures/simulated.ts"
+import { makeHost, onRealHost, simulated } from "../fixtures/simulated.ts"
 
 const optionsIn = (stateDir: string) => ({ stateDir, configPath: "/gateway.json", timeout: 0 })
 const lockPaths = (stateDir: string) => [
@@ -121,7 +121,7 @@ describe("a start that does not wait", () => {
       })
   )
 
-  const skipped = Program.kernelLocks ? undefined : "no kernel locks"
+  const skipped = onRealHost ?? (Program.kernelLocks ? undefined : "no kernel locks")
   it.scopedLive.skipIf(skipped !== undefined)(
     Program.named("takes what a killed owner left, beside two processes that inspect it without a pause", skipped),
     () =>
