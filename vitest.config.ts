@@ -5,6 +5,7 @@ export default defineConfig({
   plugins: [mutantSources()],
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: process.platform === "win32" ? ["test/e2e/support/windows.ts"] : [],
     // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
     testTimeout: 60_000,
     hookTimeout: 30_000,

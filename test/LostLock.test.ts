@@ -21,8 +21,9 @@ import {
 import * as Gateway from "../src/Gateway.ts"
 import { isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
-import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
-import { simulated } from "./fixtures/simulated.ts"
+import type * as SimulatedHost from "../src/testing/SimulatedHost.ts"
+import { numRuns } from "./arbitraries.ts"
+import { makeHost, replace, simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const successorPort = 18790
@@ -133,7 +134,7 @@ describe("a lost lock", () => {
     [scenario],
     ([{ building, drainTimeout, hook, isBusy, isInterruptible, listensForSigterm, locking, onLost, wiring }]) =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.setLocking(locking)
         const errors: Array<string> = []
         const logger = Logger.make(({ logLevel, message }) => {
@@ -189,13 +190,13 @@ describe("a lost lock", () => {
           assert.strictEqual(record.phase, "listening")
         }
       }),
-    { timeout: 60_000, fastCheck: { numRuns: 60 } }
+    { timeout: 60_000, fastCheck: { numRuns: Math.min(numRuns, 60) } }
   )
 
   simulated("interrupts an app that is being built at once", () =>
     Effect.gen(function*() {
       for (const wiring of ["Layer.launch", "Gateway.launch"] as const) {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const interrupted = yield* Deferred.make<void>()
         const app = Layer.unwrapEffect(
           Effect.sleep("9 seconds").pipe(
@@ -222,7 +223,7 @@ describe("a lost lock", () => {
 
   simulated("gives back the lock that is still held, also where no finalizer runs", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.setLocking("absent")
       const first = yield* host.spawn(
         wirings["Layer.launch"]?.(App, { lockRecheckInterval: "1 second" }) ?? Effect.void,
@@ -232,7 +233,7 @@ describe("a lost lock", () => {
       const [config = "", state = ""] = paths
       const record = JSON.parse(new TextDecoder().decode(yield* host.files.readFile(config)))
       yield* host.files.writeFileString("/other", JSON.stringify({ ...record, instanceId: "other" }))
-      yield* host.files.rename("/other", config)
+      yield* replace(host, "/other", config)
       yield* TestClock.adjust("2 seconds")
       yield* host.settle
       assert.isFalse(first.isRunning())
@@ -242,7 +243,7 @@ describe("a lost lock", () => {
 
   simulated("makes a later serve fail with it", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const failed = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
       yield* host.spawn(
         Effect.gen(function*() {

@@ -2,7 +2,7 @@
  * What the design takes for granted of Linux, asked of the kernel that runs the tests.
  */
 import { FileSystem } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect, Option, type Scope } from "effect"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -15,6 +15,7 @@ import * as Ports from "../e2e/support/ports.ts"
 import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run, works } from "../fixtures/processes.ts"
+import { noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
 const folder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "gateway-lock-linux-"))),
@@ -29,7 +30,7 @@ const emptyFile = Effect.map(folder, (folder) => {
 
 const locker = fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url))
 
-describe.skipIf(process.platform !== "linux" || !hasAddon)("a lock of an open file", () => {
+unless(notLinux ?? noKernelLocks(hasAddon)).describe("a lock of an open file", () => {
   it.scopedLive("is handed to one that waits for it when its holder is killed", () =>
     Effect.gen(function*() {
       const path = yield* emptyFile
@@ -72,7 +73,7 @@ const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
     return Option.getOrThrow(parseProcStat(yield* reader.line)).startTicks
   })
 
-describe.skipIf(process.platform !== "linux")("a process", () => {
+unless(notLinux).describe("a process", () => {
   it("is not told from its threads by kill(2) or its command line, but by its thread group", () => {
     const thread = Fs.readdirSync("/proc/self/task").map(Number).find((tid) => tid !== process.pid) ?? 0
     assert.isTrue(process.kill(thread, 0))
@@ -84,7 +85,7 @@ describe.skipIf(process.platform !== "linux")("a process", () => {
   })
 
   const inTime = ["unshare", "--time", "--boottime", "100000", "--fork"]
-  it.scopedLive.skipIf(!works("unshare", [...inTime.slice(1), "true"]))(
+  unless(works("unshare", [...inTime.slice(1), "true"]) ? undefined : "needs time namespaces").scopedLive(
     "seems to have started later by what the boot clock is shifted in a time namespace",
     () =>
       Effect.gen(function*() {
@@ -94,7 +95,7 @@ describe.skipIf(process.platform !== "linux")("a process", () => {
   )
 
   const elsewhere = ["unshare", "--pid", "--mount-proc", "--fork"]
-  it.scopedLive.skipIf(!works("unshare", [...elsewhere.slice(1), "true"]))(
+  unless(works("unshare", [...elsewhere.slice(1), "true"]) ? undefined : "needs root and unshare(1)").scopedLive(
     "has the same start in every PID namespace",
     () =>
       Effect.gen(function*() {
@@ -116,24 +117,27 @@ describe.skipIf(process.platform !== "linux")("a process", () => {
   )
 })
 
-describe.skipIf(process.platform !== "linux" || !works("unshare", ["--mount", "true"]))("a full disk", () => {
-  it.scopedLive("takes a new file and refuses its first byte, so that an empty file stays", () =>
-    Effect.gen(function*() {
-      const path = yield* folder
-      const node = `
+unless(notLinux ?? (works("unshare", ["--mount", "true"]) ? undefined : "needs root and unshare(1)")).describe(
+  "a full disk",
+  () => {
+    it.scopedLive("takes a new file and refuses its first byte, so that an empty file stays", () =>
+      Effect.gen(function*() {
+        const path = yield* folder
+        const node = `
         const file = fs.openSync(process.argv[1] + "/lock", "wx")
         try { fs.writeSync(file, "record") } catch (error) { console.log(error.code) }
         console.log(fs.statSync(process.argv[1] + "/lock").size)`
-      const script = [
-        "mount -t tmpfs -o size=4k tmpfs \"$1\"",
-        "head -c 4096 /dev/zero > \"$1/filler\"",
-        "exec \"$2\" -e \"$3\" \"$1\""
-      ].join("\n")
-      const program = yield* run("unshare", ["--mount", "sh", "-e", "-c", script, "sh", path, process.execPath, node])
-      assert.strictEqual(yield* program.line, "ENOSPC")
-      assert.strictEqual(yield* program.line, "0")
-    }))
-})
+        const script = [
+          "mount -t tmpfs -o size=4k tmpfs \"$1\"",
+          "head -c 4096 /dev/zero > \"$1/filler\"",
+          "exec \"$2\" -e \"$3\" \"$1\""
+        ].join("\n")
+        const program = yield* run("unshare", ["--mount", "sh", "-e", "-c", script, "sh", path, process.execPath, node])
+        assert.strictEqual(yield* program.line, "ENOSPC")
+        assert.strictEqual(yield* program.line, "0")
+      }))
+  }
+)
 
 /** What a listener is told; it stays until the scope closes. */
 const listen = (options: Net.ListenOptions): Effect.Effect<string, never, Scope.Scope> =>
@@ -156,7 +160,7 @@ const listen = (options: Net.ListenOptions): Effect.Effect<string, never, Scope.
     ({ answer }) => answer
   )
 
-describe.skipIf(process.platform !== "linux")("a port of 127.0.0.1", () => {
+unless(notLinux).describe("a port of 127.0.0.1", () => {
   const here: Net.ListenOptions = { host: "127.0.0.1" }
 
   it.scopedLive.each<readonly [what: string, options: Net.ListenOptions]>([
@@ -173,7 +177,7 @@ describe.skipIf(process.platform !== "linux")("a port of 127.0.0.1", () => {
     }))
 
   const sharing: Net.ListenOptions & { readonly reusePort: boolean } = { ...here, reusePort: true }
-  it.scopedLive.skipIf(!process.version.startsWith("v20."))(
+  unless(process.version.startsWith("v20.") ? undefined : "needs Node 20").scopedLive(
     "excludes itself on Node 20 even where both would share it",
     () =>
       Effect.gen(function*() {
@@ -195,7 +199,7 @@ describe.skipIf(process.platform !== "linux")("a port of 127.0.0.1", () => {
     }))
 })
 
-describe.skipIf(process.platform !== "linux")("an abstract socket", () => {
+unless(notLinux).describe("an abstract socket", () => {
   it.scopedLive("has one listener", () =>
     Effect.gen(function*() {
       const path = `\0gateway-lock-test-${process.pid}-${yield* Ports.reserve}`

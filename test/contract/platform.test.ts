@@ -47,6 +47,7 @@ class Clients extends Context.Tag("test/Clients")<Clients, {
   readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
 }>() {}
 import { UserId } from "../../src/host/UserId.ts"
+import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
 /** A platform under test: how to get one, and how time passes there. */
 interface Subject {
@@ -119,7 +120,7 @@ const live: Subject = {
   advance: (duration) => Effect.sleep(duration),
   run: (name, test, options) =>
     options?.needsAddon === true && !hasAddon
-      ? it.skip(`${name} (no fs-native-extensions)`, () => {})
+      ? unless(noKernelLocks(hasAddon)).test(name, () => {})
       : it.scopedLive(name, () => Effect.provide(test(live), live.platform))
 }
 
@@ -454,9 +455,9 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
 
   describe(`who has what open, ${name}`, () => {
     /** Elsewhere it takes programs that a machine may not have. */
-    const look: Subject["run"] = name === "simulated" || process.platform === "linux"
+    const look: Subject["run"] = name === "simulated" || isLinux
       ? subject.run
-      : (name) => it.skip(`${name} [skipped: needs Linux]`, () => {})
+      : (name) => unless(notLinux).test(name, () => {})
 
     look(
       "names the process and the address of every listener of a port, and nobody once they are gone",

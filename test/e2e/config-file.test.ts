@@ -3,8 +3,8 @@ import { Effect } from "effect"
 import * as NodeChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
-import * as Program from "./support/program.ts"
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
@@ -32,7 +32,7 @@ const pipes: ReadonlyArray<readonly [what: string, before: string, after: string
   ["a slow writer", "exec", "--config <(printf '%s' \"${config:0:5}\"; sleep 0.3; printf '%s' \"${config:5}\")"]
 ]
 
-describe.skipIf(!Program.isLinux)("a config file that is no regular file is read:", () => {
+unless(notLinux).describe("a config file that is no regular file is read:", () => {
   for (const [what, before, after] of pipes) {
     it.scopedLive(what, () =>
       Effect.gen(function*() {

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 
@@ -109,7 +110,7 @@ describe("a default folder does not depend on the folder that a start is typed i
     ["and empty ones are", { XDG_STATE_HOME: "", XDG_CONFIG_HOME: "" }]
   ]
   for (const [what, env] of relative) {
-    it.scopedLive.skipIf(!Program.isLinux)(what, () =>
+    unless(notLinux).scopedLive(what, () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         const other = yield* Gateways.onAnotherPort(site)

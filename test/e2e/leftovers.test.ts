@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
+import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
@@ -209,7 +210,7 @@ describe("a lock file", () => {
     )
   }
 
-  it.scopedLive.skipIf(!Program.isLinux)(
+  unless(notLinux).scopedLive(
     "that names the starting process itself is taken over at once",
     () =>
       Effect.gen(function*() {

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
 import * as Processes from "./support/processes.ts"
@@ -20,7 +21,7 @@ const hostOf = (site: Gateways.Site, options: Gateways.StartOptions) =>
   }))
 
 describe("a setting", () => {
-  it.scopedLive.skipIf(!Program.isLinux)(
+  unless(Program.isLinux ? undefined : "needs Linux, where all of 127.0.0.0/8 is this host").scopedLive(
     "comes from the flag, else the environment, else the config file, else the default",
     () =>
       Effect.gen(function*() {

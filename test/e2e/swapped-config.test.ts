@@ -1,9 +1,9 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
+import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
-import * as Program from "./support/program.ts"
 
 /** A config that is reached by a link, and what makes the link lead to the next version of it. */
 interface Place {
@@ -118,7 +118,7 @@ const assertSeen = (site: Gateways.Site, pid: number) =>
     assert.match(rows[0] ?? "", new RegExp(` running +pid ${pid} `))
   })
 
-describe.skipIf(!Program.isLinux)("with", () => {
+unless(notLinux).describe("with", () => {
   for (const [what, make] of kinds) {
     it.scopedLive(`${what} while it runs, a gateway stays the same for all that look, and is stopped`, () =>
       Effect.gen(function*() {

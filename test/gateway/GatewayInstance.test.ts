@@ -1,5 +1,5 @@
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Ref, TestClock } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
@@ -9,10 +9,10 @@ import * as Gateway from "../../src/Gateway.ts"
 import type { LockLost } from "../../src/GatewayLockError.ts"
 import { ProcessEnd } from "../../src/host/ProcessEnd.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import * as Gateways from "../e2e/support/gateways.ts"
 import * as Ports from "../e2e/support/ports.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, onRealHost, simulated } from "../fixtures/simulated.ts"
+import { unless } from "../fixtures/skips.ts"
 
 const App = HttpRouter.empty.pipe(
   HttpRouter.get("/hello", HttpServerResponse.text("world")),
@@ -35,7 +35,7 @@ describe("a lock reaches the app as a typed failure", () => {
   for (const [name, program] of Object.entries(programs)) {
     simulated(`that is refused, under ${name}`, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const owner = yield* host.spawn(programs["Gateway.launch"])
         yield* host.settle
         const caught = yield* Deferred.make<string>()
@@ -49,7 +49,7 @@ describe("a lock reaches the app as a typed failure", () => {
 
     simulated(`that is lost, under ${name}, after an orderly shutdown`, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const lost = yield* Deferred.make<LockLost>()
         const first = yield* host.spawn(
           program.pipe(Effect.catchTag("LockLost", (error) => Deferred.succeed(lost, error)))
@@ -66,48 +66,51 @@ describe("a lock reaches the app as a typed failure", () => {
       }))
   }
 
-  it.scopedLive("that is refused, and one that is lost, in a ManagedRuntime", () =>
-    Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const runtimeOn = ({ configPath, port, stateDir }: Gateways.Site) =>
-        Effect.acquireRelease(
-          Effect.sync(() =>
-            ManagedRuntime.make(
-              App.pipe(
-                Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" })),
-                // The process that runs the tests must not end.
-                Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
+  unless(onRealHost).scopedLive(
+    "that is refused, and one that is lost, in a ManagedRuntime",
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const runtimeOn = ({ configPath, port, stateDir }: Gateways.Site) =>
+          Effect.acquireRelease(
+            Effect.sync(() =>
+              ManagedRuntime.make(
+                App.pipe(
+                  Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" })),
+                  // The process that runs the tests must not end.
+                  Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
+                )
               )
-            )
-          ),
-          (runtime) => runtime.disposeEffect
-        )
-      const first = yield* runtimeOn(site)
-      const started = yield* Deferred.make<void>()
-      const ended = yield* Effect.fork(
-        Effect.promise(() =>
-          first.runPromiseExit(
-            Gateway.whileHeld(Effect.zipRight(Deferred.succeed(started, undefined), Effect.never)).pipe(
-              Effect.catchTag("LockLost", ({ path }) => Effect.succeed(path))
+            ),
+            (runtime) => runtime.disposeEffect
+          )
+        const first = yield* runtimeOn(site)
+        const started = yield* Deferred.make<void>()
+        const ended = yield* Effect.fork(
+          Effect.promise(() =>
+            first.runPromiseExit(
+              Gateway.whileHeld(Effect.zipRight(Deferred.succeed(started, undefined), Effect.never)).pipe(
+                Effect.catchTag("LockLost", ({ path }) => Effect.succeed(path))
+              )
             )
           )
         )
-      )
-      yield* Deferred.await(started)
+        yield* Deferred.await(started)
 
-      const second = yield* runtimeOn(site)
-      const exit = yield* Effect.promise(() => second.runPromiseExit(Gateway.whileHeld(Effect.never)))
-      const refused = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
-      assert.deepStrictEqual(Option.map(refused, ({ _tag }) => _tag), Option.some("PortInUse"))
+        const second = yield* runtimeOn(site)
+        const exit = yield* Effect.promise(() => second.runPromiseExit(Gateway.whileHeld(Effect.never)))
+        const refused = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
+        assert.deepStrictEqual(Option.map(refused, ({ _tag }) => _tag), Option.some("PortInUse"))
 
-      // In one step, so that it is not made again meanwhile.
-      const path = LockFile.configLockPath(site)
-      yield* Gateways.symlink(site.configPath, `${path}.link`)
-      yield* Effect.promise(() => Fs.rename(`${path}.link`, path))
-      assert.deepStrictEqual(yield* Fiber.join(ended), Exit.succeed(path))
-      yield* first.disposeEffect
-      assert.isTrue(yield* Ports.isFree(site.port))
-    }))
+        // In one step, so that it is not made again meanwhile.
+        const path = LockFile.configLockPath(site)
+        yield* Gateways.symlink(site.configPath, `${path}.link`)
+        yield* Effect.promise(() => Fs.rename(`${path}.link`, path))
+        assert.deepStrictEqual(yield* Fiber.join(ended), Exit.succeed(path))
+        yield* first.disposeEffect
+        assert.isTrue(yield* Ports.isFree(site.port))
+      })
+  )
 })
 
 /** Starts a program with a listening socket as its descriptor 3, which is nobody else's then, as a supervisor would. */
@@ -132,7 +135,7 @@ const startOnSocket = (argsFor: (port: number) => ReadonlyArray<string>) =>
   )
 
 describe("Gateway.layer on a socket that was passed to it", () => {
-  it.scopedLive("serves on it, and does not take it for another's", () =>
+  unless(onRealHost).scopedLive("serves on it, and does not take it for another's", () =>
     Effect.gen(function*() {
       const { configPath, root, stateDir } = yield* Gateways.newSite
       const { child, port } = yield* startOnSocket((port) => [
@@ -158,7 +161,7 @@ describe("Gateway.readiness", () => {
 
   simulated("makes /readyz ask the app's check, with what that needs", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const isUp = yield* Ref.make(true)
       const ping = Effect.if(Ref.get(isUp), { onTrue: () => Effect.void, onFalse: () => Effect.fail("refused") })
       const Check = Layer.scopedDiscard(
@@ -178,7 +181,7 @@ describe("Gateway.readiness", () => {
 
   simulated("refuses a name that is the gateway's own, and routes that cannot be", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const messageOf = <E>(exit: Exit.Exit<unknown, E>) => {
         const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
         return defect instanceof Error ? defect.message : "started"

@@ -8,6 +8,7 @@ import * as KernelLock from "../../src/host/KernelLock.ts"
 import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run } from "../fixtures/processes.ts"
+import { noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
 const fd = FileSystem.FileDescriptor(7)
 
@@ -89,7 +90,7 @@ describe("KernelLock.fromAddon", () => {
       })
   )
 
-  it.effect.skipIf(process.platform !== "linux")(
+  unless(notLinux).effect(
     "ENOLCK without its name, which libuv does not know, is told all the same",
     () =>
       Effect.gen(function*() {
@@ -137,7 +138,7 @@ describe("KernelLock.layerAbsent", () => {
     }).pipe(Effect.provide(KernelLock.layerAbsent("musl"))))
 })
 
-describe.skipIf(!hasAddon)("KernelLock.layerLive, live", () => {
+unless(noKernelLocks(hasAddon)).describe("KernelLock.layerLive, live", () => {
   const withFile = <A, E, R>(use: (path: string, lock: KernelLock.KernelLock["Type"]) => Effect.Effect<A, E, R>) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -196,7 +197,7 @@ describe.skipIf(!hasAddon)("KernelLock.layerLive, live", () => {
       })
     ))
 
-  it.scopedLive(
+  unless(notLinux).scopedLive(
     "a file that is open for reading only cannot be locked for writing",
     () =>
       withFile((path, lock) =>
@@ -207,8 +208,7 @@ describe.skipIf(!hasAddon)("KernelLock.layerLive, live", () => {
           assert.strictEqual(error._tag, "KernelLockFailed")
           assert.include(error.reason, "EBADF")
         })
-      ),
-    { skip: process.platform !== "linux" }
+      )
   )
 
   const locker = fileURLToPath(new URL("../fixtures/locker.cjs", import.meta.url))

@@ -3,6 +3,7 @@ import { ConfigProvider, Effect, Either, Equal, FastCheck as fc } from "effect"
 import * as NodeOs from "node:os"
 import * as PlatformFolders from "../../src/host/PlatformFolders.ts"
 import "../arbitraries.ts"
+import { notPosix, unless } from "../fixtures/skips.ts"
 
 const profile = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,63}$/)
 
@@ -68,7 +69,7 @@ describe("PlatformFolders", () => {
       assert.deepStrictEqual(yield* foldersOn(platform, variables), [config, state])
     }))
 
-  it.effect.skipIf(process.platform === "win32")(
+  unless(notPosix).effect(
     "without HOME they are in the home folder that the system has of this user; a relative HOME is none",
     () =>
       Effect.gen(function*() {

@@ -11,10 +11,9 @@ import * as Bundle from "../fixtures/bundle.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run, works } from "../fixtures/processes.ts"
 import * as Programs from "../fixtures/programs.ts"
+import { notLinux, notPosix, unless } from "../fixtures/skips.ts"
 
 const { Sighting, judge, parseBootOffsetTicks, parseCim, parseProcStat, parsePs, parseTgid } = ProcessTable
-
-const isLinux = process.platform === "linux"
 
 describe("ProcessTable.judge", () => {
   const self: OwnerRecord.ProcessIdentity = { pid: 1, startTime: 5, bootId: "boot", pidNamespace: "pid:[1]" }
@@ -436,9 +435,9 @@ describe("PowerShell", () => {
   )
 })
 
-describe.skipIf(!isLinux)("live, on Linux", () => {
-  const live = (name: string, self: () => Effect.Effect<void, unknown, Live>, skip = false) =>
-    it.scopedLive.skipIf(skip)(
+unless(notLinux).describe("live, on Linux", () => {
+  const live = (name: string, self: () => Effect.Effect<void, unknown, Live>, reason?: string) =>
+    unless(reason).scopedLive(
       name,
       () => Effect.provide(self(), Layer.provideMerge(ProcessTable.layerLive, NodeContext.layer))
     )
@@ -556,7 +555,7 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
       assert.strictEqual(yield* liveness(recorded), "Alive")
       yield* leader.kill
       assert.strictEqual(yield* liveness(recorded), "Gone")
-    }), !works("cc", ["--version"]))
+    }), works("cc", ["--version"]) ? undefined : "needs cc(1)")
 
   live("a thread under the recorded pid is not the process", () =>
     Effect.gen(function*() {
@@ -623,7 +622,7 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
         (yield* seenFrom(inTime, { ...self, startTime: (self.startTime ?? 0) + 100 })).verdict,
         "Gone"
       )
-    }), !works("unshare", [...inTime.slice(1), "true"]))
+    }), works("unshare", [...inTime.slice(1), "true"]) ? undefined : "needs time namespaces")
 
   const elsewhere = ["unshare", "--pid", "--mount-proc", "--fork"]
   live("from another PID namespace nothing can be told", () =>
@@ -633,21 +632,27 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
       assert.strictEqual((yield* seenFrom(elsewhere, self)).verdict, "Unknown")
       // Even of a pid that means somebody else there, such as the first.
       assert.strictEqual((yield* seenFrom(elsewhere, { ...self, pid: 1 })).verdict, "Unknown")
-    }), !works("unshare", [...elsewhere.slice(1), "true"]))
+    }), works("unshare", [...elsewhere.slice(1), "true"]) ? undefined : "needs root and unshare(1)")
 
   const alone = ["unshare", "--net"]
-  live("from another network namespace, it is in another; a process is in its own", () =>
-    Effect.gen(function*() {
-      const table = yield* ProcessTable.ProcessTable
-      const self = yield* table.self
-      assert.strictEqual(yield* table.network(self.pid), "Same")
-      assert.deepInclude(yield* seenFrom([], self), { verdict: "Alive", network: "Same" })
-      assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
-      const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-      assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
-      // The largest number that a pid can have on 64-bit Linux, plus one.
-      assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
-    }), !works("unshare", [...alone.slice(1), "true"]) || !works("setpriv", ["--reuid=65534", "true"]))
+  live(
+    "from another network namespace, it is in another; a process is in its own",
+    () =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        const self = yield* table.self
+        assert.strictEqual(yield* table.network(self.pid), "Same")
+        assert.deepInclude(yield* seenFrom([], self), { verdict: "Alive", network: "Same" })
+        assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
+        const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
+        // The largest number that a pid can have on 64-bit Linux, plus one.
+        assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
+      }),
+    works("unshare", [...alone.slice(1), "true"]) && works("setpriv", ["--reuid=65534", "true"])
+      ? undefined
+      : "needs root, unshare(1) and setpriv(1)"
+  )
 
   const hidden = [
     "unshare",
@@ -657,14 +662,20 @@ describe.skipIf(!isLinux)("live, on Linux", () => {
     "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"",
     "sh"
   ]
-  live("what /proc hides from another user is unknown, not gone", () =>
-    Effect.gen(function*() {
-      const table = yield* ProcessTable.ProcessTable
-      assert.strictEqual((yield* seenFrom(hidden, yield* table.self)).verdict, "Unknown")
-    }), !works("unshare", [...hidden.slice(1), process.execPath, "-e", "0"]))
+  live(
+    "what /proc hides from another user is unknown, not gone",
+    () =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        assert.strictEqual((yield* seenFrom(hidden, yield* table.self)).verdict, "Unknown")
+      }),
+    works("unshare", [...hidden.slice(1), process.execPath, "-e", "0"])
+      ? undefined
+      : "needs root, unshare(1) and setpriv(1)"
+  )
 })
 
-describe.skipIf(process.platform === "win32" || !works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]))(
+unless(notPosix ?? (works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]) ? undefined : "needs ps(1)")).describe(
   "live, from ps",
   () => {
     const live = (name: string, self: () => Effect.Effect<void, unknown, Live>) =>

@@ -3,8 +3,8 @@ import { Effect, Fiber, Schema, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { isConfigLock } from "../../src/host/OpenLockFiles.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
-import { SimulatedHost } from "../../src/testing/index.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import type { SimulatedHost } from "../../src/testing/index.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const decode = Schema.decodeUnknownSync(GatewayList.GatewayList)
 const encode = Schema.encodeSync(GatewayList.GatewayList)
@@ -22,7 +22,7 @@ const gateway = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.laye
 describe("GatewayList.list, on a simulated host", () => {
   simulated("nobody, where no gateway ever ran", () =>
     Effect.gen(function*() {
-      const { gateways, notCovered } = yield* list(yield* SimulatedHost.make)
+      const { gateways, notCovered } = yield* list(yield* makeHost())
       assert.deepStrictEqual([gateways, notCovered], [[], []])
     }))
 
@@ -30,7 +30,7 @@ describe("GatewayList.list, on a simulated host", () => {
     "those of the profiles and those of other folders, each once; dead ones only by their profile",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const blue = yield* host.spawn(gateway({ profile: "blue", port: 18790 }))
         const own = yield* host.spawn(gateway({ stateDir: "/srv/own", configPath: "/srv/own.json", port: 18791 }))
         const dead = yield* host.spawn(gateway({ profile: "red", port: 18792 }))
@@ -62,7 +62,7 @@ describe("GatewayList.list, on a simulated host", () => {
 
   simulated("a dead one is dead though another gateway has its port by now", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const dead = yield* host.spawn(gateway({ profile: "blue" }))
       yield* host.settle
       yield* dead.kill
@@ -76,7 +76,7 @@ describe("GatewayList.list, on a simulated host", () => {
 
   simulated("a folder that cannot be read is told of", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.spawn(gateway({ profile: "blue" }))
       yield* host.settle
       const { gateways, notCovered } = yield* list(host, { uid: 1000 })

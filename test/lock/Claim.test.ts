@@ -5,8 +5,9 @@ import { claimPath } from "../../src/lock/Claim.ts"
 import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type { Snapshot } from "../../src/lock/Snapshot.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { makeHost } from "../fixtures/simulated.ts"
 
 const folder = "/locks"
 const path = `${folder}/gateway.lock`
@@ -50,7 +51,7 @@ const entries = Effect.flatMap(
 
 const withoutKernelLocks = <A, E>(test: Effect.Effect<A, E, SimulatedHost.Requirements | Scope.Scope>) =>
   Effect.gen(function*() {
-    const host = yield* SimulatedHost.make
+    const host = yield* makeHost()
     yield* host.setLocking("absent")
     yield* host.files.makeDirectory(folder)
     return yield* Effect.provide(test, host.layer())
@@ -115,7 +116,7 @@ describe("a start with kernel locks that is killed while it takes over what a de
     Effect.gen(function*() {
       let lastCall = 0
       for (let call = 1, wasKilled = true; wasKilled; call += 1) {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.files.makeDirectory(folder)
         yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock: "kernel" }))
         // Nothing can be told of its process.
@@ -147,7 +148,7 @@ describe("a file that a start without kernel locks is about to move away", () =>
     "is not taken in place by one with kernel locks, dead owner's lock: %s",
     (lock) =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.files.makeDirectory(folder)
         yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock }))
         const mine: Array<string> = []

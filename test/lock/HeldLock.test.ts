@@ -21,11 +21,12 @@ import { maxFailures } from "../../src/lock/HeldLock.ts"
 import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { callsOf, makeHost as newHost, onRealHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
+import { notLinux, unless } from "../fixtures/skips.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const folder = "/state/default/locks"
@@ -43,7 +44,7 @@ type Mode = typeof modes[number]
 
 const text = (content: string) => new TextEncoder().encode(content)
 
-const makeHost = (mode: Mode) => Effect.tap(SimulatedHost.make, (host) => host.setLocking(lockings[mode]))
+const makeHost = (mode: Mode) => Effect.tap(newHost(), (host) => host.setLocking(lockings[mode]))
 
 const App = HttpRouter.empty.pipe(HttpRouter.get("/hello", HttpServerResponse.text("world")), HttpServer.serve())
 
@@ -226,7 +227,7 @@ describe("a holder whose file was removed", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, mode, instanceId)
         assert.strictEqual(yield* inodeAt(host, other), untouched)
-        assert.strictEqual((yield* host.files.stat(path)).mode & 0o777, 0o600)
+        assert.strictEqual((yield* host.files.stat(path)).mode & 0o777, shownMode(0o600))
         assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
         assert.strictEqual(gateway.lines.filter((line) => line.includes("recreated")).length, 1)
         assert.strictEqual(told(gateway, "reclaimed"), 0)
@@ -247,7 +248,7 @@ describe("a holder whose file was removed", () => {
         yield* host.files.remove(gone, { recursive: true })
         yield* recheck(host)
         yield* assertHolding(host, gateway, mode, instanceId)
-        assert.strictEqual((yield* host.files.stat(folder)).mode & 0o777, 0o700)
+        assert.strictEqual((yield* host.files.stat(folder)).mode & 0o777, shownMode(0o700))
         yield* assertCleanEnd(host, gateway)
       }
     }))
@@ -257,14 +258,14 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
           yield* host.files.rename(paths.config, "/aside")
           yield* atCall(host, gateway.pid, (call) =>
             call === at
-              ? Effect.as(Effect.orDie(host.files.rename("/aside", paths.config)), Option.none())
+              ? Effect.as(replace(host, "/aside", paths.config), Option.none())
               : Effect.succeedNone)
           yield* recheck(host)
           // One that came back over the new file is found by the next look.
@@ -280,7 +281,7 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           yield* host.files.remove(paths.config)
@@ -302,7 +303,7 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let last = 1; last <= calls; last += 1) {
+        for (const last of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           yield* host.files.remove(paths.config)
@@ -327,8 +328,8 @@ describe("a holder whose file was removed", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (const errno of ["EIO", "ENOSPC", "EACCES"]) {
-          for (let at = 1; at <= calls; at += 1) {
+        for (const [turn, errno] of ["EIO", "ENOSPC", "EACCES"].entries()) {
+          for (const at of callsOf(calls, turn)) {
             const host = yield* makeHost(mode)
             const gateway = yield* start(host)
             const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
@@ -418,7 +419,7 @@ describe("a holder whose file was replaced", () => {
       const old = OwnerRecord.encode({ ...Option.getOrThrow(OwnerRecord.parse(own)), instanceId: "old", pid: 7 })
       for (const [index, content] of [own, old, text(""), text("somebody else's")].entries()) {
         yield* host.files.writeFile("/copy", content)
-        yield* host.files.rename("/copy", path)
+        yield* replace(host, "/copy", path)
         const inode = yield* inodeAt(host, path)
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel", instanceId)
@@ -443,7 +444,7 @@ describe("a holder whose file was replaced", () => {
         const gateway = yield* start(host)
         const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
         yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
-        yield* host.files.rename("/copy", path)
+        yield* replace(host, "/copy", path)
         const inode = yield* inodeAt(host, path)
         yield* recheck(host)
         yield* assertHolding(host, gateway, "record", instanceId)
@@ -463,7 +464,7 @@ describe("a holder whose file was replaced", () => {
         const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
         yield* host.setLocking("works")
         yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
-        yield* host.files.rename("/copy", path)
+        yield* replace(host, "/copy", path)
         yield* recheck(host)
         assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
         const record = Option.getOrThrow(yield* recordAt(host, path))
@@ -561,7 +562,7 @@ describe("a holder whose file was replaced", () => {
           const content = yield* host.files.readFile("/other")
           const calls = yield* atCall(host, gateway.pid, (call) =>
             call === at
-              ? Effect.as(Effect.orDie(host.files.rename("/other", paths.config)), Option.none())
+              ? Effect.as(replace(host, "/other", paths.config), Option.none())
               : Effect.succeedNone)
           yield* recheck(host)
           if (calls() < at) {
@@ -605,7 +606,7 @@ describe("a holder whose file was replaced", () => {
           const host = yield* makeHost("record")
           const gateway = yield* start(host)
           yield* host.files.writeFile("/other", text(content))
-          yield* host.files.rename("/other", paths.config)
+          yield* replace(host, "/other", paths.config)
           yield* recheck(host)
           yield* pass(host, "5 seconds")
           yield* assertLost(
@@ -719,7 +720,7 @@ describe("what a gateway says of itself", () => {
     (mode) =>
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
-        for (let at = 1; at <= calls; at += 1) {
+        for (const at of callsOf(calls)) {
           const host = yield* makeHost(mode)
           const { end, gateway } = yield* draining(host)
           yield* host.files.remove(paths.config)
@@ -747,7 +748,7 @@ describe("a lock that is lost while others start", () => {
       else if (loss === "folder gone") yield* host.files.remove(folder, { recursive: true })
       else {
         yield* host.files.writeFile("/other", loss === "replaced by a copy" ? copy : text("somebody else's"))
-        yield* host.files.rename("/other", path)
+        yield* replace(host, "/other", path)
       }
     })
 
@@ -836,7 +837,7 @@ describe("a lock that is lost while others start", () => {
   )
 })
 
-describe.skipIf(process.platform !== "linux")("on this machine", () => {
+unless(notLinux ?? onRealHost).describe("on this machine", () => {
   const layers = { kernel: Gateway.layerNode, record: Layer.merge(Gateway.layerNode, layerAbsent("not here")) }
 
   it.scopedLive.each(modes)(

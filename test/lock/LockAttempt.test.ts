@@ -10,6 +10,7 @@ import { numRuns } from "../arbitraries.ts"
 import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
+import { isLinux, noKernelLocks, notLinux, notPosix, unless } from "../fixtures/skips.ts"
 
 const absent = KernelLock.layerAbsent("no addon for this machine")
 const failing = (code: string) =>
@@ -85,7 +86,6 @@ const openFiles = (folder: string) =>
       link.startsWith(folder)
     ).length
   })
-const countsFiles = process.platform === "linux"
 
 /** A file system where something happens just before or after a call, as if another process had done it. */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
@@ -114,12 +114,12 @@ const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): File
   new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 
 const modes = [
-  { mode: "kernel", kernel: KernelLock.layerLive, skip: !hasAddon },
-  { mode: "record", kernel: absent, skip: false }
+  { mode: "kernel", kernel: KernelLock.layerLive, skip: noKernelLocks(hasAddon) },
+  { mode: "record", kernel: absent, skip: undefined }
 ] as const
 
 for (const { kernel, mode, skip } of modes) {
-  describe.skipIf(skip)(`with what keeps others out being the ${mode}`, () => {
+  unless(skip).describe(`with what keeps others out being the ${mode}`, () => {
     const live = it.scopedLive
 
     live(
@@ -275,7 +275,7 @@ for (const { kernel, mode, skip } of modes) {
             // The old one's release is none of the new one's business.
             yield* a.release
             assert.deepStrictEqual(yield* file.check, Option.none())
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
             yield* release
             assert.deepStrictEqual(yield* entries(folder), [])
           }))
@@ -289,7 +289,7 @@ for (const { kernel, mode, skip } of modes) {
             const a = yield* mine(path, "a")
             const { result } = yield* attempt(path, "a", undefined, a.file.id)
             assert.strictEqual(result._tag === "Held" ? result.snapshot.fileId : undefined, a.file.id)
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
             assert.deepStrictEqual(yield* a.file.check, Option.none())
             yield* a.release
             assert.deepStrictEqual(yield* entries(folder), [])
@@ -331,7 +331,7 @@ for (const { kernel, mode, skip } of modes) {
           assert.deepStrictEqual(yield* seen, before)
         })))
 
-    live.skipIf(!countsFiles)(
+    unless(notLinux).scopedLive(
       "no attempt leaves a file open, and a holder has one",
       () =>
         inFolder(kernel, ({ folder, path }) =>
@@ -363,7 +363,7 @@ for (const { kernel, mode, skip } of modes) {
               `failed to acquire gateway lock at ${path}: ENOSPC: no space left on device, write`
             )
             assert.deepStrictEqual(yield* entries(folder), [])
-            if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+            if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
             yield* mine(path, "b")
           }))
     )
@@ -429,7 +429,7 @@ for (const { kernel, mode, skip } of modes) {
           }))
     )
 
-    live(
+    unless(notPosix).scopedLive(
       "a folder and a FIFO are refused by what they are",
       () =>
         inFolder(kernel, ({ folder, path }) =>
@@ -452,7 +452,7 @@ for (const { kernel, mode, skip } of modes) {
   })
 }
 
-describe.skipIf(!hasAddon)("with a kernel lock", () => {
+unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
   const live = it.scopedLive
   const kernel = KernelLock.layerLive
 
@@ -474,7 +474,7 @@ describe.skipIf(!hasAddon)("with a kernel lock", () => {
           assert.strictEqual(yield* ownerAt(path), "b")
           assert.strictEqual(ownerOf(yield* held(path, "c")), "b")
           assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
         }))
   )
 
@@ -534,7 +534,7 @@ describe.skipIf(!hasAddon)("with a kernel lock", () => {
                   )
               }))
             )
-          assert.deepStrictEqual(yield* Ref.get(lockedAtRemoval), countsFiles ? [true] : [])
+          assert.deepStrictEqual(yield* Ref.get(lockedAtRemoval), isLinux ? [true] : [])
           yield* eventually("the lock", lock.tryLock(other.fd))
         }))
   )
@@ -581,7 +581,7 @@ describe.skipIf(!hasAddon)("with a kernel lock", () => {
           assert.strictEqual(snapshot.enforcement, "record")
           assert.strictEqual(ownerOf(snapshot), "a")
           assert.strictEqual(yield* ownerAt(path), "a")
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 1)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
           const b = yield* mine(path, "b", snapshot)
           assert.strictEqual(b.file.enforcement, "kernel")
           assert.strictEqual(Option.getOrThrow(Option.getOrThrow(b.file.leftover).record).instanceId, "a")
@@ -634,7 +634,7 @@ describe.skipIf(!hasAddon)("with a kernel lock", () => {
         Effect.gen(function*() {
           const error = yield* Effect.flip(mine(path, "a"))
           assert.strictEqual(error.message, `failed to acquire gateway lock at ${path}: EIO: from the kernel`)
-          if (countsFiles) assert.strictEqual(yield* openFiles(folder), 0)
+          if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
           yield* Effect.provide(mine(path, "b"), KernelLock.layerLive)
           assert.strictEqual(yield* ownerAt(path), "b")
         }))
@@ -674,7 +674,7 @@ describe("a file system without locks", () => {
 })
 
 describe("a file that one with a kernel lock has taken over in place", () => {
-  it.scopedLive.skipIf(!hasAddon)(
+  unless(noKernelLocks(hasAddon)).scopedLive(
     "is neither overwritten nor removed by the record-only holder that lost it",
     () =>
       inFolder(absent, ({ folder, path }) =>

@@ -159,7 +159,7 @@ describe("another spelling of a path", () => {
 
   simulated("is another config on linux", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* SimulatedHost.makeWith({ platform: "linux" })
       yield* host.files.makeDirectory("/home/me", { recursive: true })
       const canonical = (path: string) => Effect.provide(GatewayConfig.canonicalPath(path), host.layer())
       assert.strictEqual(yield* canonical("/home/ME/a.json"), "/home/ME/a.json")

@@ -10,13 +10,12 @@ import * as Storm from "../chaos/support/storm.ts"
 import { osLock } from "../chaos/support/witness.ts"
 import * as Gateways from "../e2e/support/gateways.ts"
 import { run } from "../fixtures/processes.ts"
+import { notLinux, unless } from "../fixtures/skips.ts"
 
 const brief = (contender: Storm.StormOptions["contender"], acquisitions: number, atMost: `${number} seconds`) =>
   Storm.run({ contender, acquisitions, atLeast: 0, atMost, killsPerThousand: 100 })
 
 const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
-const isLinux = process.platform === "linux"
-
 /** Which of two locks was seen free while the other was still held, after their holder was killed. */
 const dropped = (folder: string) =>
   Effect.gen(function*() {
@@ -50,10 +49,8 @@ const dropped = (folder: string) =>
   }).pipe(Effect.scoped)
 
 describe("the witness of a storm", () => {
-  it.scopedLive.skipIf(!isLinux)(
-    isLinux
-      ? "is under a higher descriptor, which the kernel lets go first when the holder is killed"
-      : "is under a higher descriptor [skipped: needs Linux]",
+  unless(notLinux).scopedLive(
+    "is under a higher descriptor, which the kernel lets go first when the holder is killed",
     () =>
       Effect.gen(function*() {
         const folder = yield* Gateways.temporaryFolder

@@ -6,10 +6,10 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as Neighbours from "../../src/page/Neighbours.ts"
 import * as StatusFeed from "../../src/page/StatusFeed.ts"
 import { type Neighbour, StatusFrame } from "../../src/page/StatusFrame.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type { SimulatedWebSocket } from "../../src/testing/SimulatedPorts.ts"
 import { version } from "../../src/Version.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const decode = Schema.decodeUnknown(Schema.parseJson(StatusFrame), { onExcessProperty: "error" })
@@ -62,7 +62,7 @@ const neighbour: Neighbour = {
 describe("who watches a gateway", () => {
   simulated("is told everything at once", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const gateway = yield* spawn(host)
       yield* TestClock.adjust("90 seconds")
       const socket = yield* connect(host)
@@ -106,7 +106,7 @@ describe("who watches a gateway", () => {
     "is told when the start began, and since when it has held the lock that it waited for",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const before = yield* host.spawn(Effect.never.pipe(
           Effect.provide(
             LockFile.layerWithProbes({ stateDir: "/state/blue", configPath: "/config/blue/gateway.json" })
@@ -126,7 +126,7 @@ describe("who watches a gateway", () => {
 
   simulated("is told again at intervals; asking twice is asking once", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* spawn(host)
       const socket = yield* connect(host)
       yield* socket.send(watch)
@@ -141,7 +141,7 @@ describe("who watches a gateway", () => {
 
   simulated("sees a shutdown from its beginning to its end, and does not hold it", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const word = yield* Deferred.make<void>()
       const gateway = yield* spawn(host, { word: Deferred.await(word) })
       const [watching, other] = [yield* connect(host), yield* connect(host)]
@@ -170,7 +170,7 @@ describe("who watches a gateway", () => {
     "is told that a predecessor's lock was reclaimed, and that a lost lock file was regained",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const first = yield* spawn(host)
         yield* first.kill
         yield* spawn(host)
@@ -190,7 +190,7 @@ describe("who watches a gateway", () => {
 
   simulated("sees the other gateways, and not the gateway itself among them", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const around = yield* Ref.make<ReadonlyArray<Neighbour>>([])
       yield* spawn(host, { look: Ref.get(around) })
       const socket = yield* connect(host)
@@ -209,7 +209,7 @@ describe("while nobody watches a gateway", () => {
     "nothing is looked for, however many are connected; and however many watch, one looks",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const looks = yield* Ref.make(0)
         yield* spawn(host, { look: Effect.as(Ref.update(looks, (n) => n + 1), []) })
         const sockets = yield* Effect.replicateEffect(connect(host), 3)

@@ -23,11 +23,12 @@ import {
   webSocket,
   within
 } from "../fixtures/net.ts"
+import { noIPv6, unless } from "../fixtures/skips.ts"
 
 const hasIPv6 = await canBind("::1")
 
-const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope>, skip = false) =>
-  it.scopedLive.skipIf(skip)(name, () => Effect.provide(self(), Logger.remove(Logger.defaultLogger)))
+const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope>, reason?: string) =>
+  unless(reason).scopedLive(name, () => Effect.provide(self(), Logger.remove(Logger.defaultLogger)))
 
 /** Gives these answers, one after another, and the last one from then on. */
 const probeThatSays = (...answers: ReadonlyArray<PortState>): Layer.Layer<PortProbe> =>
@@ -149,12 +150,12 @@ describe("binding", () => {
       }
     })
   live("127.0.0.2 holds 127.0.0.1 too, and serves there", guarded("127.0.0.2"))
-  live("::1 holds 127.0.0.1 too, and serves there", guarded("::1"), !hasIPv6)
+  live("::1 holds 127.0.0.1 too, and serves there", guarded("::1"), noIPv6(hasIPv6))
   for (const host of ["::0", "::ffff:0.0.0.0", "::ffff:127.0.0.1"]) {
     live(
       `${host}, another spelling of an address that covers 127.0.0.1, does not stand in its own way`,
       guarded(host),
-      !hasIPv6
+      noIPv6(hasIPv6)
     )
   }
 

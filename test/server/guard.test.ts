@@ -3,7 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import { SimulatedHost, SimulatedPorts } from "../../src/testing/index.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const port = 18789
 const token = Redacted.make("0123456789abcdef0123456789abcdef")
@@ -11,7 +11,7 @@ const token = Redacted.make("0123456789abcdef0123456789abcdef")
 const gateway = (host: string, profile: string) =>
   Gateway.launch(Gateway.layerPlatform({ host, profile, port, ...(host === "::1" ? {} : { token }) }))
 
-const onlyV6 = Effect.tap(SimulatedHost.make, (host) => host.ports.loseLoopbackV4())
+const onlyV6 = Effect.tap(makeHost(), (host) => host.ports.loseLoopbackV4())
 
 describe("on a host without 127.0.0.1, a gateway on", () => {
   for (
@@ -115,7 +115,7 @@ describe("on a host with 127.0.0.1, a gateway on 127.0.0.2", () => {
     "is refused where the guard address cannot be bound, and does not take [::1] for it",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.setIntercept((call) =>
           Effect.succeed(
             call.name === "bind" && call.target === `ws://127.0.0.1:${port}`

@@ -4,8 +4,8 @@ import { Cause, Context, Effect, Exit, Layer, Option, Scope, TestClock } from "e
 import * as Gateway from "../../src/Gateway.ts"
 import * as HealthProbe from "../../src/probe/HealthProbe.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
-import { SimulatedHost } from "../../src/testing/index.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import type { SimulatedHost } from "../../src/testing/index.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const reason = "listen EADDRINUSE: simulated, 127.0.0.1:18789; nothing listens there: a connection has it"
@@ -40,7 +40,7 @@ const inspect = (host: SimulatedHost.SimulatedHost) => Effect.provide(Gateway.in
 describe("a port that a connection has", () => {
   simulated("is not called another gateway's, and status says what has it", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const { end } = yield* connection(host)
       const plain = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(address)))
       yield* host.settle
@@ -57,7 +57,7 @@ describe("a port that a connection has", () => {
 
   simulated("at the guard address keeps a gateway on another address out as well", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.ports.connection(address)
       const v6 = { host: "::1", port: 18789 }
       const plain = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(v6)))
@@ -69,7 +69,7 @@ describe("a port that a connection has", () => {
   for (const how of ["standby", "recover"] as const) {
     simulated(`is waited for, and taken within two seconds of its end: ${how}`, () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const { end } = yield* connection(host)
         const waiting = yield* host.spawn(recovering(how))
         for (let second = 0; second < 20; second++) yield* TestClock.adjust("1 second")
@@ -85,7 +85,7 @@ describe("a port that a connection has", () => {
     "is waited for by a standby without an end, and by a service as long as an owner",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.ports.connection(address)
         const standby = yield* host.spawn(recovering("standby"))
         const service = yield* host.spawn(recovering("recover"))

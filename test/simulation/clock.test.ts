@@ -4,9 +4,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Option, TestClock } from "effect"
 import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 /** Notes the time at intervals, after so many steps of its own each time. */
 const ticking = (times: Array<string>, name: string, millis: number, steps: number) =>
@@ -20,7 +19,7 @@ const ticking = (times: Array<string>, name: string, millis: number, steps: numb
 describe("simulated time", () => {
   simulated("passes for simulated processes and for the test's own fibers, in one order", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const times: Array<string> = []
       yield* host.spawn(ticking(times, "process", 10, 50))
       const own = yield* Effect.fork(ticking(times, "test", 15, 20))
@@ -33,7 +32,7 @@ describe("simulated time", () => {
     Effect.gen(function*() {
       const times: Array<string> = []
       for (const name of ["one", "two"]) {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.spawn(ticking(times, name, 10, 50))
       }
       yield* TestClock.adjust("10 millis")

@@ -6,8 +6,8 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as HealthProbe from "../../src/probe/HealthProbe.ts"
 import * as PortProbe from "../../src/probe/PortProbe.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
-import { SimulatedHost } from "../../src/testing/index.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import type { SimulatedHost } from "../../src/testing/index.ts"
+import { callsOf, makeHost, noModeBits, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -55,7 +55,7 @@ const signalled = (host: SimulatedHost.SimulatedHost) =>
   )
 
 const listening = Effect.gen(function*() {
-  const host = yield* SimulatedHost.make
+  const host = yield* makeHost()
   const owner = yield* host.spawn(gateway())
   yield* host.settle
   assert.deepStrictEqual(host.ports.owners(18789), [owner.pid])
@@ -85,7 +85,7 @@ describe("StopOwner.stop", () => {
 
   simulated("ends one without kernel locks as well", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.setLocking("absent")
       const owner = yield* host.spawn(gateway())
       yield* host.settle
@@ -96,7 +96,7 @@ describe("StopOwner.stop", () => {
 
   simulated("ends one that still starts", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const owner = yield* host.spawn(warming)
       yield* host.settle
       const { outcome } = yield* stopped(host)
@@ -122,7 +122,7 @@ describe("StopOwner.stop", () => {
     "was not running: no file, one that a dead owner left, and one that is nobody's",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         assert.deepInclude((yield* stopped(host)).outcome, { _tag: "NotRunning", left: Option.none() })
         const owner = yield* host.spawn(gateway())
         yield* host.settle
@@ -203,11 +203,11 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  simulated(
+  simulated.unless(noPidNamespaces)(
     "refuses an owner in another PID namespace, whose number is a stranger's here",
     () =>
       Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.spawn(Effect.never, { pid: 1, command: "init" })
         yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[4026532999]" })
         yield* host.settle
@@ -217,8 +217,15 @@ describe("StopOwner.stop", () => {
       })
   )
 
-  simulated(
-    "refuses an owner of another boot, one that is hidden, and one of whom nothing is written",
+  /** Lets other users read the lock. */
+  const openToAll = (host: SimulatedHost.SimulatedHost) =>
+    Effect.gen(function*() {
+      for (const folder of ["/state", "/state/default", "/state/default/locks"]) yield* host.files.chmod(folder, 0o755)
+      yield* host.files.chmod(path, 0o644)
+    }).pipe(Effect.orDie)
+
+  simulated.unless(noPidNamespaces)(
+    "refuses an owner of another boot, and one that is hidden",
     () =>
       Effect.gen(function*() {
         const { host, owner } = yield* listening
@@ -226,19 +233,33 @@ describe("StopOwner.stop", () => {
         assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or did before a reboot/)
         yield* rewrite(host, { bootId: "boot-1" })
         yield* host.setHidePids(true)
-        for (const folder of ["/state", "/state/default", "/state/default/locks"]) {
-          yield* Effect.orDie(host.files.chmod(folder, 0o755))
-        }
-        yield* Effect.orDie(host.files.chmod(path, 0o644))
+        yield* openToAll(host)
         assert.match(
           (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
           /nothing can be told about that process from here; as its own user, or as root: sudo gateway stop$/
         )
-        yield* host.setHidePids(false)
-        assert.match(
-          (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
-          /it belongs to another user; as its own user/
-        )
+        assert.deepStrictEqual(signalled(host), [])
+        assert.isTrue(owner.isRunning())
+      })
+  )
+
+  simulated.unless(noModeBits)("refuses an owner that is another user's", () =>
+    Effect.gen(function*() {
+      const { host, owner } = yield* listening
+      yield* openToAll(host)
+      assert.match(
+        (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
+        /it belongs to another user; as its own user/
+      )
+      assert.deepStrictEqual(signalled(host), [])
+      assert.isTrue(owner.isRunning())
+    }))
+
+  simulated(
+    "refuses an owner of whom nothing is written",
+    () =>
+      Effect.gen(function*() {
+        const { host, owner } = yield* listening
         yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("{\"torn")))
         assert.match((yield* stopped(host)).error?.message ?? "", /is held, and its record does not say by whom/)
         assert.deepStrictEqual(signalled(host), [])
@@ -312,7 +333,7 @@ describe("StopOwner.stop", () => {
         /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
         const play = (locking: "works" | "absent", fateful: number) =>
           Effect.gen(function*() {
-            const host = yield* SimulatedHost.make
+            const host = yield* makeHost()
             yield* host.setLocking(locking)
             const owner = yield* host.spawn(gateway())
             yield* host.settle
@@ -335,7 +356,7 @@ describe("StopOwner.stop", () => {
           const kill = unharmed.calls.indexOf("kill") + 1
           assert.isAbove(kill, 5)
           assert.deepStrictEqual(unharmed.signalled, [[unharmed.owner.serial, "SIGTERM"]])
-          for (let fateful = 1; fateful <= kill; fateful++) {
+          for (const fateful of callsOf(kill)) {
             const { signalled } = yield* play(locking, fateful)
             assert.deepStrictEqual(signalled, [], `at call ${fateful} of ${kill}, locks: ${locking}`)
           }

@@ -9,7 +9,8 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { type Health, HealthProbe, layer as healthProbeLayer } from "../../src/probe/HealthProbe.ts"
 import { type NotWatchable, OwnerWatch } from "../../src/probe/OwnerWatch.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { numRuns } from "../arbitraries.ts"
+import { makeHost } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" }
@@ -402,7 +403,7 @@ describe("recover", () => {
             )
         )
       }),
-    { fastCheck: { numRuns: 60 } }
+    { fastCheck: { numRuns: Math.min(numRuns, 60) } }
   )
 })
 
@@ -476,7 +477,7 @@ describe("on a simulated host", () => {
 
   it.effect("an owner that has the guard address alone is found healthy, and is watched without asking again", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const owner = yield* host.spawn(Effect.zipRight(serving(address, elsewhere), Effect.never))
       yield* host.settle
       const v6 = { host: "::1", port: address.port }
@@ -506,7 +507,7 @@ describe("on a simulated host", () => {
 
   it.effect("a standby looks again at a record that nobody changes: it can go stale", () =>
     Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.setLocking("absent")
       yield* host.files.makeDirectory("/state/locks", { recursive: true })
       yield* host.files.writeFile(LockFile.configLockPath(files), new TextEncoder().encode("torn"))

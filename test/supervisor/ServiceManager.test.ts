@@ -5,6 +5,7 @@ import { Context, Duration, Effect, Fiber, Ref } from "effect"
 import * as Path from "node:path"
 import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
 import * as ServiceManager from "../../src/supervisor/ServiceManager.ts"
+import { notLinux, unless } from "../fixtures/skips.ts"
 
 const service: ServiceDefinition.ServiceOptions = {
   profile: "a-b",
@@ -527,7 +528,7 @@ describe("what fails", () => {
       assert.match((yield* machine.reported).at(-1) ?? "", /is not installed/)
     }).pipe(live))
 
-  it.scopedLive.skipIf(process.platform !== "linux")("a folder that takes no files", () =>
+  unless(notLinux).scopedLive("a folder that takes no files", () =>
     Effect.gen(function*() {
       const machine = yield* makeMachine()
       const options = machine.options("systemd", "system", { folders: { home: "/", systemdSystem: "/proc" } })

@@ -8,10 +8,10 @@ import * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { layer as healthProbeLayer } from "../../src/probe/HealthProbe.ts"
 import * as Recovery from "../../src/supervisor/Recovery.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import * as SimulatedPorts from "../../src/testing/SimulatedPorts.ts"
 import { numRuns } from "../arbitraries.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const own = { stateDir: "/state", configPath: "/config.json" }
@@ -132,7 +132,7 @@ interface Seen {
 
 const play = (scenario: Scenario): Effect.Effect<Seen> =>
   Effect.gen(function*() {
-    const host = yield* SimulatedHost.make
+    const host = yield* makeHost()
     const began = yield* Clock.currentTimeMillis
     const strangers: Array<SimulatedPorts.SimulatedStranger> = []
     const outcome = yield* Deferred.make<{ readonly what: string; readonly atMillis: number }>()

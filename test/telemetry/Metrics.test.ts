@@ -4,8 +4,7 @@ import { Effect, Layer, Metric, type MetricState, Option, TestClock, Tracer } fr
 import * as Gateway from "../../src/Gateway.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as Metrics from "../../src/telemetry/Metrics.ts"
-import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import { simulated } from "../fixtures/simulated.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -45,7 +44,7 @@ describe("a gateway's metrics", () => {
     "say that the lock is held, from when it is taken to when it is released",
     () =>
       labelled(Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
         const first = yield* host.spawn(gateway({ maxConnections: 7 }))
         yield* host.settle
@@ -65,7 +64,7 @@ describe("a gateway's metrics", () => {
   for (const locking of ["works", "absent"] as const) {
     simulated(`count a reclaim once, by its reason, where locking ${locking}`, () =>
       labelled(Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         yield* host.setLocking(locking)
         const first = yield* as("first")(host.spawn(gateway()))
         yield* host.settle
@@ -86,7 +85,7 @@ describe("a gateway's metrics", () => {
 
   simulated("count how starts end, and how long they took", () =>
     labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const owner = yield* as("owner")(host.spawn(warming))
       yield* host.settle
       const late = yield* as("late")(host.spawn(gateway({ lockTimeout: "5 seconds" })))
@@ -126,7 +125,7 @@ describe("a gateway's metrics", () => {
 
   simulated("count looks at the lock files, and a lock that is lost", () =>
     labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const looks = (result: string) => count(Metrics.lockRecheckTotal, "result", result)
       const first = yield* as("first")(host.spawn(gateway()))
       yield* host.settle
@@ -154,7 +153,7 @@ describe("a gateway's metrics", () => {
 
   simulated("time probes by what they found", () =>
     labelled(Effect.scoped(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       yield* host.ports.foreign(address, { _tag: "Stalls" })
       const start = yield* as("start")(host.spawn(gateway({ healthProbeTimeout: "2 seconds" })))
       yield* host.settle
@@ -168,7 +167,7 @@ describe("a gateway's metrics", () => {
 
   simulated("time a drain, and count what it cut", () =>
     labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const App = HttpRouter.empty.pipe(HttpRouter.get("/endless", Effect.never), HttpServer.serve())
       const first = yield* host.spawn(
         Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform({ drainTimeout: "3 seconds" }))))
@@ -237,7 +236,7 @@ describe("a gateway's spans", () => {
     "are an acquire with its probes, a bind, and a drain in a trace of its own",
     () =>
       labelled(Effect.gen(function*() {
-        const host = yield* SimulatedHost.make
+        const host = yield* makeHost()
         const ended: Array<Tracer.Span> = []
         const first = yield* host.spawn(
           gateway().pipe(Effect.withSpan("mine", { captureStackTrace: false }), recording(ended))
@@ -269,7 +268,7 @@ describe("a gateway's spans", () => {
 
   simulated("say who holds what a start was refused for", () =>
     labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const first = yield* host.spawn(gateway())
       yield* host.settle
       const ended: Array<Tracer.Span> = []
@@ -290,7 +289,7 @@ describe("a gateway's spans", () => {
 
   simulated("say what a start succeeded to", () =>
     labelled(Effect.gen(function*() {
-      const host = yield* SimulatedHost.make
+      const host = yield* makeHost()
       const first = yield* host.spawn(gateway())
       yield* host.settle
       yield* first.kill

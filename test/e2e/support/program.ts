@@ -6,6 +6,9 @@ import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import { isLinux } from "../../fixtures/skips.ts"
+
+export { isLinux, named } from "../../fixtures/skips.ts"
 
 const read = (name: string, otherwise: string) =>
   Effect.runSync(Config.string(name).pipe(Config.withDefault(otherwise), Effect.orDie))
@@ -32,8 +35,6 @@ export const kernelLocks = findsAddon(main)
 
 /** What the records of `main` say in `lock`. */
 export const enforcement = kernelLocks ? "kernel" : "record"
-
-export const isLinux = process.platform === "linux"
 
 const isRoot = process.getuid?.() === 0
 
@@ -80,7 +81,3 @@ export const as = (user: number): ReadonlyArray<string> => [
 
 /** The words that run a program as `nobody`. */
 export const asNobody: ReadonlyArray<string> = as(nobody)
-
-/** A test's name, with the reason why it is skipped, if it is. */
-export const named = (name: string, reason: string | undefined): string =>
-  reason === undefined ? name : `${name} [skipped: ${reason}]`

@@ -18,6 +18,7 @@ import {
   webSocket,
   within
 } from "../../fixtures/net.ts"
+import { noIPv6, unless } from "../../fixtures/skips.ts"
 
 const hasIPv6 = await canBind("::1")
 
@@ -98,7 +99,7 @@ describe("binding, live", () => {
       assert.strictEqual((yield* soon(bind("127.0.0.1", port))).address.port, port)
     }))
 
-  it.scopedLive.skipIf(!hasIPv6)(
+  unless(noIPv6(hasIPv6)).scopedLive(
     "one server listens on a second host, same port, until the scope closes",
     () =>
       Effect.gen(function*() {
