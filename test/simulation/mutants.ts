@@ -221,7 +221,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "another machine's process with one's own pid is taken for an earlier one",
     habitat: "two machines",
-    caughtBy: 2,
+    caughtBy: 19,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
