@@ -1,11 +1,27 @@
+import { basename } from "node:path"
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
+import { longFiles } from "./test/longFiles.ts"
 import { mutantSources } from "./test/simulation/mutants.ts"
+
+const rank = ({ moduleId }: TestSpecification) => {
+  const at = longFiles.indexOf(basename(moduleId))
+  return at < 0 ? longFiles.length : at
+}
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>) {
+    const sorted = await super.sort(files)
+    return sorted.toSorted((one, other) => rank(one) - rank(other))
+  }
+}
 
 export default defineConfig({
   plugins: [mutantSources()],
   test: {
     include: ["test/**/*.test.ts"],
     setupFiles: process.platform === "win32" ? ["test/e2e/support/windows.ts"] : [],
+    sequence: { sequencer: LongestFirst },
     // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
     testTimeout: 60_000,
     hookTimeout: 30_000,

@@ -6,7 +6,6 @@
  */
 import { type PlatformError, SystemError, type SystemErrorReason } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -58,7 +57,7 @@ const systemError = (method: string, path: string) => (code: string): PlatformEr
     reason: reasons[code] ?? "Unknown",
     pathOrDescriptor: path,
     description: `${code}: ${texts[code] ?? "simulated error"}, ${method} '${path}'`
-  })
+  }, { disableValidation: true })
 
 const used = (kernel: SimulatedKernel): number => {
   let bytes = 0
@@ -187,7 +186,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
       process,
       { name, target: path },
       error,
-      () => Effect.flatMap(Clock.currentTimeMillis, (now) => body((code) => Effect.fail(error(code)), now)),
+      (clock) => body((code) => Effect.fail(error(code)), clock.unsafeCurrentTimeMillis()),
       Option.map(Option.fromNullable(opened), ({ inode }) => inode.ino)
     )
   }

@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 
 /**
  * The operating system that is simulated.
@@ -257,6 +258,27 @@ export const findProcess = (
   return found
 }
 
+const writeDown = (
+  kernel: SimulatedKernel,
+  process: KernelProcess | undefined,
+  clock: Clock.Clock,
+  name: string,
+  target: string,
+  outcome: string,
+  ino: Option.Option<number>
+): void => {
+  if (process?.serial === testSerial) return
+  kernel.trace.push({
+    at: Number(clock.unsafeCurrentTimeNanos() / 1_000_000n),
+    serial: process === undefined ? Option.none() : Option.some(process.serial),
+    pid: process?.pid ?? 0,
+    name,
+    target,
+    ino,
+    outcome
+  })
+}
+
 /**
  * Adds an entry to the trace. Of the test's own hand nothing is told.
  *
@@ -271,17 +293,9 @@ export const note = (
   outcome = "",
   ino = Option.none<number>()
 ): Effect.Effect<void> =>
-  Effect.map(Clock.currentTimeNanos, (nanos) => {
-    if (process?.serial === testSerial) return
-    kernel.trace.push({
-      at: Number(nanos / 1_000_000n),
-      serial: process === undefined ? Option.none() : Option.some(process.serial),
-      pid: process?.pid ?? 0,
-      name,
-      target,
-      ino,
-      outcome
-    })
+  Effect.clockWith((clock) => {
+    writeDown(kernel, process, clock, name, target, outcome, ino)
+    return Effect.void
   })
 
 /**
@@ -296,11 +310,11 @@ export const dead: Effect.Effect<never> = Effect.async(() => {})
 const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<SystemCall, "serial" | "pid">) =>
   Effect.gen(function*() {
     if (process.state !== "running") return yield* dead
-    const fate = process.serial === testSerial
-      ? Option.none()
-      : yield* kernel.intercept({ serial: process.serial, pid: process.pid, ...call }).pipe(
-        Effect.withClock(process.clock)
-      )
+    const intercepted = process.serial === testSerial
+      ? Effect.succeedNone
+      : kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
+    // Most calls are left alone, and then no clock is needed: to provide it takes longer than the call.
+    const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
     yield* process.gate.await
     // Dead by the interceptor's hand, or by another process's in the meantime.
@@ -308,9 +322,12 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     return fate
   })
 
-const outcomeOf = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
   if (Exit.isSuccess(exit)) return "ok"
-  return exit.cause._tag === "Fail" ? /\bE[A-Z]{2,}\b/.exec(exit.cause.error.message)?.[0] ?? "failed" : exit.cause._tag
+  if (exit.cause._tag !== "Fail") return exit.cause._tag
+  const { error } = exit.cause
+  const message = Predicate.hasProperty(error, "message") ? String(error.message) : ""
+  return /\bE[A-Z]{2,}\b/.exec(message)?.[0] ?? "failed"
 }
 
 /**
@@ -324,14 +341,19 @@ export const systemCall = <A, E extends { readonly message: string }>(
   process: KernelProcess,
   call: Omit<SystemCall, "serial" | "pid">,
   fail: (code: string) => E,
-  body: () => Effect.Effect<A, E>,
+  body: (clock: Clock.Clock) => Effect.Effect<A, E>,
   ino = Option.none<number>()
 ): Effect.Effect<A, E> =>
   Effect.flatMap(step(kernel, process, call), (fate) =>
-    Effect.onExit(
-      Option.isSome(fate) ? Effect.fail(fail(fate.value)) : Effect.suspend(body),
-      (exit) => note(kernel, process, call.name, call.target, outcomeOf(exit), ino)
-    ))
+    Effect.clockWith((clock) => {
+      const done = Option.isSome(fate) ? Effect.fail(fail(fate.value)) : body(clock)
+      const written = (exit: Exit.Exit<unknown, unknown>) =>
+        writeDown(kernel, process, clock, call.name, call.target, outcomeOf(exit), ino)
+      // Most calls are over at once. Then nothing can interrupt them, and no finalizer is needed, which takes longer than the call.
+      if (!Exit.isExit(done)) return Effect.onExit(done, (exit) => Effect.sync(() => written(exit)))
+      written(done)
+      return done
+    }))
 
 /**
  * Closing, which cannot fail: the schedule can delay it, or make it the last call.

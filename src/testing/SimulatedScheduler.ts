@@ -133,11 +133,15 @@ const quietTurns = 100
 export const settle = (scheduler: SimulatedScheduler): Effect.Effect<void> =>
   Effect.suspend(() => {
     let quiet = 0
-    const turn = Effect.suspend(() => {
-      const before = scheduler.steps()
-      scheduler.drain()
-      quiet = scheduler.steps() > before ? 0 : quiet + 1
-      return Effect.yieldNow()
+    // Not `Effect.repeat`: the schedule behind it takes most of a short simulation's time.
+    return Effect.whileLoop({
+      while: () => quiet < quietTurns,
+      body: () => {
+        const before = scheduler.steps()
+        scheduler.drain()
+        quiet = scheduler.steps() > before ? 0 : quiet + 1
+        return Effect.yieldNow()
+      },
+      step: () => {}
     })
-    return Effect.repeat(turn, { until: () => quiet >= quietTurns })
   })

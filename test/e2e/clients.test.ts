@@ -95,7 +95,7 @@ describe("a connection without a request", () => {
     ["GATEWAY_KEEP_ALIVE_TIMEOUT", 2, { GATEWAY_KEEP_ALIVE_TIMEOUT: "2 seconds" }, {
       limits: { keepAliveTimeout: "60 seconds" }
     }],
-    ["limits.keepAliveTimeout", 7, {}, { limits: { keepAliveTimeout: "7 seconds" } }]
+    ["limits.keepAliveTimeout", 3, {}, { limits: { keepAliveTimeout: "3 seconds" } }]
   ] as const
   for (const [name, seconds, env, config] of sources) {
     it.scopedLive(`is kept for ${seconds} seconds, and closed then: ${name}`, () =>

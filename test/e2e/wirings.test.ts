@@ -49,9 +49,12 @@ const wirings = [
   "Gateway.launch under runFork",
   "a ManagedRuntime",
   "a ManagedRuntime that ends with 0 on SIGTERM",
-  "a program that ignores SIGTERM",
   "a plain Scope",
-  "two merged gateways",
+  "two merged gateways"
+]
+
+const slowWirings = [
+  "a program that ignores SIGTERM",
   "an app in its ninth second of building, under Layer.launch",
   "an app in its ninth second of building, under Gateway.launch"
 ]
@@ -59,41 +62,47 @@ const wirings = [
 /** Without SIGTERM's help a process ends ten seconds after its drain. */
 const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "5 seconds"
 
-describe("a lost lock, beside a successor that serves, ends", () => {
-  for (const wiring of wirings) {
-    it.scopedLive(wiring, () =>
-      Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const second = {
-          port: (yield* Gateways.onAnotherPort(site)).port,
-          stateDir: `${site.root}/second`,
-          configPath: `${site.root}/second.json`
-        }
-        const app = yield* startWiring(site, wiring, { second })
-        if (wiring.startsWith("an app in its ninth second")) yield* app.line(/^migrating, second 9$/)
-        else yield* app.listening
-        const { successor, successorSite } = yield* succeed(site, app)
+const endsIn = (wiring: string) =>
+  it.scopedLive(wiring, () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const second = {
+        port: (yield* Gateways.onAnotherPort(site)).port,
+        stateDir: `${site.root}/second`,
+        configPath: `${site.root}/second.json`
+      }
+      const app = yield* startWiring(site, wiring, { second })
+      if (wiring.startsWith("an app in its ninth second")) yield* app.line(/^migrating, second 9$/)
+      else yield* app.listening
+      const { successor, successorSite } = yield* succeed(site, app)
 
-        const ended = yield* Gateways.within(bound(wiring), app.ended)
-        assert.deepStrictEqual({ code: ended.code, signal: ended.signal }, { code: 1, signal: null }, ended.stderr)
-        assert.isTrue(yield* Ports.isFree(site.port))
-        assert.isTrue(yield* Ports.isFree(second.port))
-        assert.strictEqual(
-          Gateways.count(
-            ended.stdout + ended.stderr,
-            new RegExp(
-              `(level=|ERROR).*lost gateway lock at ${site.stateDir}/locks/.* and another process \\(pid ${successor.pid}\\)`
-            )
-          ),
-          1,
-          ended.stdout + ended.stderr
-        )
-        // The successor is as it was.
-        assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, successor.pid)
-        assert.strictEqual((yield* Clients.request(successorSite, "/healthz")).status, 200)
-        yield* Gateways.assertGone(successorSite, yield* Gateways.stop(successor))
-      }))
-  }
+      const ended = yield* Gateways.within(bound(wiring), app.ended)
+      assert.deepStrictEqual({ code: ended.code, signal: ended.signal }, { code: 1, signal: null }, ended.stderr)
+      assert.isTrue(yield* Ports.isFree(site.port))
+      assert.isTrue(yield* Ports.isFree(second.port))
+      assert.strictEqual(
+        Gateways.count(
+          ended.stdout + ended.stderr,
+          new RegExp(
+            `(level=|ERROR).*lost gateway lock at ${site.stateDir}/locks/.* and another process \\(pid ${successor.pid}\\)`
+          )
+        ),
+        1,
+        ended.stdout + ended.stderr
+      )
+      // The successor is as it was.
+      assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, successor.pid)
+      assert.strictEqual((yield* Clients.request(successorSite, "/healthz")).status, 200)
+      yield* Gateways.assertGone(successorSite, yield* Gateways.stop(successor))
+    }))
+
+// Each of them waits for some ten seconds, and uses no processor meanwhile.
+describe.concurrent("a lost lock, beside a successor that serves, ends", () => {
+  for (const wiring of slowWirings) endsIn(wiring)
+})
+
+describe("a lost lock, beside a successor that serves, ends", () => {
+  for (const wiring of wirings) endsIn(wiring)
 
   it.scopedLive("but not a process that was told to go on, whose server is closed all the same", () =>
     Effect.gen(function*() {

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
+import { basename } from "node:path"
 import { parse } from "yaml"
+import { longFiles } from "../longFiles.ts"
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8")
 
@@ -30,5 +32,12 @@ describe("the workflow on hosted runners", () => {
         assert.isTrue(script === "ci" || script in scripts, command)
       }
     }
+  })
+})
+
+describe("the test files that begin first", () => {
+  it("are all there", () => {
+    const names = readdirSync(new URL("..", import.meta.url), { recursive: true }).map((path) => basename(String(path)))
+    for (const file of longFiles) assert.include(names, file)
   })
 })

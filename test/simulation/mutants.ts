@@ -2,9 +2,11 @@
  * Wrong versions of the algorithm: each is a mistake that guards of this kind have made, put into the sources as text.
  *
  * `mutantSources` is a plugin of the test runner: a module that is asked for as `…?mutant=<name>` comes with the mistake,
- * and so does everything of `src` that it imports. A mistake whose text is not found any more is an error.
+ * and so does every module of `src` on the way to one that is changed. The others are those of all tests: to load them again for
+ * each mistake takes longer than to find it. A mistake whose text is not found any more is an error.
  */
 import { readFileSync } from "node:fs"
+import { dirname, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { habitats } from "./scenario.ts"
 
@@ -219,7 +221,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "another machine's process with one's own pid is taken for an earlier one",
     habitat: "two machines",
-    caughtBy: 2,
+    caughtBy: 19,
     changes: [{
       file: "src/lock/LockFile.ts",
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
@@ -328,13 +330,38 @@ const split = (id: string): readonly [file: string, mutant: string | undefined] 
   return at < 0 ? [id, undefined] : [id.slice(0, at), decodeURIComponent(id.slice(at + marker.length))]
 }
 
-const mutate = (code: string, file: string, name: string): string =>
+const changesOf = (name: string): Mutant["changes"] =>
   [...mutants, ...spawnMutants].filter((mutant) => mutant.name === name).flatMap(({ changes }) => changes)
+
+const mutate = (code: string, file: string, name: string): string =>
+  changesOf(name)
     .filter((change) => file === `${root}${change.file}`)
     .reduce((text, { from, to }) => {
       if (text.split(from).length !== 2) throw new Error(`mutant "${name}": ${file} has not exactly once:\n${from}`)
       return text.replace(from, () => to)
     }, code)
+
+const importsByFile = new Map<string, ReadonlySet<string>>()
+
+/** The files that a file imports, and those that these import, itself included. */
+const importsOf = (file: string): ReadonlySet<string> => {
+  const known = importsByFile.get(file)
+  if (known !== undefined) return known
+  const found = new Set([file])
+  // A set grows while it is gone through.
+  for (const next of found) {
+    for (const [, path = ""] of readFileSync(next, "utf8").matchAll(/\b(?:from|import)\s*\(?\s*"(\.[^"]+\.ts)"/g)) {
+      found.add(resolve(dirname(next), path))
+    }
+  }
+  importsByFile.set(file, found)
+  return found
+}
+
+/** Whether a file of `src` is another one with this mistake. The unchanged sources are others throughout. */
+const isAnother = (file: string, name: string): boolean =>
+  file.startsWith(`${root}src/`)
+  && (name === unchanged || changesOf(name).some((change) => importsOf(file).has(`${root}${change.file}`)))
 
 /** What this plugin uses of a plugin's context. */
 interface Resolver {
@@ -353,7 +380,7 @@ export const mutantSources = () => ({
     const [from, mutant] = split(importer ?? "")
     if (mutant === undefined || !source.startsWith(".")) return undefined
     const found = await this.resolve(source, from, { skipSelf: true })
-    return found?.id.startsWith(`${root}src/`) === true
+    return found !== null && isAnother(found.id, mutant)
       ? `${found.id}${marker}${encodeURIComponent(mutant)}`
       : undefined
   },

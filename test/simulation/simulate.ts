@@ -266,19 +266,17 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
       Effect.zipRight(process.freeze, later(millis, process.resume))
 
-    yield* host.setIntercept(({ name, serial }) =>
-      Effect.suspend(() => {
-        const mine = pending.get(serial)
-        if (mine === undefined || calmed) return Effect.succeedNone
-        const code = refused.get(serial)
-        if (code !== undefined && refusedForAMoment.has(name)) return Effect.succeedSome(code)
-        for (const key of ["", name]) mine.calls.set(key, (mine.calls.get(key) ?? 0) + 1)
-        const fault = mine.faults.find((fault) =>
-          fault.call === mine.calls.get(fault.name ?? "") && (fault.name === undefined || fault.name === name)
-        )
-        return fault === undefined ? Effect.succeedNone : suffer(fault.fate, mine.actor, name)
-      })
-    )
+    yield* host.setIntercept(({ name, serial }) => {
+      const mine = pending.get(serial)
+      if (mine === undefined || calmed) return Effect.succeedNone
+      const code = refused.get(serial)
+      if (code !== undefined && refusedForAMoment.has(name)) return Effect.succeedSome(code)
+      for (const key of ["", name]) mine.calls.set(key, (mine.calls.get(key) ?? 0) + 1)
+      const fault = mine.faults.find((fault) =>
+        fault.call === mine.calls.get(fault.name ?? "") && (fault.name === undefined || fault.name === name)
+      )
+      return fault === undefined ? Effect.succeedNone : suffer(fault.fate, mine.actor, name)
+    })
 
     // -- processes ----------------------------------------------------------
 
