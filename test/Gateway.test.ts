@@ -25,7 +25,7 @@ import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 import { DrainCut } from "../src/server/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import { numRuns } from "./arbitraries.ts"
-import { callsOf, makeHost, noPidNamespaces, platform, simulated } from "./fixtures/simulated.ts"
+import { callsOf, makeHost, noNamespaces, platform, simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
@@ -115,7 +115,7 @@ describe("a gateway on a simulated host", () => {
       assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "says of an owner in another PID namespace that its pid is not one of here",
     () =>
       Effect.gen(function*() {

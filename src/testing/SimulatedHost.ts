@@ -233,7 +233,7 @@ export interface Options {
    */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
   /**
-   * Whose rules hold. Default `linux`. Paths are written with `/` on each. On `darwin` and `win32`, names ignore case and keep it;
+   * Whose rules hold. Default `linux`, which alone tells namespaces and boots apart. Paths are written with `/` on each. On `darwin` and `win32`, names ignore case and keep it;
    * on `win32`, mode bits say only whether a file is read-only, ids of files are longer than a number of JavaScript, and a file
    * that is open is not replaced.
    */
@@ -379,6 +379,8 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
           ),
         network: (pid) =>
           Effect.sync(() => {
+            // Only Linux tells networks apart.
+            if (platform !== "linux") return "Same"
             const seen = SimulatedKernel.findProcess(kernel, process, pid)
             const isHidden = kernel.hidePids && process.uid !== 0 && process.uid !== seen?.uid
             if (seen === undefined || isHidden) return "Unknown"

@@ -8,7 +8,7 @@ import { type Evidence, GatewayStatus, judge, Verdict } from "../../src/inspect/
 import * as LockFile from "../../src/lock/LockFile.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
 import * as arbitraries from "../arbitraries.ts"
-import { makeHost, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
+import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
 const evidence: fc.Arbitrary<Evidence> = fc.record({
   lock: fc.constantFrom("absent" as const, "held" as const, "left" as const, "unknown" as const),
@@ -322,7 +322,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepInclude(status.stateLock?.owner, { pid: owner.pid, configPath: "/other.json" })
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "from another PID namespace the kernel still tells; from another network as well nothing more is known",
     () =>
       Effect.gen(function*() {
@@ -339,7 +339,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       })
   )
 
-  simulated(
+  simulated.unless(noNamespaces)(
     "in another network of the same PID namespace, it is not called unhealthy, whoever has the port here",
     () =>
       Effect.gen(function*() {
@@ -376,7 +376,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(yield* verdictOf(host), "dead")
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "kept by its record alone, from another PID namespace its instance tells",
     () =>
       Effect.gen(function*() {

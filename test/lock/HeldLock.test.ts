@@ -554,7 +554,7 @@ describe("a holder whose file was replaced", () => {
     "does not touch another's file, whenever that comes into its place, by %s",
     (mode) =>
       Effect.gen(function*() {
-        for (let at = 1; at <= 100; at += 1) {
+        for (const at of callsOf(100)) {
           const host = yield* makeHost(mode)
           const gateway = yield* start(host)
           yield* squatter(host, "/other", "listening")

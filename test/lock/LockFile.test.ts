@@ -5,7 +5,7 @@ import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import { makeHost, noPidNamespaces, platform, simulated } from "../fixtures/simulated.ts"
+import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
 
 const pid = 7
 
@@ -68,7 +68,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       assert.deepStrictEqual(yield* seen(host, record), { pid, pidMeaning: "Gone" })
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "means nothing in another PID namespace, whoever has the number here",
     () =>
       Effect.gen(function*() {
@@ -82,7 +82,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
       })
   )
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "means nothing after a reboot, in whichever namespace it was given",
     () =>
       Effect.gen(function*() {
@@ -176,7 +176,7 @@ const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
 const millisOf = ({ createdAt }: OwnerRecord.OwnerRecord) => Date.parse(createdAt)
 
 describe("without kernel locks, an owner in another network", () => {
-  simulated(
+  simulated.unless(noNamespaces)(
     "keeps its lock while it lives, however long its port is seen free from here",
     () =>
       Effect.gen(function*() {
@@ -226,7 +226,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
       })
   )
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "may be another machine's, where the boot is another: it is not taken while it is young",
     () =>
       Effect.gen(function*() {

@@ -5,7 +5,7 @@ import * as LockInspection from "../../src/lock/LockInspection.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { makeHost, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
+import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
 /** A host with the lock folder, and a process that looks. */
 const hostWithFolder = Effect.gen(function*() {
@@ -82,7 +82,7 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual((yield* look(lock))._tag, "Left")
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "without kernel locks nothing is known of a process in another PID namespace",
     () =>
       Effect.gen(function*() {
@@ -95,7 +95,7 @@ describe("LockInspection.inspect", () => {
       })
   )
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "in another PID namespace the kernel lock still tells, and the pid means nothing",
     () =>
       Effect.gen(function*() {

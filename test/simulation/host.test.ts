@@ -3,10 +3,10 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Option } from "effect"
+import { Deferred, Effect, Exit, Option } from "effect"
 import * as KernelLock from "../../src/host/KernelLock.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
-import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { makeHost, platform, simulated } from "../fixtures/simulated.ts"
 
 /** A program that tells its process's identity, and stays. */
@@ -111,6 +111,21 @@ describe("another machine on the same volume", () => {
       const host = yield* makeHost()
       yield* stay(host, { pid: 7 })
       assert.notStrictEqual((yield* stay(host, { pid: 7 })).self.pid, 7)
+    }))
+})
+
+describe("the network of a process", () => {
+  simulated.each(
+    [["linux", "Other"], ["darwin", "Same"], ["win32", "Same"]] as const
+  )("in another network namespace is, on %s, told as %s", ([platform, expected]) =>
+    Effect.gen(function*() {
+      const host = yield* SimulatedHost.makeWith({ platform })
+      const other = yield* host.spawn(Effect.never, { networkNamespace: "net:[2]" })
+      const asking = yield* host.spawn(
+        Effect.flatMap(ProcessTable.ProcessTable, ({ network }) => network(other.pid))
+      )
+      // Only Linux tells them apart: the live process tables of the others say the same.
+      assert.deepStrictEqual(yield* asking.exit, Exit.succeed(expected))
     }))
 })
 

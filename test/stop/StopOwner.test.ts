@@ -7,7 +7,7 @@ import * as HealthProbe from "../../src/probe/HealthProbe.ts"
 import * as PortProbe from "../../src/probe/PortProbe.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
-import { callsOf, makeHost, noModeBits, noPidNamespaces, simulated } from "../fixtures/simulated.ts"
+import { callsOf, makeHost, noModeBits, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -203,7 +203,7 @@ describe("StopOwner.stop", () => {
       assert.deepStrictEqual(signalled(host), [])
     }))
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "refuses an owner in another PID namespace, whose number is a stranger's here",
     () =>
       Effect.gen(function*() {
@@ -224,7 +224,7 @@ describe("StopOwner.stop", () => {
       yield* host.files.chmod(path, 0o644)
     }).pipe(Effect.orDie)
 
-  simulated.unless(noPidNamespaces)(
+  simulated.unless(noNamespaces)(
     "refuses an owner of another boot, and one that is hidden",
     () =>
       Effect.gen(function*() {
