@@ -23,6 +23,7 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InstanceId } from "../host/InstanceId.ts"
+import { codeOf } from "../internal/errno.ts"
 import { version } from "../Version.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
@@ -197,7 +198,8 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   for (const cause of inner.toReversed()) {
     if (!(cause instanceof Error)) continue
     if (cause.message !== "") return cause.message
-    if ("code" in cause && typeof cause.code === "string") return cause.code
+    const code = codeOf(cause)
+    if (code !== "") return code
   }
   return error.description ?? error.reason
 }
