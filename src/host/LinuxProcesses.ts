@@ -91,7 +91,7 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
         const seen = Option.flatten(yield* Effect.option(stat(pid)))
         if (Option.isNone(seen)) {
           // It may have ended between the two questions; else /proc hides it (hidepid, another user).
-          return !(yield* exists(handle, pid)) ? Sighting.absent : Sighting.hidden
+          return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
         }
         return isDead(seen.value)
           ? Sighting.absent

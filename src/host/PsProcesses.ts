@@ -52,7 +52,7 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       Effect.gen(function*() {
         if (!(yield* exists(handle, pid))) return Sighting.absent
         const seen = yield* ps(pid)
-        if (Option.isNone(seen)) return !(yield* exists(handle, pid)) ? Sighting.absent : Sighting.hidden
+        if (Option.isNone(seen)) return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
         return seen.value.state.startsWith("Z") ? Sighting.absent : Sighting.present(seen.value.startMillis)
       })
     return {

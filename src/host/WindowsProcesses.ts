@@ -141,7 +141,7 @@ export const windows = (
       Effect.gen(function*() {
         if (!(yield* exists(handle, pid))) return Sighting.absent
         const seen = yield* known(pid)
-        if (Option.isNone(seen)) return !(yield* exists(handle, pid)) ? Sighting.absent : Sighting.hidden
+        if (Option.isNone(seen)) return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
         return Sighting.present(seen.value.created)
       })
     return {
