@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import { isIPv4, isIPv6 } from "node:net"
 
 /**
  * A host (name or address, an IPv6 address without brackets) and a TCP port.
@@ -23,7 +24,7 @@ export interface Address {
  * @since 0.1.0
  * @category formatting
  */
-export const urlHost = (host: string): string => host.includes(":") ? `[${host}]` : host
+export const urlHost = (host: string): string => isV6(host) ? `[${host}]` : host
 
 /**
  * `ws://<host>:<port>`, the form that every message and log line uses.
@@ -58,15 +59,63 @@ export const guardHost = "127.0.0.1"
  */
 export const guardHostV6 = "::1"
 
-const wildcards = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0", ""])
-
 /**
- * Whether a host means every address of the machine: `0.0.0.0`, `::` or nothing.
+ * Whether a text is an IPv6 address, rather than an IPv4 address or a name, which have no colon.
  *
  * @since 0.1.0
  * @category predicates
  */
-export const isWildcard = (host: string): boolean => wildcards.has(host)
+export const isV6 = (host: string): boolean => host.includes(":")
+
+/**
+ * One spelling for each IP address, an IPv6 address without brackets: IPv6 as RFC 5952 has it, and an IPv4-mapped address
+ * (RFC 4291, 2.5.5.2) as the IPv4 address. `undefined` for anything else: names, addresses with a zone, IPv4 in any spelling but
+ * four decimal numbers.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const canonical = (host: string): string | undefined => {
+  if (isIPv4(host)) return host
+  // `isIPv6` accepts a zone, which a URL has no place for.
+  if (!isIPv6(host) || host.includes("%")) return undefined
+  const text = new URL(`http://[${host}]`).hostname.slice(1, -1)
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(text) ?? []
+  if (high === undefined || low === undefined) return text
+  const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)]
+  return [a >> 8, a & 255, b >> 8, b & 255].join(".")
+}
+
+/**
+ * Whether a host means every address of the machine: `0.0.0.0`, `::` in any spelling, or nothing.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isWildcard = (host: string): boolean => {
+  const address = canonical(host)
+  return host === "" || address === "0.0.0.0" || address === "::"
+}
+
+/**
+ * The address at which a socket bound to `host` is reached from this machine: the loopback one of its family for a wildcard,
+ * else `host` itself.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const reachableAt = (host: string): string =>
+  !isWildcard(host) ? host : canonical(host) === "::" ? guardHostV6 : guardHost
+
+/**
+ * Whether a socket bound to one of two addresses keeps any other socket from the other one, on the same port: bind(2) on Linux,
+ * where `::` includes IPv4. Both in the spelling of `canonical`.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const exclude = (a: string, b: string): boolean =>
+  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
 /**
  * Where a specific address can be bound beside a wildcard on one port, by the same process or another of its user:
@@ -88,19 +137,19 @@ const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "ne
  * @category predicates
  */
 export const coversGuard = (host: string, platform: string): boolean =>
-  host === guardHost || (isWildcard(host) && !sharesWithWildcard.has(platform))
-
-const loopbackV4 = /^127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$/
+  canonical(host) === guardHost || (isWildcard(host) && !sharesWithWildcard.has(platform))
 
 /**
  * Whether a host can be reached from this machine only: `localhost`, 127.0.0.0/8
- * (RFC 1122, 3.2.1.3) or `::1` (RFC 4291, 2.5.3).
+ * (RFC 1122, 3.2.1.3) or `::1` (RFC 4291, 2.5.3), in any spelling.
  *
  * @since 0.1.0
  * @category predicates
  */
-export const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || host === "0:0:0:0:0:0:0:1" || loopbackV4.test(host)
+export const isLoopback = (host: string): boolean => {
+  const address = canonical(host)
+  return host === "localhost" || address === "::1" || (address !== undefined && address.startsWith("127."))
+}
 
 /**
  * The addresses to connect to in order to learn who holds `address`: the address itself
@@ -110,9 +159,7 @@ export const isLoopback = (host: string): boolean =>
  * @since 0.1.0
  * @category constructors
  */
-export const probeTargets = (address: Address): ReadonlyArray<Address> => {
-  const { host, port } = address
-  if (host === "::" || host === "0:0:0:0:0:0:0:0") return [{ host: "::1", port }, { host: guardHost, port }]
-  if (host === guardHost || isWildcard(host)) return [{ host: guardHost, port }]
-  return [address, { host: guardHost, port }]
+export const probeTargets = ({ host, port }: Address): ReadonlyArray<Address> => {
+  const own = reachableAt(host)
+  return canonical(own) === guardHost ? [{ host: guardHost, port }] : [{ host: own, port }, { host: guardHost, port }]
 }

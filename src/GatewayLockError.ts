@@ -7,9 +7,8 @@
  */
 import * as Schema from "effect/Schema"
 import { toUrl } from "./Address.ts"
+import { optional } from "./internal/optional.ts"
 import { printable } from "./internal/printable.ts"
-
-const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
 /**
  * Whose number a recorded pid is here and now.

@@ -1,6 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { coversGuard, guardHost, isLoopback, isWildcard, probeTargets, toUrl, urlHost } from "../src/Address.ts"
+import {
+  canonical,
+  coversGuard,
+  guardHost,
+  isLoopback,
+  isWildcard,
+  probeTargets,
+  toUrl,
+  urlHost
+} from "../src/Address.ts"
 import * as arbitraries from "./arbitraries.ts"
 
 describe("Address", () => {
@@ -35,6 +44,9 @@ describe("Address", () => {
     ["::1", ["::1", "127.0.0.1"]],
     ["::", ["::1", "127.0.0.1"]],
     ["0:0:0:0:0:0:0:0", ["::1", "127.0.0.1"]],
+    ["::0", ["::1", "127.0.0.1"]],
+    ["::ffff:0.0.0.0", ["127.0.0.1"]],
+    ["::ffff:127.0.0.1", ["127.0.0.1"]],
     ["127.0.0.2", ["127.0.0.2", "127.0.0.1"]],
     ["localhost", ["localhost", "127.0.0.1"]],
     ["192.0.2.1", ["192.0.2.1", "127.0.0.1"]]
@@ -51,6 +63,28 @@ describe("Address", () => {
       && new Set(targets.map(toUrl)).size === targets.length
   })
 
+  it.each<readonly [text: string, address: string | undefined]>([
+    ["127.0.0.1", "127.0.0.1"],
+    ["::FFFF:192.0.2.1", "192.0.2.1"],
+    ["::ffff:c000:201", "192.0.2.1"],
+    ["2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"],
+    ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
+    ["::1.2.3.4", "::102:304"],
+    ["fe80::1%eth0", undefined],
+    ["[::1]", undefined],
+    ["1.2.3", undefined],
+    ["0x7f.0.0.1", undefined],
+    ["localhost", undefined],
+    ["", undefined]
+  ])("%j in its one spelling is %j", (text, address) => {
+    assert.strictEqual(canonical(text), address)
+  })
+
+  it.prop("every IP address has one spelling, which is its own", [fc.oneof(fc.ipV4(), fc.ipV6())], ([text]) => {
+    const address = canonical(text)
+    return address !== undefined && canonical(address) === address && canonical(text.toUpperCase()) === address
+  })
+
   it.each<readonly [host: string, loopback: boolean, wildcard: boolean, covers: boolean]>([
     ["127.0.0.1", true, false, true],
     ["127.0.0.2", true, false, false],
@@ -62,6 +96,15 @@ describe("Address", () => {
     ["::1", true, false, false],
     ["0:0:0:0:0:0:0:1", true, false, false],
     ["::2", false, false, false],
+    ["::0", false, true, true],
+    ["0::", false, true, true],
+    ["0000::1", true, false, false],
+    ["::ffff:127.0.0.1", true, false, true],
+    ["::ffff:127.0.0.2", true, false, false],
+    ["::ffff:7f00:1", true, false, true],
+    ["::ffff:0:0", false, true, true],
+    ["::1%lo", false, false, false],
+    ["127.0.0.01", false, false, false],
     ["localhost", true, false, false],
     ["0.0.0.0", false, true, true],
     ["::", false, true, true],

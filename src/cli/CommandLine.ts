@@ -218,6 +218,10 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   }
 }
 
+export const commandNames: ReadonlyArray<CommandName> = Object.keys(commands).filter((name): name is CommandName =>
+  Object.hasOwn(commands, name)
+)
+
 const isCommand = (word: string): word is keyof typeof commands => Object.hasOwn(commands, word)
 const isServiceAction = (word: string | undefined): word is ServiceAction =>
   serviceActions.some((action) => action === word)

@@ -5,7 +5,7 @@
  * state folder: nothing is started while a person types.
  */
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
-import { type CommandName, commands, type Shell } from "./CommandLine.ts"
+import { type CommandName, commandNames, commands, type Shell } from "./CommandLine.ts"
 import { everywhere } from "./Help.ts"
 
 /** What a flag's value can be completed with; `free`: nothing. */
@@ -23,8 +23,6 @@ interface Flag {
   readonly commands: ReadonlyArray<CommandName>
 }
 
-const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
-
 const ofSetting = (setting: Setting<unknown>): Value => {
   if (setting.values !== undefined) return { _tag: "Words", words: setting.values }
   if (setting === settings.profile) return { _tag: "Profile" }
@@ -33,13 +31,13 @@ const ofSetting = (setting: Setting<unknown>): Value => {
 }
 
 const shared: ReadonlyArray<Flag> = Object.values<Setting<unknown>>(settings).flatMap((setting) => {
-  const takers = names.filter((name) => commands[name].settings.includes(setting))
+  const takers = commandNames.filter((name) => commands[name].settings.includes(setting))
   return setting.flag === undefined
     ? []
     : [{ name: setting.flag, description: setting.description, value: ofSetting(setting), commands: takers }]
 })
 
-const own: ReadonlyArray<Flag> = names.flatMap((command) => [
+const own: ReadonlyArray<Flag> = commandNames.flatMap((command) => [
   ...Object.entries(commands[command].values).map(([name, { description, values }]): Flag => ({
     name,
     description,
@@ -57,7 +55,7 @@ const common: ReadonlyArray<Flag> = everywhere.flatMap(([spelling, description =
   const match = /^-(.), --(.+)$/.exec(spelling)
   return match?.[1] === undefined || match[2] === undefined
     ? []
-    : [{ short: match[1], name: match[2], description, commands: names }]
+    : [{ short: match[1], name: match[2], description, commands: commandNames }]
 })
 
 const flags: ReadonlyArray<Flag> = [...own, ...shared, ...common]
@@ -138,14 +136,14 @@ const bash = (): ReadonlyArray<string> => [
   ),
   "  esac",
   "  case ${command:-run} in",
-  ...names.map((name) => `    ${name}) words=${quoted(flagsOf(name).flatMap(dashed).join("\n"))} ;;`),
+  ...commandNames.map((name) => `    ${name}) words=${quoted(flagsOf(name).flatMap(dashed).join("\n"))} ;;`),
   "    *) return ;;",
   "  esac",
   "  if [[ $cur != -* ]]; then",
   "    words=''",
   "    case $command in",
-  `      '') words=${quoted(names.join("\n"))} ;;`,
-  ...names.flatMap((name) => {
+  `      '') words=${quoted(commandNames.join("\n"))} ;;`,
+  ...commandNames.flatMap((name) => {
     const { argument } = commands[name]
     return argument === undefined
       ? []
@@ -219,7 +217,7 @@ const zsh = (): ReadonlyArray<string> => [
   "    esac",
   "  done",
   "  case ${command:-run} in",
-  ...names.flatMap((name) => {
+  ...commandNames.flatMap((name) => {
     const { argument } = commands[name]
     return [
       `    (${name})`,
@@ -230,7 +228,9 @@ const zsh = (): ReadonlyArray<string> => [
     ]
   }),
   "  esac",
-  `  _arguments -S $specs ${quoted(`1:command:${zshWords(names.map((name) => [name, commands[name].description]))}`)}`,
+  `  _arguments -S $specs ${
+    quoted(`1:command:${zshWords(commandNames.map((name) => [name, commands[name].description]))}`)
+  }`,
   "}",
   "",
   "# Autoloaded from $fpath, this file is the function; sourced, it tells of it.",
@@ -304,10 +304,10 @@ const fish = (): ReadonlyArray<string> => [
   "end",
   "",
   "complete -c gateway -f",
-  ...names.map((name) =>
+  ...commandNames.map((name) =>
     `complete -c gateway -n '__gateway_typed 0' -a ${name} -d ${fishQuoted(commands[name].description)}`
   ),
-  ...names.flatMap((name) => {
+  ...commandNames.flatMap((name) => {
     const { argument } = commands[name]
     return argument === undefined
       ? []

@@ -3,13 +3,12 @@
  */
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { version } from "../Version.ts"
-import { type Command, type CommandName, commands } from "./CommandLine.ts"
+import { type Command, type CommandName, commandNames, commands } from "./CommandLine.ts"
 import { type Description, ofEvery } from "./ExitStatus.ts"
 import { everywhere, fileKey, ownFlags, signature, summary } from "./Help.ts"
 import { wrap } from "./Layout.ts"
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
-const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
 
 /** Text of a line or an argument: backslashes as such, a sign of its own in the first column, hyphens that can be copied. */
 const text = (value: string): string =>
@@ -83,7 +82,7 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
     ),
     ...prose("When it cannot start it says who holds what, and what to type next."),
     ".Sh COMMANDS",
-    ...names.flatMap((name) => commandSection(name, commands[name])),
+    ...commandNames.flatMap((name) => commandSection(name, commands[name])),
     ".Sh OPTIONS",
     ...prose("A flag goes before its environment variable, that before the config file, that before the default."),
     ...list([

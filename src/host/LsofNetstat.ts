@@ -3,7 +3,8 @@
  *
  * @since 0.1.0
  */
-import { canonicalHost, type PortListener } from "./PortListener.ts"
+import { canonical } from "../Address.ts"
+import type { PortListener } from "./PortListener.ts"
 
 const splitAddress = (text: string): { readonly host: string; readonly port: number } | undefined => {
   const match = /^(.*):(\d{1,5})$/.exec(text)
@@ -28,7 +29,7 @@ export const parseLsof = (text: string): ReadonlyArray<PortListener> => {
     if (field === "t") kind = value
     if (field !== "n" || pid === undefined) continue
     const address = splitAddress(value)
-    const host = address?.host === "*" ? kind === "IPv6" ? "::" : "0.0.0.0" : canonicalHost(address?.host ?? "")
+    const host = address?.host === "*" ? kind === "IPv6" ? "::" : "0.0.0.0" : canonical(address?.host ?? "")
     if (address !== undefined && host !== undefined) listeners.push({ host, port: address.port, pid })
   }
   return listeners
@@ -50,6 +51,6 @@ export const parseNetstat = (text: string): ReadonlyArray<PortListener> =>
     }
     const address = splitAddress(local)
     // A link-local address ends in its zone.
-    const host = canonicalHost((address?.host ?? "").replace(/%.*$/, ""))
+    const host = canonical((address?.host ?? "").replace(/%.*$/, ""))
     return address === undefined || host === undefined ? [] : [{ host, port: address.port, pid: Number(pid) }]
   })

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { type Address, guardHost, probeTargets } from "../Address.ts"
+import { type Address, canonical, exclude, guardHost, isV6, probeTargets } from "../Address.ts"
 
 /**
  * One listening socket.
@@ -20,8 +20,6 @@ export interface PortListener {
 }
 
 const names: Readonly<Record<string, ReadonlyArray<string>>> = { localhost: ["127.0.0.1", "::1"] }
-
-const isV6 = (host: string): boolean => host.includes(":")
 
 /** The kernel prefers the exact address to a wildcard, and IPv4's own wildcard to the dual one of IPv6. */
 const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
@@ -41,27 +39,10 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
  */
 export const at = (address: Address, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   const onPort = listeners.filter(({ port }) => port === address.port)
-  const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonicalHost(host) ?? host])
-  if (hosts.some((host) => canonicalHost(host) === undefined)) return onPort
+  const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonical(host) ?? host])
+  if (hosts.some((host) => canonical(host) === undefined)) return onPort
   return [...new Set(hosts.flatMap((host) => reachedAt(host, onPort)))]
 }
-
-/** One spelling for each address; `undefined` for what is no address. An IPv4 address in IPv6's form is that address. */
-export const canonicalHost = (host: string): string | undefined => {
-  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(host)) return host
-  if (!isV6(host) || !URL.canParse(`http://[${host}]`)) return undefined
-  const text = new URL(`http://[${host}]`).hostname.slice(1, -1)
-  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(text)
-  if (mapped?.[1] === undefined || mapped[2] === undefined) return text
-  return [mapped[1], mapped[2]].flatMap((word) => {
-    const number = Number.parseInt(word, 16)
-    return [number >> 8, number & 0xff]
-  }).join(".")
-}
-
-/** Whether a socket that is bound to one of them keeps another from the other one: bind(2) on Linux. */
-export const exclude = (a: string, b: string): boolean =>
-  a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
 /** What a gateway on an address binds; where a wildcard covers the guard address, asking for both does no harm. */
 export const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
@@ -78,5 +59,5 @@ export const conflicting = (
   listeners: ReadonlyArray<PortListener>
 ): ReadonlyArray<PortListener> =>
   listeners.filter(({ host, port }) =>
-    port === address.port && addressesOf(address).some((mine) => exclude(canonicalHost(mine) ?? mine, host))
+    port === address.port && addressesOf(address).some((mine) => exclude(canonical(mine) ?? mine, host))
   )

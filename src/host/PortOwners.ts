@@ -15,10 +15,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { endianness } from "node:os"
-import { type Address, urlHost } from "../Address.ts"
+import { type Address, canonical, exclude, urlHost } from "../Address.ts"
 import { child, output } from "../internal/child.ts"
 import { parseLsof, parseNetstat } from "./LsofNetstat.ts"
-import { addressesOf, canonicalHost, exclude, type PortListener } from "./PortListener.ts"
+import { addressesOf, type PortListener } from "./PortListener.ts"
 import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 import { parseConnections, parseProcNet } from "./ProcNet.ts"
@@ -132,7 +132,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
           (path) => Effect.orElseSucceed(fs.readFileString(path), () => "")
         )
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
-          socket.port === port && exclude(socket.host, canonicalHost(host) ?? host)
+          socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
         // That of a process first: the kernel lets go of an ended one by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]

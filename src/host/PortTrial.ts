@@ -4,15 +4,13 @@
 import * as Effect from "effect/Effect"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
+import { reachableAt } from "../Address.ts"
 
 const numeric = (host: string): Effect.Effect<string | undefined> =>
   Effect.async((resume) => {
     if (Net.isIP(host) !== 0) return resume(Effect.succeed(host))
     Dns.lookup(host, (error, address) => resume(Effect.succeed(error === null ? address : undefined)))
   })
-
-/** Where a socket that is bound to a wildcard address reaches itself. */
-const within = (host: string): string => host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
 
 /**
  * Whether bind(2) answers `EADDRINUSE` for an address on which nothing listens.
@@ -25,7 +23,7 @@ export const isTaken = (host: string, port: number): Effect.Effect<boolean> =>
     numeric(host),
     (localAddress) =>
       localAddress === undefined ? Effect.succeed(false) : Effect.async<boolean>((resume) => {
-        const socket = Net.connect({ host: within(localAddress), port, localAddress, localPort: port })
+        const socket = Net.connect({ host: reachableAt(localAddress), port, localAddress, localPort: port })
         socket.once(
           "error",
           (error: NodeJS.ErrnoException) =>

@@ -11,7 +11,7 @@ import * as MutableRef from "effect/MutableRef"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { networkInterfaces } from "node:os"
-import { type Address, isLoopback, isWildcard } from "../Address.ts"
+import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
 
 /**
  * Why no HTTP answer came.
@@ -171,7 +171,7 @@ const ask = (
 const loopbackMillis = 50
 
 /** Whether a host means this machine over IPv4. */
-const isWithinV4 = (host: string): boolean => !host.includes(":") && (isLoopback(host) || isWildcard(host))
+const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) || isWildcard(host))
 
 /**
  * Whether an interface that is up has an address of 127.0.0.0/8. Assumed, where the interfaces cannot be listed (Node

@@ -3,8 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { Address } from "../Address.ts"
-import { canonicalHost } from "./PortListener.ts"
+import { type Address, canonical } from "../Address.ts"
 
 /**
  * A listening socket of `/proc/net/tcp` or `/proc/net/tcp6`.
@@ -36,7 +35,7 @@ const hostOf = (hex: string, order: "LE" | "BE"): string | undefined => {
     const next = bytes[index + 1]
     return index % 2 === 0 && next !== undefined ? [(byte * 256 + next).toString(16)] : []
   })
-  return canonicalHost(words.join(":"))
+  return canonical(words.join(":"))
 }
 
 const endOf = (text: string, order: "LE" | "BE"): Address | undefined => {

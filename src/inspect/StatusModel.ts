@@ -5,8 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { Holder, ServiceUnit } from "../GatewayLockError.ts"
-
-const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+import { optional } from "../internal/optional.ts"
 
 /**
  * Lock, owner and port in one word.

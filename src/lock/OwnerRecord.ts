@@ -9,8 +9,7 @@ import * as Schema from "effect/Schema"
 import type { Address } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
 import { ProcessIdentity } from "../host/ProcessIdentity.ts"
-
-const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+import { optional } from "../internal/optional.ts"
 
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
 

@@ -9,10 +9,9 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { optional } from "../internal/optional.ts"
 import { StateChange } from "../lock/History.ts"
 import { Phase } from "../lock/OwnerRecord.ts"
-
-const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
 /**
  * Another gateway of this user on this host, as far as it can be told.

@@ -8,60 +8,16 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
-import { isLoopback, urlHost } from "../Address.ts"
+import { canonical, isLoopback, urlHost } from "../Address.ts"
 
 // ---------------------------------------------------------------------------
 // names and addresses
 // ---------------------------------------------------------------------------
 
-const octet = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
-const v4Pattern = new RegExp(`^${octet}(?:\\.${octet}){3}$`)
-
 /** RFC 1123, 2.1, and the underscore, which container networks give to names. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
 /** What could be read as an IPv4 address in another spelling: decimal, octal, hexadecimal, shortened (inet_aton(3)). */
 const numeric = /^(?:\d+|0x[0-9a-f]*)$/
-
-/** The eight groups of an IPv6 address (RFC 4291, 2.2), without zone. */
-const v6Groups = (text: string): ReadonlyArray<number> | undefined => {
-  const halves = text.split("::")
-  if (halves.length > 2) return undefined
-  const groups = (half: string, isLast: boolean): ReadonlyArray<number> | undefined => {
-    if (half === "") return []
-    const words = half.split(":")
-    const out: Array<number> = []
-    for (const [index, word] of words.entries()) {
-      if (isLast && index === words.length - 1 && v4Pattern.test(word)) {
-        const [a = 0, b = 0, c = 0, d = 0] = word.split(".").map(Number)
-        out.push(a * 256 + b, c * 256 + d)
-      } else if (/^[0-9a-f]{1,4}$/.test(word)) out.push(Number.parseInt(word, 16))
-      else return undefined
-    }
-    return out
-  }
-  const [before = "", after] = halves
-  const head = groups(before, after === undefined)
-  const tail = after === undefined ? [] : groups(after, true)
-  if (head === undefined || tail === undefined) return undefined
-  const missing = 8 - head.length - tail.length
-  if (after === undefined ? missing !== 0 : missing < 1) return undefined
-  return [...head, ...Array.from({ length: missing }, () => 0), ...tail]
-}
-
-/** RFC 5952, 4: no leading zeros, the first longest run of zeros shortened. */
-const v6Text = (groups: ReadonlyArray<number>): string => {
-  let start = 0
-  let length = 1
-  for (let at = 0; at < groups.length; at++) {
-    let run = 0
-    while (groups[at + run] === 0) run += 1
-    if (run > length) [start, length] = [at, run]
-  }
-  const hex = groups.map((group) => group.toString(16))
-  return length > 1
-    ? `${hex.slice(0, start).join(":")}::${hex.slice(start + length).join(":")}`
-    : hex.join(":")
-}
 
 /**
  * The normal form of a host name or address, an IPv6 address without brackets: names in lower case without the root's
@@ -73,17 +29,8 @@ const v6Text = (groups: ReadonlyArray<number>): string => {
  */
 export const normalHost = (text: string): Option.Option<string> => {
   const lower = text.toLowerCase()
-  if (lower.includes(":")) {
-    const groups = v6Groups(lower)
-    if (groups === undefined) return Option.none()
-    const [a = 0, b = 0] = groups.slice(6)
-    return Option.some(
-      groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff
-        ? [a >> 8, a & 255, b >> 8, b & 255].join(".")
-        : v6Text(groups)
-    )
-  }
-  if (v4Pattern.test(lower)) return Option.some(lower)
+  const address = canonical(lower)
+  if (address !== undefined) return Option.some(address)
   const name = lower.endsWith(".") ? lower.slice(0, -1) : lower
   const labels = name.split(".")
   const last = labels[labels.length - 1] ?? ""

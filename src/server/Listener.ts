@@ -18,7 +18,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import { type Address, coversGuard, guardHost, guardHostV6, isWildcard, toUrl, urlHost } from "../Address.ts"
+import { type Address, canonical, coversGuard, guardHost, guardHostV6, isWildcard, toUrl, urlHost } from "../Address.ts"
 import { BindFailed, type LockLost, PortInUse } from "../GatewayLockError.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { conflicting, PortOwners } from "../host/PortOwners.ts"
@@ -96,7 +96,8 @@ const bindGuard = (
   bound: ServerSocket.BoundSocket,
   platform: string
 ): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
-  const { address: { host }, alsoBind, lacksLoopbackV4 } = bound
+  const { address, alsoBind, lacksLoopbackV4 } = bound
+  const host = canonical(address.host) ?? address.host
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
   // Where there is such an address, no other one is the guard: gateways that guard different addresses do not exclude each other.
   if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)

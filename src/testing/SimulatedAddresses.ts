@@ -3,14 +3,10 @@
  *
  * @since 0.1.0
  */
-import { isWildcard } from "../Address.ts"
-
-const localAddresses: Record<string, string> = { localhost: "127.0.0.1", "0:0:0:0:0:0:0:1": "::1" }
+import { canonical, exclude, guardHost, isV6, isWildcard, reachableAt } from "../Address.ts"
 
 /** The number of an address that has a name or several spellings. */
-export const literal = (host: string): string => localAddresses[host] ?? host
-
-const isV6 = (host: string): boolean => host.includes(":")
+export const literal = (host: string): string => host === "localhost" ? guardHost : canonical(host) ?? host
 
 /**
  * Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. Elsewhere
@@ -19,15 +15,14 @@ const isV6 = (host: string): boolean => host.includes(":")
  * simulated one lets them be together, as the worse case.
  */
 export const excludes = (a: string, b: string, platform: string): boolean => {
-  if (a === b) return true
-  if (platform === "win32") return false
-  if (platform === "darwin") return isWildcard(a) && isWildcard(b)
-  return a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
+  if (platform === "win32") return a === b
+  if (platform === "darwin") return a === b || (isWildcard(a) && isWildcard(b))
+  return exclude(a, b)
 }
 
 /** Connecting to a wildcard address means this machine (measured on Linux). */
 export const reaches = (bound: string, host: string): boolean => {
-  const to = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  const to = reachableAt(host)
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 

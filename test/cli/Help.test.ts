@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { type CommandName, commands } from "../../src/cli/CommandLine.ts"
+import { commandNames, commands } from "../../src/cli/CommandLine.ts"
 import { ofEvery, ofRun } from "../../src/cli/ExitStatus.ts"
 import { ofCommand, page } from "../../src/cli/Help.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
@@ -13,7 +13,6 @@ const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = O
   setting.name,
   setting
 ])
-const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
 
 /** As one line: where it was wrapped does not matter. */
 const flat = (text: string): string => text.replace(/\s+/g, " ")
@@ -51,7 +50,7 @@ describe("--help", () => {
     assert.include(whole, name)
   })
 
-  it.each(names)("tells of %s with its own flags, and how it can end, as its own page does", (name) => {
+  it.each(commandNames)("tells of %s with its own flags, and how it can end, as its own page does", (name) => {
     const { argument, description, exits, switches, values } = commands[name]
     for (const text of [whole, flat(ofCommand(name))]) {
       assert.include(text, description)
@@ -64,7 +63,7 @@ describe("--help", () => {
     }
   })
 
-  it.each(names)("of %s tells of its settings, with variables and defaults, and of no other's flags", (name) => {
+  it.each(commandNames)("of %s tells of its settings, with variables and defaults, and of no other's flags", (name) => {
     const text = flat(ofCommand(name))
     for (const setting of Object.values<Setting<unknown>>(settings)) {
       if (setting.flag === undefined) continue
@@ -73,7 +72,7 @@ describe("--help", () => {
       assert.strictEqual(text.includes(row), isIts, row)
       if (isIts && setting.env !== undefined) assert.include(text, `${setting.env}; default: ${setting.default}`)
     }
-    for (const other of names) {
+    for (const other of commandNames) {
       for (const flag of Object.keys(commands[other].switches)) {
         assert.strictEqual(text.includes(`--${flag} `), Object.hasOwn(commands[name].switches, flag), `--${flag}`)
       }
@@ -99,7 +98,7 @@ describe("--help", () => {
 
   const pages = fc.oneof(
     fc.constant(page),
-    fc.constantFrom(...names).map((name) => (width: number) => ofCommand(name, width))
+    fc.constantFrom(...commandNames).map((name) => (width: number) => ofCommand(name, width))
   )
   it.prop(
     "fits any width but for words that are longer, and has neither trailing space nor control characters",
@@ -119,7 +118,7 @@ describe("--help", () => {
   )
 
   it("is 80 columns wide where nobody says how wide", () => {
-    for (const text of [page(), ...names.map((name) => ofCommand(name))]) {
+    for (const text of [page(), ...commandNames.map((name) => ofCommand(name))]) {
       for (const line of text.split("\n")) assert.isAtMost(line.length, 80, line)
     }
   })

@@ -12,14 +12,9 @@ import { fileURLToPath } from "node:url"
 import * as KernelLock from "../../src/host/KernelLock.ts"
 import { parseProcStat } from "../../src/host/ProcessTable.ts"
 import * as Ports from "../e2e/support/ports.ts"
+import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run, works } from "../fixtures/processes.ts"
-
-const hasAddon = await Effect.runPromise(
-  Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layerLive)
-  )
-)
 
 const folder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "gateway-lock-linux-"))),

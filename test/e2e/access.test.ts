@@ -9,7 +9,7 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 const token = "e2e-token-of-thirty-two-characters+"
-const carrier = `gateway-token.${Buffer.from(token).toString("base64url")}`
+const carrier = Clients.tokenCarrier(token)
 const everywhere = ["--host", "0.0.0.0"]
 
 const tokenFile = (site: Gateways.Site, content = `${token}\n`, mode = 0o600) =>

@@ -2,13 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { type CommandName, commands } from "../../src/cli/CommandLine.ts"
+import { type CommandName, commandNames, commands } from "../../src/cli/CommandLine.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 import * as Shells from "./support/shells.ts"
 
-const names = Object.keys(commands).filter((name): name is CommandName => Object.hasOwn(commands, name))
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
 const flagsOf = (name: CommandName): ReadonlyArray<string> =>
@@ -53,10 +52,10 @@ for (const shell of Shells.all) {
     it.scopedLive(named("completes every command, and what must follow it"), () =>
       Effect.gen(function*() {
         const { complete } = yield* prepare(shell)
-        assert.deepStrictEqual(yield* complete("gateway "), names.toSorted())
+        assert.deepStrictEqual(yield* complete("gateway "), commandNames.toSorted())
         assert.deepStrictEqual(yield* complete("gateway st"), ["status", "stop"])
         assert.deepStrictEqual(yield* complete("gateway --port 1 st"), ["status", "stop"])
-        for (const name of names) {
+        for (const name of commandNames) {
           const { argument } = commands[name]
           if (argument === undefined) continue
           assert.deepStrictEqual(yield* complete(`gateway ${name} `), argument.allowed.toSorted())
@@ -67,7 +66,7 @@ for (const shell of Shells.all) {
     it.scopedLive(named("completes the flags of each command, and no other's"), () =>
       Effect.gen(function*() {
         const { complete } = yield* prepare(shell)
-        for (const name of names) {
+        for (const name of commandNames) {
           const words = yield* complete(`gateway ${name} --`)
           assert.deepStrictEqual(
             words.map((word) => word.replace(/=$/, "")).filter((word) => word.startsWith("--")),

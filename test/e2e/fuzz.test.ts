@@ -24,7 +24,7 @@ const crowd = 20
 const patience = Duration.seconds(3)
 
 const token = "fuzz-token-of-thirty-two-characters"
-const carrier = `gateway-token.${Buffer.from(token).toString("base64url")}`
+const carrier = Clients.tokenCarrier(token)
 
 // ---------------------------------------------------------------------------
 // what is sent

@@ -5,6 +5,7 @@ import { Cause, Effect, Exit, Layer, Scope } from "effect"
 import { constants } from "node:os"
 import { fileURLToPath } from "node:url"
 import * as KernelLock from "../../src/host/KernelLock.ts"
+import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { run } from "../fixtures/processes.ts"
 
@@ -135,12 +136,6 @@ describe("KernelLock.layerAbsent", () => {
       }
     }).pipe(Effect.provide(KernelLock.layerAbsent("musl"))))
 })
-
-const hasAddon = await Effect.runPromise(
-  Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layerLive)
-  )
-)
 
 describe.skipIf(!hasAddon)("KernelLock.layerLive, live", () => {
   const withFile = <A, E, R>(use: (path: string, lock: KernelLock.KernelLock["Type"]) => Effect.Effect<A, E, R>) =>

@@ -7,14 +7,9 @@ import * as LockAttempt from "../../src/lock/LockAttempt.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { numRuns } from "../arbitraries.ts"
+import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
 import { ownedBy } from "../fixtures/records.ts"
-
-const hasKernelLock = await Effect.runPromise(
-  Effect.isSuccess(Effect.flatMap(KernelLock.KernelLock, ({ supported }) => supported)).pipe(
-    Effect.provide(KernelLock.layerLive)
-  )
-)
 
 const absent = KernelLock.layerAbsent("no addon for this machine")
 const failing = (code: string) =>
@@ -119,7 +114,7 @@ const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): File
   new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 
 const modes = [
-  { mode: "kernel", kernel: KernelLock.layerLive, skip: !hasKernelLock },
+  { mode: "kernel", kernel: KernelLock.layerLive, skip: !hasAddon },
   { mode: "record", kernel: absent, skip: false }
 ] as const
 
@@ -457,7 +452,7 @@ for (const { kernel, mode, skip } of modes) {
   })
 }
 
-describe.skipIf(!hasKernelLock)("with a kernel lock", () => {
+describe.skipIf(!hasAddon)("with a kernel lock", () => {
   const live = it.scopedLive
   const kernel = KernelLock.layerLive
 
@@ -679,7 +674,7 @@ describe("a file system without locks", () => {
 })
 
 describe("a file that one with a kernel lock has taken over in place", () => {
-  it.scopedLive.skipIf(!hasKernelLock)(
+  it.scopedLive.skipIf(!hasAddon)(
     "is neither overwritten nor removed by the record-only holder that lost it",
     () =>
       inFolder(absent, ({ folder, path }) =>

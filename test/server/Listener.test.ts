@@ -150,6 +150,13 @@ describe("binding", () => {
     })
   live("127.0.0.2 holds 127.0.0.1 too, and serves there", guarded("127.0.0.2"))
   live("::1 holds 127.0.0.1 too, and serves there", guarded("::1"), !hasIPv6)
+  for (const host of ["::0", "::ffff:0.0.0.0", "::ffff:127.0.0.1"]) {
+    live(
+      `${host}, another spelling of an address that covers 127.0.0.1, does not stand in its own way`,
+      guarded(host),
+      !hasIPv6
+    )
+  }
 
   live("one base port is one gateway, on whichever loopback addresses", () =>
     Effect.gen(function*() {

@@ -10,6 +10,9 @@ import type { Site } from "./gateways.ts"
 const host = "127.0.0.1"
 const patience = Duration.seconds(10)
 
+/** The subprotocol in which a browser shows its token, since it can set no header. */
+export const tokenCarrier = (token: string): string => `gateway-token.${Buffer.from(token).toString("base64url")}`
+
 const patiently = <A, E>(self: Effect.Effect<A, E>, what: string): Effect.Effect<A> =>
   Effect.orDie(Effect.timeoutFailCause(self, {
     duration: patience,

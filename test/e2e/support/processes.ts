@@ -43,7 +43,8 @@ const describe = (words: ReadonlyArray<string>, { code, signal, stderr, stdout }
 const firstMatch = (text: string, pattern: RegExp): string | undefined =>
   text.split("\n").slice(0, -1).find((line) => pattern.test(line))
 
-const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null
+/** Whether a child has ended. */
+export const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null
 
 export interface StartOptions {
   readonly env: Record<string, string>

@@ -6,7 +6,7 @@
  */
 import { assert } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
-import { type ChildProcess, spawn } from "node:child_process"
+import { spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -97,8 +97,6 @@ export interface Running extends Processes.Running {
   readonly interrupt: Effect.Effect<void>
 }
 
-const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null
-
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
 
 /**
@@ -120,7 +118,7 @@ export const start = (
       Effect.sync(() => launch(words, folder, options)),
       ({ child, running }) =>
         Effect.zipRight(
-          Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
+          Effect.sync(() => Processes.isOver(child) || child.kill("SIGKILL")),
           Effect.ignoreLogged(Effect.sandbox(running.ended))
         )
     )
@@ -181,7 +179,7 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
     ended: Deferred.await(over).pipe(patiently("did not end")),
     signal: (signal) =>
       Effect.sync(() => {
-        if (!isOver(child)) child.kill(signal)
+        if (!Processes.isOver(child)) child.kill(signal)
       }),
     interrupt: Effect.sync(() => {
       child.stdin?.write("\u0003")
