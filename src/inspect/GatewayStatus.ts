@@ -183,6 +183,15 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
 /**
  * Looks at the gateway of a lock file, of which nothing else is known: `<state directory>/locks/gateway.<digits>.lock`.
  *
+ * @example
+ * import { Console, Effect } from "effect"
+ * import { Gateway, GatewayStatus } from "gateway-lock"
+ *
+ * const program = GatewayStatus.inspectLock("/var/lib/importer/locks/gateway.state.lock").pipe(
+ *   Effect.flatMap(({ reason, verdict }) => Console.log(`${verdict}: ${reason}`)),
+ *   Effect.provide(Gateway.layerNode)
+ * )
+ *
  * @since 0.1.0
  * @category reading
  */
