@@ -11,6 +11,7 @@ const rank = ({ moduleId }: TestSpecification) => {
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>) {
+    // oxlint-disable-next-line unicorn/no-array-sort -- not an array's
     const sorted = await super.sort(files)
     return sorted.toSorted((one, other) => rank(one) - rank(other))
   }

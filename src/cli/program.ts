@@ -4,7 +4,6 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -12,6 +11,7 @@ import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
+import { variable } from "../internal/environment.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
@@ -72,10 +72,7 @@ const exportVariables = [
   "OTEL_METRICS_EXPORTER"
 ]
 
-const isExporting = Effect.exists(
-  exportVariables,
-  (name) => Effect.map(Effect.orElseSucceed(Config.string(name), () => ""), (value) => value !== "")
-)
+const isExporting = Effect.exists(exportVariables, (name) => Effect.map(variable(name), Option.isSome))
 
 const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.if(isExporting, {
@@ -106,7 +103,7 @@ const makeRoom = (
   })
 
 /** `NO_COLOR` is unset or empty (no-color.org). */
-const colors = Effect.map(Config.withDefault(Config.string("NO_COLOR"), ""), (noColor) => noColor === "")
+const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
 /** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
 const occupantOf = (error: GatewayLockError) =>
@@ -155,8 +152,8 @@ const reportStart = (
 const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
   Effect.gen(function*() {
     const { env = "", flag = "" } = GatewayConfig.settings.logFormat
-    const fromEnvironment = yield* Config.string(env).pipe(Effect.orElseSucceed(() => ""))
-    const given = CommandLine.lastValue(argv, flag) ?? fromEnvironment
+    const fromEnvironment = yield* variable(env)
+    const given = CommandLine.lastValue(argv, flag) ?? Option.getOrElse(fromEnvironment, () => "")
     return Option.getOrElse(GatewayConfig.settings.logFormat.decode(given), () => "logfmt")
   })
 

@@ -3,7 +3,6 @@
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
@@ -11,6 +10,7 @@ import * as NodePath from "node:path"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { ancestors } from "../internal/ancestors.ts"
+import { variable } from "../internal/environment.ts"
 import { hasModeBits } from "../internal/permissions.ts"
 import { type GatewayConfig, type Setting, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
@@ -90,11 +90,7 @@ const paths: ReadonlySet<string | undefined> = new Set([
 const absolutePaths = (flags: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
   new Map([...flags].map(([flag, value]) => [flag, paths.has(flag) ? NodePath.resolve(value) : value]))
 
-const given = (name: string): Effect.Effect<string | undefined> =>
-  Config.string(name).pipe(
-    Effect.option,
-    Effect.map((value) => Option.getOrUndefined(Option.filter(value, (value) => value !== "")))
-  )
+const given = (name: string): Effect.Effect<string | undefined> => Effect.map(variable(name), Option.getOrUndefined)
 
 /** The XDG base directory specification: a path that is not absolute is to be ignored. */
 const givenPath = (name: string): Effect.Effect<string | undefined> =>

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as NodeFs from "node:fs"
 import { Socket } from "node:net"
-import { nameErrno } from "../internal/describeError.ts"
+import { nameErrno } from "../internal/errno.ts"
 import { OutputFailed } from "./Stdout.ts"
 
 const stdoutDescriptor = 1

@@ -15,7 +15,7 @@ import * as Layer from "effect/Layer"
 import { createRequire } from "node:module"
 import * as NodePath from "node:path"
 import { fileURLToPath } from "node:url"
-import { nameErrno } from "../internal/describeError.ts"
+import { codeOf } from "../internal/errno.ts"
 import { memoized } from "../internal/memoized.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
@@ -113,11 +113,6 @@ export interface AddonCalls {
   readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => Effect.Effect<void, unknown>
   readonly unlock: (fd: number, offset: number, length: number) => Effect.Effect<void, unknown>
 }
-
-const codeOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
-    ? nameErrno(cause.code)
-    : ""
 
 const describe = (cause: unknown): string => {
   const text = cause instanceof Error ? cause.message : String(cause)

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -12,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
+import { variable } from "../internal/environment.ts"
 
 /**
  * A default folder is not known, because this user has no home folder. Only what needs the default fails.
@@ -78,9 +78,9 @@ const nameOfProgram = "gateway-lock"
 
 /** The path in a variable. A relative one is ignored, as the XDG base directory specification demands. */
 const pathFrom = (
-  variable: string,
+  name: string,
   isAbsolute: (path: string) => boolean
-): Effect.Effect<Option.Option<string>> => Effect.map(Effect.option(Config.string(variable)), Option.filter(isAbsolute))
+): Effect.Effect<Option.Option<string>> => Effect.map(variable(name), Option.filter(isAbsolute))
 
 /**
  * This user's home folder: `HOME` (`USERPROFILE` on Windows), else what the system's list of users says. A relative `HOME`

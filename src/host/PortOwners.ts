@@ -15,24 +15,17 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { endianness } from "node:os"
-import { type Address, canonical, exclude, guardHost, isV6, probeTargets, urlHost } from "../Address.ts"
+import { type Address, canonical, exclude, urlHost } from "../Address.ts"
 import { child, output } from "../internal/child.ts"
+import { parseLsof, parseNetstat } from "./LsofNetstat.ts"
+import { addressesOf, type PortListener } from "./PortListener.ts"
 import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
+import { parseConnections, parseProcNet } from "./ProcNet.ts"
 
-/**
- * One listening socket.
- *
- * @since 0.1.0
- * @category models
- */
-export interface PortListener {
-  /** The address that it is bound to, as a number; `0.0.0.0` and `::` are all of this machine. */
-  readonly host: string
-  readonly port: number
-  /** A process that has it open; absent where none can be seen from here. */
-  readonly pid?: number
-}
+export { parseLsof, parseNetstat } from "./LsofNetstat.ts"
+export { at, conflicting, type PortListener } from "./PortListener.ts"
+export { type ConnectedSocket, type ListeningSocket, parseConnections, parseProcNet } from "./ProcNet.ts"
 
 /**
  * - `Seen`: these listen, on any address.
@@ -95,53 +88,6 @@ const timeLimit = Duration.seconds(1)
 const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
-// ---------------------------------------------------------------------------
-// which of them a connection reaches
-// ---------------------------------------------------------------------------
-
-const names: Readonly<Record<string, ReadonlyArray<string>>> = { localhost: ["127.0.0.1", "::1"] }
-
-/** The kernel prefers the exact address to a wildcard, and IPv4's own wildcard to the dual one of IPv6. */
-const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
-  for (const bound of isV6(host) ? [host, "::"] : [host, "0.0.0.0", "::"]) {
-    const found = listeners.filter((listener) => listener.host === bound)
-    if (found.length > 0) return found
-  }
-  return []
-}
-
-/**
- * The listeners that keep a gateway from `address`: who answers there, and who has its guard address. All of the port's
- * where the host is a name that only a resolver knows. Pure.
- *
- * @since 0.1.0
- * @category decisions
- */
-export const at = (address: Address, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
-  const onPort = listeners.filter(({ port }) => port === address.port)
-  const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonical(host) ?? host])
-  if (hosts.some((host) => canonical(host) === undefined)) return onPort
-  return [...new Set(hosts.flatMap((host) => reachedAt(host, onPort)))]
-}
-
-/** What a gateway on an address binds; where a wildcard covers the guard address, asking for both does no harm. */
-const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
-
-/**
- * The listeners beside which a gateway on `address` cannot be, whether they answer there or not: a wildcard address cannot be
- * bound beside a listener on any of this machine's. Pure.
- *
- * @since 0.1.0
- * @category decisions
- */
-export const conflicting = (
-  address: Address,
-  listeners: ReadonlyArray<PortListener>
-): ReadonlyArray<PortListener> =>
-  listeners.filter(({ host, port }) =>
-    port === address.port && addressesOf(address).some((mine) => exclude(canonical(mine) ?? mine, host))
-  )
-
 /** The first of the addresses that a gateway would bind, and cannot. */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
@@ -153,84 +99,6 @@ const unseenBlocker: PortBlocker = { reason: "a process that cannot be seen has 
 // ---------------------------------------------------------------------------
 // Linux: proc_net(5)
 // ---------------------------------------------------------------------------
-
-/**
- * A listening socket of `/proc/net/tcp` or `/proc/net/tcp6`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ListeningSocket {
-  readonly host: string
-  readonly port: number
-  /** What `/proc/<pid>/fd` names it by: `socket:[<inode>]`. */
-  readonly inode: string
-}
-
-/** The state of a listening socket, `TCP_LISTEN`. */
-const listening = "0A"
-
-/** The bytes of an address: 32-bit words, each as this processor has it in memory. */
-const addressBytes = (hex: string, order: "LE" | "BE"): ReadonlyArray<number> =>
-  (hex.match(/.{8}/g) ?? []).flatMap((word) => {
-    const bytes = (word.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16))
-    return order === "LE" ? bytes.toReversed() : bytes
-  })
-
-const hostOf = (hex: string, order: "LE" | "BE"): string | undefined => {
-  const bytes = addressBytes(hex, order)
-  if (bytes.length === 4) return bytes.join(".")
-  const words = bytes.flatMap((byte, index) => {
-    const next = bytes[index + 1]
-    return index % 2 === 0 && next !== undefined ? [(byte * 256 + next).toString(16)] : []
-  })
-  return canonical(words.join(":"))
-}
-
-const endOf = (text: string, order: "LE" | "BE"): Address | undefined => {
-  const match = /^((?:[0-9A-F]{8}){1}|(?:[0-9A-F]{8}){4}):([0-9A-F]{4})$/.exec(text)
-  const host = match?.[1] === undefined ? undefined : hostOf(match[1], order)
-  return host === undefined ? undefined : { host, port: Number.parseInt(match?.[2] ?? "", 16) }
-}
-
-const parseSockets = (text: string, order: "LE" | "BE") =>
-  text.split("\n").flatMap((line) => {
-    const [, local = "", remote = "", state = "", , , , , , inode = ""] = line.trim().split(/\s+/)
-    const [end, peer] = [endOf(local, order), endOf(remote, order)]
-    return end === undefined || peer === undefined || !/^\d+$/.test(inode) ? [] : [{ ...end, peer, state, inode }]
-  })
-
-/**
- * The listening sockets of `/proc/net/tcp` or `/proc/net/tcp6`. Lines that are no such thing are passed over.
- *
- * @since 0.1.0
- * @category decoding
- */
-export const parseProcNet = (text: string, order: "LE" | "BE"): ReadonlyArray<ListeningSocket> =>
-  parseSockets(text, order).filter(({ state }) => state === listening)
-    .map(({ host, inode, port }) => ({ host, port, inode }))
-
-/**
- * One end of a connection, of `/proc/net/tcp` or `/proc/net/tcp6`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ConnectedSocket extends ListeningSocket {
-  /** The other end. */
-  readonly peer: Address
-}
-
-/**
- * The connections of `/proc/net/tcp` or `/proc/net/tcp6`, those included that have ended and that the kernel keeps a while:
- * their inode is `0`.
- *
- * @since 0.1.0
- * @category decoding
- */
-export const parseConnections = (text: string, order: "LE" | "BE"): ReadonlyArray<ConnectedSocket> =>
-  parseSockets(text, order).filter(({ state }) => state !== listening)
-    .map(({ host, inode, peer, port }) => ({ host, port, inode, peer }))
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
@@ -317,55 +185,6 @@ export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = 
 // ---------------------------------------------------------------------------
 // elsewhere: lsof(8), netstat
 // ---------------------------------------------------------------------------
-
-const splitAddress = (text: string): { readonly host: string; readonly port: number } | undefined => {
-  const match = /^(.*):(\d{1,5})$/.exec(text)
-  return match?.[1] === undefined ? undefined : { host: match[1].replace(/^\[(.*)\]$/, "$1"), port: Number(match[2]) }
-}
-
-/**
- * Reads `lsof -F ptn`: one field per line, named by its first letter: a process (`p`), then for each of its files the
- * descriptor (`f`), the kind (`t`) and the address (`n`).
- *
- * @since 0.1.0
- * @category decoding
- */
-export const parseLsof = (text: string): ReadonlyArray<PortListener> => {
-  const listeners: Array<PortListener> = []
-  let pid: number | undefined
-  let kind = ""
-  for (const line of text.split("\n")) {
-    const [field, value] = [line.slice(0, 1), line.slice(1).trim()]
-    if (field === "p") pid = /^\d+$/.test(value) ? Number(value) : undefined
-    if (field === "f") kind = ""
-    if (field === "t") kind = value
-    if (field !== "n" || pid === undefined) continue
-    const address = splitAddress(value)
-    const host = address?.host === "*" ? kind === "IPv6" ? "::" : "0.0.0.0" : canonical(address?.host ?? "")
-    if (address !== undefined && host !== undefined) listeners.push({ host, port: address.port, pid })
-  }
-  return listeners
-}
-
-/**
- * Reads `netstat -ano` of Windows. The state is a word of the system's language; that nobody is at the other end is not.
- *
- * @since 0.1.0
- * @category decoding
- */
-export const parseNetstat = (text: string): ReadonlyArray<PortListener> =>
-  text.split("\n").flatMap((line) => {
-    const words = line.trim().split(/\s+/)
-    const [protocol, local = "", remote = ""] = words
-    const pid = words.at(-1) ?? ""
-    if (protocol !== "TCP" || words.length < 5 || !/^(0\.0\.0\.0|\[::\]):0$/.test(remote) || !/^\d+$/.test(pid)) {
-      return []
-    }
-    const address = splitAddress(local)
-    // A link-local address ends in its zone.
-    const host = canonical((address?.host ?? "").replace(/%.*$/, ""))
-    return address === undefined || host === undefined ? [] : [{ host, port: address.port, pid: Number(pid) }]
-  })
 
 const byCommand = (
   command: (port: number) => Command.Command,

@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { child, output } from "../internal/child.ts"
+import { codeOf } from "../internal/errno.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { parseBootOffsetTicks, parseProcStat } from "./ProcessTable.ts"
@@ -86,9 +87,6 @@ const psTimeout = Duration.seconds(2)
 
 /** No chain of parents is longer; a circle, which a pid given away in the middle could close, ends here too. */
 const maxAncestors = 128
-
-const codeOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
 
 /**
  * The parent in `/proc/<pid>/stat` (field 4, proc(5)); 0 where it is outside of this PID namespace.

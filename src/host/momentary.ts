@@ -6,7 +6,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { describePlatformError } from "../internal/describeError.ts"
+import { errnoOf } from "../internal/errno.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
 /**
@@ -18,7 +18,7 @@ const codes = new Set(["EBUSY", "EPERM", "EACCES"])
 /** Whether an error may pass by itself. Elsewhere than on Windows, a missing permission stays missing. */
 export const isMomentary = (platform: string, error: PlatformError): boolean =>
   platform === "win32" && error._tag === "SystemError"
-  && codes.has(describePlatformError(error).split(":", 1)[0] ?? "")
+  && codes.has(errnoOf(error))
 
 /** The same of an error that was caused by one. */
 export const isMomentaryCause = (platform: string, { cause }: { readonly cause?: unknown }): boolean =>

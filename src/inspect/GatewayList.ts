@@ -14,6 +14,7 @@ import { realPath } from "../host/NativeFiles.ts"
 import { isConfigLock, OpenLockFiles } from "../host/OpenLockFiles.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { errnoOf } from "../internal/errno.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
 /**
@@ -69,7 +70,7 @@ const namesIn = (
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
     // Not a folder: somebody's file among the profiles.
-    return isNotFound(names.left) || describePlatformError(names.left).startsWith("ENOTDIR")
+    return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }
   })

@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { atMost } from "./atMost.ts"
+import { codeOf } from "./errno.ts"
 
 /**
  * Everything else stays here: tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter, and what
@@ -94,10 +95,6 @@ export const child = (program: string, ...args: ReadonlyArray<string>): Command.
 /** Why a program gave no answer: it could not be started, or it did not end in time. */
 export type ChildError = PlatformError | Cause.TimeoutException
 
-/** The code of an error that Node made, such as `ENOMEM` or `ERR_INVALID_ARG_VALUE`. A mistake of ours has none. */
-const codeOf = (defect: unknown): string | undefined =>
-  defect instanceof Error && "code" in defect && typeof defect.code === "string" ? defect.code : undefined
-
 /**
  * Makes a failure of what `spawn` throws.
  *
@@ -109,7 +106,8 @@ const codeOf = (defect: unknown): string | undefined =>
 const failIfThrown = (program: string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.catchSomeDefect(self, (defect) => {
     const code = codeOf(defect)
-    return code === undefined || !(defect instanceof Error) ? Option.none() : Option.some(
+    // A mistake of this program has no code.
+    return code === "" || !(defect instanceof Error) ? Option.none() : Option.some(
       new SystemError({
         reason: code === "ENOENT" ? "NotFound" : code === "EACCES" || code === "EPERM" ? "PermissionDenied" : "Unknown",
         module: "Command",

@@ -1,17 +1,5 @@
 import type { PlatformError } from "@effect/platform/Error"
-import { constants } from "node:os"
-
-/** libuv has no name for some errors that lock files meet (`ENOLCK`, `EDQUOT`), and gives their number instead. */
-const unnamed = /Unknown system error -(\d+)/
-
-/**
- * The text with such a number replaced by the system's name for it.
- */
-export const nameErrno = (text: string): string =>
-  text.replace(
-    unnamed,
-    (all, number) => Object.entries(constants.errno).find(([, known]) => known === Number(number))?.[0] ?? all
-  )
+import { errnoOf, nameErrno } from "./errno.ts"
 
 /**
  * One line for a person: the system's own words (`EACCES: permission denied, open '…'`) where there are any.
@@ -38,4 +26,4 @@ const linkRefusals = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])
 /** Whether a file system refused a hard link because it has none (link(2): `EPERM`; others say it more plainly). */
 export const hasNoLinks = (error: PlatformError): boolean =>
   error._tag === "SystemError" && error.method === "link"
-  && linkRefusals.has(describePlatformError(error).split(":", 1)[0] ?? "")
+  && linkRefusals.has(errnoOf(error))

@@ -21,6 +21,7 @@ import * as NodePath from "node:path"
 import { ancestors } from "../internal/ancestors.ts"
 import { child, run as runChild } from "../internal/child.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { errnoOf } from "../internal/errno.ts"
 import { printable } from "../internal/printable.ts"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
 
@@ -377,7 +378,7 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
   })
 
 /** `ENOTDIR`: on the way there is something that is no folder, so there is nothing behind it. */
-const isNotFolder = (error: PlatformError): boolean => describePlatformError(error).includes("ENOTDIR")
+const isNotFolder = (error: PlatformError): boolean => errnoOf(error) === "ENOTDIR"
 
 const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, ServiceFailed, Needs> =>
   Effect.gen(function*() {

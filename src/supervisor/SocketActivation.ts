@@ -4,10 +4,10 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { variable } from "../internal/environment.ts"
 
 /** The first passed descriptor, `SD_LISTEN_FDS_START`. */
 const firstPassed = 3
@@ -25,9 +25,6 @@ export class ActivationInvalid extends Data.TaggedError("ActivationInvalid")<{
     return `invalid LISTEN_FDS ${JSON.stringify(this.count)}: expected 1, one ListenStream= in the socket unit`
   }
 }
-
-const variable = (name: string) =>
-  Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
 
 /**
  * The descriptor of the passed socket; `None` where none was passed, or where the variables are another process's.

@@ -8,7 +8,6 @@
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -16,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
+import { variable } from "../internal/environment.ts"
 
 /**
  * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
@@ -149,12 +149,6 @@ export interface ProcessFacts {
   readonly pid: number
   readonly parentPid: number
 }
-
-const variable = (name: string): Effect.Effect<Option.Option<string>> =>
-  Config.string(name).pipe(
-    Effect.option,
-    Effect.map(Option.filter((value) => value !== ""))
-  )
 
 /** The unit at the end of our control group's path, as in `0::/system.slice/gateway-default.service`. */
 const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("/proc/self/cgroup")).pipe(

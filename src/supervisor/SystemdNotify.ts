@@ -5,7 +5,6 @@
  */
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
-import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import { child, exitStatus } from "../internal/child.ts"
 import { describeDefect, describePlatformError } from "../internal/describeError.ts"
+import { variable } from "../internal/environment.ts"
 import { Supervisor } from "./Supervisor.ts"
 
 /**
@@ -61,9 +61,6 @@ export const watchdogInterval = (
  */
 export const extendTimeout = (duration: Duration.Duration): string =>
   `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
-
-const variable = (name: string) =>
-  Config.string(name).pipe(Effect.option, Effect.map(Option.filter((value) => value !== "")))
 
 /**
  * The socket that systemd reads messages from, where there is one.

@@ -11,7 +11,6 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
-import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,6 +22,8 @@ import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InstanceId } from "../host/InstanceId.ts"
+import { variable } from "../internal/environment.ts"
+import { codeOf } from "../internal/errno.ts"
 import { version } from "../Version.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
@@ -127,7 +128,7 @@ export const settings: Effect.Effect<Settings> = Effect.gen(function*() {
   const read: Read = (names, decode) =>
     Effect.gen(function*() {
       for (const name of names) {
-        const value = yield* Effect.option(Config.string(name))
+        const value = yield* variable(name)
         if (Option.isNone(value) || value.value.trim() === "") continue
         const decoded = decode(value.value.trim())
         if (Either.isRight(decoded)) return Option.some(decoded.right)
@@ -197,7 +198,8 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   for (const cause of inner.toReversed()) {
     if (!(cause instanceof Error)) continue
     if (cause.message !== "") return cause.message
-    if ("code" in cause && typeof cause.code === "string") return cause.code
+    const code = codeOf(cause)
+    if (code !== "") return code
   }
   return error.description ?? error.reason
 }

@@ -4,6 +4,7 @@ import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, FastCheck as fc, Fiber, Layer, Option, type Scope, TestClock } from "effect"
 import type { Liveness } from "../../src/host/ProcessIdentity.ts"
+import { ownClock } from "../../src/host/ProcessSource.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -76,7 +77,7 @@ describe("ProcessTable.judge", () => {
     judge(identity, { ...identity, startTime: recorded }, Sighting.present(seen), tolerance)
       === (Math.abs(recorded - seen) <= tolerance ? "Alive" : "Gone"))
 
-  const own = ProcessTable.ownClock
+  const own = ownClock
   const millis = fc.nat({ max: 2 ** 40 })
 
   it.prop(

@@ -26,6 +26,7 @@ import type { Duplex } from "node:stream"
 import * as WS from "ws"
 import { type Address, isLoopback, isWildcard, toUrl } from "../../Address.ts"
 import { hasLoopbackV4 } from "../../host/ProbeTransport.ts"
+import { codeOf } from "../../internal/errno.ts"
 import { watchPath, watchSubprotocol } from "../../probe/OwnerWatch.ts"
 import * as Metrics from "../../telemetry/Metrics.ts"
 import * as Access from "../Access.ts"
@@ -174,9 +175,6 @@ const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): nu
   return request === 0 ? headers : Math.min(headers, request)
 }
 
-const errorCode = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string" ? cause.code : ""
-
 /** The addresses of this network namespace's interfaces, loopback first; `undefined` where they cannot be had (Node throws). */
 const localAddresses = (): ReadonlyArray<string> | undefined => {
   try {
@@ -190,7 +188,7 @@ const localAddresses = (): ReadonlyArray<string> | undefined => {
 }
 
 const bindError = (address: Address, cause: unknown) => {
-  const code = errorCode(cause)
+  const code = codeOf(cause)
   const available = code === "EADDRNOTAVAIL" ? localAddresses() : undefined
   return new BindError({
     ...address,
@@ -546,7 +544,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     server.on("clientError", (error, socket) => {
       const connection = socket instanceof Net.Socket ? open.get(socket) : undefined
       if (!(socket instanceof Net.Socket) || !socket.writable || connection === undefined) return socket.destroy()
-      if (!connection.refused) breakOff(socket, connection, ...unreadable(errorCode(error)))
+      if (!connection.refused) breakOff(socket, connection, ...unreadable(codeOf(error)))
     })
 
     // Asked every few seconds by whoever watches: a span for each would hide all others.

@@ -1,0 +1,120 @@
+/**
+ * The processes of Linux, from `/proc` (proc(5)): start ticks, boot id, PID namespace; threads and zombies are told from
+ * processes.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { memoized } from "../internal/memoized.ts"
+import { Sighting } from "./Liveness.ts"
+import type { ProcessIdentity } from "./ProcessIdentity.ts"
+import { exists, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
+
+/**
+ * The fields of `/proc/<pid>/stat` that matter: state (3), num_threads (20), starttime (22), in clock ticks since boot.
+ *
+ * The command in field 2 can itself hold spaces and brackets, so counting starts after the last `)`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseProcStat = (
+  text: string
+): Option.Option<{ readonly state: string; readonly threads: number; readonly startTicks: number }> => {
+  const rest = text.slice(text.lastIndexOf(")") + 1).trim().split(/\s+/)
+  const [state, threads, startTicks] = [rest[0], Number(rest[17]), Number(rest[19])]
+  return state !== undefined && /^[A-Za-z]$/.test(state) && Number.isInteger(threads) && Number.isInteger(startTicks)
+    ? Option.some({ state, threads, startTicks })
+    : Option.none()
+}
+
+/**
+ * The thread group id of `/proc/<pid>/status`: equal to the pid for a process, another number for a thread.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseTgid = (text: string): Option.Option<number> =>
+  Option.fromNullable(/^Tgid:\s*(\d+)$/m.exec(text)?.[1]).pipe(Option.map(Number))
+
+/**
+ * How far the boot-time clock of this time namespace is shifted, in clock ticks (time_namespaces(7)): start times are
+ * shown shifted by it, and must be compared without.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseBootOffsetTicks = (text: string): number => {
+  const match = /^boottime\s+(-?\d+)\s+(-?\d+)$/m.exec(text)
+  return match === null ? 0 : Math.floor(Number(match[1]) * ticksPerSecond + Number(match[2]) / nanosPerTick)
+}
+
+/** `USER_HZ`, which proc(5) uses for start times: 100 on every architecture that Node supports. */
+const ticksPerSecond = 100
+const nanosPerTick = 1e9 / ticksPerSecond
+
+/** A zombie whose other threads still run is alive: its files and locks are. */
+const isDead = (stat: { readonly state: string; readonly threads: number }) =>
+  (stat.state === "Z" || stat.state === "X" || stat.state === "x") && stat.threads <= 1
+
+/** From `/proc`. */
+export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const read = (path: string) => fs.readFileString(path)
+    const offset = yield* memoized(
+      read("/proc/self/timens_offsets").pipe(Effect.map(parseBootOffsetTicks), Effect.orElseSucceed(() => 0))
+    )
+    const stat = (pid: number) => Effect.map(read(`/proc/${pid}/stat`), parseProcStat)
+
+    const self: Effect.Effect<ProcessIdentity> = Effect.all({
+      stat: Effect.option(stat(handle.pid)).pipe(Effect.map(Option.flatten)),
+      offset,
+      bootId: Effect.option(read("/proc/sys/kernel/random/boot_id")),
+      pidNamespace: Effect.option(fs.readLink("/proc/self/ns/pid"))
+    }, { concurrency: "unbounded" }).pipe(
+      Effect.map(({ bootId, offset, pidNamespace, stat }) => ({
+        pid: handle.pid,
+        ...(Option.isSome(stat) ? { startTime: Math.max(0, stat.value.startTicks - offset) } : {}),
+        ...(Option.isSome(bootId) ? { bootId: bootId.value.trim() } : {}),
+        ...(Option.isSome(pidNamespace) ? { pidNamespace: pidNamespace.value } : {})
+      }))
+    )
+
+    const look = (pid: number): Effect.Effect<Sighting> =>
+      Effect.gen(function*() {
+        if (!(yield* exists(handle, pid))) return Sighting.absent
+        const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))
+        if (Option.isSome(tgid) && tgid.value !== pid) return Sighting.absent
+        const seen = Option.flatten(yield* Effect.option(stat(pid)))
+        if (Option.isNone(seen)) {
+          // It may have ended between the two questions; else /proc hides it (hidepid, another user).
+          return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
+        }
+        return isDead(seen.value)
+          ? Sighting.absent
+          : Sighting.present(Math.max(0, seen.value.startTicks - (yield* offset)))
+      })
+
+    const commandName = (pid: number) =>
+      fs.readLink(`/proc/${pid}/exe`).pipe(
+        Effect.map((path) => path.replace(/ \(deleted\)$/, "").split("/").pop() ?? ""),
+        Effect.orElse(() => Effect.map(read(`/proc/${pid}/comm`), (text) => text.trim())),
+        Effect.option,
+        Effect.map(Option.filter((name) => name !== ""))
+      )
+
+    const networkOf = (pid: number | "self") => Effect.option(fs.readLink(`/proc/${pid}/ns/net`))
+    const ownNetwork = yield* memoized(networkOf("self"))
+    const network = (pid: number) =>
+      Effect.zipWith(
+        ownNetwork,
+        networkOf(pid),
+        (own, other): Network =>
+          Option.isNone(own) || Option.isNone(other) ? "Unknown" : own.value === other.value ? "Same" : "Other"
+      )
+
+    return { self, look, commandName, network, tolerance: 1 }
+  })

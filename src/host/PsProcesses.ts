@@ -1,0 +1,68 @@
+/**
+ * The processes of macOS and of other systems like it, from ps(1).
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/platform/Command"
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { child, output } from "../internal/child.ts"
+import { Sighting } from "./Liveness.ts"
+import { exists, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
+
+/**
+ * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
+ * (to the second), program.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parsePs = (
+  text: string
+): Option.Option<{ readonly state: string; readonly startMillis: number; readonly command: string }> => {
+  const match = /^\s*(\S+)\s+[A-Z][a-z]{2}\s+([A-Z][a-z]{2}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4})\s+(.*\S)\s*$/m.exec(
+    text
+  )
+  const startMillis = Date.parse(`${match?.[2]} UTC`)
+  return match?.[1] === undefined || match[3] === undefined || Number.isNaN(startMillis)
+    ? Option.none()
+    : Option.some({ state: match[1], startMillis, command: match[3].split("/").pop() ?? match[3] })
+}
+
+/** How long ps(1) may take. */
+const psTimeout = Duration.seconds(2)
+
+/** From ps(1). */
+export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
+  Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
+    const ps = (pid: number) =>
+      // Each column by an option of its own: what follows `=` is one column's header up to the end of the argument, for POSIX
+      // and for FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt), though not for macOS.
+      child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
+        Command.env({ LC_ALL: "C", TZ: "UTC" }),
+        (command) => output(command, psTimeout),
+        Effect.map(parsePs),
+        Effect.option,
+        Effect.map(Option.flatten),
+        Effect.provide(context)
+      )
+    const look = (pid: number): Effect.Effect<Sighting> =>
+      Effect.gen(function*() {
+        if (!(yield* exists(handle, pid))) return Sighting.absent
+        const seen = yield* ps(pid)
+        if (Option.isNone(seen)) return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
+        return seen.value.state.startsWith("Z") ? Sighting.absent : Sighting.present(seen.value.startMillis)
+      })
+    return {
+      self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
+      look,
+      commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
+      network: () => Effect.succeed("Same"),
+      ...ownClock,
+      // FreeBSD adds the time of boot, which moves when the clock is set (freebsd-src, sys/kern/kern_proc.c,
+      // fill_kinfo_proc_only). What others do is not known.
+      isFixed: handle.platform === "darwin"
+    }
+  })

@@ -1,0 +1,125 @@
+/**
+ * What the lock, the port and the health of a gateway mean together, in one word. Pure.
+ *
+ * @since 0.1.0
+ */
+import type { Holder } from "../GatewayLockError.ts"
+import type { Network } from "../host/ProcessTable.ts"
+import type { Phase } from "../lock/OwnerRecord.ts"
+import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
+
+/**
+ * What the verdict rests on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Evidence {
+  readonly lock: (typeof Lock.Type)["state"]
+  /** Why the lock cannot be told about. */
+  readonly lockReason?: string | undefined
+  /** Who the lock names. */
+  readonly owner?: {
+    readonly phase: Phase
+    readonly pidMeaning: Holder["pidMeaning"]
+    /** Of an owner that is alive: in which network it is, compared with ours. */
+    readonly network: Network
+  } | undefined
+  /** Who answers on the port; `unasked` where no address is known. */
+  readonly port: (typeof Port.Type)["state"] | "unasked"
+  /** Whether a free port cannot be reached from here: then a listener would not be seen. */
+  readonly unreachable: boolean
+  /** Whether who answers is a healthy gateway. */
+  readonly healthy: boolean
+  /** Whether the instance that answers is the one that the lock names. */
+  readonly identity: (typeof Health.Type)["identity"]
+  /** Whose the listening sockets are, by their processes. */
+  readonly listener: "owner" | "other" | "unknown"
+  /** What the port answers, in words. */
+  readonly detail: string
+}
+
+/**
+ * A verdict, and what it rests on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Judgement {
+  readonly verdict: Verdict
+  /** One line. */
+  readonly reason: string
+}
+
+const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reason })
+
+/** Somebody who is not the lock's owner has the port. */
+const isOccupied = ({ listener, port }: Evidence): boolean =>
+  port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")
+
+const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, and not the owner of this lock`)
+
+const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
+  const { detail, port, unreachable } = evidence
+  if (phase === "draining") return judged("draining", "its owner shuts down")
+  if (isOccupied(evidence)) return foreign(detail)
+  if (phase === "starting") return judged("starting", "its owner holds the lock and does not serve yet")
+  switch (port) {
+    case "stalled":
+      return judged("unhealthy", detail)
+    case "unasked":
+      return judged("unknown", "its owner names no port that could be asked")
+    default:
+      if (pidMeaning === "Alive" && network === "Same") {
+        if (unreachable) {
+          return judged("unknown", "the lock is held, and its owner's address cannot be reached from here")
+        }
+        return judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
+      }
+      return judged(
+        "unknown",
+        `the lock is held, and its owner's port is free here: it ${
+          pidMeaning === "Alive" && network === "Other" ? "is" : "may be"
+        } in another network`
+      )
+  }
+}
+
+/**
+ * What lock, port and health together mean. Pure.
+ *
+ * The kernel's word on the lock goes first, then the instance that answers, then the phase of the record. An instance
+ * that answers under the lock's own name is the owner, whatever else is said of its pid.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const judge = (evidence: Evidence): Judgement => {
+  const { detail, healthy, identity, lock, lockReason, owner, port } = evidence
+  if (identity === "owner") {
+    if (lock === "left" || lock === "absent") {
+      return judged("unknown", "the recorded instance answers, and does not hold this lock: its file was replaced")
+    }
+    if (owner?.phase === "draining") return judged("draining", "its owner shuts down")
+    if (healthy) return judged("running", "the owner of the lock answers, healthy")
+    return owner?.phase === "starting"
+      ? judged("starting", "its owner holds the lock and does not serve yet")
+      : judged("unhealthy", detail)
+  }
+  switch (lock) {
+    case "held":
+      return owner === undefined
+        ? judged("unknown", "the lock is held by a process that left no readable record")
+        : judgeHeld(evidence, owner)
+    case "left":
+      return port !== "free" && port !== "unasked"
+        ? foreign(detail)
+        : judged("dead", "its owner did not end in order: the lock file is left, and nobody holds it")
+    case "absent":
+      return port !== "free" && port !== "unasked"
+        ? foreign(detail)
+        : judged("not-running", "there is no lock file, and nobody listens on the port")
+    case "unknown":
+      return judged("unknown", `the lock cannot be told about: ${lockReason ?? "no reason is known"}`)
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Waits for the end of an owner: its lock is free of it and its port closed.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as NodePath from "node:path"
+import { toUrl } from "../Address.ts"
+import type { Holder } from "../GatewayLockError.ts"
+import { parseProcStat, ProcessTable } from "../host/ProcessTable.ts"
+import * as LockInspection from "../lock/LockInspection.ts"
+import * as OwnerRecord from "../lock/OwnerRecord.ts"
+import { PortProbe, type PortState } from "../probe/PortProbe.ts"
+import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
+
+/** Between two looks, where nothing tells of a change: first often, since an idle gateway ends in a few milliseconds. */
+const lookAgain = (looks: number): Duration.Duration =>
+  Duration.min(Duration.times("10 millis", 1.5 ** Math.min(looks, 20)), "100 millis")
+
+/** A process that has let go of everything is about to end; so long is waited for that too. */
+const lastBreath = Duration.seconds(1)
+
+type Progress =
+  | { readonly _tag: "Ended"; readonly successor: Option.Option<Holder> }
+  | { readonly _tag: "Waiting"; readonly for: string }
+
+const waiting = (what: string): Progress => ({ _tag: "Waiting", for: what })
+
+/** Stopped by a signal or a debugger (proc(5)), where that can be told. */
+const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(`/proc/${pid}/stat`)).pipe(
+    Effect.map((text) => Option.exists(parseProcStat(text), ({ state }) => /^[Tt]$/.test(state))),
+    Effect.orElseSucceed(() => false)
+  )
+
+/**
+ * Whether a port is closed as far as an instance is concerned: nothing listens there, or another process does. Pure.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const isPortClosed = (state: PortState, instanceId: string, isProcessGone: boolean): boolean => {
+  switch (state._tag) {
+    case "Free":
+      return true
+    case "Gateway":
+      // A gateway that names no instance may be a program that the owner started: judged as any listener.
+      return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
+    case "Foreign":
+      return isProcessGone
+    case "Stalled":
+      // Somebody who inherited the listening socket would look so.
+      return false
+  }
+}
+
+const describeAlive = (record: OwnerRecord.OwnerRecord) =>
+  Effect.map(isSuspended(record.pid), (suspended) =>
+    suspended
+      ? `it is suspended (SIGSTOP), so that SIGTERM has to wait; kill -CONT ${record.pid} lets it go on`
+      : record.phase === "draining"
+      ? "it is draining"
+      : `it is still ${record.phase}`)
+
+const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effect<Progress, never, Requirements> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const ports = yield* PortProbe
+    const isGone = (yield* table.liveness(instance)) === "Gone"
+    const state = yield* LockInspection.inspect(path)
+    if (state._tag === "Unknown") return waiting(`its lock cannot be looked at (${state.reason})`)
+    const other = state._tag === "Held"
+      ? Option.filter(state.owner, ({ record }) => record.instanceId !== instance.instanceId)
+      : Option.none()
+    if (state._tag === "Held" && Option.isNone(other)) {
+      return isGone
+        ? waiting("its process has ended, and its lock is still held, perhaps by a child of it")
+        : waiting(
+          yield* describeAlive(Option.match(state.owner, { onNone: () => instance, onSome: ({ record }) => record }))
+        )
+    }
+    const address = OwnerRecord.address(instance)
+    const port = yield* ports.probe(address)
+    return isPortClosed(port, instance.instanceId, isGone)
+      ? { _tag: "Ended", successor: Option.map(other, ({ holder }) => holder) }
+      : waiting(
+        `its lock is free, and ${toUrl(address)} is still in use${port._tag === "Free" ? "" : ` (${port.detail})`}`
+      )
+  })
+
+/** Whatever happens in the lock's folder: the last thing that an owner does is to remove its lock file. */
+const changesBeside = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const changes = yield* Queue.sliding<void>(1)
+    yield* fs.watch(NodePath.dirname(path)).pipe(
+      Stream.runForEach(() => Queue.offer(changes, undefined)),
+      // Where a folder cannot be watched, looking again now and then has to do.
+      Effect.ignore,
+      Effect.forkScoped
+    )
+    return changes
+  })
+
+/** Waits until the instance has ended. `None`: not in time; `last` says what was waited for. */
+export const untilEnded = (
+  instance: OwnerRecord.OwnerRecord,
+  options: StopOptions,
+  timeout: Duration.Duration,
+  last: Ref.Ref<string>
+): Effect.Effect<Option.Option<Option.Option<Holder>>, never, Requirements> =>
+  Effect.scoped(Effect.gen(function*() {
+    const began = yield* Clock.currentTimeNanos
+    const changes = yield* changesBeside(options.path)
+    const { onWaiting } = options
+    if (onWaiting !== undefined) {
+      const interval = Duration.decode(options.progressInterval ?? defaults.progressInterval)
+      yield* Effect.all([Ref.get(last), Clock.currentTimeNanos]).pipe(
+        Effect.flatMap(([what, now]) =>
+          onWaiting({ pid: instance.pid, for: what, elapsed: Duration.nanos(now - began) })
+        ),
+        Effect.schedule(Schedule.spaced(interval)),
+        Effect.forkScoped
+      )
+    }
+    const loop = (looks: number): Effect.Effect<Option.Option<Holder>, never, Requirements> =>
+      Effect.flatMap(progress(instance, options.path), (now) =>
+        now._tag === "Ended"
+          ? Effect.succeed(now.successor)
+          : Ref.set(last, now.for).pipe(
+            Effect.zipRight(Effect.timeoutOption(Queue.take(changes), lookAgain(looks))),
+            Effect.zipRight(loop(looks + 1))
+          ))
+    return yield* Effect.timeoutOption(loop(0), timeout)
+  }))
+
+/** Lets a process that has given everything back come to its end, for who looks for it afterwards. */
+export const untilGone = (instance: OwnerRecord.OwnerRecord) =>
+  Effect.flatMap(ProcessTable, (table) => table.liveness(instance)).pipe(
+    Effect.repeat({ while: (liveness) => liveness === "Alive", schedule: Schedule.spaced("10 millis") }),
+    Effect.timeoutOption(lastBreath),
+    Effect.asVoid
+  )

@@ -1,0 +1,91 @@
+/**
+ * What keeps a stop from succeeding. Each error says what to type next.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { printable } from "../internal/printable.ts"
+
+const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
+const pidOf = ({ pid }: { readonly pid?: number }): string => pid === undefined ? "" : ` (pid ${pid})`
+
+/**
+ * It cannot be told that ending this process ends the gateway, and only the gateway. Nobody was signalled, unless SIGTERM
+ * is said to have been sent before. Exit status 1.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OwnerUnverified
+  extends Schema.TaggedError<OwnerUnverified>("gateway-lock/OwnerUnverified")("OwnerUnverified", {
+    pid: optionalPid,
+    reason: Schema.String,
+    /** What to type next. */
+    advice: Schema.String
+  })
+{
+  override get message() {
+    return printable(`cannot stop the gateway${pidOf(this)}: ${this.reason}; ${this.advice}`)
+  }
+}
+
+/**
+ * The owner's supervisor would start it again, or take it for a failure. Nobody was signalled. Exit status 1.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OwnerSupervised
+  extends Schema.TaggedError<OwnerSupervised>("gateway-lock/OwnerSupervised")("OwnerSupervised", {
+    pid: Schema.Number,
+    supervisor: Schema.String,
+    /** What to type next. */
+    advice: Schema.String
+  })
+{
+  override get message() {
+    return `the gateway (pid ${this.pid}) is in the hands of ${this.supervisor}; ${this.advice}`
+  }
+}
+
+/**
+ * The owner did not end in time. Exit status 1.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lock/OwnerNotEnded")("OwnerNotEnded", {
+  pid: Schema.Number,
+  /** How long was waited, in milliseconds. */
+  timeoutMs: Schema.Number,
+  /** Whether SIGKILL was sent. */
+  killed: Schema.Boolean,
+  /** What was still waited for. */
+  waitingFor: Schema.String,
+  /** What to type next. */
+  advice: Schema.String
+}) {
+  override get message() {
+    return `the gateway (pid ${this.pid}) did not end within ${this.timeoutMs}ms${
+      this.killed ? " of SIGKILL" : ""
+    }: ${this.waitingFor}; ${this.advice}`
+  }
+}
+
+/**
+ * What keeps a stop from succeeding, by `_tag`. Each has its `advice`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type StopError = OwnerUnverified | OwnerSupervised | OwnerNotEnded
+
+/**
+ * Whether a value is one of them.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isStopError: (u: unknown) => u is StopError = Schema.is(
+  Schema.Union(OwnerUnverified, OwnerSupervised, OwnerNotEnded)
+)

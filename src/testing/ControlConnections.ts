@@ -1,0 +1,192 @@
+/**
+ * The connections of one simulated gateway's socket: requests that are not answered yet, and control sockets.
+ *
+ * @since 0.1.0
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as ProbeTransport from "../host/ProbeTransport.ts"
+import type { BindOptions } from "../server/ServerSocket.ts"
+import type { KernelProcess } from "./SimulatedKernel.ts"
+
+/**
+ * A WebSocket client of a simulated gateway's control socket.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SimulatedWebSocket {
+  /** What it was sent, oldest first. */
+  readonly frames: Queue.Dequeue<string>
+  /** Sends a text frame. */
+  readonly send: (text: string) => Effect.Effect<void>
+  /** Goes away. */
+  readonly close: Effect.Effect<void>
+  /** Why it was closed, once it was. */
+  readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
+}
+
+/** How a control socket was closed. */
+export interface Closed {
+  readonly code: number
+  readonly reason: string
+}
+
+/** The gateway's end of a control socket. */
+interface ServerEnd {
+  readonly frames: Queue.Queue<string>
+  readonly closed: Deferred.Deferred<Closed>
+  watches: boolean
+  /** Tells it, while it watches. */
+  watcher: Fiber.Fiber<never> | undefined
+}
+
+/** Control sockets that watch, and all others. */
+type Kind = "viewers" | "others"
+
+/** What is open now. */
+interface Open {
+  readonly sockets: Set<ServerEnd>
+  /** A request or a handshake each, which the `Deferred` cuts. */
+  readonly inFlight: Set<Deferred.Deferred<void>>
+  readonly idle: Deferred.Deferred<void>
+  /** Nothing new is accepted: `idle` completes once nothing is pending. */
+  stopped: boolean
+}
+
+const those = ({ sockets }: Open, kind: Kind): ReadonlyArray<ServerEnd> =>
+  [...sockets].filter(({ watches }) => watches === (kind === "viewers"))
+
+const countPending = (open: Open): number => open.inFlight.size + those(open, "others").length
+
+const finishIfIdle = (open: Open): void => {
+  if (open.stopped && countPending(open) === 0) Deferred.unsafeDone(open.idle, Effect.void)
+}
+
+/** A stopped process accepts (the kernel does) and does not answer. */
+const answeredBy =
+  (process: KernelProcess, open: Open) => <A>(answer: Effect.Effect<A>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
+    Effect.gen(function*() {
+      const cut = yield* Deferred.make<void>()
+      open.inFlight.add(cut)
+      return yield* Effect.raceFirst(
+        Effect.zipRight(process.gate.await, answer),
+        Effect.zipRight(
+          Deferred.await(cut),
+          new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail: "socket hang up" })
+        )
+      ).pipe(Effect.ensuring(Effect.sync(() => {
+        open.inFlight.delete(cut)
+        finishIfIdle(open)
+      })))
+    })
+
+const offer = (open: Open, socket: ServerEnd, frame: string) =>
+  Effect.suspend(() => open.sockets.has(socket) ? Queue.offer(socket.frames, frame) : Effect.void)
+
+const closeSocket = (open: Open, socket: ServerEnd, code: number, reason: string) =>
+  Effect.gen(function*() {
+    open.sockets.delete(socket)
+    yield* Deferred.succeed(socket.closed, { code, reason })
+    if (socket.watcher !== undefined) yield* Fiber.interruptFork(socket.watcher)
+    finishIfIdle(open)
+  })
+
+const takeLeave = (open: Open, kind: Kind, frame: string, code: number, reason: string) =>
+  Effect.suspend(() =>
+    Effect.forEach(
+      those(open, kind),
+      (socket) => Effect.zipRight(offer(open, socket, frame), closeSocket(open, socket, code, reason)),
+      { discard: true }
+    )
+  )
+
+const reset = (open: Open, which: "all" | "others") =>
+  Effect.gen(function*() {
+    const ending = which === "all" ? [...open.sockets] : those(open, which)
+    for (const cut of open.inFlight) yield* Deferred.succeed(cut, undefined)
+    for (const socket of ending) {
+      open.sockets.delete(socket)
+      yield* Deferred.succeed(socket.closed, { code: 1006, reason: "" })
+    }
+  })
+
+/** The connections of a socket, and what can be done to them. */
+export interface ControlConnections {
+  /** Opens a control socket. */
+  readonly connect: Effect.Effect<SimulatedWebSocket>
+  /** Counts a request or a handshake until it is answered or cut. */
+  readonly answered: <A>(answer: Effect.Effect<A>) => Effect.Effect<A, ProbeTransport.ProbeFailed>
+  /** How many are open. */
+  readonly count: Effect.Effect<number>
+  /** How many of them a shutdown waits for. */
+  readonly pending: Effect.Effect<number>
+  /** From now on, `idle` completes once nothing is pending. */
+  readonly stop: () => void
+  readonly idle: Effect.Effect<void>
+  /** Sends a last frame to control sockets, and closes them. */
+  readonly takeLeave: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
+  /** Ends each request without a word, and each control socket, or only those that do not watch. */
+  readonly reset: (which: "all" | "others") => Effect.Effect<void>
+}
+
+/** Those of a socket to which nobody has connected yet. */
+export const make = (
+  process: KernelProcess,
+  control: BindOptions["routes"]["control"]
+): Effect.Effect<ControlConnections, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    // As this process, whichever one sends the frame that begins it.
+    const run = yield* FiberSet.makeRuntime<never>()
+    const open: Open = { sockets: new Set(), inFlight: new Set(), idle: yield* Deferred.make<void>(), stopped: false }
+    const count = Effect.sync(() => open.inFlight.size + open.sockets.size)
+    const pending = Effect.sync(() => countPending(open))
+
+    const receive = (socket: ServerEnd, text: string) =>
+      Effect.gen(function*() {
+        yield* process.gate.await
+        if (!open.sockets.has(socket)) return
+        const reply = control.answer({ _tag: "Text", text })
+        for (const frame of reply.send) yield* offer(open, socket, frame)
+        if (reply.watch === true && !socket.watches) {
+          socket.watches = true
+          socket.watcher = run(
+            control.watch({ push: (frame) => offer(open, socket, frame), connections: count, pending })
+          )
+        }
+        if (reply.close !== undefined) yield* closeSocket(open, socket, reply.close.code, reply.close.reason)
+      })
+
+    const connect = Effect.gen(function*() {
+      const frames = yield* Queue.unbounded<string>()
+      const closed = yield* Deferred.make<Closed>()
+      const socket: ServerEnd = { frames, closed, watches: false, watcher: undefined }
+      open.sockets.add(socket)
+      yield* offer(open, socket, yield* control.hello)
+      return {
+        frames,
+        closed,
+        // Its process may be stopped; who sends does not wait for it.
+        send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
+        close: closeSocket(open, socket, 1005, "")
+      }
+    })
+
+    return {
+      connect,
+      answered: answeredBy(process, open),
+      count,
+      pending,
+      stop: () => {
+        open.stopped = true
+        finishIfIdle(open)
+      },
+      idle: Deferred.await(open.idle),
+      takeLeave: (kind, frame, code, reason) => takeLeave(open, kind, frame, code, reason),
+      reset: (which) => reset(open, which)
+    }
+  })

@@ -1,0 +1,90 @@
+/**
+ * What a simulated file system tells of a file, and what can be changed of that: identity, mode and times.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Identity } from "../host/NativeFiles.ts"
+import type { FileCalls } from "./FileCalls.ts"
+import { may, permission } from "./PathResolution.ts"
+import type { Inode, SimulatedKernel } from "./SimulatedKernel.ts"
+
+/** NTFS: a sequence number in the upper 16 bits, the number of the record in the others. */
+const ntfsFileId = (inode: Inode): bigint => (0x0100n << 48n) | BigInt(inode.ino)
+
+/** As libuv 1.49 and 1.50 have it on Windows: 64 bits of the volume's serial number for a path, 32 for a descriptor. */
+const volumeSerial = 0x1f2e_3d4c_5b6a_7988n
+
+/** By a path. */
+export const identityAt = (kernel: SimulatedKernel, inode: Inode): Identity =>
+  kernel.platform === "win32"
+    ? { dev: volumeSerial, ino: ntfsFileId(inode) }
+    : { dev: 1n, ino: BigInt(inode.ino) }
+
+/** By a descriptor. */
+export const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity => {
+  const { dev, ino } = identityAt(kernel, inode)
+  return { dev: dev & 0xffff_ffffn, ino }
+}
+
+/**
+ * libuv knows of an access list whether a file is read-only, and makes up mode bits from that: 666 or 444, of a folder too; uid
+ * and gid are 0 (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+ */
+const shownMode = (kernel: SimulatedKernel, mode: number) =>
+  kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666
+
+/** The answer of stat(2). */
+export const infoOf = (kernel: SimulatedKernel, inode: Inode, { dev, ino }: Identity): FileSystem.File.Info => ({
+  type: inode.type,
+  mtime: Option.some(DateTime.toDate(DateTime.unsafeMake(inode.mtimeMillis))),
+  atime: Option.none(),
+  birthtime: Option.none(),
+  dev: Number(dev),
+  ino: Option.some(Number(ino)),
+  mode: shownMode(kernel, inode.mode),
+  nlink: Option.some(inode.links),
+  uid: Option.some(kernel.platform === "win32" ? 0 : inode.uid),
+  gid: Option.some(0),
+  rdev: Option.none(),
+  size: FileSystem.Size(inode.content.length),
+  blksize: Option.none(),
+  blocks: Option.none()
+})
+
+/** stat(2). */
+export const stat = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["stat"] => (path) =>
+  call(
+    "stat",
+    path,
+    (fail) => existing(path, fail, (inode) => Effect.succeed(infoOf(kernel, inode, identityAt(kernel, inode))))
+  )
+
+/** chmod(2). */
+export const chmod = ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["chmod"] => (path, mode) =>
+  call("chmod", path, (fail) =>
+    existing(path, fail, (inode) => {
+      if (kernel.readOnly) return fail("EROFS")
+      if (process.uid !== 0 && process.uid !== inode.uid) return fail("EPERM")
+      // `fs__fchmod` in `src/win/fs.c`: read-only or not.
+      inode.mode = kernel.platform === "win32"
+        ? (mode & 0o200) === 0 ? inode.mode & ~0o222 : inode.mode | 0o200
+        : mode & 0o7777
+      return Effect.void
+    }))
+
+/** utimensat(2). */
+export const utimes =
+  ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["utimes"] => (path, _, mtime) =>
+    call("utimes", path, (fail) =>
+      existing(path, fail, (inode) => {
+        if (kernel.readOnly) return fail("EROFS")
+        if (process.uid !== 0 && process.uid !== inode.uid && !may(process, inode, permission.write)) {
+          return fail("EACCES")
+        }
+        inode.mtimeMillis = typeof mtime === "number" ? mtime * 1000 : mtime.getTime()
+        return Effect.void
+      }))

@@ -1,0 +1,145 @@
+/**
+ * The names of a simulated file system: files, folders and links are made, found, moved and removed under them.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as NodePath from "node:path"
+import { foldPath } from "../host/NativeFiles.ts"
+import type { FileCalls } from "./FileCalls.ts"
+import { may, parts, permission, resolve } from "./PathResolution.ts"
+import type { Inode, SimulatedKernel } from "./SimulatedKernel.ts"
+
+const isOpen = (kernel: SimulatedKernel, inode: Inode): boolean =>
+  [...kernel.processes].some(({ files }) => [...files.values()].some((open) => open.inode === inode))
+
+const removeName = (kernel: SimulatedKernel, path: string, inode: Inode) => {
+  inode.links -= 1
+  kernel.paths.delete(path)
+}
+
+/** readlink(2). */
+export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["readLink"] => (path) =>
+  call(
+    "readlink",
+    path,
+    (fail) =>
+      existing(path, fail, (inode) =>
+        inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL"), false)
+  )
+
+/** Node's own, which keeps the case that it was given. */
+export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["realPath"] => (given) =>
+  call("realpath", given, (fail) =>
+    existing(given, fail, (_, { path }) => {
+      const absolute = NodePath.posix.resolve("/", given)
+      return Effect.succeed(
+        foldPath(kernel.platform, absolute) === foldPath(kernel.platform, path) ? absolute : path
+      )
+    }))
+
+/** symlink(2). */
+export const symlink = ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["symlink"] => (from, to) =>
+  call("symlink", to, (fail, now) => {
+    const place = resolve(kernel, process, to, false)
+    if (place._tag === "Fault") return fail(place.code)
+    if (place.inode !== undefined) return fail("EEXIST")
+    return Effect.map(create(place, "SymbolicLink", 0o777, now, fail), (inode) => {
+      inode.target = from
+    })
+  })
+
+/** link(2). */
+export const link =
+  ({ call, existing, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["link"] => (from, to) =>
+    call("link", to, (fail) =>
+      existing(from, fail, (inode) => {
+        const place = resolve(kernel, process, to, false)
+        const code = place._tag === "Fault"
+          ? place.code
+          : place.inode === undefined
+          ? folderFault(place.parent)
+          : "EEXIST"
+        if (place._tag === "Fault" || code !== undefined) return fail(code ?? "EIO")
+        inode.links += 1
+        kernel.paths.set(place.path, inode)
+        return Effect.void
+      }, false))
+
+/** rename(2). */
+export const rename =
+  ({ call, existing, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["rename"] => (from, to) =>
+    call("rename", from, (fail) =>
+      existing(from, fail, (inode, source) => {
+        const place = resolve(kernel, process, to, false)
+        if (place._tag === "Fault") return fail(place.code)
+        const code = folderFault(source.parent, inode) ?? folderFault(place.parent, place.inode)
+        if (code !== undefined) return fail(code)
+        // `MoveFileExW` does not replace a file that is open, whatever it is shared for.
+        if (kernel.platform === "win32" && place.inode !== undefined && isOpen(kernel, place.inode)) {
+          return fail("EPERM")
+        }
+        // Two names of one file: rename(2) does nothing.
+        if (place.inode === inode) return Effect.void
+        if (place.inode !== undefined) removeName(kernel, place.path, place.inode)
+        const below = [...kernel.paths].filter(([name]) => name.startsWith(`${source.path}/`))
+        for (const [name, child] of below) {
+          kernel.paths.delete(name)
+          kernel.paths.set(`${place.path}${name.slice(source.path.length)}`, child)
+        }
+        kernel.paths.delete(source.path)
+        kernel.paths.set(place.path, inode)
+        return Effect.void
+      }, false))
+
+/** unlink(2), and rmdir(2) of what is empty or `recursive`. */
+export const remove =
+  ({ call, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["remove"] => (path, options) =>
+    call("unlink", path, (fail) => {
+      const place = resolve(kernel, process, path, false)
+      if (place._tag === "Fault" || place.inode === undefined) {
+        const code = place._tag === "Fault" ? place.code : "ENOENT"
+        return options?.force === true && code === "ENOENT" ? Effect.void : fail(code)
+      }
+      const code = folderFault(place.parent, place.inode)
+      if (code !== undefined) return fail(code)
+      const below = [...kernel.paths].filter(([name]) => name.startsWith(`${place.path}/`))
+      if (below.length > 0 && options?.recursive !== true) return fail("ENOTEMPTY")
+      for (const [name, child] of below) removeName(kernel, name, child)
+      removeName(kernel, place.path, place.inode)
+      return Effect.void
+    })
+
+/** mkdir(2). */
+export const makeDirectory =
+  ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["makeDirectory"] => (path, options) =>
+    call("mkdir", path, (fail, now) =>
+      Effect.gen(function*() {
+        const names = parts(NodePath.posix.resolve("/", path))
+        for (const index of names.keys()) {
+          const last = index === names.length - 1
+          const place = resolve(kernel, process, `/${names.slice(0, index + 1).join("/")}`, true)
+          if (place._tag === "Fault") return yield* fail(place.code)
+          const { inode } = place
+          if (inode === undefined) {
+            if (!last && options?.recursive !== true) return yield* fail("ENOENT")
+            yield* create(place, "Directory", options?.mode ?? 0o777, now, fail)
+          } else if (inode.type !== "Directory") return yield* fail(last ? "EEXIST" : "ENOTDIR")
+          else if (last && options?.recursive !== true) return yield* fail("EEXIST")
+        }
+      }))
+
+/** readdir(3). */
+export const readDirectory =
+  ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["readDirectory"] => (path) =>
+    call("readdir", path, (fail) =>
+      existing(path, fail, (inode, { path }) => {
+        if (inode.type !== "Directory") return fail("ENOTDIR")
+        if (!may(process, inode, permission.read)) return fail("EACCES")
+        const prefix = path === "/" ? "/" : `${path}/`
+        return Effect.succeed(
+          [...kernel.paths.keys()].filter((name) => name.startsWith(prefix) && name !== "/")
+            .map((name) => name.slice(prefix.length)).filter((name) => !name.includes("/"))
+        )
+      }))

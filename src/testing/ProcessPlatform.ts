@@ -1,0 +1,189 @@
+/**
+ * The platform of a simulated process: everything that a program of it gets from the host.
+ *
+ * @since 0.1.0
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Platform } from "../Gateway.ts"
+import { watcherGrace } from "../host/endProcess.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { InstanceId } from "../host/InstanceId.ts"
+import { KernelLock } from "../host/KernelLock.ts"
+import { NativeFiles } from "../host/NativeFiles.ts"
+import { isConfigLock, OpenLockFiles } from "../host/OpenLockFiles.ts"
+import * as PlatformFolders from "../host/PlatformFolders.ts"
+import { PortOwners } from "../host/PortOwners.ts"
+import { ProbeTransport } from "../host/ProbeTransport.ts"
+import { ProcessEnd } from "../host/ProcessEnd.ts"
+import * as ProcessTable from "../host/ProcessTable.ts"
+import { SignalFailed, Signals } from "../host/Signals.ts"
+import { GroupIds, UserId } from "../host/UserId.ts"
+import { OwnerWatch } from "../probe/OwnerWatch.ts"
+import { ServerSocket } from "../server/ServerSocket.ts"
+import type { ProcessRegister } from "./ProcessRegister.ts"
+import * as SimulatedFiles from "./SimulatedFiles.ts"
+import * as SimulatedKernel from "./SimulatedKernel.ts"
+import type * as SimulatedPorts from "./SimulatedPorts.ts"
+import type { ProcessOptions } from "./SimulatedProcess.ts"
+
+/**
+ * What a program in a simulated process may use.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Requirements =
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | OwnerWatch
+  | PortOwners
+  | OpenLockFiles
+  | Signals
+
+const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess) =>
+  ProcessTable.make({
+    self: Effect.succeed({
+      pid: process.pid,
+      startTime: process.startTime,
+      // Only Linux tells these.
+      ...(kernel.platform === "linux" ? { bootId: process.bootId, pidNamespace: process.pidNamespace } : {})
+    }),
+    look: (pid) =>
+      Effect.sync(() => {
+        const seen = SimulatedKernel.findProcess(kernel, process, pid)
+        // A thread's number and a zombie's are nobody's.
+        if (seen === undefined || seen.pid !== pid || seen.state !== "running") return ProcessTable.Sighting.absent
+        return kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid
+          ? ProcessTable.Sighting.hidden
+          : ProcessTable.Sighting.present(seen.startTime)
+      }),
+    commandName: (pid) =>
+      Effect.sync(() =>
+        Option.map(
+          Option.fromNullable(SimulatedKernel.findProcess(kernel, process, pid)),
+          ({ command }) => command
+        )
+      ),
+    network: (pid) =>
+      Effect.sync(() => {
+        // Only Linux tells networks apart.
+        if (kernel.platform !== "linux") return "Same"
+        const seen = SimulatedKernel.findProcess(kernel, process, pid)
+        const isHidden = kernel.hidePids && process.uid !== 0 && process.uid !== seen?.uid
+        if (seen === undefined || isHidden) return "Unknown"
+        return seen.networkNamespace === process.networkNamespace ? "Same" : "Other"
+      }),
+    tolerance: 0
+  })
+
+const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
+  // As the live one: whether it is still the recorded process is asked in the call that signals.
+  send: (recorded, signal) => {
+    const { pid } = recorded
+    const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })
+    return SimulatedKernel.systemCall(
+      kernel,
+      process,
+      { name: "kill", target: `${pid} ${signal}` },
+      (code) => new SignalFailed({ pid, why: "Failed", reason: `${code}: simulated error` }),
+      () =>
+        Effect.gen(function*() {
+          const seen = SimulatedKernel.findProcess(kernel, process, pid)
+          if (seen === undefined || seen.pid !== pid) return yield* gone("ESRCH: no such process")
+          if (seen.startTime !== recorded.startTime) return yield* gone("it is another process by now")
+          if (process.uid !== 0 && process.uid !== seen.uid) {
+            return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "it belongs to another user" })
+          }
+          // A zombie gets it, and nothing comes of it.
+          if (seen.state !== "running") return
+          for (const member of seen.members) {
+            if (member.state !== "running") continue
+            yield* SimulatedKernel.note(kernel, member, `gets ${signal}`)
+            yield* member.onSignal[signal]
+          }
+        })
+    )
+  },
+  ancestors: Effect.sync(() => {
+    const found: Array<number> = []
+    for (let pid = process.parent; pid > 0 && !found.includes(pid);) {
+      found.push(pid)
+      pid = SimulatedKernel.findProcess(kernel, process, pid)?.parent ?? 0
+    }
+    return found
+  })
+})
+
+const processEnd = (
+  end: ProcessRegister["end"],
+  process: SimulatedKernel.KernelProcess,
+  listensForSigterm: boolean
+): ProcessEnd["Type"] => ({
+  end: ({ drained, isWatched, within }) =>
+    Effect.gen(function*() {
+      process.status = 1
+      const exit = end(process, "gone", "ends itself")
+      yield* Effect.forkDaemon(Effect.zipRight(Effect.sleep(within), exit))
+      yield* Effect.forkDaemon(Effect.gen(function*() {
+        if (isWatched) yield* Effect.zipRight(drained, Effect.sleep(watcherGrace))
+        if (listensForSigterm) return yield* process.onSignal.SIGTERM
+        yield* drained
+        yield* exit
+      }))
+    })
+})
+
+const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: SimulatedKernel.KernelProcess) =>
+  OpenLockFiles.of({
+    paths: Effect.sync(() => {
+      const open = new Set(
+        [...kernel.processes].filter(({ bootId, pidNamespace, uid }) =>
+          bootId === viewer.bootId && pidNamespace === viewer.pidNamespace && uid === viewer.uid
+        ).flatMap(({ files }) => [...files.values()].map(({ inode }) => inode))
+      )
+      const paths = [...kernel.paths].filter(([path, inode]) => isConfigLock(path) && open.has(inode))
+      return { _tag: "Seen", paths: paths.map(([path]) => path) }
+    })
+  })
+
+/** The platforms of one host's processes. */
+export const makePlatform = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  ports: SimulatedPorts.SimulatedPorts,
+  { end }: ProcessRegister
+): (
+  process: SimulatedKernel.KernelProcess,
+  options: ProcessOptions
+) => Effect.Effect<Context.Context<Requirements>> => {
+  const { platform } = kernel
+  let instances = 0
+  return (process, { listensForSigterm = true }) =>
+    Effect.map(
+      processTable(kernel, process),
+      (table) =>
+        Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
+          Context.add(KernelLock, SimulatedFiles.makeKernelLock(kernel, process)),
+          Context.add(ProcessTable.ProcessTable, table),
+          Context.add(ProbeTransport, ports.probeTransport(process)),
+          Context.add(OwnerWatch, ports.ownerWatch(process)),
+          Context.add(PortOwners, ports.portOwners(process)),
+          Context.add(OpenLockFiles, openLockFiles(kernel, process)),
+          Context.add(ServerSocket, ports.serverSocket(process)),
+          Context.add(Signals, signals(kernel, process)),
+          Context.add(
+            PlatformFolders.PlatformFolders,
+            PlatformFolders.make({ config: "/config", state: "/state" })
+          ),
+          Context.add(ProcessEnd, processEnd(end, process, listensForSigterm)),
+          Context.add(HostPlatform, platform),
+          Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
+          Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
+          // The group of every simulated file is 0.
+          Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),
+          Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
+        )
+    )
+}

@@ -1,0 +1,132 @@
+/**
+ * The processes of a simulated host: how one begins, within another or by itself, and how one ends.
+ *
+ * @since 0.1.0
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as SimulatedKernel from "./SimulatedKernel.ts"
+import * as SimulatedPorts from "./SimulatedPorts.ts"
+import type { ProcessOptions } from "./SimulatedProcess.ts"
+
+const ticksPerSecond = 100
+
+/** A process that is not on the host's list yet. */
+export const newProcess = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  options: ProcessOptions,
+  clock: Clock.Clock,
+  now: number,
+  serial: number
+): SimulatedKernel.KernelProcess => {
+  const place = {
+    bootId: options.bootId ?? kernel.bootId,
+    pidNamespace: options.pidNamespace ?? "pid:[1]"
+  }
+  const isFree = options.pid !== undefined && SimulatedKernel.findProcess(kernel, place, options.pid) === undefined
+  const process: SimulatedKernel.KernelProcess = {
+    serial,
+    pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
+    uid: options.uid ?? 0,
+    // Two processes of one pid started at one moment of a clock that stands still are still two.
+    startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
+    ...place,
+    kernelLocks: options.kernelLocks ?? true,
+    members: new Set(),
+    networkNamespace: options.networkNamespace ?? SimulatedPorts.defaultNetworkNamespace,
+    command: options.command ?? "node",
+    umask: options.umask ?? 0o022,
+    maxFiles: options.maxFiles ?? Number.POSITIVE_INFINITY,
+    threads: options.threads ?? [],
+    parent: options.parent ?? 0,
+    state: "running",
+    status: undefined,
+    onSignal: { SIGTERM: Effect.void, SIGKILL: Effect.void },
+    clock,
+    gate: Effect.unsafeMakeLatch(true),
+    gone: Effect.unsafeMakeLatch(false),
+    files: new Map()
+  }
+  process.members.add(process)
+  return process
+}
+
+/** One more program of a process: what is the process's is shared, what ends with a worker thread is its own. */
+const newMember = (
+  process: SimulatedKernel.KernelProcess,
+  options: ProcessOptions,
+  serial: number
+): SimulatedKernel.KernelProcess => {
+  const member: SimulatedKernel.KernelProcess = {
+    ...process,
+    serial,
+    status: undefined,
+    kernelLocks: options.kernelLocks ?? true,
+    gone: Effect.unsafeMakeLatch(false),
+    files: new Map()
+  }
+  process.members.add(member)
+  return member
+}
+
+/** How a process ends: a zombie keeps its number. */
+type EndState = "gone" | "zombie"
+
+/** Begins and ends the processes of a host. */
+export interface ProcessRegister {
+  readonly register: (options: ProcessOptions) => Effect.Effect<SimulatedKernel.KernelProcess>
+  /** Ends one program. */
+  readonly end: (process: SimulatedKernel.KernelProcess, state: EndState, how: string) => Effect.Effect<void>
+  /** Ends a process with all its programs. */
+  readonly endAll: (process: SimulatedKernel.KernelProcess, state: EndState, how: string) => Effect.Effect<void>
+}
+
+/** That of a host on which nothing runs yet. */
+export const makeProcessRegister = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  ports: SimulatedPorts.SimulatedPorts
+): ProcessRegister => {
+  const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
+    Effect.gen(function*() {
+      // Monotonic, as the kernel's ticks since boot are.
+      const clock = yield* Effect.clock
+      const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
+      const { within } = options
+      const host = [...kernel.processes].find(({ serial }) => serial === within?.serial)
+      if (within !== undefined && host?.state !== "running") {
+        return yield* Effect.dieMessage(`pid ${within.pid} has ended: nothing starts within it`)
+      }
+      const serial = kernel.nextSerial++
+      const process = host === undefined
+        ? newProcess(kernel, options, clock, now, serial)
+        : newMember(host, options, serial)
+      // What signal(7) does where nothing is said; a program that runs says more.
+      process.onSignal = {
+        SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
+        SIGKILL: endAll(process, "gone", "is killed")
+      }
+      kernel.processes.add(process)
+      yield* SimulatedKernel.note(kernel, process, "starts", host === undefined ? "" : `within #${host.serial}`)
+      return process
+    })
+
+  const end = (process: SimulatedKernel.KernelProcess, state: EndState, how: string) =>
+    Effect.gen(function*() {
+      if (process.state === "gone") return
+      if (process.state === "running") yield* SimulatedKernel.note(kernel, process, how)
+      process.state = state
+      if (state === "gone") kernel.processes.delete(process)
+      SimulatedKernel.closeAll(kernel, process)
+      yield* ports.closeAll(process)
+      yield* process.gone.open
+    })
+
+  const endAll = (process: SimulatedKernel.KernelProcess, state: EndState, how: string) =>
+    Effect.forEach(
+      [...process.members],
+      (member) => end(member, member === process ? state : "gone", how),
+      { discard: true }
+    )
+
+  return { register, end, endAll }
+}

@@ -1,0 +1,111 @@
+/**
+ * Runs a program in a process of the simulated host.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { Requirements } from "./ProcessPlatform.ts"
+import type { ProcessRegister } from "./ProcessRegister.ts"
+import * as SimulatedKernel from "./SimulatedKernel.ts"
+import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
+import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
+
+/**
+ * A stopped process's timers wait for it, a dead one's never fire, and its wall clock can be stepped.
+ */
+const processClock = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  process: SimulatedKernel.KernelProcess
+): Clock.Clock => {
+  const { clock } = process
+  const wall = () => clock.unsafeCurrentTimeMillis() + kernel.wallClockStep
+  return {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: wall,
+    currentTimeMillis: Effect.sync(wall),
+    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
+    currentTimeNanos: clock.currentTimeNanos,
+    sleep: (duration) =>
+      clock.sleep(duration).pipe(
+        Effect.zipRight(process.gate.await),
+        Effect.zipRight(Effect.suspend(() => process.state === "running" ? Effect.void : SimulatedKernel.dead))
+      )
+  }
+}
+
+/** What a test can do to a program that runs. */
+const handleOf = <A, E>(
+  kernel: SimulatedKernel.SimulatedKernel,
+  { endAll }: ProcessRegister,
+  process: SimulatedKernel.KernelProcess,
+  fiber: Fiber.RuntimeFiber<A, E>
+): SimulatedProcess<A, E> => {
+  const kill = (state: "gone" | "zombie", how: string) =>
+    Effect.suspend(() => {
+      if (process.state === "running") process.status = undefined
+      return endAll(process, state, how)
+    })
+  return {
+    pid: process.pid,
+    serial: process.serial,
+    kill: kill("gone", "is killed"),
+    killUnreaped: kill("zombie", "is killed and not reaped"),
+    terminate: Effect.zipRight(SimulatedKernel.note(kernel, process, "is told to end"), Fiber.interrupt(fiber)),
+    interrupt: Effect.zipRight(
+      SimulatedKernel.note(kernel, process, "is told to end"),
+      Fiber.interruptFork(fiber)
+    ),
+    freeze: Effect.zipRight(SimulatedKernel.note(kernel, process, "stops"), process.gate.close),
+    resume: Effect.zipRight(SimulatedKernel.note(kernel, process, "continues"), process.gate.open),
+    exit: Fiber.await(fiber),
+    poll: Fiber.poll(fiber),
+    gone: process.gone.await,
+    status: Effect.sync(() => process.state === "running" ? Option.none() : Option.fromNullable(process.status)),
+    isRunning: () => process.state === "running"
+  }
+}
+
+/** Runs programs of a host, each in a process of its own or within another. */
+export const spawnProgram = (
+  kernel: SimulatedKernel.SimulatedKernel,
+  scheduler: SimulatedScheduler,
+  processes: ProcessRegister,
+  platformOf: (
+    process: SimulatedKernel.KernelProcess,
+    options: ProcessOptions
+  ) => Effect.Effect<Context.Context<Requirements>>
+) =>
+<A, E>(
+  program: Effect.Effect<A, E, Requirements | Scope.Scope>,
+  options: ProcessOptions = {}
+): Effect.Effect<SimulatedProcess<A, E>> =>
+  Effect.gen(function*() {
+    const process = yield* processes.register(options)
+    const fiber = yield* program.pipe(
+      Effect.scoped,
+      Effect.provide(yield* platformOf(process, options)),
+      Effect.onExit((exit) => {
+        process.status ??= Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) ? 0 : 1
+        return processes.end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
+      }),
+      Effect.withClock(processClock(kernel, process)),
+      // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
+      Effect.forkDaemon,
+      Effect.withScheduler(scheduler.newLane())
+    )
+    // Stopped by SIGSTOP, it is told when it continues.
+    const told = Effect.zipRight(
+      Effect.raceFirst(process.gate.await, process.gone.await),
+      Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
+      // Also if the sender is uninterruptible: a race waits for its loser.
+    ).pipe(Effect.interruptible)
+    process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(told)) }
+    return handleOf(kernel, processes, process, fiber)
+  })
