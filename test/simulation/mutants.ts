@@ -20,6 +20,7 @@ export interface Mutant {
 
 const attempt = "src/lock/LockAttempt.ts"
 const staleness = "src/lock/Staleness.ts"
+const judge = "src/lock/StalenessJudge.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
   {
@@ -106,7 +107,7 @@ export const mutants: ReadonlyArray<Mutant> = [
 `,
       to: ""
     }, {
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "            sameNetwork && !portInUse",
       to: "            owner === \"Alive\" && !portInUse"
     }]
@@ -180,7 +181,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with records only",
     caughtBy: 71,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: `          if (owner !== "Unknown") return owner === "Gone"`,
       to: `          if (owner !== "Unknown") return true`
     }]
@@ -210,7 +211,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd in one process",
     caughtBy: 3,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.startTime === record.value.startTime)),`
@@ -221,7 +222,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "two machines",
     caughtBy: 2,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.pidNamespace === record.value.pidNamespace
