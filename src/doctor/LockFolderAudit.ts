@@ -16,6 +16,8 @@ import { ancestors } from "../internal/ancestors.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { hasModeBits, octal } from "../internal/permissions.ts"
 import * as LockFolder from "../lock/LockFolder.ts"
+import { lockFolder } from "../lock/LockPaths.ts"
+import { linkTarget } from "../lock/Snapshot.ts"
 import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
@@ -31,8 +33,6 @@ export interface FolderOptions {
   /** The command that starts this gateway in another state directory. */
   readonly elsewhere: string
 }
-
-const folderOf = ({ stateDir }: Pick<FolderOptions, "stateDir">): string => NodePath.join(stateDir, "locks")
 
 // ---------------------------------------------------------------------------
 // whose is it?
@@ -68,7 +68,6 @@ export const judgeFolder = (
       error("lock-folder", `${path} is not a folder but a ${type}`, adviceFor(platform).rename(path, `${path}.old`))
     ]
   }
-  if (ours === undefined || uid === undefined) return []
   return Option.match(LockFolder.fault(path, ours, { uid, mode }, "the folder", platform), {
     onNone: () => [],
     onSome: ({ remedy, what }) => [error("lock-folder", what, remedy)]
@@ -129,18 +128,13 @@ export const checkFolder = (
 ): Effect.Effect<ReadonlyArray<Finding>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const folder = folderOf(options)
+    const folder = lockFolder(options)
     const platform = yield* HostPlatform
     const advice = adviceFor(platform)
-    const link = yield* Effect.option(fs.readLink(folder))
-    if (Option.isSome(link)) {
-      return [
-        error(
-          "lock-folder",
-          `${folder} is a symbolic link to ${link.value}: whoever owns that has the locks`,
-          advice.removeFolderLink(folder)
-        )
-      ]
+    const target = yield* linkTarget(fs, folder)
+    if (Option.isSome(target)) {
+      const { remedy, what } = LockFolder.linkFault(folder, target.value, folder, platform)
+      return [error("lock-folder", `${what}: whoever owns that has the locks`, remedy)]
     }
     const seen = yield* Effect.either(factsOf(folder))
     if (seen._tag === "Left") {
@@ -193,8 +187,8 @@ export const checkFolder = (
       Effect.map(HostPlatform, (platform) => [
         error(
           "lock-folder",
-          `${folderOf(options)} cannot be looked at: ${describePlatformError(cause)}`,
-          adviceFor(platform).showAccess([options.stateDir, folderOf(options)])
+          `${lockFolder(options)} cannot be looked at: ${describePlatformError(cause)}`,
+          adviceFor(platform).showAccess([options.stateDir, lockFolder(options)])
         )
       ])
     )
@@ -325,7 +319,7 @@ export const checkLocks = (
 ): Effect.Effect<ReadonlyArray<Finding>, never, FileSystem.FileSystem | KernelLock> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const folder = folderOf(options)
+    const folder = lockFolder(options)
     const there = (yield* Effect.isSuccess(fs.stat(folder))) ? folder : yield* existingAbove(folder)
     const type = yield* fs.readFileString("/proc/self/mountinfo").pipe(
       Effect.map((text) => filesystemType(text, there)),

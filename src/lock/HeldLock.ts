@@ -20,6 +20,7 @@
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -40,10 +41,9 @@ import * as LockAttempt from "./LockAttempt.ts"
 import * as LockFolder from "./LockFolder.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
-export interface HeldLockOptions<A, E, R> {
+/** How a lock is kept. */
+interface KeepOptions {
   readonly path: string
-  /** Takes it the first time, waiting for as long as a start may wait. */
-  readonly acquire: Effect.Effect<A, E, R>
   /** What the file is to say now. */
   readonly record: Effect.Effect<OwnerRecord>
   /** Who a record names, for the error that tells who has the lock now. */
@@ -58,6 +58,12 @@ export interface HeldLockOptions<A, E, R> {
   readonly pollInterval: Duration.Duration
   /** Told what is logged, and of which kind it is. */
   readonly note?: History.History["note"]
+}
+
+/** How a lock is acquired and kept. */
+export interface HeldLockOptions<A, E, R> extends KeepOptions {
+  /** Takes it the first time, waiting for as long as a start may wait. */
+  readonly acquire: Effect.Effect<A, E, R>
 }
 
 /** A lock that is held until the scope closes, under whichever file has its name. */
@@ -76,7 +82,7 @@ interface Present {
   readonly scope: Scope.CloseableScope
 }
 
-/** Somebody else has the name. Never leaves this module. */
+/** Somebody else has the name. Internal to this module. */
 class Taken {
   readonly _tag = "Taken"
   readonly moved: string
@@ -87,7 +93,7 @@ class Taken {
   }
 }
 
-/** It could not be made ours again. Never leaves this module. */
+/** It could not be made ours again. Internal to this module. */
 class Failed {
   readonly _tag = "Failed"
   readonly moved: string
@@ -98,7 +104,7 @@ class Failed {
   }
 }
 
-/** It could not be looked at. Never leaves this module. */
+/** It could not be looked at. Internal to this module. */
 class Unseen {
   readonly _tag = "Unseen"
   readonly error: PlatformError
@@ -147,6 +153,143 @@ const describeTaker = (self: OwnerRecord, snapshot: LockAttempt.Snapshot): strin
   return snapshot.enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
 }
 
+/** A lock that is kept: what its steps share. */
+interface Kept {
+  readonly options: KeepOptions
+  readonly platform: string
+  readonly context: Context.Context<FileSystem.FileSystem | KernelLock>
+  /** One step at a time. */
+  readonly mutex: Effect.Semaphore
+  /** For a file to be acquired: it is released with the lock. */
+  readonly newScope: Effect.Effect<Scope.CloseableScope>
+  readonly present: Ref.Ref<Present>
+  /** How many looks in a row have failed to regain the file. */
+  readonly failures: Ref.Ref<number>
+}
+
+/** Logs a warning, and notes it. */
+const warn = ({ options }: Kept, kind: History.Kind, message: string) =>
+  Effect.zipRight(Effect.logWarning(message), options.note?.(kind, message) ?? Effect.void)
+
+/** Writes what the file is to say now. */
+const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
+  Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
+
+/** Tries once to have the path again. */
+const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
+  Effect.gen(function*() {
+    const { context, newScope, options, present } = kept
+    const { path } = options
+    const record = yield* options.record
+    const scope = yield* newScope
+    const exit = yield* LockFolder.ensure(path).pipe(
+      Effect.zipRight(LockAttempt.attempt({
+        path,
+        record: (lock) => ({ ...record, lock }),
+        reclaim: Option.none(),
+        present: before.file.id
+      })),
+      Scope.extend(scope),
+      Effect.provide(context),
+      Effect.mapError((error) => new Failed(moved, error)),
+      Effect.exit
+    )
+    if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(scope, exit)
+    const result = yield* exit
+    if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
+    yield* Ref.set(present, { file: result.file, scope })
+    // Only now: while the old file is open, no new one can have its inode number.
+    yield* Scope.close(before.scope, Exit.void)
+    yield* warn(
+      kept,
+      "regained",
+      Option.isNone(result.file.leftover)
+        ? `recreated gateway lock ${path}: ${moved}`
+        : `took gateway lock ${path} again: ${moved}`
+    )
+    if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
+    yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
+    yield* looked("regained")
+  })
+
+/** The path is our file: keeps it young, and whole. */
+const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
+  Effect.gen(function*() {
+    const { path, record } = kept.options
+    const self = yield* record
+    const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
+    // Makes it young, through the open file: by its path, it could be one that has just been put in its place.
+    yield* writeTo(kept, file)
+    // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
+    if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
+    yield* looked("kept")
+  })
+
+/** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
+const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
+  Effect.gen(function*() {
+    const before = yield* Ref.get(kept.present)
+    const moved = yield* before.file.check
+    if (Option.isNone(moved)) return yield* keep(kept, before.file)
+    return yield* regain(kept, moved.value, before)
+  }).pipe(
+    Effect.mapError((error) => error._tag === "Taken" || error._tag === "Failed" ? error : new Unseen(error)),
+    Effect.uninterruptible,
+    kept.mutex.withPermits(1)
+  )
+
+/** Fails with the loss, and with who has the lock now. */
+const lose = ({ options }: Kept, reason: string, taker: Option.Option<OwnerRecord> = Option.none()) =>
+  Effect.gen(function*() {
+    const holder = Option.isSome(taker) ? { holder: yield* options.holderOf(taker.value) } : {}
+    return yield* new LockLost({ path: options.path, reason, ...holder })
+  })
+
+/** Looks, and for as long as it may help, again; fails when the lock is lost. */
+const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
+  Effect.gen(function*() {
+    const { failures, options, platform } = kept
+    const { path } = options
+    const self = yield* options.record
+    yield* look(kept).pipe(
+      Effect.retry({
+        schedule: Schedule.spaced(Duration.min(options.pollInterval, options.patience)).pipe(
+          Schedule.upTo(options.patience)
+        ),
+        while: (error) =>
+          error._tag === "Taken"
+            ? !isServing(self, error.snapshot)
+            : error._tag === "Failed"
+            ? isMomentaryCause(platform, error.error)
+            : isMomentary(platform, error.error)
+      }),
+      Effect.zipRight(Ref.set(failures, 0)),
+      Effect.tapError(({ _tag }) => looked(unregained[_tag])),
+      Effect.catchTags({
+        Taken: ({ moved, snapshot }) =>
+          lose(kept, `${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),
+        Failed: ({ error, moved }) =>
+          Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
+            count >= maxFailures
+              ? lose(kept, `${moved} and cannot be had again: ${error.reason}`)
+              : warn(kept, "unavailable", `${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
+        // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
+        Unseen: ({ error }) =>
+          Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
+      })
+    )
+  })
+
+/**
+ * A start without kernel locks (no addon, another build) that cannot tell whether this holder lives goes by the age of
+ * the file, also where the holder has a kernel lock.
+ */
+const intervalOf = (options: KeepOptions): Duration.Duration =>
+  Duration.max(
+    shortestInterval,
+    Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh))
+  )
+
 /**
  * Takes a lock and keeps it until the scope closes.
  */
@@ -158,7 +301,6 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
   Exclude<R, Scope.Scope> | FileSystem.FileSystem | KernelLock | Scope.Scope
 > =>
   Effect.gen(function*() {
-    const { path } = options
     const platform = yield* HostPlatform
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
@@ -171,9 +313,6 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     )
     const newScope = Scope.fork(place, ExecutionStrategy.sequential)
 
-    const warn = (kind: History.Kind, message: string) =>
-      Effect.zipRight(Effect.logWarning(message), options.note?.(kind, message) ?? Effect.void)
-
     const scope = yield* newScope
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
@@ -183,118 +322,14 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )
 
-    const writeTo = (file: LockAttempt.HeldFile) =>
-      Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
-
-    /** Tries once to have the path again. */
-    const regain = (moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
-      Effect.gen(function*() {
-        const record = yield* options.record
-        const scope = yield* newScope
-        const exit = yield* LockFolder.ensure(path).pipe(
-          Effect.zipRight(LockAttempt.attempt({
-            path,
-            record: (lock) => ({ ...record, lock }),
-            reclaim: Option.none(),
-            present: before.file.id
-          })),
-          Scope.extend(scope),
-          Effect.provide(context),
-          Effect.mapError((error) => new Failed(moved, error)),
-          Effect.exit
-        )
-        if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(scope, exit)
-        const result = yield* exit
-        if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
-        yield* Ref.set(present, { file: result.file, scope })
-        // Only now: while the old file is open, no new one can have its inode number.
-        yield* Scope.close(before.scope, Exit.void)
-        yield* warn(
-          "regained",
-          Option.isNone(result.file.leftover)
-            ? `recreated gateway lock ${path}: ${moved}`
-            : `took gateway lock ${path} again: ${moved}`
-        )
-        if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
-        yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
-        yield* looked("regained")
-      })
-
-    const keep = (file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
-      Effect.gen(function*() {
-        const self = yield* options.record
-        const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
-        // Makes it young, through the open file: by its path, it could be one that has just been put in its place.
-        yield* writeTo(file)
-        // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
-        if (!isWhole) yield* warn("rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
-        yield* looked("kept")
-      })
-
-    /** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
-    const look: Effect.Effect<void, Taken | Failed | Unseen> = Effect.gen(function*() {
-      const before = yield* Ref.get(present)
-      const moved = yield* before.file.check
-      if (Option.isNone(moved)) return yield* keep(before.file)
-      return yield* regain(moved.value, before)
-    }).pipe(
-      Effect.mapError((error) => error._tag === "Taken" || error._tag === "Failed" ? error : new Unseen(error)),
-      Effect.uninterruptible,
-      mutex.withPermits(1)
-    )
-
-    const lose = (reason: string, taker: Option.Option<OwnerRecord> = Option.none()) =>
-      Effect.gen(function*() {
-        const holder = Option.isSome(taker) ? { holder: yield* options.holderOf(taker.value) } : {}
-        return yield* new LockLost({ path, reason, ...holder })
-      })
-
-    const recheck: Effect.Effect<void, LockLost> = Effect.gen(function*() {
-      const self = yield* options.record
-      yield* look.pipe(
-        Effect.retry({
-          schedule: Schedule.spaced(Duration.min(options.pollInterval, options.patience)).pipe(
-            Schedule.upTo(options.patience)
-          ),
-          while: (error) =>
-            error._tag === "Taken"
-              ? !isServing(self, error.snapshot)
-              : error._tag === "Failed"
-              ? isMomentaryCause(platform, error.error)
-              : isMomentary(platform, error.error)
-        }),
-        Effect.zipRight(Ref.set(failures, 0)),
-        Effect.tapError(({ _tag }) => looked(unregained[_tag])),
-        Effect.catchTags({
-          Taken: ({ moved, snapshot }) =>
-            lose(`${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),
-          Failed: ({ error, moved }) =>
-            Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
-              count >= maxFailures
-                ? lose(`${moved} and cannot be had again: ${error.reason}`)
-                : warn("unavailable", `${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
-          // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
-          Unseen: ({ error }) =>
-            Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
-        })
-      )
-    })
-
-    /**
-     * A start without kernel locks (no addon, another build) that cannot tell whether this holder lives goes by the age of
-     * the file, also where the holder has a kernel lock.
-     */
-    const interval = Duration.max(
-      shortestInterval,
-      Duration.min(options.recheckInterval, Duration.unsafeDivide(options.staleAfter, writesWhileFresh))
-    )
+    const kept: Kept = { options, platform, context, mutex, newScope, present, failures }
 
     return {
       acquired,
-      write: Effect.flatMap(Ref.get(present), ({ file }) => writeTo(file)).pipe(
+      write: Effect.flatMap(Ref.get(present), ({ file }) => writeTo(kept, file)).pipe(
         Effect.unlessEffect(Ref.get(isReleased)),
         mutex.withPermits(1)
       ),
-      watch: Effect.forever(Effect.zipRight(Effect.sleep(interval), recheck))
+      watch: Effect.forever(Effect.zipRight(Effect.sleep(intervalOf(options)), recheck(kept)))
     }
   })

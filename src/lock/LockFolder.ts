@@ -33,19 +33,26 @@ export interface Fault {
   readonly remedy: string
 }
 
+/** What is wrong with a folder that is a symbolic link, for a start and for `doctor`, which call it `name`. Pure. */
+export const linkFault = (path: string, target: string, name: string, platform: string): Fault => ({
+  what: `${name} is a symbolic link to ${target}`,
+  remedy: adviceFor(platform).removeFolderLink(path)
+})
+
 /**
  * What is wrong with the folder of a user's locks, for a start and for `doctor`, which call it `name`. Pure.
  *
- * Only this folder is judged, not what is above it; on Windows, which has no mode bits, not even this one.
+ * Only this folder is judged, not what is above it; where users have no numbers or, as on Windows, there are no mode bits, not
+ * even this one.
  */
 export const fault = (
   path: string,
-  uid: number,
-  folder: { readonly uid: number; readonly mode: number },
+  uid: number | undefined,
+  folder: { readonly uid: number | undefined; readonly mode: number },
   name: string,
   platform: string
 ): Option.Option<Fault> => {
-  if (!hasModeBits(platform)) return Option.none()
+  if (!hasModeBits(platform) || uid === undefined || folder.uid === undefined) return Option.none()
   const advice = adviceFor(platform)
   const mode = `mode ${octal(folder.mode)}`
   if (folder.uid !== uid) {
@@ -112,17 +119,11 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const seen = yield* fs.stat(folder)
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)
-    if (Option.isSome(target)) {
-      return yield* new LockUnavailable({
-        path,
-        reason: `its folder ${folder} is a symbolic link to ${target.value}; run: ${
-          adviceFor(platform).removeFolderLink(folder)
-        }`
-      })
-    }
-    const uid = yield* Effect.flatten(UserId)
-    if (Option.isNone(uid) || Option.isNone(info.uid)) return
-    const wrong = fault(folder, uid.value, { uid: info.uid.value, mode: info.mode }, "its folder", platform)
+    const uid = Option.getOrUndefined(yield* Effect.flatten(UserId))
+    const owner = Option.getOrUndefined(info.uid)
+    const wrong = Option.isSome(target)
+      ? Option.some(linkFault(folder, target.value, `its folder ${folder}`, platform))
+      : fault(folder, uid, { uid: owner, mode: info.mode }, "its folder", platform)
     if (Option.isSome(wrong)) {
       const { remedy, what } = wrong.value
       return yield* new LockUnavailable({ path, reason: `${what}; run: ${remedy}` })

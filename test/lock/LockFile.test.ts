@@ -3,6 +3,7 @@ import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
 import type { GatewayLockError } from "../../src/GatewayLockError.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
+import { holderOf } from "../../src/lock/LockHolder.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
@@ -44,11 +45,11 @@ const seen = (
   options: SimulatedHost.ProcessOptions = {}
 ) =>
   Effect.map(
-    Effect.provide(LockFile.holderOf(record), host.layer(options)),
+    Effect.provide(holderOf(record), host.layer(options)),
     ({ command, pid, pidMeaning }) => ({ pid, pidMeaning, ...(command === undefined ? {} : { command }) })
   )
 
-describe("LockFile.holderOf: the recorded pid", () => {
+describe("holderOf: the recorded pid", () => {
   simulated("is the owner's while it runs, and its command is shown", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
@@ -116,7 +117,7 @@ describe("LockFile.holderOf: the recorded pid", () => {
   )
 })
 
-describe("LockFile.holderOf: the unit of systemd", () => {
+describe("holderOf: the unit of systemd", () => {
   const unitOf = (supervisor: string, cgroup: string, isGone = false) =>
     Effect.gen(function*() {
       const host = yield* makeHost()
@@ -124,7 +125,7 @@ describe("LockFile.holderOf: the unit of systemd", () => {
       yield* host.files.makeDirectory(`/proc/${pid}`, { recursive: true })
       yield* host.files.writeFileString(`/proc/${pid}/cgroup`, cgroup)
       if (isGone) yield* process.kill
-      const holder = yield* Effect.provide(LockFile.holderOf({ ...record, supervisor }), host.layer())
+      const holder = yield* Effect.provide(holderOf({ ...record, supervisor }), host.layer())
       assert.strictEqual(holder.supervisor, supervisor)
       return holder.unit
     })

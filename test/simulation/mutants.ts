@@ -20,8 +20,12 @@ export interface Mutant {
   readonly changes: ReadonlyArray<{ readonly file: string; readonly from: string; readonly to: string }>
 }
 
-const attempt = "src/lock/LockAttempt.ts"
+const files = "src/lock/NamedFiles.ts"
+const attempt = "src/lock/Attempt.ts"
+const kernelAttempt = "src/lock/KernelAttempt.ts"
+const recordAttempt = "src/lock/RecordAttempt.ts"
 const staleness = "src/lock/Staleness.ts"
+const judge = "src/lock/StalenessJudge.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
   {
@@ -30,22 +34,22 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 638,
     changes: [
       {
-        file: attempt,
-        from: `      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-      // Only now`,
-        to: "      // Only now"
+        file: kernelAttempt,
+        from: `    if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
+    // Only now`,
+        to: "    // Only now"
       },
       {
-        file: attempt,
-        from: "      if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())\n      if (yield* kernel",
-        to: "      if ((yield* idOf(second)) === id && (yield* kernel"
+        file: kernelAttempt,
+        from: "    if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())\n    if (yield* kernel",
+        to: "    if ((yield* idOf(second)) === id && (yield* kernel"
       },
-      { file: attempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
+      { file: kernelAttempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
       {
-        file: attempt,
-        from: `        yield* file.sync
-        if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())`,
-        to: `        yield* file.sync`
+        file: kernelAttempt,
+        from: `      yield* file.sync
+      if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())`,
+        to: `      yield* file.sync`
       }
     ]
   },
@@ -55,21 +59,21 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 921,
     changes: [
       {
-        file: attempt,
-        from: "      const { created, file } = yield* openOrCreate(",
-        to: `      let mineNow = ""
-      yield* Effect.addFinalizer(() => mineNow === "" ? Effect.void : removeIfStill(path, mineNow))
-      const { created, file } = yield* openOrCreate(`
+        file: kernelAttempt,
+        from: "    const { created, file } = yield* openOrCreate(",
+        to: `    let mineNow = ""
+    yield* Effect.addFinalizer(() => mineNow === "" ? Effect.void : removeIfStill(path, mineNow))
+    const { created, file } = yield* openOrCreate(`
       },
       {
-        file: attempt,
-        from: "      if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
-        to: "      if (created) mineNow = id"
+        file: kernelAttempt,
+        from: "    if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))",
+        to: "    if (created) mineNow = id"
       },
       {
-        file: attempt,
-        from: "        if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))",
-        to: "        if (!created) mineNow = id"
+        file: kernelAttempt,
+        from: "      if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))",
+        to: "      if (!created) mineNow = id"
       }
     ]
   },
@@ -78,7 +82,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "kernel locks",
     caughtBy: 130,
     changes: [{
-      file: attempt,
+      file: files,
       from: "Effect.flatMap((holds) => holds ? fs.remove(path) : Effect.void),",
       to: "Effect.flatMap(() => fs.remove(path)),"
     }]
@@ -108,7 +112,7 @@ export const mutants: ReadonlyArray<Mutant> = [
 `,
       to: ""
     }, {
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "            sameNetwork && !portInUse",
       to: "            owner === \"Alive\" && !portInUse"
     }]
@@ -141,8 +145,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 358,
     changes: [
       {
-        file: attempt,
-        from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
+        file: recordAttempt,
+        from: "if (!(yield* reclaim(files, options, judged.value))) return held(found.value)",
         to: "yield* fs.remove(path, { force: true })"
       }
     ]
@@ -152,9 +156,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "records only",
     caughtBy: 71,
     changes: [{
-      file: attempt,
-      from: "      yield* Effect.addFinalizer(() => removeIf(path, isOursStill))",
-      to: "      yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))"
+      file: recordAttempt,
+      from: "    yield* Effect.addFinalizer(() => removeIf(path, isOursStill))",
+      to: "    yield* Effect.addFinalizer(() => Effect.ignore(fs.remove(path)))"
     }]
   },
   {
@@ -162,9 +166,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with records only",
     caughtBy: 18,
     changes: [{
-      file: attempt,
-      from: "if (!(yield* reclaim(options, judged.value))) return held(found.value)",
-      to: "yield* moveAside(path, judged.value)"
+      file: recordAttempt,
+      from: "if (!(yield* reclaim(files, options, judged.value))) return held(found.value)",
+      to: "yield* moveAside(files, path, judged.value)"
     }]
   },
   {
@@ -172,7 +176,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd of a mixed fleet",
     caughtBy: 0,
     changes: [{
-      file: attempt,
+      file: kernelAttempt,
       from: `Option.exists(record, ({ lock }) => lock === "record")`,
       to: `Option.exists(record, ({ lock }) => lock === undefined)`
     }]
@@ -182,7 +186,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with records only",
     caughtBy: 71,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: `          if (owner !== "Unknown") return owner === "Gone"`,
       to: `          if (owner !== "Unknown") return true`
     }]
@@ -192,9 +196,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd with records only",
     caughtBy: 9,
     changes: [{
-      file: attempt,
-      from: "      if (yield* kernel.tryLock(second.fd)) {",
-      to: "      if ((yield* kernel.tryLock(second.fd)) && id === \"\") {"
+      file: kernelAttempt,
+      from: "    if (yield* kernel.tryLock(second.fd)) {",
+      to: "    if ((yield* kernel.tryLock(second.fd)) && id === \"\") {"
     }]
   },
   {
@@ -212,7 +216,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "a crowd in one process",
     caughtBy: 3,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.startTime === record.value.startTime)),`
@@ -223,7 +227,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "two machines",
     caughtBy: 19,
     changes: [{
-      file: "src/lock/LockFile.ts",
+      file: judge,
       from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.pidNamespace === record.value.pidNamespace
@@ -235,7 +239,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "containers of a mixed fleet",
     caughtBy: 14,
     changes: [{
-      file: attempt,
+      file: recordAttempt,
       from: "isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)",
       to: "Option.isOption(found) ? isStill(path, id) : Effect.succeed(false)"
     }]
@@ -289,7 +293,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     habitat: "starts that are watched",
     caughtBy: 5,
     changes: [{
-      file: attempt,
+      file: kernelAttempt,
       from: "(locked) => locked ? Effect.succeed(false) : new Inspected()",
       to: "(locked) => locked || fd >= 0 ? Effect.succeed(false) : new Inspected()"
     }]

@@ -1,0 +1,75 @@
+/**
+ * Tells how an acquisition ended: as a log line, as metrics and on the present span.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import type { Reclaimed } from "./LockWait.ts"
+
+/** The reason in a log line, and as a label. */
+const reclaimLabels = {
+  "its kernel lock is free": "kernel_lock_free",
+  "names this process": "names_this_process",
+  "no readable owner": "no_readable_owner",
+  "owner gone": "owner_gone",
+  "port free": "port_free"
+} as const satisfies Record<Reclaimed["reason"], Metrics.LockReclaimReason>
+
+/** The log line of a reclaim. */
+export const describeReclaim = (reclaimed: Reclaimed): string =>
+  `reclaimed gateway lock ${reclaimed.path} left by ${
+    Option.match(reclaimed.record, {
+      onNone: () => "an owner that left no readable record",
+      onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
+    })
+  }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
+    reclaimed.isAhead === true ? "ahead of this clock" : "ago"
+  }: ${reclaimed.reason}`
+
+type AcquireError = PortInUse | LockHeld | LockUnavailable
+
+const verdictLabels = {
+  PortInUse: "port_in_use",
+  LockHeld: "lock_held",
+  LockUnavailable: "lock_unavailable"
+} as const satisfies Record<AcquireError["_tag"], Metrics.LockVerdict>
+
+const verdictOf = (cause: Cause.Cause<AcquireError>): Metrics.LockVerdict =>
+  Option.match(Cause.failureOption(cause), {
+    onSome: (error) => verdictLabels[error._tag],
+    onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "defect"
+  })
+
+const holderPid = (cause: Cause.Cause<AcquireError>): number | undefined =>
+  Option.getOrUndefined(
+    Option.flatMapNullable(
+      Cause.failureOption(cause),
+      (error) => error._tag === "LockUnavailable" ? undefined : error.holder?.pid
+    )
+  )
+
+/** Records how it ended: as metrics, and on the present span. */
+export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: number): Effect.Effect<void> => {
+  const verdict = Exit.match(exit, { onSuccess: () => "acquired" as const, onFailure: verdictOf })
+  const pid = Exit.match(exit, { onSuccess: () => undefined, onFailure: holderPid })
+  return Effect.all([
+    Metric.increment(Metric.tagged(Metrics.lockAcquireTotal, "verdict", verdict)),
+    Metric.update(Metrics.lockAcquireSeconds, seconds),
+    Effect.annotateCurrentSpan({
+      "gateway.lock.verdict": verdict,
+      ...(pid === undefined ? {} : { "gateway.lock.holder.pid": pid })
+    })
+  ], { discard: true })
+}
+
+/** Records why a leftover was taken: as a metric, and on the present span. */
+export const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
+  Effect.zipRight(
+    Metric.increment(Metric.tagged(Metrics.lockReclaimTotal, "reason", reclaimLabels[reason])),
+    Effect.annotateCurrentSpan("gateway.lock.reclaim.reason", reclaimLabels[reason])
+  )

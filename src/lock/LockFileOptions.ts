@@ -1,0 +1,58 @@
+/**
+ * Which lock files a start acquires, and how long it waits for them.
+ */
+import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { Address } from "../Address.ts"
+
+/**
+ * Which lock files, and how patiently. Times may be given in any form of `Duration.DurationInput`; a number is milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockFileOptions {
+  /** Where the `locks` folder is, or will be made (mode 0700). */
+  readonly stateDir: string
+  /** The canonical path of the config file, which may be absent. Its hash names the lock file. */
+  readonly configPath: string
+  /**
+   * The absolute path of the config file with its links unresolved. Readers find the owner by it when a link of it leads
+   * elsewhere meanwhile, as in a folder of Kubernetes or of releases. Default: `configPath`.
+   */
+  readonly configName?: string | undefined
+  /** What will be served under the lock. Without it no port is asked while waiting. */
+  readonly address?: Address | undefined
+  /** Whether that address is a socket of ours already, passed by a supervisor: then it is not asked either. */
+  readonly isPassedSocket?: boolean | undefined
+  /** How long to wait for an owner that does not serve our port. Default 5 seconds. */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** How often to try again meanwhile. Default 100 milliseconds. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
+  readonly staleAfter?: Duration.DurationInput | undefined
+  /**
+   * How often the holder checks that the files are still its own, restores lost ones, and keeps them young; at least three
+   * times within `staleAfter`, which wins where the two contradict each other. Default 30 seconds.
+   */
+  readonly recheckInterval?: Duration.DurationInput | undefined
+  /** Run before a wait and its log line: for what the start will need and may not find later. Default nothing. */
+  readonly beforeWaiting?: Effect.Effect<void> | undefined
+  /** Who started us, for the record. Default `none`. */
+  readonly supervisor?: string | undefined
+  /** Why we think so, for the record. */
+  readonly supervisorReason?: string | undefined
+}
+
+/**
+ * What holds where an option is left out.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  timeout: Duration.seconds(5),
+  pollInterval: Duration.millis(100),
+  staleAfter: Duration.seconds(30),
+  recheckInterval: Duration.seconds(30)
+} as const

@@ -1,0 +1,170 @@
+/**
+ * The two lock files of a gateway, acquired in this order: config, state directory. Both have the same record.
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
+import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.ts"
+import { InstanceId } from "../host/InstanceId.ts"
+import { ProcessTable } from "../host/ProcessTable.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { spanned } from "../telemetry/spans.ts"
+import { describeReclaim, recordAcquire, recordReclaim } from "./AcquisitionReport.ts"
+import * as HeldLock from "./HeldLock.ts"
+import * as History from "./History.ts"
+import { defaults, type LockFileOptions } from "./LockFileOptions.ts"
+import { holderOf, withHolder } from "./LockHolder.ts"
+import { configLockPath, stateLockPath } from "./LockPaths.ts"
+import { acquire as acquireOne, type Acquired, ensureFolder, type Requirements } from "./LockWait.ts"
+import type * as OwnerRecord from "./OwnerRecord.ts"
+import { ensurePortFree } from "./PortCheck.ts"
+import type { Enforcement } from "./Snapshot.ts"
+
+/** Both locks, held until the scope closes. */
+export interface LockPair {
+  /** The lock file of the config. */
+  readonly path: string
+  readonly instanceId: string
+  /** What both files are to say. */
+  readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
+  readonly locks: ReadonlyArray<HeldLock.HeldLock<Acquired>>
+  readonly enforcement: Enforcement
+  readonly startedAt: string
+  readonly heldSince: string
+  readonly history: History.History
+}
+
+/** What a start has for both of its locks. */
+interface Start {
+  readonly options: LockFileOptions
+  readonly instanceId: string
+  readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
+  readonly history: History.History
+  /** How much longer it may wait, for both together. */
+  readonly patience: Ref.Ref<Duration.Duration>
+}
+
+const firstRecord = (
+  options: LockFileOptions,
+  instanceId: string,
+  identity: OwnerRecord.ProcessIdentity,
+  startedAt: string
+): OwnerRecord.OwnerRecord => ({
+  version: 1,
+  instanceId,
+  ...identity,
+  createdAt: startedAt,
+  configPath: options.configPath,
+  configName: options.configName ?? options.configPath,
+  stateDir: options.stateDir,
+  host: options.address?.host ?? "",
+  port: options.address?.port ?? 0,
+  phase: "starting",
+  supervisor: options.supervisor ?? "none",
+  ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason })
+})
+
+/** Acquires one of the two, and keeps it until the scope closes. */
+const hold = (
+  { history, instanceId, options, patience, record }: Start,
+  path: string,
+  recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>,
+  isLockable: boolean
+): Effect.Effect<
+  HeldLock.HeldLock<Acquired>,
+  PortInUse | LockHeld | LockUnavailable,
+  Requirements | Scope.Scope
+> =>
+  Effect.flatMap(Effect.context<ProcessTable | FileSystem.FileSystem>(), (context) =>
+    HeldLock.make({
+      path,
+      acquire: Effect.catchTag(
+        acquireOne({ path, options, recordOf, isLockable, patience }),
+        "LockUnavailable",
+        withHolder(instanceId)
+      ),
+      record: Ref.get(record),
+      holderOf: (record) => Effect.provide(holderOf(record), context),
+      recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
+      staleAfter: Duration.decode(options.staleAfter ?? defaults.staleAfter),
+      // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.
+      patience: Duration.max(options.timeout ?? defaults.timeout, defaults.timeout),
+      pollInterval: Duration.decode(options.pollInterval ?? defaults.pollInterval),
+      note: history.note
+    }))
+
+/** Logs, once, what keeps others out if it is not the kernel, and whose lock was taken if a dead owner left it. */
+const tellHow = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
+  Effect.gen(function*() {
+    const recordOnly = [config.file, state.file].find(({ enforcement }) => enforcement === "record")
+    if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
+    // A predecessor leaves both files; one line tells of it.
+    const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
+    if (Option.isSome(reclaimed)) {
+      const told = describeReclaim(reclaimed.value)
+      yield* Effect.logWarning(told)
+      yield* history.note("reclaimed", told)
+      yield* recordReclaim(reclaimed.value)
+    } else {
+      yield* history.note("locked")
+    }
+    return recordOnly === undefined ? "kernel" : "record"
+  })
+
+/** Acquires both lock files, which are released when the scope closes, and writes the record into them. */
+export const acquire = (
+  options: LockFileOptions
+): Effect.Effect<LockPair, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const path = configLockPath(options)
+
+    yield* ensurePortFree(options)
+    const patience = yield* Ref.make(Duration.decode(options.timeout ?? defaults.timeout))
+    yield* ensureFolder({ path, options, patience })
+
+    const instanceId = yield* Effect.flatten(InstanceId)
+    const identity = yield* table.self
+    const now = Effect.map(DateTime.now, DateTime.formatIso)
+    const startedAt = yield* now
+    const record = yield* Ref.make(firstRecord(options, instanceId, identity, startedAt))
+    const history = yield* History.make(startedAt)
+    const recordNow = Effect.flatMap(
+      now,
+      (createdAt) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt }))
+    )
+    const start: Start = { options, instanceId, record, history, patience }
+
+    yield* table.noteRelease(instanceId)
+    const config = yield* hold(start, path, () => recordNow, false)
+    const configLocked = yield* Ref.get(record)
+    const state = yield* hold(
+      start,
+      stateLockPath(options),
+      // Both files say the same, unless this one had to be waited for: then the lock, which is both, was acquired later.
+      (isFirst) => isFirst ? Effect.succeed(configLocked) : recordNow,
+      // In the same folder.
+      config.acquired.file.enforcement === "kernel"
+    )
+    const { createdAt } = yield* Ref.get(record)
+    // Harmless where it fails: the next look at the file writes it again.
+    if (createdAt !== configLocked.createdAt) yield* Effect.ignore(config.write)
+    const enforcement = yield* tellHow(config.acquired, state.acquired, history)
+    return {
+      path,
+      instanceId,
+      record,
+      locks: [config, state],
+      enforcement,
+      startedAt,
+      heldSince: createdAt,
+      history
+    }
+  }).pipe(
+    Metrics.timed(recordAcquire),
+    spanned("gateway.lock.acquire", { "gateway.lock.path": configLockPath(options) })
+  )

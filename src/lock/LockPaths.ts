@@ -1,0 +1,57 @@
+/**
+ * The paths of a gateway's lock files, and whether a record names that gateway.
+ */
+import { createHash } from "node:crypto"
+import * as NodePath from "node:path"
+import { foldPath } from "../host/NativeFiles.ts"
+import type { LockFileOptions } from "./LockFileOptions.ts"
+import type * as OwnerRecord from "./OwnerRecord.ts"
+
+/** The folder of the lock files: `<state-dir>/locks` */
+export const lockFolder = ({ stateDir }: Pick<LockFileOptions, "stateDir">): string => NodePath.join(stateDir, "locks")
+
+/**
+ * `<state-dir>/locks/gateway.<first 8 hex digits of SHA-256 of the canonical config path>.lock`
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const configLockPath = (options: Pick<LockFileOptions, "stateDir" | "configPath">): string =>
+  NodePath.join(
+    lockFolder(options),
+    `gateway.${createHash("sha256").update(options.configPath).digest("hex").slice(0, 8)}.lock`
+  )
+
+/**
+ * `<state-dir>/locks/gateway.state.lock`
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): string =>
+  NodePath.join(lockFolder(options), "gateway.state.lock")
+
+/**
+ * Which gateway: by its config file's canonical path, which names the lock, or by the path as it was given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
+
+/**
+ * Whether a record is of the gateway that these paths name. Pure. On macOS and Windows, whose file systems ignore case, so does
+ * this: `platform` is as `process.platform` has it.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isNamedBy = (
+  record: Pick<OwnerRecord.OwnerRecord, "configPath" | "configName">,
+  { configName, configPath }: Pick<ConfigNames, "configPath" | "configName">,
+  platform: string = process.platform
+): boolean => {
+  const same = (one: string, other: string) => foldPath(platform, one) === foldPath(platform, other)
+  return same(record.configPath, configPath)
+    || (record.configName !== undefined && same(record.configName, configName ?? configPath))
+}

@@ -1,0 +1,215 @@
+/**
+ * Acquires one lock file, and waits for its owner for as long as the start may wait.
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { LockHeld, type LockUnavailable, type PortInUse } from "../GatewayLockError.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import type { KernelLock } from "../host/KernelLock.ts"
+import { isMomentaryCause } from "../host/momentary.ts"
+import type { ProcessTable } from "../host/ProcessTable.ts"
+import type { HealthProbe } from "../probe/HealthProbe.ts"
+import type { PortProbe } from "../probe/PortProbe.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import * as LockAttempt from "./LockAttempt.ts"
+import { defaults, type LockFileOptions } from "./LockFileOptions.ts"
+import * as LockFolder from "./LockFolder.ts"
+import { holderOf } from "./LockHolder.ts"
+import type * as OwnerRecord from "./OwnerRecord.ts"
+import { failIfServing } from "./PortCheck.ts"
+import type * as Staleness from "./Staleness.ts"
+import * as StalenessJudge from "./StalenessJudge.ts"
+
+/** What acquiring a lock needs. */
+export type Requirements =
+  | FileSystem.FileSystem
+  | KernelLock
+  | ProcessTable
+  | PortProbe
+  | HealthProbe
+
+/** Which lock file a start acquires, and what it writes there. */
+export interface AcquireOptions {
+  readonly path: string
+  readonly options: LockFileOptions
+  /** What the attempt that begins now writes; told whether it is the first one. */
+  readonly recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>
+  /** This start has just locked another file of this folder. */
+  readonly isLockable: boolean
+  /** How much longer this start may wait. */
+  readonly patience: Ref.Ref<Duration.Duration>
+}
+
+/** A file that is ours, and how it came to be. */
+export interface Acquired {
+  readonly file: LockAttempt.HeldFile
+  readonly reclaimed: Option.Option<Reclaimed>
+}
+
+/** What a dead owner left in a lock file, and why it was taken. */
+export type Reclaimed = LockAttempt.Leftover & {
+  readonly path: string
+  readonly reason: Staleness.ReclaimReason | "its kernel lock is free"
+}
+
+/** The file system refuses for a moment (`isMomentary`). Internal to this module. */
+class Refused {
+  readonly _tag = "Refused"
+  readonly error: LockUnavailable
+  constructor(error: LockUnavailable) {
+    this.error = error
+  }
+}
+
+/** Another process holds the lock, and may still end. Internal to this module. */
+class NotYet {
+  readonly _tag = "NotYet"
+  readonly snapshot: LockAttempt.Snapshot
+  constructor(snapshot: LockAttempt.Snapshot) {
+    this.snapshot = snapshot
+  }
+}
+
+type TryError = NotYet | Refused | PortInUse | LockHeld | LockUnavailable
+
+const isPassing = (error: TryError): error is NotYet | Refused => error._tag === "NotYet" || error._tag === "Refused"
+
+const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =>
+  Option.match(record, {
+    onNone: () => "an owner that left no readable record",
+    onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
+  })
+
+/** Makes the folder. Where the file system refuses for a moment, it is tried again, and the start has that much less patience. */
+export const ensureFolder = (
+  { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
+): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const platform = yield* HostPlatform
+    const ensure = LockFolder.ensure(path)
+    const isMomentary = (error: LockUnavailable) => isMomentaryCause(platform, error)
+    const again = Effect.gen(function*() {
+      const left = yield* Ref.get(patience)
+      const [waited] = yield* ensure.pipe(
+        Effect.retry({
+          schedule: Schedule.spaced(options.pollInterval ?? defaults.pollInterval).pipe(Schedule.upTo(left)),
+          while: isMomentary
+        }),
+        Effect.timed
+      )
+      yield* Ref.set(patience, Duration.subtract(left, waited))
+    })
+    yield* Effect.catchIf(ensure, isMomentary, () => again)
+  })
+
+/** Tries without waiting: takes the lock if it is free, or if only its record keeps others out and is judged stale. */
+const tryOnce = (
+  { isLockable, options, path, recordOf }: AcquireOptions,
+  { isAbandoned, judge }: StalenessJudge.StalenessJudge,
+  platform: string,
+  isFirst: boolean
+): Effect.Effect<Acquired, TryError, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const record = yield* recordOf(isFirst)
+    const attempt = (reclaim: Option.Option<LockAttempt.Snapshot>) =>
+      LockAttempt.attempt({ path, record: (lock) => ({ ...record, lock }), reclaim, isAbandoned, isLockable }).pipe(
+        Effect.mapError((error) => isMomentaryCause(platform, error) ? new Refused(error) : error)
+      )
+    const first = yield* attempt(Option.none())
+    if (first._tag === "Mine") {
+      return {
+        file: first.file,
+        reclaimed: Option.map(
+          first.file.leftover,
+          (leftover) => ({ ...leftover, path, reason: "its kernel lock is free" as const })
+        )
+      }
+    }
+    yield* failIfServing(path, options, first.snapshot)
+    if (first.snapshot.enforcement === "kernel") return yield* Effect.fail(new NotYet(first.snapshot))
+    const verdict = yield* judge(first.snapshot)
+    if (verdict._tag === "Wait") return yield* Effect.fail(new NotYet(first.snapshot))
+    const second = yield* attempt(Option.some(first.snapshot))
+    if (second._tag === "Held") return yield* Effect.fail(new NotYet(second.snapshot))
+    return {
+      file: second.file,
+      reclaimed: Option.map(second.file.leftover, (leftover) => ({ ...leftover, path, reason: verdict.reason }))
+    }
+  })
+
+/** What a wait that is over fails with. */
+const giveUp = ({ options, path }: AcquireOptions) =>
+(
+  last: NotYet | Refused
+): Effect.Effect<never, LockHeld | LockUnavailable, FileSystem.FileSystem | ProcessTable> =>
+  Effect.gen(function*() {
+    if (last._tag === "Refused") return yield* last.error
+    const { record } = last.snapshot
+    return yield* new LockHeld({
+      path,
+      timeoutMs: Duration.toMillis(options.timeout ?? defaults.timeout),
+      ...(Option.isSome(record) ? { holder: yield* holderOf(record.value) } : {})
+    })
+  })
+
+/** Tries again until the lock is acquired, a try finds that waiting is no use, or nothing is left of the patience. */
+const wait = (
+  request: AcquireOptions,
+  again: Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,
+  first: NotYet | Refused,
+  left: Duration.Duration
+): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { options, path, patience } = request
+    const pollInterval = Duration.decode(options.pollInterval ?? defaults.pollInterval)
+    const last = yield* Ref.make(first)
+    yield* options.beforeWaiting ?? Effect.void
+    yield* Effect.logInfo(
+      `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}${
+        first._tag === "Refused" ? `: ${first.error.reason}` : `, held by ${describeOwner(first.snapshot.record)}`
+      }`
+    )
+    return yield* again.pipe(
+      Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
+      Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
+      // The first attempt has just been made.
+      Effect.delay(pollInterval),
+      Effect.catchTags({ NotYet: giveUp(request), Refused: giveUp(request) }),
+      Effect.timeoutTo({
+        duration: left,
+        onSuccess: Effect.succeed,
+        onTimeout: () => Effect.flatMap(Ref.get(last), giveUp(request))
+      }),
+      Effect.flatten,
+      Effect.timed,
+      Effect.tap(([waited]) => Ref.set(patience, Duration.subtract(left, waited))),
+      Effect.map(([, acquired]) => acquired),
+      Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", "lock"))
+    )
+  })
+
+/**
+ * Acquires the lock file, which is released when the scope closes. Waits only outside of an attempt, where the start can be
+ * interrupted.
+ */
+export const acquire = (
+  request: AcquireOptions
+): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const platform = yield* HostPlatform
+    const judge = yield* StalenessJudge.make(Duration.decode(request.options.staleAfter ?? defaults.staleAfter))
+    const waitUnlessImpatient = (first: NotYet | Refused) =>
+      Effect.flatMap(Ref.get(request.patience), (left) =>
+        Duration.equals(left, Duration.zero)
+          ? giveUp(request)(first)
+          : wait(request, tryOnce(request, judge, platform, false), first, left))
+    return yield* tryOnce(request, judge, platform, true).pipe(
+      Effect.catchTags({ NotYet: waitUnlessImpatient, Refused: waitUnlessImpatient })
+    )
+  })

@@ -1,0 +1,133 @@
+/**
+ * Lock files by their paths: opened, told apart, looked at and removed, and never through a symbolic link.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import { LockUnavailable } from "../GatewayLockError.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { isMomentary, patientFiles } from "../host/momentary.ts"
+import * as NativeFiles from "../host/NativeFiles.ts"
+import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
+
+/** Another process changed the path between two steps; the attempt starts over. */
+export class Moved {
+  readonly _tag = "Moved"
+}
+
+/** The file system, and what is asked of it by the path of a lock file. */
+export interface NamedFiles {
+  /** Asks again where it is refused for a moment. */
+  readonly fs: FileSystem.FileSystem
+  readonly identify: NativeFiles.Identify
+  /** Which file is open: device and inode. */
+  readonly idOf: (file: FileSystem.File) => Effect.Effect<string, PlatformError>
+  /** Which file has the path now. */
+  readonly idAt: (path: string) => Effect.Effect<Option.Option<string>, PlatformError>
+  readonly isStill: (path: string, id: string) => Effect.Effect<boolean, PlatformError>
+  /** What the file says; `None` where there is none. */
+  readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
+  /** Removes the file, as a release does: it is retried while it is refused for a moment, and a failure is logged. */
+  readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
+  readonly removeIfStill: (path: string, id: string) => Effect.Effect<void>
+}
+
+const isMissing = (error: PlatformError | LockUnavailable): boolean =>
+  error._tag !== "LockUnavailable" && isNotFound(error)
+
+const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
+
+/** For how long a release tries to remove a file that it is not let remove: less than a release may take. */
+const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
+
+/** A file is done with once it is closed, whatever close(2) answers (`EIO`, `EDQUOT`): that is told, and no more. */
+export const open = (fs: FileSystem.FileSystem, path: string, options: FileSystem.OpenFileOptions) =>
+  Effect.flatMap(Scope.make(), (own) =>
+    Effect.acquireRelease(
+      Scope.extend(fs.open(path, options), own),
+      (_, exit) =>
+        Effect.catchAllDefect(Scope.close(own, exit), (defect) =>
+          Effect.logWarning(`could not close gateway lock ${path}: ${describeDefect(defect)}`))
+    ))
+
+/** Opens a lock file that was there a moment ago. */
+export const openExisting = (fs: FileSystem.FileSystem, path: string) =>
+  open(fs, path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
+
+/** Fails if the path is a symbolic link. */
+export const refuseLink = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, LockUnavailable> =>
+  Effect.flatMap(
+    linkTarget(fs, path),
+    (link) => Option.isSome(link) ? refuse(path, `it is a symbolic link to ${link.value}`) : Effect.void
+  )
+
+const statPath = (
+  fs: FileSystem.FileSystem,
+  path: string
+): Effect.Effect<Option.Option<FileSystem.File.Info>, PlatformError> =>
+  fs.stat(path).pipe(
+    Effect.asSome,
+    Effect.catchIf(isNotFound, () => Effect.succeedNone)
+  )
+
+/** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
+export const insist = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
+  Effect.gen(function*() {
+    yield* refuseLink(fs, path)
+    const info = yield* statPath(fs, path)
+    if (Option.isSome(info) && info.value.type !== "File") {
+      return yield* refuse(path, `it is not a regular file but a ${info.value.type.toLowerCase()}`)
+    }
+  })
+
+/** The files of this host. */
+export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Effect.gen(function*() {
+  const fs = yield* patientFiles
+  const platform = yield* HostPlatform
+  const identify = yield* NativeFiles.identify
+
+  const idOf = (file: FileSystem.File): Effect.Effect<string, PlatformError> =>
+    Effect.flatMap(file.stat, (info) => identify(info, file.fd))
+
+  const idAt = (path: string): Effect.Effect<Option.Option<string>, PlatformError> =>
+    Effect.flatMap(fs.stat(path), (info) => identify(info, path)).pipe(
+      Effect.asSome,
+      Effect.catchIf(isNotFound, () => Effect.succeedNone)
+    )
+
+  const isStill = (path: string, id: string): Effect.Effect<boolean, PlatformError> =>
+    Effect.map(idAt(path), Option.contains(id))
+
+  const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
+    Effect.scoped(Effect.gen(function*() {
+      yield* insist(fs, path)
+      const file = yield* open(fs, path, { flag: "r" })
+      const info = yield* file.stat
+      yield* refuseLink(fs, path)
+      return Option.some<Snapshot>({
+        record: yield* readRecord(file, info),
+        enforcement: "record",
+        fileId: yield* identify(info, file.fd),
+        ...(yield* touched(info))
+      })
+    })).pipe(Effect.catchIf(isMissing, () => Effect.succeedNone))
+
+  const removeIf = (path: string, condition: Effect.Effect<boolean, PlatformError>): Effect.Effect<void> =>
+    condition.pipe(
+      Effect.flatMap((holds) => holds ? fs.remove(path) : Effect.void),
+      Effect.retry({ schedule: removal, while: (error) => isMomentary(platform, error) }),
+      Effect.catchAll((error) =>
+        isNotFound(error)
+          ? Effect.void
+          : Effect.logWarning(`could not remove gateway lock ${path}: ${describePlatformError(error)}`)
+      )
+    )
+
+  const removeIfStill = (path: string, id: string) => removeIf(path, isStill(path, id))
+
+  return { fs, identify, idOf, idAt, isStill, look, removeIf, removeIfStill }
+})

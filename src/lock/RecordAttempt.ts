@@ -1,0 +1,92 @@
+/**
+ * One attempt to take a lock file where no kernel lock can be had: only the record keeps others out.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
+import type { LockUnavailable } from "../GatewayLockError.ts"
+import type { KernelLockUnsupported } from "../host/KernelLock.ts"
+import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
+import { type Attempt, type AttemptOptions, claiming, held, heldFile, isOurs, type Leftover, mine } from "./Attempt.ts"
+import * as Claim from "./Claim.ts"
+import { create } from "./DraftFile.ts"
+import { Moved, type NamedFiles, openExisting, refuseLink } from "./NamedFiles.ts"
+import { isSame, readOpen, type Snapshot, writeRecord } from "./Snapshot.ts"
+
+const leftoverOf = ({ age, isAhead, record }: Snapshot): Leftover => ({
+  record,
+  age,
+  ...(isAhead === undefined ? {} : { isAhead })
+})
+
+/** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
+const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
+  Effect.gen(function*() {
+    const aside = Claim.asidePath(path, judged)
+    if (!Option.exists(yield* look(path), (now) => isSame(judged, now))) return yield* Effect.fail(new Moved())
+    yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
+    const moved = yield* look(aside)
+    if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
+    // Somebody with a kernel lock has just taken it: give it back unless a third one has taken the name.
+    yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
+    yield* fs.remove(aside)
+    return yield* Effect.fail(new Moved())
+  })
+
+/** Lets one reclaimer at a time move a file: `false` where another is at it. */
+const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
+  Effect.scoped(Effect.gen(function*() {
+    const claimed = yield* Claim.claim(files.fs, options.path, judged, claiming(files, options, "record"))
+    if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
+    if (claimed.value) yield* moveAside(files, options.path, judged)
+    return claimed.value
+  }))
+
+/** Creates the file exclusively, or takes a stale one's place; `why` there is no kernel lock. */
+export const withRecordOnly = (
+  files: NamedFiles,
+  options: AttemptOptions,
+  why: KernelLockUnsupported
+): Effect.Effect<Attempt, PlatformError | LockUnavailable | Moved, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { path } = options
+    const { fs, idOf, isStill, look, removeIf, removeIfStill } = files
+    const record = options.record("record")
+    let leftover = Option.none<Leftover>()
+    const found = yield* look(path)
+    const copy = Option.filter(found, (found) => isOurs(options, found.record) && found.fileId !== options.present)
+    if (Option.isSome(copy)) leftover = Option.map(copy, leftoverOf)
+    else if (Option.isSome(found)) {
+      const judged = Option.filter(options.reclaim, (judged) => isSame(judged, found.value))
+      if (Option.isNone(judged)) return held(found.value)
+      if (!(yield* reclaim(files, options, judged.value))) return held(found.value)
+      leftover = Option.map(found, leftoverOf)
+    }
+    const id = Option.isSome(copy) ? copy.value.fileId : yield* create(files, path, record, ({ sync }) => sync)
+    const isOpen = yield* Ref.make(false)
+    yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
+    const file = yield* openExisting(fs, path)
+    yield* Ref.set(isOpen, true)
+    // A start with a kernel lock takes a stale file over in place: the same file may be another's by now, and one that
+    // cannot be read may be about to be.
+    const isOursStill = Effect.flatMap(
+      readOpen(file),
+      (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
+    )
+    yield* Effect.addFinalizer(() => removeIf(path, isOursStill))
+    if ((yield* idOf(file)) !== id) return yield* Effect.fail(new Moved())
+    if (Option.isSome(copy)) {
+      yield* refuseLink(fs, path)
+      yield* writeRecord(file, record)
+      yield* file.sync
+    }
+    // A slow reclaimer may have moved our file away, or somebody have put another in its place.
+    const now = yield* look(path)
+    if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
+      return yield* Effect.fail(new Moved())
+    }
+    yield* Claim.sweep(fs, path, claiming(files, options, "record"))
+    return mine(heldFile(files, options, file, { id, enforcement: "record", fallback: Option.some(why), leftover }))
+  })

@@ -1,0 +1,84 @@
+/**
+ * Gathers the evidence on an owner without a kernel lock, and has `Staleness` decide whether its lock may be taken.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import { ProcessTable } from "../host/ProcessTable.ts"
+import { PortProbe } from "../probe/PortProbe.ts"
+import * as OwnerRecord from "./OwnerRecord.ts"
+import type { Snapshot } from "./Snapshot.ts"
+import * as Staleness from "./Staleness.ts"
+
+/** What a start judges while it waits for one lock file. */
+export interface StalenessJudge {
+  /** Record-only: may it be taken from its owner? Under a kernel lock the owner lives. */
+  readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
+  /** A reclaimer has no port: the process table, or where that cannot tell, only time. */
+  readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
+}
+
+/** Remembers between judgements since when an owner has been silent. */
+export const make = (
+  staleAfter: Duration.Duration
+): Effect.Effect<StalenessJudge, never, ProcessTable | PortProbe> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const ports = yield* PortProbe
+
+    /** Since when, on the monotonic clock, an owner has been seen alive and listening on paper with a free port. */
+    const silent = yield* Ref.make(Option.none<{ readonly instanceId: string; readonly since: bigint }>())
+
+    const silentFor = (record: Option.Option<OwnerRecord.OwnerRecord>, isSilent: boolean) =>
+      Effect.gen(function*() {
+        if (!isSilent || Option.isNone(record)) {
+          yield* Ref.set(silent, Option.none())
+          return Duration.zero
+        }
+        const { instanceId } = record.value
+        const now = yield* Clock.currentTimeNanos
+        const before = Option.filter(yield* Ref.get(silent), (seen) => seen.instanceId === instanceId)
+        if (Option.isNone(before)) yield* Ref.set(silent, Option.some({ instanceId, since: now }))
+        return Option.match(before, { onNone: () => Duration.zero, onSome: ({ since }) => Duration.nanos(now - since) })
+      })
+
+    const judge = (snapshot: Snapshot) =>
+      Effect.gen(function*() {
+        const { record } = snapshot
+        const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
+        const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
+        const sameNetwork = Option.isSome(record) && owner === "Alive"
+          && (yield* table.network(record.value.pid)) === "Same"
+        // An address that nothing here reaches can have a listener. A living owner may be behind it.
+        const portInUse = port?._tag === "Free"
+          ? owner === "Alive" && port.unreachable === true
+          : port !== undefined
+        return Staleness.decide({
+          record,
+          namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),
+          owner,
+          portInUse,
+          sameNetwork,
+          age: snapshot.age,
+          silentFor: yield* silentFor(
+            record,
+            sameNetwork && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
+          ),
+          staleAfter
+        })
+      })
+
+    const isAbandoned = ({ age, record }: Snapshot) =>
+      Effect.gen(function*() {
+        if (Option.isSome(record)) {
+          if (yield* table.isLeftover(record.value)) return true
+          const owner = yield* table.liveness(record.value)
+          if (owner !== "Unknown") return owner === "Gone"
+        }
+        return Duration.greaterThan(age, staleAfter)
+      })
+
+    return { judge, isAbandoned }
+  })
