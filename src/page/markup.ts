@@ -8,28 +8,15 @@ const icon =
 
 const quoted = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("\"", "&quot;")
 
-export const markup = (
-  assets: { readonly style: string; readonly script: string; readonly controlPath: string }
-): string =>
-  `<!doctype html>
-<html lang="en" data-state="connecting" data-control="${quoted(assets.controlPath)}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="robots" content="noindex">
-<title>Gateway</title>
-<link rel="icon" id="icon" href="${icon}">
-<style>${assets.style}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the state</a>
+/** Which gateway this is. */
+const header = `<a class="skip" href="#main">Skip to the state</a>
 <header>
   <p class="eyebrow">Gateway <span id="profile"></span></p>
   <h1 id="address">Status</h1>
-</header>
-<main id="main" tabindex="-1">
-  <section class="state" aria-labelledby="state-word">
+</header>`
+
+/** The state, as a sign and as words, and when the next try is. */
+const state = `  <section class="state" aria-labelledby="state-word">
     <svg class="sign" viewBox="0 0 16 16" aria-hidden="true" focusable="false"><path id="sign"/></svg>
     <div>
       <h2 class="visually-hidden">State</h2>
@@ -40,18 +27,20 @@ export const markup = (
       <p id="retry" class="retry" hidden><span id="retry-text"></span> <button type="button" id="retry-now">Try now</button></p>
     </div>
   </section>
-  <noscript><p class="note">This page shows live state and needs JavaScript for it. Without, ask <code>/healthz</code>, or run <code>gateway status</code>.</p></noscript>
+  <noscript><p class="note">This page shows live state and needs JavaScript for it. Without, ask <code>/healthz</code>, or run <code>gateway status</code>.</p></noscript>`
 
-  <form id="token-form" class="token" hidden autocomplete="off" aria-label="Access">
+/** Asks for the access token, where one is needed. */
+const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="off" aria-label="Access">
     <label for="token">Access token</label>
     <div class="field">
       <input id="token" type="password" autocomplete="off" autocapitalize="off" spellcheck="false" required aria-describedby="token-note">
       <button type="submit">Connect</button>
     </div>
     <p id="token-note" class="note">Kept in this tab until it is closed, and sent to this gateway only.</p>
-  </form>
+  </form>`
 
-  <div id="facts" hidden>
+/** What the script fills in from each frame. */
+const facts = `  <div id="facts" hidden>
     <p id="as-of" class="as-of" hidden></p>
     <dl class="figures">
       <div><dt>Up for</dt><dd id="uptime">–</dd></div>
@@ -84,7 +73,30 @@ export const markup = (
       <p id="neighbours-none" class="note">None.</p>
       <ul class="neighbours" id="neighbours"></ul>
     </section>
-  </div>
+  </div>`
+
+export const markup = (
+  assets: { readonly style: string; readonly script: string; readonly controlPath: string }
+): string =>
+  `<!doctype html>
+<html lang="en" data-state="connecting" data-control="${quoted(assets.controlPath)}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="robots" content="noindex">
+<title>Gateway</title>
+<link rel="icon" id="icon" href="${icon}">
+<style>${assets.style}</style>
+</head>
+<body>
+${header}
+<main id="main" tabindex="-1">
+${state}
+
+${tokenForm}
+
+${facts}
 </main>
 <footer><p>gateway-lock <span id="version"></span><span id="zone"></span></p></footer>
 <script>${assets.script}</script>

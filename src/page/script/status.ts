@@ -1,0 +1,155 @@
+/** A part of the status page's script. What the page knows of the gateway, and shows. */
+export const status = String.raw`
+  // --- what is known -------------------------------------------------------------------------------------------------
+
+  /**
+   * @typedef {{ readonly at: string, readonly kind: string, readonly detail?: string }} Change
+   * @typedef {{ readonly profile?: string, readonly stateDir: string, readonly configPath?: string, readonly pid?: number,
+   *   readonly host?: string, readonly port?: number, readonly verdict: string, readonly since?: string }} Neighbour
+   * @typedef {{
+   *   readonly now: string, readonly phase: string, readonly shutdownReason?: string,
+   *   readonly connections: number, readonly watching: number,
+   *   readonly instance: { readonly instanceId: string, readonly version: string, readonly profile?: string, readonly pid: number,
+   *     readonly host: string, readonly port: number, readonly configPath: string, readonly stateDir: string,
+   *     readonly startedAt: string, readonly uptimeMs: number },
+   *   readonly lock: { readonly path: string, readonly enforcement: string, readonly heldSince: string },
+   *   readonly supervisor: { readonly kind: string, readonly reason?: string },
+   *   readonly history: ReadonlyArray<Change>, readonly neighbours?: ReadonlyArray<Neighbour>
+   * }} Status
+   */
+
+  /** @type {Status | undefined} */
+  let status;
+  let statusAt = 0;
+  /** Whether what is shown is what the gateway says now. */
+  let live = false;
+
+  /** @param {string} host */
+  const bracketed = (host) => host.includes(":") ? "[" + host + "]" : host;
+  /** @param {string} host @param {number} port */
+  const authority = (host, port) => bracketed(host) + ":" + port;
+
+  /** @param {string} state @param {string} text */
+  const setState = (state, text) => {
+    const { colour, sign, word } = states[state] ?? states["connecting"] ?? { colour: "#777777", sign: circle, word: state };
+    const name = status === undefined ? location.host : (status.instance.profile ?? "") + " " + authority(status.instance.host, status.instance.port);
+    document.title = (word + " · " + name.trim() + " · gateway");
+    setText(element("state-word"), word);
+    setText(element("state-text"), text);
+    if (root.dataset["state"] === state && element("sign").hasAttribute("d")) return;
+    root.dataset["state"] = state;
+    element("sign").setAttribute("fill-rule", "evenodd");
+    element("sign").setAttribute("d", sign);
+    element("icon").setAttribute(
+      "href",
+      "data:image/svg+xml," + encodeURIComponent(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill-rule='evenodd' fill='" + colour + "' d='" + sign + "'/></svg>"
+      )
+    );
+  };
+
+  /** @param {string} id @param {ReadonlyArray<readonly [string, string, "text" | "code" | "time"]>} rows */
+  const showRows = (id, rows) =>
+    show(element(id), rows, () =>
+      rows.map(([label, value, kind]) =>
+        make("div", "", make("dt", "", label), kind === "code" ? make("dd", "mono", ...breakable(value)) : make("dd", "", kind === "time" ? timeOf(value) : value))));
+
+  /** @param {Neighbour} neighbour */
+  const linkTo = ({ host, port, verdict }) => {
+    if (host === undefined || port === undefined) return undefined;
+    const text = "ws://" + authority(host, port);
+    /** @param {string} name */
+    const isLocal = (name) => name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
+    const here = location.hostname.replace(/^\[(.*)\]$/, "$1");
+    const reachable = host === here || (isLocal(host) && isLocal(here));
+    const href = "http://" + authority(host, port) + "/";
+    if (!reachable || verdict === "dead" || verdict === "not-running" || !URL.canParse(href)) return make("span", "mono", text);
+    const link = document.createElement("a");
+    link.href = href;
+    link.className = "mono";
+    link.textContent = text;
+    return link;
+  };
+
+  /** @param {Neighbour} neighbour */
+  const cardOf = (neighbour) => {
+    const { configPath, pid, profile, since, stateDir, verdict } = neighbour;
+    const sign = states[wordFor(verdictSigns, verdict)]?.sign ?? circle + hole;
+    const card = make(
+      "li",
+      "",
+      make("p", "name", signOf(sign), make("span", "", profile ?? "(own state directory)"), make("span", "word", verdict))
+    );
+    const link = linkTo(neighbour);
+    const line = make("p", "", ...(link === undefined ? [] : [link]), ...(pid === undefined ? [] : [" pid " + pid]));
+    if (line.hasChildNodes()) card.append(line);
+    if (since !== undefined) card.append(make("p", "note", "since ", timeOf(since)));
+    card.append(make("p", "note mono", ...breakable(configPath ?? stateDir)));
+    return card;
+  };
+
+  /** @param {Status} status */
+  const showStatus = (status) => {
+    const { connections, history, instance, lock, neighbours, supervisor, watching } = status;
+    element("facts").hidden = false;
+    setText(element("profile"), instance.profile ?? "");
+    setText(element("address"), authority(instance.host, instance.port));
+    setText(element("version"), instance.version);
+    setText(element("connections"), String(connections));
+    setText(element("watching"), watching + " watching");
+    showRows("instance", [
+      ["Address", "ws://" + authority(instance.host, instance.port), "code"],
+      ...(instance.profile === undefined ? [] : [/** @type {const} */ (["Profile", instance.profile, "text"])]),
+      ["Process", "pid " + instance.pid, "text"],
+      ["Started", instance.startedAt, "time"],
+      ["Instance", instance.instanceId, "code"],
+      ["Version", instance.version, "text"],
+      ["Config", instance.configPath, "code"],
+      ["State directory", instance.stateDir, "code"]
+    ]);
+    showRows("lock", [
+      ["File", lock.path, "code"],
+      ["Kept by", lock.enforcement === "kernel" ? "a lock of the kernel" : "its record alone: no kernel lock could be had", "text"],
+      ["Held since", lock.heldSince, "time"]
+    ]);
+    showRows("supervisor", [
+      ["Started by", supervisor.kind === "none" ? "no supervisor" : supervisor.kind, "text"],
+      ...(supervisor.reason === undefined ? [] : [/** @type {const} */ (["Because", supervisor.reason, "text"])])
+    ]);
+    show(element("history"), history, () =>
+      history.toReversed().map(({ at, detail, kind }) =>
+        make(
+          "li",
+          "",
+          make("div", "when", timeOf(at)),
+          make("div", "", make("span", "what", wordFor(changeWords, kind)), ...(detail === undefined ? [] : [make("span", "detail", detail)]))
+        )));
+    element("neighbours-section").hidden = neighbours === undefined;
+    if (neighbours === undefined) return;
+    element("neighbours-none").hidden = neighbours.length > 0;
+    show(element("neighbours"), neighbours, () => neighbours.map(cardOf));
+  };
+
+  /** What passes by itself. */
+  const tick = () => {
+    const now = theirNow();
+    for (const time of document.querySelectorAll("time")) {
+      const [relative, shownAt] = time.children;
+      const at = Date.parse(time.dateTime);
+      if (relative !== undefined) setText(relative, ago(now - at));
+      if (shownAt !== undefined) setText(shownAt, absolute(at));
+    }
+    if (status !== undefined) {
+      const since = live ? performance.now() - statusAt : 0;
+      const asOf = Date.parse(status.now) + since;
+      setText(element("uptime"), span(status.instance.uptimeMs + since));
+      setText(element("held-for"), span(asOf - Date.parse(status.lock.heldSince)));
+      element("as-of").hidden = live;
+      if (!live) setText(element("as-of"), "What follows was so " + ago(now - asOf) + ", at " + absolute(asOf) + ".");
+    }
+    if (retryAt !== undefined) {
+      const left = Math.ceil((retryAt - performance.now()) / 1000);
+      setText(element("retry-text"), left > 0 ? "Trying again in " + left + " s." : "Trying again …");
+    }
+  };
+`

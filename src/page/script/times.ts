@@ -1,0 +1,42 @@
+/** A part of the status page's script. Times: by the clock of the gateway, as far as its last frame told it, and as text. */
+export const times = String.raw`
+  // --- times ---------------------------------------------------------------------------------------------------------
+
+  /** Their wall clock's time at our monotonic zero. */
+  let theirZero = Date.now() - performance.now();
+  const theirNow = () => theirZero + performance.now();
+
+  /** @param {number} ms */
+  const span = (ms) => {
+    const seconds = Math.max(0, Math.floor(ms / 1000));
+    const minutes = Math.floor(seconds / 60);
+    const hours = Math.floor(minutes / 60);
+    const days = Math.floor(hours / 24);
+    if (seconds < 60) return seconds + " s";
+    if (minutes < 60) return minutes + " min";
+    if (hours < 48) return hours + " h " + (minutes % 60) + " min";
+    return days + " days " + (hours % 24) + " h";
+  };
+  /** @param {number} ms */
+  const ago = (ms) => ms < 2000 ? "just now" : span(ms) + " ago";
+
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const calendar = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  /** @param {number} at */
+  const absolute = (at) => {
+    const date = new Date(at);
+    return date.toDateString() === new Date(theirNow()).toDateString()
+      ? clock.format(date)
+      : calendar.format(date) + ", " + clock.format(date);
+  };
+  /** @param {string} iso */
+  const timeOf = (iso) => {
+    const at = Date.parse(iso);
+    if (Number.isNaN(at)) return make("span", "", iso);
+    const time = document.createElement("time");
+    time.dateTime = iso;
+    time.title = iso;
+    time.append(make("span", "relative", ago(theirNow() - at)), " · ", make("span", "absolute", absolute(at)));
+    return time;
+  };
+`

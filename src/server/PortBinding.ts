@@ -1,0 +1,164 @@
+/**
+ * Binds the port of a gateway, and the guard address beside it. Says of a port that is taken who has it.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { type Address, canonical, coversGuard, guardHost, guardHostV6, isWildcard, urlHost } from "../Address.ts"
+import { BindFailed, PortInUse } from "../GatewayLockError.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { conflicting, PortOwners } from "../host/PortOwners.ts"
+import { PortProbe } from "../probe/PortProbe.ts"
+import { type Attributes, spannedAround } from "../telemetry/spans.ts"
+import * as Access from "./Access.ts"
+import { limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
+import * as ServerSocket from "./ServerSocket.ts"
+
+/** How often another free port is tried where the guard address of the first one is taken. */
+const freePortTries = 16
+
+/**
+ * Binds the guard address beside `host`: 127.0.0.1, and on a host that has no such address `::1`.
+ *
+ * On Linux 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
+ */
+const bindGuard = (
+  bound: ServerSocket.BoundSocket,
+  platform: string
+): Effect.Effect<void, ServerSocket.BindError, Scope.Scope> => {
+  const { address, alsoBind, lacksLoopbackV4 } = bound
+  const host = canonical(address.host) ?? address.host
+  const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
+  // Where there is such an address, no other one is the guard: gateways that guard different addresses do not exclude each other.
+  if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
+  if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
+  if (coversGuard(host, platform)) return Effect.void
+  return Effect.catchIf(alsoBind(guardHost), isAbsent, (error) =>
+    host === guardHostV6
+      ? Effect.void
+      : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
+}
+
+/**
+ * Binds `host` and, unless that covers it, the guard address, both exclusively.
+ */
+const bindBoth = (
+  options: ListenerOptions,
+  routes: ServerSocket.OwnRoutes["Type"],
+  drainBegan: Effect.Effect<string>
+): Effect.Effect<ServerSocket.BoundSocket, ServerSocket.BindError, ServerSocket.ServerSocket | Scope.Scope> =>
+  Effect.gen(function*() {
+    const sockets = yield* ServerSocket.ServerSocket
+    const outer = yield* Effect.scope
+    const platform = yield* HostPlatform
+    const once = Effect.gen(function*() {
+      const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+      const exit = yield* sockets.bind({
+        address: { host: options.host, port: options.port },
+        passedSocket: options.passedSocket,
+        limits: limitsOf(options),
+        rules: Access.rules(options),
+        token: options.token,
+        routes,
+        drainBegan
+      }).pipe(
+        Effect.tap((bound) => bindGuard(bound, platform)),
+        Scope.extend(inner),
+        Effect.exit
+      )
+      if (Exit.isFailure(exit)) yield* Scope.close(inner, exit)
+      return yield* exit
+    })
+    return yield* once.pipe(
+      // A free port of one address can be taken on the other: then another one is.
+      Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
+    )
+  })
+
+const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindError>): Attributes => {
+  if (Exit.isSuccess(exit)) return { "server.port": exit.value.address.port, "gateway.bind.result": "bound" }
+  const failure = Cause.failureOption(exit.cause)
+  return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
+}
+
+/** How often binding is tried again after the port was released between bind and probe. */
+const takenTries = 3
+
+/** The port was taken a moment ago and is not any more. Internal to this module. */
+class FreeAgain {
+  readonly _tag = "FreeAgain"
+  readonly error: BindFailed
+  constructor(error: BindFailed) {
+    this.error = error
+  }
+}
+
+/** What to say of an address that is in use: by a listener, or by a socket that does not listen. */
+const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
+  Effect.gen(function*() {
+    const state = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(asked))
+    if (state._tag !== "Free") return yield* new PortInUse({ ...asked, listener: state.detail })
+    const owners = yield* Effect.serviceOption(PortOwners)
+    if (Option.isNone(owners)) {
+      return yield* new PortInUse({ ...asked, listener: "a process that does not answer from here" })
+    }
+    const { blocker, listeners } = owners.value
+    const seen = yield* listeners(asked.port)
+    const [listener] = seen._tag === "Seen" ? conflicting(asked, seen.listeners) : []
+    if (listener !== undefined) {
+      const who = listener.pid === undefined ? "a process that cannot be seen" : `pid ${listener.pid}`
+      return yield* new PortInUse({ ...asked, listener: `${who} listens on ${urlHost(listener.host)}` })
+    }
+    const blocked = yield* blocker(asked)
+    const failed = new BindFailed({
+      ...asked,
+      code: error.code,
+      reason: `${error.reason}; nothing listens there${
+        Option.match(blocked, { onNone: () => "", onSome: ({ reason }) => `: ${reason}` })
+      }`,
+      cause: error
+    })
+    return yield* Option.isSome(blocked) ? failed : Effect.fail(new FreeAgain(failed))
+  })
+
+/** Fails with `PortInUse` where somebody listens on the port, with `BindFailed` where the machine refuses. */
+export const bindPort = (
+  options: ListenerOptions,
+  routes: ServerSocket.OwnRoutes["Type"],
+  drainBegan: Effect.Effect<string>
+): Effect.Effect<
+  ServerSocket.BoundSocket,
+  PortInUse | BindFailed,
+  PortProbe | ServerSocket.ServerSocket | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const ports = yield* PortProbe
+    const asked: Address = { host: options.host, port: options.port }
+
+    // Where wildcard and specific addresses do not exclude each other (BSD, macOS), only asking finds the other one.
+    // A passed socket is ours, and would only find itself.
+    if (options.passedSocket === undefined) {
+      const before = yield* ports.probe(asked)
+      if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
+    }
+
+    return yield* bindBoth(options, routes, drainBegan).pipe(
+      spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
+      Effect.catchAll((error) =>
+        error.code === "EADDRINUSE"
+          ? whyTaken(asked, error)
+          : new BindFailed({
+            ...asked,
+            reason: error.reason,
+            ...(error.code === "" ? {} : { code: error.code }),
+            ...(error.available === undefined ? {} : { available: error.available }),
+            cause: error
+          })
+      ),
+      Effect.retry({ while: ({ _tag }) => _tag === "FreeAgain", times: takenTries }),
+      Effect.catchTag("FreeAgain", ({ error }) => error)
+    )
+  })

@@ -1,0 +1,264 @@
+/**
+ * An HTTP server whose requests and upgrades are judged first, and answered by the gateway's own routes before any app's.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { constTrue } from "effect/Function"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import { codeOf } from "../../internal/errno.ts"
+import { watchPath, watchSubprotocol } from "../../probe/OwnerWatch.ts"
+import type * as Access from "../Access.ts"
+import * as AccessToken from "../AccessToken.ts"
+import { longestTimer } from "../ListenerOptions.ts"
+import type { BindOptions, ConnectionLimits } from "../ServerSocket.ts"
+import * as AppUpgrades from "./AppUpgrades.ts"
+import { type Connection, type ConnectionTable, type Run, unansweredOf } from "./ConnectionTable.ts"
+import type { ControlSockets } from "./ControlSockets.ts"
+import { refuseRaw, refuseRequest, unreadable } from "./Refusals.ts"
+import type { ServedApp } from "./ServedApps.ts"
+import * as UpgradeRequests from "./UpgradeRequests.ts"
+
+// ---------------------------------------------------------------------------
+// the server, with its limits
+// ---------------------------------------------------------------------------
+
+/**
+ * An HTTP server that can drop a connection before anything listens to it. Requests and upgrades go through `http.Server`'s own
+ * `emit`, which monitoring agents patch to see them.
+ */
+class DroppingServer extends Http.Server {
+  #drops: (socket: Net.Socket) => boolean = () => false
+  dropIf(drops: (socket: Net.Socket) => boolean) {
+    this.#drops = drops
+  }
+  override emit(event: string, ...args: Array<unknown>): boolean {
+    const [socket] = args
+    if (event === "connection" && socket instanceof Net.Socket && this.#drops(socket)) {
+      socket.destroy()
+      return true
+    }
+    return super.emit(event, ...args)
+  }
+}
+
+/** How often connections are checked against the header and request timeouts. */
+const checkingInterval = Duration.seconds(1)
+
+/** Whole milliseconds, as Node wants them. 0 is no limit. */
+const timerMillis = (duration: Duration.Duration): number =>
+  Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
+
+/** Node refuses a time for the headers that is longer than the one for the whole request, of which they are a part. */
+const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {
+  const [headers, request] = [timerMillis(headersTimeout), timerMillis(requestTimeout)]
+  return request === 0 ? headers : Math.min(headers, request)
+}
+
+/** A server with these limits that answers nothing yet: `intercept` has it answer. */
+export const make = (limits: ConnectionLimits): DroppingServer => {
+  const server = new DroppingServer({
+    IncomingMessage: UpgradeRequests.UpgradeRequest,
+    maxHeaderSize: limits.maxHeaderBytes,
+    // Refused by `Access`, in the same way as any other host that is not ours.
+    requireHostHeader: false,
+    headersTimeout: headersMillis(limits),
+    requestTimeout: timerMillis(limits.requestTimeout),
+    keepAliveTimeout: timerMillis(limits.keepAliveTimeout),
+    connectionsCheckingInterval: timerMillis(checkingInterval)
+  })
+  server.maxConnections = limits.maxConnections
+  return server
+}
+
+// ---------------------------------------------------------------------------
+// what is judged, and by whom it is answered
+// ---------------------------------------------------------------------------
+
+/** Everything that answers what a server is asked. */
+export interface Answering {
+  readonly options: BindOptions
+  readonly table: ConnectionTable
+  readonly controlSockets: ControlSockets
+  /** Those that are served now. The last one answers. */
+  readonly apps: ReadonlyArray<ServedApp>
+  readonly run: Run
+}
+
+/** What is judged of a request, read as far as it is looked at: most of it is not, from the second request of a connection on. */
+class RequestHead implements Access.Head {
+  readonly #request: Http.IncomingMessage
+  readonly isUpgrade: boolean
+  readonly isOpen: boolean
+  constructor(request: Http.IncomingMessage, isUpgrade: boolean, isOpen: boolean) {
+    this.#request = request
+    this.isUpgrade = isUpgrade
+    this.isOpen = isOpen
+  }
+  get method() {
+    return this.#request.method ?? ""
+  }
+  get target() {
+    return this.#request.url ?? ""
+  }
+  get rawHeaders() {
+    return this.#request.rawHeaders
+  }
+  get httpVersion() {
+    return this.#request.httpVersion
+  }
+  get localAddress() {
+    return this.#request.socket.localAddress
+  }
+}
+
+const pathOf = (request: Http.IncomingMessage): string => {
+  const url = request.url ?? ""
+  const end = url.indexOf("?")
+  return end === -1 ? url : url.slice(0, end)
+}
+
+/** Whether the app has as many requests of a connection to answer as it may have. */
+const isFull = (connection: Connection, { maxPipelinedRequests }: ConnectionLimits): boolean => {
+  const unanswered = unansweredOf(connection)
+  return unanswered.length >= maxPipelinedRequests
+    && unanswered.filter((response) => !response.writableEnded).length >= maxPipelinedRequests
+}
+
+// ---------------------------------------------------------------------------
+// requests
+// ---------------------------------------------------------------------------
+
+type RequestListener = ServedApp["request"]
+
+const makeAnswerRequest = (
+  { apps, options: { limits, routes }, table }: Answering,
+  ownHandler: RequestListener
+): RequestListener =>
+(request, response) => {
+  const connection = table.get(request.socket)
+  // It has ended already.
+  if (connection === undefined || connection.refused) return
+  if (isFull(connection, limits)) return request.socket.destroy()
+  UpgradeRequests.keepRest(request)
+  connection.responses.push(response)
+  connection.latest = response
+  if (table.isStopped()) table.closeAfter(response)
+  const isOwn = routes.owns(pathOf(request))
+  const verdict = connection.judge(new RequestHead(request, false, isOwn))
+  if (verdict._tag === "Refused") {
+    connection.refused = true
+    return refuseRequest(response, verdict.status, verdict.reason)
+  }
+  const app = isOwn ? undefined : apps.at(-1)
+  if (app === undefined) return ownHandler(request, response)
+  if (request.headers[AppUpgrades.protocolHeader] === undefined) return app.request(request, response)
+  for (const listener of app.requestWithToken) listener(request, response)
+}
+
+// ---------------------------------------------------------------------------
+// upgrades
+// ---------------------------------------------------------------------------
+
+type UpgradeListener = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => void
+
+const makeAnswerUpgrade = (
+  { apps, controlSockets, options: { routes }, table }: Answering
+): UpgradeListener =>
+(request, socket, head) => {
+  // The server stops looking after an upgraded socket's errors.
+  socket.on("error", () => socket.destroy())
+  const connection = table.get(request.socket)
+  if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
+  if (table.isStopping() || connection === undefined || connection.refused) return socket.destroy()
+  const path = pathOf(request)
+  const verdict = connection.judge(new RequestHead(request, true, routes.owns(path)))
+  if (verdict._tag === "Refused") return refuseRaw(socket, verdict.status, verdict.reason)
+  UpgradeRequests.offerOnlyWebSocket(request)
+  const isControl = Option.contains(routes.control.path, path)
+  const isWatcher = (isControl || path === watchPath)
+    && AccessToken.offered(request.headers["sec-websocket-protocol"]).includes(watchSubprotocol)
+  if (isControl || isWatcher) return controlSockets.open(request, socket, head, connection, isWatcher)
+  const app = apps.at(-1)
+  if (app === undefined) return refuseRaw(socket, 503, "starting")
+  for (const listener of app.upgrade) listener(request, socket, head)
+}
+
+// ---------------------------------------------------------------------------
+// what cannot be read
+// ---------------------------------------------------------------------------
+
+/**
+ * Answers a request that cannot be read, behind those before it, as Node does where no listener is registered
+ * (`socketOnError` in lib/_http_server.js): on the socket, so that an app that answers later writes to a closed one.
+ */
+const breakOff = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
+  connection.refused = true
+  const { latest } = connection
+  // An app has it already, whole but for the rest of its body.
+  const broken = latest?.req.complete === false ? latest : undefined
+  const before = unansweredOf(connection).filter((response) => response !== broken).at(-1)
+  const answer = () => {
+    if (!socket.writable) return
+    if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
+    // What is being sent cannot be followed by something else.
+    if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
+    else socket.destroy()
+  }
+  if (before === undefined) answer()
+  else before.once("close", answer)
+}
+
+const makeAnswerUnreadable = (table: ConnectionTable) => (error: Error, socket: Duplex) => {
+  const connection = socket instanceof Net.Socket ? table.get(socket) : undefined
+  if (!(socket instanceof Net.Socket) || !socket.writable || connection === undefined) return socket.destroy()
+  if (!connection.refused) breakOff(socket, connection, ...unreadable(codeOf(error)))
+}
+
+/** Has a server answer from now on. */
+export const intercept = (
+  server: DroppingServer,
+  answering: Answering
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { options: { limits, routes }, run, table } = answering
+    server.on("clientError", makeAnswerUnreadable(table))
+    // Polled every few seconds; a span per poll would drown out the rest.
+    const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
+      NodeHttpServer.makeHandler(routes.app),
+      constTrue
+    )
+    const answerRequest = makeAnswerRequest(answering, ownHandler)
+    const answerUpgrade = makeAnswerUpgrade(answering)
+    const logThrown = (error: unknown) =>
+      run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
+    server.dropIf(() => table.size() >= limits.maxConnections)
+    // What a listener throws would be an uncaught exception, which ends the process.
+    server.on("request", (request, response) => {
+      try {
+        answerRequest(request, response)
+      } catch (error) {
+        logThrown(error)
+        if (response.headersSent) request.socket.destroy()
+        else refuseRequest(response, 500, "internal error")
+      }
+    })
+    server.on("upgrade", (request, socket, head) => {
+      try {
+        answerUpgrade(request, socket, head)
+      } catch (error) {
+        logThrown(error)
+        if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
+          return refuseRaw(socket, 500, "internal error")
+        }
+        // A part of another answer has been sent, which nothing can follow.
+        socket.destroy()
+      }
+    })
+  })
