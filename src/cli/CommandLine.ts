@@ -8,7 +8,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
-import type { Manager } from "../supervisor/ServiceDefinition.ts"
+import type { Manager } from "../supervisor/ServiceOptions.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { suggest } from "./suggest.ts"
 

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, exitStatus, output } from "../internal/child.ts"
 import { shellWord } from "../internal/shellWord.ts"
-import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
+import type { ServiceScope } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
