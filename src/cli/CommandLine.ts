@@ -8,7 +8,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
-import type { Manager } from "../supervisor/ServiceDefinition.ts"
+import type { Manager } from "../supervisor/ServiceOptions.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { suggest } from "./suggest.ts"
 
@@ -275,10 +275,20 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
   return words[at]?.includes("=") === true ? words[at].slice(flag.length + 3) : at === -1 ? undefined : words[at + 1]
 }
 
-/**
- * Reads the words after the program's name. The last of a repeated flag counts.
- */
-export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, UsageError> =>
+/** The words that were typed, sorted: not yet checked against a command. */
+interface Typed {
+  /** The command's name and its arguments. */
+  readonly words: ReadonlyArray<string>
+  readonly values: ReadonlyMap<string, string>
+  readonly switches: ReadonlySet<string>
+  /** Each flag's last spelling, by its name. */
+  readonly spelling: ReadonlyMap<string, string>
+  readonly refuse: (reason: string) => UsageError
+  readonly unknownFlag: (spelt: string) => UsageError
+}
+
+/** Sorts the words. Fails where a value is missing or too many. */
+const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError> =>
   Effect.gen(function*() {
     const { tokens } = parseArgs({
       args: [...argv],
@@ -287,7 +297,8 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       allowPositionals: true,
       tokens: true
     })
-    const command = typedCommand(tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []))
+    const words = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : [])
+    const command = typedCommand(words)
     const refuse = (reason: string) => new UsageError({ reason, ...(command === undefined ? {} : { command }) })
     const unknownFlag = (spelt: string) =>
       refuse(
@@ -296,9 +307,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     const values = new Map<string, string>()
     const switches = new Set<string>()
     const spelling = new Map<string, string>()
-    const words: Array<string> = []
     for (const token of tokens) {
-      if (token.kind === "positional") words.push(token.value)
       if (token.kind !== "option") continue
       const { rawName, value } = token
       const name = isShort(token.name) ? shorts[token.name] : token.name
@@ -315,8 +324,13 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
         values.set(name, value)
       }
     }
+    return { words, values, switches, spelling, refuse, unknownFlag }
+  })
 
-    const [word = "run", argument, ...extra] = words
+/** Fails where a flag is not one of the command's. */
+const checkFlags = (word: string, typed: Typed): Effect.Effect<void, UsageError> =>
+  Effect.gen(function*() {
+    const { refuse, spelling, switches, unknownFlag, values } = typed
     const known = isCommand(word) ? commands[word] : undefined
     for (const name of [...switches, ...values.keys()]) {
       if (name === "help" || name === "version" || settingFlags.has(name)) continue
@@ -327,15 +341,37 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
           : unknownFlag(spelt)
       }
     }
+  })
+
+/**
+ * Reads the words after the program's name. The last of a repeated flag counts.
+ */
+export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, UsageError> =>
+  Effect.gen(function*() {
+    const typed = yield* readWords(argv)
+    const { refuse, switches, words } = typed
+    const [word = "run", argument, ...extra] = words
+    yield* checkFlags(word, typed)
+    const command = typedCommand(words)
     if (switches.has("help")) return command === undefined ? { _tag: "Help" } : { _tag: "Help", command }
     if (switches.has("version")) return { _tag: "Version" }
     if (!isCommand(word)) {
       const names = Object.keys(commands)
       return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
     }
-    const flags = new Map([...values].filter(([name]) => settingFlags.has(name)))
     const unexpected = commands[word].argument === undefined ? argument : extra[0]
     if (unexpected !== undefined) return yield* refuse(`unexpected argument ${quote(unexpected)}`)
+    return yield* commandLine(word, argument, typed)
+  })
+
+/** A command with its flags. Fails where they exclude each other, or the argument is missing or unknown. */
+const commandLine = (
+  word: CommandName,
+  argument: string | undefined,
+  { refuse, switches, values }: Typed
+): Effect.Effect<CommandLine, UsageError> =>
+  Effect.gen(function*() {
+    const flags = new Map([...values].filter(([name]) => settingFlags.has(name)))
     const needs = (allowed: ReadonlyArray<string>) =>
       refuse(`${word} needs one of ${allowed.join(", ")}${argument === undefined ? "" : meant(argument, allowed)}`)
     switch (word) {

@@ -96,74 +96,99 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     )
   })
 
+/** What a start knows of its process. */
+interface Start {
+  readonly config: GatewayConfig
+  readonly options: RunOptions
+  readonly verdict: Supervisor.Verdict
+  readonly systemd: SystemdNotify.SystemdNotify["Type"]
+  readonly address: Address
+  readonly passedSocket: number | undefined
+  readonly beforeWaiting: Effect.Effect<void>
+}
+
+const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verdict }: Start) =>
+  LockFile.layerWithProbes({
+    stateDir: config.stateDir,
+    configPath: config.configPath,
+    configName: config.configName,
+    address,
+    isPassedSocket: passedSocket !== undefined,
+    // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.
+    timeout: options.standby
+      ? Duration.zero
+      : verdict.kind === "none"
+      ? config.lockTimeout
+      : Duration.min(config.lockTimeout, config.healthTimeout),
+    pollInterval: config.lockPollInterval,
+    staleAfter: config.lockStaleAfter,
+    recheckInterval: config.lockRecheckInterval,
+    healthProbeTimeout: config.healthProbeTimeout,
+    beforeWaiting,
+    supervisor: verdict.kind,
+    supervisorReason: verdict.reason
+  })
+
+/** Acquires the lock, then serves. */
+const startOnce = (start: Start) => {
+  const { address, config, options, passedSocket, systemd, verdict: { kind: supervisor } } = start
+  const Lock = lockLayer(start)
+  // A layer, because what it has acquired is released when it fails: the next try starts from nothing.
+  const Started = Layer.scopedContext(Effect.gen(function*() {
+    const lock = yield* Layer.build(Lock)
+    // After the lock: a start that is refused does not load the server.
+    const { serve } = yield* serving
+    yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token: options.token }), lock)
+    return lock
+  }))
+  return Effect.map(Layer.build(Started), (context) => Context.get(context, LockFile.LockFile)).pipe(
+    spanned("gateway.start", {
+      "gateway.profile": config.profile,
+      "gateway.supervisor": supervisor,
+      "server.address": address.host,
+      "server.port": address.port
+    })
+  )
+}
+
+const recoveryOptions = ({ address, beforeWaiting, config, systemd, verdict }: Start): Recovery.RecoveryOptions => ({
+  supervisor: verdict.kind,
+  address,
+  retryInterval: config.healthRetryInterval,
+  healthTimeout: config.healthTimeout,
+  beforeWaiting,
+  onWaiting: (waiting) =>
+    systemd.notify(
+      `STATUS=${waiting.status}`,
+      SystemdNotify.extendTimeout(Duration.sum(Duration.min(waiting.for, longestWait), notifyMargin))
+    )
+})
+
 const runNotifying = (
   config: GatewayConfig,
   options: RunOptions,
   facts: Supervisor.ProcessFacts,
-  { kind: supervisor, reason: supervisorReason }: Supervisor.Verdict,
+  verdict: Supervisor.Verdict,
   systemd: SystemdNotify.SystemdNotify["Type"]
 ) =>
   Effect.gen(function*() {
-    const passed = Option.getOrUndefined(yield* passedSocket(facts.pid))
-    const address: Address = { host: config.host, port: config.port }
-
     const kernel = yield* Effect.context<KernelLock.KernelLock>()
-    const beforeWaiting = Effect.provide(loadForTakeover, kernel)
-    const Lock = LockFile.layerWithProbes({
-      stateDir: config.stateDir,
-      configPath: config.configPath,
-      configName: config.configName,
-      address,
-      isPassedSocket: passed !== undefined,
-      // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.
-      timeout: options.standby
-        ? Duration.zero
-        : supervisor === "none"
-        ? config.lockTimeout
-        : Duration.min(config.lockTimeout, config.healthTimeout),
-      pollInterval: config.lockPollInterval,
-      staleAfter: config.lockStaleAfter,
-      recheckInterval: config.lockRecheckInterval,
-      healthProbeTimeout: config.healthProbeTimeout,
-      beforeWaiting,
-      supervisor,
-      supervisorReason
-    })
-    // A layer, because what it has acquired is released when it fails: the next try starts from nothing.
-    const Started = Layer.scopedContext(Effect.gen(function*() {
-      const lock = yield* Layer.build(Lock)
-      // After the lock: a start that is refused does not load the server.
-      const { serve } = yield* serving
-      yield* Effect.provide(serve(config, { passedSocket: passed, supervisor, systemd, token: options.token }), lock)
-      return lock
-    }))
-    const start = Effect.map(Layer.build(Started), (context) => Context.get(context, LockFile.LockFile)).pipe(
-      spanned("gateway.start", {
-        "gateway.profile": config.profile,
-        "gateway.supervisor": supervisor,
-        "server.address": address.host,
-        "server.port": address.port
-      })
-    )
-
-    const recovery = {
-      supervisor,
-      address,
-      retryInterval: config.healthRetryInterval,
-      healthTimeout: config.healthTimeout,
-      beforeWaiting,
-      onWaiting: (waiting: { readonly status: string; readonly for: Duration.Duration }) =>
-        systemd.notify(
-          `STATUS=${waiting.status}`,
-          SystemdNotify.extendTimeout(Duration.sum(Duration.min(waiting.for, longestWait), notifyMargin))
-        )
+    const start: Start = {
+      config,
+      options,
+      verdict,
+      systemd,
+      address: { host: config.host, port: config.port },
+      passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
+      beforeWaiting: Effect.provide(loadForTakeover, kernel)
     }
 
     if (options.ensure) {
       const running = yield* runningHealthy(config)
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
-    const lock = yield* (options.standby ? Recovery.standby(start, recovery) : Recovery.recover(start, recovery)).pipe(
+    const recover = options.standby ? Recovery.standby : Recovery.recover
+    const lock = yield* recover(startOnce(start), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
         // Somebody started it in the meantime.

@@ -14,8 +14,12 @@ import { variable } from "../internal/environment.ts"
 import { hasModeBits } from "../internal/permissions.ts"
 import { type GatewayConfig, type Setting, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
+import type { ServiceFailed } from "../supervisor/ServiceFailed.ts"
 import * as ServiceManager from "../supervisor/ServiceManager.ts"
+import { type Manager, managers, type ServiceOptions } from "../supervisor/ServiceOptions.ts"
+import type { ServiceFolders } from "../supervisor/ServiceSteps.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
+import { stateDirectoryName, systemFolders, systemStateDir } from "../supervisor/SystemdUnit.ts"
 import { UsageError } from "./CommandLine.ts"
 import { notice } from "./Notice.ts"
 import { type OutputFailed, print } from "./Stdout.ts"
@@ -44,24 +48,23 @@ export interface ServiceCommand {
   /** Default: who we are. */
   readonly uid?: number | undefined
   /** Where the managers keep what is the whole machine's. */
-  readonly folders?: Pick<ServiceManager.ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
+  readonly folders?: Pick<ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
 }
 
-const platformManagers: Readonly<Record<string, ServiceDefinition.Manager>> = {
+const platformManagers: Readonly<Record<string, Manager>> = {
   linux: "systemd",
   darwin: "launchd",
   win32: "schtasks"
 }
 
-const isManager = (name: string): name is ServiceDefinition.Manager =>
-  ServiceDefinition.managers.some((manager) => manager === name)
+const isManager = (name: string): name is Manager => managers.some((manager) => manager === name)
 
 const chooseManager = (
   command: Pick<ServiceCommand, "manager" | "platform">
-): Effect.Effect<ServiceDefinition.Manager, UsageError> => {
+): Effect.Effect<Manager, UsageError> => {
   const name = command.manager ?? platformManagers[command.platform]
   if (name !== undefined && isManager(name)) return Effect.succeed(name)
-  const known = ServiceDefinition.managers.join(", ")
+  const known = managers.join(", ")
   return new UsageError({
     reason: name === undefined
       ? `no service manager is known for ${command.platform}; name one with --manager: ${known}`
@@ -77,7 +80,7 @@ export const foldersOf = (
   command: Pick<ServiceCommand, "manager" | "platform" | "system">
 ): Option.Option<PlatformFolders.PlatformFolders["Type"]> =>
   command.system && (command.manager ?? platformManagers[command.platform]) === "systemd"
-    ? Option.some(PlatformFolders.make(ServiceDefinition.systemFolders))
+    ? Option.some(PlatformFolders.make(systemFolders))
     : Option.none()
 
 const paths: ReadonlySet<string | undefined> = new Set([
@@ -149,15 +152,15 @@ const userName = /^[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?$/
 /** A user and a state directory that the service could not be run with. */
 const checkUser = (
   { user }: Pick<ServiceCommand, "user">,
-  manager: ServiceDefinition.Manager,
-  service: ServiceDefinition.ServiceOptions
+  manager: Manager,
+  service: ServiceOptions
 ): Effect.Effect<void, UsageError> => {
   if (user !== undefined && manager !== "schtasks" && !userName.test(user)) {
     return new UsageError({ reason: `--user ${JSON.stringify(user)} is not the name of a user`, command: "service" })
   }
   if (manager !== "systemd" || service.scope !== "system" || user !== undefined) return Effect.void
-  const stateDir = ServiceDefinition.systemStateDir(service)
-  return Option.isSome(ServiceDefinition.stateDirectoryName(stateDir)) ? Effect.void : new UsageError({
+  const stateDir = systemStateDir(service)
+  return Option.isSome(stateDirectoryName(stateDir)) ? Effect.void : new UsageError({
     reason:
       `without --user the service can write only below /var/lib, and not in ${stateDir}; leave --state-dir out, or give --user <name>`,
     command: "service"
@@ -180,7 +183,7 @@ const isReadableByAll = (path: string) =>
   }).pipe(Effect.orElseSucceed(() => true))
 
 /** What the operator should know of the service's user. */
-const warnOfUser = (manager: ServiceDefinition.Manager, service: ServiceDefinition.ServiceOptions) =>
+const warnOfUser = (manager: Manager, service: ServiceOptions) =>
   Effect.gen(function*() {
     if (service.scope !== "system") return
     const { user } = service
@@ -206,7 +209,7 @@ const warnOfUser = (manager: ServiceDefinition.Manager, service: ServiceDefiniti
     }
   })
 
-const warnOfPaths = (service: ServiceDefinition.ServiceOptions) =>
+const warnOfPaths = (service: ServiceOptions) =>
   Effect.flatMap(
     StablePaths.advise(service),
     Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
@@ -233,7 +236,7 @@ export const service = (
   command: ServiceCommand
 ): Effect.Effect<
   void,
-  UsageError | PlatformFolders.FolderUnknown | ServiceManager.ServiceFailed | OutputFailed,
+  UsageError | PlatformFolders.FolderUnknown | ServiceFailed | OutputFailed,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > =>
   Effect.gen(function*() {
@@ -257,7 +260,7 @@ export const service = (
         args,
         // Not as resolved here: the way to it can lead through a folder that only systemd uses.
         stateDir: isSystemUnit
-          ? ServiceDefinition.systemStateDir({ args, profile: config.profile })
+          ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,
         drainTimeout: config.drainTimeout,
         healthTimeout: config.healthTimeout,

@@ -22,7 +22,7 @@ import { adviceFor } from "../internal/advice.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import * as BadPorts from "../server/BadPorts.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
-import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
+import { serviceNames } from "../supervisor/ServiceOptions.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } from "./DoctorReport.ts"
 import * as LockFolderAudit from "./LockFolderAudit.ts"
@@ -253,7 +253,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const platform = yield* HostPlatform
     const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
-    const unit = ServiceDefinition.names("systemd", profile).name
+    const unit = serviceNames("systemd", profile).name
     // Each asks somebody else, and has to wait for the answer.
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, exitStatus, output } from "../internal/child.ts"
 import { shellWord } from "../internal/shellWord.ts"
-import type { ServiceScope } from "../supervisor/ServiceDefinition.ts"
+import type { ServiceScope } from "../supervisor/ServiceOptions.ts"
 import * as StablePaths from "../supervisor/StablePaths.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
@@ -211,28 +211,22 @@ const shortestWait = (unit: Unit, { healthTimeout }: Needs): Duration.Duration =
 
 const seconds = Duration.toSeconds
 
-/**
- * What is wrong with a unit. Pure.
- *
- * The start limit is never reached by starts that are `P` apart if and only if `interval < burst · P`; see
- * `ServiceDefinition.systemdTiming`.
- *
- * @since 0.1.0
- * @category decisions
- */
-export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
-  const { name, restartSec, startLimitBurst, startLimitInterval } = unit
-  const systemctl = unit.scope === "user" ? "systemctl --user" : "systemctl"
-  const renew = `${needs.install} && ${systemctl} restart ${name}`
-  const findings: Array<Finding> = []
+const systemctl = ({ scope }: Unit): string => scope === "user" ? "systemctl --user" : "systemctl"
 
+/** Installs a unit that fits, and restarts it. */
+const renew = (unit: Unit, { install }: Needs): string => `${install} && ${systemctl(unit)} restart ${unit.name}`
+
+/** Whether it is given up, has failed, or is not what is on disk. */
+const auditState = (unit: Unit): ReadonlyArray<Finding> => {
+  const { name, startLimitBurst, startLimitInterval } = unit
+  const findings: Array<Finding> = []
   if (isLatched(unit)) {
     findings.push(error(
       "unit",
       `${name} is latched: more than ${startLimitBurst} starts in ${
         show(startLimitInterval)
       }, and systemd starts it no more`,
-      `${systemctl} reset-failed ${name} && ${systemctl} start ${name}`
+      `${systemctl(unit)} reset-failed ${name} && ${systemctl(unit)} start ${name}`
     ))
   } else if (unit.activeState === "failed" && !(unit.result === "exit-code" && unit.mainStatus === "78")) {
     findings.push(warning(
@@ -242,97 +236,148 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
     ))
   }
   if (unit.needsReload) {
-    findings.push(warning("unit", `${name} has changed on disk since systemd read it`, `${systemctl} daemon-reload`))
+    findings.push(
+      warning("unit", `${name} has changed on disk since systemd read it`, `${systemctl(unit)} daemon-reload`)
+    )
   }
-  if (restartsFailures(unit)) {
-    if (!unit.restartPrevented.includes("78")) {
-      findings.push(error(
-        "unit",
-        `${name} has no 78 in RestartPreventExitStatus: a duplicate is restarted for ever`,
-        renew
-      ))
-    }
-    if (!unit.restartPrevented.includes("64")) {
-      findings.push(warning(
-        "unit",
-        `${name} has no 64 in RestartPreventExitStatus: a mistake in the settings is tried again and again`,
-        renew
-      ))
-    }
-    if (startLimitBurst > 0 && Duration.toMillis(startLimitInterval) > 0) {
-      const apart = seconds(restartSec) + seconds(shortestWait(unit, needs))
-      if (seconds(startLimitInterval) >= startLimitBurst * apart) {
-        findings.push(warning(
-          "unit",
-          `${name}: ${startLimitBurst} starts that wait for an owner, ${
-            Math.round(apart)
-          }s apart, are within StartLimitIntervalSec=${
-            show(startLimitInterval)
-          }: one owner that is not healthy latches it`,
-          renew
-        ))
-      }
-      const patience = Duration.times(restartSec, startLimitBurst)
-      if (Duration.lessThan(patience, Duration.min(startLimitInterval, shortestPatience))) {
-        findings.push(warning(
-          "unit",
-          `${name}: with RestartSec=${show(restartSec)}, a cause of failures that passes after ${
-            show(patience)
-          } has latched it`,
-          renew
-        ))
-      }
-    }
-  } else {
-    findings.push(warning("unit", `${name} has Restart=${unit.restart}: a crash is not restarted`, renew))
+  return findings
+}
+
+/** Whether a crash is restarted, and nothing that a restart repeats. */
+const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name } = unit
+  if (!restartsFailures(unit)) {
+    return [warning("unit", `${name} has Restart=${unit.restart}: a crash is not restarted`, renew(unit, needs))]
   }
-  if (Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)) {
-    findings.push(warning(
+  const findings: Array<Finding> = []
+  if (!unit.restartPrevented.includes("78")) {
+    findings.push(error(
       "unit",
-      `${name}: TimeoutStopSec=${show(unit.stopTimeout)} is not above the drain timeout of ${
-        show(needs.drainTimeout)
-      }: a stop kills in the middle of the drain`,
-      renew
+      `${name} has no 78 in RestartPreventExitStatus: a duplicate is restarted for ever`,
+      renew(unit, needs)
     ))
   }
-  if (unit.type === "notify" || unit.type === "notify-reload") {
-    if (unit.notifyAccess !== "all") {
-      findings.push(error(
-        "unit",
-        `${name} has NotifyAccess=${unit.notifyAccess}: READY=1 comes from systemd-notify, a child, and is not heard`,
-        renew
-      ))
-    }
-    if (!needs.canNotify) {
-      findings.push(error(
-        "unit",
-        `${name} is Type=${unit.type}, and there is no systemd-notify here: it never becomes active`,
-        "command -v systemd-notify || sudo apt-get install systemd"
-      ))
-    }
-  } else {
-    findings.push(warning("unit", `${name} is Type=${unit.type}: it counts as active before it listens`, renew))
+  if (!unit.restartPrevented.includes("64")) {
+    findings.push(warning(
+      "unit",
+      `${name} has no 64 in RestartPreventExitStatus: a mistake in the settings is tried again and again`,
+      renew(unit, needs)
+    ))
   }
+  return [...findings, ...auditStartLimit(unit, needs)]
+}
+
+/** Whether waits for an owner, or failures that pass, latch it. */
+const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name, restartSec, startLimitBurst, startLimitInterval } = unit
+  if (startLimitBurst <= 0 || Duration.toMillis(startLimitInterval) <= 0) return []
+  const findings: Array<Finding> = []
+  const apart = seconds(restartSec) + seconds(shortestWait(unit, needs))
+  if (seconds(startLimitInterval) >= startLimitBurst * apart) {
+    findings.push(warning(
+      "unit",
+      `${name}: ${startLimitBurst} starts that wait for an owner, ${
+        Math.round(apart)
+      }s apart, are within StartLimitIntervalSec=${show(startLimitInterval)}: one owner that is not healthy latches it`,
+      renew(unit, needs)
+    ))
+  }
+  const patience = Duration.times(restartSec, startLimitBurst)
+  if (Duration.lessThan(patience, Duration.min(startLimitInterval, shortestPatience))) {
+    findings.push(warning(
+      "unit",
+      `${name}: with RestartSec=${show(restartSec)}, a cause of failures that passes after ${
+        show(patience)
+      } has latched it`,
+      renew(unit, needs)
+    ))
+  }
+  return findings
+}
+
+/** Whether a stop leaves time for the drain. */
+const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
+  Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
+    ? [warning(
+      "unit",
+      `${unit.name}: TimeoutStopSec=${show(unit.stopTimeout)} is not above the drain timeout of ${
+        show(needs.drainTimeout)
+      }: a stop kills in the middle of the drain`,
+      renew(unit, needs)
+    )]
+    : []
+
+/** Whether systemd is told, and hears, that the gateway listens. */
+const auditNotification = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name } = unit
+  if (unit.type !== "notify" && unit.type !== "notify-reload") {
+    return [
+      warning("unit", `${name} is Type=${unit.type}: it counts as active before it listens`, renew(unit, needs))
+    ]
+  }
+  const findings: Array<Finding> = []
+  if (unit.notifyAccess !== "all") {
+    findings.push(error(
+      "unit",
+      `${name} has NotifyAccess=${unit.notifyAccess}: READY=1 comes from systemd-notify, a child, and is not heard`,
+      renew(unit, needs)
+    ))
+  }
+  if (!needs.canNotify) {
+    findings.push(error(
+      "unit",
+      `${name} is Type=${unit.type}, and there is no systemd-notify here: it never becomes active`,
+      "command -v systemd-notify || sudo apt-get install systemd"
+    ))
+  }
+  return findings
+}
+
+/** Who it runs as, and from which paths. */
+const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name } = unit
+  const findings: Array<Finding> = []
   if (unit.scope === "system" && !unit.isUserDynamic && unit.user === "") {
     findings.push(warning(
       "unit",
       `${name} runs as root: an attacker who breaks into the gateway has the whole machine`,
-      renew
+      renew(unit, needs)
     ))
   }
   for (const advice of needs.unstable) {
     findings.push(warning(
       "unit",
       `${name} runs ${StablePaths.describe(advice, ", which does not stay")}`,
-      `${installWith(advice, needs.install)} && ${systemctl} restart ${name}`
+      `${installWith(advice, needs.install)} && ${systemctl(unit)} restart ${name}`
     ))
   }
   if (unit.scope === "system" && (unit.user === "root" || unit.user === "0")) {
     findings.push(info("unit", `${name} runs as root, as its User= says`))
   }
-  if (!Duration.isFinite(unit.watchdog)) {
-    findings.push(info("unit", `${name} has no WatchdogSec: a gateway that hangs is not restarted`))
-  }
+  return findings
+}
+
+/**
+ * What is wrong with a unit. Pure.
+ *
+ * The start limit is never reached by starts that are `P` apart if and only if `interval < burst · P`; see
+ * `SystemdUnit.systemdTiming`.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
+  const { name } = unit
+  const findings = [
+    ...auditState(unit),
+    ...auditRestarts(unit, needs),
+    ...auditStop(unit, needs),
+    ...auditNotification(unit, needs),
+    ...auditProgram(unit, needs),
+    ...(Duration.isFinite(unit.watchdog)
+      ? []
+      : [info("unit", `${name} has no WatchdogSec: a gateway that hangs is not restarted`)])
+  ]
   return findings.some(({ severity }) => severity !== "info")
     ? findings
     : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and fits`), ...findings]

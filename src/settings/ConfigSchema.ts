@@ -1,7 +1,8 @@
 /**
  * The JSON Schema of the config file, from the table of settings; the build writes it. Pure.
  */
-import { type JsonSchema, type Setting, settings } from "./GatewayConfig.ts"
+import type { JsonSchema, Setting } from "./Setting.ts"
+import { settings } from "./SettingsTable.ts"
 
 interface Node extends Partial<JsonSchema> {
   readonly description?: string

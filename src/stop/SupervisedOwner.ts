@@ -7,7 +7,7 @@
 import * as Option from "effect/Option"
 import type { ServiceUnit } from "../GatewayLockError.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
-import * as ServiceDefinition from "../supervisor/ServiceDefinition.ts"
+import { serviceNames } from "../supervisor/ServiceOptions.ts"
 
 /**
  * The command that ends the owner by its supervisor; `None` where it has none that is known (`none`, `external`): then a
@@ -30,7 +30,7 @@ export const stopCommand = (
       profile,
       unit: Option.getOrElse(
         unit,
-        (): ServiceUnit => ({ name: ServiceDefinition.names("systemd", profile).name, scope: "user" })
+        (): ServiceUnit => ({ name: serviceNames("systemd", profile).name, scope: "user" })
       )
     }),
     ({ stop }) => stop

@@ -150,6 +150,118 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
     }
   })
 
+/** How much longer a recovery may wait. Only the time that it spends waiting counts. */
+interface Deadline {
+  /** At least zero. */
+  readonly remaining: Effect.Effect<Duration.Duration>
+  /** Adds time that was not spent waiting. */
+  readonly extend: (millis: number) => Effect.Effect<void>
+}
+
+const makeDeadline = (timeout: Duration.Duration): Effect.Effect<Deadline> =>
+  Effect.gen(function*() {
+    const deadline = yield* Ref.make((yield* nowMillis) + Duration.toMillis(timeout))
+    return {
+      remaining: Effect.zipWith(
+        Ref.get(deadline),
+        nowMillis,
+        (end, now) => Duration.millis(Math.max(end - now, 0))
+      ),
+      extend: (millis) => Ref.update(deadline, (end) => end + millis)
+    }
+  })
+
+/** What the attempts of one `recover` share. */
+interface Recovering {
+  readonly supervisor: RecoveryOptions["supervisor"]
+  readonly address: Address
+  readonly retryInterval: Duration.Duration
+  readonly healthTimeout: Duration.Duration
+  readonly deadline: Deadline
+  /** Whether the health of an owner was asked before. */
+  readonly wasJudged: Ref.Ref<boolean>
+  readonly report: (status: string, wait: Duration.Duration) => Effect.Effect<void>
+}
+
+const makeRecovering = (options: RecoveryOptions): Effect.Effect<Recovering> =>
+  Effect.gen(function*() {
+    const healthTimeout = Duration.decode(options.healthTimeout ?? defaults.healthTimeout)
+    return {
+      supervisor: options.supervisor,
+      address: options.address,
+      retryInterval: Duration.decode(options.retryInterval ?? defaults.retryInterval),
+      healthTimeout,
+      report: yield* reporter(options),
+      deadline: yield* makeDeadline(healthTimeout),
+      wasJudged: yield* Ref.make(false)
+    }
+  })
+
+/** Fails with `OwnerHealthy` if the answer says so. */
+const leaveIfHealthy = ({ address, supervisor }: Recovering, error: OwnerChange.Occupied) => (answer: Health) =>
+  OwnerChange.isHealthy(error, answer)
+    ? new OwnerHealthy({
+      supervisor,
+      ...OwnerChange.addressOf(error, address),
+      ...(error.holder === undefined ? {} : { holder: error.holder })
+    })
+    : Effect.void
+
+/** Fails with `OwnerUnhealthy` at the deadline. */
+const within =
+  ({ address, deadline, healthTimeout, supervisor }: Recovering, { holder }: OwnerChange.Occupied) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | OwnerUnhealthy, R> =>
+    Effect.flatMap(deadline.remaining, (duration) =>
+      Effect.timeoutFail(self, {
+        duration,
+        onTimeout: () =>
+          new OwnerUnhealthy({
+            supervisor,
+            ...address,
+            timeoutMs: Duration.toMillis(healthTimeout),
+            ...(holder === undefined ? {} : { holder })
+          })
+      }))
+
+/** The first answer is waited for as long as a probe takes: without it, nothing is known of the owner's health. */
+const judge = (self: Recovering, error: OwnerChange.Occupied) =>
+  Effect.gen(function*() {
+    const isFirst = !(yield* Ref.getAndSet(self.wasJudged, true))
+    const looks = yield* isFirst
+      ? OwnerChange.look(error, self.address)
+      : within(self, error)(OwnerChange.look(error, self.address))
+    yield* leaveIfHealthy(self, error)(OwnerChange.mostTelling(looks))
+    return looks
+  })
+
+const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
+  Effect.gen(function*() {
+    const { address, healthTimeout, report, retryInterval } = self
+    const looks = yield* judge(self, error)
+    const interval = OwnerChange.isObservable(error)
+      ? retryInterval
+      : Duration.min(retryInterval, defaults.pollInterval)
+    const state = describe(error, address, OwnerChange.mostTelling(looks))
+    yield* report(`waiting up to ${Duration.format(healthTimeout)} for the owner: ${state}`, interval)
+    const waited = { ...round, error, address, onAnswer: leaveIfHealthy(self, error) }
+    return yield* OwnerChange.awaitAny(waited, looks).pipe(
+      Effect.raceFirst(Effect.as(Effect.sleep(interval), OwnerChange.unchanged)),
+      within(self, error)
+    )
+  }).pipe(waitingFor("owner"))
+
+const waitForPort = <E>({ deadline, healthTimeout, report, retryInterval }: Recovering, error: E & BindFailed) =>
+  Effect.gen(function*() {
+    const interval = Duration.min(retryInterval, defaults.pollInterval)
+    yield* report(`waiting up to ${Duration.format(healthTimeout)} for the port: ${describeTaken(error)}`, interval)
+    const left = yield* deadline.remaining
+    if (Duration.lessThan(left, interval)) {
+      yield* Effect.sleep(left)
+      return yield* Effect.fail(error)
+    }
+    yield* Effect.sleep(interval)
+  }).pipe(waitingFor("owner"))
+
 /**
  * A start under a supervisor. Without one, the start as it is: a person is there to read the error.
  *
@@ -188,89 +300,20 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
 ): Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     if (options.supervisor === "none") return yield* start
-    const { address, supervisor } = options
-    const retryInterval = Duration.decode(options.retryInterval ?? defaults.retryInterval)
-    const healthTimeout = Duration.decode(options.healthTimeout ?? defaults.healthTimeout)
-    const report = yield* reporter(options)
-    const deadline = yield* Ref.make((yield* nowMillis) + Duration.toMillis(healthTimeout))
-    const wasJudged = yield* Ref.make(false)
+    const recovering = yield* makeRecovering(options)
 
-    /** What is left of the time, at least zero. */
-    const remaining = Effect.zipWith(
-      Ref.get(deadline),
-      nowMillis,
-      (end, now) => Duration.millis(Math.max(end - now, 0))
-    )
-
-    const leaveIfHealthy = (error: OwnerChange.Occupied) => (answer: Health) =>
-      OwnerChange.isHealthy(error, answer)
-        ? new OwnerHealthy({
-          supervisor,
-          ...OwnerChange.addressOf(error, address),
-          ...(error.holder === undefined ? {} : { holder: error.holder })
-        })
-        : Effect.void
-
-    const unhealthy = ({ holder }: OwnerChange.Occupied) =>
-      new OwnerUnhealthy({
-        supervisor,
-        ...address,
-        timeoutMs: Duration.toMillis(healthTimeout),
-        ...(holder === undefined ? {} : { holder })
-      })
-
-    const within = (error: OwnerChange.Occupied) => <B, E, R>(self: Effect.Effect<B, E, R>) =>
-      Effect.flatMap(
-        remaining,
-        (duration) => Effect.timeoutFail(self, { duration, onTimeout: () => unhealthy(error) })
-      )
-
-    /** The first answer is waited for as long as a probe takes: without it, nothing is known of the owner's health. */
-    const judge = (error: OwnerChange.Occupied) =>
-      Effect.gen(function*() {
-        const isFirst = !(yield* Ref.getAndSet(wasJudged, true))
-        const looks = yield* isFirst
-          ? OwnerChange.look(error, address)
-          : within(error)(OwnerChange.look(error, address))
-        yield* leaveIfHealthy(error)(OwnerChange.mostTelling(looks))
-        return looks
-      })
-
-    const wait = (error: OwnerChange.Occupied, round: Round) =>
-      Effect.gen(function*() {
-        const looks = yield* judge(error)
-        const interval = OwnerChange.isObservable(error)
-          ? retryInterval
-          : Duration.min(retryInterval, defaults.pollInterval)
-        const state = describe(error, address, OwnerChange.mostTelling(looks))
-        yield* report(`waiting up to ${Duration.format(healthTimeout)} for the owner: ${state}`, interval)
-        const waited = { ...round, error, address, onAnswer: leaveIfHealthy(error) }
-        return yield* OwnerChange.awaitAny(waited, looks).pipe(
-          Effect.raceFirst(Effect.as(Effect.sleep(interval), OwnerChange.unchanged)),
-          within(error)
-        )
-      }).pipe(waitingFor("owner"))
-
-    return yield* retrying(start, (error, round, tookMillis) =>
+    const refused = (error: OwnerChange.Occupied, round: Round, tookMillis: number) =>
       Effect.gen(function*() {
         if (error._tag === "PortInUse") {
           const ownMillis = Math.max(tookMillis - Duration.toMillis(longestRefusal), 0)
-          yield* Ref.update(deadline, (end) => end + ownMillis)
+          yield* recovering.deadline.extend(ownMillis)
         }
-        if (round.soon === 0) return after(yield* wait(error, round), round)
-        yield* within(error)(Effect.sleep(pauseOf(round)))
+        if (round.soon === 0) return after(yield* waitForOwner(recovering, error, round), round)
+        yield* within(recovering, error)(Effect.sleep(pauseOf(round)))
         return { ...round, soon: round.soon - 1 }
-      }), (error) =>
-      Effect.gen(function*() {
-        const interval = Duration.min(retryInterval, defaults.pollInterval)
-        yield* report(`waiting up to ${Duration.format(healthTimeout)} for the port: ${describeTaken(error)}`, interval)
-        const left = yield* remaining
-        if (Duration.lessThan(left, interval)) {
-          yield* Effect.sleep(left)
-          return yield* Effect.fail(error)
-        }
-        yield* Effect.sleep(interval)
-      }).pipe(waitingFor("owner")))
+      })
+
+    return yield* retrying(start, refused, (error) => waitForPort(recovering, error))
   })
 
 /**

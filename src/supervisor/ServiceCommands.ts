@@ -7,7 +7,7 @@
 import * as Option from "effect/Option"
 import type { ServiceUnit } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
-import * as ServiceDefinition from "./ServiceDefinition.ts"
+import { serviceNames } from "./ServiceOptions.ts"
 
 /**
  * Commands to be typed.
@@ -59,7 +59,7 @@ export const make = (options: {
   const { profile, supervisor, unit } = options
   if (supervisor === "systemd") return Option.map(Option.fromNullable(unit), systemctl)
   if (profile === undefined) return Option.none()
-  if (supervisor === "launchd") return Option.some(launchctl(ServiceDefinition.names("launchd", profile).name))
-  if (supervisor === "schtasks") return Option.some(schtasks(ServiceDefinition.names("schtasks", profile).name))
+  if (supervisor === "launchd") return Option.some(launchctl(serviceNames("launchd", profile).name))
+  if (supervisor === "schtasks") return Option.some(schtasks(serviceNames("schtasks", profile).name))
   return Option.none()
 }

@@ -5,7 +5,10 @@ import { ConfigProvider, Duration, Effect, Option, Ref } from "effect"
 import * as NodeOs from "node:os"
 import * as Path from "node:path"
 import { service, type ServiceCommand } from "../../src/cli/service.ts"
-import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import { launchdPlist } from "../../src/supervisor/LaunchdPlist.ts"
+import { taskXml } from "../../src/supervisor/ScheduledTask.ts"
+import { managers, type ServiceOptions } from "../../src/supervisor/ServiceOptions.ts"
+import { systemdUnit } from "../../src/supervisor/SystemdUnit.ts"
 
 const command: ServiceCommand = {
   action: "print",
@@ -30,7 +33,7 @@ const command: ServiceCommand = {
 }
 
 /** As `service` makes them of `command`. */
-const options: ServiceDefinition.ServiceOptions = {
+const options: ServiceOptions = {
   profile: command.config.profile,
   stateDir: command.config.stateDir,
   drainTimeout: command.config.drainTimeout,
@@ -87,9 +90,9 @@ describe("service print", () => {
     Effect.gen(function*() {
       for (
         const [manager, text] of [
-          ["systemd", ServiceDefinition.systemdUnit(options)],
-          ["launchd", ServiceDefinition.launchdPlist(options)],
-          ["schtasks", ServiceDefinition.taskXml(options)]
+          ["systemd", systemdUnit(options)],
+          ["launchd", launchdPlist(options)],
+          ["schtasks", taskXml(options)]
         ] as const
       ) {
         const { err, exit, out } = yield* invoke({ manager })
@@ -103,7 +106,7 @@ describe("service print", () => {
     Effect.gen(function*() {
       const { out } = yield* invoke({ system: true })
       assert.deepStrictEqual(out.map((line) => `${line}\n`), [
-        ServiceDefinition.systemdUnit({ ...options, scope: "system" })
+        systemdUnit({ ...options, scope: "system" })
       ])
     }).pipe(live))
 
@@ -331,7 +334,7 @@ describe("service", () => {
         const before = (yield* calls).length
         const installed = yield* run("install", environment)
         assert.strictEqual(installed.exit._tag, "Right")
-        assert.strictEqual(yield* fs.readFileString(path), ServiceDefinition.systemdUnit(options))
+        assert.strictEqual(yield* fs.readFileString(path), systemdUnit(options))
         assert.include(installed.out, `write ${path}`)
         assert.include(installed.out, "installed gateway-a-b.service")
         assert.deepStrictEqual((yield* calls).slice(before), [
@@ -354,7 +357,7 @@ describe("service", () => {
       const root = yield* fs.makeTempDirectoryScoped()
       const folders = { systemdSystem: `${root}/systemd`, launchDaemons: `${root}/daemons` }
       for (const action of ["install", "uninstall"] as const) {
-        for (const manager of ServiceDefinition.managers) {
+        for (const manager of managers) {
           for (const system of [true, false]) {
             const { exit, out } = yield* invoke(
               { action, manager, system, folders, dryRun: true, config: { ...command.config, stateDir: `${root}/s` } },

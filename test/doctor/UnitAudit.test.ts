@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, FastCheck as fc, Option } from "effect"
 import { isProblem } from "../../src/doctor/DoctorReport.ts"
 import * as UnitAudit from "../../src/doctor/UnitAudit.ts"
-import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import type { ServiceScope } from "../../src/supervisor/ServiceOptions.ts"
+import { systemdTiming } from "../../src/supervisor/SystemdUnit.ts"
 
 /** As `systemctl show` of systemd 252 prints the generated unit, with the defaults. */
 const shown: Readonly<Record<string, string>> = {
@@ -38,7 +39,7 @@ const needs: UnitAudit.Needs = {
 
 const unit = (
   change: Readonly<Record<string, string>> = {},
-  scope: ServiceDefinition.ServiceScope = "user"
+  scope: ServiceScope = "user"
 ): UnitAudit.Unit =>
   Option.getOrThrow(UnitAudit.parseShow(
     Object.entries({ ...shown, ...change }).map(([property, value]) => `${property}=${value}\n`).join(""),
@@ -94,7 +95,7 @@ describe("UnitAudit.audit", () => {
     "finds nothing wrong with the generated unit, whatever it was generated for",
     [seconds(0, 86_400), seconds(0, 86_400), seconds(1, 600)],
     ([drainTimeout, healthTimeout, healthRetryInterval]) => {
-      const timing = ServiceDefinition.systemdTiming({ drainTimeout, healthTimeout, healthRetryInterval })
+      const timing = systemdTiming({ drainTimeout, healthTimeout, healthRetryInterval })
       const found = problems({
         RestartUSec: `${timing.restart}s`,
         TimeoutStartUSec: `${timing.startTimeout}s`,

@@ -5,7 +5,25 @@ import { Config, Duration, Effect, FastCheck as fc, Option, Schema } from "effec
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import { launchdPlist } from "../../src/supervisor/LaunchdPlist.ts"
+import { quoteWindows, taskXml } from "../../src/supervisor/ScheduledTask.ts"
 import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import {
+  commandWords,
+  longestStop,
+  type Manager,
+  managers,
+  serviceNames,
+  type ServiceOptions,
+  type ServiceScope
+} from "../../src/supervisor/ServiceOptions.ts"
+import {
+  stateDirectoryName,
+  type SystemdTiming,
+  systemdTiming,
+  systemdUnit,
+  systemStateDir
+} from "../../src/supervisor/SystemdUnit.ts"
 import { numRuns } from "../arbitraries.ts"
 
 // ---------------------------------------------------------------------------
@@ -60,7 +78,7 @@ const argument = word.filter((text) => !/[\0\ud800-\udfff]/u.test(text))
 const xmlArgument = argument.filter((text) => !/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u.test(text))
 
 const profile = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,63}$/)
-const scope = fc.constantFrom<ServiceDefinition.ServiceScope>("user", "system")
+const scope = fc.constantFrom<ServiceScope>("user", "system")
 const duration = fc.oneof(
   fc.constantFrom(0, 1, 999, 1000, 3000, 5000, 30_000, 300_000, 86_400_000),
   fc.nat({ max: 86_400_000 })
@@ -77,7 +95,7 @@ const flag = fc.constantFrom(
   "supervisor"
 )
 
-const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceDefinition.ServiceOptions> =>
+const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceOptions> =>
   fc.record({
     profile,
     scope,
@@ -91,7 +109,7 @@ const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceDefinit
     user: fc.option(text, { nil: undefined })
   })
 
-const plain: ServiceDefinition.ServiceOptions = {
+const plain: ServiceOptions = {
   profile: "default",
   scope: "user",
   execPath: "/usr/bin/node",
@@ -103,7 +121,7 @@ const plain: ServiceDefinition.ServiceOptions = {
   healthRetryInterval: Duration.seconds(5)
 }
 
-const odd: ServiceDefinition.ServiceOptions = {
+const odd: ServiceOptions = {
   ...plain,
   profile: "a-b",
   scope: "system",
@@ -284,30 +302,30 @@ const writeAll = (definitions: ReadonlyArray<ServiceDefinition.ServiceDefinition
 
 describe("names", () => {
   it("are those of the managers", () => {
-    assert.deepStrictEqual(ServiceDefinition.names("systemd", "a-b"), {
+    assert.deepStrictEqual(serviceNames("systemd", "a-b"), {
       name: "gateway-a-b.service",
       fileName: "gateway-a-b.service"
     })
-    assert.deepStrictEqual(ServiceDefinition.names("launchd", "a-b"), {
+    assert.deepStrictEqual(serviceNames("launchd", "a-b"), {
       name: "dev.gateway-lock.a-b",
       fileName: "dev.gateway-lock.a-b.plist"
     })
-    assert.deepStrictEqual(ServiceDefinition.names("schtasks", "a-b"), {
+    assert.deepStrictEqual(serviceNames("schtasks", "a-b"), {
       name: "\\gateway-lock\\a-b",
       fileName: "gateway-a-b.task.xml"
     })
   })
 
   it.prop("differ for two profiles", [profile, profile], ([a, b]) =>
-    ServiceDefinition.managers.every((manager) => {
-      const [one, other] = [ServiceDefinition.names(manager, a), ServiceDefinition.names(manager, b)]
+    managers.every((manager) => {
+      const [one, other] = [serviceNames(manager, a), serviceNames(manager, b)]
       return a === b || (one.name !== other.name && one.fileName !== other.fileName)
     }))
 })
 
 describe("the command line", () => {
   it("names the profile and the supervisor, and else only the flags that were given", () => {
-    assert.deepStrictEqual(ServiceDefinition.commandWords("systemd", plain), [
+    assert.deepStrictEqual(commandWords("systemd", plain), [
       "/usr/bin/node",
       "/opt/gateway/dist/main.js",
       "run",
@@ -320,7 +338,7 @@ describe("the command line", () => {
 
   it("takes neither profile nor supervisor from the flags", () => {
     const args = new Map([["profile", "other"], ["supervisor", "none"], ["port", "1"]])
-    assert.deepStrictEqual(ServiceDefinition.commandWords("launchd", { ...plain, args }).slice(3), [
+    assert.deepStrictEqual(commandWords("launchd", { ...plain, args }).slice(3), [
       "--profile",
       "default",
       "--port",
@@ -331,7 +349,7 @@ describe("the command line", () => {
   })
 
   it("joins a value that looks like a flag to its flag", () => {
-    const words = ServiceDefinition.commandWords("systemd", { ...plain, args: new Map([["config", "-x"]]) })
+    const words = commandWords("systemd", { ...plain, args: new Map([["config", "-x"]]) })
     assert.include(words, "--config=-x")
   })
 })
@@ -339,7 +357,7 @@ describe("the command line", () => {
 describe("systemd unit", () => {
   it("for a user", () => {
     assert.strictEqual(
-      ServiceDefinition.systemdUnit(plain),
+      systemdUnit(plain),
       `# Written by "gateway service", and written anew by every "gateway service install".
 [Unit]
 Description=Gateway (profile default)
@@ -370,7 +388,7 @@ WantedBy=default.target
 
   it("for the system, with odd paths", () => {
     assert.strictEqual(
-      ServiceDefinition.systemdUnit({ ...odd, execPath: "/opt/$node 20/node", user: "gate%way" }),
+      systemdUnit({ ...odd, execPath: "/opt/$node 20/node", user: "gate%way" }),
       `# Written by "gateway service", and written anew by every "gateway service install".
 [Unit]
 Description=Gateway (profile a-b)
@@ -424,8 +442,8 @@ WantedBy=multi-user.target
     )
   })
 
-  const system: ServiceDefinition.ServiceOptions = { ...plain, scope: "system", port: 18789 }
-  const settingsOf = (options: ServiceDefinition.ServiceOptions) => readUnit(ServiceDefinition.systemdUnit(options))
+  const system: ServiceOptions = { ...plain, scope: "system", port: 18789 }
+  const settingsOf = (options: ServiceOptions) => readUnit(systemdUnit(options))
 
   it("for the system, keeps the capability of a port below 1024, and no other", () => {
     for (
@@ -463,10 +481,10 @@ WantedBy=multi-user.target
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const folder = yield* fs.makeTempDirectoryScoped()
-        const exposure = (options: ServiceDefinition.ServiceOptions) =>
+        const exposure = (options: ServiceOptions) =>
           Effect.gen(function*() {
             const path = Path.join(folder, "gateway-x.service")
-            yield* fs.writeFileString(path, ServiceDefinition.systemdUnit({ ...options, execPath: process.execPath }))
+            yield* fs.writeFileString(path, systemdUnit({ ...options, execPath: process.execPath }))
             const text = yield* Command.string(
               Command.make("systemd-analyze", "security", "--offline=true", "--no-pager", path).pipe(
                 Command.env({ SYSTEMD_COLORS: "0", SYSTEMD_EMOJI: "0" })
@@ -497,7 +515,7 @@ WantedBy=multi-user.target
       )
     )
   ], ([path]) => {
-    const name = Option.getOrUndefined(ServiceDefinition.stateDirectoryName(path))
+    const name = Option.getOrUndefined(stateDirectoryName(path))
     if (name === undefined) return
     assert.strictEqual(Path.posix.join("/var/lib", name), Path.posix.normalize(path).replace(/\/$/, ""))
     assert.notMatch(name, /(^|\/)\.\.(\/|$)|:|^private(\/|$)|^$/)
@@ -505,15 +523,15 @@ WantedBy=multi-user.target
 
   it.prop("every word survives systemd's reading of it", [serviceOptions(argument)], ([options]) => {
     assert.deepStrictEqual(
-      readExecStart(ServiceDefinition.systemdUnit(options)),
-      ServiceDefinition.commandWords("systemd", options)
+      readExecStart(systemdUnit(options)),
+      commandWords("systemd", options)
     )
   })
 
   it.prop("has one line per key, whatever the words hold", [serviceOptions(argument)], ([options]) => {
-    const keys = readUnit(ServiceDefinition.systemdUnit({ ...options, user: undefined }))
-    const stateDir = ServiceDefinition.systemStateDir(options)
-    const stateLines = Option.isSome(ServiceDefinition.stateDirectoryName(stateDir))
+    const keys = readUnit(systemdUnit({ ...options, user: undefined }))
+    const stateDir = systemStateDir(options)
+    const stateLines = Option.isSome(stateDirectoryName(stateDir))
       ? 2
       : Path.isAbsolute(stateDir)
       ? 1
@@ -528,16 +546,16 @@ WantedBy=multi-user.target
   })
 
   it.prop("gives a stop more time than the drain takes", [serviceOptions(argument)], ([options]) => {
-    const seconds = Number(readUnit(ServiceDefinition.systemdUnit(options)).get("Service.TimeoutStopSec"))
+    const seconds = Number(readUnit(systemdUnit(options)).get("Service.TimeoutStopSec"))
     assert.isAtLeast(seconds, Duration.toSeconds(options.drainTimeout) + 10)
-    assert.strictEqual(seconds, Duration.toSeconds(ServiceDefinition.longestStop(options)))
+    assert.strictEqual(seconds, Duration.toSeconds(longestStop(options)))
   })
 
   it.prop(
     "gives a waiting start time for two signs of life",
     [duration],
     ([healthRetryInterval]) =>
-      ServiceDefinition.systemdTiming({ ...plain, healthRetryInterval }).startTimeout >=
+      systemdTiming({ ...plain, healthRetryInterval }).startTimeout >=
         Math.max(90, 2 * Duration.toSeconds(healthRetryInterval))
   )
 })
@@ -545,7 +563,7 @@ WantedBy=multi-user.target
 /**
  * `ratelimit_below` of systemd's ratelimit.c (252): whether starts at these times, in seconds, latch the unit.
  */
-const latches = (timing: ServiceDefinition.SystemdTiming, starts: ReadonlyArray<number>): boolean => {
+const latches = (timing: SystemdTiming, starts: ReadonlyArray<number>): boolean => {
   let begin: number | undefined
   let count = 0
   for (const start of starts) {
@@ -560,7 +578,7 @@ const latches = (timing: ServiceDefinition.SystemdTiming, starts: ReadonlyArray<
   return false
 }
 
-const startsAfter = (waits: ReadonlyArray<number>, timing: ServiceDefinition.SystemdTiming): ReadonlyArray<number> => {
+const startsAfter = (waits: ReadonlyArray<number>, timing: SystemdTiming): ReadonlyArray<number> => {
   let now = 0
   return [0, ...waits.map((wait) => now += wait + timing.restart)]
 }
@@ -583,7 +601,7 @@ describe("start limit", () => {
       )
     ],
     ([healthTimeout, healthRetryInterval, failures]) => {
-      const timing = ServiceDefinition.systemdTiming({ ...plain, healthTimeout, healthRetryInterval })
+      const timing = systemdTiming({ ...plain, healthTimeout, healthRetryInterval })
       const shortest = {
         owner: Duration.toSeconds(healthTimeout),
         start: timing.startTimeout,
@@ -608,7 +626,7 @@ describe("start limit", () => {
       fc.double({ min: 0, max: 0.4, noNaN: true })
     ],
     ([healthTimeout, crashAfter]) => {
-      const timing = ServiceDefinition.systemdTiming({ ...plain, healthTimeout })
+      const timing = systemdTiming({ ...plain, healthTimeout })
       const waits = Array.from({ length: timing.startLimitBurst }, () => crashAfter)
       assert.isTrue(latches(timing, startsAfter(waits, timing)))
       assert.isFalse(latches(timing, startsAfter(waits.slice(1), timing)), "but not before the last")
@@ -619,7 +637,7 @@ describe("start limit", () => {
 describe("launchd property list", () => {
   it("for a user", () => {
     assert.strictEqual(
-      ServiceDefinition.launchdPlist(plain),
+      launchdPlist(plain),
       `<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
 <!-- Written by "gateway service", and written anew by every "gateway service install". -->
@@ -683,7 +701,7 @@ describe("launchd property list", () => {
           const { UserName, ...rest } = parsed[index] ?? assert.fail()
           assert.deepStrictEqual(rest, {
             Label: `dev.gateway-lock.${one.profile}`,
-            ProgramArguments: ServiceDefinition.commandWords("launchd", one),
+            ProgramArguments: commandWords("launchd", one),
             RunAtLoad: true,
             KeepAlive: { SuccessfulExit: false },
             ThrottleInterval: 10,
@@ -699,7 +717,7 @@ describe("launchd property list", () => {
 describe("Task Scheduler task", () => {
   it("for the system, with odd paths", () => {
     assert.strictEqual(
-      ServiceDefinition.taskXml({ ...odd, user: undefined }),
+      taskXml({ ...odd, user: undefined }),
       `<?xml version="1.0" encoding="UTF-16"?>
 <!-- Written by "gateway service", and written anew by every "gateway service install". -->
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
@@ -749,13 +767,13 @@ describe("Task Scheduler task", () => {
   })
 
   it.prop("every argument survives CommandLineToArgvW", [fc.array(argument)], ([args]) => {
-    assert.deepStrictEqual(readWindows(args.map(ServiceDefinition.quoteWindows).join(" ")), args)
+    assert.deepStrictEqual(readWindows(args.map(quoteWindows).join(" ")), args)
   })
 
   it("leaves alone what needs no quotes", () => {
-    assert.strictEqual(ServiceDefinition.quoteWindows("C:\\a\\"), "C:\\a\\")
-    assert.strictEqual(ServiceDefinition.quoteWindows("C:\\a b\\"), "\"C:\\a b\\\\\"")
-    assert.strictEqual(ServiceDefinition.quoteWindows(""), "\"\"")
+    assert.strictEqual(quoteWindows("C:\\a\\"), "C:\\a\\")
+    assert.strictEqual(quoteWindows("C:\\a b\\"), "\"C:\\a b\\\\\"")
+    assert.strictEqual(quoteWindows(""), "\"\"")
   })
 
   it("is written in UTF-16 with a byte order mark, as it declares", () => {
@@ -854,7 +872,7 @@ json.dump([list(walk(ET.parse(f).getroot(), "")) for f in sys.argv[1:]], sys.std
           assert.strictEqual(text("Principals/Principal/UserId"), isSystem ? one.user ?? "S-1-5-18" : one.user)
           assert.deepStrictEqual(
             [text("Actions/Exec/Command"), ...readWindows(text("Actions/Exec/Arguments") ?? "")],
-            [...ServiceDefinition.commandWords("schtasks", one)]
+            [...commandWords("schtasks", one)]
           )
         }
       }).pipe(Effect.provide(NodeContext.layer))
@@ -862,7 +880,7 @@ json.dump([list(walk(ET.parse(f).getroot(), "")) for f in sys.argv[1:]], sys.std
 })
 
 describe("what cannot be written", () => {
-  const first = (manager: ServiceDefinition.Manager, change: Partial<ServiceDefinition.ServiceOptions>) =>
+  const first = (manager: Manager, change: Partial<ServiceOptions>) =>
     Option.getOrUndefined(ServiceDefinition.unwritable(manager, { ...plain, ...change }))
 
   it("is nothing, mostly", () => {
@@ -885,7 +903,7 @@ describe("what cannot be written", () => {
   })
 
   it("is a NUL and half a surrogate pair anywhere", () => {
-    for (const manager of ServiceDefinition.managers) {
+    for (const manager of managers) {
       for (const scriptPath of ["/a\0", "/a\ud800"]) assert.strictEqual(first(manager, { scriptPath }), scriptPath)
     }
   })
@@ -895,7 +913,7 @@ describe("systemd-analyze verify", () => {
   const script = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
   /** What the tool says of a unit; empty if it is content. */
-  const verify = (scope: ServiceDefinition.ServiceScope, fileName: string, text: string) =>
+  const verify = (scope: ServiceScope, fileName: string, text: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped()
@@ -938,7 +956,7 @@ describe("systemd-analyze verify", () => {
       named(`is content with the ${scope} unit of ${profile} at ${name}`, "systemd-analyze"),
       () =>
         Effect.gen(function*() {
-          const options: ServiceDefinition.ServiceOptions = {
+          const options: ServiceOptions = {
             ...plain,
             profile,
             scope,
@@ -959,7 +977,7 @@ describe("systemd-analyze verify", () => {
     named("would notice a mistake", "systemd-analyze"),
     () =>
       Effect.gen(function*() {
-        const text = ServiceDefinition.systemdUnit({ ...plain, execPath: process.execPath, scriptPath: script })
+        const text = systemdUnit({ ...plain, execPath: process.execPath, scriptPath: script })
         for (
           const [right, wrong] of [
             ["Restart=always", "Restart=forever"],

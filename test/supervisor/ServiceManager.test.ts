@@ -4,10 +4,20 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Duration, Effect, Fiber, Ref } from "effect"
 import * as Path from "node:path"
 import * as ServiceDefinition from "../../src/supervisor/ServiceDefinition.ts"
+import type { ServiceFailed } from "../../src/supervisor/ServiceFailed.ts"
 import * as ServiceManager from "../../src/supervisor/ServiceManager.ts"
+import {
+  type Manager,
+  managers,
+  serviceNames,
+  type ServiceOptions,
+  type ServiceScope
+} from "../../src/supervisor/ServiceOptions.ts"
+import { definitionPath, describeStep, installSteps, uninstallSteps } from "../../src/supervisor/ServiceSteps.ts"
+import { systemdUnit } from "../../src/supervisor/SystemdUnit.ts"
 import { notLinux, unless } from "../fixtures/skips.ts"
 
-const service: ServiceDefinition.ServiceOptions = {
+const service: ServiceOptions = {
   profile: "a-b",
   scope: "user",
   execPath: "/usr/bin/node",
@@ -55,8 +65,8 @@ const makeMachine = (programs: Programs = willing) =>
     return {
       root,
       options: (
-        manager: ServiceDefinition.Manager,
-        scope: ServiceDefinition.ServiceScope,
+        manager: Manager,
+        scope: ServiceScope,
         changes: Partial<ServiceManager.ServiceManagerOptions> = {}
       ): ServiceManager.ServiceManagerOptions => ({
         manager,
@@ -95,19 +105,17 @@ const makeMachine = (programs: Programs = willing) =>
     }
   })
 
-const places = ServiceDefinition.managers.flatMap((manager) =>
-  (["user", "system"] as const).map((scope) => [manager, scope] as const)
-)
+const places = managers.flatMap((manager) => (["user", "system"] as const).map((scope) => [manager, scope] as const))
 
 const live = Effect.provide(NodeContext.layer)
 
 describe("where the definition goes", () => {
   const at = (
-    manager: ServiceDefinition.Manager,
-    scope: ServiceDefinition.ServiceScope,
+    manager: Manager,
+    scope: ServiceScope,
     configHome?: string
   ) =>
-    ServiceManager.definitionPath({
+    definitionPath({
       manager,
       service: { ...service, scope },
       folders: { home: "/home/me", configHome }
@@ -132,7 +140,7 @@ describe("install", () => {
         const machine = yield* makeMachine()
         const options = machine.options(manager, scope)
         yield* Effect.provide(ServiceManager.install(options), machine.context)
-        const path = ServiceManager.definitionPath(options)
+        const path = definitionPath(options)
         assert.deepStrictEqual(
           Buffer.from(yield* fs.readFile(path)),
           Buffer.from(ServiceDefinition.encode(ServiceDefinition.make(manager, options.service)))
@@ -146,12 +154,12 @@ describe("install", () => {
         const machine = yield* makeMachine()
         const options = machine.options(manager, scope)
         yield* Effect.provide(ServiceManager.install(options), machine.context)
-        const steps = ServiceManager.installSteps(options).map(ServiceManager.describe)
+        const steps = installSteps(options).map(describeStep)
         const reported = yield* machine.reported
         assert.deepStrictEqual(reported.slice(0, steps.length), steps)
         assert.strictEqual(
           reported[steps.length],
-          `installed ${ServiceDefinition.names(manager, "a-b").name}`
+          `installed ${serviceNames(manager, "a-b").name}`
         )
         assert.strictEqual((yield* machine.calls).length, steps.filter((step) => step.startsWith("run ")).length)
       }).pipe(live))
@@ -172,8 +180,8 @@ describe("install", () => {
         yield* Effect.provide(ServiceManager.uninstall(options), context)
         assert.deepStrictEqual(yield* fs.readDirectory(machine.root), [])
         const shown = yield* machine.reported
-        for (const step of [...ServiceManager.installSteps(options), ...ServiceManager.uninstallSteps(options)]) {
-          assert.include(shown, `would ${ServiceManager.describe(step)}`)
+        for (const step of [...installSteps(options), ...uninstallSteps(options)]) {
+          assert.include(shown, `would ${describeStep(step)}`)
         }
         const { text } = ServiceDefinition.make(manager, options.service)
         const lines = text.trimEnd().split("\n").map((line) => line === "" ? "" : `    ${line}`)
@@ -181,14 +189,14 @@ describe("install", () => {
       }).pipe(live))
   }
 
-  const calls = (manager: ServiceDefinition.Manager, scope: ServiceDefinition.ServiceScope) =>
+  const calls = (manager: Manager, scope: ServiceScope) =>
     Effect.gen(function*() {
       const machine = yield* makeMachine()
       const options = machine.options(manager, scope)
       yield* Effect.provide(ServiceManager.install(options), machine.context)
       const before = (yield* machine.calls).length
       yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
-      const made = (yield* machine.calls).map((call) => call.replace(ServiceManager.definitionPath(options), "PATH"))
+      const made = (yield* machine.calls).map((call) => call.replace(definitionPath(options), "PATH"))
       return { install: made.slice(0, before), uninstall: made.slice(before), files: yield* machine.files }
     })
 
@@ -251,11 +259,11 @@ describe("install", () => {
       const fs = yield* FileSystem.FileSystem
       const machine = yield* makeMachine()
       const options = machine.options("systemd", "user")
-      const path = ServiceManager.definitionPath(options)
+      const path = definitionPath(options)
       yield* Effect.provide(ServiceManager.install(options), machine.context)
       const changed = { ...options, service: { ...options.service, args: new Map([["port", "1"]]) } }
       yield* Effect.provide(ServiceManager.install(changed), machine.context)
-      assert.strictEqual(yield* fs.readFileString(path), ServiceDefinition.systemdUnit(changed.service))
+      assert.strictEqual(yield* fs.readFileString(path), systemdUnit(changed.service))
     }).pipe(live))
 
   it.scopedLive("lets everybody read the definition, whatever the umask", () =>
@@ -271,7 +279,7 @@ describe("install", () => {
         Effect.provideService(FileSystem.FileSystem, umask077),
         Effect.provide(Context.omit(FileSystem.FileSystem)(machine.context))
       )
-      const { mode } = yield* fs.stat(ServiceManager.definitionPath(options))
+      const { mode } = yield* fs.stat(definitionPath(options))
       assert.strictEqual(mode & 0o777, 0o644)
     }).pipe(live))
 
@@ -318,7 +326,7 @@ describe("uninstall", () => {
         const options = machine.options(manager, scope)
         yield* Effect.provide(ServiceManager.install(options), machine.context)
         yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
-        const { name } = ServiceDefinition.names(manager, "a-b")
+        const { name } = serviceNames(manager, "a-b")
         assert.strictEqual((yield* machine.reported).at(-1), `uninstalled ${name}`)
         yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
         assert.match((yield* machine.reported).at(-1) ?? "", / is not installed: /)
@@ -330,7 +338,7 @@ describe("uninstall", () => {
       const fs = yield* FileSystem.FileSystem
       const machine = yield* makeMachine()
       const options = machine.options("systemd", "user")
-      const path = ServiceManager.definitionPath(options)
+      const path = definitionPath(options)
       yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
       yield* fs.symlink("/dev/null", path)
       yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
@@ -345,7 +353,7 @@ describe("uninstall", () => {
       yield* Effect.provide(ServiceManager.install(options), machine.context)
       const error = yield* Effect.flip(Effect.provide(ServiceManager.uninstall(options), machine.context))
       assert.strictEqual(error._tag, "ServiceFailed")
-      assert.isTrue(yield* fs.exists(ServiceManager.definitionPath(options)))
+      assert.isTrue(yield* fs.exists(definitionPath(options)))
     }).pipe(live))
 })
 
@@ -373,7 +381,7 @@ describe("an installation that fails (N41)", () => {
         assert.include(error.where, word)
         assert.include(error.reason, "Access denied")
         assert.isEmpty(yield* machine.files)
-        const path = ServiceManager.definitionPath(options)
+        const path = definitionPath(options)
         assert.include(yield* machine.reported, `undo: remove ${path}`)
       }).pipe(live))
 
@@ -382,7 +390,7 @@ describe("an installation that fails (N41)", () => {
         const fs = yield* FileSystem.FileSystem
         const machine = yield* makeMachine(failingAt(word))
         const options = machine.options(manager, scope)
-        const path = ServiceManager.definitionPath(options)
+        const path = definitionPath(options)
         yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
         yield* fs.writeFileString(path, "as it was")
         const before = yield* machine.files
@@ -412,7 +420,7 @@ describe("an installation that fails (N41)", () => {
         Effect.flip
       )
       assert.deepStrictEqual(yield* fs.readDirectory(wants), [])
-      assert.isFalse(yield* fs.exists(ServiceManager.definitionPath(options)))
+      assert.isFalse(yield* fs.exists(definitionPath(options)))
       assert.strictEqual((yield* machine.calls).at(-1), "systemctl <daemon-reload>")
     }).pipe(live))
 
@@ -421,7 +429,7 @@ describe("an installation that fails (N41)", () => {
       const fs = yield* FileSystem.FileSystem
       const machine = yield* makeMachine(failingAt("enable"))
       const options = machine.options("systemd", "user")
-      const path = ServiceManager.definitionPath(options)
+      const path = definitionPath(options)
       yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
       yield* fs.symlink("/dev/null", path)
       yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context))
@@ -502,7 +510,7 @@ describe("uninstall, where a step does not matter (N41)", () => {
 
 describe("what fails", () => {
   /** One line that says what, where, why and what to do. */
-  const oneLine = (error: ServiceManager.ServiceFailed) => {
+  const oneLine = (error: ServiceFailed) => {
     for (const part of [error.what, error.where, error.reason, error.advice]) {
       assert.notStrictEqual(part, "")
       assert.include(error.message, part)
@@ -542,7 +550,7 @@ describe("what fails", () => {
       const fs = yield* FileSystem.FileSystem
       const machine = yield* makeMachine()
       const options = machine.options("launchd", "user")
-      const path = ServiceManager.definitionPath(options)
+      const path = definitionPath(options)
       yield* fs.makeDirectory(path, { recursive: true })
       const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
       assert.strictEqual(error.where, path)
@@ -556,7 +564,7 @@ describe("what fails", () => {
         const fs = yield* FileSystem.FileSystem
         const machine = yield* makeMachine()
         const options = machine.options("systemd", "user")
-        const path = ServiceManager.definitionPath(options)
+        const path = definitionPath(options)
         yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
         yield* fs.writeFileString(path, "as it was")
         const full = Effect.fail(

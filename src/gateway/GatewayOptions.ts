@@ -1,0 +1,236 @@
+/**
+ * What a gateway can be told, what is refused, and which gateway is meant. Exported by `Gateway`.
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as NodePath from "node:path"
+import { type Address, isLoopback } from "../Address.ts"
+import * as PlatformFolders from "../host/PlatformFolders.ts"
+import * as AccessToken from "../server/AccessToken.ts"
+import { type ListenerOptions, longestTimer } from "../server/ListenerOptions.ts"
+import * as OwnPaths from "../server/OwnPaths.ts"
+import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "../settings/GatewayConfig.ts"
+
+/**
+ * Everything a gateway can be told. All optional. Times may be given in any form of `Duration.DurationInput`; a number is
+ * milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "port">> {
+  /** Base port, default 18789. 0 takes a free one. */
+  readonly port?: number | undefined
+  /**
+   * Host to bind, default `127.0.0.1`. One that is not loopback is refused without a `token`, which keeps strangers from the
+   * control socket; who has no use for that gives a random one. Your own routes are as open as you make them.
+   */
+  readonly host?: string | undefined
+  /** Names this gateway: its config file and state directory follow from it. Default `default`. */
+  readonly profile?: string | undefined
+  /** The config file whose canonical path names the lock; it is not read. Default: the profile's. */
+  readonly configPath?: string | undefined
+  /** Default: the profile's, by platform convention. */
+  readonly stateDir?: string | undefined
+  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
+  readonly lockTimeout?: Duration.DurationInput | undefined
+  /** How often to try meanwhile. Default 100 milliseconds. */
+  readonly lockPollInterval?: Duration.DurationInput | undefined
+  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
+  readonly lockStaleAfter?: Duration.DurationInput | undefined
+  /** How often the holder checks its lock files, makes lost ones again where that is safe, and keeps them young. Default 30 seconds. */
+  readonly lockRecheckInterval?: Duration.DurationInput | undefined
+  /** Deadline of one health probe. Default 1 second. */
+  readonly healthProbeTimeout?: Duration.DurationInput | undefined
+  /**
+   * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. Default: all at
+   * their paths, and an app's routes there are not reached.
+   */
+  readonly routes?: OwnPaths.OwnPaths | undefined
+}
+
+/**
+ * Which gateway to look at, and how patiently. All optional, with the same defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type InspectOptions = Pick<
+  GatewayOptions,
+  "port" | "host" | "profile" | "configPath" | "stateDir" | "healthProbeTimeout"
+>
+
+const refuse = (setting: string, value: unknown, allowed: string) =>
+  new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
+
+/** Checks options against the rules of the settings. */
+const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
+      yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
+    }
+    if (profile !== undefined && Option.isNone(settings.profile.decode(profile))) {
+      yield* refuse("profile", profile, settings.profile.allowed)
+    }
+  })
+
+/** Checks the options that say who may ask. A caller that only looks does not need them. */
+export const checkAccess = (
+  { allowedHosts = [], allowedOrigins = [], host, routes = {}, token }: GatewayOptions
+): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    if (host !== undefined && !isLoopback(host) && token === undefined) {
+      yield* refuse("host", host, "a loopback host, or a token besides")
+    }
+    if (!OwnPaths.isAllowed(routes)) yield* refuse("routes", routes, OwnPaths.allowed)
+    const fault = token === undefined
+      ? Option.none()
+      : AccessToken.fault(AccessToken.withoutLineEnd(Redacted.value(token)))
+    if (Option.isSome(fault)) yield* refuse("token", "(not shown)", `${AccessToken.allowed}; ${fault.value}`)
+    for (
+      const [name, values, setting] of [
+        ["allowedHosts", allowedHosts, settings.allowedHosts],
+        ["allowedOrigins", allowedOrigins, settings.allowedOrigins]
+      ] as const
+    ) {
+      if (Option.isNone(setting.decode(values))) yield* refuse(name, values, setting.allowed)
+    }
+  })
+
+/** Times after which something happens again, or is given up on: neither at once nor never. */
+const bounded = {
+  allowed: "a duration above 0, of 24 days at most",
+  isAllowed: (time: Duration.Duration) => Duration.between(time, { minimum: Duration.nanos(1n), maximum: longestTimer })
+}
+
+/** The times of `node:http`. */
+const orUnlimited = {
+  allowed: "a duration of 24 days at most, or 0 for no limit",
+  isAllowed: (time: Duration.Duration) => Duration.lessThanOrEqualTo(time, longestTimer)
+}
+
+const wholeNumber = { allowed: "a whole number above 0", isAllowed: (n: number) => Number.isSafeInteger(n) && n > 0 }
+
+/** Times and counts: without this, Node throws at some of them, and others make a busy loop. */
+export const checkBounds = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    for (
+      const [name, rule] of [
+        ["lockPollInterval", bounded],
+        ["lockStaleAfter", bounded],
+        ["lockRecheckInterval", bounded],
+        ["healthProbeTimeout", bounded],
+        ["headersTimeout", orUnlimited],
+        ["requestTimeout", orUnlimited],
+        ["keepAliveTimeout", orUnlimited]
+      ] as const
+    ) {
+      const value = options[name]
+      if (value === undefined) continue
+      const time = Duration.decode(value)
+      if (!rule.isAllowed(time)) yield* refuse(name, Duration.format(time), rule.allowed)
+    }
+    for (
+      const name of [
+        "maxConnections",
+        "maxHeaderBytes",
+        "maxPipelinedRequests",
+        "maxControlSockets",
+        "maxFrameBytes",
+        "maxFramesPerSecond",
+        "maxBufferedBytes"
+      ] as const
+    ) {
+      const value = options[name]
+      if (value !== undefined && !wholeNumber.isAllowed(value)) yield* refuse(name, value, wholeNumber.allowed)
+    }
+  })
+
+const wholeNumbers = [
+  ["maxConnections", settings.maxConnections],
+  ["maxHeaderBytes", settings.maxHeaderBytes],
+  ["maxControlSockets", settings.maxControlSockets],
+  ["maxFrameBytes", settings.maxFrameBytes],
+  ["maxFramesPerSecond", settings.maxFramesPerSecond]
+] as const
+
+const durations = [
+  ["lockTimeout", settings.lockTimeout],
+  ["lockPollInterval", settings.lockPollInterval],
+  ["lockStaleAfter", settings.lockStaleAfter],
+  ["lockRecheckInterval", settings.lockRecheckInterval],
+  ["healthProbeTimeout", settings.healthProbeTimeout],
+  ["drainTimeout", settings.drainTimeout],
+  ["headersTimeout", settings.headersTimeout],
+  ["requestTimeout", settings.requestTimeout],
+  ["keepAliveTimeout", settings.keepAliveTimeout]
+] as const
+
+/** The first descriptor behind the standard streams. */
+const firstPassedSocket = 3
+
+/** Options that a program's user gives: within the bounds of the program's settings, where there is such a setting. */
+export const checkGiven = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    yield* checkName(options)
+    for (const name of ["host", "configPath", "stateDir"] as const) {
+      const value = options[name]
+      if (value !== undefined && Option.isNone(settings[name].decode(value))) {
+        yield* refuse(name, value, settings[name].allowed)
+      }
+    }
+    for (const [name, setting] of wholeNumbers) {
+      const value = options[name]
+      if (value !== undefined && Option.isNone(setting.decode(value))) yield* refuse(name, value, setting.allowed)
+    }
+    const { passedSocket } = options
+    if (passedSocket !== undefined && !(Number.isSafeInteger(passedSocket) && passedSocket >= firstPassedSocket)) {
+      yield* refuse("passedSocket", passedSocket, `a whole number of at least ${firstPassedSocket}`)
+    }
+    for (const [name, setting] of durations) {
+      const value = options[name]
+      if (value === undefined) continue
+      const duration = Duration.decode(value)
+      if (Option.isNone(setting.decode(`${Duration.toMillis(duration)} millis`))) {
+        yield* refuse(name, Duration.format(duration), setting.allowed)
+      }
+    }
+    // What the program has no setting for.
+    yield* checkBounds(options)
+    yield* checkAccess(options)
+  })
+
+/** Which gateway these options name. */
+export const identified = (
+  options: InspectOptions
+): Effect.Effect<
+  {
+    readonly profile: string
+    readonly address: Address
+    readonly configPath: string
+    readonly configName: string
+    readonly stateDir: string
+  },
+  never,
+  FileSystem.FileSystem | PlatformFolders.PlatformFolders
+> =>
+  Effect.gen(function*() {
+    // A wrong option that was given in code is a mistake in the program: nothing that its user did can mend it.
+    yield* Effect.orDie(checkName(options))
+    const folders = yield* PlatformFolders.PlatformFolders
+    const profile = options.profile ?? defaultProfile
+    const configName = NodePath.resolve(options.configPath ?? (yield* folders.configPath(profile)))
+    return {
+      profile,
+      address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
+      configPath: yield* canonicalPath(configName),
+      configName,
+      stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
+    }
+  }).pipe(
+    // As for a wrong option: the program that needs no default names the folders.
+    Effect.catchTag("FolderUnknown", Effect.die)
+  )

@@ -1,0 +1,65 @@
+/**
+ * What a gateway needs from the machine, and that of Node. Exported by `Gateway`.
+ */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Layer from "effect/Layer"
+import * as KernelLock from "../host/KernelLock.ts"
+import * as OpenLockFiles from "../host/OpenLockFiles.ts"
+import * as PlatformFolders from "../host/PlatformFolders.ts"
+import * as PortOwners from "../host/PortOwners.ts"
+import * as ProbeTransport from "../host/ProbeTransport.ts"
+import * as ProcessTable from "../host/ProcessTable.ts"
+import * as Signals from "../host/Signals.ts"
+import * as OwnerWatch from "../probe/OwnerWatch.ts"
+import * as NodeServerSocket from "../server/node/NodeServerSocket.ts"
+import type { ServerSocket } from "../server/ServerSocket.ts"
+
+/**
+ * What a gateway needs from the machine. Live layers are in the modules of those names; `gateway-lock/testing` has them
+ * in memory.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Platform =
+  | FileSystem.FileSystem
+  | KernelLock.KernelLock
+  | ProcessTable.ProcessTable
+  | ProbeTransport.ProbeTransport
+  | ServerSocket
+
+/**
+ * The operating system, as `layerPlatform` and every part alone need it: what the simulated host gives in memory.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Gateway, LockFile } from "gateway-lock"
+ *
+ * // Parts alone need it as well: here, who has the lock of another app.
+ * const owner = LockFile.readOwner("/var/lib/importer/locks/gateway.state.lock").pipe(
+ *   Effect.provide(Gateway.layerNode)
+ * )
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerNode: Layer.Layer<
+  | Platform
+  | PlatformFolders.PlatformFolders
+  | OwnerWatch.OwnerWatch
+  | PortOwners.PortOwners
+  | OpenLockFiles.OpenLockFiles
+  | Signals.Signals
+  | NodeContext.NodeContext
+> = Layer.mergeAll(
+  KernelLock.layerLive,
+  ProcessTable.layerLive,
+  ProbeTransport.layerLive,
+  OwnerWatch.layerLive,
+  NodeServerSocket.layer,
+  PlatformFolders.layerLive,
+  PortOwners.layerLive,
+  OpenLockFiles.layerLive,
+  Signals.layerLive
+).pipe(Layer.provideMerge(NodeContext.layer))

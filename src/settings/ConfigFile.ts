@@ -1,0 +1,178 @@
+/**
+ * The config file: how its text is read, what is wrong with it, and the values in it.
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import { realPath } from "../host/NativeFiles.ts"
+import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { jsonFault } from "../internal/jsonFault.ts"
+import { printable } from "../internal/printable.ts"
+import { readStream } from "../internal/readStream.ts"
+import type { Given, SettingInvalid } from "./Setting.ts"
+import { settings } from "./SettingsTable.ts"
+
+/**
+ * The config file cannot be used: unreadable, not JSON, or with a key that is no setting.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
+  readonly path: string
+  readonly reason: string
+}> {
+  override get message() {
+    return printable(`invalid config file ${this.path}: ${this.reason}`)
+  }
+}
+
+/** Where an editor finds the schema. No setting. */
+const schemaKey = "$schema"
+
+type JsonObject = { readonly [key: string]: unknown }
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const filePaths: ReadonlyArray<ReadonlyArray<string>> = Object.values(settings).flatMap((setting) =>
+  setting.file === undefined ? [] : [setting.file]
+)
+
+/** The first key of a config file that is no setting, with its way from the top, or what is not an object. */
+const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Option<string> => {
+  const here = filePaths.filter((path) => above.every((key, index) => path[index] === key))
+  const known = new Set(here.flatMap((path) => path[above.length] ?? []))
+  for (const [key, child] of Object.entries(value)) {
+    const way = [...above, key]
+    if (!known.has(key)) {
+      return Option.some(
+        `unknown key ${JSON.stringify(way.join("."))}; known here: ${[...known].toSorted().join(", ")}`
+      )
+    }
+    if (here.some((path) => path.length > way.length && path[above.length] === key)) {
+      if (!isObject(child)) return Option.some(`${JSON.stringify(way.join("."))} must be an object`)
+      const fault = findFault(child, way)
+      if (Option.isSome(fault)) return fault
+    }
+  }
+  return Option.none()
+}
+
+/** A text that was read as UTF-8 and begins as UTF-16 does, with a byte order mark or without. */
+const isUtf16 = (text: string): boolean => /^(?:\uFFFD{2}|\0|[^\0]\0)/.test(text)
+
+const parseJson = (text: string): Either.Either<unknown, string> =>
+  Either.try({
+    try: (): unknown => JSON.parse(text),
+    catch: () => {
+      if (isUtf16(text)) return "not JSON: it is UTF-16, and JSON is UTF-8; save it as UTF-8"
+      const fault = jsonFault(text)
+      return fault === undefined
+        ? "not JSON"
+        : `not JSON: line ${fault.line}, column ${fault.column}: expected ${fault.expected}`
+    }
+  })
+
+/** What is wrong with a config file, or with a value in it. */
+export type FileProblem = SettingInvalid | ConfigFileInvalid
+
+/** What becomes of such a problem: it ends the resolving, or is passed over. */
+export type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
+
+const maxConfigBytes = 1024 * 1024
+const tooLarge = "larger than 1 MiB"
+
+/** How long the writer of a pipe may take. */
+const streamTimeout = Duration.seconds(30)
+
+/** Whether a config file cannot be read again, or has no path of its own: a pipe, a terminal, a device, an unlinked file. */
+export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const type = Option.map(yield* Effect.option(fs.stat(path)), ({ type }) => type)
+    if (Option.isNone(type) || type.value === "Directory") return false
+    return type.value !== "File" || Option.isNone(yield* Effect.option(realPath(path)))
+  })
+
+/** The text of a config; `None` where there is no such file, or why it cannot be had. */
+const readConfigText = (path: string, isStream: boolean): Effect.Effect<
+  Option.Option<string>,
+  string,
+  FileSystem.FileSystem
+> =>
+  Effect.gen(function*() {
+    if (isStream) {
+      const content = yield* readStream(path, maxConfigBytes).pipe(
+        Effect.mapError(({ reason }) => reason),
+        Effect.timeoutFail({
+          duration: streamTimeout,
+          onTimeout: () => `it was not written to its end within ${Duration.toSeconds(streamTimeout)} seconds`
+        })
+      )
+      return content.length > maxConfigBytes
+        ? yield* Effect.fail(tooLarge)
+        : Option.some(Buffer.from(content).toString("utf8"))
+    }
+    const fs = yield* FileSystem.FileSystem
+    const info = yield* Effect.option(fs.stat(path))
+    if (Option.exists(info, ({ size }) => size > FileSystem.Size(maxConfigBytes))) return yield* Effect.fail(tooLarge)
+    return yield* Effect.asSome(fs.readFileString(path)).pipe(
+      Effect.catchAll((error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(describePlatformError(error)))
+    )
+  })
+
+/** The values of a config file. */
+export interface ConfigFile {
+  /** What messages call it. */
+  readonly path: string
+  readonly values: JsonObject
+}
+
+/** Reads a config file. One that nobody named may be absent. */
+export const read = (
+  path: string,
+  options: {
+    readonly isStream: boolean
+    /** Who named it. */
+    readonly namedBy: Option.Option<string>
+  },
+  onProblem: OnFileProblem
+): Effect.Effect<ConfigFile, FileProblem, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const empty: ConfigFile = { path, values: {} }
+    const invalid = (reason: string) => Effect.as(onProblem(new ConfigFileInvalid({ path, reason })), empty)
+    const content = yield* Effect.either(readConfigText(path, options.isStream))
+    if (Either.isLeft(content)) return yield* invalid(content.left)
+    if (Option.isNone(content.right)) {
+      return Option.isNone(options.namedBy)
+        ? empty
+        : yield* invalid(`${options.namedBy.value} names it, and there is no such file`)
+    }
+    const parsed = parseJson(content.right.value.replace(/^\uFEFF/, ""))
+    if (Either.isLeft(parsed)) return yield* invalid(parsed.left)
+    if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
+    const { [schemaKey]: schema, ...values } = parsed.right
+    if (schema !== undefined && typeof schema !== "string") {
+      yield* onProblem(new ConfigFileInvalid({ path, reason: `${JSON.stringify(schemaKey)} must be a text` }))
+    }
+    const fault = findFault(values, [])
+    if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
+    return { path, values }
+  })
+
+/** The value of a setting in it. */
+export const valueOf = (
+  { path, values }: ConfigFile,
+  setting: { readonly file?: ReadonlyArray<string> }
+): Option.Option<Given> => {
+  const way = setting.file
+  if (way === undefined) return Option.none()
+  let value: unknown = values
+  for (const key of way) value = isObject(value) ? value[key] : undefined
+  return value === undefined
+    ? Option.none()
+    : Option.some({ raw: value, source: `${JSON.stringify(way.join("."))} in ${path}`, isInFile: true })
+}

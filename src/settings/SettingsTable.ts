@@ -1,0 +1,327 @@
+/**
+ * The table of settings: what each is called on the command line, in the environment and in the config file, and what it
+ * may be. The command line, the schema of the config file, `--help` and the README follow it.
+ */
+import * as Duration from "effect/Duration"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as LockFile from "../lock/LockFile.ts"
+import * as HealthProbe from "../probe/HealthProbe.ts"
+import { allowedHost, allowedOrigin, any } from "../server/Access.ts"
+import * as AccessToken from "../server/AccessToken.ts"
+import * as Listener from "../server/ListenerOptions.ts"
+import * as Recovery from "../supervisor/RecoveryOptions.ts"
+import { countSetting, durationSetting, listOf, matching, oneOf, setting, text, wholeNumber } from "./Setting.ts"
+
+/**
+ * `pretty` in colours for a terminal; `logfmt` and `json`, a line each.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LogFormat = typeof logFormats[number]
+
+/**
+ * Host and port where nothing else is said.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
+
+/**
+ * The profile where none is named.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultProfile = "default"
+
+const supervisors = ["auto", "none", "systemd", "launchd", "schtasks", "external"] as const
+const logFormats = ["pretty", "logfmt", "json"] as const
+
+const profilePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/
+
+const supportedLogLevels = ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"] as const
+const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = {
+  all: LogLevel.All,
+  trace: LogLevel.Trace,
+  debug: LogLevel.Debug,
+  info: LogLevel.Info,
+  warning: LogLevel.Warning,
+  error: LogLevel.Error,
+  fatal: LogLevel.Fatal,
+  none: LogLevel.None
+}
+
+/**
+ * The table: one `Setting` for each, by its name in `GatewayConfig`.
+ *
+ * @since 0.1.0
+ * @category settings
+ */
+export const settings = {
+  port: setting({
+    name: "port",
+    flag: "port",
+    env: "GATEWAY_PORT",
+    file: ["port"],
+    json: { type: "integer", minimum: 1, maximum: 65535 },
+    placeholder: "<port>",
+    description: "base port; one gateway per base port on a host",
+    allowed: "a whole number from 1 to 65535",
+    default: String(defaultAddress.port),
+    decode: (raw) => Option.filter(wholeNumber(raw), (port) => port >= 1 && port <= 65535)
+  }),
+  host: setting({
+    name: "host",
+    flag: "host",
+    env: "GATEWAY_HOST",
+    file: ["host"],
+    json: { type: "string" },
+    placeholder: "<host>",
+    description: "host to bind; any but a loopback one needs a token",
+    allowed: "a host name or address, not a loopback one only with a token",
+    default: defaultAddress.host,
+    decode: (raw) => Option.filter(Option.flatMap(text(raw), allowedHost), (host) => host !== any)
+  }),
+  tokenFile: setting({
+    name: "token file",
+    flag: "token-file",
+    env: "GATEWAY_TOKEN_FILE",
+    file: ["tokenFile"],
+    json: { type: "string", minLength: 1 },
+    placeholder: "<path>",
+    description: "file with the token that clients must show",
+    allowed: "a path",
+    path: "file",
+    default: "no token",
+    decode: matching(/^[^\0]+$/)
+  }),
+  token: setting({
+    name: "token",
+    env: "GATEWAY_TOKEN",
+    placeholder: "<token>",
+    description: "the token itself",
+    allowed: AccessToken.allowed,
+    default: "no token",
+    isSecret: true,
+    decode: (raw) =>
+      Option.map(
+        Option.filter(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.isValid),
+        (token) => Redacted.make(token)
+      ),
+    explain: (raw) => Option.flatMap(Option.map(text(raw), AccessToken.withoutLineEnd), AccessToken.fault)
+  }),
+  allowedHosts: setting({
+    name: "allowed hosts",
+    env: "GATEWAY_ALLOWED_HOSTS",
+    file: ["allowedHosts"],
+    json: { type: ["array", "string"], items: { type: "string" } },
+    placeholder: "<list>",
+    description: "names and addresses that Host may have besides our own; * for any",
+    allowed: "host names (as punycode) and addresses without ports, or *, with commas between them",
+    default: "none",
+    decode: listOf(allowedHost)
+  }),
+  allowedOrigins: setting({
+    name: "allowed origins",
+    env: "GATEWAY_ALLOWED_ORIGINS",
+    file: ["allowedOrigins"],
+    json: { type: ["array", "string"], items: { type: "string" } },
+    placeholder: "<list>",
+    description: "origins of pages that may open sockets and change something besides our own; * for any",
+    allowed: "origins such as https://app.example:8443, file://, app://name, null or *, with commas between them",
+    default: "none",
+    decode: listOf(allowedOrigin)
+  }),
+  profile: setting({
+    name: "profile",
+    flag: "profile",
+    env: "GATEWAY_PROFILE",
+    placeholder: "<name>",
+    description: "names this gateway; each profile has its own config file and state directory",
+    allowed: "up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit",
+    default: defaultProfile,
+    decode: matching(profilePattern)
+  }),
+  configPath: setting({
+    name: "config file",
+    flag: "config",
+    env: "GATEWAY_CONFIG",
+    placeholder: "<path>",
+    description: "config file, JSON; one that is named must exist",
+    allowed: "a path",
+    path: "file",
+    default: "the profile's gateway.json under the platform's config folder",
+    decode: matching(/^[^\0]+$/)
+  }),
+  stateDir: setting({
+    name: "state directory",
+    flag: "state-dir",
+    env: "GATEWAY_STATE_DIR",
+    placeholder: "<path>",
+    description: "state directory, which holds the lock files",
+    allowed: "a path",
+    path: "directory",
+    default: "the profile's own folder under the platform's state folder",
+    decode: matching(/^[^\0]+$/)
+  }),
+  supervisor: setting({
+    name: "supervisor",
+    flag: "supervisor",
+    env: "GATEWAY_SUPERVISOR",
+    placeholder: "<name>",
+    description: "who restarts us: auto, none, systemd, launchd, schtasks or external",
+    allowed: "auto, none, systemd, launchd, schtasks or external",
+    default: "auto",
+    values: supervisors,
+    decode: oneOf(supervisors)
+  }),
+  lockTimeout: durationSetting({
+    name: "lock timeout",
+    flag: "lock-timeout",
+    env: "GATEWAY_LOCK_TIMEOUT",
+    file: ["lock", "timeout"],
+    description: "how long to wait for a lock whose owner does not serve our port",
+    default: LockFile.defaults.timeout
+  }),
+  lockPollInterval: durationSetting({
+    name: "lock poll interval",
+    file: ["lock", "pollInterval"],
+    description: "how often to try the lock meanwhile",
+    default: LockFile.defaults.pollInterval,
+    minimum: Duration.millis(10)
+  }),
+  lockStaleAfter: durationSetting({
+    name: "lock stale time",
+    file: ["lock", "staleAfter"],
+    description: "how old a record must be before it can be stale where no kernel lock can be had",
+    default: LockFile.defaults.staleAfter,
+    minimum: Duration.seconds(1)
+  }),
+  lockRecheckInterval: durationSetting({
+    name: "lock recheck interval",
+    file: ["lock", "recheckInterval"],
+    description: "how often the holder looks after its lock files",
+    default: LockFile.defaults.recheckInterval,
+    minimum: Duration.millis(10)
+  }),
+  healthProbeTimeout: durationSetting({
+    name: "health probe timeout",
+    file: ["health", "probeTimeout"],
+    description: "deadline of one health probe",
+    default: HealthProbe.defaultTimeout,
+    minimum: Duration.millis(10)
+  }),
+  healthRetryInterval: durationSetting({
+    name: "health retry interval",
+    env: "GATEWAY_HEALTH_RETRY_INTERVAL",
+    file: ["health", "retryInterval"],
+    description: "under a supervisor: between two attempts while the owner is not healthy",
+    default: Recovery.defaults.retryInterval,
+    minimum: Duration.millis(10)
+  }),
+  healthTimeout: durationSetting({
+    name: "health timeout",
+    env: "GATEWAY_HEALTH_TIMEOUT",
+    file: ["health", "timeout"],
+    description: "under a supervisor: after which an owner that is not healthy is given up on",
+    default: Recovery.defaults.healthTimeout
+  }),
+  drainTimeout: durationSetting({
+    name: "drain timeout",
+    flag: "drain-timeout",
+    env: "GATEWAY_DRAIN_TIMEOUT",
+    file: ["drainTimeout"],
+    description: "how long requests in flight may take once shutdown has begun",
+    default: Listener.defaults.drainTimeout
+  }),
+  maxConnections: countSetting({
+    name: "connection limit",
+    file: ["limits", "connections"],
+    description: "connections at one time",
+    default: Listener.defaults.maxConnections,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
+  headersTimeout: durationSetting({
+    name: "headers timeout",
+    file: ["limits", "headersTimeout"],
+    description: "for a request's headers",
+    default: Listener.defaults.headersTimeout,
+    minimum: Duration.seconds(1)
+  }),
+  requestTimeout: durationSetting({
+    name: "request timeout",
+    file: ["limits", "requestTimeout"],
+    description: "for a whole request",
+    default: Listener.defaults.requestTimeout,
+    minimum: Duration.seconds(1)
+  }),
+  keepAliveTimeout: durationSetting({
+    name: "keep-alive timeout",
+    env: "GATEWAY_KEEP_ALIVE_TIMEOUT",
+    file: ["limits", "keepAliveTimeout"],
+    description: "for a connection without a request; longer than a balancer keeps its own",
+    default: Listener.defaults.keepAliveTimeout,
+    // 0 would mean for ever.
+    minimum: Duration.seconds(1)
+  }),
+  maxHeaderBytes: countSetting({
+    name: "header limit",
+    file: ["limits", "headerBytes"],
+    description: "bytes of a request line and its headers",
+    default: Listener.defaults.maxHeaderBytes,
+    minimum: 4096,
+    maximum: 1024 * 1024
+  }),
+  maxControlSockets: countSetting({
+    name: "control socket limit",
+    file: ["limits", "controlSockets"],
+    description: "control sockets at one time",
+    default: Listener.defaults.maxControlSockets,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
+  maxFrameBytes: countSetting({
+    name: "frame limit",
+    file: ["limits", "frameBytes"],
+    description: "bytes of a frame on a control socket",
+    default: Listener.defaults.maxFrameBytes,
+    minimum: 1024,
+    maximum: 16 * 1024 * 1024
+  }),
+  maxFramesPerSecond: countSetting({
+    name: "frame rate limit",
+    file: ["limits", "framesPerSecond"],
+    description: "frames of one control socket in a second; twice as many at once",
+    default: Listener.defaults.maxFramesPerSecond,
+    minimum: 1,
+    maximum: 1_000_000
+  }),
+  logFormat: setting({
+    name: "log format",
+    flag: "log-format",
+    env: "GATEWAY_LOG_FORMAT",
+    placeholder: "<format>",
+    description: "of logs and errors on stderr: pretty, logfmt or json",
+    allowed: "pretty, logfmt or json",
+    default: "pretty on a terminal, else logfmt",
+    values: logFormats,
+    decode: oneOf(logFormats)
+  }),
+  logLevel: setting({
+    name: "log level",
+    flag: "log-level",
+    env: "GATEWAY_LOG_LEVEL",
+    placeholder: "<level>",
+    description: `least severe to be logged: ${supportedLogLevels.join(", ")}`,
+    allowed: `one of ${supportedLogLevels.join(", ")}`,
+    default: "info",
+    values: supportedLogLevels,
+    decode: (raw) =>
+      Option.map(oneOf(supportedLogLevels)(raw === "warn" ? "warning" : raw), (level) => logLevels[level])
+  })
+} as const

@@ -1,0 +1,79 @@
+/**
+ * Where the value of a setting comes from. Precedence: flag, environment variable, config file, default.
+ */
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ConfigFile from "./ConfigFile.ts"
+import { decodeGiven, type Given, type Setting, type SettingInvalid } from "./Setting.ts"
+
+const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
+  Effect.map(
+    Config.option(Config.string(name)),
+    // An empty variable is one that is not set, as for the shell's ${NAME:-…}.
+    (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
+  )
+
+/** A value from outside the config file. */
+export const outside = <A>(
+  flags: ReadonlyMap<string, string>,
+  setting: Setting<A>
+): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
+  Effect.gen(function*() {
+    const flag = setting.flag === undefined ? undefined : flags.get(setting.flag)
+    if (flag !== undefined) return Option.some<Given>({ raw: flag, source: `--${setting.flag}` })
+    return setting.env === undefined ? Option.none<Given>() : yield* fromEnvironment(setting.env)
+  })
+
+/** Decodes a value, if one was given. */
+export const decoded = <A>(
+  setting: Setting<A>,
+  given: Option.Option<Given>
+): Effect.Effect<Option.Option<A>, SettingInvalid> =>
+  Option.match(given, {
+    onNone: () => Effect.succeedNone,
+    onSome: (given) => Effect.asSome(decodeGiven(setting, given))
+  })
+
+/** What the lookup of a value fails with. A problem of the config file is only among them if it ends the resolution. */
+export type LookupError = ConfigFile.FileProblem | ConfigError.ConfigError
+
+/** The values that were given for one start. */
+export interface Sources {
+  /** The value as it was given, not decoded. */
+  readonly given: <A>(setting: Setting<A>) => Effect.Effect<Option.Option<Given>, ConfigError.ConfigError>
+  /** The decoded value, if one was given. */
+  readonly optional: <A>(setting: Setting<A>) => Effect.Effect<Option.Option<A>, LookupError>
+  /** The decoded value, or a default. */
+  readonly or: <A>(setting: Setting<A>, otherwise: A) => Effect.Effect<A, LookupError>
+}
+
+/** The sources of one start. `onFileProblem` decides what becomes of a value in the file that is not allowed. */
+export const make = (
+  flags: ReadonlyMap<string, string>,
+  file: ConfigFile.ConfigFile,
+  onFileProblem: ConfigFile.OnFileProblem
+): Sources => {
+  const optional = <A>(setting: Setting<A>): Effect.Effect<Option.Option<A>, LookupError> =>
+    Effect.gen(function*() {
+      const given = yield* outside(flags, setting)
+      if (Option.isSome(given) || setting.file === undefined) return yield* decoded(setting, given)
+      return yield* decoded(setting, ConfigFile.valueOf(file, setting)).pipe(
+        Effect.catchAll((problem) => Effect.as(onFileProblem(problem), Option.none<A>()))
+      )
+    })
+  return {
+    given: (setting) =>
+      Effect.map(
+        outside(flags, setting),
+        Option.orElse(() => ConfigFile.valueOf(file, setting))
+      ),
+    optional,
+    or: (setting, otherwise) =>
+      Effect.map(
+        optional(setting),
+        Option.getOrElse(() => otherwise)
+      )
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * Runs a program of a service manager.
+ */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { child, run as runChild } from "../internal/child.ts"
+import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { adviceFor, ServiceFailed } from "./ServiceFailed.ts"
+import { longestStop } from "./ServiceOptions.ts"
+import { type Place, showWord } from "./ServiceSteps.ts"
+
+/** How a program ended. */
+export interface Outcome {
+  readonly status: number
+  /** What it printed, on one line. */
+  readonly output: string
+}
+
+/** Runs a program of the manager's to its end, for as long as a stop of the service may take and then some. */
+export const execute = (
+  options: Pick<Place, "manager" | "service">,
+  words: readonly [string, ...Array<string>]
+): Effect.Effect<Outcome, ServiceFailed, CommandExecutor.CommandExecutor> => {
+  const where = words.map(showWord).join(" ")
+  const [program, ...args] = words
+  const limit = Duration.sum(longestStop(options.service), Duration.seconds(30))
+  const text = <E>(stream: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(stream))
+  return runChild(child(program, ...args), limit, ({ exitCode, stderr, stdout }) =>
+    Effect.map(
+      Effect.all([exitCode, text(stderr), text(stdout)], { concurrency: "unbounded" }),
+      ([status, stderr, stdout]) => ({ status, output: oneLine(stderr.trim() === "" ? stdout : stderr) })
+    )).pipe(
+      Effect.mapError((error) => {
+        const failed = (reason: string, advice = adviceFor(options)) =>
+          new ServiceFailed({ what: "failed to run", where, reason, advice })
+        if (error._tag === "TimeoutException") return failed(`no end after ${Duration.format(limit)}`)
+        return isNotFound(error)
+          ? failed(`there is no program ${program} here`, "name the service manager of this machine with --manager")
+          : failed(describePlatformError(error))
+      })
+    )
+}
+
+const oneLine = (text: string): string => text.trim().replace(/\s*[\r\n]+\s*/g, " / ").slice(0, 300)

@@ -1,0 +1,63 @@
+/**
+ * The error of an installation or uninstallation, and the advice that it ends with.
+ */
+import type { PlatformError } from "@effect/platform/Error"
+import * as Schema from "effect/Schema"
+import * as NodePath from "node:path"
+import { describePlatformError } from "../internal/describeError.ts"
+import { printable } from "../internal/printable.ts"
+import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
+
+/**
+ * A service could not be installed or uninstalled. One line: what, where, why, and what to do. Exit status 1.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ServiceFailed extends Schema.TaggedError<ServiceFailed>("gateway-lock/ServiceFailed")("ServiceFailed", {
+  /** `cannot write the systemd unit`, … */
+  what: Schema.String,
+  /** The path, or the command line. */
+  where: Schema.String,
+  reason: Schema.String,
+  advice: Schema.String
+}) {
+  override get message() {
+    return printable(`${this.what} ${this.where}: ${this.reason}; ${this.advice}`)
+  }
+}
+
+/** Which service an error is about. */
+export interface Failing {
+  readonly manager: Manager
+  readonly service: Pick<ServiceOptions, "scope">
+}
+
+const advice: Record<Manager, Record<ServiceScope, string>> = {
+  systemd: {
+    user: "try again in a login session of that user, where systemctl --user status answers",
+    system: "try again as root, on a machine that systemd runs"
+  },
+  launchd: {
+    user: "try again in a graphical login session of that user",
+    system: "try again as root"
+  },
+  schtasks: {
+    user: "try again from a terminal that was opened as administrator",
+    system: "try again from a terminal that was opened as administrator"
+  }
+}
+
+/** What to do where the manager refuses. */
+export const adviceFor = (options: Failing): string => advice[options.manager][options.service.scope]
+
+/** A file or folder that could not be made or removed. */
+export const fileFailed = (options: Failing, what: string, path: string) => (error: PlatformError) =>
+  new ServiceFailed({
+    what,
+    where: path,
+    reason: describePlatformError(error),
+    advice: options.service.scope === "system"
+      ? "run it as root or as an administrator, or without --system"
+      : `make ${NodePath.dirname(path)} writable for you`
+  })

@@ -1,0 +1,149 @@
+/**
+ * Takes an installation back that failed or was interrupted: everything is put back as it was before.
+ */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type { PlatformError } from "@effect/platform/Error"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { ancestors } from "../internal/ancestors.ts"
+import { describePlatformError, isNotFound } from "../internal/describeError.ts"
+import { execute } from "./ManagerCommand.ts"
+import { serviceNames } from "./ServiceOptions.ts"
+import { definitionPath, enablement, launchdDomain, type Place, type Step, systemctl } from "./ServiceSteps.ts"
+import { writeAtomically } from "./writeAtomically.ts"
+
+/** Of which service, and who is told of each step. */
+export interface UndoOptions extends Place {
+  readonly report: (line: string) => Effect.Effect<void>
+}
+
+/** What was in the place of a file. */
+type Former =
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Link"; readonly target: string }
+  | { readonly _tag: "Content"; readonly bytes: Uint8Array }
+  /** Something that cannot be read. It is left alone: to write over it failed as well. */
+  | { readonly _tag: "Unreadable" }
+
+/** How things were before an installation. */
+export interface Before {
+  readonly path: string
+  readonly definition: Former
+  /** systemd's link to it. */
+  readonly isEnabled: boolean
+  /** Folders that were not there, the deepest first. */
+  readonly missing: ReadonlyArray<string>
+}
+
+const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    // A unit that is masked is a link to /dev/null.
+    const link = yield* Effect.option(fs.readLink(path))
+    if (Option.isSome(link)) return { _tag: "Link" as const, target: link.value }
+    return yield* fs.readFile(path).pipe(
+      Effect.map((bytes): Former => ({ _tag: "Content", bytes })),
+      Effect.catchAll((error) =>
+        Effect.succeed<Former>(isNotFound(error) ? { _tag: "Nothing" } : { _tag: "Unreadable" })
+      )
+    )
+  })
+
+/** Those of a path's folders that could be made: not its root. */
+const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const missing: Array<string> = []
+    for (const folder of [path, ...ancestors(path)].slice(0, -1)) {
+      if (yield* Effect.isSuccess(fs.stat(folder))) break
+      missing.push(folder)
+    }
+    return missing
+  })
+
+/** What an installation is about to change. */
+export const remember = (
+  options: Place,
+  steps: ReadonlyArray<Step>
+): Effect.Effect<Before, never, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const path = definitionPath(options)
+    const folders = steps.flatMap((step) => step._tag === "MakeFolder" ? [step.path] : [])
+    return {
+      path,
+      definition: yield* former(path),
+      isEnabled: yield* Effect.isSuccess(fs.readLink(enablement(options))),
+      missing: [...new Set((yield* Effect.forEach(folders, missingFolders)).flat())].toSorted((a, b) =>
+        b.length - a.length
+      )
+    }
+  })
+
+/** How long a manager may take to hear that a definition is gone. */
+const undoTimeout = Duration.seconds(10)
+
+/** Tells the manager, which may be what failed. */
+const tell = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
+  execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
+
+/** Puts everything back. What was not changed is not touched, and not reported. */
+export const undo = (
+  options: UndoOptions,
+  before: Before
+): Effect.Effect<void, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const attempt = (what: string, step: Effect.Effect<void, PlatformError, FileSystem.FileSystem>) =>
+      Effect.zipRight(
+        options.report(`undo: ${what}`),
+        Effect.catchAll(step, (error) => options.report(`could not undo it: ${describePlatformError(error)}`))
+      )
+    const { name } = serviceNames(options.manager, options.service.profile)
+    const { definition, isEnabled, missing, path } = before
+    const link = enablement(options)
+    if (options.manager === "systemd" && !isEnabled && (yield* Effect.isSuccess(fs.readLink(link)))) {
+      yield* attempt(`remove ${link}`, fs.remove(link))
+    }
+    if (options.manager === "launchd" && definition._tag === "Nothing") {
+      yield* tell(options, "launchctl", "bootout", `${launchdDomain(options)}/${name}`)
+    }
+    const now = yield* former(path)
+    if (!isSame(now, definition)) {
+      switch (definition._tag) {
+        case "Nothing":
+          yield* attempt(`remove ${path}`, fs.remove(path))
+          break
+        case "Content":
+          yield* attempt(`write ${path} as it was`, writeAtomically(path, definition.bytes))
+          break
+        case "Link":
+          yield* attempt(
+            `link ${path} as it was`,
+            Effect.zipRight(fs.remove(path), fs.symlink(definition.target, path))
+          )
+          break
+        case "Unreadable":
+          break
+      }
+      if (options.manager === "systemd") yield* tell(options, ...systemctl(options), "daemon-reload")
+    }
+    if (options.manager === "launchd" && definition._tag === "Content") {
+      yield* tell(options, "launchctl", "bootstrap", launchdDomain(options), path)
+    }
+    for (const folder of missing) {
+      const names = yield* Effect.option(fs.readDirectory(folder))
+      if (Option.exists(names, ({ length }) => length === 0)) {
+        yield* attempt(`remove ${folder}`, fs.remove(folder, { recursive: true }))
+      }
+    }
+  })
+
+const isSame = (a: Former, b: Former): boolean =>
+  a._tag === "Content" && b._tag === "Content"
+    ? Buffer.from(a.bytes).equals(b.bytes)
+    : a._tag === "Link" && b._tag === "Link"
+    ? a.target === b.target
+    : a._tag === b._tag

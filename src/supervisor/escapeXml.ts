@@ -1,0 +1,23 @@
+/**
+ * Text in XML.
+ */
+
+/** What is not a `Char` of XML 1.0, 2.2. */
+export const notXml = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u
+
+const xmlReferences: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  "\"": "&quot;",
+  // A parser reads a bare carriage return as a line feed (XML 1.0, 2.11).
+  "\r": "&#13;"
+}
+
+/**
+ * Text for XML, inside an element or an attribute in double quotes.
+ *
+ * @since 0.1.0
+ * @category quoting
+ */
+export const escapeXml = (text: string): string => text.replace(/[&<>"\r]/g, (char) => xmlReferences[char] ?? char)
