@@ -190,7 +190,7 @@ describe("a lost lock", () => {
           assert.strictEqual(record.phase, "listening")
         }
       }),
-    { timeout: 60_000, fastCheck: { numRuns: Math.min(numRuns, 60) } }
+    { fastCheck: { numRuns: Math.min(numRuns, 60) } }
   )
 
   simulated("interrupts an app that is being built at once", () =>

@@ -833,7 +833,7 @@ describe("a lock that is lost while others start", () => {
         if (mode === "kernel") assert.isTrue(survived || running.length === 1)
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
       }),
-    { timeout: 60_000, fastCheck: { numRuns: Math.min(numRuns, 15) } }
+    { fastCheck: { numRuns: Math.min(numRuns, 15) } }
   )
 })
 
