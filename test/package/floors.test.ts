@@ -1,8 +1,9 @@
-/** No import of `src` runs up: see `docs/internals.md`, "Floors". */
+/** No import of `src` runs up (see `docs/internals.md`, "Floors"), and no file or function has grown out of its room. */
 import { assert, describe, it } from "@effect/vitest"
 import { readdir, readFile } from "node:fs/promises"
 import { dirname, join, normalize, relative } from "node:path"
 import { fileURLToPath } from "node:url"
+import ts from "typescript"
 
 /** From the ground up. A file imports from lower floors and from its own room; rooms of one floor do not import each other. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
@@ -42,6 +43,11 @@ const isAllowed = (from: string, to: string): boolean => {
   return isOneRoom(own, other) || floorOf(other) < floorOf(own)
 }
 
+const sources = async (): Promise<ReadonlyArray<string>> =>
+  (await readdir(src, { recursive: true })).filter((file) => file.endsWith(".ts")).map((file) =>
+    file.replaceAll("\\", "/")
+  )
+
 const edges = async (): Promise<ReadonlyArray<readonly [from: string, to: string]>> => {
   const files = (await readdir(src, { recursive: true })).filter((file) => file.endsWith(".ts")).map((file) =>
     file.replaceAll("\\", "/")
@@ -55,6 +61,42 @@ const edges = async (): Promise<ReadonlyArray<readonly [from: string, to: string
   )
   return found.flat()
 }
+
+const mostLinesOfFile = 450
+const mostLinesOfFunction = 80
+
+/** The functions of a file that are too long, each with the line where it begins. */
+const longFunctions = (file: string, text: string): ReadonlyArray<string> => {
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
+  const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line
+  const found: Array<string> = []
+  const visit = (node: ts.Node): void => {
+    const [first, last] = [lineAt(node.getStart(source)), lineAt(node.end)]
+    if (ts.isFunctionLike(node) && last - first >= mostLinesOfFunction) found.push(`${file}:${first + 1}`)
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return found
+}
+
+describe("the sizes in src", () => {
+  it(`no file is over ${mostLinesOfFile} lines, no function over ${mostLinesOfFunction}`, async () => {
+    const texts = await Promise.all(
+      (await sources()).map(async (file) => [file, await readFile(join(src, file), "utf8")] as const)
+    )
+    assert.deepStrictEqual(
+      texts.filter(([, text]) => text.trimEnd().split("\n").length > mostLinesOfFile).map(([file]) => file),
+      []
+    )
+    assert.deepStrictEqual(texts.flatMap(([file, text]) => longFunctions(file, text)), [])
+  })
+
+  it("a function that is too long is seen", () => {
+    const body = "  f()\n".repeat(mostLinesOfFunction - 2)
+    assert.deepStrictEqual(longFunctions("a.ts", `const f = () => {\n${body}}\n`), [])
+    assert.deepStrictEqual(longFunctions("a.ts", `\nconst f = () => {\n${body}  f()\n}\n`), ["a.ts:2"])
+  })
+})
 
 describe("the floors of src", () => {
   it("are all there is: every file is in a room of the plan", async () => {
