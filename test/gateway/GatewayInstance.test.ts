@@ -140,7 +140,7 @@ describe("Gateway.layer on a socket that was passed to it", () => {
       const { configPath, root, stateDir } = yield* Gateways.newSite
       const { child, port } = yield* startOnSocket((port) => [
         fileURLToPath(new URL("../../node_modules/vite-node/vite-node.mjs", import.meta.url)),
-        fileURLToPath(new URL("fixtures/passedSocket.ts", import.meta.url)),
+        fileURLToPath(new URL("../fixtures/passedSocket.ts", import.meta.url)),
         String(port),
         root
       ])
