@@ -20,6 +20,7 @@ import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 import { adviceFor } from "../internal/advice.ts"
 import { shellWord } from "../internal/shellWord.ts"
+import { lockFolder } from "../lock/LockPaths.ts"
 import * as BadPorts from "../server/BadPorts.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
@@ -179,7 +180,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const advice = adviceFor(yield* HostPlatform)
-    const folder = NodePath.join(stateDir, "locks")
+    const folder = lockFolder({ stateDir })
     const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
     const now = yield* Clock.currentTimeMillis
     const findings: Array<Finding> = []

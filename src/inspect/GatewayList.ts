@@ -15,6 +15,7 @@ import { isConfigLock, OpenLockFiles } from "../host/OpenLockFiles.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { errnoOf } from "../internal/errno.ts"
+import { lockFolder } from "../lock/LockPaths.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
 /**
@@ -85,7 +86,7 @@ const inProfiles = Effect.gen(function*() {
   return yield* namesIn(root, (profiles) =>
     Effect.map(
       Effect.forEach(profiles, (profile) => {
-        const folder = NodePath.join(root, profile, "locks")
+        const folder = lockFolder({ stateDir: NodePath.join(root, profile) })
         return namesIn(folder, (names) =>
           Effect.succeed({
             paths: names.map((name) => NodePath.join(folder, name)).filter(isConfigLock),

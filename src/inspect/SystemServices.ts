@@ -21,6 +21,7 @@ import { isConfigLock } from "../host/OpenLockFiles.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
+import { lockFolder } from "../lock/LockPaths.ts"
 import type { GatewayList } from "./GatewayList.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
@@ -207,7 +208,7 @@ export const lockOf = (
   Effect.gen(function*() {
     if (stateDir === undefined) return Option.none<string>()
     const fs = yield* FileSystem.FileSystem
-    const folder = NodePath.join(yield* fs.realPath(stateDir), "locks")
+    const folder = lockFolder({ stateDir: yield* fs.realPath(stateDir) })
     const path = (yield* fs.readDirectory(folder)).map((name) => NodePath.join(folder, name)).find(isConfigLock)
     return Option.fromNullable(path)
   }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
@@ -246,7 +247,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       profile: service.profile,
       stateDir: service.stateDir ?? asked.stateDir,
       lock: {
-        path: NodePath.join(service.stateDir ?? asked.stateDir, "locks"),
+        path: lockFolder({ stateDir: service.stateDir ?? asked.stateDir }),
         state: "unknown",
         reason: `only root and ${service.user} may look there`
       },

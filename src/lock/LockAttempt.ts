@@ -21,12 +21,11 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
-import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { LockUnavailable } from "../GatewayLockError.ts"
 import { KernelLock } from "../host/KernelLock.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import { keepIf } from "../internal/keepIf.ts"
 import type { Attempt, AttemptOptions } from "./Attempt.ts"
 import { withKernelLock } from "./KernelAttempt.ts"
 import * as NamedFiles from "./NamedFiles.ts"
@@ -38,22 +37,14 @@ export type { Enforcement, Snapshot } from "./Snapshot.ts"
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
 
-/** Closes at once what an attempt opened, unless it succeeded. */
-const keepOnlyIfMine = <E, R>(self: Effect.Effect<Attempt, E, R | Scope.Scope>) =>
-  Effect.gen(function*() {
-    const outer = yield* Effect.scope
-    const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
-    const exit = yield* Effect.exit(Scope.extend(self, inner))
-    if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(inner, exit)
-    return yield* exit
-  })
+const isMine = ({ _tag }: Attempt): boolean => _tag === "Mine"
 
 const make = Effect.gen(function*() {
   const files = yield* NamedFiles.make
   const kernel = yield* KernelLock
   return (options: AttemptOptions) =>
-    Effect.flatMap(kernel.supported, () => keepOnlyIfMine(withKernelLock(files, kernel, options))).pipe(
-      Effect.catchTag("KernelLockUnsupported", (why) => keepOnlyIfMine(withRecordOnly(files, options, why)))
+    Effect.flatMap(kernel.supported, () => keepIf(withKernelLock(files, kernel, options), isMine)).pipe(
+      Effect.catchTag("KernelLockUnsupported", (why) => keepIf(withRecordOnly(files, options, why), isMine))
     )
 })
 

@@ -3,14 +3,14 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { type Address, canonical, coversGuard, guardHost, guardHostV6, isWildcard, urlHost } from "../Address.ts"
 import { BindFailed, PortInUse } from "../GatewayLockError.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { conflicting, PortOwners } from "../host/PortOwners.ts"
+import { keepIf } from "../internal/keepIf.ts"
 import { PortProbe } from "../probe/PortProbe.ts"
 import { type Attributes, spannedAround } from "../telemetry/spans.ts"
 import * as Access from "./Access.ts"
@@ -52,26 +52,16 @@ const bindBoth = (
 ): Effect.Effect<ServerSocket.BoundSocket, ServerSocket.BindError, ServerSocket.ServerSocket | Scope.Scope> =>
   Effect.gen(function*() {
     const sockets = yield* ServerSocket.ServerSocket
-    const outer = yield* Effect.scope
     const platform = yield* HostPlatform
-    const once = Effect.gen(function*() {
-      const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
-      const exit = yield* sockets.bind({
-        address: { host: options.host, port: options.port },
-        passedSocket: options.passedSocket,
-        limits: limitsOf(options),
-        rules: Access.rules(options),
-        token: options.token,
-        routes,
-        drainBegan
-      }).pipe(
-        Effect.tap((bound) => bindGuard(bound, platform)),
-        Scope.extend(inner),
-        Effect.exit
-      )
-      if (Exit.isFailure(exit)) yield* Scope.close(inner, exit)
-      return yield* exit
-    })
+    const once = sockets.bind({
+      address: { host: options.host, port: options.port },
+      passedSocket: options.passedSocket,
+      limits: limitsOf(options),
+      rules: Access.rules(options),
+      token: options.token,
+      routes,
+      drainBegan
+    }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
       // A free port of one address can be taken on the other: then another one is.
       Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })

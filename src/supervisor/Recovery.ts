@@ -8,13 +8,12 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
-import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { type Address, toUrl } from "../Address.ts"
 import { type BindFailed, type Holder, OwnerHealthy, OwnerUnhealthy } from "../GatewayLockError.ts"
+import { keepIf } from "../internal/keepIf.ts"
 import type { Health } from "../probe/HealthProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as OwnerChange from "./OwnerChange.ts"
@@ -56,18 +55,6 @@ const describe = (error: OwnerChange.Occupied, address: Address, health: Health 
       ? `holds the lock (${error.holder?.phase ?? "phase unknown"})`
       : `has ${toUrl(OwnerChange.addressOf(error, address))}`
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
-
-/** Keeps what an attempt acquired only if it succeeds. */
-const attempt = <A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
-      const outer = yield* Effect.scope
-      const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
-      const exit = yield* Effect.exit(restore(Scope.extend(start, inner)))
-      if (Exit.isFailure(exit)) yield* Scope.close(inner, exit)
-      return yield* exit
-    })
-  )
 
 /** Reports a wait: one line for each change of state, and `onWaiting` before each wait that goes beyond the last one. */
 const reporter = (options: RecoveryOptions) =>
@@ -137,7 +124,7 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
     let round = first
     while (true) {
       const before = yield* nowMillis
-      const result = yield* Effect.either(attempt(start))
+      const result = yield* Effect.either(keepIf(start))
       if (Either.isRight(result)) return result.right
       const error = result.left
       if (isTaken(error)) {
