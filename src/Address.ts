@@ -21,8 +21,7 @@ export interface Address {
 /**
  * The host as it stands in a URL: an IPv6 address in brackets (RFC 3986, 3.2.2).
  *
- * @since 0.1.0
- * @category formatting
+ * @internal
  */
 export const urlHost = (host: string): string => isV6(host) ? `[${host}]` : host
 
@@ -30,10 +29,10 @@ export const urlHost = (host: string): string => isV6(host) ? `[${host}]` : host
  * `ws://<host>:<port>`, the form that every message and log line uses.
  *
  * @example
- * import { Address } from "gateway-lock"
+ * import { Server } from "gateway-lock"
  *
- * Address.toUrl({ host: "::1", port: 18789 }) // ws://[::1]:18789
- * Address.isLoopback("127.0.0.2") // true
+ * Server.Address.toUrl({ host: "::1", port: 18789 }) // ws://[::1]:18789
+ * Server.Address.isLoopback("127.0.0.2") // true
  *
  * @since 0.1.0
  * @category formatting
@@ -46,24 +45,21 @@ export const toUrl = (address: Address): string => `ws://${urlHost(address.host)
  * On Linux `127.0.0.1`, `::1`, `127.0.0.2` and a LAN address do not exclude each
  * other on one port; holding this one too makes "one base port" mean one gateway.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const guardHost = "127.0.0.1"
 
 /**
  * The guard address of a host that has no 127.0.0.1.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const guardHostV6 = "::1"
 
 /**
  * Whether a text is an IPv6 address, rather than an IPv4 address or a name, which have no colon.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const isV6 = (host: string): boolean => host.includes(":")
 
@@ -72,8 +68,7 @@ export const isV6 = (host: string): boolean => host.includes(":")
  * (RFC 4291, 2.5.5.2) as the IPv4 address. `undefined` for anything else: names, addresses with a zone, IPv4 in any spelling but
  * four decimal numbers.
  *
- * @since 0.1.0
- * @category formatting
+ * @internal
  */
 export const canonical = (host: string): string | undefined => {
   if (isIPv4(host)) return host
@@ -89,8 +84,7 @@ export const canonical = (host: string): string | undefined => {
 /**
  * Whether a host means every address of the machine: `0.0.0.0`, `::` in any spelling, or nothing.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const isWildcard = (host: string): boolean => {
   const address = canonical(host)
@@ -101,8 +95,7 @@ export const isWildcard = (host: string): boolean => {
  * The address at which a socket bound to `host` is reached from this machine: the loopback one of its family for a wildcard,
  * else `host` itself.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const reachableAt = (host: string): string =>
   !isWildcard(host) ? host : canonical(host) === "::" ? guardHostV6 : guardHost
@@ -111,8 +104,7 @@ export const reachableAt = (host: string): string =>
  * Whether a socket bound to one of two addresses keeps any other socket from the other one, on the same port: bind(2) on Linux,
  * where `::` includes IPv4. Both in the spelling of `canonical`.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const exclude = (a: string, b: string): boolean =>
   a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
@@ -133,8 +125,7 @@ const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "ne
  * it is that address or, on Linux, a wildcard (`::` is dual-stack in Node unless asked otherwise). On Windows, macOS and the
  * BSDs a wildcard does not exclude a specific address.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const coversGuard = (host: string, platform: string): boolean =>
   canonical(host) === guardHost || (isWildcard(host) && !sharesWithWildcard.has(platform))
@@ -156,8 +147,7 @@ export const isLoopback = (host: string): boolean => {
  * (the loopback one of its family for a wildcard) and the guard address. On a host that has no
  * 127.0.0.1, `guardHostV6` is to be asked besides.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const probeTargets = ({ host, port }: Address): ReadonlyArray<Address> => {
   const own = reachableAt(host)

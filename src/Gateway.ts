@@ -24,10 +24,20 @@ import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as Neighbours from "./page/Neighbours.ts"
 
-export { Gateway, launch, layerLost, layerServing, readiness, whileHeld } from "./gateway/GatewayInstance.ts"
+export {
+  Gateway,
+  launch,
+  layerLost,
+  layerServing,
+  readiness,
+  type ServingOptions,
+  whileHeld
+} from "./gateway/GatewayInstance.ts"
 export type { GatewayOptions, InspectOptions } from "./gateway/GatewayOptions.ts"
 export { layerNode, type Platform } from "./gateway/NodePlatform.ts"
 export { inspect, inspectPlatform, stop, type StopOptions, stopPlatform } from "./gateway/RunningGateway.ts"
+export type { OwnPaths } from "./server/OwnPaths.ts"
+export type { ReadinessOptions } from "./server/Readiness.ts"
 
 /**
  * The errors of a start, by `_tag`; `layer` says when each comes. A lock that is lost later is `LockLost`, from `launch`.

@@ -29,6 +29,8 @@ import { type DoctorReport, error, type Finding, info, isProblem, ok, warning } 
 import * as LockFolderAudit from "./LockFolderAudit.ts"
 import * as UnitAudit from "./UnitAudit.ts"
 
+export * as DoctorReport from "./DoctorReport.ts"
+
 /**
  * Which gateway to examine, and who asks.
  *
@@ -66,8 +68,7 @@ const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>):
 /**
  * Who has the lock. Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const judgeLock = (
   { lock, owner, service, stateLock, verdict }: Pick<Status, "lock" | "owner" | "service" | "stateLock" | "verdict">,
@@ -124,8 +125,7 @@ const listenerWords = ({ command, pid }: typeof GatewayStatus.Listener.Type): st
 /**
  * Who has the port. Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const judgePort = (
   { health, port, service, verdict }: Pick<Status, "health" | "port" | "service" | "verdict">,
@@ -229,7 +229,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
  *
  * @example
  * import { Effect } from "effect"
- * import { Doctor, DoctorReport, Gateway, GatewayConfig } from "gateway-lock"
+ * import { Doctor, Gateway, GatewayConfig } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
  *   const { config, problems } = yield* GatewayConfig.resolveLenient(new Map())
@@ -240,7 +240,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
  *     uid: process.getuid?.(),
  *     command: (words) => `gateway ${words}`
  *   })
- *   for (const { message, remedy } of report.findings.filter(DoctorReport.isProblem)) {
+ *   for (const { message, remedy } of report.findings.filter(Doctor.DoctorReport.isProblem)) {
  *     yield* Effect.logWarning(message, `to mend it: ${remedy}`)
  *   }
  * }).pipe(Effect.provide(Gateway.layerNode))

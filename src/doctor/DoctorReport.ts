@@ -72,10 +72,10 @@ export type Finding = typeof Finding.Type
  * @example
  * import { Command } from "@effect/platform"
  * import { Effect, Schema } from "effect"
- * import { DoctorReport } from "gateway-lock"
+ * import { Doctor } from "gateway-lock"
  *
  * const remedies = Command.string(Command.make("gateway", "doctor", "--json")).pipe(
- *   Effect.flatMap(Schema.decode(Schema.parseJson(DoctorReport.DoctorReport))),
+ *   Effect.flatMap(Schema.decode(Schema.parseJson(Doctor.DoctorReport.DoctorReport))),
  *   Effect.map(({ findings }) => findings.flatMap(({ remedy }) => remedy ?? []))
  * )
  *
@@ -112,24 +112,21 @@ export const isProblem = ({ severity }: Finding): boolean => severity === "warni
 /**
  * A finding of what is as it should be. Pure, as the next ones.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const ok = (check: Check, message: string): Finding => ({ check, severity: "ok", message })
 
 /**
  * A finding that asks for nothing.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const info = (check: Check, message: string): Finding => ({ check, severity: "info", message })
 
 /**
  * A finding of what works and should be mended, with the command that does so.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const warning = (check: Check, message: string, remedy: string): Finding => ({
   check,
@@ -141,8 +138,7 @@ export const warning = (check: Check, message: string, remedy: string): Finding 
 /**
  * A finding of what keeps a gateway from running, or from being trusted, with the command that mends it.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const error = (check: Check, message: string, remedy: string): Finding => ({
   check,

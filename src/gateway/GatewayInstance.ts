@@ -22,6 +22,7 @@ import * as GatewayRoutes from "../server/GatewayRoutes.ts"
 import * as Lifecycle from "../server/Lifecycle.ts"
 import * as Listener from "../server/Listener.ts"
 import type { ListenerOptions } from "../server/ListenerOptions.ts"
+import type { OwnPaths } from "../server/OwnPaths.ts"
 import * as Readiness from "../server/Readiness.ts"
 import { OwnRoutes, type ServerSocket } from "../server/ServerSocket.ts"
 import { defaultProfile, SettingInvalid } from "../settings/GatewayConfig.ts"
@@ -86,9 +87,12 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
  * @since 0.1.0
  * @category models
  */
-export interface ServingOptions
-  extends ListenerOptions, StatusFeed.StatusFeedOptions, Pick<GatewayRoutes.GatewayRoutesOptions, "routes">
-{}
+export interface ServingOptions extends ListenerOptions {
+  /** What the gateway is called. */
+  readonly profile?: string | undefined
+  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: all at their paths. */
+  readonly routes?: OwnPaths | undefined
+}
 
 /** In one effect: every layer between would cost a start a part of a millisecond. */
 const make = (

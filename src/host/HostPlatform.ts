@@ -11,10 +11,10 @@ import * as Context from "effect/Context"
  *
  * @example
  * import { Effect } from "effect"
- * import { Gateway, HostPlatform } from "gateway-lock"
+ * import { Gateway, Host } from "gateway-lock"
  *
  * // In a test: advice as on Windows.
- * const status = Effect.provideService(Gateway.inspect({ port: 18789 }), HostPlatform.HostPlatform, "win32")
+ * const status = Effect.provideService(Gateway.inspect({ port: 18789 }), Host.HostPlatform.HostPlatform, "win32")
  *
  * @since 0.1.0
  * @category references

@@ -15,11 +15,11 @@ import { randomUUID } from "node:crypto"
  *
  * @example
  * import { Effect, Layer } from "effect"
- * import { Gateway, InstanceId } from "gateway-lock"
+ * import { Gateway, Host } from "gateway-lock"
  *
  * // In a test, an id that is known beforehand.
  * const Main = Gateway.layer({ port: 0 }).pipe(
- *   Layer.provide(Layer.succeed(InstanceId.InstanceId, Effect.succeed("first")))
+ *   Layer.provide(Layer.succeed(Host.InstanceId.InstanceId, Effect.succeed("first")))
  * )
  *
  * @since 0.1.0

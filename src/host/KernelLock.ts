@@ -157,8 +157,7 @@ export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type
  * A kernel lock over an addon's `tryLock`, with errno told apart. For adapters and tests. The platform, as `process.platform`
  * has it, decides which range of a file is locked: one byte far beyond the record, on macOS the whole file.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const fromAddon = (addon: Addon, platform: string = process.platform): KernelLock["Type"] => {
   const call = (run: () => unknown): Effect.Effect<void, unknown> =>
@@ -236,15 +235,15 @@ const loadAddon = (): Addon => {
  * import { FileSystem } from "@effect/platform"
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect } from "effect"
- * import { KernelLock } from "gateway-lock"
+ * import { Host } from "gateway-lock"
  *
  * // The lock alone, on a file of one's own. It ends with the scope, which closes the file, or with the process.
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
- *   const { tryLock } = yield* KernelLock.KernelLock
+ *   const { tryLock } = yield* Host.KernelLock.KernelLock
  *   const file = yield* fs.open("/var/lib/importer/journal", { flag: "a+" })
  *   if (yield* tryLock(file.fd)) yield* Effect.log("the journal is ours")
- * })).pipe(Effect.provide(KernelLock.layerLive), Effect.provide(NodeContext.layer))
+ * })).pipe(Effect.provide(Host.KernelLock.layerLive), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers

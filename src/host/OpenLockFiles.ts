@@ -25,12 +25,12 @@ export type OpenLocks =
  *
  * @example
  * import { Console, Effect } from "effect"
- * import { OpenLockFiles } from "gateway-lock"
+ * import { Host } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
- *   const open = yield* Effect.flatMap(OpenLockFiles.OpenLockFiles, ({ paths }) => paths)
+ *   const open = yield* Effect.flatMap(Host.OpenLockFiles.OpenLockFiles, ({ paths }) => paths)
  *   yield* Console.log(open._tag === "Seen" ? open.paths.join("\n") : open.reason)
- * }).pipe(Effect.provide(OpenLockFiles.layerLive))
+ * }).pipe(Effect.provide(Host.OpenLockFiles.layerLive))
  *
  * @since 0.1.0
  * @category tags
@@ -43,8 +43,7 @@ export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<Ope
 /**
  * Whether a path is that of a config's lock file, `…/locks/gateway.<8 hex digits>.lock`. Pure.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const isConfigLock = (path: string): boolean => /[\\/]locks[\\/]gateway\.[0-9a-f]{8}\.lock$/.test(path)
 
@@ -54,8 +53,7 @@ const timeLimit = Duration.seconds(2)
  * From `/proc` (proc_pid_fd(5)), the processes of one user. A lock file that another mount namespace has elsewhere is
  * passed over: from here, its path is another file's or nobody's.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   Layer.succeed(
@@ -80,8 +78,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
 /**
  * Where there is no way to find out: always `Unseen`, for that reason.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerUnseen = (reason: string): Layer.Layer<OpenLockFiles> =>
   Layer.succeed(OpenLockFiles, OpenLockFiles.of({ paths: Effect.succeed({ _tag: "Unseen", reason }) }))

@@ -60,11 +60,11 @@ const below = (config: Folder, state: Folder, join: (...names: ReadonlyArray<str
  *
  * @example
  * import { Layer } from "effect"
- * import { Gateway, PlatformFolders } from "gateway-lock"
+ * import { Gateway, Host } from "gateway-lock"
  *
  * const Folders = Layer.succeed(
- *   PlatformFolders.PlatformFolders,
- *   PlatformFolders.make({ config: "/etc/importer", state: "/var/lib/importer" })
+ *   Host.PlatformFolders.PlatformFolders,
+ *   Host.PlatformFolders.make({ config: "/etc/importer", state: "/var/lib/importer" })
  * )
  * const Main = Gateway.layerPlatform({ profile: "blue" }).pipe(Layer.provide(Folders), Layer.provide(Gateway.layerNode))
  *
@@ -129,8 +129,7 @@ const conventions = (platform: string) => {
  * By platform convention, `platform` as `process.platform` has it: the XDG base directories on Linux, `~/Library` on macOS,
  * `%APPDATA%` and `%LOCALAPPDATA%` on Windows. Variables come through `Config`; a relative path in one is ignored.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layer = (platform: string): Layer.Layer<PlatformFolders> =>
   Layer.effect(

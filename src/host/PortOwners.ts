@@ -23,8 +23,12 @@ import * as PortTrial from "./PortTrial.ts"
 import * as ProcFiles from "./ProcFiles.ts"
 import { parseConnections, parseProcNet } from "./ProcNet.ts"
 
+/** @internal */
 export { parseLsof, parseNetstat } from "./LsofNetstat.ts"
-export { at, conflicting, type PortListener } from "./PortListener.ts"
+/** @internal */
+export { at, conflicting } from "./PortListener.ts"
+export type { PortListener } from "./PortListener.ts"
+/** @internal */
 export { type ConnectedSocket, type ListeningSocket, parseConnections, parseProcNet } from "./ProcNet.ts"
 
 /**
@@ -59,13 +63,13 @@ export interface PortBlocker {
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Console, Effect } from "effect"
- * import { PortOwners } from "gateway-lock"
+ * import { Host } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
- *   const { listeners } = yield* PortOwners.PortOwners
+ *   const { listeners } = yield* Host.PortOwners.PortOwners
  *   const seen = yield* listeners(18789)
  *   if (seen._tag === "Seen") yield* Console.log("listening: pids", seen.listeners.map(({ pid }) => pid))
- * }).pipe(Effect.provide(PortOwners.layerLive), Effect.provide(NodeContext.layer))
+ * }).pipe(Effect.provide(Host.PortOwners.layerLive), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category tags
@@ -177,8 +181,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 /**
  * From `/proc`. A process of another user, or one that `/proc` hides, is not named.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = Layer.effect(PortOwners, linux)
 
@@ -208,8 +211,7 @@ const byCommand = (
 /**
  * From lsof(8), which names this user's processes, and root everybody's.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
   (port) => child("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
@@ -220,8 +222,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
 /**
  * From `netstat -ano`.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
   () => child("netstat.exe", "-ano"),
@@ -233,8 +234,7 @@ export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.Comman
  * The one that fits the platform (`platform` as `process.platform` has it): `/proc` on Linux, `netstat` on Windows,
  * `lsof` elsewhere.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layer = (
   platform: string

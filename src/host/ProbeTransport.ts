@@ -49,8 +49,7 @@ export interface Answer {
 /**
  * How many bytes of an answer are read: 1 MiB. A longer health answer counts as a stranger's.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const maxAnswerBytes = 1024 * 1024
 
@@ -59,11 +58,11 @@ export const maxAnswerBytes = 1024 * 1024
  *
  * @example
  * import { Layer } from "effect"
- * import { HealthProbe, ProbeTransport } from "gateway-lock"
+ * import { HealthProbe, Host } from "gateway-lock"
  *
  * // In a test, a network on which nobody listens.
- * const Quiet = Layer.succeed(ProbeTransport.ProbeTransport, {
- *   get: () => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: "connection refused" })
+ * const Quiet = Layer.succeed(Host.ProbeTransport.ProbeTransport, {
+ *   get: () => new Host.ProbeTransport.ProbeFailed({ reason: "NoListener", detail: "connection refused" })
  * })
  * const Probe = HealthProbe.layer().pipe(Layer.provide(Quiet))
  *

@@ -34,10 +34,10 @@ export interface EndOptions {
  *
  * @example
  * import { Effect, Layer } from "effect"
- * import { Gateway, ProcessEnd } from "gateway-lock"
+ * import { Gateway, Host } from "gateway-lock"
  *
  * // In a test, the process that runs the tests must not end.
- * const Kept = Layer.succeed(ProcessEnd.ProcessEnd, { end: () => Effect.void })
+ * const Kept = Layer.succeed(Host.ProcessEnd.ProcessEnd, { end: () => Effect.void })
  * const Main = Gateway.layer({ port: 0 }).pipe(Layer.provide(Kept))
  *
  * @since 0.1.0

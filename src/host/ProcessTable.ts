@@ -21,11 +21,17 @@ import { currentProcess, type Network, type ProcessHandle, type Source } from ".
 import { posix } from "./PsProcesses.ts"
 import { windows } from "./WindowsProcesses.ts"
 
+/** @internal */
 export { parseBootOffsetTicks, parseProcStat, parseTgid } from "./LinuxProcesses.ts"
+/** @internal */
 export { type Comparison, isPredecessor, judge, Sighting } from "./Liveness.ts"
 export type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
-export { currentProcess, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
+export type { Network } from "./ProcessSource.ts"
+/** @internal */
+export { currentProcess, type ProcessHandle, type Source } from "./ProcessSource.ts"
+/** @internal */
 export { parsePs } from "./PsProcesses.ts"
+/** @internal */
 export { parseCim, Patience } from "./WindowsProcesses.ts"
 
 /**
@@ -61,8 +67,7 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
 /**
  * A table over what a platform tells. This process is asked about once.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
   Effect.gen(function*() {
@@ -111,8 +116,7 @@ const makeReleased = () => {
 /**
  * From `/proc` (proc(5)): start ticks, boot id, PID namespace; threads and zombies are told from processes.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, FileSystem.FileSystem> =>
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
@@ -120,8 +124,7 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
 /**
  * From `ps` (ps(1)): start time to the second, zombies told from processes. Two seconds for an answer at most.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, CommandExecutor.CommandExecutor> =>
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
@@ -129,8 +132,7 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
 /**
  * From one CIM query for all processes (`Win32_Process`): creation time. For as long as `Patience` says, and ten seconds at most.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layerCim = (handle: ProcessHandle): Layer.Layer<ProcessTable, never, CommandExecutor.CommandExecutor> =>
   Layer.scoped(ProcessTable, Effect.flatMap(windows(handle), make))
@@ -138,8 +140,7 @@ export const layerCim = (handle: ProcessHandle): Layer.Layer<ProcessTable, never
 /**
  * The one that fits the platform: `/proc` on Linux, CIM on Windows, `ps` elsewhere.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layer = (
   handle: ProcessHandle
@@ -152,14 +153,14 @@ export const layer = (
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect } from "effect"
- * import { type OwnerRecord, ProcessTable } from "gateway-lock"
+ * import { Host, type LockFile } from "gateway-lock"
  *
  * // Only what is certain counts: "Unknown" is neither.
- * const hasEnded = (record: OwnerRecord.OwnerRecord) =>
- *   ProcessTable.ProcessTable.pipe(
+ * const hasEnded = (record: LockFile.OwnerRecord.OwnerRecord) =>
+ *   Host.ProcessTable.ProcessTable.pipe(
  *     Effect.flatMap(({ liveness }) => liveness(record)),
  *     Effect.map((liveness) => liveness === "Gone"),
- *     Effect.provide(ProcessTable.layerLive),
+ *     Effect.provide(Host.ProcessTable.layerLive),
  *     Effect.provide(NodeContext.layer)
  *   )
  *

@@ -66,8 +66,7 @@ export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
 /**
  * What only the process itself can do.
  *
- * @since 0.1.0
- * @category models
+ * @internal
  */
 export interface SignalHandle {
   /** As `process.platform` has it. */
@@ -91,8 +90,7 @@ const maxAncestors = 128
 /**
  * The parent in `/proc/<pid>/stat` (field 4, proc(5)); 0 where it is outside of this PID namespace.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const parseParent = (stat: string): Option.Option<number> =>
   Option.fromNullable(/^\s+[A-Za-z]\s+(\d+)\s/.exec(stat.slice(stat.lastIndexOf(")") + 1))?.[1]).pipe(
@@ -102,8 +100,7 @@ export const parseParent = (stat: string): Option.Option<number> =>
 /**
  * Whether the text of `/proc/<pid>/stat` is of the recorded process. Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const isRecorded = (stat: string, process: ProcessIdentity, bootOffsetTicks: number): boolean =>
   Option.exists(
@@ -129,8 +126,7 @@ const follow = (parentPid: number, parentOf: ParentOf): Effect.Effect<ReadonlyAr
 /**
  * Signals by what a process can do. Parents are found in `/proc` on Linux, on Windows only our own, and by ps(1) elsewhere.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (
   handle: SignalHandle
@@ -191,8 +187,7 @@ export const make = (
 /**
  * The same as a layer. `layerLive` is the one for this process.
  *
- * @since 0.1.0
- * @category layers
+ * @internal
  */
 export const layer = (
   handle: SignalHandle
@@ -202,8 +197,7 @@ export const layer = (
 /**
  * This very process.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const currentProcess = (): SignalHandle => ({
   platform: process.platform,
@@ -218,12 +212,12 @@ export const currentProcess = (): SignalHandle => ({
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect } from "effect"
- * import { type OwnerRecord, Signals } from "gateway-lock"
+ * import { Host, type LockFile } from "gateway-lock"
  *
- * const ask = (owner: OwnerRecord.OwnerRecord) =>
- *   Effect.flatMap(Signals.Signals, ({ send }) => send(owner, "SIGTERM")).pipe(
+ * const ask = (owner: LockFile.OwnerRecord.OwnerRecord) =>
+ *   Effect.flatMap(Host.Signals.Signals, ({ send }) => send(owner, "SIGTERM")).pipe(
  *     Effect.catchTag("SignalFailed", ({ message }) => Effect.logWarning(message)),
- *     Effect.provide(Signals.layerLive),
+ *     Effect.provide(Host.Signals.layerLive),
  *     Effect.provide(NodeContext.layer)
  *   )
  *

@@ -12,11 +12,11 @@ import * as Option from "effect/Option"
  *
  * @example
  * import { Effect } from "effect"
- * import { TokenFile, UserId } from "gateway-lock"
+ * import { Host, Server } from "gateway-lock"
  *
  * // In a test: as another user would read it.
- * const refused = TokenFile.read("/tmp/token").pipe(
- *   Effect.provideService(UserId.UserId, Effect.succeedSome(65534))
+ * const refused = Server.TokenFile.read("/tmp/token").pipe(
+ *   Effect.provideService(Host.UserId.UserId, Effect.succeedSome(65534))
  * )
  *
  * @since 0.1.0

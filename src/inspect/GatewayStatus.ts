@@ -29,6 +29,7 @@ import { describeLock, look, ownerOf, type Target } from "./look.ts"
 import type { GatewayStatus, Owner, Port } from "./StatusModel.ts"
 
 export type { LookOptions } from "./askPort.ts"
+/** @internal */
 export { type Evidence, judge, type Judgement } from "./judge.ts"
 export { Blocked, GatewayStatus, Health, Listener, Lock, Owner, Port, Service, Verdict } from "./StatusModel.ts"
 

@@ -6,7 +6,12 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 
-/** What the value is now. */
+/**
+ * What the value is now.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Current<A> {
   readonly value: A
   /** Completes when the value is another one: at once, if it is by now. */

@@ -8,6 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Changing from "../internal/changing.ts"
 
+export type { Current } from "../internal/changing.ts"
+
 /**
  * What can happen.
  *
@@ -42,10 +44,10 @@ export type Kind = typeof Kind.Type
  *
  * @example
  * import { Effect } from "effect"
- * import { Gateway, type History } from "gateway-lock"
+ * import { Gateway, type LockFile } from "gateway-lock"
  *
  * // What somebody does to the lock files of a running gateway.
- * const disturbances: ReadonlyArray<History.Kind> = ["regained", "rewritten", "unavailable"]
+ * const disturbances: ReadonlyArray<LockFile.History.Kind> = ["regained", "rewritten", "unavailable"]
  *
  * const disturbed = Gateway.Gateway.pipe(
  *   Effect.flatMap(({ history }) => history),
@@ -72,8 +74,7 @@ export type StateChange = typeof StateChange.Type
 /**
  * So many changes are kept, the last ones.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const size = 50
 
@@ -93,8 +94,7 @@ export interface History {
 /**
  * A history that begins with `starting`, at the time given (ISO 8601, UTC).
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (startedAt: string): Effect.Effect<History> =>
   Effect.map(Changing.make<ReadonlyArray<StateChange>>([{ at: startedAt, kind: "starting" }]), (entries) => ({

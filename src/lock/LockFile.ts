@@ -45,9 +45,17 @@ import { LossReport } from "./LossReport.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
+export * as History from "./History.ts"
 export { defaults, type LockFileOptions } from "./LockFileOptions.ts"
-export { readOwner, readOwnersOf } from "./LockHolder.ts"
-export { configLockPath, type ConfigNames, isNamedBy, stateLockPath } from "./LockPaths.ts"
+export { readOwner } from "./LockHolder.ts"
+/** @internal */
+export { readOwnersOf } from "./LockHolder.ts"
+export { configLockPath, type ConfigNames, stateLockPath } from "./LockPaths.ts"
+/** @internal */
+export { isNamedBy } from "./LockPaths.ts"
+export type { Requirements } from "./LockWait.ts"
+export * as OwnerRecord from "./OwnerRecord.ts"
+/** @internal */
 export { ensurePortFree } from "./PortCheck.ts"
 export type { Enforcement }
 

@@ -26,7 +26,12 @@ import { failIfServing } from "./PortCheck.ts"
 import type * as Staleness from "./Staleness.ts"
 import * as StalenessJudge from "./StalenessJudge.ts"
 
-/** What acquiring a lock needs. */
+/**
+ * What acquiring a lock needs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Requirements =
   | FileSystem.FileSystem
   | KernelLock

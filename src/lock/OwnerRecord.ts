@@ -71,8 +71,7 @@ export type OwnerRecord = typeof OwnerRecord.Type
 /**
  * The largest file that is read as a record, in bytes. Anything larger was not written by a gateway.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const maxBytes = 64 * 1024
 
@@ -91,12 +90,12 @@ const utf8 = new TextDecoder("utf-8", { fatal: false })
  * @example
  * import { FileSystem } from "@effect/platform"
  * import { Effect, Option } from "effect"
- * import { OwnerRecord } from "gateway-lock"
+ * import { LockFile } from "gateway-lock"
  *
  * // A support bundle has a copy of the lock file: whose was it?
  * const owner = Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
- *   const record = OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
+ *   const record = LockFile.OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
  *   return Option.map(record, ({ createdAt, phase, pid }) => `pid ${pid}, ${phase}, since ${createdAt}`)
  * })
  *
@@ -109,8 +108,7 @@ export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
 /**
  * The bytes of a lock file: one line of JSON.
  *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const encode = (record: OwnerRecord): Uint8Array => new TextEncoder().encode(`${JSON.stringify(record, keys)}\n`)
 
@@ -125,8 +123,7 @@ export const address = (record: OwnerRecord): Address => ({ host: record.host, p
 /**
  * The record as the errors carry it.
  *
- * @since 0.1.0
- * @category conversions
+ * @internal
  */
 export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   pid: record.pid,

@@ -78,22 +78,6 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  * - Nothing can be told of its owner: wait while its port is in use, and else until the file is older than `staleAfter`.
  * - Its owner lives: wait, unless it has this network, should be listening, and its port has been seen free for `staleAfter`.
  *
- * @example
- * import { Duration, Option } from "effect"
- * import { Staleness } from "gateway-lock"
- *
- * // An empty file, which is a minute old.
- * const verdict = Staleness.decide({
- *   record: Option.none(),
- *   namesThisProcess: false,
- *   owner: "Unknown",
- *   portInUse: false,
- *   sameNetwork: false,
- *   age: Duration.minutes(1),
- *   silentFor: Duration.zero,
- *   staleAfter: Duration.seconds(30)
- * }) // { _tag: "Reclaim", reason: "no readable owner" }
- *
  * @since 0.1.0
  * @category decisions
  */

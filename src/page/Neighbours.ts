@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import type { Requirements } from "./OtherGateways.ts"
 import type { Neighbour } from "./StatusFrame.ts"
 
+export type { Requirements }
+
 /**
  * Looks for them, once; asked every now and then while somebody watches. The gateway itself may be among them. Nobody
  * looks, by default.
@@ -29,10 +31,10 @@ export class Neighbours extends Context.Reference<Neighbours>()("gateway-lock/Ne
  *
  * @example
  * import { Layer } from "effect"
- * import { Gateway, Neighbours } from "gateway-lock"
+ * import { Gateway, StatusPage } from "gateway-lock"
  *
  * const Main = Gateway.layerPlatform({ port: 18789 }).pipe(
- *   Layer.provide(Neighbours.layerLive),
+ *   Layer.provide(StatusPage.Neighbours.layerLive),
  *   Layer.provide(Gateway.layerNode)
  * )
  *

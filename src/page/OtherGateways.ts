@@ -16,6 +16,8 @@ import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import type { Neighbour } from "./StatusFrame.ts"
 
 /**
+ * What looking for the user's other gateways needs from the machine.
+ *
  * @since 0.1.0
  * @category models
  */

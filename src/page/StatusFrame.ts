@@ -46,9 +46,9 @@ export type Neighbour = typeof Neighbour.Type
  * @example
  * import { Socket } from "@effect/platform"
  * import { Console, Effect, Option, Schema } from "effect"
- * import { StatusFrame } from "gateway-lock"
+ * import { StatusPage } from "gateway-lock"
  *
- * const decode = Schema.decodeOption(Schema.parseJson(StatusFrame.StatusFrame))
+ * const decode = Schema.decodeOption(Schema.parseJson(StatusPage.StatusFrame.StatusFrame))
  *
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const socket = yield* Socket.makeWebSocket("ws://127.0.0.1:18789/")

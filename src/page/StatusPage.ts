@@ -41,8 +41,7 @@ const mediaRanges = (accept: string): ReadonlyArray<MediaRange> =>
  * Whether an `Accept` header asks for a page, as browsers do: it names `text/html`, and nothing that it likes better.
  * Programs name another type, or take whatever there is.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const prefersHtml = (accept: string | undefined): boolean => {
   const ranges = mediaRanges(accept ?? "")

@@ -111,8 +111,7 @@ const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "drain
  * An answer that is not healthy is a gateway's if it has an `instanceId`, or if its `status` is `starting`, `live` or
  * `draining`. An `instanceId` that is not a non-empty string counts as absent.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const classify = (answer: ProbeTransport.Answer): Health => {
   const body = decodeBody(answer.body)

@@ -173,15 +173,15 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
  *
  * @example
  * import { Effect } from "effect"
- * import { OwnerWatch } from "gateway-lock"
+ * import { Recovery } from "gateway-lock"
  *
  * const program = Effect.gen(function*() {
- *   const { ended } = yield* OwnerWatch.OwnerWatch
+ *   const { ended } = yield* Recovery.OwnerWatch.OwnerWatch
  *   yield* ended({ host: "127.0.0.1", port: 18789 })
  *   yield* Effect.log("the gateway has ended, or is about to")
  * }).pipe(
  *   Effect.catchTag("NotWatchable", ({ message }) => Effect.log(message)),
- *   Effect.provide(OwnerWatch.layerLive)
+ *   Effect.provide(Recovery.OwnerWatch.layerLive)
  * )
  *
  * @since 0.1.0

@@ -70,8 +70,7 @@ const rank: Record<PortState["_tag"], number> = { Gateway: 0, Foreign: 1, Stalle
 /**
  * The one answer for several addresses: the most telling occupant. Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const combine = (states: ReadonlyArray<PortState>): PortState =>
   states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)

@@ -24,8 +24,7 @@ const numeric = /^(?:\d+|0x[0-9a-f]*)$/
  * dot, IPv6 as RFC 5952 has it, an IPv4-mapped address as the IPv4 one. `None` for what is neither: zones, IPv4 in any
  * spelling but four decimal numbers, names that are not ASCII (write them as punycode).
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const normalHost = (text: string): Option.Option<string> => {
   const lower = text.toLowerCase()
@@ -42,8 +41,7 @@ export const normalHost = (text: string): Option.Option<string> => {
 /**
  * Where a request was sent, by its own word.
  *
- * @since 0.1.0
- * @category models
+ * @internal
  */
 export interface Authority {
   /** In normal form. */
@@ -56,8 +54,7 @@ export interface Authority {
  * Reads `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110, 7.2). An empty port, port 0, user information, a zone and
  * an IPv6 address without brackets are refused.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const parseAuthority = (text: string): Option.Option<Authority> => {
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([1-9]\d{0,4}))?$/.exec(text)
@@ -98,8 +95,7 @@ const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
  * The normal form of an origin (RFC 6454, 6.2). Of a web page: scheme, host, and the port if it is not the scheme's own. Of
  * any other scheme, such as `file://` or `tauri://localhost`: in lower case, as it was written. `null` is one.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const normalOrigin = (text: string): Option.Option<string> =>
   text === "null" ? Option.some(text) : Option.orElse(
@@ -118,16 +114,14 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 /**
  * `*` in a list of hosts or origins: any.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const any = "*"
 
 /**
  * An entry of a list of hosts, in normal form: a name or address without port, IPv6 with or without brackets, or `*`.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const allowedHost = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalHost(text.replace(/^\[(.*:.*)\]$/, "$1"))
@@ -135,8 +129,7 @@ export const allowedHost = (text: string): Option.Option<string> =>
 /**
  * An entry of a list of origins, in normal form: `https://host[:port]`, `app://name`, `file://`, `null` or `*`.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const allowedOrigin = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalOrigin(text)
@@ -255,10 +248,10 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  * - 403: it could change something, or opens a socket, and its `Origin` is neither `Host`'s nor allowed besides.
  *
  * @example
- * import { Access } from "gateway-lock"
+ * import { Server } from "gateway-lock"
  *
- * const rules = Access.rules({ host: "127.0.0.1", allowedHosts: ["app.example"] })
- * const verdict = Access.judge(rules, {
+ * const rules = Server.Access.rules({ host: "127.0.0.1", allowedHosts: ["app.example"] })
+ * const verdict = Server.Access.judge(rules, {
  *   method: "GET",
  *   target: "/hello",
  *   rawHeaders: ["Host", "rebound.example:18789"],
@@ -301,8 +294,7 @@ export const judge = (rules: Rules, head: Head): Verdict => {
  * `judge`, for the requests of one connection: the next one most likely has the `Host` that was admitted before, and is not
  * looked at as closely then.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const judging = (rules: Rules): (head: Head) => Verdict => {
   let admittedHost: string | undefined

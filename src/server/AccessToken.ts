@@ -26,8 +26,7 @@ export const maxLength = 1024
 /**
  * What a token may be, in words.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const allowed = `${minLength} to ${maxLength} printable ASCII characters without spaces`
 
@@ -43,8 +42,7 @@ export const isValid = (text: string): boolean =>
 /**
  * A text without one line end after it, such as an editor or `echo` leaves.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const withoutLineEnd = (text: string): string => text.replace(/\r?\n$/, "")
 
@@ -67,8 +65,7 @@ const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
  * Why a text is no token: the kind of character and its place, or its length. Nothing of the text itself is shown. `None` for a
  * token.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const fault = (text: string): Option.Option<string> => {
   if (isValid(text)) return Option.none()
@@ -107,10 +104,10 @@ export const subprotocolPrefix = "gateway-token."
  * @example
  * import { Socket } from "@effect/platform"
  * import { Config, Effect } from "effect"
- * import { AccessToken } from "gateway-lock"
+ * import { Server } from "gateway-lock"
  *
  * const socket = Effect.flatMap(Config.redacted("GATEWAY_TOKEN"), (token) =>
- *   Socket.makeWebSocket("ws://127.0.0.1:18789", { protocols: [...AccessToken.subprotocols(token)] }))
+ *   Socket.makeWebSocket("ws://127.0.0.1:18789", { protocols: [...Server.AccessToken.subprotocols(token)] }))
  *
  * @since 0.1.0
  * @category encoding
@@ -123,8 +120,7 @@ export const subprotocols = (token: Redacted.Redacted): readonly [string, string
 /**
  * The subprotocols that a client offers (RFC 6455, 4.1), in its order.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const offered = (header: string | undefined): ReadonlyArray<string> =>
   (header ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "")
@@ -137,8 +133,7 @@ const bearer = /^Bearer +([!-~]+)$/i
  *
  * `None` where it shows none, or more than one.
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const shown = (
   headers: { readonly [name: string]: string | ReadonlyArray<string> | undefined }
@@ -161,8 +156,7 @@ const digest = (text: string): Buffer => createHash("sha256").update(text, "lati
  * Whether a request shows the token. Takes as long for any wrong one of a length: digests are compared, and those in
  * constant time.
  *
- * @since 0.1.0
- * @category predicates
+ * @internal
  */
 export const matcher = (
   token: Redacted.Redacted

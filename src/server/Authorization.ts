@@ -23,11 +23,11 @@ const unauthorized = HttpServerResponse.text("a token is needed\n", {
  * @example
  * import { HttpRouter } from "@effect/platform"
  * import { Config, Effect } from "effect"
- * import { Authorization, PrometheusMetrics } from "gateway-lock"
+ * import { Server, Telemetry } from "gateway-lock"
  *
  * // A token for the scraper, another than the gateway's own.
  * const router = Effect.map(Config.redacted("SCRAPER_TOKEN"), (token) =>
- *   HttpRouter.empty.pipe(HttpRouter.get("/metrics", Authorization.make(token)(PrometheusMetrics.app))))
+ *   HttpRouter.empty.pipe(HttpRouter.get("/metrics", Server.Authorization.make(token)(Telemetry.PrometheusMetrics.app))))
  *
  * @since 0.1.0
  * @category constructors

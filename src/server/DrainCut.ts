@@ -11,11 +11,11 @@ import * as Effect from "effect/Effect"
  *
  * @example
  * import { Deferred, Effect, Layer } from "effect"
- * import { DrainCut, Gateway } from "gateway-lock"
+ * import { Gateway, Server } from "gateway-lock"
  *
  * // SIGUSR2 cuts a drain: what is still in flight is not waited for.
  * const Cut = Layer.effect(
- *   DrainCut.DrainCut,
+ *   Server.DrainCut.DrainCut,
  *   Effect.gen(function*() {
  *     const cut = yield* Deferred.make<void>()
  *     process.once("SIGUSR2", () => Deferred.unsafeDone(cut, Effect.void))

@@ -88,15 +88,15 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
  *
  * @example
  * import { Effect } from "effect"
- * import { Lifecycle } from "gateway-lock"
+ * import { Server } from "gateway-lock"
  *
  * // A test of what an app's part does at shutdown.
  * const test = Effect.gen(function*() {
- *   const { beginDrain, drainBegan } = yield* Lifecycle.Lifecycle
+ *   const { beginDrain, drainBegan } = yield* Server.Lifecycle.Lifecycle
  *   const part = yield* Effect.fork(Effect.map(drainBegan, (reason) => `stopped: ${reason}`))
  *   yield* beginDrain("by the test")
  *   return yield* part // stopped: by the test
- * }).pipe(Effect.provide(Lifecycle.layer))
+ * }).pipe(Effect.provide(Server.Lifecycle.layer))
  *
  * @since 0.1.0
  * @category layers

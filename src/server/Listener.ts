@@ -195,16 +195,16 @@ export const make = (
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
  * import { Layer } from "effect"
- * import { Gateway, Lifecycle, Listener, LockFile, type ServerSocket } from "gateway-lock"
+ * import { Gateway, Listener, LockFile, Server } from "gateway-lock"
  *
  * const address = { host: "127.0.0.1", port: 18789 }
  * const Lock = LockFile.layerWithProbes({ address, stateDir: "/var/lib/importer", configPath: "/etc/importer.json" })
  *
  * // The parts of a gateway, with routes of one's own instead of a gateway's.
- * const serving = (Routes: Layer.Layer<ServerSocket.OwnRoutes, never, LockFile.LockFile>) =>
+ * const serving = (Routes: Layer.Layer<Server.ServerSocket.OwnRoutes, never, LockFile.LockFile>) =>
  *   HttpServer.serve(HttpServerResponse.text("hello")).pipe(
  *     Layer.provide(Listener.layer({ ...address, drainTimeout: "30 seconds" })),
- *     Layer.provide([Routes, Lifecycle.layer]),
+ *     Layer.provide([Routes, Server.Lifecycle.layer]),
  *     Layer.provide(Lock),
  *     Layer.provide(Gateway.layerNode)
  *   )

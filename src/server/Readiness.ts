@@ -13,6 +13,8 @@ import * as Ref from "effect/Ref"
 import { atMost } from "../internal/atMost.ts"
 
 /**
+ * How a check of `/readyz` is run.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -70,8 +70,7 @@ export interface ConnectionLimits {
 /**
  * What every answer of the gateway's own carries: it is kept by nobody, and is what it says it is.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const ownAnswerHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const
 
@@ -103,8 +102,7 @@ export interface ControlReply {
 /**
  * With what WebSockets are closed when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const goingAway = 1001
 
@@ -148,11 +146,11 @@ export interface WatchingClient {
  * @example
  * import { HttpServerResponse } from "@effect/platform"
  * import { Effect, Layer, Option } from "effect"
- * import { HealthProbe, LockFile, ServerSocket } from "gateway-lock"
+ * import { HealthProbe, LockFile, Server } from "gateway-lock"
  *
  * // The least that makes a listener a gateway: /healthz, by which others know it.
  * const Routes = Layer.effect(
- *   ServerSocket.OwnRoutes,
+ *   Server.ServerSocket.OwnRoutes,
  *   Effect.map(LockFile.LockFile, ({ instanceId }) => ({
  *     owns: (path: string) => path === HealthProbe.healthPath,
  *     app: HttpServerResponse.unsafeJson({ ok: true, status: "live", instanceId }),

@@ -12,12 +12,12 @@ import type * as Option from "effect/Option"
  *
  * @example
  * import { Effect, Layer, Option } from "effect"
- * import { Gateway, StopRequest } from "gateway-lock"
+ * import { Gateway, Server } from "gateway-lock"
  *
  * // The log says "gateway stopping on SIGTERM".
  * let signal: string | undefined
  * process.once("SIGTERM", () => { signal = "SIGTERM" })
- * const Asked = Layer.succeed(StopRequest.StopRequest, Effect.sync(() => Option.fromNullable(signal)))
+ * const Asked = Layer.succeed(Server.StopRequest.StopRequest, Effect.sync(() => Option.fromNullable(signal)))
  * const Main = Gateway.layer({ port: 18789 }).pipe(Layer.provide(Asked))
  *
  * @since 0.1.0

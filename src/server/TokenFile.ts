@@ -61,10 +61,10 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
- * import { Gateway, TokenFile } from "gateway-lock"
+ * import { Gateway, Server } from "gateway-lock"
  *
  * const Main = Layer.unwrapEffect(
- *   Effect.map(TokenFile.read("/run/secrets/gateway-token"), (token) => Gateway.layer({ host: "0.0.0.0", token }))
+ *   Effect.map(Server.TokenFile.read("/run/secrets/gateway-token"), (token) => Gateway.layer({ host: "0.0.0.0", token }))
  * ).pipe(Layer.provide(NodeContext.layer))
  *
  * @since 0.1.0

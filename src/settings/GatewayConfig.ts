@@ -28,8 +28,12 @@ import { defaultAddress, defaultProfile, type LogFormat, settings } from "./Sett
 import * as Sources from "./Sources.ts"
 
 export { ConfigFileInvalid } from "./ConfigFile.ts"
-export { type JsonSchema, type Setting, SettingInvalid } from "./Setting.ts"
-export { defaultAddress, defaultProfile, type LogFormat, settings } from "./SettingsTable.ts"
+/** @internal */
+export type { JsonSchema, Setting } from "./Setting.ts"
+export { SettingInvalid } from "./Setting.ts"
+export { defaultAddress, defaultProfile, type LogFormat } from "./SettingsTable.ts"
+/** @internal */
+export { settings } from "./SettingsTable.ts"
 
 /**
  * The settings of one start, resolved: no default is left to be filled in.
@@ -109,8 +113,7 @@ type Problem = SettingInvalid | ConfigFile.ConfigFileInvalid | FolderUnknown | C
  * An absolute path with its links resolved as far as it exists, and on macOS and Windows in the spelling of the file system: two
  * spellings of one file are one key.
  *
- * @since 0.1.0
- * @category paths
+ * @internal
  */
 export const canonicalPath = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -317,8 +320,7 @@ const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
 /**
  * Fails with `SettingInvalid` where others can reach the host and no token is named. Reads no file.
  *
- * @since 0.1.0
- * @category access
+ * @internal
  */
 export const checkExposure = (
   config: Pick<GatewayConfig, "host" | "hostSource" | "token" | "tokenFile">
@@ -350,8 +352,7 @@ export const checkService = (
  * The token, from the environment or its file. Fails with `SettingInvalid` where others can reach the host and there is
  * none, and with `TokenFileInvalid` where the file cannot be used.
  *
- * @since 0.1.0
- * @category access
+ * @internal
  */
 export const accessToken = (
   config: Pick<GatewayConfig, "host" | "hostSource" | "token" | "tokenFile">

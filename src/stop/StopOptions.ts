@@ -70,7 +70,12 @@ export const defaults = {
   progressInterval: Duration.seconds(3)
 } as const
 
-/** What stopping needs from the machine. */
+/**
+ * What stopping needs from the machine.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | Signals | PortProbe | PortOwners
 
 /** The command that was typed, but for `--force`. */

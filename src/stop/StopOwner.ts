@@ -33,9 +33,10 @@ import { commandOf, defaults, type Requirements, type StopOptions } from "./Stop
 import * as SupervisedOwner from "./SupervisedOwner.ts"
 import { currentAdvice, look, refused, signal } from "./VerifiedOwner.ts"
 
+/** @internal */
 export { isPortClosed } from "./OwnerEnd.ts"
 export { isStopError, OwnerNotEnded, OwnerSupervised, OwnerUnverified, type StopError } from "./StopError.ts"
-export { defaults, type StopOptions, type Waiting } from "./StopOptions.ts"
+export { defaults, type Requirements, type StopOptions, type Waiting } from "./StopOptions.ts"
 
 /**
  * - `NotRunning`: nobody has the lock. `left` is whom the file still names, `port` and `listeners` (in words) who is on the

@@ -96,7 +96,12 @@ const isWatchable = (looks: ReadonlyArray<Look>): boolean =>
 
 const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceOf(a) === instanceOf(b)
 
-/** What waiting needs from the machine. */
+/**
+ * What waiting for another owner needs from the machine.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Requirements = OwnerWatch | HealthProbe | ProcessTable | FileSystem
 
 /** What is to be noticed, and how. */

@@ -17,11 +17,12 @@ import { keepIf } from "../internal/keepIf.ts"
 import type { Health } from "../probe/HealthProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as OwnerChange from "./OwnerChange.ts"
+import type { Requirements } from "./OwnerChange.ts"
 import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
 
+export * as OwnerWatch from "../probe/OwnerWatch.ts"
 export { defaults, type RecoveryOptions }
-
-type Requirements = OwnerChange.Requirements
+export type { Requirements }
 
 /**
  * After an owner's end: the kernel closes a process's files one after the other, so the lock may go a moment after the

@@ -34,10 +34,10 @@ export class ActivationInvalid extends Data.TaggedError("ActivationInvalid")<{
  *
  * @example
  * import { Effect, Layer, Option } from "effect"
- * import { Gateway, SocketActivation } from "gateway-lock"
+ * import { Gateway, Systemd } from "gateway-lock"
  *
  * const Server = Layer.unwrapEffect(Effect.map(
- *   SocketActivation.passedSocket(process.pid),
+ *   Systemd.SocketActivation.passedSocket(process.pid),
  *   (passed) => Gateway.layer({ port: 18789, passedSocket: Option.getOrUndefined(passed) })
  * ))
  *

@@ -49,8 +49,7 @@ export class Supervisor extends Context.Tag("gateway-lock/Supervisor")<Superviso
 /**
  * What the verdict rests on.
  *
- * @since 0.1.0
- * @category models
+ * @internal
  */
 export interface Evidence {
   readonly platform: string
@@ -81,8 +80,7 @@ const isApplication = (label: string): boolean => label.startsWith("application.
 /**
  * The rules, in order; the first that fits decides. Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const detect = (evidence: Evidence): Verdict => {
   const {
@@ -172,8 +170,7 @@ const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
  * The process in what `launchctl list <label>` prints (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`); `None` for
  * a job without one, and for anything else: what they print is no interface (launchctl(1)).
  *
- * @since 0.1.0
- * @category decoding
+ * @internal
  */
 export const parseJobPid = (text: string): Option.Option<number> =>
   Option.map(
@@ -253,7 +250,7 @@ export const make = (
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect } from "effect"
- * import { ProcessTable, Supervisor } from "gateway-lock"
+ * import { Host, Supervisor } from "gateway-lock"
  *
  * const facts = { platform: process.platform, pid: process.pid, parentPid: process.ppid }
  *
@@ -262,7 +259,7 @@ export const make = (
  *   yield* Effect.log(`restarted by ${kind}: ${reason}`)
  * }).pipe(
  *   Effect.provide(Supervisor.layer("auto", facts)),
- *   Effect.provide(ProcessTable.layerLive),
+ *   Effect.provide(Host.ProcessTable.layerLive),
  *   Effect.provide(NodeContext.layer)
  * )
  *

@@ -38,8 +38,7 @@ const timeout = Duration.seconds(5)
 /**
  * `WATCHDOG_USEC` counts for us if `WATCHDOG_PID` is unset or our pid (sd_watchdog_enabled(3)). Pure.
  *
- * @since 0.1.0
- * @category decisions
+ * @internal
  */
 export const watchdogInterval = (
   usec: Option.Option<string>,
@@ -56,8 +55,7 @@ export const watchdogInterval = (
  * The assignment that asks systemd for more time, from now, before it takes a start or stop for hung: `EXTEND_TIMEOUT_USEC`
  * in microseconds (sd_notify(3)). Pure.
  *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const extendTimeout = (duration: Duration.Duration): string =>
   `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
@@ -154,19 +152,19 @@ const silent: SystemdNotify["Type"] = { notify: () => Effect.succeed(true), watc
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
- * import { Gateway, ProcessTable, Supervisor, SystemdNotify } from "gateway-lock"
+ * import { Gateway, Host, Supervisor, Systemd } from "gateway-lock"
  *
  * const facts = { platform: process.platform, pid: process.pid, parentPid: process.ppid }
  *
  * // For a unit with Type=notify.
  * const Ready = Layer.effectDiscard(Effect.gen(function*() {
  *   const { url } = yield* Gateway.Gateway
- *   const { notify } = yield* SystemdNotify.SystemdNotify
+ *   const { notify } = yield* Systemd.SystemdNotify.SystemdNotify
  *   yield* notify("READY=1", `STATUS=listening on ${url}`)
  * })).pipe(
- *   Layer.provide(SystemdNotify.layer(process.pid)),
+ *   Layer.provide(Systemd.SystemdNotify.layer(process.pid)),
  *   Layer.provide(Supervisor.layer("auto", facts)),
- *   Layer.provide(ProcessTable.layerLive),
+ *   Layer.provide(Host.ProcessTable.layerLive),
  *   Layer.provide(NodeContext.layer)
  * )
  *

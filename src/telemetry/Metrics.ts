@@ -117,10 +117,10 @@ const reclaimReasons = [
  *
  * @example
  * import { Effect, Metric } from "effect"
- * import { Metrics } from "gateway-lock"
+ * import { Telemetry } from "gateway-lock"
  *
  * // Did this start succeed one that was killed?
- * const succeeded = Metrics.lockReclaimTotal.pipe(
+ * const succeeded = Telemetry.Metrics.lockReclaimTotal.pipe(
  *   Metric.tagged("reason", "kernel_lock_free"),
  *   Metric.value,
  *   Effect.map(({ count }) => count > 0)
@@ -227,8 +227,7 @@ export const info = gauge("gateway_info", "The running gateway: always 1, what i
  * Makes every metric of this module appear, at zero: a counter that appears with its first event has no increase that could
  * be seen.
  *
- * @since 0.1.0
- * @category recording
+ * @internal
  */
 export const register: Effect.Effect<void> = Effect.map(Effect.metricLabels, (labels) => {
   for (const plain of [lockHeld, lockRecordOnly, connections, connectionsLimit]) plain.unsafeModify(0, labels)
@@ -248,8 +247,7 @@ export const register: Effect.Effect<void> = Effect.map(Effect.metricLabels, (la
 /**
  * Shows a running gateway in `info` until the scope closes; 0 from then on.
  *
- * @since 0.1.0
- * @category recording
+ * @internal
  */
 export const announce = (labels: {
   readonly version: string
@@ -266,8 +264,7 @@ export const announce = (labels: {
 /**
  * Records how a thing ended and how many seconds it took. Does not change it.
  *
- * @since 0.1.0
- * @category recording
+ * @internal
  */
 export const timed =
   <B, F>(record: (exit: Exit.Exit<B, F>, seconds: number) => Effect.Effect<unknown>) =>
@@ -282,8 +279,7 @@ export const timed =
 /**
  * Holds a gauge one higher for as long as something lasts.
  *
- * @since 0.1.0
- * @category recording
+ * @internal
  */
 export const during = (metric: Metric.Metric.Gauge<number>) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(Metric.modify(metric, 1), () => self, () => Metric.modify(metric, -1))

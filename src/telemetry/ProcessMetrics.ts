@@ -108,13 +108,13 @@ const parseMaxFiles = (limits: string): Option.Option<number> => {
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Schedule } from "effect"
- * import { ProcessMetrics } from "gateway-lock"
+ * import { Telemetry } from "gateway-lock"
  *
  * // For an exporter that reads the registry by itself; PrometheusMetrics.app asks at each scrape.
  * const refreshing = Effect.gen(function*() {
- *   const { refresh } = yield* ProcessMetrics.ProcessMetrics
+ *   const { refresh } = yield* Telemetry.ProcessMetrics.ProcessMetrics
  *   yield* Effect.repeat(refresh, Schedule.spaced("15 seconds"))
- * }).pipe(Effect.provide(ProcessMetrics.layerLive), Effect.provide(NodeContext.layer))
+ * }).pipe(Effect.provide(Telemetry.ProcessMetrics.layerLive), Effect.provide(NodeContext.layer))
  *
  * @since 0.1.0
  * @category layers

@@ -188,8 +188,7 @@ const render = ({ help, name, series, type }: Family): string =>
  * name or label may not contain becomes `_`. Where two metrics come to the same name and are of different types, or to the
  * same series, the first in the order of their names counts.
  *
- * @since 0.1.0
- * @category encoding
+ * @internal
  */
 export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): string => {
   const families = new Map<string, Family>()
@@ -221,12 +220,12 @@ export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): 
  * @example
  * import { HttpRouter, HttpServer } from "@effect/platform"
  * import { Layer } from "effect"
- * import { Gateway, ProcessMetrics, PrometheusMetrics } from "gateway-lock"
+ * import { Gateway, Telemetry } from "gateway-lock"
  *
  * const Main = HttpRouter.empty.pipe(
- *   HttpRouter.get("/metrics", PrometheusMetrics.app),
+ *   HttpRouter.get("/metrics", Telemetry.PrometheusMetrics.app),
  *   HttpServer.serve(),
- *   Layer.provide(ProcessMetrics.layerLive),
+ *   Layer.provide(Telemetry.ProcessMetrics.layerLive),
  *   Layer.provideMerge(Gateway.layer({ port: 18789 }))
  * )
  *

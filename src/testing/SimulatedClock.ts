@@ -28,8 +28,7 @@ const schedulers = new WeakMap<Clock.Clock, SimulatedScheduler.SimulatedSchedule
 /**
  * The scheduler of a simulated clock; `undefined` for any other.
  *
- * @since 0.1.0
- * @category running
+ * @internal
  */
 export const schedulerOf = (clock: Clock.Clock): SimulatedScheduler.SimulatedScheduler | undefined =>
   schedulers.get(clock)

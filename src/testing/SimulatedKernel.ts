@@ -194,8 +194,7 @@ export interface SimulatedKernel {
 /**
  * A kernel with an empty root folder, no process and no limits.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => {
   const root: Inode = {
@@ -232,16 +231,14 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
 /**
  * The `serial` of the test's own hand: never intercepted, never traced.
  *
- * @since 0.1.0
- * @category constants
+ * @internal
  */
 export const testSerial = 0
 
 /**
  * The process or thread that a number means in a PID namespace of a boot. Of a process with several programs, one that runs.
  *
- * @since 0.1.0
- * @category getters
+ * @internal
  */
 export const findProcess = (
   kernel: SimulatedKernel,
@@ -282,8 +279,7 @@ const writeDown = (
 /**
  * Adds an entry to the trace. Of the test's own hand nothing is told.
  *
- * @since 0.1.0
- * @category tracing
+ * @internal
  */
 export const note = (
   kernel: SimulatedKernel,
@@ -302,8 +298,7 @@ export const note = (
  * Where a dead process's fibers stay. Without the timer by which `Effect.never` keeps the real process, and everything
  * that the fiber refers to, alive.
  *
- * @since 0.1.0
- * @category system calls
+ * @internal
  */
 export const dead: Effect.Effect<never> = Effect.async(() => {})
 
@@ -333,8 +328,7 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
 /**
  * Passes a system call through the gate. A dead process never returns from it, a stopped one not before it continues.
  *
- * @since 0.1.0
- * @category system calls
+ * @internal
  */
 export const systemCall = <A, E extends { readonly message: string }>(
   kernel: SimulatedKernel,
@@ -358,8 +352,7 @@ export const systemCall = <A, E extends { readonly message: string }>(
 /**
  * Closing, which cannot fail: the schedule can delay it, or make it the last call.
  *
- * @since 0.1.0
- * @category system calls
+ * @internal
  */
 export const closeCall = (
   kernel: SimulatedKernel,
@@ -375,8 +368,7 @@ export const closeCall = (
 /**
  * Where a range of that length ends. A length of 0 reaches to the end of the file, wherever that will be.
  *
- * @since 0.1.0
- * @category locks
+ * @internal
  */
 export const lockEnd = (offset: number, length: number): number =>
   length === 0 ? Number.POSITIVE_INFINITY : offset + length
@@ -384,8 +376,7 @@ export const lockEnd = (offset: number, length: number): number =>
 /**
  * Whether two ranges have a byte in common.
  *
- * @since 0.1.0
- * @category locks
+ * @internal
  */
 export const overlaps = (
   one: Pick<RangeLock, "from" | "to">,
@@ -395,8 +386,7 @@ export const overlaps = (
 /**
  * Releases the locks of an open file, exclusive or shared, if it has any.
  *
- * @since 0.1.0
- * @category system calls
+ * @internal
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
   // A dead process has had its files closed already, and another may hold a lock by now.
@@ -408,8 +398,7 @@ export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
 /**
  * Takes from a process what the kernel takes from one that ends: its open files, and the locks on them.
  *
- * @since 0.1.0
- * @category system calls
+ * @internal
  */
 export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void => {
   for (const file of process.files.values()) unlock(kernel, file)

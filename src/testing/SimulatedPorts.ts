@@ -70,8 +70,7 @@ export interface SimulatedPorts {
 /**
  * The network of a kernel, on which nobody listens yet.
  *
- * @since 0.1.0
- * @category constructors
+ * @internal
  */
 export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const table = makePortTable(kernel.platform)

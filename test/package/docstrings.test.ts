@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
+import { posix } from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
 
@@ -88,11 +89,12 @@ const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
   )
 }
 
-/** The modules that an entry names. */
-const modulesOf = (folder: string): ReadonlyArray<string> =>
-  [...read(`${folder}/index.ts`).matchAll(/export \* as \w+ from "\.\/(.*\.ts)"/g)].map(([, path]) =>
-    `${folder}/${path}`
-  )
+/** The modules that an entry names, and those that these name. */
+const modulesOf = (entry: string): ReadonlyArray<string> =>
+  [...read(entry).matchAll(/^export \* (?:as \w+ )?from "(.*\.ts)"$/gm)].flatMap(([, specifier = ""]) => {
+    const path = posix.join(posix.dirname(entry), specifier)
+    return [path, ...modulesOf(path)]
+  })
 
 describe("the examples in docstrings", () => {
   it("compile against the package, as an app does", () => {
@@ -100,7 +102,7 @@ describe("the examples in docstrings", () => {
     assert.deepStrictEqual(check(examples), [])
   }, 60_000)
 
-  it.each([...modulesOf("src"), ...modulesOf("src/testing")])("there is one in %s", (path) => {
+  it.each([...modulesOf("src/index.ts"), ...modulesOf("src/testing/index.ts")])("there is one in %s", (path) => {
     assert.isTrue(examples.some(({ source }) => source === path))
   })
 
@@ -110,9 +112,9 @@ describe("the examples in docstrings", () => {
       " * Whether it is so.",
       " *",
       " * @example",
-      " * import { toUrl } from \"gateway-lock/Address\"",
+      " * import { Server } from \"gateway-lock\"",
       " *",
-      " * toUrl(18789)",
+      " * Server.Address.toUrl(18789)",
       " *",
       " * @since 0.1.0",
       " */",

@@ -77,7 +77,18 @@ describe("the package", () => {
   })
 
   it("lets nobody import the program or the inside", async () => {
-    for (const inside of ["main", "cli/run", "lock/LockAttempt", "internal/describeError"]) {
+    for (
+      const inside of [
+        "main",
+        "cli/run",
+        "lock/LockAttempt",
+        "internal/describeError",
+        "host/Host",
+        "KernelLock",
+        "Address",
+        "Staleness"
+      ]
+    ) {
       const imported = import(/* @vite-ignore */ `gateway-lock/${inside}`)
       const reason = await imported.then(() => "imported", (cause) => String(cause))
       assert.match(reason, /is not (exported|defined by "exports")|Missing ".*" specifier|Package subpath/, inside)

@@ -231,15 +231,15 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Layer } from "effect"
- * import { Gateway, KernelLock, NodeServerSocket, PlatformFolders, ProbeTransport, ProcessTable } from "gateway-lock"
+ * import { Gateway, Host, Server } from "gateway-lock"
  *
  * // The real machine, but for its locks: how an app fares on a disk that has none.
  * const Machine = Layer.mergeAll(
- *   KernelLock.layerAbsent("tried without"),
- *   ProcessTable.layerLive,
- *   ProbeTransport.layerLive,
- *   NodeServerSocket.layer,
- *   PlatformFolders.layerLive
+ *   Host.KernelLock.layerAbsent("tried without"),
+ *   Host.ProcessTable.layerLive,
+ *   Host.ProbeTransport.layerLive,
+ *   Server.NodeServerSocket.layer,
+ *   Host.PlatformFolders.layerLive
  * ).pipe(Layer.provideMerge(NodeContext.layer))
  *
  * const Main = Gateway.layerPlatform({ port: 18789 }).pipe(Layer.provide(Machine))

@@ -1,0 +1,15 @@
+/**
+ * What systemd hands to a service, and what it is told: the passed socket, and `READY=1`, `STOPPING=1`, `WATCHDOG=1`.
+ *
+ * @example
+ * import { Effect } from "effect"
+ * import { Systemd } from "gateway-lock"
+ *
+ * // While an app migrates its data, within TimeoutStartSec of its unit.
+ * const migrating = Effect.flatMap(Systemd.SystemdNotify.SystemdNotify, ({ notify }) =>
+ *   notify("STATUS=migrating the data"))
+ *
+ * @since 0.1.0
+ */
+export * as SocketActivation from "./SocketActivation.ts"
+export * as SystemdNotify from "./SystemdNotify.ts"

@@ -1,0 +1,14 @@
+/**
+ * What a gateway measures, and how to publish it.
+ *
+ * @example
+ * import { HttpRouter } from "@effect/platform"
+ * import { Telemetry } from "gateway-lock"
+ *
+ * const router = HttpRouter.empty.pipe(HttpRouter.get("/metrics", Telemetry.PrometheusMetrics.app))
+ *
+ * @since 0.1.0
+ */
+export * as Metrics from "./Metrics.ts"
+export * as ProcessMetrics from "./ProcessMetrics.ts"
+export * as PrometheusMetrics from "./PrometheusMetrics.ts"

@@ -1,0 +1,183 @@
+/**
+ * What an app can import: the declarations of `dist`, as the compiler of that app reads them by `exports`. The names are listed
+ * in `publicNames.txt`, so that none is public by accident. After a change that is meant, `vitest -u` writes that file again.
+ */
+import { assert, describe, expect, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+
+interface Manifest {
+  readonly exports: Readonly<Record<string, string | { readonly types: string }>>
+}
+
+/** Compiler paths have slashes on every platform. */
+const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
+const manifest: Manifest = JSON.parse(readFileSync(`${root}/package.json`, "utf8"))
+
+/** Each entry with declarations, and their file. */
+const entries = Object.entries(manifest.exports).flatMap(([name, target]) =>
+  typeof target === "string" ? [] : [{ name, file: `${root}/${target.types.replace(/^\.\//, "")}` }]
+)
+
+const options: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.NodeNext,
+  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+  types: ["node"],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noEmit: true
+}
+
+/** A program over the entries. `texts` replaces the content of files, or adds some. */
+const compile = (
+  files: ReadonlyArray<string>,
+  options: ts.CompilerOptions,
+  texts: ReadonlyMap<string, string> = new Map()
+) => {
+  const host = ts.createCompilerHost(options)
+  return ts.createProgram(files, options, {
+    ...host,
+    getCurrentDirectory: () => root,
+    fileExists: (path) => texts.has(path) || host.fileExists(path),
+    readFile: (path) => texts.get(path) ?? host.readFile(path),
+    getSourceFile: (path, target, ...rest) => {
+      const text = texts.get(path)
+      return text === undefined
+        ? host.getSourceFile(path, target, ...rest)
+        : ts.createSourceFile(path, text, target, true)
+    }
+  })
+}
+
+interface Name {
+  /** From the entry on: `LockFile.OwnerRecord.parse`. */
+  readonly path: string
+  readonly symbol: ts.Symbol
+}
+
+/** The names that the entries export, those of namespaces in namespaces too. */
+const publicNames = (
+  program: ts.Program,
+  entries: ReadonlyArray<{ readonly name: string; readonly file: string }>
+): ReadonlyArray<Name> => {
+  const checker = program.getTypeChecker()
+  const namesOf = (module: ts.Symbol, prefix: string): ReadonlyArray<Name> =>
+    checker.getExportsOfModule(module).flatMap((exported) => {
+      const symbol = (exported.flags & ts.SymbolFlags.Alias) === 0 ? exported : checker.getAliasedSymbol(exported)
+      const path = `${prefix}${exported.name}`
+      const isModule = symbol.declarations?.some(ts.isSourceFile) === true
+      return isModule ? namesOf(symbol, `${path}.`) : [{ path, symbol }]
+    })
+  return entries.flatMap(({ file, name }) => {
+    const source = program.getSourceFile(file)
+    const module = source === undefined ? undefined : checker.getSymbolAtLocation(source)
+    if (module === undefined) throw new Error(`${file}, the entry ${name}, is no module`)
+    return namesOf(module, name === "." ? "" : `${name.slice(2)}.`)
+  })
+}
+
+/**
+ * What the declarations of `names` mention of the package and an app cannot import, each with who mentions it. A declaration
+ * that its file does not export is part of what mentions it: an app need not name it, only what it is made of.
+ */
+const unreachable = (program: ts.Program, names: ReadonlyArray<Name>, folder: string): ReadonlyArray<string> => {
+  const checker = program.getTypeChecker()
+  const reachable = new Set(names.map(({ symbol }) => symbol))
+  const found = new Set<string>()
+  for (const { path, symbol } of names) {
+    const seen = new Set<ts.Symbol>()
+    const visitSymbol = (symbol: ts.Symbol) => {
+      if (seen.has(symbol)) return
+      seen.add(symbol)
+      for (const declaration of symbol.declarations ?? []) visit(declaration)
+    }
+    const mention = (node: ts.Node) => {
+      const local = checker.getSymbolAtLocation(node)
+      if (local === undefined) return
+      const target = (local.flags & ts.SymbolFlags.Alias) === 0 ? local : checker.getAliasedSymbol(local)
+      const declaration = target.declarations?.[0]
+      if (declaration === undefined || ts.isSourceFile(declaration) || reachable.has(target)) return
+      const source = declaration.getSourceFile()
+      if (!source.fileName.startsWith(folder)) return
+      const statement = ts.isVariableDeclaration(declaration) ? declaration.parent.parent : declaration
+      if (statement.parent !== source) return
+      const module = checker.getSymbolAtLocation(source)
+      const isExported = module !== undefined &&
+        checker.getExportsOfModule(module).some((exported) => exported === target)
+      if (isExported) found.add(`${path} mentions ${target.name} of ${source.fileName.slice(folder.length)}`)
+      else visitSymbol(target)
+    }
+    const visit = (node: ts.Node): void => {
+      if (ts.isIdentifier(node)) mention(node)
+      else ts.forEachChild(node, visit)
+    }
+    visitSymbol(symbol)
+  }
+  return [...found].toSorted()
+}
+
+const program = compile(entries.map(({ file }) => file), options)
+const names = publicNames(program, entries)
+const folder = `${root}/dist/esm/`
+
+describe("the public face", () => {
+  it("has at most 24 entries", () => {
+    assert.isAtMost(Object.keys(manifest.exports).length, 24)
+  })
+
+  it("consists of the names that are listed, and of no other", async () => {
+    const paths = [...new Set(names.map(({ path }) => path))].toSorted()
+    await expect(`${paths.join("\n")}\n`).toMatchFileSnapshot("./publicNames.txt")
+  })
+
+  it("names nothing that an app cannot import", () => {
+    assert.deepStrictEqual(unreachable(program, names, folder), [])
+  })
+
+  it("compiles without anything that is internal", () => {
+    const own = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(folder))
+    assert.isAbove(own.length, entries.length)
+    const problems = own.flatMap((file) => program.getSemanticDiagnostics(file)).map(({ file, messageText }) =>
+      `${file?.fileName.slice(folder.length)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`
+    )
+    assert.deepStrictEqual(problems, [])
+  })
+
+  it("a mention that cannot be imported is seen, also behind a declaration that is not exported", () => {
+    // In a folder that exists, or no import is resolved.
+    const at = (name: string) => `${root}/test/package/face${name}.d.ts`
+    const program = compile(
+      [at("Index")],
+      { ...options, noLib: true, types: [] },
+      new Map([
+        [at("Index"), "export * as A from \"./faceA.js\"\n"],
+        [
+          at("A"),
+          [
+            "import * as B from \"./faceB.js\"",
+            "interface Options extends B.Base { readonly kind: import(\"./faceB.js\").Kind }",
+            "export interface Fine { readonly again: Fine }",
+            "export declare const make: (options: Options, fine: Fine) => typeof B.constant",
+            "export {}"
+          ].join("\n")
+        ],
+        [
+          at("B"),
+          "export interface Base {}\nexport type Kind = \"a\"\nexport declare const constant: 1\nexport interface Other {}\n"
+        ]
+      ])
+    )
+    const names = publicNames(program, [{ name: ".", file: at("Index") }])
+    assert.deepStrictEqual(names.map(({ path }) => path), ["A.Fine", "A.make"])
+    assert.deepStrictEqual(
+      unreachable(program, names, `${root}/test/package/`),
+      [
+        "A.make mentions Base of faceB.d.ts",
+        "A.make mentions Kind of faceB.d.ts",
+        "A.make mentions constant of faceB.d.ts"
+      ]
+    )
+  })
+}, 60_000)
