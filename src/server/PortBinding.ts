@@ -59,7 +59,7 @@ const bindBoth = (
       const exit = yield* sockets.bind({
         address: { host: options.host, port: options.port },
         passedSocket: options.passedSocket,
-        limits: limitsOf(options),
+        limits: limitsOf(options.limits),
         rules: Access.rules(options),
         token: options.token,
         routes,

@@ -76,7 +76,9 @@ describe("a lock reaches the app as a typed failure", () => {
             Effect.sync(() =>
               ManagedRuntime.make(
                 App.pipe(
-                  Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" })),
+                  Layer.provideMerge(
+                    Gateway.layer({ port, configPath, stateDir, lock: { recheckInterval: "50 millis" } })
+                  ),
                   // The process that runs the tests must not end.
                   Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
                 )
@@ -140,7 +142,7 @@ describe("Gateway.layer on a socket that was passed to it", () => {
       const { configPath, root, stateDir } = yield* Gateways.newSite
       const { child, port } = yield* startOnSocket((port) => [
         fileURLToPath(new URL("../../node_modules/vite-node/vite-node.mjs", import.meta.url)),
-        fileURLToPath(new URL("fixtures/passedSocket.ts", import.meta.url)),
+        fileURLToPath(new URL("../fixtures/passedSocket.ts", import.meta.url)),
         String(port),
         root
       ])
