@@ -66,11 +66,8 @@ export const layerPlatform = (
       configPath,
       configName,
       stateDir,
-      timeout: options.lockTimeout,
-      pollInterval: options.lockPollInterval,
-      staleAfter: options.lockStaleAfter,
-      recheckInterval: options.lockRecheckInterval,
-      healthProbeTimeout: options.healthProbeTimeout,
+      lock: options.lock,
+      health: options.health,
       isPassedSocket: options.passedSocket !== undefined
     })
     return layerServing({ ...options, ...address, profile }).pipe(Layer.provide(Lock))
@@ -128,7 +125,8 @@ export const layer = (
  * const Main = Gateway.layerConfig({
  *   port: Config.port("PORT").pipe(Config.withDefault(18789)),
  *   stateDir: Config.string("STATE_DIRECTORY"),
- *   drainTimeout: Config.duration("DRAIN_TIMEOUT").pipe(Config.withDefault("10 seconds"))
+ *   drainTimeout: Config.duration("DRAIN_TIMEOUT").pipe(Config.withDefault("10 seconds")),
+ *   limits: { connections: Config.integer("MAX_CONNECTIONS").pipe(Config.withDefault(10_000)) }
  * })
  *
  * @since 0.1.0
@@ -144,7 +142,7 @@ export const layerConfig = (
     Config.unwrap(config).pipe(
       Effect.tap(checkGiven),
       Effect.catchTag("SettingInvalid", ({ allowed, setting, value }) =>
-        Effect.fail(ConfigError.InvalidData([setting], `${value}, expected ${allowed}`))),
+        Effect.fail(ConfigError.InvalidData(setting.split("."), `${value}, expected ${allowed}`))),
       Effect.map(layer)
     )
   )

@@ -182,7 +182,7 @@ describe("a gateway on a simulated host", () => {
         })
         const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
         yield* settle
-        const second = yield* host.spawn(gateway({ lockTimeout: "5 seconds" }))
+        const second = yield* host.spawn(gateway({ lock: { timeout: "5 seconds" } }))
         yield* settle
         yield* TestClock.adjust("4999 millis")
         assert.isTrue(Option.isNone(yield* second.poll))
@@ -268,7 +268,7 @@ describe("a gateway on a simulated host", () => {
           const host = yield* makeHost()
           yield* Effect.scoped(Effect.gen(function*() {
             yield* host.ports.foreign(address, behaviour)
-            const started = yield* host.spawn(gateway({ healthProbeTimeout: "1 second" }))
+            const started = yield* host.spawn(gateway({ health: { probeTimeout: "1 second" } }))
             yield* TestClock.adjust("1 second")
             yield* settle
             assert.strictEqual(failureOf(yield* started.exit)?._tag, "PortInUse", behaviour._tag)
@@ -672,30 +672,39 @@ describe("times and counts", () => {
     Effect.gen(function*() {
       for (const name of ["headersTimeout", "requestTimeout", "keepAliveTimeout"] as const) {
         assert.strictEqual(
-          yield* dies({ [name]: Duration.infinity }),
-          `invalid ${name} "Infinity" from GatewayOptions: expected a duration of 24 days at most, or 0 for no limit`
+          yield* dies({ limits: { [name]: Duration.infinity } }),
+          `invalid limits.${name} "Infinity" from GatewayOptions: expected a duration of 24 days at most, or 0 for no limit`
         )
-        assert.match(yield* dies({ [name]: "25 days" }), /^invalid .* "25d" from GatewayOptions/)
-        assert.strictEqual(yield* dies({ [name]: 0 }), "started")
+        assert.match(yield* dies({ limits: { [name]: "25 days" } }), /^invalid .* "25d" from GatewayOptions/)
+        assert.strictEqual(yield* dies({ limits: { [name]: 0 } }), "started")
       }
-      for (const name of ["lockPollInterval", "lockStaleAfter", "lockRecheckInterval", "healthProbeTimeout"] as const) {
+      for (
+        const [group, name] of [
+          ["lock", "pollInterval"],
+          ["lock", "staleAfter"],
+          ["lock", "recheckInterval"],
+          ["health", "probeTimeout"]
+        ] as const
+      ) {
         for (const time of [0, Duration.infinity]) {
           assert.match(
-            yield* dies({ [name]: time }),
-            new RegExp(`^invalid ${name} "\\w+" from GatewayOptions: expected a duration above 0, of 24 days at most$`)
+            yield* dies({ [group]: { [name]: time } }),
+            new RegExp(
+              `^invalid ${group}\\.${name} "\\w+" from GatewayOptions: expected a duration above 0, of 24 days at most$`
+            )
           )
         }
       }
       for (const count of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
         assert.match(
-          yield* dies({ maxConnections: count }),
-          /^invalid maxConnections .*: expected a whole number above 0$/
+          yield* dies({ limits: { connections: count } }),
+          /^invalid limits\.connections .*: expected a whole number above 0$/
         )
       }
-      assert.match(yield* dies({ maxPipelinedRequests: 0 }), /^invalid maxPipelinedRequests 0 /)
+      assert.match(yield* dies({ limits: { pipelinedRequests: 0 } }), /^invalid limits\.pipelinedRequests 0 /)
       // As long as it takes, and not at all: both mean what they say.
       for (const time of [0, Duration.infinity]) {
-        assert.strictEqual(yield* dies({ lockTimeout: time, drainTimeout: time }), "started")
+        assert.strictEqual(yield* dies({ lock: { timeout: time }, drainTimeout: time }), "started")
       }
     }))
 })
@@ -779,22 +788,23 @@ describe("options from Config", () => {
     ["stateDir", { stateDir: Config.string("V") }],
     ["allowedHosts", { allowedHosts: Config.array(Config.string(), "V") }],
     ["allowedOrigins", { allowedOrigins: Config.array(Config.string(), "V") }],
-    ["lockTimeout", { lockTimeout: Config.succeed(Number.POSITIVE_INFINITY) }],
-    ["lockPollInterval", { lockPollInterval: Config.duration("ZERO") }],
-    ["lockStaleAfter", { lockStaleAfter: Config.duration("ZERO") }],
-    ["lockRecheckInterval", { lockRecheckInterval: Config.duration("ZERO") }],
-    ["healthProbeTimeout", { healthProbeTimeout: Config.duration("ZERO") }],
+    ["lock.timeout", { lock: { timeout: Config.succeed(Number.POSITIVE_INFINITY) } }],
+    ["lock.pollInterval", { lock: { pollInterval: Config.duration("ZERO") } }],
+    ["lock.staleAfter", { lock: { staleAfter: Config.duration("ZERO") } }],
+    ["lock.recheckInterval", { lock: { recheckInterval: Config.duration("ZERO") } }],
+    ["health.probeTimeout", { health: { probeTimeout: Config.duration("ZERO") } }],
+    ["lock.staleAfter", { lock: Config.all({ staleAfter: Config.duration("ZERO") }) }],
     ["drainTimeout", { drainTimeout: Config.duration("ENDLESS") }],
-    ["headersTimeout", { headersTimeout: Config.duration("ZERO") }],
-    ["requestTimeout", { requestTimeout: Config.duration("ZERO") }],
-    ["keepAliveTimeout", { keepAliveTimeout: Config.duration("ZERO") }],
-    ["maxConnections", { maxConnections: Config.number("V") }],
-    ["maxHeaderBytes", { maxHeaderBytes: Config.number("ONE") }],
-    ["maxPipelinedRequests", { maxPipelinedRequests: Config.number("FRACTION") }],
-    ["maxControlSockets", { maxControlSockets: Config.number("FRACTION") }],
-    ["maxFrameBytes", { maxFrameBytes: Config.number("ONE") }],
-    ["maxFramesPerSecond", { maxFramesPerSecond: Config.number("FRACTION") }],
-    ["maxBufferedBytes", { maxBufferedBytes: Config.number("FRACTION") }],
+    ["limits.headersTimeout", { limits: { headersTimeout: Config.duration("ZERO") } }],
+    ["limits.requestTimeout", { limits: { requestTimeout: Config.duration("ZERO") } }],
+    ["limits.keepAliveTimeout", { limits: { keepAliveTimeout: Config.duration("ZERO") } }],
+    ["limits.connections", { limits: { connections: Config.number("V") } }],
+    ["limits.headerBytes", { limits: { headerBytes: Config.number("ONE") } }],
+    ["limits.pipelinedRequests", { limits: { pipelinedRequests: Config.number("FRACTION") } }],
+    ["limits.controlSockets", { limits: { controlSockets: Config.number("FRACTION") } }],
+    ["limits.frameBytes", { limits: { frameBytes: Config.number("ONE") } }],
+    ["limits.framesPerSecond", { limits: { framesPerSecond: Config.number("FRACTION") } }],
+    ["limits.bufferedBytes", { limits: { bufferedBytes: Config.number("FRACTION") } }],
     ["passedSocket", { passedSocket: Config.number("ONE") }]
   ]
   /** Which variable has which wrong value for an option. */
@@ -807,7 +817,7 @@ describe("options from Config", () => {
     stateDir: "/a\0b",
     allowedHosts: "http://a",
     allowedOrigins: "a b",
-    maxConnections: "-1"
+    "limits.connections": "-1"
   }
 
   it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
@@ -836,8 +846,8 @@ describe("options from Config", () => {
         allowedOrigins: Config.array(Config.string(), "ORIGINS"),
         stateDir: Config.succeed("/dev/null/state"),
         drainTimeout: Config.succeed("10 seconds" as const),
-        lockTimeout: Config.succeed(0),
-        maxConnections: Config.succeed(5)
+        lock: { timeout: Config.succeed(0) },
+        limits: { connections: Config.succeed(5) }
       })))).pipe(Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(variables)))))
       assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
     }))

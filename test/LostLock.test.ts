@@ -204,7 +204,9 @@ describe("a lost lock", () => {
             Effect.as(App)
           )
         )
-        const first = yield* host.spawn(wirings[wiring]?.(app, { lockRecheckInterval: "1 second" }) ?? Effect.void)
+        const first = yield* host.spawn(
+          wirings[wiring]?.(app, { lock: { recheckInterval: "1 second" } }) ?? Effect.void
+        )
         yield* host.settle
         yield* first.freeze
         yield* host.files.remove(folder, { recursive: true })
@@ -226,7 +228,7 @@ describe("a lost lock", () => {
       const host = yield* makeHost()
       yield* host.setLocking("absent")
       const first = yield* host.spawn(
-        wirings["Layer.launch"]?.(App, { lockRecheckInterval: "1 second" }) ?? Effect.void,
+        wirings["Layer.launch"]?.(App, { lock: { recheckInterval: "1 second" } }) ?? Effect.void,
         { listensForSigterm: false }
       )
       yield* host.settle
@@ -248,7 +250,7 @@ describe("a lost lock", () => {
       yield* host.spawn(
         Effect.gen(function*() {
           const context = yield* Layer.build(
-            Gateway.layerPlatform({ onLost: "close", lockRecheckInterval: "1 second" })
+            Gateway.layerPlatform({ onLost: "close", lock: { recheckInterval: "1 second" } })
           )
           yield* Effect.sleep("5 seconds")
           yield* Deferred.succeed(failed, yield* Effect.exit(Effect.provide(Layer.build(App), context)))

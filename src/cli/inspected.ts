@@ -19,12 +19,12 @@ export const inspect = (
 ) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
-    const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
+    const { configName, configPath, health, host, port, profile, stateDir } = config
     return yield* SystemServices.inspect({
       ...options,
       configName,
       configPath,
-      healthProbeTimeout,
+      health,
       host,
       port,
       profile,

@@ -16,13 +16,13 @@ import { print } from "./Stdout.ts"
 
 export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "List" }>, style: Style) =>
   Effect.gen(function*() {
-    const healthProbeTimeout = yield* GatewayConfig.resolveLenient(flags).pipe(
+    const health = yield* GatewayConfig.resolveLenient(flags).pipe(
       Effect.tap(({ problems }) => Effect.forEach(problems, ({ message }) => notice(message), { discard: true })),
-      Effect.map(({ config }) => config.healthProbeTimeout),
+      Effect.map(({ config }) => config.health),
       // The list says itself where it could not look.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
     )
-    const ours = yield* GatewayList.list({ healthProbeTimeout })
-    const seen = yield* SystemServices.addTo(ours, { healthProbeTimeout })
+    const ours = yield* GatewayList.list({ health })
+    const seen = yield* SystemServices.addTo(ours, { health })
     yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
   }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))

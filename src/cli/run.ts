@@ -115,15 +115,12 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
     address,
     isPassedSocket: passedSocket !== undefined,
     // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.
-    timeout: options.standby
-      ? Duration.zero
+    lock: options.standby
+      ? { ...config.lock, timeout: Duration.zero }
       : verdict.kind === "none"
-      ? config.lockTimeout
-      : Duration.min(config.lockTimeout, config.healthTimeout),
-    pollInterval: config.lockPollInterval,
-    staleAfter: config.lockStaleAfter,
-    recheckInterval: config.lockRecheckInterval,
-    healthProbeTimeout: config.healthProbeTimeout,
+      ? config.lock
+      : { ...config.lock, timeout: Duration.min(config.lock.timeout, config.health.timeout) },
+    health: config.health,
     beforeWaiting,
     supervisor: verdict.kind,
     supervisorReason: verdict.reason
@@ -154,8 +151,7 @@ const startOnce = (start: Start) => {
 const recoveryOptions = ({ address, beforeWaiting, config, systemd, verdict }: Start): Recovery.RecoveryOptions => ({
   supervisor: verdict.kind,
   address,
-  retryInterval: config.healthRetryInterval,
-  healthTimeout: config.healthTimeout,
+  health: config.health,
   beforeWaiting,
   onWaiting: (waiting) =>
     systemd.notify(
@@ -206,8 +202,5 @@ const runNotifying = (
   }).pipe(
     Effect.scoped,
     untilLost,
-    Effect.provideServiceEffect(
-      HealthProbe.HealthProbe,
-      HealthProbe.make({ timeout: config.healthProbeTimeout })
-    )
+    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(config.health))
   )

@@ -126,14 +126,7 @@ export const serve = (config: GatewayConfig, options: ServeOptions) =>
         token: options.token,
         allowedHosts: config.allowedHosts,
         allowedOrigins: config.allowedOrigins,
-        maxConnections: config.maxConnections,
-        headersTimeout: config.headersTimeout,
-        requestTimeout: config.requestTimeout,
-        keepAliveTimeout: config.keepAliveTimeout,
-        maxHeaderBytes: config.maxHeaderBytes,
-        maxControlSockets: config.maxControlSockets,
-        maxFrameBytes: config.maxFrameBytes,
-        maxFramesPerSecond: config.maxFramesPerSecond,
+        limits: config.limits,
         onDrain: announceDrain(config, options.systemd)
       })),
       context

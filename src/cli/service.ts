@@ -35,7 +35,7 @@ export interface ServiceCommand {
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
-    "profile" | "stateDir" | "drainTimeout" | "healthTimeout" | "healthRetryInterval" | "port" | "tokenFile"
+    "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
   >
   /** The flags that were given: the service is started with them, and with nothing else. */
   readonly flags: ReadonlyMap<string, string>
@@ -263,8 +263,7 @@ export const service = (
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,
         drainTimeout: config.drainTimeout,
-        healthTimeout: config.healthTimeout,
-        healthRetryInterval: config.healthRetryInterval,
+        health: config.health,
         port: config.port,
         user: manager === "schtasks" && !command.system ? yield* windowsUser : user
       },

@@ -25,7 +25,7 @@ import { print } from "./Stdout.ts"
 /** What a stop needs of the settings. */
 type StopConfig = Pick<
   GatewayConfig,
-  "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "healthProbeTimeout"
+  "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "health"
 >
 
 export interface StopCommand {
@@ -66,7 +66,7 @@ const Live = (config: StopConfig) =>
   Layer.mergeAll(
     Signals.layerLive,
     PortOwners.layerLive,
-    PortProbe.layer.pipe(Layer.provide(HealthProbe.layer({ timeout: config.healthProbeTimeout })))
+    PortProbe.layer.pipe(Layer.provide(HealthProbe.layer(config.health)))
   )
 
 const options = (

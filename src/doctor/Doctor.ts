@@ -252,17 +252,17 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
   Effect.gen(function*() {
     const { command, config, uid } = options
     const platform = yield* HostPlatform
-    const { configName, configPath, healthProbeTimeout, host, port, profile, stateDir } = config
+    const { configName, configPath, health, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
     // Each asks somebody else, and has to wait for the answer.
     const [status, verdict, units] = yield* Effect.all([
-      SystemServices.inspect({ configName, configPath, healthProbeTimeout, host, port, profile, stateDir }),
+      SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
       platform === "linux"
         ? UnitAudit.checkUnits(unit, {
           drainTimeout: config.drainTimeout,
-          healthTimeout: config.healthTimeout,
+          health,
           install: (scope) => command(scope === "system" ? "service install --system" : "service install")
         })
         : Effect.succeed([])

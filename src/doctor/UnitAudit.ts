@@ -169,7 +169,7 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
  */
 export interface Needs {
   readonly drainTimeout: Duration.Duration
-  readonly healthTimeout: Duration.Duration
+  readonly health: { readonly timeout: Duration.Duration }
   /** The command that writes a unit that fits, and replaces this one. */
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
@@ -206,8 +206,8 @@ export const isLatched = (unit: Unit): boolean =>
 /**
  * How long a start that waits for an owner takes at the least before it fails: the shortest of what ends it.
  */
-const shortestWait = (unit: Unit, { healthTimeout }: Needs): Duration.Duration =>
-  [healthTimeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
+const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
+  [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
 
 const seconds = Duration.toSeconds
 

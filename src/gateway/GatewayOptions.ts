@@ -9,14 +9,16 @@ import * as Redacted from "effect/Redacted"
 import * as NodePath from "node:path"
 import { type Address, isLoopback } from "../Address.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
+import type { LockOptions } from "../lock/LockFileOptions.ts"
+import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 import * as AccessToken from "../server/AccessToken.ts"
 import { type ListenerOptions, longestTimer } from "../server/ListenerOptions.ts"
 import * as OwnPaths from "../server/OwnPaths.ts"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 
 /**
- * Everything a gateway can be told. All optional. Times may be given in any form of `Duration.DurationInput`; a number is
- * milliseconds.
+ * Everything a gateway can be told, by the names of the config file. All optional. Times may be given in any form of
+ * `Duration.DurationInput`; a number is milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -35,16 +37,10 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   readonly configPath?: string | undefined
   /** Default: the profile's, by platform convention. */
   readonly stateDir?: string | undefined
-  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
-  readonly lockTimeout?: Duration.DurationInput | undefined
-  /** How often to try meanwhile. Default 100 milliseconds. */
-  readonly lockPollInterval?: Duration.DurationInput | undefined
-  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
-  readonly lockStaleAfter?: Duration.DurationInput | undefined
-  /** How often the holder checks its lock files, makes lost ones again where that is safe, and keeps them young. Default 30 seconds. */
-  readonly lockRecheckInterval?: Duration.DurationInput | undefined
-  /** Deadline of one health probe. Default 1 second. */
-  readonly healthProbeTimeout?: Duration.DurationInput | undefined
+  /** How long to wait for the lock, and how to keep it. */
+  readonly lock?: LockOptions | undefined
+  /** How the health of an owner is asked. */
+  readonly health?: HealthProbeOptions | undefined
   /**
    * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. Default: all at
    * their paths, and an app's routes there are not reached.
@@ -60,7 +56,7 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
  */
 export type InspectOptions = Pick<
   GatewayOptions,
-  "port" | "host" | "profile" | "configPath" | "stateDir" | "healthProbeTimeout"
+  "port" | "host" | "profile" | "configPath" | "stateDir" | "health"
 >
 
 const refuse = (setting: string, value: unknown, allowed: string) =>
@@ -114,59 +110,73 @@ const orUnlimited = {
 
 const wholeNumber = { allowed: "a whole number above 0", isAllowed: (n: number) => Number.isSafeInteger(n) && n > 0 }
 
+/** The times among the options, by their names. */
+const timesOf = ({ drainTimeout, health, limits, lock }: GatewayOptions) => ({
+  "lock.timeout": lock?.timeout,
+  "lock.pollInterval": lock?.pollInterval,
+  "lock.staleAfter": lock?.staleAfter,
+  "lock.recheckInterval": lock?.recheckInterval,
+  "health.probeTimeout": health?.probeTimeout,
+  drainTimeout,
+  "limits.headersTimeout": limits?.headersTimeout,
+  "limits.requestTimeout": limits?.requestTimeout,
+  "limits.keepAliveTimeout": limits?.keepAliveTimeout
+})
+
+/** The counts among the options, by their names. */
+const countsOf = ({ limits }: GatewayOptions) => ({
+  "limits.connections": limits?.connections,
+  "limits.headerBytes": limits?.headerBytes,
+  "limits.pipelinedRequests": limits?.pipelinedRequests,
+  "limits.controlSockets": limits?.controlSockets,
+  "limits.frameBytes": limits?.frameBytes,
+  "limits.framesPerSecond": limits?.framesPerSecond,
+  "limits.bufferedBytes": limits?.bufferedBytes
+})
+
 /** Times and counts: without this, Node throws at some of them, and others make a busy loop. */
 export const checkBounds = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
+    const times = timesOf(options)
     for (
       const [name, rule] of [
-        ["lockPollInterval", bounded],
-        ["lockStaleAfter", bounded],
-        ["lockRecheckInterval", bounded],
-        ["healthProbeTimeout", bounded],
-        ["headersTimeout", orUnlimited],
-        ["requestTimeout", orUnlimited],
-        ["keepAliveTimeout", orUnlimited]
+        ["lock.pollInterval", bounded],
+        ["lock.staleAfter", bounded],
+        ["lock.recheckInterval", bounded],
+        ["health.probeTimeout", bounded],
+        ["limits.headersTimeout", orUnlimited],
+        ["limits.requestTimeout", orUnlimited],
+        ["limits.keepAliveTimeout", orUnlimited]
       ] as const
     ) {
-      const value = options[name]
+      const value = times[name]
       if (value === undefined) continue
       const time = Duration.decode(value)
       if (!rule.isAllowed(time)) yield* refuse(name, Duration.format(time), rule.allowed)
     }
-    for (
-      const name of [
-        "maxConnections",
-        "maxHeaderBytes",
-        "maxPipelinedRequests",
-        "maxControlSockets",
-        "maxFrameBytes",
-        "maxFramesPerSecond",
-        "maxBufferedBytes"
-      ] as const
-    ) {
-      const value = options[name]
+    for (const [name, value] of Object.entries(countsOf(options))) {
       if (value !== undefined && !wholeNumber.isAllowed(value)) yield* refuse(name, value, wholeNumber.allowed)
     }
   })
 
-const wholeNumbers = [
-  ["maxConnections", settings.maxConnections],
-  ["maxHeaderBytes", settings.maxHeaderBytes],
-  ["maxControlSockets", settings.maxControlSockets],
-  ["maxFrameBytes", settings.maxFrameBytes],
-  ["maxFramesPerSecond", settings.maxFramesPerSecond]
+const settingsOfCounts = [
+  "limits.connections",
+  "limits.headerBytes",
+  "limits.controlSockets",
+  "limits.frameBytes",
+  "limits.framesPerSecond"
 ] as const
 
-const durations = [
-  ["lockTimeout", settings.lockTimeout],
-  ["lockPollInterval", settings.lockPollInterval],
-  ["lockStaleAfter", settings.lockStaleAfter],
-  ["lockRecheckInterval", settings.lockRecheckInterval],
-  ["healthProbeTimeout", settings.healthProbeTimeout],
-  ["drainTimeout", settings.drainTimeout],
-  ["headersTimeout", settings.headersTimeout],
-  ["requestTimeout", settings.requestTimeout],
-  ["keepAliveTimeout", settings.keepAliveTimeout]
+const settingsOfTimes = [
+  "lock.timeout",
+  "lock.pollInterval",
+  "lock.staleAfter",
+  "lock.recheckInterval",
+  "health.probeTimeout",
+  "drainTimeout",
+  "limits.headersTimeout",
+  "limits.requestTimeout",
+  "limits.keepAliveTimeout"
 ] as const
 
 /** The first descriptor behind the standard streams. */
@@ -182,16 +192,18 @@ export const checkGiven = (options: GatewayOptions): Effect.Effect<void, Setting
         yield* refuse(name, value, settings[name].allowed)
       }
     }
-    for (const [name, setting] of wholeNumbers) {
-      const value = options[name]
+    const counts = countsOf(options)
+    for (const name of settingsOfCounts) {
+      const [value, setting] = [counts[name], settings[name]]
       if (value !== undefined && Option.isNone(setting.decode(value))) yield* refuse(name, value, setting.allowed)
     }
     const { passedSocket } = options
     if (passedSocket !== undefined && !(Number.isSafeInteger(passedSocket) && passedSocket >= firstPassedSocket)) {
       yield* refuse("passedSocket", passedSocket, `a whole number of at least ${firstPassedSocket}`)
     }
-    for (const [name, setting] of durations) {
-      const value = options[name]
+    const times = timesOf(options)
+    for (const name of settingsOfTimes) {
+      const [value, setting] = [times[name], settings[name]]
       if (value === undefined) continue
       const duration = Duration.decode(value)
       if (Option.isNone(setting.decode(`${Duration.toMillis(duration)} millis`))) {

@@ -36,7 +36,7 @@ export const inspectPlatform = (
         configPath,
         configName,
         stateDir,
-        healthProbeTimeout: options.healthProbeTimeout
+        health: options.health
       })
   )
 
@@ -103,7 +103,7 @@ export const stopPlatform = (
       onWaiting: options.onWaiting
     }).pipe(
       Effect.provide(PortProbe.layer),
-      Effect.provide(HealthProbe.layer({ timeout: options.healthProbeTimeout }))
+      Effect.provide(HealthProbe.layer(options.health))
     )
   })
 

@@ -114,11 +114,11 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 }
 
 /** Nothing that the system is slow to tell takes longer than a probe may; a start does not wait for it at all. */
-const withinProbe = ({ healthProbeTimeout }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
     Patience,
     (patience) =>
-      Effect.provideService(self, Patience, Duration.min(patience, healthProbeTimeout ?? HealthProbe.defaultTimeout))
+      Effect.provideService(self, Patience, Duration.min(patience, health?.probeTimeout ?? HealthProbe.defaultTimeout))
   )
 
 const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirements> =>

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
@@ -22,8 +21,8 @@ import type { Health, Port } from "./StatusModel.ts"
  * @category models
  */
 export interface LookOptions {
-  /** The absolute deadline of one probe. Default 1 second. */
-  readonly healthProbeTimeout?: Duration.DurationInput | undefined
+  /** How the health of the port is asked. */
+  readonly health?: HealthProbe.HealthProbeOptions | undefined
   /** Whether to look which processes listen. Default `true`. */
   readonly listeners?: boolean | undefined
 }
@@ -67,7 +66,7 @@ export const askPort = (
   Effect.gen(function*() {
     const owners = yield* PortOwners
     const table = yield* ProcessTable
-    const health = yield* HealthProbe.make({ timeout: options.healthProbeTimeout })
+    const health = yield* HealthProbe.make(options.health)
     const ports = yield* Effect.provideService(PortProbe.make, HealthProbe.HealthProbe, health)
     const alive = owner?.holder.pidMeaning === "Alive" ? [owner.record.pid] : []
     const [answer, listening] = yield* Effect.all([

@@ -32,7 +32,7 @@ import { describeDefect, describePlatformError } from "../internal/describeError
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { once } from "../internal/once.ts"
 import { whileNot } from "../internal/whileNot.ts"
-import { HealthProbe, make as makeHealthProbe } from "../probe/HealthProbe.ts"
+import { HealthProbe, type HealthProbeOptions, make as makeHealthProbe } from "../probe/HealthProbe.ts"
 import { make as makePortProbe, PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { apart } from "../telemetry/spans.ts"
@@ -46,7 +46,7 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
 export * as History from "./History.ts"
-export { defaults, type LockFileOptions } from "./LockFileOptions.ts"
+export { defaults, type LockFileOptions, type LockOptions } from "./LockFileOptions.ts"
 export { readOwner } from "./LockHolder.ts"
 /** @internal */
 export { readOwnersOf } from "./LockHolder.ts"
@@ -289,7 +289,7 @@ export const layer = (
  * import { Gateway, LockFile } from "gateway-lock"
  *
  * // A job of cron, with no port: while the last one is still at it, the next goes home.
- * const Lock = LockFile.layerWithProbes({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json", timeout: 0 })
+ * const Lock = LockFile.layerWithProbes({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json", lock: { timeout: 0 } })
  *
  * const job = LockFile.whileHeld(Effect.log("importing")).pipe(
  *   Effect.provide(Lock),
@@ -301,7 +301,7 @@ export const layer = (
  * @category layers
  */
 export const layerWithProbes = (
-  options: LockFileOptions & { readonly healthProbeTimeout?: Duration.DurationInput | undefined }
+  options: LockFileOptions & { readonly health?: HealthProbeOptions | undefined }
 ): Layer.Layer<
   LockFile | PortProbe | HealthProbe,
   PortInUse | LockHeld | LockUnavailable,
@@ -309,7 +309,7 @@ export const layerWithProbes = (
 > =>
   // In one effect: every layer between would cost a start a part of a millisecond.
   Layer.scopedContext(Effect.gen(function*() {
-    const health = yield* makeHealthProbe({ timeout: options.healthProbeTimeout })
+    const health = yield* makeHealthProbe(options.health)
     const ports = yield* Effect.provideService(makePortProbe, HealthProbe, health)
     const probes = Context.make(HealthProbe, health).pipe(Context.add(PortProbe, ports))
     return Context.add(probes, LockFile, yield* Effect.provide(make(options), probes))

@@ -16,7 +16,7 @@ import { spanned } from "../telemetry/spans.ts"
 import { describeReclaim, recordAcquire, recordReclaim } from "./AcquisitionReport.ts"
 import * as HeldLock from "./HeldLock.ts"
 import * as History from "./History.ts"
-import { defaults, type LockFileOptions } from "./LockFileOptions.ts"
+import { defaults, type LockFileOptions, timesOf } from "./LockFileOptions.ts"
 import { holderOf, withHolder } from "./LockHolder.ts"
 import { configLockPath, stateLockPath } from "./LockPaths.ts"
 import { acquire as acquireOne, type Acquired, ensureFolder, type Requirements } from "./LockWait.ts"
@@ -79,8 +79,9 @@ const hold = (
   PortInUse | LockHeld | LockUnavailable,
   Requirements | Scope.Scope
 > =>
-  Effect.flatMap(Effect.context<ProcessTable | FileSystem.FileSystem>(), (context) =>
-    HeldLock.make({
+  Effect.flatMap(Effect.context<ProcessTable | FileSystem.FileSystem>(), (context) => {
+    const { pollInterval, recheckInterval, staleAfter, timeout } = timesOf(options)
+    return HeldLock.make({
       path,
       acquire: Effect.catchTag(
         acquireOne({ path, options, recordOf, isLockable, patience }),
@@ -89,13 +90,14 @@ const hold = (
       ),
       record: Ref.get(record),
       holderOf: (record) => Effect.provide(holderOf(record), context),
-      recheckInterval: Duration.decode(options.recheckInterval ?? defaults.recheckInterval),
-      staleAfter: Duration.decode(options.staleAfter ?? defaults.staleAfter),
+      recheckInterval,
+      staleAfter,
       // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.
-      patience: Duration.max(options.timeout ?? defaults.timeout, defaults.timeout),
-      pollInterval: Duration.decode(options.pollInterval ?? defaults.pollInterval),
+      patience: Duration.max(timeout, defaults.lock.timeout),
+      pollInterval,
       note: history.note
-    }))
+    })
+  })
 
 /** Logs, once, what keeps others out if it is not the kernel, and whose lock was taken if a dead owner left it. */
 const tellHow = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
@@ -124,7 +126,7 @@ export const acquire = (
     const path = configLockPath(options)
 
     yield* ensurePortFree(options)
-    const patience = yield* Ref.make(Duration.decode(options.timeout ?? defaults.timeout))
+    const patience = yield* Ref.make(timesOf(options).timeout)
     yield* ensureFolder({ path, options, patience })
 
     const instanceId = yield* Effect.flatten(InstanceId)

@@ -18,7 +18,7 @@ import type { HealthProbe } from "../probe/HealthProbe.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as LockAttempt from "./LockAttempt.ts"
-import { defaults, type LockFileOptions } from "./LockFileOptions.ts"
+import { type LockFileOptions, timesOf } from "./LockFileOptions.ts"
 import * as LockFolder from "./LockFolder.ts"
 import { holderOf } from "./LockHolder.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
@@ -103,7 +103,7 @@ export const ensureFolder = (
       const left = yield* Ref.get(patience)
       const [waited] = yield* ensure.pipe(
         Effect.retry({
-          schedule: Schedule.spaced(options.pollInterval ?? defaults.pollInterval).pipe(Schedule.upTo(left)),
+          schedule: Schedule.spaced(timesOf(options).pollInterval).pipe(Schedule.upTo(left)),
           while: isMomentary
         }),
         Effect.timed
@@ -158,7 +158,7 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     const { record } = last.snapshot
     return yield* new LockHeld({
       path,
-      timeoutMs: Duration.toMillis(options.timeout ?? defaults.timeout),
+      timeoutMs: Duration.toMillis(timesOf(options).timeout),
       ...(Option.isSome(record) ? { holder: yield* holderOf(record.value) } : {})
     })
   })
@@ -172,7 +172,7 @@ const wait = (
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const { options, path, patience } = request
-    const pollInterval = Duration.decode(options.pollInterval ?? defaults.pollInterval)
+    const { pollInterval } = timesOf(options)
     const last = yield* Ref.make(first)
     yield* options.beforeWaiting ?? Effect.void
     yield* Effect.logInfo(
@@ -208,7 +208,7 @@ export const acquire = (
 ): Effect.Effect<Acquired, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const platform = yield* HostPlatform
-    const judge = yield* StalenessJudge.make(Duration.decode(request.options.staleAfter ?? defaults.staleAfter))
+    const judge = yield* StalenessJudge.make(timesOf(request.options).staleAfter)
     const waitUnlessImpatient = (first: NotYet | Refused) =>
       Effect.flatMap(Ref.get(request.patience), (left) =>
         Duration.equals(left, Duration.zero)

@@ -54,7 +54,7 @@ export interface HealthProbeOptions {
    * The absolute deadline of one probe, from connecting to the last byte. Of a pause of our own process (stopped, or
    * starved of CPU) at most a quarter of it counts. Default 1 second.
    */
-  readonly timeout?: Duration.DurationInput | undefined
+  readonly probeTimeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -68,7 +68,7 @@ export interface HealthProbeOptions {
  *   const { probe } = yield* HealthProbe.HealthProbe
  *   const health = yield* probe({ host: "127.0.0.1", port: 18789 })
  *   return health._tag === "Healthy"
- * }).pipe(Effect.provide(HealthProbe.layer({ timeout: "300 millis" })), Effect.provide(Gateway.layerNode))
+ * }).pipe(Effect.provide(HealthProbe.layer({ probeTimeout: "300 millis" })), Effect.provide(Gateway.layerNode))
  *
  * @since 0.1.0
  * @category tags
@@ -169,7 +169,7 @@ export const make = (
   options: HealthProbeOptions = {}
 ): Effect.Effect<HealthProbe["Type"], never, ProbeTransport.ProbeTransport> =>
   Effect.map(ProbeTransport.ProbeTransport, (transport) => {
-    const timeout = Duration.decode(options.timeout ?? defaultTimeout)
+    const timeout = Duration.decode(options.probeTimeout ?? defaultTimeout)
     const stalled: Health = {
       _tag: "Stalled",
       detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`

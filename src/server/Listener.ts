@@ -29,11 +29,11 @@ import { apart } from "../telemetry/spans.ts"
 import * as AppRoutes from "./AppRoutes.ts"
 import * as Drain from "./Drain.ts"
 import { Lifecycle } from "./Lifecycle.ts"
-import { defaults, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
+import { defaults, type LimitOptions, limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import { bindPort } from "./PortBinding.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
-export { defaults, type ListenerOptions }
+export { defaults, type LimitOptions, type ListenerOptions }
 
 /**
  * The bound port.
@@ -74,10 +74,10 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
   })
 
 /** Counts the connections that a listener may have, while it is there. */
-const countLimit = ({ maxConnections }: ServerSocket.ConnectionLimits) =>
+const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   Effect.acquireRelease(
-    Metric.modify(Metrics.connectionsLimit, maxConnections),
-    () => Metric.modify(Metrics.connectionsLimit, -maxConnections)
+    Metric.modify(Metrics.connectionsLimit, connections),
+    () => Metric.modify(Metrics.connectionsLimit, -connections)
   )
 
 /** Drains as soon as the lock is lost: nothing may be served beside the lock's new owner. Returns where the loss is kept. */
@@ -175,7 +175,7 @@ export const make = (
     const bound = yield* bindPort(options, routes, lifecycle.drainBegan)
     const address: Address = { host: options.host, port: bound.address.port }
     yield* Metrics.register
-    yield* countLimit(limitsOf(options))
+    yield* countLimit(limitsOf(options.limits))
     const drain = yield* Drain.make(options, bound, address)
     const lost = yield* watchLock(options, drain)
     yield* lifecycle.setBound

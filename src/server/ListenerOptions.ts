@@ -10,6 +10,39 @@ import type * as Redacted from "effect/Redacted"
 import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
+ * Bounds for clients. The names are those of the config file, below `limits`; `pipelinedRequests` and `bufferedBytes` are no
+ * settings of the program. Times may be given in any form of `Duration.DurationInput`; a number is milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LimitOptions {
+  /** Connections at one time, of all kinds and to all addresses of the gateway together. Default 10,000. */
+  readonly connections?: number | undefined
+  /** For a request's headers. Default 10 seconds. */
+  readonly headersTimeout?: Duration.DurationInput | undefined
+  /** For a whole request. Default 1 minute. */
+  readonly requestTimeout?: Duration.DurationInput | undefined
+  /** For a connection without a request. Default 5 seconds. */
+  readonly keepAliveTimeout?: Duration.DurationInput | undefined
+  /** Request line and headers together, in bytes; more is answered with 431. Default 16 KiB. */
+  readonly headerBytes?: number | undefined
+  /** Requests of one connection that wait for their answers; one more ends the connection. Default 100. */
+  readonly pipelinedRequests?: number | undefined
+  /** Control sockets at one time; a further one is answered with 503. Default 1,000. */
+  readonly controlSockets?: number | undefined
+  /** A larger frame closes a control socket with 1009. In bytes, default 64 KiB. */
+  readonly frameBytes?: number | undefined
+  /**
+   * Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008.
+   * Default 100.
+   */
+  readonly framesPerSecond?: number | undefined
+  /** What may wait for a client that reads slower than we write; more ends its control socket. In bytes, default 1 MiB. */
+  readonly bufferedBytes?: number | undefined
+}
+
+/**
  * Where to listen, for whom and within which bounds. Times may be given in any form of `Duration.DurationInput`; a number is
  * milliseconds.
  *
@@ -40,14 +73,8 @@ export interface ListenerOptions {
    * - `close`: nothing else, for a process that has other work and watches `Gateway.lost`.
    */
   readonly onLost?: "exit" | "close" | undefined
-  /** Connections at one time, of all kinds and to all addresses of the gateway together. Default 10,000. */
-  readonly maxConnections?: number | undefined
-  /** For a request's headers. Default 10 seconds. */
-  readonly headersTimeout?: Duration.DurationInput | undefined
-  /** For a whole request. Default 1 minute. */
-  readonly requestTimeout?: Duration.DurationInput | undefined
-  /** For a connection without a request. Default 5 seconds. */
-  readonly keepAliveTimeout?: Duration.DurationInput | undefined
+  /** Bounds for clients that idle, dawdle or come in crowds. */
+  readonly limits?: LimitOptions | undefined
   /**
    * Who opens a control socket must show it: `Authorization: Bearer`, or the subprotocols of `AccessToken.subprotocols`.
    * 32 to 1,024 printable ASCII characters without spaces. An app's own routes are its own business:
@@ -64,21 +91,6 @@ export interface ListenerOptions {
    * `https://app.example`, or `*` for any. Default none.
    */
   readonly allowedOrigins?: ReadonlyArray<string> | undefined
-  /** Request line and headers together, in bytes; more is answered with 431. Default 16 KiB. */
-  readonly maxHeaderBytes?: number | undefined
-  /** Requests of one connection that wait for their answers; one more ends the connection. Default 100. */
-  readonly maxPipelinedRequests?: number | undefined
-  /** Control sockets at one time; a further one is answered with 503. Default 1,000. */
-  readonly maxControlSockets?: number | undefined
-  /** A larger frame closes a control socket with 1009. In bytes, default 64 KiB. */
-  readonly maxFrameBytes?: number | undefined
-  /**
-   * Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008.
-   * Default 100.
-   */
-  readonly maxFramesPerSecond?: number | undefined
-  /** What may wait for a client that reads slower than we write; more ends its control socket. In bytes, default 1 MiB. */
-  readonly maxBufferedBytes?: number | undefined
 }
 
 /**
@@ -90,16 +102,18 @@ export interface ListenerOptions {
 export const defaults = {
   drainTimeout: Duration.seconds(10),
   onLost: "exit",
-  maxConnections: 10_000,
-  headersTimeout: Duration.seconds(10),
-  requestTimeout: Duration.minutes(1),
-  keepAliveTimeout: Duration.seconds(5),
-  maxHeaderBytes: 16 * 1024,
-  maxPipelinedRequests: 100,
-  maxControlSockets: 1000,
-  maxFrameBytes: 64 * 1024,
-  maxFramesPerSecond: 100,
-  maxBufferedBytes: 1024 * 1024
+  limits: {
+    connections: 10_000,
+    headersTimeout: Duration.seconds(10),
+    requestTimeout: Duration.minutes(1),
+    keepAliveTimeout: Duration.seconds(5),
+    headerBytes: 16 * 1024,
+    pipelinedRequests: 100,
+    controlSockets: 1000,
+    frameBytes: 64 * 1024,
+    framesPerSecond: 100,
+    bufferedBytes: 1024 * 1024
+  }
 } as const
 
 /**
@@ -110,20 +124,20 @@ export const defaults = {
 export const longestTimer = Duration.millis(2 ** 31 - 1)
 
 /**
- * The limits among the options, with the defaults where nothing is said.
+ * The limits, with the defaults where nothing is said.
  *
  * @since 0.1.0
  * @category getters
  */
-export const limitsOf = (options: Partial<ListenerOptions>): ConnectionLimits => ({
-  maxConnections: options.maxConnections ?? defaults.maxConnections,
-  headersTimeout: Duration.decode(options.headersTimeout ?? defaults.headersTimeout),
-  requestTimeout: Duration.decode(options.requestTimeout ?? defaults.requestTimeout),
-  keepAliveTimeout: Duration.decode(options.keepAliveTimeout ?? defaults.keepAliveTimeout),
-  maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,
-  maxPipelinedRequests: options.maxPipelinedRequests ?? defaults.maxPipelinedRequests,
-  maxControlSockets: options.maxControlSockets ?? defaults.maxControlSockets,
-  maxFrameBytes: options.maxFrameBytes ?? defaults.maxFrameBytes,
-  maxFramesPerSecond: options.maxFramesPerSecond ?? defaults.maxFramesPerSecond,
-  maxBufferedBytes: options.maxBufferedBytes ?? defaults.maxBufferedBytes
+export const limitsOf = (limits: LimitOptions = {}): ConnectionLimits => ({
+  connections: limits.connections ?? defaults.limits.connections,
+  headersTimeout: Duration.decode(limits.headersTimeout ?? defaults.limits.headersTimeout),
+  requestTimeout: Duration.decode(limits.requestTimeout ?? defaults.limits.requestTimeout),
+  keepAliveTimeout: Duration.decode(limits.keepAliveTimeout ?? defaults.limits.keepAliveTimeout),
+  headerBytes: limits.headerBytes ?? defaults.limits.headerBytes,
+  pipelinedRequests: limits.pipelinedRequests ?? defaults.limits.pipelinedRequests,
+  controlSockets: limits.controlSockets ?? defaults.limits.controlSockets,
+  frameBytes: limits.frameBytes ?? defaults.limits.frameBytes,
+  framesPerSecond: limits.framesPerSecond ?? defaults.limits.framesPerSecond,
+  bufferedBytes: limits.bufferedBytes ?? defaults.limits.bufferedBytes
 })

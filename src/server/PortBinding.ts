@@ -56,7 +56,7 @@ const bindBoth = (
     const once = sockets.bind({
       address: { host: options.host, port: options.port },
       passedSocket: options.passedSocket,
-      limits: limitsOf(options),
+      limits: limitsOf(options.limits),
       rules: Access.rules(options),
       token: options.token,
       routes,

@@ -46,7 +46,7 @@ export class BindError extends Data.TaggedError("BindError")<{
  */
 export interface ConnectionLimits {
   /** Connections at one time, of all kinds and to all addresses together; a further one is closed at once. */
-  readonly maxConnections: number
+  readonly connections: number
   /** From connecting (or from the first byte of a further request) to the end of the headers. */
   readonly headersTimeout: Duration.Duration
   /** The same to the end of the body. */
@@ -54,17 +54,17 @@ export interface ConnectionLimits {
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
   /** Request line and headers together, in bytes; more is answered with 431. */
-  readonly maxHeaderBytes: number
+  readonly headerBytes: number
   /** Requests of one connection that wait for their answers; one more ends the connection. */
-  readonly maxPipelinedRequests: number
+  readonly pipelinedRequests: number
   /** Control sockets at one time; a further one is answered with 503. */
-  readonly maxControlSockets: number
+  readonly controlSockets: number
   /** A larger frame, in bytes, closes a control socket with 1009. */
-  readonly maxFrameBytes: number
+  readonly frameBytes: number
   /** Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008. */
-  readonly maxFramesPerSecond: number
+  readonly framesPerSecond: number
   /** What may wait, in bytes, for a client that reads slower than we write; more ends its control socket. */
-  readonly maxBufferedBytes: number
+  readonly bufferedBytes: number
 }
 
 /**

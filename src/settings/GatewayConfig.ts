@@ -19,6 +19,7 @@ import { ancestors } from "../internal/ancestors.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as Listener from "../server/ListenerOptions.ts"
+import type { ConnectionLimits } from "../server/ServerSocket.ts"
 import * as TokenFile from "../server/TokenFile.ts"
 import * as Recovery from "../supervisor/RecoveryOptions.ts"
 import type { SupervisorKind } from "../supervisor/Supervisor.ts"
@@ -60,20 +61,26 @@ export interface GatewayConfig {
   readonly isConfigStream: boolean
   /** Absolute, links resolved as far as the path exists. */
   readonly stateDir: string
-  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
-  readonly lockTimeout: Duration.Duration
-  /** How often to try meanwhile. Default 100 milliseconds. */
-  readonly lockPollInterval: Duration.Duration
-  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
-  readonly lockStaleAfter: Duration.Duration
-  /** How often the holder looks after its lock files. Default 30 seconds. */
-  readonly lockRecheckInterval: Duration.Duration
-  /** Deadline of one health probe. Default 1 second. */
-  readonly healthProbeTimeout: Duration.Duration
-  /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
-  readonly healthRetryInterval: Duration.Duration
-  /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
-  readonly healthTimeout: Duration.Duration
+  /** How long a start waits for the lock, and how the holder keeps it. */
+  readonly lock: {
+    /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
+    readonly timeout: Duration.Duration
+    /** How often to try meanwhile. Default 100 milliseconds. */
+    readonly pollInterval: Duration.Duration
+    /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
+    readonly staleAfter: Duration.Duration
+    /** How often the holder looks after its lock files. Default 30 seconds. */
+    readonly recheckInterval: Duration.Duration
+  }
+  /** How the health of an owner is asked, and for how long an unhealthy one is waited for. */
+  readonly health: {
+    /** Deadline of one health probe. Default 1 second. */
+    readonly probeTimeout: Duration.Duration
+    /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
+    readonly retryInterval: Duration.Duration
+    /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
+    readonly timeout: Duration.Duration
+  }
   /** Default `auto`: the one that can be proved. */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
@@ -85,22 +92,8 @@ export interface GatewayConfig {
   /** In normal form, as the next one. */
   readonly allowedHosts: ReadonlyArray<string>
   readonly allowedOrigins: ReadonlyArray<string>
-  /** At one time. Default 10,000. */
-  readonly maxConnections: number
-  /** For a request's headers. Default 10 seconds. */
-  readonly headersTimeout: Duration.Duration
-  /** For a whole request. Default 1 minute. */
-  readonly requestTimeout: Duration.Duration
-  /** How long a connection stays open without a request. Default 5 seconds. */
-  readonly keepAliveTimeout: Duration.Duration
-  /** Request line and headers together, in bytes. Default 16,384. */
-  readonly maxHeaderBytes: number
-  /** At one time. Default 1,000. */
-  readonly maxControlSockets: number
-  /** Of a control socket, in bytes. Default 65,536. */
-  readonly maxFrameBytes: number
-  /** Of one control socket; twice as many at once. Default 100. */
-  readonly maxFramesPerSecond: number
+  /** Bounds for clients, those that have a setting. */
+  readonly limits: Omit<ConnectionLimits, "pipelinedRequests" | "bufferedBytes">
   /** `None`: what fits the terminal. */
   readonly logFormat: Option.Option<LogFormat>
   /** The least severe that is logged. Default `info`. */
@@ -179,34 +172,35 @@ const tokenFrom = (flags: ReadonlyMap<string, string>, sources: Sources.Sources)
 
 const limitsFrom = ({ or }: Sources.Sources) =>
   Effect.gen(function*() {
+    const { limits } = Listener.defaults
     return {
-      maxConnections: yield* or(settings.maxConnections, Listener.defaults.maxConnections),
-      headersTimeout: yield* or(settings.headersTimeout, Listener.defaults.headersTimeout),
-      requestTimeout: yield* or(settings.requestTimeout, Listener.defaults.requestTimeout),
-      keepAliveTimeout: yield* or(settings.keepAliveTimeout, Listener.defaults.keepAliveTimeout),
-      maxHeaderBytes: yield* or(settings.maxHeaderBytes, Listener.defaults.maxHeaderBytes),
-      maxControlSockets: yield* or(settings.maxControlSockets, Listener.defaults.maxControlSockets),
-      maxFrameBytes: yield* or(settings.maxFrameBytes, Listener.defaults.maxFrameBytes),
-      maxFramesPerSecond: yield* or(settings.maxFramesPerSecond, Listener.defaults.maxFramesPerSecond)
+      connections: yield* or(settings["limits.connections"], limits.connections),
+      headersTimeout: yield* or(settings["limits.headersTimeout"], limits.headersTimeout),
+      requestTimeout: yield* or(settings["limits.requestTimeout"], limits.requestTimeout),
+      keepAliveTimeout: yield* or(settings["limits.keepAliveTimeout"], limits.keepAliveTimeout),
+      headerBytes: yield* or(settings["limits.headerBytes"], limits.headerBytes),
+      controlSockets: yield* or(settings["limits.controlSockets"], limits.controlSockets),
+      frameBytes: yield* or(settings["limits.frameBytes"], limits.frameBytes),
+      framesPerSecond: yield* or(settings["limits.framesPerSecond"], limits.framesPerSecond)
     }
   })
 
 const lockFrom = ({ or }: Sources.Sources) =>
   Effect.gen(function*() {
     return {
-      lockTimeout: yield* or(settings.lockTimeout, LockFile.defaults.timeout),
-      lockPollInterval: yield* or(settings.lockPollInterval, LockFile.defaults.pollInterval),
-      lockStaleAfter: yield* or(settings.lockStaleAfter, LockFile.defaults.staleAfter),
-      lockRecheckInterval: yield* or(settings.lockRecheckInterval, LockFile.defaults.recheckInterval)
+      timeout: yield* or(settings["lock.timeout"], LockFile.defaults.lock.timeout),
+      pollInterval: yield* or(settings["lock.pollInterval"], LockFile.defaults.lock.pollInterval),
+      staleAfter: yield* or(settings["lock.staleAfter"], LockFile.defaults.lock.staleAfter),
+      recheckInterval: yield* or(settings["lock.recheckInterval"], LockFile.defaults.lock.recheckInterval)
     }
   })
 
 const healthFrom = ({ or }: Sources.Sources) =>
   Effect.gen(function*() {
     return {
-      healthProbeTimeout: yield* or(settings.healthProbeTimeout, HealthProbe.defaultTimeout),
-      healthRetryInterval: yield* or(settings.healthRetryInterval, Recovery.defaults.retryInterval),
-      healthTimeout: yield* or(settings.healthTimeout, Recovery.defaults.healthTimeout)
+      probeTimeout: yield* or(settings["health.probeTimeout"], HealthProbe.defaultTimeout),
+      retryInterval: yield* or(settings["health.retryInterval"], Recovery.defaults.health.retryInterval),
+      timeout: yield* or(settings["health.timeout"], Recovery.defaults.health.timeout)
     }
   })
 
@@ -248,12 +242,12 @@ const resolveWith = (
         : Option.zipWith(tokenFileGiven, yield* optional(settings.tokenFile), fileFor),
       allowedHosts: yield* or<ReadonlyArray<string>>(settings.allowedHosts, []),
       allowedOrigins: yield* or<ReadonlyArray<string>>(settings.allowedOrigins, []),
-      ...(yield* limitsFrom(sources)),
+      limits: yield* limitsFrom(sources),
       stateDir: yield* canonicalPath(
         Option.isSome(stateDirNamed) ? stateDirNamed.value : yield* folders.stateDir(profile)
       ),
-      ...(yield* lockFrom(sources)),
-      ...(yield* healthFrom(sources)),
+      lock: yield* lockFrom(sources),
+      health: yield* healthFrom(sources),
       supervisor: yield* or<"auto" | SupervisorKind>(settings.supervisor, "auto"),
       drainTimeout: yield* or(settings.drainTimeout, Listener.defaults.drainTimeout),
       logFormat: yield* optional(settings.logFormat),

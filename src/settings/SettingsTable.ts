@@ -56,7 +56,7 @@ const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = 
 }
 
 /**
- * The table: one `Setting` for each, by its name in `GatewayConfig`.
+ * The table: one `Setting` for each, by its name in `GatewayConfig`. A dot leads into a group: `lock.timeout`.
  *
  * @since 0.1.0
  * @category settings
@@ -179,56 +179,56 @@ export const settings = {
     values: supervisors,
     decode: oneOf(supervisors)
   }),
-  lockTimeout: durationSetting({
+  "lock.timeout": durationSetting({
     name: "lock timeout",
     flag: "lock-timeout",
     env: "GATEWAY_LOCK_TIMEOUT",
     file: ["lock", "timeout"],
     description: "how long to wait for a lock whose owner does not serve our port",
-    default: LockFile.defaults.timeout
+    default: LockFile.defaults.lock.timeout
   }),
-  lockPollInterval: durationSetting({
+  "lock.pollInterval": durationSetting({
     name: "lock poll interval",
     file: ["lock", "pollInterval"],
     description: "how often to try the lock meanwhile",
-    default: LockFile.defaults.pollInterval,
+    default: LockFile.defaults.lock.pollInterval,
     minimum: Duration.millis(10)
   }),
-  lockStaleAfter: durationSetting({
+  "lock.staleAfter": durationSetting({
     name: "lock stale time",
     file: ["lock", "staleAfter"],
     description: "how old a record must be before it can be stale where no kernel lock can be had",
-    default: LockFile.defaults.staleAfter,
+    default: LockFile.defaults.lock.staleAfter,
     minimum: Duration.seconds(1)
   }),
-  lockRecheckInterval: durationSetting({
+  "lock.recheckInterval": durationSetting({
     name: "lock recheck interval",
     file: ["lock", "recheckInterval"],
     description: "how often the holder looks after its lock files",
-    default: LockFile.defaults.recheckInterval,
+    default: LockFile.defaults.lock.recheckInterval,
     minimum: Duration.millis(10)
   }),
-  healthProbeTimeout: durationSetting({
+  "health.probeTimeout": durationSetting({
     name: "health probe timeout",
     file: ["health", "probeTimeout"],
     description: "deadline of one health probe",
     default: HealthProbe.defaultTimeout,
     minimum: Duration.millis(10)
   }),
-  healthRetryInterval: durationSetting({
+  "health.retryInterval": durationSetting({
     name: "health retry interval",
     env: "GATEWAY_HEALTH_RETRY_INTERVAL",
     file: ["health", "retryInterval"],
     description: "under a supervisor: between two attempts while the owner is not healthy",
-    default: Recovery.defaults.retryInterval,
+    default: Recovery.defaults.health.retryInterval,
     minimum: Duration.millis(10)
   }),
-  healthTimeout: durationSetting({
+  "health.timeout": durationSetting({
     name: "health timeout",
     env: "GATEWAY_HEALTH_TIMEOUT",
     file: ["health", "timeout"],
     description: "under a supervisor: after which an owner that is not healthy is given up on",
-    default: Recovery.defaults.healthTimeout
+    default: Recovery.defaults.health.timeout
   }),
   drainTimeout: durationSetting({
     name: "drain timeout",
@@ -238,66 +238,66 @@ export const settings = {
     description: "how long requests in flight may take once shutdown has begun",
     default: Listener.defaults.drainTimeout
   }),
-  maxConnections: countSetting({
+  "limits.connections": countSetting({
     name: "connection limit",
     file: ["limits", "connections"],
     description: "connections at one time",
-    default: Listener.defaults.maxConnections,
+    default: Listener.defaults.limits.connections,
     minimum: 1,
     maximum: 1_000_000
   }),
-  headersTimeout: durationSetting({
+  "limits.headersTimeout": durationSetting({
     name: "headers timeout",
     file: ["limits", "headersTimeout"],
     description: "for a request's headers",
-    default: Listener.defaults.headersTimeout,
+    default: Listener.defaults.limits.headersTimeout,
     minimum: Duration.seconds(1)
   }),
-  requestTimeout: durationSetting({
+  "limits.requestTimeout": durationSetting({
     name: "request timeout",
     file: ["limits", "requestTimeout"],
     description: "for a whole request",
-    default: Listener.defaults.requestTimeout,
+    default: Listener.defaults.limits.requestTimeout,
     minimum: Duration.seconds(1)
   }),
-  keepAliveTimeout: durationSetting({
+  "limits.keepAliveTimeout": durationSetting({
     name: "keep-alive timeout",
     env: "GATEWAY_KEEP_ALIVE_TIMEOUT",
     file: ["limits", "keepAliveTimeout"],
     description: "for a connection without a request; longer than a balancer keeps its own",
-    default: Listener.defaults.keepAliveTimeout,
+    default: Listener.defaults.limits.keepAliveTimeout,
     // 0 would mean for ever.
     minimum: Duration.seconds(1)
   }),
-  maxHeaderBytes: countSetting({
+  "limits.headerBytes": countSetting({
     name: "header limit",
     file: ["limits", "headerBytes"],
     description: "bytes of a request line and its headers",
-    default: Listener.defaults.maxHeaderBytes,
+    default: Listener.defaults.limits.headerBytes,
     minimum: 4096,
     maximum: 1024 * 1024
   }),
-  maxControlSockets: countSetting({
+  "limits.controlSockets": countSetting({
     name: "control socket limit",
     file: ["limits", "controlSockets"],
     description: "control sockets at one time",
-    default: Listener.defaults.maxControlSockets,
+    default: Listener.defaults.limits.controlSockets,
     minimum: 1,
     maximum: 1_000_000
   }),
-  maxFrameBytes: countSetting({
+  "limits.frameBytes": countSetting({
     name: "frame limit",
     file: ["limits", "frameBytes"],
     description: "bytes of a frame on a control socket",
-    default: Listener.defaults.maxFrameBytes,
+    default: Listener.defaults.limits.frameBytes,
     minimum: 1024,
     maximum: 16 * 1024 * 1024
   }),
-  maxFramesPerSecond: countSetting({
+  "limits.framesPerSecond": countSetting({
     name: "frame rate limit",
     file: ["limits", "framesPerSecond"],
     description: "frames of one control socket in a second; twice as many at once",
-    default: Listener.defaults.maxFramesPerSecond,
+    default: Listener.defaults.limits.framesPerSecond,
     minimum: 1,
     maximum: 1_000_000
   }),

@@ -18,10 +18,10 @@ import type { Health } from "../probe/HealthProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as OwnerChange from "./OwnerChange.ts"
 import type { Requirements } from "./OwnerChange.ts"
-import { defaults, type RecoveryOptions } from "./RecoveryOptions.ts"
+import { defaults, type RecoveryHealthOptions, type RecoveryOptions } from "./RecoveryOptions.ts"
 
 export * as OwnerWatch from "../probe/OwnerWatch.ts"
-export { defaults, type RecoveryOptions }
+export { defaults, type RecoveryHealthOptions, type RecoveryOptions }
 export type { Requirements }
 
 /**
@@ -164,7 +164,7 @@ interface Recovering {
   readonly supervisor: RecoveryOptions["supervisor"]
   readonly address: Address
   readonly retryInterval: Duration.Duration
-  readonly healthTimeout: Duration.Duration
+  readonly timeout: Duration.Duration
   readonly deadline: Deadline
   /** Whether the health of an owner was asked before. */
   readonly wasJudged: Ref.Ref<boolean>
@@ -173,14 +173,15 @@ interface Recovering {
 
 const makeRecovering = (options: RecoveryOptions): Effect.Effect<Recovering> =>
   Effect.gen(function*() {
-    const healthTimeout = Duration.decode(options.healthTimeout ?? defaults.healthTimeout)
+    const { health = {} } = options
+    const timeout = Duration.decode(health.timeout ?? defaults.health.timeout)
     return {
       supervisor: options.supervisor,
       address: options.address,
-      retryInterval: Duration.decode(options.retryInterval ?? defaults.retryInterval),
-      healthTimeout,
+      retryInterval: Duration.decode(health.retryInterval ?? defaults.health.retryInterval),
+      timeout,
       report: yield* reporter(options),
-      deadline: yield* makeDeadline(healthTimeout),
+      deadline: yield* makeDeadline(timeout),
       wasJudged: yield* Ref.make(false)
     }
   })
@@ -197,7 +198,7 @@ const leaveIfHealthy = ({ address, supervisor }: Recovering, error: OwnerChange.
 
 /** Fails with `OwnerUnhealthy` at the deadline. */
 const within =
-  ({ address, deadline, healthTimeout, supervisor }: Recovering, { holder }: OwnerChange.Occupied) =>
+  ({ address, deadline, supervisor, timeout }: Recovering, { holder }: OwnerChange.Occupied) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | OwnerUnhealthy, R> =>
     Effect.flatMap(deadline.remaining, (duration) =>
       Effect.timeoutFail(self, {
@@ -206,7 +207,7 @@ const within =
           new OwnerUnhealthy({
             supervisor,
             ...address,
-            timeoutMs: Duration.toMillis(healthTimeout),
+            timeoutMs: Duration.toMillis(timeout),
             ...(holder === undefined ? {} : { holder })
           })
       }))
@@ -224,13 +225,13 @@ const judge = (self: Recovering, error: OwnerChange.Occupied) =>
 
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {
-    const { address, healthTimeout, report, retryInterval } = self
+    const { address, report, retryInterval, timeout } = self
     const looks = yield* judge(self, error)
     const interval = OwnerChange.isObservable(error)
       ? retryInterval
       : Duration.min(retryInterval, defaults.pollInterval)
     const state = describe(error, address, OwnerChange.mostTelling(looks))
-    yield* report(`waiting up to ${Duration.format(healthTimeout)} for the owner: ${state}`, interval)
+    yield* report(`waiting up to ${Duration.format(timeout)} for the owner: ${state}`, interval)
     const waited = { ...round, error, address, onAnswer: leaveIfHealthy(self, error) }
     return yield* OwnerChange.awaitAny(waited, looks).pipe(
       Effect.raceFirst(Effect.as(Effect.sleep(interval), OwnerChange.unchanged)),
@@ -238,10 +239,10 @@ const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Roun
     )
   }).pipe(waitingFor("owner"))
 
-const waitForPort = <E>({ deadline, healthTimeout, report, retryInterval }: Recovering, error: E & BindFailed) =>
+const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering, error: E & BindFailed) =>
   Effect.gen(function*() {
     const interval = Duration.min(retryInterval, defaults.pollInterval)
-    yield* report(`waiting up to ${Duration.format(healthTimeout)} for the port: ${describeTaken(error)}`, interval)
+    yield* report(`waiting up to ${Duration.format(timeout)} for the port: ${describeTaken(error)}`, interval)
     const left = yield* deadline.remaining
     if (Duration.lessThan(left, interval)) {
       yield* Effect.sleep(left)
@@ -255,8 +256,8 @@ const waitForPort = <E>({ deadline, healthTimeout, report, retryInterval }: Reco
  *
  * Only `PortInUse` and `LockHeld` are recovered, and `BindFailed` where a socket that does not listen has the port: this is
  * waited for as long as an owner, and is the failure then. Beside a healthy owner this fails with `OwnerHealthy`. Otherwise the whole
- * start is tried again every `retryInterval`, and within a second or two of the owner's end. The owner's health is asked
- * every second meanwhile. After `healthTimeout` this fails with `OwnerUnhealthy`. Only the time that is spent waiting for
+ * start is tried again every `health.retryInterval`, and within a second or two of the owner's end. The owner's health is asked
+ * every second meanwhile. After `health.timeout` this fails with `OwnerUnhealthy`. Only the time that is spent waiting for
  * another owner counts, on the monotonic clock: an attempt that acquired the lock may warm up for as long as it takes.
  *
  * @example
@@ -269,7 +270,7 @@ const waitForPort = <E>({ deadline, healthTimeout, report, retryInterval }: Reco
  * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
  *
  * // As a service of systemd, whose unit has RestartPreventExitStatus=78.
- * Recovery.recover(Layer.build(Main), { supervisor: "systemd", address, healthTimeout: "2 minutes" }).pipe(
+ * Recovery.recover(Layer.build(Main), { supervisor: "systemd", address, health: { timeout: "2 minutes" } }).pipe(
  *   Effect.flatMap((context) => Context.get(context, Gateway.Gateway).lost),
  *   Effect.catchTag("OwnerHealthy", ({ message }) =>
  *     Effect.zipRight(Effect.log(message), Effect.sync(() => { process.exitCode = 78 }))),
@@ -310,7 +311,7 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
  *
  * A gateway is watched over an open connection. A listener that cannot be watched is asked every second, and a lock whose
  * owner does not listen is tried every second, as is a port that a socket has which does not listen. Only `PortInUse`,
- * `LockHeld` and such a `BindFailed` are waited for; with any other failure of the start, this fails. `retryInterval` and `healthTimeout` do not count here.
+ * `LockHeld` and such a `BindFailed` are waited for; with any other failure of the start, this fails. `health` does not count here.
  *
  * @since 0.1.0
  * @category combinators

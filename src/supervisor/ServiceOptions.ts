@@ -47,10 +47,12 @@ export interface ServiceOptions {
   readonly stateDir: string
   /** `drainTimeout`: a stop takes this long, so that a manager must wait longer. */
   readonly drainTimeout: Duration.Duration
-  /** `health.timeout`: a start can take this long and then fail. */
-  readonly healthTimeout: Duration.Duration
-  /** `health.retryInterval`: how far apart signs of life from a waiting start can be. */
-  readonly healthRetryInterval: Duration.Duration
+  readonly health: {
+    /** A start can take this long and then fail. */
+    readonly timeout: Duration.Duration
+    /** How far apart signs of life from a waiting start can be. */
+    readonly retryInterval: Duration.Duration
+  }
   /**
    * Who runs a service of the system. Default: on systemd a user that exists only while the service runs (`DynamicUser=`),
    * on launchd root, on Windows LocalSystem. For a user's task on Windows, the user at whose logon it starts. Not used

@@ -52,13 +52,13 @@ export interface SystemdTiming {
  * @category timing
  */
 export const systemdTiming = (
-  options: Pick<ServiceOptions, "drainTimeout" | "healthTimeout" | "healthRetryInterval">
+  options: Pick<ServiceOptions, "drainTimeout" | "health">
 ): SystemdTiming => {
   const restart = 2
   const watchdog = 30
   const startLimitBurst = 20
-  const startTimeout = Math.max(90, 30 + 2 * wholeSeconds(options.healthRetryInterval))
-  const shortestWait = Math.min(Duration.toSeconds(options.healthTimeout), startTimeout, watchdog)
+  const startTimeout = Math.max(90, 30 + 2 * wholeSeconds(options.health.retryInterval))
+  const shortestWait = Math.min(Duration.toSeconds(options.health.timeout), startTimeout, watchdog)
   return {
     restart,
     startTimeout,

@@ -144,14 +144,14 @@ const routes: OwnRoutes["Type"] = {
     farewell: (reason) => reason
   }
 }
-const limits = limitsOf({ maxConnections: 100, requestTimeout: "5 seconds" })
+const limits = limitsOf({ connections: 100, requestTimeout: "5 seconds" })
 const rules = Access.rules({ host: "127.0.0.1" })
 const common = { limits, rules, routes, drainBegan: Effect.never }
 const bind = (host: string, port: number) =>
   Effect.flatMap(ServerSocket, (sockets) => sockets.bind({ ...common, address: { host, port } }))
 
 const probe = (address: { readonly host: string; readonly port: number }) =>
-  Effect.flatMap(HealthProbe.make({ timeout: "500 millis" }), (health) => health.probe(address))
+  Effect.flatMap(HealthProbe.make({ probeTimeout: "500 millis" }), (health) => health.probe(address))
 
 const simulated = simulatedOn("linux")
 const everywhere = {
@@ -536,12 +536,12 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
   describe(`the lock file, ${name}`, () => {
     const lockOptions = (
       stateDir: string,
+      lock: LockFile.LockOptions = {},
       options: Partial<LockFile.LockFileOptions> = {}
     ): LockFile.LockFileOptions => ({
       stateDir,
       configPath: "/config.json",
-      timeout: "300 millis",
-      pollInterval: "50 millis",
+      lock: { timeout: "300 millis", pollInterval: "50 millis", ...lock },
       ...options
     })
     const build = (options: LockFile.LockFileOptions) =>
@@ -742,7 +742,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
       Effect.gen(function*() {
         const folder = yield* subject.folder
         const { address } = yield* bind("127.0.0.1", 0)
-        const error = yield* Effect.flip(build(lockOptions(folder, { address })))
+        const error = yield* Effect.flip(build(lockOptions(folder, {}, { address })))
         assert.strictEqual(
           error.message,
           `another gateway instance is already listening on ws://127.0.0.1:${address.port}`

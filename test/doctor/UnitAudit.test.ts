@@ -31,7 +31,7 @@ const shown: Readonly<Record<string, string>> = {
 
 const needs: UnitAudit.Needs = {
   drainTimeout: Duration.seconds(10),
-  healthTimeout: Duration.minutes(5),
+  health: { timeout: Duration.minutes(5) },
   install: "gateway service install",
   canNotify: true,
   unstable: []
@@ -94,8 +94,9 @@ describe("UnitAudit.audit", () => {
   it.prop(
     "finds nothing wrong with the generated unit, whatever it was generated for",
     [seconds(0, 86_400), seconds(0, 86_400), seconds(1, 600)],
-    ([drainTimeout, healthTimeout, healthRetryInterval]) => {
-      const timing = systemdTiming({ drainTimeout, healthTimeout, healthRetryInterval })
+    ([drainTimeout, timeout, retryInterval]) => {
+      const health = { timeout, retryInterval }
+      const timing = systemdTiming({ drainTimeout, health })
       const found = problems({
         RestartUSec: `${timing.restart}s`,
         TimeoutStartUSec: `${timing.startTimeout}s`,
@@ -103,7 +104,7 @@ describe("UnitAudit.audit", () => {
         WatchdogUSec: `${timing.watchdog}s`,
         StartLimitIntervalUSec: `${timing.startLimitInterval}s`,
         StartLimitBurst: String(timing.startLimitBurst)
-      }, { drainTimeout, healthTimeout })
+      }, { drainTimeout, health })
       assert.deepStrictEqual(found, [])
     }
   )

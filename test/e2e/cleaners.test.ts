@@ -48,7 +48,7 @@ describe("a cleaner of temporary folders", () => {
         const { configPath, port, stateDir } = site
         yield* Gateways.startListening(site, {
           main: fileURLToPath(new URL("../fixtures/app.mjs", import.meta.url)),
-          args: [JSON.stringify({ configPath, port, stateDir, lockRecheckInterval: "100 millis" })]
+          args: [JSON.stringify({ configPath, port, stateDir, lock: { recheckInterval: "100 millis" } })]
         })
         const written = yield* lastWritten(Gateways.stateLock(site))
         yield* Gateways.age(site)

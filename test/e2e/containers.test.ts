@@ -88,9 +88,9 @@ describe("the Dockerfile", () => {
         [...file.only("HEALTHCHECK").matchAll(/--([a-z-]+)=(\S+)/g)].map(([, name = "", value = ""]) => [name, value])
       )
       assert.deepStrictEqual([...flags.keys()], ["interval", "timeout", "start-period", "retries"])
-      const probe = Option.getOrThrow(settings.healthProbeTimeout.decode(settings.healthProbeTimeout.default))
+      const probe = Option.getOrThrow(settings["health.probeTimeout"].decode(settings["health.probeTimeout"].default))
       assert.isAbove(Files.seconds(flags.get("timeout") ?? ""), Duration.toSeconds(probe))
-      const wait = Option.getOrThrow(settings.lockTimeout.decode(settings.lockTimeout.default))
+      const wait = Option.getOrThrow(settings["lock.timeout"].decode(settings["lock.timeout"].default))
       assert.isAbove(Files.seconds(flags.get("start-period") ?? ""), Duration.toSeconds(wait))
     }))
 
@@ -163,7 +163,7 @@ describe("the Kubernetes manifests", () => {
       const [program, seconds] = lifecycle.preStop.exec.command
       assert.strictEqual(program, "sleep")
       assert.isAtLeast(spec.terminationGracePeriodSeconds, Number(seconds) + stopOf(env))
-      const wait = Option.getOrThrow(settings.lockTimeout.decode(settings.lockTimeout.default))
+      const wait = Option.getOrThrow(settings["lock.timeout"].decode(settings["lock.timeout"].default))
       assert.isAbove(startupProbe.periodSeconds * (startupProbe.failureThreshold ?? 3), Duration.toSeconds(wait))
     }))
 

@@ -22,7 +22,7 @@ const startWiring = (site: Gateways.Site, wiring: string, more: Record<string, u
       port: site.port,
       stateDir: site.stateDir,
       configPath: site.configPath,
-      lockRecheckInterval: "200 millis",
+      lock: { recheckInterval: "200 millis" },
       drainTimeout: "1 second",
       ...more
     })

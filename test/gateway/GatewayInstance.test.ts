@@ -76,7 +76,9 @@ describe("a lock reaches the app as a typed failure", () => {
             Effect.sync(() =>
               ManagedRuntime.make(
                 App.pipe(
-                  Layer.provideMerge(Gateway.layer({ port, configPath, stateDir, lockRecheckInterval: "50 millis" })),
+                  Layer.provideMerge(
+                    Gateway.layer({ port, configPath, stateDir, lock: { recheckInterval: "50 millis" } })
+                  ),
                   // The process that runs the tests must not end.
                   Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
                 )

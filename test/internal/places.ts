@@ -38,8 +38,7 @@ const serviceIn = (folder: string): ServiceManager.ServiceManagerOptions["servic
   args: new Map(),
   stateDir: Path.join(folder, "state"),
   drainTimeout: Duration.seconds(1),
-  healthTimeout: Duration.seconds(1),
-  healthRetryInterval: Duration.seconds(1),
+  health: { timeout: Duration.seconds(1), retryInterval: Duration.seconds(1) },
   user: undefined
 })
 
@@ -56,7 +55,11 @@ const notify = Effect.flatMap(
   ({ notify }) => notify("WATCHDOG=1")
 )
 
-export const unitNeeds = { drainTimeout: Duration.seconds(1), healthTimeout: Duration.seconds(1), install: () => "" }
+export const unitNeeds = {
+  drainTimeout: Duration.seconds(1),
+  health: { timeout: Duration.seconds(1) },
+  install: () => ""
+}
 
 /** Each place that starts a program. Service managers' definitions go into a folder of real files. */
 export const places = (folder: string): Readonly<Record<string, Effect.Effect<unknown, unknown, Needs>>> => ({

@@ -205,7 +205,7 @@ describe("a holder that nobody disturbs", () => {
   simulated("does so as often as it is told to, where that is more often", () =>
     Effect.gen(function*() {
       const host = yield* makeHost("kernel")
-      yield* start(host, { lockRecheckInterval: "3 seconds" })
+      yield* start(host, { lock: { recheckInterval: "3 seconds" } })
       yield* pass(host, "10 seconds")
       const { mtime } = yield* host.files.stat(paths.config)
       assert.strictEqual(Option.getOrThrow(mtime).getTime(), 9000)
@@ -511,7 +511,7 @@ describe("a holder whose file was replaced", () => {
     ({ mode, path }) =>
       Effect.gen(function*() {
         const host = yield* makeHost(mode)
-        const gateway = yield* start(host, { lockPollInterval: "100 millis" })
+        const gateway = yield* start(host, { lock: { pollInterval: "100 millis" } })
         const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
         yield* host.files.remove(path)
         const other = yield* squatter(host, path, "starting")
@@ -532,7 +532,7 @@ describe("a holder whose file was replaced", () => {
       Effect.gen(function*() {
         const host = yield* makeHost(mode)
         // The patience is that of a start, and at least the default.
-        const gateway = yield* start(host, { lockTimeout: "0 millis", lockPollInterval: "100 millis" })
+        const gateway = yield* start(host, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
         yield* recheck(host)
@@ -767,7 +767,7 @@ describe("a lock that is lost while others start", () => {
       Effect.gen(function*() {
         const host = yield* makeHost(mode)
         // Every step of the clock costs real time.
-        const patient = { lockPollInterval: "1 second" } as const
+        const patient = { lock: { pollInterval: "1 second" } } as const
         const first = yield* start(host, patient)
         const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
         const others: Array<{ readonly port: number; readonly gateway: Started }> = []
@@ -859,7 +859,7 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
               port: 0,
               stateDir,
               configPath: `${stateDir}/gateway.json`,
-              lockRecheckInterval: "20 millis"
+              lock: { recheckInterval: "20 millis" }
             })),
             Gateway.Gateway
           )

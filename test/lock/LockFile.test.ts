@@ -186,7 +186,7 @@ describe("without kernel locks, an owner in another network", () => {
         const address = { host: "127.0.0.1", port: 18789 }
         const first = yield* start(host, { address }, { networkNamespace: "net:[2]" })
         yield* Effect.flatMap(Deferred.await(first.lock), ({ update }) => update({ phase: "listening", ...address }))
-        const second = yield* start(host, { address, timeout: "10 minutes", pollInterval: "1 second" })
+        const second = yield* start(host, { address, lock: { timeout: "10 minutes", pollInterval: "1 second" } })
         yield* pass(host, "5 minutes")
         assert.isFalse(yield* second.holds)
         yield* first.process.kill
@@ -235,7 +235,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const neighbour = { ...container, bootId: "another machine", networkNamespace: "net:[2]" }
         const first = yield* start(host, {}, neighbour)
         assert.isTrue(yield* first.holds)
-        const second = yield* start(host, { timeout: "5 minutes", pollInterval: "1 second" }, container)
+        const second = yield* start(host, { lock: { timeout: "5 minutes", pollInterval: "1 second" } }, container)
         assert.strictEqual(second.process.pid, pid)
         // The holder's watch keeps it young.
         yield* pass(host, "2 minutes")
@@ -255,7 +255,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const host = yield* makeHost()
         const first = yield* start(host, {}, container)
         yield* first.process.kill
-        const second = yield* start(host, { timeout: 0 }, container)
+        const second = yield* start(host, { lock: { timeout: 0 } }, container)
         assert.strictEqual(second.process.pid, pid)
         assert.isTrue(yield* second.holds)
       })
@@ -270,7 +270,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const again = yield* Deferred.make<void>()
         const done = yield* Deferred.make<string>()
         const once = Effect.scoped(
-          Effect.provide(LockFile.LockFile, LockFile.layerWithProbes({ ...gatewayOptions, timeout: 0 }))
+          Effect.provide(LockFile.LockFile, LockFile.layerWithProbes({ ...gatewayOptions, lock: { timeout: 0 } }))
         )
         const process = yield* host.spawn(
           once.pipe(
@@ -285,7 +285,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
         yield* host.setIntercept(() => Effect.succeedNone)
         // Another program in this process does not know of that.
-        const other = yield* start(host, { timeout: 0 }, { within: process, kernelLocks: false })
+        const other = yield* start(host, { lock: { timeout: 0 } }, { within: process, kernelLocks: false })
         assert.isFalse(other.process.isRunning())
         yield* Deferred.succeed(again, undefined)
         yield* host.settle
@@ -321,8 +321,11 @@ describe("the lock timeout", () => {
     Effect.gen(function*() {
       const host = yield* makeHost()
       const first = yield* start(host)
-      const waiting = yield* start(host, { timeout: "5 seconds", pollInterval: "100 millis" })
-      const quick = yield* start(host, { configPath: "/another.json", timeout: "1 minute", pollInterval: "10 millis" })
+      const waiting = yield* start(host, { lock: { timeout: "5 seconds", pollInterval: "100 millis" } })
+      const quick = yield* start(host, {
+        configPath: "/another.json",
+        lock: { timeout: "1 minute", pollInterval: "10 millis" }
+      })
       yield* pass(host, "3 seconds")
       yield* first.process.terminate
       yield* pass(host, "1 second")
@@ -343,7 +346,9 @@ describe("when the lock was acquired", () => {
         const host = yield* makeHost()
         const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
         const first = yield* start(host, {}, { kernelLocks })
-        const second = yield* start(host, { timeout: "10 minutes", pollInterval: "10 seconds" }, { kernelLocks })
+        const second = yield* start(host, { lock: { timeout: "10 minutes", pollInterval: "10 seconds" } }, {
+          kernelLocks
+        })
         yield* pass(host, "2 minutes")
         yield* first.process.terminate
         yield* pass(host, "10 seconds")
@@ -362,7 +367,7 @@ describe("when the lock was acquired", () => {
     Effect.gen(function*() {
       const host = yield* makeHost()
       const first = yield* start(host, { configPath: "/another.json" })
-      const second = yield* start(host, { timeout: "10 minutes", pollInterval: "10 seconds" })
+      const second = yield* start(host, { lock: { timeout: "10 minutes", pollInterval: "10 seconds" } })
       assert.isFalse(yield* second.holds)
       yield* pass(host, "1 minute")
       yield* first.process.terminate

@@ -115,7 +115,7 @@ const claim = Claim.claimPath(path, {
   record: Option.some(ownedBy("left")),
   enforcement: "record",
   fileId: "",
-  age: LockFile.defaults.staleAfter
+  age: LockFile.defaults.lock.staleAfter
 })
 
 /** Puts a link to the victim in the place of a lock file right before the n-th system call of a process. */
@@ -149,7 +149,7 @@ const linkedBefore = (n: number, subject: string, locking: "works" | "absent", w
     const attempt = LockAttempt.attempt({
       path,
       record: (lock) => ({ ...ownedBy("us"), lock }),
-      reclaim: Option.map(reclaim, (judged) => ({ ...judged, age: LockFile.defaults.staleAfter })),
+      reclaim: Option.map(reclaim, (judged) => ({ ...judged, age: LockFile.defaults.lock.staleAfter })),
       isAbandoned: () => Effect.succeed(true)
     })
     const process = yield* host.spawn(attempt)

@@ -183,7 +183,7 @@ describe("another spelling of a path", () => {
         yield* TestClock.adjust("3 seconds")
         const status = yield* Effect.flatten(looking.exit)
         assert.deepStrictEqual([status.verdict, status.owner?.pid], ["running", first.pid])
-        const second = yield* host.spawn(gateway({ ...other, port: 18790, lockTimeout: Duration.zero }))
+        const second = yield* host.spawn(gateway({ ...other, port: 18790, lock: { timeout: Duration.zero } }))
         yield* TestClock.adjust("3 seconds")
         const error = failureOf(yield* second.exit)
         assert.strictEqual(error?._tag, "LockHeld")

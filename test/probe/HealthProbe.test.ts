@@ -19,7 +19,7 @@ const transport = (get: ProbeTransport["Type"]["get"]) => Layer.succeed(ProbeTra
 
 const probe = (get: ProbeTransport["Type"]["get"], timeout?: Duration.DurationInput) =>
   Effect.flatMap(HealthProbe.HealthProbe, (health) => health.probe(address)).pipe(
-    Effect.provide(Layer.provide(HealthProbe.layer({ timeout }), transport(get)))
+    Effect.provide(Layer.provide(HealthProbe.layer({ probeTimeout: timeout }), transport(get)))
   )
 
 describe("HealthProbe.classify", () => {
@@ -190,5 +190,5 @@ describe("HealthProbe.probe, live, when the whole process pauses for longer than
         { concurrency: "unbounded" }
       ).pipe(within("the deadline"))
       assert.deepStrictEqual(answers.map(({ _tag }) => _tag), ["NoListener", "NoListener", "Healthy", "Stalled"])
-    }).pipe(Effect.provide(Layer.provide(HealthProbe.layer({ timeout: "1 second" }), liveTransport))))
+    }).pipe(Effect.provide(Layer.provide(HealthProbe.layer({ probeTimeout: "1 second" }), liveTransport))))
 })

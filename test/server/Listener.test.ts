@@ -521,7 +521,7 @@ describe("the drain", () => {
 
   live("does not wait for idle keep-alive connections", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ drainTimeout: "1 minute", keepAliveTimeout: "1 minute" })
+      const gateway = yield* start({ drainTimeout: "1 minute", limits: { keepAliveTimeout: "1 minute" } })
       yield* gateway.serve((yield* slowApp).app)
       const idle = yield* connect(gateway.address)
       yield* idle.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -534,7 +534,7 @@ describe("the drain", () => {
     "answers who has begun to ask again, and closes at once whose last answer was to a long question",
     () =>
       Effect.gen(function*() {
-        const gateway = yield* start({ drainTimeout: "1 minute", keepAliveTimeout: "1 minute" })
+        const gateway = yield* start({ drainTimeout: "1 minute", limits: { keepAliveTimeout: "1 minute" } })
         const { app, reached, release } = yield* slowApp
         yield* gateway.serve(app)
         const idle = yield* connect(gateway.address)
@@ -740,7 +740,10 @@ describe("limits", () => {
   const tooSlow = (what: string, host: string, begin: string) =>
     live(`a client that sends ${what} is cut off at the header timeout (${host})`, () =>
       Effect.gen(function*() {
-        const gateway = yield* start({ host: "127.0.0.2", headersTimeout: "200 millis", requestTimeout: "200 millis" })
+        const gateway = yield* start({
+          host: "127.0.0.2",
+          limits: { headersTimeout: "200 millis", requestTimeout: "200 millis" }
+        })
         const client = yield* connect({ host, port: gateway.address.port })
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
@@ -758,7 +761,7 @@ describe("limits", () => {
     "the limit of connections counts those to all addresses of a gateway together, of every kind",
     () =>
       Effect.gen(function*() {
-        const gateway = yield* start({ host: "127.0.0.2", maxConnections: 5 })
+        const gateway = yield* start({ host: "127.0.0.2", limits: { connections: 5 } })
         const own = gateway.address
         const guard = { ...own, host: "127.0.0.1" }
         const accepted = (address: Address) =>
@@ -786,7 +789,7 @@ describe("limits", () => {
 
   live("a connection above the limit is closed at once, and one that ends makes room", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ maxConnections: 2 })
+      const gateway = yield* start({ limits: { connections: 2 } })
       const first = yield* connect(gateway.address)
       const second = yield* connect(gateway.address)
       yield* eventually("two connections", Effect.map(gateway.connections, (n) => n === 2))

@@ -56,7 +56,8 @@ const plain = ({ requestTimeout }: Times = {}): Effect.Effect<Running, never, Sc
     }
   })
 
-const guarded = (times: Times = {}): Effect.Effect<Running, never, Scope.Scope> => Effect.orDie(start(times))
+const guarded = (times: Times = {}): Effect.Effect<Running, never, Scope.Scope> =>
+  Effect.orDie(start({ limits: times }))
 
 const servers = [["NodeHttpServer", plain], ["a gateway", guarded]] as const
 
@@ -363,7 +364,7 @@ describe("time limits", () => {
 
   it.scopedLive("of 0 for a request leave the one for its headers", () =>
     quiet(Effect.gen(function*() {
-      const gateway = yield* start({ requestTimeout: 0, headersTimeout: "300 millis" })
+      const gateway = yield* start({ limits: { requestTimeout: 0, headersTimeout: "300 millis" } })
       yield* gateway.serve(
         Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) => text).pipe(
           Effect.orDie,
@@ -382,7 +383,7 @@ describe("time limits", () => {
 
   it.scopedLive("of 0 for the headers leave the one for the whole request", () =>
     quiet(Effect.gen(function*() {
-      const gateway = yield* start({ requestTimeout: "300 millis", headersTimeout: 0 })
+      const gateway = yield* start({ limits: { requestTimeout: "300 millis", headersTimeout: 0 } })
       yield* gateway.serve(HttpServerResponse.text("app"))
       const silent = yield* connect(gateway.address)
       yield* silent.send("GET / HTTP/1.1\r\nHost:")
@@ -393,7 +394,7 @@ describe("time limits", () => {
   it.scopedLive("may be of any precision and length", () =>
     quiet(Effect.gen(function*() {
       for (const time of ["1500 micros", Duration.days(100), Duration.infinity] as const) {
-        const gateway = yield* start({ requestTimeout: time, headersTimeout: time, keepAliveTimeout: time })
+        const gateway = yield* start({ limits: { requestTimeout: time, headersTimeout: time, keepAliveTimeout: time } })
         yield* gateway.serve(HttpServerResponse.text("app"))
         assert.strictEqual((yield* request(gateway.address, "/")).body, "app")
       }

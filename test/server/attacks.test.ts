@@ -253,7 +253,7 @@ describe("a WebSocket", () => {
     "beyond the limit is refused, whoever only waits aside, and one that ends makes room",
     () =>
       Effect.gen(function*() {
-        const gateway = yield* guarded({ maxControlSockets: 1 })
+        const gateway = yield* guarded({ limits: { controlSockets: 1 } })
         yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
         yield* Effect.scoped(Effect.zipRight(
           webSocket(gateway.address),
@@ -282,7 +282,7 @@ describe("a client that sends", () => {
     "more frames than it may is closed with 1008, and one that keeps to the rate is not",
     () =>
       Effect.gen(function*() {
-        const gateway = yield* guarded({ maxFramesPerSecond: 5 })
+        const gateway = yield* guarded({ limits: { framesPerSecond: 5 } })
         for (
           const flood of [
             (client: Effect.Effect.Success<ReturnType<typeof webSocket>>) => client.send("{\"type\":\"ping\"}"),
@@ -305,7 +305,7 @@ describe("a client that sends", () => {
 
   live("frames and reads none of the answers is cut once too much waits for it", () =>
     Effect.gen(function*() {
-      const gateway = yield* guarded({ maxFramesPerSecond: 1_000_000, maxBufferedBytes: 1000 })
+      const gateway = yield* guarded({ limits: { framesPerSecond: 1_000_000, bufferedBytes: 1000 } })
       const client = yield* connect(gateway.address, { reading: false })
       yield* client.send(upgradeRequest("/"))
       const id = "x".repeat(60_000)
@@ -316,7 +316,7 @@ describe("a client that sends", () => {
 
   live("headers that are too large gets 431", () =>
     Effect.gen(function*() {
-      const gateway = yield* guarded({ maxHeaderBytes: 4096 })
+      const gateway = yield* guarded({ limits: { headerBytes: 4096 } })
       const large = withHost(gateway, `Host: 127.0.0.1\r\nX: ${"x".repeat(5000)}`)
       assertOwnAnswer(yield* exchange(gateway, large), 431)
       assertOwnAnswer(
@@ -331,7 +331,7 @@ describe("a client that sends", () => {
     "what is no request gets 400, half a request 408, and neither after half an answer",
     () =>
       Effect.gen(function*() {
-        const gateway = yield* guarded({ headersTimeout: "200 millis", requestTimeout: "200 millis" })
+        const gateway = yield* guarded({ limits: { headersTimeout: "200 millis", requestTimeout: "200 millis" } })
         assertOwnAnswer(yield* exchange(gateway, "\u0016\u0003\u0001 hello\r\n\r\n"), 400)
         assertOwnAnswer(yield* exchange(gateway, "GET /app HTTP/1.1\r\nHost: 127"), 408)
         yield* healthy(gateway)
@@ -340,7 +340,7 @@ describe("a client that sends", () => {
 
   live("more requests at once than may wait is cut off", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ maxPipelinedRequests: 10 })
+      const gateway = yield* start({ limits: { pipelinedRequests: 10 } })
       yield* gateway.serve(Effect.never)
       const one = `GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`
       const patient = yield* connect(gateway.address)

@@ -77,7 +77,7 @@ for (const [kind, opening] of openings) {
 describe("a control socket", () => {
   live("in pieces of a byte is ended once the pieces of one frame are too many", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ maxFrameBytes: 4096 })
+      const gateway = yield* start({ limits: { frameBytes: 4096 } })
       const client = yield* connect(gateway.address)
       yield* client.send(upgradeRequest("/"))
       yield* client.until(/hello/)
@@ -91,7 +91,7 @@ describe("a control socket", () => {
 
   live("that reads no pongs is ended once too many wait for it", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ maxFramesPerSecond: 1_000_000, maxBufferedBytes: 1000 })
+      const gateway = yield* start({ limits: { framesPerSecond: 1_000_000, bufferedBytes: 1000 } })
       const client = yield* connect(gateway.address, { reading: false })
       yield* client.send(upgradeRequest("/"))
       const pings = Buffer.concat(Array.from({ length: 500 }, () => frame(opcode.ping, Buffer.alloc(125))))
@@ -104,7 +104,7 @@ describe("a control socket", () => {
 
   live("is told why: 1008", () =>
     Effect.gen(function*() {
-      const gateway = yield* start({ maxFramesPerSecond: 5 })
+      const gateway = yield* start({ limits: { framesPerSecond: 5 } })
       for (const data of [Buffer.alloc(0), ""]) {
         const client = yield* webSocket(gateway.address)
         yield* Effect.repeat(client.pong, Schedule.recurs(30))

@@ -19,7 +19,7 @@ const recovering = (how: "standby" | "recover") => {
     Layer.build(Gateway.layerPlatform(address)),
     (context) => Effect.as(Context.get(context, Gateway.Gateway).record, undefined)
   )
-  const options = { supervisor: "external" as const, address, healthTimeout: "30 seconds" as const }
+  const options = { supervisor: "external" as const, address, health: { timeout: "30 seconds" as const } }
   return Effect.zipRight(
     how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options),
     Effect.never

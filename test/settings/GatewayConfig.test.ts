@@ -53,23 +53,28 @@ const nested = (key: string, value: unknown): unknown =>
 const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
 
 /** What was resolved, as plain data. */
-const shown = (config: GatewayConfig.GatewayConfig) => ({
+const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig) => ({
   ...config,
-  lockTimeout: Duration.toMillis(config.lockTimeout),
-  lockPollInterval: Duration.toMillis(config.lockPollInterval),
-  lockStaleAfter: Duration.toMillis(config.lockStaleAfter),
-  lockRecheckInterval: Duration.toMillis(config.lockRecheckInterval),
-  healthProbeTimeout: Duration.toMillis(config.healthProbeTimeout),
-  healthRetryInterval: Duration.toMillis(config.healthRetryInterval),
-  healthTimeout: Duration.toMillis(config.healthTimeout),
+  "lock.timeout": Duration.toMillis(lock.timeout),
+  "lock.pollInterval": Duration.toMillis(lock.pollInterval),
+  "lock.staleAfter": Duration.toMillis(lock.staleAfter),
+  "lock.recheckInterval": Duration.toMillis(lock.recheckInterval),
+  "health.probeTimeout": Duration.toMillis(health.probeTimeout),
+  "health.retryInterval": Duration.toMillis(health.retryInterval),
+  "health.timeout": Duration.toMillis(health.timeout),
   drainTimeout: Duration.toMillis(config.drainTimeout),
   token: Option.getOrUndefined(Option.map(config.token, Redacted.value)),
   tokenFile: Option.getOrUndefined(config.tokenFile),
   allowedHosts: config.allowedHosts.join(),
   allowedOrigins: config.allowedOrigins.join(),
-  headersTimeout: Duration.toMillis(config.headersTimeout),
-  requestTimeout: Duration.toMillis(config.requestTimeout),
-  keepAliveTimeout: Duration.toMillis(config.keepAliveTimeout),
+  "limits.connections": limits.connections,
+  "limits.headersTimeout": Duration.toMillis(limits.headersTimeout),
+  "limits.requestTimeout": Duration.toMillis(limits.requestTimeout),
+  "limits.keepAliveTimeout": Duration.toMillis(limits.keepAliveTimeout),
+  "limits.headerBytes": limits.headerBytes,
+  "limits.controlSockets": limits.controlSockets,
+  "limits.frameBytes": limits.frameBytes,
+  "limits.framesPerSecond": limits.framesPerSecond,
   logFormat: Option.getOrUndefined(config.logFormat),
   logLevel: config.logLevel.label
 })
@@ -125,28 +130,32 @@ const cases: ReadonlyArray<Case> = [
     default: "/var/gateways/default"
   },
   {
-    setting: "lockTimeout",
+    setting: "lock.timeout",
     flag: { key: "lock-timeout", raw: "0 millis", value: 0 },
     env: { key: "GATEWAY_LOCK_TIMEOUT", raw: "2 seconds", value: 2000 },
     file: { key: "lock.timeout", raw: "1 day", value: 86_400_000 },
     default: 5000
   },
-  { setting: "lockPollInterval", file: { key: "lock.pollInterval", raw: "10 millis", value: 10 }, default: 100 },
-  { setting: "lockStaleAfter", file: { key: "lock.staleAfter", raw: "1.5 minutes", value: 90_000 }, default: 30_000 },
+  { setting: "lock.pollInterval", file: { key: "lock.pollInterval", raw: "10 millis", value: 10 }, default: 100 },
+  { setting: "lock.staleAfter", file: { key: "lock.staleAfter", raw: "1.5 minutes", value: 90_000 }, default: 30_000 },
   {
-    setting: "lockRecheckInterval",
+    setting: "lock.recheckInterval",
     file: { key: "lock.recheckInterval", raw: "200 millis", value: 200 },
     default: 30_000
   },
-  { setting: "healthProbeTimeout", file: { key: "health.probeTimeout", raw: "250 millis", value: 250 }, default: 1000 },
   {
-    setting: "healthRetryInterval",
+    setting: "health.probeTimeout",
+    file: { key: "health.probeTimeout", raw: "250 millis", value: 250 },
+    default: 1000
+  },
+  {
+    setting: "health.retryInterval",
     env: { key: "GATEWAY_HEALTH_RETRY_INTERVAL", raw: "1 second", value: 1000 },
     file: { key: "health.retryInterval", raw: "10 millis", value: 10 },
     default: 5000
   },
   {
-    setting: "healthTimeout",
+    setting: "health.timeout",
     env: { key: "GATEWAY_HEALTH_TIMEOUT", raw: "0 millis", value: 0 },
     file: { key: "health.timeout", raw: "1 hour", value: 3_600_000 },
     default: 300_000
@@ -188,27 +197,27 @@ const cases: ReadonlyArray<Case> = [
     file: { key: "allowedOrigins", raw: "http://[::1]:80", value: "http://[::1]" },
     default: ""
   },
-  { setting: "maxConnections", file: { key: "limits.connections", raw: 5, value: 5 }, default: 10_000 },
+  { setting: "limits.connections", file: { key: "limits.connections", raw: 5, value: 5 }, default: 10_000 },
   {
-    setting: "headersTimeout",
+    setting: "limits.headersTimeout",
     file: { key: "limits.headersTimeout", raw: "2 seconds", value: 2000 },
     default: 10_000
   },
   {
-    setting: "requestTimeout",
+    setting: "limits.requestTimeout",
     file: { key: "limits.requestTimeout", raw: "3 seconds", value: 3000 },
     default: 60_000
   },
   {
-    setting: "keepAliveTimeout",
+    setting: "limits.keepAliveTimeout",
     env: { key: "GATEWAY_KEEP_ALIVE_TIMEOUT", raw: "65 seconds", value: 65_000 },
     file: { key: "limits.keepAliveTimeout", raw: "4 seconds", value: 4000 },
     default: 5000
   },
-  { setting: "maxHeaderBytes", file: { key: "limits.headerBytes", raw: 4096, value: 4096 }, default: 16_384 },
-  { setting: "maxControlSockets", file: { key: "limits.controlSockets", raw: "7", value: 7 }, default: 1000 },
-  { setting: "maxFrameBytes", file: { key: "limits.frameBytes", raw: 1024, value: 1024 }, default: 65_536 },
-  { setting: "maxFramesPerSecond", file: { key: "limits.framesPerSecond", raw: 1, value: 1 }, default: 100 },
+  { setting: "limits.headerBytes", file: { key: "limits.headerBytes", raw: 4096, value: 4096 }, default: 16_384 },
+  { setting: "limits.controlSockets", file: { key: "limits.controlSockets", raw: "7", value: 7 }, default: 1000 },
+  { setting: "limits.frameBytes", file: { key: "limits.frameBytes", raw: 1024, value: 1024 }, default: 65_536 },
+  { setting: "limits.framesPerSecond", file: { key: "limits.framesPerSecond", raw: 1, value: 1 }, default: 100 },
   {
     setting: "logFormat",
     flag: { key: "log-format", raw: "json", value: "json" },
@@ -235,13 +244,13 @@ describe("GatewayConfig.resolve", () => {
         port: 18789,
         host: "127.0.0.1",
         stateDir: "/var/gateways/default",
-        lockTimeout: 5000,
-        lockPollInterval: 100,
-        lockStaleAfter: 30_000,
-        lockRecheckInterval: 30_000,
-        healthProbeTimeout: 1000,
-        healthRetryInterval: 5000,
-        healthTimeout: 300_000,
+        "lock.timeout": 5000,
+        "lock.pollInterval": 100,
+        "lock.staleAfter": 30_000,
+        "lock.recheckInterval": 30_000,
+        "health.probeTimeout": 1000,
+        "health.retryInterval": 5000,
+        "health.timeout": 300_000,
         supervisor: "auto",
         drainTimeout: 10_000,
         hostSource: "the default",
@@ -249,14 +258,14 @@ describe("GatewayConfig.resolve", () => {
         tokenFile: undefined,
         allowedHosts: "",
         allowedOrigins: "",
-        maxConnections: 10_000,
-        headersTimeout: 10_000,
-        requestTimeout: 60_000,
-        keepAliveTimeout: 5000,
-        maxHeaderBytes: 16_384,
-        maxControlSockets: 1000,
-        maxFrameBytes: 65_536,
-        maxFramesPerSecond: 100,
+        "limits.connections": 10_000,
+        "limits.headersTimeout": 10_000,
+        "limits.requestTimeout": 60_000,
+        "limits.keepAliveTimeout": 5000,
+        "limits.headerBytes": 16_384,
+        "limits.controlSockets": 1000,
+        "limits.frameBytes": 65_536,
+        "limits.framesPerSecond": 100,
         logFormat: undefined,
         logLevel: "INFO"
       })
@@ -297,6 +306,19 @@ describe("GatewayConfig.resolve", () => {
       if (file !== undefined) assert.include(ways(cases.map(({ file }) => file?.key)), file.join("."))
     }
   })
+
+  it.effect("a setting has one name: in the config file, in the table and in what is resolved", () =>
+    Effect.gen(function*() {
+      const settings = Object.entries<GatewayConfig.Setting<unknown>>(GatewayConfig.settings)
+      const inFile = settings.filter(([, { file }]) => file !== undefined)
+      assert.isAbove(inFile.length, 20)
+      assert.deepStrictEqual(
+        inFile.map(([name]) => name),
+        inFile.map(([, { file = [] }]) => file.join("."))
+      )
+      const config = yield* resolve({})
+      for (const [name] of settings) assert.nestedProperty(config, name)
+    }))
 
   it.effect("a profile has its own config file and state directory", () =>
     Effect.gen(function*() {
@@ -622,7 +644,7 @@ describe("GatewayConfig.resolveLenient", () => {
     Effect.gen(function*() {
       const content = JSON.stringify({ port: 5, host: 7, prot: 1, lock: { timeout: "soon" } })
       const { config, problems } = yield* resolveLenient({ files: { [defaultFile]: content } })
-      assert.deepInclude(shown(config), { port: 5, host: "127.0.0.1", lockTimeout: 5000 })
+      assert.deepInclude(shown(config), { port: 5, host: "127.0.0.1", "lock.timeout": 5000 })
       assert.deepStrictEqual(problems.map(({ message }) => message.replace(/[:;] .*/, "")), [
         `invalid config file ${defaultFile}`,
         `invalid host 7 from "host" in ${defaultFile}`,

@@ -126,7 +126,7 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
     ...where,
     address,
     supervisor,
-    timeout: starter.how === "standby" ? Duration.zero : starter.timeout
+    lock: { timeout: starter.how === "standby" ? Duration.zero : starter.timeout }
   })
   const Witnessed = Layer.scopedDiscard(
     Effect.acquireRelease(

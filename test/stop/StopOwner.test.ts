@@ -314,7 +314,7 @@ describe("StopOwner.stop", () => {
         const { host, owner } = yield* listening
         // Looks so often that it has the lock before the stop sees it free.
         const successor = yield* host.spawn(
-          gateway({ port: 18790, lockTimeout: "1 minute", lockPollInterval: "1 millis" })
+          gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } })
         )
         const { outcome } = yield* stopped(host)
         assert.strictEqual(outcome?._tag, "Stopped")

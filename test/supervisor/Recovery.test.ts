@@ -114,8 +114,7 @@ const recover = (world: World, options: Partial<Parameters<typeof Recovery.recov
     const fiber = yield* Recovery.recover(simulation.start, {
       supervisor: "systemd",
       address,
-      retryInterval: "5 seconds",
-      healthTimeout: "1 minute",
+      health: { retryInterval: "5 seconds", timeout: "1 minute" },
       ...options
     }).pipe(Effect.scoped, Effect.provide(simulation.layer), Effect.exit, Effect.fork)
     return { ...simulation, fiber }
@@ -206,7 +205,7 @@ describe("recover", () => {
         const began = yield* Clock.currentTimeMillis
         const { attempts, fiber } = yield* recover(
           { starts: [error], probes: (now) => now - began >= 3500 ? healthy : stalled },
-          { retryInterval: "30 seconds" }
+          { health: { retryInterval: "30 seconds" } }
         )
         yield* settle
         yield* TestClock.adjust("3999 millis")
@@ -225,7 +224,7 @@ describe("recover", () => {
     Effect.gen(function*() {
       const { attempts, fiber } = yield* recover(
         { starts: [portInUse, "running"], probes: (now) => now >= 2345 ? free : stalled },
-        { retryInterval: "10 seconds" }
+        { health: { retryInterval: "10 seconds" } }
       )
       yield* settle
       yield* TestClock.adjust("3 seconds")
@@ -246,7 +245,7 @@ describe("recover", () => {
         const began = yield* Clock.currentTimeMillis
         const { attempts, fiber } = yield* recover(
           { starts: [hidden, hidden, hidden, "running"], probes: [free] },
-          { retryInterval: "10 seconds" }
+          { health: { retryInterval: "10 seconds" } }
         )
         yield* settle
         for (let second = 0; second < 3; second += 1) {
@@ -262,7 +261,7 @@ describe("recover", () => {
     Effect.gen(function*() {
       const { attempts, fiber } = yield* recover(
         { starts: [...Array.from({ length: 5 }, () => portInUse), "running"], probes: [free] },
-        { retryInterval: "10 seconds" }
+        { health: { retryInterval: "10 seconds" } }
       )
       yield* settle
       for (let second = 0; second < 4; second += 1) {
@@ -277,7 +276,7 @@ describe("recover", () => {
     Effect.gen(function*() {
       const { fiber } = yield* recover(
         { starts: [lockHeld], probes: [{ _tag: "Healthy", instanceId: "another" }] },
-        { healthTimeout: "20 seconds" }
+        { health: { timeout: "20 seconds" } }
       )
       yield* settle
       yield* TestClock.adjust("20 seconds")
@@ -295,7 +294,7 @@ describe("recover", () => {
         const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "1 hour"), {
           supervisor: "systemd",
           address,
-          healthTimeout: "50 millis"
+          health: { timeout: "50 millis" }
         }).pipe(Effect.scoped, Effect.provide(simulation.layer), Effect.exit, Effect.fork)
         yield* settle
         yield* TestClock.adjust("1 hour")
@@ -310,8 +309,7 @@ describe("recover", () => {
         const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "4 seconds"), {
           supervisor: "systemd",
           address,
-          retryInterval: "1 second",
-          healthTimeout: "7 seconds"
+          health: { retryInterval: "1 second", timeout: "7 seconds" }
         }).pipe(Effect.scoped, Effect.provide(simulation.layer), Effect.exit, Effect.fork)
         yield* settle
         yield* TestClock.adjust("5 seconds")
@@ -329,7 +327,7 @@ describe("recover", () => {
       Effect.gen(function*() {
         const { attempts, fiber } = yield* recover(
           { starts: [Effect.delay(portInUse, "1 hour"), portInUse], probes: [stalled] },
-          { healthTimeout: "7 seconds" }
+          { health: { timeout: "7 seconds" } }
         )
         yield* settle
         yield* TestClock.adjust("1 hour")
@@ -360,7 +358,7 @@ describe("recover", () => {
         const starts = runsAtLast ? [...errors, "running" as const] : [...errors, portInUse]
         const { attempts, fiber } = yield* recover(
           { starts, probes: (now) => now >= healthyFrom ? healthy : stalled },
-          { retryInterval: Duration.millis(interval), healthTimeout: Duration.millis(timeout) }
+          { health: { retryInterval: Duration.millis(interval), timeout: Duration.millis(timeout) } }
         )
         const ended = yield* Effect.fork(Effect.zipRight(Fiber.await(fiber), Clock.currentTimeMillis))
 
@@ -465,7 +463,7 @@ describe("standby", () => {
 describe("on a simulated host", () => {
   const files = { stateDir: "/state", configPath: "/config.json" }
   const lockOf = (address: { readonly host: string; readonly port: number }) =>
-    LockFile.layerWithProbes({ ...files, address, timeout: "0 millis" })
+    LockFile.layerWithProbes({ ...files, address, lock: { timeout: "0 millis" } })
   const serving = (address: { readonly host: string; readonly port: number }, where = files) =>
     Layer.build(
       HttpServer.serve(HttpServerResponse.text("ok")).pipe(

@@ -104,8 +104,7 @@ const serviceOptions = (text: fc.Arbitrary<string>): fc.Arbitrary<ServiceOptions
     args: fc.array(fc.tuple(flag, text)).map((args) => new Map(args)),
     stateDir: text.map((name) => `/state/${name}`),
     drainTimeout: duration,
-    healthTimeout: duration,
-    healthRetryInterval: duration,
+    health: fc.record({ timeout: duration, retryInterval: duration }),
     user: fc.option(text, { nil: undefined })
   })
 
@@ -117,8 +116,7 @@ const plain: ServiceOptions = {
   args: new Map(),
   stateDir: "/home/me/.local/state/gateway-lock/default",
   drainTimeout: Duration.seconds(10),
-  healthTimeout: Duration.minutes(5),
-  healthRetryInterval: Duration.seconds(5)
+  health: { timeout: Duration.minutes(5), retryInterval: Duration.seconds(5) }
 }
 
 const odd: ServiceOptions = {
@@ -130,8 +128,7 @@ const odd: ServiceOptions = {
   args: new Map([["port", "18790"], ["config", "/srv/$HOME & \"co\"/é<1>.json"], ["log-level", "-1"]]),
   stateDir: "/var/lib/R&D",
   drainTimeout: Duration.millis(90_500),
-  healthTimeout: Duration.seconds(3),
-  healthRetryInterval: Duration.minutes(1),
+  health: { timeout: Duration.seconds(3), retryInterval: Duration.minutes(1) },
   user: "gate way"
 }
 
@@ -554,9 +551,9 @@ WantedBy=multi-user.target
   it.prop(
     "gives a waiting start time for two signs of life",
     [duration],
-    ([healthRetryInterval]) =>
-      systemdTiming({ ...plain, healthRetryInterval }).startTimeout >=
-        Math.max(90, 2 * Duration.toSeconds(healthRetryInterval))
+    ([retryInterval]) =>
+      systemdTiming({ ...plain, health: { ...plain.health, retryInterval } }).startTimeout >=
+        Math.max(90, 2 * Duration.toSeconds(retryInterval))
   )
 })
 
@@ -600,10 +597,10 @@ describe("start limit", () => {
         }
       )
     ],
-    ([healthTimeout, healthRetryInterval, failures]) => {
-      const timing = systemdTiming({ ...plain, healthTimeout, healthRetryInterval })
+    ([timeout, retryInterval, failures]) => {
+      const timing = systemdTiming({ ...plain, health: { timeout, retryInterval } })
       const shortest = {
-        owner: Duration.toSeconds(healthTimeout),
+        owner: Duration.toSeconds(timeout),
         start: timing.startTimeout,
         watchdog: timing.watchdog
       }
@@ -625,8 +622,8 @@ describe("start limit", () => {
       fc.integer({ min: 1000, max: 86_400_000 }).map(Duration.millis),
       fc.double({ min: 0, max: 0.4, noNaN: true })
     ],
-    ([healthTimeout, crashAfter]) => {
-      const timing = systemdTiming({ ...plain, healthTimeout })
+    ([timeout, crashAfter]) => {
+      const timing = systemdTiming({ ...plain, health: { ...plain.health, timeout } })
       const waits = Array.from({ length: timing.startLimitBurst }, () => crashAfter)
       assert.isTrue(latches(timing, startsAfter(waits, timing)))
       assert.isFalse(latches(timing, startsAfter(waits.slice(1), timing)), "but not before the last")

@@ -25,8 +25,7 @@ const service: ServiceOptions = {
   args: new Map([["port", "18790"]]),
   stateDir: "/state",
   drainTimeout: Duration.seconds(10),
-  healthTimeout: Duration.minutes(5),
-  healthRetryInterval: Duration.seconds(5)
+  health: { timeout: Duration.minutes(5), retryInterval: Duration.seconds(5) }
 }
 
 /** Shell lines for each fake service manager; it is not there without. */

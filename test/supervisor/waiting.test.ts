@@ -114,11 +114,10 @@ const waiter = ({ healthTimeoutMillis, how, retryMillis }: Scenario) => {
   const options = {
     supervisor: how === "standby" ? "none" : how,
     address,
-    retryInterval: Duration.millis(retryMillis),
-    healthTimeout: Duration.millis(healthTimeoutMillis)
+    health: { retryInterval: Duration.millis(retryMillis), timeout: Duration.millis(healthTimeoutMillis) }
   } as const
-  const timeout = how === "standby" ? Duration.zero : Duration.min("5 seconds", options.healthTimeout)
-  const start = serving({ ...own, timeout })
+  const timeout = how === "standby" ? Duration.zero : Duration.min("5 seconds", options.health.timeout)
+  const start = serving({ ...own, lock: { timeout } })
   return (how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
     Effect.provide(healthProbeLayer())
   )

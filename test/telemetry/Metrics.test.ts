@@ -46,7 +46,7 @@ describe("a gateway's metrics", () => {
       labelled(Effect.gen(function*() {
         const host = yield* makeHost()
         assert.strictEqual(yield* gauge(Metrics.lockHeld), 0)
-        const first = yield* host.spawn(gateway({ maxConnections: 7 }))
+        const first = yield* host.spawn(gateway({ limits: { connections: 7 } }))
         yield* host.settle
         assert.strictEqual(yield* gauge(Metrics.lockHeld), 1)
         assert.strictEqual(yield* gauge(Metrics.connectionsLimit), 7)
@@ -88,8 +88,8 @@ describe("a gateway's metrics", () => {
       const host = yield* makeHost()
       const owner = yield* as("owner")(host.spawn(warming))
       yield* host.settle
-      const late = yield* as("late")(host.spawn(gateway({ lockTimeout: "5 seconds" })))
-      const stopped = yield* as("stopped")(host.spawn(gateway({ lockTimeout: "5 seconds" })))
+      const late = yield* as("late")(host.spawn(gateway({ lock: { timeout: "5 seconds" } })))
+      const stopped = yield* as("stopped")(host.spawn(gateway({ lock: { timeout: "5 seconds" } })))
       yield* host.settle
       const waiters = gauge(Metric.tagged(Metrics.lockWaiters, "for", "lock"))
       assert.strictEqual(yield* as("stopped")(waiters), 1)
@@ -155,7 +155,7 @@ describe("a gateway's metrics", () => {
     labelled(Effect.scoped(Effect.gen(function*() {
       const host = yield* makeHost()
       yield* host.ports.foreign(address, { _tag: "Stalls" })
-      const start = yield* as("start")(host.spawn(gateway({ healthProbeTimeout: "2 seconds" })))
+      const start = yield* as("start")(host.spawn(gateway({ health: { probeTimeout: "2 seconds" } })))
       yield* host.settle
       yield* TestClock.adjust("2 seconds")
       yield* host.settle

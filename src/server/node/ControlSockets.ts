@@ -37,7 +37,7 @@ const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 const maxFragments = 64
 
 /** Pieces in which one frame may arrive: TCP segments are larger than 256 bytes. Each piece costs some 200 bytes of its own. */
-const maxBufferedChunks = (maxFrameBytes: number): number => 16 + Math.ceil(maxFrameBytes / 256)
+const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
 /** A watcher answers pings and closes, and sends nothing else (RFC 6455, 5.5). */
 const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
@@ -97,7 +97,7 @@ const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
     run,
     send: (ws, frame) => {
       if (ws.readyState !== WS.WebSocket.OPEN) return
-      if (ws.bufferedAmount > limits.maxBufferedBytes) ws.terminate()
+      if (ws.bufferedAmount > limits.bufferedBytes) ws.terminate()
       else ws.send(frame)
     },
     close,
@@ -175,7 +175,7 @@ type Attend = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => st
 
 /** Counts every frame before ws reads it. */
 const makeFrameLimit = (
-  { maxFramesPerSecond }: ConnectionLimits,
+  { framesPerSecond }: ConnectionLimits,
   { close, guarded }: Actions,
   now: () => bigint
 ): Attend => {
@@ -188,7 +188,7 @@ const makeFrameLimit = (
   }
   return (ws, socket, refusal) => {
     let position = FrameHeads.start
-    let bucket = TokenBucket.make(maxFramesPerSecond, now())
+    let bucket = TokenBucket.make(framesPerSecond, now())
     socket.prependListener(
       "data",
       guarded(ws, (chunk: Buffer) => {
@@ -196,7 +196,7 @@ const makeFrameLimit = (
         position = read.position
         const at = now()
         for (const opcode of read.opcodes) {
-          const next = TokenBucket.take(bucket, maxFramesPerSecond, at)
+          const next = TokenBucket.take(bucket, framesPerSecond, at)
           const why = Option.isNone(next) ? "too many frames in a second" : refusal(opcode)
           if (why !== undefined) return cutOff(ws, socket, why)
           bucket = Option.getOrElse(next, () => bucket)
@@ -269,12 +269,12 @@ const makeWatchProtocol = (watchers: Set<WS.WebSocket>, attend: Attend): Protoco
   socket.once("finish", () => ws.terminate())
 }
 
-const makeWebSocketServer = ({ maxFrameBytes }: ConnectionLimits): WS.WebSocketServer => {
+const makeWebSocketServer = ({ frameBytes }: ConnectionLimits): WS.WebSocketServer => {
   const wss = new WS.WebSocketServer({
     noServer: true,
-    maxPayload: maxFrameBytes,
+    maxPayload: frameBytes,
     maxFragments,
-    maxBufferedChunks: maxBufferedChunks(maxFrameBytes),
+    maxBufferedChunks: maxBufferedChunks(frameBytes),
     // Never one that carries a token.
     handleProtocols: (names) =>
       names.has(AccessToken.subprotocol)
@@ -323,7 +323,7 @@ export const make = (
         if (!isWatcher && !hasToken(request.headers)) return refuseRaw(socket, 401, "a token is needed", needsToken)
         const isFull = isWatcher
           ? watchers.size >= maxWatchers
-          : wss.clients.size - watchers.size >= limits.maxControlSockets
+          : wss.clients.size - watchers.size >= limits.controlSockets
         if (isFull) return refuseRaw(socket, 503, "too many control sockets")
         wss.handleUpgrade(request, socket, head, (ws) => {
           actions.guarded(ws, isWatcher ? watch : converse)(ws, socket, connection)

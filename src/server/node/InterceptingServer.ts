@@ -65,7 +65,7 @@ const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): nu
 export const make = (limits: ConnectionLimits): DroppingServer => {
   const server = new DroppingServer({
     IncomingMessage: UpgradeRequests.UpgradeRequest,
-    maxHeaderSize: limits.maxHeaderBytes,
+    maxHeaderSize: limits.headerBytes,
     // Refused by `Access`, in the same way as any other host that is not ours.
     requireHostHeader: false,
     headersTimeout: headersMillis(limits),
@@ -73,7 +73,7 @@ export const make = (limits: ConnectionLimits): DroppingServer => {
     keepAliveTimeout: timerMillis(limits.keepAliveTimeout),
     connectionsCheckingInterval: timerMillis(checkingInterval)
   })
-  server.maxConnections = limits.maxConnections
+  server.maxConnections = limits.connections
   return server
 }
 
@@ -125,10 +125,10 @@ const pathOf = (request: Http.IncomingMessage): string => {
 }
 
 /** Whether the app has as many requests of a connection to answer as it may have. */
-const isFull = (connection: Connection, { maxPipelinedRequests }: ConnectionLimits): boolean => {
+const isFull = (connection: Connection, { pipelinedRequests }: ConnectionLimits): boolean => {
   const unanswered = unansweredOf(connection)
-  return unanswered.length >= maxPipelinedRequests
-    && unanswered.filter((response) => !response.writableEnded).length >= maxPipelinedRequests
+  return unanswered.length >= pipelinedRequests
+    && unanswered.filter((response) => !response.writableEnded).length >= pipelinedRequests
 }
 
 // ---------------------------------------------------------------------------
@@ -238,7 +238,7 @@ export const intercept = (
     const answerUpgrade = makeAnswerUpgrade(answering)
     const logThrown = (error: unknown) =>
       run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
-    server.dropIf(() => table.size() >= limits.maxConnections)
+    server.dropIf(() => table.size() >= limits.connections)
     // What a listener throws would be an uncaught exception, which ends the process.
     server.on("request", (request, response) => {
       try {

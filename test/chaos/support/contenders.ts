@@ -105,9 +105,7 @@ const lockFile = (
     LockFile.make({
       stateDir: folder,
       configPath: Path.join(folder, "gateway.json"),
-      timeout,
-      pollInterval,
-      staleAfter: "2 seconds"
+      lock: { timeout, pollInterval, staleAfter: "2 seconds" }
     }).pipe(
       Effect.asVoid,
       Effect.mapError((error) => new NotGranted({ reason: `${error._tag}: ${error.message}` })),

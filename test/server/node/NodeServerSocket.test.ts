@@ -23,10 +23,10 @@ import { noIPv6, unless } from "../../fixtures/skips.ts"
 const hasIPv6 = await canBind("::1")
 
 const limits: ConnectionLimits = limitsOf({
-  maxConnections: 100,
+  connections: 100,
   requestTimeout: "10 seconds",
   keepAliveTimeout: "10 seconds",
-  maxFrameBytes: 1000
+  frameBytes: 1000
 })
 
 const routes: OwnRoutes["Type"] = {
