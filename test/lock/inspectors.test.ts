@@ -21,7 +21,7 @@ import { run } from "../fixtures/processes.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import { makeHost, onRealHost, simulated } from "../fixtures/simulated.ts"
 
-const optionsIn = (stateDir: string) => ({ stateDir, configPath: "/gateway.json", timeout: 0 })
+const optionsIn = (stateDir: string) => ({ stateDir, configPath: "/gateway.json", lock: { timeout: 0 } })
 const lockPaths = (stateDir: string) => [
   LockFile.configLockPath(optionsIn(stateDir)),
   LockFile.stateLockPath(optionsIn(stateDir))
