@@ -6,9 +6,9 @@ import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
-import { isLinux } from "../../fixtures/skips.ts"
+import { isLinux } from "../../fixtures/machine.ts"
 
-export { isLinux, named } from "../../fixtures/skips.ts"
+export { isLinux, named } from "../../fixtures/machine.ts"
 
 const read = (name: string, otherwise: string) =>
   Effect.runSync(Config.string(name).pipe(Config.withDefault(otherwise), Effect.orDie))
