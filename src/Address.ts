@@ -143,7 +143,7 @@ export const isLoopback = (host: string): boolean => {
 }
 
 /**
- * The addresses to connect to in order to learn who holds `address`: the address itself
+ * The addresses to connect to in order to learn which process holds `address`: the address itself
  * (the loopback one of its family for a wildcard) and the guard address. On a host that has no
  * 127.0.0.1, `guardHostV6` is to be asked besides.
  *

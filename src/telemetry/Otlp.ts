@@ -11,17 +11,20 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
+import * as Clock from "effect/Clock"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InstanceId } from "../host/InstanceId.ts"
+import { atMost } from "../internal/atMost.ts"
 import { variable } from "../internal/environment.ts"
 import { codeOf } from "../internal/errno.ts"
 import { version } from "../Version.ts"
@@ -204,8 +207,47 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   return error.description ?? error.reason
 }
 
-/** Sends within the timeout, and tells once that it failed; what is done about it then is the exporter's business. */
-const sending = ({ timeout, url }: Target, what: string) =>
+/** How much longer exports may take, once the gateway ends; `None` before. */
+type TimeLeft = Effect.Effect<Option.Option<Duration.Duration>>
+
+/** When the scope begins to close, `shutdownTimeout` begins. */
+const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(function*() {
+  const deadline = yield* Ref.make(Option.none<bigint>())
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(
+      Clock.currentTimeNanos,
+      (now) => Ref.set(deadline, Option.some(now + Option.getOrElse(Duration.toNanos(shutdownTimeout), () => 0n)))
+    )
+  )
+  return Effect.zipWith(
+    Ref.get(deadline),
+    Clock.currentTimeNanos,
+    (deadline, now) => Option.map(deadline, (end) => Duration.nanos(end > now ? end - now : 0n))
+  )
+})
+
+/**
+ * The exporter interrupts a request that is under way when the gateway ends, and has forgotten its spans by then. Such a request
+ * may end, within the time that is left.
+ */
+const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const request = yield* Effect.forkDaemon(Effect.interruptible(self))
+      return yield* restore(Fiber.join(request)).pipe(
+        Effect.onInterrupt(() =>
+          Effect.gen(function*() {
+            const left = Option.getOrElse(yield* timeLeft, () => Duration.zero)
+            yield* atMost(left)(Fiber.await(request))
+            yield* Fiber.interruptFork(request)
+          })
+        )
+      )
+    })
+  )
+
+/** Sends within the timeout, and logs the first failure; what is done about it then is the exporter's business. */
+const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
     const warned = yield* Ref.make(false)
@@ -226,7 +268,20 @@ const sending = ({ timeout, url }: Target, what: string) =>
             })
         }),
         Effect.tap(({ status }) => status >= 200 && status < 300 ? Effect.void : warn(`HTTP ${status}`)),
-        Effect.tapError((error) => warn(reasonOf(error)))
+        Effect.tapError((error) => warn(reasonOf(error))),
+        (self) =>
+          Effect.flatMap(
+            timeLeft,
+            Option.match({
+              onNone: () => finishing(timeLeft)(self),
+              // A failure would be retried, after the end of the time.
+              onSome: (left) =>
+                Effect.flatMap(
+                  Effect.timeoutOption(self, left),
+                  Option.match({ onNone: () => Effect.interrupt, onSome: Effect.succeed })
+                )
+            })
+          )
       ))
   })
 
@@ -236,9 +291,9 @@ const serializations: Readonly<Record<Protocol, Layer.Layer<OtlpSerialization.Ot
 }
 
 /** What one kind of data is exported with. */
-const exporting = (target: Target, what: string) =>
+const exporting = (target: Target, what: string, timeLeft: TimeLeft) =>
   Layer.merge(
-    Layer.effect(HttpClient.HttpClient, sending(target, what)).pipe(Layer.provide(FetchHttpClient.layer)),
+    Layer.effect(HttpClient.HttpClient, sending(target, what, timeLeft)).pipe(Layer.provide(FetchHttpClient.layer)),
     serializations[target.protocol]
   )
 
@@ -259,6 +314,8 @@ const exportAll = (settings: Settings, pid: number) =>
     }
     // Both kinds send what is left at the same time when this ends.
     const both = yield* Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
+    // After that scope, so that its time begins before it closes.
+    const left = yield* makeTimeLeft
     const inOwnScope = <A, E, R>(self: Effect.Effect<A, E, R | Scope.Scope>) =>
       Effect.flatMap(Scope.fork(both, ExecutionStrategy.sequential), (scope) => Scope.extend(self, scope))
 
@@ -269,7 +326,7 @@ const exportAll = (settings: Settings, pid: number) =>
       yield* OtlpMetrics.make({ url, headers, resource, exportInterval: interval, shutdownTimeout }).pipe(
         noVariables,
         inOwnScope,
-        Effect.provide(exporting(settings.metrics.value, "metrics"))
+        Effect.provide(exporting(settings.metrics.value, "metrics", left))
       )
     }
     if (Option.isNone(settings.traces)) return Layer.empty
@@ -277,7 +334,7 @@ const exportAll = (settings: Settings, pid: number) =>
     const tracer = yield* OtlpTracer.make({ url, headers, resource, exportInterval: interval, shutdownTimeout }).pipe(
       noVariables,
       inOwnScope,
-      Effect.provide(exporting(settings.traces.value, "traces"))
+      Effect.provide(exporting(settings.traces.value, "traces", left))
     )
     return Layer.setTracer(tracer)
   })

@@ -1,5 +1,7 @@
+import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, FastCheck as fc, Option } from "effect"
+import { ConfigProvider, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Scope } from "effect"
+import * as Http from "node:http"
 import * as Otlp from "../../src/telemetry/Otlp.ts"
 
 const read = (variables: Readonly<Record<string, string>>) =>
@@ -159,4 +161,80 @@ describe("Otlp.settings", () => {
         for (const warning of warnings) assert.notInclude(warning, "\n")
       })
   )
+})
+
+/** A collector that answers when it is told to. */
+const slowCollector = Effect.gen(function*() {
+  const arrived = yield* Deferred.make<void>()
+  const answer = yield* Deferred.make<void>()
+  const ended = yield* Deferred.make<"answered" | "cut">()
+  const server = yield* Effect.acquireRelease(
+    Effect.async<Http.Server>((resume) => {
+      const server = Http.createServer((request, response) => {
+        response.on(
+          "close",
+          () => Deferred.unsafeDone(ended, Effect.succeed(response.writableFinished ? "answered" : "cut"))
+        )
+        request.resume().on("end", () => {
+          Deferred.unsafeDone(arrived, Effect.void)
+          Effect.runFork(Effect.zipRight(Deferred.await(answer), Effect.sync(() => response.end())))
+        })
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.async<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const bound = server.address()
+  return {
+    port: typeof bound === "object" && bound !== null ? bound.port : 0,
+    arrived: Deferred.await(arrived),
+    answer: Deferred.succeed(answer, undefined),
+    ended: Deferred.await(ended)
+  }
+})
+
+/** Exports to it a span as soon as that has ended, and waits until it has arrived. Closing the scope ends the export. */
+const exportingTo = ({ arrived, port }: { readonly arrived: Effect.Effect<void>; readonly port: number }) =>
+  Effect.gen(function*() {
+    const variables = ConfigProvider.fromMap(
+      new Map([
+        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", `http://127.0.0.1:${port}/v1/traces`],
+        ["OTEL_BSP_SCHEDULE_DELAY", "10"]
+      ])
+    )
+    const scope = yield* Scope.make()
+    const runtime = yield* Layer.toRuntime(Otlp.layer({ pid: 1 })).pipe(
+      Scope.extend(scope),
+      Effect.provide(NodeContext.layer),
+      Effect.withConfigProvider(variables)
+    )
+    yield* Effect.withSpan(Effect.void, "a span").pipe(Effect.provide(runtime))
+    yield* arrived
+    return scope
+  })
+
+describe("an export that is under way when the gateway ends", () => {
+  it.scopedLive("may end: its spans are sent once", () =>
+    Effect.gen(function*() {
+      const collector = yield* slowCollector
+      const scope = yield* exportingTo(collector)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* Effect.sleep("100 millis")
+      yield* collector.answer
+      assert.strictEqual(yield* collector.ended, "answered")
+      yield* Fiber.join(closing)
+    }))
+
+  it.scopedLive("is cut after a second", () =>
+    Effect.gen(function*() {
+      const collector = yield* slowCollector
+      const scope = yield* exportingTo(collector)
+      const [took] = yield* Effect.timed(Scope.close(scope, Exit.void))
+      assert.strictEqual(yield* collector.ended, "cut")
+      assert.isAbove(Duration.toMillis(took), 900)
+      assert.isBelow(Duration.toMillis(took), 5000)
+    }))
 })
