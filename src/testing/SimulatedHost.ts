@@ -101,9 +101,9 @@ export interface Options {
    */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
   /**
-   * Whose rules hold. Default `linux`, which alone tells namespaces and boots apart. Paths are written with `/` on each. On `darwin` and `win32`, names ignore case and keep it;
-   * on `win32`, mode bits say only whether a file is read-only, ids of files are longer than a number of JavaScript, and a file
-   * that is open is not replaced.
+   * Whose rules hold. Default `linux`, which alone tells namespaces and boots apart. Paths are written with `/` on each. On
+   * `darwin` and `win32`, names ignore case and keep it. On `win32`, mode bits say only whether a file is read-only, ids of files
+   * are longer than a number of JavaScript, and an open file is not replaced.
    */
   readonly platform?: SimulatedKernel.SimulatedPlatform
 }
