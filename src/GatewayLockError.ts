@@ -5,8 +5,10 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { toUrl } from "./Address.ts"
+import { milliseconds } from "./internal/milliseconds.ts"
 import { optional } from "./internal/optional.ts"
 import { printable } from "./internal/printable.ts"
 
@@ -36,17 +38,48 @@ export type PidMeaning = typeof PidMeaning.Type
  * @since 0.1.0
  * @category models
  */
-export const ServiceUnit = Schema.Struct({
+export interface ServiceUnit extends Schema.Struct.Type<typeof serviceUnitFields> {}
+
+const serviceUnitFields = {
   name: Schema.String,
   /** `user`: reached by `systemctl --user`. */
   scope: Schema.Literal("system", "user")
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct(serviceUnitFields)
+
+/**
+ * Who restarts a gateway: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
+ * somebody who has to be named, such as a container runtime.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const SupervisorKind = Schema.Literal("none", "systemd", "launchd", "schtasks", "external")
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type ServiceUnit = typeof ServiceUnit.Type
+export type SupervisorKind = typeof SupervisorKind.Type
+
+/**
+ * How far a gateway is: `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has begun.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Phase = Schema.Literal("starting", "listening", "draining")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Phase = typeof Phase.Type
 
 /**
  * Who holds a lock or a port, as far as it is known. Never holds arguments or environment:
@@ -55,17 +88,26 @@ export type ServiceUnit = typeof ServiceUnit.Type
  * @since 0.1.0
  * @category models
  */
-export const Holder = Schema.Struct({
+export interface Holder extends Schema.Struct.Type<typeof fieldsOfHolder> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HolderEncoded extends Schema.Struct.Encoded<typeof fieldsOfHolder> {}
+
+const fieldsOfHolder = {
   /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
   /** Whose number that is where the error comes from. Absent where nobody looked. */
   pidMeaning: optional(PidMeaning),
   /** The program's file name, without its arguments; only of a process that is `Alive`. */
   command: optional(Schema.String),
-  /** When it took the lock, ISO 8601. */
-  since: optional(Schema.String),
-  /** `starting`, `listening` or `draining`. */
-  phase: optional(Schema.String),
+  /** When it took the lock, by its host's wall clock. */
+  since: optional(Schema.DateTimeUtc),
+  phase: optional(Phase),
   configPath: optional(Schema.String),
   /** The config file's absolute path with its links unresolved. */
   configName: optional(Schema.String),
@@ -74,17 +116,23 @@ export const Holder = Schema.Struct({
   host: optional(Schema.String),
   port: optional(Schema.Number),
   instanceId: optional(Schema.String),
-  /** Who restarts it: `none`, `systemd`, `launchd`, `schtasks` or `external`. */
-  supervisor: optional(Schema.String),
+  supervisor: optional(SupervisorKind),
   /** The unit that it runs in; only of a process that is `Alive`. */
   unit: optional(ServiceUnit)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type Holder = typeof Holder.Type
+export const Holder: Schema.Schema<Holder, HolderEncoded> = Schema.Struct(fieldsOfHolder)
+
+/**
+ * For schemas that have these keys among others.
+ *
+ * @internal
+ */
+export const holderFields = fieldsOfHolder
 
 const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
 
@@ -132,21 +180,21 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
  * Another process holds the lock and does not serve our port.
  *
  * `serving` is set where the owner runs on another port, so that nothing was waited for;
- * otherwise `timeoutMs` was waited in vain.
+ * otherwise `timeout` was waited in vain.
  *
  * @since 0.1.0
  * @category errors
  */
 export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHeld")("LockHeld", {
   path: Schema.String,
-  /** How long was waited, in milliseconds. */
-  timeoutMs: Schema.Number,
+  /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+  timeout: milliseconds("timeoutMs"),
   holder: optional(Holder),
   serving: optional(Schema.Struct({ host: Schema.String, port: Schema.Number }))
 }) {
   override get message() {
     return this.serving === undefined
-      ? `gateway already running${pidOf(this.holder)}; lock timeout after ${this.timeoutMs}ms`
+      ? `gateway already running${pidOf(this.holder)}; lock timeout after ${Duration.toMillis(this.timeout)}ms`
       : `gateway already running${pidOf(this.holder)} on ${toUrl(this.serving)}`
   }
 }
@@ -196,7 +244,7 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
  * @category errors
  */
 export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock/OwnerHealthy")("OwnerHealthy", {
-  supervisor: Schema.String,
+  supervisor: SupervisorKind,
   host: Schema.String,
   port: Schema.Number,
   holder: optional(Holder)
@@ -218,16 +266,18 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
  */
 export class OwnerUnhealthy
   extends Schema.TaggedError<OwnerUnhealthy>("gateway-lock/OwnerUnhealthy")("OwnerUnhealthy", {
-    supervisor: Schema.String,
+    supervisor: SupervisorKind,
     host: Schema.String,
     port: Schema.Number,
-    /** How long was waited, in milliseconds. */
-    timeoutMs: Schema.Number,
+    /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+    timeout: milliseconds("timeoutMs"),
     holder: optional(Holder)
   })
 {
   override get message() {
-    return `gateway already running under ${this.supervisor}; existing gateway did not become healthy after ${this.timeoutMs}ms`
+    return `gateway already running under ${this.supervisor}; existing gateway did not become healthy after ${
+      Duration.toMillis(this.timeout)
+    }ms`
   }
 }
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Schema } from "effect"
+import { Cause, Duration, Effect, Schema } from "effect"
 import * as Errors from "../src/GatewayLockError.ts"
 import * as arbitraries from "./arbitraries.ts"
 
@@ -29,23 +29,32 @@ const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: str
     "failed to bind gateway socket on ws://[fe80::1]:65535: EADDRNOTAVAIL"
   ],
   [
-    new Errors.LockHeld({ path: "/l", timeoutMs: 5000, holder: { pid: 123 } }),
+    new Errors.LockHeld({ path: "/l", timeout: Duration.millis(5000), holder: { pid: 123 } }),
     "LockHeld",
     "gateway already running (pid 123); lock timeout after 5000ms"
   ],
-  [new Errors.LockHeld({ path: "/l", timeoutMs: 0 }), "LockHeld", "gateway already running; lock timeout after 0ms"],
   [
-    new Errors.LockHeld({ path: "/l", timeoutMs: 250, holder: { phase: "starting" } }),
+    new Errors.LockHeld({ path: "/l", timeout: Duration.millis(0) }),
+    "LockHeld",
+    "gateway already running; lock timeout after 0ms"
+  ],
+  [
+    new Errors.LockHeld({ path: "/l", timeout: Duration.millis(250), holder: { phase: "starting" } }),
     "LockHeld",
     "gateway already running; lock timeout after 250ms"
   ],
   [
-    new Errors.LockHeld({ path: "/l", timeoutMs: 0, holder: { pid: 9 }, serving: { host: "127.0.0.1", port: 4000 } }),
+    new Errors.LockHeld({
+      path: "/l",
+      timeout: Duration.millis(0),
+      holder: { pid: 9 },
+      serving: { host: "127.0.0.1", port: 4000 }
+    }),
     "LockHeld",
     "gateway already running (pid 9) on ws://127.0.0.1:4000"
   ],
   [
-    new Errors.LockHeld({ path: "/l", timeoutMs: 0, serving: { host: "::1", port: 4000 } }),
+    new Errors.LockHeld({ path: "/l", timeout: Duration.millis(0), serving: { host: "::1", port: 4000 } }),
     "LockHeld",
     "gateway already running on ws://[::1]:4000"
   ],
@@ -64,7 +73,7 @@ const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: str
     "OwnerHealthy",
     "gateway already running under systemd; existing gateway is healthy, exiting with code 78 to prevent a systemd Restart=always loop"
   ],
-  ...["launchd", "schtasks", "external"].map((supervisor) =>
+  ...(["launchd", "schtasks", "external"] as const).map((supervisor) =>
     [
       new Errors.OwnerHealthy({ supervisor, host: "127.0.0.1", port: 1 }),
       "OwnerHealthy",
@@ -72,7 +81,7 @@ const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: str
     ] as const
   ),
   [
-    new Errors.OwnerUnhealthy({ supervisor: "systemd", host: "127.0.0.1", port: 1, timeoutMs: 300_000 }),
+    new Errors.OwnerUnhealthy({ supervisor: "systemd", host: "127.0.0.1", port: 1, timeout: Duration.millis(300_000) }),
     "OwnerUnhealthy",
     "gateway already running under systemd; existing gateway did not become healthy after 300000ms"
   ]
@@ -141,7 +150,7 @@ describe("GatewayLockError", () => {
     const errors = [
       new Errors.PortInUse({ ...address, holder }),
       new Errors.BindFailed({ ...address, reason: "r" }),
-      new Errors.LockHeld({ path: "/l", timeoutMs: 1, holder, serving: address }),
+      new Errors.LockHeld({ path: "/l", timeout: Duration.millis(1), holder, serving: address }),
       new Errors.OwnerHealthy({ ...address, supervisor: "systemd" })
     ]
     return errors.every(({ message }) => !message.includes("\n") && !message.includes("undefined"))

@@ -1,7 +1,7 @@
 /**
  * What properties draw from. Importing this sets how often each is tried: `FAST_CHECK_NUM_RUNS`, or 100.
  */
-import { Config, Duration, Effect, FastCheck as fc } from "effect"
+import { Config, DateTime, Duration, Effect, FastCheck as fc, Option } from "effect"
 import type { Address } from "../src/Address.ts"
 import * as Errors from "../src/GatewayLockError.ts"
 import type { Holder } from "../src/GatewayLockError.ts"
@@ -30,6 +30,12 @@ export const address: fc.Arbitrary<Address> = fc.record({ host, port })
 
 export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening", "draining")
 
+export const supervisorKind = fc.constantFrom(...Errors.SupervisorKind.literals)
+
+/** To the millisecond, as a lock file has it. */
+export const time = fc.date({ noInvalidDate: true, min: new Date("0001-01-01"), max: new Date("9999-12-31") })
+  .map((date) => DateTime.unsafeMake(date))
+
 export const processIdentity: fc.Arbitrary<OwnerRecord.ProcessIdentity> = fc.record({
   pid,
   startTime: fc.nat(),
@@ -44,13 +50,13 @@ export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
   startTime: fc.oneof(fc.nat(), fc.double({ min: 0, noNaN: true, noDefaultInfinity: true })),
   bootId: text,
   pidNamespace: text,
-  createdAt: fc.oneof(fc.constant("2026-01-01T00:00:00.000Z"), text),
+  createdAt: fc.option(time, { nil: undefined }).map(Option.fromNullable),
   configPath: text,
   stateDir: text,
   host,
   port: fc.integer({ min: 0, max: 65535 }),
   phase,
-  supervisor: text,
+  supervisor: supervisorKind,
   lock: fc.constantFrom("kernel" as const, "record" as const)
 }, {
   requiredKeys: [
@@ -71,14 +77,14 @@ export const holder: fc.Arbitrary<Holder> = fc.record({
   pid,
   pidMeaning: fc.constantFrom(...Errors.PidMeaning.literals),
   command: text,
-  since: text,
+  since: time,
   phase,
   configPath: text,
   stateDir: text,
   host,
   port,
   instanceId: fc.uuid(),
-  supervisor: fc.oneof(fc.constantFrom("none", "systemd", "launchd", "schtasks", "external"), text),
+  supervisor: supervisorKind,
   unit: fc.record({ name: text, scope: fc.constantFrom("user" as const, "system" as const) })
 }, { requiredKeys: [] })
 
@@ -87,8 +93,8 @@ const cause = fc.oneof(
   text,
   fc.jsonValue({ maxDepth: 2 })
 )
-const millis = fc.nat({ max: 10 ** 9 })
-const supervisor = fc.constantFrom("systemd", "launchd", "schtasks", "external")
+const timeout = fc.nat({ max: 10 ** 9 }).map(Duration.millis)
+const supervisor = fc.constantFrom<Errors.SupervisorKind>("systemd", "launchd", "schtasks", "external")
 
 export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
   fc.record({ host, port, holder, listener: text }, { requiredKeys: ["host", "port"] })
@@ -102,7 +108,7 @@ export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
     cause
   }, { requiredKeys: ["host", "port", "reason"] })
     .map((fields) => new Errors.BindFailed(fields)),
-  fc.record({ path: text, timeoutMs: millis, holder, serving: address }, { requiredKeys: ["path", "timeoutMs"] })
+  fc.record({ path: text, timeout, holder, serving: address }, { requiredKeys: ["path", "timeout"] })
     .map((fields) => new Errors.LockHeld(fields)),
   fc.record({ path: text, reason: text, holder, cause }, { requiredKeys: ["path", "reason"] })
     .map((fields) => new Errors.LockUnavailable(fields)),
@@ -110,8 +116,8 @@ export const gatewayLockError: fc.Arbitrary<Errors.GatewayLockError> = fc.oneof(
     .map((fields) => new Errors.LockLost(fields)),
   fc.record({ supervisor, host, port, holder }, { requiredKeys: ["supervisor", "host", "port"] })
     .map((fields) => new Errors.OwnerHealthy(fields)),
-  fc.record({ supervisor, host, port, timeoutMs: millis, holder }, {
-    requiredKeys: ["supervisor", "host", "port", "timeoutMs"]
+  fc.record({ supervisor, host, port, timeout, holder }, {
+    requiredKeys: ["supervisor", "host", "port", "timeout"]
   }).map((fields) => new Errors.OwnerUnhealthy(fields))
 )
 

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import { GatewayList } from "../inspect/GatewayList.ts"
 import { printable } from "../internal/printable.ts"
-import { age, who } from "../report/words.ts"
+import { since, who } from "../report/words.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
@@ -21,7 +21,7 @@ const cells = (
     verdictWords(verdict),
     owner === undefined ? "-" : who(owner),
     address === undefined ? "-" : toUrl(address),
-    owner?.since === undefined ? "-" : `${owner.since}${age(owner.since, nowMillis)}`,
+    owner?.since === undefined ? "-" : since(owner.since, nowMillis),
     stateDir
   ].map(printable)
 }

@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { printable } from "../internal/printable.ts"
-import { age, who } from "../report/words.ts"
+import { since as sinceWords, who } from "../report/words.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
@@ -70,7 +70,7 @@ const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => 
   const { configPath, phase, profile, since, stateDir, supervisor, supervisorReason } = owner
   return [
     [lock.state === "left" ? "left by" : "held by", who(owner)],
-    ...(since === undefined ? [] : [["since", `${since}${age(since, now)}`] as const]),
+    ...(since === undefined ? [] : [["since", sinceWords(since, now)] as const]),
     ...(phase === undefined ? [] : [["phase", phase] as const]),
     ...(profile === undefined ? [] : [["profile", profile] as const]),
     ...(configPath === undefined ? [] : [["config", configPath] as const]),
@@ -111,14 +111,14 @@ const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
   ]
 }
 
-const lockWords = ({ ageMs, enforcement, path, reason, state }: typeof GatewayStatus.Lock.Type): string => {
+const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: GatewayStatus.Lock): string => {
   switch (state) {
     case "absent":
       return `${path}, absent`
     case "held":
       return `${path}, held (${enforcement === "record" ? "by its record alone: no kernel lock" : "kernel lock"})`
     case "left":
-      return `${path}, left; last touched ${Duration.format(Duration.seconds(Math.floor((ageMs ?? 0) / 1000)))} ago`
+      return `${path}, left; last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(age))))} ago`
     case "unknown":
       return `${path}, unknown: ${reason ?? ""}`
   }

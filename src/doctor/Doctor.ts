@@ -211,7 +211,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
         ))
       }
     }
-    const ahead = Duration.millis(Math.max(0, Date.parse(owner?.since ?? "") - now || 0))
+    const ahead = Duration.millis(Math.max(0, (owner?.since?.epochMillis ?? 0) - now))
     if (findings.every(({ check }) => check !== "clock") && Duration.greaterThan(ahead, clockTolerance)) {
       findings.push(warning(
         "clock",
@@ -282,7 +282,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     ]
     return {
       version: 1,
-      asOf: DateTime.formatIso(yield* DateTime.now),
+      asOf: yield* DateTime.now,
       profile,
       configPath,
       stateDir,

@@ -51,20 +51,22 @@ export type Severity = typeof Severity.Type
  * @since 0.1.0
  * @category models
  */
-export const Finding = Schema.Struct({
+export interface Finding extends Schema.Struct.Type<typeof findingFields> {}
+
+const findingFields = {
   check: Check,
   severity: Severity,
   /** One line. */
   message: Schema.String,
   /** The command that mends it, to be typed into a shell. */
   remedy: optional(Schema.String)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type Finding = typeof Finding.Type
+export const Finding: Schema.Schema<Finding> = Schema.Struct(findingFields)
 
 /**
  * What was found at one moment, as `gateway doctor --json` prints it.
@@ -82,24 +84,34 @@ export type Finding = typeof Finding.Type
  * @since 0.1.0
  * @category models
  */
-export const DoctorReport = Schema.Struct({
+export interface DoctorReport extends Schema.Struct.Type<typeof fields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DoctorReportEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
   /** Of this form; another meaning of a field is another version. */
   version: Schema.Literal(1),
-  /** When it was looked, ISO 8601, UTC. */
-  asOf: Schema.String,
+  /** When it was looked. */
+  asOf: Schema.DateTimeUtc,
   profile: Schema.String,
   configPath: Schema.String,
   stateDir: Schema.String,
   /** Neither a warning nor an error was found. */
   healthy: Schema.Boolean,
   findings: Schema.Array(Finding)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type DoctorReport = typeof DoctorReport.Type
+export const DoctorReport: Schema.Schema<DoctorReport, DoctorReportEncoded> = Schema.Struct(fields)
 
 /**
  * Whether a finding is one to mend. Pure.

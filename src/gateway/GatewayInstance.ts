@@ -4,6 +4,7 @@
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -58,8 +59,8 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly enforcement: Enforcement
   /** What the lock file says now. */
   readonly record: Effect.Effect<OwnerRecord>
-  /** Since when the lock is held, ISO 8601, UTC. */
-  readonly heldSince: string
+  /** Since when the lock is held. */
+  readonly heldSince: DateTime.Utc
   /** What has happened since the start began, the last of it, oldest first. */
   readonly history: Effect.Effect<ReadonlyArray<StateChange>>
   /** Connections open now. */

@@ -20,5 +20,5 @@ import * as Context from "effect/Context"
  * @category references
  */
 export class HostPlatform extends Context.Reference<HostPlatform>()("gateway-lock/HostPlatform", {
-  defaultValue: (): string => process.platform
+  defaultValue: (): NodeJS.Platform => process.platform
 }) {}

@@ -18,7 +18,9 @@ const Pid = Schema.Int.pipe(Schema.positive())
  * @since 0.1.0
  * @category models
  */
-export const ProcessIdentity = Schema.Struct({
+export interface ProcessIdentity extends Schema.Struct.Type<typeof fields> {}
+
+const fields = {
   pid: Pid,
   /** When the process started: clock ticks since boot on Linux, milliseconds since the epoch elsewhere. */
   startTime: optional(NonNegative),
@@ -26,13 +28,20 @@ export const ProcessIdentity = Schema.Struct({
   bootId: optional(Schema.String),
   /** The PID namespace's link text, such as `pid:[4026531836]` (pid_namespaces(7)). */
   pidNamespace: optional(Schema.String)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type ProcessIdentity = typeof ProcessIdentity.Type
+export const ProcessIdentity: Schema.Schema<ProcessIdentity> = Schema.Struct(fields)
+
+/**
+ * For schemas that have these keys among others.
+ *
+ * @internal
+ */
+export const processIdentityFields = fields
 
 /**
  * What is known about a recorded process. What cannot be told is `Unknown`, which proves nothing.

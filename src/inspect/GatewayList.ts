@@ -24,22 +24,32 @@ import * as GatewayStatus from "./GatewayStatus.ts"
  * @since 0.1.0
  * @category models
  */
-export const GatewayList = Schema.Struct({
+export interface GatewayList extends Schema.Struct.Type<typeof fields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayListEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
   /** Of this form; another meaning of a field is another version. */
   version: Schema.Literal(1),
-  /** When the last of them was looked at, ISO 8601, UTC. */
-  asOf: Schema.String,
+  /** When the last of them was looked at. */
+  asOf: Schema.DateTimeUtc,
   /** By the path of their state directory. */
   gateways: Schema.Array(GatewayStatus.GatewayStatus),
   /** Where gateways could not be looked for, and why; one line each. */
   notCovered: Schema.Array(Schema.String)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type GatewayList = typeof GatewayList.Type
+export const GatewayList: Schema.Schema<GatewayList, GatewayListEncoded> = Schema.Struct(fields)
 
 /**
  * What listing needs from the machine.
@@ -138,7 +148,7 @@ export const list = (
     )
     return {
       version: 1,
-      asOf: DateTime.formatIso(yield* DateTime.now),
+      asOf: yield* DateTime.now,
       // One that ended in order meanwhile is no longer there.
       gateways: gateways.filter(({ lock }) => lock.state !== "absent"),
       notCovered

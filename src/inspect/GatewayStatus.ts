@@ -31,7 +31,22 @@ import type { GatewayStatus, Owner, Port } from "./StatusModel.ts"
 export type { LookOptions } from "./askPort.ts"
 /** @internal */
 export { type Evidence, judge, type Judgement } from "./judge.ts"
-export { Blocked, GatewayStatus, Health, Listener, Lock, Owner, Port, Service, Verdict } from "./StatusModel.ts"
+export {
+  Blocked,
+  GatewayStatus,
+  type GatewayStatusEncoded,
+  Health,
+  Listener,
+  Lock,
+  type LockEncoded,
+  Owner,
+  type OwnerEncoded,
+  Port,
+  Service,
+  StateLock,
+  type StateLockEncoded,
+  Verdict
+} from "./StatusModel.ts"
 
 /**
  * What looking needs from the machine.
@@ -136,7 +151,7 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
     const configPath = target.configPath ?? owner?.record.configPath
     return {
       version: 1,
-      asOf: DateTime.formatIso(yield* DateTime.now),
+      asOf: yield* DateTime.now,
       verdict,
       reason,
       ...(target.profile === undefined ? {} : { profile: target.profile }),

@@ -4,7 +4,8 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { Holder, ServiceUnit } from "../GatewayLockError.ts"
+import { holderFields, ServiceUnit } from "../GatewayLockError.ts"
+import { optionalMilliseconds } from "../internal/milliseconds.ts"
 import { optional } from "../internal/optional.ts"
 
 /**
@@ -45,21 +46,29 @@ export type Verdict = typeof Verdict.Type
  * @since 0.1.0
  * @category models
  */
-export const Owner = Schema.Struct({
-  ...Holder.fields,
-  /** The profile whose state directory it has, by this platform's folders; absent for a directory of its own. */
-  profile: optional(Schema.String),
-  /** Who restarts it: `none`, `systemd`, `launchd`, `schtasks` or `external`. */
-  supervisor: optional(Schema.String),
-  /** Why it thinks so, in words. */
-  supervisorReason: optional(Schema.String)
-})
+export interface Owner extends Schema.Struct.Type<typeof ownerFields> {}
 
 /**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
  * @since 0.1.0
  * @category models
  */
-export type Owner = typeof Owner.Type
+export interface OwnerEncoded extends Schema.Struct.Encoded<typeof ownerFields> {}
+
+const ownerFields = {
+  ...holderFields,
+  /** The profile whose state directory it has, by this platform's folders; absent for a directory of its own. */
+  profile: optional(Schema.String),
+  /** Why it takes `supervisor` for its supervisor, in words. */
+  supervisorReason: optional(Schema.String)
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Owner: Schema.Schema<Owner, OwnerEncoded> = Schema.Struct(ownerFields)
 
 /**
  * One lock file.
@@ -67,7 +76,17 @@ export type Owner = typeof Owner.Type
  * @since 0.1.0
  * @category models
  */
-export const Lock = Schema.Struct({
+export interface Lock extends Schema.Struct.Type<typeof lockFields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockEncoded extends Schema.Struct.Encoded<typeof lockFields> {}
+
+const lockFields = {
   path: Schema.String,
   /**
    * `absent`: there is no such file; `held`: somebody has it; `left`: nobody has it, and it was not removed; `unknown`: it
@@ -76,11 +95,17 @@ export const Lock = Schema.Struct({
   state: Schema.Literal("absent", "held", "left", "unknown"),
   /** What keeps others out of a held one: the kernel's lock, or only its record. */
   enforcement: optional(Schema.Literal("kernel", "record")),
-  /** Of a left one, since it was last written or touched, in milliseconds. */
-  ageMs: optional(Schema.Int),
+  /** Of a left one, since it was last written or touched. As JSON, milliseconds under `ageMs`. */
+  age: optionalMilliseconds("ageMs"),
   /** Why it cannot be told, in words. */
   reason: optional(Schema.String)
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Lock: Schema.Schema<Lock, LockEncoded> = Schema.Struct(lockFields)
 
 /**
  * A process that listens on the port.
@@ -88,7 +113,9 @@ export const Lock = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const Listener = Schema.Struct({
+export interface Listener extends Schema.Struct.Type<typeof listenerFields> {}
+
+const listenerFields = {
   /** The address that its socket is bound to. */
   host: Schema.String,
   /** Absent where the process is not visible from here: another user's, or in another PID namespace. */
@@ -97,7 +124,13 @@ export const Listener = Schema.Struct({
   command: optional(Schema.String),
   /** Whether it is the lock's owner. */
   isOwner: Schema.Boolean
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Listener: Schema.Schema<Listener> = Schema.Struct(listenerFields)
 
 /**
  * What keeps a gateway from a port on which nothing listens.
@@ -105,14 +138,22 @@ export const Listener = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const Blocked = Schema.Struct({
+export interface Blocked extends Schema.Struct.Type<typeof blockedFields> {}
+
+const blockedFields = {
   /** What has it, in words. */
   reason: Schema.String,
   /** Absent where the process is not visible from here. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String)
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Blocked: Schema.Schema<Blocked> = Schema.Struct(blockedFields)
 
 /**
  * The port that was asked.
@@ -120,7 +161,9 @@ export const Blocked = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const Port = Schema.Struct({
+export interface Port extends Schema.Struct.Type<typeof portFields> {}
+
+const portFields = {
   host: Schema.String,
   port: Schema.Int,
   /** Whose address it is: the lock owner's, or the one of the settings. */
@@ -133,7 +176,13 @@ export const Port = Schema.Struct({
   listenersUnknown: optional(Schema.String),
   /** Where nobody listens, and no gateway runs: what keeps one from binding it nevertheless. */
   blocked: optional(Blocked)
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 
 /**
  * What `/healthz` of the asked port says.
@@ -141,7 +190,9 @@ export const Port = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const Health = Schema.Struct({
+export interface Health extends Schema.Struct.Type<typeof healthFields> {}
+
+const healthFields = {
   /** Whether a healthy gateway answers there, whichever it is. */
   healthy: Schema.Boolean,
   /** Whether the instance that answers is the lock's: `unknown` where no instance is named by the answer or by the lock. */
@@ -150,7 +201,13 @@ export const Health = Schema.Struct({
   instanceId: optional(Schema.String),
   /** The answer in words. */
   detail: Schema.String
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Health: Schema.Schema<Health> = Schema.Struct(healthFields)
 
 /**
  * A unit of systemd that runs a gateway for the whole machine.
@@ -158,7 +215,9 @@ export const Health = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const Service = Schema.Struct({
+export interface Service extends Schema.Struct.Type<typeof serviceFields> {}
+
+const serviceFields = {
   unit: ServiceUnit,
   profile: Schema.String,
   /** As whom it runs, by name or number. */
@@ -167,7 +226,37 @@ export const Service = Schema.Struct({
   activeState: Schema.String,
   /** Absent where the unit does not tell. */
   stateDir: optional(Schema.String)
-})
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Service: Schema.Schema<Service> = Schema.Struct(serviceFields)
+
+/**
+ * The lock of a state directory, and who holds it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StateLock extends Schema.Struct.Type<typeof stateLockFields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StateLockEncoded extends Schema.Struct.Encoded<typeof stateLockFields> {}
+
+const stateLockFields = { ...lockFields, owner: optional(Owner) }
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StateLock: Schema.Schema<StateLock, StateLockEncoded> = Schema.Struct(stateLockFields)
 
 /**
  * What is known of one gateway at one moment, as `gateway status --json` prints it.
@@ -186,11 +275,21 @@ export const Service = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const GatewayStatus = Schema.Struct({
+export interface GatewayStatus extends Schema.Struct.Type<typeof fields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayStatusEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
   /** Of this form; another meaning of a field is another version. */
   version: Schema.Literal(1),
-  /** When it was looked at, ISO 8601, UTC. */
-  asOf: Schema.String,
+  /** When it was looked at. */
+  asOf: Schema.DateTimeUtc,
   verdict: Verdict,
   /** What the verdict rests on, in one line. */
   reason: Schema.String,
@@ -203,7 +302,7 @@ export const GatewayStatus = Schema.Struct({
   /** The lock's owner, or who left it; absent where there is no readable record. */
   owner: optional(Owner),
   /** The lock of the state directory, where a gateway of another config holds it: it keeps this one from starting. */
-  stateLock: optional(Schema.Struct({ ...Lock.fields, owner: optional(Owner) })),
+  stateLock: optional(StateLock),
   /**
    * The system service that this gateway is, where the settings' own lock is held by nobody; or, with the verdict
    * `foreign-listener`, the one that has the port.
@@ -215,10 +314,10 @@ export const GatewayStatus = Schema.Struct({
   health: optional(Health),
   /** What was found wrong besides, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type GatewayStatus = typeof GatewayStatus.Type
+export const GatewayStatus: Schema.Schema<GatewayStatus, GatewayStatusEncoded> = Schema.Struct(fields)

@@ -30,14 +30,14 @@ export const ownerOf = (state: LockInspection.LockState): LockInspection.Owner |
   state._tag === "Absent" ? undefined : Option.getOrUndefined(state.owner)
 
 /** The state of a lock, as the answer has it. */
-export const describeLock = (path: string, state: LockInspection.LockState): typeof Lock.Type => {
+export const describeLock = (path: string, state: LockInspection.LockState): Lock => {
   switch (state._tag) {
     case "Absent":
       return { path, state: "absent" }
     case "Held":
       return { path, state: "held", enforcement: state.enforcement }
     case "Left":
-      return { path, state: "left", ageMs: Math.round(Duration.toMillis(state.age)) }
+      return { path, state: "left", age: Duration.millis(Math.round(Duration.toMillis(state.age))) }
     case "Unknown":
       return { path, state: "unknown", reason: state.reason }
   }

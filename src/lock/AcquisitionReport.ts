@@ -2,6 +2,7 @@
  * Tells how an acquisition ended: as a log line, as metrics and on the present span.
  */
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -25,7 +26,8 @@ export const describeReclaim = (reclaimed: Reclaimed): string =>
   `reclaimed gateway lock ${reclaimed.path} left by ${
     Option.match(reclaimed.record, {
       onNone: () => "an owner that left no readable record",
-      onSome: ({ createdAt, pid }) => `pid ${pid} since ${createdAt}`
+      onSome: ({ createdAt, pid }) =>
+        `pid ${pid}${Option.match(createdAt, { onNone: () => "", onSome: (at) => ` since ${DateTime.formatIso(at)}` })}`
     })
   }, last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(reclaimed.age))))} ${
     reclaimed.isAhead === true ? "ahead of this clock" : "ago"

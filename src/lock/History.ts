@@ -57,19 +57,29 @@ export type Kind = typeof Kind.Type
  * @since 0.1.0
  * @category models
  */
-export const StateChange = Schema.Struct({
-  /** ISO 8601, UTC, by the wall clock. */
-  at: Schema.String,
-  kind: Kind,
-  /** What the log says of it, where it says more. */
-  detail: Schema.optionalWith(Schema.String, { exact: true })
-})
+export interface StateChange extends Schema.Struct.Type<typeof fields> {}
 
 /**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
  * @since 0.1.0
  * @category models
  */
-export type StateChange = typeof StateChange.Type
+export interface StateChangeEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
+  /** By the wall clock. */
+  at: Schema.DateTimeUtc,
+  kind: Kind,
+  /** What the log says of it, where it says more. */
+  detail: Schema.optionalWith(Schema.String, { exact: true })
+}
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StateChange: Schema.Schema<StateChange, StateChangeEncoded> = Schema.Struct(fields)
 
 /**
  * So many changes are kept, the last ones.
@@ -92,16 +102,16 @@ export interface History {
 }
 
 /**
- * A history that begins with `starting`, at the time given (ISO 8601, UTC).
+ * A history that begins with `starting`, at the time given.
  *
  * @internal
  */
-export const make = (startedAt: string): Effect.Effect<History> =>
+export const make = (startedAt: DateTime.Utc): Effect.Effect<History> =>
   Effect.map(Changing.make<ReadonlyArray<StateChange>>([{ at: startedAt, kind: "starting" }]), (entries) => ({
     changes: entries.current,
     note: (kind, detail) =>
       Effect.flatMap(DateTime.now, (now) => {
-        const change = { at: DateTime.formatIso(now), kind, ...(detail === undefined ? {} : { detail }) }
+        const change = { at: now, kind, ...(detail === undefined ? {} : { detail }) }
         return entries.update((before) => [...before, change].slice(-size))
       })
   }))

@@ -13,6 +13,7 @@
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,12 +33,12 @@ import { describeDefect, describePlatformError } from "../internal/describeError
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { once } from "../internal/once.ts"
 import { whileNot } from "../internal/whileNot.ts"
-import { HealthProbe, type HealthProbeOptions, make as makeHealthProbe } from "../probe/HealthProbe.ts"
+import { HealthProbe, make as makeHealthProbe } from "../probe/HealthProbe.ts"
 import { make as makePortProbe, PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { apart } from "../telemetry/spans.ts"
 import type * as History from "./History.ts"
-import type { LockFileOptions } from "./LockFileOptions.ts"
+import type { LockFileOptions, LockWithProbesOptions } from "./LockFileOptions.ts"
 import * as LockPair from "./LockPair.ts"
 import { configLockPath } from "./LockPaths.ts"
 import type { Requirements } from "./LockWait.ts"
@@ -46,7 +47,7 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import type { Enforcement } from "./Snapshot.ts"
 
 export * as History from "./History.ts"
-export { defaults, type LockFileOptions, type LockOptions } from "./LockFileOptions.ts"
+export { defaults, type LockFileOptions, type LockOptions, type LockWithProbesOptions } from "./LockFileOptions.ts"
 export { readOwner } from "./LockHolder.ts"
 /** @internal */
 export { readOwnersOf } from "./LockHolder.ts"
@@ -78,10 +79,10 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
-  /** When the start began that acquired the lock, after waiting for it where need be: ISO 8601, UTC. */
-  readonly startedAt: string
-  /** When the lock was acquired, both of its files: ISO 8601, UTC. The record's `createdAt`. */
-  readonly heldSince: string
+  /** When the start began that acquired the lock, after waiting for it where need be. */
+  readonly startedAt: DateTime.Utc
+  /** When the lock was acquired, both of its files. The record's `createdAt`. */
+  readonly heldSince: DateTime.Utc
   /** What has happened since the start began, the last of it. */
   readonly history: History.History["changes"]
   /** Never succeeds; fails once the lock turns out to be lost. Race the running program with it. */
@@ -301,7 +302,7 @@ export const layer = (
  * @category layers
  */
 export const layerWithProbes = (
-  options: LockFileOptions & { readonly health?: HealthProbeOptions | undefined }
+  options: LockWithProbesOptions
 ): Layer.Layer<
   LockFile | PortProbe | HealthProbe,
   PortInUse | LockHeld | LockUnavailable,

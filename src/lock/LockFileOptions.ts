@@ -4,6 +4,8 @@
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Address } from "../Address.ts"
+import type { SupervisorKind } from "../GatewayLockError.ts"
+import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 
 /**
  * How long a start waits for the lock, and how its holder keeps it. The names are those of the config file, below `lock`. Times
@@ -51,9 +53,19 @@ export interface LockFileOptions {
   /** Run before a wait and its log line: for what the start will need and may not find later. Default nothing. */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** Who started us, for the record. Default `none`. */
-  readonly supervisor?: string | undefined
+  readonly supervisor?: SupervisorKind | undefined
   /** Why we think so, for the record. */
   readonly supervisorReason?: string | undefined
+}
+
+/**
+ * The same, and how the health of an owner is asked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockWithProbesOptions extends LockFileOptions {
+  readonly health?: HealthProbeOptions | undefined
 }
 
 /**

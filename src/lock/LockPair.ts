@@ -33,8 +33,8 @@ export interface LockPair {
   readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
   readonly locks: ReadonlyArray<HeldLock.HeldLock<Acquired>>
   readonly enforcement: Enforcement
-  readonly startedAt: string
-  readonly heldSince: string
+  readonly startedAt: DateTime.Utc
+  readonly heldSince: DateTime.Utc
   readonly history: History.History
 }
 
@@ -52,12 +52,12 @@ const firstRecord = (
   options: LockFileOptions,
   instanceId: string,
   identity: OwnerRecord.ProcessIdentity,
-  startedAt: string
+  startedAt: DateTime.Utc
 ): OwnerRecord.OwnerRecord => ({
   version: 1,
   instanceId,
   ...identity,
-  createdAt: startedAt,
+  createdAt: Option.some(startedAt),
   configPath: options.configPath,
   configName: options.configName ?? options.configPath,
   stateDir: options.stateDir,
@@ -131,30 +131,29 @@ export const acquire = (
 
     const instanceId = yield* Effect.flatten(InstanceId)
     const identity = yield* table.self
-    const now = Effect.map(DateTime.now, DateTime.formatIso)
-    const startedAt = yield* now
+    const startedAt = yield* DateTime.now
     const record = yield* Ref.make(firstRecord(options, instanceId, identity, startedAt))
     const history = yield* History.make(startedAt)
-    const recordNow = Effect.flatMap(
-      now,
-      (createdAt) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt }))
+    const heldSince = yield* Ref.make(startedAt)
+    const recordNow = Effect.tap(DateTime.now, (now) => Ref.set(heldSince, now)).pipe(
+      Effect.flatMap((now) => Ref.updateAndGet(record, (record) => ({ ...record, createdAt: Option.some(now) })))
     )
     const start: Start = { options, instanceId, record, history, patience }
 
     yield* table.noteRelease(instanceId)
     const config = yield* hold(start, path, () => recordNow, false)
-    const configLocked = yield* Ref.get(record)
+    const configLocked = { record: yield* Ref.get(record), since: yield* Ref.get(heldSince) }
     const state = yield* hold(
       start,
       stateLockPath(options),
       // Both files say the same, unless this one had to be waited for: then the lock, which is both, was acquired later.
-      (isFirst) => isFirst ? Effect.succeed(configLocked) : recordNow,
+      (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
       // In the same folder.
       config.acquired.file.enforcement === "kernel"
     )
-    const { createdAt } = yield* Ref.get(record)
+    const since = yield* Ref.get(heldSince)
     // Harmless where it fails: the next look at the file writes it again.
-    if (createdAt !== configLocked.createdAt) yield* Effect.ignore(config.write)
+    if (!DateTime.Equivalence(since, configLocked.since)) yield* Effect.ignore(config.write)
     const enforcement = yield* tellHow(config.acquired, state.acquired, history)
     return {
       path,
@@ -163,7 +162,7 @@ export const acquire = (
       locks: [config, state],
       enforcement,
       startedAt,
-      heldSince: createdAt,
+      heldSince: since,
       history
     }
   }).pipe(

@@ -158,7 +158,7 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     const { record } = last.snapshot
     return yield* new LockHeld({
       path,
-      timeoutMs: Duration.toMillis(timesOf(options).timeout),
+      timeout: timesOf(options).timeout,
       ...(Option.isSome(record) ? { holder: yield* holderOf(record.value) } : {})
     })
   })

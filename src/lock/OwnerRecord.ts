@@ -3,31 +3,32 @@
  *
  * @since 0.1.0
  */
+import * as DateTime from "effect/DateTime"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Address } from "../Address.ts"
-import type { Holder } from "../GatewayLockError.ts"
-import { ProcessIdentity } from "../host/ProcessIdentity.ts"
+import { type Holder, Phase, SupervisorKind } from "../GatewayLockError.ts"
+import { ProcessIdentity, processIdentityFields } from "../host/ProcessIdentity.ts"
 import { optional } from "../internal/optional.ts"
 
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
-export { ProcessIdentity }
+export { Phase, ProcessIdentity }
 
-/**
- * `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has begun.
- *
- * @since 0.1.0
- * @category models
- */
-export const Phase = Schema.Literal("starting", "listening", "draining")
+/** What another program wrote may be no time: then the rest of the record still counts. */
+const recordedTime = Schema.transform(Schema.String, Schema.OptionFromSelf(Schema.DateTimeUtcFromSelf), {
+  strict: true,
+  decode: (text) => Option.map(DateTime.make(text), DateTime.toUtc),
+  encode: Option.match({ onNone: () => "", onSome: DateTime.formatIso })
+})
 
-/**
- * @since 0.1.0
- * @category models
- */
-export type Phase = typeof Phase.Type
+/** A later version may write a kind that this one does not know: to this one it is one of the others. */
+const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
+  strict: true,
+  decode: (name) => Schema.is(SupervisorKind)(name) ? name : "external",
+  encode: (kind) => kind
+})
 
 /**
  * What a lock file holds, version 1.
@@ -35,13 +36,26 @@ export type Phase = typeof Phase.Type
  * @since 0.1.0
  * @category models
  */
-export const OwnerRecord = Schema.Struct({
+export interface OwnerRecord extends Schema.Struct.Type<typeof fields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
   version: Schema.Literal(1),
   /** New for every start; `/healthz` shows the same. */
   instanceId: Schema.NonEmptyString,
-  ...ProcessIdentity.fields,
-  /** When the lock was acquired, ISO 8601, UTC: not when the start began, which may have waited for it. */
-  createdAt: Schema.String,
+  ...processIdentityFields,
+  /**
+   * When the lock was acquired: not when the start began, which may have waited for it. `None` where the file has a text there that
+   * is no time.
+   */
+  createdAt: recordedTime,
   /** Canonical, as the next one. */
   configPath: Schema.String,
   /** The absolute path with its links unresolved: the same gateway when a link of it leads elsewhere. Absent in older files. */
@@ -51,8 +65,7 @@ export const OwnerRecord = Schema.Struct({
   host: Schema.String,
   port: Port,
   phase: Phase,
-  /** Who restarts it: `none`, `systemd`, `launchd`, `schtasks` or `external`. */
-  supervisor: Schema.String,
+  supervisor: recordedSupervisor,
   /** Why we think so, in words. */
   supervisorReason: optional(Schema.String),
   /**
@@ -60,13 +73,13 @@ export const OwnerRecord = Schema.Struct({
    * Absent in files of other writers, which means `kernel`.
    */
   lock: optional(Schema.Literal("kernel", "record"))
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type OwnerRecord = typeof OwnerRecord.Type
+export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schema.Struct(fields)
 
 /**
  * The largest file that is read as a record, in bytes. Anything larger was not written by a gateway.
@@ -79,7 +92,7 @@ const FromJson = Schema.parseJson(OwnerRecord)
 /** Not a constant: the parser is made when the first record is read, and a start that finds none does without. */
 const decode = (json: string) => Schema.decodeUnknownEither(FromJson)(json)
 
-const keys = Object.keys(OwnerRecord.fields)
+const keys = Object.keys(fields)
 
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
@@ -96,7 +109,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: false })
  * const owner = Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
  *   const record = LockFile.OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
- *   return Option.map(record, ({ createdAt, phase, pid }) => `pid ${pid}, ${phase}, since ${createdAt}`)
+ *   return Option.map(record, ({ phase, pid, port }) => `pid ${pid}, ${phase} on port ${port}`)
  * })
  *
  * @since 0.1.0
@@ -110,7 +123,10 @@ export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
  *
  * @internal
  */
-export const encode = (record: OwnerRecord): Uint8Array => new TextEncoder().encode(`${JSON.stringify(record, keys)}\n`)
+export const encode = (record: OwnerRecord): Uint8Array =>
+  new TextEncoder().encode(
+    `${JSON.stringify({ ...record, createdAt: Schema.encodeSync(recordedTime)(record.createdAt) }, keys)}\n`
+  )
 
 /**
  * Where the owner listens, or means to.
@@ -127,7 +143,7 @@ export const address = (record: OwnerRecord): Address => ({ host: record.host, p
  */
 export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   pid: record.pid,
-  since: record.createdAt,
+  ...(Option.isNone(record.createdAt) ? {} : { since: record.createdAt.value }),
   phase: record.phase,
   configPath: record.configPath,
   ...(record.configName === undefined ? {} : { configName: record.configName }),

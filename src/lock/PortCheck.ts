@@ -98,6 +98,11 @@ export const failIfServing = (
     const { instanceId } = record.value
     const looks = yield* Effect.flatMap(HealthProbe, (health) => lookAt(health, serving))
     if (looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
-      return yield* new LockHeld({ path, timeoutMs: 0, holder: yield* holderBy(record.value, instanceId), serving })
+      return yield* new LockHeld({
+        path,
+        timeout: Duration.zero,
+        holder: yield* holderBy(record.value, instanceId),
+        serving
+      })
     }
   })

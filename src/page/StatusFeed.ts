@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as RcRef from "effect/RcRef"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Changing from "../internal/changing.ts"
 import { LockFile } from "../lock/LockFile.ts"
@@ -17,7 +18,7 @@ import { Lifecycle } from "../server/Lifecycle.ts"
 import type { ControlProtocol, WatchingClient } from "../server/ServerSocket.ts"
 import { version } from "../Version.ts"
 import { Neighbours } from "./Neighbours.ts"
-import type { Neighbour, StatusFrame } from "./StatusFrame.ts"
+import { type Neighbour, StatusFrame } from "./StatusFrame.ts"
 
 /**
  * @since 0.1.0
@@ -49,6 +50,8 @@ export const lookInterval = Duration.seconds(5)
 
 /** Looking takes no more than one part of so many of the time: a host can have very many processes. */
 const lookShare = 20
+
+const encode = Schema.encodeSync(StatusFrame)
 
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
@@ -96,7 +99,7 @@ export const make = (
         return {
           type: "status",
           version: 1,
-          now: DateTime.formatIso(yield* DateTime.now),
+          now: yield* DateTime.now,
           instance: {
             instanceId: lock.instanceId,
             version,
@@ -107,7 +110,7 @@ export const make = (
             configPath: record.configPath,
             stateDir: record.stateDir,
             startedAt: lock.startedAt,
-            uptimeMs: Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n)
+            uptime: Duration.millis(Number(((yield* Clock.currentTimeNanos) - loadedAt) / 1_000_000n))
           },
           phase: record.phase,
           ...(draining ? { shutdownReason: yield* lifecycle.drainBegan } : {}),
@@ -127,7 +130,7 @@ export const make = (
           const history = yield* lock.history
           const around = yield* seen.current
           const frame = yield* status(client, history.value, around.value)
-          yield* client.push(JSON.stringify(frame))
+          yield* client.push(JSON.stringify(encode(frame)))
           yield* Effect.raceAll([
             history.outdated,
             around.outdated,

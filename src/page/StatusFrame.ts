@@ -9,9 +9,11 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { Phase, SupervisorKind } from "../GatewayLockError.ts"
+import { Verdict } from "../inspect/StatusModel.ts"
+import { milliseconds } from "../internal/milliseconds.ts"
 import { optional } from "../internal/optional.ts"
 import { StateChange } from "../lock/History.ts"
-import { Phase } from "../lock/OwnerRecord.ts"
 
 /**
  * Another gateway of this user on this host, as far as it can be told.
@@ -19,7 +21,17 @@ import { Phase } from "../lock/OwnerRecord.ts"
  * @since 0.1.0
  * @category models
  */
-export const Neighbour = Schema.Struct({
+export interface Neighbour extends Schema.Struct.Type<typeof neighbourFields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NeighbourEncoded extends Schema.Struct.Encoded<typeof neighbourFields> {}
+
+const neighbourFields = {
   /** Absent for a state directory that is no profile's. */
   profile: optional(Schema.String),
   stateDir: Schema.String,
@@ -28,17 +40,17 @@ export const Neighbour = Schema.Struct({
   pid: optional(Schema.Number),
   host: optional(Schema.String),
   port: optional(Schema.Number),
-  /** What `gateway status` calls it: `running`, `starting`, `draining`, `unhealthy`, `dead`, …. */
-  verdict: Schema.String,
-  /** When its start began, ISO 8601, UTC. */
-  since: optional(Schema.String)
-})
+  /** As `gateway status` has it. */
+  verdict: Verdict,
+  /** When it took its lock. */
+  since: optional(Schema.DateTimeUtc)
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type Neighbour = typeof Neighbour.Type
+export const Neighbour: Schema.Schema<Neighbour, NeighbourEncoded> = Schema.Struct(neighbourFields)
 
 /**
  * Version 1. Readers ignore unknown keys; what they know keeps its meaning for as long as the version stays.
@@ -64,11 +76,21 @@ export type Neighbour = typeof Neighbour.Type
  * @since 0.1.0
  * @category models
  */
-export const StatusFrame = Schema.Struct({
+export interface StatusFrame extends Schema.Struct.Type<typeof fields> {}
+
+/**
+ * The same as JSON: times in ISO 8601, UTC.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StatusFrameEncoded extends Schema.Struct.Encoded<typeof fields> {}
+
+const fields = {
   type: Schema.Literal("status"),
   version: Schema.Literal(1),
-  /** The gateway's wall clock when it wrote this, ISO 8601, UTC: for ages where the reader's clock differs. */
-  now: Schema.String,
+  /** The gateway's wall clock when it wrote this: for ages where the reader's clock differs. */
+  now: Schema.DateTimeUtc,
   instance: Schema.Struct({
     instanceId: Schema.String,
     /** Of the package. */
@@ -80,10 +102,10 @@ export const StatusFrame = Schema.Struct({
     port: Schema.Number,
     configPath: Schema.String,
     stateDir: Schema.String,
-    /** When the start began, ISO 8601, UTC. */
-    startedAt: Schema.String,
-    /** Since the server was loaded, by the monotonic clock, in milliseconds. */
-    uptimeMs: Schema.Number
+    /** When the start began. */
+    startedAt: Schema.DateTimeUtc,
+    /** Since the server was loaded, by the monotonic clock. As JSON, milliseconds under `uptimeMs`. */
+    uptime: milliseconds("uptimeMs")
   }),
   phase: Phase,
   /** Once shutdown has begun: why. */
@@ -96,12 +118,10 @@ export const StatusFrame = Schema.Struct({
     path: Schema.String,
     /** What keeps others out: a kernel lock, or the record alone. */
     enforcement: Schema.Literal("kernel", "record"),
-    /** ISO 8601, UTC. */
-    heldSince: Schema.String
+    heldSince: Schema.DateTimeUtc
   }),
   supervisor: Schema.Struct({
-    /** `none`, `systemd`, `launchd`, `schtasks` or `external`. */
-    kind: Schema.String,
+    kind: SupervisorKind,
     /** Why we think so, in words. */
     reason: optional(Schema.String)
   }),
@@ -109,10 +129,10 @@ export const StatusFrame = Schema.Struct({
   history: Schema.Array(StateChange),
   /** Absent where nobody looks for them, and until they have been looked for. */
   neighbours: optional(Schema.Array(Neighbour))
-})
+}
 
 /**
  * @since 0.1.0
- * @category models
+ * @category schemas
  */
-export type StatusFrame = typeof StatusFrame.Type
+export const StatusFrame: Schema.Schema<StatusFrame, StatusFrameEncoded> = Schema.Struct(fields)

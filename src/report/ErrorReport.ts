@@ -2,6 +2,7 @@
  * What a person reads when the program fails: the message, then who is in the way, then what can be typed next. And the
  * same as JSON, for programs. Pure.
  */
+import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as NodePath from "node:path"
@@ -13,7 +14,7 @@ import * as BadPorts from "../server/BadPorts.ts"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
-import { age, who } from "./words.ts"
+import { since as sinceWords, who } from "./words.ts"
 
 /** What the advice depends on besides the error. */
 export interface Start {
@@ -54,10 +55,8 @@ const next = (key: string, label: string, value: string): Fact => ({ key, label,
 // ---------------------------------------------------------------------------
 
 /** In milliseconds; `undefined` where it cannot be true: a clock was set back. */
-const ageMillis = (since: string | undefined, { nowMillis }: Start): number | undefined => {
-  const then = Date.parse(since ?? "")
-  return Number.isNaN(then) || then > nowMillis ? undefined : nowMillis - then
-}
+const ageMillis = (since: DateTime.Utc | undefined, { nowMillis }: Start): number | undefined =>
+  since === undefined || since.epochMillis > nowMillis ? undefined : nowMillis - since.epochMillis
 
 const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
   supervisor === undefined || supervisor === "none"
@@ -72,7 +71,7 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   const supervisor = supervisorOf(holder)
   return [
     ...(pid === undefined ? [] : [fact("heldBy", "held by", who(holder))]),
-    ...(since === undefined ? [] : [fact("since", "since", `${since}${age(since, start.nowMillis)}`)]),
+    ...(since === undefined ? [] : [fact("since", "since", sinceWords(since, start.nowMillis))]),
     ...(phase === undefined ? [] : [fact("phase", "phase", phase)]),
     ...(configPath === undefined ? [] : [fact("config", "config", configPath)]),
     ...(stateDir === undefined ? [] : [fact("state", "state", stateDir)]),

@@ -62,8 +62,8 @@ const withHolder = (error: PortInUse | OwnerHealthy | OwnerUnhealthy, holder: Ho
       return new OwnerHealthy({ host, port, supervisor, holder })
     }
     case "OwnerUnhealthy": {
-      const { host, port, supervisor, timeoutMs } = error
-      return new OwnerUnhealthy({ host, port, supervisor, timeoutMs, holder })
+      const { host, port, supervisor, timeout } = error
+      return new OwnerUnhealthy({ host, port, supervisor, timeout, holder })
     }
   }
 }

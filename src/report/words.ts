@@ -1,15 +1,16 @@
 /**
  * How things are said to a person, wherever that is. Pure.
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type { Holder, PidMeaning } from "../GatewayLockError.ts"
 
-/** How long ago that was; nothing where it cannot be true, since a clock was set back. */
-export const age = (since: string, nowMillis: number): string => {
-  const then = Date.parse(since)
-  if (Number.isNaN(then) || then > nowMillis) return ""
-  const seconds = Math.floor((nowMillis - then) / 1000)
-  return seconds === 0 ? " (just now)" : ` (${Duration.format(Duration.seconds(seconds))} ago)`
+/** When that was, and how long ago; without the latter where it cannot be true, since a clock was set back. */
+export const since = (then: DateTime.Utc, nowMillis: number): string => {
+  const time = DateTime.formatIso(then)
+  if (then.epochMillis > nowMillis) return time
+  const seconds = Math.floor((nowMillis - then.epochMillis) / 1000)
+  return seconds === 0 ? `${time} (just now)` : `${time} (${Duration.format(Duration.seconds(seconds))} ago)`
 }
 
 /** Why a pid is not one to signal. */

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { canonical, isLoopback, urlHost } from "../Address.ts"
 
@@ -251,7 +252,7 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  * import { Server } from "gateway-lock"
  *
  * const rules = Server.Access.rules({ host: "127.0.0.1", allowedHosts: ["app.example"] })
- * const verdict = Server.Access.judge(rules, {
+ * const verdict = Server.Access.judge({
  *   method: "GET",
  *   target: "/hello",
  *   rawHeaders: ["Host", "rebound.example:18789"],
@@ -259,12 +260,15 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  *   localAddress: "127.0.0.1",
  *   isUpgrade: false,
  *   isOpen: false
- * }) // { _tag: "Refused", status: 421, … }
+ * }, rules) // { _tag: "Refused", status: 421, … }
  *
  * @since 0.1.0
  * @category decisions
  */
-export const judge = (rules: Rules, head: Head): Verdict => {
+export const judge: {
+  (rules: Rules): (head: Head) => Verdict
+  (head: Head, rules: Rules): Verdict
+} = dual(2, (head: Head, rules: Rules): Verdict => {
   if (!head.target.startsWith("/") && !(head.target === "*" && head.method === "OPTIONS")) {
     return refused(400, "the request target must be a path")
   }
@@ -288,7 +292,7 @@ export const judge = (rules: Rules, head: Head): Verdict => {
     || Option.exists(normalOrigin(sent), (origin) => rules.origins.has(origin))
   )
   return isAllowed ? admitted : refused(403, "a page of another origin asks; to allow it, see GATEWAY_ALLOWED_ORIGINS")
-}
+})
 
 /**
  * `judge`, for the requests of one connection: the next one most likely has the `Host` that was admitted before, and is not
@@ -306,7 +310,7 @@ export const judging = (rules: Rules): (head: Head) => Verdict => {
       host !== undefined && host === admittedHost && !head.isUpgrade && safeMethods.has(head.method)
       && head.target.startsWith("/")
     ) return admitted
-    const verdict = judge(rules, head)
+    const verdict = judge(head, rules)
     // What is open is answered under any name.
     if (verdict._tag === "Admitted" && !head.isOpen) admittedHost = host
     return verdict

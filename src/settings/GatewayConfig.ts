@@ -37,6 +37,38 @@ export { defaultAddress, defaultProfile, type LogFormat } from "./SettingsTable.
 export { settings } from "./SettingsTable.ts"
 
 /**
+ * How long a start waits for the lock, and how the holder keeps it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockSettings {
+  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
+  readonly timeout: Duration.Duration
+  /** How often to try meanwhile. Default 100 milliseconds. */
+  readonly pollInterval: Duration.Duration
+  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
+  readonly staleAfter: Duration.Duration
+  /** How often the holder looks after its lock files. Default 30 seconds. */
+  readonly recheckInterval: Duration.Duration
+}
+
+/**
+ * How the health of an owner is asked, and for how long an unhealthy one is waited for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HealthSettings {
+  /** Deadline of one health probe. Default 1 second. */
+  readonly probeTimeout: Duration.Duration
+  /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
+  readonly retryInterval: Duration.Duration
+  /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
+  readonly timeout: Duration.Duration
+}
+
+/**
  * The settings of one start, resolved: no default is left to be filled in.
  *
  * @since 0.1.0
@@ -62,25 +94,9 @@ export interface GatewayConfig {
   /** Absolute, links resolved as far as the path exists. */
   readonly stateDir: string
   /** How long a start waits for the lock, and how the holder keeps it. */
-  readonly lock: {
-    /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
-    readonly timeout: Duration.Duration
-    /** How often to try meanwhile. Default 100 milliseconds. */
-    readonly pollInterval: Duration.Duration
-    /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
-    readonly staleAfter: Duration.Duration
-    /** How often the holder looks after its lock files. Default 30 seconds. */
-    readonly recheckInterval: Duration.Duration
-  }
+  readonly lock: LockSettings
   /** How the health of an owner is asked, and for how long an unhealthy one is waited for. */
-  readonly health: {
-    /** Deadline of one health probe. Default 1 second. */
-    readonly probeTimeout: Duration.Duration
-    /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
-    readonly retryInterval: Duration.Duration
-    /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
-    readonly timeout: Duration.Duration
-  }
+  readonly health: HealthSettings
   /** Default `auto`: the one that can be proved. */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
@@ -282,6 +298,18 @@ export const resolve = (
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
 
 /**
+ * What could be read, and what was passed over.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LenientConfig {
+  readonly config: GatewayConfig
+  /** Of the config file, in its order. */
+  readonly problems: ReadonlyArray<SettingInvalid | ConfigFile.ConfigFileInvalid>
+}
+
+/**
  * As `resolve`, for a command that only looks: what a config file gets wrong is passed over and told of, and the rest
  * of it, where it can be read at all, still counts. A flag or a variable that is not allowed fails as ever.
  *
@@ -291,7 +319,7 @@ export const resolve = (
 export const resolveLenient = (
   flags: ReadonlyMap<string, string>
 ): Effect.Effect<
-  { readonly config: GatewayConfig; readonly problems: ReadonlyArray<SettingInvalid | ConfigFile.ConfigFileInvalid> },
+  LenientConfig,
   Problem,
   FileSystem.FileSystem | PlatformFolders
 > =>

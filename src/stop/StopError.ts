@@ -3,7 +3,10 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { SupervisorKind } from "../GatewayLockError.ts"
+import { milliseconds } from "../internal/milliseconds.ts"
 import { printable } from "../internal/printable.ts"
 
 const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
@@ -38,7 +41,7 @@ export class OwnerUnverified
 export class OwnerSupervised
   extends Schema.TaggedError<OwnerSupervised>("gateway-lock/OwnerSupervised")("OwnerSupervised", {
     pid: Schema.Number,
-    supervisor: Schema.String,
+    supervisor: SupervisorKind,
     /** What to type next. */
     advice: Schema.String
   })
@@ -56,8 +59,8 @@ export class OwnerSupervised
  */
 export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lock/OwnerNotEnded")("OwnerNotEnded", {
   pid: Schema.Number,
-  /** How long was waited, in milliseconds. */
-  timeoutMs: Schema.Number,
+  /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+  timeout: milliseconds("timeoutMs"),
   /** Whether SIGKILL was sent. */
   killed: Schema.Boolean,
   /** What was still waited for. */
@@ -66,7 +69,7 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
   advice: Schema.String
 }) {
   override get message() {
-    return `the gateway (pid ${this.pid}) did not end within ${this.timeoutMs}ms${
+    return `the gateway (pid ${this.pid}) did not end within ${Duration.toMillis(this.timeout)}ms${
       this.killed ? " of SIGKILL" : ""
     }: ${this.waitingFor}; ${this.advice}`
   }

@@ -156,7 +156,7 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
       Effect.flatMap(Ref.get(last), (waitingFor) =>
         new OwnerNotEnded({
           pid: record.pid,
-          timeoutMs: Duration.toMillis(timeout),
+          timeout,
           killed,
           waitingFor,
           advice

@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
-import type { ServiceUnit } from "../GatewayLockError.ts"
+import type { ServiceUnit, SupervisorKind } from "../GatewayLockError.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 
@@ -20,7 +20,7 @@ import { serviceNames } from "../supervisor/ServiceOptions.ts"
  * @category decisions
  */
 export const stopCommand = (
-  supervisor: string,
+  supervisor: SupervisorKind,
   profile: string,
   unit: Option.Option<ServiceUnit> = Option.none()
 ): Option.Option<string> =>

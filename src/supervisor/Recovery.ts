@@ -8,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
@@ -18,10 +19,10 @@ import type { Health } from "../probe/HealthProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as OwnerChange from "./OwnerChange.ts"
 import type { Requirements } from "./OwnerChange.ts"
-import { defaults, type RecoveryHealthOptions, type RecoveryOptions } from "./RecoveryOptions.ts"
+import { defaults, type RecoveryHealthOptions, type RecoveryOptions, type RecoveryWaiting } from "./RecoveryOptions.ts"
 
 export * as OwnerWatch from "../probe/OwnerWatch.ts"
-export { defaults, type RecoveryHealthOptions, type RecoveryOptions }
+export { defaults, type RecoveryHealthOptions, type RecoveryOptions, type RecoveryWaiting }
 export type { Requirements }
 
 /**
@@ -207,7 +208,7 @@ const within =
           new OwnerUnhealthy({
             supervisor,
             ...address,
-            timeoutMs: Duration.toMillis(timeout),
+            timeout,
             ...(holder === undefined ? {} : { holder })
           })
       }))
@@ -270,7 +271,8 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
  *
  * // As a service of systemd, whose unit has RestartPreventExitStatus=78.
- * Recovery.recover(Layer.build(Main), { supervisor: "systemd", address, health: { timeout: "2 minutes" } }).pipe(
+ * Layer.build(Main).pipe(
+ *   Recovery.recover({ supervisor: "systemd", address, health: { timeout: "2 minutes" } }),
  *   Effect.flatMap((context) => Context.get(context, Gateway.Gateway).lost),
  *   Effect.catchTag("OwnerHealthy", ({ message }) =>
  *     Effect.zipRight(Effect.log(message), Effect.sync(() => { process.exitCode = 78 }))),
@@ -283,7 +285,17 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  * @since 0.1.0
  * @category combinators
  */
-export const recover = <A, E extends { readonly _tag: string }, R>(
+export const recover: {
+  (
+    options: RecoveryOptions
+  ): <A, E extends { readonly _tag: string }, R>(
+    start: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | Scope.Scope>
+  <A, E extends { readonly _tag: string }, R>(
+    start: Effect.Effect<A, E, R>,
+    options: RecoveryOptions
+  ): Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | Scope.Scope>
+} = dual(2, <A, E extends { readonly _tag: string }, R>(
   start: Effect.Effect<A, E, R>,
   options: RecoveryOptions
 ): Effect.Effect<A, E | OwnerHealthy | OwnerUnhealthy, R | Requirements | Scope.Scope> =>
@@ -303,7 +315,7 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
       })
 
     return yield* retrying(start, refused, (error) => waitForPort(recovering, error))
-  })
+  }))
 
 /**
  * Waits for the present owner to end, however it ends and however long it takes, then starts. Of several standbys one
@@ -316,7 +328,17 @@ export const recover = <A, E extends { readonly _tag: string }, R>(
  * @since 0.1.0
  * @category combinators
  */
-export const standby = <A, E extends { readonly _tag: string }, R>(
+export const standby: {
+  (
+    options: RecoveryOptions
+  ): <A, E extends { readonly _tag: string }, R>(
+    start: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E, R | Requirements | Scope.Scope>
+  <A, E extends { readonly _tag: string }, R>(
+    start: Effect.Effect<A, E, R>,
+    options: RecoveryOptions
+  ): Effect.Effect<A, E, R | Requirements | Scope.Scope>
+} = dual(2, <A, E extends { readonly _tag: string }, R>(
   start: Effect.Effect<A, E, R>,
   options: RecoveryOptions
 ): Effect.Effect<A, E, R | Requirements | Scope.Scope> =>
@@ -345,4 +367,4 @@ export const standby = <A, E extends { readonly _tag: string }, R>(
       Effect.zipRight(report(`standing by: ${describeTaken(error)}`, Duration.infinity), pause).pipe(
         waitingFor("standby")
       ))
-  })
+  }))

@@ -36,10 +36,21 @@ export interface RecoveryOptions {
   readonly health?: RecoveryHealthOptions | undefined
   /** Run once, before the first wait and its log line: for what the start will need and may not find later. Default nothing. */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Told of every change of state, and before each wait how long it may take. */
-  readonly onWaiting?:
-    | ((waiting: { readonly status: string; readonly for: Duration.Duration }) => Effect.Effect<void>)
-    | undefined
+  /** Told of every change of state, and before each wait. */
+  readonly onWaiting?: ((waiting: RecoveryWaiting) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * What a start waits for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RecoveryWaiting {
+  /** Whom or what it waits for, in words. */
+  readonly status: string
+  /** How long this wait may take. */
+  readonly for: Duration.Duration
 }
 
 /**

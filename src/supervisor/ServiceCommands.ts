@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
-import type { ServiceUnit } from "../GatewayLockError.ts"
+import type { ServiceUnit, SupervisorKind } from "../GatewayLockError.ts"
 import { shellWord } from "../internal/shellWord.ts"
 import { serviceNames } from "./ServiceOptions.ts"
 
@@ -52,7 +52,7 @@ const schtasks = (task: string): ServiceCommands => ({
  * @category constructors
  */
 export const make = (options: {
-  readonly supervisor: string
+  readonly supervisor: SupervisorKind
   readonly unit?: ServiceUnit | undefined
   readonly profile?: string | undefined
 }): Option.Option<ServiceCommands> => {

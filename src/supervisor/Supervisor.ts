@@ -13,18 +13,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { SupervisorKind } from "../GatewayLockError.ts"
 import type { ProcessTable } from "../host/ProcessTable.ts"
 import { child, output } from "../internal/child.ts"
 import { variable } from "../internal/environment.ts"
 
-/**
- * Who restarts us: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
- * somebody who has to be named, such as a container runtime.
- *
- * @since 0.1.0
- * @category models
- */
-export type SupervisorKind = "none" | "systemd" | "launchd" | "schtasks" | "external"
+export { SupervisorKind }
 
 /**
  * Who it is, and how that is known.
@@ -52,7 +46,7 @@ export class Supervisor extends Context.Tag("gateway-lock/Supervisor")<Superviso
  * @internal
  */
 export interface Evidence {
-  readonly platform: string
+  readonly platform: NodeJS.Platform
   readonly pid: number
   readonly parentPid: number
   /** `SYSTEMD_EXEC_PID`: the process that systemd itself started (systemd.exec(5), since 248). */
@@ -143,7 +137,7 @@ export const detect = (evidence: Evidence): Verdict => {
  */
 export interface ProcessFacts {
   /** As `process.platform` has it. */
-  readonly platform: string
+  readonly platform: NodeJS.Platform
   readonly pid: number
   readonly parentPid: number
 }

@@ -19,10 +19,10 @@ import * as Option from "effect/Option"
  * @category models
  */
 export interface ProcessFigures {
-  /** Seconds since the process started. */
-  readonly uptime: number
-  /** Seconds of CPU, in user and in system mode. */
-  readonly cpu: number
+  /** Since the process started. */
+  readonly uptime: Duration.Duration
+  /** Of the processor, in user and in system mode together. */
+  readonly cpu: Duration.Duration
   /** Bytes. */
   readonly residentMemory: number
   /** Bytes. */
@@ -82,8 +82,8 @@ export const make = (
       const now = yield* Clock.currentTimeMillis
       const process = yield* figures
       const before = yield* Metric.value(cpu)
-      yield* Metric.set(startTime, Math.round(now / 1000 - process.uptime))
-      yield* Metric.incrementBy(cpu, Math.max(0, process.cpu - before.count))
+      yield* Metric.set(startTime, Math.round(now / 1000 - Duration.toSeconds(process.uptime)))
+      yield* Metric.incrementBy(cpu, Math.max(0, Duration.toSeconds(process.cpu) - before.count))
       yield* Metric.set(residentMemory, process.residentMemory)
       yield* Metric.set(heapTotal, process.heapTotal)
       yield* Metric.set(heapUsed, process.heapUsed)
@@ -132,8 +132,8 @@ export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem
         const memory = process.memoryUsage()
         const { system, user } = process.cpuUsage()
         return {
-          uptime: process.uptime(),
-          cpu: (user + system) / 1e6,
+          uptime: Duration.seconds(process.uptime()),
+          cpu: Duration.micros(BigInt(user + system)),
           residentMemory: memory.rss,
           heapTotal: memory.heapTotal,
           heapUsed: memory.heapUsed,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Exit, FastCheck as fc, FiberId } from "effect"
+import { Cause, Duration, Exit, FastCheck as fc, FiberId } from "effect"
 import { commands, UsageError } from "../../src/cli/CommandLine.ts"
 import { Answered, ExitStatus, fromExit, ofEvery } from "../../src/cli/ExitStatus.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
@@ -9,9 +9,10 @@ import * as arbitraries from "../arbitraries.ts"
 const interrupted = Cause.interrupt(FiberId.none)
 const bug = Cause.die(new Error("a bug"))
 const portInUse = new Errors.PortInUse({ host: "127.0.0.1", port: 1 })
-const ownerHealthy = (supervisor: string) => new Errors.OwnerHealthy({ supervisor, host: "127.0.0.1", port: 1 })
-const ownerUnhealthy = (supervisor: string) =>
-  new Errors.OwnerUnhealthy({ supervisor, host: "127.0.0.1", port: 1, timeoutMs: 1 })
+const ownerHealthy = (supervisor: Errors.SupervisorKind) =>
+  new Errors.OwnerHealthy({ supervisor, host: "127.0.0.1", port: 1 })
+const ownerUnhealthy = (supervisor: Errors.SupervisorKind) =>
+  new Errors.OwnerUnhealthy({ supervisor, host: "127.0.0.1", port: 1, timeout: Duration.millis(1) })
 
 const table: ReadonlyArray<readonly [when: string, status: number, exit: Exit.Exit<unknown, unknown>]> = [
   ["success", 0, Exit.void],
@@ -27,7 +28,7 @@ const table: ReadonlyArray<readonly [when: string, status: number, exit: Exit.Ex
   ["OwnerUnhealthy under launchd", 1, Exit.fail(ownerUnhealthy("launchd"))],
   ["PortInUse", 1, Exit.fail(portInUse)],
   ["BindFailed", 1, Exit.fail(new Errors.BindFailed({ host: "::1", port: 1, reason: "EACCES" }))],
-  ["LockHeld", 1, Exit.fail(new Errors.LockHeld({ path: "/l", timeoutMs: 1 }))],
+  ["LockHeld", 1, Exit.fail(new Errors.LockHeld({ path: "/l", timeout: Duration.millis(1) }))],
   ["LockUnavailable", 1, Exit.fail(new Errors.LockUnavailable({ path: "/l", reason: "EROFS" }))],
   ["LockLost", 1, Exit.fail(new Errors.LockLost({ path: "/l", reason: "removed" }))],
   ["a failure while being interrupted", 1, Exit.failCause(Cause.parallel(interrupted, Cause.fail(portInUse)))],

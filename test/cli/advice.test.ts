@@ -1,7 +1,7 @@
 import { CommandExecutor, FileSystem } from "@effect/platform"
 import { SystemError } from "@effect/platform/Error"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Layer, Option, TestClock } from "effect"
+import { Duration, Effect, FastCheck as fc, Layer, Option, TestClock } from "effect"
 import * as Arbitrary from "effect/Arbitrary"
 import { describe as healthWords } from "../../src/cli/health.ts"
 import { sameGateway } from "../../src/cli/sameGateway.ts"
@@ -104,7 +104,7 @@ describe("advice (N72)", () => {
     const path = folders.configPath("default")
     const other = new Errors.LockHeld({
       path: "C:\\l",
-      timeoutMs: 1,
+      timeout: Duration.millis(1),
       holder: { pid: 12, pidMeaning: "Alive", configPath: path, stateDir: folders.stateDir("default") }
     })
     const named = { ...self, configPath: "C:\\x.json", configSource: "GATEWAY_CONFIG" }

@@ -22,7 +22,7 @@ describe("gateway stop says", () => {
   })
 
   it("who has the lock now, and who may start it again", () => {
-    const record = { ...stopped.record, supervisor: "systemd" }
+    const record = { ...stopped.record, supervisor: "systemd" as const }
     assert.deepStrictEqual(
       words({ ...stopped, record, successor: Option.some({ pid: 4712, phase: "starting" }) }, "/l", address, "linux")
         .notes,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { DateTime, Effect } from "effect"
 import * as Fs from "node:fs/promises"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
@@ -27,7 +27,7 @@ describe("status and health, of an owner", () => {
         pid: owner.pid,
         pidMeaning: "Alive",
         command: "node",
-        since: createdAt,
+        since: DateTime.unsafeMake(createdAt),
         phase: "listening",
         configPath: site.configPath,
         configName: site.configPath,

@@ -29,7 +29,7 @@ export const files = FileSystem.makeNoop({
 
 const handle: ProcessTable.ProcessHandle = { pid: 1, platform: "darwin", startedAt: 1000, kill: () => true }
 const recorded = { pid: 2, startTime: 1000 }
-const facts = { platform: "linux", pid: 1, parentPid: 2 }
+const facts = { platform: "linux" as const, pid: 1, parentPid: 2 }
 const serviceIn = (folder: string): ServiceManager.ServiceManagerOptions["service"] => ({
   profile: "default",
   scope: "user",

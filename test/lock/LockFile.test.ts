@@ -1,6 +1,6 @@
 import { assert, describe } from "@effect/vitest"
-import { Deferred, type Duration, Effect, Option, TestClock } from "effect"
-import type { GatewayLockError } from "../../src/GatewayLockError.ts"
+import { DateTime, Deferred, type Duration, Effect, Option, TestClock } from "effect"
+import type { GatewayLockError, SupervisorKind } from "../../src/GatewayLockError.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { holderOf } from "../../src/lock/LockHolder.ts"
@@ -25,7 +25,7 @@ const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.Process
       version: 1,
       instanceId: "owner",
       ...yield* Deferred.await(known),
-      createdAt: "2026-01-01T00:00:00.000Z",
+      createdAt: Option.some(DateTime.unsafeMake("2026-01-01T00:00:00.000Z")),
       configPath: "/c",
       stateDir: "/s",
       host: "127.0.0.1",
@@ -118,7 +118,7 @@ describe("holderOf: the recorded pid", () => {
 })
 
 describe("holderOf: the unit of systemd", () => {
-  const unitOf = (supervisor: string, cgroup: string, isGone = false) =>
+  const unitOf = (supervisor: SupervisorKind, cgroup: string, isGone = false) =>
     Effect.gen(function*() {
       const host = yield* makeHost()
       const { process, record } = yield* owner(host)
@@ -174,7 +174,7 @@ const start = (
 const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
   Effect.map(Effect.orDie(host.files.readFile(path)), (content) => Option.getOrThrow(OwnerRecord.parse(content)))
 
-const millisOf = ({ createdAt }: OwnerRecord.OwnerRecord) => Date.parse(createdAt)
+const millisOf = ({ createdAt }: OwnerRecord.OwnerRecord) => Option.getOrThrow(createdAt).epochMillis
 
 describe("without kernel locks, an owner in another network", () => {
   simulated.unless(noNamespaces)(
@@ -355,11 +355,11 @@ describe("when the lock was acquired", () => {
         const { heldSince, history } = yield* Deferred.await(second.lock)
         for (const record of [yield* recordAt(host, path), yield* recordAt(host, statePath)]) {
           assert.strictEqual(millisOf(record) - now, 130_000)
-          assert.strictEqual(record.createdAt, heldSince)
+          assert.deepStrictEqual(record.createdAt, Option.some(heldSince))
         }
         const { value: [began] } = yield* history
         assert.strictEqual(began?.kind, "starting")
-        assert.strictEqual(Date.parse(began?.at ?? ""), now)
+        assert.strictEqual(began?.at.epochMillis, now)
       }
     }))
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { FastCheck as fc, Option } from "effect"
+import { DateTime, FastCheck as fc, Option } from "effect"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import * as arbitraries from "../arbitraries.ts"
 
@@ -14,7 +14,7 @@ const full: OwnerRecord.OwnerRecord = {
   startTime: 456,
   bootId: "3f6a0b1e-8b5f-4b57-a7d5-2d1b5c6f7e80",
   pidNamespace: "pid:[4026531836]",
-  createdAt: "2026-01-01T00:00:00.000Z",
+  createdAt: Option.some(DateTime.unsafeMake("2026-01-01T00:00:00.000Z")),
   configPath: "/c/gateway.json",
   stateDir: "/s",
   host: "127.0.0.1",
@@ -22,6 +22,10 @@ const full: OwnerRecord.OwnerRecord = {
   phase: "listening",
   supervisor: "none"
 }
+
+/** What a file with that record has. */
+const jsonOf = (record: OwnerRecord.OwnerRecord): object => JSON.parse(text(OwnerRecord.encode(record)))
+const json = jsonOf(full)
 
 /** A record whose line is exactly so many bytes long. */
 const ofSize = (size: number) => {
@@ -44,7 +48,7 @@ describe("OwnerRecord", () => {
     arbitraries.ownerRecord,
     fc.dictionary(fc.string({ minLength: 1 }).filter((key) => !(key in full) && key !== "lock"), fc.jsonValue())
   ], ([record, extra]) => {
-    assert.deepStrictEqual(parsed(bytes(JSON.stringify({ ...extra, ...record }))), record)
+    assert.deepStrictEqual(parsed(bytes(JSON.stringify({ ...extra, ...jsonOf(record) }))), record)
   })
 
   it.prop("a record cut short at any byte is no information", [
@@ -108,21 +112,21 @@ describe("OwnerRecord", () => {
     ["null", "null"],
     ["a number", "12345\n"],
     ["a pid file", "12345"],
-    ["an array of the record", JSON.stringify([full])],
-    ["two records", `${JSON.stringify(full)}\n${JSON.stringify(full)}\n`],
-    ["version 2", JSON.stringify({ ...full, version: 2 })],
-    ["version as text", JSON.stringify({ ...full, version: "1" })],
-    ["no instance id", JSON.stringify({ ...full, instanceId: "" })],
-    ["pid 0, which kill(2) takes for the whole group", JSON.stringify({ ...full, pid: 0 })],
-    ["pid -1, which kill(2) takes for everybody", JSON.stringify({ ...full, pid: -1 })],
-    ["a fraction of a pid", JSON.stringify({ ...full, pid: 1.5 })],
-    ["a pid beyond whole numbers", JSON.stringify({ ...full, pid: 2 ** 53 })],
-    ["a port beyond 65535", JSON.stringify({ ...full, port: 65536 })],
-    ["an unknown phase", JSON.stringify({ ...full, phase: "dreaming" })],
-    ["a negative start time", JSON.stringify({ ...full, startTime: -1 })],
-    ["a start time that overflows to infinity", JSON.stringify(full).replace(":456,", ":1e999,")],
-    ["null for an optional part", JSON.stringify({ ...full, bootId: null })],
-    ["an unknown kind of lock", JSON.stringify({ ...full, lock: "honour" })]
+    ["an array of the record", JSON.stringify([json])],
+    ["two records", `${JSON.stringify(json)}\n${JSON.stringify(json)}\n`],
+    ["version 2", JSON.stringify({ ...json, version: 2 })],
+    ["version as text", JSON.stringify({ ...json, version: "1" })],
+    ["no instance id", JSON.stringify({ ...json, instanceId: "" })],
+    ["pid 0, which kill(2) takes for the whole group", JSON.stringify({ ...json, pid: 0 })],
+    ["pid -1, which kill(2) takes for everybody", JSON.stringify({ ...json, pid: -1 })],
+    ["a fraction of a pid", JSON.stringify({ ...json, pid: 1.5 })],
+    ["a pid beyond whole numbers", JSON.stringify({ ...json, pid: 2 ** 53 })],
+    ["a port beyond 65535", JSON.stringify({ ...json, port: 65536 })],
+    ["an unknown phase", JSON.stringify({ ...json, phase: "dreaming" })],
+    ["a negative start time", JSON.stringify({ ...json, startTime: -1 })],
+    ["a start time that overflows to infinity", JSON.stringify(json).replace(":456,", ":1e999,")],
+    ["null for an optional part", JSON.stringify({ ...json, bootId: null })],
+    ["an unknown kind of lock", JSON.stringify({ ...json, lock: "honour" })]
   ])("%s is no information", (_, content) => {
     assert.isUndefined(parsed(bytes(content)))
   })
@@ -136,16 +140,36 @@ describe("OwnerRecord", () => {
   it("reads a record of another writer: other order, white space, no optional parts", () => {
     const { bootId: _bootId, pidNamespace: _pidNamespace, startTime: _startTime, ...rest } = full
     assert.deepStrictEqual(
-      parsed(bytes(JSON.stringify(Object.fromEntries(Object.entries(rest).toReversed()), null, 2))),
+      parsed(bytes(JSON.stringify(Object.fromEntries(Object.entries(jsonOf(rest)).toReversed()), null, 2))),
       rest
     )
+  })
+
+  it.each([
+    ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z"],
+    ["2026-01-01T02:00:00.123456+02:00", "2026-01-01T00:00:00.123Z"],
+    ["2026-01-01", "2026-01-01T00:00:00.000Z"],
+    ["yesterday", undefined],
+    ["", undefined],
+    ["+999999-01-01T00:00:00Z", undefined]
+  ])("a record of another writer with the time %j still counts", (createdAt, time) => {
+    const record = parsed(bytes(JSON.stringify({ ...json, createdAt })))
+    assert.deepStrictEqual(record, {
+      ...full,
+      createdAt: Option.map(Option.fromNullable(time), (time) => DateTime.unsafeMake(time))
+    })
+    assert.strictEqual("since" in OwnerRecord.toHolder(record ?? full), time !== undefined)
+  })
+
+  it.each(["runit", "toString", ""])("a supervisor that is not known, %j, is an external one", (supervisor) => {
+    assert.deepStrictEqual(parsed(bytes(JSON.stringify({ ...json, supervisor }))), { ...full, supervisor: "external" })
   })
 
   it("a holder shows who, since when and where, and neither start time nor boot", () => {
     assert.deepStrictEqual(OwnerRecord.toHolder(full, "node"), {
       pid: 123,
       command: "node",
-      since: "2026-01-01T00:00:00.000Z",
+      since: DateTime.unsafeMake("2026-01-01T00:00:00.000Z"),
       phase: "listening",
       configPath: "/c/gateway.json",
       stateDir: "/s",

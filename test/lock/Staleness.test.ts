@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, FastCheck as fc, Option } from "effect"
+import { DateTime, Duration, FastCheck as fc, Option } from "effect"
 import type * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { decide, type Evidence, type Verdict } from "../../src/lock/Staleness.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -13,7 +13,7 @@ const record = (phase: OwnerRecord.Phase): Option.Option<OwnerRecord.OwnerRecord
     version: 1,
     instanceId: "0b5e0e1c-5c1c-4d39-8c4b-0b3a1f8a7d10",
     pid: 123,
-    createdAt: "2026-01-01T00:00:00.000Z",
+    createdAt: Option.some(DateTime.unsafeMake("2026-01-01T00:00:00.000Z")),
     configPath: "/c",
     stateDir: "/s",
     host: "127.0.0.1",

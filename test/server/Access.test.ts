@@ -37,7 +37,7 @@ const head = (change: Partial<Access.Head> = {}, fields: Parameters<typeof heade
 
 const loopback = Access.rules({ host: "127.0.0.1" })
 const statusOf = (rules: Access.Rules, head: Access.Head): number => {
-  const verdict = Access.judge(rules, head)
+  const verdict = Access.judge(head, rules)
   return verdict._tag === "Admitted" ? 200 : verdict.status
 }
 
@@ -410,7 +410,7 @@ describe("a request", () => {
     const judge = Access.judging(loopback)
     for (const request of requests) {
       const one = { ...request, localAddress }
-      assert.deepStrictEqual(judge(one), Access.judge(loopback, one))
+      assert.deepStrictEqual(judge(one), Access.judge(one, loopback))
     }
   }, { fastCheck: { numRuns: 1000 } })
 
@@ -421,7 +421,7 @@ describe("a request", () => {
     fc.boolean(),
     fc.boolean()
   ], ([rawHeaders, target, method, isUpgrade, isOpen]) => {
-    const verdict = Access.judge(loopback, head({ rawHeaders, target, method, isUpgrade, isOpen }))
+    const verdict = Access.judge(head({ rawHeaders, target, method, isUpgrade, isOpen }), loopback)
     return verdict._tag === "Admitted" || /^[ -~]+$/.test(verdict.reason)
   })
 })

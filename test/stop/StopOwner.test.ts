@@ -149,7 +149,7 @@ describe("StopOwner.stop", () => {
       yield* owner.freeze
       const brief = { timeout: "1 second" } as const
       const { error } = yield* stopped(host, brief)
-      assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: owner.pid, timeoutMs: 1000, killed: false })
+      assert.deepInclude(error, { _tag: "OwnerNotEnded", pid: owner.pid, timeout: Duration.seconds(1), killed: false })
       assert.match(error?.message ?? "", /to end it at once: gateway stop --force$/)
       assert.isTrue(owner.isRunning())
       yield* owner.resume
@@ -285,7 +285,7 @@ describe("StopOwner.stop", () => {
       })
   )
 
-  simulated.each(["systemd", "launchd", "schtasks"])(
+  simulated.each(["systemd", "launchd", "schtasks"] as const)(
     "leaves one under %s to it, but for force",
     (supervisor) =>
       Effect.gen(function*() {

@@ -1,6 +1,19 @@
 import { FileSystem, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Ref, TestClock } from "effect"
+import {
+  Clock,
+  DateTime,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Option,
+  Ref,
+  TestClock
+} from "effect"
 import * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"
 import { BindFailed, LockHeld, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../../src/GatewayLockError.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
@@ -13,13 +26,13 @@ import { numRuns } from "../arbitraries.ts"
 import { makeHost } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
-const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" }
+const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" as const }
 /** What the lock file of `lockHeld` says: nothing changes there. */
 const ownerRecord = OwnerRecord.encode({
   version: 1,
   instanceId: "owner",
   pid: 4711,
-  createdAt: "2026-01-01T00:00:00.000Z",
+  createdAt: Option.some(DateTime.unsafeMake("2026-01-01T00:00:00.000Z")),
   configPath: "/config.json",
   stateDir: "/state",
   host: "",
@@ -28,7 +41,7 @@ const ownerRecord = OwnerRecord.encode({
   supervisor: "none"
 })
 const portInUse = new PortInUse({ ...address, holder })
-const lockHeld = new LockHeld({ path: "/state/locks/a.lock", timeoutMs: 0, holder })
+const lockHeld = new LockHeld({ path: "/state/locks/a.lock", timeout: Duration.zero, holder })
 
 /** A lock file whose record cannot be read. */
 const tornLock = "/state/locks/torn.lock"
@@ -238,7 +251,7 @@ describe("recover", () => {
       const elsewhere = { ...holder, pidMeaning: "OtherPidNamespace" as const }
       for (
         const hidden of [
-          new LockHeld({ path: tornLock, timeoutMs: 0 }),
+          new LockHeld({ path: tornLock, timeout: Duration.millis(0) }),
           new LockHeld({ ...lockHeld, holder: elsewhere })
         ]
       ) {
@@ -283,7 +296,7 @@ describe("recover", () => {
       yield* settle
       assert.deepStrictEqual(
         yield* Fiber.join(fiber),
-        Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: 20_000, holder }))
+        Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeout: Duration.seconds(20), holder }))
       )
     }))
 
@@ -318,7 +331,7 @@ describe("recover", () => {
         yield* settle
         assert.deepStrictEqual(
           yield* Fiber.join(fiber),
-          Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: 7000, holder }))
+          Exit.fail(new OwnerUnhealthy({ supervisor: "systemd", ...address, timeout: Duration.seconds(7), holder }))
         )
         assert.deepStrictEqual(simulation.attempts, [4000, 9000])
       }))
@@ -391,7 +404,12 @@ describe("recover", () => {
         }
         assert.strictEqual(yield* Fiber.join(ended), end)
         assert.deepStrictEqual(attempts, expected)
-        const gaveUp = new OwnerUnhealthy({ supervisor: "systemd", ...address, timeoutMs: timeout, holder })
+        const gaveUp = new OwnerUnhealthy({
+          supervisor: "systemd",
+          ...address,
+          timeout: Duration.millis(timeout),
+          holder
+        })
         assert.deepStrictEqual(
           yield* Fiber.join(fiber),
           outcome === "running"

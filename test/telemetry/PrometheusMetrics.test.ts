@@ -1,6 +1,7 @@
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Duration,
   Effect,
   FastCheck as fc,
   MetricBoundaries,
@@ -249,8 +250,8 @@ words_total{key="hello"} 1
 })
 
 const figures: ProcessMetrics.ProcessFigures = {
-  uptime: 10,
-  cpu: 1.5,
+  uptime: Duration.seconds(10),
+  cpu: Duration.seconds(1.5),
   residentMemory: 1,
   heapTotal: 2,
   heapUsed: 3,
@@ -282,7 +283,7 @@ describe("PrometheusMetrics.app", () => {
   it.effect("answers in the text format, with figures of the moment, and CPU time that only grows", () =>
     Effect.tagMetrics("test", "figures")(Effect.gen(function*() {
       yield* TestClock.setTime(1_000_000)
-      let cpu = 1.5
+      let cpu = Duration.seconds(1.5)
       const process = ProcessMetrics.make(Effect.sync(() => ({ ...figures, cpu })), Effect.void)
       const response = yield* scrape(process)
       assert.strictEqual(response.status, 200)
@@ -293,7 +294,7 @@ describe("PrometheusMetrics.app", () => {
       assert.strictEqual(first.get("process_cpu_seconds_total"), 1.5)
       assert.strictEqual(first.get("process_open_fds"), 5)
       assert.isFalse(first.has("process_max_fds"))
-      cpu = 4
+      cpu = Duration.seconds(4)
       const second = yield* samplesOf(yield* scrape(process), "figures")
       assert.strictEqual(second.get("process_cpu_seconds_total"), 4)
     })))
