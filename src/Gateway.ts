@@ -17,12 +17,13 @@ import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
-import { checkAccess, checkBounds, checkGiven, type GatewayOptions, identified } from "./gateway/GatewayOptions.ts"
+import { checkAccess, checkBounds, checkGiven, type GatewayOptions } from "./gateway/GatewayOptions.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as Neighbours from "./page/Neighbours.ts"
+import { identified } from "./settings/GatewayIdentity.ts"
 
 export {
   Gateway,
@@ -35,6 +36,7 @@ export {
 } from "./gateway/GatewayInstance.ts"
 export type { GatewayOptions, InspectOptions } from "./gateway/GatewayOptions.ts"
 export { layerNode, type Platform } from "./gateway/NodePlatform.ts"
+export { report } from "./gateway/report.ts"
 export { inspect, inspectPlatform, stop, type StopOptions, stopPlatform } from "./gateway/RunningGateway.ts"
 export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"

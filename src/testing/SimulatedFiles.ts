@@ -59,6 +59,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     open: FileContents.open(calls),
     readFile: FileContents.readFile(calls),
     writeFile: FileContents.writeFile(calls),
+    access: FileAttributes.access(calls),
     stat: FileAttributes.stat(calls),
     chmod: FileAttributes.chmod(calls),
     utimes: FileAttributes.utimes(calls),

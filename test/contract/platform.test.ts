@@ -15,6 +15,7 @@ import {
   Option,
   Queue,
   type Scope,
+  Stream,
   TestClock
 } from "effect"
 import type { Address } from "../../src/Address.ts"
@@ -262,6 +263,23 @@ for (const [name, subject] of Object.entries(everywhere)) {
           assert.deepStrictEqual([type, mode & 0o7777], ["Directory", 0o700])
         }
         assert.isTrue(Exit.isFailure(yield* Effect.exit(fs.readLink(`${folder}/a`))))
+      }))
+
+    subject.run("knows whether there is something under a name, and reads a part of it", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        yield* fs.writeFile(`${folder}/a`, text("something long"))
+        assert.deepStrictEqual(
+          yield* Effect.all([fs.exists(`${folder}/a`), fs.exists(folder), fs.exists(`${folder}/none`)]),
+          [true, true, false]
+        )
+        yield* fs.access(`${folder}/a`, { readable: true, writable: true })
+        assert.strictEqual(reasonOf(yield* Effect.exit(fs.access(`${folder}/none/x`))), "NotFound")
+        assert.strictEqual(
+          yield* Stream.mkString(Stream.decodeText(fs.stream(`${folder}/a`, { offset: 4, bytesToRead: 5 }))),
+          "thing"
+        )
       }))
 
     subject.run("touches", () =>
