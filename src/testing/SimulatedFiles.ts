@@ -70,6 +70,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     rename: FolderEntries.rename(calls),
     remove: FolderEntries.remove(calls),
     makeDirectory: FolderEntries.makeDirectory(calls),
+    makeTempDirectory: FolderEntries.makeTempDirectory(calls),
+    makeTempDirectoryScoped: FolderEntries.makeTempDirectoryScoped(calls),
     readDirectory: FolderEntries.readDirectory(calls)
   })
 }

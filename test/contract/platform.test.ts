@@ -282,6 +282,26 @@ for (const [name, subject] of Object.entries(everywhere)) {
         )
       }))
 
+    subject.run(
+      "makes temporary folders, each of its own, and removes them with all that is in them",
+      () =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const made = yield* Effect.scoped(Effect.gen(function*() {
+            const folders = yield* Effect.all([
+              fs.makeTempDirectoryScoped({ prefix: "a-" }),
+              fs.makeTempDirectoryScoped()
+            ])
+            assert.strictEqual(new Set(folders).size, 2)
+            for (const folder of folders) yield* fs.writeFile(`${folder}/a`, text("a"))
+            return folders
+          }))
+          assert.deepStrictEqual(yield* Effect.forEach(made, (folder) => fs.exists(folder)), [false, false])
+          const none = yield* Effect.exit(fs.makeTempDirectory({ directory: `${yield* subject.folder}/none` }))
+          assert.strictEqual(reasonOf(none), "NotFound")
+        })
+    )
+
     subject.run("touches", () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
