@@ -1,7 +1,7 @@
 /**
  * Lock, probe and listener, composed: one running gateway.
  *
- * `layer` is `layerPlatform` on Node. `layerPlatform` builds the lock first, and above it the serving half, `layerServing`
+ * `layer` is `layerPlatform` on Node. Both build the lock first, and above it the serving half, `layerServing`
  * in `gateway/GatewayInstance.ts`: the listener, the gateway's own routes and the `Gateway` service. So nothing listens
  * without the lock, and a release drains and closes the listener before the lock is released.
  *
@@ -9,20 +9,21 @@
  */
 import type * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import type * as Etag from "@effect/platform/Etag"
-import type * as HttpPlatform from "@effect/platform/HttpPlatform"
+import * as Etag from "@effect/platform/Etag"
+import * as HttpPlatform from "@effect/platform/HttpPlatform"
 import type * as HttpServer from "@effect/platform/HttpServer"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
-import { checkAccess, checkBounds, checkGiven, type GatewayOptions, identified } from "./gateway/GatewayOptions.ts"
+import { checkAccess, checkBounds, checkGiven, type GatewayOptions } from "./gateway/GatewayOptions.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as LockFile from "./lock/LockFile.ts"
 import * as Neighbours from "./page/Neighbours.ts"
+import { identified } from "./settings/GatewayIdentity.ts"
 
 export {
   Gateway,
@@ -35,6 +36,7 @@ export {
 } from "./gateway/GatewayInstance.ts"
 export type { GatewayOptions, InspectOptions } from "./gateway/GatewayOptions.ts"
 export { layerNode, type Platform } from "./gateway/NodePlatform.ts"
+export { report } from "./gateway/report.ts"
 export { inspect, inspectPlatform, stop, type StopOptions, stopPlatform } from "./gateway/RunningGateway.ts"
 export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"
@@ -47,16 +49,9 @@ export type { ReadinessOptions } from "./server/Readiness.ts"
  */
 export type StartError = PortInUse | BindFailed | LockHeld | LockUnavailable
 
-/**
- * `layer`, on a platform of your own: in memory, in tests.
- *
- * Fails as `layer` does. A wrong option is a defect, `SettingInvalid`.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerPlatform = (
-  options: GatewayOptions = {}
+/** The gateway alone. What an app needs of the platform besides a server is another thing on Node than elsewhere. */
+const layerGateway = (
+  options: GatewayOptions
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
     yield* Effect.orDie(Effect.zipRight(checkAccess(options), checkBounds(options)))
@@ -72,6 +67,46 @@ export const layerPlatform = (
     })
     return layerServing({ ...options, ...address, profile }).pipe(Layer.provide(Lock))
   }))
+
+/**
+ * `layer`, on a platform of your own: in memory, in tests.
+ *
+ * An app gets what it gets from `layer`, with files from this platform's `FileSystem`: an `HttpApi` needs no more than this and that
+ * platform. A file's response has no `content-type` but the one that the app gives it.
+ *
+ * Fails as `layer` does. A wrong option is a defect, `SettingInvalid`.
+ *
+ * @example
+ * import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Gateway } from "gateway-lock"
+ * import { SimulatedHost } from "gateway-lock/testing"
+ *
+ * class Api extends HttpApi.make("api").add(
+ *   HttpApiGroup.make("greetings").add(HttpApiEndpoint.get("hello", "/hello").addSuccess(Schema.String))
+ * ) {}
+ *
+ * const Live = HttpApiBuilder.group(Api, "greetings", (handlers) => handlers.handle("hello", () => Effect.succeed("world")))
+ *
+ * const App = HttpApiBuilder.serve().pipe(Layer.provide(HttpApiBuilder.api(Api)), Layer.provide(Live))
+ *
+ * const test = Effect.gen(function*() {
+ *   const host = yield* SimulatedHost.make
+ *   yield* Layer.build(App.pipe(Layer.provide(Gateway.layerPlatform({ port: 3000 })), Layer.provide(host.layer())))
+ *   const client = yield* HttpApiClient.make(Api, { baseUrl: "http://127.0.0.1:3000" }).pipe(Effect.provide(host.layerClient))
+ *   return yield* client.greetings.hello() // "world"
+ * })
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPlatform = (
+  options: GatewayOptions = {}
+): Layer.Layer<
+  Gateway | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator,
+  StartError,
+  Platform | PlatformFolders.PlatformFolders
+> => Layer.mergeAll(layerGateway(options), HttpPlatform.layer, Etag.layerWeak)
 
 /**
  * A singleton server: what `NodeHttpServer.layer` gives, and the running `Gateway`.
@@ -108,7 +143,7 @@ export const layer = (
   Gateway | HttpServer.HttpServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
   StartError
 > =>
-  layerPlatform(options).pipe(
+  layerGateway(options).pipe(
     Layer.provide(Neighbours.layerLive),
     Layer.provide(layerNode),
     Layer.merge(NodeHttpServer.layerContext)

@@ -18,8 +18,8 @@ import { closeSync } from "node:fs"
 import * as NodePath from "node:path"
 import * as Timers from "node:timers"
 import { exit } from "../host/endProcess.ts"
-import * as ErrorReport from "../report/ErrorReport.ts"
 import { jsonLine } from "../report/jsonLine.ts"
+import { defectToJson } from "../report/otherFailures.ts"
 import { DrainCut } from "../server/DrainCut.ts"
 import { StopRequest } from "../server/StopRequest.ts"
 import type { LogFormat } from "../settings/GatewayConfig.ts"
@@ -43,7 +43,7 @@ const signals = StopSignals.listen({
 let format: LogFormat = "logfmt"
 const showException = (cause: unknown): void =>
   console.error(
-    format === "json" ? ErrorReport.defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
+    format === "json" ? defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
   )
 
 // After an uncaught exception the program ends in order, with its drain and its release, and within this time.

@@ -1,21 +1,22 @@
 /**
  * The whole program but for the process it runs in: words in, output and an exit out.
  */
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
-import { type GatewayLockError, isGatewayLockError } from "../GatewayLockError.ts"
+import { isGatewayLockError } from "../GatewayLockError.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { variable } from "../internal/environment.ts"
 import { keepInterruption } from "../internal/keepInterruption.ts"
 import { printable } from "../internal/printable.ts"
 import { whileNot } from "../internal/whileNot.ts"
 import * as ErrorReport from "../report/ErrorReport.ts"
+import { toJson, toText } from "../report/facts.ts"
+import { defectToJson, otherToJson } from "../report/otherFailures.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
@@ -53,13 +54,13 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     const now = yield* Clock.currentTimeMillis
     if (Option.isSome(Cause.dieOption(cause))) {
       const whole = Cause.pretty(cause)
-      return yield* Console.error(format === "json" ? ErrorReport.defectToJson(whole, now) : whole)
+      return yield* Console.error(format === "json" ? defectToJson(whole, now) : whole)
     }
     const failure = Cause.failureOption(cause)
     if (Option.isNone(failure)) return
     const error = failure.value
     yield* Console.error(
-      format === "json" ? ErrorReport.otherToJson(error, now) : `gateway: ${printable(error.message)}`
+      format === "json" ? otherToJson(error, now) : `gateway: ${printable(error.message)}`
     )
   })
 
@@ -105,15 +106,6 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
-/** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
-const occupantOf = (error: GatewayLockError) =>
-  Effect.gen(function*() {
-    const isOfPort = error._tag === "PortInUse" || error._tag === "OwnerHealthy" || error._tag === "OwnerUnhealthy"
-    if (!isOfPort || error.holder !== undefined) return { error, listener: undefined }
-    const { find } = yield* Effect.promise(() => import("../report/occupant.ts"))
-    return yield* find(error)
-  })
-
 /** `report`, for a start: what is in its way, and what to type next. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
@@ -124,28 +116,12 @@ const reportStart = (
   Effect.gen(function*() {
     const error = Option.filter(Cause.failureOption(cause), isGatewayLockError)
     if (Option.isNone(error) || Option.isSome(Cause.dieOption(cause))) return yield* report(format)(cause)
-    const folders = yield* PlatformFolders
-    const fs = yield* FileSystem.FileSystem
-    const found = yield* occupantOf(error.value)
-    const holder = "holder" in found.error ? found.error.holder : undefined
-    const configs = new Set([self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? []))
-    const start: ErrorReport.Start = {
-      self,
-      ...(found.listener === undefined ? {} : { listener: found.listener }),
-      folders: {
-        configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
-        stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))
-      },
-      absent: new Set(
-        yield* Effect.filter(
-          configs,
-          (path) => Effect.map(Effect.orElseSucceed(fs.exists(path), () => true), (is) => !is)
-        )
-      ),
-      platform: invocation.process.platform,
-      nowMillis: yield* Clock.currentTimeMillis
-    }
-    yield* Console.error((format === "json" ? ErrorReport.toJson : ErrorReport.toText)(found.error, start))
+    const refused = yield* ErrorReport.gather(
+      error.value,
+      { self },
+      (occupied) => Effect.flatMap(Effect.promise(() => import("../report/occupant.ts")), (_) => _.findLive(occupied))
+    ).pipe(Effect.provideService(HostPlatform, invocation.process.platform))
+    yield* Console.error((format === "json" ? toJson : toText)(refused.error, refused.start))
   })
 
 /** In which form a mistake is told that keeps the settings from being known. */

@@ -1,20 +1,18 @@
 /**
- * What a gateway can be told, what is refused, and which gateway is meant. Exported by `Gateway`.
+ * What a gateway can be told, and what is refused. Exported by `Gateway`.
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as NodePath from "node:path"
-import { type Address, isLoopback } from "../Address.ts"
-import * as PlatformFolders from "../host/PlatformFolders.ts"
+import { isLoopback } from "../Address.ts"
 import type { LockOptions } from "../lock/LockFileOptions.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 import * as AccessToken from "../server/AccessToken.ts"
 import { type ListenerOptions, longestTimer } from "../server/ListenerOptions.ts"
 import * as OwnPaths from "../server/OwnPaths.ts"
-import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "../settings/GatewayConfig.ts"
+import { type SettingInvalid, settings } from "../settings/GatewayConfig.ts"
+import { checkName, refuse } from "../settings/GatewayIdentity.ts"
 
 /**
  * Everything a gateway can be told, by the names of the config file. All optional. Times may be given in any form of
@@ -58,20 +56,6 @@ export type InspectOptions = Pick<
   GatewayOptions,
   "port" | "host" | "profile" | "configPath" | "stateDir" | "health"
 >
-
-const refuse = (setting: string, value: unknown, allowed: string) =>
-  new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
-
-/** Checks options against the rules of the settings. */
-const checkName = ({ port, profile }: Pick<GatewayOptions, "port" | "profile">): Effect.Effect<void, SettingInvalid> =>
-  Effect.gen(function*() {
-    if (port !== undefined && port !== 0 && Option.isNone(settings.port.decode(port))) {
-      yield* refuse("port", port, `${settings.port.allowed}, or 0 for a free one`)
-    }
-    if (profile !== undefined && Option.isNone(settings.profile.decode(profile))) {
-      yield* refuse("profile", profile, settings.profile.allowed)
-    }
-  })
 
 /** Checks the options that say who may ask. A caller that only looks does not need them. */
 export const checkAccess = (
@@ -214,35 +198,3 @@ export const checkGiven = (options: GatewayOptions): Effect.Effect<void, Setting
     yield* checkBounds(options)
     yield* checkAccess(options)
   })
-
-/** Which gateway these options name. */
-export const identified = (
-  options: InspectOptions
-): Effect.Effect<
-  {
-    readonly profile: string
-    readonly address: Address
-    readonly configPath: string
-    readonly configName: string
-    readonly stateDir: string
-  },
-  never,
-  FileSystem.FileSystem | PlatformFolders.PlatformFolders
-> =>
-  Effect.gen(function*() {
-    // A wrong option that was given in code is a mistake in the program: nothing that its user did can mend it.
-    yield* Effect.orDie(checkName(options))
-    const folders = yield* PlatformFolders.PlatformFolders
-    const profile = options.profile ?? defaultProfile
-    const configName = NodePath.resolve(options.configPath ?? (yield* folders.configPath(profile)))
-    return {
-      profile,
-      address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
-      configPath: yield* canonicalPath(configName),
-      configName,
-      stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
-    }
-  }).pipe(
-    // As for a wrong option: the program that needs no default names the folders.
-    Effect.catchTag("FolderUnknown", Effect.die)
-  )

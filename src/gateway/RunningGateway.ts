@@ -12,8 +12,9 @@ import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
 import { defaults as listenerDefaults } from "../server/ListenerOptions.ts"
+import { identified } from "../settings/GatewayIdentity.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
-import { type GatewayOptions, identified, type InspectOptions } from "./GatewayOptions.ts"
+import type { GatewayOptions, InspectOptions } from "./GatewayOptions.ts"
 import { layerNode, type Platform } from "./NodePlatform.ts"
 
 /**

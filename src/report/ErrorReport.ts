@@ -1,378 +1,169 @@
 /**
- * What a person reads when the program fails: the message, then who is in the way, then what can be typed next. And the
- * same as JSON, for programs. Pure.
+ * What a person needs who cannot start a gateway: who holds its lock or port, since when, and what to type next. The program
+ * prints this when a start fails, and an app prints the same with `Gateway.report`.
+ *
+ * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import * as NodePath from "node:path"
-import { type Address, toUrl, urlHost } from "../Address.ts"
-import { type BindFailed, GatewayLockError, type Holder } from "../GatewayLockError.ts"
-import { adviceFor } from "../internal/advice.ts"
-import { printable } from "../internal/printable.ts"
-import * as BadPorts from "../server/BadPorts.ts"
-import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
-import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
-import { jsonLine } from "./jsonLine.ts"
-import { since as sinceWords, who } from "./words.ts"
+import type { GatewayLockError } from "../GatewayLockError.ts"
+import { HostPlatform } from "../host/HostPlatform.ts"
+import { PlatformFolders } from "../host/PlatformFolders.ts"
+import type * as GatewayList from "../inspect/GatewayList.ts"
+import { defaultAddress } from "../settings/GatewayConfig.ts"
+import { identified } from "../settings/GatewayIdentity.ts"
+import { type Fact, facts, type RunChange, type Start, toJson, toText } from "./facts.ts"
+import type { Found, Occupied } from "./occupant.ts"
 
-/** What the advice depends on besides the error. */
-export interface Start {
-  /** The settings of the start that failed. */
-  readonly self:
-    & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
-    & Partial<Pick<GatewayConfig, "configName" | "configSource">>
-  /** Of the config files that advice could name, those that do not exist. */
-  readonly absent?: ReadonlySet<string>
-  /** Where the files of a profile are by default; `undefined` for a user without a home folder. */
-  readonly folders: {
-    readonly configPath: (profile: string) => string | undefined
-    readonly stateDir: (profile: string) => string | undefined
-  }
-  /** As `process.platform`. */
-  readonly platform: string
-  readonly nowMillis: number
-  /** Who listens on the port, where no lock names its holder. */
-  readonly listener?: { readonly pid: number; readonly command?: string }
-}
+export type { Fact, RunChange } from "./facts.ts"
 
-/** One line under the message. */
-export interface Fact {
-  /** What it is called in JSON. */
-  readonly key: string
-  /** What a person reads. */
-  readonly label: string
-  readonly value: string
-  /** Whether it is something to be done next. */
-  readonly isNext: boolean
-}
-
-const fact = (key: string, label: string, value: string): Fact => ({ key, label, value, isNext: false })
-const next = (key: string, label: string, value: string): Fact => ({ key, label, value, isNext: true })
-
-// ---------------------------------------------------------------------------
-// who
-// ---------------------------------------------------------------------------
-
-/** In milliseconds; `undefined` where it cannot be true: a clock was set back. */
-const ageMillis = (since: DateTime.Utc | undefined, { nowMillis }: Start): number | undefined =>
-  since === undefined || since.epochMillis > nowMillis ? undefined : nowMillis - since.epochMillis
-
-const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
-  supervisor === undefined || supervisor === "none"
-    ? undefined
-    : unit === undefined
-    ? supervisor
-    : `${supervisor} (${unit.name}${unit.scope === "user" ? ", a user's" : ""})`
-
-const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
-  if (holder === undefined) return []
-  const { configPath, phase, pid, since, stateDir } = holder
-  const supervisor = supervisorOf(holder)
-  return [
-    ...(pid === undefined ? [] : [fact("heldBy", "held by", who(holder))]),
-    ...(since === undefined ? [] : [fact("since", "since", sinceWords(since, start.nowMillis))]),
-    ...(phase === undefined ? [] : [fact("phase", "phase", phase)]),
-    ...(configPath === undefined ? [] : [fact("config", "config", configPath)]),
-    ...(stateDir === undefined ? [] : [fact("state", "state", stateDir)]),
-    ...(supervisor === undefined ? [] : [fact("supervisor", "supervisor", supervisor)])
-  ]
-}
-
-const listenerWords = ({ listener }: Start): string => {
-  if (listener === undefined) return "a process that is not known from here"
-  return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
-}
-
-/** Of a lock or port that somebody certainly has. */
-const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
-  holder?.pid === undefined
-    ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
-    : holderFacts(holder, start)
-
-// ---------------------------------------------------------------------------
-// commands, so that they can be pasted
-// ---------------------------------------------------------------------------
-
-type Target = Pick<Holder, "configPath" | "configName" | "stateDir" | "host" | "port">
-
-/** As the config was named, where that is known: what its links led to can be gone. */
-const configOf = ({ configName, configPath }: Target): string | undefined => configName ?? configPath
-
-const isProfile = (name: string): boolean => Option.isSome(settings.profile.decode(name))
-
-/** The profile that a gateway's config file and state directory belong to, if they belong to one. */
-const profileOf = (target: Target, { folders, self }: Start): string | undefined => {
-  const { configPath, stateDir } = target
-  const config = configOf(target)
-  const isOurs = (configPath ?? self.configPath) === self.configPath || config === configOf(self)
-  if (isOurs && (stateDir ?? self.stateDir) === self.stateDir) {
-    return self.profile
-  }
-  const name = NodePath.basename(stateDir ?? self.stateDir)
-  return isProfile(name) && folders.stateDir(name) === stateDir && folders.configPath(name) === config
-    ? name
-    : undefined
+/**
+ * An error with what is known about it, in three forms.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ErrorReport {
+  /** For a terminal or a log: the message, and under it a line for each fact. No line end at the end. */
+  readonly text: string
+  /** For a log reader: the same in one line of JSON, with the error itself. */
+  readonly json: string
+  /** The facts alone, in the order of the lines: who holds it, then what can be done. */
+  readonly facts: ReadonlyArray<Fact>
 }
 
 /**
- * The flags that mean that gateway: those that a default does not say already. Where a setting of the failed start is not
- * the default one, the environment may have it, and the flag goes before that. A default config file that is absent is not
- * named, since a file that is named must exist: then its variable is unset instead.
+ * Which start failed, with the names and defaults of `Gateway.GatewayOptions`, and which commands fit the program that started.
+ * All optional.
+ *
+ * @since 0.1.0
+ * @category models
  */
-const gateway = (command: string, target: Target, start: Start): string => {
-  const { folders, self } = start
-  const { unset, word } = adviceFor(start.platform)
-  const known = profileOf(target, start)
-  const profile = known ?? defaultProfile
-  const rows: ReadonlyArray<
-    readonly [flag: string, value: string, ours: string, byDefault: (profile: string) => string | undefined]
-  > = [
-    ["profile", profile, self.profile, () => defaultProfile],
-    ["config", configOf(target) ?? configOf(self) ?? "", configOf(self) ?? "", folders.configPath],
-    ["state-dir", target.stateDir ?? self.stateDir, self.stateDir, folders.stateDir],
-    ["port", String(target.port ?? self.port), String(self.port), () => String(defaultAddress.port)],
-    ["host", target.host ?? self.host, self.host, () => defaultAddress.host]
-  ]
-  const isAbsentDefault = ([flag, value]: typeof rows[number]) =>
-    flag === "config" && value === folders.configPath(profile) && start.absent?.has(value) === true
-  const shown = rows
-    .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
-    // A profile that is not known is not said: config file and state directory are.
-    .filter(([flag]) => flag !== "profile" || known !== undefined)
-  const flags = shown
-    .filter((row) => !isAbsentDefault(row))
-    .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${word(value)}` : ` --${flag} ${word(value)}`)
-    .join("")
-  const words = `gateway ${command}${flags}`
-  const { env } = settings.configPath
-  return env !== undefined && self.configSource === env && shown.some(isAbsentDefault) ? unset(env, words) : words
+export interface ErrorReportOptions {
+  /** Default 18789. */
+  readonly port?: number | undefined
+  /** Default `127.0.0.1`. */
+  readonly host?: string | undefined
+  /** Default `default`. */
+  readonly profile?: string | undefined
+  /** Default: the profile's. */
+  readonly configPath?: string | undefined
+  /** Default: the profile's. */
+  readonly stateDir?: string | undefined
+  /**
+   * How the reader calls the program `gateway`, which looks at a gateway of the library and stops it as it does with its own. Default
+   * `npx gateway-lock`; where the package is installed for the whole machine, `gateway` is shorter.
+   */
+  readonly command?: string | undefined
+  /**
+   * The command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. By default the report
+   * has no such command, since only you know it: the facts `run`, `runBeside` and `runElsewhere` are left out.
+   */
+  readonly run?: ((change: RunChange) => string) | undefined
 }
 
-const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
+/**
+ * What a report needs from the machine; `Gateway.layerNode` and the simulated host give it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Requirements = GatewayList.Requirements
 
-/** A service of the system whose lock cannot be read is found by its profile. */
-const asService = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
-  configPath === undefined && unit?.scope === "system"
-    ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
-    : undefined
-
-const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => {
-  const profile = asService(target)
-  return next(
-    "status",
-    "to look at it",
-    profile === undefined ? gateway("status", target, start) : `gateway status --profile ${profile}`
-  )
+/** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
+const found = <R>(
+  error: GatewayLockError,
+  find: (error: Occupied) => Effect.Effect<Found, never, R>
+): Effect.Effect<Found, never, R> => {
+  const isOfPort = error._tag === "PortInUse" || error._tag === "OwnerHealthy" || error._tag === "OwnerUnhealthy"
+  return isOfPort && error.holder === undefined ? find(error) : Effect.succeed({ error, listener: undefined })
 }
 
-const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
-
-const runBeside = (port: string): Fact =>
-  next("runBeside", "to run beside it", `gateway run --profile <name> --port ${port}`)
-
-const otherPort = (port: number): string => String(port < 65535 ? port + 1 : port - 1)
-
-/** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
-const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
-  if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
-  const service = start.platform === "win32" && holder.supervisor !== "schtasks" ?
-    Option.none() :
-    ServiceCommands.make({
-      supervisor: holder.supervisor ?? "none",
-      unit: holder.unit,
-      profile: profileOf(holder, start)
-    })
-  if (Option.isSome(service)) {
-    return [
-      next("serviceStatus", "to see its service", service.value.status),
-      next("stop", "to stop it", service.value.stop)
-    ]
-  }
-  const stop = holder.configPath === undefined || holder.stateDir === undefined
-    ? adviceFor(start.platform).endProcess(holder.pid)
-    : gateway("stop", holder, start)
-  return [next("stop", "to stop it", stop)]
-}
-
-/** Whether what answers says that it is a gateway, though not which process. */
-const saysGateway = (listener: string | undefined): boolean =>
-  listener !== undefined && (listener === "a healthy gateway" || listener.includes("gateway that"))
-
-const namesNoInstance = (listener: string | undefined): boolean => listener?.includes("names no instance") === true
-
-const privileged = ({ port }: Address): string =>
-  `sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}, or CAP_NET_BIND_SERVICE for its service`
-
-const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
-  const { self } = start
-  const address = fact("address", "address", toUrl(error))
-  const same = (change: Partial<Address>) => gateway("run", { ...self, ...change }, start)
-  switch (error.code) {
-    case "EACCES":
-      return [
-        address,
-        next(
-          "runElsewhere",
-          "to use another",
-          same({ port: error.port < 1024 ? error.port + 8000 : defaultAddress.port })
-        ),
-        ...(start.platform === "linux" ? [next("allow", "to allow this one", privileged(error))] : [])
-      ]
-    case "EADDRNOTAVAIL":
-      return [
-        address,
-        ...(error.available === undefined
-          ? []
-          : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // The asked address is there, so it is the guard address that is not.
-        error.available?.includes(error.host) === true
-          ? next("loopback", "to mend it", adviceFor(start.platform).restoreLoopback)
-          : next("runElsewhere", "to use another", same({ host: error.available?.[0] ?? defaultAddress.host }))
-      ]
-    case "EADDRINUSE":
-      return [
-        address,
-        next("runElsewhere", "to use another", same({ port: BadPorts.another(error.port) })),
-        ...(start.platform === "linux"
-          ? [
-            next(
-              "reserve",
-              "to keep it",
-              `sudo sysctl net.ipv4.ip_local_reserved_ports=${error.port}, so that no connection gets it`
-            )
-          ]
-          : [])
-      ]
-    // Of a socket that a supervisor passed: another address would not help.
-    case "EBADF":
-    case "ENOTSOCK":
-    case "EPROTOTYPE":
-    case "EADDRMISMATCH":
-      return [
-        address,
-        ...(start.platform === "linux" ? [next("socketUnit", "to see the socket", "systemctl list-sockets --all")] : [])
-      ]
-    default:
-      return [address, next("runElsewhere", "to use another", "gateway run --port <port> --host <host>")]
-  }
-}
-
-// ---------------------------------------------------------------------------
-// all of it
-// ---------------------------------------------------------------------------
-
-/** The facts under the message: who, then what next, *use it* before *stop it*. */
-export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
-  switch (error._tag) {
-    case "PortInUse": {
-      const { holder, listener } = error
-      const isGateway = holder !== undefined || saysGateway(listener)
-      const target = holder ?? { host: error.host, port: error.port }
-      return [
-        ...occupant(holder, start),
-        ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
-        ...(isGateway ? [useIt(error)] : []),
-        // `list` reads lock files: a gateway that names no instance has none there.
-        ...(isGateway && holder === undefined && !namesNoInstance(listener)
-          ? [next("list", "to see which it is", "gateway list")]
-          : []),
-        isGateway ? lookAtIt(target, start) : next("status", "to see who it is", gateway("status", target, start)),
-        ...stopIt(holder, start),
-        runBeside(otherPort(error.port))
-      ]
+/**
+ * Gathers what the facts of a failed start depend on. `find` looks for who has a port; it is called only where the error does
+ * not say.
+ *
+ * @internal
+ */
+export const gather = <R>(
+  error: GatewayLockError,
+  of: Pick<Start, "self" | "app">,
+  find: (error: Occupied) => Effect.Effect<Found, never, R>
+): Effect.Effect<
+  { readonly error: GatewayLockError; readonly start: Start },
+  never,
+  FileSystem.FileSystem | PlatformFolders | R
+> =>
+  Effect.gen(function*() {
+    const folders = yield* PlatformFolders
+    const fs = yield* FileSystem.FileSystem
+    const { error: known, listener } = yield* found(error, find)
+    const holder = "holder" in known ? known.holder : undefined
+    const configs = new Set([of.self.configName, holder?.configName, holder?.configPath].flatMap((path) => path ?? []))
+    const absent = yield* Effect.filter(
+      configs,
+      (path) => Effect.map(Effect.orElseSucceed(fs.exists(path), () => true), (is) => !is)
+    )
+    return {
+      error: known,
+      start: {
+        ...of,
+        ...(listener === undefined ? {} : { listener }),
+        folders: {
+          configPath: (profile) => Option.getOrUndefined(Either.getRight(folders.configPath(profile))),
+          stateDir: (profile) => Option.getOrUndefined(Either.getRight(folders.stateDir(profile)))
+        },
+        absent: new Set(absent),
+        platform: yield* HostPlatform,
+        nowMillis: yield* Clock.currentTimeMillis
+      }
     }
-    case "BindFailed":
-      return [...bindFacts(error, start), checkIt(start)]
-    case "LockHeld":
-      return [
-        ...occupant(error.holder, start),
-        fact("lock", "lock", error.path),
-        ...(error.serving === undefined ? [] : [useIt(error.serving)]),
-        lookAtIt(error.holder ?? {}, start),
-        ...stopIt(error.holder, start),
-        runBeside("<port>")
-      ]
-    case "LockUnavailable":
-      return [
-        ...holderFacts(error.holder, start),
-        fact("lock", "lock", error.path),
-        ...(error.holder === undefined ? [] : [lookAtIt(error.holder, start)]),
-        checkIt(start),
-        ...stopIt(error.holder, start),
-        next("runElsewhere", "to use another folder", "gateway run --state-dir <path>")
-      ]
-    case "LockLost":
-      return [
-        ...holderFacts(error.holder, start),
-        fact("lock", "lock", error.path),
-        fact("prevention", "to keep it", "no cleaner and no rm in the state directory"),
-        lookAtIt({}, start),
-        ...stopIt(error.holder, start),
-        next("run", "to start again", gateway("run", {}, start))
-      ]
-    case "OwnerHealthy":
-      return [
-        ...occupant(error.holder, start),
-        useIt(error),
-        lookAtIt(error.holder ?? error, start),
-        ...stopIt(error.holder, start)
-      ]
-    case "OwnerUnhealthy":
-      return [
-        ...occupant(error.holder, start),
-        lookAtIt(error.holder ?? error, start),
-        next(
-          "ask",
-          "to ask it",
-          adviceFor(start.platform).askUrl(`http://${urlHost(error.host)}:${error.port}/healthz`)
-        ),
-        ...stopIt(error.holder, start),
-        checkIt(start)
-      ]
-  }
-}
-
-/** What every error of a start is called where a person reads it; a program reads its tag. */
-const family = "GatewayLockError"
-
-/** For a terminal or a log: the message, and the facts aligned under it. */
-export const toText = (error: GatewayLockError, start: Start): string => {
-  const rows = facts(error, start)
-  const width = Math.max(...rows.map(({ label }) => label.length))
-  return [
-    `${family}: ${printable(error.message)}`,
-    ...rows.map(({ label, value }) => `  ${`${label}:`.padEnd(width + 1)} ${printable(value)}`)
-  ].join("\n")
-}
-
-const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
-  Object.fromEntries(rows.map(({ key, value }) => [key, value]))
-
-/** For a log reader: one line of JSON with the same as fields. */
-export const toJson = (error: GatewayLockError, start: Start): string => {
-  const rows = facts(error, start)
-  const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined
-  return jsonLine(start.nowMillis, "ERROR", error.message, {
-    name: family,
-    error: Schema.encodeSync(GatewayLockError)(error),
-    ...(heldForMs === undefined ? {} : { heldForMs }),
-    facts: byKey(rows.filter(({ isNext }) => !isNext)),
-    next: byKey(rows.filter(({ isNext }) => isNext))
   })
-}
 
-/** Any other failure, such as bad usage: one line of JSON with its fields. */
-export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
-  const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
-  const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
-  return jsonLine(nowMillis, "ERROR", error.message, {
-    name: "_tag" in error ? error._tag : "Error",
-    error: fields,
-    ...help
+/**
+ * The report of an error, on a platform of your own: in memory, in tests. `Gateway.report` is the same on Node.
+ *
+ * Give it the options of the layer that failed: commands name the gateway by them. Where the error does not name the process
+ * that has the port, it is looked for, which takes a few seconds at most. A service of the system is found only where the context
+ * has a `CommandExecutor`, as that of `Gateway.layerNode` does.
+ *
+ * Changes nothing and never fails. A wrong option is a defect, `SettingInvalid`, as for `Gateway.layer`.
+ *
+ * @example
+ * import { Console, Effect } from "effect"
+ * import { ErrorReport, Gateway, GatewayLockError } from "gateway-lock"
+ *
+ * const options = { profile: "notes", port: 3000 }
+ *
+ * const printed = (error: GatewayLockError.GatewayLockError) =>
+ *   ErrorReport.make(error, {
+ *     ...options,
+ *     command: "gateway",
+ *     run: ({ port = options.port }) => `node server.js --port ${port}`
+ *   }).pipe(Effect.flatMap(({ text }) => Console.error(text)))
+ *
+ * const program = Gateway.launch(Gateway.layerPlatform(options)).pipe(Effect.tapError(printed))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  error: GatewayLockError,
+  options: ErrorReportOptions = {}
+): Effect.Effect<ErrorReport, never, Requirements> =>
+  Effect.gen(function*() {
+    const { address, ...self } = yield* identified(options)
+    const { error: known, start } = yield* gather(
+      error,
+      {
+        // No command takes port 0, and a lock is found without a port.
+        self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
+        app: { command: options.command ?? "npx gateway-lock", run: options.run }
+      },
+      (occupied) => Effect.flatMap(Effect.promise(() => import("./occupant.ts")), ({ find }) => find(occupied))
+    )
+    return { text: toText(known, start), json: toJson(known, start), facts: facts(known, start) }
   })
-}
-
-/** A bug: one line of JSON with the whole cause in it. */
-export const defectToJson = (cause: string, nowMillis: number): string =>
-  jsonLine(nowMillis, "FATAL", cause.split("\n", 1)[0] ?? "", { name: "Defect", cause })

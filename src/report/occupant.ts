@@ -2,6 +2,7 @@
  * Finds the process that has the port of a refused start, if the start's own lock does not name it: another gateway that
  * `gateway list` knows, a service of the system, or any process that listens. Loaded only for that.
  */
+import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
@@ -51,7 +52,10 @@ export interface Found {
   readonly listener: Listener | undefined
 }
 
-const withHolder = (error: PortInUse | OwnerHealthy | OwnerUnhealthy, holder: Holder): GatewayLockError => {
+/** An error that names a port which somebody has. */
+export type Occupied = PortInUse | OwnerHealthy | OwnerUnhealthy
+
+const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
   switch (error._tag) {
     case "PortInUse": {
       const { host, listener, port } = error
@@ -68,13 +72,27 @@ const withHolder = (error: PortInUse | OwnerHealthy | OwnerUnhealthy, holder: Ho
   }
 }
 
+/** The system's own service; nobody's, where no program can be started. */
+const serviceOn = ({ port }: Address) =>
+  Effect.flatMap(
+    Effect.serviceOption(CommandExecutor.CommandExecutor),
+    Option.match({
+      onNone: () => Effect.succeedNone,
+      onSome: (executor) =>
+        Effect.provideService(SystemServices.holderOn(port), CommandExecutor.CommandExecutor, executor)
+    })
+  )
+
 /** Looks for who has the port. Never fails. */
-export const find = (error: PortInUse | OwnerHealthy | OwnerUnhealthy) =>
+export const find = (error: Occupied): Effect.Effect<Found, never, GatewayList.Requirements> =>
   Effect.gen(function*() {
     const listener = yield* listenerAt(error)
-    const holder = (yield* gatewayAt(error, listener)) ??
-      Option.getOrUndefined(yield* SystemServices.holderOn(error.port))
+    const holder = (yield* gatewayAt(error, listener)) ?? Option.getOrUndefined(yield* serviceOn(error))
     return holder === undefined
       ? { error, listener } satisfies Found
       : { error: withHolder(error, holder), listener: undefined } satisfies Found
-  }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(PortOwners.layerLive))
+  })
+
+/** `find`, on this machine. */
+export const findLive = (error: Occupied) =>
+  find(error).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(PortOwners.layerLive))

@@ -69,7 +69,8 @@ const finishIfIdle = (open: Open): void => {
 
 /** A stopped process accepts (the kernel does) and does not answer. */
 const answeredBy =
-  (process: KernelProcess, open: Open) => <A>(answer: Effect.Effect<A>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
+  (process: KernelProcess, open: Open) =>
+  <A>(answer: Effect.Effect<A, ProbeTransport.ProbeFailed>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
     Effect.gen(function*() {
       const cut = yield* Deferred.make<void>()
       open.inFlight.add(cut)
@@ -120,7 +121,9 @@ export interface ControlConnections {
   /** Opens a control socket. */
   readonly connect: Effect.Effect<SimulatedWebSocket>
   /** Counts a request or a handshake until it is answered or cut. */
-  readonly answered: <A>(answer: Effect.Effect<A>) => Effect.Effect<A, ProbeTransport.ProbeFailed>
+  readonly answered: <A>(
+    answer: Effect.Effect<A, ProbeTransport.ProbeFailed>
+  ) => Effect.Effect<A, ProbeTransport.ProbeFailed>
   /** How many are open. */
   readonly count: Effect.Effect<number>
   /** How many of them a shutdown waits for. */

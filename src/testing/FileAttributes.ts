@@ -63,6 +63,20 @@ export const stat = ({ call, existing, kernel }: FileCalls): FileSystem.FileSyst
     (fail) => existing(path, fail, (inode) => Effect.succeed(infoOf(kernel, inode, identityAt(kernel, inode))))
   )
 
+/** access(2). Windows knows whether a file is read-only, and lets everybody read (`fs__access` in `src/win/fs.c`). */
+export const access =
+  ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["access"] =>
+  (path, { readable = false, writable = false } = {}) =>
+    call("access", path, (fail) =>
+      existing(path, fail, (inode) => {
+        if (kernel.platform === "win32") {
+          return writable && inode.type === "File" && (inode.mode & 0o200) === 0 ? fail("EPERM") : Effect.void
+        }
+        if (readable && !may(process, inode, permission.read)) return fail("EACCES")
+        if (writable && !may(process, inode, permission.write)) return fail("EACCES")
+        return writable && kernel.readOnly ? fail("EROFS") : Effect.void
+      }))
+
 /** chmod(2). */
 export const chmod = ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["chmod"] => (path, mode) =>
   call("chmod", path, (fail) =>

@@ -11,6 +11,8 @@ import type { FileCalls } from "./FileCalls.ts"
 import { may, parts, permission, resolve } from "./PathResolution.ts"
 import type { Inode, SimulatedKernel } from "./SimulatedKernel.ts"
 
+const temporaryFolder = "/tmp"
+
 const isOpen = (kernel: SimulatedKernel, inode: Inode): boolean =>
   [...kernel.processes].some(({ files }) => [...files.values()].some((open) => open.inode === inode))
 
@@ -129,6 +131,34 @@ export const makeDirectory =
           else if (last && options?.recursive !== true) return yield* fail("EEXIST")
         }
       }))
+
+/** mkdtemp(3), in `/tmp` unless told otherwise. */
+export const makeTempDirectory =
+  ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["makeTempDirectory"] =>
+  ({ directory = temporaryFolder, prefix = "" } = {}) =>
+    call("mkdtemp", `${directory}/${prefix}`, (fail, now) =>
+      Effect.gen(function*() {
+        const folder = resolve(kernel, process, directory, true)
+        if (folder._tag === "Fault") return yield* fail(folder.code)
+        if (folder.inode === undefined) {
+          if (directory !== temporaryFolder) return yield* fail("ENOENT")
+          // Every machine has it, and every user may write there.
+          const inode = yield* create(folder, "Directory", 0o777, now, fail)
+          inode.mode = 0o1777
+        }
+        const place = resolve(kernel, process, `${directory}/${prefix}${kernel.nextInode}`, false)
+        if (place._tag === "Fault") return yield* fail(place.code)
+        yield* create(place, "Directory", 0o700, now, fail)
+        return place.path
+      }))
+
+/** The same until the scope closes. */
+export const makeTempDirectoryScoped =
+  (calls: FileCalls): FileSystem.FileSystem["makeTempDirectoryScoped"] => (options) =>
+    Effect.acquireRelease(
+      makeTempDirectory(calls)(options),
+      (path) => Effect.ignore(remove(calls)(path, { recursive: true }))
+    )
 
 /** readdir(3). */
 export const readDirectory =

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -11,7 +12,7 @@ import type { Address } from "../Address.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import type { BindError } from "../server/ServerSocket.ts"
 import type { Closed } from "./ControlConnections.ts"
-import { type Bound, defaultNetworkNamespace, type PortTable } from "./PortTable.ts"
+import { type Bound, defaultNetworkNamespace, pathOf, type PortTable } from "./PortTable.ts"
 import { literal } from "./SimulatedAddresses.ts"
 
 /**
@@ -175,7 +176,11 @@ export const listenAsStranger = (table: PortTable) =>
       connect: behaviour._tag === "Answers" || behaviour._tag === "Routes" || behaviour._tag === "Gateway"
         ? notHttp("no WebSocket here")
         : silentSocket(gone),
-      get: (path) => counted(count, "requests", answer(path))
+      request: (request) =>
+        Effect.map(
+          counted(count, "requests", answer(pathOf(request))),
+          ({ body, status }) => HttpServerResponse.text(body, { status })
+        )
     }
     yield* Effect.acquireRelease(
       table.add(bound),

@@ -12,7 +12,7 @@ import { type Address, coversGuard, guardHost, isLoopback, isWildcard, toUrl } f
 import { PortOwners } from "../host/PortOwners.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
 import { NotWatchable, OwnerWatch } from "../probe/OwnerWatch.ts"
-import type { Bound, PortTable } from "./PortTable.ts"
+import { type Bound, get, type PortTable } from "./PortTable.ts"
 import { type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
@@ -39,7 +39,7 @@ export const probeTransport =
                 Effect.tapError(() => isSlow ? Effect.sleep(windowsRefusal) : Effect.void),
                 Effect.tap(() => Effect.sync(() => MutableRef.set(connecting, false)))
               )
-            }).pipe(Effect.flatMap((bound) => bound.get(path)))
+            }).pipe(Effect.flatMap((bound) => get(bound, path)))
         )
     })
 

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type Address, isWildcard } from "../Address.ts"
@@ -10,6 +11,15 @@ import * as ProbeTransport from "../host/ProbeTransport.ts"
 import { BindError } from "../server/ServerSocket.ts"
 import type { SimulatedWebSocket } from "./ControlConnections.ts"
 import { available, excludes, isLocal, literal, reaches } from "./SimulatedAddresses.ts"
+
+/** A whole response: its body is no stream. */
+export type Answered = Effect.Effect<HttpServerResponse.HttpServerResponse, ProbeTransport.ProbeFailed>
+
+/** Path and query of a request. */
+export const pathOf = ({ url }: Request): string => {
+  const { pathname, search } = new URL(url)
+  return `${pathname}${search}`
+}
 
 /** A listening socket. */
 export interface Bound {
@@ -20,11 +30,25 @@ export interface Bound {
   readonly networkNamespace: string
   /** Ends every connection without a word, as the kernel does for a process that ended. */
   readonly reset: Effect.Effect<void>
-  readonly get: (path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
+  readonly request: (request: Request) => Answered
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** The handshake of a watch. */
   readonly watch: Effect.Effect<Pick<SimulatedWebSocket, "close" | "closed">, ProbeTransport.ProbeFailed>
 }
+
+/** Asks a listener for a path, as any client would. */
+export const get = (
+  bound: Bound,
+  path: string
+): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> =>
+  Effect.flatMap(bound.request(new Request(`http://simulated${path}`)), (response) =>
+    Effect.map(
+      // As in `Answered`: no turn of the event loop for bytes.
+      response.body._tag === "Uint8Array"
+        ? Effect.succeed(new TextDecoder().decode(response.body.body))
+        : Effect.promise(() => HttpServerResponse.toWeb(response).text()),
+      (body) => ({ status: response.status, body })
+    ))
 
 const firstEphemeralPort = 32768
 

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -42,6 +43,7 @@ export type Requirements =
   | PortOwners
   | OpenLockFiles
   | Signals
+  | Path.Path
 
 const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess) =>
   ProcessTable.make({
@@ -149,6 +151,9 @@ const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: Simulate
     })
   })
 
+/** With `/`, on each platform: as the paths of the host are written. */
+const paths = Effect.provide(Path.Path, Path.layer)
+
 /** The platforms of one host's processes. */
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -161,10 +166,12 @@ export const makePlatform = (
   const { platform } = kernel
   let instances = 0
   return (process, { listensForSigterm = true }) =>
-    Effect.map(
+    Effect.zipWith(
       processTable(kernel, process),
-      (table) =>
+      paths,
+      (table, paths) =>
         Context.make(FileSystem.FileSystem, SimulatedFiles.makeFileSystem(kernel, process)).pipe(
+          Context.add(Path.Path, paths),
           Context.add(KernelLock, SimulatedFiles.makeKernelLock(kernel, process)),
           Context.add(ProcessTable.ProcessTable, table),
           Context.add(ProbeTransport, ports.probeTransport(process)),

@@ -59,6 +59,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     open: FileContents.open(calls),
     readFile: FileContents.readFile(calls),
     writeFile: FileContents.writeFile(calls),
+    access: FileAttributes.access(calls),
     stat: FileAttributes.stat(calls),
     chmod: FileAttributes.chmod(calls),
     utimes: FileAttributes.utimes(calls),
@@ -69,6 +70,8 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
     rename: FolderEntries.rename(calls),
     remove: FolderEntries.remove(calls),
     makeDirectory: FolderEntries.makeDirectory(calls),
+    makeTempDirectory: FolderEntries.makeTempDirectory(calls),
+    makeTempDirectoryScoped: FolderEntries.makeTempDirectoryScoped(calls),
     readDirectory: FolderEntries.readDirectory(calls)
   })
 }

@@ -23,6 +23,7 @@
  * @since 0.1.0
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -55,6 +56,11 @@ export interface SimulatedHost {
   ) => Effect.Effect<SimulatedProcess<A, E>>
   /** The platform of one more process, for a program that runs in the test's own fiber. That process does not end. */
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
+  /**
+   * A client of the host's ports, for `HttpApiClient` and its like: `http://127.0.0.1:18789/` is the gateway that listens there. A
+   * response comes as a whole: one whose stream does not end never comes.
+   */
+  readonly layerClient: Layer.Layer<HttpClient.HttpClient>
   /** The file system, as root sees it. */
   readonly files: FileSystem.FileSystem
   /** Its network, as the test sees it: asking, and listening as somebody else. */
@@ -177,6 +183,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
         Layer.effectContext(
           Effect.flatMap(processes.register(options), (process) => platformOf(process, options))
         ),
+      layerClient: Layer.succeed(HttpClient.HttpClient, ports.client),
       files: SimulatedFiles.makeFileSystem(
         kernel,
         newProcess(kernel, { command: "test", pid: 0 }, Clock.make(), 0, SimulatedKernel.testSerial)

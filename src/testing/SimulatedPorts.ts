@@ -1,9 +1,10 @@
 /**
  * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with the rules of the host's platform about
- * which addresses exclude each other. Requests here have no headers: who may ask (`Access`, a token) is not simulated.
+ * which addresses exclude each other. Who may ask (`Access`, a token) is not simulated: every request reaches the app.
  *
  * @since 0.1.0
  */
+import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Address } from "../Address.ts"
@@ -14,7 +15,8 @@ import type { BindError, ServerSocket } from "../server/ServerSocket.ts"
 import type { SimulatedWebSocket } from "./ControlConnections.ts"
 import { type ForeignBehaviour, listenAsStranger, type SimulatedStranger } from "./ForeignListener.ts"
 import { ownerWatch, portOwners, probeTransport } from "./NetworkView.ts"
-import { defaultNetworkNamespace, makePortTable } from "./PortTable.ts"
+import { defaultNetworkNamespace, get, makePortTable } from "./PortTable.ts"
+import * as SimulatedHttpClient from "./SimulatedHttpClient.ts"
 import type { KernelProcess, SimulatedKernel } from "./SimulatedKernel.ts"
 import { serverSocket } from "./SimulatedServerSocket.ts"
 
@@ -53,6 +55,8 @@ export interface SimulatedPorts {
   readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
   /** Asks a listener, as any client would. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
+  /** Asks with method, headers and body. A response comes as a whole: one whose stream does not end never comes. */
+  readonly client: HttpClient.HttpClient
   /** Opens a control socket. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Takes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. What is bound there stays bound. */
@@ -77,7 +81,8 @@ export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   return {
     foreign: listenAsStranger(table),
     connection: table.occupyByConnection,
-    get: (address, path) => Effect.flatMap(table.find(address), (bound) => bound.get(path)),
+    get: (address, path) => Effect.flatMap(table.find(address), (bound) => get(bound, path)),
+    client: SimulatedHttpClient.make(table),
     connect: (address) => Effect.flatMap(table.find(address), ({ connect }) => connect),
     loseLoopbackV4: (networkNamespace = defaultNetworkNamespace) =>
       Effect.sync(() => table.loseLoopbackV4(networkNamespace)),

@@ -3,40 +3,76 @@
  *
  * @since 0.1.0
  */
-import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { type Address, toUrl } from "../Address.ts"
-import type { Answer } from "../host/ProbeTransport.ts"
+import { ProbeFailed } from "../host/ProbeTransport.ts"
 import { type BindError, type BindOptions, type BoundSocket, ServerSocket } from "../server/ServerSocket.ts"
 import * as ControlConnections from "./ControlConnections.ts"
-import { bindError, type Bound, type PortTable } from "./PortTable.ts"
+import { type Answered, bindError, type Bound, pathOf, type PortTable } from "./PortTable.ts"
 import { literal } from "./SimulatedAddresses.ts"
 import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
-const answerWith = (app: HttpApp.Default<unknown>, path: string): Effect.Effect<Answer> =>
-  app.pipe(
-    Effect.provideService(
-      HttpServerRequest.HttpServerRequest,
-      HttpServerRequest.fromWeb(new Request(`http://simulated${path}`))
-    ),
-    Effect.scoped,
-    Effect.flatMap((response) =>
-      Effect.map(
-        // Bytes need no web stream, and so no turn of the event loop that a TestClock would not know of.
-        response.body._tag === "Uint8Array"
-          ? Effect.succeed(new TextDecoder().decode(response.body.body))
-          : Effect.promise(() => HttpServerResponse.toWeb(response).text()),
-        (body) => ({ status: response.status, body })
-      )
-    ),
-    // What an app's own failure looks like from outside.
-    Effect.catchAll(() => Effect.succeed({ status: 500, body: "" }))
+/**
+ * With its whole body. A stream is read here, in the fiber that asks: it needs no turn of the event loop that a TestClock would not
+ * know of.
+ */
+const whole = (response: HttpServerResponse.HttpServerResponse): Answered => {
+  const { body } = response
+  if (body._tag !== "Stream") return Effect.succeed(response)
+  return Stream.runCollect(body.stream).pipe(
+    Effect.mapError((cause) => new ProbeFailed({ reason: "NotHttp", detail: `the body broke off: ${String(cause)}` })),
+    Effect.map((chunks) =>
+      HttpServerResponse.setBody(response, HttpBody.uint8Array(concat(Chunk.toReadonlyArray(chunks)), body.contentType))
+    )
   )
+}
+
+const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}
+
+/** What the gateway answers by itself. */
+const answerOfGateway = (app: HttpApp.Default<unknown>, request: Request): Answered =>
+  app.pipe(
+    Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
+    Effect.scoped,
+    Effect.catchAll(() => Effect.succeed(HttpServerResponse.empty({ status: 500 }))),
+    Effect.flatMap(whole)
+  )
+
+/**
+ * What an app answers, as behind `NodeHttpServer`: a failure is an answer too, and what was registered to change the response
+ * does so. The process may end meanwhile, and then nothing of it ends in order: so nobody waits for that.
+ */
+const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered =>
+  Effect.gen(function*() {
+    const answer = yield* Deferred.make<HttpServerResponse.HttpServerResponse, ProbeFailed>()
+    yield* HttpApp.toHandled(
+      Effect.interruptible(app),
+      (_, response) => Effect.intoDeferred(Effect.interruptible(whole(response)), answer)
+    ).pipe(
+      Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
+      // The cause of a failure, which was answered.
+      Effect.exit
+    )
+    return yield* Deferred.await(answer)
+  }).pipe(Effect.disconnect)
 
 /** The server of an address: the app that was mounted last answers. */
 const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>): HttpServer.HttpServer =>
@@ -70,10 +106,11 @@ const bind =
       const mine: Array<Bound> = []
       const connections = yield* ControlConnections.make(process, routes.control)
 
-      const serveOne = (path: string) =>
-        connections.answered(
-          Effect.suspend(() => answerWith(routes.owns(path) ? routes.app : apps.at(-1) ?? routes.app, path))
-        )
+      const serveOne = (request: Request) =>
+        connections.answered(Effect.suspend(() => {
+          const app = routes.owns(pathOf(request)) ? undefined : apps.at(-1)
+          return app === undefined ? answerOfGateway(routes.app, request) : answerOfApp(app, request)
+        }))
 
       const unbind = (bound: Bound) =>
         Effect.suspend(() =>
@@ -88,7 +125,7 @@ const bind =
           serial,
           networkNamespace,
           reset: connections.reset("all"),
-          get: serveOne,
+          request: serveOne,
           connect: connections.connect,
           watch: connections.answered(connections.connect)
         }

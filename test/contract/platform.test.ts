@@ -15,6 +15,7 @@ import {
   Option,
   Queue,
   type Scope,
+  Stream,
   TestClock
 } from "effect"
 import type { Address } from "../../src/Address.ts"
@@ -263,6 +264,43 @@ for (const [name, subject] of Object.entries(everywhere)) {
         }
         assert.isTrue(Exit.isFailure(yield* Effect.exit(fs.readLink(`${folder}/a`))))
       }))
+
+    subject.run("knows whether there is something under a name, and reads a part of it", () =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* subject.folder
+        yield* fs.writeFile(`${folder}/a`, text("something long"))
+        assert.deepStrictEqual(
+          yield* Effect.all([fs.exists(`${folder}/a`), fs.exists(folder), fs.exists(`${folder}/none`)]),
+          [true, true, false]
+        )
+        yield* fs.access(`${folder}/a`, { readable: true, writable: true })
+        assert.strictEqual(reasonOf(yield* Effect.exit(fs.access(`${folder}/none/x`))), "NotFound")
+        assert.strictEqual(
+          yield* Stream.mkString(Stream.decodeText(fs.stream(`${folder}/a`, { offset: 4, bytesToRead: 5 }))),
+          "thing"
+        )
+      }))
+
+    subject.run(
+      "makes temporary folders, each of its own, and removes them with all that is in them",
+      () =>
+        Effect.gen(function*() {
+          const fs = yield* FileSystem.FileSystem
+          const made = yield* Effect.scoped(Effect.gen(function*() {
+            const folders = yield* Effect.all([
+              fs.makeTempDirectoryScoped({ prefix: "a-" }),
+              fs.makeTempDirectoryScoped()
+            ])
+            assert.strictEqual(new Set(folders).size, 2)
+            for (const folder of folders) yield* fs.writeFile(`${folder}/a`, text("a"))
+            return folders
+          }))
+          assert.deepStrictEqual(yield* Effect.forEach(made, (folder) => fs.exists(folder)), [false, false])
+          const none = yield* Effect.exit(fs.makeTempDirectory({ directory: `${yield* subject.folder}/none` }))
+          assert.strictEqual(reasonOf(none), "NotFound")
+        })
+    )
 
     subject.run("touches", () =>
       Effect.gen(function*() {

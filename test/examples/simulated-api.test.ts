@@ -1,8 +1,5 @@
-/**
- * An `HttpApi` on the simulated host. What `Gateway.layer` gives it besides a server (`HttpPlatform`, `Etag.Generator`, `Path`)
- * comes from `HttpServer.layerContext`, for the app alone: its `FileSystem` is not the simulated host's.
- */
-import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpServer } from "@effect/platform"
+/** An `HttpApi` on the simulated host, and a client of it. */
+import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Gateway } from "gateway-lock"
@@ -23,8 +20,7 @@ const GreetingsLive = HttpApiBuilder.group(
 const App = HttpApiBuilder.serve().pipe(
   Layer.provide(HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json" })),
   Layer.provide(HttpApiBuilder.api(Api)),
-  Layer.provide(GreetingsLive),
-  Layer.provide(HttpServer.layerContext)
+  Layer.provide(GreetingsLive)
 )
 const address = { host: "127.0.0.1", port: 18789 }
 
@@ -32,14 +28,18 @@ it.effect("my API answers, and survives the crash of its predecessor", () =>
   Effect.gen(function*() {
     const host = yield* SimulatedHost.make
     const start = host.spawn(Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform()))))
-    const hello = Effect.zipRight(host.settle, host.ports.get(address, "/hello"))
+    const client = yield* Effect.provide(
+      HttpApiClient.make(Api, { baseUrl: "http://127.0.0.1:18789" }),
+      host.layerClient
+    )
+    const hello = Effect.zipRight(host.settle, client.greetings.hello())
 
     const first = yield* start
-    assert.strictEqual((yield* hello).body, "{\"hello\":\"world\"}")
+    assert.deepStrictEqual(yield* hello, { hello: "world" })
     assert.include((yield* host.ports.get(address, "/openapi.json")).body, "\"/hello\"")
     yield* first.kill
 
     const second = yield* start
-    assert.strictEqual((yield* hello).body, "{\"hello\":\"world\"}")
+    assert.deepStrictEqual(yield* hello, { hello: "world" })
     assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
   }))

@@ -1,0 +1,19 @@
+/**
+ * Failures of the program that are no `GatewayLockError`, as JSON. Pure.
+ */
+import { jsonLine } from "./jsonLine.ts"
+
+/** Any other failure, such as bad usage: one line of JSON with its fields. */
+export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
+  const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
+  const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
+  return jsonLine(nowMillis, "ERROR", error.message, {
+    name: "_tag" in error ? error._tag : "Error",
+    error: fields,
+    ...help
+  })
+}
+
+/** A bug: one line of JSON with the whole cause in it. */
+export const defectToJson = (cause: string, nowMillis: number): string =>
+  jsonLine(nowMillis, "FATAL", cause.split("\n", 1)[0] ?? "", { name: "Defect", cause })
