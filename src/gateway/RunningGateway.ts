@@ -15,6 +15,7 @@ import { defaults as listenerDefaults } from "../server/ListenerOptions.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
 import { type GatewayOptions, identified, type InspectOptions } from "./GatewayOptions.ts"
 import { layerNode, type Platform } from "./NodePlatform.ts"
+import { checkNames, type Names } from "./optionNames.ts"
 
 /**
  * `inspect`, on a platform of your own: in memory, in tests.
@@ -28,7 +29,7 @@ export const inspectPlatform = (
   options: InspectOptions = {}
 ): Effect.Effect<GatewayStatus.GatewayStatus, never, GatewayStatus.Requirements> =>
   Effect.flatMap(
-    identified(options),
+    Effect.zipRight(Effect.orDie(checkNames(options)), identified(options)),
     ({ address, configName, configPath, profile, stateDir }) =>
       GatewayStatus.inspect({
         ...address,
@@ -75,6 +76,8 @@ export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drain
   readonly onWaiting?: StopOwner.StopOptions["onWaiting"]
 }
 
+const ofStop: Names<Omit<StopOptions, keyof GatewayOptions>> = { timeout: true, force: true, onWaiting: true }
+
 /**
  * `stop`, on a platform of your own: in memory, in tests.
  *
@@ -92,6 +95,7 @@ export const stopPlatform = (
 > =>
   Effect.gen(function*() {
     yield* keepInterruption
+    yield* Effect.orDie(checkNames(options, ofStop))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     return yield* StopOwner.stop({
       path: yield* LockInspection.lockPathOf({ configName, configPath, stateDir }),
