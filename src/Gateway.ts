@@ -16,9 +16,11 @@ import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Struct from "effect/Struct"
 import { type Gateway, layerServing } from "./gateway/GatewayInstance.ts"
 import { checkAccess, checkBounds, checkGiven, type GatewayOptions } from "./gateway/GatewayOptions.ts"
 import { layerNode, type Platform } from "./gateway/NodePlatform.ts"
+import { checkNames } from "./gateway/optionNames.ts"
 import type { BindFailed, LockHeld, LockUnavailable, PortInUse } from "./GatewayLockError.ts"
 import type * as PlatformFolders from "./host/PlatformFolders.ts"
 import * as LockFile from "./lock/LockFile.ts"
@@ -54,7 +56,7 @@ const layerGateway = (
   options: GatewayOptions
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    yield* Effect.orDie(Effect.zipRight(checkAccess(options), checkBounds(options)))
+    yield* Effect.orDie(Effect.all([checkNames(options), checkAccess(options), checkBounds(options)]))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     const Lock = LockFile.layerWithProbes({
       address,
@@ -118,8 +120,8 @@ export const layerPlatform = (
  * A layer is shared by reference: call this once and keep the result in a constant, or two instances of one lock fight
  * each other.
  *
- * A wrong option (a port out of range, an open host without a token) is a defect, `SettingInvalid`: it is a mistake in the
- * program.
+ * A wrong option (an unknown name, a port out of range, an open host without a token) is a defect, `SettingInvalid`: it is a
+ * mistake in the program.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -149,9 +151,21 @@ export const layer = (
     Layer.merge(NodeHttpServer.layerContext)
   )
 
+/** Without what is `undefined`, which `Config.unwrap` would take for a group. */
+const defined = <A extends object>(options: A): A => {
+  const copy = { ...options }
+  for (const key of Struct.keys(copy)) {
+    const value = copy[key]
+    if (value === undefined) Reflect.deleteProperty(copy, key)
+    else if (typeof value === "object" && value !== null && !Config.isConfig(value)) copy[key] = defined(value)
+  }
+  return copy
+}
+
 /**
  * `layer`, with its options from `Config`. Fails with `ConfigError` besides, where a value is missing, cannot be read or is not
- * allowed: `InvalidData` at the option's name. The program's settings have the same bounds.
+ * allowed, or an option is unknown: `InvalidData` at the option's name. The program's settings have the same bounds. What is
+ * `undefined` is not given.
  *
  * @example
  * import { Config } from "effect"
@@ -174,8 +188,8 @@ export const layerConfig = (
   StartError | ConfigError.ConfigError
 > =>
   Layer.unwrapEffect(
-    Config.unwrap(config).pipe(
-      Effect.tap(checkGiven),
+    Config.unwrap(Config.isConfig(config) ? config : defined(config)).pipe(
+      Effect.tap((options) => Effect.zipRight(checkNames(options), checkGiven(options))),
       Effect.catchTag("SettingInvalid", ({ allowed, setting, value }) =>
         Effect.fail(ConfigError.InvalidData(setting.split("."), `${value}, expected ${allowed}`))),
       Effect.map(layer)

@@ -7,10 +7,10 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
+import { suggest } from "../internal/suggest.ts"
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import type { Manager } from "../supervisor/ServiceOptions.ts"
 import * as ExitStatus from "./ExitStatus.ts"
-import { suggest } from "./suggest.ts"
 
 /** A command line that cannot be understood. Exit status 64. */
 export class UsageError extends Data.TaggedError("UsageError")<{

@@ -25,8 +25,7 @@ import { StopRequest } from "../server/StopRequest.ts"
 import type { LogFormat } from "../settings/GatewayConfig.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
-import { write } from "./standardOutput.ts"
-import { Stdout } from "./Stdout.ts"
+import { Stdout, writeLive } from "./Stdout.ts"
 import * as StopSignals from "./stopSignals.ts"
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
@@ -102,7 +101,7 @@ program({
   },
   uncaught: Deferred.await(uncaught)
 }).pipe(
-  Effect.provideService(Stdout, write),
+  Effect.provideService(Stdout, writeLive),
   Effect.provideService(
     StopRequest,
     Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals.first()) : Option.some("an uncaught exception"))

@@ -72,7 +72,7 @@ const serving = Effect.promise(() => import("./serve.ts"))
 const loadForTakeover = Effect.gen(function*() {
   yield* serving
   yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
-  yield* Effect.promise(() => import("../page/OtherGateways.ts"))
+  yield* Effect.promise(() => import("../page/findNeighbours.ts"))
   // Without the addon there is nothing to load.
   const { supported } = yield* KernelLock.KernelLock
   yield* Effect.ignore(supported)

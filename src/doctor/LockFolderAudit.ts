@@ -17,6 +17,7 @@ import { describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { hasModeBits, octal } from "../internal/permissions.ts"
 import * as LockFolder from "../lock/LockFolder.ts"
 import { lockFolder } from "../lock/LockPaths.ts"
+import * as SelfTest from "../lock/SelfTest.ts"
 import { linkTarget } from "../lock/Snapshot.ts"
 import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
@@ -240,7 +241,7 @@ export const hintFor = (type: string): string | undefined => {
   return undefined
 }
 
-type Tested = KernelLockUnsupported | KernelLockFailed | "works" | "grants everything" | "refuses the first"
+type Tested = KernelLockUnsupported | KernelLockFailed | SelfTest.Verdict
 
 /** Locks a file of its own twice, and takes it away again. */
 const selfTest = (folder: string) =>
@@ -253,14 +254,15 @@ const selfTest = (folder: string) =>
       Effect.scoped(fs.open(path, { flag: "wx", mode: 0o600 })),
       () => Effect.ignore(fs.remove(path))
     )
-    const first = yield* fs.open(path, { flag: "r+" })
-    const second = yield* fs.open(path, { flag: "r+" })
-    const tested: Effect.Effect<Tested, KernelLockUnsupported | KernelLockFailed> = Effect.gen(function*() {
-      if (!(yield* lock.tryLock(first.fd))) return "refuses the first"
-      return (yield* lock.tryLock(second.fd)) ? "grants everything" : "works"
+    const open = fs.open(path, { flag: "r+" })
+    const first = yield* open
+    return yield* SelfTest.run(lock, { lockFirst: lock.tryLock(first.fd), openSecond: open })
+  })).pipe(
+    Effect.catchTags({
+      KernelLockUnsupported: (error) => Effect.succeed<Tested>(error),
+      KernelLockFailed: (error) => Effect.succeed<Tested>(error)
     })
-    return yield* Effect.merge(tested)
-  }))
+  )
 
 const described = (folder: string, type: Option.Option<string>): string =>
   `${folder}${Option.match(type, { onNone: () => "", onSome: (type) => ` (${type})` })}`

@@ -16,6 +16,7 @@ import { identified } from "../settings/GatewayIdentity.ts"
 import * as StopOwner from "../stop/StopOwner.ts"
 import type { GatewayOptions, InspectOptions } from "./GatewayOptions.ts"
 import { layerNode, type Platform } from "./NodePlatform.ts"
+import { checkNames, type Names } from "./optionNames.ts"
 
 /**
  * `inspect`, on a platform of your own: in memory, in tests.
@@ -29,7 +30,7 @@ export const inspectPlatform = (
   options: InspectOptions = {}
 ): Effect.Effect<GatewayStatus.GatewayStatus, never, GatewayStatus.Requirements> =>
   Effect.flatMap(
-    identified(options),
+    Effect.zipRight(Effect.orDie(checkNames(options)), identified(options)),
     ({ address, configName, configPath, profile, stateDir }) =>
       GatewayStatus.inspect({
         ...address,
@@ -76,6 +77,8 @@ export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drain
   readonly onWaiting?: StopOwner.StopOptions["onWaiting"]
 }
 
+const ofStop: Names<Omit<StopOptions, keyof GatewayOptions>> = { timeout: true, force: true, onWaiting: true }
+
 /**
  * `stop`, on a platform of your own: in memory, in tests.
  *
@@ -93,6 +96,7 @@ export const stopPlatform = (
 > =>
   Effect.gen(function*() {
     yield* keepInterruption
+    yield* Effect.orDie(checkNames(options, ofStop))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     return yield* StopOwner.stop({
       path: yield* LockInspection.lockPathOf({ configName, configPath, stateDir }),

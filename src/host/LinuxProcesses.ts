@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import { memoized } from "../internal/memoized.ts"
 import { Sighting } from "./Liveness.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
-import { exists, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import { lookBy, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 /**
  * The fields of `/proc/<pid>/stat` that matter: state (3), num_threads (20), starttime (22), in clock ticks since boot.
@@ -83,20 +83,20 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
       }))
     )
 
-    const look = (pid: number): Effect.Effect<Sighting> =>
+    // Nothing can be read where /proc hides a process (hidepid, another user).
+    const readProc = (pid: number): Effect.Effect<Option.Option<Sighting>> =>
       Effect.gen(function*() {
-        if (!(yield* exists(handle, pid))) return Sighting.absent
         const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))
-        if (Option.isSome(tgid) && tgid.value !== pid) return Sighting.absent
+        if (Option.isSome(tgid) && tgid.value !== pid) return Option.some(Sighting.absent)
         const seen = Option.flatten(yield* Effect.option(stat(pid)))
-        if (Option.isNone(seen)) {
-          // It may have ended between the two questions; else /proc hides it (hidepid, another user).
-          return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
-        }
-        return isDead(seen.value)
-          ? Sighting.absent
-          : Sighting.present(Math.max(0, seen.value.startTicks - (yield* offset)))
+        if (Option.isNone(seen)) return Option.none()
+        return Option.some(
+          isDead(seen.value)
+            ? Sighting.absent
+            : Sighting.present(Math.max(0, seen.value.startTicks - (yield* offset)))
+        )
       })
+    const look = (pid: number): Effect.Effect<Sighting> => lookBy(handle, pid, readProc(pid))
 
     const commandName = (pid: number) =>
       fs.readLink(`/proc/${pid}/exe`).pipe(

@@ -4,9 +4,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import { codeOf } from "../internal/errno.ts"
-import type { Comparison, Sighting } from "./Liveness.ts"
+import { type Comparison, Sighting } from "./Liveness.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /**
@@ -77,10 +77,26 @@ export const currentProcess = (): ProcessHandle => ({
 })
 
 /** The signal-0 question of kill(2): `ESRCH` is the only proof of absence, `EPERM` means it exists. */
-export const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
+const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
   Effect.try(() => handle.kill(pid, 0)).pipe(
     Effect.match({ onSuccess: () => true, onFailure: ({ error }) => codeOf(error) !== "ESRCH" })
   )
+
+/**
+ * What is to be seen under a pid, by what a platform reads of its process: `None` where nothing can be read. Then it may have ended
+ * between the two questions; else it is hidden.
+ */
+export const lookBy = (
+  handle: ProcessHandle,
+  pid: number,
+  read: Effect.Effect<Option.Option<Sighting>>
+): Effect.Effect<Sighting> =>
+  Effect.gen(function*() {
+    if (!(yield* exists(handle, pid))) return Sighting.absent
+    const seen = yield* read
+    if (Option.isSome(seen)) return seen.value
+    return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
+  })
 
 /**
  * Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, in milliseconds. A Node from a slow

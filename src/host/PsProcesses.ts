@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { child, output } from "../internal/child.ts"
 import { Sighting } from "./Liveness.ts"
-import { exists, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 /**
  * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
@@ -49,12 +49,16 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
         Effect.provide(context)
       )
     const look = (pid: number): Effect.Effect<Sighting> =>
-      Effect.gen(function*() {
-        if (!(yield* exists(handle, pid))) return Sighting.absent
-        const seen = yield* ps(pid)
-        if (Option.isNone(seen)) return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
-        return seen.value.state.startsWith("Z") ? Sighting.absent : Sighting.present(seen.value.startMillis)
-      })
+      lookBy(
+        handle,
+        pid,
+        Effect.map(
+          ps(pid),
+          Option.map(({ startMillis, state }) =>
+            state.startsWith("Z") ? Sighting.absent : Sighting.present(startMillis)
+          )
+        )
+      )
     return {
       self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
       look,

@@ -16,7 +16,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { child, output } from "../internal/child.ts"
 import { Sighting } from "./Liveness.ts"
-import { exists, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 const CimProcess = Schema.Struct({
   ProcessId: Schema.Number,
@@ -138,12 +138,7 @@ export const windows = (
       })
 
     const look = (pid: number): Effect.Effect<Sighting> =>
-      Effect.gen(function*() {
-        if (!(yield* exists(handle, pid))) return Sighting.absent
-        const seen = yield* known(pid)
-        if (Option.isNone(seen)) return (yield* exists(handle, pid)) ? Sighting.hidden : Sighting.absent
-        return Sighting.present(seen.value.created)
-      })
+      lookBy(handle, pid, Effect.map(known(pid), Option.map(({ created }) => Sighting.present(created))))
     return {
       self: Effect.succeed({ pid: handle.pid, startTime: handle.startedAt }),
       look,

@@ -3,6 +3,21 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
+/** `keepIf`, with the scope that holds what was acquired: the caller can close it earlier than its own. */
+export const keepIfScoped = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  isKept: (value: A) => boolean
+): Effect.Effect<{ readonly value: A; readonly scope: Scope.CloseableScope }, E, R | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const outer = yield* Effect.scope
+      const scope = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+      const exit = yield* Effect.exit(restore(Scope.extend(self, scope)))
+      if (Exit.isFailure(exit) || !isKept(exit.value)) yield* Scope.close(scope, exit)
+      return { value: yield* exit, scope }
+    })
+  )
+
 /**
  * Keeps what `self` acquired until the caller's scope closes if it succeeds with a value that is to be kept. Else releases it
  * at once, before this ends.
@@ -10,13 +25,4 @@ import * as Scope from "effect/Scope"
 export const keepIf = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   isKept: (value: A) => boolean = () => true
-): Effect.Effect<A, E, R | Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
-      const outer = yield* Effect.scope
-      const inner = yield* Scope.fork(outer, ExecutionStrategy.sequential)
-      const exit = yield* Effect.exit(restore(Scope.extend(self, inner)))
-      if (Exit.isFailure(exit) || !isKept(exit.value)) yield* Scope.close(inner, exit)
-      return yield* exit
-    })
-  )
+): Effect.Effect<A, E, R | Scope.Scope> => Effect.map(keepIfScoped(self, isKept), ({ value }) => value)

@@ -35,6 +35,7 @@ import { HostPlatform } from "../host/HostPlatform.ts"
 import type { KernelLock } from "../host/KernelLock.ts"
 import { isMomentary, isMomentaryCause } from "../host/momentary.ts"
 import { describePlatformError } from "../internal/describeError.ts"
+import { keepIfScoped } from "../internal/keepIf.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import type * as History from "./History.ts"
 import * as LockAttempt from "./LockAttempt.ts"
@@ -160,8 +161,8 @@ interface Kept {
   readonly context: Context.Context<FileSystem.FileSystem | KernelLock>
   /** One step at a time. */
   readonly mutex: Effect.Semaphore
-  /** For a file to be acquired: it is released with the lock. */
-  readonly newScope: Effect.Effect<Scope.CloseableScope>
+  /** What is acquired in it is released with the lock. */
+  readonly place: Scope.Scope
   readonly present: Ref.Ref<Present>
   /** How many looks in a row have failed to regain the file. */
   readonly failures: Ref.Ref<number>
@@ -178,24 +179,21 @@ const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<v
 /** Tries once to have the path again. */
 const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
   Effect.gen(function*() {
-    const { context, newScope, options, present } = kept
+    const { context, options, place, present } = kept
     const { path } = options
     const record = yield* options.record
-    const scope = yield* newScope
-    const exit = yield* LockFolder.ensure(path).pipe(
-      Effect.zipRight(LockAttempt.attempt({
-        path,
-        record: (lock) => ({ ...record, lock }),
-        reclaim: Option.none(),
-        present: before.file.id
-      })),
-      Scope.extend(scope),
+    const attempt = LockAttempt.attempt({
+      path,
+      record: (lock) => ({ ...record, lock }),
+      reclaim: Option.none(),
+      present: before.file.id
+    })
+    const { scope, value: result } = yield* Effect.zipRight(LockFolder.ensure(path), attempt).pipe(
+      (attempt) => keepIfScoped(attempt, LockAttempt.isMine),
+      Scope.extend(place),
       Effect.provide(context),
-      Effect.mapError((error) => new Failed(moved, error)),
-      Effect.exit
+      Effect.mapError((error) => new Failed(moved, error))
     )
-    if (Exit.isFailure(exit) || exit.value._tag === "Held") yield* Scope.close(scope, exit)
-    const result = yield* exit
     if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
     yield* Ref.set(present, { file: result.file, scope })
     // Only now: while the old file is open, no new one can have its inode number.
@@ -311,9 +309,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       Scope.make(),
       (place, exit) => mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(place, exit)))
     )
-    const newScope = Scope.fork(place, ExecutionStrategy.sequential)
-
-    const scope = yield* newScope
+    const scope = yield* Scope.fork(place, ExecutionStrategy.sequential)
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
     const failures = yield* Ref.make(0)
@@ -322,7 +318,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )
 
-    const kept: Kept = { options, platform, context, mutex, newScope, present, failures }
+    const kept: Kept = { options, platform, context, mutex, place, present, failures }
 
     return {
       acquired,

@@ -16,6 +16,7 @@ import * as Claim from "./Claim.ts"
 import { createExclusively, removeDraft } from "./DraftFile.ts"
 import { insist, Moved, type NamedFiles, open, openExisting, refuseLink } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
+import * as SelfTest from "./SelfTest.ts"
 import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeRecord } from "./Snapshot.ts"
 
 type Kernel = KernelLock["Type"]
@@ -29,18 +30,29 @@ class Inspected extends Data.TaggedError("Inspected") {}
 /** 1, 2, 4, … 128 milliseconds apart: one that lost its processor in between goes on within a few of them. */
 const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** A file system that grants one lock twice (seen with overlays, proxies and strace) has no locks. */
-const selfTest = ({ fs, idOf }: NamedFiles, kernel: Kernel, path: string, id: string) =>
-  Effect.scoped(Effect.gen(function*() {
-    const second = yield* openExisting(fs, path)
-    if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())
-    if (yield* kernel.tryLock(second.fd)) {
+/** A file, and how it is locked: at once, or it has been. */
+interface Locking<E> {
+  readonly path: string
+  readonly id: string
+  readonly lock: Effect.Effect<boolean, E>
+}
+
+/** Fails with `KernelLockUnsupported` if a second lock of the file is granted. */
+const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path }: Locking<E>) =>
+  Effect.gen(function*() {
+    const openSecond = Effect.gen(function*() {
+      const second = yield* openExisting(fs, path)
+      if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())
+      return second
+    })
+    const verdict = yield* SelfTest.run(kernel, { lockFirst: lock, openSecond })
+    if (verdict === "grants everything") {
       return yield* new KernelLockUnsupported({
         where: "filesystem",
         reason: "the file system granted the same lock twice"
       })
     }
-  }))
+  })
 
 /**
  * Asked of a file of our own, before the lock file is made: one that cannot be locked after all would have to be removed
@@ -52,8 +64,8 @@ const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record
     const file = yield* createExclusively(files.fs, draft, "wx+")
     // Who finds it, should we not live to remove it, can tell whose it was.
     yield* writeRecord(file, record)
-    yield* kernel.tryLock(file.fd)
-    yield* selfTest(files, kernel, draft, yield* files.idOf(file))
+    const id = yield* files.idOf(file)
+    yield* selfTest(files, kernel, { path: draft, id, lock: kernel.tryLock(file.fd) })
   }))
 
 const openOrCreate = (
@@ -145,7 +157,7 @@ export const withKernelLock = (
     if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
     // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
     if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
-    if (!created) yield* selfTest(files, kernel, path, id)
+    if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
 
     const left = yield* file.stat
     // An empty file was made a moment ago, by a starter that we were quicker than.

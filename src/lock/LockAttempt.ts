@@ -37,7 +37,8 @@ export type { Enforcement, Snapshot } from "./Snapshot.ts"
 /** How often one attempt starts over: each time, some other process has taken a step. */
 const maxRestarts = 32
 
-const isMine = ({ _tag }: Attempt): boolean => _tag === "Mine"
+/** Whether an attempt acquired the lock. */
+export const isMine = ({ _tag }: Attempt): boolean => _tag === "Mine"
 
 const make = Effect.gen(function*() {
   const files = yield* NamedFiles.make

@@ -3,14 +3,24 @@
  *
  * @since 0.1.0
  */
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { Requirements } from "./OtherGateways.ts"
+import type { KernelLock } from "../host/KernelLock.ts"
+import type { PlatformFolders } from "../host/PlatformFolders.ts"
+import type { ProbeTransport } from "../host/ProbeTransport.ts"
+import type { ProcessTable } from "../host/ProcessTable.ts"
 import type { Neighbour } from "./StatusFrame.ts"
 
-export type { Requirements }
+/**
+ * What looking for the user's other gateways needs from the machine.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | ProbeTransport | PlatformFolders
 
 /**
  * Looks for them, once; asked every now and then while somebody watches. The gateway itself may be among them. Nobody
@@ -45,8 +55,8 @@ export const layerLive: Layer.Layer<Neighbours, never, Requirements> = Layer.eff
   Neighbours,
   Effect.map(Effect.context<Requirements>(), (context) =>
     Option.some(
-      Effect.promise(() => import("./OtherGateways.ts")).pipe(
-        Effect.flatMap(({ look }) => look),
+      Effect.promise(() => import("./findNeighbours.ts")).pipe(
+        Effect.flatMap(({ findNeighbours }) => findNeighbours),
         Effect.provide(context)
       )
     ))

@@ -58,13 +58,18 @@ const isWholeFile = ({ from, to }: RangeLock): boolean => from === 0 && to === N
 
 const ofAnother = (locks: ReadonlyArray<RangeLock>, { file }: RangeLock) => locks.filter((lock) => lock.file !== file)
 
+/** A file's new lock takes the place of its own in that range. */
+const convert: Rules["lock"] = (locks, wanted) => {
+  if (ofAnother(locks, wanted).some((lock) => excludes(lock, wanted))) return "EAGAIN"
+  cutOut(locks, wanted)
+  locks.push(wanted)
+  return "ok"
+}
+
 const posix: Rules = {
   lock: (locks, wanted) => {
     if (wanted.exclusive && !wanted.file.writable) return "EBADF"
-    if (ofAnother(locks, wanted).some((lock) => excludes(lock, wanted))) return "EAGAIN"
-    cutOut(locks, wanted)
-    locks.push(wanted)
-    return "ok"
+    return convert(locks, wanted)
   },
   unlock: (locks, range) => {
     cutOut(locks, range)
@@ -75,10 +80,7 @@ const posix: Rules = {
 const flock: Rules = {
   lock: (locks, wanted) => {
     if (!isWholeFile(wanted)) return "EINVAL"
-    if (ofAnother(locks, wanted).some((lock) => excludes(lock, wanted))) return "EAGAIN"
-    cutOut(locks, wanted)
-    locks.push(wanted)
-    return "ok"
+    return convert(locks, wanted)
   },
   unlock: (locks, range) => {
     if (!isWholeFile(range)) return "EINVAL"

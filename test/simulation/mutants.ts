@@ -41,10 +41,18 @@ export const mutants: ReadonlyArray<Mutant> = [
       },
       {
         file: kernelAttempt,
-        from: "    if ((yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())\n    if (yield* kernel",
-        to: "    if ((yield* idOf(second)) === id && (yield* kernel"
+        from: "(yield* idOf(second)) !== id) return yield* Effect.fail(new Moved())",
+        to: `(yield* idOf(second)) !== id) return yield* Effect.fail("another file")`
       },
-      { file: kernelAttempt, from: "kernel.tryLock(second.fd)) {", to: "kernel.tryLock(second.fd))) {" },
+      {
+        file: kernelAttempt,
+        from: "SelfTest.run(kernel, { lockFirst: lock, openSecond })",
+        to: `Effect.catchIf(
+      SelfTest.run(kernel, { lockFirst: lock, openSecond }),
+      (error) => error === "another file",
+      () => Effect.succeed("works")
+    )`
+      },
       {
         file: kernelAttempt,
         from: `      yield* file.sync
@@ -197,8 +205,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 9,
     changes: [{
       file: kernelAttempt,
-      from: "    if (yield* kernel.tryLock(second.fd)) {",
-      to: "    if ((yield* kernel.tryLock(second.fd)) && id === \"\") {"
+      from: `if (verdict === "grants everything") {`,
+      to: `if (verdict === "grants everything" && id === "") {`
     }]
   },
   {

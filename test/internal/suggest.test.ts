@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
 import { commands } from "../../src/cli/CommandLine.ts"
-import { suggest } from "../../src/cli/suggest.ts"
+import { suggest } from "../../src/internal/suggest.ts"
 import "../arbitraries.ts"
 
 const names = Object.keys(commands)

@@ -1,0 +1,110 @@
+/**
+ * Which options there are. The compiler does not look for unknown ones in a value that is handed on, nor in plain JavaScript:
+ * there a misspelt option would be ignored.
+ */
+import * as Effect from "effect/Effect"
+import { suggest } from "../internal/suggest.ts"
+import type { LockOptions } from "../lock/LockFileOptions.ts"
+import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
+import type { LimitOptions } from "../server/ListenerOptions.ts"
+import { SettingInvalid, settings } from "../settings/GatewayConfig.ts"
+import type { GatewayOptions } from "./GatewayOptions.ts"
+
+/** Every name of an interface, and no other. */
+export type Names<A> = Readonly<Record<keyof A, true>>
+
+const lock: Names<LockOptions> = { timeout: true, pollInterval: true, staleAfter: true, recheckInterval: true }
+
+const health: Names<HealthProbeOptions> = { probeTimeout: true }
+
+const limits: Names<LimitOptions> = {
+  connections: true,
+  headersTimeout: true,
+  requestTimeout: true,
+  keepAliveTimeout: true,
+  headerBytes: true,
+  pipelinedRequests: true,
+  controlSockets: true,
+  frameBytes: true,
+  framesPerSecond: true,
+  bufferedBytes: true
+}
+
+const top: Names<GatewayOptions> = {
+  port: true,
+  host: true,
+  profile: true,
+  configPath: true,
+  stateDir: true,
+  lock: true,
+  health: true,
+  limits: true,
+  routes: true,
+  token: true,
+  allowedHosts: true,
+  allowedOrigins: true,
+  drainTimeout: true,
+  onDrain: true,
+  onLost: true,
+  passedSocket: true
+}
+
+const groups: ReadonlyArray<readonly [name: "lock" | "health" | "limits", known: ReadonlyArray<string>]> = [
+  ["lock", Object.keys(lock).map((name) => `lock.${name}`)],
+  ["health", Object.keys(health).map((name) => `health.${name}`)],
+  ["limits", Object.keys(limits).map((name) => `limits.${name}`)]
+]
+
+const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
+
+/** The option that an unknown one was probably meant to be: by its whole name, or by the last word, in whichever group. */
+const meant = (name: string, known: ReadonlyArray<string>): string => {
+  const all = [...known, ...groups.flatMap(([, names]) => names)]
+  const spellings = new Map([
+    ...all.map((name) => [lastWord(name), name] as const),
+    ...all.map((name) => [name, name] as const)
+  ])
+  const near = suggest(name, spellings.keys()) ?? suggest(lastWord(name), spellings.keys())
+  return near === undefined ? "" : `; did you mean ${spellings.get(near)}?`
+}
+
+/** The value is not shown: it may be a secret under a misspelt name. */
+const unknown = (name: string, here: ReadonlyArray<string>, known: ReadonlyArray<string>) =>
+  new SettingInvalid({
+    setting: name,
+    source: "GatewayOptions",
+    value: "(unknown option)",
+    allowed: `one of ${here.join(", ")}${meant(name, known)}`
+  })
+
+/**
+ * Fails with the first option that there is not, or with a group that is no object. `more` are names besides those of
+ * `GatewayOptions`. A group may have what the program's settings have in it: it can be handed on whole.
+ */
+export const checkNames = (
+  options: GatewayOptions,
+  more: Readonly<Record<string, true>> = {}
+): Effect.Effect<void, SettingInvalid> =>
+  Effect.gen(function*() {
+    const known = Object.keys({ ...top, ...more })
+    for (const name of Object.keys(options)) {
+      if (!known.includes(name)) yield* unknown(name, known, known)
+    }
+    for (const [group, names] of groups) {
+      const value: unknown = options[group]
+      if (value === undefined) continue
+      if (typeof value !== "object" || value === null || Array.isArray(value)) {
+        yield* new SettingInvalid({
+          setting: group,
+          source: "GatewayOptions",
+          value: JSON.stringify(value),
+          allowed: `an object with ${names.join(", ")}`
+        })
+      } else {
+        for (const key of Object.keys(value)) {
+          const name = `${group}.${key}`
+          if (!names.includes(name) && !Object.hasOwn(settings, name)) yield* unknown(name, names, known)
+        }
+      }
+    }
+  })

@@ -1,0 +1,164 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Config, ConfigError, Effect, Exit, Layer, Option } from "effect"
+import * as Gateway from "../../src/Gateway.ts"
+import { isGatewayLockError } from "../../src/GatewayLockError.ts"
+import { SettingInvalid } from "../../src/settings/Setting.ts"
+import { makeHost, simulated } from "../fixtures/simulated.ts"
+
+/** Options with more keys than there are: the compiler does not look at those of a value that is handed on. */
+const loose = <A extends Gateway.GatewayOptions>(options: A): Gateway.GatewayOptions => options
+const looseConfig = <A extends Config.Config.Wrap<Gateway.GatewayOptions>>(
+  options: A
+): Config.Config.Wrap<Gateway.GatewayOptions> => options
+
+/** The compiler of a user may allow what ours does not (`exactOptionalPropertyTypes`). */
+const withUndefined = <A extends object>(options: A, ...names: ReadonlyArray<string>): A =>
+  Object.assign(options, Object.fromEntries(names.map((name) => [name, undefined])))
+
+const unknown: ReadonlyArray<
+  readonly [way: string, meant: string | undefined, options: Gateway.GatewayOptions]
+> = [
+  ["lock.timeuot", "lock.timeout", loose({ lock: { timeout: undefined, timeuot: "1 second" } })],
+  ["lock.port", "port", loose({ lock: { timeout: undefined, port: 1 } })],
+  ["hots", "host", loose({ port: undefined, hots: "127.0.0.1" })],
+  ["tokne", "token", loose({ port: undefined, tokne: "a-secret" })],
+  ["limit", "limits", loose({ port: undefined, limit: { connections: 1 } })],
+  ["purple", undefined, loose({ port: undefined, purple: true })],
+  // What they were called before.
+  ["lockTimeout", "lock.timeout", loose({ port: undefined, lockTimeout: 1 })],
+  ["lockPollInterval", "lock.pollInterval", loose({ port: undefined, lockPollInterval: 1 })],
+  ["lockStaleAfter", "lock.staleAfter", loose({ port: undefined, lockStaleAfter: 1 })],
+  ["lockRecheckInterval", "lock.recheckInterval", loose({ port: undefined, lockRecheckInterval: 1 })],
+  ["healthProbeTimeout", "health.probeTimeout", loose({ port: undefined, healthProbeTimeout: 1 })],
+  ["probeTimeout", "health.probeTimeout", loose({ port: undefined, probeTimeout: 1 })],
+  ["headersTimeout", "limits.headersTimeout", loose({ port: undefined, headersTimeout: 1 })],
+  ["requestTimeout", "limits.requestTimeout", loose({ port: undefined, requestTimeout: 1 })],
+  ["keepAliveTimeout", "limits.keepAliveTimeout", loose({ port: undefined, keepAliveTimeout: 1 })],
+  ["maxConnections", "limits.connections", loose({ port: undefined, maxConnections: 1 })],
+  ["maxHeaderBytes", "limits.headerBytes", loose({ port: undefined, maxHeaderBytes: 1 })],
+  ["maxPipelinedRequests", "limits.pipelinedRequests", loose({ port: undefined, maxPipelinedRequests: 1 })],
+  ["maxControlSockets", "limits.controlSockets", loose({ port: undefined, maxControlSockets: 1 })],
+  ["maxFrameBytes", "limits.frameBytes", loose({ port: undefined, maxFrameBytes: 1 })],
+  ["maxFramesPerSecond", "limits.framesPerSecond", loose({ port: undefined, maxFramesPerSecond: 1 })],
+  ["maxBufferedBytes", "limits.bufferedBytes", loose({ port: undefined, maxBufferedBytes: 1 })]
+]
+
+/** What a program dies of, where it is a setting. */
+const defectOf = (exit: Exit.Exit<unknown, unknown>): SettingInvalid | undefined => {
+  const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+  return defect instanceof SettingInvalid ? defect : undefined
+}
+
+const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gateway.layerPlatform(options)))
+
+const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
+  Effect.scoped(Layer.build(Gateway.layerConfig({
+    // What is not refused gets no lock, and serves nowhere.
+    port: Config.succeed(0),
+    stateDir: Config.succeed("/dev/null/state"),
+    ...options
+  })))
+
+describe("an option that there is not", () => {
+  simulated(
+    "is a defect of a start, a look and a stop, which names it and what it may have been meant to be",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        for (const [way, meant, options] of unknown) {
+          const exits = yield* Effect.all([
+            Effect.exit(start(options)),
+            Effect.exit(Gateway.inspectPlatform(options)),
+            Effect.exit(Gateway.stopPlatform(options))
+          ]).pipe(Effect.provide(host.layer()))
+          for (const exit of exits) {
+            const defect = defectOf(exit)
+            assert.strictEqual(defect?.setting, way)
+            const message = defect?.message ?? ""
+            const group = way.includes(".") ? "lock.timeout, lock.pollInterval, " : "port, host, "
+            assert.include(message, `invalid ${way} (unknown option) from GatewayOptions: expected one of ${group}`)
+            if (meant === undefined) assert.notInclude(message, "did you mean")
+            else assert.isTrue(message.endsWith(`; did you mean ${meant}?`), message)
+            assert.notInclude(message, "secret")
+          }
+        }
+      })
+  )
+
+  simulated(
+    "is none where only a stop has it, or the program's settings have it in the same group",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const ofStop = { timeout: 1, force: false, onWaiting: () => Effect.void }
+        const stopped = yield* Effect.exit(Effect.provide(Gateway.stopPlatform(ofStop), host.layer()))
+        assert.isUndefined(defectOf(stopped))
+        const started = yield* Effect.exit(Effect.provide(start(loose({ port: undefined, ...ofStop })), host.layer()))
+        assert.strictEqual(defectOf(started)?.setting, "timeout")
+        const health = { probeTimeout: 1000, retryInterval: 1000, timeout: 1000 }
+        const looked = yield* Effect.exit(Effect.provide(Gateway.inspectPlatform({ health }), host.layer()))
+        assert.isTrue(Exit.isSuccess(looked))
+      })
+  )
+
+  simulated("is none where it is undefined and known", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const options = {
+        port: undefined,
+        lock: undefined,
+        health: { probeTimeout: undefined },
+        limits: { connections: undefined },
+        routes: undefined
+      }
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(Effect.provide(start(options), host.layer()))))
+    }))
+
+  it.effect("is a ConfigError of options from Config, at its name", () =>
+    Effect.gen(function*() {
+      for (
+        const [way, options] of [
+          ["lock.timeuot", looseConfig({ lock: { timeout: Config.succeed(1), timeuot: Config.succeed(1) } })],
+          ["lock.timeuot", looseConfig({ lock: Config.succeed({ timeout: 1, timeuot: 1 }) })],
+          ["lockTimeout", looseConfig({ port: Config.succeed(0), lockTimeout: Config.succeed(1) })]
+        ] as const
+      ) {
+        const error = yield* Effect.flip(startWith(options))
+        assert.isTrue(ConfigError.isConfigError(error) && error._op === "InvalidData", String(error))
+        assert.include(String(error), `(Invalid data at ${way}: "(unknown option), expected one of `)
+        assert.include(String(error), "; did you mean lock.timeout?")
+      }
+    }))
+})
+
+describe("a group of options", () => {
+  simulated("that is no object is a defect", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      for (const group of ["lock", "health", "limits"]) {
+        for (const value of ["null", "5", "\"1 second\"", "[]"]) {
+          const options: Gateway.GatewayOptions = JSON.parse(`{ "${group}": ${value} }`)
+          const defect = defectOf(yield* Effect.exit(Effect.provide(start(options), host.layer())))
+          assert.include(
+            defect?.message ?? "",
+            `invalid ${group} ${value} from GatewayOptions: expected an object with `
+          )
+        }
+      }
+    }))
+
+  it.effect("may be undefined where options come from Config, and so may each of its own", () =>
+    Effect.gen(function*() {
+      for (
+        const options of [
+          { lock: undefined, health: undefined, limits: undefined, routes: undefined },
+          { lock: withUndefined({ pollInterval: Config.succeed(100) }, "timeout") },
+          withUndefined({ lock: undefined }, "host", "token", "onDrain")
+        ]
+      ) {
+        // Refused by the machine, after every check.
+        const error = yield* Effect.flip(startWith(options))
+        assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
+      }
+    }))
+})
