@@ -19,13 +19,13 @@ import {
   TestClock
 } from "effect"
 import * as Gateway from "../src/Gateway.ts"
-import { type GatewayLockError, isGatewayLockError } from "../src/GatewayLockError.ts"
+import { isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
-import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 import { DrainCut } from "../src/server/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import { numRuns } from "./arbitraries.ts"
-import { callsOf, makeHost, noNamespaces, platform, simulated } from "./fixtures/simulated.ts"
+import { failureOf } from "./fixtures/exits.ts"
+import { callsOf, makeHost, noNamespaces, platform, recordAt, simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
@@ -63,14 +63,6 @@ const lockings = ["works", "absent"] as const
 
 /** A host whose kernel locks work, or are absent. */
 const hostWith = (locking: typeof lockings[number]) => Effect.tap(makeHost(), (host) => host.setLocking(locking))
-
-const failureOf = (exit: Exit.Exit<unknown, unknown>): GatewayLockError | undefined => {
-  const failure = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
-  return isGatewayLockError(failure) ? failure : undefined
-}
-
-const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
-  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
 
 const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
   Effect.map(Effect.option(host.files.stat(path)), Option.isSome)

@@ -1,20 +1,7 @@
 import { FileSystem, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Context,
-  Deferred,
-  Effect,
-  Exit,
-  FastCheck as fc,
-  Fiber,
-  Layer,
-  Logger,
-  Option,
-  TestClock
-} from "effect"
+import { Context, Deferred, Effect, FastCheck as fc, Fiber, Layer, Logger, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { type GatewayLockError, isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { layerAbsent } from "../../src/host/KernelLock.ts"
 import * as Claim from "../../src/lock/Claim.ts"
 import { maxFailures } from "../../src/lock/HeldLock.ts"
@@ -23,9 +10,19 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
+import { failureOf } from "../fixtures/exits.ts"
 import { eventually } from "../fixtures/net.ts"
+import { openFiles } from "../fixtures/openFiles.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { callsOf, makeHost as newHost, onRealHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
+import {
+  callsOf,
+  makeHost as newHost,
+  onRealHost,
+  recordAt,
+  replace,
+  shownMode,
+  simulated
+} from "../fixtures/simulated.ts"
 import { notLinux, unless } from "../fixtures/skips.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
@@ -93,8 +90,6 @@ const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>
 /** Until the holder has looked after its files: three times as often as a record gets old, with a kernel lock too. */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
-const recordAt = (host: Host, path: string) =>
-  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
 const ownerAt = (host: Host, path: string) =>
   Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.instanceId)
 const inodeAt = (host: Host, path: string) =>
@@ -108,12 +103,9 @@ const namesIn = (host: Host) => Effect.orElseSucceed(host.files.readDirectory(fo
 const replaceBy = (host: Host, path: string, content: Uint8Array) =>
   Effect.zipRight(host.files.writeFile("/other", content), replace(host, "/other", path))
 
-const failureOf = (exit: Option.Option<Exit.Exit<unknown, unknown>>): GatewayLockError | undefined => {
-  const failure = Option.isSome(exit) && Exit.isFailure(exit.value)
-    ? Option.getOrUndefined(Cause.failureOption(exit.value.cause))
-    : undefined
-  return isGatewayLockError(failure) ? failure : undefined
-}
+/** The error with which it has failed, if it has ended. */
+const failureSoFar = (gateway: Started) =>
+  Effect.map(gateway.poll, (exit) => Option.getOrUndefined(Option.map(exit, failureOf)))
 
 /** Serves as before, and has both files under their names. */
 const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
@@ -140,7 +132,7 @@ const takenBySquatter = "the file was replaced and another process (pid 4711) ho
 
 const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
   Effect.gen(function*() {
-    const error = failureOf(yield* gateway.poll)
+    const error = yield* failureSoFar(gateway)
     assert.strictEqual(error?._tag, "LockLost")
     assert.strictEqual(error?.message, `lost gateway lock at ${path}: ${reason}`)
     // Who has it now, where the reason names a process.
@@ -542,7 +534,7 @@ describe("a holder whose file was replaced", () => {
             break
           }
           yield* recheck(host)
-          assert.strictEqual(failureOf(yield* gateway.poll)?._tag, "LockLost", `at ${at}`)
+          assert.strictEqual((yield* failureSoFar(gateway))?._tag, "LockLost", `at ${at}`)
           assert.deepStrictEqual(yield* host.files.stat(paths.config), before, `at ${at}`)
           assert.deepStrictEqual(yield* host.files.readFile(paths.config), content)
         }
@@ -765,7 +757,7 @@ describe("a lock that is lost while others start", () => {
           const ended = yield* gateway.poll
           if (Option.isNone(ended)) continue
           const tags = gateway === first ? ["LockLost"] : ["PortInUse", "LockHeld"]
-          assert.include(tags, failureOf(ended)?._tag)
+          assert.include(tags, failureOf(ended.value)?._tag)
           assert.strictEqual(gateway.openFiles(), 0)
         }
         const survived = running.some(({ gateway }) => gateway === first)
@@ -787,13 +779,6 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const stateDir = yield* Effect.flatMap(fs.makeTempDirectoryScoped({ prefix: "held-lock-" }), fs.realPath)
-        const openFiles = Effect.gen(function*() {
-          const links = yield* Effect.forEach(
-            yield* fs.readDirectory("/proc/self/fd"),
-            (fd) => Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => "")
-          )
-          return links.filter((link) => link.startsWith(stateDir))
-        })
         const { path } = yield* Effect.scoped(Effect.gen(function*() {
           const gateway = Context.get(
             yield* Layer.build(Gateway.layerPlatform({
@@ -818,12 +803,12 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
               )
             }
             // The old file is closed a moment after the new one is there.
-            yield* eventually("two open files", Effect.map(openFiles, ({ length }) => length === 2))
-            assert.deepStrictEqual((yield* openFiles).toSorted(), [path, others].toSorted())
+            yield* eventually("two open files", Effect.map(openFiles(stateDir), ({ length }) => length === 2))
+            assert.deepStrictEqual((yield* openFiles(stateDir)).toSorted(), [path, others].toSorted())
           }
           return { path }
         }))
-        assert.deepStrictEqual(yield* openFiles, [])
+        assert.deepStrictEqual(yield* openFiles(stateDir), [])
         assert.deepStrictEqual(yield* fs.readDirectory(path.slice(0, path.lastIndexOf("/"))), [])
       }).pipe(Effect.provide(layers[mode]))
   )

@@ -9,6 +9,7 @@ import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import { numRuns } from "../arbitraries.ts"
 import { hasAddon } from "../fixtures/kernelLocks.ts"
 import { eventually } from "../fixtures/net.ts"
+import { openFiles } from "../fixtures/openFiles.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import { isLinux, noKernelLocks, notLinux, notPosix, unless } from "../fixtures/skips.ts"
 
@@ -106,16 +107,8 @@ const inodeAt = (path: string) =>
 
 const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory(folder))
 
-/** Open files of this process under `folder`: other tests' files do not count. */
-const openFiles = (folder: string) =>
-  Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const links = yield* Effect.forEach(yield* fs.readDirectory("/proc/self/fd"), (fd) =>
-      Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => ""))
-    return links.filter((link) =>
-      link.startsWith(folder)
-    ).length
-  })
+/** How many files under `folder` this process has open. */
+const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
 /** A file system where something happens just before or after a call, as if another process had done it. */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
@@ -291,7 +284,7 @@ for (const { kernel, mode, skip } of modes) {
           // The old one's release is none of the new one's business.
           yield* a.release
           assert.deepStrictEqual(yield* file.check, Option.none())
-          if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
+          if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
           yield* release
           assert.deepStrictEqual(yield* entries(folder), [])
         })
@@ -302,7 +295,7 @@ for (const { kernel, mode, skip } of modes) {
         const a = yield* mine(path, "a")
         const { result } = yield* attempt(path, "a", undefined, a.file.id)
         assert.strictEqual(result._tag === "Held" ? result.snapshot.fileId : undefined, a.file.id)
-        if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
+        if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
         assert.deepStrictEqual(yield* a.file.check, Option.none())
         yield* a.release
         assert.deepStrictEqual(yield* entries(folder), [])
@@ -343,13 +336,13 @@ for (const { kernel, mode, skip } of modes) {
       "no attempt leaves a file open, and a holder has one",
       ({ folder, path }) =>
         Effect.gen(function*() {
-          assert.strictEqual(yield* openFiles(folder), 0)
+          assert.strictEqual(yield* openCount(folder), 0)
           const a = yield* mine(path, "a")
-          assert.strictEqual(yield* openFiles(folder), 1)
+          assert.strictEqual(yield* openCount(folder), 1)
           yield* Effect.forEach(Array.from({ length: 40 }), () => held(path, "b"), { concurrency: 10 })
-          assert.strictEqual(yield* openFiles(folder), 1)
+          assert.strictEqual(yield* openCount(folder), 1)
           yield* a.release
-          assert.strictEqual(yield* openFiles(folder), 0)
+          assert.strictEqual(yield* openCount(folder), 0)
         })
     )
 
@@ -364,7 +357,7 @@ for (const { kernel, mode, skip } of modes) {
           `failed to acquire gateway lock at ${path}: ENOSPC: no space left on device, write`
         )
         assert.deepStrictEqual(yield* entries(folder), [])
-        if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
+        if (isLinux) assert.strictEqual(yield* openCount(folder), 0)
         yield* mine(path, "b")
       }))
 
@@ -455,7 +448,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
         assert.strictEqual(yield* ownerAt(path), "b")
         assert.strictEqual(ownerOf(yield* held(path, "c")), "b")
         assert.deepStrictEqual(yield* entries(folder), ["gateway.lock"])
-        if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
+        if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
       })
   )
 
@@ -544,7 +537,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
         assert.strictEqual(snapshot.enforcement, "record")
         assert.strictEqual(ownerOf(snapshot), "a")
         assert.strictEqual(yield* ownerAt(path), "a")
-        if (isLinux) assert.strictEqual(yield* openFiles(folder), 1)
+        if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
         const b = yield* mine(path, "b", snapshot)
         assert.strictEqual(b.file.enforcement, "kernel")
         assert.strictEqual(Option.getOrThrow(Option.getOrThrow(b.file.leftover).record).instanceId, "a")
@@ -587,7 +580,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
       Effect.gen(function*() {
         const error = yield* Effect.flip(mine(path, "a"))
         assert.strictEqual(error.message, `failed to acquire gateway lock at ${path}: EIO: from the kernel`)
-        if (isLinux) assert.strictEqual(yield* openFiles(folder), 0)
+        if (isLinux) assert.strictEqual(yield* openCount(folder), 0)
         yield* Effect.provide(mine(path, "b"), KernelLock.layerLive)
         assert.strictEqual(yield* ownerAt(path), "b")
       })
