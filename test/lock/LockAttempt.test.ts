@@ -122,11 +122,11 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
 
 /** Runs once, the first time, with the services of where it was made. */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
-  Effect.gen(function*() {
-    const context = yield* Effect.context<R>()
-    const due = yield* Ref.make(true)
-    return Effect.whenEffect(Effect.orDie(Effect.provide(self, context)), Ref.getAndSet(due, false))
-  })
+  Effect.zipWith(
+    Effect.context<R>(),
+    Ref.make(true),
+    (context, due) => Effect.whenEffect(Effect.orDie(Effect.provide(self, context)), Ref.getAndSet(due, false))
+  )
 
 /** How a system call fails, in the words of Node. */
 const failing = (call: string, why: string, reason: PlatformError.SystemErrorReason = "Unknown") =>

@@ -1,6 +1,18 @@
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Scope } from "effect"
+import {
+  ConfigProvider,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Option,
+  Runtime,
+  Scope
+} from "effect"
 import * as Otlp from "../../src/telemetry/Otlp.ts"
 import { nodeHttpServer } from "../fixtures/net.ts"
 
@@ -168,6 +180,7 @@ const slowCollector = Effect.gen(function*() {
   const arrived = yield* Deferred.make<void>()
   const answer = yield* Deferred.make<void>()
   const ended = yield* Deferred.make<"answered" | "cut">()
+  const fork = Runtime.runFork(yield* Effect.runtime())
   const port = yield* nodeHttpServer((request, response) => {
     response.on(
       "close",
@@ -175,7 +188,7 @@ const slowCollector = Effect.gen(function*() {
     )
     request.resume().on("end", () => {
       Deferred.unsafeDone(arrived, Effect.void)
-      Effect.runFork(Effect.zipRight(Deferred.await(answer), Effect.sync(() => response.end())))
+      fork(Effect.zipRight(Deferred.await(answer), Effect.sync(() => response.end())))
     })
   })
   return {
