@@ -19,13 +19,13 @@ import {
   TestClock
 } from "effect"
 import * as Gateway from "../src/Gateway.ts"
-import { type GatewayLockError, isGatewayLockError } from "../src/GatewayLockError.ts"
+import { isGatewayLockError } from "../src/GatewayLockError.ts"
 import * as LockFile from "../src/lock/LockFile.ts"
-import * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 import { DrainCut } from "../src/server/DrainCut.ts"
 import * as SimulatedHost from "../src/testing/SimulatedHost.ts"
 import { numRuns } from "./arbitraries.ts"
-import { callsOf, makeHost, noNamespaces, platform, simulated } from "./fixtures/simulated.ts"
+import { failureOf } from "./fixtures/exits.ts"
+import { callsOf, makeHost, noNamespaces, platform, recordAt, simulated } from "./fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const lockPath = LockFile.configLockPath({ stateDir: "/state/default", configPath: "/config/default/gateway.json" })
@@ -42,13 +42,27 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 /** Lets everything that needs no time happen. */
 const settle = Effect.repeatN(Effect.yieldNow(), 1000)
 
-const failureOf = (exit: Exit.Exit<unknown, unknown>): GatewayLockError | undefined => {
-  const failure = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
-  return isGatewayLockError(failure) ? failure : undefined
+/** Starts a gateway, and lets it do all that needs no time. */
+const start = (
+  host: SimulatedHost.SimulatedHost,
+  options?: Gateway.GatewayOptions,
+  process?: Parameters<typeof host.spawn>[1]
+) => Effect.zipLeft(host.spawn(gateway(options), process), settle)
+
+/** A process that holds the locks, as a gateway does that has not bound its port yet. */
+const startWarming = (host: SimulatedHost.SimulatedHost) => {
+  const lock = LockFile.layerWithProbes({
+    stateDir: "/state/default",
+    configPath: "/config/default/gateway.json",
+    address
+  })
+  return Effect.zipLeft(host.spawn(Effect.zipRight(Layer.build(lock), Effect.never)), settle)
 }
 
-const recordAt = (host: SimulatedHost.SimulatedHost, path: string) =>
-  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
+const lockings = ["works", "absent"] as const
+
+/** A host whose kernel locks work, or are absent. */
+const hostWith = (locking: typeof lockings[number]) => Effect.tap(makeHost(), (host) => host.setLocking(locking))
 
 const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
   Effect.map(Effect.option(host.files.stat(path)), Option.isSome)
@@ -59,8 +73,7 @@ describe("a gateway on a simulated host", () => {
     () =>
       Effect.gen(function*() {
         const host = yield* makeHost()
-        const first = yield* host.spawn(gateway())
-        yield* settle
+        const first = yield* start(host)
         const record = Option.getOrThrow(yield* recordAt(host, lockPath))
         assert.strictEqual(record.phase, "listening")
         assert.strictEqual(record.pid, first.pid)
@@ -83,18 +96,15 @@ describe("a gateway on a simulated host", () => {
     (platform) =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.makeWith({ platform })
-        const first = yield* host.spawn(gateway())
-        yield* settle
+        const first = yield* start(host)
         const record = Option.getOrThrow(yield* recordAt(host, lockPath))
         assert.deepStrictEqual([record.phase, record.lock], ["listening", "kernel"])
         assert.deepStrictEqual(host.lockHolders(lockPath), [first.pid])
         assert.deepStrictEqual(host.lockHolders(statePath), [first.pid])
-        const second = yield* host.spawn(gateway({ port: 18790 }))
-        yield* settle
+        const second = yield* start(host, { port: 18790 })
         assert.strictEqual(failureOf(yield* second.exit)?._tag, "LockHeld")
         yield* first.kill
-        const third = yield* host.spawn(gateway())
-        yield* settle
+        const third = yield* start(host)
         assert.deepStrictEqual(host.lockHolders(lockPath), [third.pid])
       })
   )
@@ -102,11 +112,9 @@ describe("a gateway on a simulated host", () => {
   simulated("refuses a second start at once, naming the first, and touches nothing", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const first = yield* host.spawn(gateway())
-      yield* settle
+      const first = yield* start(host)
       const before = yield* host.files.readFile(lockPath)
-      const second = yield* host.spawn(gateway())
-      yield* settle
+      const second = yield* start(host)
       const error = failureOf(yield* second.exit)
       assert.strictEqual(error?._tag, "PortInUse")
       assert.strictEqual(error?.message, "another gateway instance is already listening on ws://127.0.0.1:18789")
@@ -121,11 +129,9 @@ describe("a gateway on a simulated host", () => {
       Effect.gen(function*() {
         const host = yield* makeHost()
         yield* host.spawn(Effect.never, { pid: 1, command: "init" })
-        yield* host.spawn(gateway(), { pid: 1, pidNamespace: "pid:[2]" })
-        yield* settle
+        yield* start(host, {}, { pid: 1, pidNamespace: "pid:[2]" })
         for (const [port, tag] of [[18789, "PortInUse"], [18790, "LockHeld"]] as const) {
-          const refused = yield* host.spawn(gateway({ port }))
-          yield* settle
+          const refused = yield* start(host, { port })
           const error = failureOf(yield* refused.exit)
           assert.strictEqual(error?._tag, tag)
           const holder = error !== undefined && "holder" in error ? error.holder : undefined
@@ -138,11 +144,9 @@ describe("a gateway on a simulated host", () => {
   simulated("succeeds a killed owner without waiting", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const first = yield* host.spawn(gateway())
-      yield* settle
+      const first = yield* start(host)
       yield* first.kill
-      const second = yield* host.spawn(gateway())
-      yield* settle
+      const second = yield* start(host)
       assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
       assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).pid, second.pid)
       assert.deepStrictEqual(host.ports.owners(18789), [second.pid])
@@ -150,21 +154,17 @@ describe("a gateway on a simulated host", () => {
 
   simulated("succeeds a killed owner whose pid now belongs to a stranger, or to itself", () =>
     Effect.gen(function*() {
-      for (const locking of ["works", "absent"] as const) {
-        const host = yield* makeHost()
-        yield* host.setLocking(locking)
-        const first = yield* host.spawn(gateway(), { pid: 7 })
-        yield* settle
+      for (const locking of lockings) {
+        const host = yield* hostWith(locking)
+        const first = yield* start(host, {}, { pid: 7 })
         yield* first.kill
         yield* TestClock.adjust("1 second")
         yield* host.spawn(Effect.never, { pid: 7 })
-        const second = yield* host.spawn(gateway())
-        yield* settle
+        const second = yield* start(host)
         assert.deepStrictEqual(host.ports.owners(18789), [second.pid], locking)
         yield* second.kill
         // The container restart: the very same pid again, with nothing in between.
-        const third = yield* host.spawn(gateway(), { pid: second.pid })
-        yield* settle
+        const third = yield* start(host, {}, { pid: second.pid })
         assert.deepStrictEqual(host.ports.owners(18789), [third.pid], locking)
         yield* third.terminate
       }
@@ -175,15 +175,8 @@ describe("a gateway on a simulated host", () => {
     () =>
       Effect.gen(function*() {
         const host = yield* makeHost()
-        const lock = LockFile.layerWithProbes({
-          stateDir: "/state/default",
-          configPath: "/config/default/gateway.json",
-          address
-        })
-        const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
-        yield* settle
-        const second = yield* host.spawn(gateway({ lock: { timeout: "5 seconds" } }))
-        yield* settle
+        const warming = yield* startWarming(host)
+        const second = yield* start(host, { lock: { timeout: "5 seconds" } })
         yield* TestClock.adjust("4999 millis")
         assert.isTrue(Option.isNone(yield* second.poll))
         yield* TestClock.adjust("1 millis")
@@ -197,15 +190,8 @@ describe("a gateway on a simulated host", () => {
   simulated("takes over within a poll interval when the owner ends during the wait", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const lock = LockFile.layerWithProbes({
-        stateDir: "/state/default",
-        configPath: "/config/default/gateway.json",
-        address
-      })
-      const warming = yield* host.spawn(Effect.zipRight(Layer.build(lock), Effect.never))
-      yield* settle
-      const second = yield* host.spawn(gateway())
-      yield* settle
+      const warming = yield* startWarming(host)
+      const second = yield* start(host)
       yield* TestClock.adjust("1 seconds")
       yield* warming.kill
       yield* TestClock.adjust("100 millis")
@@ -216,10 +202,8 @@ describe("a gateway on a simulated host", () => {
   simulated("does not wait for an owner that serves another port", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const first = yield* host.spawn(gateway())
-      yield* settle
-      const second = yield* host.spawn(gateway({ port: 18790 }))
-      yield* settle
+      const first = yield* start(host)
+      const second = yield* start(host, { port: 18790 })
       assert.strictEqual(
         failureOf(yield* second.exit)?.message,
         `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
@@ -231,10 +215,8 @@ describe("a gateway on a simulated host", () => {
     () =>
       Effect.gen(function*() {
         const host = yield* makeHost()
-        const first = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/a.json" }))
-        yield* settle
-        const second = yield* host.spawn(gateway({ stateDir: "/shared", configPath: "/b.json", port: 18790 }))
-        yield* settle
+        const first = yield* start(host, { stateDir: "/shared", configPath: "/a.json" })
+        const second = yield* start(host, { stateDir: "/shared", configPath: "/b.json", port: 18790 })
         assert.strictEqual(
           failureOf(yield* second.exit)?.message,
           `gateway already running (pid ${first.pid}) on ws://127.0.0.1:18789`
@@ -281,11 +263,9 @@ describe("a gateway on a simulated host", () => {
   simulated("holds 127.0.0.1 besides another host, and gives both back", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const first = yield* host.spawn(gateway({ host: "::1" }))
-      yield* settle
+      const first = yield* start(host, { host: "::1" })
       assert.deepStrictEqual(host.ports.owners(18789), [first.pid, first.pid])
-      const second = yield* host.spawn(gateway({ profile: "other" }))
-      yield* settle
+      const second = yield* start(host, { profile: "other" })
       assert.strictEqual(failureOf(yield* second.exit)?._tag, "PortInUse")
       yield* first.terminate
       assert.deepStrictEqual(host.ports.owners(18789), [])
@@ -294,8 +274,7 @@ describe("a gateway on a simulated host", () => {
   simulated("takes a free port for 0 and records the real one", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      const first = yield* host.spawn(gateway({ port: 0 }))
-      yield* settle
+      const first = yield* start(host, { port: 0 })
       const { port } = Option.getOrThrow(yield* recordAt(host, lockPath))
       assert.isAbove(port, 0)
       assert.deepStrictEqual(host.ports.owners(port), [first.pid])
@@ -306,14 +285,12 @@ describe("a gateway on a simulated host", () => {
     () =>
       Effect.gen(function*() {
         const host = yield* makeHost()
-        const first = yield* host.spawn(gateway())
-        yield* settle
+        const first = yield* start(host)
         const socket = yield* host.ports.connect(address)
         yield* settle
         // A folder that is gone lets another in, though not on this port.
         yield* host.files.remove("/state/default/locks", { recursive: true })
-        const second = yield* host.spawn(gateway({ port: 18790 }))
-        yield* settle
+        const second = yield* start(host, { port: 18790 })
         assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
         yield* TestClock.adjust("30 seconds")
         yield* settle
@@ -339,8 +316,7 @@ describe("a gateway on a simulated host", () => {
     Effect.gen(function*() {
       const host = yield* makeHost()
       yield* host.setCapacity(10)
-      const first = yield* host.spawn(gateway())
-      yield* settle
+      const first = yield* start(host)
       assert.match(
         failureOf(yield* first.exit)?.message ?? "",
         /^failed to acquire gateway lock at \/state\/default\/locks\/gateway\.[0-9a-f]{8}\.lock: ENOSPC: /
@@ -425,10 +401,9 @@ describe("a shutdown", () => {
 })
 
 /** How many system calls a start makes, so that each can be the one at which something happens. */
-const callsOfAStart = (locking: "works" | "absent") =>
+const callsOfAStart = (locking: typeof lockings[number]) =>
   Effect.gen(function*() {
-    const host = yield* makeHost()
-    yield* host.setLocking(locking)
+    const host = yield* hostWith(locking)
     let calls = 0
     yield* host.setIntercept(() =>
       Effect.sync(() => {
@@ -436,8 +411,7 @@ const callsOfAStart = (locking: "works" | "absent") =>
         return Option.none()
       })
     )
-    const first = yield* host.spawn(gateway())
-    yield* settle
+    const first = yield* start(host)
     const started = calls
     yield* first.terminate
     return started
@@ -501,12 +475,11 @@ describe("a start that ends early", () => {
     "releases exactly what it had acquired, at whichever system call it is interrupted",
     () =>
       Effect.gen(function*() {
-        for (const locking of ["works", "absent"] as const) {
+        for (const locking of lockings) {
           const calls = yield* callsOfAStart(locking)
           assert.isAbove(calls, 20)
           for (const at of callsOf(calls)) {
-            const host = yield* makeHost()
-            yield* host.setLocking(locking)
+            const host = yield* hostWith(locking)
             const reached = yield* Deferred.make<void>()
             let seen = 0
             yield* host.setIntercept(() =>
@@ -530,11 +503,10 @@ describe("a start that ends early", () => {
     "ends, at whichever system call the signal comes, even in the midst of a finalizer",
     () =>
       Effect.gen(function*() {
-        for (const locking of ["works", "absent"] as const) {
+        for (const locking of lockings) {
           const calls = yield* callsOfAStart(locking)
           for (const at of callsOf(calls)) {
-            const host = yield* makeHost()
-            yield* host.setLocking(locking)
+            const host = yield* hostWith(locking)
             const first = yield* host.spawn(gateway())
             // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
             yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
@@ -549,19 +521,17 @@ describe("a start that ends early", () => {
 
   simulated("is succeeded by the next one, whichever system call was its last", () =>
     Effect.gen(function*() {
-      for (const locking of ["works", "absent"] as const) {
+      for (const locking of lockings) {
         const calls = yield* callsOfAStart(locking)
         for (const last of callsOf(calls)) {
-          const host = yield* makeHost()
-          yield* host.setLocking(locking)
+          const host = yield* hostWith(locking)
           const first = yield* host.spawn(gateway())
           yield* during(host, first.pid, (call) => call >= last ? first.kill : Effect.void)
           yield* settle
           yield* first.kill
           // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
           yield* TestClock.adjust(locking === "absent" ? "31 seconds" : "0 seconds")
-          const second = yield* host.spawn(gateway())
-          yield* settle
+          const second = yield* start(host)
           assert.deepStrictEqual(host.ports.owners(18789), [second.pid], `${locking}, killed at call ${last}`)
           assert.strictEqual(Option.getOrThrow(yield* recordAt(host, lockPath)).pid, second.pid)
           yield* second.terminate
@@ -584,8 +554,7 @@ describe("a start that ends early", () => {
                 return seen === at ? Option.some(errno) : Option.none()
               })
             )
-            const first = yield* host.spawn(gateway())
-            yield* settle
+            const first = yield* start(host)
             // On Windows a refusal may pass: the start asks again, within its lock timeout.
             if (platform === "win32") yield* TestClock.adjust("1 second")
             const exit = yield* first.poll
@@ -605,8 +574,7 @@ describe("a start that ends early", () => {
                 const { length } = yield* host.files.readFile(`/state/default/locks/${name}`)
                 assert.strictEqual(length, 0, `${name}, ${errno} at call ${at}`)
               }
-              const next = yield* host.spawn(gateway())
-              yield* settle
+              const next = yield* start(host)
               assert.deepStrictEqual(host.ports.owners(18789), [next.pid], `${errno} at call ${at}`)
             }
           }
@@ -625,8 +593,7 @@ describe("many starters", () => {
     ],
     ([starters, delays, kernelLocks]) =>
       Effect.gen(function*() {
-        const host = yield* makeHost()
-        yield* host.setLocking(kernelLocks ? "works" : "absent")
+        const host = yield* hostWith(kernelLocks ? "works" : "absent")
         let step = 0
         yield* host.setIntercept(() =>
           Effect.suspend(() => {

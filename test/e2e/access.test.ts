@@ -209,8 +209,7 @@ describe("a gateway with a token", () => {
 
   it.scopedLive("is watched by a standby without it, and succeeded at once", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site, { env: { GATEWAY_TOKEN: token } })
+      const [site, owner] = yield* Gateways.newGateway({ env: { GATEWAY_TOKEN: token } })
       // Another token, and none: a standby shows none to whoever happens to listen.
       const standby = yield* Gateways.start(site, { flags: ["--standby"] })
       yield* standby.line(/standing by/)

@@ -68,8 +68,7 @@ describe("a cleaner of temporary folders", () => {
     Program.named("that takes them all the same does not let a second one onto the port", noCleaner),
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site)
+        const [site] = yield* Gateways.newGateway()
         const instanceId = yield* Clients.instanceIdOf(site)
         const stranger = Path.join(Gateways.locksFolder(site), "young")
         yield* Effect.promise(() => Fs.writeFile(stranger, ""))

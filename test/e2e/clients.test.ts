@@ -42,8 +42,7 @@ describe("a client that asks for HTTP/2", () => {
     Program.named("is answered in HTTP/1.1: curl --http2, with and without a body", noCurl),
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site)
+        const [site] = yield* Gateways.newGateway()
         const ask = (path: string, ...args: ReadonlyArray<string>) =>
           run(site, [
             "curl",
@@ -75,8 +74,7 @@ describe("a client that asks for HTTP/2", () => {
     Program.named("is answered in HTTP/1.1: Java's HttpClient", noJava),
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site)
+        const [site] = yield* Gateways.newGateway()
         yield* Effect.promise(() => Fs.writeFile(Path.join(site.root, "Ask.java"), javaClient(site.port)))
         const { code, stderr, stdout } = yield* run(site, ["java", "Ask.java"])
         assert.strictEqual(code, 0, stderr)

@@ -6,8 +6,7 @@ import * as Gateways from "./support/gateways.ts"
 describe("a start after a crash", () => {
   it.scopedLive("takes the lock over at once, says so in one line, and leaves only its own files", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const before = yield* Gateways.readRecord(Gateways.configLock(site))
       const killed = yield* Gateways.stop(first, "SIGKILL")
       assert.strictEqual(killed.signal, "SIGKILL")
@@ -45,8 +44,7 @@ describe("a start after a crash", () => {
 
   it.scopedLive("with other connections to the dead one still open takes the port over", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const control = yield* Clients.greeted(site)
       const connection = yield* Clients.connect(site)
       yield* Gateways.stop(first, "SIGKILL")
@@ -57,8 +55,7 @@ describe("a start after a crash", () => {
 
   it.scopedLive("does not take over from an owner that is only stopped", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       yield* first.signal("SIGSTOP")
       const other = yield* Gateways.onAnotherPort(site)
       const second = yield* Gateways.run(other, { flags: ["--lock-timeout", "400 millis"] })
@@ -75,8 +72,7 @@ describe("a start after a crash", () => {
 
   it.scopedLive("waits for an owner that ends within the lock timeout, and takes over", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       yield* first.signal("SIGSTOP")
       const other = yield* Gateways.onAnotherPort(site)
       const second = yield* Gateways.start(other, { flags: ["--lock-timeout", "15 seconds"] })

@@ -57,8 +57,7 @@ describe("gateway doctor", () => {
     undefined,
     (main, variant) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site, { main })
+        const [site] = yield* Gateways.newGateway({ main })
         const before = yield* Gateways.lockIdentities(site)
         const { problems } = yield* examine(site, { main })
         assert.deepStrictEqual(
@@ -105,8 +104,7 @@ describe("gateway doctor", () => {
 
   it.scopedLive("a lock folder that others may write: its remedy mends it", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       yield* chmod(Gateways.locksFolder(site), 0o777)
       const found = yield* theProblem(site)
       assert.deepInclude(found, { check: "lock-folder", severity: "error" })
@@ -196,8 +194,7 @@ describe("gateway doctor", () => {
 
   it.scopedLive("an owner that is suspended: its remedy mends it", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       yield* owner.signal("SIGSTOP")
       const { problems } = yield* examine(site)
       assert.deepStrictEqual(problems.map(({ check }) => check), ["lock", "port"])
@@ -238,8 +235,7 @@ describe("gateway doctor", () => {
 
   it.scopedLive("a state directory that a gateway of another config has", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const other = yield* Effect.flatMap(Gateways.withConfig(site, "other.json"), Gateways.onAnotherPort)
       const found = yield* theProblem(other)
       assert.deepInclude(found, { check: "lock", severity: "error" })

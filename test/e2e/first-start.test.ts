@@ -10,8 +10,7 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 describe("a first start", () => {
   it.scopedLive("says in one line on stderr where it listens, in two that it has stopped, and nothing on stdout", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site)
+      const [site, gateway] = yield* Gateways.newGateway()
 
       const ended = yield* Gateways.stop(gateway)
       const lines = Gateways.linesOf(ended)
@@ -22,15 +21,13 @@ describe("a first start", () => {
 
   it.scopedLive("also starts by the command run", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { flags: ["run"] })
+      const [site, gateway] = yield* Gateways.newGateway({ flags: ["run"] })
       yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
     }))
 
   it.scopedLive("writes both lock files, whole and for its owner's eyes only", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site)
+      const [site, gateway] = yield* Gateways.newGateway()
 
       assert.strictEqual(yield* Gateways.modeOf(Gateways.locksFolder(site)), "700")
       assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))
@@ -73,8 +70,7 @@ describe("a first start", () => {
 describe("over HTTP", () => {
   it.scopedLive("answers exactly what the contract says, to GET and HEAD", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const { instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
 
       const health = JSON.stringify({ ok: true, status: "live", instanceId })
@@ -99,8 +95,7 @@ describe("over HTTP", () => {
 
   it.scopedLive("answers 404 to what it does not serve, and 405 to other methods on what it does", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       for (const path of ["/", "/nothing", "/healthz/", "/healthzz", "/locks"]) {
         assert.strictEqual((yield* Clients.request(site, path)).status, 404, path)
         assert.strictEqual((yield* Clients.request(site, path, "POST")).status, 404, path)
@@ -118,8 +113,7 @@ describe("over HTTP", () => {
 describe("over the control socket", () => {
   it.scopedLive("says hello first, and answers a ping with its own id", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const { instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
       const { uptimeMs, version, ...hello } = yield* Clients.hello(site)
       assert.deepStrictEqual(hello, { type: "hello", instanceId })
@@ -140,8 +134,7 @@ describe("over the control socket", () => {
 
   it.scopedLive("takes a frame of 64 KiB", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const control = yield* Clients.greeted(site)
       yield* control.send(largest(64 * 1024))
       assert.propertyVal(yield* control.next, "type", "pong")
@@ -160,8 +153,7 @@ describe("over the control socket", () => {
   for (const [what, frame, code] of refusals) {
     it.scopedLive(`closes with ${code} on ${what}, and goes on serving others`, () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site)
+        const [site] = yield* Gateways.newGateway()
         const other = yield* Clients.greeted(site)
         const control = yield* Clients.greeted(site)
         yield* control.send(frame)

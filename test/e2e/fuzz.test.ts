@@ -303,6 +303,16 @@ const openSockets = (pid: number) =>
     return links.filter((link) => link.startsWith("socket:")).length
   })
 
+/** Waits until so many sockets are open, and dies if that takes too long. */
+const untilOpen = (pid: number, sockets: number) =>
+  openSockets(pid).pipe(
+    Effect.repeat({ until: (now) => now === sockets, schedule: Schedule.spaced("20 millis") }),
+    Effect.timeoutFailCause({
+      duration: "15 seconds",
+      onTimeout: () => Cause.die(new Error(`connections leaked (seed ${seed})`))
+    })
+  )
+
 const decodeMemory = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ heapUsed: Schema.Number })))
 
 /** Bytes on the heap of a program that preloads `support/heap.cjs`, after a forced collection. */
@@ -383,13 +393,7 @@ describe("a gateway", () => {
         const env = { GATEWAY_TOKEN: token, NODE_OPTIONS: "--max-semi-space-size=1 --max-old-space-size=48" }
         const gateway: Processes.Running = yield* Gateways.startListening(site, { env })
         const before = yield* openSockets(gateway.pid)
-        const closed = openSockets(gateway.pid).pipe(
-          Effect.repeat({ until: (now) => now === before, schedule: Schedule.spaced("20 millis") }),
-          Effect.timeoutFailCause({
-            duration: "15 seconds",
-            onTimeout: () => Cause.die(new Error(`connections leaked (seed ${seed})`))
-          })
-        )
+        const closed = untilOpen(gateway.pid, before)
         const round = (seed: number, count: number) =>
           Effect.gen(function*() {
             const drawn = fc.sample(sent, { seed, numRuns: count })
@@ -434,13 +438,7 @@ describe("a gateway", () => {
         })
         const { report } = yield* probing(site)
         const before = yield* openSockets(gateway.pid)
-        const settled = openSockets(gateway.pid).pipe(
-          Effect.repeat({ until: (now) => now === before, schedule: Schedule.spaced("20 millis") }),
-          Effect.timeoutFailCause({
-            duration: "15 seconds",
-            onTimeout: () => Cause.die(new Error(`connections leaked (seed ${seed})`))
-          })
-        )
+        const settled = untilOpen(gateway.pid, before)
         const round = (seed: number, runs: number) =>
           Effect.gen(function*() {
             const drawn = fc.sample(extreme, { seed, numRuns: runs })

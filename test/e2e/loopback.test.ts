@@ -43,8 +43,7 @@ const env = { GATEWAY_TOKEN: "0123456789abcdef0123456789abcdef" }
 describe("on a host without 127.0.0.1", () => {
   each("a gateway on ::1 serves, is found by every command, and keeps a second one out", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { under: onlyV6, flags: v6 })
+      const [site, gateway] = yield* Gateways.newGateway({ under: onlyV6, flags: v6 })
       const under = inside(gateway)
       for (const command of ["status", "health", "doctor"]) {
         const { code, stderr, stdout } = yield* Gateways.run(site, { under, flags: [command, ...v6] })
@@ -115,8 +114,7 @@ describe("where the loopback interface is down", () => {
     "a gateway starts, and is not called unhealthy for an address that nothing reaches",
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site, { under: down })
+        const [site, gateway] = yield* Gateways.newGateway({ under: down })
         const { code, stdout } = yield* Gateways.run(site, { under: inside(gateway), flags: ["status"] })
         assert.match(stdout, /^gateway .*: unknown\n/)
         assert.include(stdout, "cannot be reached")

@@ -45,8 +45,7 @@ describe("/metrics", () => {
     Program.named("is what promtool takes without a complaint", noPromtool),
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        yield* Gateways.startListening(site)
+        const [site] = yield* Gateways.newGateway()
         const { text, type } = yield* scrape(site)
         assert.strictEqual(type, "text/plain; version=0.0.4; charset=utf-8")
         assert.deepStrictEqual(yield* Promtool.checkMetrics(text), { status: 0, output: "" })
@@ -55,8 +54,7 @@ describe("/metrics", () => {
 
   it.scopedLive("tells who runs, that the lock is held, and what the process uses", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site, { flags: ["--profile", "blue"] })
+      const [site] = yield* Gateways.newGateway({ flags: ["--profile", "blue"] })
       const metrics = yield* scrape(site)
       const instance = yield* Clients.instanceIdOf(site)
       const { version } = yield* Clients.hello(site)
@@ -100,8 +98,7 @@ describe("/metrics", () => {
 
   it.scopedLive("counts the connections that are open now", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       // The scraper's own is one of them.
       yield* eventually(site, "gateway_connections", 1)
       yield* Effect.scoped(Effect.gen(function*() {
@@ -114,8 +111,7 @@ describe("/metrics", () => {
 
   it.scopedLive("has every metric that README tells of, and README every one of a gateway", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const { text } = yield* scrape(site)
       const section = /^## Observability\n[^]*?\n## /m.exec(yield* read("README.md"))?.[0] ?? ""
       const told = new Set(
@@ -136,8 +132,7 @@ describe("/metrics", () => {
 describe("the alerts", () => {
   it.scopedLive("use metrics that there are", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const there = namesIn((yield* scrape(site)).text)
       const rules = yield* read("test/examples/alerts.yaml")
       const used = new Set(rules.split("\n").filter((line) => !line.trimStart().startsWith("#")).join("\n").match(own))

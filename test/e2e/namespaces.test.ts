@@ -86,8 +86,7 @@ describe("two containers on one state directory and one network", () => {
     Program.noNamespaces,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
+        const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.pid })
         yield* Namespaces.stopChild(owner, "SIGKILL")
 
         // Out here its pid means nothing, so only time can tell.
@@ -152,8 +151,7 @@ describe("two network namespaces on one state directory", () => {
     Namespaces.noNetwork,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
         // Whatever the owner writes to keep its files young.
         const files = Effect.map(
           Gateways.lockIdentities(site),
@@ -182,8 +180,7 @@ describe("an owner in another network, whose processes can be seen,", () => {
     Namespaces.noNetwork,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main, under: Namespaces.network })
+        const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
         const status = yield* Gateways.run(site, { main, flags: ["status"] })
         assert.match(status.stdout, /^gateway .*: unknown\n/)
         assert.include(status.stdout, "it is in another network")

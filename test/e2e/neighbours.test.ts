@@ -7,8 +7,7 @@ import * as Gateways from "./support/gateways.ts"
 describe("one config on another port", () => {
   it.scopedLive("is refused at once, and told where its gateway runs", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const before = yield* Gateways.identityOf(Gateways.configLock(site))
       const other = yield* Gateways.onAnotherPort(site)
 
@@ -40,8 +39,7 @@ describe("one config on another port", () => {
 describe("two configs on one state directory", () => {
   it.scopedLive("do not run side by side, and the second leaves nothing of its own", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const other = yield* Effect.flatMap(Gateways.withConfig(site, "other.json"), Gateways.onAnotherPort)
 
       const second = yield* Gateways.within("15 seconds", Gateways.run(other))

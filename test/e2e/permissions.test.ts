@@ -59,8 +59,7 @@ describe("under a umask of", () => {
       noMasks,
       (main) =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const gateway = yield* Gateways.startListening(site, { main, under: masked(mask) })
+          const [site, gateway] = yield* Gateways.newGateway({ main, under: masked(mask) })
           for (const folder of [site.stateDir, Gateways.locksFolder(site)]) {
             assert.strictEqual(yield* Gateways.modeOf(folder), "700", folder)
           }

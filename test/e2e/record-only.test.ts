@@ -80,15 +80,21 @@ describe("without kernel locks", () => {
 describe("a gateway with kernel locks and one without", () => {
   const skipped = Program.kernelLocks ? undefined : "the program under test has no kernel locks"
 
+  /** An owner that is the one, and the program that is the other. */
+  const mixed = (first: "with" | "without") =>
+    Effect.gen(function*() {
+      const bare = yield* bareProgram
+      const [ownerMain, otherMain] = first === "with" ? [Program.main, bare] : [bare, Program.main]
+      const [site, owner] = yield* Gateways.newGateway({ main: ownerMain })
+      return { otherMain, owner, site }
+    })
+
   for (const first of ["with", "without"] as const) {
     it.scopedLive.skipIf(skipped !== undefined)(
       Program.named(`do not take a living owner's lock from each other: first the one ${first}`, skipped),
       () =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const bare = yield* bareProgram
-          const [ownerMain, otherMain] = first === "with" ? [Program.main, bare] : [bare, Program.main]
-          const owner = yield* Gateways.startListening(site, { main: ownerMain })
+          const { otherMain, owner, site } = yield* mixed(first)
           const before = yield* Gateways.identityOf(Gateways.configLock(site))
 
           const other = yield* Gateways.onAnotherPort(site)
@@ -112,10 +118,7 @@ describe("a gateway with kernel locks and one without", () => {
       Program.named(`take a dead owner's lock from each other: first the one ${first}`, skipped),
       () =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const bare = yield* bareProgram
-          const [ownerMain, otherMain] = first === "with" ? [Program.main, bare] : [bare, Program.main]
-          const owner = yield* Gateways.startListening(site, { main: ownerMain })
+          const { otherMain, owner, site } = yield* mixed(first)
           yield* Gateways.stop(owner, "SIGKILL")
           const next = yield* Gateways.within("15 seconds", Gateways.startListening(site, { main: otherMain }))
           assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), Gateways.lockNames(site))

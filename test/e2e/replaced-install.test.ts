@@ -94,8 +94,7 @@ describe("a start whose files are removed while it waits", () => {
 
   it.scopedLive("for the end of its predecessor, as a standby, takes over", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const { main, remove } = yield* installed
       const waiting = yield* Gateways.start(site, { main, flags: ["--standby"] })
       yield* waiting.line(/standing by/)
@@ -106,8 +105,7 @@ describe("a start whose files are removed while it waits", () => {
 
   it.scopedLive("for the lock of one that drains takes over", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const [site, owner] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 minute"] })
       const client = yield* Scope.make()
       const stuck = yield* Scope.extend(Clients.connect(site), client)
       yield* stuck.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")

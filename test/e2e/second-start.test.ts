@@ -32,8 +32,7 @@ const ErrorLine = Schema.parseJson(Schema.Struct({
 describe("a second start of a gateway that is up", () => {
   it.scopedLive("is refused at once with the message, who holds the port and what to do next", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
 
       const second = yield* Gateways.within("15 seconds", Gateways.run(site))
@@ -55,8 +54,10 @@ describe("a second start of a gateway that is up", () => {
 
   it.scopedLive("never shows the holder's arguments or environment", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site, { flags: ["--lock-timeout", "1234 millis"], env: { TOKEN: "hush-hush" } })
+      const [site] = yield* Gateways.newGateway({
+        flags: ["--lock-timeout", "1234 millis"],
+        env: { TOKEN: "hush-hush" }
+      })
       for (const format of ["logfmt", "json", "pretty"]) {
         const { stderr, stdout } = yield* Gateways.run(site, { flags: ["--log-format", format] })
         assert.notMatch(stdout + stderr, /hush|1234|TOKEN/)
@@ -65,8 +66,7 @@ describe("a second start of a gateway that is up", () => {
 
   it.scopedLive("leaves the first one's lock files as they are: inode, content and time", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const before = yield* Gateways.lockIdentities(site)
 
       for (let round = 0; round < 3; round++) {
@@ -82,8 +82,7 @@ describe("a second start of a gateway that is up", () => {
 
   it.scopedLive("tells a log reader the same in one line of JSON", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const record = yield* Gateways.readRecord(Gateways.configLock(site))
 
       const second = yield* Gateways.run(site, { flags: ["--log-format", "json"] })
@@ -118,8 +117,7 @@ describe("a second start of a gateway that is up", () => {
 
   it.scopedLive("under another config and state directory is refused too, and creates nothing", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const other = { ...(yield* Gateways.newSite), port: site.port }
 
       const second = yield* Gateways.run(other)
@@ -129,8 +127,7 @@ describe("a second start of a gateway that is up", () => {
 
   it.scopedLive("on another loopback host of the same port is refused too", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       for (const host of ["localhost", "127.0.0.2", "::1"]) {
         const { code, stderr } = yield* Gateways.run(site, { flags: ["--host", host] })
         assert.strictEqual(code, 1, stderr)

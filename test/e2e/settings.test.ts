@@ -80,10 +80,7 @@ describe("a setting", () => {
     }))
 
   it.scopedLive("that is not allowed in one place is not looked at where another goes before it", () =>
-    Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site, { env: { GATEWAY_PORT: "none" } })
-    }))
+    Gateways.newGateway({ env: { GATEWAY_PORT: "none" } }))
 })
 
 interface Refusal {

@@ -44,8 +44,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   describe(`on ${signal}`, () => {
     it.scopedLive("an idle gateway ends at once, with status 0", () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site)
+        const [site, gateway] = yield* Gateways.newGateway()
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
         // Two lines: what asked for it, and how it went.
@@ -60,8 +59,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 
     it.scopedLive("a busy gateway takes leave of everybody and is gone within the drain timeout", () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 second"] })
+        const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 second"] })
         const controls = yield* Effect.forEach(Array.range(1, 100), () => Clients.greeted(site), { concurrency: 20 })
         const idle = yield* Effect.forEach(Array.range(1, 100), () => keptAlive(site), { concurrency: 20 })
         const stuck = yield* endless(site)
@@ -81,8 +79,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 
     it.scopedLive("a second one cuts a long drain short, cleanly", () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+        const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 minute"] })
         const stuck = yield* endless(site)
         const control = yield* Clients.greeted(site)
         yield* gateway.signal(signal)
@@ -99,8 +96,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 
     it.scopedLive("several at one time are one, and cut nothing", () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
+        const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "15 seconds"] })
         const connection = yield* beginRequest(site)
         yield* Effect.replicateEffect(gateway.signal(signal), 10)
         yield* gateway.line(/draining 1 connection on /)
@@ -115,8 +111,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 describe("while it drains", () => {
   it.scopedLive("a gateway says so in its lock files, accepts nobody, and a new start is not let in before it ends", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 minute"] })
       const stuck = yield* endless(site)
       yield* gateway.signal("SIGTERM")
       yield* gateway.line(/draining 1 connection on /)
@@ -143,8 +138,7 @@ describe("while it drains", () => {
 
   it.scopedLive("a request that ends in time is answered before the gateway does", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "15 seconds"] })
+      const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "15 seconds"] })
       const connection = yield* beginRequest(site)
       yield* gateway.signal("SIGTERM")
       yield* gateway.line(/draining 1 connection on /)
@@ -204,8 +198,7 @@ describe("a terminal that closes", () => {
 
   it.scopedLive("is one under nohup(1) too: Node takes back that SIGHUP is ignored", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { under: ["nohup"] })
+      const [site, gateway] = yield* Gateways.newGateway({ under: ["nohup"] })
       yield* Gateways.assertGone(site, yield* Gateways.stop(gateway, "SIGHUP"))
     }))
 })

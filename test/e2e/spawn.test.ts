@@ -49,8 +49,7 @@ describe("where every spawn throws", () => {
   ) {
     test(Program.named(`${command} ends with ${status}, and not as a defect`, skipped), () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site)
+        const [site, gateway] = yield* Gateways.newGateway()
         const ended = yield* Gateways.run(site, {
           args: [
             ...command.split(" "),

@@ -84,8 +84,7 @@ describe("the status page", () => {
     "says which gateway this is, on every screen, and does nothing that its policy forbids",
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const gateway = yield* Gateways.startListening(site, { flags: ["--profile", "blue"] })
+        const [site, gateway] = yield* Gateways.newGateway({ flags: ["--profile", "blue"] })
         const record = yield* Gateways.readRecord(Gateways.configLock(site))
         for (const { name, ...screen } of screens) {
           yield* Effect.scoped(Effect.gen(function*() {
@@ -120,8 +119,7 @@ describe("the status page", () => {
 
   inBrowser("is live under a name below localhost, which the browser resolves by itself", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const named = `gateway.localhost:${site.port}`
       const { complaints, origins, page } = yield* Browsers.open(browser)
       const answer = yield* Effect.promise(() => page.goto(`http://${named}/`))
@@ -135,8 +133,7 @@ describe("the status page", () => {
     "shows a drain, whom it waits for, its end, and the next start on the same port",
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const first = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+        const [site, first] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 minute"] })
         const { complaints, page } = yield* openPage(site)
         const stuck = yield* halfSent(site)
         yield* first.signal("SIGTERM")
@@ -164,8 +161,7 @@ describe("the status page", () => {
 
   inBrowser("open in a browser does not hold a shutdown", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site, { flags: ["--drain-timeout", "1 minute"] })
+      const [site, gateway] = yield* Gateways.newGateway({ flags: ["--drain-timeout", "1 minute"] })
       const { page } = yield* openPage(site)
       yield* Gateways.assertGone(site, yield* Gateways.within("5 seconds", Gateways.stop(gateway)))
       yield* isIn(page, "ended")
@@ -173,8 +169,7 @@ describe("the status page", () => {
 
   inBrowser("tells a crash from an end, and from whom the next one took the lock over", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const { page } = yield* openPage(site)
       yield* Gateways.stop(first, "SIGKILL")
       yield* isIn(page, "lost")
@@ -235,8 +230,7 @@ describe("the status page", () => {
 
   inBrowser("is used with the keyboard alone", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const gateway = yield* Gateways.startListening(site)
+      const [site, gateway] = yield* Gateways.newGateway()
       const { page } = yield* openPage(site, { viewport: { width: 360, height: 740 } })
       const press = (key: string) => Effect.promise(() => page.keyboard.press(key))
       const focused = Effect.promise(() => page.locator(":focus").first().getAttribute("id"))
@@ -266,8 +260,7 @@ describe("the status page", () => {
 
   inBrowser("is for browsers: programs get 404, and the WebSocket", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const { page } = yield* Browsers.open(browser)
       const get = (accept: string, method = "GET") =>
         Effect.promise(() => page.request.fetch(pageUrl(site), { method, headers: { accept } }))

@@ -41,8 +41,7 @@ describe("gateway stop", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         assertStopped(yield* stop(site, { main }), site, owner.pid)
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
         assert.isTrue(yield* Ports.isFree(site.port))
@@ -53,8 +52,7 @@ describe("gateway stop", () => {
 
   it.scopedLive("finds the owner on another port than the one that is configured", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const other = yield* Gateways.onAnotherPort(site)
       assertStopped(yield* stop(other), site, owner.pid)
     }))
@@ -72,8 +70,7 @@ describe("gateway stop", () => {
 
   it.scopedLive("does not cut the drain of one that drains already, and waits for it", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site, { ...slow, flags: ["--drain-timeout", "30 seconds"] })
+      const [site, owner] = yield* Gateways.newGateway({ ...slow, flags: ["--drain-timeout", "30 seconds"] })
       const client = yield* Clients.connect(site)
       // A request of which the end is missing: in flight until it comes.
       yield* client.send("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\na")
@@ -98,8 +95,7 @@ describe("gateway stop", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         yield* owner.signal("SIGSTOP")
         const flags = ["--timeout", "500 millis"]
         assertNotStopped(
@@ -130,8 +126,7 @@ describe("gateway stop", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         yield* Gateways.stop(owner, "SIGKILL")
         const before = yield* Gateways.lockIdentities(site)
         const { code, stdout } = yield* stop(site, { main })
@@ -162,8 +157,7 @@ describe("gateway stop", () => {
 
   it.scopedLive("never says success while it serves: its lock files were removed", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       yield* Effect.promise(() => Fs.rm(Gateways.locksFolder(site), { recursive: true }))
       assertNotStopped(
         yield* stop(site, { flags: ["--force"] }),
@@ -187,8 +181,7 @@ describe("gateway stop", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         const standby = yield* Gateways.start(site, { main, flags: ["run", "--standby"] })
         yield* standby.line(/standing by: /)
         const ended = yield* stop(site, { main })
@@ -202,8 +195,7 @@ describe("gateway stop", () => {
 
   it.scopedLive("two at once end it once, and both succeed", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const all = yield* Effect.all([stop(site), stop(site)], { concurrency: "unbounded" })
       for (const { code, stderr } of all) assert.strictEqual(code, 0, stderr)
       yield* Gateways.assertGone(site, yield* owner.ended)
@@ -312,8 +304,7 @@ describe("gateway stop signals nobody", () => {
 
   it.scopedLive("a held lock whose record is gone: the owner is not known", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       yield* Effect.promise(() => Fs.writeFile(Gateways.configLock(site), "nothing to read\n"))
       const ended = yield* stop(site, { flags: ["--force"] })
       assertNotStopped(
@@ -365,8 +356,7 @@ describe("gateway stop signals nobody", () => {
     Program.named("an owner in another PID namespace", Program.noNamespaces),
     () =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { under: Namespaces.pid })
+        const [site, owner] = yield* Gateways.newGateway({ under: Namespaces.pid })
         const ended = yield* stop(site, { flags: ["--force"] })
         assertNotStopped(ended, /it runs in another PID namespace, .*; stop it there \(docker stop, .*lsns \d+$/m)
         assert.strictEqual((yield* Clients.request(site, "/readyz")).status, 200)
@@ -400,8 +390,7 @@ describe("gateway stop signals nobody", () => {
     "an owner under %s, and tells its command",
     (supervisor) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { flags: ["--supervisor", supervisor] })
+        const [site, owner] = yield* Gateways.newGateway({ flags: ["--supervisor", supervisor] })
         const commands: Record<string, RegExp> = {
           systemd: /to stop it: systemctl (--user )?stop [\w@:.-]+\.service$/m,
           launchd:
@@ -431,8 +420,7 @@ describe("gateway run --force", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         const next = yield* force(site, { main })
         yield* next.listening
         yield* Gateways.assertClean(yield* owner.ended)
@@ -443,8 +431,7 @@ describe("gateway run --force", () => {
 
   it.scopedLive("kills one that is suspended once its time is up", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       yield* owner.signal("SIGSTOP")
       const next = yield* force(site, { flags: ["--drain-timeout", "0 seconds"] })
       yield* next.listening
@@ -496,8 +483,7 @@ describe("gateway run --force", () => {
 
   it.scopedLive("is not followed under a supervisor: two of them would end each other for ever", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const next = yield* force(site, { flags: ["--supervisor", "external"] })
       const { code, stderr } = yield* next.ended
       assert.strictEqual(code, 0, stderr)

@@ -40,8 +40,7 @@ const relaunched = (
 describe("a duplicate start under a supervisor", () => {
   it.scopedLive("exits 78 with the message under systemd, and leaves the owner alone", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const before = yield* Gateways.identityOf(Gateways.configLock(site))
       const second = yield* Gateways.run(site, under("systemd"))
       assert.strictEqual(second.code, 78)
@@ -54,8 +53,7 @@ describe("a duplicate start under a supervisor", () => {
 
   it.scopedLive.each(["launchd", "schtasks", "external"])("exits 0 under %s", (supervisor) =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const second = yield* Gateways.run(site, under(supervisor))
       assert.strictEqual(second.code, 0)
       assert.include(
@@ -66,8 +64,7 @@ describe("a duplicate start under a supervisor", () => {
 
   it.scopedLive("believes no inherited variable", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       const second = yield* Gateways.run(site, {
         env: { SYSTEMD_EXEC_PID: "1", INVOCATION_ID: "0123456789abcdef", XPC_SERVICE_NAME: "com.example.job" }
       })
@@ -125,8 +122,7 @@ describe("a gateway that cannot notify systemd", () => {
 describe("--ensure", () => {
   it.scopedLive("exits 0 where this very gateway runs healthy, and says where", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const second = yield* Gateways.run(site, { flags: ["--ensure"] })
       assert.strictEqual(second.code, 0)
       assert.strictEqual(second.stdout, `gateway already running on ${Gateways.url(site)} (pid ${first.pid})\n`)
@@ -134,8 +130,7 @@ describe("--ensure", () => {
 
   it.scopedLive("starts where nothing runs", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site, { flags: ["--ensure"] })
+      const [site] = yield* Gateways.newGateway({ flags: ["--ensure"] })
       assert.isTrue((yield* Clients.instanceIdOf(site)).length > 0)
     }))
 
@@ -155,8 +150,7 @@ describe("--standby", () => {
 
   it.scopedLive("takes over from an owner that is killed or stopped; of several, one does and the others wait on", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const waiting = yield* Effect.all([standby(site), standby(site), standby(site)], { concurrency: "unbounded" })
       let owner: Processes.Running = first
       let left: ReadonlyArray<Processes.Running> = waiting
@@ -179,8 +173,7 @@ describe("--standby", () => {
 
   it.scopedLive("ends at once on SIGTERM, and leaves the owner alone", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const first = yield* Gateways.startListening(site)
+      const [site, first] = yield* Gateways.newGateway()
       const before = yield* Gateways.identityOf(Gateways.configLock(site))
       const waiting = yield* standby(site)
       yield* Gateways.within("5 seconds", Gateways.stop(waiting))
@@ -190,8 +183,7 @@ describe("--standby", () => {
 
   it.scopedLive("starts where nothing runs", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site, { flags: ["--standby"] })
+      const [site] = yield* Gateways.newGateway({ flags: ["--standby"] })
       assert.notStrictEqual(yield* Clients.instanceIdOf(site), "")
     }))
 })
@@ -205,8 +197,7 @@ describe("an emulated launchd", () => {
 
   it.scopedLive("does not relaunch a duplicate", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       assert.deepStrictEqual(yield* relaunched(site, under("launchd"), keepAlive, "50 millis", 5), [0])
     }))
 
@@ -228,8 +219,7 @@ describe("an emulated Task Scheduler", () => {
 
   it.scopedLive("does not restart a duplicate", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      yield* Gateways.startListening(site)
+      const [site] = yield* Gateways.newGateway()
       assert.deepStrictEqual(yield* relaunched(site, under("schtasks"), restartOnFailure, "50 millis", 5), [0])
     }))
 

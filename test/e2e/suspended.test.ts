@@ -10,8 +10,7 @@ describe("an owner that is suspended", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         const { instanceId } = yield* Gateways.readRecord(Gateways.configLock(site))
         const control = yield* Clients.greeted(site)
         const before = yield* Gateways.lockIdentities(site)
@@ -45,8 +44,7 @@ describe("an owner that is suspended", () => {
     undefined,
     (main) =>
       Effect.gen(function*() {
-        const site = yield* Gateways.newSite
-        const owner = yield* Gateways.startListening(site, { main })
+        const [site, owner] = yield* Gateways.newGateway({ main })
         yield* owner.signal("SIGSTOP")
         const other = yield* Gateways.onAnotherPort(site)
         const waiting = yield* Gateways.start(other, { main, flags: ["--lock-timeout", "50 seconds"] })

@@ -112,8 +112,7 @@ describe("the end of the owner is noticed by", () => {
 
       it.scopedLive("of a gateway that was stopped by SIGSTOP, then killed", () =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const owner = yield* Gateways.startListening(site)
+          const [site, owner] = yield* Gateways.newGateway()
           yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
           yield* takesOver(waits, owner.signal("SIGKILL"))
@@ -121,8 +120,7 @@ describe("the end of the owner is noticed by", () => {
 
       it.scopedLive("of a gateway whose watcher slots are all taken", () =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const owner = yield* Gateways.startListening(site)
+          const [site, owner] = yield* Gateways.newGateway()
           yield* takeWatcherSlots(site)
           // A healthy owner is left in control by a supervised start: this one must not answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
@@ -140,8 +138,7 @@ describe("the end of the owner is noticed by", () => {
       Program.named(`${waiter.name}, of a lock's holder in namespaces of its own`, reason),
       () =>
         Effect.gen(function*() {
-          const site = yield* Gateways.newSite
-          const owner = yield* Gateways.startListening(site, { under: [...Namespaces.pid, ...Namespaces.network] })
+          const [site, owner] = yield* Gateways.newGateway({ under: [...Namespaces.pid, ...Namespaces.network] })
           const impatient = { ...waiter.options, env: { ...waiter.options.env, GATEWAY_LOCK_TIMEOUT: "100 millis" } }
           const waits = yield* waiting(site, { ...waiter, options: impatient })
           yield* takesOver(waits, Namespaces.stopChild(owner, "SIGKILL"))
@@ -151,8 +148,7 @@ describe("the end of the owner is noticed by", () => {
 
   it.scopedLive("--standby, of a healthy gateway", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const waits = yield* waiting(site, standby)
       yield* takesOver(waits, owner.signal("SIGKILL"))
     }))
@@ -252,8 +248,7 @@ describe("health.timeout", () => {
 
   it.scopedLive("bounds the wait for a lock whose owner serves nothing", () =>
     Effect.gen(function*() {
-      const site = yield* Gateways.newSite
-      const owner = yield* Gateways.startListening(site)
+      const [site, owner] = yield* Gateways.newGateway()
       const elsewhere = yield* Gateways.onAnotherPort(site)
       yield* owner.signal("SIGSTOP")
       const ended = yield* Gateways.within(

@@ -1,20 +1,7 @@
 import { FileSystem, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Context,
-  Deferred,
-  Effect,
-  Exit,
-  FastCheck as fc,
-  Fiber,
-  Layer,
-  Logger,
-  Option,
-  TestClock
-} from "effect"
+import { Context, Deferred, Effect, FastCheck as fc, Fiber, Layer, Logger, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { type GatewayLockError, isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { layerAbsent } from "../../src/host/KernelLock.ts"
 import * as Claim from "../../src/lock/Claim.ts"
 import { maxFailures } from "../../src/lock/HeldLock.ts"
@@ -23,9 +10,19 @@ import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { numRuns } from "../arbitraries.ts"
+import { failureOf } from "../fixtures/exits.ts"
 import { eventually } from "../fixtures/net.ts"
+import { openFiles } from "../fixtures/openFiles.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { callsOf, makeHost as newHost, onRealHost, replace, shownMode, simulated } from "../fixtures/simulated.ts"
+import {
+  callsOf,
+  makeHost as newHost,
+  onRealHost,
+  recordAt,
+  replace,
+  shownMode,
+  simulated
+} from "../fixtures/simulated.ts"
 import { notLinux, unless } from "../fixtures/skips.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
@@ -44,11 +41,9 @@ type Mode = typeof modes[number]
 
 const text = (content: string) => new TextEncoder().encode(content)
 
-const makeHost = (mode: Mode) => Effect.tap(newHost(), (host) => host.setLocking(lockings[mode]))
-
 const App = HttpRouter.empty.pipe(HttpRouter.get("/hello", HttpServerResponse.text("world")), HttpServer.serve())
 
-/** A gateway, what it says, and how many files it has open. */
+/** Starts a gateway, and gives what it says and how many files it has open. */
 const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App = App) =>
   Effect.gen(function*() {
     const lines: Array<string> = []
@@ -78,14 +73,23 @@ const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App
   })
 type Started = Effect.Effect.Success<ReturnType<typeof start>>
 
+/** A new host, and on it a gateway that holds both locks under `instanceId`. */
+const holder = (mode: Mode, options?: Gateway.GatewayOptions, app?: typeof App) =>
+  Effect.gen(function*() {
+    const host = yield* newHost()
+    yield* host.setLocking(lockings[mode])
+    const started = yield* start(host, options, app)
+    const { instanceId } = Option.getOrThrow(yield* recordAt(host, paths.config))
+    return { host, gateway: { ...started, instanceId } }
+  })
+type Holder = Effect.Effect.Success<ReturnType<typeof holder>>["gateway"]
+
 const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>[0]) =>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
 /** Until the holder has looked after its files: three times as often as a record gets old, with a kernel lock too. */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
-const recordAt = (host: Host, path: string) =>
-  Effect.map(Effect.option(host.files.readFile(path)), Option.flatMap(OwnerRecord.parse))
 const ownerAt = (host: Host, path: string) =>
   Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.instanceId)
 const inodeAt = (host: Host, path: string) =>
@@ -95,15 +99,16 @@ const inodeAt = (host: Host, path: string) =>
   )
 const namesIn = (host: Host) => Effect.orElseSucceed(host.files.readDirectory(folder), (): ReadonlyArray<string> => [])
 
-const failureOf = (exit: Option.Option<Exit.Exit<unknown, unknown>>): GatewayLockError | undefined => {
-  const failure = Option.isSome(exit) && Exit.isFailure(exit.value)
-    ? Option.getOrUndefined(Cause.failureOption(exit.value.cause))
-    : undefined
-  return isGatewayLockError(failure) ? failure : undefined
-}
+/** Puts a new file with this content in the place of another. */
+const replaceBy = (host: Host, path: string, content: Uint8Array) =>
+  Effect.zipRight(host.files.writeFile("/other", content), replace(host, "/other", path))
+
+/** The error with which it has failed, if it has ended. */
+const failureSoFar = (gateway: Started) =>
+  Effect.map(gateway.poll, (exit) => Option.getOrUndefined(Option.map(exit, failureOf)))
 
 /** Serves as before, and has both files under their names. */
-const assertHolding = (host: Host, gateway: Started, mode: Mode, instanceId: string) =>
+const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
   Effect.gen(function*() {
     assert.deepStrictEqual(host.ports.owners(address.port), [gateway.pid])
     assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
@@ -111,7 +116,7 @@ const assertHolding = (host: Host, gateway: Started, mode: Mode, instanceId: str
       const record = Option.getOrThrow(yield* recordAt(host, path))
       const { lock, phase, pid, port } = record
       assert.deepStrictEqual({ instanceId: record.instanceId, lock, phase, pid, port }, {
-        instanceId,
+        instanceId: gateway.instanceId,
         lock: mode,
         phase: "listening",
         pid: gateway.pid,
@@ -122,13 +127,16 @@ const assertHolding = (host: Host, gateway: Started, mode: Mode, instanceId: str
     assert.strictEqual(gateway.openFiles(), 2)
   })
 
-const assertLost = (host: Host, gateway: Started, message: string) =>
+/** Why a holder gave up, where a `squatter` has the file. */
+const takenBySquatter = "the file was replaced and another process (pid 4711) holds it now"
+
+const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
   Effect.gen(function*() {
-    const error = failureOf(yield* gateway.poll)
+    const error = yield* failureSoFar(gateway)
     assert.strictEqual(error?._tag, "LockLost")
-    assert.strictEqual(error?.message, message)
+    assert.strictEqual(error?.message, `lost gateway lock at ${path}: ${reason}`)
     // Who has it now, where the reason names a process.
-    const [, taker] = /\(pid (\d+)\)/.exec(message) ?? []
+    const [, taker] = /\(pid (\d+)\)/.exec(reason) ?? []
     const holder = error?._tag === "LockLost" ? error.holder : undefined
     assert.strictEqual(holder?.pid, taker === undefined ? undefined : Number(taker))
     if (holder !== undefined) assert.isDefined(holder.pidMeaning)
@@ -172,11 +180,14 @@ const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Op
     )
   })
 
+/** Does something at one system call of one process, and counts its calls. */
+const onceAtCall = (host: Host, pid: number, at: number, act: Effect.Effect<unknown>) =>
+  atCall(host, pid, (call) => call === at ? Effect.as(act, Option.none()) : Effect.succeedNone)
+
 /** How many system calls a holder makes from its loss to having its lock again. */
 const callsToRegain = (mode: Mode) =>
   Effect.gen(function*() {
-    const host = yield* makeHost(mode)
-    const gateway = yield* start(host)
+    const { gateway, host } = yield* holder(mode)
     yield* host.files.remove(paths.config)
     const calls = yield* atCall(host, gateway.pid, () => Effect.succeedNone)
     yield* recheck(host)
@@ -190,8 +201,7 @@ describe("a holder that nobody disturbs", () => {
     "writes to its files three times within what makes a record stale, by %s",
     (mode) =>
       Effect.gen(function*() {
-        const host = yield* makeHost(mode)
-        yield* start(host)
+        const { host } = yield* holder(mode)
         for (let third = 1; third <= 6; third += 1) {
           yield* pass(host, "10 seconds")
           for (const path of Object.values(paths)) {
@@ -204,8 +214,7 @@ describe("a holder that nobody disturbs", () => {
 
   simulated("does so as often as it is told to, where that is more often", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      yield* start(host, { lock: { recheckInterval: "3 seconds" } })
+      const { host } = yield* holder("kernel", { lock: { recheckInterval: "3 seconds" } })
       yield* pass(host, "10 seconds")
       const { mtime } = yield* host.files.stat(paths.config)
       assert.strictEqual(Option.getOrThrow(mtime).getTime(), 9000)
@@ -217,15 +226,13 @@ describe("a holder whose file was removed", () => {
     "makes it again, by $mode, for the $name",
     ({ mode, name, path }) =>
       Effect.gen(function*() {
-        const host = yield* makeHost(mode)
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        const { gateway, host } = yield* holder(mode)
         assert.strictEqual(gateway.openFiles(), 2)
         const other = paths[name === "config" ? "state" : "config"]
         const untouched = yield* inodeAt(host, other)
         yield* host.files.remove(path)
         yield* recheck(host)
-        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertHolding(host, gateway, mode)
         assert.strictEqual(yield* inodeAt(host, other), untouched)
         assert.strictEqual((yield* host.files.stat(path)).mode & 0o777, shownMode(0o600))
         assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
@@ -234,7 +241,7 @@ describe("a holder whose file was removed", () => {
         // And once more: what was made again is looked after as well.
         yield* host.files.remove(path)
         yield* recheck(host)
-        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertHolding(host, gateway, mode)
         yield* assertCleanEnd(host, gateway)
       })
   )
@@ -242,12 +249,10 @@ describe("a holder whose file was removed", () => {
   simulated.each(modes)("makes the folder and both files again, by %s", (mode) =>
     Effect.gen(function*() {
       for (const gone of [folder, "/state"]) {
-        const host = yield* makeHost(mode)
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        const { gateway, host } = yield* holder(mode)
         yield* host.files.remove(gone, { recursive: true })
         yield* recheck(host)
-        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertHolding(host, gateway, mode)
         assert.strictEqual((yield* host.files.stat(folder)).mode & 0o777, shownMode(0o700))
         yield* assertCleanEnd(host, gateway)
       }
@@ -259,18 +264,13 @@ describe("a holder whose file was removed", () => {
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
         for (const at of callsOf(calls)) {
-          const host = yield* makeHost(mode)
-          const gateway = yield* start(host)
-          const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+          const { gateway, host } = yield* holder(mode)
           yield* host.files.rename(paths.config, "/aside")
-          yield* atCall(host, gateway.pid, (call) =>
-            call === at
-              ? Effect.as(replace(host, "/aside", paths.config), Option.none())
-              : Effect.succeedNone)
+          yield* onceAtCall(host, gateway.pid, at, replace(host, "/aside", paths.config))
           yield* recheck(host)
           // One that came back over the new file is found by the next look.
           yield* recheck(host)
-          yield* assertHolding(host, gateway, mode, instanceId)
+          yield* assertHolding(host, gateway, mode)
           yield* assertCleanEnd(host, gateway)
         }
       })
@@ -282,15 +282,10 @@ describe("a holder whose file was removed", () => {
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
         for (const at of callsOf(calls)) {
-          const host = yield* makeHost(mode)
-          const gateway = yield* start(host)
+          const { gateway, host } = yield* holder(mode)
           yield* host.files.remove(paths.config)
           const reached = yield* Deferred.make<void>()
-          yield* atCall(
-            host,
-            gateway.pid,
-            (call) => call === at ? Effect.as(Deferred.succeed(reached, undefined), Option.none()) : Effect.succeedNone
-          )
+          yield* onceAtCall(host, gateway.pid, at, Deferred.succeed(reached, undefined))
           yield* Effect.fork(recheck(host))
           yield* Deferred.await(reached)
           yield* assertCleanEnd(host, gateway)
@@ -304,8 +299,7 @@ describe("a holder whose file was removed", () => {
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
         for (const last of callsOf(calls)) {
-          const host = yield* makeHost(mode)
-          const gateway = yield* start(host)
+          const { gateway, host } = yield* holder(mode)
           yield* host.files.remove(paths.config)
           yield* atCall(
             host,
@@ -330,14 +324,12 @@ describe("a holder whose file was removed", () => {
         const calls = yield* callsToRegain(mode)
         for (const [turn, errno] of ["EIO", "ENOSPC", "EACCES"].entries()) {
           for (const at of callsOf(calls, turn)) {
-            const host = yield* makeHost(mode)
-            const gateway = yield* start(host)
-            const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+            const { gateway, host } = yield* holder(mode)
             yield* host.files.remove(paths.config)
             yield* atCall(host, gateway.pid, (call) => Effect.succeed(call === at ? Option.some(errno) : Option.none()))
             yield* recheck(host)
             yield* recheck(host)
-            yield* assertHolding(host, gateway, mode, instanceId)
+            yield* assertHolding(host, gateway, mode)
             yield* assertCleanEnd(host, gateway)
           }
         }
@@ -348,9 +340,7 @@ describe("a holder whose file was removed", () => {
     "serves on while the disk is full, says so each time, and has it again once there is room",
     () =>
       Effect.gen(function*() {
-        const host = yield* makeHost("kernel")
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        const { gateway, host } = yield* holder("kernel")
         yield* host.setCapacity(0)
         yield* host.files.remove(paths.config)
         for (let looks = 1; looks < maxFailures; looks += 1) {
@@ -363,7 +353,7 @@ describe("a holder whose file was removed", () => {
         }
         yield* host.setCapacity(Number.POSITIVE_INFINITY)
         yield* recheck(host)
-        yield* assertHolding(host, gateway, "kernel", instanceId)
+        yield* assertHolding(host, gateway, "kernel")
         // What has passed is forgotten: the count begins anew.
         yield* host.setCapacity(0)
         yield* host.files.remove(paths.config)
@@ -373,8 +363,9 @@ describe("a holder whose file was removed", () => {
         yield* assertLost(
           host,
           gateway,
-          `lost gateway lock at ${paths.config}: the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
-            Claim.draftPath(paths.config, ownedBy(instanceId))
+          paths.config,
+          `the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
+            Claim.draftPath(paths.config, ownedBy(gateway.instanceId))
           }'`
         )
       })
@@ -395,14 +386,13 @@ describe("a holder whose file was removed", () => {
     "does not hit what is in its place, when it is %s, and gives up after a time",
     ([, put, reason]) =>
       Effect.gen(function*() {
-        const host = yield* makeHost("kernel")
-        const gateway = yield* start(host)
+        const { gateway, host } = yield* holder("kernel")
         yield* host.files.remove(paths.config)
         yield* put(host)
         for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
         assert.isTrue(Option.isNone(yield* gateway.poll))
         yield* recheck(host)
-        yield* assertLost(host, gateway, `lost gateway lock at ${paths.config}: ${reason}`)
+        yield* assertLost(host, gateway, paths.config, reason)
         assert.deepStrictEqual(yield* namesIn(host), [paths.config.slice(folder.length + 1)])
       })
   )
@@ -412,17 +402,14 @@ describe("a holder whose file was replaced", () => {
   simulated.each(names)("takes what nobody holds, with a kernel lock, for the %s", (name) =>
     Effect.gen(function*() {
       const path = paths[name]
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
+      const { gateway, host } = yield* holder("kernel")
       const own = yield* host.files.readFile(path)
-      const instanceId = Option.getOrThrow(OwnerRecord.parse(own)).instanceId
       const old = OwnerRecord.encode({ ...Option.getOrThrow(OwnerRecord.parse(own)), instanceId: "old", pid: 7 })
       for (const [index, content] of [own, old, text(""), text("somebody else's")].entries()) {
-        yield* host.files.writeFile("/copy", content)
-        yield* replace(host, "/copy", path)
+        yield* replaceBy(host, path, content)
         const inode = yield* inodeAt(host, path)
         yield* recheck(host)
-        yield* assertHolding(host, gateway, "kernel", instanceId)
+        yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, path), inode)
         // An empty file tells of nobody who made it.
         const ways = [
@@ -440,14 +427,11 @@ describe("a holder whose file was replaced", () => {
     (name) =>
       Effect.gen(function*() {
         const path = paths[name]
-        const host = yield* makeHost("record")
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
-        yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
-        yield* replace(host, "/copy", path)
+        const { gateway, host } = yield* holder("record")
+        yield* replaceBy(host, path, yield* host.files.readFile(path))
         const inode = yield* inodeAt(host, path)
         yield* recheck(host)
-        yield* assertHolding(host, gateway, "record", instanceId)
+        yield* assertHolding(host, gateway, "record")
         assert.strictEqual(yield* inodeAt(host, path), inode)
         assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), 1)
         yield* assertCleanEnd(host, gateway)
@@ -459,29 +443,24 @@ describe("a holder whose file was replaced", () => {
     (name) =>
       Effect.gen(function*() {
         const path = paths[name]
-        const host = yield* makeHost("record")
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        const { gateway, host } = yield* holder("record")
         yield* host.setLocking("works")
-        yield* host.files.writeFile("/copy", yield* host.files.readFile(path))
-        yield* replace(host, "/copy", path)
+        yield* replaceBy(host, path, yield* host.files.readFile(path))
         yield* recheck(host)
         assert.deepStrictEqual(host.lockHolders(path), [gateway.pid])
         const record = Option.getOrThrow(yield* recordAt(host, path))
-        assert.deepStrictEqual([record.instanceId, record.lock], [instanceId, "kernel"])
+        assert.deepStrictEqual([record.instanceId, record.lock], [gateway.instanceId, "kernel"])
         yield* assertCleanEnd(host, gateway)
       })
   )
 
   simulated("says so when there is no kernel lock to be had for the new file", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
-      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      const { gateway, host } = yield* holder("kernel")
       yield* host.setLocking("refused")
       yield* host.files.remove(folder, { recursive: true })
       yield* recheck(host)
-      yield* assertHolding(host, gateway, "record", instanceId)
+      yield* assertHolding(host, gateway, "record")
       for (const path of Object.values(paths)) assert.strictEqual(told(gateway, `no kernel lock for ${path} (`), 1)
       yield* assertCleanEnd(host, gateway)
     }))
@@ -490,17 +469,12 @@ describe("a holder whose file was replaced", () => {
     Effect.gen(function*() {
       for (const mode of modes) {
         const path = paths[name]
-        const host = yield* makeHost(mode)
-        const gateway = yield* start(host)
+        const { gateway, host } = yield* holder(mode)
         yield* host.files.remove(path)
         yield* squatter(host, path, "listening")
         const inode = yield* inodeAt(host, path)
         yield* recheck(host)
-        yield* assertLost(
-          host,
-          gateway,
-          `lost gateway lock at ${path}: the file was replaced and another process (pid 4711) holds it now`
-        )
+        yield* assertLost(host, gateway, path, takenBySquatter)
         assert.deepStrictEqual(yield* namesIn(host), [path.slice(folder.length + 1)])
         assert.strictEqual(yield* inodeAt(host, path), inode)
       }
@@ -510,9 +484,7 @@ describe("a holder whose file was replaced", () => {
     "waits for one that may let go, and has it again, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        const host = yield* makeHost(mode)
-        const gateway = yield* start(host, { lock: { pollInterval: "100 millis" } })
-        const instanceId = Option.getOrThrow(yield* recordAt(host, path)).instanceId
+        const { gateway, host } = yield* holder(mode, { lock: { pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         const other = yield* squatter(host, path, "starting")
         yield* recheck(host)
@@ -521,7 +493,7 @@ describe("a holder whose file was replaced", () => {
         assert.isTrue(Option.isNone(yield* gateway.poll))
         yield* other.terminate
         yield* pass(host, "100 millis")
-        yield* assertHolding(host, gateway, mode, instanceId)
+        yield* assertHolding(host, gateway, mode)
         yield* assertCleanEnd(host, gateway)
       })
   )
@@ -530,9 +502,8 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        const host = yield* makeHost(mode)
         // The patience is that of a start, and at least the default.
-        const gateway = yield* start(host, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
+        const { gateway, host } = yield* holder(mode, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
         yield* recheck(host)
@@ -540,11 +511,7 @@ describe("a holder whose file was replaced", () => {
         assert.isTrue(Option.isNone(yield* gateway.poll))
         assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
         yield* pass(host, "400 millis")
-        yield* assertLost(
-          host,
-          gateway,
-          `lost gateway lock at ${path}: the file was replaced and another process (pid 4711) holds it now`
-        )
+        yield* assertLost(host, gateway, path, takenBySquatter)
         assert.strictEqual(yield* ownerAt(host, path), "squatter")
         assert.deepStrictEqual(yield* namesIn(host), [path.slice(folder.length + 1)])
       })
@@ -555,15 +522,11 @@ describe("a holder whose file was replaced", () => {
     (mode) =>
       Effect.gen(function*() {
         for (const at of callsOf(100)) {
-          const host = yield* makeHost(mode)
-          const gateway = yield* start(host)
+          const { gateway, host } = yield* holder(mode)
           yield* squatter(host, "/other", "listening")
           const before = yield* host.files.stat("/other")
           const content = yield* host.files.readFile("/other")
-          const calls = yield* atCall(host, gateway.pid, (call) =>
-            call === at
-              ? Effect.as(replace(host, "/other", paths.config), Option.none())
-              : Effect.succeedNone)
+          const calls = yield* onceAtCall(host, gateway.pid, at, replace(host, "/other", paths.config))
           yield* recheck(host)
           if (calls() < at) {
             assert.isAbove(at, 4)
@@ -571,7 +534,7 @@ describe("a holder whose file was replaced", () => {
             break
           }
           yield* recheck(host)
-          assert.strictEqual(failureOf(yield* gateway.poll)?._tag, "LockLost", `at ${at}`)
+          assert.strictEqual((yield* failureSoFar(gateway))?._tag, "LockLost", `at ${at}`)
           assert.deepStrictEqual(yield* host.files.stat(paths.config), before, `at ${at}`)
           assert.deepStrictEqual(yield* host.files.readFile(paths.config), content)
         }
@@ -582,19 +545,13 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that locked a copy of its own record, and does not name itself",
     () =>
       Effect.gen(function*() {
-        const host = yield* makeHost("kernel")
-        const gateway = yield* start(host)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        const { gateway, host } = yield* holder("kernel")
         yield* host.files.remove(paths.config)
-        yield* squatter(host, paths.config, "listening", instanceId)
+        yield* squatter(host, paths.config, "listening", gateway.instanceId)
         yield* recheck(host)
         yield* pass(host, "5 seconds")
-        yield* assertLost(
-          host,
-          gateway,
-          `lost gateway lock at ${paths.config}: the file was replaced and another process holds it now`
-        )
-        assert.strictEqual(yield* ownerAt(host, paths.config), instanceId)
+        yield* assertLost(host, gateway, paths.config, "the file was replaced and another process holds it now")
+        assert.strictEqual(yield* ownerAt(host, paths.config), gateway.instanceId)
       })
   )
 
@@ -603,17 +560,11 @@ describe("a holder whose file was replaced", () => {
     () =>
       Effect.gen(function*() {
         for (const content of ["", "somebody else's"]) {
-          const host = yield* makeHost("record")
-          const gateway = yield* start(host)
-          yield* host.files.writeFile("/other", text(content))
-          yield* replace(host, "/other", paths.config)
+          const { gateway, host } = yield* holder("record")
+          yield* replaceBy(host, paths.config, text(content))
           yield* recheck(host)
           yield* pass(host, "5 seconds")
-          yield* assertLost(
-            host,
-            gateway,
-            `lost gateway lock at ${paths.config}: the file was replaced and it names no owner now`
-          )
+          yield* assertLost(host, gateway, paths.config, "the file was replaced and it names no owner now")
           assert.deepStrictEqual(yield* host.files.readFile(paths.config), text(content))
         }
       })
@@ -621,18 +572,13 @@ describe("a holder whose file was replaced", () => {
 
   simulated("respects, with a kernel lock, a holder that has none", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
+      const { gateway, host } = yield* holder("kernel")
       yield* host.files.remove(paths.config)
       yield* host.setLocking("absent")
       yield* squatter(host, paths.config, "listening")
       yield* host.setLocking("works")
       yield* recheck(host)
-      yield* assertLost(
-        host,
-        gateway,
-        `lost gateway lock at ${paths.config}: the file was replaced and another process (pid 4711) holds it now`
-      )
+      yield* assertLost(host, gateway, paths.config, takenBySquatter)
       assert.strictEqual(yield* ownerAt(host, paths.config), "squatter")
     }))
 })
@@ -640,14 +586,12 @@ describe("a holder whose file was replaced", () => {
 describe("a holder whose file was overwritten in place", () => {
   simulated("puts its record back under its kernel lock", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost("kernel")
-      const gateway = yield* start(host)
-      const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+      const { gateway, host } = yield* holder("kernel")
       const inode = yield* inodeAt(host, paths.config)
       for (const content of ["", "somebody else's"]) {
         yield* host.files.writeFile(paths.config, text(content))
         yield* recheck(host)
-        yield* assertHolding(host, gateway, "kernel", instanceId)
+        yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, paths.config), inode)
       }
       assert.strictEqual(told(gateway, `rewrote the record of gateway lock ${paths.config}: it was overwritten`), 2)
@@ -658,8 +602,7 @@ describe("a holder whose file was overwritten in place", () => {
 
   simulated("has lost it, where the record was all that it had", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost("record")
-      const gateway = yield* start(host)
+      const { gateway, host } = yield* holder("record")
       const record = Option.getOrThrow(yield* recordAt(host, paths.config))
       const other = OwnerRecord.encode({ ...record, instanceId: "other", pid: 4711 })
       yield* host.files.writeFile(paths.config, other)
@@ -667,18 +610,19 @@ describe("a holder whose file was overwritten in place", () => {
       yield* assertLost(
         host,
         gateway,
-        `lost gateway lock at ${paths.config}: the file was overwritten and another process (pid 4711) holds it now`
+        paths.config,
+        "the file was overwritten and another process (pid 4711) holds it now"
       )
     }))
 })
 
 describe("what a gateway says of itself", () => {
   /** A gateway that drains until it is let go. */
-  const draining = (host: Host) =>
+  const draining = (mode: Mode) =>
     Effect.gen(function*() {
       const done = yield* Deferred.make<void>()
-      const gateway = yield* start(
-        host,
+      const { gateway, host } = yield* holder(
+        mode,
         { drainTimeout: "1 hour" },
         HttpRouter.empty.pipe(
           HttpRouter.get("/slow", Effect.as(Deferred.await(done), HttpServerResponse.text("finished"))),
@@ -694,15 +638,14 @@ describe("what a gateway says of itself", () => {
         assert.deepStrictEqual(yield* namesIn(host), [])
         assert.strictEqual(gateway.openFiles(), 0)
       })
-      return { gateway, end }
+      return { gateway, end, host }
     })
   const phaseAt = (host: Host, path: string) =>
     Effect.map(recordAt(host, path), (record) => Option.getOrUndefined(record)?.phase)
 
   simulated.each(modes)("goes to the file that it has by then, by %s", (mode) =>
     Effect.gen(function*() {
-      const host = yield* makeHost(mode)
-      const { end, gateway } = yield* draining(host)
+      const { end, gateway, host } = yield* draining(mode)
       yield* host.files.remove(folder, { recursive: true })
       yield* recheck(host)
       yield* gateway.interrupt
@@ -721,14 +664,9 @@ describe("what a gateway says of itself", () => {
       Effect.gen(function*() {
         const calls = yield* callsToRegain(mode)
         for (const at of callsOf(calls)) {
-          const host = yield* makeHost(mode)
-          const { end, gateway } = yield* draining(host)
+          const { end, gateway, host } = yield* draining(mode)
           yield* host.files.remove(paths.config)
-          yield* atCall(
-            host,
-            gateway.pid,
-            (call) => call === at ? Effect.as(gateway.interrupt, Option.none()) : Effect.succeedNone
-          )
+          yield* onceAtCall(host, gateway.pid, at, gateway.interrupt)
           yield* recheck(host)
           for (const path of Object.values(paths)) {
             assert.strictEqual(yield* phaseAt(host, path), "draining", `at ${at}`)
@@ -746,10 +684,7 @@ describe("a lock that is lost while others start", () => {
       const copy = yield* host.files.readFile(path)
       if (loss === "removed") yield* host.files.remove(path)
       else if (loss === "folder gone") yield* host.files.remove(folder, { recursive: true })
-      else {
-        yield* host.files.writeFile("/other", loss === "replaced by a copy" ? copy : text("somebody else's"))
-        yield* replace(host, "/other", path)
-      }
+      else yield* replaceBy(host, path, loss === "replaced by a copy" ? copy : text("somebody else's"))
     })
 
   simulated.prop(
@@ -765,11 +700,9 @@ describe("a lock that is lost while others start", () => {
     },
     ({ at, delays, loss, mode, name, starters }) =>
       Effect.gen(function*() {
-        const host = yield* makeHost(mode)
         // Every step of the clock costs real time.
         const patient = { lock: { pollInterval: "1 second" } } as const
-        const first = yield* start(host, patient)
-        const instanceId = Option.getOrThrow(yield* recordAt(host, paths.config)).instanceId
+        const { gateway: first, host } = yield* holder(mode, patient)
         const others: Array<{ readonly port: number; readonly gateway: Started }> = []
         const begin = Effect.forEach(starters, (port) =>
           Effect.map(Effect.forkDaemon(start(host, { ...patient, port })), (fiber) => ({ port, fiber })))
@@ -824,11 +757,11 @@ describe("a lock that is lost while others start", () => {
           const ended = yield* gateway.poll
           if (Option.isNone(ended)) continue
           const tags = gateway === first ? ["LockLost"] : ["PortInUse", "LockHeld"]
-          assert.include(tags, failureOf(ended)?._tag)
+          assert.include(tags, failureOf(ended.value)?._tag)
           assert.strictEqual(gateway.openFiles(), 0)
         }
         const survived = running.some(({ gateway }) => gateway === first)
-        if (survived) yield* assertHolding(host, first, mode, instanceId)
+        if (survived) yield* assertHolding(host, first, mode)
         // With a kernel lock, only one that runs in its stead ends it.
         if (mode === "kernel") assert.isTrue(survived || running.length === 1)
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
@@ -846,13 +779,6 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const stateDir = yield* Effect.flatMap(fs.makeTempDirectoryScoped({ prefix: "held-lock-" }), fs.realPath)
-        const openFiles = Effect.gen(function*() {
-          const links = yield* Effect.forEach(
-            yield* fs.readDirectory("/proc/self/fd"),
-            (fd) => Effect.orElseSucceed(fs.readLink(`/proc/self/fd/${fd}`), () => "")
-          )
-          return links.filter((link) => link.startsWith(stateDir))
-        })
         const { path } = yield* Effect.scoped(Effect.gen(function*() {
           const gateway = Context.get(
             yield* Layer.build(Gateway.layerPlatform({
@@ -877,12 +803,12 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
               )
             }
             // The old file is closed a moment after the new one is there.
-            yield* eventually("two open files", Effect.map(openFiles, ({ length }) => length === 2))
-            assert.deepStrictEqual((yield* openFiles).toSorted(), [path, others].toSorted())
+            yield* eventually("two open files", Effect.map(openFiles(stateDir), ({ length }) => length === 2))
+            assert.deepStrictEqual((yield* openFiles(stateDir)).toSorted(), [path, others].toSorted())
           }
           return { path }
         }))
-        assert.deepStrictEqual(yield* openFiles, [])
+        assert.deepStrictEqual(yield* openFiles(stateDir), [])
         assert.deepStrictEqual(yield* fs.readDirectory(path.slice(0, path.lastIndexOf("/"))), [])
       }).pipe(Effect.provide(layers[mode]))
   )

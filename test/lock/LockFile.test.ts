@@ -1,12 +1,12 @@
 import { assert, describe } from "@effect/vitest"
-import { DateTime, Deferred, type Duration, Effect, Option, TestClock } from "effect"
+import { DateTime, Deferred, Effect, Option } from "effect"
 import type { GatewayLockError, SupervisorKind } from "../../src/GatewayLockError.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import { holderOf } from "../../src/lock/LockHolder.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
 import type * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
-import { makeHost, noNamespaces, platform, simulated } from "../fixtures/simulated.ts"
+import { makeHost, noNamespaces, pass, platform, simulated } from "../fixtures/simulated.ts"
 
 const pid = 7
 
@@ -147,9 +147,6 @@ describe("holderOf: the unit of systemd", () => {
 const gatewayOptions = { stateDir: "/state", configPath: "/gateway.json" }
 const path = LockFile.configLockPath(gatewayOptions)
 const statePath = LockFile.stateLockPath(gatewayOptions)
-
-const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
-  Effect.zipRight(TestClock.adjust(duration), host.settle)
 
 /** A start, and what it was given, once it holds the lock. */
 const start = (

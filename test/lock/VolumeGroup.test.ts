@@ -19,6 +19,15 @@ const ensure = (host: SimulatedHost.SimulatedHost, uid: number) =>
     })
   })
 
+/** A folder of root with one of its lock files, which is not opened. */
+const closed = Effect.gen(function*() {
+  const host = yield* makeHost()
+  yield* host.files.makeDirectory("/state")
+  assert.strictEqual(yield* ensure(host, 0), "used")
+  yield* host.files.writeFileString(lock, "{}")
+  return host
+})
+
 /** A folder of user 1000 with one of its lock files, as kubelet leaves them. */
 const opened = Effect.gen(function*() {
   const host = yield* makeHost()
@@ -45,10 +54,7 @@ const modeOf = (host: SimulatedHost.SimulatedHost, path: string) =>
 unless(noModeBits).describe("a lock folder that kubelet has opened to the volume's group (N29)", () => {
   it.effect("is closed, and its files with it", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost()
-      yield* host.files.makeDirectory("/state")
-      assert.strictEqual(yield* ensure(host, 0), "used")
-      yield* host.files.writeFileString(lock, "{}")
+      const host = yield* closed
       yield* open(host)
       assert.strictEqual(yield* ensure(host, 0), "used")
       assert.strictEqual(yield* modeOf(host, folder), "700")
@@ -60,10 +66,7 @@ unless(noModeBits).describe("a lock folder that kubelet has opened to the volume
 
   it.effect("is refused and left as it is where others may write too, or where it is not as kubelet leaves it", () =>
     Effect.gen(function*() {
-      const host = yield* makeHost()
-      yield* host.files.makeDirectory("/state")
-      assert.strictEqual(yield* ensure(host, 0), "used")
-      yield* host.files.writeFileString(lock, "{}")
+      const host = yield* closed
       for (const mode of [0o2772, 0o2777, 0o3777, 0o770, 0o1770, 0o702]) {
         yield* open(host, mode)
         assert.include(yield* ensure(host, 0), refused)
@@ -87,10 +90,7 @@ unless(noModeBits).describe("a lock folder that kubelet has opened to the volume
   for (const [what, put] of misuses) {
     it.effect(`is refused and left as it is with ${what} in it`, () =>
       Effect.gen(function*() {
-        const host = yield* makeHost()
-        yield* host.files.makeDirectory("/state")
-        assert.strictEqual(yield* ensure(host, 0), "used")
-        yield* host.files.writeFileString(lock, "{}")
+        const host = yield* closed
         yield* open(host)
         yield* put(host)
         assert.include(yield* ensure(host, 0), refused)

@@ -4,7 +4,7 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, type Duration, Effect, Exit, Option, TestClock } from "effect"
+import { Cause, Effect, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -19,7 +19,7 @@ import * as Program from "../e2e/support/program.ts"
 import * as Bundle from "../fixtures/bundle.ts"
 import { run } from "../fixtures/processes.ts"
 import { ownedBy } from "../fixtures/records.ts"
-import { makeHost, onRealHost, simulated } from "../fixtures/simulated.ts"
+import { makeHost, onRealHost, pass, simulated } from "../fixtures/simulated.ts"
 
 const optionsIn = (stateDir: string) => ({ stateDir, configPath: "/gateway.json", lock: { timeout: 0 } })
 const lockPaths = (stateDir: string) => [
@@ -45,9 +45,6 @@ const start = (host: SimulatedHost.SimulatedHost) =>
     })
     return { process, state }
   })
-
-const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
-  Effect.zipRight(TestClock.adjust(duration), host.settle)
 
 const hostWithLeftover = Effect.gen(function*() {
   const host = yield* makeHost()

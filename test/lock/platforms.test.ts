@@ -2,13 +2,13 @@
  * Lock files by the rules of macOS and Windows, on a simulated host.
  */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Option, TestClock } from "effect"
+import { Duration, Effect, Option, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
-import { isGatewayLockError } from "../../src/GatewayLockError.ts"
 import * as GatewayList from "../../src/inspect/GatewayList.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as GatewayConfig from "../../src/settings/GatewayConfig.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
+import { failureOf } from "../fixtures/exits.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
 const stateDir = "/state/default"
@@ -16,11 +16,6 @@ const configPath = "/config/default/gateway.json"
 const lockPath = LockFile.configLockPath({ stateDir, configPath })
 
 const gateway = (options: Gateway.GatewayOptions = {}) => Gateway.launch(Gateway.layerPlatform(options))
-
-const failureOf = (exit: Exit.Exit<unknown, unknown>) => {
-  const failure = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
-  return isGatewayLockError(failure) ? failure : undefined
-}
 
 /** Every such call fails so, until that time is over. */
 const refuseFor = (host: SimulatedHost.SimulatedHost, names: ReadonlyArray<string>, errno: string, millis: number) => {

@@ -161,6 +161,16 @@ const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter
   }).map((drawn) => ({ ...usual, ...drawn }))
 
 const victim = fc.nat({ max: 11 })
+
+/** So many at most are killed, within the first three seconds. */
+const killsUpTo = (maxLength: number) =>
+  fc.array(
+    fc.record({
+      at: fc.integer({ min: 0, max: 3000 }),
+      what: fc.record({ _tag: fc.constant("Kill" as const), victim })
+    }),
+    { maxLength }
+  )
 const file = fc.constantFrom("config" as const, "state" as const)
 
 const stepClock = fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) })
@@ -301,13 +311,7 @@ const crowd = (
       }).map(({ trait, ...drawn }) => ({ ...usual, ...drawn, ...trait })),
       { minLength: 3, maxLength: 6 }
     ),
-    events: fc.array(
-      fc.record({
-        at: fc.integer({ min: 0, max: 3000 }),
-        what: fc.record({ _tag: fc.constant("Kill" as const), victim })
-      }),
-      { maxLength: 3 }
-    )
+    events: killsUpTo(3)
   })
 
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
@@ -446,13 +450,7 @@ const watched: fc.Arbitrary<Drawn> = fc.record({
     }).map((drawn) => ({ ...usual, ...drawn })),
     { minLength: 2, maxLength: 4 }
   ),
-  events: fc.array(
-    fc.record({
-      at: fc.integer({ min: 0, max: 3000 }),
-      what: fc.record({ _tag: fc.constant("Kill" as const), victim })
-    }),
-    { maxLength: 2 }
-  )
+  events: killsUpTo(2)
 })
 
 /**

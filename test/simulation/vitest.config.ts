@@ -8,7 +8,9 @@ const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding:
   .map((path) => `test/${path.replaceAll("\\", "/")}`)
   .filter((path) => path.endsWith(".test.ts"))
   .filter((path) =>
-    /\bmakeHost\b.* from ".*\/fixtures\/simulated\.ts"/.test(Fs.readFileSync(new URL(path, root), "utf8"))
+    /import \{[^}]*\bmakeHost\b[^}]*\} from ".*\/fixtures\/simulated\.ts"/.test(
+      Fs.readFileSync(new URL(path, root), "utf8")
+    )
   )
 
 /** The simulated suite by the rules of another platform: `--mode darwin`, `--mode win32`. */

@@ -39,9 +39,10 @@ interface Programs {
 const willing: Programs = { systemctl: "exit 0", launchctl: "exit 0", schtasks: "exit 0" }
 
 /**
- * A machine with folders of its own, and service managers that write down how they were called and then do as told.
+ * A machine with folders of its own, with service managers that write down how they were called and then do as told, and the service
+ * that one of these managers is to have.
  */
-const makeMachine = (programs: Programs = willing) =>
+const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs = willing) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const executor = yield* CommandExecutor.CommandExecutor
@@ -61,30 +62,33 @@ const makeMachine = (programs: Programs = willing) =>
       yield* fs.chmod(Path.join(bin, name), 0o755)
     }
     const reported = yield* Ref.make<ReadonlyArray<string>>([])
+    const options: ServiceManager.ServiceManagerOptions = {
+      manager,
+      service: { ...service, scope, stateDir: Path.join(root, "state") },
+      folders: {
+        home: Path.join(root, "home"),
+        systemdSystem: Path.join(root, "etc"),
+        launchDaemons: Path.join(root, "Library", "LaunchDaemons")
+      },
+      uid: 501,
+      report: (line) => Ref.update(reported, (before) => [...before, line])
+    }
+    const context = Context.make(FileSystem.FileSystem, fs).pipe(
+      Context.add(
+        CommandExecutor.CommandExecutor,
+        CommandExecutor.makeExecutor((command) => executor.start(Command.env(command, { PATH: bin, CALLS: log })))
+      )
+    )
     return {
       root,
-      options: (
-        manager: Manager,
-        scope: ServiceScope,
-        changes: Partial<ServiceManager.ServiceManagerOptions> = {}
-      ): ServiceManager.ServiceManagerOptions => ({
-        manager,
-        service: { ...service, scope, stateDir: Path.join(root, "state") },
-        folders: {
-          home: Path.join(root, "home"),
-          systemdSystem: Path.join(root, "etc"),
-          launchDaemons: Path.join(root, "Library", "LaunchDaemons")
-        },
-        uid: 501,
-        report: (line) => Ref.update(reported, (before) => [...before, line]),
-        ...changes
-      }),
-      context: Context.make(FileSystem.FileSystem, fs).pipe(
-        Context.add(
-          CommandExecutor.CommandExecutor,
-          CommandExecutor.makeExecutor((command) => executor.start(Command.env(command, { PATH: bin, CALLS: log })))
-        )
-      ),
+      options,
+      context,
+      /** Of the service's definition. */
+      path: definitionPath(options),
+      install: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
+        Effect.provide(ServiceManager.install({ ...options, ...changes }), context),
+      uninstall: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
+        Effect.provide(ServiceManager.uninstall({ ...options, ...changes }), context),
       /** How the managers were called, in order. */
       calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
       /** What was reported so far. */
@@ -136,24 +140,21 @@ describe("install", () => {
     it.scopedLive(`writes what ${manager} (${scope}) is to read, and nothing else`, () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        const machine = yield* makeMachine()
-        const options = machine.options(manager, scope)
-        yield* Effect.provide(ServiceManager.install(options), machine.context)
-        const path = definitionPath(options)
+        const machine = yield* makeMachine(manager, scope)
+        yield* machine.install()
         assert.deepStrictEqual(
-          Buffer.from(yield* fs.readFile(path)),
-          Buffer.from(ServiceDefinition.encode(ServiceDefinition.make(manager, options.service)))
+          Buffer.from(yield* fs.readFile(machine.path)),
+          Buffer.from(ServiceDefinition.encode(ServiceDefinition.make(manager, machine.options.service)))
         )
         const files = (yield* machine.files).filter((file) => !file.endsWith(" Directory"))
-        assert.deepStrictEqual(files, [`${Path.relative(machine.root, path)} 644`])
+        assert.deepStrictEqual(files, [`${Path.relative(machine.root, machine.path)} 644`])
       }).pipe(live))
 
     it.scopedLive(`reports every step it takes with ${manager} (${scope}) before it takes it`, () =>
       Effect.gen(function*() {
-        const machine = yield* makeMachine()
-        const options = machine.options(manager, scope)
-        yield* Effect.provide(ServiceManager.install(options), machine.context)
-        const steps = installSteps(options).map(describeStep)
+        const machine = yield* makeMachine(manager, scope)
+        yield* machine.install()
+        const steps = installSteps(machine.options).map(describeStep)
         const reported = yield* machine.reported
         assert.deepStrictEqual(reported.slice(0, steps.length), steps)
         assert.strictEqual(
@@ -166,8 +167,8 @@ describe("install", () => {
     it.scopedLive(`a dry run with ${manager} (${scope}) shows steps and text, and touches nothing`, () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        const machine = yield* makeMachine()
-        const options = machine.options(manager, scope, { dryRun: true })
+        const machine = yield* makeMachine(manager, scope)
+        const options = { ...machine.options, dryRun: true }
         // Its every operation fails or dies.
         const context = Context.make(FileSystem.FileSystem, FileSystem.makeNoop({})).pipe(
           Context.add(
@@ -190,114 +191,123 @@ describe("install", () => {
 
   const calls = (manager: Manager, scope: ServiceScope) =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine()
-      const options = machine.options(manager, scope)
-      yield* Effect.provide(ServiceManager.install(options), machine.context)
+      const machine = yield* makeMachine(manager, scope)
+      yield* machine.install()
       const before = (yield* machine.calls).length
-      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
-      const made = (yield* machine.calls).map((call) => call.replace(definitionPath(options), "PATH"))
+      yield* machine.uninstall()
+      const made = (yield* machine.calls).map((call) => call.replace(machine.path, "PATH"))
       return { install: made.slice(0, before), uninstall: made.slice(before), files: yield* machine.files }
     })
 
-  it.scopedLive("tells systemd of the user", () =>
-    Effect.gen(function*() {
-      const { files, install, uninstall } = yield* calls("systemd", "user")
-      assert.deepStrictEqual(install, [
-        "systemctl <--user> <daemon-reload>",
-        "systemctl <--user> <enable> <gateway-a-b.service>"
-      ])
-      assert.deepStrictEqual(uninstall, [
+  interface Told {
+    readonly title: string
+    readonly manager: Manager
+    readonly scope: ServiceScope
+    readonly install: ReadonlyArray<string>
+    readonly uninstall: ReadonlyArray<string>
+  }
+  const told: ReadonlyArray<Told> = [
+    {
+      title: "systemd of the user",
+      manager: "systemd",
+      scope: "user",
+      install: ["systemctl <--user> <daemon-reload>", "systemctl <--user> <enable> <gateway-a-b.service>"],
+      uninstall: [
         "systemctl <--user> <disable> <--now> <gateway-a-b.service>",
         "systemctl <--user> <daemon-reload>",
         "systemctl <--user> <reset-failed> <gateway-a-b.service>"
-      ])
-      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
-    }).pipe(live))
-
-  it.scopedLive("tells systemd of the system", () =>
-    Effect.gen(function*() {
-      const { files, install, uninstall } = yield* calls("systemd", "system")
-      assert.deepStrictEqual(install, ["systemctl <daemon-reload>", "systemctl <enable> <gateway-a-b.service>"])
-      assert.deepStrictEqual(uninstall, [
+      ]
+    },
+    {
+      title: "systemd of the system",
+      manager: "systemd",
+      scope: "system",
+      install: ["systemctl <daemon-reload>", "systemctl <enable> <gateway-a-b.service>"],
+      uninstall: [
         "systemctl <disable> <--now> <gateway-a-b.service>",
         "systemctl <daemon-reload>",
         "systemctl <reset-failed> <gateway-a-b.service>"
-      ])
-      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
-    }).pipe(live))
+      ]
+    },
+    {
+      title: "the Task Scheduler",
+      manager: "schtasks",
+      scope: "user",
+      install: ["schtasks </Create> </TN> <\\gateway-lock\\a-b> </XML> <PATH> </F>"],
+      uninstall: [
+        "schtasks </Query> </TN> <\\gateway-lock\\a-b>",
+        "schtasks </End> </TN> <\\gateway-lock\\a-b>",
+        "schtasks </Delete> </TN> <\\gateway-lock\\a-b> </F>"
+      ]
+    }
+  ]
+  for (const { install, manager, scope, title, uninstall } of told) {
+    it.scopedLive(`tells ${title}`, () =>
+      Effect.gen(function*() {
+        const made = yield* calls(manager, scope)
+        assert.deepStrictEqual(made.install, install)
+        assert.deepStrictEqual(made.uninstall, uninstall)
+        assert.isEmpty(made.files.filter((file) => !file.endsWith(" Directory")))
+      }).pipe(live))
+  }
 
   it.scopedLive("tells launchd, and makes the folder of the error output", () =>
     Effect.gen(function*() {
       for (const [scope, domain] of [["user", "gui/501"], ["system", "system"]] as const) {
-        const { files, install, uninstall } = yield* calls("launchd", scope)
-        assert.deepStrictEqual(install, [
+        const made = yield* calls("launchd", scope)
+        assert.deepStrictEqual(made.install, [
           `launchctl <bootout> <${domain}/dev.gateway-lock.a-b>`,
           `launchctl <enable> <${domain}/dev.gateway-lock.a-b>`,
           `launchctl <bootstrap> <${domain}> <PATH>`
         ])
-        assert.deepStrictEqual(uninstall, [`launchctl <bootout> <${domain}/dev.gateway-lock.a-b>`])
-        assert.include(files, "state Directory")
-        assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
+        assert.deepStrictEqual(made.uninstall, [`launchctl <bootout> <${domain}/dev.gateway-lock.a-b>`])
+        assert.include(made.files, "state Directory")
+        assert.isEmpty(made.files.filter((file) => !file.endsWith(" Directory")))
       }
-    }).pipe(live))
-
-  it.scopedLive("tells the Task Scheduler", () =>
-    Effect.gen(function*() {
-      const { files, install, uninstall } = yield* calls("schtasks", "user")
-      assert.deepStrictEqual(install, ["schtasks </Create> </TN> <\\gateway-lock\\a-b> </XML> <PATH> </F>"])
-      assert.deepStrictEqual(uninstall, [
-        "schtasks </Query> </TN> <\\gateway-lock\\a-b>",
-        "schtasks </End> </TN> <\\gateway-lock\\a-b>",
-        "schtasks </Delete> </TN> <\\gateway-lock\\a-b> </F>"
-      ])
-      assert.isEmpty(files.filter((file) => !file.endsWith(" Directory")))
     }).pipe(live))
 
   it.scopedLive("done again, it replaces what is there", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine()
-      const options = machine.options("systemd", "user")
-      const path = definitionPath(options)
-      yield* Effect.provide(ServiceManager.install(options), machine.context)
-      const changed = { ...options, service: { ...options.service, args: new Map([["port", "1"]]) } }
-      yield* Effect.provide(ServiceManager.install(changed), machine.context)
-      assert.strictEqual(yield* fs.readFileString(path), systemdUnit(changed.service))
+      const machine = yield* makeMachine("systemd", "user")
+      yield* machine.install()
+      const service = { ...machine.options.service, args: new Map([["port", "1"]]) }
+      yield* machine.install({ service })
+      assert.strictEqual(yield* fs.readFileString(machine.path), systemdUnit(service))
     }).pipe(live))
 
   it.scopedLive("lets everybody read the definition, whatever the umask", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine()
-      const options = machine.options("systemd", "system")
+      const machine = yield* makeMachine("systemd", "system")
       const umask077: FileSystem.FileSystem = {
         ...fs,
         open: (path, options) => fs.open(path, { ...options, mode: (options?.mode ?? 0o666) & 0o700 })
       }
-      yield* ServiceManager.install(options).pipe(
+      yield* ServiceManager.install(machine.options).pipe(
         Effect.provideService(FileSystem.FileSystem, umask077),
         Effect.provide(Context.omit(FileSystem.FileSystem)(machine.context))
       )
-      const { mode } = yield* fs.stat(definitionPath(options))
+      const { mode } = yield* fs.stat(machine.path)
       assert.strictEqual(mode & 0o777, 0o644)
     }).pipe(live))
 
   it.scopedLive("under launchd, a label that is not loaded yet is no failure", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({
+      const machine = yield* makeMachine("launchd", "user", {
         launchctl: "[ \"$1\" != bootout ] || { echo 'Boot-out failed: 3: No such process' >&2; exit 3; }"
       })
-      yield* Effect.provide(ServiceManager.install(machine.options("launchd", "user")), machine.context)
+      yield* machine.install()
       assert.strictEqual((yield* machine.calls).length, 3)
       assert.notInclude((yield* machine.reported).join("\n"), "exit status")
     }).pipe(live))
 
   it.scopedLive("under launchd, waits for the former job to end", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({
+      const machine = yield* makeMachine("launchd", "user", {
         launchctl: "[ \"$1\" != bootstrap ] || [ \"$(grep -c bootstrap \"$CALLS\")\" = 3 ] || exit 37"
       })
-      yield* Effect.provide(ServiceManager.install(machine.options("launchd", "user")), machine.context)
+      yield* machine.install()
       assert.strictEqual((yield* machine.calls).filter((call) => call.includes("<bootstrap>")).length, 3)
     }).pipe(live))
 })
@@ -306,8 +316,11 @@ describe("uninstall", () => {
   for (const [manager, scope] of places) {
     it.scopedLive(`where ${manager} (${scope}) has none, says so and succeeds`, () =>
       Effect.gen(function*() {
-        const machine = yield* makeMachine({ ...willing, schtasks: "echo 'ERROR: no such task' >&2; exit 1" })
-        yield* Effect.provide(ServiceManager.uninstall(machine.options(manager, scope)), machine.context)
+        const machine = yield* makeMachine(manager, scope, {
+          ...willing,
+          schtasks: "echo 'ERROR: no such task' >&2; exit 1"
+        })
+        yield* machine.uninstall()
         assert.match((yield* machine.reported).join("\n"), /^\S+ is not installed: [^\n]+$/)
         assert.deepStrictEqual(
           yield* machine.calls,
@@ -318,16 +331,15 @@ describe("uninstall", () => {
 
     it.scopedLive(`with ${manager} (${scope}), the second time there is nothing left to do`, () =>
       Effect.gen(function*() {
-        const machine = yield* makeMachine({
+        const machine = yield* makeMachine(manager, scope, {
           ...willing,
           schtasks: "[ \"$1\" != /Query ] || ! grep -q /Delete \"$CALLS\""
         })
-        const options = machine.options(manager, scope)
-        yield* Effect.provide(ServiceManager.install(options), machine.context)
-        yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+        yield* machine.install()
+        yield* machine.uninstall()
         const { name } = serviceNames(manager, "a-b")
         assert.strictEqual((yield* machine.reported).at(-1), `uninstalled ${name}`)
-        yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+        yield* machine.uninstall()
         assert.match((yield* machine.reported).at(-1) ?? "", / is not installed: /)
       }).pipe(live))
   }
@@ -335,24 +347,22 @@ describe("uninstall", () => {
   it.scopedLive("a unit that is masked is there", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine()
-      const options = machine.options("systemd", "user")
-      const path = definitionPath(options)
+      const machine = yield* makeMachine("systemd", "user")
+      const { path } = machine
       yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
       yield* fs.symlink("/dev/null", path)
-      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+      yield* machine.uninstall()
       assert.strictEqual((yield* machine.reported).at(-1), "uninstalled gateway-a-b.service")
     }).pipe(live))
 
   it.scopedLive("keeps the definition of a service that could not be stopped", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine({ systemctl: "[ \"$2\" != disable ] || exit 4" })
-      const options = machine.options("systemd", "user")
-      yield* Effect.provide(ServiceManager.install(options), machine.context)
-      const error = yield* Effect.flip(Effect.provide(ServiceManager.uninstall(options), machine.context))
+      const machine = yield* makeMachine("systemd", "user", { systemctl: "[ \"$2\" != disable ] || exit 4" })
+      yield* machine.install()
+      const error = yield* Effect.flip(machine.uninstall())
       assert.strictEqual(error._tag, "ServiceFailed")
-      assert.isTrue(yield* fs.exists(definitionPath(options)))
+      assert.isTrue(yield* fs.exists(machine.path))
     }).pipe(live))
 })
 
@@ -374,26 +384,23 @@ describe("an installation that fails (N41)", () => {
   ) {
     it.scopedLive(`at ${word} of ${manager} (${scope}) leaves nothing, and says which step it was`, () =>
       Effect.gen(function*() {
-        const machine = yield* makeMachine(failingAt(word))
-        const options = machine.options(manager, scope)
-        const error = yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context))
+        const machine = yield* makeMachine(manager, scope, failingAt(word))
+        const error = yield* Effect.flip(machine.install())
         assert.include(error.where, word)
         assert.include(error.reason, "Access denied")
         assert.isEmpty(yield* machine.files)
-        const path = definitionPath(options)
-        assert.include(yield* machine.reported, `undo: remove ${path}`)
+        assert.include(yield* machine.reported, `undo: remove ${machine.path}`)
       }).pipe(live))
 
     it.scopedLive(`at ${word} of ${manager} (${scope}) puts the former definition back`, () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        const machine = yield* makeMachine(failingAt(word))
-        const options = machine.options(manager, scope)
-        const path = definitionPath(options)
+        const machine = yield* makeMachine(manager, scope, failingAt(word))
+        const { path } = machine
         yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
         yield* fs.writeFileString(path, "as it was")
         const before = yield* machine.files
-        yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context))
+        yield* Effect.flip(machine.install())
         assert.strictEqual(yield* fs.readFileString(path), "as it was")
         assert.deepStrictEqual(yield* machine.files, before)
       }).pipe(live))
@@ -403,14 +410,13 @@ describe("an installation that fails (N41)", () => {
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       // As over a bus that breaks: the link is made, and the manager's answer is lost.
-      const machine = yield* makeMachine({
+      const machine = yield* makeMachine("systemd", "system", {
         systemctl:
           "case \"$*\" in *enable*) mkdir -p \"$WANTS\"; ln -s ../x \"$WANTS/gateway-a-b.service\"; exit 1 ;; esac"
       })
-      const options = machine.options("systemd", "system")
       const wants = Path.join(machine.root, "etc", "multi-user.target.wants")
       const executor = yield* Effect.provide(CommandExecutor.CommandExecutor, machine.context)
-      yield* ServiceManager.install(options).pipe(
+      yield* ServiceManager.install(machine.options).pipe(
         Effect.provideService(
           CommandExecutor.CommandExecutor,
           CommandExecutor.makeExecutor((command) => executor.start(Command.env(command, { WANTS: wants })))
@@ -419,27 +425,27 @@ describe("an installation that fails (N41)", () => {
         Effect.flip
       )
       assert.deepStrictEqual(yield* fs.readDirectory(wants), [])
-      assert.isFalse(yield* fs.exists(definitionPath(options)))
+      assert.isFalse(yield* fs.exists(machine.path))
       assert.strictEqual((yield* machine.calls).at(-1), "systemctl <daemon-reload>")
     }).pipe(live))
 
   it.scopedLive("masked again where it was masked", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine(failingAt("enable"))
-      const options = machine.options("systemd", "user")
-      const path = definitionPath(options)
+      const machine = yield* makeMachine("systemd", "user", failingAt("enable"))
+      const { path } = machine
       yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
       yield* fs.symlink("/dev/null", path)
-      yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context))
+      yield* Effect.flip(machine.install())
       assert.strictEqual(yield* fs.readLink(path), "/dev/null")
     }).pipe(live))
 
   it.scopedLive("by an interruption is undone as well", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({ systemctl: "case \"$*\" in *enable*) exec sleep 60 ;; esac" })
-      const options = machine.options("systemd", "user")
-      const installing = yield* Effect.fork(Effect.provide(ServiceManager.install(options), machine.context))
+      const machine = yield* makeMachine("systemd", "user", {
+        systemctl: "case \"$*\" in *enable*) exec sleep 60 ;; esac"
+      })
+      const installing = yield* Effect.fork(machine.install())
       yield* Effect.repeat(machine.calls, { until: (calls) => calls.some((call) => call.includes("<enable>")) })
       yield* Fiber.interrupt(installing)
       assert.isEmpty(yield* machine.files)
@@ -447,12 +453,8 @@ describe("an installation that fails (N41)", () => {
 
   it.scopedLive("of a user that does not exist touches nothing, and says how to make one", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({ ...willing, id: "exit 1" })
-      const options = machine.options("systemd", "system")
-      const error = yield* ServiceManager.install({ ...options, service: { ...options.service, user: "bob" } }).pipe(
-        Effect.provide(machine.context),
-        Effect.flip
-      )
+      const machine = yield* makeMachine("systemd", "system", { ...willing, id: "exit 1" })
+      const error = yield* Effect.flip(machine.install({ service: { ...machine.options.service, user: "bob" } }))
       assert.strictEqual(
         error.message,
         "cannot run the service as bob: there is no such user; make it: useradd --system bob"
@@ -464,13 +466,11 @@ describe("an installation that fails (N41)", () => {
   it.scopedLive("of a user without a state directory says how to make it", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine({ ...willing, id: `echo ${process.getuid?.()}` })
-      const options = machine.options("systemd", "system")
+      const machine = yield* makeMachine("systemd", "system", { ...willing, id: `echo ${process.getuid?.()}` })
       const stateDir = Path.join(machine.root, "blue")
-      const install = ServiceManager.install({
-        ...options,
-        service: { ...options.service, user: "bob", args: new Map([["state-dir", stateDir]]) }
-      }).pipe(Effect.provide(machine.context))
+      const install = machine.install({
+        service: { ...machine.options.service, user: "bob", args: new Map([["state-dir", stateDir]]) }
+      })
       const error = yield* Effect.flip(install)
       assert.strictEqual(error.reason, "it does not exist")
       assert.match(error.advice, /^make it: install -d -m 700 -o bob /)
@@ -489,15 +489,14 @@ describe("uninstall, where a step does not matter (N41)", () => {
   ) {
     it.scopedLive(`is silent about ${words} of ${manager}, and succeeds`, () =>
       Effect.gen(function*() {
-        const machine = yield* makeMachine({
+        const machine = yield* makeMachine(manager, "user", {
           ...willing,
           [manager === "systemd" ? "systemctl" : manager === "launchd" ? "launchctl" : "schtasks"]:
             `case " $* " in *" ${words} "*) echo 'not loaded' >&2; exit 5 ;; esac`
         })
-        const options = machine.options(manager, "user")
-        yield* Effect.provide(ServiceManager.install(options), machine.context)
+        yield* machine.install()
         const before = (yield* machine.reported).length
-        yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+        yield* machine.uninstall()
         const reported = (yield* machine.reported).slice(before)
         assert.include((yield* machine.calls).join("\n"), `<${words}>`)
         assert.notInclude(reported.join("\n"), "exit status")
@@ -521,25 +520,24 @@ describe("what fails", () => {
   it.scopedLive("a folder that cannot be made", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine()
+      const machine = yield* makeMachine("systemd", "system")
       yield* fs.writeFileString(Path.join(machine.root, "etc"), "in the way")
-      const options = machine.options("systemd", "system", {
-        folders: { home: "/", systemdSystem: Path.join(machine.root, "etc", "systemd") }
-      })
-      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      const folders = { home: "/", systemdSystem: Path.join(machine.root, "etc", "systemd") }
+      const error = oneLine(yield* Effect.flip(machine.install({ folders })))
       assert.strictEqual(error.where, Path.join(machine.root, "etc", "systemd"))
       assert.match(error.message, /^cannot make the folder .*ENOTDIR.*; run it as root/)
       assert.isEmpty(yield* machine.calls)
       // And there, nothing is installed.
-      yield* Effect.provide(ServiceManager.uninstall(options), machine.context)
+      yield* machine.uninstall({ folders })
       assert.match((yield* machine.reported).at(-1) ?? "", /is not installed/)
     }).pipe(live))
 
   unless(notLinux).scopedLive("a folder that takes no files", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine()
-      const options = machine.options("systemd", "system", { folders: { home: "/", systemdSystem: "/proc" } })
-      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      const machine = yield* makeMachine("systemd", "system")
+      const error = oneLine(
+        yield* Effect.flip(machine.install({ folders: { home: "/", systemdSystem: "/proc" } }))
+      )
       assert.match(error.message, /^cannot write the systemd unit \/proc\/gateway-a-b\.service: E[A-Z]+: /)
       assert.isEmpty(yield* machine.calls)
     }).pipe(live))
@@ -547,11 +545,10 @@ describe("what fails", () => {
   it.scopedLive("a folder in the place of the file", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const machine = yield* makeMachine()
-      const options = machine.options("launchd", "user")
-      const path = definitionPath(options)
+      const machine = yield* makeMachine("launchd", "user")
+      const { path } = machine
       yield* fs.makeDirectory(path, { recursive: true })
-      const error = oneLine(yield* Effect.flip(Effect.provide(ServiceManager.install(options), machine.context)))
+      const error = oneLine(yield* Effect.flip(machine.install()))
       assert.strictEqual(error.where, path)
       assert.match(error.message, /^cannot write the launchd property list .*EISDIR.*; make .* writable for you$/)
       assert.deepStrictEqual(yield* fs.readDirectory(Path.dirname(path)), [Path.basename(path)], "no leftovers")
@@ -561,9 +558,8 @@ describe("what fails", () => {
     it.scopedLive(`where ${call} fails, the old definition is whole and nothing is left beside it`, () =>
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        const machine = yield* makeMachine()
-        const options = machine.options("systemd", "user")
-        const path = definitionPath(options)
+        const machine = yield* makeMachine("systemd", "user")
+        const { path } = machine
         yield* fs.makeDirectory(Path.dirname(path), { recursive: true })
         yield* fs.writeFileString(path, "as it was")
         const full = Effect.fail(
@@ -594,7 +590,7 @@ describe("what fails", () => {
           rename: (from, to) => call === "rename" ? full : fs.rename(from, to)
         }
         const error = oneLine(
-          yield* ServiceManager.install(options).pipe(
+          yield* ServiceManager.install(machine.options).pipe(
             Effect.provideService(FileSystem.FileSystem, failing),
             Effect.provide(Context.omit(FileSystem.FileSystem)(machine.context)),
             Effect.flip
@@ -609,13 +605,11 @@ describe("what fails", () => {
 
   it.scopedLive("a manager that says no: its status and its words, on one line", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({
+      const machine = yield* makeMachine("systemd", "user", {
         systemctl: "echo 'Failed to connect to bus: No medium found' >&2; echo 'Hint: log in' >&2; exit 1"
       })
       const error = oneLine(
-        yield* Effect.flip(
-          Effect.provide(ServiceManager.install(machine.options("systemd", "user")), machine.context)
-        )
+        yield* Effect.flip(machine.install())
       )
       assert.strictEqual(
         error.message,
@@ -626,10 +620,10 @@ describe("what fails", () => {
 
   it.scopedLive("a manager that is not there", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine({})
       for (const manager of ["launchd", "schtasks"] as const) {
+        const machine = yield* makeMachine(manager, "user", {})
         const error = oneLine(
-          yield* Effect.flip(Effect.provide(ServiceManager.install(machine.options(manager, "user")), machine.context))
+          yield* Effect.flip(machine.install())
         )
         assert.match(error.reason, /^there is no program (launchctl|schtasks) here$/)
       }
@@ -637,25 +631,21 @@ describe("what fails", () => {
 
   it.scopedLive("a path that the manager's format cannot say, before anything is touched", () =>
     Effect.gen(function*() {
-      const machine = yield* makeMachine()
       for (
-        const [manager, execPath] of [["systemd", "/a\"b/node"], ["launchd", "/a\u0001b"], [
-          "schtasks",
-          "/a\u0001b"
-        ]] as const
+        const [manager, execPath] of [
+          ["systemd", "/a\"b/node"],
+          ["launchd", "/a\u0001b"],
+          ["schtasks", "/a\u0001b"]
+        ] as const
       ) {
-        const options = machine.options(manager, "user")
+        const machine = yield* makeMachine(manager, "user")
         for (const dryRun of [true, false]) {
-          const error = oneLine(
-            yield* ServiceManager.install({ ...options, dryRun, service: { ...options.service, execPath } }).pipe(
-              Effect.provide(machine.context),
-              Effect.flip
-            )
-          )
+          const service = { ...machine.options.service, execPath }
+          const error = oneLine(yield* Effect.flip(machine.install({ dryRun, service })))
           assert.include(error.reason, JSON.stringify(execPath))
         }
+        assert.isEmpty(yield* machine.files)
+        assert.isEmpty(yield* machine.calls)
       }
-      assert.isEmpty(yield* machine.files)
-      assert.isEmpty(yield* machine.calls)
     }).pipe(live))
 })

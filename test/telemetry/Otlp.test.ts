@@ -1,8 +1,20 @@
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Deferred, Duration, Effect, Exit, FastCheck as fc, Fiber, Layer, Option, Scope } from "effect"
-import * as Http from "node:http"
+import {
+  ConfigProvider,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  Fiber,
+  Layer,
+  Option,
+  Runtime,
+  Scope
+} from "effect"
 import * as Otlp from "../../src/telemetry/Otlp.ts"
+import { nodeHttpServer } from "../fixtures/net.ts"
 
 const read = (variables: Readonly<Record<string, string>>) =>
   Effect.withConfigProvider(Otlp.settings, ConfigProvider.fromMap(new Map(Object.entries(variables))))
@@ -168,28 +180,19 @@ const slowCollector = Effect.gen(function*() {
   const arrived = yield* Deferred.make<void>()
   const answer = yield* Deferred.make<void>()
   const ended = yield* Deferred.make<"answered" | "cut">()
-  const server = yield* Effect.acquireRelease(
-    Effect.async<Http.Server>((resume) => {
-      const server = Http.createServer((request, response) => {
-        response.on(
-          "close",
-          () => Deferred.unsafeDone(ended, Effect.succeed(response.writableFinished ? "answered" : "cut"))
-        )
-        request.resume().on("end", () => {
-          Deferred.unsafeDone(arrived, Effect.void)
-          Effect.runFork(Effect.zipRight(Deferred.await(answer), Effect.sync(() => response.end())))
-        })
-      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) =>
-      Effect.async<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
-  const bound = server.address()
+  const fork = Runtime.runFork(yield* Effect.runtime())
+  const port = yield* nodeHttpServer((request, response) => {
+    response.on(
+      "close",
+      () => Deferred.unsafeDone(ended, Effect.succeed(response.writableFinished ? "answered" : "cut"))
+    )
+    request.resume().on("end", () => {
+      Deferred.unsafeDone(arrived, Effect.void)
+      fork(Effect.zipRight(Deferred.await(answer), Effect.sync(() => response.end())))
+    })
+  })
   return {
-    port: typeof bound === "object" && bound !== null ? bound.port : 0,
+    port,
     arrived: Deferred.await(arrived),
     answer: Deferred.succeed(answer, undefined),
     ended: Deferred.await(ended)

@@ -2,7 +2,8 @@
  * A collector of OpenTelemetry's data over HTTP, in JSON, on loopback.
  */
 import { Deferred, Effect, FiberId, Schema, type Scope } from "effect"
-import * as Http from "node:http"
+import type * as Http from "node:http"
+import { nodeHttpServer } from "../../fixtures/net.ts"
 
 const Value = Schema.Struct({
   stringValue: Schema.optional(Schema.String),
@@ -83,25 +84,14 @@ export const collect: Effect.Effect<Collector, never, Scope.Scope> = Effect.gen(
     }
   }
 
-  const server = yield* Effect.acquireRelease(
-    Effect.async<Http.Server>((resume) => {
-      const server = Http.createServer((request, response) => {
-        requests.push(request.headers)
-        const chunks: Array<Buffer> = []
-        request.on("data", (chunk: Buffer) => chunks.push(chunk)).on("end", () => {
-          receive(request.url ?? "", Buffer.concat(chunks).toString())
-          response.setHeader("content-type", "application/json").end("{}")
-        })
-      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) =>
-      Effect.async<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
-  const bound = server.address()
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0
+  const port = yield* nodeHttpServer((request, response) => {
+    requests.push(request.headers)
+    const chunks: Array<Buffer> = []
+    request.on("data", (chunk: Buffer) => chunks.push(chunk)).on("end", () => {
+      receive(request.url ?? "", Buffer.concat(chunks).toString())
+      response.setHeader("content-type", "application/json").end("{}")
+    })
+  })
   return {
     url: `http://127.0.0.1:${port}`,
     spans: () =>

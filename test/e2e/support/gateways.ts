@@ -125,6 +125,12 @@ export const startListening = (
 ): Effect.Effect<Processes.Running, never, Scope.Scope> =>
   Effect.tap(start(site, options), ({ listening }) => listening)
 
+/** A new site, and on it a gateway that listens. */
+export const newGateway = (
+  options: StartOptions = {}
+): Effect.Effect<readonly [site: Site, gateway: Processes.Running], never, Scope.Scope> =>
+  Effect.flatMap(newSite, (site) => Effect.map(startListening(site, options), (gateway) => [site, gateway] as const))
+
 /** Starts a gateway and waits until it ends. */
 export const run = (site: Site, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
   Effect.scoped(Effect.flatMap(start(site, options), ({ ended }) => ended))

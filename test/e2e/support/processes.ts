@@ -72,6 +72,19 @@ export const start = (
     ({ running }) => running
   )
 
+/** Dies with what the program wrote, where a step of it takes too long. */
+export const within = ({ patience, stderr, words }: {
+  readonly words: ReadonlyArray<string>
+  readonly stderr: () => string
+  readonly patience: Duration.DurationInput
+}) =>
+<A>(what: string, step: Effect.Effect<A>): Effect.Effect<A> =>
+  Effect.timeoutFailCause(step, {
+    duration: patience,
+    onTimeout: () =>
+      Cause.die(new Error(`${words.join(" ")}\n${what} within ${Duration.format(patience)}\nstderr: ${stderr()}`))
+  })
+
 /**
  * Waits for the first whole line on stderr that matches. `readers` are called when there is more to read, and `over` tells that
  * there will be no more.
@@ -132,25 +145,15 @@ const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOp
     finish(null, "not started")
   })
 
-  const patiently = <A>(what: string) => (self: Effect.Effect<A>) =>
-    Effect.timeoutFailCause(self, {
-      duration: options.patience ?? patience,
-      onTimeout: () =>
-        Cause.die(
-          new Error(
-            `${words.join(" ")}\n${what} within ${
-              Duration.format(options.patience ?? patience)
-            }\nstderr: ${written.stderr}`
-          )
-        )
-    })
-  const ended = Deferred.await(over).pipe(patiently("did not end"))
+  const stderrNow = () => written.stderr
+  const patiently = within({ words, stderr: stderrNow, patience: options.patience ?? patience })
+  const ended = patiently("did not end", Deferred.await(over))
   const line = (pattern: RegExp) =>
-    lineOf({ stderr: () => written.stderr, readers, over, words }, pattern).pipe(patiently(`wrote no line ${pattern}`))
+    patiently(`wrote no line ${pattern}`, lineOf({ stderr: stderrNow, readers, over, words }, pattern))
 
   const running: Running = {
     pid: pid ?? 0,
-    stderr: Effect.sync(() => written.stderr),
+    stderr: Effect.sync(stderrNow),
     line,
     listening: Effect.asVoid(line(/gateway listening on /)),
     ended,

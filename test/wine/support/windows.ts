@@ -5,7 +5,7 @@
  * such a path is for this process.
  */
 import { assert } from "@effect/vitest"
-import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
+import { Deferred, Duration, Effect, FiberId, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import * as FsSync from "node:fs"
@@ -158,25 +158,16 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
   child.on("exit", finish)
   child.on("error", ({ message }) => finish(null, message))
 
-  const patiently = <A>(what: string) => (self: Effect.Effect<A>) =>
-    Effect.timeoutFailCause(self, {
-      duration: options.patience ?? patience,
-      onTimeout: () =>
-        Cause.die(
-          new Error(
-            `${words.join(" ")}\n${what} within ${Duration.format(options.patience ?? patience)}\nstderr: ${stderr()}`
-          )
-        )
-    })
+  const patiently = Processes.within({ words, stderr, patience: options.patience ?? patience })
   const line = (pattern: RegExp) =>
-    Processes.lineOf({ stderr, readers, over, words }, pattern).pipe(patiently(`wrote no line ${pattern}`))
+    patiently(`wrote no line ${pattern}`, Processes.lineOf({ stderr, readers, over, words }, pattern))
 
   const running: Running = {
     pid: child.pid ?? 0,
     stderr: Effect.sync(stderr),
     line,
     listening: Effect.asVoid(line(/gateway listening on /)),
-    ended: Deferred.await(over).pipe(patiently("did not end")),
+    ended: patiently("did not end", Deferred.await(over)),
     signal: (signal) =>
       Effect.sync(() => {
         if (!Processes.isOver(child)) child.kill(signal)
