@@ -26,7 +26,7 @@ export const spannedApart = (name: string, attributes: Attributes) => <A, E, R>(
  * Leaves the present span: for what outlives it. Else a request would belong to the start for ever, and what is logged
  * would be kept with a span that has ended.
  */
-export const apart = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const detachSpan = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.locallyWith(self, FiberRef.currentContext, (context) => Context.omit(Tracer.ParentSpan)(context))
 
 /**
@@ -42,7 +42,7 @@ export const spannedAround = <A, E>(
     name,
     { attributes, captureStackTrace },
     (span) =>
-      Effect.onExit(apart(self), (exit) =>
+      Effect.onExit(detachSpan(self), (exit) =>
         Effect.sync(() => {
           for (const [key, value] of Object.entries(result(exit))) span.attribute(key, value)
         }))
