@@ -133,7 +133,10 @@ export interface ControlConnections {
   readonly idle: Effect.Effect<void>
   /** Sends a last frame to the control sockets of a kind, then closes them. */
   readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Cuts each request without a response, and closes control sockets without a close frame: all, or only those that do not watch. */
+  /**
+   * Cuts each request without a response, and closes control sockets without a close frame. `others` spares the control
+   * sockets that watch.
+   */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
 }
 
@@ -143,7 +146,7 @@ export const make = (
   control: BindOptions["routes"]["control"]
 ): Effect.Effect<ControlConnections, never, Scope.Scope> =>
   Effect.gen(function*() {
-    // A fiber that handles a frame must run as part of this process, not of the process whose client sends the frame.
+    // The fiber that handles a frame runs with the clock and scheduler of this process, even if another process sends it.
     const run = yield* FiberSet.makeRuntime<never>()
     const open: Open = { sockets: new Set(), inFlight: new Set(), idle: yield* Deferred.make<void>(), stopped: false }
     const count = Effect.sync(() => open.inFlight.size + open.sockets.size)
