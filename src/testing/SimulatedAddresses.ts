@@ -24,7 +24,10 @@ export const excludes = (a: string, b: string, platform: string): boolean => {
   return exclude(a, b)
 }
 
-/** Whether a connection to `host` reaches a listener on `bound`. A connection to a wildcard reaches this machine (measured on Linux). */
+/**
+ * Whether a connection to `host` reaches a listener on `bound`. A connection to a wildcard address reaches this machine
+ * (measured on Linux).
+ */
 export const reaches = (bound: string, host: string): boolean => {
   const to = reachableAt(host)
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
