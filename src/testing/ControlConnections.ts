@@ -67,7 +67,7 @@ const finishIfIdle = (open: Open): void => {
   if (open.stopped && countPending(open) === 0) Deferred.unsafeDone(open.idle, Effect.void)
 }
 
-/** While a process is stopped by SIGSTOP, the kernel still accepts its connections. The response waits until it continues. */
+/** The kernel accepts connections for a process that is stopped by SIGSTOP. The response waits until the process continues. */
 const answeredBy =
   (process: KernelProcess, open: Open) =>
   <A>(answer: Effect.Effect<A, ProbeTransport.ProbeFailed>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>

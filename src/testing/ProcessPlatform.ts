@@ -82,7 +82,7 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
   })
 
 const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
-  // As in the live layer, one call checks for the recorded process and signals it, so that no pid reuse comes in between.
+  // As in the live layer, one call checks for the recorded process and signals it, so that the pid cannot be reused in between.
   send: (recorded, signal) => {
     const { pid } = recorded
     const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })

@@ -3,8 +3,8 @@
  * locks are refused.
  *
  * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock a
- *   range again, also in the other mode. A conflicting lock gives `EAGAIN`. A write lock on a file that is not open for
- *   writing gives `EBADF`.
+ *   range again, also in the other mode. A conflict with the lock of another open file gives `EAGAIN`. A write lock on a
+ *   file that is not open for writing gives `EBADF`.
  * - macOS: `flock(2)` (`src/apple.c`). A lock covers the whole file, which is offset 0 and length 0. The addon answers `EINVAL`
  *   for any other range. An open file has one lock, and locking again converts it.
  * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock overlaps no other lock, not even one of the same handle. The error

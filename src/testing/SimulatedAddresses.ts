@@ -13,10 +13,12 @@ export const literal = (host: string): string => host === "localhost" ? guardHos
  * Whether two listeners on these addresses exclude each other on the same port.
  *
  * - Linux, as measured: a wildcard excludes every address that it covers. Two different addresses do not exclude each other.
- * - Windows and macOS: only equal addresses exclude each other. The sources are at `Address.coversGuard`.
- * - macOS: the wildcards `0.0.0.0` and `::` exclude each other as well, by the lookup of `in6_pcbbind` in XNU's
- *   bsd/netinet6/in6_pcb.c.
- * - Windows: no document was found about the two wildcards. The simulation allows both at once, as the worse case.
+ * - macOS: equal addresses exclude each other, and so do the wildcards `0.0.0.0` and `::` (the lookup of `in6_pcbbind` in XNU's
+ *   bsd/netinet6/in6_pcb.c).
+ * - Windows: only equal addresses exclude each other. No document was found about the two wildcards, so the simulation allows
+ *   both at once, as the worse case.
+ *
+ * `Address.coversGuard` names the sources for Windows and macOS.
  */
 export const excludes = (a: string, b: string, platform: string): boolean => {
   if (platform === "win32") return a === b

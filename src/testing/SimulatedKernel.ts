@@ -131,8 +131,9 @@ export interface SystemCall {
  *
  * - Succeed with `None` to let the call run.
  * - Succeed with an errno name to make the call fail. A `close` cannot fail.
- * - Sleep to delay the call. The sleep uses the clock of the host, even if the process is stopped.
- * - Kill the process to make the call its last.
+ * - Sleep to delay the call. The sleep uses the clock of the host: a stopped process or a step of the wall clock does not
+ *   change it.
+ * - Kill the process to end it before the call runs.
  *
  * @since 0.1.0
  * @category models
@@ -241,7 +242,7 @@ export const testSerial = 0
 
 /**
  * Finds the process with a pid or a thread id, in one PID namespace of one boot. If the process has several programs, the
- * result is a running one.
+ * result is a running one, if there is any.
  *
  * @internal
  */
@@ -356,7 +357,7 @@ export const systemCall = <A, E extends { readonly message: string }>(
     }))
 
 /**
- * Runs close(2), which cannot fail. The interceptor can delay it, or make it the last call of the process.
+ * Runs close(2), which cannot fail. The interceptor can delay it, or end the process before it.
  *
  * @internal
  */

@@ -30,7 +30,7 @@ export interface SimulatedScheduler extends Scheduler.Scheduler {
   readonly steps: () => number
 }
 
-/** If a drain runs this many tasks, a program spins, and the drain fails. */
+/** A drain fails after this many tasks, because a program must be spinning. */
 const maxTasksOfOneDrain = 1_000_000
 
 /** How many tasks run in one turn of the event loop. Between two turns, other code in this thread can run. */
@@ -122,7 +122,10 @@ export const make = (seed?: number): SimulatedScheduler => {
   return scheduler
 }
 
-/** Turns without a task before the processes count as settled: promises and the test's own fibers add tasks some turns later. */
+/**
+ * After this many turns without a task, the processes count as settled. Promises and the test's own fibers can add tasks some
+ * turns later.
+ */
 const quietTurns = 100
 
 /**
