@@ -36,7 +36,7 @@ import { whileNot } from "../internal/whileNot.ts"
 import { HealthProbe, make as makeHealthProbe } from "../probe/HealthProbe.ts"
 import { make as makePortProbe, PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
-import { apart } from "../telemetry/spans.ts"
+import { detachSpan } from "../telemetry/spans.ts"
 import type * as History from "./History.ts"
 import type { LockFileOptions, LockWithProbesOptions } from "./LockFileOptions.ts"
 import * as LockPair from "./LockPair.ts"
@@ -149,7 +149,7 @@ const watchAll = (
       Effect.catchAllDefect((defect) =>
         lose(new LockLost({ path, reason: `checking it failed with a defect: ${describeDefect(defect)}` }))
       ),
-      apart,
+      detachSpan,
       Effect.interruptible,
       Effect.forkScoped
     ), { discard: true })
