@@ -58,8 +58,8 @@ const groups: ReadonlyArray<readonly [name: "lock" | "health" | "limits", known:
 const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
 
 /**
- * The hint which option an unknown one was probably meant to be. Compares the whole name, and then its last word, with the
- * options of all groups.
+ * A hint that names the option that was probably meant, or an empty string. Compares the whole name, and then its last word,
+ * with the options of all groups.
  */
 const suggestion = (name: string, known: ReadonlyArray<string>): string => {
   const all = [...known, ...groups.flatMap(([, names]) => names)]
