@@ -119,7 +119,7 @@ export const layerPlatform = (
  *
  * Fails with:
  *
- * - `PortInUse` at once, if another process listens on the port.
+ * - `PortInUse` at once, if the port already has a listener.
  * - `LockHeld` if the owner of this profile serves another port, or does not end within the lock timeout.
  * - `LockUnavailable` or `BindFailed` if the operating system refuses the lock or the port.
  *

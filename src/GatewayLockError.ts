@@ -144,7 +144,7 @@ export const holderFields = fieldsOfHolder
 const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
 
 /**
- * Another process already listens on the requested address. The start fails at once and does not wait.
+ * The requested address already has a listener. The start fails at once and does not wait.
  *
  * @since 0.1.0
  * @category errors

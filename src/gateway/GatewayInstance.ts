@@ -79,7 +79,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
     check: Effect.Effect<unknown, E, R>,
     options?: Readiness.ReadinessOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Fails when the lock is lost, and never succeeds. `launch` already ends an app on this failure. */
+  /** Fails when the lock is lost, and never succeeds. `launch` watches it for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 

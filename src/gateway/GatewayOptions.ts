@@ -25,9 +25,9 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   /** The base port. 0 selects a free one. Default 18789. */
   readonly port?: number | undefined
   /**
-   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused without a `token`, which keeps other clients
-   * off the control socket. If you do not use the control socket, pass a random token. Your own routes are open unless you
-   * protect them.
+   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused without a `token`. Clients without the
+   * token cannot open the control socket. If you do not use the control socket, pass a random token. Your own routes are open
+   * unless you protect them.
    */
   readonly host?: string | undefined
   /** Names this gateway. The default config file and state directory follow from the profile. Default `default`. */

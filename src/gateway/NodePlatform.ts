@@ -1,5 +1,5 @@
 /**
- * The services that a gateway needs from the machine, and the layer of them for Node. Exported by `Gateway`.
+ * The services that a gateway needs from the machine, and their layer for Node. Exported by `Gateway`.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import type * as FileSystem from "@effect/platform/FileSystem"

@@ -10,7 +10,7 @@ import type { LimitOptions } from "../server/ListenerOptions.ts"
 import { SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 import type { GatewayOptions } from "./GatewayOptions.ts"
 
-/** An object with exactly the property names of an interface. The compiler reports a name that is missing or too many. */
+/** An object with exactly the property names of an interface. The compiler reports a missing or surplus name. */
 export type Names<A> = Readonly<Record<keyof A, true>>
 
 const lock: Names<LockOptions> = { timeout: true, pollInterval: true, staleAfter: true, recheckInterval: true }

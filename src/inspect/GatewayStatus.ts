@@ -77,7 +77,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly configName?: string | undefined
   /** The canonical path of the state directory. */
   readonly stateDir: string
-  /** The problems of the settings, to be shown with the answer. */
+  /** The problems that were found in the settings. The answer shows them. */
   readonly warnings?: ReadonlyArray<string> | undefined
 }
 
@@ -200,9 +200,9 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
   )
 
 /**
- * Looks at the gateway of a lock file, of which nothing else is known: `<state directory>/locks/gateway.<digits>.lock`.
- * Inspects the gateway of a lock file when only the file is known. Its path is
+ * Inspects the gateway of a lock file, if nothing else is known of the gateway. The path of the file is
  * `<state directory>/locks/gateway.<digits>.lock`.
+ *
  * @example
  * import { Console, Effect } from "effect"
  * import { Gateway, GatewayStatus } from "gateway-lock"

@@ -73,7 +73,7 @@ export interface ErrorReportOptions {
  */
 export type Requirements = GatewayList.Requirements
 
-/** Finds the process that has the port, if the error does not name it. Most errors do, and then `find` loads no code. */
+/** Finds the process that has the port, if the error does not name it. Most errors do: then no further module is loaded. */
 const found = <R>(
   error: GatewayLockError,
   find: (error: Occupied) => Effect.Effect<Found, never, R>
@@ -127,9 +127,9 @@ export const gather = <R>(
  * Builds the report of an error on a platform that you provide, for example an in-memory one in tests. `Gateway.report` is the
  * same on Node.
  *
- * Pass the options of the layer that failed, because the commands in the report name the gateway by them. If the error does
- * not name the process that has the port, this looks for it, which takes a few seconds at most. System services are found only
- * if the context has a `CommandExecutor`, as that of `Gateway.layerNode` does.
+ * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If
+ * the error does not name the process that has the port, this function looks for the process, which takes a few seconds at
+ * most. It finds system services only if the context has a `CommandExecutor`, as that of `Gateway.layerNode` does.
  *
  * Changes nothing and never fails. An invalid option is a defect, `SettingInvalid`, as for `Gateway.layer`.
  *

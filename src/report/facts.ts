@@ -217,7 +217,7 @@ const runProgram = (change: RunChange, start: Start): string => {
   return `gateway run${flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")}`
 }
 
-/** The command that starts the program with a change. An app has its own command, and no such fact if it is not known. */
+/** The command that starts the program with a change. Without a known command, an app gets no such fact. */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
   if (app === undefined) return [next(key, label, runProgram(change, start))]
