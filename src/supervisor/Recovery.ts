@@ -120,7 +120,8 @@ const after = (change: OwnerChange.Change, round: Round): Round => {
 }
 
 /** The pause before the next quick attempt. */
-const pauseOf = ({ quickAttempts }: Round): Duration.Duration => Duration.times(firstPause, 2 ** (attemptsAfterEnd - quickAttempts))
+const pauseOf = ({ quickAttempts }: Round): Duration.Duration =>
+  Duration.times(firstPause, 2 ** (attemptsAfterEnd - quickAttempts))
 
 /**
  * Repeats a start until it succeeds, or fails with an error that waiting cannot end.

@@ -45,7 +45,7 @@ export type Step =
   | {
     readonly _tag: "Run"
     readonly words: readonly [string, ...Array<string>]
-    /** Whether a failure of the command fails the step. `false` for a command that also fails if it has nothing to do. */
+    /** Whether a failure of the command is an error. `false` for a command that also fails if it has nothing to do. */
     readonly required: boolean
     /**
      * Whether to retry a failed command. A manager that ends the former service in the background refuses the new one until
