@@ -56,7 +56,8 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      // A listener that names no instance may be a child of the owner. It counts only once the owner's process has ended.
+      // A gateway that names no instance may be a program that the owner started. As for any other listener, the owner's port
+      // counts as closed once the owner's process has ended.
       return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone
@@ -116,7 +117,7 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
 
 /**
  * Waits until the instance has ended, and succeeds with the present holder of its lock, if there is one. The outer `None` is a
- * timeout: `last` then says what the instance had not yet done.
+ * timeout: `last` then says, in words, what the stop was still waiting for.
  */
 export const untilEnded = (
   instance: OwnerRecord.OwnerRecord,

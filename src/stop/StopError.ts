@@ -63,7 +63,7 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
   timeout: milliseconds("timeoutMs"),
   /** Whether SIGKILL was sent. */
   killed: Schema.Boolean,
-  /** What the owner had not yet done, in words. */
+  /** What the stop was still waiting for, in words. */
   waitingFor: Schema.String,
   /** What to type next. */
   advice: Schema.String

@@ -53,7 +53,7 @@ export interface StopOptions {
  */
 export interface Waiting {
   readonly pid: number
-  /** What the owner has not yet done, in words. */
+  /** What the stop waits for, in words. */
   readonly for: string
   /** The time since this wait began, directly after the signal. */
   readonly elapsed: Duration.Duration

@@ -48,7 +48,8 @@ export { defaults, type Requirements, type StopOptions, type Waiting } from "./S
  *
  * - `NotRunning`: no process holds the lock. `left` is the former holder that the lock file still names. `port` and `listeners`
  *   (in words) describe what listens on the configured address.
- * - `Stopped`: the owner has released its lock and closed its port. `killed`: SIGKILL was sent. `successor` holds the lock now.
+ * - `Stopped`: the owner has released its lock and closed its port. `killed`: SIGKILL was sent. `successor`
+ *   holds the lock now.
  *
  * @since 0.1.0
  * @category models

@@ -28,7 +28,7 @@ const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>
   new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
 
-/** Why the recorded process must not be signalled, from what its pid means on this host. `undefined` if it may be. */
+/** The refusal if what the recorded pid means on this host forbids a signal, `undefined` if the process may be signalled. */
 const whyNotSignalled = (
   owner: LockInspection.Owner,
   options: StopOptions,

@@ -34,7 +34,7 @@ const attemptsAfterEnd = 7
 
 /**
  * The longest time that a start needs to find that another owner has the port. If an attempt that fails with `PortInUse` takes
- * longer, the excess is its own warm-up, and the deadline is extended by it.
+ * longer, the excess is the attempt's own warm-up, and the deadline is extended by the excess.
  */
 const longestRefusal = Duration.seconds(1)
 
@@ -62,8 +62,8 @@ const describe = (error: OwnerChange.Occupied, address: Address, health: Health 
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
 
 /**
- * Makes the function that reports a wait. It runs `beforeWaiting` once, logs one line for each change of state, and calls
- * `onWaiting` for each change of state and each wait that ends later than the last reported one.
+ * Makes the function that reports a wait. It runs `beforeWaiting` once, and logs one line for each change of state. It calls
+ * `onWaiting` for each change of state, and for each wait that ends later than the last reported wait.
  */
 const reporter = (options: RecoveryOptions) =>
   Effect.map(
@@ -100,7 +100,7 @@ const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceI
 
 /**
  * The round for a refused attempt. The round starts afresh if the attempt met another owner. A refusal without a holder, during
- * the quick attempts, is still about the owner that ended: it may have removed its record before it releases the lock.
+ * the quick attempts, is still about the owner that ended: that owner may remove its record before it releases the lock.
  */
 const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
   before.owner === ownerId(error) || (before.quickAttempts > 0 && error.holder === undefined)
@@ -239,7 +239,7 @@ const judge = (self: Recovering, error: OwnerChange.Occupied) =>
     return looks
   })
 
-/** Waits for a change of the owner, for at most one retry interval. */
+/** Waits for a change of the owner, for at most one retry interval, or the poll interval if the owner's end cannot be seen. */
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {
     const { address, report, retryInterval, timeout } = self

@@ -1,5 +1,5 @@
 /**
- * The options of a service definition, and the values that every manager derives from them: the names of the service, its
+ * The options of a service definition, and the values that follow from them for every manager: the names of the service, its
  * command line, and how long its stop may take.
  */
 import * as Duration from "effect/Duration"

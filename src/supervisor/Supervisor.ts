@@ -226,7 +226,7 @@ const collect = (
  * reason at debug level.
  *
  * Never fails. For systemd before 248, it asks the system manager and then the user manager, for at most two seconds each. If
- * this process may be a job of launchd or an orphan of a job, it asks launchd in the same way.
+ * this process may be a job of launchd or an orphan of a job, it asks launchd, with the same limit for each domain.
  *
  * @since 0.1.0
  * @category constructors

@@ -23,13 +23,13 @@ export interface SystemdTiming {
 }
 
 /**
- * Computes the times of a unit so that failures that take time never exhaust the start limit, however often they are repeated.
- * systemd does not restart a unit that has exhausted its start limit. Such a unit stays down until an operator starts it.
+ * Computes the times of a unit. Failures that take time never exhaust the start limit, however often they are repeated. systemd
+ * does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
  *
- * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, `R` is `RestartSec`. systemd counts starts in windows.
- * A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust the limit
- * (`ratelimit_below` in systemd's `ratelimit.c`). If starts are at least `P` apart, a window has at most `⌊I / P⌋ + 1` starts. So
- * they never exhaust the limit if and only if `I < B · P`.
+ * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, and `R` is `RestartSec`. systemd counts starts in
+ * windows. A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust
+ * the limit (`ratelimit_below` in systemd's `ratelimit.c`). If starts are at least `P` apart, a window has at most `⌊I / P⌋ + 1`
+ * starts. So they never exhaust the limit if and only if `I < B · P`.
  *
  * The failures that take time, with the time between two starts:
  *
@@ -37,15 +37,15 @@ export interface SystemdTiming {
  * - The start hangs and sends no more notifications: `TimeoutStartSec + R`.
  * - The gateway serves and then hangs: at least `WatchdogSec + R`.
  *
- * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which is
- * below `B · P` for every `W`, including zero. A start that repeatedly fails at once still exhausts the limit, if a cycle is
- * shorter than about `R + W/2`.
+ * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which
+ * is below `B · P` for every `W`, including zero. Starts that fail at once still exhaust the limit, if they are less than about
+ * `R + W/2` apart.
  *
- * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339, and the fastest failure that takes time would need an `I` of at
- * least `20 · 32 = 640`. A `B` of 20 gives a temporary cause of instant failures, such as a volume that is mounted late, 40 seconds
- * to pass.
+ * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The failures that take time would exhaust the limit only with an
+ * `I` of at least `20 · 32 = 640`. `B` is 20, so that instant failures exhaust the limit only after 40 seconds. A temporary
+ * cause, such as a volume that is mounted late, can pass in that time.
  *
- * **Start timeout.** A start that waits for an owner sends `EXTEND_TIMEOUT_USEC` before each wait. The first message must arrive
+ * **Start timeout.** A start that waits for an owner sends `EXTEND_TIMEOUT_USEC` while it waits. The first message must arrive
  * within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90 seconds, which is systemd's
  * default.
  *
@@ -201,7 +201,7 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
  * The unit, for `systemctl --user` or for the system.
  *
  * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
- * - `RestartPreventExitStatus`: 64 is a usage error that a restart repeats. 78 means that a healthy gateway keeps control.
+ * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway keeps control.
  * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. systemd kills the remaining processes after it.
  * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has less of it: `Protect…` and
  *   `Private…` need a mount namespace, which a user's manager may not be able to create.
