@@ -55,7 +55,7 @@ export interface Waiting {
   readonly pid: number
   /** What the stop waits for, in words. */
   readonly for: string
-  /** The time since this wait began, directly after the signal. */
+  /** The time since the wait began. The wait begins directly after the signal. */
   readonly elapsed: Duration.Duration
 }
 

@@ -162,7 +162,7 @@ const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
 
 /**
  * Reads the job's pid from the output of `launchctl list <label>` (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`).
- * `None` for a job without a process. Also `None` for output in another format, which launchctl(1) may change at any time.
+ * `None` for a job without a process. Also `None` for any other output: the format is not an interface (launchctl(1)).
  *
  * @internal
  */

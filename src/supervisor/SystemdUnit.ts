@@ -201,7 +201,8 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
  * The unit, for `systemctl --user` or for the system.
  *
  * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
- * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway keeps control.
+ * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway
+ *   keeps control.
  * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. systemd kills the remaining processes after it.
  * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has less of it: `Protect…` and
  *   `Private…` need a mount namespace, which a user's manager may not be able to create.
