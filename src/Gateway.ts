@@ -128,7 +128,7 @@ export const layerPlatform = (
  * Effect shares a layer by reference. Call this function once and keep the result in a constant. Two calls build two
  * instances that compete for one lock.
  *
- * An invalid option is a defect, `SettingInvalid`, because it is a mistake in the program. Examples are an unknown name, a
+ * An invalid option is a defect, `SettingInvalid`, because it is a mistake in the program. Examples are a misspelt name, a
  * port out of range, or a host that is not loopback without a token.
  *
  * @example

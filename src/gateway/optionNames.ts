@@ -1,5 +1,5 @@
 /**
- * The names of all options, so that an unknown option is refused. TypeScript does not report unknown properties of a value
+ * The names of all options, so that a misspelt option is refused. TypeScript does not report unknown properties of a value
  * that is passed on, and plain JavaScript has no such check. Without this module, a misspelt option would be ignored.
  */
 import * as Effect from "effect/Effect"
@@ -72,17 +72,20 @@ const suggestion = (name: string, known: ReadonlyArray<string>): string => {
 }
 
 /** The error for an unknown option. It does not show the value, which may be a secret under a misspelt name. */
-const unknown = (name: string, here: ReadonlyArray<string>, known: ReadonlyArray<string>) =>
+const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
   new SettingInvalid({
     setting: name,
     source: "GatewayOptions",
     value: "(unknown option)",
-    allowed: `one of ${here.join(", ")}${suggestion(name, known)}`
+    allowed: `one of ${here.join(", ")}${hint}`
   })
 
 /**
- * Fails with the first unknown option, or with a group that is not an object. `more` has allowed names in addition to those of
- * `GatewayOptions`. A group may also have the names of the program's settings, so that a caller can pass on a whole group.
+ * Fails with the first misspelt option, with an unknown name in a group, or with a group that is not an object. `more` has allowed
+ * names in addition to those of `GatewayOptions`.
+ *
+ * A name that resembles no option is ignored: an app may pass on an object that has its own values as well. A group may also have
+ * the names of the program's settings, so that a caller can pass on a whole group.
  */
 export const checkNames = (
   options: GatewayOptions,
@@ -91,7 +94,9 @@ export const checkNames = (
   Effect.gen(function*() {
     const known = Object.keys({ ...top, ...more })
     for (const name of Object.keys(options)) {
-      if (!known.includes(name)) yield* unknown(name, known, known)
+      if (known.includes(name)) continue
+      const hint = suggestion(name, known)
+      if (hint !== "") yield* unknown(name, known, hint)
     }
     for (const [group, names] of groups) {
       const value: unknown = options[group]
@@ -106,7 +111,9 @@ export const checkNames = (
       } else {
         for (const key of Object.keys(value)) {
           const name = `${group}.${key}`
-          if (!names.includes(name) && !Object.hasOwn(settings, name)) yield* unknown(name, names, known)
+          if (!names.includes(name) && !Object.hasOwn(settings, name)) {
+            yield* unknown(name, names, suggestion(name, known))
+          }
         }
       }
     }
