@@ -249,7 +249,8 @@ const loadAddon = (): Addon => {
  * import { Effect } from "effect"
  * import { Host } from "gateway-lock"
  *
- * // The lock alone, on a file of one's own. It ends with the scope, which closes the file, or with the process.
+ * // A kernel lock on a file of your own. Closing the scope closes the file, which releases the lock. So does the end of
+ * // the process.
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
  *   const { tryLock } = yield* Host.KernelLock.KernelLock
