@@ -14,7 +14,7 @@ import * as ProcFiles from "./ProcFiles.ts"
  * The result of looking for open lock files.
  *
  * - `Seen`: the lock files that visible processes have open.
- * - `Unseen`: the system did not show them, for this reason.
+ * - `Unseen`: the system did not show them, and `reason` says why.
  *
  * @since 0.1.0
  * @category models
@@ -81,7 +81,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   )
 
 /**
- * Always returns `Unseen` with this reason, for platforms that do not show open files.
+ * Always returns `Unseen` with the given reason, for platforms that do not show open files.
  *
  * @internal
  */

@@ -35,7 +35,7 @@ export { type ConnectedSocket, type ListeningSocket, parseConnections, parseProc
  * The result of looking for the listeners of a port.
  *
  * - `Seen`: the listeners of the port, on any address.
- * - `Unseen`: the system did not show them, for this reason.
+ * - `Unseen`: the system did not show them, and `reason` says why.
  *
  * @since 0.1.0
  * @category models
