@@ -3,7 +3,7 @@
  *
  * Linux uses an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), macOS `flock(2)` on the whole file, and
  * Windows `LockFileEx`. Kernel locks do not work everywhere. The addon has no build for musl. Some file systems refuse
- * locks (`ENOLCK`, `ENOTSUP`), and others grant every request, which excludes no process.
+ * locks (`ENOLCK`, `ENOTSUP`). Others grant every request, so that several processes hold the same lock.
  *
  * @since 0.1.0
  */

@@ -58,7 +58,8 @@ export interface Comparison {
  *   reboot, or from another machine with the same shared folder. A record does not show which.
  * - No process under the pid: `Gone`.
  * - A process whose start time cannot be compared: `Unknown`.
- * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process.
+ * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
+ *   `isFixed` is `false`.
  *
  * With a `startLag`, the recorded time is the system's time or later. So only a process that started later than recorded
  * is certainly another process. A process that started much earlier did not get the pid after the record was written. It

@@ -2,7 +2,7 @@
  * Checks whether a process has a file open. `gateway stop` confirms the owner of a lock file that way before it sends a
  * signal.
  *
- * A record can be forged, copied or left behind. The kernel's list of open files cannot.
+ * A record can be forged, copied or left behind, but an open file cannot.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"

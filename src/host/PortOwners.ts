@@ -1,5 +1,5 @@
 /**
- * Finds the processes that listen on a port. Messages name these processes. The gateway makes no decision from them.
+ * Finds the processes that listen on a port, so that messages can name them. No decision about a lock depends on them.
  *
  * Linux reads `/proc/net/tcp`, `/proc/net/tcp6` and the open files of the visible processes (proc_net(5), proc_pid_fd(5)).
  * Windows uses netstat, and other systems lsof(8).
@@ -191,7 +191,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = Layer.effect(PortOwners, linux)
 
 // ---------------------------------------------------------------------------
-// elsewhere: lsof(8), netstat
+// Other systems: lsof(8), netstat
 // ---------------------------------------------------------------------------
 
 const byCommand = (

@@ -22,7 +22,6 @@ const attempt = <A>(read: () => A, otherwise: A): A => {
 
 const folderOf = (pid: number): string => `/proc/${pid}/fd`
 
-/** One open file. */
 export interface OpenFile {
   /** The path below `/proc`. It leads to the file itself, even if the file's own path now names another file. */
   readonly link: string

@@ -16,7 +16,7 @@ import type { ServiceUnit } from "../GatewayLockError.ts"
  * @category decoding
  */
 export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
-  // Control groups version 2 have one hierarchy, `0:`. In version 1 systemd has its own, `name=systemd`.
+  // Version 2 of control groups has one hierarchy, in the line `0:`. In version 1 systemd has its own, named `systemd`.
   const path = /^(?:0:|\d+:name=systemd):(\/.*)$/m.exec(cgroup)?.[1] ?? ""
   const parts = path.split("/")
   const own = parts.findLastIndex((part) => part.endsWith(".service"))

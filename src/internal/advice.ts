@@ -17,7 +17,7 @@ export interface Advice {
   readonly showAccess: (paths: ReadonlyArray<string>) => string
   /** Makes a user the owner of a folder and of its content. */
   readonly own: (path: string, uid: number | undefined) => string
-  /** The same command as root, for a user who is not allowed to change the owner. */
+  /** Does the same as `own` with the permissions of root, if this user is not allowed to change the owner. */
   readonly ownAsRoot: (path: string, uid: number | undefined) => string
   /** Removes write permission on a folder for all users but its owner. */
   readonly closeToOthers: (path: string) => string

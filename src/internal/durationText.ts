@@ -1,7 +1,9 @@
 /**
- * Reads and writes durations in the forms that people use: the words of Effect (`500 millis`, `5 seconds`), and the short forms
- * of systemd.time(7), Go and Docker (`500ms`, `5s`, `1m30s`, `1min 30s`). systemd, Go and Docker agree on the meaning of `s`,
- * `m` and `h`.
+ * Reads and writes durations as people type them.
+ *
+ * - The words of Effect: `500 millis`, `5 seconds`.
+ * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`, `1min 30s`. All three agree on the meaning of
+ *   `s`, `m` and `h`.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"

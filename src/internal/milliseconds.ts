@@ -4,6 +4,6 @@ import * as Schema from "effect/Schema"
 export const milliseconds = <Key extends string>(key: Key) =>
   Schema.propertySignature(Schema.DurationFromMillis).pipe(Schema.fromKey(key))
 
-/** The same for a duration that may be absent. */
+/** Does the same as `milliseconds` for a duration that may be absent. */
 export const optionalMilliseconds = <Key extends string>(key: Key) =>
   Schema.optionalWith(Schema.DurationFromMillis, { exact: true }).pipe(Schema.fromKey(key))
