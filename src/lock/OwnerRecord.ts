@@ -105,7 +105,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: false })
  * import { Effect, Option } from "effect"
  * import { LockFile } from "gateway-lock"
  *
- * // A support bundle has a copy of the lock file: whose was it?
+ * // Reads from the lock file in a support bundle which process owned it.
  * const owner = Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
  *   const record = LockFile.OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
