@@ -109,7 +109,7 @@ export const heldFile = (
 })
 
 /** The options with which an attempt claims a file that a dead owner left. */
-export const claiming = (
+export const claimOptions = (
   files: NamedFiles,
   options: AttemptOptions,
   enforcement: Enforcement

@@ -5,7 +5,6 @@
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
  * to the held file, another start can lock the path, although it cannot bind the holder's port. The results of a check:
  *
- *
  *     the path leads to the held file  → write the record again, which keeps the file young and complete
  *     it is missing, or another file   → make the folder, attempt to lock the path as any start does
  *       Mine   → hold the new file from now on; close the old one
@@ -117,7 +116,7 @@ class Unseen {
   }
 }
 
-const unregained = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
+const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
  * The number of checks in a row that may fail to regain a lost file. By default a check runs every 10 seconds: 100
@@ -127,7 +126,7 @@ export const maxFailures = 10
 
 const recordOnly = ({ enforcement }: LockAttempt.HeldFile): number => enforcement === "record" ? 1 : 0
 
-const looked = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
+const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
   Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
 /** The number of writes that fit into `staleAfter`. With three, the file stays young even if one write is late. */
@@ -174,7 +173,7 @@ interface Kept {
   /** Lets one step run at a time. */
   readonly mutex: Effect.Semaphore
   /** Files that are acquired in this scope are released with the lock. */
-  readonly place: Scope.Scope
+  readonly lockScope: Scope.Scope
   readonly present: Ref.Ref<Present>
   /** The number of checks in a row that failed to regain the file. */
   readonly failures: Ref.Ref<number>
@@ -191,7 +190,7 @@ const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<v
 /** Makes one attempt to acquire the path again. */
 const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
   Effect.gen(function*() {
-    const { context, options, place, present } = kept
+    const { context, options, lockScope, present } = kept
     const { path } = options
     const record = yield* options.record
     const attempt = LockAttempt.attempt({
@@ -202,7 +201,7 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     })
     const { scope, value: result } = yield* Effect.zipRight(LockFolder.ensure(path), attempt).pipe(
       (attempt) => keepIfScoped(attempt, LockAttempt.isMine),
-      Scope.extend(place),
+      Scope.extend(lockScope),
       Effect.provide(context),
       Effect.mapError((error) => new Failed(moved, error))
     )
@@ -219,7 +218,7 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     )
     if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
     yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
-    yield* looked("regained")
+    yield* countRecheck("regained")
   })
 
 /** The path leads to the held file: writes the record again, so that the file stays young and complete. */
@@ -234,7 +233,7 @@ const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, Platf
     // Only the holder may write the record. Another program overwrote it, which misleads readers that rely on the
     // record.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
-    yield* looked("kept")
+    yield* countRecheck("kept")
   })
 
 /**
@@ -279,7 +278,7 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             : isMomentary(platform, error.error)
       }),
       Effect.zipRight(Ref.set(failures, 0)),
-      Effect.tapError(({ _tag }) => looked(unregained[_tag])),
+      Effect.tapError(({ _tag }) => countRecheck(failureLabels[_tag])),
       Effect.catchTags({
         Taken: ({ moved, snapshot }) =>
           lose(kept, `${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),
@@ -324,11 +323,12 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     // One scope for every file of this lock. A file that is acquired later is thus released in the same order within
     // the caller's scope as the first one. The release waits for the running step: if it closed the file during a step,
     // the rest of the step would use a closed descriptor number, which by then can belong to another file.
-    const place = yield* Effect.acquireRelease(
+    const lockScope = yield* Effect.acquireRelease(
       Scope.make(),
-      (place, exit) => mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(place, exit)))
+      (lockScope, exit) =>
+        mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(lockScope, exit)))
     )
-    const scope = yield* Scope.fork(place, ExecutionStrategy.sequential)
+    const scope = yield* Scope.fork(lockScope, ExecutionStrategy.sequential)
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
     const failures = yield* Ref.make(0)
@@ -337,7 +337,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )
 
-    const kept: Kept = { options, platform, context, mutex, place, present, failures }
+    const kept: Kept = { options, platform, context, mutex, lockScope, present, failures }
 
     return {
       acquired,

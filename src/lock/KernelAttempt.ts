@@ -11,10 +11,19 @@ import * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import { type KernelLock, type KernelLockFailed, KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isNotFound } from "../internal/describeError.ts"
-import { type Attempt, type AttemptOptions, claiming, held, heldFile, isOurs, type Leftover, mine } from "./Attempt.ts"
+import {
+  type Attempt,
+  type AttemptOptions,
+  claimOptions,
+  held,
+  heldFile,
+  isOurs,
+  type Leftover,
+  mine
+} from "./Attempt.ts"
 import * as Claim from "./Claim.ts"
 import { createExclusively, removeDraft } from "./DraftFile.ts"
-import { insist, Moved, type NamedFiles, open, openExisting, refuseLink } from "./NamedFiles.ts"
+import { Moved, type NamedFiles, open, openExisting, refuseLink, requireRegularFile } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import * as SelfTest from "./SelfTest.ts"
 import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeRecord } from "./Snapshot.ts"
@@ -31,7 +40,7 @@ class Inspected extends Data.TaggedError("Inspected") {}
  * 1, 2, 4, … 128 milliseconds apart. An inspector that was preempted while it held its lock releases it within a few of
  * these retries.
  */
-const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
+const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
 /** A file, and an effect that locks it or succeeds because it is locked already. */
 interface Locking<E> {
@@ -83,7 +92,7 @@ const openOrCreate = (
       Effect.zipRight(
         isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
         // Fails with `Moved` if another process created the path in the meantime. A dangling link would have the same
-        // effect, but `insist` has refused links already.
+        // effect, but `requireRegularFile` has refused links already.
         Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
       ))
   )
@@ -101,7 +110,7 @@ const whileClaimed = <E>(
   takeOver: Effect.Effect<void, E>
 ) =>
   Effect.scoped(Effect.gen(function*() {
-    const common = claiming(files, options, "kernel")
+    const common = claimOptions(files, options, "kernel")
     const claimed = yield* Claim.claim(files.fs, options.path, left, {
       ...common,
       // A start with a kernel lock has a claim only while it holds that lock. This start holds the lock now, so such a
@@ -129,7 +138,7 @@ const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
     granted
       ? Effect.succeed(true)
       : Effect.flatMap(kernel.isLocked(fd), (locked) => locked ? Effect.succeed(false) : new Inspected())).pipe(
-      Effect.retry({ schedule: pastInspectors, while: ({ _tag }) => _tag === "Inspected" }),
+      Effect.retry({ schedule: inspectorRetries, while: ({ _tag }) => _tag === "Inspected" }),
       Effect.catchTag("Inspected", () => Effect.succeed(false))
     )
 
@@ -149,23 +158,23 @@ export const withKernelLock = (
   Effect.gen(function*() {
     const { path } = options
     const { fs, identify, isStill, removeIfStill } = files
-    yield* insist(fs, path)
+    yield* requireRegularFile(fs, path)
     const { created, file } = yield* openOrCreate(files, kernel, options)
     const info = yield* file.stat
     const id = yield* identify(info, file.fd)
 
-    const seen = Effect.gen(function*() {
+    const reportHeld = Effect.gen(function*() {
       const record = yield* readRecord(file, info)
       return held({ record, enforcement: "kernel", fileId: id, ...(yield* touched(info)) })
     })
-    if (id === options.present) return yield* seen
+    if (id === options.present) return yield* reportHeld
 
     const granted = yield* tryLock(kernel, file.fd).pipe(
       // A moment ago the file system could lock. The file that this attempt created stays, because another start may
       // hold it by now. The next attempt finds the file.
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
-    if (!granted) return yield* seen
+    if (!granted) return yield* reportHeld
     // Refuse a link before the path is compared: a path that was a link to this file would pass the comparison.
     if (!created) yield* refuseLink(fs, path)
     if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
@@ -201,6 +210,6 @@ export const withKernelLock = (
       const abandoned = yield* snapshotOf("kernel")
       if (!(yield* whileClaimed(files, options, abandoned, write))) return held(abandoned)
     }
-    yield* Claim.sweep(fs, path, claiming(files, options, "kernel"))
+    yield* Claim.sweep(fs, path, claimOptions(files, options, "kernel"))
     return mine(heldFile(files, options, file, { id, enforcement: "kernel", fallback: Option.none(), leftover }))
   })

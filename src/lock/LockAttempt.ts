@@ -47,7 +47,10 @@ const make = Effect.gen(function*() {
   const kernel = yield* KernelLock
   return (options: AttemptOptions) =>
     Effect.flatMap(kernel.supported, () => keepIf(withKernelLock(files, kernel, options), isMine)).pipe(
-      Effect.catchTag("KernelLockUnsupported", (why) => keepIf(withRecordOnly(files, options, why), isMine))
+      Effect.catchTag(
+        "KernelLockUnsupported",
+        (unsupported) => keepIf(withRecordOnly(files, options, unsupported), isMine)
+      )
     )
 })
 

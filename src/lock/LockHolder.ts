@@ -62,7 +62,7 @@ export const readOwnersOf = (
   })
 
 /** Why the state of a recorded process is unknown, as far as the record shows. */
-const elsewhere = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
+const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
   const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
   // The first PID namespace has the same name on every machine. The boot id tells machines apart, so it is compared
   // first.
@@ -88,7 +88,7 @@ export const holderOf = (
     return {
       ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
       ...(Option.isSome(unit) ? { unit: unit.value } : {}),
-      pidMeaning: liveness === "Unknown" ? elsewhere(yield* table.self, record) : liveness
+      pidMeaning: liveness === "Unknown" ? whyUnknown(yield* table.self, record) : liveness
     }
   })
 

@@ -104,16 +104,16 @@ const hold = (
  * Logs once that only the record enforces the lock, if so, and once which dead owner left the lock. Returns the
  * enforcement.
  */
-const tellHow = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
+const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
     const recordOnly = [config.file, state.file].find(({ enforcement }) => enforcement === "record")
     if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
     // A dead owner leaves both files. One log line is enough.
     const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
     if (Option.isSome(reclaimed)) {
-      const told = describeReclaim(reclaimed.value)
-      yield* Effect.logWarning(told)
-      yield* history.note("reclaimed", told)
+      const message = describeReclaim(reclaimed.value)
+      yield* Effect.logWarning(message)
+      yield* history.note("reclaimed", message)
       yield* recordReclaim(reclaimed.value)
     } else {
       yield* history.note("locked")
@@ -159,7 +159,7 @@ export const acquire = (
     const since = yield* Ref.get(heldSince)
     // A failure is harmless: the next check of the file writes the record again.
     if (!DateTime.Equivalence(since, configLocked.since)) yield* Effect.ignore(config.write)
-    const enforcement = yield* tellHow(config.acquired, state.acquired, history)
+    const enforcement = yield* reportAcquired(config.acquired, state.acquired, history)
     return {
       path,
       instanceId,

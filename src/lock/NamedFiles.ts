@@ -84,7 +84,10 @@ const statPath = (
  * Fails unless the path is absent or a regular file under its own name. Opening any other file can block, or can reach
  * an unrelated file.
  */
-export const insist = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
+export const requireRegularFile = (
+  fs: FileSystem.FileSystem,
+  path: string
+): Effect.Effect<void, PlatformError | LockUnavailable> =>
   Effect.gen(function*() {
     yield* refuseLink(fs, path)
     const info = yield* statPath(fs, path)
@@ -113,7 +116,7 @@ export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Eff
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
     Effect.scoped(Effect.gen(function*() {
-      yield* insist(fs, path)
+      yield* requireRegularFile(fs, path)
       const file = yield* open(fs, path, { flag: "r" })
       const info = yield* file.stat
       yield* refuseLink(fs, path)

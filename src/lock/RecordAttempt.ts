@@ -10,7 +10,16 @@ import type * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import type { KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
-import { type Attempt, type AttemptOptions, claiming, held, heldFile, isOurs, type Leftover, mine } from "./Attempt.ts"
+import {
+  type Attempt,
+  type AttemptOptions,
+  claimOptions,
+  held,
+  heldFile,
+  isOurs,
+  type Leftover,
+  mine
+} from "./Attempt.ts"
 import * as Claim from "./Claim.ts"
 import { create } from "./DraftFile.ts"
 import { Moved, type NamedFiles, openExisting, refuseLink } from "./NamedFiles.ts"
@@ -43,7 +52,7 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
 /** Moves a stale file aside, one reclaimer at a time. `false` if another reclaimer has the claim. */
 const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
   Effect.scoped(Effect.gen(function*() {
-    const claimed = yield* Claim.claim(files.fs, options.path, judged, claiming(files, options, "record"))
+    const claimed = yield* Claim.claim(files.fs, options.path, judged, claimOptions(files, options, "record"))
     if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
     if (claimed.value) yield* moveAside(files, options.path, judged)
     return claimed.value
@@ -53,7 +62,7 @@ const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =
 export const withRecordOnly = (
   files: NamedFiles,
   options: AttemptOptions,
-  why: KernelLockUnsupported
+  unsupported: KernelLockUnsupported
 ): Effect.Effect<Attempt, PlatformError | LockUnavailable | Moved, Scope.Scope> =>
   Effect.gen(function*() {
     const { path } = options
@@ -92,6 +101,8 @@ export const withRecordOnly = (
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())
     }
-    yield* Claim.sweep(fs, path, claiming(files, options, "record"))
-    return mine(heldFile(files, options, file, { id, enforcement: "record", fallback: Option.some(why), leftover }))
+    yield* Claim.sweep(fs, path, claimOptions(files, options, "record"))
+    return mine(
+      heldFile(files, options, file, { id, enforcement: "record", fallback: Option.some(unsupported), leftover })
+    )
   })

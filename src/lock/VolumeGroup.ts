@@ -33,12 +33,12 @@ const othersWrite = 0o002
 type Facts = Pick<FileSystem.File.Info, "mode" | "uid" | "gid">
 
 /** Whether a folder of this user has the mode and the group that kubelet sets. Pure. */
-export const isOpened = ({ gid, mode, uid }: Facts, us: number, groups: ReadonlyArray<number>): boolean =>
+export const isOpened = ({ gid, mode, uid }: Facts, ownUid: number, groups: ReadonlyArray<number>): boolean =>
   (mode & (setgid | groupWrite)) === (setgid | groupWrite) && (mode & othersWrite) === 0
-  && Option.contains(uid, us) && Option.exists(gid, (gid) => groups.includes(gid))
+  && Option.contains(uid, ownUid) && Option.exists(gid, (gid) => groups.includes(gid))
 
 /** Whether every file in the folder belongs to this user and has all its hard links in the folder. */
-const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
+const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const identify = yield* NativeFiles.identify
@@ -50,7 +50,7 @@ const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, Platfor
       // The file was removed after the folder was read, as claims are.
       if (Option.isNone(info)) continue
       const { nlink, type, uid } = info.value
-      if (type !== "File" || !Option.contains(uid, us)) return false
+      if (type !== "File" || !Option.contains(uid, ownUid)) return false
       const inode = yield* Effect.option(identify(info.value, path))
       if (Option.isNone(inode)) continue
       const known = names.get(inode.value) ?? { links: Option.getOrElse(nlink, () => 0), seen: 0 }
@@ -65,11 +65,11 @@ export const isClosable = (
   info: FileSystem.File.Info
 ): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const us = yield* Effect.flatten(UserId)
+    const ownUid = yield* Effect.flatten(UserId)
     const groups = yield* Effect.flatten(GroupIds)
     const fs = yield* FileSystem.FileSystem
-    return Option.isSome(us) && isOpened(info, us.value, groups) && Option.isNone(yield* linkTarget(fs, folder))
-      && (yield* isOursAlone(folder, us.value))
+    return Option.isSome(ownUid) && isOpened(info, ownUid.value, groups) && Option.isNone(yield* linkTarget(fs, folder))
+      && (yield* isOursAlone(folder, ownUid.value))
   })
 
 /**
@@ -81,12 +81,12 @@ export const close = (
   info: FileSystem.File.Info
 ): Effect.Effect<FileSystem.File.Info, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const us = yield* Effect.flatten(UserId)
+    const ownUid = yield* Effect.flatten(UserId)
     const fs = yield* FileSystem.FileSystem
-    if (Option.isNone(us) || !(yield* isClosable(folder, info))) return info
+    if (Option.isNone(ownUid) || !(yield* isClosable(folder, info))) return info
     yield* fs.chmod(folder, 0o700)
     // Another user may have added a file between the first check and the `chmod`.
-    if (!(yield* isOursAlone(folder, us.value))) {
+    if (!(yield* isOursAlone(folder, ownUid.value))) {
       yield* fs.chmod(folder, info.mode & 0o7777)
       return info
     }

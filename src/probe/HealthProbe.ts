@@ -188,7 +188,7 @@ export const make = (
      * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is
      * not made, a listener has a full queue because it accepts nothing.
      */
-    const late = ({ host }: Address, connecting: boolean): Health =>
+    const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled
     const probe = (address: Address) =>
       Effect.suspend(() => {
@@ -206,7 +206,10 @@ export const make = (
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
           Effect.raceFirst(
-            Effect.map(Effect.interruptible(deadline(timeout)), () => late(address, MutableRef.get(connecting)))
+            Effect.map(
+              Effect.interruptible(deadline(timeout)),
+              () => afterDeadline(address, MutableRef.get(connecting))
+            )
           ),
           Metrics.timed(record),
           spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
