@@ -90,7 +90,7 @@ export const heldFile = (
   path: options.path,
   ...facts,
   // Without a kernel lock the record is the lock. A file whose record names another instance belongs to that instance,
-  // so this does not write it. The next `check` reports the change.
+  // so `write` leaves it unchanged. The next `check` reports the change.
   write: (record) =>
     facts.enforcement === "kernel"
       ? writeRecord(file, record)

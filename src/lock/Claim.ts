@@ -3,8 +3,8 @@
  *
  * The start that creates the claim may move the file. A claim is a file beside the lock file, named after the dead
  * owner, so there is one claim for each owner's file. While the lock file is that owner's, only the holder of the claim
- * moves it. Once the lock file is another owner's, the claim is void, whichever start holds it, because an owner's id
- * is never used again. So safety does not depend on how fast the holder of a claim is.
+ * moves it. Once the lock file is not that owner's any more, the claim is void. An owner's id is never used again. So
+ * safety does not depend on how fast the holder of a claim is.
  *
  * A claim whose holder died is removed in the same way, under a claim on that claim.
  */
@@ -40,7 +40,7 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
-/** The path of the claim on a file that had this content. */
+/** The path of the claim on the file in a snapshot. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
@@ -50,7 +50,7 @@ export const claimPath = (path: string, judged: Snapshot): string => `${path}.${
 export const draftPath = (path: string, record: OwnerRecord): string =>
   `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
 
-/** Where the holder of the claim moves the stale file. */
+/** The path to which the holder of the claim moves the stale file. */
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
 
 /**
@@ -86,9 +86,9 @@ const isLeftover = (name: string, lockName: string): boolean =>
   name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
- * Removes the files that dead starts left beside a held lock file. Claims on former owners are void, and files that
- * were moved aside under them have no owner. Each claim, moved file and draft is still kept while its author is alive:
- * that start may be about to check the file it moved.
+ * Removes the files that dead starts left beside a held lock file: claims on former owners, files moved aside under
+ * such claims, and drafts. Former owners do not come back, so none of these files is needed. A file is still kept while
+ * its author is alive, because that start may be about to check it.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {

@@ -41,7 +41,7 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // Without its record, the new file would block every start until it is stale.
+          // A step failed. Remove the file, which would block every start until it is stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )

@@ -1,5 +1,5 @@
 /**
- * Keeps a lock after it was acquired: checks at an interval that the path still leads to the held file, and restores
+ * Keeps a lock after it was acquired. Checks at an interval that the path still leads to the held file, and restores
  * the file if not.
  *
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
@@ -14,8 +14,8 @@
  *                check. After `maxFailures` failures in a row the lock is lost
  *
  * The attempt creates the file exclusively, locks it, and compares it with the path. So regaining a file is as safe as
- * acquiring it. Without a kernel lock, the record is the lock: a file with another record belongs to another owner, and
- * a copy of the holder's record belongs to the holder.
+ * acquiring it. Without a kernel lock, the record is the lock. A file with another record belongs to another owner; a
+ * copy of the holder's record belongs to the holder.
  *
  * A mutex lets one step run at a time, so a record is always written to the file that is held at that moment. A release
  * first interrupts the watch. Then it waits for the running step, and releases the file that this step acquired.
@@ -230,7 +230,7 @@ const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, Platf
     // Refresh the file's age through the open descriptor. By path, the write could reach a file that another program
     // has just put there.
     yield* writeTo(kept, file)
-    // Only the holder may write the record. Another program overwrote it, which misleads readers that rely on the
+    // Only the holder may write the record. Another program overwrote it, and misled the readers that rely on the
     // record.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
     yield* countRecheck("kept")
@@ -321,8 +321,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
     // One scope for every file of this lock. A file that is acquired later is thus released in the same order within
-    // the caller's scope as the first one. The release waits for the running step: if it closed the file during a step,
-    // the rest of the step would use a closed descriptor number, which by then can belong to another file.
+    // the caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
+    // descriptor number that is closed, or that belongs to another file by then.
     const lockScope = yield* Effect.acquireRelease(
       Scope.make(),
       (lockScope, exit) =>

@@ -16,9 +16,9 @@ export type { Current } from "../internal/changing.ts"
  * - `starting`, `listening`, `draining`: the gateway entered this phase of its record.
  * - `locked`: the gateway acquired both lock files, and no earlier owner had left them.
  * - `reclaimed`: the gateway acquired lock files that an earlier owner had left.
- * - `regained`: the gateway acquired a lock file again that had been removed or replaced.
- * - `rewritten`: the gateway wrote a record again that had been overwritten.
- * - `unavailable`: the gateway could not acquire a lost lock file again yet.
+ * - `regained`: a lock file was removed or replaced, and the gateway acquired it again.
+ * - `rewritten`: a record was overwritten, and the gateway wrote it again.
+ * - `unavailable`: a lock file was lost, and the gateway could not acquire it again yet.
  * - `lost`: the gateway lost the lock permanently.
  *
  * @since 0.1.0

@@ -99,9 +99,9 @@ const openOrCreate = (
 }
 
 /**
- * Takes over a left file under a claim. Without the claim, a start without kernel locks may be about to move the dead
- * owner's file away. If it moved a file that was just taken over in place, the path would be missing for a moment, and
- * a third start could take it. `false`: another start has the claim.
+ * Takes over, under a claim, a file that a dead owner left. A start without kernel locks may be about to move that file
+ * away. If it did so after the takeover, the path would be missing for a moment, and would not keep a third start out.
+ * `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -143,8 +143,8 @@ const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
     )
 
 /**
- * Acquires a lock file with a kernel lock. Fails with `KernelLockUnsupported` if the file system cannot lock, which
- * leaves record-only mode.
+ * Acquires a lock file with a kernel lock. Fails with `KernelLockUnsupported` if the file system cannot lock. The
+ * caller then falls back to record-only mode.
  */
 export const withKernelLock = (
   files: NamedFiles,
@@ -191,7 +191,7 @@ export const withKernelLock = (
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A living holder without kernel locks (another build, another container) leaves the kernel lock of this file free.
+    // A living holder in record-only mode (another build, another container) leaves the kernel lock of this file free.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)

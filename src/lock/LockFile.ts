@@ -103,11 +103,11 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
  */
 export interface Loss {
   readonly error: LockLost
-  /** Whether something waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
+  /** Whether a fiber waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
   readonly isWatched: boolean
   /**
-   * Releases what is still held, such as the lock of the state directory. If it is not run, the end of the scope
-   * releases that.
+   * Releases what is still held, such as the lock of the state directory. If the caller does not run this, the end of
+   * the scope releases the rest.
    */
   readonly release: Effect.Effect<void>
 }
@@ -152,7 +152,7 @@ const watchAll = (
   Effect.forEach(locks, ({ watch }) =>
     watch.pipe(
       Effect.catchAll(lose),
-      // A lock that is no longer checked counts as lost.
+      // A defect ends the checks. A lock that is no longer checked counts as lost.
       Effect.catchAllDefect((defect) =>
         lose(new LockLost({ path, reason: `checking it failed with a defect: ${describeDefect(defect)}` }))
       ),
@@ -172,7 +172,7 @@ const update = (
     yield* Ref.update(record, (record) => ({ ...record, ...change }))
     if (change.phase !== undefined) yield* history.note(change.phase)
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
-    // After a loss, the lock file belongs to another owner.
+    // After a loss, the lock file can belong to another owner.
     if (yield* Deferred.isDone(loss)) return
     for (const { acquired: { file: { path } }, write } of locks) {
       yield* write.pipe(
@@ -202,7 +202,7 @@ export const make = (
     const reportTo = yield* LossReport
     const loss = yield* Deferred.make<Loss>()
     const drainBegan = yield* Ref.make(Option.none<bigint>())
-    // Everything that is acquired from here on is released together, so that one timeout bounds the whole release.
+    // Everything acquired from here on is released together, so that one timeout bounds the whole release.
     const scope = yield* Scope.make()
     const release = yield* once(
       Effect.flatMap(

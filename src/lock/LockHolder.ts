@@ -71,8 +71,8 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
 }
 
 /**
- * The holder that a record names, with the meaning of its pid on this host. Has a command and a unit only if the pid
- * still belongs to the recorded process.
+ * The holder that a record names, with the meaning of its pid on this host. The holder has a command and a unit only if
+ * the pid still belongs to the recorded process.
  */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
@@ -93,9 +93,8 @@ export const holderOf = (
   })
 
 /**
- * `holderOf`, also given the instance id that a listener answered with. A listener with the record's id proves that the
- * owner is alive, even if the system does not report its processes in time. It proves nothing if the record is of
- * another machine.
+ * `holderOf`, also given the instance id that a listener answered with. If that is the record's id, the owner is alive,
+ * even if the system does not report its processes in time. This does not apply to a record of another machine.
  */
 export const holderBy = (
   record: OwnerRecord.OwnerRecord,

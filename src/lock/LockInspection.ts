@@ -34,8 +34,8 @@ export interface Owner {
  * The state of a lock file.
  *
  * - `Absent`: there is no lock file.
- * - `Held`: a process holds the lock. With `kernel`, the kernel lock shows it. With `record`, the recorded process is
- *   alive.
+ * - `Held`: a process holds the lock. Enforcement `kernel`: the kernel lock is taken. Enforcement `record`: the
+ *   recorded process is alive.
  * - `Left`: no process holds the lock. An owner that did not shut down cleanly left the file.
  * - `Unknown`: the state cannot be determined, for the given reason.
  *
@@ -121,12 +121,12 @@ const isPresent = (state: LockState): state is Extract<LockState, { readonly _ta
   state._tag === "Held" || state._tag === "Unknown"
 
 /**
- * The path of the lock file to inspect for the gateway that these paths name. This is the lock of its config if a
- * process holds that lock.
+ * The path of the lock file to inspect for the gateway that these paths name. In most cases this is the lock of its
+ * config.
  *
- * Otherwise the owner of the state directory's lock can be this gateway, if its record names the same config. Then the
- * path is the lock of the config as that owner resolved it, before a symbolic link in the path was changed. If that
- * owner does not hold this lock, the path is the state directory's lock.
+ * The exception: no process holds that lock, and the owner of the state directory's lock names the same config. Then
+ * the path is the lock of the config as that owner resolved it, before a symbolic link in the path was changed. If that
+ * owner does not hold this lock either, the path is the state directory's lock.
  *
  * @since 0.1.0
  * @category paths

@@ -9,7 +9,7 @@ import type { LockLost } from "../GatewayLockError.ts"
 import { whileNot } from "../internal/whileNot.ts"
 
 /**
- * The function that each gateway calls when it loses its lock, before the gateway is stopped. `None`: no function is
+ * The function that each gateway calls when it loses its lock, after it has logged the loss. `None`: no function is
  * called.
  */
 export class LossReport extends Context.Reference<LossReport>()("gateway-lock/LossReport", {

@@ -22,8 +22,9 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
 /**
- * Describes the listener on the start's own port as a `PortInUse`. Names the record's owner as the holder only in two
- * cases: the listener answers with the record's id, or it does not answer in time and the record has this very port.
+ * Describes the listener on the start's own port as a `PortInUse`. The record's owner is named as the holder in two
+ * cases only. In the first, the listener answers with the record's id. In the second, it does not answer in time, and
+ * the record has this very port.
  */
 const portInUse = (
   address: Address,
@@ -65,7 +66,7 @@ export const ensurePortFree = (
     return yield* portInUse(address, state, holder)
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
-/** Fails if a wait is useless: the start's own port is in use, or the owner is healthy on another port. */
+/** Fails if a wait is useless: the start's own port is in use, or the owner is healthy on another address. */
 export const failIfServing = (
   path: string,
   options: LockFileOptions,

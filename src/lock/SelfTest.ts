@@ -1,6 +1,6 @@
 /**
- * Tests whether a file system enforces kernel locks. A start and `doctor` use the same test: after a file is locked
- * through one descriptor, a second descriptor of the same file must be refused the lock.
+ * Tests whether a file system enforces kernel locks. The test locks a file through one descriptor. A second descriptor
+ * of the same file must then be refused the lock. A start and `doctor` use this same test.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"

@@ -52,7 +52,7 @@ export type Health =
 export interface HealthProbeOptions {
   /**
    * The absolute deadline of one probe, from connecting to the last byte. If this process itself is paused (stopped, or
-   * starved of CPU), at most a quarter of the deadline passes during the pause. Default 1 second.
+   * starved of CPU), at most a quarter of the deadline passes in that pause. Default 1 second.
    */
   readonly probeTimeout?: Duration.DurationInput | undefined
 }
@@ -182,11 +182,11 @@ export const make = (
     }
     /**
      * The result when the deadline passes. A connection that was not made does not show a listener. Windows takes 2
-     * seconds to refuse one to a free port of an address that is not loopback (Microsoft KB 175523), and a firewall
-     * drops it. In these cases the bind decides whether the port is free.
+     * seconds to refuse one to a free port of an address that is not loopback (Microsoft KB 175523). A firewall drops
+     * it. In these cases the bind decides whether the port is free.
      *
      * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is
-     * not made, a listener has a full queue because it accepts nothing.
+     * not made, the queue of a listener that accepts nothing is full.
      */
     const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled

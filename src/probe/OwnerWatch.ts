@@ -2,7 +2,7 @@
  * Detects the end of a gateway without polling it.
  *
  * Holds one connection open. When the gateway ends, however it ends, the kernel closes the connection. Use it only for
- * a listener that names an `instanceId`: an idle connection blocks a single-threaded server, and other programs log it
+ * a listener that names an `instanceId`. An idle connection blocks a single-threaded server, and other programs log it
  * as a failure.
  *
  * @since 0.1.0
@@ -168,7 +168,8 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
     (request) =>
       Effect.sync(() => {
         request.destroy()
-        // After an upgrade, Node considers the request destroyed, and leaves its socket to the listener of `upgrade`.
+        // After an upgrade, Node considers the request destroyed and leaves its socket to the listener of `upgrade`. So
+        // destroy the socket here.
         request.socket?.destroy()
       })
   )
