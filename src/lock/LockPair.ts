@@ -93,8 +93,8 @@ const hold = (
       recheckInterval,
       staleAfter,
       // Another start that took one path of this gateway waits this long for the other lock before it gives up. The
-      // minimum is the default, because a standby has a `timeout` of zero: it waits for the owner's end before it tries
-      // to acquire the lock.
+      // minimum is the default, because a standby has a `timeout` of zero here: its recovery does the waiting, between
+      // acquisitions.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
       note: history.note
