@@ -64,7 +64,7 @@ export const checkAccess = (
 ): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     if (host !== undefined && !isLoopback(host) && token === undefined) {
-      yield* refuse("host", host, "a loopback host, or a token besides")
+      yield* refuse("host", host, "a loopback host, or another host with a token")
     }
     if (!OwnPaths.isAllowed(routes)) yield* refuse("routes", routes, OwnPaths.allowed)
     const fault = token === undefined

@@ -55,7 +55,7 @@ const pathPattern = /^\/[\w\-.~%!$&'()*+,;=:@/]*$/
  * @category constants
  */
 export const allowed =
-  "for each of /health, /readyz, /ready, /startupz, /startup and / another path, or false; no path twice"
+  "another path or false for each of /health, /readyz, /ready, /startupz, /startup and /; no path twice"
 
 /**
  * Whether these paths can be served: each begins with `/`, has no query, and no two requests for the same path mean different things.

@@ -41,7 +41,7 @@ const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyAr
 }
 
 /** Without the advice on a checkout in a folder that does not stay, such as one for temporary files. */
-const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* does not stay \(.*\n/gm, "")
+const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* may disappear \(.*\n/gm, "")
 
 describe("output that cannot be written", () => {
   it.scopedLive.skipIf(notLinux !== undefined)(

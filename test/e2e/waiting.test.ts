@@ -208,7 +208,7 @@ describe("beside the released OpenClaw, which names no instance", () => {
       if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} `))
       assert.notProperty(facts, "to stop it")
       // `list` shows lock files, and this responder has none.
-      assert.notProperty(facts, "to see which it is")
+      assert.notProperty(facts, "to identify it")
     }))
 
   it.scopedLive("--ensure is not satisfied", () =>

@@ -264,7 +264,7 @@ const makeControlProtocol = (
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, attend: Attend): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
-  attend(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher has nothing to say")
+  attend(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
   // It has nothing to lose: once it is told why, it does not keep its place any longer.
   socket.once("finish", () => ws.terminate())
 }
