@@ -153,7 +153,7 @@ describe("UnitAudit.audit", () => {
       /a duplicate is restarted in an endless loop/,
       /^gateway service install && /
     ],
-    ["no 64", { RestartPreventExitStatus: "78 TERM" }, /a mistake in the settings/, /^gateway service install && /],
+    ["no 64", { RestartPreventExitStatus: "78 TERM" }, /a start with invalid settings/, /^gateway service install && /],
     [
       "instant restarts",
       { RestartUSec: "100ms", StartLimitBurst: "5", StartLimitIntervalUSec: "10s" },

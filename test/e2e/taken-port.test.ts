@@ -30,7 +30,7 @@ interface Kind {
 const kinds: ReadonlyArray<Kind> = [
   {
     name: "connection",
-    words: (pid, peer) => `pid ${pid} \\(python[\\d.]+\\) has a connection to 127.0.0.1:${peer} from it`
+    words: (pid, peer) => `pid ${pid} \\(python[\\d.]+\\) uses it for a connection to 127.0.0.1:${peer}`
   },
   { name: "bound", words: () => "a process that is not visible from here has bound it and does not listen" }
 ]

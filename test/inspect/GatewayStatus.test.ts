@@ -349,7 +349,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         const free = yield* inspect(host)
         assert.deepInclude(free, {
           verdict: "unknown",
-          reason: "the lock is held, and its owner's port is free here: it is in another network"
+          reason: "the lock is held, but its owner's port is free here: the owner is in another network"
         })
         assert.strictEqual(free.owner?.pidMeaning, "Alive")
         const stalls = yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, { _tag: "Stalls" })
