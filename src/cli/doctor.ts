@@ -30,7 +30,7 @@ const line = ({ check, message, remedy, severity }: Finding, { colors }: Style):
   const padded = severity.padEnd(width)
   return [
     `  ${colors ? `\u001b[${sgr[severity]}m${padded}\u001b[0m` : padded}  ${check}: ${printable(message)}`,
-    ...(remedy === undefined ? [] : [`  ${"".padEnd(width)}  to mend it: ${printable(remedy)}`])
+    ...(remedy === undefined ? [] : [`  ${"".padEnd(width)}  to fix it: ${printable(remedy)}`])
   ]
 }
 
