@@ -60,8 +60,8 @@ const nameOf = (character: string): string =>
 /** The byte order mark of UTF-8: its three bytes read as Latin-1, or decoded as U+FEFF. */
 const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
 /**
- * Text in UTF-16: it begins with a byte order mark, read as Latin-1 or decoded from UTF-8 as two U+FFFD, or has a NUL among its
- * first two characters.
+ * Text in UTF-16. It begins with a byte order mark, read as Latin-1 or decoded as two U+FFFD. Without such a mark, one of its
+ * first two characters is a NUL.
  */
 const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
 
@@ -158,8 +158,8 @@ export const shown = (
 const digest = (text: string): Buffer => createHash("sha256").update(text, "latin1").digest()
 
 /**
- * Makes a predicate: does a request carry the token? It compares SHA-256 digests in constant time, so that its duration
- * depends on the length of a wrong token only, and not on the characters that are right.
+ * Makes a function that tells whether a request carries the token. It compares SHA-256 digests in constant time. Its duration
+ * depends on the length of a wrong token, but not on how many of its characters are right.
  *
  * @internal
  */

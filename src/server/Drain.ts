@@ -78,7 +78,7 @@ export const make = (
     const drained = yield* Deferred.make<void>()
     const hasBegun = yield* Ref.make(false)
 
-    const tellHook = (reason: string) =>
+    const runHook = (reason: string) =>
       (options.onDrain?.(reason) ?? Effect.void).pipe(
         // An uninterruptible hook would outlast the timeout below. `disconnect` lets it go on in the background instead.
         Effect.disconnect,
@@ -98,7 +98,7 @@ export const make = (
             onSome: (request) => `gateway stopping on ${request}`
           })
         )
-        const told = yield* Effect.forkDaemon(tellHook(reason))
+        const hook = yield* Effect.forkDaemon(runHook(reason))
         const updated = yield* Effect.forkDaemon(lock.update({ phase: "draining" }))
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
@@ -111,7 +111,7 @@ export const make = (
           Effect.raceFirst(drainCut),
           atMost(farewellGrace)
         )
-        yield* Fiber.await(told).pipe(
+        yield* Fiber.await(hook).pipe(
           Effect.raceFirst(drainCut),
           atMost(timeout)
         )
