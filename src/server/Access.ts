@@ -1,9 +1,9 @@
 /**
  * Decides from a request's head whether the gateway answers it. Pure.
  *
- * A web page can make its visitor's browser send requests to the gateway. It uses DNS rebinding, where a name of the page
- * resolves to the gateway's address, or a WebSocket or form across sites. Such a request has a `Host` that is not the
- * gateway's, or an `Origin` that differs from `Host`. The gateway refuses both.
+ * A web page can make its visitor's browser send requests to the gateway. With DNS rebinding, the page's own name resolves to
+ * the gateway's address, so `Host` is not a name of the gateway. With a WebSocket or form across sites, `Origin` differs from
+ * `Host`. The gateway refuses both.
  *
  * @since 0.1.0
  */
@@ -117,7 +117,7 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 // ---------------------------------------------------------------------------
 
 /**
- * The entry of a list of hosts or origins that allows any.
+ * As an entry in a list of hosts or origins, allows any host or origin.
  *
  * @internal
  */
@@ -179,12 +179,12 @@ export interface Head {
   readonly method: string
   /** The request target, as sent in the request line. */
   readonly target: string
-  /** Header names and values in alternation, as received. */
+  /** Header names and values, alternating, as received. */
   readonly rawHeaders: ReadonlyArray<string>
   readonly httpVersion: string
   /** The address of the gateway's end of the connection. */
   readonly localAddress: string | undefined
-  /** Whether the request asks for another protocol. Browsers let every page open a WebSocket across sites. */
+  /** Whether the request asks for another protocol. Browsers let any page open a WebSocket to any site. */
   readonly isUpgrade: boolean
   /** Whether the path is public: any client may read it under any `Host`. The health routes are. */
   readonly isOpen: boolean
@@ -249,9 +249,9 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
  *
  * - 400: the target is not a path (or `*` with `OPTIONS`), or `Host` is missing, repeated or malformed. An HTTP/1.0 request
  *   for a public path needs no `Host`.
- * - 421: `Host` is not a name or address of the gateway. Accepted are the host that it was told to bind, the connection's own
- *   address, any loopback name on a loopback connection, and the hosts in `rules`. The port in `Host` is ignored, because
- *   containers and proxies map ports. A public path is answered under any `Host`.
+ * - 421: `Host` is not a name or address of the gateway. Accepted are the host to bind, the connection's own address, any
+ *   loopback name on a loopback connection, and the hosts in `rules`. The port in `Host` is ignored, because containers and
+ *   proxies map ports. A public path is answered under any `Host`.
  * - 403: the request could change something or opens a WebSocket, and its `Origin` neither matches `Host` nor is in `rules`.
  *
  * @example
@@ -317,7 +317,7 @@ export const judging = (rules: Rules): (head: Head) => Verdict => {
       && head.target.startsWith("/")
     ) return admitted
     const verdict = judge(head, rules)
-    // A public path is admitted under any `Host`, so that says nothing about the other paths.
+    // A public path is admitted under any `Host`, so its `Host` must not be trusted for other paths.
     if (verdict._tag === "Admitted" && !head.isOpen) admittedHost = host
     return verdict
   }

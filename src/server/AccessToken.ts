@@ -103,8 +103,8 @@ export const subprotocol = "gateway"
 export const subprotocolPrefix = "gateway-token."
 
 /**
- * Encodes a token as subprotocols: `new WebSocket(url, subprotocols(token))`. A browser sends its token this way, because it
- * cannot set the headers of a WebSocket. One trailing line end of the token is ignored.
+ * Encodes a token as subprotocols: `new WebSocket(url, subprotocols(token))`. Browsers need this, because they cannot set the
+ * headers of a WebSocket request. One trailing line end of the token is ignored.
  *
  * @example
  * import { Socket } from "@effect/platform"

@@ -1,7 +1,8 @@
 /**
  * The messages of the control socket, a WebSocket at `/` unless an app moves it. Pure.
  *
- * The gateway says which instance it is, answers pings, reports its state to clients that watch, and announces its shutdown.
+ * On this socket, the gateway says which instance it is, answers pings, reports its state to clients that watch, and announces
+ * its shutdown.
  *
  * @since 0.1.0
  */
@@ -27,7 +28,7 @@ export const hello = (instance: { readonly instanceId: string; readonly version:
   })
 
 /**
- * Encodes the last message to a client: the gateway shuts down, and for which reason.
+ * Encodes the last message to a client: the shutdown of the gateway and its reason.
  *
  * @since 0.1.0
  * @category encoding

@@ -23,7 +23,7 @@ import { StopRequest } from "./StopRequest.ts"
 /** How long viewers of the status page may take to disconnect at the end of a drain. */
 const farewellGrace = Duration.seconds(1)
 
-/** How long the drain waits until the lock's record shows the phase `draining`. After that, the drain goes on without it. */
+/** How long the drain waits for the write of the phase `draining` to the lock's record. Then it goes on without that write. */
 const recordGrace = Duration.seconds(1)
 
 /** The drain of one listener. */

@@ -27,7 +27,8 @@ const json = (status: number, body: unknown) =>
 
 /**
  * The names of the failing checks. The app's own checks run only while the gateway serves. While it starts or drains, it is
- * not ready, whatever these checks return.
+ * not ready, whatever these checks would return.
+ */
 const failingOf = (lifecycle: Lifecycle["Type"], draining: boolean, started: boolean) =>
   Effect.flatMap(lifecycle.failing, (failing) => {
     // A failed check of the gateway's own, such as `lock`, is the reason for a drain, so it is reported instead of `draining`.

@@ -31,7 +31,10 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly drainBegan: Effect.Effect<string>
   /** The gateway's own checks that have failed: `lock` after its lock is lost. With any of these, the gateway is not ready. */
   readonly failing: Effect.Effect<ReadonlyArray<string>>
-  /** Runs the app's own checks at once, and returns the names of those that fail, each once. Takes as long as the slowest one. */
+  /**
+   * Runs the app's own checks concurrently, and returns the names of those that fail, each name once. Takes as long as the
+   * slowest check; `Gateway.readiness` bounds each one by its timeout.
+   */
   readonly failingChecks: Effect.Effect<ReadonlyArray<string>>
   /** Records that the port is bound. */
   readonly setBound: Effect.Effect<void>
@@ -42,8 +45,8 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   /** Adds a failed check of the gateway's own. It is never removed. */
   readonly fail: (check: string) => Effect.Effect<void>
   /**
-   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, also concurrently;
-   * `Gateway.readiness` makes concurrent runs share one result.
+   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, and concurrent runs run it
+   * concurrently. `Gateway.readiness` makes them share one run of the app's check.
    */
   readonly addCheck: (name: string, passes: Effect.Effect<boolean>) => Effect.Effect<void, never, Scope.Scope>
 }>() {}

@@ -82,8 +82,8 @@ const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   )
 
 /**
- * Drains as soon as the lock is lost, so that this process does not serve next to the lock's new owner. Returns the reference
- * that holds the loss from then on.
+ * Drains as soon as the lock is lost, so that this process does not serve next to the lock's new owner. Returns a reference that
+ * holds the loss, or `None` until the lock is lost.
  */
 const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
   Effect.gen(function*() {
@@ -138,7 +138,7 @@ const makeServer = (
       serve: (app, middleware) =>
         Effect.gen(function*() {
           const before = yield* Ref.get(lost)
-          // `HttpServer.serve` has no error channel, so the errors become defects.
+          // `HttpServer.serve` has no error channel, so both errors become defects.
           if (Option.isSome(before)) return yield* Effect.die(before.value)
           if (yield* hasBegun) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)

@@ -17,28 +17,28 @@ import type { ConnectionLimits } from "./ServerSocket.ts"
  * @category models
  */
 export interface LimitOptions {
-  /** Open connections, of all kinds and to all addresses of the gateway together. Default 10,000. */
+  /** Maximum of open connections, of all kinds and to all addresses of the gateway together. Default 10,000. */
   readonly connections?: number | undefined
-  /** Time for the headers of a request. Default 10 seconds. */
+  /** Maximum time for the headers of a request. Default 10 seconds. */
   readonly headersTimeout?: Duration.DurationInput | undefined
-  /** Time for a whole request. Default 1 minute. */
+  /** Maximum time for a whole request. Default 1 minute. */
   readonly requestTimeout?: Duration.DurationInput | undefined
-  /** Time that a connection may stay open without a request. Default 5 seconds. */
+  /** How long a connection may stay open without a request. Default 5 seconds. */
   readonly keepAliveTimeout?: Duration.DurationInput | undefined
-  /** Size of request line and headers together, in bytes. A larger request is answered with 431. Default 16 KiB. */
+  /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. Default 16 KiB. */
   readonly headerBytes?: number | undefined
-  /** Unanswered requests on one connection. One more ends the connection. Default 100. */
+  /** Maximum of unanswered requests on one connection. One more ends the connection. Default 100. */
   readonly pipelinedRequests?: number | undefined
-  /** Open control sockets. A further one is answered with 503. Default 1,000. */
+  /** Maximum of open control sockets. A further one is answered with 503. Default 1,000. */
   readonly controlSockets?: number | undefined
-  /** Size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. Default 64 KiB. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. Default 64 KiB. */
   readonly frameBytes?: number | undefined
   /**
-   * Frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close the socket
-   * with 1008. Default 100.
+   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
+   * the socket with 1008. Default 100.
    */
   readonly framesPerSecond?: number | undefined
-  /** Unsent data of one control socket whose client reads too slowly, in bytes. More ends the socket. Default 1 MiB. */
+  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. Default 1 MiB. */
   readonly bufferedBytes?: number | undefined
 }
 

@@ -82,7 +82,7 @@ export const make = <E, R>(
       )
       yield* Ref.set(running, Option.some(fiber))
       return fiber
-      // Uninterruptible: if a run was forked but not stored in `running`, a second run could start beside it.
+      // Uninterruptible: an interruption between fork and `Ref.set` would lose the run, and a second one would start beside it.
     }).pipe(Effect.uninterruptible)
     const current = turn.withPermits(1)(Effect.gen(function*() {
       const before = yield* Ref.get(running)

@@ -45,28 +45,28 @@ export class BindError extends Data.TaggedError("BindError")<{
  * @category models
  */
 export interface ConnectionLimits {
-  /** Open connections, of all kinds and to all addresses together. A further one is closed at once. */
+  /** Maximum of open connections, of all kinds and to all addresses together. A further one is closed at once. */
   readonly connections: number
-  /** Time from the connection, or from the first byte of a further request, to the end of the headers. */
+  /** Maximum time from the connection, or from the first byte of a further request, to the end of the headers. */
   readonly headersTimeout: Duration.Duration
-  /** Time from that same moment to the end of the body. */
+  /** Maximum time from that same moment to the end of the body. */
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
-  /** Size of request line and headers together, in bytes. A larger request is answered with 431. */
+  /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. */
   readonly headerBytes: number
-  /** Unanswered requests on one connection. One more ends the connection. */
+  /** Maximum of unanswered requests on one connection. One more ends the connection. */
   readonly pipelinedRequests: number
-  /** Open control sockets. A further one is answered with 503. */
+  /** Maximum of open control sockets. A further one is answered with 503. */
   readonly controlSockets: number
-  /** Size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. */
   readonly frameBytes: number
   /**
-   * Frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close the socket
-   * with 1008.
+   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
+   * the socket with 1008.
    */
   readonly framesPerSecond: number
-  /** Unsent data of one control socket whose client reads too slowly, in bytes. More ends the socket. */
+  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. */
   readonly bufferedBytes: number
 }
 
@@ -96,7 +96,7 @@ export type ControlFrame =
 export interface ControlReply {
   /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
-  /** The client watches from now on. A second time changes nothing. */
+  /** The client watches from now on. If it watches already, nothing changes. */
   readonly watch?: true
   /** A close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
@@ -189,9 +189,9 @@ export interface BindOptions {
   /** The descriptor of a socket that already listens, to use instead of binding. It must listen on `address`. */
   readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
-  /** Decide which requests are answered, the app's included. */
+  /** The rules that decide which requests are answered, the app's included. */
   readonly rules: Rules
-  /** A client must send it to open a control socket. `OwnerWatch` needs none, because it learns only of the gateway's end. */
+  /** The token that opens a control socket. `OwnerWatch` needs none, because it learns only of the gateway's end. */
   readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
   /** Completes with the reason when the drain begins. The app's own WebSockets are then closed with 1001. */
@@ -217,13 +217,13 @@ export interface BoundSocket {
   readonly stopAccepting: Effect.Effect<void>
   /** Sends a last frame on every control socket that does not watch, and closes the socket. */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Does the same for clients that watch, which follow a shutdown to its end. Completes when they have disconnected. */
+  /** Does the same for clients that watch: these see a shutdown to its end. Completes when they have disconnected. */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** The number of open connections, including those of clients that watch. */
   readonly connections: Effect.Effect<number>
   /** The number of open connections without those of clients that watch. A shutdown waits for these. */
   readonly pending: Effect.Effect<number>
-  /** Completes when `pending` is 0. Completes only after `stopAccepting`. */
+  /** Completes once `stopAccepting` has run and `pending` is 0. */
   readonly idle: Effect.Effect<void>
   /** Cuts every connection except those of clients that watch. Closing the scope cuts these as well. */
   readonly destroyConnections: Effect.Effect<void>

@@ -1,5 +1,5 @@
 /**
- * The source of the request to stop, for the log.
+ * What asked the process to stop, for the log.
  *
  * @since 0.1.0
  */
@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 
 /**
- * Names the source of the request to stop, for the log. In the shipped program it is the signal. `None`, the default, means
- * that the source is unknown.
+ * Names what asked the process to stop, for the log: the signal, in the shipped program. `None`, the default, means that it is
+ * not known.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

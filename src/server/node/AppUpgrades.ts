@@ -43,8 +43,8 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-    // Interruptible, because an app that is not a router runs uninterruptibly. The race would then wait for this effect, which
-    // never ends, and a shutdown would wait for the race.
+    // Interruptible, because an app that is not a router runs uninterruptibly. Without this, the race would wait for its loser,
+    // and a shutdown for the race.
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,

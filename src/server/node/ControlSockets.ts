@@ -36,7 +36,7 @@ const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 /** The maximum of fragments in one message. Each stays in memory until the last one has arrived. Browsers send no fragments. */
 const maxFragments = 64
 
-/** The maximum of pieces in which one frame may arrive. Each costs about 200 bytes; TCP segments are larger than 256 bytes. */
+/** The maximum of pieces of one frame. Each costs about 200 bytes of its own. TCP segments are larger than 256 bytes. */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
 /** The frames that a watcher may send: close and pong (RFC 6455, 5.5). */

@@ -78,7 +78,7 @@ export const make = (limits: ConnectionLimits): DroppingServer => {
 }
 
 // ---------------------------------------------------------------------------
-// judging and answering
+// judging a request
 // ---------------------------------------------------------------------------
 
 /** Everything that takes part in answering the requests of a server. */
@@ -196,8 +196,8 @@ const makeAnswerUpgrade = (
 
 /**
  * Answers a request that Node cannot parse, after the responses to earlier requests. The answer goes directly to the socket, as
- * Node's own does without a "clientError" listener (`socketOnError` in lib/_http_server.js). If an app
- * answers the same request later, it writes to a closed socket, so the client gets one answer only.
+ * Node's own does without a "clientError" listener (`socketOnError` in lib/_http_server.js). If an app answers the same request
+ * later, it writes to a closed socket.
  */
 const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
   connection.refused = true
@@ -208,7 +208,7 @@ const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: nu
   const answer = () => {
     if (!socket.writable) return
     if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
-    // The response to the broken request has begun, so no other answer can follow. Let the response finish, or cut it.
+    // The response to the broken request has begun, so no other answer can follow. If it is complete, send it; otherwise cut it.
     if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
     else socket.destroy()
   }

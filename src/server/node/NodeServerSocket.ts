@@ -195,8 +195,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
         destroyAll,
-        // `Http.Server` has a timer that checks for slow requests. `stopAccepting` below calls `close` of `Net.Server`, which
-        // does not stop that timer.
+        // `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
+        // `Net.Server`, which does not.
         Effect.sync(() => server.close(() => {}))
       )
     )

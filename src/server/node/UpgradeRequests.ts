@@ -23,7 +23,7 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
  * and this package supports Node 20.
  */
 export class UpgradeRequest extends Http.IncomingMessage {
-  // `declare`, because the constructor of the base class sets `upgrade`: a field initializer would run later and clear this.
+  // `declare`: the constructor of the base class sets `upgrade`, and an ordinary field would then be reset to `undefined`.
   declare private asksForUpgrade: boolean | undefined
   get upgrade(): boolean {
     return this.asksForUpgrade === true && (this.method === "CONNECT" || opensWebSocket(this))
@@ -37,7 +37,7 @@ export class UpgradeRequest extends Http.IncomingMessage {
   }
 }
 
-/** Removes the other protocols that a client offers, because `ws` accepts only one protocol in this header. */
+/** Removes the other protocols that a client offers in `Upgrade`, because `ws` accepts only `websocket` there. */
 export const offerOnlyWebSocket = ({ headers }: Http.IncomingMessage): void => {
   headers.upgrade = webSocket
 }
