@@ -8,8 +8,8 @@ import { watchPath } from "../probe/OwnerWatch.ts"
 
 /**
  * Moves the gateway's own routes, each named by its default path. Another path moves a route, `false` switches it off. In both
- * cases, the default path then belongs to the app. A route that is left out stays at its default path. `/healthz` cannot be moved, because
- * gateways recognize each other by it.
+ * cases, the default path then belongs to the app. A route that is left out stays at its default path. `/healthz` cannot be
+ * moved, because gateways recognize each other by it.
  *
  * @since 0.1.0
  * @category models
