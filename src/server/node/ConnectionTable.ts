@@ -61,7 +61,7 @@ export interface ConnectionTable {
   readonly isStopped: () => boolean
   /** Closes the connection of a response once all requests on that connection are answered. */
   readonly closeAfter: (response: Http.ServerResponse) => void
-  /** Stops accepting upgrades at once. Accepts what the kernel still holds, then closes the listeners and idle connections. */
+  /** Stops accepting upgrades at once. Accepts the kernel's backlog, then closes the listeners and the idle connections. */
   readonly stopAccepting: (closeListeners: () => void) => Effect.Effect<void>
   /** Destroys all connections except those of viewers. */
   readonly destroyPending: () => void

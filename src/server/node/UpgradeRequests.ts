@@ -45,7 +45,7 @@ export const offerOnlyWebSocket = ({ headers }: Http.IncomingMessage): void => {
 /** A valid `Sec-WebSocket-Key`: 16 bytes in base64 (RFC 6455, 4.1). */
 const key = /^[+/0-9A-Za-z]{22}==$/
 
-/** A token (RFC 9110, 5.6.2). */
+/** The syntax of a name in a header: a `token` of RFC 9110, 5.6.2. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 /** Whether a header is a list of names without a repeated name (RFC 6455, 4.1). */
