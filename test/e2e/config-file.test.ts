@@ -182,7 +182,7 @@ describe("a config file that was named and is not there", () => {
   it.scopedLive("no advice names the profile's own where that is absent", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The home folder is reached by a link, so the canonical path differs from the default path.
+      // The default path leads through a link, so it differs from its canonical form.
       yield* Effect.promise(async () => {
         await Fs.mkdir(Path.join(site.root, "real"))
         await Fs.symlink("real", Path.join(site.root, "link"))
