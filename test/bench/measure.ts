@@ -133,7 +133,7 @@ export const measure = <Sample>(options: {
     runs: options.runs,
     baseline: options.baseline.name,
     subject: options.subject.name,
-    // The sides alternate in who goes first, because the processor is warmer for the second.
+    // The sides take turns at going first, because the processor is warmer for the second one.
     pair: (run) =>
       run % 2 === 0
         ? Effect.all([before, after])

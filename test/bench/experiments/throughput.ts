@@ -115,7 +115,7 @@ const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
     const pair = Effect.gen(function*() {
       const spent = [0, 0]
       for (let turn = 0; turn < turns * processes; turn += 1) {
-        // The sides alternate in who goes first, because the processor is warmer for the second.
+        // The sides take turns at going first, because the processor is warmer for the second one.
         for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           const ask = sides[which]?.[turn % processes]
           if (ask === undefined) return yield* new BenchFailed({ reason: `${baseline.name}: too few processes` })
