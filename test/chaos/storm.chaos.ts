@@ -1,5 +1,6 @@
 /**
- * Runs the witness storm for minutes: on both modes of the lock, and on two controls that test the judge (one correct, one wrong).
+ * Runs the witness storm for minutes: on both modes of the lock, and on two controls that test the judge, one correct and one
+ * wrong.
  *
  * `GATEWAY_STORM_DURATION` is the least time for each mode; `GATEWAY_STORM_SEED` sets the fates.
  */

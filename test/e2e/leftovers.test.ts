@@ -47,7 +47,8 @@ const leave = (site: Gateways.Site, content: string | Uint8Array) =>
   })
 
 /**
- * When a start without kernel locks takes over: there, a lock file counts as held until other evidence says that it is stale.
+ * When a start without kernel locks takes over a leftover. Without a kernel lock, a lock file counts as held until other
+ * evidence shows that it is stale.
  */
 type WithoutKernelLocks = "at once" | "once old" | "never"
 
