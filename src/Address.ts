@@ -1,32 +1,32 @@
 /**
- * Where a gateway listens: a host and a port, how they are written, and which
- * other addresses belong to the same gateway.
+ * A host and a port that a gateway listens on. The functions format an address, compare addresses, and name the other
+ * addresses that belong to the same gateway.
  *
  * @since 0.1.0
  */
 import { isIPv4, isIPv6 } from "node:net"
 
 /**
- * A host (name or address, an IPv6 address without brackets) and a TCP port.
+ * A host and a TCP port. The host is a name or an IP address. An IPv6 address has no brackets.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Address {
   readonly host: string
-  /** 1 to 65535; 0, where one is asked for, takes a free one. */
+  /** 1 to 65535. Where a port is requested, 0 selects a free one. */
   readonly port: number
 }
 
 /**
- * The host as it stands in a URL: an IPv6 address in brackets (RFC 3986, 3.2.2).
+ * A host as written in a URL: an IPv6 address gets brackets (RFC 3986, 3.2.2).
  *
  * @internal
  */
 export const urlHost = (host: string): string => isV6(host) ? `[${host}]` : host
 
 /**
- * `ws://<host>:<port>`, the form that every message and log line uses.
+ * Formats an address as `ws://<host>:<port>`, the form that every message and log line uses.
  *
  * @example
  * import { Server } from "gateway-lock"
@@ -40,39 +40,43 @@ export const urlHost = (host: string): string => isV6(host) ? `[${host}]` : host
 export const toUrl = (address: Address): string => `ws://${urlHost(address.host)}:${address.port}`
 
 /**
- * The IPv4 loopback address that every gateway holds besides its own host.
+ * The IPv4 loopback address that every gateway binds in addition to its own host.
  *
- * On Linux `127.0.0.1`, `::1`, `127.0.0.2` and a LAN address do not exclude each
- * other on one port; holding this one too makes "one base port" mean one gateway.
+ * On Linux, sockets on `127.0.0.1`, `::1`, `127.0.0.2` and a LAN address can use the same port without a conflict.
+ * Because every gateway also binds this address, only one gateway can use a base port.
  *
  * @internal
  */
 export const guardHost = "127.0.0.1"
 
 /**
- * The guard address of a host that has no 127.0.0.1.
+ * The guard address on a machine that has no 127.0.0.1.
  *
  * @internal
  */
 export const guardHostV6 = "::1"
 
 /**
- * Whether a text is an IPv6 address, rather than an IPv4 address or a name, which have no colon.
+ * Whether a host is an IPv6 address. IPv4 addresses and names contain no colon.
  *
  * @internal
  */
 export const isV6 = (host: string): boolean => host.includes(":")
 
 /**
- * One spelling for each IP address, an IPv6 address without brackets: IPv6 as RFC 5952 has it, and an IPv4-mapped address
- * (RFC 4291, 2.5.5.2) as the IPv4 address. `undefined` for anything else: names, addresses with a zone, IPv4 in any spelling but
- * four decimal numbers.
+ * The canonical spelling of an IP address. Two spellings of one address give the same string.
+ *
+ * - IPv6: the form of RFC 5952, without brackets.
+ * - IPv4-mapped IPv6 (RFC 4291, 2.5.5.2): the IPv4 address.
+ * - IPv4: four decimal numbers.
+ *
+ * Returns `undefined` for anything else: names, addresses with a zone, and other spellings of IPv4.
  *
  * @internal
  */
 export const canonical = (host: string): string | undefined => {
   if (isIPv4(host)) return host
-  // `isIPv6` accepts a zone, which a URL has no place for.
+  // `isIPv6` accepts a zone (`%eth0`), but the `URL` constructor below throws on one.
   if (!isIPv6(host) || host.includes("%")) return undefined
   const text = new URL(`http://[${host}]`).hostname.slice(1, -1)
   const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(text) ?? []
@@ -82,7 +86,7 @@ export const canonical = (host: string): string | undefined => {
 }
 
 /**
- * Whether a host means every address of the machine: `0.0.0.0`, `::` in any spelling, or nothing.
+ * Whether a host stands for every address of the machine: `0.0.0.0`, `::` in any spelling, or an empty string.
  *
  * @internal
  */
@@ -92,8 +96,8 @@ export const isWildcard = (host: string): boolean => {
 }
 
 /**
- * The address at which a socket bound to `host` is reached from this machine: the loopback one of its family for a wildcard,
- * else `host` itself.
+ * The address at which this machine reaches a socket that is bound to `host`. For a wildcard this is the loopback address of
+ * the same family, otherwise `host` itself.
  *
  * @internal
  */
@@ -101,8 +105,8 @@ export const reachableAt = (host: string): string =>
   !isWildcard(host) ? host : canonical(host) === "::" ? guardHostV6 : guardHost
 
 /**
- * Whether a socket bound to one of two addresses keeps any other socket from the other one, on the same port: bind(2) on Linux,
- * where `::` includes IPv4. Both in the spelling of `canonical`.
+ * Whether a socket bound to one address prevents another socket from binding the other address on the same port. Follows
+ * bind(2) on Linux, where `::` includes IPv4. Both arguments must be in the form that `canonical` returns.
  *
  * @internal
  */
@@ -110,20 +114,23 @@ export const exclude = (a: string, b: string): boolean =>
   a === b || a === "::" || b === "::" || (a === "0.0.0.0" && !isV6(b)) || (b === "0.0.0.0" && !isV6(a))
 
 /**
- * Where a specific address can be bound beside a wildcard on one port, by the same process or another of its user:
+ * Platforms on which a wildcard and a specific address can be bound on one port at the same time. The two sockets may belong
+ * to one process, or to two processes of the same user.
  *
- * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c), and then a wildcard
- *   can be bound beside a specific address, and a specific one beside a wildcard if access is granted (Microsoft, "Using
- *   SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses").
- * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c), and then only equal addresses exclude each
- *   other (`in_pcbbind` in XNU's bsd/netinet/in_pcb.c looks without INPLOOKUP_WILDCARD).
+ * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c). A wildcard can
+ *   then be bound beside a specific address, and a specific address beside a wildcard if access is granted. See Microsoft,
+ *   "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses".
+ * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c). Only equal addresses exclude each other
+ *   then: `in_pcbbind` in XNU's bsd/netinet/in_pcb.c does its lookup without INPLOOKUP_WILDCARD.
  */
 const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly"])
 
 /**
- * Whether binding `host` already excludes every other listener on `guardHost` on a platform, named as `process.platform`:
- * it is that address or, on Linux, a wildcard (`::` is dual-stack in Node unless asked otherwise). On Windows, macOS and the
- * BSDs a wildcard does not exclude a specific address.
+ * Whether binding `host` alone already prevents every other socket from listening on `guardHost`. `platform` is a value of
+ * `process.platform`.
+ *
+ * True for the guard address itself and, on Linux, for a wildcard: Node makes `::` dual-stack by default. On Windows, macOS
+ * and the BSDs a wildcard does not exclude a specific address.
  *
  * @internal
  */
@@ -131,8 +138,8 @@ export const coversGuard = (host: string, platform: string): boolean =>
   canonical(host) === guardHost || (isWildcard(host) && !sharesWithWildcard.has(platform))
 
 /**
- * Whether a host can be reached from this machine only: `localhost`, 127.0.0.0/8
- * (RFC 1122, 3.2.1.3) or `::1` (RFC 4291, 2.5.3), in any spelling.
+ * Whether only this machine can reach a host: `localhost`, 127.0.0.0/8 (RFC 1122, 3.2.1.3) or `::1` (RFC 4291, 2.5.3), in
+ * any spelling.
  *
  * @since 0.1.0
  * @category predicates
@@ -143,9 +150,8 @@ export const isLoopback = (host: string): boolean => {
 }
 
 /**
- * The addresses to connect to in order to learn which process holds `address`: the address itself
- * (the loopback one of its family for a wildcard) and the guard address. On a host that has no
- * 127.0.0.1, `guardHostV6` is to be asked besides.
+ * The addresses to probe to find the process that holds `address`: the address itself and the guard address. A wildcard is
+ * probed at the loopback address of its family. On a machine without 127.0.0.1, the caller must also probe `guardHostV6`.
  *
  * @internal
  */

@@ -1,9 +1,9 @@
 /**
- * Lock, probe and listener, composed: one running gateway.
+ * One running gateway: a lock, a probe and a listener, composed as a layer.
  *
- * `layer` is `layerPlatform` on Node. Both build the lock first, and above it the serving half, `layerServing`
- * in `gateway/GatewayInstance.ts`: the listener, the gateway's own routes and the `Gateway` service. So nothing listens
- * without the lock, and a release drains and closes the listener before the lock is released.
+ * `layer` is for Node, `layerPlatform` for any platform. Both build the lock first. `layerServing`
+ * (`gateway/GatewayInstance.ts`) builds the rest on top of the lock: the listener, the gateway's own routes and the `Gateway`
+ * service. So nothing listens without the lock. On release, the listener drains and closes before the lock is released.
  *
  * @since 0.1.0
  */
@@ -44,14 +44,18 @@ export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"
 
 /**
- * The errors of a start, by `_tag`; `layer` says when each comes. A lock that is lost later is `LockLost`, from `launch`.
+ * The errors of a start, by `_tag`. `layer` says when each one occurs. If a running gateway loses its lock, `launch` fails
+ * with `LockLost`.
  *
  * @since 0.1.0
  * @category errors
  */
 export type StartError = PortInUse | BindFailed | LockHeld | LockUnavailable
 
-/** The gateway alone. What an app needs of the platform besides a server is another thing on Node than elsewhere. */
+/**
+ * The gateway without the other services of a server (files, etags). `layer` and `layerPlatform` add those services, because
+ * Node has implementations of its own.
+ */
 const layerGateway = (
   options: GatewayOptions
 ): Layer.Layer<Gateway | HttpServer.HttpServer, StartError, Platform | PlatformFolders.PlatformFolders> =>
@@ -71,12 +75,12 @@ const layerGateway = (
   }))
 
 /**
- * `layer`, on a platform of your own: in memory, in tests.
+ * `layer` on a platform that you provide, for example an in-memory one in tests.
  *
- * An app gets what it gets from `layer`, with files from this platform's `FileSystem`: an `HttpApi` needs no more than this and that
- * platform. A file's response has no `content-type` but the one that the app gives it.
+ * An app gets the same services as from `layer`, with files from the `FileSystem` of your platform. An `HttpApi` needs only
+ * this layer and your platform. The response for a file has a `content-type` only if the app sets one.
  *
- * Fails as `layer` does. A wrong option is a defect, `SettingInvalid`.
+ * Fails like `layer`. An invalid option is a defect, `SettingInvalid`.
  *
  * @example
  * import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
@@ -111,17 +115,21 @@ export const layerPlatform = (
 > => Layer.mergeAll(layerGateway(options), HttpPlatform.layer, Etag.layerWeak)
 
 /**
- * A singleton server: what `NodeHttpServer.layer` gives, and the running `Gateway`.
+ * Runs a singleton server: provides the services of `NodeHttpServer.layer`, and the running `Gateway`.
  *
- * Fails with `PortInUse` at once where the port is taken, `LockHeld` where the owner of this profile serves another
- * port or does not end within the lock timeout, `LockUnavailable` or `BindFailed` where the machine refuses. Release
- * drains, closes the listener and removes the lock files, in this order.
+ * Fails with:
  *
- * A layer is shared by reference: call this once and keep the result in a constant, or two instances of one lock fight
- * each other.
+ * - `PortInUse` at once, if the port already has a listener.
+ * - `LockHeld` if the owner of this profile serves another port, or does not end within the lock timeout.
+ * - `LockUnavailable` or `BindFailed` if the operating system refuses the lock or the port.
  *
- * A wrong option (an unknown name, a port out of range, an open host without a token) is a defect, `SettingInvalid`: it is a
- * mistake in the program.
+ * Release drains, closes the listener and removes the lock files, in this order.
+ *
+ * Effect shares a layer by reference. Call this function once and keep the result in a constant. Two calls build two
+ * instances that compete for one lock.
+ *
+ * An invalid option is a defect, `SettingInvalid`, because it is a mistake in the program. Examples are a misspelt name, a
+ * port out of range, or a host that is not loopback without a token.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -151,7 +159,7 @@ export const layer = (
     Layer.merge(NodeHttpServer.layerContext)
   )
 
-/** Without what is `undefined`, which `Config.unwrap` would take for a group. */
+/** Removes keys whose value is `undefined`, in nested objects too: `Config.unwrap` would treat `undefined` as a group. */
 const defined = <A extends object>(options: A): A => {
   const copy = { ...options }
   for (const key of Struct.keys(copy)) {
@@ -163,9 +171,11 @@ const defined = <A extends object>(options: A): A => {
 }
 
 /**
- * `layer`, with its options from `Config`. Fails with `ConfigError` besides, where a value is missing, cannot be read or is not
- * allowed, or an option is unknown: `InvalidData` at the option's name. The program's settings have the same bounds. What is
- * `undefined` is not given.
+ * `layer`, with its options read from `Config`.
+ *
+ * Also fails with `ConfigError` if a value is missing, cannot be read or is not allowed, or if an option is unknown. A value
+ * that is not allowed and an unknown option give `InvalidData` at the option's name. Values have the same bounds as the
+ * program's settings. An option that is `undefined` counts as not given.
  *
  * @example
  * import { Config } from "effect"

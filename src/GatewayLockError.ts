@@ -1,7 +1,8 @@
 /**
- * What can go wrong, one class per thing a caller does differently.
+ * The errors of a gateway: one class for each failure that a caller handles differently.
  *
- * Every class has its reason as `_tag` and `name`, data as fields and a message derived from them. Match with `Effect.catchTag("PortInUse", …)`.
+ * Each class has its tag as `_tag` and `name`, its data as fields, and a message derived from them. Match a class with
+ * `Effect.catchTag("PortInUse", …)`.
  *
  * @since 0.1.0
  */
@@ -13,13 +14,13 @@ import { optional } from "./internal/optional.ts"
 import { printable } from "./internal/printable.ts"
 
 /**
- * Whose number a recorded pid is here and now.
+ * Which process a recorded pid refers to, as seen from this process now.
  *
- * - `Alive`: the recorded process's. Only then may it be signalled.
- * - `Gone`: that process has ended, and the number may be a stranger's.
- * - `OtherPidNamespace`, `OtherBoot`: it was given in another PID namespace (a container's) or boot (or by another
- *   machine), and means nothing here.
- * - `Unknown`: it cannot be told.
+ * - `Alive`: the recorded process, which still runs. Only then may the pid be signalled.
+ * - `Gone`: the recorded process has ended. An unrelated process may have the same pid now.
+ * - `OtherPidNamespace`: the pid is from another PID namespace, such as a container's, and means nothing here.
+ * - `OtherBoot`: the pid is from another boot or another machine, and means nothing here.
+ * - `Unknown`: the state of the recorded process cannot be determined.
  *
  * @since 0.1.0
  * @category models
@@ -33,7 +34,7 @@ export const PidMeaning = Schema.Literal("Alive", "Gone", "OtherPidNamespace", "
 export type PidMeaning = typeof PidMeaning.Type
 
 /**
- * A unit of systemd, and whose manager runs it.
+ * A systemd unit, and whether the system's or a user's service manager runs it.
  *
  * @since 0.1.0
  * @category models
@@ -42,7 +43,7 @@ export interface ServiceUnit extends Schema.Struct.Type<typeof serviceUnitFields
 
 const serviceUnitFields = {
   name: Schema.String,
-  /** `user`: reached by `systemctl --user`. */
+  /** `user`: the unit is controlled with `systemctl --user`. */
   scope: Schema.Literal("system", "user")
 }
 
@@ -53,8 +54,13 @@ const serviceUnitFields = {
 export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct(serviceUnitFields)
 
 /**
- * Who restarts a gateway: nobody, systemd (systemd.service(5)), launchd (launchd.plist(5)), the Task Scheduler of Windows, or
- * somebody who has to be named, such as a container runtime.
+ * The supervisor that restarts a gateway.
+ *
+ * - `none`: no supervisor.
+ * - `systemd`: systemd.service(5).
+ * - `launchd`: launchd.plist(5).
+ * - `schtasks`: the Task Scheduler of Windows.
+ * - `external`: another supervisor, such as a container runtime. It is not detected, so the settings have to name it.
  *
  * @since 0.1.0
  * @category models
@@ -68,7 +74,8 @@ export const SupervisorKind = Schema.Literal("none", "systemd", "launchd", "scht
 export type SupervisorKind = typeof SupervisorKind.Type
 
 /**
- * How far a gateway is: `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has begun.
+ * The progress of a gateway: `starting` until the port is bound, `listening` while it serves, `draining` once shutdown has
+ * begun.
  *
  * @since 0.1.0
  * @category models
@@ -82,7 +89,7 @@ export const Phase = Schema.Literal("starting", "listening", "draining")
 export type Phase = typeof Phase.Type
 
 /**
- * Who holds a lock or a port, as far as it is known. Never holds arguments or environment:
+ * What is known of the process that holds a lock or a port. Never contains the process's arguments or environment, because
  * they can contain secrets.
  *
  * @since 0.1.0
@@ -91,7 +98,7 @@ export type Phase = typeof Phase.Type
 export interface Holder extends Schema.Struct.Type<typeof fieldsOfHolder> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `Holder` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -101,23 +108,23 @@ export interface HolderEncoded extends Schema.Struct.Encoded<typeof fieldsOfHold
 const fieldsOfHolder = {
   /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
-  /** Whose number that is where the error comes from. Absent where nobody looked. */
+  /** Which process `pid` refers to where the error was raised. Absent if the process was not looked up. */
   pidMeaning: optional(PidMeaning),
-  /** The program's file name, without its arguments; only of a process that is `Alive`. */
+  /** The program's file name, without its arguments. Present only if the process is `Alive`. */
   command: optional(Schema.String),
-  /** When it took the lock, by its host's wall clock. */
+  /** When the holder acquired the lock, by the wall clock of its host. */
   since: optional(Schema.DateTimeUtc),
   phase: optional(Phase),
   configPath: optional(Schema.String),
-  /** The config file's absolute path with its links unresolved. */
+  /** The absolute path of the config file, with symbolic links unresolved. */
   configName: optional(Schema.String),
   stateDir: optional(Schema.String),
-  /** Where it listens, or means to. */
+  /** The host that the holder listens on, or will listen on once it has started. */
   host: optional(Schema.String),
   port: optional(Schema.Number),
   instanceId: optional(Schema.String),
   supervisor: optional(SupervisorKind),
-  /** The unit that it runs in; only of a process that is `Alive`. */
+  /** The unit that the holder runs in. Present only if the process is `Alive`. */
   unit: optional(ServiceUnit)
 }
 
@@ -128,7 +135,7 @@ const fieldsOfHolder = {
 export const Holder: Schema.Schema<Holder, HolderEncoded> = Schema.Struct(fieldsOfHolder)
 
 /**
- * For schemas that have these keys among others.
+ * The fields of `Holder`, for schemas that add further fields.
  *
  * @internal
  */
@@ -137,7 +144,7 @@ export const holderFields = fieldsOfHolder
 const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined ? "" : ` (pid ${holder.pid})`
 
 /**
- * Something listens on our address already. Nothing was waited for.
+ * The requested address already has a listener. The start fails at once and does not wait.
  *
  * @since 0.1.0
  * @category errors
@@ -145,9 +152,9 @@ const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined 
 export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortInUse")("PortInUse", {
   host: Schema.String,
   port: Schema.Number,
-  /** Who it is, where the listener is the owner of a lock that we could read. */
+  /** The process that listens, if it owns a lock whose record could be read. */
   holder: optional(Holder),
-  /** What the listener answered when asked, in words. */
+  /** What the listener answered to the probe, in words. */
   listener: optional(Schema.String)
 }) {
   override get message() {
@@ -156,7 +163,8 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
 }
 
 /**
- * The address is free, or not ours to use, and still could not be bound (`EACCES`, `EADDRNOTAVAIL`, …).
+ * The address could not be bound, although no other listener was found on it. For example, this process may not use the
+ * address (`EACCES`), or the host does not have it (`EADDRNOTAVAIL`).
  *
  * @since 0.1.0
  * @category errors
@@ -165,9 +173,9 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
   host: Schema.String,
   port: Schema.Number,
   reason: Schema.String,
-  /** The errno name, where there is one. */
+  /** The errno name, if the error has one. */
   code: optional(Schema.String),
-  /** With `EADDRNOTAVAIL`: the addresses that this host has. */
+  /** The addresses that this host has. Present only with `EADDRNOTAVAIL`. */
   available: optional(Schema.Array(Schema.String)),
   cause: optional(Schema.Defect)
 }) {
@@ -177,17 +185,17 @@ export class BindFailed extends Schema.TaggedError<BindFailed>("gateway-lock/Bin
 }
 
 /**
- * Another process holds the lock and does not serve our port.
+ * Another process holds the lock and does not serve the requested port.
  *
- * `serving` is set where the owner runs on another port, so that nothing was waited for;
- * otherwise `timeout` was waited in vain.
+ * If the owner serves another port, `serving` is set and the start fails at once. Otherwise the start waits for `timeout`
+ * before it fails.
  *
  * @since 0.1.0
  * @category errors
  */
 export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHeld")("LockHeld", {
   path: Schema.String,
-  /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+  /** How long the start waited. In JSON, milliseconds under `timeoutMs`. */
   timeout: milliseconds("timeoutMs"),
   holder: optional(Holder),
   serving: optional(Schema.Struct({ host: Schema.String, port: Schema.Number }))
@@ -200,7 +208,8 @@ export class LockHeld extends Schema.TaggedError<LockHeld>("gateway-lock/LockHel
 }
 
 /**
- * The lock could be neither taken nor found held: no permission, no space, not a file, …
+ * The lock could not be acquired, and no other process was found to hold it. Possible reasons are missing permission, a full
+ * disk, or a path that is not a file.
  *
  * @since 0.1.0
  * @category errors
@@ -209,7 +218,7 @@ export class LockUnavailable
   extends Schema.TaggedError<LockUnavailable>("gateway-lock/LockUnavailable")("LockUnavailable", {
     path: Schema.String,
     reason: Schema.String,
-    /** Whom the lock file names, where it can be read at least. */
+    /** The owner that the lock file names, if the file could be read. */
     holder: optional(Holder),
     cause: optional(Schema.Defect)
   })
@@ -220,7 +229,8 @@ export class LockUnavailable
 }
 
 /**
- * The lock was ours and is no longer: its file was removed or replaced, and could not be had again. Stop serving.
+ * This process no longer holds its lock: the lock file was removed or replaced, and could not be restored. The process must
+ * stop serving.
  *
  * @since 0.1.0
  * @category errors
@@ -228,7 +238,7 @@ export class LockUnavailable
 export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLost")("LockLost", {
   path: Schema.String,
   reason: Schema.String,
-  /** Who has it now, where that is known. */
+  /** The process that holds the lock now, if known. */
   holder: optional(Holder),
   cause: optional(Schema.Defect)
 }) {
@@ -238,7 +248,7 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
 }
 
 /**
- * Under a supervisor: a healthy gateway runs already and keeps control.
+ * Under a supervisor: a healthy gateway already runs. The start leaves that gateway in control.
  *
  * @since 0.1.0
  * @category errors
@@ -259,7 +269,7 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
 }
 
 /**
- * Under a supervisor: the owner did not become healthy within the bound.
+ * Under a supervisor: the owner did not become healthy within `timeout`.
  *
  * @since 0.1.0
  * @category errors
@@ -269,7 +279,7 @@ export class OwnerUnhealthy
     supervisor: SupervisorKind,
     host: Schema.String,
     port: Schema.Number,
-    /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+    /** How long the start waited. In JSON, milliseconds under `timeoutMs`. */
     timeout: milliseconds("timeoutMs"),
     holder: optional(Holder)
   })
@@ -284,8 +294,9 @@ export class OwnerUnhealthy
 const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, OwnerHealthy, OwnerUnhealthy] as const
 
 /**
- * The whole family, for encoding and decoding. A start raises `PortInUse`, `BindFailed`, `LockHeld` and `LockUnavailable`,
- * `Recovery` `OwnerHealthy` and `OwnerUnhealthy` besides, and a running gateway `LockLost`.
+ * The schema of all errors in this module, for encoding and decoding. A start fails with `PortInUse`, `BindFailed`,
+ * `LockHeld` or `LockUnavailable`. `Recovery` also fails with `OwnerHealthy` or `OwnerUnhealthy`. A running gateway fails with
+ * `LockLost`.
  *
  * @example
  * import { Effect } from "effect"
@@ -293,10 +304,10 @@ const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, Owne
  *
  * const program = Gateway.launch(Gateway.layer({ port: 18789 })).pipe(
  *   Effect.catchTags({
- *     // Somebody serves already: there is nothing to do.
+ *     // A gateway already runs: there is nothing to do.
  *     PortInUse: ({ holder }) => Effect.log(`it runs, as pid ${holder?.pid ?? "unknown"}`),
  *     LockHeld: ({ serving }) => Effect.log(`it runs, on port ${serving?.port ?? "unknown"}`),
- *     // It must not go on without the lock: whoever has it now serves.
+ *     // Another process may serve now: this one must not continue without the lock.
  *     LockLost: ({ message }) => Effect.logError(message)
  *   })
  * )
@@ -307,7 +318,7 @@ const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, Owne
 export const GatewayLockError = Schema.Union(...family)
 
 /**
- * Any of them: a union that `Effect.catchTags` takes apart.
+ * Any error of this module: a union whose members `Effect.catchTags` handles by tag.
  *
  * @since 0.1.0
  * @category errors
@@ -315,7 +326,7 @@ export const GatewayLockError = Schema.Union(...family)
 export type GatewayLockError = typeof GatewayLockError.Type
 
 /**
- * Whether a value is any of the errors of this module.
+ * Whether a value is an error of this module.
  *
  * @since 0.1.0
  * @category predicates

@@ -1,5 +1,5 @@
 /**
- * Exactly one gateway per base port on a host.
+ * Runs exactly one gateway per base port on a host.
  *
  * @since 0.1.0
  */

@@ -26,7 +26,7 @@ import type { SupervisorKind } from "../supervisor/Supervisor.ts"
 import { extendTimeout, keepFed, type SystemdNotify } from "../supervisor/SystemdNotify.ts"
 import * as ProcessMetrics from "../telemetry/ProcessMetrics.ts"
 import * as PrometheusMetrics from "../telemetry/PrometheusMetrics.ts"
-import { apart } from "../telemetry/spans.ts"
+import { detachSpan } from "../telemetry/spans.ts"
 
 export interface ServeOptions {
   readonly passedSocket: number | undefined
@@ -80,7 +80,7 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
       )
       return false
     })
-    yield* keepFed(interval, apart(feed)).pipe(Effect.interruptible, Effect.forkScoped)
+    yield* keepFed(interval, detachSpan(feed)).pipe(Effect.interruptible, Effect.forkScoped)
   })
 
 const announce = ({ systemd }: ServeOptions) =>
@@ -131,7 +131,7 @@ export const serve = (config: GatewayConfig, options: ServeOptions) =>
       })),
       context
     )
-    yield* Effect.zipRight(apart(HttpServer.serveEffect(routes)), announce(options)).pipe(
+    yield* Effect.zipRight(detachSpan(HttpServer.serveEffect(routes)), announce(options)).pipe(
       Effect.provide(Context.merge(context, gateway))
     )
   }).pipe(HttpMiddleware.withTracerDisabledWhenEffect(hasNoSpan))

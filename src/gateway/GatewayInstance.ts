@@ -1,5 +1,5 @@
 /**
- * The running gateway, and the half of it that comes above the lock. Exported by `Gateway`.
+ * The `Gateway` service of a running gateway, and the layer that serves once the lock is held. Exported by `Gateway`.
  */
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -31,7 +31,7 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import { version } from "../Version.ts"
 
 /**
- * The running instance: what an app under it can know of it, and be told.
+ * The running gateway. An app reads its identity, lock and state here, protects routes, and adds readiness checks.
  *
  * @example
  * import { HttpRouter, HttpServerResponse } from "@effect/platform"
@@ -47,55 +47,56 @@ import { version } from "../Version.ts"
  * @category tags
  */
 export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
-  /** New for every start; `/healthz` and the lock file show the same. */
+  /** A new id for every start. `/healthz` and the lock file show the same id. */
   readonly instanceId: string
-  /** Where it listens, with the real port. */
+  /** Where the gateway listens, with the real port if port 0 was requested. */
   readonly address: Address
   /** `ws://<host>:<port>` */
   readonly url: string
-  /** This config's lock file. */
+  /** The path of the lock file of this gateway's config. */
   readonly lockPath: string
-  /** What keeps others out: a kernel lock, or the owner record alone. */
+  /** How other processes are kept out: `kernel` by a kernel lock, `record` by the owner record alone. */
   readonly enforcement: Enforcement
-  /** What the lock file says now. */
+  /** The owner record in the lock file now. */
   readonly record: Effect.Effect<OwnerRecord>
-  /** Since when the lock is held. */
+  /** When the lock was acquired. */
   readonly heldSince: DateTime.Utc
-  /** What has happened since the start began, the last of it, oldest first. */
+  /** What has happened since the start began: the latest changes only, oldest first. */
   readonly history: Effect.Effect<ReadonlyArray<StateChange>>
-  /** Connections open now. */
+  /** The number of open connections. */
   readonly connections: Effect.Effect<number>
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * Puts the token in front of an app of yours: 401 without it, by `Authorization: Bearer` or as subprotocol. Where no
-   * token was given, the app as it is. What is not wrapped so is answered to anybody that `Host` and `Origin` let through.
+   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a subprotocol.
+   * If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host` and
+   * `Origin` are allowed.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
-  /** Adds a check to `/readyz`, until the scope closes; `Gateway.readiness` says more. */
+  /** Adds a check to `/readyz`, until the scope closes. See `Gateway.readiness`. */
   readonly readiness: <E, R>(
     name: string,
     check: Effect.Effect<unknown, E, R>,
     options?: Readiness.ReadinessOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Never succeeds; fails when the lock is lost. `launch` races it for you. */
+  /** Fails when the lock is lost, and never succeeds. `launch` watches it for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 
 /**
- * How a gateway serves, once it has the lock.
+ * How a gateway serves once it holds the lock.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ServingOptions extends ListenerOptions {
-  /** What the gateway is called. */
+  /** The name of the gateway in metrics and on the status page. */
   readonly profile?: string | undefined
-  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: all at their paths. */
+  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: the gateway answers at all of them. */
   readonly routes?: OwnPaths | undefined
 }
 
-/** In one effect: every layer between would cost a start a part of a millisecond. */
+/** Builds everything in one effect. A stack of layers would add a fraction of a millisecond per layer to every start. */
 const make = (
   options: ServingOptions
 ): Effect.Effect<
@@ -144,19 +145,19 @@ const make = (
           ),
       lost: lock.lost
     })
-    // Without the listener: what is in the context of an app is copied some times for each of its requests.
+    // `Listener` is left out on purpose: Effect copies the context of an app several times per request.
     return Context.make(Gateway, gateway).pipe(
       Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
     )
   })
 
 /**
- * The half above the lock: listener, routes and the running instance.
+ * The part of a gateway above the lock: the listener, the gateway's own routes and the running instance.
  *
- * Apart, so that a program can load it only once it holds the lock.
+ * This layer is separate from the lock, so that a program can load it only once it holds the lock.
  *
- * Fails with `PortInUse` or `BindFailed`. Release drains and closes the listener; the lock is released by its own layer,
- * after that.
+ * Fails with `PortInUse` or `BindFailed`. Release drains and closes the listener. The lock's own layer releases the lock after
+ * that.
  *
  * @since 0.1.0
  * @category layers
@@ -170,12 +171,14 @@ export const layerServing = (
 > => Layer.scopedContext(make(options))
 
 /**
- * Adds a check of the app's to `/readyz`, until the scope closes. While it fails, `/readyz` answers 503 with its name in `failing`:
- * a balancer sends no requests meanwhile, and nothing else changes.
+ * Adds a check of the app to `/readyz`, until the scope closes. While the check fails, `/readyz` answers 503 with the name of
+ * the check in `failing`. A load balancer then sends no requests. Nothing else changes.
  *
- * A check passes if it succeeds with anything but `false`, within its time (default 1 second). It runs when somebody asks `/readyz`,
- * once at a time however many ask, and only while an app is served. A change of its result is logged. A name that is not allowed
- * (1 to 64 printable ASCII characters, none of the gateway's own reasons) is a defect, `SettingInvalid`.
+ * A check passes if it succeeds with any value but `false`, within its timeout (default 1 second). It runs when a client
+ * requests `/readyz`, and only while an app is served. Concurrent requests share one run. A change of the result is logged.
+ *
+ * A name has 1 to 64 printable ASCII characters, and is none of the gateway's own reasons. Any other name is a defect,
+ * `SettingInvalid`.
  *
  * @example
  * import { SqlClient } from "@effect/sql"
@@ -197,10 +200,10 @@ export const readiness = <E, R>(
   Effect.flatMap(Gateway, (gateway) => gateway.readiness(name, check, options))
 
 /**
- * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with
- * `LockLost` once it has ended.
+ * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once it has ended, this fails with
+ * `LockLost`.
  *
- * For who runs a gateway with `ManagedRuntime` or in a `Scope` of his own; `launch` and `layerLost` are for layers.
+ * Use it for a gateway in a `ManagedRuntime` or in a `Scope` of your own. For layers, use `launch` or `layerLost`.
  *
  * @example
  * import { Effect, ManagedRuntime } from "effect"
@@ -219,8 +222,8 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
   Effect.flatMap(Gateway, ({ lost }) => whileNot(lost)(self))
 
 /**
- * A layer that is never ready, and fails with `LockLost` when the lock is lost. Beside an app it lets `Layer.launch` fail
- * then, as `launch` does. Whatever is provided with it never starts.
+ * A layer that never finishes building, and fails with `LockLost` when the lock is lost. Merge it with the layer of an app, so
+ * that `Layer.launch` then fails, as `launch` does. A layer that depends on this one never starts.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -239,11 +242,11 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 )
 
 /**
- * `Layer.launch`, which also fails with `LockLost` when a gateway of the layer loses its lock: one of several gateways too, and
- * while the layer is still being built.
+ * `Layer.launch`, which also fails with `LockLost` if a gateway of the layer loses its lock. This includes layers with several
+ * gateways, and the time while the layer is still being built.
  *
- * Fails with what the layer fails with, and `LockLost`. Nothing else ends it but interruption, as by `NodeRuntime.runMain` at
- * SIGTERM and SIGINT.
+ * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends it, as by
+ * `NodeRuntime.runMain` on SIGTERM and SIGINT.
  *
  * @since 0.1.0
  * @category running

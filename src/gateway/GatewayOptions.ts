@@ -1,5 +1,5 @@
 /**
- * What a gateway can be told, and what is refused. Exported by `Gateway`.
+ * The options of a gateway, and the checks that refuse invalid ones. Exported by `Gateway`.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,39 +15,40 @@ import { type SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 import { checkName, refuse } from "../settings/GatewayIdentity.ts"
 
 /**
- * Everything a gateway can be told, by the names of the config file. All optional. Times may be given in any form of
+ * The options of a gateway. The names are those of the config file, and all options are optional. Times accept any form of
  * `Duration.DurationInput`; a number is milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "port">> {
-  /** Base port, default 18789. 0 takes a free one. */
+  /** The base port. 0 selects a free one. Default 18789. */
   readonly port?: number | undefined
   /**
-   * Host to bind, default `127.0.0.1`. One that is not loopback is refused without a `token`, which keeps strangers from the
-   * control socket; who has no use for that gives a random one. Your own routes are as open as you make them.
+   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused without a `token`. Clients without the
+   * token cannot open the control socket. If you do not use the control socket, pass a random token. Your own routes are open
+   * unless you protect them.
    */
   readonly host?: string | undefined
-  /** Names this gateway: its config file and state directory follow from it. Default `default`. */
+  /** Names this gateway. The default config file and state directory follow from the profile. Default `default`. */
   readonly profile?: string | undefined
-  /** The config file whose canonical path names the lock; it is not read. Default: the profile's. */
+  /** The config file. Its canonical path identifies the lock; the file is not read. Default: the profile's config file. */
   readonly configPath?: string | undefined
-  /** Default: the profile's, by platform convention. */
+  /** The state directory. Default: the profile's, by platform convention. */
   readonly stateDir?: string | undefined
-  /** How long to wait for the lock, and how to keep it. */
+  /** How long a start waits for the lock, and how the holder keeps it. */
   readonly lock?: LockOptions | undefined
-  /** How the health of an owner is asked. */
+  /** How the health of an owner is probed. */
   readonly health?: HealthProbeOptions | undefined
   /**
-   * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. Default: all at
-   * their paths, and an app's routes there are not reached.
+   * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. By
+   * default the gateway answers at all of its paths, and an app's routes at these paths are not reached.
    */
   readonly routes?: OwnPaths.OwnPaths | undefined
 }
 
 /**
- * Which gateway to look at, and how patiently. All optional, with the same defaults.
+ * Which gateway to inspect, and how to probe its health. All are optional, with the defaults of `GatewayOptions`.
  *
  * @since 0.1.0
  * @category models
@@ -57,7 +58,7 @@ export type InspectOptions = Pick<
   "port" | "host" | "profile" | "configPath" | "stateDir" | "health"
 >
 
-/** Checks the options that say who may ask. A caller that only looks does not need them. */
+/** Checks the options that decide which clients have access. A caller that only inspects a gateway does not need them. */
 export const checkAccess = (
   { allowedHosts = [], allowedOrigins = [], host, routes = {}, token }: GatewayOptions
 ): Effect.Effect<void, SettingInvalid> =>
@@ -80,13 +81,16 @@ export const checkAccess = (
     }
   })
 
-/** Times after which something happens again, or is given up on: neither at once nor never. */
+/**
+ * The rule for intervals and probe timeouts. Zero would repeat the action without a pause, or give up at once. A Node timer
+ * cannot exceed `longestTimer`.
+ */
 const bounded = {
   allowed: "a duration above 0, of 24 days at most",
   isAllowed: (time: Duration.Duration) => Duration.between(time, { minimum: Duration.nanos(1n), maximum: longestTimer })
 }
 
-/** The times of `node:http`. */
+/** The rule for the timeouts of `node:http`, where 0 means no limit. */
 const orUnlimited = {
   allowed: "a duration of 24 days at most, or 0 for no limit",
   isAllowed: (time: Duration.Duration) => Duration.lessThanOrEqualTo(time, longestTimer)
@@ -94,7 +98,7 @@ const orUnlimited = {
 
 const wholeNumber = { allowed: "a whole number above 0", isAllowed: (n: number) => Number.isSafeInteger(n) && n > 0 }
 
-/** The times among the options, by their names. */
+/** The options that are times, by name. */
 const timesOf = ({ drainTimeout, health, limits, lock }: GatewayOptions) => ({
   "lock.timeout": lock?.timeout,
   "lock.pollInterval": lock?.pollInterval,
@@ -107,7 +111,7 @@ const timesOf = ({ drainTimeout, health, limits, lock }: GatewayOptions) => ({
   "limits.keepAliveTimeout": limits?.keepAliveTimeout
 })
 
-/** The counts among the options, by their names. */
+/** The options that are counts, by name. */
 const countsOf = ({ limits }: GatewayOptions) => ({
   "limits.connections": limits?.connections,
   "limits.headerBytes": limits?.headerBytes,
@@ -118,7 +122,7 @@ const countsOf = ({ limits }: GatewayOptions) => ({
   "limits.bufferedBytes": limits?.bufferedBytes
 })
 
-/** Times and counts: without this, Node throws at some of them, and others make a busy loop. */
+/** Checks times and counts. Without this check, Node throws on some values, and other values cause a busy loop. */
 export const checkBounds = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     const times = timesOf(options)
@@ -163,10 +167,13 @@ const settingsOfTimes = [
   "limits.keepAliveTimeout"
 ] as const
 
-/** The first descriptor behind the standard streams. */
+/** The first descriptor after the standard streams. */
 const firstPassedSocket = 3
 
-/** Options that a program's user gives: within the bounds of the program's settings, where there is such a setting. */
+/**
+ * Checks options that the user of a program gives, rather than its author. If the program has a setting of the same name, the
+ * bounds of that setting apply.
+ */
 export const checkGiven = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     yield* checkName(options)
@@ -194,7 +201,7 @@ export const checkGiven = (options: GatewayOptions): Effect.Effect<void, Setting
         yield* refuse(name, Duration.format(duration), setting.allowed)
       }
     }
-    // What the program has no setting for.
+    // These two checks also cover the options for which the program has no setting.
     yield* checkBounds(options)
     yield* checkAccess(options)
   })

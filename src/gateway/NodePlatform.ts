@@ -1,5 +1,5 @@
 /**
- * What a gateway needs from the machine, and that of Node. Exported by `Gateway`.
+ * The services that a gateway needs from the machine, and their layer for Node. Exported by `Gateway`.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -16,8 +16,8 @@ import * as NodeServerSocket from "../server/node/NodeServerSocket.ts"
 import type { ServerSocket } from "../server/ServerSocket.ts"
 
 /**
- * What a gateway needs from the machine. Live layers are in the modules of those names; `gateway-lock/testing` has them
- * in memory.
+ * The services that a gateway needs from the machine. The module of each service has its live layer, and
+ * `gateway-lock/testing` has in-memory layers.
  *
  * @since 0.1.0
  * @category models
@@ -30,13 +30,14 @@ export type Platform =
   | ServerSocket
 
 /**
- * The operating system, as `layerPlatform` and every part alone need it: what the simulated host gives in memory.
+ * The operating system, for `layerPlatform` and for each module that is used alone. The simulated host provides the same
+ * services in memory.
  *
  * @example
  * import { Effect } from "effect"
  * import { Gateway, LockFile } from "gateway-lock"
  *
- * // Parts alone need it as well: here, who has the lock of another app.
+ * // A module that is used alone needs this layer as well. Here it reads which process has the lock of another app.
  * const owner = LockFile.readOwner("/var/lib/importer/locks/gateway.state.lock").pipe(
  *   Effect.provide(Gateway.layerNode)
  * )

@@ -1,5 +1,5 @@
 /**
- * A gateway that runs already, in whatever process: to look at it, and to end it. Exported by `Gateway`.
+ * Inspects and stops a gateway that already runs, in any process. Exported by `Gateway`.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -19,9 +19,9 @@ import { layerNode, type Platform } from "./NodePlatform.ts"
 import { checkNames, type Names } from "./optionNames.ts"
 
 /**
- * `inspect`, on a platform of your own: in memory, in tests.
+ * `inspect` on a platform that you provide, for example an in-memory one in tests.
  *
- * Never fails; a wrong option is a defect, `SettingInvalid`.
+ * Never fails. An invalid option is a defect, `SettingInvalid`.
  *
  * @since 0.1.0
  * @category reading
@@ -43,9 +43,10 @@ export const inspectPlatform = (
   )
 
 /**
- * Who holds what of the gateway that these options name, and is it well? For a launcher, which may start it or use it.
+ * Reads the state of the gateway that these options name: its lock, owner, port and health. A launcher can decide by it
+ * whether to start the gateway or to use the running one.
  *
- * Changes nothing, never fails, and takes two health probes at most. A wrong option is a defect, as for `layer`.
+ * Changes nothing, never fails, and takes at most as long as two health probes. An invalid option is a defect, as for `layer`.
  *
  * @example
  * import { Console, Effect } from "effect"
@@ -63,26 +64,26 @@ export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStat
   Effect.provide(inspectPlatform(options), layerNode)
 
 /**
- * Which gateway to end, and how. All optional, with the same defaults.
+ * Which gateway to stop, and how. All are optional, with the defaults of `GatewayOptions`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drainTimeout"> {
-  /** How long the owner may take after SIGTERM. Default: its drain timeout, as far as `drainTimeout` tells, and 5 seconds. */
+  /** How long the owner may take to end after SIGTERM. Default: `drainTimeout`, which should be the owner's, plus 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** SIGKILL after that. Default `false`. */
+  /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
-  /** Told every 3 seconds what is waited for. */
+  /** Called every 3 seconds with what the stop waits for. */
   readonly onWaiting?: StopOwner.StopOptions["onWaiting"]
 }
 
-const ofStop: Names<Omit<StopOptions, keyof GatewayOptions>> = { timeout: true, force: true, onWaiting: true }
+const stopOptionNames: Names<Omit<StopOptions, keyof GatewayOptions>> = { timeout: true, force: true, onWaiting: true }
 
 /**
- * `stop`, on a platform of your own: in memory, in tests.
+ * `stop` on a platform that you provide, for example an in-memory one in tests.
  *
- * Fails as `stop` does.
+ * Fails like `stop`.
  *
  * @since 0.1.0
  * @category running
@@ -96,7 +97,7 @@ export const stopPlatform = (
 > =>
   Effect.gen(function*() {
     yield* keepInterruption
-    yield* Effect.orDie(checkNames(options, ofStop))
+    yield* Effect.orDie(checkNames(options, stopOptionNames))
     const { address, configName, configPath, profile, stateDir } = yield* identified(options)
     return yield* StopOwner.stop({
       path: yield* LockInspection.lockPathOf({ configName, configPath, stateDir }),
@@ -113,13 +114,20 @@ export const stopPlatform = (
   })
 
 /**
- * Ends the running gateway that these options name, and nobody else: its pid, start time, boot and lock are verified
- * immediately before each signal. Completes when the lock is free and the port closed, so that a start can follow; with
- * `NotRunning`, where there was nothing to end.
+ * Ends the running gateway that these options name, and no other process. Its pid, start time, boot and lock are verified
+ * immediately before each signal.
  *
- * Fails with `OwnerUnverified` where it cannot be told that this process is the gateway (nobody was signalled),
- * `OwnerSupervised` where its supervisor would start it again, `OwnerNotEnded` where it did not end in time. A wrong option
- * is a defect, as for `layer`.
+ * Completes when the lock is free and the port is closed, so that a start can follow. If no gateway was running, completes
+ * with `NotRunning`.
+ *
+ * Fails with:
+ *
+ * - `OwnerUnverified` if the process cannot be verified to be the gateway. No process was signalled, unless the error says
+ *   that SIGTERM was sent before.
+ * - `OwnerSupervised` if its supervisor would start it again.
+ * - `OwnerNotEnded` if it did not end in time.
+ *
+ * An invalid option is a defect, as for `layer`.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -130,7 +138,7 @@ export const stopPlatform = (
  *   Layer.provideMerge(Gateway.layer({ port: 18789 }))
  * )
  *
- * // The next version takes the place of the present one.
+ * // Stop the present version, then start the next one.
  * const program = Effect.zipRight(Gateway.stop({ port: 18789 }), Gateway.launch(Main))
  *
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * Which options there are. The compiler does not look for unknown ones in a value that is handed on, nor in plain JavaScript:
- * there a misspelt option would be ignored.
+ * The names of all options, so that a misspelt option is refused. TypeScript does not report unknown properties of a value
+ * that is passed on, and plain JavaScript has no such check. Without this module, a misspelt option would be ignored.
  */
 import * as Effect from "effect/Effect"
 import { suggest } from "../internal/suggest.ts"
@@ -10,7 +10,7 @@ import type { LimitOptions } from "../server/ListenerOptions.ts"
 import { SettingInvalid, settings } from "../settings/GatewayConfig.ts"
 import type { GatewayOptions } from "./GatewayOptions.ts"
 
-/** Every name of an interface, and no other. */
+/** An object with exactly the property names of an interface. The compiler reports a missing or surplus name. */
 export type Names<A> = Readonly<Record<keyof A, true>>
 
 const lock: Names<LockOptions> = { timeout: true, pollInterval: true, staleAfter: true, recheckInterval: true }
@@ -57,8 +57,11 @@ const groups: ReadonlyArray<readonly [name: "lock" | "health" | "limits", known:
 
 const lastWord = (name: string): string => name.slice(name.lastIndexOf(".") + 1)
 
-/** The option that an unknown one was probably meant to be: by its whole name, or by the last word, in whichever group. */
-const meant = (name: string, known: ReadonlyArray<string>): string => {
+/**
+ * A hint that names the option that was probably meant, or an empty string. Compares the whole name, and then its last word,
+ * with the options of all groups.
+ */
+const suggestion = (name: string, known: ReadonlyArray<string>): string => {
   const all = [...known, ...groups.flatMap(([, names]) => names)]
   const spellings = new Map([
     ...all.map((name) => [lastWord(name), name] as const),
@@ -68,18 +71,21 @@ const meant = (name: string, known: ReadonlyArray<string>): string => {
   return near === undefined ? "" : `; did you mean ${spellings.get(near)}?`
 }
 
-/** The value is not shown: it may be a secret under a misspelt name. */
-const unknown = (name: string, here: ReadonlyArray<string>, known: ReadonlyArray<string>) =>
+/** The error for an unknown option. It does not show the value, which may be a secret under a misspelt name. */
+const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
   new SettingInvalid({
     setting: name,
     source: "GatewayOptions",
     value: "(unknown option)",
-    allowed: `one of ${here.join(", ")}${meant(name, known)}`
+    allowed: `one of ${here.join(", ")}${hint}`
   })
 
 /**
- * Fails with the first option that there is not, or with a group that is no object. `more` are names besides those of
- * `GatewayOptions`. A group may have what the program's settings have in it: it can be handed on whole.
+ * Fails with the first misspelt option, with an unknown name in a group, or with a group that is not an object. `more` has allowed
+ * names in addition to those of `GatewayOptions`.
+ *
+ * A name that resembles no option is ignored: an app may pass on an object that has its own values as well. A group may also have
+ * the names of the program's settings, so that a caller can pass on a whole group.
  */
 export const checkNames = (
   options: GatewayOptions,
@@ -88,7 +94,9 @@ export const checkNames = (
   Effect.gen(function*() {
     const known = Object.keys({ ...top, ...more })
     for (const name of Object.keys(options)) {
-      if (!known.includes(name)) yield* unknown(name, known, known)
+      if (known.includes(name)) continue
+      const hint = suggestion(name, known)
+      if (hint !== "") yield* unknown(name, known, hint)
     }
     for (const [group, names] of groups) {
       const value: unknown = options[group]
@@ -103,7 +111,9 @@ export const checkNames = (
       } else {
         for (const key of Object.keys(value)) {
           const name = `${group}.${key}`
-          if (!names.includes(name) && !Object.hasOwn(settings, name)) yield* unknown(name, names, known)
+          if (!names.includes(name) && !Object.hasOwn(settings, name)) {
+            yield* unknown(name, names, suggestion(name, known))
+          }
         }
       }
     }

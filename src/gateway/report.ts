@@ -1,5 +1,5 @@
 /**
- * Why a start failed, for a person. Exported by `Gateway`.
+ * Explains a failed start to a person. Exported by `Gateway`.
  */
 import * as Effect from "effect/Effect"
 import type { GatewayLockError } from "../GatewayLockError.ts"
@@ -7,11 +7,11 @@ import * as ErrorReport from "../report/ErrorReport.ts"
 import { layerNode } from "./NodePlatform.ts"
 
 /**
- * What `gateway run` prints about an error: who holds the lock or the port, and what to type. Give it the options of the layer that
- * failed.
+ * Builds the report that `gateway run` prints about an error: which process holds the lock or the port, and what to type next.
+ * Pass the options of the layer that failed.
  *
- * Changes nothing and never fails. Takes a few seconds at most. `ErrorReport.make` is the same on a platform of your
- * own, and says which commands are advised.
+ * Changes nothing and never fails. Takes a few seconds at most. `ErrorReport.make` is the same on a platform that you provide,
+ * and `ErrorReportOptions` describes how to adapt the commands.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"

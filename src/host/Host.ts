@@ -1,6 +1,6 @@
 /**
- * The machine: one module for each capability, with its tag and its live layer. `Gateway.layerNode` has all that a gateway
- * needs; provide a single one to replace it, as in a test.
+ * Access to the machine: one module for each capability, with its tag and its live layer. `Gateway.layerNode` provides all
+ * capabilities that a gateway needs. To replace one, for example in a test, provide that one separately.
  *
  * @example
  * import { Layer } from "effect"

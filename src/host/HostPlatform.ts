@@ -1,13 +1,13 @@
 /**
- * Which operating system this process runs on.
+ * The operating system that this process runs on.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 
 /**
- * The operating system, as `process.platform` has it: `linux`, `darwin`, `win32`, … It decides what the rules of this host
- * are, and which commands are advised.
+ * The operating system, a value of `process.platform` such as `linux`, `darwin` or `win32`. It decides which rules of the
+ * host apply, and which commands are advised.
  *
  * @example
  * import { Effect } from "effect"

@@ -1,5 +1,5 @@
 /**
- * Where instance ids come from.
+ * Makes the instance id of each run of a gateway.
  *
  * @since 0.1.0
  */
@@ -10,14 +10,14 @@ import { randomUUID } from "node:crypto"
 /**
  * Makes the id of one run of a gateway: a random UUID (RFC 9562, version 4) from the system's random source.
  *
- * Not from Effect's `Random`: its generator starts from 32 bits, so two gateways among some ten thousand starts would
- * share an id, and the id is what tells them apart. Provide your own for tests.
+ * Effect's `Random` is not used, because its generator starts from 32 bits. Among some ten thousand starts, two gateways
+ * would have the same id, and then nothing would distinguish them. Provide another source in tests.
  *
  * @example
  * import { Effect, Layer } from "effect"
  * import { Gateway, Host } from "gateway-lock"
  *
- * // In a test, an id that is known beforehand.
+ * // In a test: a fixed id.
  * const Main = Gateway.layer({ port: 0 }).pipe(
  *   Layer.provide(Layer.succeed(Host.InstanceId.InstanceId, Effect.succeed("first")))
  * )

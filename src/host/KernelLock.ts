@@ -1,9 +1,9 @@
 /**
- * The capability to lock an open file so that the lock dies with its process.
+ * Locks an open file with a lock that the kernel releases when the process ends.
  *
- * On Linux an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), on macOS `flock(2)` of the whole file,
- * on Windows `LockFileEx`. Not every machine has it: the addon has no build for musl, and some
- * file systems refuse (`ENOLCK`, `ENOTSUP`) or, worse, grant everything.
+ * Linux uses an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), macOS `flock(2)` on the whole file, and
+ * Windows `LockFileEx`. Kernel locks do not work everywhere. The addon has no build for musl. Some file systems refuse
+ * locks (`ENOLCK`, `ENOTSUP`). Others grant every request, so that several processes hold the same lock.
  *
  * @since 0.1.0
  */
@@ -20,8 +20,8 @@ import { memoized } from "../internal/memoized.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
 /**
- * No kernel lock can be had, for this process (`addon`) or on this file system (`filesystem`).
- * Recovered inside `LockFile` by falling back to the owner record.
+ * Kernel locks are not available in this process (`addon`) or on this file system (`filesystem`).
+ * `LockFile` handles this error: it falls back to the owner record.
  *
  * @since 0.1.0
  * @category errors
@@ -51,27 +51,33 @@ export class KernelLockFailed extends Data.TaggedError("KernelLockFailed")<{
 }
 
 /**
- * Locks on open files that the kernel takes back when their process ends. What it cannot do fails with
- * `KernelLockUnsupported`, what went wrong with `KernelLockFailed`; that somebody else has a lock is no failure.
+ * Locks open files. The kernel releases each lock when its process ends.
+ *
+ * A call fails with `KernelLockUnsupported` if kernel locks are not available, and with `KernelLockFailed` if the lock
+ * call itself failed. A lock that another process holds is not a failure.
  *
  * @since 0.1.0
  * @category tags
  */
 export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLock, {
-  /** Fails where this process can lock no file at all, so that none need be opened to find out. */
+  /** Fails if this process cannot lock any file. Callers learn that without opening a file. */
   readonly supported: Effect.Effect<void, KernelLockUnsupported>
   /**
-   * Tries once, without waiting, to lock an open file for writing: `true` if granted, `false` if
-   * another open file holds it. The lock ends when the file is closed, by whatever means. Ask once for each open file: on
-   * Windows, where an exclusive lock overlaps no other, its holder is refused a second one.
+   * Tries once, without waiting, to lock an open file for writing. Returns `true` if the lock is granted, and `false` if
+   * another open file holds it. The lock is released when the file is closed, also by the end of the process.
+   *
+   * Call it once for each open file. On Windows exclusive locks never overlap, so a second call for the same file is
+   * refused.
    */
   readonly tryLock: (
     fd: FileSystem.File.Descriptor
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
   /**
-   * Whether another open file holds the lock, for who only wants to know: a descriptor that is open for reading is enough.
-   * A lock that nobody holds is held, shared, for the moment of the question: others that ask do not notice, and a start that
-   * is denied then asks in its turn, and tries again.
+   * Whether another open file holds the lock. The caller does not acquire it, and needs only a descriptor that is open for
+   * reading.
+   *
+   * If the lock is free, this call holds a shared lock for a moment. Other calls of `isLocked` do not notice that lock. A
+   * start whose `tryLock` is denied in that moment calls `isLocked` itself, finds the lock free, and tries again.
    */
   readonly isLocked: (
     fd: FileSystem.File.Descriptor
@@ -84,12 +90,15 @@ interface Range {
 }
 
 /**
- * One byte. Far beyond any record, so that readers on Windows, where locks are mandatory, are not kept from the record;
- * below 2^53, so that it survives the way through a JavaScript number.
+ * Locks one byte far beyond the end of any record. Windows locks are mandatory, and this way readers can still read the
+ * record. The offset is below 2^53, so a JavaScript number holds it exactly.
  */
 const farByte: Range = { offset: 0x4000_0000_0000, length: 1 }
 
-/** flock(2) knows no ranges: the addon answers `EINVAL` for any other there (fs-native-extensions, `src/apple.c`). */
+/**
+ * flock(2) locks whole files. On macOS the addon answers `EINVAL` for any other range (fs-native-extensions,
+ * `src/apple.c`).
+ */
 const wholeFile: Range = { offset: 0, length: 0 }
 
 const rangeOn = (platform: string): Range => platform === "darwin" ? wholeFile : farByte
@@ -97,15 +106,15 @@ const rangeOn = (platform: string): Range => platform === "darwin" ? wholeFile :
 const unsupported = new Set(["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 const denied = new Set(["EAGAIN", "EWOULDBLOCK", "EBUSY"])
 
-/** The binding of `fs-native-extensions`: throws an error with `code` where the lock is not granted. */
+/** The binding of `fs-native-extensions`. It throws an error with a `code` if the lock is not granted. */
 interface Addon {
   readonly tryLock: (fd: number, offset: number, length: number, exclusive: boolean) => unknown
   readonly unlock: (fd: number, offset: number, length: number) => unknown
 }
 
 /**
- * The calls of that binding as effects, for a simulated kernel, where others go on between two calls. They fail with what the
- * binding throws.
+ * The calls of `fs-native-extensions` as effects. Each fails with the error that the binding throws. Effects allow a
+ * simulated kernel to run other fibers between two calls.
  *
  * @internal
  */
@@ -121,20 +130,20 @@ const describe = (cause: unknown): string => {
 }
 
 /**
- * A kernel lock over calls of an addon, with errno told apart.
+ * Makes a kernel lock from the calls of an addon, and sorts their error codes into denied, unsupported and failed.
  *
  * @internal
  */
 export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type"] => {
   const { length, offset } = rangeOn(platform)
-  /** `true` if the call went through, `false` if another open file stands against it. */
+  /** `true` if the call succeeds, `false` if another open file holds the lock. */
   const ask = (call: Effect.Effect<void, unknown>): Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed> =>
     Effect.matchEffect(call, {
       onSuccess: () => Effect.succeed(true),
       onFailure: (cause) => {
         const code = codeOf(cause)
         if (denied.has(code)) return Effect.succeed(false)
-        // A signal arrived: nothing was decided, ask again.
+        // A signal interrupted the call before the kernel granted or denied the lock.
         if (code === "EINTR") return ask(call)
         return unsupported.has(code)
           ? new KernelLockUnsupported({ where: "filesystem", reason: describe(cause) })
@@ -146,7 +155,7 @@ export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type
     tryLock: (fd) => ask(addon.tryLock(fd, offset, length, true)),
     isLocked: (fd) =>
       Effect.map(
-        // A shared lock, which needs no permission to write.
+        // A shared lock, because it needs no permission to write.
         ask(Effect.zipRight(addon.tryLock(fd, offset, length, false), addon.unlock(fd, offset, length))),
         (granted) => !granted
       )
@@ -154,8 +163,10 @@ export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type
 }
 
 /**
- * A kernel lock over an addon's `tryLock`, with errno told apart. For adapters and tests. The platform, as `process.platform`
- * has it, decides which range of a file is locked: one byte far beyond the record, on macOS the whole file.
+ * Makes a kernel lock from the binding of an addon, for adapters and tests.
+ *
+ * `platform` is a value of `process.platform`. It decides which range of a file is locked: the whole file on macOS, and
+ * one byte far beyond the record elsewhere.
  *
  * @internal
  */
@@ -176,7 +187,8 @@ export const fromAddon = (addon: Addon, platform: string = process.platform): Ke
 }
 
 /**
- * No kernel lock: every lock is kept by its record alone. Every question fails with `KernelLockUnsupported`, for that reason.
+ * Turns kernel locks off, so that the owner record alone enforces each lock. Every call fails with
+ * `KernelLockUnsupported` and the given reason.
  *
  * @since 0.1.0
  * @category layers
@@ -192,8 +204,8 @@ const isAddon = (value: unknown): value is Addon =>
   && "unlock" in value && typeof value.unlock === "function"
 
 /**
- * The file of this code. A bundler that makes CommonJS of it leaves `import.meta` empty, and Node gives such a file its
- * `__filename`; where there is neither, the program's own file is the nearest.
+ * The file that contains this code, from which the addon is resolved. A bundler that emits CommonJS leaves `import.meta`
+ * empty, but Node gives such a file `__filename`. Without both, the program's main file is the closest substitute.
  */
 const ownFile = (): string => {
   const url: unknown = import.meta.url
@@ -203,13 +215,13 @@ const ownFile = (): string => {
   return typeof file === "string" && NodePath.isAbsolute(file) ? file : process.execPath
 }
 
-/** What is to be done about an addon that is not there. */
+/** Advice for the error message if the addon is not installed. */
 const howToInstall = (cause: unknown): string =>
   codeOf(cause) === "MODULE_NOT_FOUND" ? "; install fs-native-extensions there (a bundle cannot contain it)" : ""
 
 /**
- * The addon's binary is loaded directly: the package's own loader looks for it in some forty places, which takes longer
- * than everything else that a start does for its lock. Where the binary is elsewhere, that loader is asked.
+ * Loads the addon's binary directly. The package's own loader searches some forty places, which takes longer than the
+ * rest of acquiring a lock. That loader is the fallback if the binary is elsewhere.
  */
 const loadAddon = (): Addon => {
   const require = createRequire(ownFile())
@@ -226,10 +238,10 @@ const loadAddon = (): Addon => {
 }
 
 /**
- * The operating system's locks, through `fs-native-extensions`. Where that optional dependency is
- * absent or has no build for this machine, the same as `layerAbsent`.
+ * Uses the operating system's locks, through the optional dependency `fs-native-extensions`. Without it, or without a
+ * build of it for this machine, this layer behaves like `layerAbsent`.
  *
- * Loaded when first asked for: a start that is refused before it comes to the lock does not pay for it.
+ * The addon is loaded on first use, so a start that is refused before it needs the lock does not load it.
  *
  * @example
  * import { FileSystem } from "@effect/platform"
@@ -237,7 +249,8 @@ const loadAddon = (): Addon => {
  * import { Effect } from "effect"
  * import { Host } from "gateway-lock"
  *
- * // The lock alone, on a file of one's own. It ends with the scope, which closes the file, or with the process.
+ * // A kernel lock on a file of your own. Closing the scope closes the file, which releases the lock. So does the end of
+ * // the process.
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
  *   const { tryLock } = yield* Host.KernelLock.KernelLock

@@ -1,6 +1,6 @@
 /**
- * The processes of Linux, from `/proc` (proc(5)): start ticks, boot id, PID namespace; threads and zombies are told from
- * processes.
+ * Reads the processes of Linux from `/proc` (proc(5)): start ticks, boot id and PID namespace. Threads and zombies do not
+ * count as processes.
  *
  * @since 0.1.0
  */
@@ -13,9 +13,9 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { lookBy, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 /**
- * The fields of `/proc/<pid>/stat` that matter: state (3), num_threads (20), starttime (22), in clock ticks since boot.
+ * Reads three fields of `/proc/<pid>/stat`: state (3), num_threads (20) and starttime (22), in clock ticks since boot.
  *
- * The command in field 2 can itself hold spaces and brackets, so counting starts after the last `)`.
+ * The command in field 2 can contain spaces and brackets, so counting starts after the last `)`.
  *
  * @since 0.1.0
  * @category decoding
@@ -31,7 +31,7 @@ export const parseProcStat = (
 }
 
 /**
- * The thread group id of `/proc/<pid>/status`: equal to the pid for a process, another number for a thread.
+ * Reads the thread group id from `/proc/<pid>/status`. It equals the pid for a process, and differs for a thread.
  *
  * @since 0.1.0
  * @category decoding
@@ -40,8 +40,8 @@ export const parseTgid = (text: string): Option.Option<number> =>
   Option.fromNullable(/^Tgid:\s*(\d+)$/m.exec(text)?.[1]).pipe(Option.map(Number))
 
 /**
- * How far the boot-time clock of this time namespace is shifted, in clock ticks (time_namespaces(7)): start times are
- * shown shifted by it, and must be compared without.
+ * Reads the offset of this time namespace's boot-time clock, in clock ticks (time_namespaces(7)). The kernel adds this
+ * offset to the start times that it shows, so it is subtracted before comparing.
  *
  * @since 0.1.0
  * @category decoding
@@ -51,15 +51,15 @@ export const parseBootOffsetTicks = (text: string): number => {
   return match === null ? 0 : Math.floor(Number(match[1]) * ticksPerSecond + Number(match[2]) / nanosPerTick)
 }
 
-/** `USER_HZ`, which proc(5) uses for start times: 100 on every architecture that Node supports. */
+/** `USER_HZ`, the unit of start times in proc(5). It is 100 on every architecture that Node supports. */
 const ticksPerSecond = 100
 const nanosPerTick = 1e9 / ticksPerSecond
 
-/** A zombie whose other threads still run is alive: its files and locks are. */
+/** A zombie with other running threads counts as alive, because its files stay open and its locks stay held. */
 const isDead = (stat: { readonly state: string; readonly threads: number }) =>
   (stat.state === "Z" || stat.state === "X" || stat.state === "x") && stat.threads <= 1
 
-/** From `/proc`. */
+/** The source of process facts on Linux: `/proc`. */
 export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -83,7 +83,7 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
       }))
     )
 
-    // Nothing can be read where /proc hides a process (hidepid, another user).
+    // `None` if /proc hides the process (mount option hidepid, or another user).
     const readProc = (pid: number): Effect.Effect<Option.Option<Sighting>> =>
       Effect.gen(function*() {
         const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))

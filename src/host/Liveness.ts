@@ -1,15 +1,16 @@
 /**
- * Whether a recorded process still runs, by what the system says of its pid. Pure.
+ * Decides whether a recorded process still runs, from the system's information about its pid. Pure.
  *
  * @since 0.1.0
  */
 import type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
 
 /**
- * What the operating system says of one pid.
+ * The operating system's information about one pid.
  *
- * `Absent`: no such process (`ESRCH`), or only a thread or a dead process under that number.
- * `Hidden`: it exists and nothing more can be read.
+ * - `Absent`: there is no such process (`ESRCH`), or the number belongs to a thread or a dead process.
+ * - `Hidden`: the process exists, but its start time cannot be read.
+ * - `Present`: the process exists, and this is its start time.
  *
  * @since 0.1.0
  * @category models
@@ -20,7 +21,7 @@ export type Sighting =
   | { readonly _tag: "Present"; readonly startTime: number }
 
 /**
- * The three of them.
+ * Constructors of the three cases.
  *
  * @since 0.1.0
  * @category constructors
@@ -32,36 +33,37 @@ export const Sighting = {
 }
 
 /**
- * How a recorded start time compares with the one that the system has, in the unit of `startTime`. A number is a `tolerance`
- * alone.
+ * How to compare a recorded start time with the system's start time, in the unit of `startTime`. `judge` also accepts a
+ * number, which is the `tolerance`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Comparison {
-  /** How far apart two readings of one start time can be. */
+  /** How far two readings of one start time can differ. */
   readonly tolerance: number
   /**
-   * How much later than the system's the recorded time may be: for one that a process read by its own clock, when its exec
-   * was done. Default 0: both are the system's.
+   * How much later than the system's time the recorded time may be. A process that records its start by its own clock reads
+   * that clock at the end of exec. Default 0: both times come from the system.
    */
   readonly startLag?: number | undefined
-  /** Whether the system has the same time for a process as long as it lives. Default `true`. */
+  /** Whether the system reports the same start time for as long as a process lives. Default `true`. */
   readonly isFixed?: boolean | undefined
 }
 
 /**
- * Compares a recorded process with what was seen under its pid. Pure.
+ * Compares a recorded process with the sighting of its pid. Pure.
  *
- * - Another PID namespace or another boot: `Unknown`. The pid means nothing here; after a reboot as well as
- *   for a neighbour on a shared folder, and nothing in a record tells those two apart.
- * - Nobody under the pid: `Gone`.
- * - Somebody whose start time cannot be compared: `Unknown`.
- * - Start times more than the tolerance apart: the pid was given to another process, `Gone`.
+ * - Another PID namespace or another boot: `Unknown`, because the pid has no meaning here. The record may be from before a
+ *   reboot, or from another machine with the same shared folder. A record does not show which.
+ * - No process under the pid: `Gone`.
+ * - A process whose start time cannot be compared: `Unknown`.
+ * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
+ *   `isFixed` is `false`.
  *
- * A process that read its start by its own clock did so at the end of its exec, at the time that the system has for it or
- * later. So only a process that started later than recorded is another one. A much earlier one is none that a pid was given
- * to after the record, and perhaps not the recorded one either (a record of another machine): `Unknown`.
+ * With a `startLag`, the recorded time is the system's time or later. So only a process that started later than recorded
+ * is certainly another process. A process that started much earlier did not get the pid after the record was written. It
+ * may still not be the recorded process, as with a record from another machine, so the result is `Unknown`.
  *
  * @since 0.1.0
  * @category decisions
@@ -90,9 +92,11 @@ export const judge = (
 }
 
 /**
- * Whether a record names an earlier process that had this process's pid: the same pid, PID namespace and boot, and start
- * times more than `tolerance` apart. With the same start time it names this very process, which lives; with another boot,
- * perhaps a process of another machine: every machine's first PID namespace has the same name.
+ * Whether a record names an earlier process that had this process's pid. Pid, PID namespace and boot must be equal, and
+ * the start times must differ by more than `tolerance`.
+ *
+ * A record with the same start time names this process, which is alive. A record with another boot may name a process of
+ * another machine, because the first PID namespace has the same name on every machine.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,5 +1,5 @@
 /**
- * What lsof(8) and the netstat of Windows print about listening sockets. Pure.
+ * Reads the listening sockets that lsof(8) and the netstat of Windows print. Pure.
  *
  * @since 0.1.0
  */
@@ -12,8 +12,8 @@ const splitAddress = (text: string): { readonly host: string; readonly port: num
 }
 
 /**
- * Reads `lsof -F ptn`: one field per line, named by its first letter: a process (`p`), then for each of its files the
- * descriptor (`f`), the kind (`t`) and the address (`n`).
+ * Reads the output of `lsof -F ptn`. Each line is one field, and its first letter names the field. A process (`p`) is
+ * followed by the fields of each of its files: the descriptor (`f`), the kind (`t`) and the address (`n`).
  *
  * @since 0.1.0
  * @category decoding
@@ -36,7 +36,8 @@ export const parseLsof = (text: string): ReadonlyArray<PortListener> => {
 }
 
 /**
- * Reads `netstat -ano` of Windows. The state is a word of the system's language; that nobody is at the other end is not.
+ * Reads the output of `netstat -ano` on Windows. A listener is recognized by its remote address, which is a wildcard with
+ * port 0. The state column cannot be used, because it is in the language of the system.
  *
  * @since 0.1.0
  * @category decoding
@@ -50,7 +51,7 @@ export const parseNetstat = (text: string): ReadonlyArray<PortListener> =>
       return []
     }
     const address = splitAddress(local)
-    // A link-local address ends in its zone.
+    // The zone at the end of a link-local address is removed.
     const host = canonical((address?.host ?? "").replace(/%.*$/, ""))
     return address === undefined || host === undefined ? [] : [{ host, port: address.port, pid: Number(pid) }]
   })

@@ -1,5 +1,5 @@
 /**
- * What `FileSystem` does not tell of a file: its identity without rounding, and its path as the file system spells it.
+ * Facts about files that `FileSystem` does not provide: the exact identity, and the path as the file system spells it.
  */
 import { type PlatformError, SystemError, type SystemErrorReason } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -10,16 +10,16 @@ import * as Fs from "node:fs"
 import { isNotFound } from "../internal/describeError.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
-/** Device and inode, whole. */
+/** Device and inode with all 64 bits. */
 export interface Identity {
   readonly dev: bigint
   readonly ino: bigint
 }
 
 interface Native {
-  /** Of a path, links followed, or of an open file by its descriptor. */
+  /** The identity of the file at a path, with links followed, or of an open file by its descriptor. */
   readonly identify: (file: string | number) => Effect.Effect<Identity, PlatformError>
-  /** The path with its links resolved and each name as the file system has it, in upper and lower case. */
+  /** The path with its links resolved, and each name in the upper and lower case that the file system stores. */
   readonly realPath: (path: string) => Effect.Effect<string, PlatformError>
 }
 
@@ -60,26 +60,28 @@ const live: Native = {
   realPath: (path) => call<string>("realPath", path, (done) => Fs.realpath.native(path, done))
 }
 
-/** The calls of this host. */
+/** The calls of this host. A simulated host replaces them. */
 export class NativeFiles extends Context.Reference<NativeFiles>()("gateway-lock/NativeFiles", {
   defaultValue: (): Native => live
 }) {}
 
 /**
- * libuv 1.49 and 1.50 give the volume's serial number with 64 bits for a path and with 32 for a descriptor (libuv,
- * `fs__stat_handle` in `src/win/fs.c`; made the same in 1.51).
+ * Only the low 32 bits of a Windows volume's serial number are compared. libuv 1.49 and 1.50 return 64 bits for a path, but
+ * 32 for a descriptor (libuv, `fs__stat_handle` in `src/win/fs.c`; fixed in 1.51).
  */
 const lowHalf = 0xffff_ffffn
 
-/** What tells a file from every other one of this host, as a text. */
+/** Returns a text that identifies a file among all files of this host. */
 export type Identify = (
   info: FileSystem.File.Info,
   file: string | FileSystem.File.Descriptor
 ) => Effect.Effect<string, PlatformError>
 
 /**
- * Tells files apart by device and inode. A number of JavaScript has 53 bits and an inode 64: those of NTFS, ReFS and of some
- * network file systems are longer, and two of them can be one number. Only those are asked for once more.
+ * Identifies files by device and inode.
+ *
+ * An inode has 64 bits, and a JavaScript number holds integers of 53 bits. Inodes of NTFS, ReFS and some network file systems
+ * are longer, so two files can have the same rounded number. For such files a second call reads the exact numbers.
  */
 export const identify: Effect.Effect<Identify> = Effect.gen(function*() {
   const native = yield* NativeFiles
@@ -93,16 +95,19 @@ export const identify: Effect.Effect<Identify> = Effect.gen(function*() {
   }
 })
 
-/** Whether two spellings of a path that differ in upper and lower case are one path, as they are by default. */
+/** Whether file systems of a platform ignore upper and lower case by default. */
 export const ignoresCase = (platform: string): boolean => platform === "darwin" || platform === "win32"
 
-/** A path for comparing with another: APFS and NTFS ignore case, and APFS the way in which accents are composed. */
+/**
+ * The form of a path for comparing it with another path. APFS and NTFS ignore case. APFS also ignores how accents are
+ * composed.
+ */
 export const foldPath = (platform: string, path: string): string =>
   ignoresCase(platform) ? path.normalize("NFC").toLowerCase() : path
 
 /**
- * The path with its links resolved, and in the file system's own spelling. Node's `fs.realpath`, which `FileSystem` asks, keeps the
- * case that it was given (nodejs/node#11379), and so do the prefix `\\?\` and the letter of a drive.
+ * The path with its links resolved, in the file system's own spelling. `FileSystem` calls Node's `fs.realpath`, which keeps
+ * the case of its argument (nodejs/node#11379). It also keeps the prefix `\\?\` and the drive letter as they are given.
  */
 export const realPath = (path: string): Effect.Effect<string, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -110,7 +115,7 @@ export const realPath = (path: string): Effect.Effect<string, PlatformError, Fil
     const native = yield* NativeFiles
     if (!ignoresCase(yield* HostPlatform)) return yield* fs.realPath(path)
     return yield* native.realPath(path).pipe(
-      // Some virtual disks have no final path (`GetFinalPathNameByHandleW`).
+      // The native call fails on some virtual disks, which have no final path (`GetFinalPathNameByHandleW`).
       Effect.catchIf((error) => !isNotFound(error), () => fs.realPath(path))
     )
   })

@@ -1,19 +1,18 @@
 /**
- * Does that process have that file open? The kernel's word on who a lock file's owner is, where it can be asked.
+ * Checks whether a process has a file open. `gateway stop` confirms the owner of a lock file that way before it sends a
+ * signal.
  *
- * A record can be forged, copied or left behind; an open file cannot.
+ * A record can be forged, copied or left behind, but an open file cannot.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NativeFiles from "./NativeFiles.ts"
 
-/** Sockets, pipes and the like: they have no path, and there can be thousands. */
+/** Whether a link leads to a file. Sockets and pipes have no path, and a process can have thousands of them. */
 const isFile = (link: string): boolean => link.startsWith("/")
 
-/**
- * `None` where it cannot be told: without `/proc` (proc(5)), or of another user's process.
- */
+/** Whether a process has a file open. `None` without `/proc` (proc(5)), or if another user owns the process. */
 export const hasOpen = (
   pid: number,
   path: string
@@ -28,7 +27,7 @@ export const hasOpen = (
       const file = `${folder}/${name}`
       return fs.readLink(file).pipe(
         Effect.flatMap((link) => isFile(link) ? idOf(file) : Effect.succeed("")),
-        // It may have been closed since.
+        // The process may have closed the descriptor since the folder was read.
         Effect.orElseSucceed(() => "")
       )
     }, { concurrency: 16 })

@@ -1,5 +1,6 @@
 /**
- * Which lock files do processes of this user have open? That is how gateways are found whose state directory is anywhere.
+ * Finds the lock files that processes of this user have open. This way a gateway is found even if its state directory is
+ * unknown.
  *
  * @since 0.1.0
  */
@@ -10,8 +11,10 @@ import * as Layer from "effect/Layer"
 import * as ProcFiles from "./ProcFiles.ts"
 
 /**
- * - `Seen`: these, of the processes that can be seen.
- * - `Unseen`: it cannot be told, for that reason.
+ * The result of looking for open lock files.
+ *
+ * - `Seen`: the lock files that visible processes have open.
+ * - `Unseen`: the system did not show them, and `reason` says why.
  *
  * @since 0.1.0
  * @category models
@@ -21,7 +24,7 @@ export type OpenLocks =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
- * The lock files that running processes have open. For finding gateways: nothing is decided by it.
+ * Lists the lock files that running processes have open. The list serves to find gateways, and decides nothing about a lock.
  *
  * @example
  * import { Console, Effect } from "effect"
@@ -36,12 +39,12 @@ export type OpenLocks =
  * @category tags
  */
 export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<OpenLockFiles, {
-  /** The paths of config lock files, each once. Never fails, and takes two seconds at most. */
+  /** The paths of the config lock files, without duplicates. Never fails, and takes two seconds at most. */
   readonly paths: Effect.Effect<OpenLocks>
 }>() {}
 
 /**
- * Whether a path is that of a config's lock file, `…/locks/gateway.<8 hex digits>.lock`. Pure.
+ * Whether a path names the lock file of a config: `…/locks/gateway.<8 hex digits>.lock`. Pure.
  *
  * @internal
  */
@@ -50,8 +53,10 @@ export const isConfigLock = (path: string): boolean => /[\\/]locks[\\/]gateway\.
 const timeLimit = Duration.seconds(2)
 
 /**
- * From `/proc` (proc_pid_fd(5)), the processes of one user. A lock file that another mount namespace has elsewhere is
- * passed over: from here, its path is another file's or nobody's.
+ * Reads the processes of one user from `/proc` (proc_pid_fd(5)).
+ *
+ * A lock file of another mount namespace is ignored if its path does not lead to the same file here. That path may name
+ * another file here, or none.
  *
  * @internal
  */
@@ -76,7 +81,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
   )
 
 /**
- * Where there is no way to find out: always `Unseen`, for that reason.
+ * Always returns `Unseen` with the given reason, for platforms that do not show open files.
  *
  * @internal
  */
@@ -84,7 +89,7 @@ export const layerUnseen = (reason: string): Layer.Layer<OpenLockFiles> =>
   Layer.succeed(OpenLockFiles, OpenLockFiles.of({ paths: Effect.succeed({ _tag: "Unseen", reason }) }))
 
 /**
- * From `/proc` on Linux; elsewhere nothing is seen.
+ * Reads `/proc` on Linux. On other platforms the result is always `Unseen`.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,5 @@
 /**
- * Where this platform keeps a program's configuration and its state.
+ * Finds the folders in which this platform keeps a program's configuration and its state.
  *
  * @since 0.1.0
  */
@@ -14,15 +14,15 @@ import * as NodePath from "node:path"
 import { variable } from "../internal/environment.ts"
 
 /**
- * A default folder is not known, because this user has no home folder. Only what needs the default fails.
+ * A default folder is unknown, because this user has no home folder. Operations that do not need the default still work.
  *
  * @since 0.1.0
  * @category errors
  */
 export class FolderUnknown extends Data.TaggedError("FolderUnknown")<{
-  /** What has no default, in words. */
+  /** The setting that has no default, in words. */
   readonly what: string
-  /** What to do, in words. */
+  /** What the user can do about it, in words. */
   readonly advice: string
 }> {
   override get message() {
@@ -31,8 +31,8 @@ export class FolderUnknown extends Data.TaggedError("FolderUnknown")<{
 }
 
 /**
- * Where the config file and the state directory of a profile are. Nothing is made there by asking. `FolderUnknown` where a
- * folder is below the home folder of a user without one.
+ * Names the config file and the state directory of a profile, without creating them. A path is `FolderUnknown` if it would
+ * be below the home folder and this user has none.
  *
  * @since 0.1.0
  * @category tags
@@ -42,7 +42,7 @@ export class PlatformFolders extends Context.Tag("gateway-lock/PlatformFolders")
   readonly configPath: (profile: string) => Either.Either<string, FolderUnknown>
   /** The state directory of a profile. */
   readonly stateDir: (profile: string) => Either.Either<string, FolderUnknown>
-  /** Where the state directories of all profiles are, one sub-folder each. */
+  /** The folder that contains the state directories of all profiles, one sub-folder each. */
   readonly stateRoot: Either.Either<string, FolderUnknown>
 }>() {}
 
@@ -56,7 +56,7 @@ const below = (config: Folder, state: Folder, join: (...names: ReadonlyArray<str
   })
 
 /**
- * Two base folders, one sub-folder per profile: `<config>/<profile>/gateway.json` and `<state>/<profile>`. Pure.
+ * Makes the paths of each profile from two base folders: `<config>/<profile>/gateway.json` and `<state>/<profile>`. Pure.
  *
  * @example
  * import { Layer } from "effect"
@@ -76,15 +76,15 @@ export const make = (folders: { readonly config: string; readonly state: string 
 
 const nameOfProgram = "gateway-lock"
 
-/** The path in a variable. A relative one is ignored, as the XDG base directory specification demands. */
+/** The path in an environment variable. A relative path is ignored, as the XDG base directory specification requires. */
 const pathFrom = (
   name: string,
   isAbsolute: (path: string) => boolean
 ): Effect.Effect<Option.Option<string>> => Effect.map(variable(name), Option.filter(isAbsolute))
 
 /**
- * This user's home folder: `HOME` (`USERPROFILE` on Windows), else what the system's list of users says. A relative `HOME`
- * is ignored: it would mean another folder wherever a command is typed.
+ * This user's home folder: `HOME` (`USERPROFILE` on Windows), or else the folder in the system's user database. A relative
+ * `HOME` is ignored, because it would name a different folder in each working directory.
  *
  * @internal
  */
@@ -94,7 +94,7 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
     pathFrom(platform === "win32" ? "USERPROFILE" : "HOME", isAbsolute),
     Option.match({
       onSome: Effect.succeedSome,
-      // It throws for a user whom the system does not know, as in a container that runs as a bare number.
+      // `userInfo` throws if the user database has no entry, as in a container that runs as a bare uid.
       onNone: () =>
         Effect.map(
           Effect.option(Effect.try(() => NodeOs.userInfo().homedir)),
@@ -104,7 +104,7 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
   )
 }
 
-/** The variables that name the base folders, and where these are in the home folder otherwise. */
+/** For each base folder: the variable that names it, and its place in the home folder if that variable is not set. */
 const conventions = (platform: string) => {
   switch (platform) {
     case "darwin":
@@ -126,8 +126,8 @@ const conventions = (platform: string) => {
 }
 
 /**
- * By platform convention, `platform` as `process.platform` has it: the XDG base directories on Linux, `~/Library` on macOS,
- * `%APPDATA%` and `%LOCALAPPDATA%` on Windows. Variables come through `Config`; a relative path in one is ignored.
+ * Follows the convention of a platform, a value of `process.platform`: the XDG base directories on Linux, `~/Library` on
+ * macOS, `%APPDATA%` and `%LOCALAPPDATA%` on Windows. Variables are read through `Config`, and relative paths are ignored.
  *
  * @internal
  */
@@ -169,7 +169,7 @@ export const layer = (platform: string): Layer.Layer<PlatformFolders> =>
   )
 
 /**
- * Those of the platform that this process runs on.
+ * Follows the convention of the platform that this process runs on.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,6 @@
 /**
- * Which listeners of a port an address meets: those that a connection reaches, and those that keep it from being bound. Pure.
+ * Finds the listeners of a port that matter to an address: those that a connection to the address reaches, and those that
+ * prevent binding it. Pure.
  *
  * @since 0.1.0
  */
@@ -12,16 +13,20 @@ import { type Address, canonical, exclude, guardHost, isV6, probeTargets } from 
  * @category models
  */
 export interface PortListener {
-  /** The address that it is bound to, as a number; `0.0.0.0` and `::` are all of this machine. */
+  /** The IP address that the socket is bound to. `0.0.0.0` and `::` mean all addresses of this machine. */
   readonly host: string
   readonly port: number
-  /** A process that has it open; absent where none can be seen from here. */
+  /** A process that has the socket open. Absent if this process can see none. */
   readonly pid?: number
 }
 
+/** Host names whose addresses are known without a resolver. */
 const names: Readonly<Record<string, ReadonlyArray<string>>> = { localhost: ["127.0.0.1", "::1"] }
 
-/** The kernel prefers the exact address to a wildcard, and IPv4's own wildcard to the dual one of IPv6. */
+/**
+ * The listeners that a connection to `host` reaches. The kernel prefers the exact address to a wildcard, and for IPv4
+ * `0.0.0.0` to the dual-stack `::`.
+ */
 const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   for (const bound of isV6(host) ? [host, "::"] : [host, "0.0.0.0", "::"]) {
     const found = listeners.filter((listener) => listener.host === bound)
@@ -31,8 +36,8 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
 }
 
 /**
- * The listeners that keep a gateway from `address`: who answers there, and who has its guard address. All of the port's
- * where the host is a name that only a resolver knows. Pure.
+ * The listeners that keep a gateway from `address`: those that answer there, and those on its guard address, 127.0.0.1.
+ * If the host is a name that only a resolver knows, all listeners of the port are returned. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -44,12 +49,15 @@ export const at = (address: Address, listeners: ReadonlyArray<PortListener>): Re
   return [...new Set(hosts.flatMap((host) => reachedAt(host, onPort)))]
 }
 
-/** What a gateway on an address binds; where a wildcard covers the guard address, asking for both does no harm. */
+/**
+ * The hosts that a gateway on an address binds: its own and the guard address. The guard address is listed even if a
+ * wildcard covers it, because checking both does no harm.
+ */
 export const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
 
 /**
- * The listeners beside which a gateway on `address` cannot be, whether they answer there or not: a wildcard address cannot be
- * bound beside a listener on any of this machine's. Pure.
+ * The listeners that prevent a gateway from binding `address`, even if they do not answer there. For example, a wildcard
+ * address cannot be bound while a listener has any address of this machine on the same port. Pure.
  *
  * @since 0.1.0
  * @category decisions

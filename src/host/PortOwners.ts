@@ -1,8 +1,8 @@
 /**
- * Which process listens on a port? For the message alone: nothing is decided by it.
+ * Finds the processes that listen on a port, so that messages can name them. No decision about a lock depends on them.
  *
- * On Linux from `/proc/net/tcp`, `/proc/net/tcp6` and the open files of the processes that can be seen (proc_net(5),
- * proc_pid_fd(5)); elsewhere, as far as they tell, from lsof(8) and netstat.
+ * Linux reads `/proc/net/tcp`, `/proc/net/tcp6` and the open files of the visible processes (proc_net(5), proc_pid_fd(5)).
+ * Windows uses netstat, and other systems lsof(8).
  *
  * @since 0.1.0
  */
@@ -32,8 +32,10 @@ export type { PortListener } from "./PortListener.ts"
 export { type ConnectedSocket, type ListeningSocket, parseConnections, parseProcNet } from "./ProcNet.ts"
 
 /**
- * - `Seen`: these listen, on any address.
- * - `Unseen`: it cannot be told, for that reason.
+ * The result of looking for the listeners of a port.
+ *
+ * - `Seen`: the listeners of the port, on any address.
+ * - `Unseen`: the system did not show them, and `reason` says why.
  *
  * @since 0.1.0
  * @category models
@@ -43,15 +45,15 @@ export type PortListeners =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
- * What keeps an address from being bound, though nothing listens there.
+ * The reason why an address cannot be bound although nothing listens there.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PortBlocker {
-  /** What has it, in words: a connection, a socket that does not listen. */
+  /** The connection or the bound socket that blocks the address, in words. */
   readonly reason: string
-  /** A process that has it open; absent where none can be seen from here. */
+  /** A process that has that socket open. Absent if this process can see none. */
   readonly pid?: number
   /** The program's file name, without arguments. */
   readonly command?: string
@@ -76,13 +78,15 @@ export interface PortBlocker {
  */
 export class PortOwners extends Context.Tag("gateway-lock/PortOwners")<PortOwners, {
   /**
-   * Who listens on a port, on any address. Never fails, and takes a second at most. `likely` are the processes to look
-   * at first: of several that share a socket, one of them is named.
+   * The listeners of a port, on any address. Never fails, and takes a second at most.
+   *
+   * The processes in `likely` are examined first. If several processes share a socket, the result names one of `likely` if
+   * it can.
    */
   readonly listeners: (port: number, likely?: ReadonlyArray<number>) => Effect.Effect<PortListeners>
   /**
-   * What keeps a gateway from binding an address on which nothing listens, or its guard address; `None` where nothing does,
-   * or that cannot be told. Never fails, and takes two seconds at most.
+   * The reason why a gateway cannot bind an address or its guard address although nothing listens there. `None` if nothing
+   * blocks them, or if that cannot be found out. Never fails, and takes two seconds at most.
    */
   readonly blocker: (address: Address) => Effect.Effect<Option.Option<PortBlocker>>
 }>() {}
@@ -92,12 +96,13 @@ const timeLimit = Duration.seconds(1)
 const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
-/** The first of the addresses that a gateway would bind, and cannot. */
+/** The first host that a gateway on an address would bind but cannot. */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
     Effect.timeoutTo({ duration: timeLimit, onSuccess: (host) => host, onTimeout: () => Option.none<string>() })
   )
 
+/** The blocker if no connection explains why the address is in use. */
 const unseenBlocker: PortBlocker = { reason: "a process that cannot be seen has bound it, and does not listen" }
 
 // ---------------------------------------------------------------------------
@@ -106,7 +111,7 @@ const unseenBlocker: PortBlocker = { reason: "a process that cannot be seen has 
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
-/** Which process has each of these sockets open. */
+/** Finds a process for each of these sockets, by inode. Processes in `likely` are examined first. */
 const findOwners = (inodes: ReadonlySet<string>, likely: ReadonlyArray<number>) =>
   Effect.gen(function*() {
     const owners = new Map<string, number>()
@@ -138,7 +143,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
           socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
-        // That of a process first: the kernel lets go of an ended one by itself.
+        // A connection of a process comes first, because the kernel drops a closed one by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
         if (connection === undefined) return unseenBlocker
         const { inode, peer } = connection
@@ -162,7 +167,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
       listeners: (port, likely = []) =>
         Effect.gen(function*() {
           const [v4, v6] = yield* Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")])
-          // IPv6 can be switched off, and then has no table.
+          // The table of IPv6 does not exist if IPv6 is switched off.
           if (v4._tag === "None") return unseen("/proc/net/tcp cannot be read")
           const sockets = [...v4.value, ...(v6._tag === "Some" ? v6.value : [])].filter((socket) =>
             socket.port === port
@@ -179,14 +184,14 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
 )
 
 /**
- * From `/proc`. A process of another user, or one that `/proc` hides, is not named.
+ * Reads `/proc`. Processes of other users and processes that `/proc` hides are not named.
  *
  * @internal
  */
 export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = Layer.effect(PortOwners, linux)
 
 // ---------------------------------------------------------------------------
-// elsewhere: lsof(8), netstat
+// Other systems: lsof(8), netstat
 // ---------------------------------------------------------------------------
 
 const byCommand = (
@@ -209,7 +214,7 @@ const byCommand = (
   )
 
 /**
- * From lsof(8), which names this user's processes, and root everybody's.
+ * Runs lsof(8), which names the processes of this user, and all processes if this user is root.
  *
  * @internal
  */
@@ -220,7 +225,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
 )
 
 /**
- * From `netstat -ano`.
+ * Runs `netstat -ano`.
  *
  * @internal
  */
@@ -231,8 +236,7 @@ export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.Comman
 )
 
 /**
- * The one that fits the platform (`platform` as `process.platform` has it): `/proc` on Linux, `netstat` on Windows,
- * `lsof` elsewhere.
+ * Uses `/proc` on Linux, `netstat` on Windows and `lsof` elsewhere. `platform` is a value of `process.platform`.
  *
  * @internal
  */
@@ -242,7 +246,7 @@ export const layer = (
   platform === "linux" ? layerProc : platform === "win32" ? layerNetstat : layerLsof
 
 /**
- * That of the platform that this process runs on.
+ * Finds port owners in the way of the platform that this process runs on.
  *
  * @since 0.1.0
  * @category layers

@@ -1,11 +1,13 @@
 /**
- * Can a port be bound on which nothing listens? Not while a connection has it, or a socket that is bound and does not listen.
+ * Tests whether a port on which nothing listens can be bound. A connection that uses the port prevents that, and so does a
+ * socket that is bound but does not listen.
  */
 import * as Effect from "effect/Effect"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
 import { reachableAt } from "../Address.ts"
 
+/** The IP address of a host. `undefined` if a name does not resolve. */
 const numeric = (host: string): Effect.Effect<string | undefined> =>
   Effect.async((resume) => {
     if (Net.isIP(host) !== 0) return resume(Effect.succeed(host))
@@ -15,8 +17,9 @@ const numeric = (host: string): Effect.Effect<string | undefined> =>
 /**
  * Whether bind(2) answers `EADDRINUSE` for an address on which nothing listens.
  *
- * Asked as a listener would ask, and without listening, so that it keeps nobody out: a socket is bound, with `SO_REUSEADDR` as
- * a listener's, and connects to itself. The connection is reset, because after an orderly end the kernel keeps the port.
+ * The test does not listen, because that would keep a starting gateway out. It binds a socket with `SO_REUSEADDR`, as a
+ * listener does, and connects that socket to itself. The connection is reset, because after an orderly close the kernel
+ * would keep the port.
  */
 export const isTaken = (host: string, port: number): Effect.Effect<boolean> =>
   Effect.flatMap(

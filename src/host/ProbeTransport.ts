@@ -1,5 +1,5 @@
 /**
- * One HTTP request on a connection of its own: the part of a probe that touches the network.
+ * Sends one HTTP request on a new connection: the part of a probe that uses the network.
  *
  * @since 0.1.0
  */
@@ -14,11 +14,11 @@ import { networkInterfaces } from "node:os"
 import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
 
 /**
- * Why no HTTP answer came.
+ * Why no HTTP answer arrived.
  *
- * - `NoListener`: nothing accepts connections there (refused, the address is not of this machine, or the socket connected to
- *   itself).
- * - `NotHttp`: somebody accepted and then reset, closed or answered something else.
+ * - `NoListener`: nothing accepts connections there. The connection was refused, the address is not one of this machine, or
+ *   the socket connected to itself.
+ * - `NotHttp`: a listener accepted the connection, but reset it, closed it or sent an answer that is not HTTP.
  *
  * @since 0.1.0
  * @category errors
@@ -26,7 +26,7 @@ import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
 export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
   readonly reason: "NoListener" | "NotHttp"
   readonly detail: string
-  /** With `NoListener`: the address cannot be reached from here, so that a listener would not be seen. */
+  /** With `NoListener`: this process cannot reach the address, so a listener there would go unnoticed. */
   readonly unreachable?: boolean
 }> {
   override get message() {
@@ -35,32 +35,32 @@ export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
 }
 
 /**
- * A whole HTTP answer, whatever its status.
+ * An HTTP answer with any status.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Answer {
   readonly status: number
-  /** At most `maxAnswerBytes`; the rest is not read. */
+  /** At most `maxAnswerBytes`. The rest is not read. */
   readonly body: string
 }
 
 /**
- * How many bytes of an answer are read: 1 MiB. A longer health answer counts as a stranger's.
+ * How many bytes of an answer are read: 1 MiB. A longer answer is not the health answer of a gateway.
  *
  * @internal
  */
 export const maxAnswerBytes = 1024 * 1024
 
 /**
- * How a probe reaches an address. `HealthProbe` sets the deadline.
+ * Sends the HTTP request of a probe. `HealthProbe` sets the deadline.
  *
  * @example
  * import { Layer } from "effect"
  * import { HealthProbe, Host } from "gateway-lock"
  *
- * // In a test, a network on which nobody listens.
+ * // In a test: a network without listeners.
  * const Quiet = Layer.succeed(Host.ProbeTransport.ProbeTransport, {
  *   get: () => new Host.ProbeTransport.ProbeFailed({ reason: "NoListener", detail: "connection refused" })
  * })
@@ -71,9 +71,10 @@ export const maxAnswerBytes = 1024 * 1024
  */
 export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<ProbeTransport, {
   /**
-   * `GET path`. Has no deadline of its own and may never end: interrupt it, and the connection is destroyed. Fails with
-   * `ProbeFailed` where no HTTP answer came. Sets `connecting` while the connection is being made; a transport that does not
-   * is taken to be connected at once.
+   * Sends `GET path`. Fails with `ProbeFailed` if no HTTP answer arrives.
+   *
+   * This effect has no deadline and may never end. Its interruption destroys the connection. `connecting` is `true` while
+   * the connection is being made. If a transport does not set it, the caller takes the connection as made at once.
    */
   readonly get: (
     address: Address,
@@ -82,7 +83,7 @@ export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<P
   ) => Effect.Effect<Answer, ProbeFailed>
 }>() {}
 
-/** Errors of connect(2) and of name resolution that mean that nobody can be listening there. */
+/** Errors of connect(2) and of name resolution after which the probe reports `NoListener`. */
 const noListener = new Set([
   "ECONNREFUSED",
   "EADDRNOTAVAIL",
@@ -98,16 +99,17 @@ const noListener = new Set([
 ])
 
 /**
- * Whether a connection failed because nothing listens there.
+ * Whether a connection failed with an error that means `NoListener`.
  *
  * @internal
  */
 export const isNoListener = (error: { readonly code?: string | undefined }): boolean => noListener.has(error.code ?? "")
 
 /**
- * Whether a connection leads to its own socket. TCP lets a socket connect to itself (RFC 9293, 3.5, simultaneous open), and
- * the kernel picks the asked port itself as the local one where that is free and in `ip_local_port_range`. Nothing listens
- * there then.
+ * Whether a socket is connected to itself. Then nothing listens on the port.
+ *
+ * TCP allows a socket to connect to itself (RFC 9293, 3.5, simultaneous open). This happens if the kernel picks the probed
+ * port as the local port, which it can if that port is free and in `ip_local_port_range`.
  *
  * @internal
  */
@@ -116,8 +118,8 @@ export const isToItself = (socket: Net.Socket): boolean =>
   && socket.localAddress === socket.remoteAddress
 
 /**
- * Ends a connection to itself. By a reset: after an orderly end the kernel keeps the port for a minute, and nothing could
- * bind it.
+ * Resets a socket that is connected to itself. After an orderly close the kernel would keep the port for a minute, and no
+ * process could bind it.
  *
  * @internal
  */
@@ -125,7 +127,7 @@ export const endConnectionToItself = (socket: Net.Socket): void => {
   socket.resetAndDestroy()
 }
 
-/** Asks on a connection that was made for it. */
+/** Sends the request on a connection that is already made. */
 const ask = (
   socket: Net.Socket,
   address: Address,
@@ -166,15 +168,15 @@ const ask = (
   return request
 }
 
-/** So long a connection within this machine takes at most, where its loopback interface is up. */
+/** How long a connection within this machine takes at most, if the loopback interface is up. */
 const loopbackMillis = 50
 
 /** Whether a host means this machine over IPv4. */
 const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) || isWildcard(host))
 
 /**
- * Whether an interface that is up has an address of 127.0.0.0/8. Assumed, where the interfaces cannot be listed (Node
- * throws).
+ * Whether an interface that is up has an address of 127.0.0.0/8. `true` if the interfaces cannot be listed, because Node
+ * throws then.
  *
  * @internal
  */
@@ -204,11 +206,11 @@ const get = (
         })
       )
     }
-    // Most who ask find nobody, and for that it takes no HTTP.
+    // Most probes find no listener, so the HTTP request is only made after the connection.
     MutableRef.set(connecting, true)
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
-    // Linux does not refuse a connection over a loopback interface that was taken down: it gives no answer.
+    // If the loopback interface is down, Linux does not refuse the connection, and it would never complete.
     socket.setTimeout(loopbackMillis, () => {
       if (!socket.connecting || !isWithinV4(address.host) || hasLoopbackV4()) return
       socket.destroy()
@@ -229,7 +231,7 @@ const get = (
   })
 
 /**
- * Over `node:http`, with no connection reuse and no proxy.
+ * Uses `node:http`, without connection reuse and without a proxy.
  *
  * @since 0.1.0
  * @category layers

@@ -1,15 +1,15 @@
 /**
- * What processes have open, from `/proc/<pid>/fd` (proc_pid_fd(5)).
+ * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)).
  *
- * A process of another user, or one that `/proc` hides, shows nothing. Read synchronously, some processes at a time: a
- * link costs a few microseconds that way, and a host has tens of thousands of them.
+ * A process of another user, or a process that `/proc` hides, shows no files. Links are read synchronously, for a few
+ * processes at a time. A synchronous read takes a few microseconds, and a host has tens of thousands of links.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 
-/** How much of `/proc` is read before others have their turn. */
+/** How many processes are read before other fibers get a turn. */
 const processesAtOnce = 16
 
 const attempt = <A>(read: () => A, otherwise: A): A => {
@@ -22,14 +22,14 @@ const attempt = <A>(read: () => A, otherwise: A): A => {
 
 const folderOf = (pid: number): string => `/proc/${pid}/fd`
 
-/** One open file: the link in `/proc` and what it says. */
 export interface OpenFile {
-  /** The way to the file itself, whatever its path means by now. */
+  /** The path below `/proc`. It leads to the file itself, even if the file's own path now names another file. */
   readonly link: string
+  /** The text of the link: the path of a file, or a name such as `socket:[<inode>]`. */
   readonly target: string
 }
 
-/** What one process has open; empty where that cannot be seen. */
+/** The open files of one process. Empty if they cannot be read. */
 export const openFiles = (pid: number): ReadonlyArray<OpenFile> =>
   attempt(() => Fs.readdirSync(folderOf(pid)), []).flatMap((fd) => {
     const link = `${folderOf(pid)}/${fd}`
@@ -37,14 +37,17 @@ export const openFiles = (pid: number): ReadonlyArray<OpenFile> =>
     return target === "" ? [] : [{ link, target }]
   })
 
-/** The program's file name, without arguments; `undefined` where it cannot be read. */
+/** The program's file name, without arguments. `undefined` if it cannot be read. */
 export const commandOf = (pid: number): string | undefined =>
   attempt(() => Fs.readlinkSync(`/proc/${pid}/exe`), undefined)?.replace(/ \(deleted\)$/, "").split("/").pop()
 
-/** Whose process it is; `undefined` where it is gone or hidden. */
+/** The uid of the user that owns a process. `undefined` if the process is gone or hidden. */
 export const userOf = (pid: number): number | undefined => attempt(() => Fs.statSync(`/proc/${pid}`).uid, undefined)
 
-/** Whether two paths lead to one file: a path of another mount namespace may not be there, or be another file here. */
+/**
+ * Whether two paths lead to the same file. A path from another mount namespace may not exist here, or may name another file
+ * here.
+ */
 export const isSameFile = (a: string, b: string): boolean =>
   attempt(() => {
     const [one, other] = [Fs.statSync(a, { bigint: true }), Fs.statSync(b, { bigint: true })]
@@ -52,8 +55,8 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
- * Looks at every process that can be seen, until told that it is enough or the time is up. Returns whether it came to an
- * end in time.
+ * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the limit is reached. Returns `false` if the
+ * limit was reached first.
  */
 export const scan = (
   look: (pid: number, files: () => ReadonlyArray<OpenFile>) => "enough" | "more",

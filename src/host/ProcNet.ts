@@ -1,5 +1,5 @@
 /**
- * The TCP sockets of Linux, from `/proc/net/tcp` and `/proc/net/tcp6` (proc_net(5)). Pure.
+ * Reads the TCP sockets of Linux from `/proc/net/tcp` and `/proc/net/tcp6` (proc_net(5)). Pure.
  *
  * @since 0.1.0
  */
@@ -14,14 +14,14 @@ import { type Address, canonical } from "../Address.ts"
 export interface ListeningSocket {
   readonly host: string
   readonly port: number
-  /** What `/proc/<pid>/fd` names it by: `socket:[<inode>]`. */
+  /** The inode. Links in `/proc/<pid>/fd` name the socket by it: `socket:[<inode>]`. */
   readonly inode: string
 }
 
 /** The state of a listening socket, `TCP_LISTEN`. */
 const listening = "0A"
 
-/** The bytes of an address: 32-bit words, each as this processor has it in memory. */
+/** The bytes of an address. The kernel prints 32-bit words, each in the byte order of this processor. */
 const addressBytes = (hex: string, order: "LE" | "BE"): ReadonlyArray<number> =>
   (hex.match(/.{8}/g) ?? []).flatMap((word) => {
     const bytes = (word.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16))
@@ -52,7 +52,7 @@ const parseSockets = (text: string, order: "LE" | "BE") =>
   })
 
 /**
- * The listening sockets of `/proc/net/tcp` or `/proc/net/tcp6`. Lines that are no such thing are passed over.
+ * Reads the listening sockets from `/proc/net/tcp` or `/proc/net/tcp6`. Other lines are ignored.
  *
  * @since 0.1.0
  * @category decoding
@@ -62,19 +62,19 @@ export const parseProcNet = (text: string, order: "LE" | "BE"): ReadonlyArray<Li
     .map(({ host, inode, port }) => ({ host, port, inode }))
 
 /**
- * One end of a connection, of `/proc/net/tcp` or `/proc/net/tcp6`.
+ * The local end of a connection in `/proc/net/tcp` or `/proc/net/tcp6`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConnectedSocket extends ListeningSocket {
-  /** The other end. */
+  /** The remote end. */
   readonly peer: Address
 }
 
 /**
- * The connections of `/proc/net/tcp` or `/proc/net/tcp6`, those included that have ended and that the kernel keeps a while:
- * their inode is `0`.
+ * Reads the connections from `/proc/net/tcp` or `/proc/net/tcp6`. The kernel keeps closed connections for a while, and lists
+ * them with the inode `0`.
  *
  * @since 0.1.0
  * @category decoding

@@ -1,5 +1,5 @@
 /**
- * How a process ends that must not go on: what a gateway does after it has lost its lock.
+ * Ends the process of a gateway that has lost its lock and must not continue.
  *
  * @since 0.1.0
  */
@@ -9,28 +9,30 @@ import type * as Effect from "effect/Effect"
 import { end as endProcess } from "./endProcess.ts"
 
 /**
- * When the process is to end.
+ * When the process ends.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EndOptions {
   /**
-   * Whether something in the process waits for the lost lock, as `Gateway.launch` does. Then the program can end by itself, and
-   * say why: it is left alone until 5 seconds after `drained`.
+   * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such a program can report the
+   * loss and exit by itself, so `end` leaves it alone until 5 seconds after `drained`.
    */
   readonly isWatched: boolean
-  /** Completes when the listener is closed and its connections are gone. */
+  /** Completes when the listener and all of its connections are closed. */
   readonly drained: Effect.Effect<void>
-  /** The process ends after this time, whatever else happens. */
+  /** The longest time until the process ends, even if nothing else ends it. */
   readonly within: Duration.Duration
 }
 
 /**
- * Ends the process with an exit status other than 0. A process that listens for SIGTERM gets it at once, and can end in order;
- * a process without such a listener exits with status 1 once `drained` completes. Returns at once, and never fails.
+ * Ends the process with an exit status other than 0. `end` returns at once, and never fails.
  *
- * The default is this very process. In a worker thread it is that thread alone. Provide your own in tests.
+ * If the process has a listener for SIGTERM, the listener is called at once and can shut the program down. Otherwise the
+ * process exits with status 1 when `drained` completes. With `isWatched`, both happen 5 seconds after `drained`.
+ *
+ * The default ends this process, or only the current thread if it is a worker thread. Provide another in tests.
  *
  * @example
  * import { Effect, Layer } from "effect"

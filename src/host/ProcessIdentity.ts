@@ -1,5 +1,5 @@
 /**
- * Which process is meant, so that it is not mistaken for a later one with the same pid.
+ * Identifies a process, so that it is not mistaken for a later process with the same pid.
  *
  * @since 0.1.0
  */
@@ -10,10 +10,10 @@ const NonNegative = Schema.Number.pipe(Schema.finite(), Schema.nonNegative())
 const Pid = Schema.Int.pipe(Schema.positive())
 
 /**
- * What tells one process from every other: the pid alone does not, since pids repeat
- * (after a reboot, in another PID namespace, by wrapping around).
+ * The facts that identify a process. A pid alone is not enough, because pids repeat: after a reboot, in another PID
+ * namespace, or when the counter wraps around.
  *
- * The optional parts are absent where the platform has none.
+ * The optional parts are absent on platforms that do not have them.
  *
  * @since 0.1.0
  * @category models
@@ -31,20 +31,22 @@ const fields = {
 }
 
 /**
+ * The schema of a process identity.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const ProcessIdentity: Schema.Schema<ProcessIdentity> = Schema.Struct(fields)
 
 /**
- * For schemas that have these keys among others.
+ * The fields of a process identity, for schemas that contain these keys among others.
  *
  * @internal
  */
 export const processIdentityFields = fields
 
 /**
- * What is known about a recorded process. What cannot be told is `Unknown`, which proves nothing.
+ * Whether a recorded process still runs. `Unknown` means that the system does not show it, and proves nothing.
  *
  * @since 0.1.0
  * @category models

@@ -1,5 +1,5 @@
 /**
- * What a table of processes is made from: what each platform provides, and what only the process itself can give.
+ * The parts from which a process table is made: a source of facts for each platform, and the facts about this process.
  *
  * @since 0.1.0
  */
@@ -10,11 +10,11 @@ import { type Comparison, Sighting } from "./Liveness.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 
 /**
- * In which network a process is, compared with this one.
+ * Whether a process uses the same network as this process.
  *
- * - `Same`: the same network namespace; everywhere on a platform that has none.
- * - `Other`: another one, with ports of its own (network_namespaces(7)).
- * - `Unknown`: it cannot be read.
+ * - `Same`: the same network namespace. Always, on a platform without network namespaces.
+ * - `Other`: another network namespace, which has its own ports (network_namespaces(7)).
+ * - `Unknown`: the network namespace cannot be read.
  *
  * @since 0.1.0
  * @category models
@@ -22,41 +22,41 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 export type Network = "Same" | "Other" | "Unknown"
 
 /**
- * What each platform provides; `make` does the rest.
+ * The facts that each platform provides about processes. `ProcessTable.make` makes a process table from them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Source {
-  /** This process, with what the platform can tell of it. */
+  /** The identity of this process. Parts that the platform does not provide are absent. */
   readonly self: Effect.Effect<ProcessIdentity>
-  /** What is to be seen under a pid now. */
+  /** Looks up a pid. */
   readonly look: (pid: number) => Effect.Effect<Sighting>
   /** The program's file name, without arguments. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
-  /** In which network a process is. */
+  /** Whether a process uses the same network as this process. */
   readonly network: (pid: number) => Effect.Effect<Network>
-  /** How far apart two readings of one start time can be, in the unit of `startTime`. */
+  /** How far two readings of one start time can differ, in the unit of `startTime`. */
   readonly tolerance: number
-  /** As in `Comparison`. */
+  /** The `startLag` of `Comparison`. */
   readonly startLag?: number | undefined
-  /** As in `Comparison`. */
+  /** The `isFixed` of `Comparison`. */
   readonly isFixed?: boolean | undefined
 }
 
 /**
- * What only the process itself can give.
+ * The facts and operations of this process. Tests replace them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessHandle {
   readonly pid: number
-  /** As `process.platform` has it. */
+  /** A value of `process.platform`. */
   readonly platform: string
   /**
-   * When this process started, milliseconds since the epoch; the same in each of its threads. Used where asking the system
-   * would mean starting a program.
+   * When this process started, in milliseconds since the epoch. All of its threads have the same value. Platforms use it
+   * if the system's start time is only available by starting a program.
    */
   readonly startedAt: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
@@ -64,7 +64,7 @@ export interface ProcessHandle {
 }
 
 /**
- * This very process.
+ * The facts and operations of the process that runs this code.
  *
  * @since 0.1.0
  * @category constructors
@@ -76,15 +76,18 @@ export const currentProcess = (): ProcessHandle => ({
   kill: (pid, signal) => process.kill(pid, signal)
 })
 
-/** The signal-0 question of kill(2): `ESRCH` is the only proof of absence, `EPERM` means it exists. */
+/**
+ * Whether a process exists, by signal 0 of kill(2). Only `ESRCH` proves that it does not. `EPERM` means that it exists and
+ * belongs to another user.
+ */
 const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
   Effect.try(() => handle.kill(pid, 0)).pipe(
     Effect.match({ onSuccess: () => true, onFailure: ({ error }) => codeOf(error) !== "ESRCH" })
   )
 
 /**
- * What is to be seen under a pid, by what a platform reads of its process: `None` where nothing can be read. Then it may have ended
- * between the two questions; else it is hidden.
+ * Looks up a pid with `read`, which a platform provides and which returns `None` if it can read nothing. In that case a
+ * second check of the pid decides whether the process ended meanwhile or is hidden.
  */
 export const lookBy = (
   handle: ProcessHandle,
@@ -99,10 +102,11 @@ export const lookBy = (
   })
 
 /**
- * Between the system's start time, to the second for ps(1), and `ProcessHandle.startedAt`, in milliseconds. A Node from a slow
- * disk, or under a virus scanner, may take a minute to take its own.
+ * How the system's start time compares with `ProcessHandle.startedAt`, in milliseconds. ps(1) shows whole seconds. Node reads
+ * its own start time up to a minute later, if it loads from a slow disk or through a virus scanner.
  *
- * The system's is the wall clock of the fork on macOS (apple-oss-distributions/xnu, bsd/kern/kern_fork.c, `p_start`) and of
- * the creation on Windows (`Win32_Process.CreationDate`). It does not move when the clock is set.
+ * On macOS the system's start time is the wall clock at the fork (apple-oss-distributions/xnu, bsd/kern/kern_fork.c,
+ * `p_start`). On Windows it is the wall clock at the creation (`Win32_Process.CreationDate`). Neither changes when the clock
+ * is set.
  */
 export const ownClock = { tolerance: 2000, startLag: 60_000 } as const satisfies Comparison

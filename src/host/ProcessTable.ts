@@ -1,8 +1,8 @@
 /**
- * Is that process alive, and is it still the same process?
+ * Tells whether a recorded process is alive and still the same process.
  *
- * Three-valued: what cannot be read, lies in another PID namespace or has nothing to be
- * compared with is `Unknown`, which is proof of nothing.
+ * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID
+ * namespace, or if the record has no start time to compare. `Unknown` proves nothing.
  *
  * @since 0.1.0
  */
@@ -35,37 +35,37 @@ export { parsePs } from "./PsProcesses.ts"
 export { parseCim, Patience } from "./WindowsProcesses.ts"
 
 /**
- * What the operating system tells of processes, this one too. Nothing here fails.
+ * Answers questions about processes, this one included, from the operating system. No operation fails.
  *
  * @since 0.1.0
  * @category tags
  */
 export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<ProcessTable, {
-  /** This process. Parts that cannot be read are absent. */
+  /** The identity of this process. Parts that cannot be read are absent. */
   readonly self: Effect.Effect<ProcessIdentity>
-  /** Whether the process that a record describes still runs. Never fails: what cannot be told is `Unknown`. */
+  /** Whether the process that a record describes still runs. `Unknown` if the system does not show it. */
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
-  /** The program's file name, without arguments; `None` where it cannot be read. */
+  /** The program's file name, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
-   * Whether a process has the same network as this one: only then do its ports mean anything here. To be asked of a pid
-   * that means the same process here.
+   * Whether a process uses the same network as this process. Only then can its ports be probed from here. Call it only with
+   * a pid of this PID namespace.
    */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
-   * Notes an instance of this program as released when the scope closes. A file that it could not remove is a leftover from
-   * then on, though its process lives.
+   * Remembers an instance of this program as released when the scope closes. From then on a lock file that this instance
+   * failed to remove is a leftover, even though its process is alive.
    */
   readonly noteRelease: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
   /**
-   * Whether a record was left by this program, which has released that instance, or by an earlier process with this pid. A
-   * record of this process that another worker thread or another copy of the library wrote is no leftover.
+   * Whether a record is a leftover: of an instance that this program has released, or of an earlier process with this pid. A
+   * record that another worker thread or another copy of the library wrote in this process is not a leftover.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
 
 /**
- * A table over what a platform tells. This process is asked about once.
+ * Makes a process table from the facts of a platform. The identity of this process is read once.
  *
  * @internal
  */
@@ -88,11 +88,11 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
     })
   })
 
-/** So many released instances are remembered: those that are asked about, and the latest ones. */
+/** How many released instances are remembered. The least recently added or looked up is forgotten first. */
 const maxReleased = 100
 
 const makeReleased = () => {
-  /** In the order in which they were added or asked about. */
+  /** Ordered by when they were last added or looked up, the oldest first. */
   const ids = new Set<string>()
   const add = (id: string) => {
     ids.delete(id)
@@ -104,7 +104,10 @@ const makeReleased = () => {
   }
   return {
     add,
-    /** A file that cannot be removed is met by each later start: it must not be forgotten for those. */
+    /**
+     * Moves the id to the end. Each later start finds a lock file that could not be removed and looks up its instance, so
+     * that instance must not be forgotten.
+     */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false
       add(id)
@@ -114,7 +117,7 @@ const makeReleased = () => {
 }
 
 /**
- * From `/proc` (proc(5)): start ticks, boot id, PID namespace; threads and zombies are told from processes.
+ * Reads `/proc` (proc(5)): start ticks, boot id and PID namespace. Threads and zombies do not count as processes.
  *
  * @internal
  */
@@ -122,7 +125,7 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * From `ps` (ps(1)): start time to the second, zombies told from processes. Two seconds for an answer at most.
+ * Runs `ps` (ps(1)), for two seconds at most. Start times are whole seconds, and zombies do not count as processes.
  *
  * @internal
  */
@@ -130,7 +133,8 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
 
 /**
- * From one CIM query for all processes (`Win32_Process`): creation time. For as long as `Patience` says, and ten seconds at most.
+ * Reads names and times of creation from one CIM query for all processes (`Win32_Process`). A lookup waits as long as
+ * `Patience` says, and ten seconds at most.
  *
  * @internal
  */
@@ -138,7 +142,7 @@ export const layerCim = (handle: ProcessHandle): Layer.Layer<ProcessTable, never
   Layer.scoped(ProcessTable, Effect.flatMap(windows(handle), make))
 
 /**
- * The one that fits the platform: `/proc` on Linux, CIM on Windows, `ps` elsewhere.
+ * The process table of a platform: `/proc` on Linux, CIM on Windows, `ps` elsewhere.
  *
  * @internal
  */
@@ -148,14 +152,14 @@ export const layer = (
   handle.platform === "linux" ? layerProc(handle) : handle.platform === "win32" ? layerCim(handle) : layerPs(handle)
 
 /**
- * The one that fits, for this very process.
+ * The process table of the platform that this process runs on.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect } from "effect"
  * import { Host, type LockFile } from "gateway-lock"
  *
- * // Only what is certain counts: "Unknown" is neither.
+ * // "Unknown" is not proof that the process has ended.
  * const hasEnded = (record: LockFile.OwnerRecord.OwnerRecord) =>
  *   Host.ProcessTable.ProcessTable.pipe(
  *     Effect.flatMap(({ liveness }) => liveness(record)),

@@ -1,5 +1,5 @@
 /**
- * The processes of macOS and of other systems like it, from ps(1).
+ * Reads the processes of macOS and other Unix systems from ps(1).
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ import { Sighting } from "./Liveness.ts"
 import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 /**
- * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>` under `LC_ALL=C` and `TZ=UTC`: state letters, start time
- * (to the second), program.
+ * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>`, run with `LC_ALL=C` and `TZ=UTC`. The line has the state
+ * letters, the start time in whole seconds, and the program.
  *
  * @since 0.1.0
  * @category decoding
@@ -34,12 +34,13 @@ export const parsePs = (
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** From ps(1). */
+/** The source of process facts on Unix systems other than Linux: ps(1). */
 export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      // Each column by an option of its own: what follows `=` is one column's header up to the end of the argument, for POSIX
-      // and for FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt), though not for macOS.
+      // One `-o` for each column, because a second column in the same argument would be taken for the header of the first. In
+      // POSIX and on FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt) the header after `=` extends to the end of the argument.
+      // On macOS it does not, but this form works there too.
       child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
         (command) => output(command, psTimeout),
@@ -65,8 +66,8 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
       network: () => Effect.succeed("Same"),
       ...ownClock,
-      // FreeBSD adds the time of boot, which moves when the clock is set (freebsd-src, sys/kern/kern_proc.c,
-      // fill_kinfo_proc_only). What others do is not known.
+      // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
+      // sys/kern/kern_proc.c, fill_kinfo_proc_only). Other systems are unknown, so only macOS counts as fixed.
       isFixed: handle.platform === "darwin"
     }
   })

@@ -1,5 +1,5 @@
 /**
- * Which unit of systemd a process runs in.
+ * Finds the systemd unit that a process runs in.
  *
  * @since 0.1.0
  */
@@ -9,27 +9,27 @@ import * as Option from "effect/Option"
 import type { ServiceUnit } from "../GatewayLockError.ts"
 
 /**
- * The unit that a control group's path names, from the text of `/proc/<pid>/cgroup` (cgroups(7)):
- * `0::/system.slice/gateway-blue.service`. What is below `user@<uid>.service` is that user's manager's.
+ * Reads the unit from the text of `/proc/<pid>/cgroup` (cgroups(7)), such as `0::/system.slice/gateway-blue.service`. A unit
+ * below `user@<uid>.service` belongs to the service manager of that user.
  *
  * @since 0.1.0
  * @category decoding
  */
 export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
-  // The unified hierarchy, or systemd's own in version 1.
+  // Version 2 of control groups has one hierarchy, in the line `0:`. In version 1 systemd has its own, named `systemd`.
   const path = /^(?:0:|\d+:name=systemd):(\/.*)$/m.exec(cgroup)?.[1] ?? ""
   const parts = path.split("/")
   const own = parts.findLastIndex((part) => part.endsWith(".service"))
   const name = parts[own]
   if (name === undefined) return Option.none()
   const manager = parts.findIndex((part) => /^user@\d+\.service$/.test(part))
-  // The user's manager itself is no gateway.
+  // The process is the user's service manager itself, not a unit of that manager.
   if (manager === own) return Option.none()
   return Option.some({ name, scope: manager === -1 ? "system" : "user" })
 }
 
 /**
- * The unit that a process of this machine runs in, where it can be told.
+ * The unit that a process of this machine runs in. `None` if it runs in no unit, or if that cannot be read.
  *
  * @since 0.1.0
  * @category reading

@@ -1,8 +1,8 @@
 /**
- * Signals to other processes, and who must not get one.
+ * Sends signals to other processes, and lists the ancestors of this process, which must not get one.
  *
- * A pid alone never names the receiver: pids are given away again. What is sent goes to the process that was recorded, or
- * to nobody.
+ * A pid alone does not identify the receiver, because the kernel reuses pids. A signal is sent only if the process under
+ * the pid is still the recorded one.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { parseBootOffsetTicks, parseProcStat } from "./ProcessTable.ts"
 
 /**
- * `SIGTERM` asks to end, `SIGKILL` ends. On Windows both end the process at once.
+ * `SIGTERM` asks a process to end, `SIGKILL` ends it. On Windows both end the process at once.
  *
  * @since 0.1.0
  * @category models
@@ -30,8 +30,11 @@ import { parseBootOffsetTicks, parseProcStat } from "./ProcessTable.ts"
 export type Signal = "SIGTERM" | "SIGKILL"
 
 /**
- * Nothing was sent: the process is `Gone` (its number may be another's by now), belongs to another user
- * (`NotPermitted`, `EPERM` of kill(2)), or the system said something else.
+ * No signal was sent.
+ *
+ * - `Gone`: the process has ended. Another process may have its pid now.
+ * - `NotPermitted`: the process belongs to another user (`EPERM` of kill(2)).
+ * - `Failed`: the system gave another reason.
  *
  * @since 0.1.0
  * @category errors
@@ -47,48 +50,49 @@ export class SignalFailed extends Schema.TaggedError<SignalFailed>("gateway-lock
 }
 
 /**
- * Signals to other processes, each to the recorded one or to nobody.
+ * Signals recorded processes, and never another process that got the same pid.
  *
  * @since 0.1.0
  * @category tags
  */
 export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
   /**
-   * Signals a process, if it is still the recorded one. On Linux its start time is compared in the very turn of the event
-   * loop that sends: between the look and kill(2) there is no other step of this program, and pids are given out in turn.
-   * Fails with `SignalFailed`, and then nothing was sent.
+   * Signals a process if it is still the recorded one. If it fails with `SignalFailed`, no signal was sent.
+   *
+   * On Linux the start time is compared in the same turn of the event loop as kill(2), so no other code runs in between.
+   * The kernel gives out pids in sequence, so it does not reuse this pid within that time.
    */
   readonly send: (process: ProcessIdentity, signal: Signal) => Effect.Effect<void, SignalFailed>
-  /** The pids of our parent, its parent and so on, as far as can be told, nearest first. */
+  /** The pids of this process's parent, grandparent and so on, nearest first, as far as the system shows them. */
   readonly ancestors: Effect.Effect<ReadonlyArray<number>>
 }>() {}
 
 /**
- * What only the process itself can do.
+ * The operations of the current process that signalling needs. Tests replace them.
  *
  * @internal
  */
 export interface SignalHandle {
-  /** As `process.platform` has it. */
+  /** A value of `process.platform`. */
   readonly platform: string
   readonly parentPid: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: Signal) => boolean
-  /** Reads a file at once, for the look that must not be apart from the signal. Throws. */
+  /** Reads a file synchronously: no other code may run between the check of the start time and the signal. Throws. */
   readonly readFile: (path: string) => string
 }
 
-/** How far apart two readings of one start time can be, in clock ticks: the offset of a time namespace is rounded. */
+/** How far two readings of one start time can differ, in clock ticks. The offset of a time namespace is rounded. */
 const tolerance = 1
 
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** No chain of parents is longer; a circle, which a pid given away in the middle could close, ends here too. */
+/** The longest chain of parents to follow. It bounds the walk even if pids are reused meanwhile. */
 const maxAncestors = 128
 
 /**
- * The parent in `/proc/<pid>/stat` (field 4, proc(5)); 0 where it is outside of this PID namespace.
+ * The pid of the parent in `/proc/<pid>/stat` (field 4, proc(5)). It is 0 if the parent is outside this PID namespace.
  *
  * @internal
  */
@@ -98,7 +102,7 @@ export const parseParent = (stat: string): Option.Option<number> =>
   )
 
 /**
- * Whether the text of `/proc/<pid>/stat` is of the recorded process. Pure.
+ * Whether the text of `/proc/<pid>/stat` describes the recorded process. Pure.
  *
  * @internal
  */
@@ -112,7 +116,7 @@ export const isRecorded = (stat: string, process: ProcessIdentity, bootOffsetTic
 
 type ParentOf = (pid: number) => Effect.Effect<Option.Option<number>>
 
-/** Follows the parents up to the first, which has none. */
+/** Collects the pids from a parent up to the process that has no parent. */
 const follow = (parentPid: number, parentOf: ParentOf): Effect.Effect<ReadonlyArray<number>> =>
   Effect.gen(function*() {
     const found: Array<number> = []
@@ -124,7 +128,8 @@ const follow = (parentPid: number, parentOf: ParentOf): Effect.Effect<ReadonlyAr
   })
 
 /**
- * Signals by what a process can do. Parents are found in `/proc` on Linux, on Windows only our own, and by ps(1) elsewhere.
+ * Makes `Signals` from the operations of a process. Linux reads parents from `/proc`, other Unix systems from ps(1). On
+ * Windows only the parent of this process is known.
  *
  * @internal
  */
@@ -143,7 +148,7 @@ export const make = (
     )
     const gone = (pid: number, reason: string) => new SignalFailed({ pid, why: "Gone", reason })
 
-    /** In one step, without a turn of the event loop in between. */
+    /** Synchronous, so that the pid cannot get another process between the check and kill(2). */
     const sendNow = (process: ProcessIdentity, signal: Signal, bootOffsetTicks: number) =>
       Effect.suspend(() => {
         const { pid } = process
@@ -178,14 +183,14 @@ export const make = (
       send: (process, signal) => Effect.flatMap(offset, (offset) => sendNow(process, signal, offset)),
       ancestors: follow(
         handle.parentPid,
-        // Asking Windows takes a second for each: the parent has to do.
+        // On Windows each parent would take a PowerShell query of about a second, so only the direct parent is listed.
         isLinux ? parentFromProc : handle.platform === "win32" ? () => Effect.succeedNone : parentFromPs
       )
     })
   })
 
 /**
- * The same as a layer. `layerLive` is the one for this process.
+ * `make` as a layer. `layerLive` is the layer for this process.
  *
  * @internal
  */
@@ -195,7 +200,7 @@ export const layer = (
   Layer.effect(Signals, make(handle))
 
 /**
- * This very process.
+ * The operations of this process.
  *
  * @internal
  */
@@ -207,7 +212,7 @@ export const currentProcess = (): SignalHandle => ({
 })
 
 /**
- * kill(2), for this very process.
+ * Sends signals from this process with kill(2).
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

@@ -1,5 +1,5 @@
 /**
- * Whose process this is.
+ * The user and the groups of this process.
  *
  * @since 0.1.0
  */
@@ -8,13 +8,14 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * The effective user id (geteuid(2)), by which files are ours or somebody else's; `None` on Windows, which has none.
+ * The effective user id of this process (geteuid(2)). Checks of file ownership compare with it. `None` on Windows, which has
+ * no user ids.
  *
  * @example
  * import { Effect } from "effect"
  * import { Host, Server } from "gateway-lock"
  *
- * // In a test: as another user would read it.
+ * // In a test: read the file as another user would.
  * const refused = Server.TokenFile.read("/tmp/token").pipe(
  *   Effect.provideService(Host.UserId.UserId, Effect.succeedSome(65534))
  * )
@@ -27,7 +28,7 @@ export class UserId extends Context.Reference<UserId>()("gateway-lock/UserId", {
 }) {}
 
 /**
- * The groups of this process, by number: its effective one and the supplementary ones (getgroups(2)); none on Windows.
+ * The group ids of this process: the effective group and the supplementary groups (getgroups(2)). Empty on Windows.
  *
  * @since 0.1.0
  * @category references

@@ -1,5 +1,5 @@
 /**
- * The processes of Windows, from a CIM query by PowerShell (`Win32_Process`).
+ * Reads the processes of Windows with a CIM query in PowerShell (`Win32_Process`).
  *
  * @since 0.1.0
  */
@@ -21,25 +21,29 @@ import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSour
 const CimProcess = Schema.Struct({
   ProcessId: Schema.Number,
   Name: Schema.NullOr(Schema.String),
-  /** ISO 8601, UTC; `null` where Windows has none, as for its idle process. */
+  /** The time of creation in ISO 8601, UTC. `null` if Windows has none, as for its idle process. */
   Created: Schema.NullOr(Schema.String)
 })
 const CimProcesses = Schema.parseJson(Schema.Union(Schema.Array(CimProcess), CimProcess))
 
-/** What Windows tells of a process: its program's file name, and when it was created, in milliseconds since the epoch. */
-interface Known {
+/** A process as Windows describes it. */
+interface WindowsProcess {
+  /** The program's file name. */
   readonly name: string
+  /** When the process was created, in milliseconds since the epoch. */
   readonly created: number
 }
 
 /**
- * Reads the answer of the CIM query, by pid: `[{"ProcessId":4,"Name":"node.exe","Created":"2026-01-01T00:00:00.0000000Z"}]`. A
- * process without a name or a time is left out. `None` for anything else.
+ * Reads the answer of the CIM query, a JSON text such as
+ * `[{"ProcessId":4,"Name":"node.exe","Created":"2026-01-01T00:00:00.0000000Z"}]`, into a map by pid.
+ *
+ * Processes without a name or a time of creation are left out. `None` if the text has another form.
  *
  * @since 0.1.0
  * @category decoding
  */
-export const parseCim = (text: string): Option.Option<ReadonlyMap<number, Known>> =>
+export const parseCim = (text: string): Option.Option<ReadonlyMap<number, WindowsProcess>> =>
   Option.map(
     Schema.decodeUnknownOption(CimProcesses)(text.trim()),
     (answer) =>
@@ -52,17 +56,20 @@ export const parseCim = (text: string): Option.Option<ReadonlyMap<number, Known>
   )
 
 /**
- * All processes, so that one query answers whatever is asked while it runs. Nothing that the language mode of a locked down
- * machine forbids: methods of the core types alone (PowerShell's about_Language_Modes, ConstrainedLanguage).
+ * Lists all processes, so that one query answers every lookup that arrives while it runs. The query calls only methods of
+ * core types, because the language mode of a locked down machine forbids others (PowerShell's about_Language_Modes,
+ * ConstrainedLanguage).
  */
 const cimQuery = "Get-CimInstance Win32_Process -Property ProcessId,Name,CreationDate | "
   + "Select-Object ProcessId,Name,@{n='Created';e={if($_.CreationDate){$_.CreationDate.ToUniversalTime().ToString('o')}}} | "
   + "ConvertTo-Json -Compress"
 
 /**
- * How long a question about a process may wait for the system, where that takes a program that is slow to start: PowerShell.
- * Counted from the start of that program, which goes on: a later question has its answer. Default: until it ends, ten seconds
- * at most. A start does not wait at all, a look at a gateway for as long as for a probe.
+ * How long a lookup of a process may wait for PowerShell, which is slow to start. Only Windows needs it.
+ *
+ * The time counts from the start of PowerShell. PowerShell continues after the lookup times out, so a later lookup gets its
+ * answer. By default a lookup waits until PowerShell ends, ten seconds at most. A starting gateway does not wait at all. An
+ * inspection of a gateway waits at most as long as for a probe.
  *
  * @since 0.1.0
  * @category references
@@ -71,24 +78,24 @@ export class Patience extends Context.Reference<Patience>()("gateway-lock/Proces
   defaultValue: () => Duration.infinity
 }) {}
 
-/** PowerShell alone needs a second to start; on a slow machine several. */
+/** PowerShell alone takes a second to start, and several on a slow machine. */
 const cimTimeout = Duration.seconds(10)
 
-/** An answer is used so long, in milliseconds; one that failed to come is not asked for again so soon. */
+/** How long an answer is reused, and how long after a failed query the next one may run. In milliseconds. */
 const [freshFor, retryAfter] = [2000, 30_000]
 
 interface Query {
   readonly began: number
-  readonly answer: Deferred.Deferred<Option.Option<ReadonlyMap<number, Known>>>
-  /** Until when nothing else is asked. Unknown while it runs. */
+  readonly answer: Deferred.Deferred<Option.Option<ReadonlyMap<number, WindowsProcess>>>
+  /** The time before which no other query starts, in milliseconds. Infinite while this query runs. */
   readonly until: Ref.Ref<number>
 }
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /**
- * Node tells of no process but its own when it started (`process.kill(pid, 0)` says that there is one), so Windows is asked by
- * PowerShell, and only about a pid that there is.
+ * The source of process facts on Windows: PowerShell. Node can check that another process exists (`process.kill(pid, 0)`), but
+ * cannot read when it started. PowerShell is queried only for pids that exist.
  */
 export const windows = (
   handle: ProcessHandle
@@ -99,12 +106,12 @@ export const windows = (
     const turn = yield* Effect.makeSemaphore(1)
     const last = yield* Ref.make(Option.none<Query>())
 
-    /** The query that runs or has just answered, or a new one. */
+    /** Returns the running query, or the last one while its answer is still valid. Otherwise starts a new query. */
     const query = Effect.gen(function*() {
       const now = yield* nowMillis
       const before = yield* Ref.get(last)
       if (Option.isSome(before) && now < (yield* Ref.get(before.value.until))) return before.value
-      const answer = yield* Deferred.make<Option.Option<ReadonlyMap<number, Known>>>()
+      const answer = yield* Deferred.make<Option.Option<ReadonlyMap<number, WindowsProcess>>>()
       const until = yield* Ref.make(Number.POSITIVE_INFINITY)
       const next: Query = { began: now, answer, until }
       yield* output(child("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", cimQuery), cimTimeout).pipe(
@@ -116,14 +123,14 @@ export const windows = (
         ),
         Effect.intoDeferred(answer),
         Effect.interruptible,
-        // When the table goes, the program goes.
+        // PowerShell ends with the scope of the process table.
         Effect.forkIn(scope)
       )
       yield* Ref.set(last, Option.some(next))
       return next
     }).pipe(Effect.uninterruptible, turn.withPermits(1), Effect.provide(context))
 
-    const known = (pid: number): Effect.Effect<Option.Option<Known>> =>
+    const known = (pid: number): Effect.Effect<Option.Option<WindowsProcess>> =>
       Effect.gen(function*() {
         const { answer, began } = yield* query
         const patience = Duration.toMillis(Duration.min(yield* Patience, cimTimeout))

@@ -1,7 +1,7 @@
 /**
- * Ends this very process: the live half of `ProcessEnd`.
+ * Ends this process: the default of `ProcessEnd`.
  */
-// The machine's own timers, some of which must not keep the process alive, and its console: no fiber runs at an exit.
+// Node's own timers and console, because no fiber runs during an exit. Some timers must not keep the process alive.
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
@@ -12,20 +12,21 @@ import { writeSync } from "node:fs"
 import * as Timers from "node:timers"
 import type { EndOptions } from "./ProcessEnd.ts"
 
-/** While a process exits, how long a file system may take to answer the requests that it has. */
+/** How long an exit waits for pending file system requests. */
 const fileGraceMillis = 1000
 const fileCheckMillis = 20
 
 /**
  * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown`, called by
- * `node::Exit`), so while a file system hangs, the process cannot exit.
+ * `node::Exit`), so the process cannot exit while a file system hangs.
  */
 const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
 
 /**
- * Ends the process with a status, also where a file system does not answer: then the process kills itself after one second,
- * because nothing else ends it before the file system answers. `finish` is `process.exit`, or what calls it;
- * `asLine` gives a message the form of stderr.
+ * Exits with a status, even while a file system hangs. If it hangs for more than one second, the process sends itself
+ * SIGKILL, because `process.exit` would wait for the file system.
+ *
+ * `finish` is `process.exit` or a function that calls it. `asLine` formats the message for stderr.
  */
 export const exit = (
   status: number,
@@ -44,50 +45,54 @@ export const exit = (
       const message = `the file system does not answer; ending by SIGKILL instead of exit status ${status}`
       writeSync(2, `${asLine(message)}\n`)
     } catch {
-      // Nothing reads stderr any more.
+      // stderr is closed, so the message is lost.
     }
     process.kill(process.pid, "SIGKILL")
   }, fileCheckMillis)
 }
 
-/** A program that answers SIGTERM with exit status 0 has not ended as it should. */
+/**
+ * Changes exit status 0 to 1. Many programs exit with 0 on SIGTERM, but here the exit follows the loss of the lock, which
+ * is a failure.
+ */
 const turnZeroIntoOne = (status: number) => {
   if (status === 0) process.exitCode = 1
 }
 
 const sendSigterm = (): void => {
   try {
-    // Not kill(2): Windows would end the process at once, and a worker thread would signal the main thread.
+    // Not kill(2), which ends the process at once on Windows, and signals the main thread from a worker thread.
     process.emit("SIGTERM", "SIGTERM")
   } catch (cause) {
     console.error(cause)
   }
 }
 
-/** After the drain, how long a program that waits for the lost lock may take to end by itself. */
+/** How long after the drain a program that waits for the loss of the lock may take to exit by itself. */
 export const watcherGrace = Duration.seconds(5)
 
-const tell = (drained: Effect.Effect<void>): Effect.Effect<void> =>
+/** Calls the program's SIGTERM listeners, or exits after the drain if it has none. */
+const signalOrExit = (drained: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.suspend(() =>
     process.listenerCount("SIGTERM") > 0
       ? Effect.sync(sendSigterm)
       : Effect.zipRight(drained, Effect.sync(() => exit(1)))
   )
 
-/** See `ProcessEnd`. */
+/** The default of `ProcessEnd`, where it is described. */
 export const end = ({ drained, isWatched, within }: EndOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     process.off("exit", turnZeroIntoOne).on("exit", turnZeroIntoOne)
-    // Neither timer keeps a process alive that has nothing more to do.
+    // Both timers are unreferenced, so that they do not keep a process alive that has finished.
     Timers.setTimeout(() => exit(1), Duration.toMillis(within)).unref()
     yield* Effect.forkDaemon(
       isWatched
         ? Effect.zipRight(
           drained,
           Effect.async<void>((resume) => {
-            Timers.setTimeout(() => resume(tell(Effect.void)), Duration.toMillis(watcherGrace)).unref()
+            Timers.setTimeout(() => resume(signalOrExit(Effect.void)), Duration.toMillis(watcherGrace)).unref()
           })
         )
-        : tell(drained)
+        : signalOrExit(drained)
     )
   })

@@ -1,6 +1,8 @@
 /**
- * Errors that pass by themselves: on Windows, a file that a virus scanner, an indexer or a backup has open, or whose removal
- * is pending until its last handle is closed, cannot be opened, removed or renamed for a moment.
+ * Retries file operations that Windows refuses only for a moment.
+ *
+ * Windows refuses to open, remove or rename a file while a virus scanner, an indexer or a backup has it open. It also refuses
+ * while a removal of the file is pending, which is until the last handle is closed.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -10,27 +12,30 @@ import { errnoOf } from "../internal/errno.ts"
 import { HostPlatform } from "./HostPlatform.ts"
 
 /**
- * `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION` are `EBUSY`, `ERROR_ACCESS_DENIED` is `EPERM` (libuv,
- * `uv_translate_sys_error` in `src/win/error.c`), which is also what a pending removal answers.
+ * The codes of momentary refusals. libuv maps `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION` to `EBUSY`, and
+ * `ERROR_ACCESS_DENIED` to `EPERM` (`uv_translate_sys_error` in `src/win/error.c`). A pending removal also gives `EPERM`.
  */
 const codes = new Set(["EBUSY", "EPERM", "EACCES"])
 
-/** Whether an error may pass by itself. Elsewhere than on Windows, a missing permission stays missing. */
+/**
+ * Whether a retry may succeed after this error. Only on Windows: on other platforms a missing permission has the same codes,
+ * and a retry does not change it.
+ */
 export const isMomentary = (platform: string, error: PlatformError): boolean =>
   platform === "win32" && error._tag === "SystemError"
   && codes.has(errnoOf(error))
 
-/** The same of an error that was caused by one. */
+/** Whether the cause of an error is momentary, as `isMomentary` decides it. */
 export const isMomentaryCause = (platform: string, { cause }: { readonly cause?: unknown }): boolean =>
   isPlatformError(cause) && isMomentary(platform, cause)
 
 const isPlatformError = (cause: unknown): cause is PlatformError =>
   cause instanceof Error && "_tag" in cause && cause._tag === "SystemError"
 
-/** 1, 2, 4, … 128 milliseconds apart: a quarter of a second. */
+/** Eight retries after 1, 2, 4, … 128 milliseconds, about a quarter of a second in total. */
 const schedule = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** The file system, which asks again where it is refused for a moment. */
+/** The file system. On Windows it retries operations that are refused for a moment. */
 export const patientFiles: Effect.Effect<FileSystem.FileSystem, never, FileSystem.FileSystem> = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const platform = yield* HostPlatform

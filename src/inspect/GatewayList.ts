@@ -1,6 +1,6 @@
 /**
- * Every gateway of this user on this host: those of the profiles, and, where the platform shows it, those with a state
- * directory of their own. What dead ones left is listed as dead.
+ * Lists every gateway of this user on this host: the gateways of the profiles and, where the platform shows them, gateways
+ * with a state directory outside the profiles. A lock file that a dead gateway left is listed as dead.
  *
  * @since 0.1.0
  */
@@ -19,7 +19,7 @@ import { lockFolder } from "../lock/LockPaths.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
 /**
- * What `gateway list` answers.
+ * The answer of `gateway list`.
  *
  * @since 0.1.0
  * @category models
@@ -27,7 +27,7 @@ import * as GatewayStatus from "./GatewayStatus.ts"
 export interface GatewayList extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `GatewayList` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -35,13 +35,13 @@ export interface GatewayList extends Schema.Struct.Type<typeof fields> {}
 export interface GatewayListEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** Of this form; another meaning of a field is another version. */
+  /** The version of this format. It changes if the meaning of a field changes. */
   version: Schema.Literal(1),
-  /** When the last of them was looked at. */
+  /** When the last gateway was inspected. */
   asOf: Schema.DateTimeUtc,
-  /** By the path of their state directory. */
+  /** In the order of the paths of their state directories. */
   gateways: Schema.Array(GatewayStatus.GatewayStatus),
-  /** Where gateways could not be looked for, and why; one line each. */
+  /** The places where gateways could not be searched for, each with the reason; one line each. */
   notCovered: Schema.Array(Schema.String)
 }
 
@@ -52,7 +52,7 @@ const fields = {
 export const GatewayList: Schema.Schema<GatewayList, GatewayListEncoded> = Schema.Struct(fields)
 
 /**
- * What listing needs from the machine.
+ * The services that `list` needs from the machine.
  *
  * @since 0.1.0
  * @category models
@@ -71,7 +71,7 @@ const together = (found: ReadonlyArray<Found>): Found => ({
   notCovered: found.flatMap(({ notCovered }) => notCovered)
 })
 
-/** The names in a folder; one that is not there has none. */
+/** Passes the names in a folder to `use`. A folder that does not exist has no names. */
 const namesIn = (
   folder: string,
   use: (names: ReadonlyArray<string>) => Effect.Effect<Found, never, FileSystem.FileSystem>
@@ -80,7 +80,7 @@ const namesIn = (
     const fs = yield* FileSystem.FileSystem
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
-    // Not a folder: somebody's file among the profiles.
+    // `ENOTDIR`: a file lies among the profiles' folders.
     return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }
@@ -114,13 +114,13 @@ const inProcesses = Effect.gen(function*() {
     : { paths: [], notCovered: [`gateways with a state directory of their own: ${open.reason}`] }
 })
 
-/** How many are looked at at one time: each can take two probes. */
+/** How many gateways are inspected at the same time. One inspection can take two probes. */
 const concurrency = 32
 
 /**
- * Looks for all of them, and at each.
+ * Finds all gateways of this user and inspects each one.
  *
- * Never fails: where it cannot look, `notCovered` tells. Changes nothing.
+ * Changes nothing and never fails. Places that cannot be searched are in `notCovered`.
  *
  * @example
  * import { Console, Effect } from "effect"
@@ -149,7 +149,7 @@ export const list = (
     return {
       version: 1,
       asOf: yield* DateTime.now,
-      // One that ended in order meanwhile is no longer there.
+      // A gateway that ended in order since the search has removed its lock file.
       gateways: gateways.filter(({ lock }) => lock.state !== "absent"),
       notCovered
     }

@@ -1,8 +1,8 @@
 /**
- * Who holds what now? The answer to `gateway status`, for programs as well: the lock, its owner, the port, and what both
- * together mean.
+ * The present state of a gateway: the lock, its owner, the port, and a verdict on all of them. This is the answer to
+ * `gateway status`, and programs can use it as well.
  *
- * Looking changes nothing: no file is made, written or removed, and nobody is signalled.
+ * Inspecting changes nothing: no file is created, written or removed, and no process is signalled.
  *
  * @since 0.1.0
  */
@@ -49,7 +49,7 @@ export {
 } from "./StatusModel.ts"
 
 /**
- * What looking needs from the machine.
+ * The services that inspecting needs from the machine.
  *
  * @since 0.1.0
  * @category models
@@ -63,25 +63,25 @@ export type Requirements =
   | PlatformFolders
 
 /**
- * Whom to ask about.
+ * Which gateway to inspect.
  *
  * @since 0.1.0
  * @category models
  */
 export interface InspectOptions extends LookOptions, Address {
-  /** For the answer alone: nothing is looked up by it. */
+  /** Shown in the answer. No file is looked up by this name. */
   readonly profile?: string | undefined
-  /** Canonical. */
+  /** The canonical path of the config file. */
   readonly configPath: string
-  /** The same path with its links unresolved. Default: `configPath`. */
+  /** The path of the config file with symbolic links unresolved. Default: `configPath`. */
   readonly configName?: string | undefined
-  /** Canonical. */
+  /** The canonical path of the state directory. */
   readonly stateDir: string
-  /** What was found wrong with the settings, to be shown with the answer. */
+  /** The problems that were found in the settings. The answer shows them. */
   readonly warnings?: ReadonlyArray<string> | undefined
 }
 
-/** The profile that has a state directory, by this platform's folders. */
+/** The profile that a state directory belongs to, by this platform's folders. */
 const profileOf = (stateDir: string) =>
   Effect.gen(function*() {
     const folders = yield* PlatformFolders
@@ -101,7 +101,7 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
 
-/** Whether two locks are one gateway's: one instance has both, or both name one config. */
+/** Whether two locks belong to one gateway: one instance holds both, or both name one config. */
 const isSameGateway = (
   { configName, configPath }: Target,
   owner: LockInspection.Owner | undefined,
@@ -111,7 +111,7 @@ const isSameGateway = (
   record.instanceId === owner?.record.instanceId
   || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }, platform))
 
-/** The state directory's lock, where somebody has it. */
+/** The lock of the state directory, if a process holds it and its record is readable. */
 const stateHolder = (target: Target) =>
   Effect.gen(function*() {
     const path = LockFile.stateLockPath(target)
@@ -128,7 +128,10 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
     : [`the settings say ${toUrl(address)}, and the owner has ${toUrl(port)}`]
 }
 
-/** Nothing that the system is slow to tell takes longer than a probe may; a start does not wait for it at all. */
+/**
+ * Limits how long a slow answer of the operating system may take: to the timeout of a health probe. On Windows, a question
+ * about a process starts PowerShell, which can take seconds. A start does not wait for such an answer at all.
+ */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
     Patience,
@@ -176,9 +179,9 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
   }).pipe(withinProbe(target))
 
 /**
- * Looks at the gateway that these settings name.
+ * Inspects the gateway that these settings name.
  *
- * Never fails: what cannot be read is in the answer. Takes two health probes at most.
+ * Never fails: the answer says what could not be read. Takes at most as long as two health probes.
  *
  * @since 0.1.0
  * @category reading
@@ -197,7 +200,8 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
   )
 
 /**
- * Looks at the gateway of a lock file, of which nothing else is known: `<state directory>/locks/gateway.<digits>.lock`.
+ * Inspects the gateway of a lock file, if nothing else is known of the gateway. The path of the file is
+ * `<state directory>/locks/gateway.<digits>.lock`.
  *
  * @example
  * import { Console, Effect } from "effect"

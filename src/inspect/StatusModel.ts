@@ -1,5 +1,5 @@
 /**
- * The answer to `gateway status`: a gateway's lock, its owner, the port and its health at one moment, as schemas.
+ * The schemas of the answer to `gateway status`: a gateway's lock, owner, port and health at one moment.
  *
  * @since 0.1.0
  */
@@ -9,16 +9,16 @@ import { optionalMilliseconds } from "../internal/milliseconds.ts"
 import { optional } from "../internal/optional.ts"
 
 /**
- * Lock, owner and port in one word.
+ * The state of a gateway in one word, from its lock, owner and port.
  *
- * - `running`: the lock is held, and its owner answers, healthy.
- * - `starting`: the lock is held by one that does not serve yet.
- * - `draining`: the lock is held by one that shuts down.
- * - `unhealthy`: the lock is held by one that should serve, and does not, or says that it is not well.
- * - `dead`: nobody holds the lock; an owner that did not end in order left its file.
+ * - `running`: the lock is held, and its owner answers and is healthy.
+ * - `starting`: the owner holds the lock and does not serve yet.
+ * - `draining`: the owner holds the lock and is shutting down.
+ * - `unhealthy`: the owner holds the lock and should serve, but does not answer or reports that it is not healthy.
+ * - `dead`: no process holds the lock. An owner that did not end in order left the lock file.
  * - `not-running`: there is no lock file, and the port is free.
- * - `foreign-listener`: somebody has the port who is not the lock's owner.
- * - `unknown`: it cannot be told; the reason says why.
+ * - `foreign-listener`: a process that is not the lock's owner has the port.
+ * - `unknown`: the state cannot be determined. `reason` says why.
  *
  * @since 0.1.0
  * @category models
@@ -41,7 +41,7 @@ export const Verdict = Schema.Literal(
 export type Verdict = typeof Verdict.Type
 
 /**
- * Who a lock file names. Arguments and environment of a process are never part of it: they can hold secrets.
+ * The owner that a lock file names. Never contains the process's arguments or environment, because they can contain secrets.
  *
  * @since 0.1.0
  * @category models
@@ -49,7 +49,7 @@ export type Verdict = typeof Verdict.Type
 export interface Owner extends Schema.Struct.Type<typeof ownerFields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `Owner` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -58,9 +58,12 @@ export interface OwnerEncoded extends Schema.Struct.Encoded<typeof ownerFields> 
 
 const ownerFields = {
   ...holderFields,
-  /** The profile whose state directory it has, by this platform's folders; absent for a directory of its own. */
+  /**
+   * The profile that the owner's state directory belongs to, by this platform's folders. Absent if the directory belongs to
+   * no profile.
+   */
   profile: optional(Schema.String),
-  /** Why it takes `supervisor` for its supervisor, in words. */
+  /** How the owner recognized `supervisor`, in words. */
   supervisorReason: optional(Schema.String)
 }
 
@@ -71,7 +74,7 @@ const ownerFields = {
 export const Owner: Schema.Schema<Owner, OwnerEncoded> = Schema.Struct(ownerFields)
 
 /**
- * One lock file.
+ * The state of one lock file.
  *
  * @since 0.1.0
  * @category models
@@ -79,7 +82,7 @@ export const Owner: Schema.Schema<Owner, OwnerEncoded> = Schema.Struct(ownerFiel
 export interface Lock extends Schema.Struct.Type<typeof lockFields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `Lock` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -89,15 +92,17 @@ export interface LockEncoded extends Schema.Struct.Encoded<typeof lockFields> {}
 const lockFields = {
   path: Schema.String,
   /**
-   * `absent`: there is no such file; `held`: somebody has it; `left`: nobody has it, and it was not removed; `unknown`: it
-   * cannot be told.
+   * - `absent`: the file does not exist.
+   * - `held`: a process holds the lock.
+   * - `left`: no process holds the lock, but the file was not removed.
+   * - `unknown`: the state cannot be determined.
    */
   state: Schema.Literal("absent", "held", "left", "unknown"),
-  /** What keeps others out of a held one: the kernel's lock, or only its record. */
+  /** How a held lock keeps other processes out: by a kernel lock, or only by the owner record. */
   enforcement: optional(Schema.Literal("kernel", "record")),
-  /** Of a left one, since it was last written or touched. As JSON, milliseconds under `ageMs`. */
+  /** The time since a `left` file was last written or touched. In JSON, milliseconds under `ageMs`. */
   age: optionalMilliseconds("ageMs"),
-  /** Why it cannot be told, in words. */
+  /** Why the state is `unknown`, in words. */
   reason: optional(Schema.String)
 }
 
@@ -116,13 +121,13 @@ export const Lock: Schema.Schema<Lock, LockEncoded> = Schema.Struct(lockFields)
 export interface Listener extends Schema.Struct.Type<typeof listenerFields> {}
 
 const listenerFields = {
-  /** The address that its socket is bound to. */
+  /** The address that the socket is bound to. */
   host: Schema.String,
-  /** Absent where the process is not visible from here: another user's, or in another PID namespace. */
+  /** Absent if the process is not visible from here: it is another user's, or is in another PID namespace. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
-  /** Whether it is the lock's owner. */
+  /** Whether the process is the lock's owner. */
   isOwner: Schema.Boolean
 }
 
@@ -133,7 +138,7 @@ const listenerFields = {
 export const Listener: Schema.Schema<Listener> = Schema.Struct(listenerFields)
 
 /**
- * What keeps a gateway from a port on which nothing listens.
+ * The reason why a gateway cannot bind a port on which nothing listens.
  *
  * @since 0.1.0
  * @category models
@@ -141,9 +146,9 @@ export const Listener: Schema.Schema<Listener> = Schema.Struct(listenerFields)
 export interface Blocked extends Schema.Struct.Type<typeof blockedFields> {}
 
 const blockedFields = {
-  /** What has it, in words. */
+  /** What occupies the port, in words. */
   reason: Schema.String,
-  /** Absent where the process is not visible from here. */
+  /** Absent if the process is not visible from here. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String)
@@ -156,7 +161,7 @@ const blockedFields = {
 export const Blocked: Schema.Schema<Blocked> = Schema.Struct(blockedFields)
 
 /**
- * The port that was asked.
+ * The port that was probed.
  *
  * @since 0.1.0
  * @category models
@@ -166,15 +171,20 @@ export interface Port extends Schema.Struct.Type<typeof portFields> {}
 const portFields = {
   host: Schema.String,
   port: Schema.Int,
-  /** Whose address it is: the lock owner's, or the one of the settings. */
+  /** The source of the address: the record of the lock's owner, or the settings. */
   from: Schema.Literal("owner", "settings"),
-  /** Who answers: nobody, a gateway, somebody else, or somebody who does not answer in time. */
+  /**
+   * - `free`: no listener.
+   * - `gateway`: a gateway answers.
+   * - `foreign`: a listener that is not a gateway answers.
+   * - `stalled`: a listener does not answer in time.
+   */
   state: Schema.Literal("free", "gateway", "foreign", "stalled"),
-  /** The processes that listen there, as far as they can be seen. */
+  /** The processes that listen on the port, as far as they are visible. */
   listeners: Schema.Array(Listener),
-  /** Why they cannot be told, in words. */
+  /** Why the listening processes cannot be determined, in words. */
   listenersUnknown: optional(Schema.String),
-  /** Where nobody listens, and no gateway runs: what keeps one from binding it nevertheless. */
+  /** Set if the port cannot be bound although no process listens on it and no gateway runs. */
   blocked: optional(Blocked)
 }
 
@@ -185,7 +195,7 @@ const portFields = {
 export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 
 /**
- * What `/healthz` of the asked port says.
+ * The answer of `/healthz` on the probed port.
  *
  * @since 0.1.0
  * @category models
@@ -193,13 +203,13 @@ export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
-  /** Whether a healthy gateway answers there, whichever it is. */
+  /** Whether a healthy gateway answers, whichever instance it is. */
   healthy: Schema.Boolean,
-  /** Whether the instance that answers is the lock's: `unknown` where no instance is named by the answer or by the lock. */
+  /** Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. */
   identity: Schema.Literal("owner", "other", "unknown"),
-  /** Which instance answers; absent where no gateway answers, or one that names none. */
+  /** The instance that answers. Absent if no gateway answers, or if the gateway names no instance. */
   instanceId: optional(Schema.String),
-  /** The answer in words. */
+  /** The answer, in words. */
   detail: Schema.String
 }
 
@@ -210,7 +220,7 @@ const healthFields = {
 export const Health: Schema.Schema<Health> = Schema.Struct(healthFields)
 
 /**
- * A unit of systemd that runs a gateway for the whole machine.
+ * A systemd unit that runs a gateway for the whole machine.
  *
  * @since 0.1.0
  * @category models
@@ -220,11 +230,11 @@ export interface Service extends Schema.Struct.Type<typeof serviceFields> {}
 const serviceFields = {
   unit: ServiceUnit,
   profile: Schema.String,
-  /** As whom it runs, by name or number. */
+  /** The user that the service runs as, by name or number. */
   user: Schema.String,
   /** `active`, `activating`, `deactivating`, … (systemctl(1)). */
   activeState: Schema.String,
-  /** Absent where the unit does not tell. */
+  /** Absent if the unit names no state directory. */
   stateDir: optional(Schema.String)
 }
 
@@ -235,7 +245,7 @@ const serviceFields = {
 export const Service: Schema.Schema<Service> = Schema.Struct(serviceFields)
 
 /**
- * The lock of a state directory, and who holds it.
+ * The lock of a state directory, with its owner.
  *
  * @since 0.1.0
  * @category models
@@ -243,7 +253,7 @@ export const Service: Schema.Schema<Service> = Schema.Struct(serviceFields)
 export interface StateLock extends Schema.Struct.Type<typeof stateLockFields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `StateLock` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -259,14 +269,14 @@ const stateLockFields = { ...lockFields, owner: optional(Owner) }
 export const StateLock: Schema.Schema<StateLock, StateLockEncoded> = Schema.Struct(stateLockFields)
 
 /**
- * What is known of one gateway at one moment, as `gateway status --json` prints it.
+ * The state of one gateway at one moment, as `gateway status --json` prints it.
  *
  * @example
  * import { Command } from "@effect/platform"
  * import { Effect, Schema } from "effect"
  * import { GatewayStatus } from "gateway-lock"
  *
- * // For a monitor that has the program, and not its lock.
+ * // For a monitor that can run the program, but cannot read the lock.
  * const isWell = Command.string(Command.make("gateway", "status", "--json")).pipe(
  *   Effect.flatMap(Schema.decode(Schema.parseJson(GatewayStatus.GatewayStatus))),
  *   Effect.map(({ verdict }) => verdict === "running" || verdict === "starting")
@@ -278,7 +288,7 @@ export const StateLock: Schema.Schema<StateLock, StateLockEncoded> = Schema.Stru
 export interface GatewayStatus extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * `GatewayStatus` as JSON. Times are ISO 8601, in UTC.
  *
  * @since 0.1.0
  * @category models
@@ -286,33 +296,33 @@ export interface GatewayStatus extends Schema.Struct.Type<typeof fields> {}
 export interface GatewayStatusEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** Of this form; another meaning of a field is another version. */
+  /** The version of this format. It changes if the meaning of a field changes. */
   version: Schema.Literal(1),
-  /** When it was looked at. */
+  /** When the gateway was inspected. */
   asOf: Schema.DateTimeUtc,
   verdict: Verdict,
-  /** What the verdict rests on, in one line. */
+  /** The reason for the verdict, in one line. */
   reason: Schema.String,
-  /** The profile that was asked about, or whose state directory it is; absent for a directory of its own. */
+  /** The requested profile, or the profile of the state directory. Absent if the directory belongs to no profile. */
   profile: optional(Schema.String),
-  /** The config file whose path names the lock; absent where only the lock is known. */
+  /** The config file whose path identifies the lock. Absent if only the lock is known. */
   configPath: optional(Schema.String),
   stateDir: Schema.String,
   lock: Lock,
-  /** The lock's owner, or who left it; absent where there is no readable record. */
+  /** The lock's owner, or the owner that left the file. Absent if there is no readable record. */
   owner: optional(Owner),
-  /** The lock of the state directory, where a gateway of another config holds it: it keeps this one from starting. */
+  /** The state directory's lock, if a gateway of another config holds it. That gateway prevents this one from starting. */
   stateLock: optional(StateLock),
   /**
-   * The system service that this gateway is, where the settings' own lock is held by nobody; or, with the verdict
-   * `foreign-listener`, the one that has the port.
+   * The system service of this gateway, if no process holds the lock of the settings themselves. With the verdict
+   * `foreign-listener`: the system service that has the port.
    */
   service: optional(Service),
-  /** Absent where no address is known. */
+  /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent where no port was asked. */
+  /** Absent if no port was probed. */
   health: optional(Health),
-  /** What was found wrong besides, such as a config file that cannot be used; one line each. */
+  /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)
 }
 

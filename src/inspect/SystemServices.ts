@@ -1,9 +1,9 @@
 /**
- * The gateways that systemd runs for the whole machine, as any user may see them.
+ * The gateways that systemd runs for the whole machine, as any user can see them.
  *
- * The lock of such a gateway is closed to all but root and the service's own user, and `/proc` shows nobody else which
- * process has its port. So systemd is asked: which units there are, as whom they run, where their state is, and on which
- * address each says that it listens (`STATUS=`, which the gateway sends itself).
+ * Only root and the service's own user can read the lock of such a gateway, and `/proc` does not show other users which
+ * process has its port. So this module asks systemd which units exist, which user each one runs as, and where its state is.
+ * The address comes from the unit's status (`STATUS=`), which the gateway itself sends to systemd.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,7 @@ import type { GatewayList } from "./GatewayList.ts"
 import * as GatewayStatus from "./GatewayStatus.ts"
 
 /**
- * One unit, as far as systemd tells.
+ * One unit, as systemd describes it.
  *
  * @since 0.1.0
  * @category models
@@ -38,10 +38,10 @@ export interface SystemService {
   /** `active`, `activating`, `deactivating`, … (systemctl(1)). */
   readonly activeState: string
   readonly pid: number | undefined
-  /** By name or number; `root` where the unit names none. */
+  /** The user that the unit runs as, by name or number; `root` if the unit names none. */
   readonly user: string
   readonly stateDir: string | undefined
-  /** Where it says that it listens. */
+  /** The address that the service says it listens on. */
   readonly address: Address | undefined
 }
 
@@ -56,7 +56,7 @@ const properties = [
   "ExecStart"
 ]
 
-/** What the gateway tells systemd once it listens. */
+/** Reads the address from the status that a gateway sends to systemd once it listens. */
 const addressIn = (statusText: string): Address | undefined => {
   const match = /^listening on ws:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(statusText)
   const host = match?.[1] ?? match?.[2]
@@ -64,8 +64,8 @@ const addressIn = (statusText: string): Address | undefined => {
 }
 
 /**
- * Reads `systemctl show` of several units: one paragraph each. A unit that is no gateway of this program, whatever it is
- * called, is passed over. Pure.
+ * Reads the output of `systemctl show` for several units, one paragraph each. Skips a unit that does not run a gateway of this
+ * program, whatever its name is. Pure.
  *
  * @since 0.1.0
  * @category decoding
@@ -83,7 +83,7 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
     const [name, profile = ""] = /^gateway-([a-z0-9][a-z0-9_-]{0,63})\.service$/.exec(value("Id")) ?? []
     const words = value("ExecStart")
     if (name === undefined || value("LoadState") !== "loaded") continue
-    // What `gateway service` always writes.
+    // `gateway service` writes these flags into every unit. A unit without them is not one of this program.
     if (!words.includes(` run --profile ${profile} `) || !words.includes(" --supervisor systemd")) continue
     const pid = Number(value("MainPID"))
     const [stateDirectory = ""] = value("StateDirectory").split(" ")
@@ -101,12 +101,12 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
   return [...found.values()]
 }
 
-/** Whether it has, will have or has just had a process. */
+/** Whether a service has a process, will soon have one, or has just had one. */
 const isRunning = ({ activeState }: SystemService): boolean => !["inactive", "failed", ""].includes(activeState)
 
 /**
- * The gateway units of the system's manager that run, that of the profile among them. Empty where systemd does not run, or
- * does not answer within three seconds.
+ * The running gateway units of the system's service manager, of all profiles. Empty if systemd does not run, or does not
+ * answer within three seconds.
  *
  * @since 0.1.0
  * @category reading
@@ -117,7 +117,7 @@ export const running: Effect.Effect<
   FileSystem.FileSystem | CommandExecutor.CommandExecutor
 > = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
-  // sd_booted(3).
+  // sd_booted(3) checks the same folder to find out whether systemd runs.
   if (!(yield* Effect.orElseSucceed(fs.exists("/run/systemd/system"), () => false))) return []
   const show = child(
     "systemctl",
@@ -125,13 +125,13 @@ export const running: Effect.Effect<
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
   )
-  // A manager that cannot be reached from here is as good as none.
+  // A service manager that cannot be reached from here is treated as absent.
   const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })
 
 // ---------------------------------------------------------------------------
-// as a holder
+// conversion to the holder of an error
 // ---------------------------------------------------------------------------
 
 const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessTable> =>
@@ -148,12 +148,12 @@ const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessT
     }
   })
 
-/** Which of them says that it listens there. A base port has one gateway, whatever its host. */
+/** The service that says it listens on a port. Only the port counts: a base port has one gateway, whatever its host. */
 const listeningOn = (services: ReadonlyArray<SystemService>, port: number): SystemService | undefined =>
   services.find(({ address }) => address?.port === port)
 
 /**
- * The system service that says that it listens on a port, as the holder of an error.
+ * The system service that says it listens on a port, as the holder of an error.
  *
  * @since 0.1.0
  * @category reading
@@ -171,7 +171,7 @@ export const holderOn = (
   })
 
 // ---------------------------------------------------------------------------
-// as a status
+// conversion to a status
 // ---------------------------------------------------------------------------
 
 type Status = GatewayStatus.GatewayStatus
@@ -184,7 +184,7 @@ const describe = ({ activeState, name, profile, stateDir, user }: SystemService)
   ...(stateDir === undefined ? {} : { stateDir })
 })
 
-/** What a service is, by systemd's word and the answer of its port. Pure. */
+/** The verdict on a service, from the state that systemd reports and the answer of its port. Pure. */
 const judge = (
   { activeState, name }: SystemService,
   health: Status["health"]
@@ -197,7 +197,7 @@ const judge = (
 }
 
 /**
- * The lock file of a service, where this user may look.
+ * The lock file of a service, if this user may read its folder.
  *
  * @since 0.1.0
  * @category reading
@@ -213,7 +213,7 @@ export const lockOf = (
     return Option.fromNullable(path)
   }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
 
-/** The status of a service: from its lock, as root sees it, or from what systemd and the port tell everybody. */
+/** The status of a service. If this user cannot read the service's lock, the status comes from systemd and the port. */
 const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.LookOptions) =>
   Effect.gen(function*() {
     const lockPath = yield* lockOf(service)
@@ -229,7 +229,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       } satisfies Status
     }
     const { address } = service
-    // The port that it says it has; the one that was asked may be another.
+    // The service's own port counts. `asked` may have probed another port.
     const { health, port } = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({
@@ -262,8 +262,11 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
 const canonical = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orElseSucceed(fs.realPath(path), () => path))
 
-/** The service that settings mean: that of their profile, unless they have a state directory of their own. */
-const ofSettings = (
+/**
+ * The service that the settings refer to: the service of their profile if they use the profile's default state directory,
+ * otherwise the service with the same state directory.
+ */
+const serviceOfSettings = (
   services: ReadonlyArray<SystemService>,
   { profile, stateDir }: Pick<GatewayStatus.InspectOptions, "profile" | "stateDir">
 ): Effect.Effect<SystemService | undefined, never, FileSystem.FileSystem | PlatformFolders> =>
@@ -275,7 +278,8 @@ const ofSettings = (
     for (const service of services) {
       if (isOfProfile && service.profile === profile) return service
       if (service.stateDir === undefined) continue
-      // The way to a dynamic user's state leads through a folder that only root may look into.
+      // systemd keeps a dynamic user's state in /var/lib/private, which only root may enter. Other users cannot resolve the
+      // link to it, so the paths are compared as text.
       if (service.stateDir === stateDir.replace(/^\/var\/lib\/private\//, "/var/lib/")) return service
       if ((yield* canonical(service.stateDir)) === stateDir) return service
     }
@@ -283,7 +287,7 @@ const ofSettings = (
   })
 
 /**
- * The running system service that settings mean.
+ * The running system service that the settings refer to.
  *
  * @since 0.1.0
  * @category reading
@@ -294,19 +298,20 @@ export const find = (
   Option.Option<SystemService>,
   never,
   FileSystem.FileSystem | CommandExecutor.CommandExecutor | PlatformFolders
-> => Effect.map(Effect.flatMap(running, (services) => ofSettings(services, settings)), Option.fromNullable)
+> => Effect.map(Effect.flatMap(running, (services) => serviceOfSettings(services, settings)), Option.fromNullable)
 
 type Needs = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
 
-/** Whether a status leaves open whose gateway runs: nobody was found to hold the lock that was asked for. */
-const isOpen = ({ lock, owner }: Status): boolean =>
+/** Whether a status leaves open which gateway runs, because no process was found to hold the requested lock. */
+const hasNoHolder = ({ lock, owner }: Status): boolean =>
   lock.state === "absent" || lock.state === "left" || (lock.state === "unknown" && owner === undefined)
 
 /**
- * As `GatewayStatus.inspect`, and where nobody holds the lock of these settings, the gateway that systemd runs for the
- * machine under the same profile. A system service of another profile that has the port is named.
+ * `GatewayStatus.inspect` that also sees system services. If no process holds the lock of these settings, the result is the
+ * gateway that systemd runs for the machine under the same profile. If a system service of another profile has the port, the
+ * result names it.
  *
- * A state directory that was given means the service only if it is the service's own.
+ * If the settings give a state directory, a service matches only if that directory is its own.
  *
  * @since 0.1.0
  * @category reading
@@ -314,9 +319,9 @@ const isOpen = ({ lock, owner }: Status): boolean =>
 export const inspect = (options: GatewayStatus.InspectOptions): Effect.Effect<Status, never, Needs> =>
   Effect.gen(function*() {
     const asked = yield* GatewayStatus.inspect(options)
-    if (!isOpen(asked)) return asked
+    if (!hasNoHolder(asked)) return asked
     const services = yield* running
-    const own = yield* ofSettings(services, options)
+    const own = yield* serviceOfSettings(services, options)
     if (own !== undefined) return yield* statusOf(own, asked, options)
     const { port } = asked
     const other = port === undefined || port.state === "free" ? undefined : listeningOn(services, port.port)
@@ -330,7 +335,7 @@ export const inspect = (options: GatewayStatus.InspectOptions): Effect.Effect<St
   })
 
 /**
- * Adds the system services that a list has not, by their processes.
+ * Adds the system services that are missing from a list. Services are recognized by pid.
  *
  * @since 0.1.0
  * @category reading

@@ -1,5 +1,5 @@
 /**
- * A look at a gateway's port: who answers there, how healthy, and which processes listen.
+ * Inspects a gateway's port: what answers, whether it is healthy, and which processes listen.
  *
  * @since 0.1.0
  */
@@ -15,15 +15,15 @@ import type { Evidence } from "./judge.ts"
 import type { Health, Port } from "./StatusModel.ts"
 
 /**
- * How to look.
+ * How to inspect a port.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LookOptions {
-  /** How the health of the port is asked. */
+  /** How the health of the port is probed. */
   readonly health?: HealthProbe.HealthProbeOptions | undefined
-  /** Whether to look which processes listen. Default `true`. */
+  /** Whether to find the processes that listen. Default `true`. */
   readonly listeners?: boolean | undefined
 }
 
@@ -56,7 +56,7 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
-/** Asks a port by HTTP, and the system for the processes that listen on it, both at once. */
+/** Probes a port by HTTP and, at the same time, asks the operating system which processes listen on it. */
 export const askPort = (
   address: Address,
   from: (typeof Port.Type)["from"],
@@ -102,8 +102,11 @@ export const askPort = (
     }
   })
 
-/** By pid, where all of them can be seen and the owner's means something here. An owner in another network has none here. */
-export const whoseListeners = (
+/**
+ * Whether the listening processes include the lock's owner, by pid. `other` needs proof: every listener's pid is visible, and
+ * the owner's pid is valid here. An owner in another network namespace has no listener here.
+ */
+export const listenerIdentity = (
   { listeners }: typeof Port.Type,
   owner: LockInspection.Owner | undefined,
   network: Network

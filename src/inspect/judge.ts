@@ -1,5 +1,5 @@
 /**
- * What the lock, the port and the health of a gateway mean together, in one word. Pure.
+ * Derives the verdict on a gateway from its lock, port and health. Pure.
  *
  * @since 0.1.0
  */
@@ -9,51 +9,51 @@ import type { Phase } from "../lock/OwnerRecord.ts"
 import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
 
 /**
- * What the verdict rests on.
+ * The facts that a verdict rests on.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Evidence {
   readonly lock: (typeof Lock.Type)["state"]
-  /** Why the lock cannot be told about. */
+  /** Why the state of the lock is `unknown`. */
   readonly lockReason?: string | undefined
-  /** Who the lock names. */
+  /** The owner that the lock names. */
   readonly owner?: {
     readonly phase: Phase
     readonly pidMeaning: Holder["pidMeaning"]
-    /** Of an owner that is alive: in which network it is, compared with ours. */
+    /** Whether an owner that is alive is in the same network as this process. */
     readonly network: Network
   } | undefined
-  /** Who answers on the port; `unasked` where no address is known. */
+  /** What answers on the port. `unasked` if no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
-  /** Whether a free port cannot be reached from here: then a listener would not be seen. */
+  /** Whether the address of a free port cannot be reached from here. A listener on it would not be seen. */
   readonly unreachable: boolean
-  /** Whether who answers is a healthy gateway. */
+  /** Whether a healthy gateway answers. */
   readonly healthy: boolean
   /** Whether the instance that answers is the one that the lock names. */
   readonly identity: (typeof Health.Type)["identity"]
-  /** Whose the listening sockets are, by their processes. */
+  /** Whether the listening sockets belong to the lock's owner, by their processes. */
   readonly listener: "owner" | "other" | "unknown"
   /** What the port answers, in words. */
   readonly detail: string
 }
 
 /**
- * A verdict, and what it rests on.
+ * A verdict and the reason for it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Judgement {
   readonly verdict: Verdict
-  /** One line. */
+  /** The reason, in one line. */
   readonly reason: string
 }
 
 const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reason })
 
-/** Somebody who is not the lock's owner has the port. */
+/** Whether another process has the port. `judge` has already handled the case that the owner itself answers. */
 const isOccupied = ({ listener, port }: Evidence): boolean =>
   port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")
 
@@ -86,10 +86,10 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
 }
 
 /**
- * What lock, port and health together mean. Pure.
+ * Derives the verdict from lock, port and health. Pure.
  *
- * The kernel's word on the lock goes first, then the instance that answers, then the phase of the record. An instance
- * that answers under the lock's own name is the owner, whatever else is said of its pid.
+ * The kernel's answer about the lock counts first, then the instance that answers, then the phase in the record. An instance
+ * that answers under the lock's own instance id is the owner, whatever its pid means here.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,5 +1,5 @@
 /**
- * One consistent look at a lock, its owner and its port, and what they mean together.
+ * Inspects a lock, its owner and its port at one moment, and derives the verdict.
  *
  * @since 0.1.0
  */
@@ -9,27 +9,27 @@ import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
 import { Patience, ProcessTable } from "../host/ProcessTable.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
-import { askPort, type LookOptions, whoseListeners } from "./askPort.ts"
+import { askPort, listenerIdentity, type LookOptions } from "./askPort.ts"
 import { judge } from "./judge.ts"
 import type { Lock, Port } from "./StatusModel.ts"
 
-/** One lock file to look at, and what is known of it besides. */
+/** A lock file to inspect, and what is already known of its gateway. */
 export interface Target extends LookOptions {
   readonly lockPath: string
   readonly stateDir: string
   readonly configPath: string | undefined
   readonly configName?: string | undefined
   readonly profile: string | undefined
-  /** Where it would listen, where that is known without its record. */
+  /** Where the gateway would listen, if that is known without its record. */
   readonly address: Address | undefined
   readonly warnings: ReadonlyArray<string>
 }
 
-/** Whom a lock names: its owner, or the one that left it. */
+/** The owner that a lock names: the present one, or the one that left the file. */
 export const ownerOf = (state: LockInspection.LockState): LockInspection.Owner | undefined =>
   state._tag === "Absent" ? undefined : Option.getOrUndefined(state.owner)
 
-/** The state of a lock, as the answer has it. */
+/** The state of a lock, in the form of the answer. */
 export const describeLock = (path: string, state: LockInspection.LockState): Lock => {
   switch (state._tag) {
     case "Absent":
@@ -45,25 +45,27 @@ export const describeLock = (path: string, state: LockInspection.LockState): Loc
 
 const isPresent = (state: LockInspection.LockState): boolean => state._tag === "Held" || state._tag === "Unknown"
 
-/** The present owner's port, or else the one that the next would have. */
+/**
+ * The source of the address to probe: the present owner's record, or the settings, which the next start would use. An owner
+ * that left its lock no longer serves, so its recorded address does not count.
+ */
 const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
   const owner = ownerOf(state)
   if (isPresent(state) && owner !== undefined && owner.record.port > 0) return Option.some("owner")
   return target.address === undefined || target.address.port === 0 ? Option.none() : Option.some("settings")
 }
 
-/** One look, by what was seen of the lock just before. */
+/** Inspects the port and the owner once, for a lock that has just been inspected. */
 const lookOnce = (target: Target, state: LockInspection.LockState) =>
   Effect.gen(function*() {
     const owner = ownerOf(state)
     const from = Option.getOrUndefined(addressOf(target, state))
     const address = from === "owner" ? owner?.record : target.address
-    // Who left a lock answers for nothing any more.
     const asked = from === undefined || address === undefined
       ? undefined
       : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
     const table = yield* ProcessTable
-    // Under any other verdict the pid is a stranger's.
+    // Unless `pidMeaning` is `Alive`, the pid may belong to an unrelated process.
     const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
@@ -75,13 +77,13 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
       unreachable: asked?.unreachable ?? false,
       healthy: asked?.health.healthy ?? false,
       identity: asked?.health.identity ?? "unknown",
-      listener: asked === undefined ? "unknown" : whoseListeners(asked.port, owner, network),
+      listener: asked === undefined ? "unknown" : listenerIdentity(asked.port, owner, network),
       detail: asked?.health.detail ?? ""
     })
     return { state, owner, asked, reason, verdict }
   })
 
-const meaningOf = (state: LockInspection.LockState) => ownerOf(state)?.holder.pidMeaning
+const pidMeaningOf = (state: LockInspection.LockState) => ownerOf(state)?.holder.pidMeaning
 
 const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState): boolean => {
   const [one, other] = [ownerOf(a)?.record, ownerOf(b)?.record]
@@ -89,12 +91,13 @@ const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState):
 }
 
 /**
- * The lock is looked at before and after the port: where it changed hands or phase meanwhile, the two do not belong
- * together, and all is looked at once more.
+ * Inspects the lock before and after the port. If the owner or its phase changed in between, the two do not belong together,
+ * and everything is inspected once more.
  */
 export const look = (target: Target) =>
   Effect.gen(function*() {
-    // What the system is slow to tell of the owner's process is asked here, and told while the port is asked.
+    // Without patience, this call starts slow queries about the owner's process, but does not wait for them. Their answers
+    // arrive while the port is probed.
     const before = yield* LockInspection.inspect(target.lockPath).pipe(
       Effect.provideService(Patience, Duration.zero)
     )
@@ -102,8 +105,8 @@ export const look = (target: Target) =>
     if (seen.verdict === "running" && seen.owner?.holder.pidMeaning !== "Unknown") return seen
     const after = yield* LockInspection.inspect(target.lockPath)
     if (!isSameMoment(seen.state, after)) return yield* lookOnce(target, after)
-    if (meaningOf(seen.state) === meaningOf(after)) return seen
-    // It is the owner that answers, so nothing else depends on it.
+    if (pidMeaningOf(seen.state) === pidMeaningOf(after)) return seen
+    // `running` means that the owner itself answers, so the verdict does not depend on the meaning of its pid.
     return seen.verdict === "running"
       ? { ...seen, state: after, owner: ownerOf(after) }
       : yield* lookOnce(target, after)

@@ -1,29 +1,31 @@
 /**
- * The commands that errors, `status`, `stop` and `doctor` advise, in the words of each platform. On Windows they are
- * PowerShell's, elsewhere a POSIX shell's. Pure.
+ * The commands that errors, `status`, `stop` and `doctor` advise, for each platform. They are for PowerShell on Windows and
+ * for a POSIX shell elsewhere. Pure.
  */
 import { shellWord } from "./shellWord.ts"
 
 export interface Advice {
-  /** A word of a command, quoted for this platform's shell. */
+  /** Quotes a word of a command for this platform's shell. */
   readonly word: (word: string) => string
-  /** A command with an environment variable unset. */
+  /** Runs a command with an environment variable unset. */
   readonly unset: (variable: string, command: string) => string
   readonly removeFiles: (paths: ReadonlyArray<string>) => string
+  /** Removes a link to a folder, and leaves the folder. */
   readonly removeFolderLink: (path: string) => string
   readonly rename: (path: string, to: string) => string
-  /** Shows whose files these are, and who may use them. */
+  /** Shows the owners and the permissions of files. */
   readonly showAccess: (paths: ReadonlyArray<string>) => string
-  /** Makes a folder and what is in it a user's own. */
+  /** Makes a user the owner of a folder and of its content. */
   readonly own: (path: string, uid: number | undefined) => string
-  /** The same for somebody who may not change it. */
+  /** Does the same as `own` with the permissions of root, if this user is not allowed to change the owner. */
   readonly ownAsRoot: (path: string, uid: number | undefined) => string
-  /** Takes the right to write in a folder from all but its owner. */
+  /** Removes write permission on a folder for all users but its owner. */
   readonly closeToOthers: (path: string) => string
+  /** Makes a user the owner of a file. */
   readonly ownFile: (path: string, uid: number) => string
   /** Sets the mode of a file. */
   readonly setMode: (path: string, mode: string) => string
-  /** Lets the owner of a folder write in it. */
+  /** Gives the owner of a folder write permission. */
   readonly makeWritable: (path: string) => string
   readonly makeFolder: (path: string, uid: number | undefined) => string
   readonly edit: (path: string) => string
@@ -35,14 +37,15 @@ export interface Advice {
   readonly showProcess: (pid: number) => string
   readonly endProcess: (pid: number) => string
   readonly askUrl: (url: string) => string
-  /** The same; it fails if the answer is an error. */
+  /** Requests a URL, and fails if the answer is an HTTP error. */
   readonly checkUrl: (url: string) => string
-  /** How to do that as a user who may. */
+  /** Explains how to run a command with the permissions of root. */
   readonly asRoot: (command: string) => string
+  /** Restores the loopback address 127.0.0.1. On Windows the command only shows that address. */
   readonly restoreLoopback: string
 }
 
-/** The user's number, where it is known. */
+/** The uid of the new owner, or a shell expression for the current user. */
 const owner = (uid: number | undefined): string => uid === undefined ? "$(id -u)" : String(uid)
 
 const words = (paths: ReadonlyArray<string>): string => paths.map(shellWord).join(" ")
@@ -83,9 +86,9 @@ const linux: Advice = {
 const darwin: Advice = { ...posix, syncClock: "sudo sntp -sS time.apple.com" }
 
 /**
- * A word of a PowerShell command, in double quotes where it needs any. PowerShell expands `$`, a backtick and its own double
- * quotes within them (about_Quoting_Rules). A backslash before the closing quote would escape it for the program that is
- * started (CommandLineToArgvW), so it is doubled there.
+ * Quotes a word of a PowerShell command, if it needs quotes. Within double quotes PowerShell interprets `$`, backticks and
+ * double quotes (about_Quoting_Rules), so these are escaped. Backslashes at the end are doubled, because the started program
+ * would read a backslash and the closing quote as an escaped quote (CommandLineToArgvW).
  */
 export const powerShellWord = (word: string): string =>
   /^[\w./:\\=+-]+$/.test(word)
@@ -94,17 +97,17 @@ export const powerShellWord = (word: string): string =>
 
 const powerShellWords = (paths: ReadonlyArray<string>): string => paths.map(powerShellWord).join(", ")
 
-/** Full control for whoever types it, of the folder and of what is in it (icacls). */
+/** Gives the user who runs the command full control of a folder and of its content (icacls). */
 const grant = (path: string): string => `icacls ${powerShellWord(path)} /grant "\${env:USERNAME}:(OI)(CI)F" /T`
 
-/** Takes away what the file inherited, and gives full control to whoever types it, and to nobody else. */
+/** Removes inherited permissions, so that only the user who runs the command has full control. */
 const restrict = (path: string): string => `icacls ${powerShellWord(path)} /inheritance:r /grant:r "\${env:USERNAME}:F"`
 
 const windows: Advice = {
   word: powerShellWord,
   unset: (variable, command) => `$env:${variable}=$null; ${command}`,
   removeFiles: (paths) => `Remove-Item ${powerShellWords(paths)}`,
-  // Without -Recurse, and so without what the link leads to.
+  // `rmdir` without /S removes the link alone, and leaves the folder that the link leads to.
   removeFolderLink: (path) => `cmd /c rmdir ${powerShellWord(path)}`,
   rename: (path, to) => `Move-Item ${powerShellWord(path)} ${powerShellWord(to)}`,
   showAccess: (paths) => paths.map((path) => `icacls ${powerShellWord(path)}`).join("; "),
@@ -118,11 +121,11 @@ const windows: Advice = {
   edit: (path) => `notepad ${powerShellWord(path)}`,
   renewTime: (path) => `(Get-Item ${powerShellWord(path)}).LastWriteTime = Get-Date`,
   syncClock: "w32tm /resync",
-  // No program of Windows itself names who has a file open on this machine; whoever has a lock file is a Node.
+  // Windows has no program that lists the processes with a file open. Lock files are opened by Node processes.
   whoHasFile: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
   whoListens: (port) => `netstat -ano | findstr :${port}`,
   showProcess: (pid) => `tasklist /V /FI "PID eq ${pid}"`,
-  // Without /F, a process without a window is not ended.
+  // `taskkill` needs /F to end a process without a window.
   endProcess: (pid) => `taskkill /F /PID ${pid}`,
   askUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,
   checkUrl: (url) => `Invoke-WebRequest -UseBasicParsing ${url}`,
@@ -130,6 +133,6 @@ const windows: Advice = {
   restoreLoopback: "Get-NetIPAddress -IPAddress 127.0.0.1"
 }
 
-/** The commands of a platform, named as `process.platform`. */
+/** The commands for a platform, a value of `process.platform`. */
 export const adviceFor = (platform: string): Advice =>
   platform === "win32" ? windows : platform === "darwin" ? darwin : platform === "linux" ? linux : posix

@@ -1,13 +1,15 @@
 import * as NodePath from "node:path"
 
-/** What differs between `node:path`'s two kinds of paths. */
+/** The part of `node:path` that differs between POSIX and Windows paths. */
 interface Paths {
   readonly dirname: (path: string) => string
 }
 
 /**
- * The folders above a path, nearest first, the root last. The root (`/`, `C:\`, `\\host\share\`) and the relative `.` are
- * their own `dirname`, so a loop that only asks for `dirname` never ends where the root does not exist.
+ * The folders above a path, nearest first, the root last.
+ *
+ * The root (`/`, `C:\`, `\\host\share\`) and the relative path `.` are their own `dirname`. A loop that calls `dirname` until a
+ * folder exists would never end if the root does not exist, so callers loop over this list instead.
  */
 export const ancestors = (path: string, { dirname }: Paths = NodePath): ReadonlyArray<string> => {
   const found: Array<string> = []

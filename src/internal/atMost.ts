@@ -7,11 +7,11 @@ import * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 
 /**
- * Runs an effect no longer than `duration`; `None` if that was not enough. Also where nothing is interruptible, as in a
- * finalizer: a timeout alone cannot end a wait there.
+ * Runs an effect for at most `duration`, and returns `None` if it did not finish in that time. This also works in an
+ * uninterruptible region such as a finalizer, where `Effect.timeoutOption` alone cannot end the wait.
  *
- * In a fiber that is no child: a fiber that is interrupted passes the interruption on to its children at once, even while it is
- * uninterruptible itself, and the wait would end early.
+ * The effect runs in a daemon fiber. A fiber that is interrupted interrupts its children at once, even while it is
+ * uninterruptible itself, so a child would end the wait early.
  */
 export const atMost =
   (duration: Duration.Duration) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R> =>

@@ -1,20 +1,20 @@
 /**
- * A value that changes, whose readers can wait for the next one. Without streams, which a start that is refused would load
- * in vain.
+ * A value that changes, whose readers can wait for the next value. This module does not use `Stream`, because a refused start
+ * would load `Stream` without using it.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 
 /**
- * What the value is now.
+ * The value at one moment.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Current<A> {
   readonly value: A
-  /** Completes when the value is another one: at once, if it is by now. */
+  /** Completes when the value has changed, at once if it has already changed. */
   readonly outdated: Effect.Effect<void>
 }
 

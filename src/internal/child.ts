@@ -1,9 +1,10 @@
 /**
- * The programs that the gateway starts for itself (ps, lsof, systemctl, systemd-notify, PowerShell, …), and what they get of
- * its environment. All of them are made and run here, so that none can be handed a secret, last for ever, or end the gateway
- * by a start that throws: a test searches `src` for others.
+ * Starts the programs that the gateway needs (ps, lsof, systemctl, systemd-notify, PowerShell, …).
+ *
+ * All of them are started here, so that three rules hold for each. It gets no secret from the environment, it is killed after
+ * a time limit, and an exception from its start does not end the gateway. A test searches `src` for other starts.
  */
-// The environment of this very process is what its children would inherit, whatever a `ConfigProvider` says.
+// A child inherits the environment of this process, not the values of a `ConfigProvider`.
 // @effect-diagnostics processEnv:off
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -18,11 +19,12 @@ import { atMost } from "./atMost.ts"
 import { codeOf } from "./errno.ts"
 
 /**
- * Everything else stays here: tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter, and what
- * systemd means for this process alone (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
+ * The environment variables that children inherit. All others stay in this process: tokens and passwords of the gateway, of
+ * its app and of OpenTelemetry's exporter. So do the variables that systemd sets for this process only (`NOTIFY_SOCKET`,
+ * `WATCHDOG_*`, `LISTEN_*`).
  */
 const passed = new Set([
-  // Where programs and their libraries are.
+  // Folders of programs and libraries.
   "PATH",
   "PATHEXT",
   "LD_LIBRARY_PATH",
@@ -33,14 +35,14 @@ const passed = new Set([
   "NIX_LD_LIBRARY_PATH",
   "PREFIX",
   "PSMODULEPATH",
-  // Whose they are, and where their files are.
+  // The user, and the folders of the user's files.
   "HOME",
   "USER",
   "LOGNAME",
   "TMPDIR",
   "TEMP",
   "TMP",
-  // How they speak.
+  // Language, time zone and terminal.
   "LANG",
   "LANGUAGE",
   "LOCPATH",
@@ -48,13 +50,13 @@ const passed = new Set([
   "TZ",
   "TZDIR",
   "TERM",
-  // How systemctl and loginctl find the manager.
+  // systemctl and loginctl find the service manager by these.
   "XDG_RUNTIME_DIR",
   "DBUS_SESSION_BUS_ADDRESS",
   "DBUS_SYSTEM_BUS_ADDRESS",
   "SYSTEMD_OFFLINE",
   "SYSTEMD_IGNORE_CHROOT",
-  // What a Windows program needs to start.
+  // A Windows program needs these to start.
   "SYSTEMROOT",
   "SYSTEMDRIVE",
   "WINDIR",
@@ -79,34 +81,35 @@ const passed = new Set([
   "COMMONPROGRAMFILES(X86)"
 ])
 
-/** Names are upper case, and on Windows any case. `LC_*` are the locale's. */
+/** Compares without case, because names on Windows can have any case. `LC_*` are variables of the locale. */
 const isPassed = (name: string): boolean => passed.has(name.toUpperCase()) || /^LC_[A-Z]+$/.test(name)
 
-/** What a child gets of an environment. Pure. */
+/** The part of an environment that a child inherits. Pure. */
 export const inherited = (environment: Readonly<Record<string, string | undefined>>): Record<string, string> =>
   Object.fromEntries(
     Object.entries(environment).flatMap(([name, value]) => isPassed(name) && value !== undefined ? [[name, value]] : [])
   )
 
-/** A program of this machine with the part of our environment, as it is now, that is no secret. */
+/** A command that inherits the current environment of this process without secrets. */
 export const child = (program: string, ...args: ReadonlyArray<string>): Command.Command =>
   Command.make(program, ...args).pipe(Command.env(inherited(process.env), { extendEnv: false }))
 
-/** Why a program gave no answer: it could not be started, or it did not end in time. */
+/** Why a program gave no result: it could not be started, or it did not end in time. */
 export type ChildError = PlatformError | Cause.TimeoutException
 
 /**
- * Makes a failure of what `spawn` throws.
+ * Turns an exception of Node's `spawn` into a failure. The executor of @effect/platform-node 0.108 does not catch such
+ * exceptions, so they would be defects.
  *
- * Node emits five errors of a start (EACCES, EAGAIN, EMFILE, ENFILE, ENOENT) and throws every other: ENOMEM, E2BIG, EPERM,
- * UNKNOWN for a file that Windows cannot execute, … (nodejs/node, lib/internal/child_process.js, `ChildProcess.prototype.spawn`).
- * It throws as well for an argument with a null byte and where its permission model forbids child processes. The executor of
- * @effect/platform-node 0.108 has no handler for that, so it would be a defect.
+ * Node emits five errors of a start (EACCES, EAGAIN, EMFILE, ENFILE, ENOENT) and throws all others: ENOMEM, E2BIG, EPERM,
+ * UNKNOWN for a file that Windows cannot execute, … (nodejs/node, lib/internal/child_process.js,
+ * `ChildProcess.prototype.spawn`). Node also throws if an argument has a null byte, or if its permission model forbids child
+ * processes.
  */
 const failIfThrown = (program: string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.catchSomeDefect(self, (defect) => {
     const code = codeOf(defect)
-    // A mistake of this program has no code.
+    // Errors of Node have a code. A defect without a code is a bug of this program, and stays a defect.
     return code === "" || !(defect instanceof Error) ? Option.none() : Option.some(
       new SystemError({
         reason: code === "ENOENT" ? "NotFound" : code === "EACCES" || code === "EPERM" ? "PermissionDenied" : "Unknown",
@@ -123,9 +126,12 @@ const failIfThrown = (program: string) => <A, E, R>(self: Effect.Effect<A, E, R>
 const programOf = (command: Command.Command): string => Command.flatten(command)[0].command
 
 /**
- * Starts a program, and runs `use` on it for as long as `limit`: then, and where it is interrupted, the program gets SIGKILL.
- * Nobody waits for its end, because a program in the kernel may not end (the executor's own finalizer sends SIGTERM and waits).
- * Also in a finalizer, where a timeout alone could not interrupt anything.
+ * Starts a program and runs `use` on it for at most `limit`. If the limit is reached or the effect is interrupted, the program
+ * gets SIGKILL.
+ *
+ * The effect then returns without waiting for the program's end, because a program that is blocked in the kernel may not end.
+ * The executor's own finalizer sends SIGTERM and waits. The limit also holds in a finalizer, where a timeout alone cannot
+ * interrupt anything.
  */
 export const run = <A, E>(
   command: Command.Command,
@@ -153,7 +159,7 @@ export const run = <A, E>(
     }))
   )
 
-/** What a program prints on stdout, whatever its exit status. */
+/** The stdout of a program, with any exit status. */
 export const output = (
   command: Command.Command,
   limit: Duration.Duration

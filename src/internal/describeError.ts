@@ -2,7 +2,8 @@ import type { PlatformError } from "@effect/platform/Error"
 import { errnoOf, nameErrno } from "./errno.ts"
 
 /**
- * One line for a person: the system's own words (`EACCES: permission denied, open '…'`) where there are any.
+ * Describes a platform error in one line for people. It uses the system's message if there is one, such as `EACCES:
+ * permission denied, open '…'`.
  */
 export const describePlatformError = (error: PlatformError): string =>
   nameErrno(
@@ -10,20 +11,23 @@ export const describePlatformError = (error: PlatformError): string =>
       ?? error._tag
   )
 
-/** One line for a person: what was thrown. */
+/** Describes a thrown value in one line for people. */
 export const describeDefect = (defect: unknown): string =>
   (defect instanceof Error ? nameErrno(defect.message) : String(defect)).split("\n", 1)[0] ?? ""
 
-/** Whether a file operation failed because the path names nothing. */
+/** Whether a file operation failed because nothing exists at the path. */
 export const isNotFound = (error: PlatformError): boolean => error._tag === "SystemError" && error.reason === "NotFound"
 
-/** Whether an exclusive creation failed because the path names something. */
+/** Whether an exclusive creation failed because something exists at the path. */
 export const isAlreadyExists = (error: PlatformError): boolean =>
   error._tag === "SystemError" && error.reason === "AlreadyExists"
 
 const linkRefusals = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])
 
-/** Whether a file system refused a hard link because it has none (link(2): `EPERM`; others say it more plainly). */
+/**
+ * Whether a file system refused a hard link because it does not support hard links. link(2) documents `EPERM` for that. Some
+ * file systems answer `ENOTSUP`, `EOPNOTSUPP` or `ENOSYS`.
+ */
 export const hasNoLinks = (error: PlatformError): boolean =>
   error._tag === "SystemError" && error.method === "link"
   && linkRefusals.has(errnoOf(error))

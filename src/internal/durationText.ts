@@ -1,14 +1,17 @@
 /**
- * Durations as people write them: the words of Effect (`500 millis`, `5 seconds`), and the short forms of systemd.time(7), Go
- * and Docker (`500ms`, `5s`, `1m30s`, `1min 30s`). The three agree on what `s`, `m` and `h` are.
+ * Reads and writes durations as people type them.
+ *
+ * - The words of Effect: `500 millis`, `5 seconds`.
+ * - The short forms of systemd.time(7), Go and Docker: `500ms`, `5s`, `1m30s`, `1min 30s`. All three agree on the meaning of
+ *   `s`, `m` and `h`.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 
-/** Nanoseconds of each unit, by every name that it has. Case counts: `M` is a month to systemd. */
+/** The nanoseconds of each unit, and all of its names. Names are case-sensitive, because `M` is a month in systemd. */
 const units: ReadonlyArray<readonly [nanos: number, names: ReadonlyArray<string>]> = [
   [1, ["ns", "nsec", "nano", "nanos"]],
-  // U+00B5 and U+03BC look alike, and both are typed.
+  // People type both U+00B5 and U+03BC, which look alike.
   [1e3, ["us", "usec", "\u00b5s", "\u03bcs", "micro", "micros"]],
   [1e6, ["ms", "msec", "milli", "millis"]],
   [1e9, ["s", "sec", "second", "seconds"]],
@@ -24,20 +27,18 @@ const nanosOf: ReadonlyMap<string, number> = new Map(
 
 const names = [...nanosOf.keys()].toSorted((a, b) => b.length - a.length).join("|")
 
-/** A number with its unit. What follows is another, or the end: `5 s` is no five of a unit that begins with an `s`. */
+/** A number with its unit. No letter may follow the unit, so that `5 m` does not match the start of `5 months`. */
 const term = `(\\d{1,15}(?:\\.\\d{1,15})?)\\s*(${names})(?![a-z\u00b5\u03bc])`
 
-/** The whole of a text that is a duration, as a regular expression of JSON Schema. */
+/** Matches a whole text that is a duration. A regular expression for JSON Schema, so its groups do not capture. */
 export const pattern = `^\\s*(?:${term.replaceAll(/\((?!\?)/g, "(?:")}\\s*)+$`
 
 const whole = new RegExp(pattern)
 
-/** The short names, for messages. */
+/** The short names of the units, for messages. */
 export const shortUnits = "ms, s, m, h, d"
 
-/**
- * Reads a duration: one number with its unit, or several that are added up. Pure.
- */
+/** Reads a duration: the sum of one or more numbers with their units. Pure. */
 export const parse = (text: string): Option.Option<Duration.Duration> => {
   if (!whole.test(text)) return Option.none()
   let nanos = 0
@@ -47,7 +48,7 @@ export const parse = (text: string): Option.Option<Duration.Duration> => {
   return Number.isFinite(nanos) ? Option.some(Duration.nanos(BigInt(Math.round(nanos)))) : Option.none()
 }
 
-/** As systemd and Go write it, from the largest unit: `1m30s`; `500ms` for the smallest. Pure. */
+/** Writes a duration as systemd and Go do, with the largest unit first: `1m30s`, `500ms`. Pure. */
 export const short = (duration: Duration.Duration): string => {
   let millis = Math.round(Duration.toMillis(duration))
   const parts: Array<string> = []

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * A variable of the environment, as the `ConfigProvider` has it. An empty one is one that is not set, as for the shell's
+ * Reads an environment variable from the `ConfigProvider`. An empty variable counts as not set, as in the shell's
  * `${NAME:-…}`.
  */
 export const variable = (name: string): Effect.Effect<Option.Option<string>> =>

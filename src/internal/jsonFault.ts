@@ -1,9 +1,9 @@
 /**
- * Where a text stops being JSON (RFC 8259). Node's parser names the place only sometimes, and quotes what is there, which may be
- * a secret.
+ * Finds the first place at which a text is not JSON (RFC 8259). Node's parser does not always report the place. It also quotes
+ * the text there, which may be a secret.
  */
 
-/** The place, counted from 1, columns in characters; and what is allowed there. */
+/** The place of a fault, and the syntax that JSON allows there. Lines and columns count from 1, columns in characters. */
 export interface JsonFault {
   readonly line: number
   readonly column: number
@@ -30,18 +30,21 @@ const matchAt = (pattern: RegExp, text: string, at: number): number => {
 
 const skip = (text: string, at: number): number => at + matchAt(space, text, at)
 
-/** The end of a string whose opening quote is at `at`. */
+/** The index after a string whose opening quote is at `at`. */
 const afterString = (text: string, at: number): number => {
   const end = at + 1 + matchAt(stringPart, text, at + 1)
   if (text[end] === "\"") return end + 1
   throw new Fault(end, text[end] === "\\" ? "an escape sequence of JSON" : "the end of the string (\")")
 }
 
-/** Not recursive: a text may nest as deep as it likes. */
+/** Keeps its own stack instead of recursion, so that deep nesting does not overflow the call stack. */
 const findFault = (text: string): Fault | undefined => {
   const open: Array<"{" | "["> = []
   let at = skip(text, 0)
-  /** What comes next: a value, a value or the end of an array, a name, a name or the end of an object, what follows a value. */
+  /**
+   * The expected syntax. `first value` also allows the end of an array, and `first name` the end of an object. `after` is the
+   * place after a value.
+   */
   let next: "value" | "first value" | "name" | "first name" | "after" = "value"
   try {
     while (true) {
@@ -92,7 +95,7 @@ const findFault = (text: string): Fault | undefined => {
   }
 }
 
-/** The first place at which a text is not JSON; `undefined` where all of it is. Pure. */
+/** The first place at which a text is not JSON. `undefined` if the whole text is JSON. Pure. */
 export const jsonFault = (text: string): JsonFault | undefined => {
   const fault = findFault(text)
   if (fault === undefined) return undefined

@@ -3,7 +3,7 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
-/** `keepIf`, with the scope that holds what was acquired: the caller can close it earlier than its own. */
+/** Does the same as `keepIf`, and also returns the scope of the resources, which the caller can close before its own scope. */
 export const keepIfScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   isKept: (value: A) => boolean
@@ -19,8 +19,8 @@ export const keepIfScoped = <A, E, R>(
   )
 
 /**
- * Keeps what `self` acquired until the caller's scope closes if it succeeds with a value that is to be kept. Else releases it
- * at once, before this ends.
+ * Runs `self`, and keeps its resources until the caller's scope closes, if `self` succeeds with a value that `isKept` accepts.
+ * Otherwise releases the resources before this effect ends.
  */
 export const keepIf = <A, E, R>(
   self: Effect.Effect<A, E, R>,

@@ -1,16 +1,17 @@
 /**
- * Is an interruption kept that comes while a finalizer runs?
+ * Workaround for Effect-TS/effect#8271: an interruption that arrives during a finalizer would be lost.
  */
 import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
 
 /**
- * To run before the first resource is acquired. Afterwards every resource of this fiber, and of those forked from it, has
- * been acquired with an `interruptedCause`.
+ * Gives this fiber, and the fibers forked from it, a value for the fiber reference `interruptedCause`. Run this effect before
+ * the fiber acquires its first resource.
  *
- * Effect (3.22.4, Effect-TS/effect#8271) sets that reference before a finalizer, and after it undoes what differs between
- * acquiring and releasing. Where a resource was acquired on a fiber that had no such reference yet, what is undone is an
- * interruption that came meanwhile: the fiber goes on, and a gateway that was told to stop serves for ever.
+ * Effect (3.22.4, Effect-TS/effect#8271) sets that reference before a finalizer. After the finalizer it undoes the difference
+ * between the references at acquisition and at release. If the fiber had no such reference at acquisition, this also undoes
+ * an interruption that arrived during the finalizer. The fiber then continues, and a gateway that should stop serves
+ * permanently.
  */
 export const keepInterruption: Effect.Effect<void> = FiberRef.update(FiberRef.interruptedCause, identity)

@@ -1,5 +1,5 @@
 /**
- * A result that is computed once and kept.
+ * Computes a result once and keeps it.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,10 +7,11 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 
 /**
- * An effect whose first use runs `self`, and whose later uses get the same result or failure. A use that comes while `self` runs
- * waits for it. A run that was interrupted does not count: the next use runs `self` again.
+ * Returns an effect that runs `self` on first use. Later uses get the same result or failure, and a use during the run waits
+ * for it. After an interrupted run, the next use runs `self` again.
  *
- * Not `Effect.cached` (Effect 3.22.4): if its first user is interrupted, every later user gets that interruption as the result.
+ * `Effect.cached` (Effect 3.22.4) is not suitable. If its first use is interrupted, every later use gets that interruption as
+ * its result.
  */
 export const memoized = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Effect.Effect<A, E, R>> =>
   Effect.map(

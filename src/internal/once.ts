@@ -1,14 +1,15 @@
 /**
- * What happens once, however many ask for it.
+ * Runs an effect once for any number of callers.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 
 /**
- * An effect that runs `self` the first time, and every other time waits for the end of that run.
+ * Returns an effect that runs `self` on first use, and on every later use waits for the end of that run.
  *
- * Not `Effect.cached`: it hands the fiber references of the fiber that ran on to those that wait, its interruption included.
+ * `Effect.cached` is not suitable, because it copies the fiber references of the running fiber to the waiting fibers. These
+ * references include an interruption.
  */
 export const once = <R>(self: Effect.Effect<unknown, never, R>): Effect.Effect<Effect.Effect<void, never, R>> =>
   Effect.map(

@@ -1,4 +1,4 @@
 import * as Schema from "effect/Schema"
 
-/** A key that may be absent, and is not `undefined`. */
+/** A key that may be absent, but whose value may not be `undefined`. */
 export const optional = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })

@@ -1,5 +1,6 @@
 /**
- * A text in one line, with nothing that speaks to a terminal. Paths, environment variables and lock files are written by others.
+ * Escapes control characters and line separators, so that a text stays on one line and cannot control a terminal. Other users
+ * may have written the paths, environment variables and lock files that messages quote.
  */
 export const printable = (text: string): string =>
   text.replace(

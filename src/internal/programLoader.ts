@@ -1,8 +1,8 @@
 /**
- * Loads the bundled program with the code that V8 compiled for it when it was built: a start that is refused spends more
- * time compiling than running otherwise.
+ * Loads the bundled program with code that V8 compiled during the build. Otherwise a refused start would spend more time
+ * compiling than running.
  *
- * Bundled files only, so this module imports nothing of the project and nothing of Effect.
+ * This module imports nothing from the project and nothing from Effect, so that all of their code comes from the bundle.
  */
 import { existsSync, readFileSync } from "node:fs"
 import * as Module from "node:module"
@@ -10,13 +10,13 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 import { Script } from "node:vm"
 
-/** The entry among the bundled files. */
+/** The bundled file that runs first. */
 const entry = "entry.cjs"
 
-/** V8 accepts code only from its own version; the processor is not part of its check. */
+/** V8 accepts compiled code only of its own version. It does not check the processor, so the name contains it. */
 const cacheSuffix = `.${process.versions.v8}-${process.arch}.cache`
 
-/** Told of every script that was loaded, and where its compiled code belongs. */
+/** Called for every loaded script, with the path for its compiled code. The build writes that file. */
 export type OnScript = (script: Script, cachePath: string) => void
 
 const readIfPresent = (path: string): Buffer | undefined => {
@@ -27,7 +27,7 @@ const readIfPresent = (path: string): Buffer | undefined => {
   }
 }
 
-/** Where this user's caches are, by platform convention. */
+/** The folder for this user's caches, by the convention of the platform. */
 const cacheHome = (): string => {
   switch (process.platform) {
     case "win32": {
@@ -44,9 +44,11 @@ const cacheHome = (): string => {
 }
 
 /**
- * Has Node keep what V8 compiles, for the next start (since 22.1; nothing before). Not in Node's default folder: that one is
- * under the temporary folder, where others may write, and compiled code is run as it is found. `NODE_COMPILE_CACHE` and
- * `NODE_DISABLE_COMPILE_CACHE` go before. Where the folder cannot be written, nothing is kept.
+ * Makes Node keep compiled code for the next start. Node supports this since 22.1. Before, this function does nothing.
+ *
+ * Node's default folder is below the temporary folder, where other users may write. Node runs compiled code without checking
+ * it, so this function names a folder of the user. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` take precedence. If
+ * the folder cannot be written, Node keeps nothing.
  */
 const enableCompileCache = (): void => {
   const enable: unknown = Reflect.get(Module, "enableCompileCache")
@@ -54,11 +56,11 @@ const enableCompileCache = (): void => {
   try {
     enable(join(cacheHome(), "gateway-lock", "compiled"))
   } catch {
-    // A user without a home folder.
+    // The user has no home folder, so nothing is kept.
   }
 }
 
-/** What a bundled file is: a function of what a CommonJS module is given, for either way of loading it. */
+/** A bundled file evaluates to a function with the parameters of a CommonJS module, however it is loaded. */
 type Bundled = (
   exports: object,
   require: (id: string) => unknown,
@@ -70,8 +72,8 @@ type Bundled = (
 const isBundled = (value: unknown): value is Bundled => typeof value === "function"
 
 /**
- * Runs the program in `folder`. Without compiled code for this V8, its files are found by Node's own loader, which keeps what
- * it compiles.
+ * Runs the program in `folder`. Without compiled code for this version of V8, Node's own loader loads the files and keeps the
+ * code that it compiles.
  */
 export const loadProgram = (folder: string, onScript?: OnScript): void => {
   const require = Module.createRequire(join(folder, entry))

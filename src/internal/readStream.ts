@@ -1,6 +1,8 @@
 /**
- * Reads what is no regular file: a pipe, a terminal, a device. No thread waits for it, as one would in read(2) or in the
- * open(2) of a pipe without a writer, so the wait can be interrupted and the process can exit meanwhile.
+ * Reads a path that is not a regular file: a pipe, a terminal or a device.
+ *
+ * The read does not block a thread in read(2), or in open(2) of a pipe without a writer. So the wait can be interrupted, and the
+ * process can exit meanwhile.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -9,12 +11,12 @@ import * as NodeNet from "node:net"
 import type { Readable } from "node:stream"
 import * as NodeTty from "node:tty"
 
-/** It cannot be read, for that reason in the system's words. */
+/** The path cannot be read. `reason` is the system's message. */
 export class StreamUnreadable extends Data.TaggedError("StreamUnreadable")<{ readonly reason: string }> {}
 
 const { O_NONBLOCK = 0, O_RDONLY } = NodeFs.constants
 
-/** The descriptor that a path names, where it names one of this process. */
+/** The descriptor of this process that a path names. `undefined` for all other paths. */
 const descriptorOf = (path: string): number | undefined => {
   if (path === "/dev/stdin") return 0
   const digits = /^\/(?:dev|proc\/self)\/fd\/(\d{1,9})$/.exec(path)?.[1]
@@ -26,7 +28,7 @@ const streamOf = (descriptor: number): Readable => {
   const stat = NodeFs.fstatSync(descriptor)
   return stat.isFIFO() || stat.isSocket()
     ? new NodeNet.Socket({ fd: descriptor, readable: true, writable: false })
-    // A device or an unlinked file: reading does not wait.
+    // Reading a device or an unlinked file does not block.
     : NodeFs.createReadStream("", { fd: descriptor })
 }
 
@@ -34,7 +36,7 @@ const open = (path: string): number => {
   try {
     return NodeFs.openSync(path, O_RDONLY | O_NONBLOCK)
   } catch (cause) {
-    // A socket cannot be opened by a path. Node hands its children sockets as their standard streams.
+    // A socket cannot be opened by its path, so its descriptor is used directly. Node gives its children sockets as stdin.
     const descriptor = descriptorOf(path)
     if (descriptor === undefined) throw cause
     return descriptor
@@ -44,7 +46,7 @@ const open = (path: string): number => {
 const unreadable = (cause: unknown) =>
   new StreamUnreadable({ reason: cause instanceof Error ? cause.message.split("\n", 1)[0] ?? "" : String(cause) })
 
-/** Reads to the end, or until there are more bytes than `limit`, which is as good as too many. */
+/** Reads to the end. Stops early after more than `limit` bytes, so the caller sees from the length that there were too many. */
 export const readStream = (path: string, limit: number): Effect.Effect<Uint8Array, StreamUnreadable> =>
   Effect.async((resume) => {
     let stream: Readable

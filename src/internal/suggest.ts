@@ -1,8 +1,8 @@
 /**
- * The word that a mistyped one was probably meant to be.
+ * Finds the word that a mistyped word was probably meant to be.
  */
 
-/** Edits from one word to another: a letter added, left out or replaced, or two neighbours swapped. */
+/** The number of edits from one word to another. An edit adds, removes or replaces a letter, or swaps two adjacent letters. */
 const distance = (a: string, b: string): number => {
   const rows: Array<Array<number>> = [Array.from({ length: b.length + 1 }, (_, column) => column)]
   const at = (row: number, column: number): number => rows[row]?.[column] ?? Infinity
@@ -22,12 +22,12 @@ const distance = (a: string, b: string): number => {
   return at(a.length, b.length)
 }
 
-/** Longer words are no slips of the fingers, and are not compared. */
+/** The longest text to compare. A longer one is not a typing error. */
 const longest = 40
 
 /**
- * The nearest of the known words, if it is near: a third of its letters may be wrong, and the first of several is taken.
- * Upper and lower case are the same here.
+ * The known word that the fewest edits lead to. Edits may be up to a third of its letters, and one edit is always allowed. If
+ * several words are equally near, the first one is returned. Upper and lower case are equal.
  */
 export const suggest = (typed: string, known: Iterable<string>): string | undefined => {
   if (typed.length > longest) return undefined

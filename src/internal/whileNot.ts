@@ -1,5 +1,5 @@
 /**
- * Runs an effect for as long as something does not fail.
+ * Runs an effect until it ends or another effect fails.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -7,10 +7,11 @@ import * as Fiber from "effect/Fiber"
 import { keepInterruption } from "./keepInterruption.ts"
 
 /**
- * Runs `self`, and interrupts it when `failure` fails; ends when `self` has ended, with whichever failed first.
+ * Runs `self`, and interrupts it if `failure` fails. The returned effect ends after `self` has ended, including finalizers of
+ * `self`. Its result is that of `self`, or the failure of `failure` if that came first.
  *
- * Not `Effect.raceFirst`: a fiber that is interrupted while it waits for a race goes on to its own finalizers, while the two that
- * race are still busy with theirs.
+ * `Effect.raceFirst` is not suitable. If a fiber is interrupted while it waits for a race, it runs its own finalizers while the
+ * finalizers of the two racing fibers still run.
  */
 export const whileNot =
   <E2>(failure: Effect.Effect<never, E2>) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>

@@ -1,5 +1,5 @@
 /**
- * Tells how an acquisition ended: as a log line, as metrics and on the present span.
+ * Reports how an acquisition ended: as a log line, as metrics and on the current span.
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -12,7 +12,7 @@ import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.t
 import * as Metrics from "../telemetry/Metrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
 
-/** The reason in a log line, and as a label. */
+/** The metric label for each reason of a reclaim. */
 const reclaimLabels = {
   "its kernel lock is free": "kernel_lock_free",
   "names this process": "names_this_process",
@@ -55,7 +55,7 @@ const holderPid = (cause: Cause.Cause<AcquireError>): number | undefined =>
     )
   )
 
-/** Records how it ended: as metrics, and on the present span. */
+/** Records how an acquisition ended, as metrics and on the current span. */
 export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: number): Effect.Effect<void> => {
   const verdict = Exit.match(exit, { onSuccess: () => "acquired" as const, onFailure: verdictOf })
   const pid = Exit.match(exit, { onSuccess: () => undefined, onFailure: holderPid })
@@ -69,7 +69,7 @@ export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: n
   ], { discard: true })
 }
 
-/** Records why a leftover was taken: as a metric, and on the present span. */
+/** Records why a left lock file was reclaimed, as a metric and on the current span. */
 export const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
   Effect.zipRight(
     Metric.increment(Metric.tagged(Metrics.lockReclaimTotal, "reason", reclaimLabels[reason])),

@@ -1,6 +1,6 @@
 /**
- * What an attempt to take a lock file is given, what it comes to, and the steps that attempts have in common, with a kernel
- * lock or by the record only.
+ * The options and results of an attempt to acquire a lock file. Also the steps that attempts with a kernel lock share
+ * with attempts in record-only mode.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -13,59 +13,74 @@ import type { NamedFiles } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import { type Enforcement, readOpen, type Snapshot, writeRecord } from "./Snapshot.ts"
 
-/** What was found in a lock file that nobody held any more. */
+/** The content of a lock file that no process held any more. */
 export type Leftover = Pick<Snapshot, "record" | "age" | "isAhead">
 
-/** A lock file that is ours until the scope closes. */
+/** A lock file that is held until the scope closes. */
 export interface HeldFile {
   readonly path: string
-  /** Which file this is: device and inode. */
+  /** The identity of this file: device and inode. */
   readonly id: string
   readonly enforcement: Enforcement
-  /** Why there is no kernel lock. */
+  /** Why there is no kernel lock. `None` if there is one. */
   readonly fallback: Option.Option<KernelLockUnsupported>
   readonly leftover: Option.Option<Leftover>
   /**
-   * Rewrites the record in place; where only the record keeps others out, not one that names another. One at a time with
-   * `read` and `check`: they share a position in the file.
+   * Rewrites the record in place. In record-only mode, a file whose record names another instance is left unchanged.
+   * Must not run at the same time as `read` or `check`, because all three share the position in the file.
    */
   readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
-  /** The record, if there is a readable one. */
+  /** The record in the file, if it is readable. */
   readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
-  /** `None` while the path is still this file and, where only the record keeps others out, names us; else what became of it. */
+  /**
+   * `None` while the path leads to this file and, in record-only mode, its record names this instance. Otherwise what
+   * happened to the file.
+   */
   readonly check: Effect.Effect<Option.Option<string>, PlatformError>
 }
 
-/** What an attempt comes to: the lock is acquired, or another owner has it. */
+/** The result of an attempt: the lock is acquired, or another owner holds it. */
 export type Attempt =
   | { readonly _tag: "Mine"; readonly file: HeldFile }
   | { readonly _tag: "Held"; readonly snapshot: Snapshot }
 
-/** What an attempt is given. */
+/** The options of an attempt. */
 export interface AttemptOptions {
   readonly path: string
   readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
-  /** A snapshot that was judged stale: exactly that file, with that record, may be taken. */
+  /** A snapshot that was judged stale. Exactly that file with that record may be taken. */
   readonly reclaim: Option.Option<Snapshot>
-  /** Whether another starter that began to reclaim, and left its claim, is dead as far as can be told. Default: never. */
+  /**
+   * Whether the author of a claim is dead, as far as is known. The author is another start that began to reclaim.
+   * Default: never.
+   */
   readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
-  /** The file that this instance has already, under whatever name: never taken a second time. */
+  /**
+   * The identity of a file that this instance holds already, under whatever path. The attempt does not acquire it a
+   * second time.
+   */
   readonly present?: string | undefined
-  /** This instance has just locked another file of this folder: nothing needs to be asked of a draft. Default `false`. */
+  /**
+   * Whether this instance has just locked another file in this folder. If so, the self-test with a draft is skipped.
+   * Default `false`.
+   */
   readonly isLockable?: boolean | undefined
 }
 
-/** Another owner has the lock, or a quicker start. */
+/** The result if another owner or a quicker start holds the lock. */
 export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 
-/** The lock is acquired. */
+/** The result if the lock is acquired. */
 export const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
-/** Ids are new for every acquisition: who finds its own has held this lock all along. */
+/**
+ * Whether a record names this instance. Ids are new for every acquisition, so a start that finds its own id has held
+ * this lock all along.
+ */
 export const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
 
-/** The file that an attempt has acquired. */
+/** Makes the `HeldFile` of a successful attempt. */
 export const heldFile = (
   { idAt }: NamedFiles,
   options: AttemptOptions,
@@ -74,8 +89,8 @@ export const heldFile = (
 ): HeldFile => ({
   path: options.path,
   ...facts,
-  // Without a kernel lock the record is the lock: a file that names another is another's, and is left to it. The next
-  // `check` finds that out.
+  // Without a kernel lock the record is the lock. A file whose record names another instance belongs to that instance,
+  // so `write` leaves it unchanged. The next `check` reports the change.
   write: (record) =>
     facts.enforcement === "kernel"
       ? writeRecord(file, record)
@@ -85,7 +100,7 @@ export const heldFile = (
     const now = yield* idAt(options.path)
     if (Option.isNone(now)) return Option.some("the file was removed")
     if (now.value !== facts.id) return Option.some("the file was replaced")
-    // One with a kernel lock that judged our record stale has written its own into our file.
+    // A start with a kernel lock that judged this record stale writes its own record into the same file.
     if (facts.enforcement === "record" && !isOurs(options, yield* readOpen(file))) {
       return Option.some("the file was overwritten")
     }
@@ -93,15 +108,15 @@ export const heldFile = (
   })
 })
 
-/** How an attempt claims what a dead owner left. */
-export const claiming = (
+/** The options with which an attempt claims a file that a dead owner left. */
+export const claimOptions = (
   files: NamedFiles,
   options: AttemptOptions,
   enforcement: Enforcement
 ): Claim.ClaimOptions => ({
   look: files.look,
   create: (path) =>
-    // Not synced: a power cut ends every process that it could matter to.
+    // Not synced to disk: a power cut also ends every process for which the claim matters.
     create(files, path, options.record(enforcement), () => Effect.void).pipe(
       Effect.as(true),
       Effect.catchTag("Moved", () => Effect.succeed(false))

@@ -1,11 +1,12 @@
 /**
- * Which one of several starters may move a dead owner's file away, where no kernel lock can be had?
+ * Decides which of several starts may move a dead owner's file away where no kernel lock is available.
  *
- * Whoever creates the claim on it, a file of its own beside it that is named after the dead owner. One owner's file, one
- * claim: while the lock file is that owner's, nobody but the claim's holder moves it; once it is not, the claim is void,
- * whoever has it, since no owner ever comes back under its name. So nothing depends on how quick a claim's holder is.
+ * The start that creates the claim may move the file. A claim is a file beside the lock file, named after the dead
+ * owner, so there is one claim for each owner's file. While the lock file is that owner's, only the holder of the claim
+ * moves it. Once the lock file is not that owner's any more, the claim is void. An owner's id is never used again. So
+ * safety does not depend on how fast the holder of a claim is.
  *
- * A claim whose holder died is moved away in the same manner, under a claim on that claim.
+ * A claim whose holder died is removed in the same way, under a claim on that claim.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -20,37 +21,41 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
 import { isSame, type Snapshot } from "./Snapshot.ts"
 
 export interface ClaimOptions {
-  /** Reads a file of ours; `None` where there is none. */
+  /** Reads a lock file or a claim. `None` if there is no such file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
-  /** Creates a file exclusively, with our record in it from the first moment; `false` where there is one. */
+  /** Creates a file exclusively, with this start's record in it from the first moment. `false` if the path exists. */
   readonly create: (path: string) => Effect.Effect<boolean, PlatformError>
-  /** Whether the holder of a claim is dead, as far as can be told. */
+  /** Whether the holder of a claim is dead, as far as is known. */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** A claim, a claim on a dead claim, one on that: so many starters have died in the middle of a reclaim. */
+/** The longest chain of claims on dead claims. Each link of the chain is a start that died during a reclaim. */
 const maxDepth = 4
 
 /**
- * The name of an owner as part of a file's name: what stands in a lock file may be anything.
+ * The owner's id as part of a file name. It is hashed, because a lock file can contain any text.
  */
 const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string =>
   createHash("sha256").update(
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
-/** The claim on a file as it was seen. */
+/** The path of the claim on the file in a snapshot. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
-/** Where an owner makes a file of its own before it has the name: nobody else's, since its id is new. */
+/**
+ * Where an owner writes a file before the file gets its name. No other process uses this path, because the owner's id
+ * is new.
+ */
 export const draftPath = (path: string, record: OwnerRecord): string =>
   `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
 
-/** Where the holder of that claim moves the file. */
+/** The path to which the holder of the claim moves the stale file. */
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
 
 /**
- * `true`: ours alone until the scope closes. `false`: another is at it. `None`: that has just changed, look again.
+ * Claims a file that was judged stale, until the scope closes. `true`: this start has the claim. `false`: another start
+ * has it. `None`: the claim changed in the meantime, so the caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,
@@ -81,25 +86,26 @@ const isLeftover = (name: string, lockName: string): boolean =>
   name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
- * Removes what dead starters left beside a lock file that is ours: claims on former owners are void, and what was moved
- * aside under them is nobody's, unless its mover lives and is about to look at it; so is a draft, unless its author lives.
+ * Removes the files that dead starts left beside a held lock file: claims on former owners, files moved aside under
+ * such claims, and drafts. Former owners do not come back, so none of these files is needed. A file is still kept while
+ * its author is alive, because that start may be about to check it.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
     const names = (yield* fs.readDirectory(folder)).filter((name) => isLeftover(name, NodePath.basename(path)))
-    // The longest first: a claim on a claim before the claim.
+    // Longest names first, so that a claim on a claim is removed before that claim.
     for (const name of names.toSorted((a, b) => b.length - a.length)) {
       const left = NodePath.join(folder, name)
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
       const claimed = yield* options.look(mover)
       const abandoned = Option.isNone(claimed)
-        // Its author makes another one, if it lives: nobody waits for a draft.
+        // An empty draft: if its author is alive, it writes a new draft, and no other process waits for one.
         || (name.endsWith(".draft") && Option.isNone(claimed.value.record))
         || (yield* options.isAbandoned(claimed.value))
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(
-    // Harmless where it stays.
+    // A file that could not be removed is harmless.
     Effect.ignore
   )

@@ -1,5 +1,6 @@
 /**
- * Creates a file exclusively, with its record in it from the moment that it has its name, by way of a draft beside it.
+ * Creates a file exclusively, with its record in it from the moment that the file has its name. The record is first
+ * written to a draft beside the file, which is then linked to the name.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -12,18 +13,20 @@ import { writeRecord } from "./Snapshot.ts"
 
 type Sync = FileSystem.File["sync"]
 
-/** Fails with `Moved` where the path is taken. */
+/** Creates and opens a file. Fails with `Moved` if the path exists. */
 export const createExclusively = (fs: FileSystem.FileSystem, path: string, flag: "wx" | "wx+") =>
   open(fs, path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
-/** Also one of an earlier attempt, if it is there. */
+/** Removes a draft, including one that an earlier attempt left. */
 export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Effect<void> =>
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
 /**
- * Creates a file with its record in it, in one step: a lock file that is empty for a moment would be taken by a starter with
- * a kernel lock, which must take an empty file for that of a slower one of its own kind; and of an empty claim, which a
- * killed starter left, no reader could tell whose it was.
+ * Creates a file and its record in one step, and returns the file's identity. The file must never be seen empty:
+ *
+ * - A start with a kernel lock takes an empty lock file. It must assume that a slower start of its own kind created the
+ *   file.
+ * - An empty claim whose author was killed does not tell readers which process left it.
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -38,17 +41,17 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // Made exclusively a moment ago, and in everybody's way until it is stale.
+          // A step failed. Remove the file, which would block every start until it is stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // A draft can be swept away while it is empty.
+    // `isNotFound`: another start can sweep a draft away while it is empty.
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(
     Effect.ensuring(removeDraft(fs, draft)),
-    // Without hard links, as well as can be.
+    // Without hard links, create the file directly. It is empty for a moment.
     Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
   )
 }

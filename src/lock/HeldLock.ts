@@ -1,22 +1,24 @@
 /**
- * Is the file that we hold still the one under its name, and what is done when it is not?
+ * Keeps a lock after it was acquired. Checks at an interval that the path still leads to the held file, and restores
+ * the file if not.
  *
- * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the name is not ours
- * another start could take it, though not our port; so we look every now and then:
+ * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
+ * to the held file, another start can lock the path, although it cannot bind the holder's port. The results of a check:
  *
- *     the path is our file      → write the record once more, which keeps the file young, and whole
- *     it is gone, or another's  → make the folder, attempt the path as any start would
- *       mine   → this is our file from now on; the old one is closed
- *       held   → by one that serves: lost. Else it may be a start that is about to be refused by our other lock
- *                or our port: attempt again for as long as a start waits, then lost
- *       failed → it says nothing about who has the lock: warn, serve on, attempt again at the next look; lost after
- *                `maxFailures` of them
+ *     the path leads to the held file  → write the record again, which keeps the file young and complete
+ *     it is missing, or another file   → make the folder, attempt to lock the path as any start does
+ *       Mine   → hold the new file from now on; close the old one
+ *       Held   → if the other process serves, the lock is lost. Otherwise that process may be a start that the holder's
+ *                other lock or port is about to refuse: retry for as long as a start waits, then the lock is lost
+ *       failed → the failure does not tell which process has the lock: warn, keep serving, attempt again at the next
+ *                check. After `maxFailures` failures in a row the lock is lost
  *
- * The attempt creates exclusively, locks, and compares, so that regaining is as safe as taking the first time. Without
- * a kernel lock the record is the lock: a file with another record is another's, a copy of our own is ours.
+ * The attempt creates the file exclusively, locks it, and compares it with the path. So regaining a file is as safe as
+ * acquiring it. Without a kernel lock, the record is the lock. A file with another record belongs to another owner; a
+ * copy of the holder's record belongs to the holder.
  *
- * One step at a time, under a mutex: a record that is written goes to the file of that moment, and a release, which
- * begins by interrupting the watch, waits for the step and then releases what it took.
+ * A mutex lets one step run at a time, so a record is always written to the file that is held at that moment. A release
+ * first interrupts the watch. Then it waits for the running step, and releases the file that this step acquired.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -42,48 +44,48 @@ import * as LockAttempt from "./LockAttempt.ts"
 import * as LockFolder from "./LockFolder.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
-/** How a lock is kept. */
+/** Options for keeping a lock. */
 interface KeepOptions {
   readonly path: string
-  /** What the file is to say now. */
+  /** The record that the file must have now. */
   readonly record: Effect.Effect<OwnerRecord>
-  /** Who a record names, for the error that tells who has the lock now. */
+  /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
-  /** Between two looks, at most: at least three fit into `staleAfter`. */
+  /** The longest time between two checks. At least three checks fit into `staleAfter`. */
   readonly recheckInterval: Duration.Duration
-  /** What an unreadable or unverifiable record is given before it is stale: the holder's own must stay younger. */
+  /** The age at which another start treats an unreadable or unverifiable record as stale. The held file must stay younger. */
   readonly staleAfter: Duration.Duration
-  /** For how long another process may have the name before the lock is given up. */
+  /** How long another process may have the path before the lock is given up. */
   readonly patience: Duration.Duration
-  /** How often to try meanwhile. */
+  /** The time between two retries within `patience`. */
   readonly pollInterval: Duration.Duration
-  /** Told what is logged, and of which kind it is. */
+  /** Adds a logged message to the history. */
   readonly note?: History.History["note"]
 }
 
-/** How a lock is acquired and kept. */
+/** Options for acquiring and keeping a lock. */
 export interface HeldLockOptions<A, E, R> extends KeepOptions {
-  /** Takes it the first time, waiting for as long as a start may wait. */
+  /** Acquires the lock for the first time, and waits for as long as a start may wait. */
   readonly acquire: Effect.Effect<A, E, R>
 }
 
-/** A lock that is held until the scope closes, under whichever file has its name. */
+/** A lock that is held until the scope closes, whichever file has its path. */
 export interface HeldLock<A> {
-  /** How it was taken the first time. */
+  /** The result of the first acquisition. */
   readonly acquired: A
-  /** Brings the file up to date with the record. */
+  /** Writes the current record into the held file. */
   readonly write: Effect.Effect<void, PlatformError>
-  /** Looks after the file for ever; fails when the lock is lost. */
+  /** Checks the file at an interval. Never succeeds; fails when the lock is lost. */
   readonly watch: Effect.Effect<never, LockLost>
 }
 
-/** The file that is ours now, and the scope whose end releases it. */
+/** The file that is held now, and the scope that releases it. */
 interface Present {
   readonly file: LockAttempt.HeldFile
   readonly scope: Scope.CloseableScope
 }
 
-/** Somebody else has the name. Internal to this module. */
+/** Another process has the path. Internal to this module. */
 class Taken {
   readonly _tag = "Taken"
   readonly moved: string
@@ -94,7 +96,7 @@ class Taken {
   }
 }
 
-/** It could not be made ours again. Internal to this module. */
+/** The path could not be acquired again. Internal to this module. */
 class Failed {
   readonly _tag = "Failed"
   readonly moved: string
@@ -105,7 +107,7 @@ class Failed {
   }
 }
 
-/** It could not be looked at. Internal to this module. */
+/** The path could not be checked. Internal to this module. */
 class Unseen {
   readonly _tag = "Unseen"
   readonly error: PlatformError
@@ -114,23 +116,26 @@ class Unseen {
   }
 }
 
-const unregained = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
+const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
-/** So many looks in a row may fail to regain a lost file: five minutes by default, as for an unhealthy owner. */
+/**
+ * The number of checks in a row that may fail to regain a lost file. By default a check runs every 10 seconds: 100
+ * seconds in all.
+ */
 export const maxFailures = 10
 
 const recordOnly = ({ enforcement }: LockAttempt.HeldFile): number => enforcement === "record" ? 1 : 0
 
-const looked = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
+const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
   Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
-/** Of several writes within `staleAfter` one may come late. */
+/** The number of writes that fit into `staleAfter`. With three, the file stays young even if one write is late. */
 const writesWhileFresh = 3
 
-/** A `staleAfter` of zero must not make the watch spin. */
+/** The shortest interval. Without it, a `staleAfter` of zero would make the watch loop without a pause. */
 const shortestInterval = Duration.millis(10)
 
-/** Says that a file is kept by its record alone, if it is. */
+/** Logs a warning if only the record enforces the lock. */
 export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect.Effect<void> =>
   Option.match(fallback, {
     onNone: () => Effect.void,
@@ -140,11 +145,17 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
 
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
 
-/** One that serves has been refused by nothing of ours, and will not let go. */
+/**
+ * Whether another gateway that serves has the file. The holder's other lock and port did not refuse that gateway, so it
+ * will keep the file.
+ */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
 
-/** Somebody may have locked a copy of our own record. */
+/**
+ * The record of the process that took the file. `None` if the record is the holder's own: a process can lock a copy of
+ * the file.
+ */
 const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Option<OwnerRecord> =>
   Option.filter(record, (record) => isOther(self, record))
 
@@ -154,32 +165,32 @@ const describeTaker = (self: OwnerRecord, snapshot: LockAttempt.Snapshot): strin
   return snapshot.enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
 }
 
-/** A lock that is kept: what its steps share. */
+/** The state that the steps of a held lock share. */
 interface Kept {
   readonly options: KeepOptions
   readonly platform: string
   readonly context: Context.Context<FileSystem.FileSystem | KernelLock>
-  /** One step at a time. */
+  /** Lets one step run at a time. */
   readonly mutex: Effect.Semaphore
-  /** What is acquired in it is released with the lock. */
-  readonly place: Scope.Scope
+  /** Files that are acquired in this scope are released with the lock. */
+  readonly lockScope: Scope.Scope
   readonly present: Ref.Ref<Present>
-  /** How many looks in a row have failed to regain the file. */
+  /** The number of checks in a row that failed to regain the file. */
   readonly failures: Ref.Ref<number>
 }
 
-/** Logs a warning, and notes it. */
+/** Logs a warning and adds it to the history. */
 const warn = ({ options }: Kept, kind: History.Kind, message: string) =>
   Effect.zipRight(Effect.logWarning(message), options.note?.(kind, message) ?? Effect.void)
 
-/** Writes what the file is to say now. */
+/** Writes the current record into a file. */
 const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
 
-/** Tries once to have the path again. */
+/** Makes one attempt to acquire the path again. */
 const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
   Effect.gen(function*() {
-    const { context, options, place, present } = kept
+    const { context, options, lockScope, present } = kept
     const { path } = options
     const record = yield* options.record
     const attempt = LockAttempt.attempt({
@@ -190,13 +201,13 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     })
     const { scope, value: result } = yield* Effect.zipRight(LockFolder.ensure(path), attempt).pipe(
       (attempt) => keepIfScoped(attempt, LockAttempt.isMine),
-      Scope.extend(place),
+      Scope.extend(lockScope),
       Effect.provide(context),
       Effect.mapError((error) => new Failed(moved, error))
     )
     if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
     yield* Ref.set(present, { file: result.file, scope })
-    // Only now: while the old file is open, no new one can have its inode number.
+    // The old file is closed only now. While it is open, the file system cannot give its inode number to a new file.
     yield* Scope.close(before.scope, Exit.void)
     yield* warn(
       kept,
@@ -207,23 +218,28 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     )
     if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
     yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
-    yield* looked("regained")
+    yield* countRecheck("regained")
   })
 
-/** The path is our file: keeps it young, and whole. */
+/** The path leads to the held file: writes the record again, so that the file stays young and complete. */
 const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.gen(function*() {
     const { path, record } = kept.options
     const self = yield* record
     const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
-    // Makes it young, through the open file: by its path, it could be one that has just been put in its place.
+    // Refresh the file's age through the open descriptor. By path, the write could reach a file that another program
+    // has just put there.
     yield* writeTo(kept, file)
-    // Under our kernel lock nobody else had a right to write it, and it would mislead those who go by the record.
+    // Only the holder may write the record. Another program overwrote it, and misled the readers that rely on the
+    // record.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
-    yield* looked("kept")
+    yield* countRecheck("kept")
   })
 
-/** One look, and what can be done at once. Not to be interrupted: what it takes must come to its place. */
+/**
+ * Checks once, and does what the result requires. Uninterruptible, because an acquired file must reach `present`: only
+ * then is it released with the lock.
+ */
 const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
   Effect.gen(function*() {
     const before = yield* Ref.get(kept.present)
@@ -236,14 +252,14 @@ const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
     kept.mutex.withPermits(1)
   )
 
-/** Fails with the loss, and with who has the lock now. */
+/** Fails with `LockLost`, which has the reason and, if known, the new holder. */
 const lose = ({ options }: Kept, reason: string, taker: Option.Option<OwnerRecord> = Option.none()) =>
   Effect.gen(function*() {
     const holder = Option.isSome(taker) ? { holder: yield* options.holderOf(taker.value) } : {}
     return yield* new LockLost({ path: options.path, reason, ...holder })
   })
 
-/** Looks, and for as long as it may help, again; fails when the lock is lost. */
+/** Checks, and retries for as long as a retry can help. Fails when the lock is lost. */
 const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
   Effect.gen(function*() {
     const { failures, options, platform } = kept
@@ -262,7 +278,7 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             : isMomentary(platform, error.error)
       }),
       Effect.zipRight(Ref.set(failures, 0)),
-      Effect.tapError(({ _tag }) => looked(unregained[_tag])),
+      Effect.tapError(({ _tag }) => countRecheck(failureLabels[_tag])),
       Effect.catchTags({
         Taken: ({ moved, snapshot }) =>
           lose(kept, `${moved} and ${describeTaker(self, snapshot)}`, takerOf(self, snapshot)),
@@ -271,7 +287,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             count >= maxFailures
               ? lose(kept, `${moved} and cannot be had again: ${error.reason}`)
               : warn(kept, "unavailable", `${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
-        // Only what is certain loses a lock: a folder that cannot be read for a moment does not.
+        // A check that fails is no proof of a loss: a folder can be unreadable for a moment. The next check tries
+        // again.
         Unseen: ({ error }) =>
           Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
       })
@@ -279,8 +296,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
   })
 
 /**
- * A start without kernel locks (no addon, another build) that cannot tell whether this holder lives goes by the age of
- * the file, also where the holder has a kernel lock.
+ * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock. A start without kernel
+ * locks (no addon, another build) that cannot determine this holder's liveness judges the lock by the age of the file.
  */
 const intervalOf = (options: KeepOptions): Duration.Duration =>
   Duration.max(
@@ -289,7 +306,7 @@ const intervalOf = (options: KeepOptions): Duration.Duration =>
   )
 
 /**
- * Takes a lock and keeps it until the scope closes.
+ * Acquires a lock and keeps it until the scope closes.
  */
 export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
   options: HeldLockOptions<A, E, R>
@@ -303,13 +320,15 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
-    // A place of its own among what the caller's scope releases, whichever file is in it by then. Not during a step: by the
-    // number of a closed file, the rest of the step would change whichever file is opened next.
-    const place = yield* Effect.acquireRelease(
+    // One scope for every file of this lock. A file that is acquired later is thus released in the same order within
+    // the caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
+    // descriptor number that is closed, or that belongs to another file by then.
+    const lockScope = yield* Effect.acquireRelease(
       Scope.make(),
-      (place, exit) => mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(place, exit)))
+      (lockScope, exit) =>
+        mutex.withPermits(1)(Effect.zipRight(Ref.set(isReleased, true), Scope.close(lockScope, exit)))
     )
-    const scope = yield* Scope.fork(place, ExecutionStrategy.sequential)
+    const scope = yield* Scope.fork(lockScope, ExecutionStrategy.sequential)
     const acquired = yield* Scope.extend(options.acquire, scope)
     const present = yield* Ref.make<Present>({ file: acquired.file, scope })
     const failures = yield* Ref.make(0)
@@ -318,7 +337,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
       () => Effect.flatMap(Ref.get(present), ({ file }) => Metric.modify(Metrics.lockRecordOnly, -recordOnly(file)))
     )
 
-    const kept: Kept = { options, platform, context, mutex, place, present, failures }
+    const kept: Kept = { options, platform, context, mutex, lockScope, present, failures }
 
     return {
       acquired,

@@ -1,5 +1,5 @@
 /**
- * What has befallen a gateway since its start: how far it came, and what happened to its lock.
+ * The history of a gateway since its start: its phases, and what happened to its lock files.
  *
  * @since 0.1.0
  */
@@ -11,12 +11,15 @@ import * as Changing from "../internal/changing.ts"
 export type { Current } from "../internal/changing.ts"
 
 /**
- * What can happen.
+ * The kinds of change.
  *
- * - `starting`, `listening`, `draining`: the record's phases.
- * - `locked`: both lock files became ours, without a predecessor; `reclaimed`: one had left them.
- * - `regained`: a lock file that had been removed or replaced is ours again; `rewritten`: its record had been overwritten.
- * - `unavailable`: a lock file that was lost could not be had again yet; `lost`: nor will it be.
+ * - `starting`, `listening`, `draining`: the gateway entered this phase of its record.
+ * - `locked`: the gateway acquired both lock files, and no earlier owner had left them.
+ * - `reclaimed`: the gateway acquired lock files that an earlier owner had left.
+ * - `regained`: a lock file was removed or replaced, and the gateway acquired it again.
+ * - `rewritten`: a record was overwritten, and the gateway wrote it again.
+ * - `unavailable`: a lock file was lost, and the gateway could not acquire it again yet.
+ * - `lost`: the gateway lost the lock permanently.
  *
  * @since 0.1.0
  * @category models
@@ -34,19 +37,21 @@ export const Kind = Schema.Literal(
 )
 
 /**
+ * A kind of change.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Kind = typeof Kind.Type
 
 /**
- * One thing that happened.
+ * A change of a gateway's phase or of its lock files.
  *
  * @example
  * import { Effect } from "effect"
  * import { Gateway, type LockFile } from "gateway-lock"
  *
- * // What somebody does to the lock files of a running gateway.
+ * // Kinds that show that another program changed the lock files of a running gateway.
  * const disturbances: ReadonlyArray<LockFile.History.Kind> = ["regained", "rewritten", "unavailable"]
  *
  * const disturbed = Gateway.Gateway.pipe(
@@ -60,7 +65,7 @@ export type Kind = typeof Kind.Type
 export interface StateChange extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * A `StateChange` as JSON. Times are in ISO 8601, UTC.
  *
  * @since 0.1.0
  * @category models
@@ -68,41 +73,46 @@ export interface StateChange extends Schema.Struct.Type<typeof fields> {}
 export interface StateChangeEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** By the wall clock. */
+  /** When the change happened, by the wall clock. */
   at: Schema.DateTimeUtc,
   kind: Kind,
-  /** What the log says of it, where it says more. */
+  /** The log message of the change, if it has one. */
   detail: Schema.optionalWith(Schema.String, { exact: true })
 }
 
 /**
+ * The schema of a change.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const StateChange: Schema.Schema<StateChange, StateChangeEncoded> = Schema.Struct(fields)
 
 /**
- * So many changes are kept, the last ones.
+ * The number of changes that are kept. Older ones are dropped.
  *
  * @internal
  */
 export const size = 50
 
 /**
- * What has happened, and how something is added to it.
+ * The changes so far, and a function that adds one.
  *
  * @since 0.1.0
  * @category models
  */
 export interface History {
-  /** Oldest first. */
+  /** The changes, oldest first. */
   readonly changes: Effect.Effect<Changing.Current<ReadonlyArray<StateChange>>>
-  /** Adds a change, at the present time of the wall clock; the oldest goes where there are `size` already. */
+  /**
+   * Adds a change with the current time of the wall clock. If there are `size` changes already, the oldest one is
+   * dropped.
+   */
   readonly note: (kind: Kind, detail?: string) => Effect.Effect<void>
 }
 
 /**
- * A history that begins with `starting`, at the time given.
+ * A history whose first change is `starting`, at `startedAt`.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * One attempt to take a lock file with a kernel lock.
+ * One attempt to acquire a lock file with a kernel lock.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -11,10 +11,19 @@ import * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import { type KernelLock, type KernelLockFailed, KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isNotFound } from "../internal/describeError.ts"
-import { type Attempt, type AttemptOptions, claiming, held, heldFile, isOurs, type Leftover, mine } from "./Attempt.ts"
+import {
+  type Attempt,
+  type AttemptOptions,
+  claimOptions,
+  held,
+  heldFile,
+  isOurs,
+  type Leftover,
+  mine
+} from "./Attempt.ts"
 import * as Claim from "./Claim.ts"
 import { createExclusively, removeDraft } from "./DraftFile.ts"
-import { insist, Moved, type NamedFiles, open, openExisting, refuseLink } from "./NamedFiles.ts"
+import { Moved, type NamedFiles, open, openExisting, refuseLink, requireRegularFile } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import * as SelfTest from "./SelfTest.ts"
 import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeRecord } from "./Snapshot.ts"
@@ -22,15 +31,18 @@ import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeReco
 type Kernel = KernelLock["Type"]
 
 /**
- * Denied by one that only asks, and for that takes a shared lock for a moment (fcntl(2) has `F_OFD_GETLK` to ask without, the
- * addon has not). Internal to this module.
+ * The lock was denied because an inspector held a shared lock on it for a moment. An inspector only tests the lock.
+ * fcntl(2) has `F_OFD_GETLK` to test without locking, but the addon does not offer it. Internal to this module.
  */
 class Inspected extends Data.TaggedError("Inspected") {}
 
-/** 1, 2, 4, … 128 milliseconds apart: one that lost its processor in between goes on within a few of them. */
-const pastInspectors = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
+/**
+ * 1, 2, 4, … 128 milliseconds apart. An inspector that was preempted while it held its lock releases it within a few of
+ * these retries.
+ */
+const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** A file, and how it is locked: at once, or it has been. */
+/** A file, and an effect that locks it or succeeds because it is locked already. */
 interface Locking<E> {
   readonly path: string
   readonly id: string
@@ -55,14 +67,14 @@ const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path 
   })
 
 /**
- * Asked of a file of our own, before the lock file is made: one that cannot be locked after all would have to be removed
- * again, and by then it could be another starter's.
+ * Tests with a draft, before the lock file is created, whether the file system can lock. A lock file that turned out
+ * not to be lockable would have to be removed, and by then another start could have taken it.
  */
 const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record: OwnerRecord.OwnerRecord) =>
   Effect.scoped(Effect.gen(function*() {
     yield* Effect.addFinalizer(() => removeDraft(files.fs, draft))
     const file = yield* createExclusively(files.fs, draft, "wx+")
-    // Who finds it, should we not live to remove it, can tell whose it was.
+    // If this process dies before it removes the draft, the record tells later starts which process left it.
     yield* writeRecord(file, record)
     const id = yield* files.idOf(file)
     yield* selfTest(files, kernel, { path: draft, id, lock: kernel.tryLock(file.fd) })
@@ -79,15 +91,17 @@ const openOrCreate = (
     Effect.catchIf(isNotFound, () =>
       Effect.zipRight(
         isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
-        // `Moved`: somebody created it in between, or it is a dangling link, which `insist` has refused.
+        // Fails with `Moved` if another process created the path in the meantime. A dangling link would have the same
+        // effect, but `requireRegularFile` has refused links already.
         Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
       ))
   )
 }
 
 /**
- * A start without kernel locks may be about to move a dead owner's file away. Without the name for a moment, a file that
- * was taken over in place meanwhile would not keep a third start out. `false`: it is at it.
+ * Takes over, under a claim, a file that a dead owner left. A start without kernel locks may be about to move that file
+ * away. If it did so after the takeover, the path would be missing for a moment, and would not keep a third start out.
+ * `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -96,16 +110,18 @@ const whileClaimed = <E>(
   takeOver: Effect.Effect<void, E>
 ) =>
   Effect.scoped(Effect.gen(function*() {
-    const common = claiming(files, options, "kernel")
+    const common = claimOptions(files, options, "kernel")
     const claimed = yield* Claim.claim(files.fs, options.path, left, {
       ...common,
-      // A starter of our kind has a claim only while it has the kernel lock, and that is ours.
+      // A start with a kernel lock has a claim only while it holds that lock. This start holds the lock now, so such a
+      // claim is abandoned.
       isAbandoned: (claim) =>
         Option.exists(claim.record, ({ lock }) => lock !== "record")
           ? Effect.succeed(true)
           : common.isAbandoned(claim)
     }).pipe(
-      // No room for a claim (a full disk): the kernel lock alone, as without such starts it is enough.
+      // If the claim cannot be created (for example on a full disk), the kernel lock alone decides. It is sufficient
+      // unless starts without kernel locks compete.
       Effect.orElseSucceed(() => Option.some(true))
     )
     if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
@@ -113,17 +129,23 @@ const whileClaimed = <E>(
     return claimed.value
   }))
 
-/** `false` where an owner has the lock, or a start that is quicker; at once, since both have it for themselves. */
+/**
+ * Tries to lock a file. `false`: an owner or a quicker start holds the lock. Both hold it exclusively, so this is known
+ * without a retry; inspectors hold it shared.
+ */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>
     granted
       ? Effect.succeed(true)
       : Effect.flatMap(kernel.isLocked(fd), (locked) => locked ? Effect.succeed(false) : new Inspected())).pipe(
-      Effect.retry({ schedule: pastInspectors, while: ({ _tag }) => _tag === "Inspected" }),
+      Effect.retry({ schedule: inspectorRetries, while: ({ _tag }) => _tag === "Inspected" }),
       Effect.catchTag("Inspected", () => Effect.succeed(false))
     )
 
-/** Fails with `KernelLockUnsupported` where the file system cannot lock, so that only the record is left. */
+/**
+ * Acquires a lock file with a kernel lock. Fails with `KernelLockUnsupported` if the file system cannot lock. The
+ * caller then falls back to record-only mode.
+ */
 export const withKernelLock = (
   files: NamedFiles,
   kernel: Kernel,
@@ -136,38 +158,40 @@ export const withKernelLock = (
   Effect.gen(function*() {
     const { path } = options
     const { fs, identify, isStill, removeIfStill } = files
-    yield* insist(fs, path)
+    yield* requireRegularFile(fs, path)
     const { created, file } = yield* openOrCreate(files, kernel, options)
     const info = yield* file.stat
     const id = yield* identify(info, file.fd)
 
-    const seen = Effect.gen(function*() {
+    const reportHeld = Effect.gen(function*() {
       const record = yield* readRecord(file, info)
       return held({ record, enforcement: "kernel", fileId: id, ...(yield* touched(info)) })
     })
-    if (id === options.present) return yield* seen
+    if (id === options.present) return yield* reportHeld
 
     const granted = yield* tryLock(kernel, file.fd).pipe(
-      // A moment ago there were locks. What we made may be another's by now, and stays; the next attempt just finds it.
+      // A moment ago the file system could lock. The file that this attempt created stays, because another start may
+      // hold it by now. The next attempt finds the file.
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
-    if (!granted) return yield* seen
-    // Before the name is compared: while it was a link, it led to this file as well.
+    if (!granted) return yield* reportHeld
+    // Refuse a link before the path is compared: a path that was a link to this file would pass the comparison.
     if (!created) yield* refuseLink(fs, path)
     if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
-    // Only now: before, somebody else may have locked what we created, and it would be theirs that we remove.
+    // Only now may this attempt remove the file that it created. Earlier, another start could have locked the file, and
+    // the finalizer would remove that start's lock file.
     if (created) yield* Effect.addFinalizer(() => removeIfStill(path, id))
     if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
 
     const left = yield* file.stat
-    // An empty file was made a moment ago, by a starter that we were quicker than.
+    // An empty file was created a moment ago by a slower start, and this start locked it first.
     const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
       ? Option.none()
       : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A holder without kernel locks (another build, another container) leaves this one free while it lives.
+    // A living holder in record-only mode (another build, another container) leaves the kernel lock of this file free.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
@@ -175,7 +199,7 @@ export const withKernelLock = (
 
     const scope = yield* Effect.scope
     const write = Effect.gen(function*() {
-      // From here on a leftover is ours too, whatever happens: release removes it.
+      // From here on a left file belongs to this start, even if the write fails. So the release removes it.
       if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))
       yield* writeRecord(file, options.record("kernel"))
       yield* file.sync
@@ -186,6 +210,6 @@ export const withKernelLock = (
       const abandoned = yield* snapshotOf("kernel")
       if (!(yield* whileClaimed(files, options, abandoned, write))) return held(abandoned)
     }
-    yield* Claim.sweep(fs, path, claiming(files, options, "kernel"))
+    yield* Claim.sweep(fs, path, claimOptions(files, options, "kernel"))
     return mine(heldFile(files, options, file, { id, enforcement: "kernel", fallback: Option.none(), leftover }))
   })

@@ -1,23 +1,25 @@
 /**
- * One attempt, without waiting, to take one lock file.
+ * One attempt, without waiting, to acquire one lock file.
  *
  * With a kernel lock:
  *
  *     open (create, 0600) → try the kernel lock
- *       denied  → by one that only asks?  yes → soon again;  no → read the record → Held
- *       granted → is the path still this file?  no → close, again
- *               → is a second lock refused?     no → this file system cannot lock: record only
- *               → read what was left; claim it, as those without kernel locks do; write my record, sync
- *               → is the path still this file?  no → close, again → Mine
- *     release: if the path is still this file, unlink while holding; then close
+ *       denied  → only an inspector has it?     yes → retry soon;  no → read the record → Held
+ *       granted → is the path still this file?  no → close, start over
+ *               → is a second lock refused?     no → this file system cannot lock: record-only
+ *               → read the left record; claim it, as starts without kernel locks do; write this start's record, sync
+ *               → is the path still this file?  no → close, start over;  yes → Mine
+ *     release: if the path is still this file, unlink it while holding the lock; then close
  *
- * Unlinking while holding and comparing after locking belong together. Whoever opened the file before
- * it was unlinked gets the lock of a file without a name; the comparison tells it so. Without the one, a
- * newcomer's file could be unlinked; without the other, two could hold locks on two files of one name.
+ * The unlink while holding and the comparison after locking depend on each other. A start that opened the file before
+ * it was unlinked gets the lock of a file without a name, and the comparison detects that. If the unlink did not hold
+ * the lock, a release could remove another start's new file. Without the comparison, two processes could hold locks on
+ * two files of one name.
  *
- * Record only: the file is created exclusively; a stale one is renamed aside, by one starter at a time (`Claim`), and
- * looked at again: somebody with a kernel lock may have taken it in between, and what was moved by mistake is put back.
- * A file that names this very instance is a copy of ours, made while we held it, and is taken as it is.
+ * Record-only: the file is created exclusively. A stale file is renamed aside by one start at a time (`Claim`) and then
+ * checked again. In between, a start with a kernel lock may have taken it; a file that was moved by mistake is put
+ * back. A file that names this very instance is a copy of the held file, made while the lock was held. The attempt
+ * takes it as it is.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -34,7 +36,7 @@ import { withRecordOnly } from "./RecordAttempt.ts"
 export type { Attempt, AttemptOptions, HeldFile, Leftover } from "./Attempt.ts"
 export type { Enforcement, Snapshot } from "./Snapshot.ts"
 
-/** How often one attempt starts over: each time, some other process has taken a step. */
+/** How often one attempt starts over. Each time, another process has changed the path. */
 const maxRestarts = 32
 
 /** Whether an attempt acquired the lock. */
@@ -45,15 +47,18 @@ const make = Effect.gen(function*() {
   const kernel = yield* KernelLock
   return (options: AttemptOptions) =>
     Effect.flatMap(kernel.supported, () => keepIf(withKernelLock(files, kernel, options), isMine)).pipe(
-      Effect.catchTag("KernelLockUnsupported", (why) => keepIf(withRecordOnly(files, options, why), isMine))
+      Effect.catchTag(
+        "KernelLockUnsupported",
+        (unsupported) => keepIf(withRecordOnly(files, options, unsupported), isMine)
+      )
     )
 })
 
 /**
- * Tries once. What was opened for an attempt that did not succeed is closed again before it ends; what
- * was acquired is released when the caller's scope closes.
+ * Tries once to acquire a lock file. If the attempt does not acquire the lock, the files it opened are closed before it
+ * ends. Otherwise the lock is released when the caller's scope closes.
  *
- * Uninterruptible, and short: waiting belongs around it.
+ * Uninterruptible, and short: the caller does the waiting, between attempts.
  */
 export const attempt = (
   options: AttemptOptions

@@ -1,12 +1,13 @@
 /**
  * Holds a gateway's lock files from acquisition to release.
  *
- * Two files in `<state-dir>/locks`: one per config, so that one config runs once, and one for the state
- * directory, so that two configs do not share it.
+ * There are two files in `<state-dir>/locks`. One is for the config, so that a config runs only once. The other is for
+ * the state directory, so that two configs do not share it.
  *
- * **Guarantees.** On a file system with locks, at most one process of one kernel holds a lock file, and the lock
- * ends with its process, however it ends. **Does not guarantee** exclusion between machines that share a folder,
- * nor, in record-only mode, against a holder whose liveness cannot be told; the port is the second lock then.
+ * **Guarantees.** On a file system with locks, at most one process of one kernel holds a lock file. The lock ends with
+ * its process, however the process ends. **Does not guarantee** exclusion between machines that share a folder. In
+ * record-only mode, it does not guarantee exclusion against a holder whose liveness is unknown; then the port is the
+ * second lock.
  *
  * @since 0.1.0
  */
@@ -36,7 +37,7 @@ import { whileNot } from "../internal/whileNot.ts"
 import { HealthProbe, make as makeHealthProbe } from "../probe/HealthProbe.ts"
 import { make as makePortProbe, PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
-import { apart } from "../telemetry/spans.ts"
+import { detachSpan } from "../telemetry/spans.ts"
 import type * as History from "./History.ts"
 import type { LockFileOptions, LockWithProbesOptions } from "./LockFileOptions.ts"
 import * as LockPair from "./LockPair.ts"
@@ -61,7 +62,7 @@ export { ensurePortFree } from "./PortCheck.ts"
 export type { Enforcement }
 
 /**
- * The lock, held: what it says of us, and that it is still ours.
+ * The held lock: its record, its history, and whether it is still held.
  *
  * @since 0.1.0
  * @category tags
@@ -69,25 +70,28 @@ export type { Enforcement }
 export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The lock file of this config. */
   readonly path: string
-  /** New for every acquisition; `/healthz` shows the same one. */
+  /** New for every acquisition. `/healthz` answers with the same id. */
   readonly instanceId: string
-  /** What kept others out when it was taken: the kernel, or only the record. */
+  /** What kept other starts out when the lock was acquired: the kernel lock, or only the record. */
   readonly enforcement: Enforcement
-  /** What our lock files say now. */
+  /** The record in both lock files now. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
-  /** Tells readers of the lock files how far we are. Never fails: a record that cannot be rewritten is logged. */
+  /**
+   * Changes the phase or the address in the record, for readers of the lock files. Never fails: a write that fails is
+   * logged.
+   */
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
-  /** When the start began that acquired the lock, after waiting for it where need be. */
+  /** When the start that acquired the lock began, before any wait for the lock. */
   readonly startedAt: DateTime.Utc
-  /** When the lock was acquired, both of its files. The record's `createdAt`. */
+  /** When the lock, which is both files, was acquired. The record's `createdAt`. */
   readonly heldSince: DateTime.Utc
-  /** What has happened since the start began, the last of it. */
+  /** The latest changes since the start began. */
   readonly history: History.History["changes"]
-  /** Never succeeds; fails once the lock turns out to be lost. Race the running program with it. */
+  /** Never succeeds; fails once the lock is found to be lost. Race the program against it. */
   readonly lost: Effect.Effect<never, LockLost>
-  /** Completes once the lock turns out to be lost. */
+  /** Completes once the lock is found to be lost. */
   readonly whenLost: Effect.Effect<Loss>
 }>() {}
 
@@ -99,18 +103,21 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
  */
 export interface Loss {
   readonly error: LockLost
-  /** Whether something waited for `lost` at that moment, as `Gateway.launch` and `whileHeld` do. */
+  /** Whether a fiber waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
   readonly isWatched: boolean
-  /** Releases what is still held, such as the lock of the state directory. Otherwise the end of the scope does. */
+  /**
+   * Releases what is still held, such as the lock of the state directory. If the caller does not run this, the end of
+   * the scope releases the rest.
+   */
   readonly release: Effect.Effect<void>
 }
 
-/** How long a release may take: a file system that hangs does not keep a process from ending. */
+/** How long a release may take. A file system that hangs must not keep a process from ending. */
 const releaseTimeout = Duration.seconds(5)
 
 /**
- * Waits for a release, within `releaseTimeout`, and logs how the shutdown went. What has not been released by then is
- * released in the background, and by the kernel when the process ends.
+ * Waits at most `releaseTimeout` for a release, and logs how the shutdown went. A slower release continues in the
+ * background, and the kernel releases the locks when the process ends.
  */
 const releaseWithin = (
   release: Effect.Effect<void>,
@@ -137,7 +144,7 @@ const releaseWithin = (
     )
   })
 
-/** Looks after both files. Each on its own: one that waits for its name does not keep the other from being looked after. */
+/** Watches both files, each on its own fiber: a wait for the path of one file does not delay the checks of the other. */
 const watchAll = (
   { locks, path }: LockPair.LockPair,
   lose: (error: LockLost) => Effect.Effect<void>
@@ -145,16 +152,16 @@ const watchAll = (
   Effect.forEach(locks, ({ watch }) =>
     watch.pipe(
       Effect.catchAll(lose),
-      // A lock that is no longer checked is as good as lost.
+      // A defect ends the checks. A lock that is no longer checked counts as lost.
       Effect.catchAllDefect((defect) =>
         lose(new LockLost({ path, reason: `checking it failed with a defect: ${describeDefect(defect)}` }))
       ),
-      apart,
+      detachSpan,
       Effect.interruptible,
       Effect.forkScoped
     ), { discard: true })
 
-/** Changes the record, in both files too while the lock is not lost. */
+/** Changes the record, and writes it to both files unless the lock is lost. */
 const update = (
   { history, locks, record }: LockPair.LockPair,
   loss: Deferred.Deferred<Loss>,
@@ -165,7 +172,7 @@ const update = (
     yield* Ref.update(record, (record) => ({ ...record, ...change }))
     if (change.phase !== undefined) yield* history.note(change.phase)
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
-    // Under the name of a lost lock is another owner's file.
+    // After a loss, the lock file can belong to another owner.
     if (yield* Deferred.isDone(loss)) return
     for (const { acquired: { file: { path } }, write } of locks) {
       yield* write.pipe(
@@ -177,11 +184,11 @@ const update = (
   })
 
 /**
- * Takes both locks, in this order: config, state directory. Released in the reverse order when the scope closes, within five
- * seconds.
+ * Acquires both locks in this order: config, state directory. When the scope closes, releases them in reverse order,
+ * within five seconds.
  *
- * Fails with `PortInUse`, at once, if our port is occupied; `LockHeld` if the owner serves another port or does not
- * end in time; `LockUnavailable` if the files cannot be used.
+ * Fails with `PortInUse`, at once, if the gateway's own port is in use. Fails with `LockHeld` if the owner serves
+ * another port or does not end in time, and with `LockUnavailable` if the files cannot be used.
  *
  * @since 0.1.0
  * @category constructors
@@ -195,7 +202,7 @@ export const make = (
     const reportTo = yield* LossReport
     const loss = yield* Deferred.make<Loss>()
     const drainBegan = yield* Ref.make(Option.none<bigint>())
-    // What is acquired from here on is released as one, so that one bound holds for all of it.
+    // Everything acquired from here on is released together, so that one timeout bounds the whole release.
     const scope = yield* Scope.make()
     const release = yield* once(
       Effect.flatMap(
@@ -207,7 +214,7 @@ export const make = (
     const held = yield* Scope.extend(LockPair.acquire(options), scope)
     const { enforcement, heldSince, history, instanceId, record, startedAt } = held
 
-    /** Fibers that wait for `lost`. */
+    /** The number of fibers that wait for `lost`. */
     const watchers = yield* Ref.make(0)
     yield* Scope.extend(
       Effect.acquireRelease(
@@ -247,8 +254,8 @@ export const make = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Runs an effect for as long as the lock is held. When the lock is lost, the effect is interrupted, and this fails with
- * `LockLost` once it has ended.
+ * Runs an effect while the lock is held. When the lock is lost, the effect is interrupted. Once the effect has ended,
+ * this fails with `LockLost`.
  *
  * @example
  * import { Effect } from "effect"
@@ -268,10 +275,10 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
   Effect.flatMap(LockFile, ({ lost }) => whileNot(lost)(self))
 
 /**
- * The lock, held for as long as the layer is. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make` does; a lock
- * that is lost later fails `lost`, which `whileHeld` watches.
+ * Holds the lock for the lifetime of the layer. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make`
+ * does. If the lock is lost later, `lost` fails; `whileHeld` watches it.
  *
- * Keep the result in a constant: a second one is a second contender.
+ * Keep the layer in a constant: a second call makes a second layer, which competes for the same lock.
  *
  * @since 0.1.0
  * @category layers
@@ -281,7 +288,7 @@ export const layer = (
 ): Layer.Layer<LockFile, PortInUse | LockHeld | LockUnavailable, Requirements> => Layer.scoped(LockFile, make(options))
 
 /**
- * `layer` with the probes that it asks, which a listener above it asks again.
+ * `layer`, together with the probes that it uses. A listener that is built on this layer uses the same probes.
  *
  * Fails as `layer` does.
  *
@@ -289,7 +296,7 @@ export const layer = (
  * import { Effect } from "effect"
  * import { Gateway, LockFile } from "gateway-lock"
  *
- * // A job of cron, with no port: while the last one is still at it, the next goes home.
+ * // A cron job without a port. If the previous run still holds the lock, this run ends at once.
  * const Lock = LockFile.layerWithProbes({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json", lock: { timeout: 0 } })
  *
  * const job = LockFile.whileHeld(Effect.log("importing")).pipe(
@@ -308,7 +315,7 @@ export const layerWithProbes = (
   PortInUse | LockHeld | LockUnavailable,
   FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | ProbeTransport
 > =>
-  // In one effect: every layer between would cost a start a part of a millisecond.
+  // Built in one effect: each further layer would cost a start a fraction of a millisecond.
   Layer.scopedContext(Effect.gen(function*() {
     const health = yield* makeHealthProbe(options.health)
     const ports = yield* Effect.provideService(makePortProbe, HealthProbe, health)

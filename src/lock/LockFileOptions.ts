@@ -8,58 +8,61 @@ import type { SupervisorKind } from "../GatewayLockError.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 
 /**
- * How long a start waits for the lock, and how its holder keeps it. The names are those of the config file, below `lock`. Times
- * may be given in any form of `Duration.DurationInput`; a number is milliseconds.
+ * How long a start waits for the lock, and how the holder keeps it. The names are those of the config file, below
+ * `lock`. Times can have any form of `Duration.DurationInput`; a number is in milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LockOptions {
-  /** How long to wait for an owner that does not serve our port. Default 5 seconds. */
+  /** How long to wait for an owner that does not serve this gateway's port. Default 5 seconds. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** How often to try again meanwhile. Default 100 milliseconds. */
+  /** The time between two retries during that wait. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
   /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the files are still its own, restores lost ones, and keeps them young; at least three
-   * times within `staleAfter`, which wins where the two contradict each other. Default 30 seconds.
+   * How often the holder checks that the files are still its own, restores lost files, and keeps the files young. It
+   * does so at least three times within `staleAfter`, even if this interval is longer. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
 }
 
 /**
- * Which lock files, and how patiently.
+ * Which lock files to acquire, and how long to wait for them.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LockFileOptions {
-  /** Where the `locks` folder is, or will be made (mode 0700). */
+  /** The folder that contains the `locks` folder, which is made if it is missing (mode 0700). */
   readonly stateDir: string
-  /** The canonical path of the config file, which may be absent. Its hash names the lock file. */
+  /** The canonical path of the config file. The file may be absent. The hash of the path names the lock file. */
   readonly configPath: string
   /**
-   * The absolute path of the config file with its links unresolved. Readers find the owner by it when a link of it leads
-   * elsewhere meanwhile, as in a folder of Kubernetes or of releases. Default: `configPath`.
+   * The absolute path of the config file with its symbolic links unresolved. Readers use it to find the owner after
+   * such a link was changed to another target, as in a Kubernetes volume or a release folder. Default: `configPath`.
    */
   readonly configName?: string | undefined
-  /** What will be served under the lock. Without it no port is asked while waiting. */
+  /** The address to serve under the lock. Without it, no port is probed during the wait. */
   readonly address?: Address | undefined
-  /** Whether that address is a socket of ours already, passed by a supervisor: then it is not asked either. */
+  /** Whether a supervisor passed a socket of that address to this process. If so, its port is not probed either. */
   readonly isPassedSocket?: boolean | undefined
-  /** How long to wait for the lock, and how to keep it. */
+  /** How long to wait for the lock, and how the holder keeps it. */
   readonly lock?: LockOptions | undefined
-  /** Run before a wait and its log line: for what the start will need and may not find later. Default nothing. */
+  /**
+   * Runs before a wait and its log line. It can load what the start needs later and may not find after the wait.
+   * Default: nothing.
+   */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Who started us, for the record. Default `none`. */
+  /** The supervisor that started this process, for the record. Default `none`. */
   readonly supervisor?: SupervisorKind | undefined
-  /** Why we think so, for the record. */
+  /** Why the start assumes this supervisor, for the record. */
   readonly supervisorReason?: string | undefined
 }
 
 /**
- * The same, and how the health of an owner is asked.
+ * `LockFileOptions`, with options for the health probe of an owner.
  *
  * @since 0.1.0
  * @category models
@@ -69,7 +72,7 @@ export interface LockWithProbesOptions extends LockFileOptions {
 }
 
 /**
- * What holds where an option is left out.
+ * The values of options that are left out.
  *
  * @since 0.1.0
  * @category constants
@@ -83,7 +86,7 @@ export const defaults = {
   }
 } as const
 
-/** The times among the options, with the defaults where nothing is said. */
+/** The times among the options, with defaults for those that are left out. */
 export const timesOf = ({ lock = {} }: Pick<LockFileOptions, "lock">) => ({
   timeout: Duration.decode(lock.timeout ?? defaults.lock.timeout),
   pollInterval: Duration.decode(lock.pollInterval ?? defaults.lock.pollInterval),

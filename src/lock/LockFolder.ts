@@ -1,12 +1,13 @@
 /**
- * May our locks be kept in this folder?
+ * Checks that it is safe to keep lock files in a folder.
  *
- * Who can write in it can put a link in the place of a lock file, and have us write where it leads, or replace the file
- * under us. So it must be ours and ours alone to write, and no link to another. The sticky bit does not help: it keeps
- * names from being taken away, not from being given.
+ * A user who can write in the folder can replace a lock file. That user can also put a symbolic link in its place, so
+ * that the gateway writes to the link's target. So the folder must belong to this user, must not be writable by others,
+ * and must not be a symbolic link. The sticky bit is not enough: it keeps others from removing files, but not from
+ * creating them.
  *
- * What is above it may be links, and others' to write: whoever can move the folder away can keep us from running, and no
- * more.
+ * The folders above may be symbolic links, or writable by others. A user who can move the lock folder away can keep the
+ * gateway from running, but nothing more.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -26,24 +27,24 @@ import * as VolumeGroup from "./VolumeGroup.ts"
 
 const othersMayWrite = 0o022
 
-/** What is wrong with a folder. */
+/** A reason not to keep lock files in a folder. */
 export interface Fault {
   readonly what: string
-  /** The command that mends it. */
+  /** The command that corrects the fault. */
   readonly remedy: string
 }
 
-/** What is wrong with a folder that is a symbolic link, for a start and for `doctor`, which call it `name`. Pure. */
+/** The fault of a lock folder that is a symbolic link. A start and `doctor` report it, and call the folder `name`. Pure. */
 export const linkFault = (path: string, target: string, name: string, platform: string): Fault => ({
   what: `${name} is a symbolic link to ${target}`,
   remedy: adviceFor(platform).removeFolderLink(path)
 })
 
 /**
- * What is wrong with the folder of a user's locks, for a start and for `doctor`, which call it `name`. Pure.
+ * The fault, if any, of the folder of a user's locks. A start and `doctor` report it, and call the folder `name`. Pure.
  *
- * Only this folder is judged, not what is above it; where users have no numbers or, as on Windows, there are no mode bits, not
- * even this one.
+ * Checks this folder only, not the folders above it. Checks nothing if users have no numbers or if, as on Windows,
+ * there are no mode bits.
  */
 export const fault = (
   path: string,
@@ -67,10 +68,10 @@ export const fault = (
   })
 }
 
-/** Why a folder cannot be made whose path begins with a root that does not exist, for a start and for `doctor`. */
+/** Why a folder cannot be made if the root of its path does not exist. A start and `doctor` report it. */
 export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
 
-/** The root of a path does not exist. Internal to this module. */
+/** The root of the path does not exist. Internal to this module. */
 class RootMissing {
   readonly _tag = "RootMissing"
   readonly root: string
@@ -80,8 +81,9 @@ class RootMissing {
 }
 
 /**
- * Folder by folder: Node's own recursive way answers `ENOENT` where the file system is full, read-only or broken. A root that
- * does not exist has no folder above it that could be made.
+ * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure: it
+ * answers `ENOENT` where the file system is full, read-only or broken. Fails with `RootMissing` if even the root does
+ * not exist, because no folder above the root can be made.
  */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -104,8 +106,8 @@ const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMiss
   })
 
 /**
- * Makes the folder of a lock file where it is missing (mode 0700), and looks whether it may be used. A folder that is there
- * is never changed, but for one that Kubernetes has opened to a volume's group (`VolumeGroup`).
+ * Makes the folder of a lock file if it is missing (mode 0700), and checks that it can be used. An existing folder is
+ * never changed, except one that Kubernetes has opened to a volume's group (`VolumeGroup`).
  *
  * Fails with `LockUnavailable`.
  */
@@ -115,7 +117,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const fs = yield* patientFiles
     const platform = yield* HostPlatform
     yield* makeFolders(folder)
-    // Also one that we have just made: on some file systems everything is somebody else's.
+    // A folder that was just made is checked too: on some file systems every file belongs to another user.
     const seen = yield* fs.stat(folder)
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)

@@ -1,5 +1,6 @@
 /**
- * Who holds a lock? Reads the record of a lock file without taking part in the locking, and tells what its pid means here.
+ * Finds the holder of a lock. Reads the record of a lock file without locking it, and finds out what its pid means on
+ * this host.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -13,8 +14,8 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 import { linkTarget } from "./Snapshot.ts"
 
 /**
- * Reads a lock file without taking part in the locking. Never fails: `None` for one that is absent, cannot be read or is not
- * a record. That it has an owner does not say that the owner lives.
+ * Reads the record of a lock file without locking it. Never fails: the result is `None` if the file is absent, cannot
+ * be read or has no record. A record does not mean that its owner is alive.
  *
  * @since 0.1.0
  * @category reading
@@ -33,14 +34,16 @@ export const readOwner = (
           )
           : Effect.succeedNone
       ),
-      // "No information" by contract: absent, unreadable and torn are the same to a reader.
+      // By contract, `None` means no information: a reader does not distinguish absent, unreadable and torn files.
       Effect.orElseSucceed(() => Option.none())
     ))
 
 /**
- * As `readOwner`, of the gateway that these paths name: from the lock of its config, then from the lock of the state directory,
- * if that names the same config. After a link in the config's path was changed, the owner is in the second only, and the first
- * is absent or was left by an owner that did not end in order.
+ * Reads the records of the gateway that these paths name. The first is in the lock of its config. The second is in the
+ * lock of the state directory, if that record names the same config.
+ *
+ * After a symbolic link in the config's path was changed, only the second record names the owner. The first is then
+ * absent, or was left by an owner that did not shut down cleanly.
  *
  * @since 0.1.0
  * @category reading
@@ -58,16 +61,18 @@ export const readOwnersOf = (
     ]
   })
 
-/** Why a pid cannot be told about, where the record itself says it. */
-const elsewhere = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
+/** Why the state of a recorded process is unknown, as far as the record shows. */
+const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
   const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
-  // Every machine's first namespace has the same name: the boot tells more, and goes first.
+  // The first PID namespace has the same name on every machine. The boot id tells machines apart, so it is compared
+  // first.
   if (differ(self.bootId, record.bootId)) return "OtherBoot"
   return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
 }
 
 /**
- * Who a record names, whose number its pid is here, and its command and unit where it is that very process's.
+ * The holder that a record names, with the meaning of its pid on this host. The holder has a command and a unit only if
+ * the pid still belongs to the recorded process.
  */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
@@ -75,7 +80,7 @@ export const holderOf = (
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
     const liveness = yield* table.liveness(record)
-    // Asked only of the recorded process: under any other verdict the command is a stranger's.
+    // Only for the recorded process: with any other liveness, the pid can belong to an unrelated process.
     const command = liveness === "Alive" ? yield* table.commandName(record.pid) : Option.none<string>()
     const unit = liveness === "Alive" && record.supervisor === "systemd"
       ? yield* ServiceUnit.ofProcess(record.pid)
@@ -83,13 +88,13 @@ export const holderOf = (
     return {
       ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
       ...(Option.isSome(unit) ? { unit: unit.value } : {}),
-      pidMeaning: liveness === "Unknown" ? elsewhere(yield* table.self, record) : liveness
+      pidMeaning: liveness === "Unknown" ? whyUnknown(yield* table.self, record) : liveness
     }
   })
 
 /**
- * `holderOf`, with what the instance says that answers on a port: one that answers under the record's name lives, though the
- * system does not tell in time, unless the record is of another machine.
+ * `holderOf`, also given the instance id that a listener answered with. If that is the record's id, the owner is alive,
+ * even if the system does not report its processes in time. This does not apply to a record of another machine.
  */
 export const holderBy = (
   record: OwnerRecord.OwnerRecord,
@@ -104,7 +109,10 @@ export const holderBy = (
       : holder
   })
 
-/** Adds the owner that the file names to the error, unless that is this start itself. A link is not followed. */
+/**
+ * Adds the owner that the lock file names to the error, unless that owner is this start itself. Does not follow a
+ * symbolic link.
+ */
 export const withHolder = (instanceId: string) =>
 (
   error: LockUnavailable

@@ -1,5 +1,5 @@
 /**
- * Who holds a lock file now? For who only wants to know: nothing is created, written or removed.
+ * Finds out which process holds a lock file. For readers: creates, writes and removes nothing.
  *
  * @since 0.1.0
  */
@@ -19,22 +19,25 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
 
 /**
- * What a lock file says, where there is a readable record.
+ * The owner that a lock file with a readable record names.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Owner {
   readonly record: OwnerRecord.OwnerRecord
-  /** The same as the errors carry it, with what its pid means here and its command. */
+  /** The owner as errors carry it, with the meaning of its pid on this host and its command. */
   readonly holder: Holder
 }
 
 /**
+ * The state of a lock file.
+ *
  * - `Absent`: there is no lock file.
- * - `Held`: somebody has the lock: by the kernel's word, or (`record`) because the recorded process lives.
- * - `Left`: nobody has it; an owner that did not end in order left the file.
- * - `Unknown`: it cannot be told, for that reason.
+ * - `Held`: a process holds the lock. Enforcement `kernel`: the kernel lock is taken. Enforcement `record`: the
+ *   recorded process is alive.
+ * - `Left`: no process holds the lock. An owner that did not shut down cleanly left the file.
+ * - `Unknown`: the state cannot be determined, for the given reason.
  *
  * @since 0.1.0
  * @category models
@@ -45,7 +48,7 @@ export type LockState =
   | {
     readonly _tag: "Left"
     readonly owner: Option.Option<Owner>
-    /** Since the file was last written or touched. */
+    /** The time since the file was last written or touched. */
     readonly age: Duration.Duration
   }
   | { readonly _tag: "Unknown"; readonly owner: Option.Option<Owner>; readonly reason: string }
@@ -56,7 +59,7 @@ const unknown = (reason: string, owner: Option.Option<Owner> = Option.none()): L
   reason
 })
 
-/** Where only the record keeps others out: the recorded process decides, if it can be told about. */
+/** The state in record-only mode. The liveness of the recorded process decides, if it is known. */
 const byRecord = (owner: Option.Option<Owner>, age: Duration.Duration, reason: string): LockState => {
   switch (Option.getOrUndefined(owner)?.holder.pidMeaning) {
     case "Alive":
@@ -69,7 +72,7 @@ const byRecord = (owner: Option.Option<Owner>, age: Duration.Duration, reason: s
 }
 
 /**
- * Looks at one lock file.
+ * Finds the state of one lock file.
  *
  * @since 0.1.0
  * @category reading
@@ -81,14 +84,15 @@ export const inspect = (
     const fs = yield* patientFiles
     const lock = yield* KernelLock
     const before = yield* fs.stat(path)
-    // Opening a FIFO would wait for its writer.
+    // open(2) of a FIFO would block until another process opens it for writing.
     if (before.type !== "File") return unknown(`it is no file but a ${before.type}`)
     const file = yield* fs.open(path, { flag: "r" })
     const info = yield* file.stat
     const link = yield* linkTarget(fs, path)
     if (Option.isSome(link)) return unknown(`it is a symbolic link to ${link.value}`)
     const age = yield* ageOf(info)
-    // First the lock, then the record: one that is read while the lock is held is its holder's, or being written.
+    // Test the lock first, then read the record. If the lock is held, the record is the holder's, or the holder is
+    // still writing it.
     const locked = yield* Effect.either(lock.isLocked(file.fd))
     const record = yield* readRecord(file, info)
     const owner = Option.isSome(record)
@@ -112,14 +116,17 @@ export const inspect = (
     )
   )
 
-/** Whether somebody has it, or may have it. */
+/** Whether a process holds the lock, or may hold it. */
 const isPresent = (state: LockState): state is Extract<LockState, { readonly _tag: "Held" | "Unknown" }> =>
   state._tag === "Held" || state._tag === "Unknown"
 
 /**
- * The lock file to look at for the gateway that these paths name: that of its config. Where nobody has that one, and the owner
- * of the state directory's lock names the same config, it is that owner's: the lock of the config as the owner found it, before
- * a link in the path was changed, or else the state directory's.
+ * The path of the lock file to inspect for the gateway that these paths name. In most cases this is the lock of its
+ * config.
+ *
+ * The exception: no process holds that lock, and the owner of the state directory's lock names the same config. Then
+ * the path is the lock of the config as that owner resolved it, before a symbolic link in the path was changed. If that
+ * owner does not hold this lock either, the path is the state directory's lock.
  *
  * @since 0.1.0
  * @category paths

@@ -29,7 +29,7 @@ export interface LockPair {
   /** The lock file of the config. */
   readonly path: string
   readonly instanceId: string
-  /** What both files are to say. */
+  /** The record that both files must have. */
   readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
   readonly locks: ReadonlyArray<HeldLock.HeldLock<Acquired>>
   readonly enforcement: Enforcement
@@ -38,13 +38,13 @@ export interface LockPair {
   readonly history: History.History
 }
 
-/** What a start has for both of its locks. */
+/** What a start uses for both of its locks. */
 interface Start {
   readonly options: LockFileOptions
   readonly instanceId: string
   readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
   readonly history: History.History
-  /** How much longer it may wait, for both together. */
+  /** How much longer this start may wait, for both locks together. */
   readonly patience: Ref.Ref<Duration.Duration>
 }
 
@@ -68,7 +68,7 @@ const firstRecord = (
   ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason })
 })
 
-/** Acquires one of the two, and keeps it until the scope closes. */
+/** Acquires one of the two locks, and keeps it until the scope closes. */
 const hold = (
   { history, instanceId, options, patience, record }: Start,
   path: string,
@@ -92,24 +92,29 @@ const hold = (
       holderOf: (record) => Effect.provide(holderOf(record), context),
       recheckInterval,
       staleAfter,
-      // A start that took a name of ours for free waits so long for the other one; a standby's own wait is elsewhere.
+      // Another start that took one path of this gateway waits this long for the other lock before it gives up. The
+      // minimum is the default, because a standby has a `timeout` of zero here: its recovery does the waiting, between
+      // acquisitions.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
       note: history.note
     })
   })
 
-/** Logs, once, what keeps others out if it is not the kernel, and whose lock was taken if a dead owner left it. */
-const tellHow = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
+/**
+ * Logs once that only the record enforces the lock, if so, and once which dead owner left the lock. Returns the
+ * enforcement.
+ */
+const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
     const recordOnly = [config.file, state.file].find(({ enforcement }) => enforcement === "record")
     if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
-    // A predecessor leaves both files; one line tells of it.
+    // A dead owner leaves both files. One log line is enough.
     const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
     if (Option.isSome(reclaimed)) {
-      const told = describeReclaim(reclaimed.value)
-      yield* Effect.logWarning(told)
-      yield* history.note("reclaimed", told)
+      const message = describeReclaim(reclaimed.value)
+      yield* Effect.logWarning(message)
+      yield* history.note("reclaimed", message)
       yield* recordReclaim(reclaimed.value)
     } else {
       yield* history.note("locked")
@@ -117,7 +122,7 @@ const tellHow = (config: Acquired, state: Acquired, history: History.History): E
     return recordOnly === undefined ? "kernel" : "record"
   })
 
-/** Acquires both lock files, which are released when the scope closes, and writes the record into them. */
+/** Acquires both lock files, and writes the record into them. The scope releases them when it closes. */
 export const acquire = (
   options: LockFileOptions
 ): Effect.Effect<LockPair, PortInUse | LockHeld | LockUnavailable, Requirements | Scope.Scope> =>
@@ -146,15 +151,16 @@ export const acquire = (
     const state = yield* hold(
       start,
       stateLockPath(options),
-      // Both files say the same, unless this one had to be waited for: then the lock, which is both, was acquired later.
+      // Both files get the same record, unless this start had to wait for the second file. Then `createdAt` is set
+      // again: the lock is both files, so it was acquired later.
       (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
-      // In the same folder.
+      // Both files are in the same folder, so the first one has shown that the file system can lock.
       config.acquired.file.enforcement === "kernel"
     )
     const since = yield* Ref.get(heldSince)
-    // Harmless where it fails: the next look at the file writes it again.
+    // A failure is harmless: the next check of the file writes the record again.
     if (!DateTime.Equivalence(since, configLocked.since)) yield* Effect.ignore(config.write)
-    const enforcement = yield* tellHow(config.acquired, state.acquired, history)
+    const enforcement = yield* reportAcquired(config.acquired, state.acquired, history)
     return {
       path,
       instanceId,

@@ -32,7 +32,8 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
   NodePath.join(lockFolder(options), "gateway.state.lock")
 
 /**
- * Which gateway: by its config file's canonical path, which names the lock, or by the path as it was given.
+ * Identifies a gateway by the path of its config file: the canonical path, which names the lock, or the path as it was
+ * given.
  *
  * @since 0.1.0
  * @category models
@@ -40,8 +41,8 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
 export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
 
 /**
- * Whether a record is of the gateway that these paths name. Pure. On macOS and Windows, whose file systems ignore case, so does
- * this: `platform` is as `process.platform` has it.
+ * Whether a record belongs to the gateway that these paths name. Pure. Ignores case on macOS and Windows, as their file
+ * systems do. `platform` is a value of `process.platform`.
  *
  * @since 0.1.0
  * @category predicates

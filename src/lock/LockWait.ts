@@ -27,7 +27,7 @@ import type * as Staleness from "./Staleness.ts"
 import * as StalenessJudge from "./StalenessJudge.ts"
 
 /**
- * What acquiring a lock needs.
+ * The services that acquiring a lock requires.
  *
  * @since 0.1.0
  * @category models
@@ -39,31 +39,31 @@ export type Requirements =
   | PortProbe
   | HealthProbe
 
-/** Which lock file a start acquires, and what it writes there. */
+/** Which lock file a start acquires, and which record it writes there. */
 export interface AcquireOptions {
   readonly path: string
   readonly options: LockFileOptions
-  /** What the attempt that begins now writes; told whether it is the first one. */
+  /** The record that the next attempt writes. `isFirst` is true for the first attempt. */
   readonly recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>
-  /** This start has just locked another file of this folder. */
+  /** Whether this start has just locked another file in this folder. */
   readonly isLockable: boolean
   /** How much longer this start may wait. */
   readonly patience: Ref.Ref<Duration.Duration>
 }
 
-/** A file that is ours, and how it came to be. */
+/** A lock file that was acquired, and what a dead owner had left in it. */
 export interface Acquired {
   readonly file: LockAttempt.HeldFile
   readonly reclaimed: Option.Option<Reclaimed>
 }
 
-/** What a dead owner left in a lock file, and why it was taken. */
+/** What a dead owner left in a lock file, and why the lock was reclaimed. */
 export type Reclaimed = LockAttempt.Leftover & {
   readonly path: string
   readonly reason: Staleness.ReclaimReason | "its kernel lock is free"
 }
 
-/** The file system refuses for a moment (`isMomentary`). Internal to this module. */
+/** The file system refuses an operation for a moment (`isMomentary`). Internal to this module. */
 class Refused {
   readonly _tag = "Refused"
   readonly error: LockUnavailable
@@ -72,7 +72,7 @@ class Refused {
   }
 }
 
-/** Another process holds the lock, and may still end. Internal to this module. */
+/** Another process holds the lock, and may release it in time. Internal to this module. */
 class NotYet {
   readonly _tag = "NotYet"
   readonly snapshot: LockAttempt.Snapshot
@@ -91,7 +91,10 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =
     onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
   })
 
-/** Makes the folder. Where the file system refuses for a moment, it is tried again, and the start has that much less patience. */
+/**
+ * Makes the folder. Retries while the file system refuses that for a moment, and subtracts the time from the start's
+ * patience.
+ */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
 ): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
@@ -113,7 +116,10 @@ export const ensureFolder = (
     yield* Effect.catchIf(ensure, isMomentary, () => again)
   })
 
-/** Tries without waiting: takes the lock if it is free, or if only its record keeps others out and is judged stale. */
+/**
+ * Makes one attempt without waiting. Acquires the lock if it is free, or if only its record enforces it and is judged
+ * stale.
+ */
 const tryOnce = (
   { isLockable, options, path, recordOf }: AcquireOptions,
   { isAbandoned, judge }: StalenessJudge.StalenessJudge,
@@ -148,7 +154,7 @@ const tryOnce = (
     }
   })
 
-/** What a wait that is over fails with. */
+/** Fails with the error of a wait that has ended. */
 const giveUp = ({ options, path }: AcquireOptions) =>
 (
   last: NotYet | Refused
@@ -163,7 +169,7 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     })
   })
 
-/** Tries again until the lock is acquired, a try finds that waiting is no use, or nothing is left of the patience. */
+/** Retries until the lock is acquired, an attempt shows that waiting is useless, or no patience is left. */
 const wait = (
   request: AcquireOptions,
   again: Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,
@@ -183,7 +189,7 @@ const wait = (
     return yield* again.pipe(
       Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
       Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
-      // The first attempt has just been made.
+      // The first attempt was made just before this wait.
       Effect.delay(pollInterval),
       Effect.catchTags({ NotYet: giveUp(request), Refused: giveUp(request) }),
       Effect.timeoutTo({
@@ -200,7 +206,7 @@ const wait = (
   })
 
 /**
- * Acquires the lock file, which is released when the scope closes. Waits only outside of an attempt, where the start can be
+ * Acquires the lock file, which is released when the scope closes. Waits only between attempts, where the start can be
  * interrupted.
  */
 export const acquire = (

@@ -1,5 +1,5 @@
 /**
- * Where a lost lock is told, whichever gateway within an effect has lost it.
+ * Reports the loss of a lock to the code around an effect, whichever gateway within the effect lost its lock.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -8,14 +8,18 @@ import * as Option from "effect/Option"
 import type { LockLost } from "../GatewayLockError.ts"
 import { whileNot } from "../internal/whileNot.ts"
 
-/** Told by every gateway that loses its lock, before anything else happens. */
+/**
+ * The function that each gateway calls when it loses its lock, after it has logged the loss. `None`: no function is
+ * called.
+ */
 export class LossReport extends Context.Reference<LossReport>()("gateway-lock/LossReport", {
   defaultValue: (): Option.Option<(error: LockLost) => Effect.Effect<void>> => Option.none()
 }) {}
 
 /**
- * Runs an effect until a gateway that was built within it loses its lock: then the effect is interrupted, and this fails with
- * `LockLost`. Unlike `Gateway.lost`, it sees several gateways, and those of an app that is still being built.
+ * Runs an effect until a gateway that was built within it loses its lock. Then the effect is interrupted, and this
+ * fails with `LockLost`. Unlike `Gateway.lost`, this covers several gateways, and the gateways of an app that is still
+ * being built.
  */
 export const untilLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
   Effect.flatMap(

@@ -1,5 +1,5 @@
 /**
- * Lock files by their paths: opened, told apart, looked at and removed, and never through a symbolic link.
+ * Opens, identifies, reads and removes lock files by their paths, and never follows a symbolic link.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -14,24 +14,27 @@ import * as NativeFiles from "../host/NativeFiles.ts"
 import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
 
-/** Another process changed the path between two steps; the attempt starts over. */
+/** Another process changed the path between two steps. The attempt starts over. */
 export class Moved {
   readonly _tag = "Moved"
 }
 
-/** The file system, and what is asked of it by the path of a lock file. */
+/** The file system, and the operations on the path of a lock file. */
 export interface NamedFiles {
-  /** Asks again where it is refused for a moment. */
+  /** Retries an operation that is refused for a moment (`isMomentary`). */
   readonly fs: FileSystem.FileSystem
   readonly identify: NativeFiles.Identify
-  /** Which file is open: device and inode. */
+  /** The identity of an open file: device and inode. */
   readonly idOf: (file: FileSystem.File) => Effect.Effect<string, PlatformError>
-  /** Which file has the path now. */
+  /** The identity of the file that has the path now. */
   readonly idAt: (path: string) => Effect.Effect<Option.Option<string>, PlatformError>
   readonly isStill: (path: string, id: string) => Effect.Effect<boolean, PlatformError>
-  /** What the file says; `None` where there is none. */
+  /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
-  /** Removes the file, as a release does: it is retried while it is refused for a moment, and a failure is logged. */
+  /**
+   * Removes the file if the condition holds, as a release does. Retries while the removal is refused for a moment, and
+   * logs a failure.
+   */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
   readonly removeIfStill: (path: string, id: string) => Effect.Effect<void>
 }
@@ -41,10 +44,13 @@ const isMissing = (error: PlatformError | LockUnavailable): boolean =>
 
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
-/** For how long a release tries to remove a file that it is not let remove: less than a release may take. */
+/** How long a release retries a removal that is refused for a moment. This is less than a release may take. */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 
-/** A file is done with once it is closed, whatever close(2) answers (`EIO`, `EDQUOT`): that is told, and no more. */
+/**
+ * Opens a file until the scope closes. A failed close(2) (`EIO`, `EDQUOT`) is only logged, because the descriptor is
+ * closed anyway.
+ */
 export const open = (fs: FileSystem.FileSystem, path: string, options: FileSystem.OpenFileOptions) =>
   Effect.flatMap(Scope.make(), (own) =>
     Effect.acquireRelease(
@@ -54,7 +60,7 @@ export const open = (fs: FileSystem.FileSystem, path: string, options: FileSyste
           Effect.logWarning(`could not close gateway lock ${path}: ${describeDefect(defect)}`))
     ))
 
-/** Opens a lock file that was there a moment ago. */
+/** Opens a lock file that existed a moment ago. Fails with `Moved` if it was removed. */
 export const openExisting = (fs: FileSystem.FileSystem, path: string) =>
   open(fs, path, { flag: "r+" }).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
 
@@ -74,8 +80,14 @@ const statPath = (
     Effect.catchIf(isNotFound, () => Effect.succeedNone)
   )
 
-/** Only a regular file under its own name is a lock file: opening anything else can block or hit a stranger's file. */
-export const insist = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, PlatformError | LockUnavailable> =>
+/**
+ * Fails unless the path is absent or a regular file under its own name. Opening any other file can block, or can reach
+ * an unrelated file.
+ */
+export const requireRegularFile = (
+  fs: FileSystem.FileSystem,
+  path: string
+): Effect.Effect<void, PlatformError | LockUnavailable> =>
   Effect.gen(function*() {
     yield* refuseLink(fs, path)
     const info = yield* statPath(fs, path)
@@ -84,7 +96,7 @@ export const insist = (fs: FileSystem.FileSystem, path: string): Effect.Effect<v
     }
   })
 
-/** The files of this host. */
+/** The operations on this host's files. */
 export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Effect.gen(function*() {
   const fs = yield* patientFiles
   const platform = yield* HostPlatform
@@ -104,7 +116,7 @@ export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Eff
 
   const look = (path: string): Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable> =>
     Effect.scoped(Effect.gen(function*() {
-      yield* insist(fs, path)
+      yield* requireRegularFile(fs, path)
       const file = yield* open(fs, path, { flag: "r" })
       const info = yield* file.stat
       yield* refuseLink(fs, path)

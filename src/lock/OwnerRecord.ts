@@ -1,5 +1,5 @@
 /**
- * What a lock file says about its owner. It explains; the kernel lock decides.
+ * The owner record in a lock file. It informs readers about the owner; the kernel lock, if there is one, decides.
  *
  * @since 0.1.0
  */
@@ -16,14 +16,14 @@ const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
 export { Phase, ProcessIdentity }
 
-/** What another program wrote may be no time: then the rest of the record still counts. */
+/** Another program may have written text that is not a time. The rest of the record is still used. */
 const recordedTime = Schema.transform(Schema.String, Schema.OptionFromSelf(Schema.DateTimeUtcFromSelf), {
   strict: true,
   decode: (text) => Option.map(DateTime.make(text), DateTime.toUtc),
   encode: Option.match({ onNone: () => "", onSome: DateTime.formatIso })
 })
 
-/** A later version may write a kind that this one does not know: to this one it is one of the others. */
+/** A later version may write a kind that this version does not know. It is read as `external`. */
 const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
   strict: true,
   decode: (name) => Schema.is(SupervisorKind)(name) ? name : "external",
@@ -31,7 +31,7 @@ const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
 })
 
 /**
- * What a lock file holds, version 1.
+ * The record in a lock file, version 1.
  *
  * @since 0.1.0
  * @category models
@@ -39,7 +39,7 @@ const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
 export interface OwnerRecord extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * An `OwnerRecord` as JSON. Times are in ISO 8601, UTC.
  *
  * @since 0.1.0
  * @category models
@@ -48,48 +48,56 @@ export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields>
 
 const fields = {
   version: Schema.Literal(1),
-  /** New for every start; `/healthz` shows the same. */
+  /** New for every start. `/healthz` answers with the same id. */
   instanceId: Schema.NonEmptyString,
   ...processIdentityFields,
   /**
-   * When the lock was acquired: not when the start began, which may have waited for it. `None` where the file has a text there that
-   * is no time.
+   * When the lock was acquired. The start can have begun earlier, if it waited for the lock. `None` if the file has
+   * text there that is not a time.
    */
   createdAt: recordedTime,
-  /** Canonical, as the next one. */
+  /** The canonical path of the config file. `stateDir` is canonical too. */
   configPath: Schema.String,
-  /** The absolute path with its links unresolved: the same gateway when a link of it leads elsewhere. Absent in older files. */
+  /**
+   * The absolute config path with its links unresolved. Identifies the gateway after a link was changed. Absent in
+   * older files.
+   */
   configName: optional(Schema.String),
   stateDir: Schema.String,
-  /** Where it listens, or means to; empty, with port 0, for an owner that serves nothing. */
+  /** The host on which the owner listens, or will listen. Empty, with port 0, for an owner without a listener. */
   host: Schema.String,
   port: Port,
   phase: Phase,
   supervisor: recordedSupervisor,
-  /** Why we think so, in words. */
+  /** Why the owner assumes this supervisor, in words. */
   supervisorReason: optional(Schema.String),
   /**
-   * What keeps others out: a kernel lock, or (where none can be had) only this record.
-   * Absent in files of other writers, which means `kernel`.
+   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Absent in files of
+   * other writers, which means `kernel`.
    */
   lock: optional(Schema.Literal("kernel", "record"))
 }
 
 /**
+ * The schema of the record in a lock file.
+ *
  * @since 0.1.0
  * @category schemas
  */
 export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schema.Struct(fields)
 
 /**
- * The largest file that is read as a record, in bytes. Anything larger was not written by a gateway.
+ * The largest file that is read as a record, in bytes. A gateway never writes a larger file.
  *
  * @internal
  */
 export const maxBytes = 64 * 1024
 
 const FromJson = Schema.parseJson(OwnerRecord)
-/** Not a constant: the parser is made when the first record is read, and a start that finds none does without. */
+/**
+ * A function, not a constant: the parser is built when the first record is read. A start that finds no record does not
+ * build it.
+ */
 const decode = (json: string) => Schema.decodeUnknownEither(FromJson)(json)
 
 const keys = Object.keys(fields)
@@ -97,15 +105,15 @@ const keys = Object.keys(fields)
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
 /**
- * Reads a record. Unknown keys are ignored; an empty, torn, oversized or foreign file is
- * `None`, "no information about the owner", and never an error.
+ * Reads a record. Ignores unknown keys and never fails. An empty, torn, oversized or foreign file gives `None`, which
+ * means no information about the owner.
  *
  * @example
  * import { FileSystem } from "@effect/platform"
  * import { Effect, Option } from "effect"
  * import { LockFile } from "gateway-lock"
  *
- * // A support bundle has a copy of the lock file: whose was it?
+ * // Reads from the lock file in a support bundle which process owned it.
  * const owner = Effect.gen(function*() {
  *   const fs = yield* FileSystem.FileSystem
  *   const record = LockFile.OwnerRecord.parse(yield* fs.readFile("bundle/gateway.873c57fe.lock"))
@@ -119,7 +127,7 @@ export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
   content.length === 0 || content.length > maxBytes ? Option.none() : Either.getRight(decode(utf8.decode(content)))
 
 /**
- * The bytes of a lock file: one line of JSON.
+ * Encodes a record as the bytes of a lock file: one line of JSON.
  *
  * @internal
  */
@@ -129,7 +137,7 @@ export const encode = (record: OwnerRecord): Uint8Array =>
   )
 
 /**
- * Where the owner listens, or means to.
+ * The address on which the owner listens, or will listen.
  *
  * @since 0.1.0
  * @category getters
@@ -137,7 +145,7 @@ export const encode = (record: OwnerRecord): Uint8Array =>
 export const address = (record: OwnerRecord): Address => ({ host: record.host, port: record.port })
 
 /**
- * The record as the errors carry it.
+ * The owner as errors carry it.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Refuses a start without a wait: its own port is in use, or the owner of its lock serves, healthy, on another port.
+ * Refuses a start without a wait if its own port is in use, or if the owner of its lock is healthy on another port.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -22,8 +22,9 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
 /**
- * What our own port's occupant is called in a `PortInUse`. The record is shown as the holder only where it is the
- * listener's: by the listener's own word, or because it means to serve this very port and nothing contradicts it.
+ * Describes the listener on the start's own port as a `PortInUse`. The record's owner is named as the holder in two
+ * cases only. In the first, the listener answers with the record's id. In the second, it does not answer in time, and
+ * the record has this very port.
  */
 const portInUse = (
   address: Address,
@@ -43,9 +44,9 @@ const portInUse = (
 }
 
 /**
- * Fails with `PortInUse` if our own port is occupied, naming the lock's owner where that is who answers.
+ * Fails with `PortInUse` if the start's own port is in use. Names the lock's owner if that owner answers on the port.
  *
- * Cheaper than taking the lock, and touches nothing: a start asks this first.
+ * A start checks this first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
  * @since 0.1.0
  * @category checks
@@ -65,7 +66,7 @@ export const ensurePortFree = (
     return yield* portInUse(address, state, holder)
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
-/** Nothing to wait for: our port is taken, or the owner serves, healthy, somewhere else. */
+/** Fails if a wait is useless: the start's own port is in use, or the owner is healthy on another address. */
 export const failIfServing = (
   path: string,
   options: LockFileOptions,
@@ -81,7 +82,7 @@ export const failIfServing = (
     if (address !== undefined) {
       const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
       if (state._tag !== "Free") {
-        // The lock may have changed hands between our reading and our asking.
+        // The lock may have changed hands between the snapshot and the probe. Then the record is read again.
         const isListener = state._tag !== "Gateway"
           || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
         const owner = isListener ? record : yield* readOwner(path)

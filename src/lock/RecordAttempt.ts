@@ -1,5 +1,6 @@
 /**
- * One attempt to take a lock file where no kernel lock can be had: only the record keeps others out.
+ * One attempt to acquire a lock file in record-only mode: no kernel lock is available, and only the record keeps other
+ * starts out.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as Effect from "effect/Effect"
@@ -9,7 +10,16 @@ import type * as Scope from "effect/Scope"
 import type { LockUnavailable } from "../GatewayLockError.ts"
 import type { KernelLockUnsupported } from "../host/KernelLock.ts"
 import { isAlreadyExists, isNotFound } from "../internal/describeError.ts"
-import { type Attempt, type AttemptOptions, claiming, held, heldFile, isOurs, type Leftover, mine } from "./Attempt.ts"
+import {
+  type Attempt,
+  type AttemptOptions,
+  claimOptions,
+  held,
+  heldFile,
+  isOurs,
+  type Leftover,
+  mine
+} from "./Attempt.ts"
 import * as Claim from "./Claim.ts"
 import { create } from "./DraftFile.ts"
 import { Moved, type NamedFiles, openExisting, refuseLink } from "./NamedFiles.ts"
@@ -21,7 +31,10 @@ const leftoverOf = ({ age, isAhead, record }: Snapshot): Leftover => ({
   ...(isAhead === undefined ? {} : { isAhead })
 })
 
-/** Moves a file that was judged stale out of the way, or fails with `Moved` and leaves things as they were. */
+/**
+ * Moves a file that was judged stale out of the way. If the path has changed, fails with `Moved` and leaves the path as
+ * it was.
+ */
 const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
   Effect.gen(function*() {
     const aside = Claim.asidePath(path, judged)
@@ -29,26 +42,27 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
     yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
     const moved = yield* look(aside)
     if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
-    // Somebody with a kernel lock has just taken it: give it back unless a third one has taken the name.
+    // A start with a kernel lock has just taken this file over. Put it back, unless a third start has created the path
+    // again.
     yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
     yield* fs.remove(aside)
     return yield* Effect.fail(new Moved())
   })
 
-/** Lets one reclaimer at a time move a file: `false` where another is at it. */
+/** Moves a stale file aside, one reclaimer at a time. `false` if another reclaimer has the claim. */
 const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
   Effect.scoped(Effect.gen(function*() {
-    const claimed = yield* Claim.claim(files.fs, options.path, judged, claiming(files, options, "record"))
+    const claimed = yield* Claim.claim(files.fs, options.path, judged, claimOptions(files, options, "record"))
     if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
     if (claimed.value) yield* moveAside(files, options.path, judged)
     return claimed.value
   }))
 
-/** Creates the file exclusively, or takes a stale one's place; `why` there is no kernel lock. */
+/** Creates the file exclusively, or takes the place of a stale one. `unsupported` is the reason for having no kernel lock. */
 export const withRecordOnly = (
   files: NamedFiles,
   options: AttemptOptions,
-  why: KernelLockUnsupported
+  unsupported: KernelLockUnsupported
 ): Effect.Effect<Attempt, PlatformError | LockUnavailable | Moved, Scope.Scope> =>
   Effect.gen(function*() {
     const { path } = options
@@ -69,8 +83,8 @@ export const withRecordOnly = (
     yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
-    // A start with a kernel lock takes a stale file over in place: the same file may be another's by now, and one that
-    // cannot be read may be about to be.
+    // A start with a kernel lock takes a stale file over in place. So this same file may belong to another owner by
+    // now, and an unreadable record may be one that another owner is writing.
     const isOursStill = Effect.flatMap(
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
@@ -82,11 +96,13 @@ export const withRecordOnly = (
       yield* writeRecord(file, record)
       yield* file.sync
     }
-    // A slow reclaimer may have moved our file away, or somebody have put another in its place.
+    // A slow reclaimer may have moved this attempt's file away, or another program may have replaced it.
     const now = yield* look(path)
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())
     }
-    yield* Claim.sweep(fs, path, claiming(files, options, "record"))
-    return mine(heldFile(files, options, file, { id, enforcement: "record", fallback: Option.some(why), leftover }))
+    yield* Claim.sweep(fs, path, claimOptions(files, options, "record"))
+    return mine(
+      heldFile(files, options, file, { id, enforcement: "record", fallback: Option.some(unsupported), leftover })
+    )
   })

@@ -1,6 +1,6 @@
 /**
- * Does a file system keep a kernel lock? A start and `doctor` judge it by the same test: a second open file of one name must
- * be refused the lock that the first one has.
+ * Tests whether a file system enforces kernel locks. The test locks a file through one descriptor. A second descriptor
+ * of the same file must then be refused the lock. A start and `doctor` use this same test.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -8,21 +8,24 @@ import type * as Scope from "effect/Scope"
 import type { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../host/KernelLock.ts"
 
 /**
- * - `works`: the second is refused.
- * - `grants everything`: both are granted, so that there are no locks (seen with overlays, proxies and strace).
- * - `refuses the first`: a lock is refused that nobody has.
+ * The result of a self-test.
+ *
+ * - `works`: the second lock is refused.
+ * - `grants everything`: both locks are granted, so the file system does not enforce locks (seen with overlays, proxies
+ *   and strace).
+ * - `refuses the first`: a lock that no process holds is refused.
  */
 export type Verdict = "works" | "grants everything" | "refuses the first"
 
-/** What is tested. A descriptor is asked once: on Windows its holder is refused a second lock. */
+/** The file to test. Each descriptor is locked only once: on Windows, the holder of a lock is refused a second one. */
 export interface Subject<E, E2> {
-  /** Locks the first open file, or says that it was locked before. */
+  /** Locks the first descriptor, or succeeds with `true` if it is locked already. */
   readonly lockFirst: Effect.Effect<boolean, E>
-  /** Opens the same file again. */
+  /** Opens the same file a second time. */
   readonly openSecond: Effect.Effect<FileSystem.File, E2, Scope.Scope>
 }
 
-/** Tests a file; closes the second open file before this ends. */
+/** Tests a file. Closes the second descriptor before it returns. */
 export const run = <E, E2>(
   kernel: KernelLock["Type"],
   { lockFirst, openSecond }: Subject<E, E2>

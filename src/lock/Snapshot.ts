@@ -1,5 +1,5 @@
 /**
- * What does a lock file say at this moment, and is it still the same one?
+ * Reads the content of a lock file at one moment, and compares it with an earlier reading.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -9,25 +9,25 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as OwnerRecord from "./OwnerRecord.ts"
 
-/** What keeps others out of a lock. */
+/** What keeps other processes out of a lock: the kernel lock, or only the record. */
 export type Enforcement = "kernel" | "record"
 
-/** A lock that somebody else has, as seen at one moment. */
+/** A lock that another process has, as seen at one moment. */
 export interface Snapshot {
   readonly record: Option.Option<OwnerRecord.OwnerRecord>
-  /** `kernel`: its owner lives, there is nothing to judge. `record`: `Staleness` decides. */
+  /** `kernel`: the owner is alive, so nothing needs to be judged. `record`: `Staleness` decides. */
   readonly enforcement: Enforcement
-  /** Which file this was: device and inode. */
+  /** The identity of the file: device and inode. */
   readonly fileId: string
-  /** Since it was last written or touched. */
+  /** The time since the file was last written or touched. */
   readonly age: Duration.Duration
-  /** Whether that is a time that this clock has still before it. */
+  /** Whether the file was touched at a time that is in the future of this clock. */
   readonly isAhead?: boolean
 }
 
 /**
- * Where a path leads, if it is a symbolic link. Asked after a file was opened by its path as well as before: without
- * `O_NOFOLLOW`, that is what tells that the file that was opened is the one of that name.
+ * The target of a path that is a symbolic link. Call this before a file is opened by its path, and again afterwards.
+ * Files are opened without `O_NOFOLLOW`, so only the second call shows that the opened file is the one of that name.
  */
 export const linkTarget = (
   fs: FileSystem.FileSystem,
@@ -35,8 +35,8 @@ export const linkTarget = (
 ): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
 
 /**
- * How long ago a file was last written, by the wall clock. One from the future is as old as it is far away: the clock has
- * been set back since, and waiting until it gets there could take days.
+ * How long ago a file was last written, by the wall clock. The age of a file from the future is the distance to its
+ * time. The clock was set back after the write, and waiting for that time could take days.
  */
 export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
   Effect.map(
@@ -48,7 +48,7 @@ export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Durati
   )
 
 /**
- * `ageOf`, and whether it is counted from the future.
+ * `ageOf`, and whether the file's time is in the future.
  */
 export const touched = (info: FileSystem.File.Info): Effect.Effect<Pick<Snapshot, "age" | "isAhead">> =>
   Effect.all([ageOf(info), Clock.currentTimeMillis]).pipe(
@@ -72,8 +72,8 @@ export const readOpen = (file: FileSystem.File): Effect.Effect<Option.Option<Own
   Effect.flatMap(file.stat, (info) => readRecord(file, info))
 
 /**
- * Writes first and cuts afterwards: a reader in between sees the new record, perhaps with an old tail,
- * and never an empty file.
+ * Writes the record first and truncates the file afterwards. A reader in between sees the new record, possibly with the
+ * end of the old one behind it, and never an empty file.
  */
 export const writeRecord = (
   file: FileSystem.File,
@@ -92,5 +92,5 @@ const isSameOwner = (a: Option.Option<OwnerRecord.OwnerRecord>, b: Option.Option
     onSome: (a) => Option.exists(b, (b) => a.instanceId === b.instanceId)
   })
 
-/** The same file with the same owner. */
+/** Whether two snapshots are of the same file with the same owner. */
 export const isSame = (a: Snapshot, b: Snapshot): boolean => a.fileId === b.fileId && isSameOwner(a.record, b.record)

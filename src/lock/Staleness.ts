@@ -1,12 +1,14 @@
 /**
- * May a lock that no kernel enforces be taken from its recorded owner? Pure.
+ * Decides whether a lock that no kernel enforces may be taken from its recorded owner. Pure.
  *
- * Only consulted for a lock in record-only mode: under a kernel lock, a held lock has a
- * living owner and a free one has none, and nothing needs to be judged.
+ * Used only for a lock in record-only mode. Under a kernel lock, a held lock has a living owner and a free lock has
+ * none, so nothing needs to be judged.
  *
- * Two mistakes have put two gateways side by side in the field, and the table avoids both:
- * taking a free port for death (an owner that is still starting has a free port too, and so
- * has one in another network namespace), and taking "cannot tell" for death.
+ * Two mistakes have let two gateways run side by side in the field. The rules avoid both:
+ *
+ * - Taking a free port as proof of death. An owner that is still starting has a free port too. So has an owner in
+ *   another network namespace.
+ * - Taking an unknown state of the owner as proof of death.
  *
  * @since 0.1.0
  */
@@ -16,32 +18,35 @@ import type { Liveness } from "../host/ProcessIdentity.ts"
 import type { OwnerRecord } from "./OwnerRecord.ts"
 
 /**
- * Everything the decision rests on.
+ * The facts that the decision depends on.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Evidence {
-  /** What the lock file says; `None` for an empty, torn, oversized or foreign file. */
+  /** The record in the lock file. `None` for an empty, torn, oversized or foreign file. */
   readonly record: Option.Option<OwnerRecord>
-  /** The record was left by this program, which has released it, or by an earlier process with this pid. */
+  /** Whether this program wrote the record and has released it since, or an earlier process with this pid wrote it. */
   readonly namesThisProcess: boolean
-  /** What the process table says of the recorded process. */
+  /** The liveness of the recorded process, from the process table. */
   readonly owner: Liveness
-  /** Whether anybody listens on the recorded address, in this process's network. */
+  /** Whether a listener has the recorded address, in this process's network. */
   readonly portInUse: boolean
-  /** Whether the owner is known to have the same network: a port that is free here says nothing of an owner elsewhere. */
+  /**
+   * Whether the owner is known to have the same network. A port that is free here says nothing about an owner in
+   * another network.
+   */
   readonly sameNetwork: boolean
   /** How long ago the lock file was last written or touched. */
   readonly age: Duration.Duration
-  /** For how long we ourselves have watched the owner be alive and listening on paper with a free port. */
+  /** How long this start has seen the owner alive, with phase `listening` in the record and a free port. */
   readonly silentFor: Duration.Duration
-  /** How old a file must be where only its age can tell. 30 seconds, unless set otherwise. */
+  /** How old a file must be before it is stale, if only its age can decide. Default 30 seconds. */
   readonly staleAfter: Duration.Duration
 }
 
 /**
- * `Reclaim`: take it, and say why. `Wait`: its owner lives, or may.
+ * The decision. `Reclaim`: take the lock, for this reason. `Wait`: the owner is alive, or may be.
  *
  * @since 0.1.0
  * @category models
@@ -59,7 +64,7 @@ export type Verdict =
 export type ReclaimReason = "names this process" | "no readable owner" | "owner gone" | "port free"
 
 /**
- * Why it may not, yet.
+ * Why a lock may not be taken yet.
  *
  * @since 0.1.0
  * @category models
@@ -70,13 +75,16 @@ const reclaim = (reason: ReclaimReason): Verdict => ({ _tag: "Reclaim", reason }
 const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
 
 /**
- * The rules, in order; the first that fits decides.
+ * Decides by the first of these rules that applies:
  *
- * - No readable record: take it once it is older than `staleAfter`; before, it may be being written.
- * - It names an earlier process with this pid, or what this program has released: take it.
- * - Its owner is gone: take it.
- * - Nothing can be told of its owner: wait while its port is in use, and else until the file is older than `staleAfter`.
- * - Its owner lives: wait, unless it has this network, should be listening, and its port has been seen free for `staleAfter`.
+ * - No readable record: take the lock once the file is older than `staleAfter`. Before, an owner may be writing the
+ *   record.
+ * - The record names an earlier process with this pid, or an instance that this program has released: take the lock.
+ * - The owner is gone: take the lock.
+ * - The owner's state is unknown: wait while its port is in use. Otherwise take the lock once the file is older than
+ *   `staleAfter`.
+ * - The owner is alive: wait. Exception: take the lock if the owner has this network, its record has phase `listening`,
+ *   and its port has been seen free for `staleAfter`.
  *
  * @since 0.1.0
  * @category decisions

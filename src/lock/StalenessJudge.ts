@@ -1,5 +1,5 @@
 /**
- * Gathers the evidence on an owner without a kernel lock, and has `Staleness` decide whether its lock may be taken.
+ * Gathers the evidence about an owner without a kernel lock. `Staleness` then decides whether its lock may be taken.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -12,15 +12,18 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
-/** What a start judges while it waits for one lock file. */
+/** The judgements of one start while it waits for one lock file. */
 export interface StalenessJudge {
-  /** Record-only: may it be taken from its owner? Under a kernel lock the owner lives. */
+  /** Whether a lock in record-only mode may be taken. Not used under a kernel lock, whose owner is alive. */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
-  /** A reclaimer has no port: the process table, or where that cannot tell, only time. */
+  /**
+   * Whether the author of a claim is dead. A reclaimer has no port, so the process table decides, or else the age of
+   * the claim.
+   */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** Remembers between judgements since when an owner has been silent. */
+/** Makes a judge that remembers between judgements since when an owner has been silent. */
 export const make = (
   staleAfter: Duration.Duration
 ): Effect.Effect<StalenessJudge, never, ProcessTable | PortProbe> =>
@@ -28,7 +31,10 @@ export const make = (
     const table = yield* ProcessTable
     const ports = yield* PortProbe
 
-    /** Since when, on the monotonic clock, an owner has been seen alive and listening on paper with a free port. */
+    /**
+     * Since when, on the monotonic clock, an owner has been silent: alive, with phase `listening` in its record, and
+     * with a free port.
+     */
     const silent = yield* Ref.make(Option.none<{ readonly instanceId: string; readonly since: bigint }>())
 
     const silentFor = (record: Option.Option<OwnerRecord.OwnerRecord>, isSilent: boolean) =>
@@ -51,7 +57,8 @@ export const make = (
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
         const sameNetwork = Option.isSome(record) && owner === "Alive"
           && (yield* table.network(record.value.pid)) === "Same"
-        // An address that nothing here reaches can have a listener. A living owner may be behind it.
+        // An address that is unreachable from here can still have a listener. If the owner is alive, its port counts as
+        // in use.
         const portInUse = port?._tag === "Free"
           ? owner === "Alive" && port.unreachable === true
           : port !== undefined

@@ -1,14 +1,19 @@
 /**
- * Closes a lock folder again that Kubernetes has opened to the group of a volume.
+ * Restores the mode of a lock folder that Kubernetes has opened to the group of a volume.
  *
- * With `fsGroup`, kubelet walks through the volume before a pod starts: it gives every file and folder to that group,
- * writable, and sets the setgid bit of the folders (`SetVolumeOwnership` in kubernetes/pkg/volume/volume_linux.go). So the
- * folder that the first pod made with mode 0700 has 2770 when the second one starts.
+ * With `fsGroup`, kubelet walks through the volume before a pod starts. It gives every file and folder to that group,
+ * makes them group-writable, and sets the setgid bit of the folders (`SetVolumeOwnership` in
+ * kubernetes/pkg/volume/volume_linux.go). So the folder that the first pod made with mode 0700 has mode 2770 when the
+ * second pod starts.
  *
- * Such a folder is closed, and not refused, where nobody else has used the opening: it and every file in it are this
- * user's, the group is one of this process's, and no file has a name elsewhere, by which it could be another's lock or a
- * file that is worth writing over. Whoever could write there until now can still have a file of it open, and with it its
- * lock; that can keep a gateway from starting, and no more.
+ * A start closes such a folder, instead of refusing it, if no other user has used the access:
+ *
+ * - The folder and every file in it belong to this user, and the group is one of this process's groups.
+ * - No file has a hard link outside the folder. Such a file could be another program's lock, or one that must not be
+ *   overwritten.
+ *
+ * A user who had access until now can still have a file of the folder open, and hold its lock. That can keep a gateway
+ * from starting, but nothing more.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -27,13 +32,13 @@ const othersWrite = 0o002
 
 type Facts = Pick<FileSystem.File.Info, "mode" | "uid" | "gid">
 
-/** Whether a folder of this user looks as kubelet leaves it. Pure. */
-export const isOpened = ({ gid, mode, uid }: Facts, us: number, groups: ReadonlyArray<number>): boolean =>
+/** Whether a folder of this user has the mode and the group that kubelet sets. Pure. */
+export const isOpened = ({ gid, mode, uid }: Facts, ownUid: number, groups: ReadonlyArray<number>): boolean =>
   (mode & (setgid | groupWrite)) === (setgid | groupWrite) && (mode & othersWrite) === 0
-  && Option.contains(uid, us) && Option.exists(gid, (gid) => groups.includes(gid))
+  && Option.contains(uid, ownUid) && Option.exists(gid, (gid) => groups.includes(gid))
 
-/** Whether every file in the folder is this user's, and has all of its names there. */
-const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
+/** Whether every file in the folder belongs to this user and has all its hard links in the folder. */
+const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const identify = yield* NativeFiles.identify
@@ -42,10 +47,10 @@ const isOursAlone = (folder: string, us: number): Effect.Effect<boolean, Platfor
       const path = NodePath.join(folder, name)
       if (Option.isSome(yield* linkTarget(fs, path))) return false
       const info = yield* Effect.option(fs.stat(path))
-      // Removed since, as a claim is.
+      // The file was removed after the folder was read, as claims are.
       if (Option.isNone(info)) continue
       const { nlink, type, uid } = info.value
-      if (type !== "File" || !Option.contains(uid, us)) return false
+      if (type !== "File" || !Option.contains(uid, ownUid)) return false
       const inode = yield* Effect.option(identify(info.value, path))
       if (Option.isNone(inode)) continue
       const known = names.get(inode.value) ?? { links: Option.getOrElse(nlink, () => 0), seen: 0 }
@@ -60,25 +65,28 @@ export const isClosable = (
   info: FileSystem.File.Info
 ): Effect.Effect<boolean, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const us = yield* Effect.flatten(UserId)
+    const ownUid = yield* Effect.flatten(UserId)
     const groups = yield* Effect.flatten(GroupIds)
     const fs = yield* FileSystem.FileSystem
-    return Option.isSome(us) && isOpened(info, us.value, groups) && Option.isNone(yield* linkTarget(fs, folder))
-      && (yield* isOursAlone(folder, us.value))
+    return Option.isSome(ownUid) && isOpened(info, ownUid.value, groups) && Option.isNone(yield* linkTarget(fs, folder))
+      && (yield* isOursAlone(folder, ownUid.value))
   })
 
-/** What is known of the folder once it is closed, or as it was where it is not to be. Touches no other folder. */
+/**
+ * Closes the folder if it may be closed, and leaves it as it was otherwise. Returns the resulting info. Changes no
+ * other folder.
+ */
 export const close = (
   folder: string,
   info: FileSystem.File.Info
 ): Effect.Effect<FileSystem.File.Info, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {
-    const us = yield* Effect.flatten(UserId)
+    const ownUid = yield* Effect.flatten(UserId)
     const fs = yield* FileSystem.FileSystem
-    if (Option.isNone(us) || !(yield* isClosable(folder, info))) return info
+    if (Option.isNone(ownUid) || !(yield* isClosable(folder, info))) return info
     yield* fs.chmod(folder, 0o700)
-    // What was put there before it was closed, and after the first look.
-    if (!(yield* isOursAlone(folder, us.value))) {
+    // Another user may have added a file between the first check and the `chmod`.
+    if (!(yield* isOursAlone(folder, ownUid.value))) {
       yield* fs.chmod(folder, info.mode & 0o7777)
       return info
     }

@@ -1,11 +1,11 @@
 /**
- * Asks every address that a gateway holds: its own, and the guard address.
+ * Probes every address that a gateway binds: its own, and the guard address.
  */
 import * as Effect from "effect/Effect"
 import { type Address, guardHost, guardHostV6, probeTargets } from "../Address.ts"
 import type { Health, HealthProbe } from "./HealthProbe.ts"
 
-/** What was found on one of the addresses. */
+/** The answer of one address. */
 export interface Look {
   readonly target: Address
   readonly answer: Health
@@ -14,8 +14,8 @@ export interface Look {
 const isUnreachable = ({ answer }: Look): boolean => answer._tag === "NoListener" && answer.unreachable === true
 
 /**
- * Asks all the addresses at the same time, and then, where 127.0.0.1 cannot be reached, the guard address that a host without
- * it has.
+ * Probes all the addresses at the same time. If 127.0.0.1 is unreachable, probes afterwards the guard address of a host
+ * without 127.0.0.1.
  */
 export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Effect<ReadonlyArray<Look>> =>
   Effect.gen(function*() {
@@ -27,5 +27,5 @@ export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Ef
       : looks
   })
 
-/** Whether none of the addresses could be reached, so that a listener there would not be seen. */
+/** Whether none of the addresses was reachable, so that a listener there would not be seen. */
 export const nothingReached = (looks: ReadonlyArray<Look>): boolean => looks.every(isUnreachable)

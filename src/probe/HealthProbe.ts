@@ -1,9 +1,9 @@
 /**
- * One bounded health check over `/healthz`.
+ * A health check over `/healthz`, with a deadline.
  *
- * A responder is a healthy gateway if and only if it answers 200, within the probe timeout for the
- * whole response, with JSON whose `ok` is `true` and whose `status` is `"live"`. No other key is
- * required. A non-empty `instanceId` says which gateway it is; without one its identity is unknown.
+ * A responder is a healthy gateway if and only if it answers 200 with JSON whose `ok` is `true` and whose `status` is
+ * `"live"`. The whole response must arrive within the probe timeout. No other key is required. A non-empty `instanceId`
+ * identifies the gateway; without one its identity is unknown.
  *
  * @since 0.1.0
  */
@@ -22,16 +22,16 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import { spanned } from "../telemetry/spans.ts"
 
 /**
- * What `/healthz` showed.
+ * The result of a probe.
  *
- * - `NoListener`: nothing accepts connections there; `unreachable` where a listener would not be seen either.
+ * - `NoListener`: nothing accepts connections there. With `unreachable`, a listener there would not be seen either.
  * - `Healthy`: a gateway that serves.
- * - `Unhealthy`: a gateway that says that it does not serve (starting or draining).
+ * - `Unhealthy`: a gateway that reports that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
- * - `Stalled`: a listener that gave no whole answer in time. An address that is not loopback, to which no connection was made in
- *   that time, is `NoListener` and `unreachable` instead.
+ * - `Stalled`: a listener that gave no whole answer in time. If no connection was made in that time to an address that
+ *   is not loopback, the result is `NoListener` with `unreachable` instead.
  *
- * Without an `instanceId` the gateway's identity is unknown; the released OpenClaw names none.
+ * Without an `instanceId` the gateway's identity is unknown. The released OpenClaw sends none.
  *
  * @since 0.1.0
  * @category models
@@ -44,21 +44,21 @@ export type Health =
   | { readonly _tag: "Stalled"; readonly detail: string }
 
 /**
- * How patient a probe is.
+ * Options of a health probe.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HealthProbeOptions {
   /**
-   * The absolute deadline of one probe, from connecting to the last byte. Of a pause of our own process (stopped, or
-   * starved of CPU) at most a quarter of it counts. Default 1 second.
+   * The absolute deadline of one probe, from connecting to the last byte. If this process itself is paused (stopped, or
+   * starved of CPU), at most a quarter of the deadline passes in that pause. Default 1 second.
    */
   readonly probeTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * Asks whether a healthy gateway answers on an address, and which.
+ * Probes whether a healthy gateway answers on an address, and which one.
  *
  * @example
  * import { Effect } from "effect"
@@ -74,12 +74,12 @@ export interface HealthProbeOptions {
  * @category tags
  */
 export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthProbe, {
-  /** Asks once. Never fails and never lasts longer than the probe timeout, while this process runs. */
+  /** Probes once. Never fails, and ends within the probe timeout while this process runs. */
   readonly probe: (address: Address) => Effect.Effect<Health>
 }>() {}
 
 /**
- * The path that is asked.
+ * The path that a probe requests.
  *
  * @since 0.1.0
  * @category constants
@@ -87,7 +87,7 @@ export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthP
 export const healthPath = "/healthz"
 
 /**
- * The deadline of a probe where nothing else is said.
+ * The deadline of a probe without `probeTimeout`.
  *
  * @since 0.1.0
  * @category constants
@@ -99,14 +99,14 @@ const Body = Schema.parseJson(Schema.Struct({
   status: Schema.String,
   instanceId: Schema.optional(Schema.Unknown)
 }))
-/** Not a constant: the parser is made when the first answer comes, and a free port gives none. */
+/** A function, not a constant: the parser is built when the first answer arrives. A free port gives no answer. */
 const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
 
-/** Without an `instanceId`, only these words distinguish an unhealthy gateway from another program's health check. */
+/** Without an `instanceId`, only these statuses distinguish an unhealthy gateway from another program's health check. */
 const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "draining"])
 
 /**
- * What an HTTP answer to `/healthz` says. Pure.
+ * Classifies an HTTP answer to `/healthz`. Pure.
  *
  * An answer that is not healthy is a gateway's if it has an `instanceId`, or if its `status` is `starting`, `live` or
  * `draining`. An `instanceId` that is not a non-empty string counts as absent.
@@ -139,7 +139,7 @@ const resultLabels = {
   Stalled: "stalled"
 } as const satisfies Record<Health["_tag"], Metrics.ProbeResult>
 
-/** Tells what was found, unless nobody waits for it any more: as a metric, and on the present span. */
+/** Records the result as a metric and on the current span. An interrupted probe has no result. */
 const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> => {
   if (Exit.isFailure(exit)) return Effect.void
   const result = resultLabels[exit.value._tag]
@@ -149,18 +149,19 @@ const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> =
   )
 }
 
-/** Into how many sleeps a deadline is divided. */
+/** The number of sleeps into which a deadline is divided. */
 const parts = 4
 
 /**
- * The deadline, as several sleeps in a row. After a pause of the whole process the event loop can run a timer that is due
- * before it has polled what arrived meanwhile: a refused connection would be taken for silence. Between two sleeps it polls.
+ * The deadline, as several sleeps in a row. After a pause of the whole process, the event loop can run a due timer
+ * before it polls the sockets. A connection that was refused during the pause would then be taken for silence. Between
+ * two sleeps the event loop polls.
  */
 const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
   Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
 
 /**
- * A probe over the transport that is given. Each probe is a span and a metric.
+ * Makes a probe over the `ProbeTransport` of the context. Each probe has a span and a metric.
  *
  * @since 0.1.0
  * @category constructors
@@ -180,12 +181,14 @@ export const make = (
       unreachable: true
     }
     /**
-     * What the end of the deadline means. A connection that was not made shows no listener: Windows takes 2 seconds to refuse one
-     * to a free port of an address that is not loopback (Microsoft KB 175523), and a firewall drops it. The bind decides then.
-     * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is not made,
-     * the queue of a listener that accepts nothing is full.
+     * The result when the deadline passes. A connection that was not made does not show a listener. Windows takes 2
+     * seconds to refuse one to a free port of an address that is not loopback (Microsoft KB 175523). A firewall drops
+     * it. In these cases the bind decides whether the port is free.
+     *
+     * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is
+     * not made, the queue of a listener that accepts nothing is full.
      */
-    const late = ({ host }: Address, connecting: boolean): Health =>
+    const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled
     const probe = (address: Address) =>
       Effect.suspend(() => {
@@ -203,7 +206,10 @@ export const make = (
                 : { _tag: "Foreign", detail: `did not answer as HTTP (${error.detail})` }
           }),
           Effect.raceFirst(
-            Effect.map(Effect.interruptible(deadline(timeout)), () => late(address, MutableRef.get(connecting)))
+            Effect.map(
+              Effect.interruptible(deadline(timeout)),
+              () => afterDeadline(address, MutableRef.get(connecting))
+            )
           ),
           Metrics.timed(record),
           spanned("gateway.probe", { "server.address": address.host, "server.port": address.port })
@@ -213,7 +219,7 @@ export const make = (
   })
 
 /**
- * The probe as a layer; `Gateway.layerNode` has the transport that it needs.
+ * The probe as a layer. `Gateway.layerNode` provides the transport.
  *
  * @since 0.1.0
  * @category layers

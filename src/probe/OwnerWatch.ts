@@ -1,8 +1,9 @@
 /**
- * Watches a gateway for its end without polling it.
+ * Detects the end of a gateway without polling it.
  *
- * Holds one connection open. When the gateway ends, however it ends, the kernel closes the connection. Only for a responder
- * that names an `instanceId`: an idle connection stops a single-threaded server, and other programs log it as a failure.
+ * Holds one connection open. When the gateway ends, however it ends, the kernel closes the connection. Use it only for
+ * a listener that names an `instanceId`. An idle connection blocks a single-threaded server, and other programs log it
+ * as a failure.
  *
  * @since 0.1.0
  */
@@ -19,8 +20,8 @@ import type { Address } from "../Address.ts"
 import { endConnectionToItself, isNoListener, isToItself } from "../host/ProbeTransport.ts"
 
 /**
- * The listener cannot be watched: it refused the watch subprotocol, has no slot left, speaks another protocol, or gave no
- * answer within a second. Poll it instead.
+ * The listener cannot be watched. It refused the watch subprotocol, has no slot left, speaks another protocol, or gave
+ * no answer within a second. Poll it instead.
  *
  * @since 0.1.0
  * @category errors
@@ -44,16 +45,16 @@ export class NotWatchable extends Data.TaggedError("NotWatchable")<{
  */
 export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatch, {
   /**
-   * Completes when the connection to the gateway ends: the gateway has ended, has begun to shut down, or has dropped a
-   * watcher that it finds idle. Completes at once where nothing listens. Fails with `NotWatchable`, within about a second,
-   * where the listener does not accept the watch.
+   * Completes when the connection to the gateway ends. Then the gateway has ended, has begun to shut down, or has
+   * dropped a watcher that it finds idle. Completes at once if nothing listens. Fails with `NotWatchable`, within about
+   * a second, if the listener does not accept the watch.
    */
   readonly ended: (address: Address) => Effect.Effect<void, NotWatchable>
 }>() {}
 
 /**
- * The subprotocol of a client that only waits for the gateway's end: it is told nothing before that, and needs no token.
- * So nobody has to show a token to whoever happens to listen on a port.
+ * The subprotocol of a client that only waits for the gateway's end. The gateway sends it no message before that and
+ * requires no token. So a client never has to show a token to an unknown listener.
  *
  * @since 0.1.0
  * @category constants
@@ -61,7 +62,7 @@ export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatc
 export const watchSubprotocol = "gateway-watch"
 
 /**
- * The path at which such clients ask, wherever the control socket is.
+ * The path that watch clients request. It does not depend on the path of the control socket.
  *
  * @since 0.1.0
  * @category constants
@@ -71,10 +72,13 @@ export const watchPath = "/"
 /** How long a gateway may take to accept a watch. */
 const handshakeTimeout = Duration.seconds(1)
 
-/** How the control socket's last frame begins. */
+/** The beginning of the last frame on a control socket. */
 const shutdownFrame = "{\"type\":\"shutdown\""
 
-/** A final ping frame's first byte, and an empty pong, masked with zeros as a client must mask (RFC 6455, 5.2 and 5.5). */
+/**
+ * The first byte of a final ping frame, and an empty pong. A client must mask its frames; this mask is zeros (RFC 6455,
+ * 5.2 and 5.5).
+ */
 const pingByte = 0x89
 const pong = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 
@@ -88,20 +92,20 @@ const request = (address: Address): Http.ClientRequest =>
       connection: "Upgrade",
       upgrade: "websocket",
       "sec-websocket-version": "13",
-      // No token: it must not be shown to an unknown listener.
+      // No token: an unknown listener must not see it.
       "sec-websocket-protocol": watchSubprotocol,
-      // Any sixteen bytes (RFC 6455, 4.1): the answer is not checked, only that the connection stays open.
+      // Any sixteen bytes (RFC 6455, 4.1). The key in the answer is not checked; only the open connection matters.
       "sec-websocket-key": "Z2F0ZXdheS1sb2NrIHdjaA=="
     }
   }).on("error", () => {})
 
 interface Accepted {
   readonly socket: Duplex
-  /** What arrived together with the answer. */
+  /** The bytes that arrived together with the answer. */
   readonly head: Buffer
 }
 
-/** Waits until the watch is accepted; `None` where nothing listens. */
+/** Waits until the listener accepts the watch. `None` if nothing listens. */
 const accepted = (
   request: Http.ClientRequest,
   address: Address
@@ -135,7 +139,8 @@ const untilClosed = ({ head, socket }: Accepted): Effect.Effect<void> =>
   Effect.async((resume) => {
     const done = () => resume(Effect.void)
     const read = (frames: Buffer) => {
-      // The gateway waits for this side to close as well, and other frames get no answer.
+      // The shutdown frame completes the watch, because the gateway waits for this side to close as well. Of other
+      // frames, only pings are answered.
       if (frames.includes(shutdownFrame)) done()
       else if (frames[0] === pingByte) socket.write(pong)
     }
@@ -163,13 +168,14 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
     (request) =>
       Effect.sync(() => {
         request.destroy()
-        // Node counts an upgraded request as destroyed, and leaves its socket to the listener of `upgrade`.
+        // After an upgrade, Node considers the request destroyed and leaves its socket to the listener of `upgrade`. So
+        // destroy the socket here.
         request.socket?.destroy()
       })
   )
 
 /**
- * Over `node:http`.
+ * The watch over `node:http`.
  *
  * @example
  * import { Effect } from "effect"

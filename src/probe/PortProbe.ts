@@ -1,7 +1,7 @@
 /**
- * What listens on a port now? Asked before a lock is waited for, and before the port is bound.
+ * Finds out what listens on a port. A start probes before it waits for a lock, and again before it binds the port.
  *
- * The answer is for the message and for failing fast; the bind itself is the test.
+ * The result is for error messages and for failing fast. Only the bind shows whether the port is free.
  *
  * @since 0.1.0
  */
@@ -13,11 +13,14 @@ import { lookAt, nothingReached } from "./AddressProbe.ts"
 import { type Health, HealthProbe } from "./HealthProbe.ts"
 
 /**
- * - `Free`: nothing accepts connections on any of the addresses; `unreachable` where none of them can be reached from here, so
- *   that a listener would not be seen.
- * - `Gateway`: a gateway answers; `healthy` as `/healthz` says. Without an `instanceId` it is not known which one.
+ * What listens on a port.
+ *
+ * - `Free`: nothing accepts connections on any of the addresses. With `unreachable`, none of them can be reached from
+ *   here, so a listener would not be seen.
+ * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, its identity is
+ *   unknown.
  * - `Foreign`: a listener answers that is not a gateway.
- * - `Stalled`: a listener accepts and does not answer in time.
+ * - `Stalled`: a listener accepts a connection and does not answer in time.
  *
  * @since 0.1.0
  * @category models
@@ -29,15 +32,15 @@ export type PortState =
   | { readonly _tag: "Stalled"; readonly detail: string }
 
 /**
- * Asks who is on a port, on all the addresses that a gateway would bind. Never fails.
+ * Finds out what listens on a port, on all the addresses that a gateway would bind. Never fails.
  *
  * @since 0.1.0
  * @category tags
  */
 export class PortProbe extends Context.Tag("gateway-lock/PortProbe")<PortProbe, {
   /**
-   * Asks exactly the addresses that a gateway on `address` binds, at the same time, each under the probe
-   * timeout. Port 0 is always free.
+   * Probes exactly the addresses that a gateway on `address` binds, at the same time, each within the probe timeout.
+   * Port 0 is always free.
    */
   readonly probe: (address: Address) => Effect.Effect<PortState>
 }>() {}
@@ -68,7 +71,7 @@ const fromHealth = (health: Health): PortState => {
 const rank: Record<PortState["_tag"], number> = { Gateway: 0, Foreign: 1, Stalled: 2, Free: 3 }
 
 /**
- * The one answer for several addresses: the most telling occupant. Pure.
+ * Combines the results for several addresses into the most informative one. Pure.
  *
  * @internal
  */
@@ -76,7 +79,7 @@ export const combine = (states: ReadonlyArray<PortState>): PortState =>
   states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)
 
 /**
- * A port probe that asks by `HealthProbe`, and takes as long as that does at most.
+ * A port probe that uses `HealthProbe`, and takes at most as long as a health probe.
  *
  * @since 0.1.0
  * @category constructors
@@ -96,7 +99,7 @@ export const make: Effect.Effect<PortProbe["Type"], never, HealthProbe> = Effect
 )
 
 /**
- * The same as a layer.
+ * The port probe as a layer.
  *
  * @example
  * import { Effect } from "effect"

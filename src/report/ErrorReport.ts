@@ -1,6 +1,6 @@
 /**
- * What a person needs who cannot start a gateway: who holds its lock or port, since when, and what to type next. The program
- * prints this when a start fails, and an app prints the same with `Gateway.report`.
+ * Explains a failed start to a person: which process holds the lock or port, since when, and what to type next. The program
+ * prints this report when a start fails. An app prints the same with `Gateway.report`.
  *
  * @since 0.1.0
  */
@@ -21,23 +21,23 @@ import type { Found, Occupied } from "./occupant.ts"
 export type { Fact, RunChange } from "./facts.ts"
 
 /**
- * An error with what is known about it, in three forms.
+ * An error and the facts that are known about it, in three forms.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ErrorReport {
-  /** For a terminal or a log: the message, and under it a line for each fact. No line end at the end. */
+  /** For a terminal or a log: the message, and below it a line for each fact. There is no line end after the last line. */
   readonly text: string
   /** For a log reader: the same in one line of JSON, with the error itself. */
   readonly json: string
-  /** The facts alone, in the order of the lines: who holds it, then what can be done. */
+  /** The facts alone, in the order of the lines: first the holder, then the possible next steps. */
   readonly facts: ReadonlyArray<Fact>
 }
 
 /**
- * Which start failed, with the names and defaults of `Gateway.GatewayOptions`, and which commands fit the program that started.
- * All optional.
+ * Which start failed, and which commands fit the program that started. The names and defaults of the start's options are those
+ * of `Gateway.GatewayOptions`. All are optional.
  *
  * @since 0.1.0
  * @category models
@@ -49,31 +49,31 @@ export interface ErrorReportOptions {
   readonly host?: string | undefined
   /** Default `default`. */
   readonly profile?: string | undefined
-  /** Default: the profile's. */
+  /** Default: the profile's config file. */
   readonly configPath?: string | undefined
-  /** Default: the profile's. */
+  /** Default: the profile's state directory. */
   readonly stateDir?: string | undefined
   /**
-   * How the reader calls the program `gateway`, which looks at a gateway of the library and stops it as it does with its own. Default
-   * `npx gateway-lock`; where the package is installed for the whole machine, `gateway` is shorter.
+   * How the reader runs the program `gateway`, which can also inspect and stop a gateway of the library. Default
+   * `npx gateway-lock`. If the package is installed for the whole machine, `gateway` is shorter.
    */
   readonly command?: string | undefined
   /**
-   * The command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. By default the report
-   * has no such command, since only you know it: the facts `run`, `runBeside` and `runElsewhere` are left out.
+   * Builds the command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. Only you
+   * know this command. By default the report leaves out the facts that need it: `run`, `runBeside` and `runElsewhere`.
    */
   readonly run?: ((change: RunChange) => string) | undefined
 }
 
 /**
- * What a report needs from the machine; `Gateway.layerNode` and the simulated host give it.
+ * The services that a report needs from the machine. `Gateway.layerNode` and the simulated host provide them.
  *
  * @since 0.1.0
  * @category models
  */
 export type Requirements = GatewayList.Requirements
 
-/** Who has the port, where the error does not say. Most refusals say it, and load nothing more. */
+/** Finds the process that has the port, if the error does not name it. Most errors do: then no further module is loaded. */
 const found = <R>(
   error: GatewayLockError,
   find: (error: Occupied) => Effect.Effect<Found, never, R>
@@ -83,8 +83,8 @@ const found = <R>(
 }
 
 /**
- * Gathers what the facts of a failed start depend on. `find` looks for who has a port; it is called only where the error does
- * not say.
+ * Collects what the facts of a failed start depend on. `find` looks for the process that has a port. It is called only if the
+ * error does not name that process.
  *
  * @internal
  */
@@ -124,13 +124,14 @@ export const gather = <R>(
   })
 
 /**
- * The report of an error, on a platform of your own: in memory, in tests. `Gateway.report` is the same on Node.
+ * Builds the report of an error on a platform that you provide, for example an in-memory one in tests. `Gateway.report` is the
+ * same on Node.
  *
- * Give it the options of the layer that failed: commands name the gateway by them. Where the error does not name the process
- * that has the port, it is looked for, which takes a few seconds at most. A service of the system is found only where the context
- * has a `CommandExecutor`, as that of `Gateway.layerNode` does.
+ * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If
+ * the error does not name the process that has the port, this function looks for the process, which takes a few seconds at
+ * most. It finds system services only if the context has a `CommandExecutor`, as that of `Gateway.layerNode` does.
  *
- * Changes nothing and never fails. A wrong option is a defect, `SettingInvalid`, as for `Gateway.layer`.
+ * Changes nothing and never fails. An invalid option is a defect, `SettingInvalid`, as for `Gateway.layer`.
  *
  * @example
  * import { Console, Effect } from "effect"
@@ -159,7 +160,7 @@ export const make = (
     const { error: known, start } = yield* gather(
       error,
       {
-        // No command takes port 0, and a lock is found without a port.
+        // No command accepts port 0. The default port can stand in, because a command finds the lock without a port.
         self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
         app: { command: options.command ?? "npx gateway-lock", run: options.run }
       },

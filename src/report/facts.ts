@@ -1,6 +1,6 @@
 /**
- * What a person reads when a start fails: the message, then who is in the way, then what can be typed next. And the same as
- * JSON, for programs. Pure: `ErrorReport` gathers what it takes.
+ * Builds the lines that a person reads when a start fails: the message, then the present holder, then the commands to type
+ * next. Builds the same as JSON for programs. Pure: `ErrorReport` gathers the input.
  */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
@@ -16,39 +16,39 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
 import { since as sinceWords, who } from "./words.ts"
 
-/** What the advice depends on besides the error. */
+/** The input of the facts, in addition to the error. */
 export interface Start {
   /** The settings of the start that failed. */
   readonly self:
     & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
     & Partial<Pick<GatewayConfig, "configName" | "configSource">>
-  /** Of the config files that advice could name, those that do not exist. */
+  /** The config files that do not exist, among those that a command could name. */
   readonly absent?: ReadonlySet<string>
-  /** Where the files of a profile are by default; `undefined` for a user without a home folder. */
+  /** The default paths of a profile's files; `undefined` for a user without a home folder. */
   readonly folders: {
     readonly configPath: (profile: string) => string | undefined
     readonly stateDir: (profile: string) => string | undefined
   }
-  /** As `process.platform`. */
+  /** A value of `process.platform`. */
   readonly platform: string
   readonly nowMillis: number
-  /** Who listens on the port, where no lock names its holder. */
+  /** The process that listens on the port, if no lock names a holder. */
   readonly listener?: { readonly pid: number; readonly command?: string }
-  /** Of a start that was not `gateway run`. */
+  /** Set if the start was that of an app, not `gateway run`. */
   readonly app?: App
 }
 
 /** A program that uses the library. */
 export interface App {
-  /** How the program `gateway` is called. */
+  /** How the reader runs the program `gateway`. */
   readonly command: string
-  /** The command that starts this program; without one, no fact has any. */
+  /** Builds the command that starts the app. Without this function, no fact contains such a command. */
   readonly run?: ((change: RunChange) => string) | undefined
 }
 
 /**
- * What a command that starts the program is to change. Without any of them, it starts the program as before. A value in angle
- * brackets is for the reader to replace.
+ * The change that a command makes to the start of the program. Without any field, the command starts the program as before.
+ * The reader replaces a value in angle brackets.
  *
  * @since 0.1.0
  * @category models
@@ -62,18 +62,18 @@ export interface RunChange {
 }
 
 /**
- * One line under the message.
+ * One line of the report, below the message.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Fact {
-  /** What it is called in JSON. */
+  /** The name of the fact in JSON. */
   readonly key: string
-  /** What a person reads. */
+  /** The name of the fact in text. */
   readonly label: string
   readonly value: string
-  /** Whether it is something to be done next: a command, or the URL to use. */
+  /** Whether the fact is a next step: a command, or the URL to use. */
   readonly isNext: boolean
 }
 
@@ -81,10 +81,10 @@ const fact = (key: string, label: string, value: string): Fact => ({ key, label,
 const next = (key: string, label: string, value: string): Fact => ({ key, label, value, isNext: true })
 
 // ---------------------------------------------------------------------------
-// who
+// the present holder
 // ---------------------------------------------------------------------------
 
-/** In milliseconds; `undefined` where it cannot be true: a clock was set back. */
+/** The age in milliseconds; `undefined` if `since` is in the future because a clock was set back. */
 const ageMillis = (since: DateTime.Utc | undefined, { nowMillis }: Start): number | undefined =>
   since === undefined || since.epochMillis > nowMillis ? undefined : nowMillis - since.epochMillis
 
@@ -114,26 +114,26 @@ const listenerWords = ({ listener }: Start): string => {
   return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
 }
 
-/** Of a lock or port that somebody certainly has. */
+/** The facts about the holder of a lock or port that is certainly taken. Falls back to the listener if no holder is known. */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
     ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
     : holderFacts(holder, start)
 
 // ---------------------------------------------------------------------------
-// commands, so that they can be pasted
+// commands that the reader can paste
 // ---------------------------------------------------------------------------
 
 type Target = Pick<Holder, "configPath" | "configName" | "stateDir" | "host" | "port">
 
-/** As the config was named, where that is known: what its links led to can be gone. */
+/** The config path as the user named it, if known: the resolved path can be gone once a symbolic link has changed. */
 const configOf = ({ configName, configPath }: Target): string | undefined => configName ?? configPath
 
 const program = ({ app }: Start): string => app === undefined ? "gateway" : app.command
 
 const isProfile = (name: string): boolean => Option.isSome(settings.profile.decode(name))
 
-/** The profile that a gateway's config file and state directory belong to, if they belong to one. */
+/** The profile that a gateway's config file and state directory belong to; `undefined` if they belong to none. */
 const profileOf = (target: Target, { folders, self }: Start): string | undefined => {
   const { configPath, stateDir } = target
   const config = configOf(target)
@@ -148,9 +148,13 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
 }
 
 /**
- * The flags that mean that gateway: those that a default does not say already. Where a setting of the failed start is not
- * the default one, the environment may have it, and the flag goes before that. A default config file that is absent is not
- * named, since a file that is named must exist: then its variable is unset instead.
+ * A command with the flags that identify a gateway. A flag is left out if the default says the same.
+ *
+ * If a setting of the failed start is not the default, it may come from the environment. The flag is then given in any case,
+ * because a flag takes precedence over its variable.
+ *
+ * A default config file that does not exist is not named, because a file that is named must exist. If its variable is set, the
+ * command unsets that variable instead.
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
@@ -170,7 +174,7 @@ const gateway = (command: string, target: Target, start: Start): string => {
     flag === "config" && value === folders.configPath(profile) && start.absent?.has(value) === true
   const shown = rows
     .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
-    // A profile that is not known is not said: config file and state directory are.
+    // An unknown profile is left out. The config file and the state directory identify the gateway then.
     .filter(([flag]) => flag !== "profile" || known !== undefined)
   const flags = shown
     .filter((row) => !isAbsentDefault(row))
@@ -183,14 +187,14 @@ const gateway = (command: string, target: Target, start: Start): string => {
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 
-/** A service of the system whose lock cannot be read is found by its profile. */
-const asService = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
+/** The profile of a system service whose lock cannot be read. Such a service is found by its profile only. */
+const serviceProfileOf = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
   configPath === undefined && unit?.scope === "system"
     ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
     : undefined
 
 const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => {
-  const profile = asService(target)
+  const profile = serviceProfileOf(target)
   return next(
     "status",
     "to look at it",
@@ -200,7 +204,7 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 
-/** `gateway run` with a change. What is left to the reader is said as it is, without the flags of the failed start. */
+/** `gateway run` with a change. If the change has a placeholder for the reader, the flags of the failed start are left out. */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
   if (!Object.values(change).some((value) => String(value).startsWith("<"))) {
@@ -213,7 +217,7 @@ const runProgram = (change: RunChange, start: Start): string => {
   return `gateway run${flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")}`
 }
 
-/** How to start with a change: a program of somebody else's has a command of its own, or none that is known. */
+/** The command that starts the program with a change. Without a known command, an app gets no such fact. */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
   if (app === undefined) return [next(key, label, runProgram(change, start))]
@@ -228,7 +232,7 @@ const runElsewhere = (change: RunChange, start: Start): ReadonlyArray<Fact> =>
 
 const otherPort = (port: number): number => port < 65535 ? port + 1 : port - 1
 
-/** Only where the pid is the holder's here: elsewhere the command would meet a stranger, or init. */
+/** How to stop the holder, if its pid is valid here. Otherwise the command could reach an unrelated process, or init. */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
   const service = start.platform === "win32" && holder.supervisor !== "schtasks" ?
@@ -250,7 +254,7 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
   return [next("stop", "to stop it", stop)]
 }
 
-/** Whether what answers says that it is a gateway, though not which process. */
+/** Whether a listener says that it is a gateway, even if its process is not known. */
 const saysGateway = (listener: string | undefined): boolean =>
   listener !== undefined && (listener === "a healthy gateway" || listener.includes("gateway that"))
 
@@ -274,7 +278,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // The asked address is there, so it is the guard address that is not.
+        // This host has the requested address, so the missing one is the guard address.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to mend it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -293,7 +297,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           ]
           : [])
       ]
-    // Of a socket that a supervisor passed: another address would not help.
+    // These codes concern a socket that a supervisor passed. Another address would not help.
     case "EBADF":
     case "ENOTSOCK":
     case "EPROTOTYPE":
@@ -308,10 +312,10 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
 }
 
 // ---------------------------------------------------------------------------
-// all of it
+// facts for each error
 // ---------------------------------------------------------------------------
 
-/** The facts under the message: who, then what next, *use it* before *stop it*. */
+/** The facts under the message: first the holder, then the next steps, with *use it* before *stop it*. */
 export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
   switch (error._tag) {
     case "PortInUse": {
@@ -322,7 +326,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `list` reads lock files: a gateway that names no instance has none there.
+        // `list` reads lock files, and a gateway that names no instance has no lock file that it could read.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to see which it is", `${program(start)} list`)]
           : []),
@@ -382,10 +386,10 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
-/** What every error of a start is called where a person reads it; a program reads its tag. */
+/** The name of every error of a start in text and logs. A program reads the error's tag instead. */
 const family = "GatewayLockError"
 
-/** For a terminal or a log: the message, and the facts aligned under it. */
+/** For a terminal or a log: the message, with the facts aligned below it. */
 export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
@@ -398,7 +402,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
 
-/** For a log reader: one line of JSON with the same as fields. */
+/** For a log reader: one line of JSON with the same content as fields. */
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined

@@ -1,12 +1,12 @@
 /**
- * The one form of a line on stderr with `--log-format json`: `level`, `timestamp`, `message`, and what else there is to say.
+ * The format of every line on stderr with `--log-format json`: `level`, `timestamp`, `message` and further fields.
  */
 import * as DateTime from "effect/DateTime"
 import * as Inspectable from "effect/Inspectable"
 
 export type Level = "DEBUG" | "INFO" | "WARN" | "ERROR" | "FATAL"
 
-/** One line. `level` is one of `Level`, or any other of Effect's log levels. */
+/** Formats one line. `level` is one of `Level`, or any other of Effect's log levels. */
 export const jsonLine = (
   nowMillis: number,
   level: string,

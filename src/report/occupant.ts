@@ -1,6 +1,6 @@
 /**
  * Finds the process that has the port of a refused start, if the start's own lock does not name it: another gateway that
- * `gateway list` knows, a service of the system, or any process that listens. Loaded only for that.
+ * `gateway list` knows, a system service, or any process that listens. Other starts do not load this module.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
@@ -13,13 +13,13 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 
-/** A process that listens, and of which nothing else is known. */
+/** A process that listens, if nothing else is known about it. */
 export interface Listener {
   readonly pid: number
   readonly command?: string
 }
 
-/** The gateway that answers on the port under its own lock's name, or whose process listens there. */
+/** The owner of a lock that answers on the port under its own instance id, or whose process listens there. */
 const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
   Effect.map(GatewayList.list({ listeners: false }), ({ gateways }): Holder | undefined => {
     const owner = gateways.find((gateway) =>
@@ -32,7 +32,7 @@ const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
     return holder
   })
 
-/** The process that listens there. */
+/** The process that listens on an address. */
 const listenerAt = (address: Address) =>
   Effect.gen(function*() {
     const { listeners } = yield* PortOwners.PortOwners
@@ -47,12 +47,12 @@ const listenerAt = (address: Address) =>
   })
 
 export interface Found {
-  /** With the holder, where another gateway's lock or systemd names it. */
+  /** The error, with the holder added if another gateway's lock or systemd names it. */
   readonly error: GatewayLockError
   readonly listener: Listener | undefined
 }
 
-/** An error that names a port which somebody has. */
+/** An error about a port that another process has. */
 export type Occupied = PortInUse | OwnerHealthy | OwnerUnhealthy
 
 const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
@@ -72,7 +72,7 @@ const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
   }
 }
 
-/** The system's own service; nobody's, where no program can be started. */
+/** The system service that has the port. `None` without a `CommandExecutor`, because `systemctl` cannot be run then. */
 const serviceOn = ({ port }: Address) =>
   Effect.flatMap(
     Effect.serviceOption(CommandExecutor.CommandExecutor),
@@ -83,7 +83,7 @@ const serviceOn = ({ port }: Address) =>
     })
   )
 
-/** Looks for who has the port. Never fails. */
+/** Looks for the process that has the port. Never fails. */
 export const find = (error: Occupied): Effect.Effect<Found, never, GatewayList.Requirements> =>
   Effect.gen(function*() {
     const listener = yield* listenerAt(error)
@@ -93,6 +93,6 @@ export const find = (error: Occupied): Effect.Effect<Found, never, GatewayList.R
       : { error: withHolder(error, holder), listener: undefined } satisfies Found
   })
 
-/** `find`, on this machine. */
+/** `find` with the live services of this machine. */
 export const findLive = (error: Occupied) =>
   find(error).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(PortOwners.layerLive))

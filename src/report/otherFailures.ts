@@ -1,9 +1,9 @@
 /**
- * Failures of the program that are no `GatewayLockError`, as JSON. Pure.
+ * Formats failures that are not a `GatewayLockError` as JSON. Pure.
  */
 import { jsonLine } from "./jsonLine.ts"
 
-/** Any other failure, such as bad usage: one line of JSON with its fields. */
+/** Any other failure, such as wrong usage, as one line of JSON with its fields. */
 export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
   const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
   const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
@@ -14,6 +14,6 @@ export const otherToJson = (error: { readonly message: string }, nowMillis: numb
   })
 }
 
-/** A bug: one line of JSON with the whole cause in it. */
+/** A bug, as one line of JSON with the whole cause. */
 export const defectToJson = (cause: string, nowMillis: number): string =>
   jsonLine(nowMillis, "FATAL", cause.split("\n", 1)[0] ?? "", { name: "Defect", cause })

@@ -25,7 +25,7 @@ import { LockFile, type Loss } from "../lock/LockFile.ts"
 import { healthPath } from "../probe/HealthProbe.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
-import { apart } from "../telemetry/spans.ts"
+import { detachSpan } from "../telemetry/spans.ts"
 import * as AppRoutes from "./AppRoutes.ts"
 import * as Drain from "./Drain.ts"
 import { Lifecycle } from "./Lifecycle.ts"
@@ -102,7 +102,7 @@ const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
         yield* drain("lock lost")
         yield* Effect.uninterruptible(Effect.zipRight(release, Deferred.succeed(released, undefined)))
       })
-    yield* lock.whenLost.pipe(Effect.flatMap(onLost), apart, Effect.interruptible, Effect.forkScoped)
+    yield* lock.whenLost.pipe(Effect.flatMap(onLost), detachSpan, Effect.interruptible, Effect.forkScoped)
     return lost
   })
 

@@ -1,5 +1,5 @@
 /**
- * Waits for the end of an owner: its lock is free of it and its port closed.
+ * Waits for the end of an owner: the owner has released its lock and closed its port.
  *
  * @since 0.1.0
  */
@@ -22,12 +22,15 @@ import * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 
-/** Between two looks, where nothing tells of a change: first often, since an idle gateway ends in a few milliseconds. */
+/**
+ * The delay between two looks if no change in the lock's folder is seen. It starts short, since an idle gateway ends within a
+ * few milliseconds.
+ */
 const lookAgain = (looks: number): Duration.Duration =>
   Duration.min(Duration.times("10 millis", 1.5 ** Math.min(looks, 20)), "100 millis")
 
-/** A process that has let go of everything is about to end; so long is waited for that too. */
-const lastBreath = Duration.seconds(1)
+/** How long to wait for a process to exit after it has released its lock and closed its port. */
+const exitTimeout = Duration.seconds(1)
 
 type Progress =
   | { readonly _tag: "Ended"; readonly successor: Option.Option<Holder> }
@@ -35,7 +38,7 @@ type Progress =
 
 const waiting = (what: string): Progress => ({ _tag: "Waiting", for: what })
 
-/** Stopped by a signal or a debugger (proc(5)), where that can be told. */
+/** Whether a signal or a debugger has suspended the process (proc(5)). `false` if its state cannot be read. */
 const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(`/proc/${pid}/stat`)).pipe(
     Effect.map((text) => Option.exists(parseProcStat(text), ({ state }) => /^[Tt]$/.test(state))),
@@ -43,7 +46,7 @@ const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.File
   )
 
 /**
- * Whether a port is closed as far as an instance is concerned: nothing listens there, or another process does. Pure.
+ * Whether an instance has closed its port: nothing listens on the port, or another process does. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -53,12 +56,13 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      // A gateway that names no instance may be a program that the owner started: judged as any listener.
+      // A gateway that names no instance may be a program that the owner started. As for any other listener, the owner's port
+      // counts as closed once the owner's process has ended.
       return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone
     case "Stalled":
-      // Somebody who inherited the listening socket would look so.
+      // A child process that inherited the owner's listening socket looks stalled: the kernel still accepts its connections.
       return false
   }
 }
@@ -97,21 +101,24 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
       )
   })
 
-/** Whatever happens in the lock's folder: the last thing that an owner does is to remove its lock file. */
-const changesBeside = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
+/** Reports each change in the lock's folder. An owner removes its lock file as its last step. */
+const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const changes = yield* Queue.sliding<void>(1)
     yield* fs.watch(NodePath.dirname(path)).pipe(
       Stream.runForEach(() => Queue.offer(changes, undefined)),
-      // Where a folder cannot be watched, looking again now and then has to do.
+      // If the folder cannot be watched, `lookAgain` alone sets the pace.
       Effect.ignore,
       Effect.forkScoped
     )
     return changes
   })
 
-/** Waits until the instance has ended. `None`: not in time; `last` says what was waited for. */
+/**
+ * Waits until the instance has ended, and succeeds with the present holder of its lock, if there is one. The outer `None` is a
+ * timeout: `last` then says, in words, what the stop was still waiting for.
+ */
 export const untilEnded = (
   instance: OwnerRecord.OwnerRecord,
   options: StopOptions,
@@ -120,7 +127,7 @@ export const untilEnded = (
 ): Effect.Effect<Option.Option<Option.Option<Holder>>, never, Requirements> =>
   Effect.scoped(Effect.gen(function*() {
     const began = yield* Clock.currentTimeNanos
-    const changes = yield* changesBeside(options.path)
+    const changes = yield* folderChanges(options.path)
     const { onWaiting } = options
     if (onWaiting !== undefined) {
       const interval = Duration.decode(options.progressInterval ?? defaults.progressInterval)
@@ -143,10 +150,13 @@ export const untilEnded = (
     return yield* Effect.timeoutOption(loop(0), timeout)
   }))
 
-/** Lets a process that has given everything back come to its end, for who looks for it afterwards. */
+/**
+ * Waits up to `exitTimeout` for the process itself to exit. A caller that looks for the process after the stop then does not
+ * find it.
+ */
 export const untilGone = (instance: OwnerRecord.OwnerRecord) =>
   Effect.flatMap(ProcessTable, (table) => table.liveness(instance)).pipe(
     Effect.repeat({ while: (liveness) => liveness === "Alive", schedule: Schedule.spaced("10 millis") }),
-    Effect.timeoutOption(lastBreath),
+    Effect.timeoutOption(exitTimeout),
     Effect.asVoid
   )

@@ -1,5 +1,5 @@
 /**
- * What keeps a stop from succeeding. Each error says what to type next.
+ * The errors of a stop. Each says what to type next.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
 const pidOf = ({ pid }: { readonly pid?: number }): string => pid === undefined ? "" : ` (pid ${pid})`
 
 /**
- * It cannot be told that ending this process ends the gateway, and only the gateway. Nobody was signalled, unless SIGTERM
- * is said to have been sent before. Exit status 1.
+ * There is no proof that ending this process ends the gateway, and only the gateway. No signal was sent, with one exception:
+ * with `force`, SIGTERM may have been sent before the proof for SIGKILL failed. Exit status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -33,7 +33,7 @@ export class OwnerUnverified
 }
 
 /**
- * The owner's supervisor would start it again, or take it for a failure. Nobody was signalled. Exit status 1.
+ * A supervisor runs the owner. It would restart a signalled owner, or record a failure. No signal was sent. Exit status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -59,11 +59,11 @@ export class OwnerSupervised
  */
 export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lock/OwnerNotEnded")("OwnerNotEnded", {
   pid: Schema.Number,
-  /** How long was waited. As JSON, milliseconds under `timeoutMs`. */
+  /** How long the stop waited. As JSON, milliseconds under `timeoutMs`. */
   timeout: milliseconds("timeoutMs"),
   /** Whether SIGKILL was sent. */
   killed: Schema.Boolean,
-  /** What was still waited for. */
+  /** What the stop was still waiting for, in words. */
   waitingFor: Schema.String,
   /** What to type next. */
   advice: Schema.String
@@ -76,7 +76,7 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
 }
 
 /**
- * What keeps a stop from succeeding, by `_tag`. Each has its `advice`.
+ * The errors of a stop, by `_tag`. Each has `advice`.
  *
  * @since 0.1.0
  * @category errors
@@ -84,7 +84,7 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
 export type StopError = OwnerUnverified | OwnerSupervised | OwnerNotEnded
 
 /**
- * Whether a value is one of them.
+ * Whether a value is a `StopError`.
  *
  * @since 0.1.0
  * @category predicates

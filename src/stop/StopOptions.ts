@@ -1,5 +1,5 @@
 /**
- * What a stop is told, what it needs from the machine, and what holds where an option is left out.
+ * The options of a stop, their defaults, and the services of the machine that a stop needs.
  *
  * @since 0.1.0
  */
@@ -14,69 +14,72 @@ import type { Signals } from "../host/Signals.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 
 /**
- * Whose lock, and how patiently.
+ * Selects the owner to stop, and sets how long to wait for its end.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StopOptions {
-  /** The lock file of the config. */
+  /** The path of the gateway's lock file for its config. */
   readonly path: string
-  /** Where the gateway listens by its settings: who is there is told where no owner is found. */
+  /** The configured address of the gateway. If no process holds the lock, the outcome describes the listeners there. */
   readonly address: Address
-  /** Names the service that a supervisor knows the owner by. */
+  /** The profile of the gateway. The name of its service under a supervisor contains it. */
   readonly profile: string
-  /** How long the owner may take after SIGTERM: its drain timeout and `defaults.margin`, by rights. */
+  /** How long the owner may take after SIGTERM. Use its drain timeout plus `defaults.margin`. */
   readonly timeout: Duration.DurationInput
-  /** SIGKILL after that. Default `false`. */
+  /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
-  /** What becomes of an owner in the hands of a supervisor that has a command for it. Default: `refuse` without `force`. */
+  /**
+   * What to do if a supervisor runs the owner and has a stop command for it. `refuse` fails with `OwnerSupervised`, `stop`
+   * signals the owner. Default: `stop` with `force`, else `refuse`.
+   */
   readonly supervised?: "refuse" | "stop" | undefined
-  /** The command that does this, as it was typed but for `--force`: advice repeats it. Default `gateway stop`. */
+  /** The command that the user typed, without `--force`. The advice of errors repeats it. Default `gateway stop`. */
   readonly command?: string | undefined
-  /** The same for another user, who has other folders. Default: `command`. */
+  /** The same command for another user, whose default folders are different. Default: `command`. */
   readonly commandAsOther?: string | undefined
-  /** Is told what is waited for, every `progressInterval`. */
+  /** Called every `progressInterval` while the stop waits for the owner to end. */
   readonly onWaiting?: ((waiting: Waiting) => Effect.Effect<void>) | undefined
-  /** Default 3 seconds. */
+  /** The interval between two calls of `onWaiting`. Default 3 seconds. */
   readonly progressInterval?: Duration.DurationInput | undefined
 }
 
 /**
- * What is waited for, while it is.
+ * The progress of a wait for an owner to end.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Waiting {
   readonly pid: number
-  /** In words. */
+  /** What the stop waits for, in words. */
   readonly for: string
-  /** Since the signal. */
+  /** The time since the wait began. The wait begins directly after the signal. */
   readonly elapsed: Duration.Duration
 }
 
 /**
- * What holds where an option is left out, and what no option changes.
+ * The defaults of the options, and two limits that no option changes.
  *
  * @since 0.1.0
  * @category constants
  */
 export const defaults = {
-  /** Besides the drain: what the rest of a shutdown may take. */
+  /** How long the rest of a shutdown may take, in addition to the drain. */
   margin: Duration.seconds(5),
-  /** What a process may take to be gone after SIGKILL. */
+  /** How long an owner may take to end after SIGKILL. */
   killTimeout: Duration.seconds(5),
   progressInterval: Duration.seconds(3)
 } as const
 
 /**
- * What stopping needs from the machine.
+ * The services of the machine that a stop needs.
  *
  * @since 0.1.0
  * @category models
  */
 export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | Signals | PortProbe | PortOwners
 
-/** The command that was typed, but for `--force`. */
+/** The command that the user typed, without `--force`. */
 export const commandOf = ({ command }: StopOptions): string => command ?? "gateway stop"

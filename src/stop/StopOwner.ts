@@ -1,17 +1,22 @@
 /**
- * Ends the owner of a gateway's lock, and nobody else.
+ * Ends the owner of a gateway's lock, and no other process.
  *
- *     look → nobody                                     → was not running
- *          → an owner that is not verified              → refused, nobody is signalled
- *          → one that a supervisor runs, not `force`    → refused, with the supervisor's command
- *          → verified → draining already? wait : look again, SIGTERM, wait
- *                       not in time, `force`            → look again, SIGKILL, wait
+ *     look → no owner                                   → not running
+ *          → an owner that is not verified              → refuse, send no signal
+ *          → a supervised owner, without `force`        → refuse, with the supervisor's command
+ *          → a verified owner → already draining? wait : look again, SIGTERM, wait
+ *                               timed out, `force`      → look again, SIGKILL, wait
  *
- * Verified is an owner whose lock is held, whose record is readable, whose process lives here and now under the recorded
- * pid, start time, boot and PID namespace, which (where the system tells) has the lock file open, and which is neither
- * this process nor an ancestor of it. Each signal has a look of its own, directly before it.
+ * An owner is verified if all of these hold:
  *
- * It is over when that very instance has let go of the lock and its port is closed, whoever has either of them then.
+ * - The lock is held, and its record is readable.
+ * - The process lives on this host under the recorded pid, start time, boot and PID namespace.
+ * - The process has the lock file open, on systems that can tell.
+ * - The process is neither this process nor an ancestor of it.
+ *
+ * The stop verifies the owner again directly before each signal.
+ *
+ * The stop ends when that instance has released the lock and closed its port. Another process may hold either of them by then.
  *
  * @since 0.1.0
  */
@@ -39,9 +44,12 @@ export { isStopError, OwnerNotEnded, OwnerSupervised, OwnerUnverified, type Stop
 export { defaults, type Requirements, type StopOptions, type Waiting } from "./StopOptions.ts"
 
 /**
- * - `NotRunning`: nobody has the lock. `left` is whom the file still names, `port` and `listeners` (in words) who is on the
- *   configured address.
- * - `Stopped`: the owner has let go of lock and port; `killed`: by SIGKILL. `successor` has the lock now.
+ * The outcome of a stop.
+ *
+ * - `NotRunning`: no process holds the lock. `left` is the former holder that the lock file still names. `port` and `listeners`
+ *   (in words) describe what listens on the configured address.
+ * - `Stopped`: the owner has released its lock and closed its port. `killed`: SIGKILL was sent. `successor`
+ *   holds the lock now.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +68,7 @@ export type Outcome =
     readonly successor: Option.Option<Holder>
   }
 
-/** The processes that listen there, as far as they can be seen. */
+/** The processes that listen on an address, in words, as far as this process can see them. */
 const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, never, Requirements> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable
@@ -77,13 +85,17 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
       ))
   })
 
-/** Nobody has the lock: fails where the gateway may serve nevertheless, because its lock file was removed. */
+/**
+ * The outcome if no process holds the lock. Fails if a gateway may still serve on the address: the lock of a serving gateway
+ * looks free after its lock file was removed.
+ */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
     const { address, path } = options
     const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(address))
     const listeners = port._tag === "Free" ? [] : yield* whoListens(address)
-    // This program's gateways always name their instance: a responder without one is not this gateway.
+    // A stalled listener may be this gateway. A listener that answers without an instance id is not: a gateway of this program
+    // always names its instance.
     if ((port._tag === "Gateway" && port.instanceId !== undefined) || port._tag === "Stalled") {
       const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
@@ -108,14 +120,18 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
   })
 
 /**
- * Ends the owner of a lock: SIGTERM, and with `force` SIGKILL if it does not end within `timeout`.
+ * Ends the owner of a lock: sends SIGTERM, and with `force` SIGKILL if the owner does not end within `timeout`.
  *
- * Succeeds when its lock is free of it and its port closed, and where nobody has the lock. An owner that drains already is
- * not signalled again, which would cut its drain short; it is waited for. The shipped program takes the signals of several
- * stops at one time, before its record can say that it drains, for one.
+ * Succeeds when the owner has released its lock and closed its port. Also succeeds if no process holds the lock.
  *
- * Fails with `OwnerUnverified` where it cannot be told that the process is the owner, `OwnerSupervised` where a
- * supervisor would start it again, `OwnerNotEnded` where it did not end in time.
+ * If the owner is already draining, the stop sends no SIGTERM and waits: a second SIGTERM would cut the drain short. Several
+ * stops at the same time can each send one, before the record says `draining`. The shipped program counts these signals as one.
+ *
+ * Fails with
+ *
+ * - `OwnerUnverified` if there is no proof that the process is the owner;
+ * - `OwnerSupervised` if a supervisor would restart the owner;
+ * - `OwnerNotEnded` if the owner does not end in time.
  *
  * @example
  * import { Effect, Layer } from "effect"

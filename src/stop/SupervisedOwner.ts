@@ -1,6 +1,6 @@
 /**
- * What ends an owner that a supervisor started: the supervisor's own command. Ended behind its back, it is started again
- * (`Restart=always`), or taken for a failure (the Task Scheduler).
+ * Finds the supervisor's own command that stops an owner. If a signal ends a supervised owner instead, systemd restarts it
+ * (`Restart=always`), and the Task Scheduler counts a failure.
  *
  * @since 0.1.0
  */
@@ -10,11 +10,11 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 
 /**
- * The command that ends the owner by its supervisor; `None` where it has none that is known (`none`, `external`): then a
- * signal is right. Pure.
+ * The command that stops the owner through its supervisor. `None` if no such command is known (`none`, `external`): the caller
+ * can then signal the owner. Pure.
  *
- * Under systemd the unit is told from the owner's control group; without one, and under the others, it is called as
- * `gateway service install` calls it.
+ * Under systemd, `unit` comes from the owner's control group. Without `unit`, and under other supervisors, the service has the
+ * name that `gateway service install` gives it.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,6 +1,5 @@
 /**
- * Finds the owner of a lock that may be signalled, and signals it. An owner that is not verified is refused, with the reason
- * and what to type next.
+ * Verifies the owner of a lock, and signals it. If the verification fails, the error has the reason and what to type next.
  *
  * @since 0.1.0
  */
@@ -17,7 +16,7 @@ import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { OwnerUnverified } from "./StopError.ts"
 import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts"
 
-/** What a person can type on this platform. */
+/** The commands that a user can type on this platform. */
 export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 
 const asOther = (options: StopOptions, advice: Advice): string =>
@@ -25,11 +24,11 @@ const asOther = (options: StopOptions, advice: Advice): string =>
 
 const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it: ${advice.whoHasFile(path)}`
 
-/** The refusal of a stop. */
+/** Makes the error of a refused stop. */
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>
   new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
 
-/** Why the process that a held lock's record names is not one to signal, by its pid's meaning. */
+/** The refusal if what the recorded pid means on this host forbids a signal, `undefined` if the process may be signalled. */
 const whyNotSignalled = (
   owner: LockInspection.Owner,
   options: StopOptions,
@@ -63,7 +62,7 @@ const whyNotSignalled = (
   }
 }
 
-/** The owner of a lock that was just looked at, if it may be signalled; `None` where nobody has the lock. */
+/** The owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. */
 const verify = (
   state: LockInspection.LockState,
   options: StopOptions
@@ -106,8 +105,8 @@ const verify = (
   })
 
 /**
- * A look, and a verdict. Whoever ends or begins at this very moment looks odd: no file open any more, no record yet. So a
- * refusal is what several looks come to.
+ * Inspects the lock and verifies its owner, if `isWanted` accepts the state. Retries a refusal three times, 50 ms apart: an
+ * owner that is just ending has already closed its file, and an owner that is just starting has no record yet.
  */
 export const look = (
   options: StopOptions,
@@ -122,7 +121,10 @@ export const look = (
     return { state, owner: isWanted(state) ? yield* verify(state, options) : Option.none() }
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
-/** Looks, and signals if that very instance has the lock, verified, and needs the signal. */
+/**
+ * Verifies the owner, and signals it if it is still that instance. Succeeds with whether the signal was sent: `false` if the
+ * instance has released the lock or has ended, or if it is already draining and the signal is SIGTERM.
+ */
 export const signal = (
   instance: OwnerRecord.OwnerRecord,
   what: Signal,
@@ -131,10 +133,11 @@ export const signal = (
   Effect.gen(function*() {
     const signals = yield* Signals
     const advice = yield* currentAdvice
-    // One that lets go meanwhile may leave a state that says nothing of it; it is waited for then.
+    // If the instance has released the lock meanwhile, the lock may have a new owner. That owner is not verified: a refusal
+    // would be about the wrong process. The caller then waits for the instance to end.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
-    // A second SIGTERM would cut its drain short.
+    // A second SIGTERM would cut the owner's drain short.
     if (what === "SIGTERM" && owner.value.record.phase === "draining") return false
     return yield* signals.send(owner.value.record, what).pipe(
       Effect.as(true),
@@ -152,7 +155,7 @@ export const signal = (
     )
   })
 
-/** Whether a lock is still that instance's, as far as its record tells. */
+/** Whether the record of the lock still names that instance. */
 const isOf = (state: LockInspection.LockState, instance: OwnerRecord.OwnerRecord): boolean =>
   (state._tag === "Held" || state._tag === "Unknown")
   && Option.exists(state.owner, ({ record }) => record.instanceId === instance.instanceId)

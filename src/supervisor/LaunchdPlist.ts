@@ -1,5 +1,5 @@
 /**
- * The property list that has launchd run a gateway: launchd.plist(5).
+ * Makes the property list with which launchd runs a gateway: launchd.plist(5).
  */
 import * as NodePath from "node:path"
 import { escapeXml } from "./escapeXml.ts"
@@ -9,10 +9,11 @@ import { lines, writtenBy } from "./serviceText.ts"
 /**
  * The property list, for `~/Library/LaunchAgents` or `/Library/LaunchDaemons`.
  *
- * - `KeepAlive={SuccessfulExit=false}`: a crash is restarted; a duplicate, which leaves the healthy gateway in control
- *   with status 0, is not. `KeepAlive=true` would start it again for ever.
- * - `ThrottleInterval`: at most one start in ten seconds, launchd's own default; there is no limit after which it gives up.
- * - `ExitTimeOut`: the time between SIGTERM and SIGKILL, above the drain.
+ * - `KeepAlive={SuccessfulExit=false}`: launchd restarts a crashed gateway. It does not restart a duplicate, which leaves the
+ *   healthy gateway in control and exits 0. `KeepAlive=true` would restart the duplicate permanently.
+ * - `ThrottleInterval`: at most one start in ten seconds, which is launchd's default. launchd has no limit on the number of
+ *   restarts.
+ * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. It is longer than the drain.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,5 +1,5 @@
 /**
- * Runs a program of a service manager.
+ * Runs a command-line program of a service manager, such as systemctl.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Duration from "effect/Duration"
@@ -14,11 +14,11 @@ import { type Place, showWord } from "./ServiceSteps.ts"
 /** How a program ended. */
 export interface Outcome {
   readonly status: number
-  /** What it printed, on one line. */
+  /** What the program printed, on one line: stderr, or stdout if stderr is empty. */
   readonly output: string
 }
 
-/** Runs a program of the manager's to its end, for as long as a stop of the service may take and then some. */
+/** Runs a program of the manager to its end. The limit is the longest stop of the service plus 30 seconds. */
 export const execute = (
   options: Pick<Place, "manager" | "service">,
   words: readonly [string, ...Array<string>]

@@ -1,9 +1,10 @@
 /**
  * Notices that the owner of a port or a lock has changed or ended.
  *
- * A gateway that names its instance is watched over an open connection. Any other listener is asked once a second, on a
- * connection that is closed each time: an idle connection stops a single-threaded server, and the released OpenClaw logs
- * each one as a failed handshake. The owner of a lock that does not listen is watched by its record and its process.
+ * - A gateway that names its instance: watches it over an open connection.
+ * - Any other listener: probes it once a second, and closes each connection. An idle connection stops a single-threaded server,
+ *   and the released OpenClaw logs each idle connection as a failed handshake.
+ * - An owner that holds a lock without listening: reads its record and checks its process.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -20,14 +21,16 @@ import { type Health, HealthProbe } from "../probe/HealthProbe.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
-/** A lock or a port of another owner: the only failures that waiting can end. */
+/** The lock or the port belongs to another owner. A change of that owner can make the next attempt succeed. */
 export type Occupied = PortInUse | LockHeld
 
 /**
- * - `Unchanged`: nothing was seen.
- * - `Free`: nothing listens, though the start was refused a moment ago.
- * - `Changed`: another owner, another phase or another state: a start can find something else now.
- * - `Ended`: the owner has ended; `dropped` if all that was seen is that it ended a watch soon after accepting it.
+ * The result of a wait.
+ *
+ * - `Unchanged`: no change was seen.
+ * - `Free`: nothing listens, although the start was refused a moment ago.
+ * - `Changed`: the owner, its phase or its health has changed, so another attempt may have another result.
+ * - `Ended`: the owner has ended. `dropped`: the only evidence is that the owner closed a watch soon after it accepted the watch.
  */
 export type Change =
   | { readonly _tag: "Unchanged" }
@@ -41,22 +44,22 @@ const changed: Change = { _tag: "Changed" }
 const ended: Change = { _tag: "Ended", dropped: false }
 const dropped: Change = { _tag: "Ended", dropped: true }
 
-/** A watch that lasted so long ended for a reason; one that ends sooner is not opened again at once. */
+/** A watch that ends sooner than this counts as dropped, and is not opened again at once. */
 const shortestWatch = Duration.seconds(10)
 
-/** How long a listener that refused a watch, or dropped one, is asked before it is watched again. */
+/** How long to poll a listener that refused or dropped a watch, before the next watch. */
 const watchAgainAfter = Duration.seconds(30)
 
-/** Whether the owner holds the lock without listening, as far as the error tells. */
+/** Whether the owner holds the lock without listening, according to the error. */
 export const isSilent = (error: Occupied): error is LockHeld => error._tag === "LockHeld" && error.serving === undefined
 
 /**
- * Whether the end of the owner can be seen without another attempt. Not that of a silent owner in another PID namespace, or
- * without a readable record: then the lock is tried again instead.
+ * Whether the owner's end can be seen without another attempt. `false` for an owner that does not listen and is in another PID
+ * namespace or has no readable record: only an attempt to acquire its lock can tell.
  */
 export const isObservable = (error: Occupied): boolean => !isSilent(error) || error.holder?.pidMeaning === "Alive"
 
-/** Where the owner listens, as far as the error tells. */
+/** Where the owner listens, according to the error. Default: the address of this start. */
 export const addressOf = (error: Occupied, address: Address): Address => {
   if (error._tag === "PortInUse") return { host: error.host, port: error.port }
   if (error.serving !== undefined) return error.serving
@@ -64,23 +67,27 @@ export const addressOf = (error: Occupied, address: Address): Address => {
   return host !== undefined && port !== undefined && port !== 0 ? { host, port } : address
 }
 
-/** Whether the answer is a healthy owner's. On the port of a lock's owner another gateway may listen by now. */
+/**
+ * Whether the answer is from this owner, and healthy. The instance ids are compared, since another gateway may by now listen on
+ * the port that the record of a lock's owner names.
+ */
 export const isHealthy = (error: Occupied, answer: Health): boolean => {
   if (answer._tag !== "Healthy") return false
   const owner = error._tag === "LockHeld" ? error.holder?.instanceId : undefined
   return owner === undefined || answer.instanceId === undefined || answer.instanceId === owner
 }
 
-const telling: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
+/** Orders the answers by how much they tell about the owner: 0 is the strongest. */
+const rank: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
 
-/** The one answer for the addresses that a gateway holds: its own, and the guard address. */
-export const mostTelling = (looks: ReadonlyArray<Look>): Health =>
+/** Reduces the answers of all addresses that a gateway binds (its own, and the guard address) to the strongest one. */
+export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
   looks.reduce<Health>(
-    (best, { answer }) => telling[answer._tag] < telling[best._tag] ? answer : best,
+    (best, { answer }) => rank[answer._tag] < rank[best._tag] ? answer : best,
     { _tag: "NoListener", detail: "" }
   )
 
-/** Asks all the addresses of the owner, at the same time. */
+/** Probes all addresses of the owner at the same time. */
 export const look = (error: Occupied, address: Address): Effect.Effect<ReadonlyArray<Look>, never, HealthProbe> =>
   Effect.flatMap(HealthProbe, (health) => lookAt(health, addressOf(error, address)))
 
@@ -90,42 +97,42 @@ const hasListener = ({ answer }: Look): boolean => answer._tag !== "NoListener"
 
 const instanceOf = (answer: Health): string | undefined => "instanceId" in answer ? answer.instanceId : undefined
 
-/** Whether every listener that was found names its instance. Nothing else gets an idle connection. */
+/** Whether every listener that was found names its instance. Only such listeners are watched over an idle connection. */
 const isWatchable = (looks: ReadonlyArray<Look>): boolean =>
   looks.filter(hasListener).every(({ answer }) => instanceOf(answer) !== undefined)
 
 const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceOf(a) === instanceOf(b)
 
 /**
- * What waiting for another owner needs from the machine.
+ * The services of the machine that waiting for another owner needs.
  *
  * @since 0.1.0
  * @category models
  */
 export type Requirements = OwnerWatch | HealthProbe | ProcessTable | FileSystem
 
-/** What is to be noticed, and how. */
+/** The owner to wait for, and how. */
 export interface Wait<E = never, R = never> {
   readonly error: Occupied
-  /** What the start would serve. */
+  /** The address of this start. */
   readonly address: Address
   /** Whether a gateway may be watched over an open connection. */
   readonly mayWatch: boolean
-  /** Whether nothing changed in the wait before this one. */
+  /** Whether the last wait saw no change. */
   readonly isSettled: boolean
-  /** Sees each answer of a poll; its failure ends the wait. */
+  /** Called with each answer of a poll. Its failure ends the wait. */
   readonly onAnswer: (answer: Health) => Effect.Effect<void, E, R>
 }
 
 const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
 
 /**
- * For a port that looks free. The owner may have ended since the refusal: then the next attempt succeeds at once. Or the
- * port belongs to an outgoing connection, which no probe reaches: then it is tried once a second.
+ * The wait for a port on which nothing listens. The first time, the next attempt follows at once: the owner may have ended since
+ * the refusal. Later attempts follow once a second: the port may belong to an outgoing connection, which no probe can reach.
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 
-/** Asks once a second, after a first pause, until an answer differs from the first one. */
+/** Probes the owner after `firstPause` and then once a second, until an answer differs from `first`. */
 const poll = <E, R>(
   { address, error, onAnswer }: Wait<E, R>,
   first: ReadonlyArray<Look>,
@@ -137,16 +144,16 @@ const poll = <E, R>(
       yield* before
       before = pause
       const now = yield* look(error, address)
-      yield* onAnswer(mostTelling(now))
+      yield* onAnswer(strongestAnswer(now))
       if (isFree(now) && !isFree(first)) return ended
       if (now.some(({ answer }, index) => !isSame(answer, first[index]?.answer ?? answer))) return changed
     }
   }).pipe(
-    // A span a second would drown out the rest.
+    // A span per probe would drown out the rest of the trace.
     Effect.withTracerEnabled(false)
   )
 
-/** Holds a connection open to each address that has a listener, until the first of them ends. */
+/** Holds a connection open to each address that has a listener, until the first connection ends. */
 const watch = (looks: ReadonlyArray<Look>) =>
   Effect.gen(function*() {
     const watch = yield* OwnerWatch
@@ -158,7 +165,7 @@ const watch = (looks: ReadonlyArray<Look>) =>
     return Duration.lessThan(lasted, shortestWatch) ? dropped : ended
   })
 
-/** While it watches, it does not ask. */
+/** Watches the owner if it can. While a watch is refused or not allowed, polls for `watchAgainAfter` and then watches again. */
 const watchOrPoll = (
   wait: Wait,
   looks: ReadonlyArray<Look>
@@ -168,24 +175,24 @@ const watchOrPoll = (
       Effect.timeoutOption(poll(wait, looks, firstPause), watchAgainAfter),
       Option.match({ onNone: () => watching, onSome: (change) => Effect.succeed(change) })
     )
-  // A gateway that ends in the middle of the handshake cannot be told from one that refuses: it is asked at once.
+  // A gateway that ends during the handshake looks like a gateway that refuses the watch. So the first probe has no pause.
   const watching = Effect.catchTag(watch(looks), "NotWatchable", () => polling(Effect.void))
   return wait.mayWatch ? watching : polling()
 }
 
 /**
- * Waits for a change of a port's owner, without an end. A gateway whose watch holds is not asked. `looks` is what was found
- * just before.
+ * Waits for a change of a port's owner, without a timeout. While a gateway is watched, it is not probed. `looks` are the answers
+ * of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)
   return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)
 }
 
-/** A file and a process are looked at: cheap, and rarer the longer it lasts. */
+/** When to read the record and check the process again: after 50 ms at first, then ever later, up to the poll interval. */
 const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Schedule.spaced(defaults.pollInterval)))
 
-/** Waits until a lock has a new record, a new phase, or no living owner any more; without an end. */
+/** Waits until a lock has a new record, a new phase, or no living owner, without a timeout. */
 export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, never, Requirements> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable
@@ -201,13 +208,13 @@ export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, nev
       Effect.retry(lookAgain)
     )
   }).pipe(
-    // The schedule has no end, so neither has the failing.
+    // Unreachable: `lookAgain` has no end, so the retries never give up.
     Effect.orDie
   )
 
 /**
- * Waits for a change of an owner whose health matters: it is asked every second, watched or not. `looks` is what was found
- * just before.
+ * Waits for a change of an owner whose health matters: probes the owner every second, even while it is watched. `looks` are the
+ * answers of the latest probe.
  */
 export const awaitAny = <E, R>(
   wait: Wait<E, R>,

@@ -1,6 +1,6 @@
 /**
- * What a start does when another owner is there: leave a healthy owner in control, wait for an unhealthy one within
- * bounds, or stand by without bounds.
+ * Decides what a start does when another owner holds the lock or the port. `recover` leaves a healthy owner in control, and
+ * waits for an unhealthy owner up to a timeout. `standby` waits without a timeout.
  *
  * @since 0.1.0
  */
@@ -26,21 +26,24 @@ export { defaults, type RecoveryHealthOptions, type RecoveryOptions, type Recove
 export type { Requirements }
 
 /**
- * After an owner's end: the kernel closes a process's files one after the other, so the lock may go a moment after the
- * connections. Each attempt waits twice as long as the one before.
+ * The pause before the first quick attempt after an owner's end; each later pause is twice as long. The kernel closes the
+ * files of an ended process one after the other, so its lock may be released a moment after its connections close.
  */
-const afterEnd = Duration.millis(5)
+const firstPause = Duration.millis(5)
 const attemptsAfterEnd = 7
 
 /**
- * How long a start takes, at most, to find that another owner has the port. Whatever an attempt that ends with `PortInUse`
- * lasts beyond that is its own warm-up.
+ * The longest time that a start needs to find that another owner has the port. If an attempt that fails with `PortInUse` takes
+ * longer, the excess is the attempt's own warm-up, and the deadline is extended by the excess.
  */
 const longestRefusal = Duration.seconds(1)
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
-/** A socket that does not listen has the port. The kernel gives a port to an outgoing connection, and takes it back. */
+/**
+ * Whether the port is in use by a socket that does not listen. The kernel may give the port to an outgoing connection, and
+ * frees it when that connection closes.
+ */
 const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
   error._tag === "BindFailed" && "code" in error && error.code === "EADDRINUSE"
 
@@ -58,7 +61,10 @@ const describe = (error: OwnerChange.Occupied, address: Address, health: Health 
       : `has ${toUrl(OwnerChange.addressOf(error, address))}`
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
 
-/** Reports a wait: one line for each change of state, and `onWaiting` before each wait that goes beyond the last one. */
+/**
+ * Makes the function that reports a wait. It runs `beforeWaiting` once, and logs one line for each change of state. It calls
+ * `onWaiting` for each change of state, and for each wait that ends later than the last reported wait.
+ */
 const reporter = (options: RecoveryOptions) =>
   Effect.map(
     Ref.make({ status: "", until: 0 }),
@@ -76,25 +82,28 @@ const reporter = (options: RecoveryOptions) =>
 
 const waitingFor = (what: "owner" | "standby") => Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", what))
 
-/** What an attempt knows of the attempts before it. */
+/** The state that is carried from one attempt to the next. */
 interface Round {
-  /** Quick attempts that are left after the end of an owner was seen. */
-  readonly soon: number
-  /** Which owner the last wait was for. */
+  /** How many quick attempts are left. They begin when an owner's end is seen. */
+  readonly quickAttempts: number
+  /** The instance that the last wait was for. */
   readonly owner: string | undefined
-  /** Whether the wait before this one was for the same owner, and saw no change. */
+  /** Whether the last wait was for the same owner, and saw no change. */
   readonly isSettled: boolean
-  /** Whether to watch that owner: not if it drops its watchers, or a standby would connect again without a pause. */
+  /** Whether to watch that owner. `false` after it dropped a watch: a standby would otherwise reconnect without a pause. */
   readonly mayWatch: boolean
 }
 
-const first: Round = { soon: 0, owner: undefined, isSettled: false, mayWatch: true }
+const first: Round = { quickAttempts: 0, owner: undefined, isSettled: false, mayWatch: true }
 
 const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceId ?? "unknown"
 
-/** The round for a refusal: what was known of another owner does not count. An owner that ends may have no record left. */
+/**
+ * The round for a refused attempt. The round starts afresh if the attempt met another owner. A refusal without a holder, during
+ * the quick attempts, is still about the owner that ended: that owner may remove its record before it releases the lock.
+ */
 const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
-  before.owner === ownerId(error) || (before.soon > 0 && error.holder === undefined)
+  before.owner === ownerId(error) || (before.quickAttempts > 0 && error.holder === undefined)
     ? before
     : { ...first, owner: ownerId(error) }
 
@@ -104,18 +113,21 @@ const after = (change: OwnerChange.Change, round: Round): Round => {
     case "Unchanged":
       return { ...round, isSettled: true }
     case "Ended":
-      return { ...round, soon: attemptsAfterEnd, isSettled: false, mayWatch: !change.dropped }
+      return { ...round, quickAttempts: attemptsAfterEnd, isSettled: false, mayWatch: !change.dropped }
     case "Changed":
       return { ...round, isSettled: false }
   }
 }
 
 /** The pause before the next quick attempt. */
-const pauseOf = ({ soon }: Round): Duration.Duration => Duration.times(afterEnd, 2 ** (attemptsAfterEnd - soon))
+const pauseOf = ({ quickAttempts }: Round): Duration.Duration =>
+  Duration.times(firstPause, 2 ** (attemptsAfterEnd - quickAttempts))
 
 /**
- * Tries again until a start succeeds or fails otherwise; `refused` waits for what makes another attempt worthwhile, and `taken`
- * while a socket that does not listen has the port.
+ * Repeats a start until it succeeds, or fails with an error that waiting cannot end.
+ *
+ * After `PortInUse` or `LockHeld`, `refused` waits until another attempt is worthwhile. After `BindFailed`, `taken` waits while
+ * a socket that does not listen has the port.
  */
 const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
   start: Effect.Effect<A, E, R>,
@@ -139,11 +151,11 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
     }
   })
 
-/** How much longer a recovery may wait. Only the time that it spends waiting counts. */
+/** The end of a recovery's waiting time. Only the time that the recovery spends waiting counts. */
 interface Deadline {
-  /** At least zero. */
+  /** The time until the deadline, at least zero. */
   readonly remaining: Effect.Effect<Duration.Duration>
-  /** Adds time that was not spent waiting. */
+  /** Moves the deadline by time that was not spent waiting. */
   readonly extend: (millis: number) => Effect.Effect<void>
 }
 
@@ -160,14 +172,14 @@ const makeDeadline = (timeout: Duration.Duration): Effect.Effect<Deadline> =>
     }
   })
 
-/** What the attempts of one `recover` share. */
+/** The settings and state that all attempts of one `recover` share. */
 interface Recovering {
   readonly supervisor: RecoveryOptions["supervisor"]
   readonly address: Address
   readonly retryInterval: Duration.Duration
   readonly timeout: Duration.Duration
   readonly deadline: Deadline
-  /** Whether the health of an owner was asked before. */
+  /** Whether this recovery has already probed the health of an owner. */
   readonly wasJudged: Ref.Ref<boolean>
   readonly report: (status: string, wait: Duration.Duration) => Effect.Effect<void>
 }
@@ -187,7 +199,7 @@ const makeRecovering = (options: RecoveryOptions): Effect.Effect<Recovering> =>
     }
   })
 
-/** Fails with `OwnerHealthy` if the answer says so. */
+/** Fails with `OwnerHealthy` if the answer is from a healthy owner. */
 const leaveIfHealthy = ({ address, supervisor }: Recovering, error: OwnerChange.Occupied) => (answer: Health) =>
   OwnerChange.isHealthy(error, answer)
     ? new OwnerHealthy({
@@ -197,7 +209,7 @@ const leaveIfHealthy = ({ address, supervisor }: Recovering, error: OwnerChange.
     })
     : Effect.void
 
-/** Fails with `OwnerUnhealthy` at the deadline. */
+/** Runs an effect until the deadline at the latest, and then fails with `OwnerUnhealthy`. */
 const within =
   ({ address, deadline, supervisor, timeout }: Recovering, { holder }: OwnerChange.Occupied) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | OwnerUnhealthy, R> =>
@@ -213,17 +225,21 @@ const within =
           })
       }))
 
-/** The first answer is waited for as long as a probe takes: without it, nothing is known of the owner's health. */
+/**
+ * Probes the owner, and fails with `OwnerHealthy` if it is healthy. The deadline does not cut the first probe short: before its
+ * answer, the owner's health is unknown, and `OwnerUnhealthy` could be wrong.
+ */
 const judge = (self: Recovering, error: OwnerChange.Occupied) =>
   Effect.gen(function*() {
     const isFirst = !(yield* Ref.getAndSet(self.wasJudged, true))
     const looks = yield* isFirst
       ? OwnerChange.look(error, self.address)
       : within(self, error)(OwnerChange.look(error, self.address))
-    yield* leaveIfHealthy(self, error)(OwnerChange.mostTelling(looks))
+    yield* leaveIfHealthy(self, error)(OwnerChange.strongestAnswer(looks))
     return looks
   })
 
+/** Waits for a change of the owner, for at most one retry interval, or the poll interval if the owner's end cannot be seen. */
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {
     const { address, report, retryInterval, timeout } = self
@@ -231,7 +247,7 @@ const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Roun
     const interval = OwnerChange.isObservable(error)
       ? retryInterval
       : Duration.min(retryInterval, defaults.pollInterval)
-    const state = describe(error, address, OwnerChange.mostTelling(looks))
+    const state = describe(error, address, OwnerChange.strongestAnswer(looks))
     yield* report(`waiting up to ${Duration.format(timeout)} for the owner: ${state}`, interval)
     const waited = { ...round, error, address, onAnswer: leaveIfHealthy(self, error) }
     return yield* OwnerChange.awaitAny(waited, looks).pipe(
@@ -240,6 +256,7 @@ const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Roun
     )
   }).pipe(waitingFor("owner"))
 
+/** Waits before the next attempt to bind the port. At the deadline, fails with the error of the last attempt. */
 const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering, error: E & BindFailed) =>
   Effect.gen(function*() {
     const interval = Duration.min(retryInterval, defaults.pollInterval)
@@ -253,13 +270,20 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
   }).pipe(waitingFor("owner"))
 
 /**
- * A start under a supervisor. Without one, the start as it is: a person is there to read the error.
+ * Runs a start under a supervisor: leaves a healthy owner in control, and waits for an unhealthy owner up to a timeout.
  *
- * Only `PortInUse` and `LockHeld` are recovered, and `BindFailed` where a socket that does not listen has the port: this is
- * waited for as long as an owner, and is the failure then. Beside a healthy owner this fails with `OwnerHealthy`. Otherwise the whole
- * start is tried again every `health.retryInterval`, and within a second or two of the owner's end. The owner's health is asked
- * every second meanwhile. After `health.timeout` this fails with `OwnerUnhealthy`. Only the time that is spent waiting for
- * another owner counts, on the monotonic clock: an attempt that acquired the lock may warm up for as long as it takes.
+ * - A healthy owner (`PortInUse`, `LockHeld`): fails with `OwnerHealthy`.
+ * - An unhealthy owner (`PortInUse`, `LockHeld`): retries. After `health.timeout`, fails with `OwnerUnhealthy`.
+ * - A socket that has the port and does not listen (`BindFailed`): retries. After `health.timeout`, fails with that error.
+ * - Any other failure of the start: fails with that error at once.
+ *
+ * A retry runs the whole start again, every `health.retryInterval`, and within a second or two of the owner's end. Between the
+ * retries, the owner's health is probed every second.
+ *
+ * `health.timeout` counts only the time spent waiting for another owner, on the monotonic clock. An attempt that acquired the
+ * lock may warm up for as long as it needs.
+ *
+ * With the supervisor `none`, the start runs once and its errors are not changed: a person is there to read them.
  *
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
@@ -309,21 +333,27 @@ export const recover: {
           const ownMillis = Math.max(tookMillis - Duration.toMillis(longestRefusal), 0)
           yield* recovering.deadline.extend(ownMillis)
         }
-        if (round.soon === 0) return after(yield* waitForOwner(recovering, error, round), round)
+        if (round.quickAttempts === 0) return after(yield* waitForOwner(recovering, error, round), round)
         yield* within(recovering, error)(Effect.sleep(pauseOf(round)))
-        return { ...round, soon: round.soon - 1 }
+        return { ...round, quickAttempts: round.quickAttempts - 1 }
       })
 
     return yield* retrying(start, refused, (error) => waitForPort(recovering, error))
   }))
 
 /**
- * Waits for the present owner to end, however it ends and however long it takes, then starts. Of several standbys one
- * takes over, and the others go on waiting for it.
+ * Runs a start as a standby: waits until the present owner ends, without a timeout, and then takes over. If several standbys
+ * wait, one takes over and the others wait for that new owner.
  *
- * A gateway is watched over an open connection. A listener that cannot be watched is asked every second, and a lock whose
- * owner does not listen is tried every second, as is a port that a socket has which does not listen. Only `PortInUse`,
- * `LockHeld` and such a `BindFailed` are waited for; with any other failure of the start, this fails. `health` does not count here.
+ * How the standby notices the end of the owner:
+ *
+ * - A gateway: the standby watches it over an open connection.
+ * - A listener that cannot be watched: the standby probes it every second.
+ * - An owner that holds the lock without listening: the standby tries to acquire the lock every second.
+ * - A socket that has the port and does not listen: the standby tries to bind every second.
+ *
+ * A standby waits only after `PortInUse`, `LockHeld`, and `BindFailed` for a socket that does not listen. Any other failure of
+ * the start ends the standby with that failure. The option `health` is not used.
  *
  * @since 0.1.0
  * @category combinators
@@ -360,8 +390,8 @@ export const standby: {
       }).pipe(waitingFor("standby"))
 
     return yield* retrying(start, (error, round) =>
-      round.soon > 0
-        ? Effect.as(Effect.sleep(pauseOf(round)), { ...round, soon: round.soon - 1 })
+      round.quickAttempts > 0
+        ? Effect.as(Effect.sleep(pauseOf(round)), { ...round, quickAttempts: round.quickAttempts - 1 })
         : Effect.map(untilChange(error, round), (change) =>
           after(change, round)), (error) =>
       Effect.zipRight(report(`standing by: ${describeTaken(error)}`, Duration.infinity), pause).pipe(

@@ -1,5 +1,5 @@
 /**
- * What recovery can be told, and what it does where it is not.
+ * The options of `Recovery`, and their defaults.
  *
  * @since 0.1.0
  */
@@ -9,52 +9,55 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long an owner is waited for. The names are those of the config file, below `health`.
+ * How long to wait for an unhealthy owner. The config file has the same names below `health`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryHealthOptions {
-  /** Between two attempts while the owner does not change. Default 5 seconds. */
+  /** The interval between two attempts while the owner does not change. Default 5 seconds. */
   readonly retryInterval?: Duration.DurationInput | undefined
-  /** How long `recover` waits for an unhealthy owner. It does not bound a start that has the lock. Default 5 minutes. */
+  /** How long `recover` waits for an unhealthy owner. It does not limit a start that holds the lock. Default 5 minutes. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
 /**
- * Who started us, what for, and for how long an owner in the way is waited for.
+ * The options of `recover` and `standby`: the supervisor, the address to serve, and how long to wait for another owner.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryOptions {
-  /** With `none`, `recover` is the start as it is. */
+  /** The supervisor of this process. With `none`, `recover` runs the start once and does not wait. */
   readonly supervisor: SupervisorKind
-  /** What the gateway would serve. */
+  /** The address that the gateway serves after a successful start. */
   readonly address: Address
-  /** How patient it is with an owner. */
+  /** How long to wait for an unhealthy owner. `standby` does not use it. */
   readonly health?: RecoveryHealthOptions | undefined
-  /** Run once, before the first wait and its log line: for what the start will need and may not find later. Default nothing. */
+  /**
+   * Runs once, before the first wait and its log line. Use it to load what the start needs after the wait and may no longer
+   * find then. Default: nothing.
+   */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Told of every change of state, and before each wait. */
+  /** Called for every change of state, and before each wait. */
   readonly onWaiting?: ((waiting: RecoveryWaiting) => Effect.Effect<void>) | undefined
 }
 
 /**
- * What a start waits for.
+ * The state of a start that waits for another owner.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryWaiting {
-  /** Whom or what it waits for, in words. */
+  /** What the start waits for, in words. */
   readonly status: string
   /** How long this wait may take. */
   readonly for: Duration.Duration
 }
 
 /**
- * What holds where an option is left out.
+ * The defaults of the options, and the poll interval.
  *
  * @since 0.1.0
  * @category constants
@@ -64,6 +67,6 @@ export const defaults = {
     retryInterval: Duration.seconds(5),
     timeout: Duration.minutes(5)
   },
-  /** How often an owner that cannot be watched is asked, and its lock is tried. */
+  /** The interval at which a start probes an owner that it cannot watch, and tries to acquire its lock. */
   pollInterval: Duration.seconds(1)
 } as const

@@ -1,13 +1,13 @@
 /**
- * The task that has the Task Scheduler run a gateway: [MS-TSCH] 2.5, XML Task Definition Format.
+ * Makes the task with which the Task Scheduler runs a gateway: [MS-TSCH] 2.5, XML Task Definition Format.
  */
 import { escapeXml } from "./escapeXml.ts"
 import { commandWords, serviceNames, type ServiceOptions } from "./ServiceOptions.ts"
 import { lines, writtenBy } from "./serviceText.ts"
 
 /**
- * One argument, so that `CommandLineToArgvW` reads it back: backslashes count only before a quote, where they are
- * doubled.
+ * Quotes one argument so that `CommandLineToArgvW` reads it back unchanged. Backslashes are special only before a quote, and
+ * are doubled there.
  *
  * @since 0.1.0
  * @category quoting
@@ -23,17 +23,17 @@ export const quoteWindows = (text: string): string =>
     }"`
 
 /**
- * The task, as `schtasks /Create /XML` reads it. Declared as UTF-16, which is what `schtasks` writes and reads best;
- * `encode` writes it so, with a byte order mark.
+ * The task, for `schtasks /Create /XML`. The XML declares UTF-16, which `schtasks` itself writes and reads best. `encode` writes
+ * that encoding with a byte order mark.
  *
- * - `MultipleInstancesPolicy=IgnoreNew`: one instance, whoever asks for another.
- * - `RestartOnFailure`: once a minute, the shortest interval there is, 255 times, the greatest count. A duplicate, which
- *   leaves the healthy gateway in control with status 0, is no failure.
- * - `ExecutionTimeLimit=PT0S`: no limit; left out it would be three days.
- * - `Priority=5`: normal; the default of 7 is below normal.
+ * - `MultipleInstancesPolicy=IgnoreNew`: the Task Scheduler runs at most one instance of the task.
+ * - `RestartOnFailure`: restarts once a minute, the shortest interval, and 255 times, the greatest count. A duplicate is no
+ *   failure: it leaves the healthy gateway in control and exits 0.
+ * - `ExecutionTimeLimit=PT0S`: no limit. The default is three days.
+ * - `Priority=5`: normal. The default of 7 is below normal.
  *
- * **Gotchas.** The Task Scheduler replaces `%NAME%` where there is such a variable, and has no way to write it
- * literally. Times for a stop cannot be told to it: `schtasks /End` ends the process at once.
+ * **Gotchas.** The Task Scheduler replaces `%NAME%` if a variable of that name exists, and the XML cannot escape it. The Task
+ * Scheduler has no stop timeout: `schtasks /End` ends the process at once.
  *
  * @since 0.1.0
  * @category constructors
@@ -75,7 +75,7 @@ export const taskXml = (options: ServiceOptions): string => {
     "  </Settings>",
     "  <Principals>",
     "    <Principal id=\"Gateway\">",
-    // S-1-5-18 is LocalSystem. S4U: as that user, without a password and without being logged on.
+    // S-1-5-18 is LocalSystem. S4U runs the task as a user without a password, even if that user is not logged on.
     (isSystem || user !== undefined) && `      <UserId>${user ?? "S-1-5-18"}</UserId>`,
     isSystem
       ? user !== undefined && "      <LogonType>S4U</LogonType>"

@@ -1,6 +1,6 @@
 /**
- * The supervisors' own commands for a gateway that one of them started. Ended behind its back, it is started again
- * (`Restart=always`), or taken for a failure (the Task Scheduler).
+ * The supervisors' own commands for a gateway that they started. If a signal ends such a gateway instead, systemd restarts it
+ * (`Restart=always`), and the Task Scheduler counts a failure.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import { shellWord } from "../internal/shellWord.ts"
 import { serviceNames } from "./ServiceOptions.ts"
 
 /**
- * Commands to be typed.
+ * The commands that a user can type for a supervised gateway.
  *
  * @since 0.1.0
  * @category models
@@ -22,14 +22,14 @@ export interface ServiceCommands {
 
 const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   const program = scope === "user" ? "systemctl --user" : "systemctl"
-  // systemd escapes with backslashes.
+  // Unit names can contain backslashes: systemd escapes with them.
   const unit = shellWord(name)
   return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
 }
 
 /**
- * An agent is in the domain of its user's login, a daemon in the system's, which anybody may print and root alone may change
- * (launchctl(1)). A record does not say which of them its owner is, and a label is known in one of the two.
+ * Tries both launchd domains, since a record does not say which one has the job. An agent is in the domain of its user's login.
+ * A daemon is in the system domain, which every user may print and only root may change (launchctl(1)).
  */
 const launchctl = (label: string): ServiceCommands => ({
   status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,
@@ -42,11 +42,11 @@ const schtasks = (task: string): ServiceCommands => ({
 })
 
 /**
- * What a supervisor is to be told; `None` where it has no command that is known (`none`, `external`), or where nobody
- * knows what it calls the service. Pure.
+ * The commands for a supervised gateway. `None` if no command is known for the supervisor (`none`, `external`), or if the name
+ * of the service is not known. Pure.
  *
- * A unit of systemd is named by the process's control group; the others call a profile's service as
- * `gateway service install` does.
+ * For systemd, `unit` is the unit of the process's control group. For launchd and the Task Scheduler, the service has the name
+ * that `gateway service install` gives to `profile`.
  *
  * @since 0.1.0
  * @category constructors

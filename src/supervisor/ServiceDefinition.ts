@@ -1,7 +1,7 @@
 /**
- * The text that hands a gateway to a service manager: a systemd unit, a launchd property list, a Task Scheduler task.
+ * Makes the text of a service definition: a systemd unit, a launchd property list or a Task Scheduler task.
  *
- * Pure: options in, text out. Where the text goes, and how the manager is told of it, is `ServiceManager`'s business.
+ * Pure: options in, text out. `ServiceManager` writes the text to a file and tells the service manager.
  */
 import * as Option from "effect/Option"
 import { notXml } from "./escapeXml.ts"
@@ -11,18 +11,18 @@ import { commandWords, type Manager, serviceNames, type ServiceOptions, tokenFil
 import { systemdUnit } from "./SystemdUnit.ts"
 
 /**
- * A definition, ready to be written.
+ * The definition of a service, with the name and encoding of its file.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ServiceDefinition {
   readonly manager: Manager
-  /** What the manager calls it: the unit, the label, the task's path. */
+  /** The service's name in the manager: a unit name (systemd), a label (launchd) or a task path (Task Scheduler). */
   readonly name: string
   readonly fileName: string
   readonly text: string
-  /** `utf-16le` is written with a byte order mark. */
+  /** The encoding of the file. `utf-16le` is written with a byte order mark. */
   readonly encoding: "utf-8" | "utf-16le"
 }
 
@@ -33,7 +33,7 @@ const texts: Record<Manager, (options: ServiceOptions) => string> = {
 }
 
 /**
- * The definition for a manager.
+ * Makes the definition for a manager.
  *
  * @since 0.1.0
  * @category constructors
@@ -46,7 +46,7 @@ export const make = (manager: Manager, options: ServiceOptions): ServiceDefiniti
 })
 
 /**
- * The bytes of a definition's file.
+ * Encodes a definition as the bytes of its file.
  *
  * @since 0.1.0
  * @category encoding
@@ -57,13 +57,13 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
     : Buffer.from(`\uFEFF${definition.text}`, "utf16le")
 
 /**
- * The first word that a manager's format has no way to write, or that the manager is known to refuse.
+ * Finds the first word that the manager's format cannot express, or that the manager refuses.
  *
- * - No argument of any program can hold a NUL, and no text file half a surrogate pair.
- * - `LoadCredential=` and `User=` of systemd have no quotes: a line end in them would begin another setting.
- * - systemd refuses a program whose path holds a control character, a quote or a backslash ("Executable name contains
- *   special characters"), however it is quoted.
- * - XML 1.0 has no way to write a control character, not even by number.
+ * - An argument of a program cannot contain a NUL, and a text file cannot contain half a surrogate pair.
+ * - `LoadCredential=` and `User=` of systemd have no quotes. A line end in their values would begin another setting.
+ * - systemd refuses a program whose path contains a control character, a quote or a backslash, even in quotes
+ *   ("Executable name contains special characters").
+ * - XML 1.0 cannot express most control characters, not even as a character reference.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,5 +1,5 @@
 /**
- * The error of an installation or uninstallation, and the advice that it ends with.
+ * The error of a failed installation or uninstallation of a service, and the advice in its message.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as Schema from "effect/Schema"
@@ -9,15 +9,16 @@ import { printable } from "../internal/printable.ts"
 import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
 
 /**
- * A service could not be installed or uninstalled. One line: what, where, why, and what to do. Exit status 1.
+ * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. Exit
+ * status 1.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ServiceFailed extends Schema.TaggedError<ServiceFailed>("gateway-lock/ServiceFailed")("ServiceFailed", {
-  /** `cannot write the systemd unit`, … */
+  /** The step that failed, such as `cannot write the systemd unit`. */
   what: Schema.String,
-  /** The path, or the command line. */
+  /** The path or the command line of that step. */
   where: Schema.String,
   reason: Schema.String,
   advice: Schema.String
@@ -27,7 +28,7 @@ export class ServiceFailed extends Schema.TaggedError<ServiceFailed>("gateway-lo
   }
 }
 
-/** Which service an error is about. */
+/** The service that an error is about. */
 export interface Failing {
   readonly manager: Manager
   readonly service: Pick<ServiceOptions, "scope">
@@ -48,10 +49,10 @@ const advice: Record<Manager, Record<ServiceScope, string>> = {
   }
 }
 
-/** What to do where the manager refuses. */
+/** What the user can do if the manager refuses a command. */
 export const adviceFor = (options: Failing): string => advice[options.manager][options.service.scope]
 
-/** A file or folder that could not be made or removed. */
+/** Makes the error for a file or folder that could not be written, created or removed. */
 export const fileFailed = (options: Failing, what: string, path: string) => (error: PlatformError) =>
   new ServiceFailed({
     what,

@@ -1,8 +1,7 @@
 /**
- * Hands a definition to the service manager, and takes it back: where its file goes, and how the manager is told.
+ * Installs and uninstalls a service: writes or removes the file of its definition, and tells the service manager.
  *
- * What is to be done is a list of steps, worked out before the first is taken; a dry run is that list. An installation
- * that fails is undone.
+ * All steps are computed before the first one runs. A dry run prints these steps. A failed installation is undone.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type { PlatformError } from "@effect/platform/Error"
@@ -32,13 +31,15 @@ import { stateDirectoryName, systemStateDir } from "./SystemdUnit.ts"
 import { writeAtomically } from "./writeAtomically.ts"
 
 /**
+ * The options of `install` and `uninstall`.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ServiceManagerOptions extends Place {
-  /** Report what would be done, and do nothing. Default `false`. */
+  /** Whether to report the steps and change nothing. Default `false`. */
   readonly dryRun?: boolean | undefined
-  /** Is told of every step before it is taken, and of the outcome. */
+  /** Called with one line before each step, and with the outcome. */
   readonly report: (line: string) => Effect.Effect<void>
 }
 
@@ -51,7 +52,7 @@ const kinds: Record<Manager, string> = {
 type Needs = FileSystem.FileSystem | CommandExecutor.CommandExecutor
 
 /**
- * Fails where the manager's format has no way to write one of the words.
+ * Fails if the manager's format cannot express one of the words of the definition.
  *
  * @since 0.1.0
  * @category operations
@@ -69,10 +70,12 @@ export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<voi
   })
 
 /**
- * Writes the definition and tells the manager. Done again, it replaces what is there. Where a step fails, or the
- * installation is interrupted, everything is put back as it was: the definition, its folder, and whether it is enabled.
+ * Installs a service: writes the definition and tells the manager. A second installation replaces the first.
  *
- * **Gotchas.** Under systemd a service that runs already goes on with its former definition until it is restarted.
+ * If a step fails or the installation is interrupted, the former state is restored: the definition, its folder, and whether the
+ * service is enabled.
+ *
+ * **Gotchas.** Under systemd, a running service keeps its former definition until it is restarted.
  *
  * @since 0.1.0
  * @category operations
@@ -93,7 +96,7 @@ export const install = (options: ServiceManagerOptions): Effect.Effect<void, Ser
   })
 
 /**
- * Stops the service, removes its definition and tells the manager. Succeeds, saying so, where there is none.
+ * Stops the service, removes its definition and tells the manager. If the service is not installed, reports that and succeeds.
  *
  * @since 0.1.0
  * @category operations
@@ -122,7 +125,7 @@ const preview = (options: ServiceManagerOptions, steps: ReadonlyArray<Step>) =>
 
 const indent = (text: string): string => text.trimEnd().replace(/^(?=.)/gm, "    ")
 
-/** Why there is nothing to uninstall, if so. */
+/** Why there is nothing to uninstall. `None` if the service is installed. */
 const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<string>, ServiceFailed, Needs> =>
   Effect.gen(function*() {
     if (options.manager === "schtasks") {
@@ -133,7 +136,8 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
     }
     const fs = yield* FileSystem.FileSystem
     const path = definitionPath(options)
-    // Not `exists`, which follows links: a masked unit is a link to /dev/null.
+    // `fs.exists` would follow links, and a masked unit is a link to /dev/null. `readLink` fails on a regular file as well, but
+    // not with ENOENT.
     return yield* fs.readLink(path).pipe(
       Effect.as(Option.none<string>()),
       Effect.catchAll((error) =>
@@ -142,7 +146,7 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
     )
   })
 
-/** `ENOTDIR`: on the way there is something that is no folder, so there is nothing behind it. */
+/** Whether a part of the path is not a folder (`ENOTDIR`), so that the file cannot exist. */
 const isNotFolder = (error: PlatformError): boolean => errnoOf(error) === "ENOTDIR"
 
 const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, ServiceFailed, Needs> =>
@@ -183,7 +187,10 @@ const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, S
     }
   })
 
-/** A unit of the system whose user or state directory is not there would fail at its start, with a number for a reason. */
+/**
+ * Checks the user and the state directory of a system unit. If one of them is missing, systemd would fail the start and report
+ * only a number.
+ */
 const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, ServiceFailed, Needs> =>
   Effect.gen(function*() {
     const { service } = options
@@ -212,6 +219,6 @@ const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, Servi
     })
   })
 
-/** For as long as the one that is ending may take to end. */
+/** When to retry while the manager still ends the former service: every 500 ms, for as long as its stop may take. */
 const settling = (options: ServiceManagerOptions) =>
   Schedule.spaced("500 millis").pipe(Schedule.upTo(longestStop(options.service)))

@@ -1,11 +1,11 @@
 /**
- * What a service definition is made from, and what follows from it for each manager alike: the names of the service, its
- * command line and how long its stop may take.
+ * The options of a service definition, and the values that follow from them for every manager: the names of the service, its
+ * command line, and how long its stop may take.
  */
 import * as Duration from "effect/Duration"
 
 /**
- * The managers there are, by the names that `--supervisor` knows.
+ * The supported service managers, by their names in `--supervisor`.
  *
  * @since 0.1.0
  * @category models
@@ -13,13 +13,16 @@ import * as Duration from "effect/Duration"
 export const managers = ["systemd", "launchd", "schtasks"] as const
 
 /**
+ * A supported service manager.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Manager = typeof managers[number]
 
 /**
- * `user`: runs while that user is logged in. `system`: runs from boot; needs root or an administrator to install.
+ * When a service runs. `user`: while that user is logged in. `system`: from boot. Only root or an administrator can install a
+ * `system` service.
  *
  * @since 0.1.0
  * @category models
@@ -27,39 +30,45 @@ export type Manager = typeof managers[number]
 export type ServiceScope = "user" | "system"
 
 /**
+ * The options of a service definition.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ServiceOptions {
-  /** Names the service: two profiles are two services. */
+  /** The profile of the gateway. It is part of the service's name, so that each profile is a service of its own. */
   readonly profile: string
   readonly scope: ServiceScope
-  /** The absolute path of the program that runs the script: node. */
+  /** The absolute path of Node, which runs the script. */
   readonly execPath: string
   /** The absolute path of `dist/main.js`. */
   readonly scriptPath: string
   /**
-   * The flags that were given, without their dashes, and their values; paths absolute, since a manager starts its
-   * services in another folder. Profile and supervisor are always written, and not taken from here.
+   * The flags that the user gave, without their dashes, and their values. Paths are absolute, since a manager starts its
+   * services in another folder. `profile` and `supervisor` are ignored here: the command line always has its own.
    */
   readonly args: ReadonlyMap<string, string>
-  /** Absolute; holds the error output under launchd. */
+  /** The absolute path of the state directory. Under launchd, it has the file of the service's error output. */
   readonly stateDir: string
-  /** `drainTimeout`: a stop takes this long, so that a manager must wait longer. */
+  /** The setting `drainTimeout`. A stop can take this long, so a manager must wait longer before it kills the process. */
   readonly drainTimeout: Duration.Duration
   readonly health: {
-    /** A start can take this long and then fail. */
+    /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
-    /** How far apart signs of life from a waiting start can be. */
+    /** The longest interval between two notifications from a waiting start. */
     readonly retryInterval: Duration.Duration
   }
   /**
-   * Who runs a service of the system. Default: on systemd a user that exists only while the service runs (`DynamicUser=`),
-   * on launchd root, on Windows LocalSystem. For a user's task on Windows, the user at whose logon it starts. Not used
-   * elsewhere.
+   * The user that a `system` service runs as. Defaults:
+   *
+   * - systemd: a user that exists only while the service runs (`DynamicUser=`);
+   * - launchd: root;
+   * - Windows: LocalSystem.
+   *
+   * For a task with scope `user` on Windows, the user at whose logon the task starts. Other `user` services do not use it.
    */
   readonly user?: string | undefined
-  /** The base port. A service of the system on a port below 1024 keeps the capability to bind it. */
+  /** The base port. For a port below 1024, a system unit of systemd gets the capability to bind it. */
   readonly port?: number | undefined
 }
 
@@ -76,7 +85,7 @@ const fileNameOf: Record<Manager, (profile: string) => string> = {
 }
 
 /**
- * What the manager calls the service of a profile, and what its file is called.
+ * The names of a profile's service and of its definition file.
  *
  * @since 0.1.0
  * @category naming
@@ -90,7 +99,7 @@ export const serviceNames = (
 })
 
 /**
- * The words of the command line, program first.
+ * The words of the service's command line. The program is the first word.
  *
  * @since 0.1.0
  * @category constructors
@@ -106,25 +115,25 @@ export const commandWords = (manager: Manager, options: ServiceOptions): readonl
   ...flagWords("supervisor", manager)
 ]
 
-/** A value that looks like a flag is one word with its flag: else the command line would be refused. */
+/** The words of one flag. A value that begins with a dash is joined to its flag, or the parser would read it as a flag. */
 const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
   value.startsWith("-") ? [`--${flag}=${value}`] : [`--${flag}`, value]
 
-/** The flag of the token's file. A system unit of systemd passes that file as a credential. */
+/** The flag for the token's file. A system unit of systemd passes that file as a credential. */
 export const tokenFileFlag = "token-file"
 
-/** A duration as the managers take it. */
+/** A duration in whole seconds, rounded up: the unit of the managers' settings. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
-/** Between the end of the drain and the end of the process: the lock is released, and nothing more. */
+/** The time between the end of the drain and the end of the process, in seconds. Only the lock is released in it. */
 const stopMargin = 10
 
-/** How long a manager waits for a stop before it kills, in seconds. */
+/** How long a manager waits for a stop before it kills the process, in seconds. */
 export const stopTimeout = (options: Pick<ServiceOptions, "drainTimeout">): number =>
   wholeSeconds(options.drainTimeout) + stopMargin
 
 /**
- * How long a stop of the service may take before its manager ends it by force.
+ * How long a stop of the service may take before the manager kills the process.
  *
  * @since 0.1.0
  * @category timing

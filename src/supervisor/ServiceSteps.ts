@@ -1,5 +1,5 @@
 /**
- * What installs a service and what takes it away, as lists of steps. Pure; `ServiceManager` takes the steps.
+ * The steps that install and uninstall a service. Pure: `ServiceManager` runs the steps.
  */
 import * as NodePath from "node:path"
 import * as ServiceDefinition from "./ServiceDefinition.ts"
@@ -7,7 +7,7 @@ import { type Manager, serviceNames, type ServiceOptions } from "./ServiceOption
 import { systemFolders, systemStateDir } from "./SystemdUnit.ts"
 
 /**
- * The folders that a manager's own folders are found from.
+ * The folders that contain the definitions of each manager, or their parents.
  *
  * @since 0.1.0
  * @category models
@@ -17,23 +17,23 @@ export interface ServiceFolders {
   readonly home: string
   /** `$XDG_CONFIG_HOME`. Default: `.config` in the home folder. */
   readonly configHome?: string | undefined
-  /** systemd's for the whole machine. Default: `/etc/systemd/system`. */
+  /** The folder of systemd's system units. Default: `/etc/systemd/system`. */
   readonly systemdSystem?: string | undefined
-  /** launchd's for the whole machine. Default: `/Library/LaunchDaemons`. */
+  /** The folder of launchd's daemons. Default: `/Library/LaunchDaemons`. */
   readonly launchDaemons?: string | undefined
 }
 
-/** Which service, of which manager, and where the folders of that manager are. */
+/** A service, its manager, and the folders of that manager. */
 export interface Place {
   readonly manager: Manager
   readonly service: ServiceOptions
   readonly folders: ServiceFolders
-  /** The user's number, which names the launchd domain `gui/<uid>`. Default 0. */
+  /** The uid of the user, for the launchd domain `gui/<uid>`. Default 0. */
   readonly uid?: number | undefined
 }
 
 /**
- * One thing to do.
+ * One step of an installation or uninstallation.
  *
  * @since 0.1.0
  * @category models
@@ -45,9 +45,12 @@ export type Step =
   | {
     readonly _tag: "Run"
     readonly words: readonly [string, ...Array<string>]
-    /** `false`: it fails where there is nothing to do. Such a failure is not reported. */
+    /** Whether a failure of the command is an error. `false` for a command that also fails if it has nothing to do. */
     readonly required: boolean
-    /** A manager that ends a service in the background refuses its successor for a moment. */
+    /**
+     * Whether to retry a failed command. A manager that ends the former service in the background refuses the new one until
+     * the former has ended.
+     */
     readonly patient: boolean
   }
 
@@ -71,8 +74,8 @@ const runPatiently = (...words: readonly [string, ...Array<string>]): Step => ({
 })
 
 /**
- * Where the definition is written (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). A task has no folder
- * of its own: its XML is kept in the state directory, and registered from there.
+ * The path of the definition's file (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). The Task Scheduler has no such
+ * folder: the XML of a task is written to the state directory, and `schtasks` reads it from there.
  *
  * @since 0.1.0
  * @category paths
@@ -101,7 +104,7 @@ export const definitionPath = ({ folders, manager, service }: Place): string => 
 }
 
 /**
- * The link that `systemctl enable` makes (systemd.unit(5), `WantedBy=`).
+ * The path of the link that `systemctl enable` creates (systemd.unit(5), `WantedBy=`).
  */
 export const enablement = (place: Place): string => {
   const path = definitionPath(place)
@@ -109,17 +112,17 @@ export const enablement = (place: Place): string => {
   return NodePath.join(NodePath.dirname(path), `${target}.wants`, NodePath.basename(path))
 }
 
-/** systemctl(1), for the manager of the user or of the system. */
+/** The first words of a systemctl(1) command, for the manager of the user or of the system. */
 export const systemctl = (place: Place): readonly [string, ...Array<string>] =>
   place.service.scope === "system" ? ["systemctl"] : ["systemctl", "--user"]
 
-/** The launchd domain of launchctl(1): the machine's, or that of the user's login session. */
+/** The launchd domain of the service (launchctl(1)): the system domain, or the domain of the user's login session. */
 export const launchdDomain = (place: Place): string =>
   place.service.scope === "system" ? "system" : `gui/${place.uid ?? 0}`
 
 /**
- * What an installation does, in order. The service is enabled, and started by the manager when it says: systemd and
- * the Task Scheduler at the next boot or login, launchd at once.
+ * The steps of an installation, in order. They enable the service. systemd and the Task Scheduler start the service at the next
+ * boot or login, launchd starts it at once.
  *
  * @since 0.1.0
  * @category plans
@@ -140,10 +143,10 @@ export const installSteps = (place: Place): ReadonlyArray<Step> => {
       ]
     case "launchd":
       return [
-        // launchd opens the error output before it starts the program, and makes no folders.
+        // launchd opens the file of the error output before it starts the program, and does not create the file's folder.
         { _tag: "MakeFolder", path: place.service.stateDir, mode: 0o700 },
         ...write,
-        // A label that is loaded already cannot be bootstrapped again.
+        // `bootstrap` fails while the label is loaded.
         runIfThere("launchctl", "bootout", `${launchdDomain(place)}/${definition.name}`),
         run("launchctl", "enable", `${launchdDomain(place)}/${definition.name}`),
         runPatiently("launchctl", "bootstrap", launchdDomain(place), path)
@@ -154,7 +157,7 @@ export const installSteps = (place: Place): ReadonlyArray<Step> => {
 }
 
 /**
- * What takes an installed service away, in order: it is stopped first.
+ * The steps of an uninstallation, in order. The first step stops the service.
  *
  * @since 0.1.0
  * @category plans
@@ -168,15 +171,15 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
         run(...systemctl(place), "disable", "--now", name),
         remove,
         run(...systemctl(place), "daemon-reload"),
-        // A unit that failed is remembered without its file.
+        // systemd still lists a failed unit after its file is removed. `reset-failed` removes that entry.
         runIfThere(...systemctl(place), "reset-failed", name)
       ]
     case "launchd":
-      // It says no where the job is not loaded, such as after a bootout by hand.
+      // `bootout` fails if the job is not loaded, for example after a manual `bootout`.
       return [runIfThere("launchctl", "bootout", `${launchdDomain(place)}/${name}`), remove]
     case "schtasks":
       return [
-        // It says no where the task does not run.
+        // `/End` fails if the task is not running.
         runIfThere("schtasks", "/End", "/TN", name),
         run("schtasks", "/Delete", "/TN", name, "/F"),
         remove
@@ -184,7 +187,7 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
   }
 }
 
-/** What to type next. */
+/** The commands that the user can type after an installation, in words. */
 export const afterInstall = (place: Place): ReadonlyArray<string> => {
   const { name } = serviceNames(place.manager, place.service.profile)
   switch (place.manager) {
@@ -211,11 +214,11 @@ export const afterInstall = (place: Place): ReadonlyArray<string> => {
   }
 }
 
-/** A word of a command line, quoted where it is not plain. */
+/** A word of a command line, for display. A word with special characters is quoted. */
 export const showWord = (word: string): string => /^[\w./:=,@%+\\-]+$/.test(word) ? word : JSON.stringify(word)
 
 /**
- * A step in words.
+ * Describes a step in words.
  *
  * @since 0.1.0
  * @category formatting

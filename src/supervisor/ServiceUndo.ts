@@ -1,5 +1,5 @@
 /**
- * Takes an installation back that failed or was interrupted: everything is put back as it was before.
+ * Undoes an installation that failed or was interrupted: restores the state from before the installation.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type { PlatformError } from "@effect/platform/Error"
@@ -14,33 +14,33 @@ import { serviceNames } from "./ServiceOptions.ts"
 import { definitionPath, enablement, launchdDomain, type Place, type Step, systemctl } from "./ServiceSteps.ts"
 import { writeAtomically } from "./writeAtomically.ts"
 
-/** Of which service, and who is told of each step. */
+/** The service to restore, and the function that reports each step. */
 export interface UndoOptions extends Place {
   readonly report: (line: string) => Effect.Effect<void>
 }
 
-/** What was in the place of a file. */
+/** The former entry at the path of a definition. */
 type Former =
   | { readonly _tag: "Nothing" }
   | { readonly _tag: "Link"; readonly target: string }
   | { readonly _tag: "Content"; readonly bytes: Uint8Array }
-  /** Something that cannot be read. It is left alone: to write over it failed as well. */
+  /** An entry that cannot be read. The undo leaves it unchanged: the installation could not write over it either. */
   | { readonly _tag: "Unreadable" }
 
-/** How things were before an installation. */
+/** The state before an installation. */
 export interface Before {
   readonly path: string
   readonly definition: Former
-  /** systemd's link to it. */
+  /** Whether systemd's link to the definition exists. */
   readonly isEnabled: boolean
-  /** Folders that were not there, the deepest first. */
+  /** The folders that did not exist, the deepest first. */
   readonly missing: ReadonlyArray<string>
 }
 
 const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    // A unit that is masked is a link to /dev/null.
+    // Links come first: a masked unit is a link to /dev/null, which reads as an empty file.
     const link = yield* Effect.option(fs.readLink(path))
     if (Option.isSome(link)) return { _tag: "Link" as const, target: link.value }
     return yield* fs.readFile(path).pipe(
@@ -51,7 +51,7 @@ const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSyste
     )
   })
 
-/** Those of a path's folders that could be made: not its root. */
+/** The folders of a path that do not exist, up to the first one that does. The root of the path is not checked. */
 const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -63,7 +63,7 @@ const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, neve
     return missing
   })
 
-/** What an installation is about to change. */
+/** Reads the state that an installation is about to change. */
 export const remember = (
   options: Place,
   steps: ReadonlyArray<Step>
@@ -82,14 +82,14 @@ export const remember = (
     }
   })
 
-/** How long a manager may take to hear that a definition is gone. */
+/** How long one command of the manager may take during an undo. */
 const undoTimeout = Duration.seconds(10)
 
-/** Tells the manager, which may be what failed. */
-const tell = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
+/** Runs a command of the manager, and ignores a failure: the manager itself may be why the installation failed. */
+const runManager = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
   execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
 
-/** Puts everything back. What was not changed is not touched, and not reported. */
+/** Restores the former state. Parts that the installation did not change are neither touched nor reported. */
 export const undo = (
   options: UndoOptions,
   before: Before
@@ -108,7 +108,7 @@ export const undo = (
       yield* attempt(`remove ${link}`, fs.remove(link))
     }
     if (options.manager === "launchd" && definition._tag === "Nothing") {
-      yield* tell(options, "launchctl", "bootout", `${launchdDomain(options)}/${name}`)
+      yield* runManager(options, "launchctl", "bootout", `${launchdDomain(options)}/${name}`)
     }
     const now = yield* former(path)
     if (!isSame(now, definition)) {
@@ -128,10 +128,10 @@ export const undo = (
         case "Unreadable":
           break
       }
-      if (options.manager === "systemd") yield* tell(options, ...systemctl(options), "daemon-reload")
+      if (options.manager === "systemd") yield* runManager(options, ...systemctl(options), "daemon-reload")
     }
     if (options.manager === "launchd" && definition._tag === "Content") {
-      yield* tell(options, "launchctl", "bootstrap", launchdDomain(options), path)
+      yield* runManager(options, "launchctl", "bootstrap", launchdDomain(options), path)
     }
     for (const folder of missing) {
       const names = yield* Effect.option(fs.readDirectory(folder))

@@ -1,6 +1,6 @@
 /**
- * A listening socket that systemd passed to us (sd_listen_fds(3)): a restart then refuses no connection, since the socket
- * stays open between two processes.
+ * Finds the listening socket that systemd passed to this process (sd_listen_fds(3)). The socket stays open between two
+ * processes of the service, so a restart refuses no connection.
  *
  * @since 0.1.0
  */
@@ -9,11 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { variable } from "../internal/environment.ts"
 
-/** The first passed descriptor, `SD_LISTEN_FDS_START`. */
+/** The number of the first passed descriptor, `SD_LISTEN_FDS_START`. */
 const firstPassed = 3
 
 /**
- * More sockets than a gateway can serve were passed.
+ * systemd passed a number of sockets other than one. A gateway serves a single passed socket.
  *
  * @since 0.1.0
  * @category errors
@@ -27,10 +27,10 @@ export class ActivationInvalid extends Data.TaggedError("ActivationInvalid")<{
 }
 
 /**
- * The descriptor of the passed socket; `None` where none was passed, or where the variables are another process's.
+ * Returns the descriptor of the passed socket: 3, `SD_LISTEN_FDS_START`. `None` if no socket was passed.
  *
- * From `LISTEN_FDS` and `LISTEN_PID`, which counts only where it is `pid`: 3, `SD_LISTEN_FDS_START`. Fails with
- * `ActivationInvalid` where more than one was passed.
+ * Reads `LISTEN_FDS` and `LISTEN_PID`. The variables belong to another process if `LISTEN_PID` is not `pid`: the result is `None`
+ * then. Fails with `ActivationInvalid` if `LISTEN_FDS` is neither 0 nor 1.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

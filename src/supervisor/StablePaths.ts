@@ -1,8 +1,8 @@
 /**
- * Paths that a service definition should not have: they go away or change while the service stays.
+ * Finds paths that a service definition must not contain, because they change or disappear while the service is installed.
  *
- * A version manager has one folder for each version of Node, npx one for each run, Homebrew one for each release. The
- * definition keeps the path as it was when it was written, and after an upgrade or a clean-up the service cannot start.
+ * A version manager has one folder for each version of Node, npx has one for each run, Homebrew has one for each release. The
+ * definition keeps the path from the time of its installation. After an upgrade or a clean-up, the service cannot start.
  *
  * @since 0.1.0
  */
@@ -11,39 +11,39 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * What is wrong with a path.
+ * A path that may disappear, with the reason and better paths.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Unstable {
   readonly path: string
-  /** What makes the path, and when it goes: `nvm, one folder for each version of Node`. */
+  /** The tool that makes the path, and why the path changes: `nvm, one folder for each version of Node`. */
   readonly because: string
-  /** Whether the path is that of Node, or that of the program. */
+  /** Whether the path is the path of Node or of the program. */
   readonly of: "node" | "program"
-  /** Paths to prefer, best first. Not all of them exist. */
+  /** Better paths, the best first. Some of them may not exist. */
   readonly candidates: ReadonlyArray<string>
 }
 
 interface Rule {
   readonly pattern: RegExp
   readonly because: string
-  /** What stays, worked out from the match; before the general candidates. */
+  /** The stable paths of the same tool, from the match. They come before the general candidates. */
   readonly stays?: (match: RegExpExecArray) => ReadonlyArray<string>
 }
 
 const versions = "one folder for each version of Node"
 
 /**
- * Where each tool keeps its versions. `process.execPath` is the real path, so links that a shell's `PATH` names (fnm's
- * multishells, Homebrew's `bin`) are resolved before they get here.
+ * The folders in which each tool keeps its versions. `process.execPath` is a real path: links in a shell's `PATH`, such as fnm's
+ * multishells and Homebrew's `bin`, are already resolved.
  */
 const rules: ReadonlyArray<Rule> = [
   {
     pattern: /^(.*[\\/]\.?nvm)[\\/](?:versions[\\/](?:node|io\.js)[\\/])?v\d/,
     because: `nvm, ${versions}`,
-    // With NVM_SYMLINK_CURRENT=true.
+    // nvm creates this link only if NVM_SYMLINK_CURRENT=true.
     stays: ([, root = ""]) => [`${root}/current/bin/node`]
   },
   {
@@ -88,15 +88,15 @@ const rules: ReadonlyArray<Rule> = [
   { pattern: /[\\/]AppData[\\/]Local[\\/]Temp[\\/]/i, because: "a folder for temporary files" }
 ]
 
-/** Where packages of an operating system and Node's own installers put it. */
+/** The paths of Node that operating system packages and Node's own installers use. */
 const nodes = (path: string): ReadonlyArray<string> =>
   /^[A-Za-z]:\\/.test(path) ? ["C:\\Program Files\\nodejs\\node.exe"] : ["/usr/bin/node", "/usr/local/bin/node"]
 
-/** Where `npm install --global` of such a Node puts the program. */
+/** The paths of the program after `npm install --global` with such a Node. */
 const programs = ["/usr/local/bin/gateway", "/usr/bin/gateway"]
 
 /**
- * What is wrong with the path of Node or of the program; `None` for one that stays. Pure.
+ * Checks the path of Node or of the program against the known tools. `None` for a stable path. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -105,7 +105,8 @@ export const find = (of: Unstable["of"], path: string): Option.Option<Unstable> 
   for (const { because, pattern, stays } of rules) {
     const match = pattern.exec(path)
     if (match === null) continue
-    // The rules know where Node stays; of a program's path they know it only for the package managers.
+    // A stable path that ends with `/node` is for Node only, any other is for the program only. Only the rule for pnpm has one
+    // for the program.
     const known = stays?.(match).filter((stable) => stable.endsWith("/node") === (of === "node")) ?? []
     return Option.some({ path, because, of, candidates: [...known, ...(of === "node" ? nodes(path) : programs)] })
   }
@@ -113,19 +114,19 @@ export const find = (of: Unstable["of"], path: string): Option.Option<Unstable> 
 }
 
 /**
- * A path that does not stay, and the one to prefer.
+ * A path that may disappear, and the path to use instead.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Advice extends Pick<Unstable, "path" | "because" | "of"> {
   readonly prefer: string
-  /** Whether there is such a file. */
+  /** Whether the file `prefer` exists. */
   readonly exists: boolean
 }
 
 /**
- * Looks at both paths, and for the first candidate that exists; where none does, the first is named all the same.
+ * Checks both paths, and advises the first candidate that exists. If none exists, advises the first general candidate.
  *
  * @since 0.1.0
  * @category reading
@@ -148,7 +149,7 @@ export const advise = (
   })
 
 /**
- * The advice in one line.
+ * Describes the advice in one line.
  *
  * @since 0.1.0
  * @category formatting

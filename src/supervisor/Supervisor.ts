@@ -1,8 +1,8 @@
 /**
- * Who started us, proved and not guessed.
+ * Detects the supervisor that started this process. It accepts proof only and never guesses.
  *
- * Every descendant of a service inherits its variables (`INVOCATION_ID`, `XPC_SERVICE_NAME`, `NOTIFY_SOCKET`), so none of
- * them alone says that this very process is the service.
+ * Every descendant of a service inherits the service's environment variables, such as `INVOCATION_ID`, `XPC_SERVICE_NAME` and
+ * `NOTIFY_SOCKET`. None of these variables alone proves that this process is the service itself.
  *
  * @since 0.1.0
  */
@@ -21,14 +21,14 @@ import { variable } from "../internal/environment.ts"
 export { SupervisorKind }
 
 /**
- * Who it is, and how that is known.
+ * The detected supervisor, and the reason for the verdict.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Verdict {
   readonly kind: SupervisorKind
-  /** Why we think so, in words. */
+  /** The evidence for `kind`, in words. */
   readonly reason: string
 }
 
@@ -41,7 +41,7 @@ export interface Verdict {
 export class Supervisor extends Context.Tag("gateway-lock/Supervisor")<Supervisor, Verdict>() {}
 
 /**
- * What the verdict rests on.
+ * The facts that the verdict follows from.
  *
  * @internal
  */
@@ -53,26 +53,26 @@ export interface Evidence {
   readonly systemdExecPid: Option.Option<string>
   /** `NOTIFY_SOCKET` (sd_notify(3)). */
   readonly notifySocket: Option.Option<string>
-  /** The main process of the unit whose control group we are in, where systemd was asked. */
+  /** The main process of the unit in whose control group this process is. `None` if systemd was not asked. */
   readonly unitMainPid: Option.Option<number>
-  /** `XPC_SERVICE_NAME`: the launchd job's label; `0` for what no job started. */
+  /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */
   readonly xpcServiceName: Option.Option<string>
-  /** The process of that job, as launchctl(1) has it, where it was asked and answers. */
+  /** The process of that job according to launchctl(1). `None` if launchctl was not asked, or did not answer. */
   readonly jobPid?: Option.Option<number> | undefined
-  /** The parent's program, where it can be told. */
+  /** The file name of the parent's program, if it is known. */
   readonly parentCommand: Option.Option<string>
 }
 
 const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
 
-/** launchd gives every process of a login session `0` that is no job's. */
+/** Whether the value names a job. launchd sets `0` in the processes of a login session that belong to no job. */
 const isLabel = (name: string): boolean => name !== "" && name !== "0"
 
-/** The job that launchd makes of an application that is opened, and that a terminal in it hands on to its shells. */
+/** Whether launchd made the job for an opened application. Shells inherit this label from a terminal application. */
 const isApplication = (label: string): boolean => label.startsWith("application.")
 
 /**
- * The rules, in order; the first that fits decides. Pure.
+ * Decides which supervisor started this process. The first rule that matches wins. Pure.
  *
  * @internal
  */
@@ -110,7 +110,7 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // An orphan's parent is launchd as well, whoever started it.
+    // The parent alone proves nothing: launchd also adopts orphans of other parents.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",
@@ -130,25 +130,25 @@ export const detect = (evidence: Evidence): Verdict => {
 }
 
 /**
- * What only the process itself can tell.
+ * Facts about this process that the caller passes in.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessFacts {
-  /** As `process.platform` has it. */
+  /** The value of `process.platform`. */
   readonly platform: NodeJS.Platform
   readonly pid: number
   readonly parentPid: number
 }
 
-/** The unit at the end of our control group's path, as in `0::/system.slice/gateway-default.service`. */
+/** The unit that ends the path of this process's control group, as in `0::/system.slice/gateway-default.service`. */
 const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("/proc/self/cgroup")).pipe(
   Effect.map((text) => Option.fromNullable(/([^/\n]+\.(?:service|scope))$/m.exec(text)?.[1])),
   Effect.orElseSucceed(() => Option.none<string>())
 )
 
-/** How long a manager may take to answer. */
+/** How long systemctl or launchctl may take to answer. */
 const askTimeout = Duration.seconds(2)
 
 const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
@@ -161,8 +161,8 @@ const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
   )
 
 /**
- * The process in what `launchctl list <label>` prints (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`); `None` for
- * a job without one, and for anything else: what they print is no interface (launchctl(1)).
+ * Reads the job's pid from the output of `launchctl list <label>` (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`).
+ * `None` for a job without a process. Also `None` for any other output: the format is not an interface (launchctl(1)).
  *
  * @internal
  */
@@ -172,7 +172,10 @@ export const parseJobPid = (text: string): Option.Option<number> =>
     (match) => Number(match[1] ?? match[2])
   )
 
-/** By the domain of the caller, which is an agent's own, and by the system's, which anybody may ask. */
+/**
+ * Asks launchctl for the process of a job. `list` looks in the domain of the caller, where an agent is. `print system/…` looks
+ * in the system domain, where a daemon is and which every user may print.
+ */
 const jobPidOf = (label: string) =>
   Effect.gen(function*() {
     for (const words of [["list", label], ["print", `system/${label}`]]) {
@@ -191,7 +194,7 @@ const collect = (
   Effect.gen(function*() {
     const systemdExecPid = yield* variable("SYSTEMD_EXEC_PID")
     const notifySocket = yield* variable("NOTIFY_SOCKET")
-    // Asking systemd starts a program: only where the cheaper proof cannot be had (before systemd 248).
+    // Asking systemd starts a program. It is necessary only before systemd 248, which has no SYSTEMD_EXEC_PID.
     const askSystemd = facts.platform === "linux" && Option.isNone(systemdExecPid) && Option.isSome(notifySocket)
     const unit = askSystemd ? yield* ownUnit : Option.none<string>()
     const unitMainPid = Option.isNone(unit)
@@ -201,7 +204,7 @@ const collect = (
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
     const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
-    // Where the cheaper proof of the opposite cannot be had.
+    // Asking launchd starts a program. It is skipped if a cheaper fact already proves that this process is no job.
     const label = facts.platform === "darwin" && facts.parentPid === 1
       ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
       : Option.none<string>()
@@ -212,18 +215,18 @@ const collect = (
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
       xpcServiceName,
       jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
-      // Asking Windows takes PowerShell, which takes seconds, and a start does not wait for that. A task that
-      // `service install` has made says who started it.
+      // On Windows, only PowerShell can tell the parent's program. It takes seconds, too long for a start. A task that
+      // `service install` made passes `--supervisor schtasks` instead.
       parentCommand: Option.none<string>()
     }
   })
 
 /**
- * The supervisor that was named, or, for `auto`, the one that can be proved. The verdict and its reason are logged at
- * debug level.
+ * Returns the supervisor that `setting` names. For `auto`, returns the supervisor that can be proved. Logs the verdict and its
+ * reason at debug level.
  *
- * Never fails. systemd before 248 is asked, for two seconds at most for each of its managers, as is launchd where this process
- * may be a job's or an orphan of one.
+ * Never fails. For systemd before 248, it asks the system manager and then the user manager, for at most two seconds each. If
+ * this process may be a job of launchd or an orphan of a job, it asks launchd, with the same limit for each domain.
  *
  * @since 0.1.0
  * @category constructors
@@ -239,7 +242,7 @@ export const make = (
     )
 
 /**
- * The verdict of `make`, as a layer.
+ * Provides the verdict of `make`.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

@@ -1,5 +1,6 @@
 /**
- * What systemd hands to a service, and what it is told: the passed socket, and `READY=1`, `STOPPING=1`, `WATCHDOG=1`.
+ * The interface between a service and systemd: the socket that systemd passes to the service, and the notifications that the
+ * service sends (`READY=1`, `STOPPING=1`, `WATCHDOG=1`).
  *
  * @example
  * import { Effect } from "effect"

@@ -1,5 +1,6 @@
 /**
- * Tells systemd how far we are (sd_notify(3)), through the `systemd-notify` program: Node has no Unix datagrams.
+ * Reports the state of this process to systemd (sd_notify(3)). Node has no Unix datagram sockets, so the `systemd-notify` program
+ * sends each message.
  *
  * @since 0.1.0
  */
@@ -17,26 +18,29 @@ import { variable } from "../internal/environment.ts"
 import { Supervisor } from "./Supervisor.ts"
 
 /**
- * The way to systemd. A message takes as long as systemd takes to read it, five seconds at most.
+ * Sends notifications to systemd. Sending a message takes until systemd has read it, and at most five seconds.
  *
  * @since 0.1.0
  * @category tags
  */
 export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<SystemdNotify, {
   /**
-   * Sends assignments such as `READY=1`, and tells whether systemd has them. Never fails: the first of several failures in a
-   * row is a warning, as is each for another reason. Without systemd there is nothing to send, and that is no failure.
+   * Sends assignments such as `READY=1`, and returns whether systemd has read them. Without systemd, sends nothing and returns
+   * `true`.
+   *
+   * Never fails. Of several failures in a row, it logs the first as a warning, and then each whose reason differs from the last.
    */
   readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<boolean>
-  /** How often systemd must hear `WATCHDOG=1`, where it wants to. */
+  /** The interval within which systemd expects `WATCHDOG=1`. `None` if the unit has no watchdog. */
   readonly watchdog: Option.Option<Duration.Duration>
 }>() {}
 
-/** systemd-notify waits for systemd to have read the message (its barrier), which under load takes a moment. */
+/** The limit for one message. systemd-notify waits until systemd has read the message (its barrier), which load can delay. */
 const timeout = Duration.seconds(5)
 
 /**
- * `WATCHDOG_USEC` counts for us if `WATCHDOG_PID` is unset or our pid (sd_watchdog_enabled(3)). Pure.
+ * The watchdog interval from `WATCHDOG_USEC`. The variable applies to this process only if `WATCHDOG_PID` is unset or has its
+ * pid (sd_watchdog_enabled(3)). Pure.
  *
  * @internal
  */
@@ -52,8 +56,8 @@ export const watchdogInterval = (
   )
 
 /**
- * The assignment that asks systemd for more time, from now, before it takes a start or stop for hung: `EXTEND_TIMEOUT_USEC`
- * in microseconds (sd_notify(3)). Pure.
+ * The assignment that gives a start or a stop more time, counted from now, before systemd considers it hung. It sets
+ * `EXTEND_TIMEOUT_USEC` in microseconds (sd_notify(3)). Pure.
  *
  * @internal
  */
@@ -61,16 +65,17 @@ export const extendTimeout = (duration: Duration.Duration): string =>
   `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
 
 /**
- * The socket that systemd reads messages from, where there is one.
+ * The socket from which systemd reads notifications, from the environment.
  *
  * @internal
  */
 export const notifySocket = variable("NOTIFY_SOCKET")
 
 /**
- * Notifies systemd through the `NOTIFY_SOCKET` of this process, if its supervisor is systemd; otherwise nobody. Every
- * descendant of a service inherits that variable, and a message from one of them would tell systemd that the whole service
- * is ready or stops. `pid` is our own, for `WATCHDOG_PID`.
+ * Makes a notifier for the `NOTIFY_SOCKET` of this process. It sends messages only if the supervisor is systemd.
+ *
+ * Every descendant of a service inherits `NOTIFY_SOCKET`. A message from a descendant would tell systemd that the whole service
+ * is ready or stopping. `pid` is the pid of this process, which is compared with `WATCHDOG_PID`.
  *
  * @since 0.1.0
  * @category constructors
@@ -83,11 +88,11 @@ export const make = (
     const context = yield* Effect.context<CommandExecutor.CommandExecutor>()
     const socket = yield* notifySocket
     if (kind !== "systemd" || Option.isNone(socket)) return silent
-    /** Why the last message was not sent; `None` after one that was. */
-    const trouble = yield* Ref.make(Option.none<string>())
+    /** Why the last message was not sent. `None` after a message that was sent. */
+    const lastFailure = yield* Ref.make(Option.none<string>())
     const failed = (reason: string) =>
       Effect.flatMap(
-        Ref.getAndSet(trouble, Option.some(reason)),
+        Ref.getAndSet(lastFailure, Option.some(reason)),
         (before) =>
           Option.contains(before, reason)
             ? Effect.succeed(false)
@@ -100,7 +105,7 @@ export const make = (
           (command) => exitStatus(command, timeout),
           Effect.flatMap((status) =>
             status === 0
-              ? Effect.as(Ref.set(trouble, Option.none()), true)
+              ? Effect.as(Ref.set(lastFailure, Option.none()), true)
               : failed(`systemd-notify exited with status ${status}`)
           ),
           Effect.catchAll((error) =>
@@ -116,12 +121,14 @@ export const make = (
     })
   })
 
-/** A feed may take so long at least, however short the interval is. */
+/** The lower bound of the timeout of one feed, for a short watchdog interval. */
 const shortestFeed = Duration.seconds(1)
 
 /**
- * Feeds a watchdog for ever: at half of the interval (sd_watchdog_enabled(3)), and after a feed that failed, four times as
- * often. A feed that fails by a defect or does not end is one that failed: were it the last one, systemd would end a healthy
+ * Feeds a watchdog permanently, every half interval (sd_watchdog_enabled(3)). After a failed feed, the next follows after an
+ * eighth of the interval.
+ *
+ * A feed that dies with a defect or times out counts as failed, and the feeding goes on. Otherwise systemd would end a healthy
  * gateway.
  *
  * @internal
@@ -147,7 +154,7 @@ export const keepFed = (
 const silent: SystemdNotify["Type"] = { notify: () => Effect.succeed(true), watchdog: Option.none() }
 
 /**
- * `make`, as a layer.
+ * Provides the notifier of `make`.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

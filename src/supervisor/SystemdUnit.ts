@@ -1,5 +1,5 @@
 /**
- * The systemd unit of a gateway: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.syntax(7).
+ * Makes the systemd unit of a gateway: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.syntax(7).
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -8,7 +8,7 @@ import { commandWords, type ServiceOptions, stopTimeout, tokenFileFlag, wholeSec
 import { lines, writtenBy } from "./serviceText.ts"
 
 /**
- * The times of a unit, in whole seconds.
+ * The times and the start limit of a unit. All times are in whole seconds.
  *
  * @since 0.1.0
  * @category models
@@ -23,30 +23,33 @@ export interface SystemdTiming {
 }
 
 /**
- * The times of a unit, so that no wait, however often it is repeated, exhausts the start limit: a latched unit stays
- * down until somebody notices.
+ * Computes the times of a unit. Failures that take time never exhaust the start limit, however often they are repeated. systemd
+ * does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
  *
- * **Start limit.** systemd counts starts from a first one on; a start more than `I` later opens a new window, and more
- * than `B` starts in one window latch the unit (`ratelimit_below` in systemd's `ratelimit.c`). Starts that are at least
- * `P` apart put at most `⌊I / P⌋ + 1` into a window, so they never latch if and only if `I < B · P`.
+ * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, and `R` is `RestartSec`. systemd counts starts in
+ * windows. A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust
+ * the limit (`ratelimit_below` in systemd's `ratelimit.c`). If starts are at least `P` apart, a window has at most `⌊I / P⌋ + 1`
+ * starts. So they never exhaust the limit if and only if `I < B · P`.
  *
- * With `R` = `RestartSec`, the failures that take time are
+ * The failures that take time, with the time between two starts:
  *
- * - an owner that never becomes healthy: `health.timeout`, exit 1, `R`;
- * - a start that stops giving signs of life: `TimeoutStartSec`, `R`;
- * - a gateway that serves and then wedges: `WatchdogSec` at the least, `R`;
+ * - The owner never becomes healthy, and the start exits 1: `health.timeout + R`.
+ * - The start hangs and sends no more notifications: `TimeoutStartSec + R`.
+ * - The gateway serves and then hangs: at least `WatchdogSec + R`.
  *
- * so `P = R + W` with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. Chosen is `I = ⌈B · (R + W/2)⌉ − 1`,
- * below `B · P` for every `W`, zero included. What still latches is a start that fails at once, over and over: one
- * cycle shorter than about `R + W/2`. With the defaults `R = 2`, `W = 30`, `B = 20`: `I = 339`, and the worst wait
- * would need `20 · 32 = 640` or more. `B` is 20 so that a passing cause of instant failures, such as a volume that is
- * mounted late, has 40 seconds to pass.
+ * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which
+ * is below `B · P` for every `W`, including zero. Starts that fail at once still exhaust the limit, if they are less than about
+ * `R + W/2` apart.
  *
- * **Start timeout.** A start that waits for an owner sends `EXTEND_TIMEOUT_USEC` on its way; the first must arrive
- * within `TimeoutStartSec`. So that is two retry intervals and half a minute, and 90 seconds at the least, as
- * systemd's own default.
+ * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The failures that take time would exhaust the limit only with an
+ * `I` of at least `20 · 32 = 640`. `B` is 20, so that instant failures exhaust the limit only after 40 seconds. A temporary
+ * cause, such as a volume that is mounted late, can pass in that time.
  *
- * **Stop timeout.** The drain, and ten seconds.
+ * **Start timeout.** A start that waits for an owner sends `EXTEND_TIMEOUT_USEC` while it waits. The first message must arrive
+ * within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90 seconds, which is systemd's
+ * default.
+ *
+ * **Stop timeout.** The drain timeout plus ten seconds.
  *
  * @since 0.1.0
  * @category timing
@@ -70,10 +73,10 @@ export const systemdTiming = (
 }
 
 /**
- * A word of systemd.syntax(7) that stands for this text, specifiers (`%`, systemd.unit(5)) made literal.
+ * Quotes a text as one word of systemd.syntax(7). Specifiers (`%`, systemd.unit(5)) are escaped.
  *
- * What is not plain is put in double quotes; control characters and what systemd takes for invalid Unicode are written
- * byte by byte.
+ * A text with special characters is put in double quotes. Control characters, and characters that systemd considers invalid
+ * Unicode, are escaped byte by byte.
  *
  * @since 0.1.0
  * @category quoting
@@ -90,9 +93,9 @@ export const quoteSystemd = (text: string): string => {
 }
 
 /**
- * An argument of a command line of systemd.service(5): as `quoteSystemd`, and `$` made literal.
+ * Quotes an argument of a command line of systemd.service(5): as `quoteSystemd`, and `$` is escaped as well.
  *
- * **Gotchas.** For arguments only: in the path of the program, a `$` stands for itself.
+ * **Gotchas.** Use it for arguments only. In the path of the program, systemd takes a `$` literally.
  *
  * @since 0.1.0
  * @category quoting
@@ -100,22 +103,24 @@ export const quoteSystemd = (text: string): string => {
 export const quoteSystemdArgument = (text: string): string => quoteSystemd(text.replace(/\$/g, "$$$$"))
 
 /**
- * Where a system unit of systemd keeps what an ordinary gateway keeps in its user's home: `%E` and `%S` of systemd.unit(5),
- * and a folder of ours in each, with one folder for each profile.
+ * The config and state folders of a system unit, in place of those in a user's home. Each is a folder `gateway-lock` below `%E`
+ * or `%S` of systemd.unit(5), and has one folder for each profile.
  *
  * @since 0.1.0
  * @category paths
  */
 export const systemFolders = { config: "/etc/gateway-lock", state: "/var/lib/gateway-lock" } as const
 
-/** What `StateDirectory=` is relative to. */
+/** The folder to which `StateDirectory=` is relative. */
 const stateRoot = "/var/lib"
 
 const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`)
 
 /**
- * The state directory of a system unit, as `StateDirectory=` names it: systemd makes it for the service's user. `None` for
- * one that is elsewhere, or whose name `StateDirectory=` would read differently: a colon separates links there. Pure.
+ * The name of a state directory in `StateDirectory=`, with which systemd creates the directory for the service's user. Pure.
+ *
+ * `None` for a directory that is not below `/var/lib`. Also `None` for a name that `StateDirectory=` would read differently, such
+ * as a name with a colon, which separates links there.
  *
  * @since 0.1.0
  * @category decisions
@@ -127,7 +132,7 @@ export const stateDirectoryName = (path: string): Option.Option<string> => {
 }
 
 /**
- * The state directory that a system unit of systemd has: the one that was given, or that of the profile. Pure.
+ * The state directory of a system unit: the value of the flag `state-dir`, or the directory of the profile. Pure.
  *
  * @since 0.1.0
  * @category paths
@@ -135,23 +140,24 @@ export const stateDirectoryName = (path: string): Option.Option<string> => {
 export const systemStateDir = ({ args, profile }: Pick<ServiceOptions, "args" | "profile">): string =>
   args.get("state-dir") ?? NodePath.posix.join(systemFolders.state, profile)
 
-/** The name that the token has among the unit's credentials. */
+/** The name of the unit's credential that has the token. */
 const tokenCredential = "token"
 
 /** The folders that `ProtectHome=yes` hides. */
 const homes = ["/home", "/root", "/run/user"]
 
 /**
- * Who the service is, and what it may see and do.
+ * The lines of a system unit that set its user and its sandbox.
  *
- * - Without a user, `DynamicUser=`: nobody else is that user, and nothing runs as root. systemd makes the state directory,
- *   and gives it to whatever number the user has this time.
- * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: such a user has no home, so the profile's folders are those of the system.
- * - `LoadCredential=`: the token's file can be closed to all but root.
- * - The processes of other users stay visible (`ProtectProc=` is left alone): a hidden owner of the lock would look dead.
- *   So do their numbers (`PrivateUsers=`): the owner of a file is compared.
- * - `AF_NETLINK`: the addresses of the host, for the message about one that it does not have. `AF_UNIX`: systemd-notify.
- * - `MemoryDenyWriteExecute=` is left alone: V8 writes the code that it runs.
+ * - `DynamicUser=`, without `user`: the service has a user of its own, and does not run as root. systemd creates the state
+ *   directory, and changes its owner to the uid that the user has in this run.
+ * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: a dynamic user has no home, so the profile's folders are below the system's folders.
+ * - `LoadCredential=`: lets the gateway read a token file that only root can read.
+ * - `ProtectProc=` is not set: it would hide the processes of other users, and a hidden owner of the lock would look dead.
+ * - `PrivateUsers=` is not set: it would hide the uids of other users, and the gateway compares the owner of a file.
+ * - `AF_NETLINK`: the gateway lists the addresses of the host for the error about a host address that does not exist.
+ * - `AF_UNIX`: systemd-notify needs it.
+ * - `MemoryDenyWriteExecute=` is not set: V8 writes the code that it runs.
  */
 const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => {
   const { args, execPath, port, scriptPath, user } = options
@@ -194,11 +200,12 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
 /**
  * The unit, for `systemctl --user` or for the system.
  *
- * - `NotifyAccess=all`: the gateway notifies through systemd-notify(1), which is a child of its own.
- * - `RestartPreventExitStatus`: 64 is a mistake that a restart repeats, 78 a healthy gateway that keeps control.
- * - `KillMode=mixed`: the gateway drains at SIGTERM; what it leaves behind is killed after it.
- * - The hardening is what a gateway cannot notice. A user's manager has less of it: `Protect…` and `Private…` need a
- *   mount namespace, which it may not have.
+ * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
+ * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway
+ *   keeps control.
+ * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. systemd kills the remaining processes after it.
+ * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has less of it: `Protect…` and
+ *   `Private…` need a mount namespace, which a user's manager may not be able to create.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,8 +1,8 @@
 /**
- * Text in XML.
+ * Escapes text for XML.
  */
 
-/** What is not a `Char` of XML 1.0, 2.2. */
+/** Matches a character that XML cannot contain: anything that is not a `Char` (XML 1.0, 2.2). */
 export const notXml = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u
 
 const xmlReferences: Readonly<Record<string, string>> = {
@@ -15,7 +15,7 @@ const xmlReferences: Readonly<Record<string, string>> = {
 }
 
 /**
- * Text for XML, inside an element or an attribute in double quotes.
+ * Escapes a text for the content of an element, or for an attribute in double quotes.
  *
  * @since 0.1.0
  * @category quoting

@@ -1,10 +1,10 @@
 /**
- * The lines of a service definition.
+ * Helpers for the text of a service definition.
  */
 
-/** The comment at the beginning of each definition. */
+/** The text of the comment at the beginning of each definition. */
 export const writtenBy = "Written by \"gateway service\", and written anew by every \"gateway service install\"."
 
-/** Puts lines together. A line that is `false` is left out. */
+/** Joins lines, each with a line end. Omits a line that is `false`. */
 export const lines = (...parts: ReadonlyArray<string | false>): string =>
   parts.flatMap((part) => part === false ? [] : [`${part}\n`]).join("")

@@ -1,5 +1,5 @@
 /**
- * Replaces the file of a definition.
+ * Replaces the file of a service definition atomically.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as NodePath from "node:path"
 
-/** Whoever looks sees the old file or the new one, whole, also after a loss of power. */
+/** Replaces a file. A reader sees either the whole old file or the whole new file, even after a power failure. */
 export const writeAtomically = (
   path: string,
   content: Uint8Array
@@ -15,7 +15,8 @@ export const writeAtomically = (
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const suffix = yield* Random.nextIntBetween(0, 2 ** 32)
-    // In the same folder, or it could not be renamed; no manager takes a name that ends so for a definition.
+    // The temporary file is in the same folder, since rename(2) does not work across file systems. No manager reads a file with
+    // this suffix as a definition.
     const temporary = NodePath.join(
       NodePath.dirname(path),
       `.${NodePath.basename(path)}.${suffix.toString(16).padStart(8, "0")}.tmp`
@@ -23,13 +24,13 @@ export const writeAtomically = (
     const write = Effect.gen(function*() {
       const file = yield* fs.open(temporary, { flag: "wx", mode: 0o644 })
       yield* file.writeAll(content)
-      // Whatever the umask: the manager, and who reads it through the manager, may be somebody else.
+      // chmod overrides the umask: the manager may run as another user, and so may a user who reads the definition through it.
       yield* fs.chmod(temporary, 0o644)
       yield* file.sync
     })
     yield* Effect.scoped(write).pipe(
       Effect.zipRight(fs.rename(temporary, path)),
-      // That it cannot be removed either is said by the failure that came first.
+      // A failed removal is ignored: the error of the write is reported, and it has the cause.
       Effect.onError(() => Effect.ignore(fs.remove(temporary)))
     )
   })

@@ -1,8 +1,9 @@
 /**
- * What a gateway counts and measures, in Effect's own metric registry: lock, probe, connections, drain.
+ * The metrics of a gateway in Effect's metric registry: lock, probe, connections and drain.
  *
- * Each is recorded where it happens; an exporter reads the registry (`PrometheusMetrics`, or any other). Names and units are
- * those of Prometheus: seconds, `_total` for what only grows. Durations are from `Clock`.
+ * The code that does the work records each metric. An exporter reads the registry: `PrometheusMetrics`, or any other. Names
+ * and units follow Prometheus: durations are in seconds, and a counter's name ends in `_total`. Durations are measured with
+ * `Clock`.
  *
  * @since 0.1.0
  */
@@ -14,7 +15,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import type * as Scope from "effect/Scope"
 
-/** Seconds: from a start on an idle machine to the longest patience that a setting has by default. */
+/** Bucket bounds in seconds: from the start of a gateway on an idle machine to the longest default of a timeout. */
 const durations = MetricBoundaries.fromIterable([
   0.001,
   0.0025,
@@ -38,7 +39,8 @@ const counter = (name: string, description: string) => Metric.counter(name, { de
 const gauge = (name: string, description: string) => Metric.gauge(name, { description })
 
 /**
- * Gateways in this process that hold their locks: 1 in a gateway's own process, 0 once its lock is lost or released.
+ * The number of gateways in this process that hold their locks. With one gateway it is 1, and 0 once the lock is lost or
+ * released.
  *
  * @since 0.1.0
  * @category metrics
@@ -46,7 +48,8 @@ const gauge = (name: string, description: string) => Metric.gauge(name, { descri
 export const lockHeld = gauge("gateway_lock_held", "Gateways in this process that hold their locks")
 
 /**
- * Lock files held by their record alone, since no kernel lock can be had there. 0 is as it should be.
+ * The number of lock files that are held by their record alone, because no kernel lock is available for them. The normal
+ * value is 0.
  *
  * @since 0.1.0
  * @category metrics
@@ -57,7 +60,9 @@ export const lockRecordOnly = gauge(
 )
 
 /**
- * Starts of this process that wait, labelled `for`: `lock`, `owner` (under a supervisor, an unhealthy one) or `standby`.
+ * The number of starts of this process that wait for another gateway to end.
+ *
+ * The label `for` is `lock`, `owner` (under a supervisor, while the owner is unhealthy) or `standby`.
  *
  * @since 0.1.0
  * @category metrics
@@ -65,7 +70,7 @@ export const lockRecordOnly = gauge(
 export const lockWaiters = gauge("gateway_lock_waiters", "Starts of this process that wait for another gateway to end")
 
 /**
- * How long it took to get the locks, or to be refused. Seconds.
+ * How long a start took to acquire the locks or to be refused, in seconds.
  *
  * @since 0.1.0
  * @category metrics
@@ -77,7 +82,7 @@ export const lockAcquireSeconds = Metric.histogram(
 )
 
 /**
- * How a start's attempt to get the locks ended.
+ * How an attempt of a start to acquire the locks ended.
  *
  * @since 0.1.0
  * @category models
@@ -87,7 +92,7 @@ export type LockVerdict = typeof verdicts[number]
 const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "interrupted", "defect"] as const
 
 /**
- * Attempts to get the locks, labelled `verdict`: a `LockVerdict`.
+ * Counts attempts to acquire the locks. The label `verdict` is a `LockVerdict`.
  *
  * @since 0.1.0
  * @category metrics
@@ -95,8 +100,8 @@ const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "i
 export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to get the locks, by how they ended")
 
 /**
- * Why a lock was taken from an owner that had left it: `kernel_lock_free`, and without kernel locks the reasons of
- * `Staleness`.
+ * Why a start reclaimed a lock that its owner had not removed. With kernel locks the reason is `kernel_lock_free`; the others
+ * are the reasons of `Staleness`, which decides without kernel locks.
  *
  * @since 0.1.0
  * @category models
@@ -112,14 +117,14 @@ const reclaimReasons = [
 ] as const
 
 /**
- * Locks taken from an owner that did not remove them (killed, crashed, cut off), labelled `reason`: a
- * `LockReclaimReason`. Once for a start.
+ * Counts locks that a start reclaimed because the owner was killed, crashed or cut off, and so did not remove them. The label
+ * `reason` is a `LockReclaimReason`. A start adds at most 1.
  *
  * @example
  * import { Effect, Metric } from "effect"
  * import { Telemetry } from "gateway-lock"
  *
- * // Did this start succeed one that was killed?
+ * // Whether this start took over from an owner that was killed.
  * const succeeded = Telemetry.Metrics.lockReclaimTotal.pipe(
  *   Metric.tagged("reason", "kernel_lock_free"),
  *   Metric.value,
@@ -135,7 +140,7 @@ export const lockReclaimTotal = counter(
 )
 
 /**
- * Locks lost while they were held; the gateway shuts down then.
+ * Counts locks that were lost while they were held. A gateway that loses its lock shuts down.
  *
  * @since 0.1.0
  * @category metrics
@@ -143,8 +148,13 @@ export const lockReclaimTotal = counter(
 export const lockLostTotal = counter("gateway_lock_lost_total", "Locks that were lost while they were held")
 
 /**
- * What a look at a held lock file found: `kept`, `regained` (it was removed or replaced, and is ours again), `taken`
- * (another process has it), `failed` (it could not be made ours again yet), `unseen` (it could not be looked at).
+ * What the holder found when it checked its lock file.
+ *
+ * - `kept`: the path still names the holder's file.
+ * - `regained`: the file was removed or replaced, and the holder acquired it again.
+ * - `taken`: another process holds the file.
+ * - `failed`: the file was removed or replaced, and the holder could not acquire it again yet.
+ * - `unseen`: the file could not be checked.
  *
  * @since 0.1.0
  * @category models
@@ -154,7 +164,7 @@ export type LockRecheckResult = typeof recheckResults[number]
 const recheckResults = ["kept", "regained", "taken", "failed", "unseen"] as const
 
 /**
- * Looks at held lock files, labelled `result`: a `LockRecheckResult`.
+ * Counts the checks of held lock files. The label `result` is a `LockRecheckResult`.
  *
  * @since 0.1.0
  * @category metrics
@@ -162,7 +172,7 @@ const recheckResults = ["kept", "regained", "taken", "failed", "unseen"] as cons
 export const lockRecheckTotal = counter("gateway_lock_recheck_total", "Looks at held lock files, by what was found")
 
 /**
- * What a health probe found: `Health`, in the words of a label.
+ * What a health probe found: the cases of `Health`, as values of a label.
  *
  * @since 0.1.0
  * @category models
@@ -172,7 +182,7 @@ export type ProbeResult = typeof probeResults[number]
 const probeResults = ["no_listener", "healthy", "unhealthy", "foreign", "stalled"] as const
 
 /**
- * How long a health probe took, labelled `result`: a `ProbeResult`. Seconds.
+ * How long a health probe took, in seconds. The label `result` is a `ProbeResult`.
  *
  * @since 0.1.0
  * @category metrics
@@ -184,7 +194,7 @@ export const probeSeconds = Metric.histogram(
 )
 
 /**
- * Connections open now.
+ * The number of open connections.
  *
  * @since 0.1.0
  * @category metrics
@@ -192,7 +202,7 @@ export const probeSeconds = Metric.histogram(
 export const connections = gauge("gateway_connections", "Connections that are open now")
 
 /**
- * How many connections may be open at one time.
+ * How many connections may be open at the same time.
  *
  * @since 0.1.0
  * @category metrics
@@ -200,7 +210,10 @@ export const connections = gauge("gateway_connections", "Connections that are op
 export const connectionsLimit = gauge("gateway_connections_limit", "Connections that may be open at one time")
 
 /**
- * How long a drain took. Seconds. Nobody new is accepted meanwhile: only what is pushed, such as OTLP, tells of it.
+ * How long a drain took, in seconds.
+ *
+ * A draining gateway accepts no new connections, so a scraper misses this metric. Only an exporter that pushes, such as OTLP,
+ * reports it.
  *
  * @since 0.1.0
  * @category metrics
@@ -208,7 +221,7 @@ export const connectionsLimit = gauge("gateway_connections_limit", "Connections 
 export const drainSeconds = Metric.histogram("gateway_drain_seconds", durations, "How long a drain took")
 
 /**
- * Connections that a drain cut, since they did not end in time.
+ * Counts connections that a drain cut because they did not end in time.
  *
  * @since 0.1.0
  * @category metrics
@@ -216,7 +229,7 @@ export const drainSeconds = Metric.histogram("gateway_drain_seconds", durations,
 export const drainCutTotal = counter("gateway_drain_cut_total", "Connections that a drain cut")
 
 /**
- * 1, labelled `version`, `profile` and `instance_id`.
+ * Describes the running gateway with the labels `version`, `profile` and `instance_id`. The value is 1 while the gateway runs.
  *
  * @since 0.1.0
  * @category metrics
@@ -224,8 +237,8 @@ export const drainCutTotal = counter("gateway_drain_cut_total", "Connections tha
 export const info = gauge("gateway_info", "The running gateway: always 1, what it says is in its labels")
 
 /**
- * Makes every metric of this module appear, at zero: a counter that appears with its first event has no increase that could
- * be seen.
+ * Adds every metric of this module to the registry, at zero. Without it, a counter first appears with the value 1, and
+ * Prometheus sees no increase from 0 to 1.
  *
  * @internal
  */
@@ -245,7 +258,7 @@ export const register: Effect.Effect<void> = Effect.map(Effect.metricLabels, (la
 })
 
 /**
- * Shows a running gateway in `info` until the scope closes; 0 from then on.
+ * Sets `info` to 1 with these labels until the scope closes, and then to 0.
  *
  * @internal
  */
@@ -262,7 +275,7 @@ export const announce = (labels: {
 }
 
 /**
- * Records how a thing ended and how many seconds it took. Does not change it.
+ * Runs an effect, and passes its exit and its duration in seconds to `record`. The effect's result does not change.
  *
  * @internal
  */
@@ -277,7 +290,7 @@ export const timed =
     )
 
 /**
- * Holds a gauge one higher for as long as something lasts.
+ * Adds 1 to a gauge while an effect runs.
  *
  * @internal
  */

@@ -1,8 +1,10 @@
 /**
- * Spans and metrics over OTLP, as the standard environment variables of OpenTelemetry say. Loaded only where they do.
+ * Exports spans and metrics over OTLP, configured by the standard environment variables of OpenTelemetry. The program loads
+ * this module only if those variables ask for an export.
  *
- * A variable that cannot be understood is warned of, and counts as not set (OpenTelemetry's specification of environment
- * variables). A collector that cannot be reached is warned of once, and holds nothing up but the last export, for a second.
+ * A variable with an invalid value gets a warning and counts as not set (OpenTelemetry's specification of environment
+ * variables). A collector that cannot be reached gets one warning. It delays nothing except the last export at shutdown, by
+ * at most one second.
  */
 import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
 import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"
@@ -30,14 +32,14 @@ import { codeOf } from "../internal/errno.ts"
 import { version } from "../Version.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
-/** Where one kind of data goes, and how. */
+/** The endpoint for traces or for metrics, and how data is sent to it. */
 export interface Target {
   readonly url: string
   readonly protocol: Protocol
   readonly headers: Readonly<Record<string, string>>
-  /** Of one request. */
+  /** The longest time that one request may take. */
   readonly timeout: Duration.Duration
-  /** Between two exports. */
+  /** The time between two exports. */
   readonly interval: Duration.Duration
 }
 
@@ -50,11 +52,11 @@ export interface Settings {
   readonly attributes: Readonly<Record<string, string>>
   readonly traces: Option.Option<Target>
   readonly metrics: Option.Option<Target>
-  /** One line for each variable that cannot be understood. */
+  /** One line for each variable that has an invalid value. */
   readonly warnings: ReadonlyArray<string>
 }
 
-/** What a variable says, or why that cannot be told. Without its value where that can be a secret. */
+/** The value of a variable, or why it is invalid. The reason does not quote a value that can be a secret. */
 type Decoded<A> = Either.Either<A, string>
 
 type Read = <A>(names: ReadonlyArray<string>, decode: (value: string) => Decoded<A>) => Effect.Effect<Option.Option<A>>
@@ -71,7 +73,7 @@ const milliseconds = (value: string): Decoded<Duration.Duration> =>
     ? Either.right(Duration.millis(Number(value)))
     : quoted(value, "a number of milliseconds, at least 1")
 
-/** A URL can carry a password, or a token in its query: neither is shown. */
+/** A URL can contain a password, or a token in its query. The reasons therefore do not quote it. */
 const endpoint = (value: string): Decoded<URL> => {
   const url = URL.canParse(value) ? new URL(value) : undefined
   if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
@@ -82,7 +84,7 @@ const endpoint = (value: string): Decoded<URL> => {
     : Either.left("must not contain a user or password; use OTEL_EXPORTER_OTLP_HEADERS")
 }
 
-/** `key=value,key2=value2`, with percent-encoded values (W3C Baggage, as OpenTelemetry has it). */
+/** Parses `key=value,key2=value2` with percent-encoded values: OpenTelemetry uses the format of W3C Baggage. */
 const pairs = (value: string): Decoded<Readonly<Record<string, string>>> => {
   const result: Record<string, string> = {}
   for (const [index, entry] of value.split(",").entries()) {
@@ -98,7 +100,7 @@ const pairs = (value: string): Decoded<Readonly<Record<string, string>>> => {
 
 const decode = Option.liftThrowable(decodeURIComponent)
 
-/** RFC 9110, 5.1 and 5.5. */
+/** Checks names and values by RFC 9110, 5.1 and 5.5. */
 const headers = (value: string): Decoded<Readonly<Record<string, string>>> =>
   Either.flatMap(pairs(value), (headers) => {
     const wrong = Object.entries(headers).findIndex(([name, value]) =>
@@ -113,7 +115,7 @@ const append = (base: URL, path: string): string => {
   return url.href
 }
 
-/** The address that OpenTelemetry says is meant where only an exporter is named. */
+/** OpenTelemetry's default endpoint, for when the variables name an exporter and no endpoint. */
 const localCollector = new URL("http://localhost:4318")
 
 const defaults = {
@@ -123,11 +125,11 @@ const defaults = {
   metricsInterval: Duration.minutes(1)
 } as const
 
-/** Reads the variables. */
+/** Reads the settings from the environment variables. */
 export const settings: Effect.Effect<Settings> = Effect.gen(function*() {
   const warnings = yield* Ref.make<ReadonlyArray<string>>([])
 
-  /** The first of several variables that is set and can be understood. An empty one is not set. */
+  /** Reads the first of several variables that is set and valid. An empty variable counts as not set. */
   const read: Read = (names, decode) =>
     Effect.gen(function*() {
       for (const name of names) {
@@ -186,16 +188,16 @@ export const settings: Effect.Effect<Settings> = Effect.gen(function*() {
   }
 })
 
-/** Where something was sent, without a query, which can hold a token. */
+/** The URL of an endpoint for log lines. The query is left out, because it can contain a token. */
 const shown = (url: string): string => {
   const { origin, pathname } = new URL(url)
   return `${origin}${pathname}`
 }
 
-/** How long the last export may take when the gateway ends: both kinds at the same time. */
+/** How long the last export may take when the gateway ends. Traces and metrics are sent at the same time. */
 const shutdownTimeout = Duration.seconds(1)
 
-/** What fetch hides behind "fetch failed". */
+/** The cause of a failed request. The message of fetch itself is only "fetch failed"; the reason is in its nested causes. */
 const reasonOf = (error: HttpClientError.HttpClientError): string => {
   const inner = [error.cause, error.cause instanceof Error ? error.cause.cause : undefined]
   for (const cause of inner.toReversed()) {
@@ -207,10 +209,10 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   return error.description ?? error.reason
 }
 
-/** How much longer exports may take, once the gateway ends; `None` before. */
+/** How much longer exports may take while the gateway ends. It is `None` before that. */
 type TimeLeft = Effect.Effect<Option.Option<Duration.Duration>>
 
-/** When the scope begins to close, `shutdownTimeout` begins. */
+/** Starts `shutdownTimeout` when the scope begins to close. */
 const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(function*() {
   const deadline = yield* Ref.make(Option.none<bigint>())
   yield* Effect.addFinalizer(() =>
@@ -227,8 +229,8 @@ const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(fun
 })
 
 /**
- * The exporter interrupts a request that is under way when the gateway ends, and has forgotten its spans by then. Such a request
- * may end, within the time that is left.
+ * Lets a request in flight finish within the time that is left when the gateway ends. Otherwise its data would be lost: the
+ * exporter interrupts the request, and no longer has the spans that it sends.
  */
 const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
@@ -246,7 +248,7 @@ const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>
     })
   )
 
-/** Sends within the timeout, and logs the first failure; what is done about it then is the exporter's business. */
+/** Makes a client that applies the timeout and logs the first failure. The exporter decides whether to retry. */
 const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
@@ -274,7 +276,7 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
             timeLeft,
             Option.match({
               onNone: () => finishing(timeLeft)(self),
-              // A failure would be retried, after the end of the time.
+              // The exporter would retry a failure after the deadline, so a timed-out request ends by interruption instead.
               onSome: (left) =>
                 Effect.flatMap(
                   Effect.timeoutOption(self, left),
@@ -290,14 +292,14 @@ const serializations: Readonly<Record<Protocol, Layer.Layer<OtlpSerialization.Ot
   "http/json": OtlpSerialization.layerJson
 }
 
-/** What one kind of data is exported with. */
+/** The HTTP client and the serialization for one target. */
 const exporting = (target: Target, what: string, timeLeft: TimeLeft) =>
   Layer.merge(
     Layer.effect(HttpClient.HttpClient, sending(target, what, timeLeft)).pipe(Layer.provide(FetchHttpClient.layer)),
     serializations[target.protocol]
   )
 
-/** The exporters would read the resource's variables again, and more leniently. */
+/** Hides the variables from the exporters, which would read those of the resource again, with laxer rules. */
 const noVariables = Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
 
 const exportAll = (settings: Settings, pid: number) =>
@@ -312,9 +314,9 @@ const exportAll = (settings: Settings, pid: number) =>
         ...attributes
       }
     }
-    // Both kinds send what is left at the same time when this ends.
+    // When this scope closes, traces and metrics send their remaining data at the same time.
     const both = yield* Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
-    // After that scope, so that its time begins before it closes.
+    // Finalizers run in reverse order. Added after `both`, this one starts the time limit before `both` closes.
     const left = yield* makeTimeLeft
     const inOwnScope = <A, E, R>(self: Effect.Effect<A, E, R | Scope.Scope>) =>
       Effect.flatMap(Scope.fork(both, ExecutionStrategy.sequential), (scope) => Scope.extend(self, scope))
@@ -340,7 +342,8 @@ const exportAll = (settings: Settings, pid: number) =>
   })
 
 /**
- * Exports what the variables say, until the scope closes; nothing where they say nothing. Needs a logger below.
+ * Exports spans and metrics as the environment variables ask, until the scope closes. Without those variables it exports
+ * nothing. The logger must be provided below this layer, because its warnings are logged while it is built and closed.
  */
 export const layer = (process: { readonly pid: number }): Layer.Layer<never, never, FileSystem.FileSystem> =>
   Layer.unwrapScoped(Effect.gen(function*() {

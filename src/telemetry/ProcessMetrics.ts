@@ -1,5 +1,5 @@
 /**
- * What the operating system and Node say of this process, under the names that every Prometheus client library uses.
+ * Metrics of this process from the operating system and Node, under the names that Prometheus client libraries use.
  *
  * @since 0.1.0
  */
@@ -13,15 +13,15 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 
 /**
- * One look at a process. What a platform does not tell is absent.
+ * The figures of a process at one moment. A figure that the platform does not provide is `None`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessFigures {
-  /** Since the process started. */
+  /** The time since the process started. */
   readonly uptime: Duration.Duration
-  /** Of the processor, in user and in system mode together. */
+  /** CPU time that the process has used, in user and system mode together. */
   readonly cpu: Duration.Duration
   /** Bytes. */
   readonly residentMemory: number
@@ -31,20 +31,20 @@ export interface ProcessFigures {
   readonly heapUsed: number
   /** Bytes. */
   readonly externalMemory: number
-  /** File descriptors that are open. */
+  /** The number of open file descriptors. */
   readonly openFiles: Option.Option<number>
-  /** File descriptors that may be open: the soft limit (getrlimit(2)). */
+  /** How many file descriptors may be open: the soft limit `RLIMIT_NOFILE` (getrlimit(2)). */
   readonly maxFiles: Option.Option<number>
 }
 
 /**
- * The figures of this process, in the registry. They are as old as the last `refresh`.
+ * Writes the figures of this process to Effect's metric registry. The registry shows the values of the last `refresh`.
  *
  * @since 0.1.0
  * @category tags
  */
 export class ProcessMetrics extends Context.Tag("gateway-lock/ProcessMetrics")<ProcessMetrics, {
-  /** Brings the figures of this process up to date in the registry. */
+  /** Reads the current figures and writes them to the registry. */
   readonly refresh: Effect.Effect<void>
 }>() {}
 
@@ -67,7 +67,8 @@ const eventLoopLag = gauge(
 )
 
 /**
- * From figures that are asked for at each look, and an effect that lasts as long as the event loop is behind.
+ * Makes the service from two effects, which each `refresh` runs. `figures` reads the process. `turn` completes at the next
+ * turn of the event loop, so that its duration is the event loop's lag.
  *
  * @since 0.1.0
  * @category constructors
@@ -96,21 +97,21 @@ export const make = (
 
 const toSeconds = (duration: Duration.Duration): number => Duration.toMillis(duration) / 1000
 
-/** The soft limit, as `/proc/self/limits` has it; none where it is unlimited. */
+/** The soft limit from the text of `/proc/self/limits`; `None` if it is `unlimited`. */
 const parseMaxFiles = (limits: string): Option.Option<number> => {
   const match = /^Max open files\s+(\d+)/m.exec(limits)
   return Option.map(Option.fromNullable(match?.[1]), Number)
 }
 
 /**
- * This process, by Node and, for its descriptors, by `/proc` (proc(5)).
+ * Measures this process. Memory, CPU time and uptime come from Node, and file descriptors from `/proc` (proc(5)).
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Schedule } from "effect"
  * import { Telemetry } from "gateway-lock"
  *
- * // For an exporter that reads the registry by itself; PrometheusMetrics.app asks at each scrape.
+ * // For an exporter that reads the registry itself. PrometheusMetrics.app refreshes at each scrape.
  * const refreshing = Effect.gen(function*() {
  *   const { refresh } = yield* Telemetry.ProcessMetrics.ProcessMetrics
  *   yield* Effect.repeat(refresh, Schedule.spaced("15 seconds"))
@@ -124,7 +125,7 @@ export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem
   Effect.map(FileSystem.FileSystem, (fs) =>
     make(
       Effect.gen(function*() {
-        // The folder itself is open while it is read.
+        // Reading the folder takes a descriptor, which is one of the entries.
         const openFiles = yield* Effect.option(
           Effect.map(fs.readDirectory("/proc/self/fd"), ({ length }) => length - 1)
         )

@@ -1,7 +1,7 @@
 /**
  * Effect's metric registry in the Prometheus text exposition format, version 0.0.4.
  *
- * Mount `app` where a scraper looks, by convention at `/metrics`; no gateway does so by itself.
+ * Mount `app` at the path that your scraper reads, by convention `/metrics`. A gateway does not mount it by itself.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,7 @@ import * as Option from "effect/Option"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
 
 /**
- * The media type of the text format, for the `Content-Type` of an answer.
+ * The media type of the text format, for the `Content-Type` header of a response.
  *
  * @since 0.1.0
  * @category constants
@@ -26,19 +26,19 @@ type Type = "counter" | "gauge" | "histogram" | "summary"
 
 type Labels = ReadonlyArray<readonly [key: string, value: string]>
 
-/** One line but for its name's first part. */
+/** One line of output. Its name is the name of the family followed by `suffix`. */
 interface Sample {
   readonly suffix: string
   readonly labels: Labels
   readonly value: number | bigint
 }
 
-/** All series of one name. */
+/** All series with the same metric name. */
 interface Family {
   readonly name: string
   readonly type: Type
   readonly help: string
-  /** By their labels: of two series that differ in nothing the first counts. */
+  /** Keyed by the rendered labels. Of two series with the same labels, the first is kept. */
   readonly series: Map<string, ReadonlyArray<Sample>>
 }
 
@@ -49,10 +49,10 @@ const sanitize = (text: string, forbidden: RegExp): string => {
 
 const metricName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_:]/g)
 
-/** Two underscores at the beginning are for Prometheus' own use. */
+/** Prometheus reserves label names that begin with two underscores for its own use. */
 const labelName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_]/g).replace(/^__+/, "_")
 
-/** Labels that the format itself gives to a type. */
+/** The label that the format itself adds to the series of a type. */
 const reserved: Readonly<Record<Type, string | undefined>> = {
   counter: undefined,
   gauge: undefined,
@@ -62,7 +62,7 @@ const reserved: Readonly<Record<Type, string | undefined>> = {
 
 const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
-/** Sorted by name; the values of names that became the same are joined. */
+/** Sorts labels by name. If two names become equal after cleaning, their values are joined with `;`. */
 const labelsOf = (tags: ReadonlyArray<{ readonly key: string; readonly value: string }>, type: Type): Labels => {
   const values = new Map<string, Array<string>>()
   for (const { key, value } of tags.toSorted((a, b) => byText(a.key, b.key) || byText(a.value, b.value))) {
@@ -73,7 +73,7 @@ const labelsOf = (tags: ReadonlyArray<{ readonly key: string; readonly value: st
   return [...values].map(([name, values]) => [name, values.join(";")] as const).toSorted(([a], [b]) => byText(a, b))
 }
 
-/** Half of a surrogate pair has no UTF-8. */
+/** Escapes a help text. A lone surrogate cannot be encoded in UTF-8 and becomes U+FFFD. */
 const escapeHelp = (text: string): string =>
   text.replaceAll(/\p{Surrogate}/gu, "\ufffd").replaceAll("\\", "\\\\").replaceAll("\n", "\\n")
 
@@ -89,7 +89,7 @@ const plain = (labels: Labels, value: number | bigint): ReadonlyArray<Sample> =>
 
 const withLabel = (labels: Labels, name: string, value: string): Labels => [...labels, [name, value]]
 
-/** What becomes of one metric: nothing where it is of a kind that the format does not know. */
+/** Converts one metric. The result is `None` for a kind that the text format does not have. */
 const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
   {
     readonly name: string
@@ -104,7 +104,7 @@ const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
     return Option.some({ name: named, type, series: [[labels, samples(labels)] as const] })
   }
   if (MetricState.isCounterState(state)) {
-    // One that may fall is a gauge to Prometheus.
+    // A Prometheus counter never decreases, so a counter that can decrease becomes a gauge.
     return isIncremental(keyType)
       ? one("counter", (labels) => plain(labels, state.count), name.endsWith("_total") ? name : `${name}_total`)
       : one("gauge", (labels) => plain(labels, state.count))
@@ -150,7 +150,7 @@ const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
 const isIncremental = (keyType: unknown): boolean =>
   typeof keyType === "object" && keyType !== null && "incremental" in keyType && keyType.incremental === true
 
-/** Every name that a family's lines begin with: no other family may have one of them. */
+/** All names that the lines of a family begin with. No other family may use any of them. */
 const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   switch (type) {
     case "histogram":
@@ -163,7 +163,7 @@ const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   }
 }
 
-/** The same whatever order a registry has. */
+/** A sort key that does not depend on the order of the registry. */
 const orderOf = ({ metricKey: { description, name, tags } }: MetricPair.MetricPair.Untyped, type: Type): string =>
   JSON.stringify([
     name,
@@ -182,11 +182,13 @@ const render = ({ help, name, series, type }: Family): string =>
   ].map((line) => `${line}\n`).join("")
 
 /**
- * What a registry's snapshot is in the text format: sorted by name and labels, so that the same state is the same text. Pure.
+ * Renders a snapshot of a registry in the text format. Lines are sorted by name and labels, so that equal states give equal
+ * text. Pure.
  *
- * A counter's name ends in `_total`; a counter that may fall is a gauge; a frequency is a counter with the label `key`. What a
- * name or label may not contain becomes `_`. Where two metrics come to the same name and are of different types, or to the
- * same series, the first in the order of their names counts.
+ * - The name of a counter ends in `_total`. A counter that can decrease becomes a gauge.
+ * - A frequency becomes a counter with the label `key`.
+ * - A character that is not allowed in a name becomes `_`.
+ * - If metrics of different types get the same name, or metrics get the same series, the first in the order of names is kept.
  *
  * @internal
  */
@@ -215,7 +217,7 @@ export const encode = (snapshot: ReadonlyArray<MetricPair.MetricPair.Untyped>): 
 }
 
 /**
- * Answers with all metrics of this process, its own figures included.
+ * Responds with all metrics of this process, including those of `ProcessMetrics`.
  *
  * @example
  * import { HttpRouter, HttpServer } from "@effect/platform"

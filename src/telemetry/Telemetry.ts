@@ -1,5 +1,5 @@
 /**
- * What a gateway measures, and how to publish it.
+ * The metrics of a gateway and its process, and a Prometheus endpoint that publishes them.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

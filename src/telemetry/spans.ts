@@ -1,6 +1,6 @@
 /**
- * Spans around the few things that a gateway does, named after them. Attributes are facts that the lock file and the log
- * show as well, never secrets.
+ * Spans around the main steps of a gateway, such as start, bind and drain. Each span is named after its step. Attributes
+ * hold only facts that the lock file or the log shows as well, and never secrets.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,29 +8,34 @@ import type * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
 
-/** What a span may tell. */
+/** The attributes of a span. */
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
-/** A trace shows what was done and how it ended; where in the code, nobody looks for there. */
+/** A trace shows which steps ran and how they ended. Its reader does not need their position in the source. */
 const captureStackTrace = false
 
-/** Runs an effect in a span of its own, under the present one. */
+/** Runs an effect in a new span, as a child of the current one. */
 export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace })
 
-/** The same, in a trace of its own: for what happens long after the span that happens to be around it. */
+/**
+ * Runs an effect in a new span that starts its own trace. For work that happens long after the surrounding span began, such
+ * as a drain.
+ */
 export const spannedApart = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace, root: true })
 
 /**
- * Leaves the present span: for what outlives it. Else a request would belong to the start for ever, and what is logged
- * would be kept with a span that has ended.
+ * Runs an effect outside the current span. For work that outlives the span, such as a server that handles requests.
+ * Otherwise each later request would become part of the start's trace, and its log lines would be added to a span that has
+ * ended.
  */
-export const apart = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const detachSpan = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.locallyWith(self, FiberRef.currentContext, (context) => Context.omit(Tracer.ParentSpan)(context))
 
 /**
- * Runs an effect in a span that what it leaves running does not belong to.
+ * Runs an effect in a new span, and adds the attributes of `result` when the effect ends. Fibers that the effect forks do not
+ * inherit the span.
  */
 export const spannedAround = <A, E>(
   name: string,
@@ -42,7 +47,7 @@ export const spannedAround = <A, E>(
     name,
     { attributes, captureStackTrace },
     (span) =>
-      Effect.onExit(apart(self), (exit) =>
+      Effect.onExit(detachSpan(self), (exit) =>
         Effect.sync(() => {
           for (const [key, value] of Object.entries(result(exit))) span.attribute(key, value)
         }))

@@ -1,5 +1,5 @@
 /**
- * The connections of one simulated gateway's socket: requests that are not answered yet, and control sockets.
+ * The open connections of one simulated gateway: requests without a response yet, and control sockets.
  *
  * @since 0.1.0
  */
@@ -20,17 +20,17 @@ import type { KernelProcess } from "./SimulatedKernel.ts"
  * @category models
  */
 export interface SimulatedWebSocket {
-  /** What it was sent, oldest first. */
+  /** The frames that the client has received, oldest first. */
   readonly frames: Queue.Dequeue<string>
   /** Sends a text frame. */
   readonly send: (text: string) => Effect.Effect<void>
-  /** Goes away. */
+  /** Closes the socket from the client's side. */
   readonly close: Effect.Effect<void>
-  /** Why it was closed, once it was. */
+  /** Completes with the close code and reason when the socket is closed. */
   readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
 }
 
-/** How a control socket was closed. */
+/** The close code of a control socket (RFC 6455, 7.4) and its reason. */
 export interface Closed {
   readonly code: number
   readonly reason: string
@@ -41,33 +41,33 @@ interface ServerEnd {
   readonly frames: Queue.Queue<string>
   readonly closed: Deferred.Deferred<Closed>
   watches: boolean
-  /** Tells it, while it watches. */
+  /** Pushes frames to the client while the client watches. */
   watcher: Fiber.Fiber<never> | undefined
 }
 
-/** Control sockets that watch, and all others. */
+/** `viewers` are the control sockets that watch; `others` are all the rest. */
 type Kind = "viewers" | "others"
 
-/** What is open now. */
+/** The connections that are open now. */
 interface Open {
   readonly sockets: Set<ServerEnd>
-  /** A request or a handshake each, which the `Deferred` cuts. */
+  /** One `Deferred` for each request or handshake. Completing it cuts the connection. */
   readonly inFlight: Set<Deferred.Deferred<void>>
   readonly idle: Deferred.Deferred<void>
-  /** Nothing new is accepted: `idle` completes once nothing is pending. */
+  /** Set when a shutdown begins. From then on, `idle` completes as soon as nothing is pending. */
   stopped: boolean
 }
 
-const those = ({ sockets }: Open, kind: Kind): ReadonlyArray<ServerEnd> =>
+const socketsOf = ({ sockets }: Open, kind: Kind): ReadonlyArray<ServerEnd> =>
   [...sockets].filter(({ watches }) => watches === (kind === "viewers"))
 
-const countPending = (open: Open): number => open.inFlight.size + those(open, "others").length
+const countPending = (open: Open): number => open.inFlight.size + socketsOf(open, "others").length
 
 const finishIfIdle = (open: Open): void => {
   if (open.stopped && countPending(open) === 0) Deferred.unsafeDone(open.idle, Effect.void)
 }
 
-/** A stopped process accepts (the kernel does) and does not answer. */
+/** The kernel accepts connections for a process that is stopped by SIGSTOP. The response waits until the process continues. */
 const answeredBy =
   (process: KernelProcess, open: Open) =>
   <A>(answer: Effect.Effect<A, ProbeTransport.ProbeFailed>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
@@ -97,10 +97,10 @@ const closeSocket = (open: Open, socket: ServerEnd, code: number, reason: string
     finishIfIdle(open)
   })
 
-const takeLeave = (open: Open, kind: Kind, frame: string, code: number, reason: string) =>
+const closeSockets = (open: Open, kind: Kind, frame: string, code: number, reason: string) =>
   Effect.suspend(() =>
     Effect.forEach(
-      those(open, kind),
+      socketsOf(open, kind),
       (socket) => Effect.zipRight(offer(open, socket, frame), closeSocket(open, socket, code, reason)),
       { discard: true }
     )
@@ -108,7 +108,7 @@ const takeLeave = (open: Open, kind: Kind, frame: string, code: number, reason: 
 
 const reset = (open: Open, which: "all" | "others") =>
   Effect.gen(function*() {
-    const ending = which === "all" ? [...open.sockets] : those(open, which)
+    const ending = which === "all" ? [...open.sockets] : socketsOf(open, which)
     for (const cut of open.inFlight) yield* Deferred.succeed(cut, undefined)
     for (const socket of ending) {
       open.sockets.delete(socket)
@@ -116,34 +116,37 @@ const reset = (open: Open, which: "all" | "others") =>
     }
   })
 
-/** The connections of a socket, and what can be done to them. */
+/** The connections of one gateway, with the operations on them. */
 export interface ControlConnections {
   /** Opens a control socket. */
   readonly connect: Effect.Effect<SimulatedWebSocket>
-  /** Counts a request or a handshake until it is answered or cut. */
+  /** Counts a request or a handshake as open until it is answered or cut. */
   readonly answered: <A>(
     answer: Effect.Effect<A, ProbeTransport.ProbeFailed>
   ) => Effect.Effect<A, ProbeTransport.ProbeFailed>
-  /** How many are open. */
+  /** The number of open connections. */
   readonly count: Effect.Effect<number>
-  /** How many of them a shutdown waits for. */
+  /** The number of open connections that a shutdown waits for. */
   readonly pending: Effect.Effect<number>
-  /** From now on, `idle` completes once nothing is pending. */
+  /** Begins the shutdown: from now on, `idle` completes as soon as nothing is pending. */
   readonly stop: () => void
   readonly idle: Effect.Effect<void>
-  /** Sends a last frame to control sockets, and closes them. */
-  readonly takeLeave: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Ends each request without a word, and each control socket, or only those that do not watch. */
+  /** Sends a last frame to the control sockets of a kind, then closes them. */
+  readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
+  /**
+   * Cuts each request without a response, and closes control sockets without a close frame. `others` spares the control
+   * sockets that watch.
+   */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
 }
 
-/** Those of a socket to which nobody has connected yet. */
+/** Makes the connections of a gateway that has none yet. */
 export const make = (
   process: KernelProcess,
   control: BindOptions["routes"]["control"]
 ): Effect.Effect<ControlConnections, never, Scope.Scope> =>
   Effect.gen(function*() {
-    // As this process, whichever one sends the frame that begins it.
+    // The fiber that handles a frame runs with the clock and scheduler of this process, even if another process sends it.
     const run = yield* FiberSet.makeRuntime<never>()
     const open: Open = { sockets: new Set(), inFlight: new Set(), idle: yield* Deferred.make<void>(), stopped: false }
     const count = Effect.sync(() => open.inFlight.size + open.sockets.size)
@@ -173,7 +176,7 @@ export const make = (
       return {
         frames,
         closed,
-        // Its process may be stopped; who sends does not wait for it.
+        // Forked: the gateway's process may be stopped, and sending does not wait for it.
         send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
         close: closeSocket(open, socket, 1005, "")
       }
@@ -189,7 +192,7 @@ export const make = (
         finishIfIdle(open)
       },
       idle: Deferred.await(open.idle),
-      takeLeave: (kind, frame, code, reason) => takeLeave(open, kind, frame, code, reason),
+      closeSockets: (kind, frame, code, reason) => closeSockets(open, kind, frame, code, reason),
       reset: (which) => reset(open, which)
     }
   })

@@ -1,5 +1,5 @@
 /**
- * What a simulated file system tells of a file, and what can be changed of that: identity, mode and times.
+ * Identity, mode and times of a file in a simulated file system, and the calls that read and change them.
  *
  * @since 0.1.0
  */
@@ -12,32 +12,35 @@ import type { FileCalls } from "./FileCalls.ts"
 import { may, permission } from "./PathResolution.ts"
 import type { Inode, SimulatedKernel } from "./SimulatedKernel.ts"
 
-/** NTFS: a sequence number in the upper 16 bits, the number of the record in the others. */
+/** A file id of NTFS: the sequence number in the upper 16 bits, the number of the file record in the lower 48. */
 const ntfsFileId = (inode: Inode): bigint => (0x0100n << 48n) | BigInt(inode.ino)
 
-/** As libuv 1.49 and 1.50 have it on Windows: 64 bits of the volume's serial number for a path, 32 for a descriptor. */
+/**
+ * The serial number of the volume, which libuv reports as the device on Windows. libuv 1.49 and 1.50 report all 64 bits for a
+ * path, and the lower 32 for a descriptor.
+ */
 const volumeSerial = 0x1f2e_3d4c_5b6a_7988n
 
-/** By a path. */
+/** Device and inode as stat(2) reports them for a path. */
 export const identityAt = (kernel: SimulatedKernel, inode: Inode): Identity =>
   kernel.platform === "win32"
     ? { dev: volumeSerial, ino: ntfsFileId(inode) }
     : { dev: 1n, ino: BigInt(inode.ino) }
 
-/** By a descriptor. */
+/** Device and inode as fstat(2) reports them for an open file. */
 export const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity => {
   const { dev, ino } = identityAt(kernel, inode)
   return { dev: dev & 0xffff_ffffn, ino }
 }
 
 /**
- * libuv knows of an access list whether a file is read-only, and makes up mode bits from that: 666 or 444, of a folder too; uid
- * and gid are 0 (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+ * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. It reports
+ * 666 or 444, also for a folder, and 0 for uid and gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
  */
 const shownMode = (kernel: SimulatedKernel, mode: number) =>
   kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666
 
-/** The answer of stat(2). */
+/** The result of stat(2). */
 export const infoOf = (kernel: SimulatedKernel, inode: Inode, { dev, ino }: Identity): FileSystem.File.Info => ({
   type: inode.type,
   mtime: Option.some(DateTime.toDate(DateTime.unsafeMake(inode.mtimeMillis))),
@@ -63,7 +66,7 @@ export const stat = ({ call, existing, kernel }: FileCalls): FileSystem.FileSyst
     (fail) => existing(path, fail, (inode) => Effect.succeed(infoOf(kernel, inode, identityAt(kernel, inode))))
   )
 
-/** access(2). Windows knows whether a file is read-only, and lets everybody read (`fs__access` in `src/win/fs.c`). */
+/** access(2). On Windows libuv checks only the read-only attribute, and allows every read (`fs__access` in `src/win/fs.c`). */
 export const access =
   ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["access"] =>
   (path, { readable = false, writable = false } = {}) =>
@@ -83,7 +86,7 @@ export const chmod = ({ call, existing, kernel, process }: FileCalls): FileSyste
     existing(path, fail, (inode) => {
       if (kernel.readOnly) return fail("EROFS")
       if (process.uid !== 0 && process.uid !== inode.uid) return fail("EPERM")
-      // `fs__fchmod` in `src/win/fs.c`: read-only or not.
+      // On Windows libuv only sets or clears the read-only attribute (`fs__fchmod` in `src/win/fs.c`).
       inode.mode = kernel.platform === "win32"
         ? (mode & 0o200) === 0 ? inode.mode & ~0o222 : inode.mode | 0o200
         : mode & 0o7777

@@ -1,5 +1,6 @@
 /**
- * What the file system calls of a simulated process have in common: each is a step of the kernel and fails with an errno name.
+ * The common part of the file system calls of a simulated process. Each call is a step of the kernel, and fails with an errno
+ * name.
  *
  * @since 0.1.0
  */
@@ -41,7 +42,7 @@ const texts: Record<string, string> = {
   EIO: "i/o error"
 }
 
-/** The failure of a call, by an errno name. */
+/** The error of a file system call that fails with an errno name. */
 export const systemError = (method: string, path: string) => (code: string): PlatformError =>
   new SystemError({
     module: "FileSystem",
@@ -51,10 +52,10 @@ export const systemError = (method: string, path: string) => (code: string): Pla
     description: `${code}: ${texts[code] ?? "simulated error"}, ${method} '${path}'`
   }, { disableValidation: true })
 
-/** Fails with an errno name. */
+/** Makes a call fail with an errno name. */
 export type Fail = (code: string) => Effect.Effect<never, PlatformError>
 
-/** Where a name is, or could be: its full path, and the folder. */
+/** The place of a name, whether or not the name exists: its full path, and the folder that contains it. */
 export interface Place {
   readonly path: string
   readonly parent: Inode
@@ -64,23 +65,23 @@ export interface Place {
 export interface FileCalls {
   readonly kernel: SimulatedKernel
   readonly process: KernelProcess
-  /** One system call, on a path or on an open file. */
+  /** Runs one system call on a path or on an open file. */
   readonly call: <A>(
     name: string,
     path: string,
     body: (fail: Fail, now: number) => Effect.Effect<A, PlatformError>,
     opened?: OpenFile
   ) => Effect.Effect<A, PlatformError>
-  /** Calls `found` with what there is under a name, and fails with `ENOENT` where there is nothing. */
+  /** Calls `found` with the inode at a path. Fails with `ENOENT` if there is none. */
   readonly existing: <A>(
     path: string,
     fail: Fail,
     found: (inode: Inode, place: Place) => Effect.Effect<A, PlatformError>,
     follow?: boolean
   ) => Effect.Effect<A, PlatformError>
-  /** Why a name cannot be given to or taken from a folder. */
+  /** The errno name with which adding a name to a folder, or removing `removed` from it, fails. `undefined` if it is allowed. */
   readonly folderFault: (parent: Inode, removed?: Inode) => string | undefined
-  /** Makes an empty inode under a name that is free. */
+  /** Creates an empty inode under a name that does not exist yet. */
   readonly create: (
     place: Place,
     type: NodeType,
@@ -90,7 +91,7 @@ export interface FileCalls {
   ) => Effect.Effect<Inode, PlatformError>
 }
 
-/** Those of one process. */
+/** Makes the file system calls of one process. */
 export const makeFileCalls = (kernel: SimulatedKernel, process: KernelProcess): FileCalls => {
   const call: FileCalls["call"] = (name, path, body, opened) => {
     const error = systemError(name, path)

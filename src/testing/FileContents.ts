@@ -1,5 +1,5 @@
 /**
- * The contents of a simulated file system's files: opened, read, written and locked against.
+ * Opens, reads and writes the files of a simulated file system. On Windows, locks of other handles block reads and writes.
  *
  * @since 0.1.0
  */
@@ -28,8 +28,8 @@ const writeAt = (kernel: SimulatedKernel, inode: Inode, position: number, bytes:
 }
 
 /**
- * Windows keeps from reading and writing what another handle has locked, for writing also where the lock is shared
- * (`LockFileEx`, `ERROR_LOCK_VIOLATION`).
+ * Whether a lock of another handle blocks a read or a write, as it does on Windows. An exclusive lock blocks both; a shared
+ * lock blocks writes (`LockFileEx`, `ERROR_LOCK_VIOLATION`).
  */
 const isLockedByAnother = (
   kernel: SimulatedKernel,
@@ -135,14 +135,14 @@ const close = ({ kernel, process }: FileCalls, open: OpenFile, path: string) =>
     process.files.delete(open.fd)
   })
 
-/** open(2): the file is closed with the scope. */
+/** open(2). The file is closed when the scope closes. */
 export const open = (calls: FileCalls): FileSystem.FileSystem["open"] => (path, options) =>
   Effect.map(
     Effect.acquireRelease(openFile(calls, path, options), (open) => close(calls, open, path)),
     (open) => openedFile(calls, open, path)
   )
 
-/** The whole of a file. */
+/** Reads a whole file. */
 export const readFile = ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["readFile"] => (path) =>
   call("read", path, (fail) =>
     existing(path, fail, (inode) =>
@@ -154,7 +154,7 @@ export const readFile = ({ call, existing, kernel, process }: FileCalls): FileSy
         ? Effect.succeed(inode.content.slice())
         : fail("EACCES")))
 
-/** The whole of a file, which is made where there is none. */
+/** Replaces the content of a file, and creates the file if it does not exist. */
 export const writeFile =
   ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["writeFile"] => (path, bytes, options) =>
     call("write", path, (fail, now) =>

@@ -1,5 +1,5 @@
 /**
- * The names of a simulated file system: files, folders and links are made, found, moved and removed under them.
+ * The names in a simulated file system: calls that create, resolve, rename and remove files, folders and links.
  *
  * @since 0.1.0
  */
@@ -31,7 +31,7 @@ export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["
         inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL"), false)
   )
 
-/** Node's own, which keeps the case that it was given. */
+/** `fs.realpath` of Node, which keeps the upper and lower case of the path that it is given (nodejs/node#11379). */
 export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["realPath"] => (given) =>
   call("realpath", given, (fail) =>
     existing(given, fail, (_, { path }) => {
@@ -78,11 +78,11 @@ export const rename =
         if (place._tag === "Fault") return fail(place.code)
         const code = folderFault(source.parent, inode) ?? folderFault(place.parent, place.inode)
         if (code !== undefined) return fail(code)
-        // `MoveFileExW` does not replace a file that is open, whatever it is shared for.
+        // `MoveFileExW` does not replace an open file, whatever its share mode is.
         if (kernel.platform === "win32" && place.inode !== undefined && isOpen(kernel, place.inode)) {
           return fail("EPERM")
         }
-        // Two names of one file: rename(2) does nothing.
+        // If both names are links to the same file, rename(2) does nothing.
         if (place.inode === inode) return Effect.void
         if (place.inode !== undefined) removeName(kernel, place.path, place.inode)
         const below = [...kernel.paths].filter(([name]) => name.startsWith(`${source.path}/`))
@@ -95,7 +95,7 @@ export const rename =
         return Effect.void
       }, false))
 
-/** unlink(2), and rmdir(2) of what is empty or `recursive`. */
+/** unlink(2), or rmdir(2) for a folder. A folder with entries is removed only with `recursive`. */
 export const remove =
   ({ call, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["remove"] => (path, options) =>
     call("unlink", path, (fail) => {
@@ -132,7 +132,7 @@ export const makeDirectory =
         }
       }))
 
-/** mkdtemp(3), in `/tmp` unless told otherwise. */
+/** mkdtemp(3). The default folder is `/tmp`. */
 export const makeTempDirectory =
   ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["makeTempDirectory"] =>
   ({ directory = temporaryFolder, prefix = "" } = {}) =>
@@ -142,7 +142,7 @@ export const makeTempDirectory =
         if (folder._tag === "Fault") return yield* fail(folder.code)
         if (folder.inode === undefined) {
           if (directory !== temporaryFolder) return yield* fail("ENOENT")
-          // Every machine has it, and every user may write there.
+          // Every machine has `/tmp`, and every user may write there. The mode is set later, so that no umask applies.
           const inode = yield* create(folder, "Directory", 0o777, now, fail)
           inode.mode = 0o1777
         }
@@ -152,7 +152,7 @@ export const makeTempDirectory =
         return place.path
       }))
 
-/** The same until the scope closes. */
+/** mkdtemp(3), with removal of the folder and its contents when the scope closes. */
 export const makeTempDirectoryScoped =
   (calls: FileCalls): FileSystem.FileSystem["makeTempDirectoryScoped"] => (options) =>
     Effect.acquireRelease(

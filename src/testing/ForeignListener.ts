@@ -1,5 +1,5 @@
 /**
- * Listeners that are not one of a simulated host's processes.
+ * Listeners on a simulated host that do not belong to any of its processes.
  *
  * @since 0.1.0
  */
@@ -16,13 +16,13 @@ import { type Bound, defaultNetworkNamespace, pathOf, type PortTable } from "./P
 import { literal } from "./SimulatedAddresses.ts"
 
 /**
- * What a listener that is not one of the host's processes does with a request.
+ * How a listener outside the host's processes handles a request.
  *
- * - `Answers`: the same to every request.
- * - `Routes`: by path, and 404 to every other path.
- * - `Garbage`: something that is not HTTP.
- * - `Stalls`: accepts and answers nothing.
- * - `Gateway`: answers `/healthz` as a gateway with that `instanceId`, and accepts as many watchers as it has slots.
+ * - `Answers`: gives the same answer to every request.
+ * - `Routes`: answers the listed paths, and answers 404 to every other path.
+ * - `Garbage`: answers with bytes that are not HTTP.
+ * - `Stalls`: accepts the connection and never answers.
+ * - `Gateway`: answers like `/healthz` of a gateway with that `instanceId`, and accepts at most `watcherSlots` watchers.
  *
  * @since 0.1.0
  * @category models
@@ -38,16 +38,16 @@ export type ForeignBehaviour =
   | {
     readonly _tag: "Gateway"
     readonly instanceId: string
-    /** `/healthz` answers 200 and `live`, or 503 and `starting`. */
+    /** If `true`, `/healthz` answers 200 and `live`; otherwise 503 and `starting`. */
     readonly healthy: boolean
-    /** How many watchers it accepts at one time. */
+    /** How many watchers the listener accepts at the same time. */
     readonly watcherSlots: number
   }
 
 const openClawHealth = { status: 200, body: "{\"ok\":true,\"status\":\"live\"}" }
 
 /**
- * The released OpenClaw's answers: healthy, without an `instanceId`.
+ * Answers like a released OpenClaw: healthy, without an `instanceId`.
  *
  * @since 0.1.0
  * @category constants
@@ -58,26 +58,26 @@ export const openClaw: ForeignBehaviour = {
 }
 
 /**
- * A listener that is not one of the host's processes, as the test sees it.
+ * Counts the connections to a listener outside the host's processes, for assertions in tests.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedStranger {
-  /** How many HTTP requests it got so far. */
+  /** The number of HTTP requests so far. */
   readonly requests: () => number
-  /** How many watch connections were opened to it so far, refused ones included. */
+  /** The number of watch connections so far, including refused ones. */
   readonly watches: () => number
-  /** How many connections to it are open now. */
+  /** The number of connections that are open now. */
   readonly open: () => number
 }
 
-/** A process of nobody's: who listens as a stranger. */
-const strangerSerial = -1
+/** The `serial` of foreign listeners. No process has this number. */
+const foreignSerial = -1
 
 const notHttp = (detail: string) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail })
 
-/** What it answers to a request; `gone` is the end of its connections. */
+/** The answer of a foreign listener to a request for a path. `gone` completes when the listener's connections end. */
 const answerOf =
   (behaviour: ForeignBehaviour, gone: Deferred.Deferred<Closed>) =>
   (path: string): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> => {
@@ -100,7 +100,7 @@ const answerOf =
     }
   }
 
-/** How many connections there were and are. */
+/** The number of connections so far (`requests`, `watches`) and now (`watching`, `open`). */
 interface Count {
   requests: number
   watches: number
@@ -108,7 +108,7 @@ interface Count {
   open: number
 }
 
-/** Counts a connection for as long as it is open. */
+/** Counts a connection as open while an effect runs. */
 const counted = <A, E>(count: Count, what: "requests" | "watches", self: Effect.Effect<A, E>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
@@ -122,7 +122,7 @@ const counted = <A, E>(count: Count, what: "requests" | "watches", self: Effect.
       })
   )
 
-/** The handshake of a watch: a gateway accepts as many as it has slots, and nothing else accepts any. */
+/** The handshake of a watch. Only a `Gateway` accepts it, and only while it has a free slot. */
 const handshakeOf = (
   behaviour: ForeignBehaviour,
   count: Count,
@@ -144,7 +144,7 @@ const handshakeOf = (
     })
   })
 
-/** The control socket of a program that speaks no HTTP: it accepts, and says nothing. */
+/** A control socket to a program that does not speak HTTP. The program accepts the connection and never sends a frame. */
 const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
   Effect.map(Queue.unbounded<string>(), (frames) => ({
     frames,
@@ -153,8 +153,8 @@ const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
     close: Effect.void
   }))
 
-/** Listens until the scope closes. */
-export const listenAsStranger = (table: PortTable) =>
+/** Listens outside the host's processes until the scope closes. */
+export const listenAsForeign = (table: PortTable) =>
 (
   address: Address,
   behaviour: ForeignBehaviour
@@ -169,7 +169,7 @@ export const listenAsStranger = (table: PortTable) =>
       ...address,
       host: literal(address.host),
       pid: 0,
-      serial: strangerSerial,
+      serial: foreignSerial,
       networkNamespace: defaultNetworkNamespace,
       reset,
       watch: counted(count, "watches", handshakeOf(behaviour, count, gone)),

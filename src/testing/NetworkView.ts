@@ -1,5 +1,6 @@
 /**
- * The network of a simulated host as one of its processes sees it: asking a port, watching an owner, and who listens.
+ * The network of a simulated host as one of its processes sees it. The process can probe a port, watch an owner and list the
+ * listeners.
  *
  * @since 0.1.0
  */
@@ -16,12 +17,12 @@ import { type Bound, get, type PortTable } from "./PortTable.ts"
 import { type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * How long Windows takes to refuse a connection to a free port of an address that is not loopback: it sends the SYN again after
- * each reset (Microsoft KB 175523). For loopback libuv switches that off (`uv__tcp_connect` in src/win/tcp.c).
+ * How long Windows takes to refuse a connection to a free port of an address that is not loopback. Windows sends the SYN again
+ * after each reset (Microsoft KB 175523). For loopback libuv switches that off (`uv__tcp_connect` in src/win/tcp.c).
  */
 const windowsRefusal = Duration.seconds(2)
 
-/** How a process asks a port. */
+/** `ProbeTransport` for a process. */
 export const probeTransport =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ProbeTransport.ProbeTransport["Type"] =>
     ProbeTransport.ProbeTransport.of({
@@ -43,7 +44,10 @@ export const probeTransport =
         )
     })
 
-/** As the live one: the handshake has a second, and the connection is closed at an interruption. */
+/**
+ * Watches a listener as the live `OwnerWatch` does. The handshake times out after one second, and an interruption closes the
+ * connection.
+ */
 const watchBound = (bound: Bound, address: Address) =>
   Effect.acquireUseRelease(
     Effect.interruptible(Effect.timeoutFail(bound.watch, {
@@ -54,7 +58,7 @@ const watchBound = (bound: Bound, address: Address) =>
     ({ close }) => close
   )
 
-/** A stranger's pid, and one that the process could not see in its `/proc`, is nobody's. */
+/** The pid of a listener, if the viewer could see that process in its `/proc`. A foreign listener has no pid. */
 const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: number): { readonly pid?: number } => {
   const owner = [...kernel.processes].find((process) => process.serial === serial)
   const isVisible = owner !== undefined && owner.bootId === viewer.bootId
@@ -63,7 +67,7 @@ const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: numb
   return isVisible ? { pid: owner.pid } : {}
 }
 
-/** Which listeners a process sees. */
+/** `PortOwners` for a process. */
 export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): PortOwners["Type"] =>
   PortOwners.of({
     blocker: ({ host, port }) =>
@@ -83,7 +87,7 @@ export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (proces
       }))
   })
 
-/** How a process watches an owner. */
+/** `OwnerWatch` for a process. */
 export const ownerWatch = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): OwnerWatch["Type"] =>
   OwnerWatch.of({
     ended: (address) =>

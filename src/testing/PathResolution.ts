@@ -1,5 +1,5 @@
 /**
- * Where a path of a simulated file system leads, as path_resolution(7) says.
+ * Resolves paths of a simulated file system as path_resolution(7) describes.
  *
  * @since 0.1.0
  */
@@ -7,28 +7,28 @@ import * as NodePath from "node:path"
 import { foldPath, ignoresCase } from "../host/NativeFiles.ts"
 import type { Inode, KernelProcess, SimulatedKernel } from "./SimulatedKernel.ts"
 
-/** path_resolution(7): as many links as Linux follows. */
+/** How many symbolic links Linux follows in one resolution (path_resolution(7)). */
 const maxLinks = 40
 
-/** The names of a path, from the root down. */
+/** The components of a path, from the root down. */
 export const parts = (path: string): ReadonlyArray<string> =>
   path.split("/").filter((part) => part !== "" && part !== ".")
 
-/** The longest way that a name leads: to an inode, or to the place in a folder where there is none yet. */
+/** The result of a resolution: a place in a folder, with the inode there if one exists, or the errno name of a failure. */
 export type Resolved =
   | { readonly _tag: "Place"; readonly path: string; readonly parent: Inode; readonly inode: Inode | undefined }
   | { readonly _tag: "Fault"; readonly code: string }
 
 const fault = (code: string): Resolved => ({ _tag: "Fault", code })
 
-/** The permissions of an inode, as the bits of its mode. */
+/** The permissions as bits of one octal digit of a mode. */
 export const permission = { execute: 1, write: 2, read: 4 } as const
 
-/** Whether a process has a permission. */
+/** Whether a process has a permission on an inode. Root (uid 0) has all of them. */
 export const may = (process: KernelProcess, inode: Inode, bit: number): boolean =>
   process.uid === 0 || (((inode.uid === process.uid ? inode.mode >> 6 : inode.mode) & bit) !== 0)
 
-/** NTFS and APFS ignore case, and keep it as it was given: the name that a folder has, if it has one. */
+/** The path as its folder spells it, or as given if the name does not exist. NTFS and APFS ignore case and preserve it. */
 const entryOf = (kernel: SimulatedKernel, path: string): string => {
   if (!ignoresCase(kernel.platform) || kernel.paths.has(path)) return path
   const folded = foldPath(kernel.platform, path)
@@ -36,7 +36,7 @@ const entryOf = (kernel: SimulatedKernel, path: string): string => {
   return path
 }
 
-/** Follows a path from the root, its links included; the last name only with `follow`. */
+/** Resolves a path from the root and follows its symbolic links. A link as the last name is followed only with `follow`. */
 export const resolve = (
   kernel: SimulatedKernel,
   process: KernelProcess,

@@ -1,5 +1,5 @@
 /**
- * What listens where on a simulated host, with the rules of its platform about which addresses exclude each other.
+ * The listening sockets of a simulated host. The rules of its platform decide which addresses exclude each other.
  *
  * @since 0.1.0
  */
@@ -12,10 +12,10 @@ import { BindError } from "../server/ServerSocket.ts"
 import type { SimulatedWebSocket } from "./ControlConnections.ts"
 import { available, excludes, isLocal, literal, reaches } from "./SimulatedAddresses.ts"
 
-/** A whole response: its body is no stream. */
+/** A response with its whole body, never a stream. */
 export type Answered = Effect.Effect<HttpServerResponse.HttpServerResponse, ProbeTransport.ProbeFailed>
 
-/** Path and query of a request. */
+/** The path and the query of a request. */
 export const pathOf = ({ url }: Request): string => {
   const { pathname, search } = new URL(url)
   return `${pathname}${search}`
@@ -28,22 +28,22 @@ export interface Bound {
   readonly pid: number
   readonly serial: number
   readonly networkNamespace: string
-  /** Ends every connection without a word, as the kernel does for a process that ended. */
+  /** Resets every connection, as the kernel does when a process ends. */
   readonly reset: Effect.Effect<void>
   readonly request: (request: Request) => Answered
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
-  /** The handshake of a watch. */
+  /** Performs the handshake of a watch connection. */
   readonly watch: Effect.Effect<Pick<SimulatedWebSocket, "close" | "closed">, ProbeTransport.ProbeFailed>
 }
 
-/** Asks a listener for a path, as any client would. */
+/** Sends a GET request for a path to a listener, as any client can. */
 export const get = (
   bound: Bound,
   path: string
 ): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> =>
   Effect.flatMap(bound.request(new Request(`http://simulated${path}`)), (response) =>
     Effect.map(
-      // As in `Answered`: no turn of the event loop for bytes.
+      // Decode bytes here: a web response would take turns of the event loop, and a `TestClock` does not wait for those.
       response.body._tag === "Uint8Array"
         ? Effect.succeed(new TextDecoder().decode(response.body.body))
         : Effect.promise(() => HttpServerResponse.toWeb(response).text()),
@@ -53,32 +53,32 @@ export const get = (
 const firstEphemeralPort = 32768
 
 /**
- * Where processes are unless told otherwise, and where the test itself asks.
+ * The network namespace of processes by default, and of requests that the test itself sends.
  *
  * @since 0.1.0
  * @category constants
  */
 export const defaultNetworkNamespace = "net:[1]"
 
-/** The listening sockets of a host, in all of its networks, and what else keeps an address. */
+/** The listening sockets of a host in all of its network namespaces, and the connections that occupy addresses. */
 export interface PortTable {
-  /** In the order in which they were bound. */
+  /** All listening sockets, in the order in which they were bound. */
   readonly bounds: ReadonlySet<Bound>
-  /** Listens, or fails as bind(2) does. */
+  /** Adds a listening socket. Fails as bind(2) does. */
   readonly add: (bound: Bound) => Effect.Effect<void, BindError>
   readonly remove: (bound: Bound) => boolean
-  /** Has an address without listening on it, until the scope closes. */
+  /** Occupies an address without listening on it, as a connection does, until the scope closes. */
   readonly occupyByConnection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
-  /** Whether a connection keeps an address from being bound. */
+  /** Whether a connection prevents a bind to an address. */
   readonly isConnected: (address: Address, networkNamespace: string) => boolean
   readonly freePort: (host: string, networkNamespace: string) => number
-  /** Whom a connection to an address reaches. */
+  /** Finds the listener that a connection to an address reaches. */
   readonly find: (address: Address, networkNamespace?: string) => Effect.Effect<Bound, ProbeTransport.ProbeFailed>
   readonly lacksLoopbackV4: (networkNamespace: string) => boolean
   readonly loseLoopbackV4: (networkNamespace: string) => void
 }
 
-/** The failure of a bind, with an errno name. */
+/** The error of a bind that fails with an errno name. */
 export const bindError = (address: Address) => (code: string) =>
   new BindError({
     ...address,
@@ -93,7 +93,7 @@ const noListener = (
   unreachable: { readonly unreachable?: boolean } = {}
 ) => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: `connect ${code} ${host}:${port}`, ...unreachable })
 
-/** The exact address goes before a wildcard. */
+/** The listener that a connection reaches. A listener on the exact address takes precedence over one on a wildcard. */
 const reachedAt = (
   bounds: ReadonlySet<Bound>,
   { host, port }: Address,
@@ -105,7 +105,7 @@ const reachedAt = (
   return reached.find((bound) => !isWildcard(bound.host)) ?? reached[0]
 }
 
-/** A host on which nobody listens yet. */
+/** Makes the port table of a host, without listeners. */
 export const makePortTable = (platform: string): PortTable => {
   const bounds = new Set<Bound>()
   const connections = new Set<Address>()
@@ -128,7 +128,7 @@ export const makePortTable = (platform: string): PortTable => {
       : undefined
   }
 
-  /** All of them are in the network in which the test asks. */
+  /** All these connections are in the network namespace of the test. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
     && [...connections].some((connection) =>

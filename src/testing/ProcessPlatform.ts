@@ -1,5 +1,5 @@
 /**
- * The platform of a simulated process: everything that a program of it gets from the host.
+ * The platform of a simulated process: all services that its program gets from the simulated host.
  *
  * @since 0.1.0
  */
@@ -31,7 +31,7 @@ import type * as SimulatedPorts from "./SimulatedPorts.ts"
 import type { ProcessOptions } from "./SimulatedProcess.ts"
 
 /**
- * What a program in a simulated process may use.
+ * The services that a program in a simulated process may require.
  *
  * @since 0.1.0
  * @category models
@@ -50,13 +50,13 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
     self: Effect.succeed({
       pid: process.pid,
       startTime: process.startTime,
-      // Only Linux tells these.
+      // Only Linux reports the boot id and the PID namespace of a process.
       ...(kernel.platform === "linux" ? { bootId: process.bootId, pidNamespace: process.pidNamespace } : {})
     }),
     look: (pid) =>
       Effect.sync(() => {
         const seen = SimulatedKernel.findProcess(kernel, process, pid)
-        // A thread's number and a zombie's are nobody's.
+        // The number of a thread or of a zombie is not the pid of a living process.
         if (seen === undefined || seen.pid !== pid || seen.state !== "running") return ProcessTable.Sighting.absent
         return kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid
           ? ProcessTable.Sighting.hidden
@@ -71,7 +71,7 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
       ),
     network: (pid) =>
       Effect.sync(() => {
-        // Only Linux tells networks apart.
+        // Only Linux has network namespaces.
         if (kernel.platform !== "linux") return "Same"
         const seen = SimulatedKernel.findProcess(kernel, process, pid)
         const isHidden = kernel.hidePids && process.uid !== 0 && process.uid !== seen?.uid
@@ -82,7 +82,7 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
   })
 
 const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
-  // As the live one: whether it is still the recorded process is asked in the call that signals.
+  // As in the live layer, one call checks for the recorded process and signals it, so that the pid cannot be reused in between.
   send: (recorded, signal) => {
     const { pid } = recorded
     const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })
@@ -99,7 +99,7 @@ const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKern
           if (process.uid !== 0 && process.uid !== seen.uid) {
             return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "it belongs to another user" })
           }
-          // A zombie gets it, and nothing comes of it.
+          // A signal to a zombie succeeds and has no effect.
           if (seen.state !== "running") return
           for (const member of seen.members) {
             if (member.state !== "running") continue
@@ -151,10 +151,10 @@ const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: Simulate
     })
   })
 
-/** With `/`, on each platform: as the paths of the host are written. */
+/** Paths use `/` on every simulated platform. */
 const paths = Effect.provide(Path.Path, Path.layer)
 
-/** The platforms of one host's processes. */
+/** Makes a function that builds the platform of a process on one host. */
 export const makePlatform = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts,
@@ -188,7 +188,7 @@ export const makePlatform = (
           Context.add(HostPlatform, platform),
           Context.add(NativeFiles, SimulatedFiles.makeNativeFiles(kernel, process)),
           Context.add(UserId, Effect.succeed(platform === "win32" ? Option.none() : Option.some(process.uid))),
-          // The group of every simulated file is 0.
+          // Every simulated file has group 0.
           Context.add(GroupIds, Effect.succeed(platform === "win32" ? [] : [0])),
           Context.add(InstanceId, Effect.sync(() => `instance-${++instances}`))
         )

@@ -1,5 +1,5 @@
 /**
- * The processes of a simulated host: how one begins, within another or by itself, and how one ends.
+ * Starts and ends the processes of a simulated host. A program gets its own process, or runs within another one.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import type { ProcessOptions } from "./SimulatedProcess.ts"
 
 const ticksPerSecond = 100
 
-/** A process that is not on the host's list yet. */
+/** Makes a process without adding it to the host's process list. */
 export const newProcess = (
   kernel: SimulatedKernel.SimulatedKernel,
   options: ProcessOptions,
@@ -28,7 +28,7 @@ export const newProcess = (
     serial,
     pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
     uid: options.uid ?? 0,
-    // Two processes of one pid started at one moment of a clock that stands still are still two.
+    // With the serial in it, two processes with the same pid differ even if the clock did not advance between their starts.
     startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
     ...place,
     kernelLocks: options.kernelLocks ?? true,
@@ -51,7 +51,10 @@ export const newProcess = (
   return process
 }
 
-/** One more program of a process: what is the process's is shared, what ends with a worker thread is its own. */
+/**
+ * Makes one more program within a process. The program shares the state of the process, and has its own open files and exit
+ * status, which end with a worker thread.
+ */
 const newMember = (
   process: SimulatedKernel.KernelProcess,
   options: ProcessOptions,
@@ -69,26 +72,26 @@ const newMember = (
   return member
 }
 
-/** How a process ends: a zombie keeps its number. */
+/** The state of a process after its end. A zombie keeps its pid. */
 type EndState = "gone" | "zombie"
 
-/** Begins and ends the processes of a host. */
+/** Starts and ends the processes of a host. */
 export interface ProcessRegister {
   readonly register: (options: ProcessOptions) => Effect.Effect<SimulatedKernel.KernelProcess>
-  /** Ends one program. */
+  /** Ends one program of a process. */
   readonly end: (process: SimulatedKernel.KernelProcess, state: EndState, how: string) => Effect.Effect<void>
-  /** Ends a process with all its programs. */
+  /** Ends a process and all its programs. */
   readonly endAll: (process: SimulatedKernel.KernelProcess, state: EndState, how: string) => Effect.Effect<void>
 }
 
-/** That of a host on which nothing runs yet. */
+/** Makes the register of a host without processes. */
 export const makeProcessRegister = (
   kernel: SimulatedKernel.SimulatedKernel,
   ports: SimulatedPorts.SimulatedPorts
 ): ProcessRegister => {
   const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
     Effect.gen(function*() {
-      // Monotonic, as the kernel's ticks since boot are.
+      // Monotonic time, like the kernel's ticks since boot: a step of the wall clock does not change start times.
       const clock = yield* Effect.clock
       const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
       const { within } = options
@@ -100,7 +103,7 @@ export const makeProcessRegister = (
       const process = host === undefined
         ? newProcess(kernel, options, clock, now, serial)
         : newMember(host, options, serial)
-      // What signal(7) does where nothing is said; a program that runs says more.
+      // The default actions of signal(7). `spawnProgram` replaces the one of SIGTERM.
       process.onSignal = {
         SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
         SIGKILL: endAll(process, "gone", "is killed")

@@ -1,15 +1,15 @@
 /**
- * `fs-native-extensions` over a simulated kernel: which ranges of a file it takes, and who is refused, by the rules of each
- * platform.
+ * Simulates the locks of `fs-native-extensions`. The rules of each platform decide which ranges can be locked, and which
+ * locks are refused.
  *
  * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock a
- *   range again, in another mode too. `EAGAIN` where another stands against it, `EBADF` for a write lock without permission
- *   to write.
- * - macOS: `flock(2)` (`src/apple.c`). The whole file, which is offset 0 and length 0; the addon answers `EINVAL` for any other
- *   range. An open file has one lock, and asking again converts it.
- * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock overlaps no other, not even one of the same handle; the error
- *   `ERROR_LOCK_VIOLATION` is `EBUSY` (libuv, `uv_translate_sys_error` in `src/win/error.c`). `UnlockFileEx` gives back exactly
- *   one lock of exactly that range.
+ *   range again, also in the other mode. A conflict with the lock of another open file gives `EAGAIN`. A write lock on a
+ *   file that is not open for writing gives `EBADF`.
+ * - macOS: `flock(2)` (`src/apple.c`). A lock covers the whole file, which is offset 0 and length 0. The addon answers `EINVAL`
+ *   for any other range. An open file has one lock, and locking again converts it.
+ * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock overlaps no other lock, not even one of the same handle. The error
+ *   `ERROR_LOCK_VIOLATION` becomes `EBUSY` (libuv, `uv_translate_sys_error` in `src/win/error.c`). `UnlockFileEx` releases
+ *   exactly one lock, and its range must be the same.
  */
 import * as Effect from "effect/Effect"
 import type { AddonCalls } from "../host/KernelLock.ts"
@@ -23,7 +23,7 @@ import {
   systemCall
 } from "./SimulatedKernel.ts"
 
-/** What the binding throws. */
+/** The error that the native binding throws. */
 class AddonError extends Error {
   readonly code: string
   constructor(code: string) {
@@ -35,7 +35,7 @@ class AddonError extends Error {
 type Answer = "ok" | "EAGAIN" | "EBADF" | "EBUSY" | "EINVAL" | "ENOENT"
 
 interface Rules {
-  /** Changes the locks of an inode, if the answer is `ok`. */
+  /** Adds a lock to the locks of an inode. Changes nothing unless the answer is `ok`. */
   readonly lock: (locks: Array<RangeLock>, wanted: RangeLock) => Answer
   readonly unlock: (locks: Array<RangeLock>, range: RangeLock) => Answer
 }
@@ -43,7 +43,7 @@ interface Rules {
 const excludes = (one: RangeLock, other: RangeLock): boolean =>
   overlaps(one, other) && (one.exclusive || other.exclusive)
 
-/** Takes a range from the locks of its open file, which keeps what lies before and after it. */
+/** Removes a range from the locks of its open file. The parts of a lock before and after the range remain. */
 const cutOut = (locks: Array<RangeLock>, range: RangeLock): void => {
   const kept = locks.flatMap((lock) =>
     lock.file !== range.file || !overlaps(lock, range) ? [lock] : [
@@ -58,7 +58,7 @@ const isWholeFile = ({ from, to }: RangeLock): boolean => from === 0 && to === N
 
 const ofAnother = (locks: ReadonlyArray<RangeLock>, { file }: RangeLock) => locks.filter((lock) => lock.file !== file)
 
-/** A file's new lock takes the place of its own in that range. */
+/** Locks a range for an open file. In that range the new lock replaces earlier locks of the same open file. */
 const convert: Rules["lock"] = (locks, wanted) => {
   if (ofAnother(locks, wanted).some((lock) => excludes(lock, wanted))) return "EAGAIN"
   cutOut(locks, wanted)
@@ -108,7 +108,7 @@ const windows: Rules = {
 
 const rules: Readonly<Record<SimulatedKernel["platform"], Rules>> = { linux: posix, darwin: flock, win32: windows }
 
-/** The addon as one process has it. */
+/** Makes the addon's calls for one process. */
 export const make = (kernel: SimulatedKernel, process: KernelProcess): AddonCalls => {
   const call = (fd: number, what: string, answer: (file: OpenFile, locks: Array<RangeLock>) => Answer) => {
     const fail = (code: string) => new AddonError(code)

@@ -1,18 +1,24 @@
 /**
- * The addresses of a simulated host: which of them exclude each other, and which a connection reaches.
+ * The addresses of a simulated host, and the rules for them: which addresses exclude each other, and which a connection
+ * reaches.
  *
  * @since 0.1.0
  */
 import { canonical, exclude, guardHost, isV6, isWildcard, reachableAt } from "../Address.ts"
 
-/** The number of an address that has a name or several spellings. */
+/** The canonical IP address of a host: `localhost` becomes `127.0.0.1`, and each address gets one spelling. */
 export const literal = (host: string): string => host === "localhost" ? guardHost : canonical(host) ?? host
 
 /**
- * Measured on Linux: a wildcard and an address it covers exclude each other; two different addresses do not. Elsewhere
- * (`Address.coversGuard` says how that is known) only equal addresses do, and on macOS the two wildcards, by the lookup of
- * `in6_pcbbind` in XNU's bsd/netinet6/in6_pcb.c. For Windows' wildcards of both families no document was found, so the
- * simulated one lets them be together, as the worse case.
+ * Whether two listeners on these addresses exclude each other on the same port.
+ *
+ * - Linux, as measured: a wildcard excludes every address that it covers. Two different addresses do not exclude each other.
+ * - macOS: equal addresses exclude each other, and so do the wildcards `0.0.0.0` and `::` (the lookup of `in6_pcbbind` in XNU's
+ *   bsd/netinet6/in6_pcb.c).
+ * - Windows: only equal addresses exclude each other. No document was found about the two wildcards, so the simulation allows
+ *   both at once, as the worse case.
+ *
+ * `Address.coversGuard` names the sources for Windows and macOS.
  */
 export const excludes = (a: string, b: string, platform: string): boolean => {
   if (platform === "win32") return a === b
@@ -20,23 +26,26 @@ export const excludes = (a: string, b: string, platform: string): boolean => {
   return exclude(a, b)
 }
 
-/** Connecting to a wildcard address means this machine (measured on Linux). */
+/**
+ * Whether a connection to `host` reaches a listener on `bound`. A connection to a wildcard address reaches this machine
+ * (measured on Linux).
+ */
 export const reaches = (bound: string, host: string): boolean => {
   const to = reachableAt(host)
   return bound === to || bound === "::" || (bound === "0.0.0.0" && !isV6(to))
 }
 
 /**
- * The address of every simulated host in a local network (TEST-NET-2, RFC 5737).
+ * The address of each simulated host in its local network, from TEST-NET-2 (RFC 5737).
  *
  * @since 0.1.0
  * @category constants
  */
 export const lanAddress = "198.51.100.1"
 
-/** What every simulated host has. */
+/** The addresses of each simulated host. */
 export const available: ReadonlyArray<string> = ["127.0.0.1", "::1", lanAddress]
 
-/** Whether an address is one of this machine's. */
+/** Whether a process can bind an address on this host: a local address or a wildcard. */
 export const isLocal = (host: string): boolean =>
   host === "0.0.0.0" || host === "::" || host === "::1" || host === lanAddress || /^127(\.\d{1,3}){3}$/.test(host)

@@ -1,8 +1,8 @@
 /**
- * A `TestClock` that knows when everything waits for time.
+ * A `TestClock` that knows when all simulated processes wait for time to pass.
  *
- * The ordinary one finds out by watching for some milliseconds at each step, and cannot see the fibers of simulated
- * processes. This one asks their scheduler: exact, and a thousand times as quick. `TestClock.adjust` works on it.
+ * Effect's `TestClock` watches for some milliseconds at each step, and does not see the fibers of simulated processes. This
+ * clock asks the scheduler of those processes, which is exact and a thousand times as fast. `TestClock.adjust` works on it.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 interface Sleep {
   readonly end: number
-  /** Whether another scheduler runs the fiber that sleeps: then it is the test's own. */
+  /** Whether the sleeping fiber belongs to the test itself: another scheduler runs it. */
   readonly isOutside: boolean
   readonly over: Deferred.Deferred<void>
 }
@@ -26,7 +26,7 @@ interface Sleep {
 const schedulers = new WeakMap<Clock.Clock, SimulatedScheduler.SimulatedScheduler>()
 
 /**
- * The scheduler of a simulated clock; `undefined` for any other.
+ * The scheduler of a simulated clock. `undefined` for any other clock.
  *
  * @internal
  */
@@ -34,8 +34,8 @@ export const schedulerOf = (clock: Clock.Clock): SimulatedScheduler.SimulatedSch
   schedulers.get(clock)
 
 /**
- * Starts at 0 milliseconds. Simulated hosts that are made under this clock share its scheduler. Sleeps that end at one moment end
- * in the order in which they began.
+ * Makes a clock that starts at 0 milliseconds. Simulated hosts that are made under this clock share its scheduler. Sleeps that
+ * end at the same moment end in the order in which they began.
  *
  * @example
  * import { Effect, TestClock } from "effect"

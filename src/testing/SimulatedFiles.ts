@@ -1,6 +1,8 @@
 /**
- * `FileSystem` and `KernelLock` over a simulated kernel: one tree, inodes with several names, open files that outlive
- * their names, a capacity, and locks that die with their process.
+ * `FileSystem` and `KernelLock` over a simulated kernel.
+ *
+ * The file system is one tree with a limited capacity. An inode can have several names, and an open file outlives its names.
+ * The locks of a process end with it.
  *
  * @since 0.1.0
  */
@@ -17,7 +19,7 @@ import * as SimulatedAddon from "./SimulatedAddon.ts"
 import { type Inode, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * What `FileSystem` does not tell of a file, as one process sees it.
+ * `NativeFiles` for one process: the facts about a file that `FileSystem` does not report.
  *
  * @since 0.1.0
  * @category constructors
@@ -47,7 +49,7 @@ export const makeNativeFiles = (kernel: SimulatedKernel, process: KernelProcess)
 }
 
 /**
- * The file system as one process sees it.
+ * `FileSystem` for one process, with the permissions of its user.
  *
  * @since 0.1.0
  * @category constructors
@@ -77,7 +79,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 }
 
 /**
- * The kernel locks as one process sees them: the live adapter, over a simulated addon.
+ * `KernelLock` for one process: the live adapter over a simulated addon.
  *
  * @since 0.1.0
  * @category constructors

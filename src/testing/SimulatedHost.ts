@@ -1,9 +1,11 @@
 /**
- * A host in memory: files, kernel locks, processes and ports, with time only from the clock of the fiber (a `TestClock`
- * in tests). `Gateway.layerPlatform` and every part run on it as they run on a real one.
+ * Simulates a host in memory, with files, kernel locks, processes and ports.
  *
- * Each system call of a simulated process is a step, before which `setIntercept` can delay it, make it fail or end the
- * process. What happened is in `trace`.
+ * Time comes only from the clock of the fiber, which is a `TestClock` in tests. `Gateway.layerPlatform` and every other part of
+ * the library run on the simulated host as on a real one.
+ *
+ * Each system call of a simulated process is one step. `setIntercept` can delay a call, make it fail, or end the process before
+ * it. `trace` returns the calls and events so far.
  *
  * @example
  * import { Effect, TestClock } from "effect"
@@ -14,7 +16,7 @@
  *   const host = yield* SimulatedHost.make
  *   const first = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
  *   yield* host.settle
- *   yield* first.kill // no finalizer runs, the kernel takes back what it lent
+ *   yield* first.kill // no finalizer runs, and the kernel releases the locks and ports
  *   const second = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
  *   yield* host.settle
  *   return host.ports.owners(18789) // [second.pid]
@@ -43,78 +45,81 @@ export type { Requirements } from "./ProcessPlatform.ts"
 export type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
 
 /**
- * The host, by the hand of the test.
+ * A simulated host, with the operations that a test can perform on it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedHost {
-  /** Runs a program in the background, in a process of its own or `within` another. Its scope closes when it ends. */
+  /** Runs a program in the background, in its own process or `within` another. Its scope closes when it ends. */
   readonly spawn: <A, E>(
     program: Effect.Effect<A, E, Requirements | Scope.Scope>,
     options?: ProcessOptions
   ) => Effect.Effect<SimulatedProcess<A, E>>
-  /** The platform of one more process, for a program that runs in the test's own fiber. That process does not end. */
+  /** The platform of a further process, for a program that runs in the test's own fiber. That process does not end. */
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
   /**
-   * A client of the host's ports, for `HttpApiClient` and its like: `http://127.0.0.1:18789/` is the gateway that listens there. A
-   * response comes as a whole: one whose stream does not end never comes.
+   * An HTTP client for the ports of the host, for example for `HttpApiClient`. A request to `http://127.0.0.1:18789/` reaches
+   * the gateway that listens there. A response arrives once its body is complete, so an endless stream never arrives.
    */
   readonly layerClient: Layer.Layer<HttpClient.HttpClient>
-  /** The file system, as root sees it. */
+  /** The file system of the host, with the permissions of root. */
   readonly files: FileSystem.FileSystem
-  /** Its network, as the test sees it: asking, and listening as somebody else. */
+  /** The network of the host: sends requests, and adds listeners that do not belong to the host's processes. */
   readonly ports: Pick<
     SimulatedPorts.SimulatedPorts,
     "foreign" | "connection" | "get" | "connect" | "owners" | "loseLoopbackV4"
   >
-  /** Lets everything happen that needs no time to pass. */
+  /** Runs all simulated processes until each of them waits for time to pass. */
   readonly settle: Effect.Effect<void>
-  /** Ends every process of this boot at once, frees locks and ports, keeps the files, and starts a new boot. */
+  /** Ends every process of this boot at once, and starts a new boot. Locks and ports become free; files stay. */
   readonly reboot: Effect.Effect<void>
-  /** Sets the wall clock on by so much, or back; durations are not affected. */
+  /** Moves the wall clock forward or back by a duration. Sleeps and measured durations are not affected. */
   readonly stepWallClock: (by: Duration.DurationInput, direction: "forward" | "back") => Effect.Effect<void>
-  /** Which processes hold a kernel lock on a path. */
+  /** The pids of the processes that hold an exclusive kernel lock on a path. */
   readonly lockHolders: (path: string) => ReadonlyArray<number>
-  /** Which processes have files open, and how many. */
+  /** The number of open files of each program that has any, by `serial`. */
   readonly openFiles: () => ReadonlyMap<number, number>
-  /** Whether kernel locks work, are absent, refused or granted to everybody. At first they work. */
+  /** Sets whether kernel locks work, are absent, are refused, or are granted to every process. Default: they work. */
   readonly setLocking: (locking: SimulatedKernel.SimulatedKernel["locking"]) => Effect.Effect<void>
-  /** Bytes that all files together may hold. */
+  /** Limits the total size of all files, in bytes. Default: no limit. */
   readonly setCapacity: (bytes: number) => Effect.Effect<void>
-  /** Files, folders and links that there may be. */
+  /** Limits the number of files, folders and links. Default: no limit. */
   readonly setMaxInodes: (count: number) => Effect.Effect<void>
-  /** Whether writing fails with `EROFS`. */
+  /** Sets whether the file system is read-only: changes fail with `EROFS`. Default `false`. */
   readonly setReadOnly: (readOnly: boolean) => Effect.Effect<void>
-  /** Whether a user sees its own processes alone; root sees all. */
+  /** Sets whether a user other than root sees only its own processes. Default `false`. */
   readonly setHidePids: (hide: boolean) => Effect.Effect<void>
-  /** Sees every system call before it happens; see `Intercept`. */
+  /** Sets an effect that runs before each system call; see `Intercept`. */
   readonly setIntercept: (intercept: SimulatedKernel.Intercept) => Effect.Effect<void>
-  /** What happened so far, oldest first. `SimulatedKernel.renderEntry` makes a line of an entry. */
+  /** The system calls and events so far, oldest first. `SimulatedKernel.renderEntry` formats an entry as a line. */
   readonly trace: () => ReadonlyArray<SimulatedKernel.TraceEntry>
 }
 
 /**
- * How the host goes. All optional.
+ * Options of a simulated host. All of them are optional.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /**
-   * Which fiber of which process goes on next. Default: as the present clock's says, where that is a simulated one, else in
-   * the order of arrival; see `SimulatedScheduler.make`.
+   * Decides which process runs next. Default: the scheduler of the current clock if that is a `SimulatedClock`, and otherwise
+   * a scheduler that runs tasks in the order of arrival. See `SimulatedScheduler.make`.
    */
   readonly scheduler?: SimulatedScheduler.SimulatedScheduler
   /**
-   * Whose rules hold. Default `linux`, which alone tells namespaces and boots apart. Paths are written with `/` on each. On
-   * `darwin` and `win32`, names ignore case and keep it. On `win32`, mode bits say only whether a file is read-only, ids of files
-   * are longer than a number of JavaScript, and an open file is not replaced.
+   * The operating system whose rules apply. Default `linux`. Paths use `/` on every platform.
+   *
+   * - Only `linux` distinguishes namespaces and boots.
+   * - On `darwin` and `win32`, file names ignore case and preserve it.
+   * - On `win32`, mode bits only show whether a file is read-only. File ids do not fit into a JavaScript number, and an open
+   *   file cannot be replaced.
    */
   readonly platform?: SimulatedKernel.SimulatedPlatform
 }
 
-/** What a test can change on a host. Each change is in the trace. */
+/** The settings of a host that a test can change. Each change except `setIntercept` is in the trace. */
 const settingsOf = (
   kernel: SimulatedKernel.SimulatedKernel
 ): Pick<
@@ -163,7 +168,7 @@ const settingsOf = (
 }
 
 /**
- * `make`, with options.
+ * Makes an empty simulated host with options.
  *
  * @since 0.1.0
  * @category constructors
@@ -215,7 +220,7 @@ export const makeWith = (options: Options = {}): Effect.Effect<SimulatedHost> =>
   })
 
 /**
- * A host with nothing on it.
+ * Makes an empty simulated host: no process, no listener, and only a root folder.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,5 +1,5 @@
 /**
- * `HttpClient` over simulated ports, as the test uses it.
+ * `HttpClient` over simulated ports, for requests that the test sends.
  *
  * @since 0.1.0
  */
@@ -43,13 +43,13 @@ const webRequest = (request: HttpClientRequest.HttpClientRequest, url: URL): Eff
   Effect.map(bodyOf(request), (body) =>
     new Request(url, {
       method: request.method,
-      // The body says it itself.
+      // The header would be redundant: the length follows from the body.
       headers: Headers.remove(request.headers, "content-length"),
       body,
       duplex: "half"
     }))
 
-/** A client that any listener may be asked with, by the address in its URL. */
+/** Makes a client that sends each request to the listener on the address in its URL. */
 export const make = (table: Pick<PortTable, "find">): HttpClient.HttpClient =>
   HttpClient.make((request, url) =>
     Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * What the simulated processes share: who lives, what is open, and the gate that every system call passes.
+ * The state that simulated processes share: processes, files, locks and the trace. Every system call passes through
+ * `systemCall`.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,7 @@ import * as Predicate from "effect/Predicate"
 export type SimulatedPlatform = "linux" | "darwin" | "win32"
 
 /**
- * What a file system object is. Sockets and devices are not simulated.
+ * The type of a file system object. Sockets and devices are not simulated.
  *
  * @since 0.1.0
  * @category models
@@ -26,7 +27,7 @@ export type SimulatedPlatform = "linux" | "darwin" | "win32"
 export type NodeType = "File" | "Directory" | "SymbolicLink" | "FIFO"
 
 /**
- * A file system object. What an open file refers to, whatever its names are by now.
+ * A file system object. An open file refers to its inode, even if the names of the inode change or are removed.
  *
  * @since 0.1.0
  * @category models
@@ -34,7 +35,7 @@ export type NodeType = "File" | "Directory" | "SymbolicLink" | "FIFO"
 export interface Inode {
   readonly ino: number
   readonly type: NodeType
-  /** Whose it is. Permissions have an owner and everybody else; groups are not simulated. */
+  /** The owner of the file. Permissions distinguish the owner and all other users; groups are not simulated. */
   readonly uid: number
   content: Uint8Array
   target: string
@@ -44,7 +45,7 @@ export interface Inode {
 }
 
 /**
- * An open file description (open(2)): the thing that holds a kernel lock.
+ * An open file description (open(2)). A kernel lock belongs to it, not to the process.
  *
  * @since 0.1.0
  * @category models
@@ -57,7 +58,7 @@ export interface OpenFile {
 }
 
 /**
- * A kernel lock on bytes of a file: from the first to before the last.
+ * A kernel lock on a range of bytes: from `from` up to, but not including, `to`.
  *
  * @since 0.1.0
  * @category models
@@ -70,13 +71,13 @@ export interface RangeLock {
 }
 
 /**
- * A process as the kernel knows it.
+ * The kernel's view of one program of a process.
  *
  * @since 0.1.0
  * @category models
  */
 export interface KernelProcess {
-  /** The how-manyth program of this host: never used twice, as a pid can be. */
+  /** The number of this program on its host. Unlike a pid, it is never reused. */
   readonly serial: number
   readonly pid: number
   readonly uid: number
@@ -86,49 +87,53 @@ export interface KernelProcess {
   readonly networkNamespace: string
   readonly command: string
   readonly umask: number
-  /** Files that it may have open at one time; a further one fails with `EMFILE`. */
+  /** How many files the process may have open at the same time. Opening another one fails with `EMFILE`. */
   readonly maxFiles: number
-  /** The numbers of its further threads, which share the pids' number space (gettid(2)). */
+  /** The ids of further threads of the process. Thread ids share one number space with pids (gettid(2)). */
   readonly threads: ReadonlyArray<number>
-  /** The pid of its parent; 0 where that is not to be seen. */
+  /** The pid of the parent process, or 0 if the process cannot see its parent. */
   readonly parent: number
-  /** Whether this program has the addon that asks for kernel locks. */
+  /** Whether this program has the addon for kernel locks. */
   readonly kernelLocks: boolean
-  /** Every program of the process, this one included: worker threads, or further copies of the library. */
+  /** All programs of the process, including this one: worker threads, or further copies of the library. */
   readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
-  /** The exit status, once it is known. */
+  /** The exit status. `undefined` until it is known. */
   status: number | undefined
-  /** What a signal does to it; both are done at once, and waited for by nobody. */
+  /** The effect of each signal. It completes at once: the sender does not wait for the process to end. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
-  /** The host's, by which it was started: not stopped with the process, nor stepped. */
+  /** The clock of the host. It does not stop with the process, and `stepWallClock` does not change it. */
   readonly clock: Clock.Clock
-  /** Closed while stopped by SIGSTOP. */
+  /** Closed while the process is stopped by SIGSTOP. */
   readonly gate: Effect.Latch
-  /** Opens when the process has ended, however it ended. */
+  /** Opens when the program has ended, for whatever reason. */
   readonly gone: Effect.Latch
   readonly files: Map<number, OpenFile>
 }
 
 /**
- * One system call, before it happens.
+ * A system call that is about to run.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SystemCall {
-  /** Which process makes it: `serial` of the `SimulatedProcess`. */
+  /** The `serial` of the `SimulatedProcess` that makes the call. */
   readonly serial: number
   readonly pid: number
   readonly name: string
-  /** The path, descriptor or address that it is about. */
+  /** The path, descriptor or address that the call concerns. */
   readonly target: string
 }
 
 /**
- * Runs before each system call and decides its fate: succeed with `None` to let it happen, with an errno name to make
- * it fail; sleep to delay it; kill the process to make it the last. A `close` cannot fail. Time is the host's, whatever
- * was done to the process.
+ * Runs before each system call, and decides its outcome.
+ *
+ * - Succeed with `None` to let the call run.
+ * - Succeed with an errno name to make the call fail. A `close` cannot fail.
+ * - Sleep to delay the call. The sleep uses the clock of the host: a stopped process or a step of the wall clock does not
+ *   change it.
+ * - Kill the process to end it before the call runs.
  *
  * @since 0.1.0
  * @category models
@@ -136,50 +141,50 @@ export interface SystemCall {
 export type Intercept = (call: SystemCall) => Effect.Effect<Option.Option<string>>
 
 /**
- * Something that happened, for reading: a system call with its outcome, or what was done to a process or to the host.
+ * One entry of the trace: a system call with its outcome, or an event of a process or of the host.
  *
  * @since 0.1.0
  * @category models
  */
 export interface TraceEntry {
-  /** Milliseconds of the simulation's monotonic time. */
+  /** The time of the entry, in milliseconds of the simulation's monotonic clock. */
   readonly at: number
-  /** `None`: the host itself. */
+  /** The program that the entry concerns. `None` means the host itself. */
   readonly serial: Option.Option<number>
   readonly pid: number
-  /** The system call, or in words what happened to a process or to the host. */
+  /** The name of the system call, or a description of the event. */
   readonly name: string
-  /** What the call was about. */
+  /** The path, descriptor or address that the call concerned. */
   readonly target: string
-  /** Which file an open descriptor was for, whatever its path means by now. */
+  /** The inode of the open file, if the call was on a descriptor. By now its path may name another file. */
   readonly ino: Option.Option<number>
-  /** `ok`, an errno name, or empty. */
+  /** `ok` or an errno name. Empty if the entry has no outcome. */
   readonly outcome: string
 }
 
 /**
- * The state of the host. `SimulatedHost` is what changes it; a test reads it by way of that.
+ * The state of the host. Tests change it and read it through `SimulatedHost`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedKernel {
-  /** Whose rules hold. */
+  /** The operating system whose rules apply. */
   readonly platform: SimulatedPlatform
   readonly paths: Map<string, Inode>
-  /** The locks on an inode. */
+  /** The kernel locks, by inode number. */
   readonly locks: Map<number, Array<RangeLock>>
-  /** Every program of each process whose number is taken, zombies too. */
+  /** All programs of the processes whose pid is taken, including zombies. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
-  /** Bytes that all files together may hold. */
+  /** The limit of the total size of all files, in bytes. */
   capacity: number
-  /** Files, folders and links that there may be. */
+  /** The limit of the number of files, folders and links. */
   maxInodes: number
   readOnly: boolean
-  /** Whether `/proc` shows a user its own processes alone (`hidepid=2`, proc(5)). */
+  /** Whether `/proc` shows a user only its own processes (`hidepid=2`, proc(5)). */
   hidePids: boolean
-  /** What happens when a kernel lock is asked for. */
+  /** How the kernel answers a request for a lock. */
   locking: "works" | "absent" | "refused" | "grants everything"
   /** How far the wall clock has been stepped, in milliseconds. */
   wallClockStep: number
@@ -192,7 +197,7 @@ export interface SimulatedKernel {
 }
 
 /**
- * A kernel with an empty root folder, no process and no limits.
+ * Makes a kernel with an empty root folder, no process and no limits.
  *
  * @internal
  */
@@ -229,14 +234,15 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
 }
 
 /**
- * The `serial` of the test's own hand: never intercepted, never traced.
+ * The `serial` of the test's own file system calls. They are neither intercepted nor traced.
  *
  * @internal
  */
 export const testSerial = 0
 
 /**
- * The process or thread that a number means in a PID namespace of a boot. Of a process with several programs, one that runs.
+ * Finds the process with a pid or a thread id, in one PID namespace of one boot. If the process has several programs, the
+ * result is a running one, if there is any.
  *
  * @internal
  */
@@ -255,7 +261,7 @@ export const findProcess = (
   return found
 }
 
-const writeDown = (
+const addEntry = (
   kernel: SimulatedKernel,
   process: KernelProcess | undefined,
   clock: Clock.Clock,
@@ -277,7 +283,7 @@ const writeDown = (
 }
 
 /**
- * Adds an entry to the trace. Of the test's own hand nothing is told.
+ * Adds an entry to the trace. Calls of the test itself are not traced.
  *
  * @internal
  */
@@ -290,13 +296,13 @@ export const note = (
   ino = Option.none<number>()
 ): Effect.Effect<void> =>
   Effect.clockWith((clock) => {
-    writeDown(kernel, process, clock, name, target, outcome, ino)
+    addEntry(kernel, process, clock, name, target, outcome, ino)
     return Effect.void
   })
 
 /**
- * Where a dead process's fibers stay. Without the timer by which `Effect.never` keeps the real process, and everything
- * that the fiber refers to, alive.
+ * Suspends a fiber of an ended process permanently. `Effect.never` would start a timer, which keeps the real process alive and
+ * everything that the fiber refers to.
  *
  * @internal
  */
@@ -308,11 +314,11 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     const intercepted = process.serial === testSerial
       ? Effect.succeedNone
       : kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
-    // Most calls are left alone, and then no clock is needed: to provide it takes longer than the call.
+    // The interceptor mostly returns an `Exit`, which needs no clock. Providing the clock takes longer than the call.
     const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
     yield* process.gate.await
-    // Dead by the interceptor's hand, or by another process's in the meantime.
+    // The interceptor, or another process, may have ended this process in the meantime.
     if (process.state !== "running") return yield* dead
     return fate
   })
@@ -326,7 +332,8 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
 }
 
 /**
- * Passes a system call through the gate. A dead process never returns from it, a stopped one not before it continues.
+ * Runs one system call of a process. It asks the interceptor, waits while the process is stopped, runs `body`, and adds the
+ * outcome to the trace. In an ended process it never returns.
  *
  * @internal
  */
@@ -342,15 +349,15 @@ export const systemCall = <A, E extends { readonly message: string }>(
     Effect.clockWith((clock) => {
       const done = Option.isSome(fate) ? Effect.fail(fail(fate.value)) : body(clock)
       const written = (exit: Exit.Exit<unknown, unknown>) =>
-        writeDown(kernel, process, clock, call.name, call.target, outcomeOf(exit), ino)
-      // Most calls are over at once. Then nothing can interrupt them, and no finalizer is needed, which takes longer than the call.
+        addEntry(kernel, process, clock, call.name, call.target, outcomeOf(exit), ino)
+      // Most bodies are an `Exit` already and cannot be interrupted. A finalizer would take longer than such a call.
       if (!Exit.isExit(done)) return Effect.onExit(done, (exit) => Effect.sync(() => written(exit)))
       written(done)
       return done
     }))
 
 /**
- * Closing, which cannot fail: the schedule can delay it, or make it the last call.
+ * Runs close(2), which cannot fail. The interceptor can delay it, or end the process before it.
  *
  * @internal
  */
@@ -366,7 +373,7 @@ export const closeCall = (
   )
 
 /**
- * Where a range of that length ends. A length of 0 reaches to the end of the file, wherever that will be.
+ * The end of a lock range. A length of 0 means up to the end of the file, even if the file grows.
  *
  * @internal
  */
@@ -374,7 +381,7 @@ export const lockEnd = (offset: number, length: number): number =>
   length === 0 ? Number.POSITIVE_INFINITY : offset + length
 
 /**
- * Whether two ranges have a byte in common.
+ * Whether two ranges share a byte.
  *
  * @internal
  */
@@ -389,14 +396,15 @@ export const overlaps = (
  * @internal
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
-  // A dead process has had its files closed already, and another may hold a lock by now.
+  // When a process was killed, its locks are released already, and another process may hold a lock on this inode. So only the
+  // locks of this open file are removed.
   const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
   if (left.length === 0) kernel.locks.delete(file.inode.ino)
   else kernel.locks.set(file.inode.ino, left)
 }
 
 /**
- * Takes from a process what the kernel takes from one that ends: its open files, and the locks on them.
+ * Closes all open files of a process and releases its locks, as the kernel does when a process ends.
  *
  * @internal
  */
@@ -406,14 +414,14 @@ export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void 
 }
 
 /**
- * An entry as a line: time, process, call and outcome. Pure.
+ * Formats an entry as a line: time, process, call and outcome. Pure.
  *
  * @example
  * import { Console, Effect, Option } from "effect"
  * import { Gateway } from "gateway-lock"
  * import { SimulatedHost, SimulatedKernel } from "gateway-lock/testing"
  *
- * // How does a start fare whose disk is full?
+ * // Prints the system calls of a start on a full disk.
  * const test = Effect.gen(function*() {
  *   const host = yield* SimulatedHost.make
  *   yield* host.setIntercept(({ name }) => Effect.succeed(name === "write" ? Option.some("ENOSPC") : Option.none()))
@@ -426,7 +434,7 @@ export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void 
  * @category tracing
  */
 export const renderEntry = ({ at, name, outcome, pid, serial, target }: TraceEntry): string => {
-  const who = Option.match(serial, { onNone: () => "host", onSome: (serial) => `#${serial} (pid ${pid})` })
+  const subject = Option.match(serial, { onNone: () => "host", onSome: (serial) => `#${serial} (pid ${pid})` })
   const result = outcome === "" || outcome === "ok" ? "" : ` → ${outcome}`
-  return `${String(at).padStart(8)} ms  ${who.padEnd(14)} ${`${name} ${target}`.trim()}${result}`
+  return `${String(at).padStart(8)} ms  ${subject.padEnd(14)} ${`${name} ${target}`.trim()}${result}`
 }

@@ -1,6 +1,8 @@
 /**
- * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports, with the rules of the host's platform about
- * which addresses exclude each other. Who may ask (`Access`, a token) is not simulated: every request reaches the app.
+ * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports. The rules of the simulated platform decide which
+ * addresses exclude each other.
+ *
+ * Access control (`Access`, tokens) is not simulated: every request reaches the app.
  *
  * @since 0.1.0
  */
@@ -13,7 +15,7 @@ import type * as ProbeTransport from "../host/ProbeTransport.ts"
 import type { OwnerWatch } from "../probe/OwnerWatch.ts"
 import type { BindError, ServerSocket } from "../server/ServerSocket.ts"
 import type { SimulatedWebSocket } from "./ControlConnections.ts"
-import { type ForeignBehaviour, listenAsStranger, type SimulatedStranger } from "./ForeignListener.ts"
+import { type ForeignBehaviour, listenAsForeign, type SimulatedStranger } from "./ForeignListener.ts"
 import { ownerWatch, portOwners, probeTransport } from "./NetworkView.ts"
 import { defaultNetworkNamespace, get, makePortTable } from "./PortTable.ts"
 import * as SimulatedHttpClient from "./SimulatedHttpClient.ts"
@@ -26,7 +28,7 @@ export { defaultNetworkNamespace } from "./PortTable.ts"
 export { lanAddress } from "./SimulatedAddresses.ts"
 
 /**
- * The network of the host: what listens where, and the platform parts of each process.
+ * The network of a simulated host: its listeners, and the network services of each process.
  *
  * @example
  * import { Effect } from "effect"
@@ -51,19 +53,19 @@ export interface SimulatedPorts {
     address: Address,
     behaviour: ForeignBehaviour
   ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
-  /** Has an address without listening on it, as the near end of a connection does, until the scope closes. */
+  /** Occupies an address without listening on it, as the local end of a connection does, until the scope closes. */
   readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
-  /** Asks a listener, as any client would. */
+  /** Sends a GET request to a listener, as any client can. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
-  /** Asks with method, headers and body. A response comes as a whole: one whose stream does not end never comes. */
+  /** Sends a request with method, headers and body. A response arrives once its body is complete; an endless one never does. */
   readonly client: HttpClient.HttpClient
-  /** Opens a control socket. */
+  /** Opens a control socket to the listener on an address. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
-  /** Takes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. What is bound there stays bound. */
+  /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
-  /** Which processes listen on a port, on any address. */
+  /** The pids of the processes that listen on a port, on any address. A foreign listener has pid 0. */
   readonly owners: (port: number) => ReadonlyArray<number>
-  /** Takes from a process that ended what it listened on, and resets its connections. */
+  /** Closes the listeners of a process that has ended, and resets its connections. */
   readonly closeAll: (process: KernelProcess) => Effect.Effect<void>
   readonly serverSocket: (process: KernelProcess) => ServerSocket["Type"]
   readonly probeTransport: (process: KernelProcess) => ProbeTransport.ProbeTransport["Type"]
@@ -72,14 +74,14 @@ export interface SimulatedPorts {
 }
 
 /**
- * The network of a kernel, on which nobody listens yet.
+ * Makes the network of a kernel, without listeners.
  *
  * @internal
  */
 export const make = (kernel: SimulatedKernel): SimulatedPorts => {
   const table = makePortTable(kernel.platform)
   return {
-    foreign: listenAsStranger(table),
+    foreign: listenAsForeign(table),
     connection: table.occupyByConnection,
     get: (address, path) => Effect.flatMap(table.find(address), (bound) => get(bound, path)),
     client: SimulatedHttpClient.make(table),

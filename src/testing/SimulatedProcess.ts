@@ -1,5 +1,5 @@
 /**
- * A process of the simulated host: what it is like, and what a test can do to it.
+ * A process of a simulated host: its options, and the handle with which a test controls it.
  *
  * @since 0.1.0
  */
@@ -8,80 +8,88 @@ import type * as Exit from "effect/Exit"
 import type * as Option from "effect/Option"
 
 /**
- * What a simulated process is like. All optional.
+ * Options of a simulated process. All of them are optional.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessOptions {
-  /** Default, and where a running process has that number: the next free one. The number of a process that ended is reused. */
+  /**
+   * The pid of the process. The pid of a process that has ended can be reused. Default: the next free pid, also if another
+   * process has the given one.
+   */
   readonly pid?: number | undefined
-  /** The numbers of further threads, which kill(2) takes for processes. Default none. */
+  /** The ids of further threads, which kill(2) accepts like pids. Default: none. */
   readonly threads?: ReadonlyArray<number> | undefined
-  /** The pid of its parent. Default: none that can be seen. */
+  /** The pid of the parent process. Default: the process cannot see its parent. */
   readonly parent?: number | undefined
-  /** Default 0, root, whom no permission stops. */
+  /** The user id. Default 0: root, for whom permissions are not checked. */
   readonly uid?: number | undefined
-  /** Default 0o022. */
+  /** The umask of the process (umask(2)). Default 0o022. */
   readonly umask?: number | undefined
-  /** Files that it may have open at one time. Default: no limit. */
+  /** How many files the process may have open at the same time. Default: no limit. */
   readonly maxFiles?: number | undefined
-  /** Default: the host's own. */
+  /** The PID namespace of the process. Default: the one of the host. */
   readonly pidNamespace?: string | undefined
-  /** Default: the host's own. */
+  /** The network namespace of the process. Default: the one of the host. */
   readonly networkNamespace?: string | undefined
   /**
-   * Default: the host's present one. Another is another machine on the same volume: it does not end with `reboot`, and its
-   * PID namespaces are its own. Give it a network namespace of its own, and no kernel locks where the volume has none.
+   * The boot id that the process sees. Default: the current one of the host.
+   *
+   * A process with another boot id runs on another machine that shares the volume. `reboot` does not end it, and its PID
+   * namespaces are separate. Give it its own network namespace as well. Set `kernelLocks` to `false` if the volume has no
+   * kernel locks.
    */
   readonly bootId?: string | undefined
-  /** Whether the program has the addon that asks for kernel locks. Default `true`. */
+  /** Whether the program has the addon for kernel locks. Default `true`. */
   readonly kernelLocks?: boolean | undefined
-  /** The program's file name. Default `node`. */
+  /** The file name of the program. Default `node`. */
   readonly command?: string | undefined
-  /** Whether it listens for SIGTERM and ends in order, as a program under `runMain` does. Default `true`. */
+  /** Whether the program listens for SIGTERM and then runs its finalizers, as under `runMain`. Default `true`. */
   readonly listensForSigterm?: boolean | undefined
   /**
-   * A running process in which the program runs: a worker thread, or another copy of the library. It has that process's pid,
-   * start, boot, namespaces, parent, user and limits, whatever else is given here, and shares its fate: SIGKILL ends and
-   * SIGSTOP stops all of its programs. Default: a process of its own.
+   * The running process in which the program runs, as a worker thread or another copy of the library does. Default: a new
+   * process.
+   *
+   * The program has the pid, start time, boot id, namespaces, parent, user and limits of that process; other options for
+   * these have no effect. SIGKILL ends all programs of the process, and SIGSTOP stops all of them.
    */
   readonly within?: SimulatedProcess<unknown, unknown> | undefined
 }
 
 /**
- * A program that runs on the host, and what can be done to it.
+ * A handle to a program on the simulated host, with the signals and other operations that a test can use.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedProcess<A, E> {
   readonly pid: number
-  /** The how-manyth program of this host: never used twice, as a pid can be. */
+  /** The number of this program on its host. Unlike a pid, it is never reused. */
   readonly serial: number
-  /** SIGKILL: no finalizer runs, and the kernel takes back what it lent. */
+  /** Sends SIGKILL. No finalizer runs, and the kernel closes the files and releases the locks and ports. */
   readonly kill: Effect.Effect<void>
-  /** SIGKILL by a parent that does not wait: the pid stays taken. */
+  /** Sends SIGKILL, and the parent does not call wait(2). The process stays as a zombie, and its pid stays taken. */
   readonly killUnreaped: Effect.Effect<void>
-  /** SIGTERM: interrupts the program, not others in its process, and waits for its finalizers. */
+  /** Sends SIGTERM: interrupts the program and waits for its finalizers. Other programs in its process go on. */
   readonly terminate: Effect.Effect<Exit.Exit<A, E>>
-  /** SIGTERM without waiting. */
+  /** Sends SIGTERM without waiting for the finalizers. */
   readonly interrupt: Effect.Effect<void>
-  /** SIGSTOP. */
+  /** Sends SIGSTOP: stops the process. */
   readonly freeze: Effect.Effect<void>
-  /** SIGCONT. */
+  /** Sends SIGCONT: lets the process continue. */
   readonly resume: Effect.Effect<void>
-  /** Waits for the program's end; for ever, if it was killed. */
+  /** Waits for the exit of the program. If the program is killed, this never completes; use `gone`. */
   readonly exit: Effect.Effect<Exit.Exit<A, E>>
   /** The exit, if the program has ended. */
   readonly poll: Effect.Effect<Option.Option<Exit.Exit<A, E>>>
-  /** Completes when the program has ended, by itself or by SIGKILL of its process: wait(2). */
+  /** Completes when the program has ended, by itself or by SIGKILL, like wait(2). */
   readonly gone: Effect.Effect<void>
   /**
-   * With which exit status it has ended: 0 for success and interruption, 1 for a failure and where `ProcessEnd` ended it.
-   * `None` while it runs, and if it was killed.
+   * The exit status: 0 after success or interruption, 1 after a failure or an end by `ProcessEnd`. `None` while the program
+   * runs, and if it was killed.
    */
   readonly status: Effect.Effect<Option.Option<number>>
-  /** Neither killed nor ended. */
+  /** Whether the program still runs: it has neither ended nor been killed. */
   readonly isRunning: () => boolean
 }

@@ -1,8 +1,8 @@
 /**
- * Which fiber of which simulated process goes on next?
+ * Decides which simulated process runs next.
  *
- * Everything that simulated processes do is a task in a queue, so that "nothing can go on without time passing" is a
- * fact and no guess, and so that a seed decides the order.
+ * Each step of a simulated process is a task in a queue. An empty queue therefore means that all processes wait for time to
+ * pass. A seed can decide the order of the tasks.
  *
  * @since 0.1.0
  */
@@ -11,40 +11,41 @@ import * as Scheduler from "effect/Scheduler"
 import * as Utils from "effect/Utils"
 
 /**
- * The order in which simulated processes go on.
+ * A scheduler that decides the order in which simulated processes run.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SimulatedScheduler extends Scheduler.Scheduler {
   /**
-   * For the fibers of one process. They go on in the order in which they became able to, as Node has it and Effect relies
-   * on; which process goes on is open.
+   * Makes a scheduler for the fibers of one process. They run in the order in which they became ready, as in Node; Effect
+   * relies on that order. The order between processes is not fixed.
    */
   readonly newLane: () => Scheduler.Scheduler
-  /** Whether it is this one, or one of its lanes. */
+  /** Whether a scheduler is this one or one of its lanes. */
   readonly owns: (scheduler: Scheduler.Scheduler) => boolean
-  /** Runs every task there is, and those that come of them, until none is left. */
+  /** Runs all tasks, including the tasks that they add, until none is left. */
   readonly drain: () => void
-  /** How many tasks have run so far. */
+  /** The number of tasks that have run so far. */
   readonly steps: () => number
 }
 
-/** So many tasks without an end are a program that spins. */
+/** A drain fails after this many tasks, because a program must be spinning. */
 const maxTasksOfOneDrain = 1_000_000
 
-/** Between two of them, whatever else runs in this thread has its turn. */
+/** How many tasks run in one turn of the event loop. Between two turns, other code in this thread can run. */
 const tasksOfOneTurn = 2048
 
 /**
- * In the order of arrival; with a seed, the seed draws which process goes on next.
+ * Makes a scheduler. Without a seed, tasks run in the order of arrival. With a seed, pseudo-random numbers choose which process
+ * runs next.
  *
  * @example
  * import { Effect } from "effect"
  * import { Gateway } from "gateway-lock"
  * import { SimulatedHost, SimulatedScheduler } from "gateway-lock/testing"
  *
- * // Two starts at one moment, in an order that the seed decides: the same seed, the same run.
+ * // Two starts at the same moment. The seed decides their order, and the same seed gives the same run.
  * const race = (seed: number) =>
  *   Effect.gen(function*() {
  *     const host = yield* SimulatedHost.makeWith({ scheduler: SimulatedScheduler.make(seed) })
@@ -59,7 +60,7 @@ const tasksOfOneTurn = 2048
  */
 export const make = (seed?: number): SimulatedScheduler => {
   type Lane = Array<() => void>
-  /** With a seed, those lanes that have a task; without, one lane for all, in the order of arrival. */
+  /** The lanes that have a task. Without a seed, all processes share one lane, in the order of arrival. */
   const ready: Array<Lane> = []
   const random = seed === undefined ? undefined : new Utils.PCGRandom(seed)
   const only: Lane = []
@@ -85,7 +86,7 @@ export const make = (seed?: number): SimulatedScheduler => {
     }
   }
 
-  // Where nobody drains, things go on by themselves, as fibers do.
+  // Without a call of `drain`, tasks still run in the background, like ordinary fibers.
   const request = (): void => {
     if (requested) return
     requested = true
@@ -121,11 +122,14 @@ export const make = (seed?: number): SimulatedScheduler => {
   return scheduler
 }
 
-/** What a promise or the test's own fibers hand on comes some turns later. */
+/**
+ * After this many turns without a task, the processes count as settled. Promises and the test's own fibers can add tasks some
+ * turns later.
+ */
 const quietTurns = 100
 
 /**
- * Lets everything happen that needs no time to pass.
+ * Runs all simulated processes until each of them waits for time to pass.
  *
  * @since 0.1.0
  * @category running
@@ -133,7 +137,7 @@ const quietTurns = 100
 export const settle = (scheduler: SimulatedScheduler): Effect.Effect<void> =>
   Effect.suspend(() => {
     let quiet = 0
-    // Not `Effect.repeat`: the schedule behind it takes most of a short simulation's time.
+    // `Effect.repeat` would be slow here: its schedule takes most of the time of a short simulation.
     return Effect.whileLoop({
       while: () => quiet < quietTurns,
       body: () => {

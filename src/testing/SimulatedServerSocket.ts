@@ -1,5 +1,5 @@
 /**
- * `ServerSocket` over simulated ports: what a gateway of the simulated host binds and serves.
+ * `ServerSocket` over simulated ports: the listener of a gateway on a simulated host.
  *
  * @since 0.1.0
  */
@@ -23,10 +23,10 @@ import { literal } from "./SimulatedAddresses.ts"
 import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * With its whole body. A stream is read here, in the fiber that asks: it needs no turn of the event loop that a TestClock would not
- * know of.
+ * Gives a response its whole body. A streamed body is read in the fiber of the request: reading it elsewhere would take turns
+ * of the event loop, and a `TestClock` does not wait for those.
  */
-const whole = (response: HttpServerResponse.HttpServerResponse): Answered => {
+const withWholeBody = (response: HttpServerResponse.HttpServerResponse): Answered => {
   const { body } = response
   if (body._tag !== "Stream") return Effect.succeed(response)
   return Stream.runCollect(body.stream).pipe(
@@ -47,41 +47,42 @@ const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return bytes
 }
 
-/** What the gateway answers by itself. */
+/** Answers a request to one of the gateway's own routes. */
 const answerOfGateway = (app: HttpApp.Default<unknown>, request: Request): Answered =>
   app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
     Effect.scoped,
     Effect.catchAll(() => Effect.succeed(HttpServerResponse.empty({ status: 500 }))),
-    Effect.flatMap(whole)
+    Effect.flatMap(withWholeBody)
   )
 
 /**
- * What an app answers, as behind `NodeHttpServer`: a failure is an answer too, and what was registered to change the response
- * does so. The process may end meanwhile, and then nothing of it ends in order: so nobody waits for that.
+ * Answers a request with an app, as `NodeHttpServer` does: a failure becomes a response, and registered pre-response handlers
+ * change the response. The process may end while the app runs; the app's fiber then never completes. Disconnecting lets the
+ * request be interrupted without waiting for that fiber.
  */
 const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered =>
   Effect.gen(function*() {
     const answer = yield* Deferred.make<HttpServerResponse.HttpServerResponse, ProbeFailed>()
     yield* HttpApp.toHandled(
       Effect.interruptible(app),
-      (_, response) => Effect.intoDeferred(Effect.interruptible(whole(response)), answer)
+      (_, response) => Effect.intoDeferred(Effect.interruptible(withWholeBody(response)), answer)
     ).pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
-      // The cause of a failure, which was answered.
+      // A failure has already become a response, so its cause is dropped.
       Effect.exit
     )
     return yield* Deferred.await(answer)
   }).pipe(Effect.disconnect)
 
-/** The server of an address: the app that was mounted last answers. */
+/** The HTTP server of an address. If several apps are mounted, the last one answers. */
 const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>): HttpServer.HttpServer =>
   HttpServer.make({
     address: { _tag: "TcpAddress", hostname: host, port },
     serve: (app) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
-        // The request's own scope and request win over what the server was built with.
+        // The context of a request, with its scope and request, takes precedence over the context of the server.
         const provided = Effect.mapInputContext(
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)
@@ -93,7 +94,7 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
       })
   })
 
-/** Binds for a process: one address at first, and others beside it when it is asked to. */
+/** Binds a listener for a process: first one address, then further ones with `alsoBind`. */
 const bind =
   (kernel: SimulatedKernel, table: PortTable, process: KernelProcess) =>
   (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>
@@ -153,8 +154,8 @@ const bind =
           for (const bound of mine) yield* unbind(bound)
           connections.stop()
         }),
-        closeControlSockets: (frame, code, reason) => connections.takeLeave("others", frame, code, reason),
-        dismissViewers: (frame, code, reason) => connections.takeLeave("viewers", frame, code, reason),
+        closeControlSockets: (frame, code, reason) => connections.closeSockets("others", frame, code, reason),
+        dismissViewers: (frame, code, reason) => connections.closeSockets("viewers", frame, code, reason),
         connections: connections.count,
         pending: connections.pending,
         idle: connections.idle,
@@ -162,7 +163,7 @@ const bind =
       }
     })
 
-/** The sockets of one process. */
+/** `ServerSocket` for one process. */
 export const serverSocket =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ServerSocket["Type"] =>
     ServerSocket.of({ bind: bind(kernel, table, process) })

@@ -1,5 +1,5 @@
 /**
- * A host in memory, for tests of your own.
+ * A simulated host in memory, for your own tests.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,5 @@
 /**
- * Runs a program in a process of the simulated host.
+ * Runs a program in a process of a simulated host.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,8 @@ import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
 import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
 
 /**
- * A stopped process's timers wait for it, a dead one's never fire, and its wall clock can be stepped.
+ * The clock of a process. Timers of a stopped process fire once it continues, and timers of an ended process never fire. Its
+ * wall clock includes the steps of `stepWallClock`.
  */
 const processClock = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -40,7 +41,7 @@ const processClock = (
   }
 }
 
-/** What a test can do to a program that runs. */
+/** The handle with which a test controls a running program. */
 const handleOf = <A, E>(
   kernel: SimulatedKernel.SimulatedKernel,
   { endAll }: ProcessRegister,
@@ -72,7 +73,7 @@ const handleOf = <A, E>(
   }
 }
 
-/** Runs programs of a host, each in a process of its own or within another. */
+/** Makes `SimulatedHost.spawn`, which runs a program in its own process or within another. */
 export const spawnProgram = (
   kernel: SimulatedKernel.SimulatedKernel,
   scheduler: SimulatedScheduler,
@@ -96,16 +97,16 @@ export const spawnProgram = (
         return processes.end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
       }),
       Effect.withClock(processClock(kernel, process)),
-      // Outlives the test's fiber only as a killed process does: suspended, holding nothing.
+      // The fiber outlives the test's fiber only if the process was killed: it stays suspended and holds no resources.
       Effect.forkDaemon,
       Effect.withScheduler(scheduler.newLane())
     )
-    // Stopped by SIGSTOP, it is told when it continues.
-    const told = Effect.zipRight(
+    // A stopped process receives SIGTERM only when it continues.
+    const interruptOnceRunning = Effect.zipRight(
       Effect.raceFirst(process.gate.await, process.gone.await),
       Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
-      // Also if the sender is uninterruptible: a race waits for its loser.
+      // Interruptible even if the sender is not: otherwise the race would wait for its loser.
     ).pipe(Effect.interruptible)
-    process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(told)) }
+    process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(interruptOnceRunning)) }
     return handleOf(kernel, processes, process, fiber)
   })

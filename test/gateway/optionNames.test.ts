@@ -26,7 +26,7 @@ const unknown: ReadonlyArray<
   ["hots", "host", loose({ port: undefined, hots: "127.0.0.1" })],
   ["tokne", "token", loose({ port: undefined, tokne: "a-secret" })],
   ["limit", "limits", loose({ port: undefined, limit: { connections: 1 } })],
-  ["purple", undefined, loose({ port: undefined, purple: true })],
+  ["lock.purple", undefined, loose({ lock: { timeout: undefined, purple: true } })],
   // The former names of the options.
   ["lockTimeout", "lock.timeout", loose({ port: undefined, lockTimeout: 1 })],
   ["lockPollInterval", "lock.pollInterval", loose({ port: undefined, lockPollInterval: 1 })],
@@ -101,6 +101,18 @@ describe("an option that there is not", () => {
         const health = { probeTimeout: 1000, retryInterval: 1000, timeout: 1000 }
         const looked = yield* Effect.exit(Effect.provide(Gateway.inspectPlatform({ health }), host.layer()))
         assert.isTrue(Exit.isSuccess(looked))
+      })
+  )
+
+  simulated(
+    "is none where it resembles no option: an app passes on an object with its own values as well",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const options = loose({ port: undefined, database: "postgres://", second: true, purple: 1 })
+        for (const use of [start(options), Gateway.inspectPlatform(options), Gateway.stopPlatform(options)]) {
+          assert.isUndefined(defectOf(yield* Effect.exit(Effect.provide(use, host.layer()))))
+        }
       })
   )
 
