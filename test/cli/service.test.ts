@@ -31,7 +31,7 @@ const command: ServiceCommand = {
   uid: 501
 }
 
-/** As `service` makes them of `command`. */
+/** The options that `service` derives from `command`. */
 const options: ServiceOptions = {
   profile: command.config.profile,
   stateDir: command.config.stateDir,
@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** What is written where, and how it ends. */
+/** Runs the command; returns its output and its exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }
@@ -63,7 +63,7 @@ const invoke = (
     return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
   })
 
-/** Runs no program of this machine: each is written down, and succeeds. */
+/** Replaces the programs of this machine: each call is recorded and succeeds. */
 const programless = Effect.gen(function*() {
   const executor = yield* CommandExecutor.CommandExecutor
   const calls = yield* Ref.make<ReadonlyArray<string>>([])
@@ -130,11 +130,11 @@ describe("service print", () => {
     Effect.gen(function*() {
       const { err, out } = yield* invoke({}, {
         HOME: "/home/me",
-        // Given as a flag, and always written: no warning.
+        // A flag gives the port, and the definition always contains the other two, so there is no warning.
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",
-        // Not set, as for the shell.
+        // An empty variable counts as unset, as in the shell.
         GATEWAY_HOST: "",
         GATEWAY_DRAIN_TIMEOUT: "1 second",
         GATEWAY_HEALTH_TIMEOUT: "3 seconds"
@@ -220,7 +220,7 @@ describe("service --system on systemd", () => {
         assert.include(out.join("\n"), "LoadCredential=token:/root/100%%.token\n")
         assert.include(out.join("\n"), " --token-file ${CREDENTIALS_DIRECTORY}/token ")
       }
-      // A service of the user reads it itself.
+      // A user service reads the token file itself.
       const ofUser = yield* invoke({ flags: new Map([["token-file", "/home/me/token"]]) })
       assert.include(ofUser.out.join("\n"), " --token-file /home/me/token ")
       const injected = yield* invoke({ ...system, flags: new Map([["token-file", "/a\nExecStartPre=/bin/sh"]]) })

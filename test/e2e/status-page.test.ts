@@ -20,7 +20,7 @@ afterAll(async () => {
   if (Browsers.noBrowser === undefined) await browser.close()
 })
 
-/** A browser on a machine that is busy with something else takes its time. */
+/** A test in the browser, with a long timeout for a busy machine. */
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
   it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
 
@@ -28,7 +28,7 @@ const { sees, textOf } = Browsers
 
 const pageUrl = (site: Gateways.Site) => `http://127.0.0.1:${site.port}/`
 
-/** The status page, once it shows the state. */
+/** Opens the status page and waits until it shows the state. */
 const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
   Effect.gen(function*() {
     const watched = yield* Browsers.open(browser, options)
@@ -41,16 +41,16 @@ const isIn = (page: Page, state: string) => sees(page, `html[data-state="${state
 
 const textsOf = (page: Page, selector: string) => Effect.promise(() => page.locator(selector).allInnerTexts())
 
-/** What `dl` of facts says under a label. */
+/** The value that the list of facts shows for a label. */
 const fact = (page: Page, label: string) =>
   textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
 
-/** Accessibility rules that are broken, with the elements that break them. */
+/** Accessibility rules that the page breaks, with the elements that break them. */
 const brokenRules = (page: Page) =>
   Effect.promise(async () => {
     await page.evaluate(Axe.source)
     const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
-      // The source has just defined it.
+      // The script that was evaluated above defines this global.
       Reflect.get(globalThis, "axe").run()
     )
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
@@ -59,15 +59,15 @@ const brokenRules = (page: Page) =>
 const isWiderThanScreen = (page: Page) =>
   Effect.promise(() => page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
-/** An app that has a WebSocket of its own at `/`. */
+/** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
 
-/** A request whose headers have not come to their end: a drain waits for it. */
+/** A request whose headers are incomplete: a drain waits for it. */
 const halfSent = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n")
-    // It has arrived once another connection, opened later, has been answered.
+    // A later connection has been answered, so these bytes have arrived as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -154,7 +154,7 @@ describe("the status page", () => {
         const second = yield* Gateways.startListening(site)
         yield* isIn(page, "listening")
         assert.strictEqual(yield* fact(page, "Process"), `pid ${second.pid}`)
-        // The browser itself reports that nobody listened meanwhile.
+        // The browser itself reports the connections that failed while no gateway listened.
         for (const complaint of complaints()) assert.match(complaint, /ERR_CONNECTION_(REFUSED|RESET)/)
       })
   )
@@ -194,7 +194,7 @@ describe("the status page", () => {
         const otherConfig = Path.join(site.root, markup)
         yield* Gateways.withConfig(site, markup)
         const env = { HOME: site.root }
-        // Gateways of other tests are listed as well.
+        // Gateways of other tests are in the list as well, so the profile's name is unique.
         const profile = `second-${other.port}`
         const start = (site: Gateways.Site, profile: string, config: string) =>
           Gateways.startListening(site, {
@@ -219,7 +219,7 @@ describe("the status page", () => {
         assert.deepStrictEqual(yield* brokenRules(page), [])
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
 
-        // Its own page shows the same text, and nothing more.
+        // The other gateway's own page shows the same text as data, not as markup.
         yield* Effect.promise(() => card.locator("a").click())
         yield* sees(page, "h1", `127.0.0.1:${other.port}`)
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
@@ -312,7 +312,7 @@ describe("the status page", () => {
       assert.notInclude(page.url(), token)
       assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
 
-      // Another tab knows nothing of it.
+      // Another tab does not share the token.
       yield* openPage(site, {}, "refused")
     }))
 })

@@ -3,7 +3,7 @@ import { FastCheck as fc } from "effect"
 import { at, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
 import * as arbitraries from "../arbitraries.ts"
 
-/** As a Linux on x86-64 wrote it. */
+/** Written by a Linux on x86-64. */
 const tcp =
   `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     
    0: 00000000:9CEB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 258049 1 0000000077caf804 100 0 0 10 0                    

@@ -13,7 +13,7 @@ const defaultFile = "/etc/gateways/default/gateway.json"
 const notFound = (path: string) =>
   new PlatformError.SystemError({ reason: "NotFound", module: "FileSystem", method: "access", pathOrDescriptor: path })
 
-/** Files by path, and no links. */
+/** A file system with these files by path, and without links. */
 const fileSystem = (files: Readonly<Record<string, string>>) =>
   FileSystem.layerNoop({
     realPath: (path) => path in files || path === "/" ? Effect.succeed(path) : Effect.fail(notFound(path)),
@@ -52,7 +52,7 @@ const nested = (key: string, value: unknown): unknown =>
   key.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
 const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
 
-/** What was resolved, as plain data. */
+/** The resolved settings as plain data. */
 const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig) => ({
   ...config,
   "lock.timeout": Duration.toMillis(lock.timeout),
@@ -80,7 +80,7 @@ const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig)
 })
 type Shown = ReturnType<typeof shown>
 
-/** A setting that some sources can set: the raw value that each gives, and what it means. */
+/** A setting with the sources that can set it: the raw value of each, and its meaning. */
 interface Source {
   readonly key: string
   readonly raw: string | number
