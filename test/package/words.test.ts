@@ -38,6 +38,8 @@ const proseOf = (comment: string): string =>
     .replaceAll(/^[ \t]*\* ?/gm, "")
     .replaceAll(/^@example\n.*?(?=^@|(?![\s\S]))/gms, "")
     .replaceAll(/^@.*$/gm, "")
+    // Diagrams and code.
+    .replaceAll(/^ {4,}.*$/gm, "")
 
 const docstringsOf = (source: string): ReadonlyArray<string> => source.match(/\/\*\*.*?\*\//gs) ?? []
 
