@@ -52,7 +52,7 @@ const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters 
 /** The place of what comes after the token. */
 const next = token.length + 1
 const exposed =
-  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
 
 const refusals: ReadonlyArray<Refusal> = [
   {
