@@ -240,7 +240,7 @@ describe("a gateway with a token", () => {
         assert.strictEqual(warned.code, 0, warned.stderr)
         assert.include(
           warned.stderr,
-          "GATEWAY_TOKEN is set here, and the service will not see it; put the token into a file and give --token-file"
+          "GATEWAY_TOKEN is set in this environment, but not for the service; put the token into a file and use --token-file"
         )
         assertSecret(warned.stdout + warned.stderr, manager)
         const named = yield* print(manager, [...everywhere, "--token-file", path])

@@ -102,7 +102,11 @@ describe("the status page", () => {
             assert.match(yield* fact(page, "Held since"), / · \d\d:\d\d:\d\d$/)
             assert.strictEqual(yield* fact(page, "Started by"), "no supervisor")
             assert.notStrictEqual(yield* fact(page, "Reason"), "")
-            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), ["Listening", "Acquired the lock", "Started"])
+            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), [
+              "Listening",
+              "Acquired the lock",
+              "Started"
+            ])
             assert.match(yield* textOf(page, "#uptime"), /^\d+ (s|min)$/)
             assert.isAtLeast(Number(yield* textOf(page, "#connections")), 1)
             assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue 127\.0\.0\.1:\d+ · gateway$/)
