@@ -15,7 +15,7 @@ import * as ExitStatus from "./ExitStatus.ts"
 /** The command line is not valid. Exit status 64. */
 export class UsageError extends Data.TaggedError("UsageError")<{
   readonly reason: string
-  /** The command whose help explains the mistake. If absent, the help of the whole program does. */
+  /** The help of this command explains the mistake. If absent, the help of the whole program explains it. */
   readonly command?: string
 }> {
   /** The command that prints the help. */
@@ -194,13 +194,13 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     description: "print, install or uninstall the definition of this gateway as a service",
     argument: { name: "action", allowed: serviceActions },
     switches: {
-      system: "for the whole machine instead of this user only",
+      system: "use a service of the whole machine instead of this user's",
       "dry-run": "show what would be done, without doing it"
     },
     values: {
       manager: {
         placeholder: "<name>",
-        description: "systemd, launchd or schtasks; default: the platform's",
+        description: "service manager: systemd, launchd or schtasks; default: the one of this platform",
         values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
       },
       user: {

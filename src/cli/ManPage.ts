@@ -11,8 +11,8 @@ import { wrap } from "./Layout.ts"
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
 /**
- * Escapes a text for mdoc: backslashes, a control character (`'` or `.`) in the first column, and hyphens, which otherwise
- * become typographic ones that cannot be pasted into a shell.
+ * Escapes a text for mdoc: backslashes, hyphens, and a control character (`'` or `.`) in the first column. An unescaped
+ * hyphen becomes a typographic one, which cannot be pasted into a shell.
  */
 const text = (value: string): string =>
   value
@@ -108,7 +108,9 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
       item("Ev NO_COLOR", "If set, output has no colours.")
     ]),
     ".Sh FILES",
-    "The config file is JSON. A dot in a key stands for a nested object. Its keys:",
+    "The config file is JSON.",
+    "A dot in a key stands for a nested object.",
+    "The keys are:",
     ...list(all.flatMap((setting) => {
       const key = fileKey(setting)
       return key === undefined ? [] : [settingItem(setting, `Li ${text(key)}`)]

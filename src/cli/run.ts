@@ -36,7 +36,7 @@ export interface RunOptions {
 /** The time that systemd should allow after a wait, until the gateway sends its next notification. */
 const notifyMargin = Duration.seconds(30)
 
-/** The time to request from systemd for a wait without a limit. Each change of state requests it again. */
+/** The maximum time to request from systemd for one wait, which may be unlimited. Each change of state requests it again. */
 const longestWait = Duration.minutes(10)
 
 /** The owner's record, if this gateway is running and healthy: the instance that answers is the one in the lock. */
@@ -81,7 +81,7 @@ const loadForTakeover = Effect.gen(function*() {
 
 /**
  * Runs the gateway. It ends by interruption, by an error of the start or by `LockLost`. It succeeds only if `ensure` is set
- * and this gateway is already running.
+ * and this gateway is already running and healthy.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {

@@ -131,7 +131,7 @@ export const describe = (
     }),
     ...(record.supervisor === "none"
       ? []
-      : [`its supervisor ${record.supervisor} may start it again`])
+      : [`the gateway ran under ${record.supervisor}, which may start it again`])
   ]
   return {
     answer: `${killed ? "killed" : "stopped"} gateway on ${toUrl(record)} (pid ${record.pid})`,

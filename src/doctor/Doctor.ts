@@ -1,5 +1,5 @@
 /**
- * Finds what keeps a gateway from running well on this host, with the command that fixes each problem.
+ * Finds the problems of a gateway on this host, and the command that fixes each.
  *
  * The examination is read-only with one exception. A temporary file in the lock folder tests whether the file system keeps
  * locks, and is removed afterwards.

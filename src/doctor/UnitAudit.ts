@@ -164,7 +164,7 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 }
 
 /**
- * The gateway's requirements, which a unit is compared with.
+ * The gateway's requirements for a unit.
  *
  * @since 0.1.0
  * @category models
@@ -172,15 +172,15 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 export interface Needs {
   readonly drainTimeout: Duration.Duration
   readonly health: { readonly timeout: Duration.Duration }
-  /** The command that replaces the unit by one that fits. */
+  /** The command that replaces the unit with a suitable unit. */
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** The paths of Node and of the program that an upgrade may remove. */
+  /** The paths of Node and of the program that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
-/** The command that installs the unit with a path that an upgrade does not remove, for Node or for the program. */
+/** The command that installs the unit with a stable path of Node or of the program. */
 const installWith = ({ of, prefer }: StablePaths.Advice, install: string): string =>
   install.replace(/^gateway /, `${shellWord(prefer)} ${of === "node" ? "\"$(command -v gateway)\" " : ""}`)
 
@@ -193,10 +193,10 @@ const show = (duration: Duration.Duration): string =>
 const restartsFailures = ({ restart }: Unit): boolean => restart === "always" || restart === "on-failure"
 
 /**
- * Whether systemd restarts the unit no more, because it reached the start limit (systemd.unit(5), `StartLimitBurst`).
+ * Whether systemd has stopped restarting the unit because it reached its start limit (systemd.unit(5), `StartLimitBurst`).
  *
- * systemd reports `start-limit-hit` only if no other failure came before. Otherwise a latched unit is one that is `failed`
- * although its own `Restart=` would restart it. Pure.
+ * systemd reports `start-limit-hit` only if no other failure came before. After another failure, a unit is latched if it is
+ * `failed` although its own `Restart=` would restart it. Pure.
  *
  * @since 0.1.0
  * @category predicates
@@ -215,7 +215,7 @@ const seconds = Duration.toSeconds
 
 const systemctl = ({ scope }: Unit): string => scope === "user" ? "systemctl --user" : "systemctl"
 
-/** The command that installs a unit that fits, and restarts the service. */
+/** The command that installs a suitable unit and restarts the service. */
 const renew = (unit: Unit, { install }: Needs): string => `${install} && ${systemctl(unit)} restart ${unit.name}`
 
 /** Checks whether the unit is latched, has failed, or differs from its file on disk. */
@@ -245,7 +245,7 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Checks that systemd restarts the unit after a crash, but not after a duplicate or a wrong setting, which would fail again. */
+/** Checks that systemd restarts the unit after a crash, but not after a failure that repeats: a duplicate or a wrong setting. */
 const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit
   if (!restartsFailures(unit)) {

@@ -118,7 +118,7 @@ const fields = {
   watching: Schema.Number,
   lock: Schema.Struct({
     path: Schema.String,
-    /** What excludes other holders: a kernel lock, or only the record in the lock file. */
+    /** Whether a kernel lock excludes other holders, or only the record in the lock file. */
     enforcement: Schema.Literal("kernel", "record"),
     heldSince: Schema.DateTimeUtc
   }),

@@ -1,6 +1,6 @@
 /**
- * The style of the status page. A shape and a word express each state. The colour only repeats them, for readers who cannot
- * distinguish colours.
+ * The style of the status page. A shape and a word express each state, because some readers cannot distinguish colours. The
+ * colour only repeats them.
  */
 export const style = String.raw`
 :root {

@@ -79,7 +79,7 @@ const parseJson = (text: string): Either.Either<unknown, string> =>
 /** A fault of the config file itself, or of a value in it. */
 export type FileProblem = SettingInvalid | ConfigFileInvalid
 
-/** Handles a problem of the config file. A handler that fails ends the resolution; one that succeeds ignores the problem. */
+/** Handles a problem of the config file. If the handler fails, the resolution ends. Otherwise the problem is ignored. */
 export type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
 
 const maxConfigBytes = 1024 * 1024

@@ -264,7 +264,7 @@ export const settings = {
     name: "keep-alive timeout",
     env: "GATEWAY_KEEP_ALIVE_TIMEOUT",
     file: ["limits", "keepAliveTimeout"],
-    description: "time limit for an idle connection; must be longer than a load balancer keeps its own",
+    description: "time limit for an idle connection; must exceed the idle timeout of a load balancer",
     default: Listener.defaults.limits.keepAliveTimeout,
     // Not 0, because Node takes 0 for no limit.
     minimum: Duration.seconds(1)

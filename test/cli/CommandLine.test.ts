@@ -170,7 +170,7 @@ describe("CommandLine.parse", () => {
     ["--manager is not a flag of \"run\"", ["run", "--manager", "systemd"]],
     ["--standby is not a flag of \"service\"", ["service", "print", "--standby"]],
     ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
-    ["--user needs --system: a service of a user runs as that user", ["service", "print", "--user", "bob"]],
+    ["--user needs --system, because a user's own service runs as that user", ["service", "print", "--user", "bob"]],
     ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
     ["--user is not a flag of \"run\"", ["run", "--user", "bob"]],
     ["service needs one of print, install, uninstall", ["service"]],

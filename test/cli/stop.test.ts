@@ -28,7 +28,7 @@ describe("gateway stop says", () => {
         .notes,
       [
         "the lock is now held by pid 4712 (starting), which was waiting as a standby or has just started",
-        "its supervisor systemd may start it again"
+        "the gateway ran under systemd, which may start it again"
       ]
     )
   })
@@ -46,6 +46,6 @@ describe("gateway stop says", () => {
       "ws://127.0.0.1:18789 is in use by another program, pid 9 (nginx): answered HTTP 404 to /healthz, not as a gateway; "
       + "to see who it is: ss -ltnp 'sport = :18789'"
     ])
-    assert.match(notes([])[0] ?? "", /another program's, not visible from here: /)
+    assert.match(notes([])[0] ?? "", /in use by another program, not visible from here: /)
   })
 })

@@ -402,7 +402,7 @@ describe("gateway stop signals nobody", () => {
         const { code, stderr, stdout } = yield* stop(site, { flags: ["--force"] })
         assert.strictEqual(code, 0, stderr)
         assert.strictEqual(stdout, `stopped gateway on ${Gateways.url(site)} (pid ${owner.pid})\n`)
-        assert.include(stderr, `its supervisor ${supervisor} may start it again`)
+        assert.include(stderr, `the gateway ran under ${supervisor}, which may start it again`)
       })
   )
 })

@@ -247,7 +247,7 @@ describe("an operator of a unit", () => {
 
   scene("ends it nevertheless by force, and systemd starts it again", ({ operators }) => {
     assert.strictEqual(operators.forced.status, 0, operators.forced.stderr)
-    assert.match(operators.forced.stderr, /its supervisor systemd may start it again/)
+    assert.match(operators.forced.stderr, /the gateway ran under systemd, which may start it again/)
     assert.isTrue(operators.succeeded)
   })
 

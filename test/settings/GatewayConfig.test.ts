@@ -445,8 +445,8 @@ describe("GatewayConfig.resolve", () => {
         const error = yield* Effect.flip(GatewayConfig.checkExposure(config))
         assert.strictEqual(
           error.message,
-          `invalid host "${host}" from --host: expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token `
-            + "besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+          `invalid host "${host}" from --host: expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host `
+            + "with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
         )
         yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host }, env: { GATEWAY_TOKEN: aToken } }))
         yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host, "token-file": "t" } }))
