@@ -1,5 +1,5 @@
 /**
- * What a person reads of all gateways of a host, and what a program does. Pure.
+ * Formats the list of gateways as text and as JSON. Pure.
  */
 import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
@@ -26,7 +26,7 @@ const cells = (
   ].map(printable)
 }
 
-/** For a terminal: one line each, and what could not be looked for. */
+/** The text form: one line for each gateway, then the places that could not be searched. */
 export const toText = (list: GatewayList, nowMillis: number, style: Style): string => {
   const lines = list.gateways.map((gateway) => ({ verdict: gateway.verdict, cells: cells(gateway, nowMillis) }))
   const widths = header.map((name, column) =>
@@ -34,7 +34,7 @@ export const toText = (list: GatewayList, nowMillis: number, style: Style): stri
   )
   const pad = (text: string, column: number) => column === header.length - 1 ? text : text.padEnd(widths[column] ?? 0)
   return [
-    ...(lines.length === 0 ? ["no gateway of this user on this host"] : [header.map(pad).join("  ")]),
+    ...(lines.length === 0 ? ["this user has no gateway on this host"] : [header.map(pad).join("  ")]),
     ...lines.map(({ cells, verdict }) =>
       cells.map((text, column) => column === 1 ? paintVerdict(pad(text, column), verdict, style) : pad(text, column))
         .join("  ")
@@ -45,5 +45,5 @@ export const toText = (list: GatewayList, nowMillis: number, style: Style): stri
 
 const encode = Schema.encodeSync(GatewayList)
 
-/** For a program: one JSON text, of the form that `GatewayList` describes. */
+/** The JSON form, as the Schema `GatewayList` describes it. */
 export const toJson = (list: GatewayList): string => JSON.stringify(encode(list), null, 2)

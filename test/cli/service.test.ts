@@ -140,8 +140,8 @@ describe("service print", () => {
         GATEWAY_HEALTH_TIMEOUT: "3 seconds"
       })
       assert.deepStrictEqual(err.toSorted(), [
-        "gateway: GATEWAY_DRAIN_TIMEOUT is set here, and the service will not see it; give --drain-timeout as well",
-        "gateway: GATEWAY_HEALTH_TIMEOUT is set here, and the service will not see it; put it into the config file"
+        "gateway: GATEWAY_DRAIN_TIMEOUT is set in this environment, but not for the service; use --drain-timeout",
+        "gateway: GATEWAY_HEALTH_TIMEOUT is set in this environment, but not for the service; set it in the config file"
       ])
       assert.strictEqual(out.length, 1)
     }).pipe(live))
@@ -178,7 +178,7 @@ describe("service --system on systemd", () => {
       assert.deepStrictEqual(named.err, [])
       for (const user of ["root", "0"]) {
         assert.deepStrictEqual((yield* invoke({ ...system, user })).err, [
-          "gateway: the service runs as root: an attacker who breaks into the gateway has the whole machine; without --user it runs as a user of its own"
+          "gateway: the service runs as root: an attacker who breaks into the gateway controls the whole machine; without --user it runs as its own user"
         ])
       }
     }).pipe(live))
@@ -189,7 +189,7 @@ describe("service --system on systemd", () => {
         const { exit, out } = yield* invoke({ ...system, user })
         assert.strictEqual(
           exit._tag === "Left" ? exit.left.message : "",
-          `--user ${JSON.stringify(user)} is not the name of a user; see "gateway service --help"`
+          `--user ${JSON.stringify(user)} is not a valid user name; see "gateway service --help"`
         )
         assert.deepStrictEqual(out, [])
       }
@@ -203,7 +203,7 @@ describe("service --system on systemd", () => {
         const { exit } = yield* at(path)
         assert.strictEqual(
           exit._tag === "Left" ? exit.left.message : "",
-          `without --user the service can write only below /var/lib, and not in ${path}; leave --state-dir out, or give --user <name>; see "gateway service --help"`
+          `without --user the service can write only below /var/lib, not in ${path}; omit --state-dir, or use --user <name>; see "gateway service --help"`
         )
         assert.include((yield* at(path, "bob")).out.join("\n"), `ReadWritePaths=${path}\n`)
       }
@@ -237,7 +237,7 @@ describe("service --system on systemd", () => {
         Effect.map(invoke({ ...system, user, scriptPath }), ({ err }) =>
           err.filter((line) => line.includes("cannot read")))
       assert.deepStrictEqual(yield* about(), [
-        `gateway: the service runs as a user of its own, which cannot read ${scriptPath}; put it where everybody may read it, such as /opt, or give --user <name>`
+        `gateway: the service runs as its own user, which cannot read ${scriptPath}; move it to a folder that every user can read, such as /opt, or use --user <name>`
       ])
       assert.deepStrictEqual(yield* about("bob"), [])
       yield* fs.chmod(root, 0o755)

@@ -52,7 +52,7 @@ const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters 
 /** The offset of the first character after the token. */
 const next = token.length + 1
 const exposed =
-  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
 
 const refusals: ReadonlyArray<Refusal> = [
   {
@@ -240,7 +240,7 @@ describe("a gateway with a token", () => {
         assert.strictEqual(warned.code, 0, warned.stderr)
         assert.include(
           warned.stderr,
-          "GATEWAY_TOKEN is set here, and the service will not see it; put the token into a file and give --token-file"
+          "GATEWAY_TOKEN is set in this environment, but not for the service; put the token into a file and use --token-file"
         )
         assertSecret(warned.stdout + warned.stderr, manager)
         const named = yield* print(manager, [...everywhere, "--token-file", path])

@@ -146,14 +146,14 @@ describe("a config file that was named and is not there", () => {
           assert.deepStrictEqual({ command, code, stdout }, { command, code: 64, stdout: "" }, stderr)
           assert.strictEqual(
             stderr,
-            `gateway: invalid config file ${absent}: ${how} names it, and there is no such file\n`
+            `gateway: invalid config file ${absent}: ${how} names this file, but it does not exist\n`
           )
         }
         assert.deepStrictEqual(yield* Gateways.namesIn(site.stateDir), [])
         for (const command of look) {
           const { code, stderr, stdout } = yield* Gateways.run(site, words(command))
           assert.notStrictEqual(code, 64, command)
-          assert.include(stderr + stdout, `${absent}: ${how} names it, and there is no such file`, command)
+          assert.include(stderr + stdout, `${absent}: ${how} names this file, but it does not exist`, command)
         }
       }))
   }

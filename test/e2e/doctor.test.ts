@@ -88,7 +88,7 @@ describe("gateway doctor", () => {
       const [first, second, third] = stdout.split("\n")
       assert.strictEqual(first, "gateway default: 1 error, 0 warnings")
       assert.match(second ?? "", /^ {2}error {4}config: invalid config file .*unknown key "prot"/)
-      assert.strictEqual(third, `           to mend it: \${EDITOR:-vi} ${site.configPath}`)
+      assert.strictEqual(third, `           to fix it: \${EDITOR:-vi} ${site.configPath}`)
     }))
 
   it.scopedLive("a config file that is not JSON does not keep it from the rest", () =>

@@ -92,7 +92,7 @@ describe("list", () => {
         yield* Effect.promise(() => Fs.chmod(site.root, 0o755))
         const none = yield* Looking.list(site, { env, under: Program.as(loner) })
         assert.deepStrictEqual(none.list.gateways, [])
-        assert.deepStrictEqual(none.lines, ["no gateway of this user on this host"])
+        assert.deepStrictEqual(none.lines, ["this user has no gateway on this host"])
         yield* Effect.promise(() =>
           Fs.mkdir(Path.join(site.root, "state", "gateway-lock"), { recursive: true, mode: 0o700 })
         )

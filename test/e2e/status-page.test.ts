@@ -98,11 +98,15 @@ describe("the status page", () => {
             assert.strictEqual(yield* fact(page, "Config"), site.configPath)
             assert.strictEqual(yield* fact(page, "State directory"), site.stateDir)
             assert.strictEqual(yield* fact(page, "File"), Gateways.configLock(site))
-            assert.match(yield* fact(page, "Kept by"), Program.kernelLocks ? /of the kernel/ : /record alone/)
+            assert.match(yield* fact(page, "Enforced by"), Program.kernelLocks ? /^kernel lock$/ : /record only/)
             assert.match(yield* fact(page, "Held since"), / · \d\d:\d\d:\d\d$/)
             assert.strictEqual(yield* fact(page, "Started by"), "no supervisor")
-            assert.notStrictEqual(yield* fact(page, "Because"), "")
-            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), ["Listening", "Took the lock", "Started"])
+            assert.notStrictEqual(yield* fact(page, "Reason"), "")
+            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), [
+              "Listening",
+              "Acquired the lock",
+              "Started"
+            ])
             assert.match(yield* textOf(page, "#uptime"), /^\d+ (s|min)$/)
             assert.isAtLeast(Number(yield* textOf(page, "#connections")), 1)
             assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue 127\.0\.0\.1:\d+ · gateway$/)
@@ -138,7 +142,7 @@ describe("the status page", () => {
         const stuck = yield* halfSent(site)
         yield* first.signal("SIGTERM")
         yield* isIn(page, "draining")
-        yield* sees(page, "#state-text", "because it was told to stop. Waiting for 1 connection.")
+        yield* sees(page, "#state-text", "because it was asked to stop. Waiting for 1 connection.")
         assert.strictEqual(yield* textOf(page, "#state-word"), "Draining")
         assert.deepStrictEqual((yield* textsOf(page, "#history .what")).slice(0, 2), ["Draining", "Listening"])
         assert.deepStrictEqual(yield* brokenRules(page), [])
@@ -146,8 +150,8 @@ describe("the status page", () => {
 
         yield* stuck.send("\r\n")
         yield* isIn(page, "ended")
-        yield* sees(page, "#state-text", "has shut down in order, because it was told to stop")
-        yield* sees(page, "#as-of", /What follows was so .* at \d\d:\d\d:\d\d/)
+        yield* sees(page, "#state-text", "has shut down, because it was asked to stop")
+        yield* sees(page, "#as-of", /Last update .* \(\d\d:\d\d:\d\d\)/)
         yield* Gateways.assertGone(site, yield* first.ended)
         assert.deepStrictEqual(yield* brokenRules(page), [])
 
@@ -173,14 +177,14 @@ describe("the status page", () => {
       const { page } = yield* openPage(site)
       yield* Gateways.stop(first, "SIGKILL")
       yield* isIn(page, "lost")
-      yield* sees(page, "#state-text", "does not answer any more")
+      yield* sees(page, "#state-text", "no longer answers")
       yield* sees(page, "#retry-text", /Trying again/)
-      yield* sees(page, "#as-of", "What follows was so")
+      yield* sees(page, "#as-of", "Last update")
       assert.deepStrictEqual(yield* brokenRules(page), [])
 
       yield* Gateways.startListening(site)
       yield* isIn(page, "listening")
-      yield* sees(page, "#history li", "Took over a lock that was left behind")
+      yield* sees(page, "#history li", "Reclaimed a stale lock")
       yield* sees(page, "#history .detail", `left by pid ${first.pid} since `)
     }))
 

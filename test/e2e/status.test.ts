@@ -61,7 +61,7 @@ describe("status and health, of an owner", () => {
       assert.match(rows["since"] ?? "", new RegExp(`^${createdAt} \\((just now|\\d.* ago)\\)$`))
       assert.strictEqual(rows["supervisor"], "external (told so by the supervisor setting)")
       assert.strictEqual(rows["to use it"], Gateways.url(site))
-      assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (by its record alone")
+      assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (lock record only")
       assert.include(rows["to stop it"], `gateway stop --port ${site.port}`)
       // The output shows no argument or variable of the owner, and no colours because stdout is not a terminal.
       assert.notMatch(text + JSON.stringify(status), /hush|1234|TOKEN/)
@@ -142,7 +142,7 @@ describe("status and health, of an owner", () => {
       yield* Gateways.startListening(other, { main })
       const { health, status } = yield* Looking.expectStatus(site, "foreign-listener", { main })
       assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
-      assert.include(health, `to ask the port alone: curl -f http://127.0.0.1:${site.port}/healthz`)
+      assert.include(health, `to check only the port: curl -f http://127.0.0.1:${site.port}/healthz`)
     }))
 
   Variants.each("that is not there", undefined, (main) =>
@@ -221,7 +221,7 @@ describe("status and health, with settings that are broken", () => {
         assert.match(status.reason, /EACCES/)
         assert.match(status.warnings[0] ?? "", /^invalid config file .*EACCES/)
         assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
-        assert.include(health, "to ask the port alone: curl -f ")
+        assert.include(health, "to check only the port: curl -f ")
       })
   )
 

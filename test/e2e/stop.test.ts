@@ -135,7 +135,7 @@ describe("gateway stop", () => {
           stdout,
           `gateway is not running; ${
             Gateways.configLock(site)
-          } is left of pid ${owner.pid}, and the next start takes it\n`
+          } was left by pid ${owner.pid}, and the next start reclaims it\n`
         )
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
       })
@@ -149,7 +149,7 @@ describe("gateway stop", () => {
       assert.deepStrictEqual({ code, stdout }, { code: 0, stdout: "gateway is not running\n" })
       assert.include(
         stderr,
-        `gateway: ${Gateways.url(site)} is another program's, pid ${process.pid} (node): answered HTTP 200`
+        `gateway: ${Gateways.url(site)} is in use by another program, pid ${process.pid} (node): answered HTTP 200`
       )
       assert.include(stderr, `ss -ltnp 'sport = :${site.port}'`)
       assert.isFalse(yield* Ports.isFree(site.port))
@@ -278,7 +278,7 @@ describe("gateway stop signals nobody", () => {
           assert.match(stderr, /does not have .* open, so that its record is another's; to see who has it: lsof /)
         } else {
           assert.strictEqual(code, 0, stderr)
-          assert.match(stdout, /^gateway is not running; .* is left of pid/)
+          assert.match(stdout, /^gateway is not running; .* was left by pid/)
         }
         assert.isFalse(yield* hasEnded(stranger.pid))
       }))
@@ -402,7 +402,7 @@ describe("gateway stop signals nobody", () => {
         const { code, stderr, stdout } = yield* stop(site, { flags: ["--force"] })
         assert.strictEqual(code, 0, stderr)
         assert.strictEqual(stdout, `stopped gateway on ${Gateways.url(site)} (pid ${owner.pid})\n`)
-        assert.include(stderr, `it was in the hands of ${supervisor}, which may start it again`)
+        assert.include(stderr, `the gateway ran under ${supervisor}, which may start it again`)
       })
   )
 })
@@ -425,7 +425,7 @@ describe("gateway run --force", () => {
         yield* next.listening
         yield* Gateways.assertClean(yield* owner.ended)
         assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, next.pid)
-        assert.match(yield* next.stderr, new RegExp(`pid ${owner.pid} has ended, as it was asked to`))
+        assert.match(yield* next.stderr, new RegExp(`stopped pid ${owner.pid}`))
       })
   )
 
@@ -475,7 +475,7 @@ describe("gateway run --force", () => {
         const ended = yield* refusal(at)
         assert.strictEqual(ended.code, 1)
         assert.include(ended.stderr, inUse(site))
-        assert.match(ended.stderr, /level=WARN .*nobody was forced to end: /)
+        assert.match(ended.stderr, /level=WARN .*--force stopped no process: /)
         assert.match(ended.stderr, why)
       }
       assert.isFalse(yield* hasEnded(owner.pid))
@@ -487,7 +487,7 @@ describe("gateway run --force", () => {
       const next = yield* force(site, { flags: ["--supervisor", "external"] })
       const { code, stderr } = yield* next.ended
       assert.strictEqual(code, 0, stderr)
-      assert.match(stderr, /--force is not followed under external/)
+      assert.match(stderr, /--force is ignored under external/)
       assert.include(stderr, "existing gateway is healthy, leaving it in control")
       assert.isFalse(yield* hasEnded(owner.pid))
     }))

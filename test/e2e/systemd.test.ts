@@ -194,7 +194,7 @@ describe("a service in which a shell runs a gateway", () => {
         { status: "0", MainPID: "the same", ActiveState: "active", SubState: "running", StatusText: "busy" },
         log
       )
-      assert.match(log ?? "", /NOTIFY_SOCKET is set, and systemd is not notified: /)
+      assert.match(log ?? "", /NOTIFY_SOCKET is set, but systemd is not notified: /)
     }
     assert.match(borrowed.new.log ?? "", /SYSTEMD_EXEC_PID is \d+, not our pid/)
     assert.match(borrowed.old.log ?? "", /the main process of our unit is \d+, not our pid/)
@@ -247,7 +247,7 @@ describe("an operator of a unit", () => {
 
   scene("ends it nevertheless by force, and systemd starts it again", ({ operators }) => {
     assert.strictEqual(operators.forced.status, 0, operators.forced.stderr)
-    assert.match(operators.forced.stderr, /it was in the hands of systemd, which may start it again/)
+    assert.match(operators.forced.stderr, /the gateway ran under systemd, which may start it again/)
     assert.isTrue(operators.succeeded)
   })
 
@@ -299,7 +299,7 @@ describe("a system unit without --user (N40)", () => {
     assert.match(stdout, /^gateway kept: running$/m)
     assert.match(
       stdout,
-      /^ {2}service: +gateway-kept\.service of the system, active, as user gateway-kept, state in \/var\/lib\/gateway-lock\/kept$/m
+      /^ {2}service: +system service gateway-kept\.service, active, runs as user gateway-kept, state in \/var\/lib\/gateway-lock\/kept$/m
     )
     assert.match(stdout, /^ {2}to see its service: systemctl status gateway-kept\.service$/m)
     assert.match(stdout, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
@@ -361,7 +361,7 @@ describe("a system unit without --user (N40)", () => {
     )
     const health = said(seen, "health")
     assert.strictEqual(health.status, 1)
-    assert.include(health.stderr, "to ask the port alone: curl -f http://127.0.0.1:21807/healthz")
+    assert.include(health.stderr, "to check only the port: curl -f http://127.0.0.1:21807/healthz")
   })
 
   scene("is found where the settings name another port, and named where another profile has its port", (seen) => {
@@ -370,7 +370,7 @@ describe("a system unit without --user (N40)", () => {
     const other = said(seen, "other")
     assert.strictEqual(other.status, 4, other.stdout)
     assert.match(other.stdout, /^gateway other: foreign listener$/m)
-    assert.match(other.stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.match(other.stdout, /^ {2}service: +system service gateway-kept\.service, /m)
     assert.match(other.stdout, /^ {2}because: +gateway-kept\.service has the port, and not the owner of this lock$/m)
     assert.strictEqual(said(seen, "ownState").status, 3, said(seen, "ownState").stdout)
   })
@@ -379,7 +379,7 @@ describe("a system unit without --user (N40)", () => {
     const { status, stdout } = said(seen, "root")
     assert.strictEqual(status, 0, stdout)
     assert.match(stdout, /^ {2}lock: .*\/gateway\.[0-9a-f]{8}\.lock, held/m)
-    assert.match(stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.match(stdout, /^ {2}service: +system service gateway-kept\.service, /m)
     assert.notInclude(stdout, "state lock")
     assert.strictEqual(said(seen, "rootHealth").status, 0, said(seen, "rootHealth").stderr)
     assert.strictEqual(said(seen, "stopped").status, 3, said(seen, "stopped").stdout)
