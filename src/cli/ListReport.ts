@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import { GatewayList } from "../inspect/GatewayList.ts"
 import { printable } from "../internal/printable.ts"
-import { since, who } from "../report/words.ts"
+import { describeProcess, describeSince } from "../report/words.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
@@ -19,9 +19,9 @@ const cells = (
   return [
     profile ?? "-",
     verdictWords(verdict),
-    owner === undefined ? "-" : who(owner),
+    owner === undefined ? "-" : describeProcess(owner),
     address === undefined ? "-" : toUrl(address),
-    owner?.since === undefined ? "-" : since(owner.since, nowMillis),
+    owner?.since === undefined ? "-" : describeSince(owner.since, nowMillis),
     stateDir
   ].map(printable)
 }

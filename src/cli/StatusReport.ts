@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { printable } from "../internal/printable.ts"
-import { since as sinceWords, who } from "../report/words.ts"
+import { describeProcess, describeSince } from "../report/words.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
@@ -69,8 +69,8 @@ const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => 
   if (owner === undefined) return lock.state === "held" ? [["held by", "a process that is not known from here"]] : []
   const { configPath, phase, profile, since, stateDir, supervisor, supervisorReason } = owner
   return [
-    [lock.state === "left" ? "left by" : "held by", who(owner)],
-    ...(since === undefined ? [] : [["since", sinceWords(since, now)] as const]),
+    [lock.state === "left" ? "left by" : "held by", describeProcess(owner)],
+    ...(since === undefined ? [] : [["since", describeSince(since, now)] as const]),
     ...(phase === undefined ? [] : [["phase", phase] as const]),
     ...(profile === undefined ? [] : [["profile", profile] as const]),
     ...(configPath === undefined ? [] : [["config", configPath] as const]),
@@ -129,7 +129,7 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
 const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
   stateLock?.owner === undefined ? [] : [[
     "state lock",
-    `held by ${who(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
+    `held by ${describeProcess(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
   ]]
 
 const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {

@@ -93,7 +93,7 @@ const announce = ({ systemd }: ServeOptions) =>
     const { pid } = yield* record
     yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
     if (BadPorts.isBad(port)) {
-      yield* Effect.logWarning(`${BadPorts.whyBad(port)}; start it with --port ${BadPorts.another(port)}`)
+      yield* Effect.logWarning(`${BadPorts.warning(port)}; start it with --port ${BadPorts.nextAllowed(port)}`)
     }
     yield* systemd.notify("READY=1", `STATUS=listening on ${url}`)
     if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)

@@ -103,7 +103,7 @@ const describePort = (
   port._tag === "Free" ? [] : [
     `${toUrl(address)} is in use by another program, ${
       listeners.length === 0 ? "not visible from here" : listeners.join(", ")
-    }: ${port.detail}; to see who it is: ${adviceFor(platform).whoListens(address.port)}`
+    }: ${port.detail}; to see who it is: ${adviceFor(platform).showListeners(address.port)}`
   ]
 
 /** Describes the outcome: `answer` for stdout, `notes` for stderr. Pure. */

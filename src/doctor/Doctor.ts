@@ -98,7 +98,7 @@ export const judgeLock = (
     case "held":
       findings.push(
         owner === undefined
-          ? error("lock", `${lock.path} is held by ${by}`, advice.whoHasFile(lock.path))
+          ? error("lock", `${lock.path} is held by ${by}`, advice.showFileUsers(lock.path))
           : verdict === "unhealthy"
           ? error("lock", `${lock.path} is held by ${by}, which does not serve`, command("stop --force"))
           : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
@@ -138,7 +138,7 @@ export const judgePort = (
       error(
         "port",
         `${url} cannot be bound, though nothing listens there: ${port.blocked.reason}`,
-        command(`run --port ${BadPorts.another(port.port)}`)
+        command(`run --port ${BadPorts.nextAllowed(port.port)}`)
       )
     ]
   }
@@ -154,7 +154,7 @@ export const judgePort = (
       error(
         "port",
         `${url} is in use by ${who}, not by this gateway: ${detail}`,
-        command(`run --port ${BadPorts.another(port.port)}`)
+        command(`run --port ${BadPorts.nextAllowed(port.port)}`)
       )
     ]
   }
@@ -172,7 +172,7 @@ export const judgePort = (
 
 const checkPortNumber = ({ command, config: { port } }: DoctorOptions): ReadonlyArray<Finding> =>
   BadPorts.isBad(port)
-    ? [warning("port", BadPorts.whyBad(port), command(`run --port ${BadPorts.another(port)}`))]
+    ? [warning("port", BadPorts.warning(port), command(`run --port ${BadPorts.nextAllowed(port)}`))]
     : []
 
 /** Finds reclaim claims left by interrupted starts, and lock files with a modification time in the future. */

@@ -147,7 +147,7 @@ export const checkFolder = (
           error(
             "lock-folder",
             `${folder} cannot be looked at: ${describePlatformError(seen.left)}`,
-            advice.ownAsRoot(options.stateDir, options.uid)
+            advice.changeOwnerAsRoot(options.stateDir, options.uid)
           )
         ]
     }

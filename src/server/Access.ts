@@ -306,7 +306,7 @@ export const judge: {
  *
  * @internal
  */
-export const judging = (rules: Rules): (head: Head) => Verdict => {
+export const judgePerConnection = (rules: Rules): (head: Head) => Verdict => {
   let admittedHost: string | undefined
   return (head) => {
     const at = valueAt(head.rawHeaders, "host")

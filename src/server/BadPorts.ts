@@ -92,7 +92,7 @@ const badPorts: ReadonlySet<number> = new Set([
 export const isBad = (port: number): boolean => badPorts.has(port)
 
 /** The next higher port that browsers connect to. For 65535, the next lower one. */
-export const another = (port: number): number => {
+export const nextAllowed = (port: number): number => {
   const step = port < 65535 ? 1 : -1
   let candidate = port + step
   while (isBad(candidate)) candidate += step
@@ -100,5 +100,5 @@ export const another = (port: number): number => {
 }
 
 /** A one-line warning about a port that browsers refuse. */
-export const whyBad = (port: number): string =>
+export const warning = (port: number): string =>
   `browsers refuse port ${port} (Fetch Standard, port blocking): the status page does not open on it`

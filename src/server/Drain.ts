@@ -13,7 +13,7 @@ import { type Address, toUrl } from "../Address.ts"
 import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
-import { spannedApart } from "../telemetry/spans.ts"
+import { spannedAsRoot } from "../telemetry/spans.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { defaults, type ListenerOptions } from "./ListenerOptions.ts"
@@ -126,7 +126,7 @@ export const make = (
           onFalse: () =>
             drainNow(reason).pipe(
               Metrics.timed((_, seconds) => Metric.update(Metrics.drainSeconds, seconds)),
-              spannedApart("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason }),
+              spannedAsRoot("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason }),
               Effect.ensuring(Deferred.succeed(drained, undefined)),
               Effect.uninterruptible
             )

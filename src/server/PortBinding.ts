@@ -12,7 +12,7 @@ import { HostPlatform } from "../host/HostPlatform.ts"
 import { conflicting, PortOwners } from "../host/PortOwners.ts"
 import { keepIf } from "../internal/keepIf.ts"
 import { PortProbe } from "../probe/PortProbe.ts"
-import { type Attributes, spannedAround } from "../telemetry/spans.ts"
+import { type Attributes, spannedDetached } from "../telemetry/spans.ts"
 import * as Access from "./Access.ts"
 import { limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import * as ServerSocket from "./ServerSocket.ts"
@@ -138,7 +138,7 @@ export const bindPort = (
     }
 
     return yield* bindBoth(options, routes, drainBegan).pipe(
-      spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
+      spannedDetached("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
       Effect.catchAll((error) =>
         error.code === "EADDRINUSE"
           ? whyTaken(asked, error)

@@ -22,7 +22,7 @@ export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 const asOther = (options: StopOptions, advice: Advice): string =>
   `as its own user, or ${advice.asRoot(options.commandAsOther ?? commandOf(options))}`
 
-const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it: ${advice.whoHasFile(path)}`
+const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it: ${advice.showFileUsers(path)}`
 
 /** Makes the error of a refused stop. */
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>

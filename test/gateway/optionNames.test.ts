@@ -110,9 +110,12 @@ describe("an option that there is not", () => {
       Effect.gen(function*() {
         const host = yield* makeHost()
         const options = loose({ port: undefined, database: "postgres://", second: true, purple: 1 })
-        for (const use of [start(options), Gateway.inspectPlatform(options), Gateway.stopPlatform(options)]) {
-          assert.isUndefined(defectOf(yield* Effect.exit(Effect.provide(use, host.layer()))))
-        }
+        const exits = yield* Effect.all([
+          Effect.exit(start(options)),
+          Effect.exit(Gateway.inspectPlatform(options)),
+          Effect.exit(Gateway.stopPlatform(options))
+        ]).pipe(Effect.provide(host.layer()))
+        assert.deepStrictEqual(exits.map(defectOf), [undefined, undefined, undefined])
       })
   )
 

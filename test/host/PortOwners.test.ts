@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { at, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
+import { listenersAt, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 /** Written by a Linux on x86-64. */

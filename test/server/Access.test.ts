@@ -408,7 +408,7 @@ describe("a request", () => {
     fc.array(sent, { minLength: 2, maxLength: 12 }),
     fc.constantFrom("127.0.0.1", "192.0.2.1", undefined)
   ], ([requests, localAddress]) => {
-    const judge = Access.judging(loopback)
+    const judge = Access.judgePerConnection(loopback)
     for (const request of requests) {
       const one = { ...request, localAddress }
       assert.deepStrictEqual(judge(one), Access.judge(one, loopback))

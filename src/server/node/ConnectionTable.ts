@@ -118,7 +118,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       const connection: Connection = {
         responses: [],
         latest: undefined,
-        judge: Access.judging(rules),
+        judge: Access.judgePerConnection(rules),
         writtenBeforeUpgrade: 0,
         viewing: false,
         refused: false
