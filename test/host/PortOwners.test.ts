@@ -104,7 +104,7 @@ describe.each(parsers)("PortOwners, junk instead of %s", (_, text, parse) => {
 describe("PortOwners.at", () => {
   const listener = (host: string, pid: number): PortListener => ({ host, port: 18789, pid })
   const pidsAt = (host: string, listeners: ReadonlyArray<PortListener>) =>
-    at({ host, port: 18789 }, listeners).map(({ pid }) => pid).toSorted()
+    listenersAt({ host, port: 18789 }, listeners).map(({ pid }) => pid).toSorted()
 
   it("an exact address before a wildcard, and the guard address besides", () => {
     const all = [listener("0.0.0.0", 1), listener("127.0.0.1", 2), listener("::1", 3), listener("127.0.0.2", 4)]
@@ -126,7 +126,7 @@ describe("PortOwners.at", () => {
     arbitraries.address,
     fc.array(fc.record({ host: arbitraries.host, port: fc.constantFrom(1, 2) }))
   ], ([address, listeners]) => {
-    const found = at(address, listeners)
+    const found = listenersAt(address, listeners)
     return found.every((listener) => listener.port === address.port) && new Set(found).size === found.length
   })
 })
