@@ -23,16 +23,16 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     setupFiles: process.platform === "win32" ? ["test/e2e/support/windows.ts"] : [],
     sequence: { sequencer: LongestFirst },
-    // Processes are started, killed and waited for: what hangs must end before the machine's patience does.
+    // Tests start, kill and wait for processes. A test that hangs must fail before the time limit of the whole run.
     testTimeout: 60_000,
     hookTimeout: 30_000,
-    // Loading the modules anew for each file would take a third of the time.
+    // Test files share modules: loading them again for each file took a third of the time.
     isolate: false,
-    // Not threads: a program that one thread starts has, until it is executed, the sockets on which another listens, and
-    // then a port that a test has just left is not free.
+    // Not threads: between fork and exec, a program that one thread starts has the listening sockets of all other threads. A port
+    // that a test has just closed is then still in use.
     pool: "forks",
-    // As many at least as at most: without isolation, tinypool (1.1) ends a worker that has nothing to do, and the run with it.
-    // The garbage of simulations is young.
+    // The minimum equals the maximum: without isolation, tinypool 1.1 ends an idle worker, and that ends the whole run.
+    // Simulations make much short-lived garbage, so a larger young generation saves a third of their processor time.
     poolOptions: { forks: { minForks: 3, maxForks: 3, execArgv: ["--max-semi-space-size=64"] } }
   }
 })

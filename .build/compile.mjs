@@ -1,4 +1,4 @@
-// Runs one scene of the program in this process, and keeps the code that V8 compiled for it.
+// Runs the program once in this process, as one of the scenes, and writes the code that V8 compiled to its cache files.
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -45,8 +45,8 @@ const scripts = []
 process.on("exit", (status) => {
   for (const [script, path] of scripts) writeFileSync(path, script.createCachedData())
   rmSync(state, { recursive: true, force: true })
-  // The refused start ends with 1, as it should; who looks must have found a healthy gateway. What else doctor finds here
-  // is nobody's business now.
+  // A refused start ends with 1. `status`, `health` and `list` must have found a healthy gateway. `doctor` may find
+  // anything on this machine.
   process.exitCode = scripts.length > (scene === "refused" ? 0 : 1) && (!looks || status === 0 || scene === "doctor") ? 0 : 1
 })
 for (const name of Object.keys(process.env)) if (name.startsWith("GATEWAY_")) delete process.env[name]
@@ -54,7 +54,7 @@ const settings = ["--port", String(port), "--state-dir", state, "--config", join
 process.argv = [process.argv[0], "gateway", looks ? scene : "run", ...settings]
 if (scene === "start") whenHealthy(() => process.kill(process.pid, "SIGTERM"))
 if (looks) {
-  // Somebody to look at.
+  // The gateway that the command looks at.
   const main = fileURLToPath(new URL("../dist/main.js", import.meta.url))
   const gateway = spawn(process.execPath, [main, "run", ...settings], { stdio: "ignore" })
   gateway.unref()

@@ -1,4 +1,4 @@
-// Writes the manual page, dated by SOURCE_DATE_EPOCH where that is set, and the schema of the config file beside the program.
+// Writes the manual page and the schema of the config file beside the program. SOURCE_DATE_EPOCH, if set, dates the page.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"

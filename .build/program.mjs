@@ -18,8 +18,8 @@ const bundle = async (options, output) => {
 }
 
 /**
- * `ws` asks for these as it is loaded, and needs them as a client or where it compresses: the program does neither, and would
- * load them at each start.
+ * `ws` requires these modules when it is loaded, but uses them only as a client or for compression. The program does neither, so
+ * this plugin moves each `require` to the place of use, and a start does not load the modules.
  */
 const askedFor = /const (https|tls|zlib) = require\('\1'\);/g
 const found = new Set()
@@ -34,7 +34,10 @@ const loadedOnUse = {
   }
 }
 
-/** One character that is not ASCII makes V8 keep a whole file in twice the memory. Raw text, of the page, stays as it is. */
+/**
+ * Escapes characters outside ASCII: with one of them, V8 keeps the whole file in twice the memory. `String.raw` has no escapes, so
+ * the chunk with the status page stays as it is.
+ */
 const ascii = {
   name: "ascii",
   renderChunk: (code) =>
@@ -46,30 +49,30 @@ const ascii = {
 await bundle({ input: here("src/cli/entry.ts"), plugins: [loadedOnUse, ascii] }, {
   dir: here("dist/program"),
   format: "cjs",
-  // import() would need a loader that compiled code has not.
+  // Code from V8's cache has no loader for import().
   dynamicImportInCjs: false,
-  // Names and lines stay readable in the trace of a defect; compiled code takes as long to load either way.
+  // The stack trace of a defect keeps its names and lines. Minified code does not load faster from V8's cache.
   minify: false,
   comments: false,
-  // A function of what Node's loader gives a module, whichever way it is loaded: `programLoader` calls it.
+  // `programLoader` calls this function with the arguments that Node's own loader gives a CommonJS module.
   banner: "(typeof module === 'object' ? module : {}).exports = function(exports, require, module, __filename, __dirname) {",
   footer: "}",
   entryFileNames: "[name].cjs",
   chunkFileNames: "[name]-[hash].cjs",
-  // All that each start needs in one file: a name is found sooner in its own file than in another.
+  // One file for all that every start needs: access to a name of another file is slower.
   codeSplitting: { groups: [{ name: "entry", tags: ["$initial"] }] }
 })
 
-if (found.size !== 3) throw new Error(`ws asks otherwise for what is loaded on use: found ${[...found].join(", ")}`)
+if (found.size !== 3) throw new Error(`ws no longer requires https, tls and zlib in the expected way: found only ${[...found].join(", ")}`)
 
-// CommonJS too: Node's loader for modules takes some milliseconds of each start. The library beside it is not.
+// CommonJS, because Node's loader for ES modules takes some milliseconds of each start. The library in dist/esm has ES modules.
 await bundle({ input: here("src/main.ts") }, { file: here("dist/main.js"), format: "cjs", minify: false })
 writeFileSync(here("dist/package.json"), JSON.stringify({ type: "commonjs" }))
 writeFileSync(here("dist/esm/package.json"), JSON.stringify({ type: "module" }))
 
-// Compiled code covers what has run by the time it is taken: first a start, to the end, then the commands that only look,
-// then a start that is refused.
+// V8's cache has the functions that had run when the cache was written. So run a start to its end, then the commands that only
+// look, then a refused start.
 for (const scene of ["start", "status", "health", "list", "doctor", "stop", "refused"]) {
-  // What it says is nobody's business, unless it fails: then it is part of the error.
+  // Its output is shown only if it fails, as part of the error.
   execFileSync(process.execPath, [here(".build/compile.mjs"), scene], { stdio: "pipe", timeout: 60_000 })
 }

@@ -27,7 +27,7 @@ describe("Address", () => {
     arbitraries.port
   ], ([host, port]) => {
     const url = new URL(toUrl({ host, port }))
-    // 80 is what ws:// means without a port.
+    // URL drops port 80, because it is the default of ws://.
     return url.port === (port === 80 ? "" : String(port)) && url.host.startsWith("[") === host.includes(":")
   })
 
@@ -114,7 +114,7 @@ describe("Address", () => {
     assert.strictEqual(isLoopback(host), loopback)
     assert.strictEqual(isWildcard(host), wildcard)
     assert.strictEqual(coversGuard(host, "linux"), covers)
-    // Elsewhere a specific address can be bound beside a wildcard.
+    // Except on Linux, a specific address can be bound beside a wildcard.
     for (const platform of ["darwin", "win32", "freebsd"]) {
       assert.strictEqual(coversGuard(host, platform), covers && !wildcard, platform)
     }

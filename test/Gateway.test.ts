@@ -39,17 +39,17 @@ const App = HttpRouter.empty.pipe(
 const gateway = (options: Gateway.GatewayOptions = {}) =>
   Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
 
-/** Lets everything that needs no time happen. */
+/** Runs everything that needs no time to pass. */
 const settle = Effect.repeatN(Effect.yieldNow(), 1000)
 
-/** Starts a gateway, and lets it do all that needs no time. */
+/** Starts a gateway, and runs everything that needs no time to pass. */
 const start = (
   host: SimulatedHost.SimulatedHost,
   options?: Gateway.GatewayOptions,
   process?: Parameters<typeof host.spawn>[1]
 ) => Effect.zipLeft(host.spawn(gateway(options), process), settle)
 
-/** A process that holds the locks, as a gateway does that has not bound its port yet. */
+/** A process that holds the locks but has not bound its port, as a gateway during its start. */
 const startWarming = (host: SimulatedHost.SimulatedHost) => {
   const lock = LockFile.layerWithProbes({
     stateDir: "/state/default",
@@ -61,7 +61,7 @@ const startWarming = (host: SimulatedHost.SimulatedHost) => {
 
 const lockings = ["works", "absent"] as const
 
-/** A host whose kernel locks work, or are absent. */
+/** A host whose kernel locks work or are absent. */
 const hostWith = (locking: typeof lockings[number]) => Effect.tap(makeHost(), (host) => host.setLocking(locking))
 
 const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
@@ -163,7 +163,7 @@ describe("a gateway on a simulated host", () => {
         const second = yield* start(host)
         assert.deepStrictEqual(host.ports.owners(18789), [second.pid], locking)
         yield* second.kill
-        // The container restart: the very same pid again, with nothing in between.
+        // A container restart: the same pid again, with no other process in between.
         const third = yield* start(host, {}, { pid: second.pid })
         assert.deepStrictEqual(host.ports.owners(18789), [third.pid], locking)
         yield* third.terminate
@@ -288,7 +288,7 @@ describe("a gateway on a simulated host", () => {
         const first = yield* start(host)
         const socket = yield* host.ports.connect(address)
         yield* settle
-        // A folder that is gone lets another in, though not on this port.
+        // Once the folder is gone, a second start can acquire the lock, though not on this port.
         yield* host.files.remove("/state/default/locks", { recursive: true })
         const second = yield* start(host, { port: 18790 })
         assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
@@ -297,7 +297,7 @@ describe("a gateway on a simulated host", () => {
         assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
         const error = failureOf(yield* first.exit)
         assert.strictEqual(error?._tag, "LockLost")
-        // Both were lost; it fails with the one that it looks at first.
+        // Both locks are lost. The gateway fails with the one that it checks first.
         assert.include(
           [lockPath, statePath].map((path) =>
             `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
@@ -305,7 +305,7 @@ describe("a gateway on a simulated host", () => {
           error?.message
         )
         assert.deepStrictEqual(host.ports.owners(18789), [])
-        // What is not ours is not removed.
+        // The gateway does not remove files that belong to the second one.
         assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
         assert.deepStrictEqual(host.lockHolders(statePath), [second.pid])
         assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
@@ -400,7 +400,7 @@ describe("a shutdown", () => {
     }))
 })
 
-/** How many system calls a start makes, so that each can be the one at which something happens. */
+/** How many system calls a start makes. The tests let something happen at each of them. */
 const callsOfAStart = (locking: typeof lockings[number]) =>
   Effect.gen(function*() {
     const host = yield* hostWith(locking)
@@ -417,7 +417,7 @@ const callsOfAStart = (locking: typeof lockings[number]) =>
     return started
   })
 
-/** Runs an effect in the midst of some of a process's system calls, which are counted from 1. */
+/** Runs an effect during some of a process's system calls. The calls are counted from 1. */
 const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: number) => Effect.Effect<void>) => {
   let calls = 0
   return host.setIntercept((call) =>
@@ -456,7 +456,7 @@ describe("a shutdown", () => {
         yield* host.settle
         yield* running.interrupt
         yield* host.settle
-        // Nothing is accepted from the first moment on.
+        // From its first moment, the drain accepts no connection.
         assert.deepStrictEqual(host.ports.owners(18789), [])
         yield* TestClock.adjust(`${seconds} seconds`)
         yield* host.settle
@@ -508,7 +508,8 @@ describe("a start that ends early", () => {
           for (const at of callsOf(calls)) {
             const host = yield* hostWith(locking)
             const first = yield* host.spawn(gateway())
-            // Told while the call is under way: what runs is not to be interrupted, and must end all the same.
+            // The interruption arrives while the call is running. The call is not interruptible, but the start must end
+            // anyway.
             yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
             yield* settle
             yield* TestClock.adjust("1 minute")
@@ -529,7 +530,7 @@ describe("a start that ends early", () => {
           yield* during(host, first.pid, (call) => call >= last ? first.kill : Effect.void)
           yield* settle
           yield* first.kill
-          // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
+          // Without a kernel lock, a file without a record blocks other starts until it is stale.
           yield* TestClock.adjust(locking === "absent" ? "31 seconds" : "0 seconds")
           const second = yield* start(host)
           assert.deepStrictEqual(host.ports.owners(18789), [second.pid], `${locking}, killed at call ${last}`)
@@ -555,11 +556,11 @@ describe("a start that ends early", () => {
               })
             )
             const first = yield* start(host)
-            // On Windows a refusal may pass: the start asks again, within its lock timeout.
+            // On Windows a refusal may be temporary, so the start retries within its lock timeout.
             if (platform === "win32") yield* TestClock.adjust("1 second")
             const exit = yield* first.poll
             if (Option.isNone(exit)) {
-              // A call that only informs may fail: then the gateway runs.
+              // If the call only gathers information, its failure does not matter, and the gateway runs.
               assert.deepStrictEqual(host.ports.owners(18789), [first.pid], `${errno} at call ${at}`)
               yield* first.terminate
             } else {
@@ -568,8 +569,8 @@ describe("a start that ends early", () => {
             assert.deepStrictEqual(host.ports.owners(18789), [], `port, ${errno} at call ${at}`)
             const left = yield* Effect.orElseSucceed(host.files.readDirectory("/state/default/locks"), () => [])
             if (left.length > 0) {
-              // A file that we created and could not lock must stay: somebody else may have locked it by now. It is empty,
-              // and in nobody's way.
+              // A start that created a file and could not lock it must leave the file, because another process may have
+              // locked it by now. The file is empty and blocks no start.
               for (const name of left) {
                 const { length } = yield* host.files.readFile(`/state/default/locks/${name}`)
                 assert.strictEqual(length, 0, `${name}, ${errno} at call ${at}`)
@@ -621,7 +622,7 @@ describe("many starters", () => {
   )
 })
 
-/** With what a start with these options dies; "started" if it does not. */
+/** The defect of a start with these options; "started" if there is none. */
 const dies = (options: Gateway.GatewayOptions) =>
   Effect.gen(function*() {
     const host = yield* makeHost()
@@ -669,7 +670,7 @@ describe("times and counts", () => {
         )
       }
       assert.match(yield* dies({ limits: { pipelinedRequests: 0 } }), /^invalid limits\.pipelinedRequests 0 /)
-      // As long as it takes, and not at all: both mean what they say.
+      // Infinity means to wait as long as it takes, 0 means not to wait. Both are allowed.
       for (const time of [0, Duration.infinity]) {
         assert.strictEqual(yield* dies({ lock: { timeout: time }, drainTimeout: time }), "started")
       }
@@ -774,7 +775,7 @@ describe("options from Config", () => {
     ["limits.bufferedBytes", { limits: { bufferedBytes: Config.number("FRACTION") } }],
     ["passedSocket", { passedSocket: Config.number("ONE") }]
   ]
-  /** Which variable has which wrong value for an option. */
+  /** For each variable, a wrong value of its option. */
   const value: Readonly<Record<string, string>> = {
     port: "99999",
     profile: "No Profile",
@@ -790,7 +791,7 @@ describe("options from Config", () => {
   it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
     Effect.gen(function*() {
       const variables = { V: value[path] ?? "", ZERO: "0 seconds", ENDLESS: "100 days", ONE: "1", FRACTION: "0.5" }
-      // What is not refused gets no lock, and serves nowhere.
+      // If an option is wrongly accepted, the start gets no lock in this state directory, and does not serve.
       const nowhere = { port: Config.succeed(0), stateDir: Config.succeed("/dev/null/state") }
       const layer = Gateway.layerConfig({ ...nowhere, ...options })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(
@@ -804,7 +805,7 @@ describe("options from Config", () => {
   it.effect("are those of a layer otherwise, with every one of them given", () =>
     Effect.gen(function*() {
       const variables = { TOKEN: long, HOSTS: "a.example,b.example", ORIGINS: "https://a.example" }
-      // Refused by the machine, after every check.
+      // All options pass their checks. The start then fails because of its state directory.
       const error = yield* Effect.flip(Effect.scoped(Layer.build(Gateway.layerConfig({
         port: Config.succeed(0),
         host: Config.succeed("127.0.0.1"),

@@ -96,7 +96,7 @@ describe("GatewayLockError", () => {
     assert.instanceOf(error, Error)
     for (const cause of [Cause.fail(error), Cause.die(error)]) {
       assert.strictEqual(Cause.pretty(cause).split("\n", 1)[0], `${tag}: ${message}`)
-      // Effect's log shows the stack as well.
+      // Effect's log also shows the stack.
       assert.match(Cause.pretty(cause), new RegExp(`^${tag}: [^\n]*\n    at `))
     }
   })

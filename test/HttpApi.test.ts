@@ -1,5 +1,6 @@
 /**
- * An `HttpApi` that is written for `NodeHttpServer.layer`, with one line replaced: behind `Gateway.layer`, and on a simulated host.
+ * An `HttpApi` that is written for `NodeHttpServer.layer`, with one line replaced: behind `Gateway.layer`, and on a simulated
+ * host.
  */
 import {
   FetchHttpClient,
@@ -73,7 +74,7 @@ const FilesLive = HttpApiBuilder.group(Api, "files", (handlers) =>
         Effect.orDie(HttpServerResponse.file(greeting)))
   }))
 
-/** The app, but for its server. */
+/** The app without its server. */
 const App = HttpApiBuilder.serve().pipe(
   Layer.provide(HttpApiSwagger.layer({ path: "/docs" })),
   Layer.provide(HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json" })),
@@ -87,7 +88,7 @@ const upload = (): FormData => {
   return form
 }
 
-/** What a client of the app sees, whatever it is served by. */
+/** Checks the app from a client's view, which must not depend on the server. */
 const isServed = (baseUrl: string) =>
   Effect.gen(function*() {
     const { files } = yield* HttpApiClient.make(Api, { baseUrl })
@@ -117,7 +118,7 @@ const baseUrlOf = (context: Context.Context<HttpServer.HttpServer>): string => {
   return address._tag === "TcpAddress" ? `http://127.0.0.1:${address.port}` : assert.fail("no TCP address")
 }
 
-/** Over a real network. */
+/** The same check over real sockets. */
 const isServedLive = <A extends HttpServer.HttpServer, E>(
   server: Layer.Layer<A | Layer.Layer.Context<typeof App>, E>
 ): Effect.Effect<void, unknown, Scope.Scope> =>
@@ -175,7 +176,7 @@ describe("an HttpApi in a simulated process", () => {
       const [folder = ""] = yield* host.files.readDirectory("/tmp")
       yield* host.files.writeFile(`/tmp/${folder}/greeting.txt`, new TextEncoder().encode("changed"))
       assert.strictEqual(yield* files.download(), "changed")
-      // A file that was uploaded is gone with its request.
+      // An uploaded file is removed at the end of its request.
       yield* files.upload({ payload: upload() })
       assert.deepStrictEqual(yield* host.files.readDirectory("/tmp"), [folder])
     }))

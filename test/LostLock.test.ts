@@ -1,5 +1,6 @@
 /**
- * A lost lock reaches the server, however it is run. Drawn wirings on the simulated host, beside a successor that serves.
+ * A lost lock reaches the server however the program is run. Wirings are drawn on the simulated host, beside a successor that
+ * serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -39,7 +40,7 @@ const App = HttpRouter.empty.pipe(
   HttpServer.serve()
 )
 
-/** An app that migrates a database first, say, and perhaps must not be interrupted meanwhile. */
+/** An app that takes time to build, for example for a database migration. It may be uninterruptible. */
 const buildingFor = (duration: Duration.DurationInput, isInterruptible: boolean) =>
   Layer.unwrapEffect(
     Effect.as(isInterruptible ? Effect.sleep(duration) : Effect.uninterruptible(Effect.sleep(duration)), App)
@@ -52,7 +53,9 @@ type Served = Layer.Layer<
 >
 type Program = Effect.Effect<unknown, unknown, SimulatedHost.Requirements>
 
-/** With the clock, the scheduler and the logger of its process: a runtime of its own has those of the machine. */
+/**
+ * Passes on the clock, the scheduler and the logger of its process. Otherwise a new runtime would have those of the machine.
+ */
 const inManagedRuntime = (served: Served): Program =>
   Effect.gen(function*() {
     const context = yield* Effect.context<SimulatedHost.Requirements>()
@@ -71,7 +74,7 @@ const inManagedRuntime = (served: Served): Program =>
     return yield* Effect.never
   }).pipe(Effect.scoped)
 
-/** How a program may run a gateway; none of them does anything about a lost lock by itself. */
+/** The ways in which a program may run a gateway. None of them handles a lost lock itself. */
 const wirings: Record<string, (app: typeof App, options: Gateway.GatewayOptions) => Program> = {
   "Layer.launch": (app, options) => Layer.launch(app.pipe(Layer.provide(Gateway.layerPlatform(options)))),
   "Gateway.launch": (app, options) => Gateway.launch(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))),
@@ -110,7 +113,7 @@ const scenario = fc.record({
   wiring: fc.constantFrom(...Object.keys(wirings)),
   listensForSigterm: fc.boolean(),
   onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
-  /** Seconds. */
+  /** In seconds. */
   drainTimeout: fc.constantFrom(0, 1, 10),
   /** Seconds between the lock and the app; 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),
@@ -155,7 +158,7 @@ describe("a lost lock", () => {
         if (isBusy && building === 0) yield* Effect.fork(host.ports.get(address, "/never"))
         yield* host.settle
 
-        // The successor starts while the owner is stopped, as a suspended machine is.
+        // The successor starts while the owner is stopped, as on a suspended machine.
         yield* first.freeze
         yield* host.files.remove(folder, { recursive: true })
         const successor = yield* host.spawn(
@@ -165,7 +168,7 @@ describe("a lost lock", () => {
         yield* first.resume
         yield* TestClock.adjust("31 seconds")
         yield* host.settle
-        // The drain, and a second for viewers.
+        // The drain, and a second for viewers of the status page.
         yield* TestClock.adjust(Duration.seconds(drainTimeout + 1))
         yield* host.settle
         assert.notInclude(host.ports.owners(address.port), first.pid, "its port")
@@ -175,14 +178,14 @@ describe("a lost lock", () => {
         const lines = errors.filter((line) => line.startsWith("lost gateway lock at "))
         assert.strictEqual(lines.length, 1, errors.join("\n"))
         if (onLost === "close") {
-          // Only what watches the lock ends then.
+          // With "close", only a program that watches the lock ends. These two wirings do.
           const isWatched = wiring === "Gateway.launch" || wiring === "two merged gateways"
           if (!isWatched) assert.isTrue(first.isRunning())
         } else {
           assert.isFalse(first.isRunning(), "its process")
           assert.deepStrictEqual(yield* first.status, Option.some(1))
         }
-        // What is the successor's stays the successor's.
+        // Port and lock files of the successor are unchanged.
         assert.deepStrictEqual(host.ports.owners(successorPort), [successor.pid])
         for (const path of paths) {
           const record = JSON.parse(new TextDecoder().decode(yield* host.files.readFile(path)))

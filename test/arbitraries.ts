@@ -1,5 +1,5 @@
 /**
- * What properties draw from. Importing this sets how often each is tried: `FAST_CHECK_NUM_RUNS`, or 100.
+ * Arbitraries for properties. Importing this module sets the number of runs: `FAST_CHECK_NUM_RUNS`, or 100.
  */
 import { Config, DateTime, Duration, Effect, FastCheck as fc, Option } from "effect"
 import type { Address } from "../src/Address.ts"
@@ -11,7 +11,7 @@ import type * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 export const numRuns = Effect.runSync(Config.withDefault(Config.integer("FAST_CHECK_NUM_RUNS"), 100))
 fc.configureGlobal({ ...fc.readConfigureGlobal(), numRuns })
 
-/** Text as a hostile file or peer would write it: any Unicode, line ends, quotes, brackets. */
+/** Text that a hostile file or peer could send: any Unicode, line ends, quotes, brackets. */
 export const text = fc.string({ unit: "binary", maxLength: 40 })
 
 export const port = fc.integer({ min: 1, max: 65535 })
@@ -23,7 +23,7 @@ export const host = fc.oneof(
   fc.ipV6()
 )
 
-/** What may be bound without a token. */
+/** Hosts that may be bound without a token. */
 export const loopback = fc.constantFrom("127.0.0.1", "127.0.0.2", "::1", "localhost")
 
 export const address: fc.Arbitrary<Address> = fc.record({ host, port })
@@ -32,7 +32,7 @@ export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening",
 
 export const supervisorKind = fc.constantFrom(...Errors.SupervisorKind.literals)
 
-/** To the millisecond, as a lock file has it. */
+/** To the millisecond, as in a lock file. */
 export const time = fc.date({ noInvalidDate: true, min: new Date("0001-01-01"), max: new Date("9999-12-31") })
   .map((date) => DateTime.unsafeMake(date))
 
@@ -128,7 +128,7 @@ export const duration = fc.oneof(
 
 export const liveness = fc.constantFrom<Liveness>("Alive", "Gone", "Unknown")
 
-/** What a health answer can be of. */
+/** A health response of any kind. */
 export const healthBody = fc.record({
   ok: fc.oneof(fc.boolean(), fc.jsonValue()),
   status: fc.oneof(fc.constantFrom("live", "draining", "starting", "LIVE"), text),

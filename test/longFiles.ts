@@ -1,6 +1,6 @@
 /**
- * The names of the test files that take longest, the longest first. They begin before all others: one that is left to the end
- * runs alone. A new clone has no durations of its own, by which Vitest would order them.
+ * The names of the slowest test files, the slowest first. They begin before all others, because a slow file that begins last
+ * runs alone. A new clone has no recorded durations by which Vitest could order them.
  */
 export const longFiles = [
   "guard.test.ts",

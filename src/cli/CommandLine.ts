@@ -1,8 +1,8 @@
 /**
- * What was typed: a command, its flags, or a mistake.
+ * Parses the command line into a command with its flags, or fails with a usage error.
  *
- * `node:util`'s parser splits the words (it costs nothing to load, which a refused start notices); what each flag means
- * is the settings table's business.
+ * The parser of `node:util` splits the words, because it is part of Node and adds no load time to a refused start. The
+ * table of settings defines what each flag means.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -12,13 +12,13 @@ import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import type { Manager } from "../supervisor/ServiceOptions.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 
-/** A command line that cannot be understood. Exit status 64. */
+/** The command line is not valid. Exit status 64. */
 export class UsageError extends Data.TaggedError("UsageError")<{
   readonly reason: string
-  /** Whose page explains it; absent: the whole page. */
+  /** The help of this command explains the mistake. If absent, the help of the whole program explains it. */
   readonly command?: string
 }> {
-  /** The command that shows what is allowed. */
+  /** The command that prints the help. */
   get help(): string {
     return this.command === undefined ? "gateway --help" : `gateway ${this.command} --help`
   }
@@ -28,17 +28,17 @@ export class UsageError extends Data.TaggedError("UsageError")<{
 }
 
 export type CommandLine =
-  /** Of one command, or of all. */
+  /** The help of one command, or of the whole program. */
   | { readonly _tag: "Help"; readonly command?: CommandName }
   | { readonly _tag: "Version" }
   | {
     readonly _tag: "Run"
     readonly flags: ReadonlyMap<string, string>
-    /** Wait for the present owner to end, for as long as it takes. */
+    /** Wait without a time limit until the current owner ends, then take over. */
     readonly standby: boolean
-    /** Be content with this very gateway running healthy already. */
+    /** Succeed if this gateway is already running and healthy. */
     readonly ensure: boolean
-    /** Ask a verified owner to end first, and end it if it does not. */
+    /** Stop a verified owner before the start: SIGTERM, then SIGKILL after the timeout. */
     readonly force: boolean
   }
   | { readonly _tag: "Status"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
@@ -47,9 +47,9 @@ export type CommandLine =
   | {
     readonly _tag: "Stop"
     readonly flags: ReadonlyMap<string, string>
-    /** As it was typed. */
+    /** The value as typed, not yet parsed. */
     readonly timeout: string | undefined
-    /** End an owner that does not end in time. */
+    /** Send SIGKILL to an owner that does not end in time. */
     readonly force: boolean
   }
   | { readonly _tag: "Doctor"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
@@ -57,10 +57,10 @@ export type CommandLine =
     readonly _tag: "Service"
     readonly flags: ReadonlyMap<string, string>
     readonly action: ServiceAction
-    /** Default: what this platform has. */
+    /** The service manager as typed. Default: the manager of this platform. */
     readonly manager: string | undefined
     readonly system: boolean
-    /** Who runs a service of the system. */
+    /** The user that a system service runs as. */
     readonly user: string | undefined
     readonly dryRun: boolean
   }
@@ -68,10 +68,10 @@ export type CommandLine =
 
 const serviceActions = ["print", "install", "uninstall"] as const
 
-/** What `gateway service` can be asked for. */
+/** The actions of `gateway service`. */
 export type ServiceAction = typeof serviceActions[number]
 
-/** The shells that completions can be written for. */
+/** The shells for which there are completions. */
 export const shells = ["bash", "zsh", "fish"] as const
 
 export type Shell = typeof shells[number]
@@ -86,71 +86,74 @@ export type CommandName =
   | "service"
   | "completions"
 
-/** A flag with a value that only one command has. */
+/** A flag that takes a value and belongs to only one command. */
 export interface CommandValue {
   readonly placeholder: string
   readonly description: string
-  /** The words that it can be, where these are few. */
+  /** All allowed words, if there are few. Shells complete them. */
   readonly values?: ReadonlyArray<string>
 }
 
 /**
- * A command: what it does, the word that must follow it, the flags that only it has, the settings that matter to it and
- * how it can end. Help, completions and the man page follow it.
+ * One command of the program. Help, completions and the manual page are generated from these fields.
  */
 export interface Command {
   readonly description: string
+  /** The word that must follow the command. */
   readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
+  /** The flags without a value that only this command has, with their descriptions. */
   readonly switches: Readonly<Record<string, string>>
+  /** The flags with a value that only this command has. */
   readonly values: Readonly<Record<string, CommandValue>>
+  /** The settings that this command uses. */
   readonly settings: ReadonlyArray<Setting<unknown>>
-  /** Besides those that every command can end with. */
+  /** The exit statuses of this command, in addition to those of every command. */
   readonly exits: ReadonlyArray<ExitStatus.Description>
 }
 
-const json = { json: "for programs: one JSON text on stdout" } as const
+const json = { json: "print one JSON document, for programs" } as const
 
 const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
-/** How errors are told. */
-const telling: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
+/** The settings of logs and errors. */
+const logSettings: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
 
-/** Which gateway is meant. */
-const meaning: ReadonlyArray<Setting<unknown>> = [
+/** The settings that select a gateway. */
+const targetSettings: ReadonlyArray<Setting<unknown>> = [
   settings.profile,
   settings.port,
   settings.host,
   settings.configPath,
   settings.stateDir,
-  ...telling
+  ...logSettings
 ]
 
-/** The commands there are. */
+/** All commands, in the order in which the help lists them. */
 export const commands: Readonly<Record<CommandName, Command>> = {
   run: {
-    description: "start the gateway and stay (also without a command)",
+    description: "start the gateway and keep running; the default command",
     switches: {
-      standby: "wait, for as long as it takes, for the present owner to end, then take over",
-      ensure: "exit 0 at once where this very gateway already runs healthy",
-      force: "end a verified owner first: SIGTERM, then SIGKILL; never a process that cannot be verified"
+      standby: "wait without a time limit until the current owner ends, then take over",
+      ensure: "exit 0 at once if this gateway is already running and healthy",
+      force: "stop a verified owner first, by SIGTERM, then SIGKILL; an unverified process is never signalled"
     },
     values: {},
     settings: allSettings,
     exits: ExitStatus.ofRun
   },
   status: {
-    description: "who holds this gateway's lock and port, and is it healthy",
+    description: "show the owner of this gateway's lock and port, and whether it is healthy",
     switches: json,
     values: {},
-    settings: meaning,
-    // As the Linux Standard Base has it for the status action of an init script.
+    settings: targetSettings,
+    // The statuses of the Linux Standard Base for the status action of an init script.
     exits: [
-      [ExitStatus.ExitStatus.ok, "it runs and is healthy"],
-      [ExitStatus.ExitStatus.failure, "it does not run, and a lock file remains"],
-      [ExitStatus.ExitStatus.notRunning, "it does not run"],
+      [ExitStatus.ExitStatus.ok, "running and healthy"],
+      [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
+      [ExitStatus.ExitStatus.notRunning, "not running"],
       [
         ExitStatus.ExitStatus.otherwise,
-        "anything else: starting, draining, unhealthy, a stranger on the port, or it cannot be told"
+        "any other state: starting, draining, unhealthy, another program on the port, or unknown"
       ]
     ]
   },
@@ -158,58 +161,59 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     description: "exit 0 if this gateway is healthy, else 1; for probes",
     switches: {},
     values: {},
-    settings: meaning,
-    exits: [[0, "it answers, healthy, and is this gateway"], [1, "it does not"]]
+    settings: targetSettings,
+    exits: [[0, "this gateway answers and is healthy"], [1, "it is not healthy, or cannot be identified"]]
   },
   stop: {
-    description: "end the verified owner, and return when the lock is free",
-    switches: { force: "SIGKILL an owner that does not end in time" },
+    description: "stop the verified owner, and return when the lock is free",
+    switches: { force: "send SIGKILL to an owner that does not end in time" },
     values: {
       timeout: {
         placeholder: "<duration>",
-        description: "how long it may take; default: the drain timeout and 5 seconds"
+        description: "time limit for the owner to end; default: the drain timeout plus 5 seconds"
       }
     },
-    settings: [...meaning, settings.drainTimeout],
-    exits: [[0, "it has ended, or did not run"], [1, "it did not end in time, or cannot be verified"]]
+    settings: [...targetSettings, settings.drainTimeout],
+    exits: [[0, "stopped, or not running"], [1, "it did not end in time, or cannot be verified"]]
   },
   list: {
-    description: "every gateway of this user on this host",
+    description: "list all gateways of this user on this host",
     switches: json,
     values: {},
-    settings: telling,
-    exits: [[0, "always, however many there are"]]
+    settings: logSettings,
+    exits: [[0, "always, even if there is no gateway"]]
   },
   doctor: {
-    description: "what is wrong here, and the command that mends it",
+    description: "find problems, and show the command that fixes each",
     switches: json,
     values: {},
-    settings: meaning,
-    exits: [[0, "nothing is wrong"], [1, "something is, and was told"]]
+    settings: targetSettings,
+    exits: [[0, "no problem was found"], [1, "a warning or an error was found"]]
   },
   service: {
-    description: "the definition that makes a supervisor run this gateway",
+    description: "print, install or uninstall the definition of this gateway as a service",
     argument: { name: "action", allowed: serviceActions },
     switches: {
-      system: "for the whole machine instead of this user",
-      "dry-run": "show what would be done, and do nothing"
+      system: "use a service of the whole machine instead of this user's",
+      "dry-run": "show what would be done, without doing it"
     },
     values: {
       manager: {
         placeholder: "<name>",
-        description: "systemd, launchd or schtasks; default: the platform's",
+        description: "service manager: systemd, launchd or schtasks; default: the one of this platform",
         values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
       },
       user: {
         placeholder: "<name>",
-        description: "with --system: the user that it runs as; default on systemd: one that exists only while it runs"
+        description:
+          "with --system: user that the service runs as; default on systemd: a user that exists only while the service runs"
       }
     },
     settings: allSettings,
-    exits: [[0, "it was done"], [1, "it could not be done"]]
+    exits: [[0, "done"], [1, "failed"]]
   },
   completions: {
-    description: "the script that completes this command line in a shell",
+    description: "print the completion script for a shell",
     argument: { name: "shell", allowed: shells },
     switches: {},
     values: {},
@@ -236,7 +240,7 @@ const settingFlags: ReadonlyMap<string, string> = new Map(
 const shorts = { h: "help", V: "version" } as const
 const isShort = (name: string): name is keyof typeof shorts => Object.hasOwn(shorts, name)
 
-/** What a flag of any command is, before it is known which command was typed. */
+/** The placeholders of all flags with a value, of any command. They are needed to split the words before the command is known. */
 const allValues: ReadonlyMap<string, string> = new Map([
   ...settingFlags,
   ...Object.values(commands).flatMap((command) =>
@@ -246,13 +250,13 @@ const allValues: ReadonlyMap<string, string> = new Map([
 
 const quote = (word: string): string => JSON.stringify(word)
 
-/** ` (did you mean …?)`, where a known word is near. */
+/** ` (did you mean …?)` if a known word is similar; otherwise an empty string. */
 const meant = (typed: string, known: Iterable<string>, before = ""): string => {
   const near = suggest(typed, known)
   return near === undefined ? "" : ` (did you mean ${quote(`${before}${near}`)}?)`
 }
 
-/** Every flag that a command takes, without dashes. */
+/** All flags that a command accepts, without dashes. */
 const flagsOf = (command: Command | undefined): ReadonlyArray<string> => [
   ...Object.keys(command?.switches ?? {}),
   ...Object.keys(command?.values ?? {}),
@@ -261,13 +265,13 @@ const flagsOf = (command: Command | undefined): ReadonlyArray<string> => [
   "version"
 ]
 
-/** The command among the words, whatever else is wrong with them: its page explains the mistake. */
+/** The command among the words, even if the other words are wrong. Its help explains the mistake. */
 const typedCommand = (words: ReadonlyArray<string>): CommandName | undefined => {
   const [word] = words
   return word !== undefined && isCommand(word) ? word : undefined
 }
 
-/** The last value of a flag among words that need not make sense. */
+/** The last value of a flag, found without parsing the whole command line, which may be invalid. */
 export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | undefined => {
   const end = argv.indexOf("--")
   const words = end === -1 ? argv : argv.slice(0, end)
@@ -275,19 +279,19 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
   return words[at]?.includes("=") === true ? words[at].slice(flag.length + 3) : at === -1 ? undefined : words[at + 1]
 }
 
-/** The words that were typed, sorted: not yet checked against a command. */
+/** The typed words, split into positional words and flags, but not yet checked against a command. */
 interface Typed {
   /** The command's name and its arguments. */
   readonly words: ReadonlyArray<string>
   readonly values: ReadonlyMap<string, string>
   readonly switches: ReadonlySet<string>
-  /** Each flag's last spelling, by its name. */
+  /** The last spelling of each flag, by its name. */
   readonly spelling: ReadonlyMap<string, string>
   readonly refuse: (reason: string) => UsageError
   readonly unknownFlag: (spelt: string) => UsageError
 }
 
-/** Sorts the words. Fails where a value is missing or too many. */
+/** Splits the words. Fails if a flag lacks its value, or has a value that it does not take. */
 const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError> =>
   Effect.gen(function*() {
     const { tokens } = parseArgs({
@@ -327,7 +331,7 @@ const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError
     return { words, values, switches, spelling, refuse, unknownFlag }
   })
 
-/** Fails where a flag is not one of the command's. */
+/** Fails if a flag does not belong to the command. */
 const checkFlags = (word: string, typed: Typed): Effect.Effect<void, UsageError> =>
   Effect.gen(function*() {
     const { refuse, spelling, switches, unknownFlag, values } = typed
@@ -337,14 +341,14 @@ const checkFlags = (word: string, typed: Typed): Effect.Effect<void, UsageError>
       if (known === undefined || !(Object.hasOwn(known.switches, name) || Object.hasOwn(known.values, name))) {
         const spelt = spelling.get(name) ?? name
         return yield* isKnownSwitch(name) || allValues.has(name)
-          ? refuse(`${spelt} is no flag of ${quote(word)}`)
+          ? refuse(`${spelt} is not a flag of ${quote(word)}`)
           : unknownFlag(spelt)
       }
     }
   })
 
 /**
- * Reads the words after the program's name. The last of a repeated flag counts.
+ * Parses the words after the program's name. If a flag is repeated, the last value counts.
  */
 export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, UsageError> =>
   Effect.gen(function*() {
@@ -364,7 +368,7 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
     return yield* commandLine(word, argument, typed)
   })
 
-/** A command with its flags. Fails where they exclude each other, or the argument is missing or unknown. */
+/** Builds a command from its flags. Fails if flags cannot be combined, or if the argument is missing or unknown. */
 const commandLine = (
   word: CommandName,
   argument: string | undefined,
@@ -377,10 +381,10 @@ const commandLine = (
     switch (word) {
       case "run":
         if (switches.has("standby") && switches.has("ensure")) {
-          return yield* refuse("--standby and --ensure exclude each other")
+          return yield* refuse("--standby and --ensure cannot be combined")
         }
         if (switches.has("force") && (switches.has("standby") || switches.has("ensure"))) {
-          return yield* refuse("--force excludes --standby and --ensure")
+          return yield* refuse("--force cannot be combined with --standby or --ensure")
         }
         return {
           _tag: "Run",
@@ -402,7 +406,7 @@ const commandLine = (
       case "service":
         if (!isServiceAction(argument)) return yield* needs(serviceActions)
         if (values.has("user") && !switches.has("system")) {
-          return yield* refuse("--user needs --system: a service of a user runs as that user")
+          return yield* refuse("--user needs --system, because a user's own service runs as that user")
         }
         return {
           _tag: "Service",

@@ -1,20 +1,20 @@
 /**
- * What completes the command line in a shell, from the tables of settings and commands. Pure.
+ * Generates the completion scripts of the shells from the tables of settings and commands. Pure.
  *
- * The scripts know everything when they are written, but for the profiles that there are, which they look up in the
- * state folder: nothing is started while a person types.
+ * A script contains all completions except the names of profiles, which it reads from the state folder. It never starts
+ * the program, because that would delay the user's typing.
  */
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { type CommandName, commandNames, commands, type Shell } from "./CommandLine.ts"
 import { everywhere } from "./Help.ts"
 
-/** What a flag's value can be completed with; `free`: nothing. */
+/** How a shell completes the value of a flag. `Free` means that it completes nothing. */
 type Value =
   | { readonly _tag: "Words"; readonly words: ReadonlyArray<string> }
   | { readonly _tag: "File" | "Directory" | "Profile" | "Free" }
 
 interface Flag {
-  /** Without its dashes. */
+  /** The name without dashes. */
   readonly name: string
   readonly short?: string
   readonly description: string
@@ -67,13 +67,13 @@ const dashed = (flag: Flag): ReadonlyArray<string> => [
   `--${flag.name}`
 ]
 
-/** Within single quotes of bash and zsh. */
+/** Quotes a text in single quotes, for bash and zsh. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 const indented = (lines: ReadonlyArray<string>, by: string): ReadonlyArray<string> =>
   lines.map((line) => `${by}${line}`)
 
-/** The state folder, as `PlatformFolders` finds it. */
+/** Shell code that finds the state folder, by the same rules as `PlatformFolders`. */
 const stateFolder: ReadonlyArray<string> = [
   "local root=\"$HOME/.local/state/gateway-lock\"",
   "[[ $XDG_STATE_HOME == /* ]] && root=\"$XDG_STATE_HOME/gateway-lock\"",
@@ -81,7 +81,7 @@ const stateFolder: ReadonlyArray<string> = [
 ]
 
 // ---------------------------------------------------------------------------
-// bash: also 3.2, as on macOS
+// bash 3.2 and newer (macOS has 3.2)
 // ---------------------------------------------------------------------------
 
 const bashValue = (value: Value): string => {
@@ -100,7 +100,7 @@ const bashValue = (value: Value): string => {
 }
 
 const bash = (): ReadonlyArray<string> => [
-  "# bash completion of gateway. To have it in this shell: source <(gateway completions bash)",
+  "# bash completion of gateway. To enable it in this shell: source <(gateway completions bash)",
   "_gateway_profiles() {",
   ...indented(stateFolder, "  "),
   "  local folder",
@@ -114,7 +114,7 @@ const bash = (): ReadonlyArray<string> => [
   "_gateway() {",
   "  local IFS=$'\\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' argument='' words i",
   "  COMPREPLY=()",
-  "  # --flag=value comes as three words.",
+  "  # bash splits --flag=value into three words.",
   "  if [[ $cur == '=' ]]; then",
   "    cur=''",
   "  elif [[ $prev == '=' ]]; then",
@@ -161,7 +161,7 @@ const bash = (): ReadonlyArray<string> => [
 // zsh: zshcompsys(1)
 // ---------------------------------------------------------------------------
 
-/** Within a specification of `_arguments`. */
+/** Escapes a text for a specification of `_arguments`. */
 const zshText = (text: string): string => text.replace(/[\\[\]:]/g, "\\$&")
 
 const zshAction = (value: Value): string => {
@@ -195,7 +195,7 @@ const zshWords = (words: ReadonlyArray<readonly [word: string, description: stri
 
 const zsh = (): ReadonlyArray<string> => [
   "#compdef gateway",
-  "# zsh completion of gateway. To have it in this shell, after compinit: source <(gateway completions zsh)",
+  "# zsh completion of gateway. To enable it in this shell, after compinit: source <(gateway completions zsh)",
   "_gateway_profiles() {",
   ...indented(stateFolder, "  "),
   "  local -a profiles",
@@ -233,7 +233,7 @@ const zsh = (): ReadonlyArray<string> => [
   }`,
   "}",
   "",
-  "# Autoloaded from $fpath, this file is the function; sourced, it tells of it.",
+  "# If zsh autoloads this file from $fpath, the file is the function. If the file is sourced, it registers the function.",
   "if [[ $funcstack[1] == _gateway ]]; then",
   "  _gateway \"$@\"",
   "else",
@@ -264,7 +264,7 @@ const fishValue = (value: Value | undefined): string => {
 }
 
 const fish = (): ReadonlyArray<string> => [
-  "# fish completion of gateway. To have it in this shell: gateway completions fish | source",
+  "# fish completion of gateway. To enable it in this shell: gateway completions fish | source",
   "function __gateway_profiles",
   "    set -l root $HOME/.local/state",
   "    string match -q '/*' -- \"$XDG_STATE_HOME\"; and set root $XDG_STATE_HOME",
@@ -274,7 +274,7 @@ const fish = (): ReadonlyArray<string> => [
   "    end",
   "end",
   "",
-  "# The words so far that are neither flags nor their values.",
+  "# The words before the cursor that are neither flags nor values of flags.",
   "function __gateway_words",
   "    set -l skip no",
   "    for word in (commandline -opc)[2..-1]",
@@ -292,13 +292,13 @@ const fish = (): ReadonlyArray<string> => [
   "    end",
   "end",
   "",
-  "# Whether one of these commands was typed; none is run.",
+  "# Whether one of these commands was typed. No command means run.",
   "function __gateway_is",
   "    set -l words (__gateway_words) run",
   "    contains -- $words[1] $argv",
   "end",
   "",
-  "# Whether so many words were typed.",
+  "# Whether exactly this number of words was typed.",
   "function __gateway_typed --argument-names count",
   "    test (count (__gateway_words)) -eq $count",
   "end",
@@ -326,5 +326,5 @@ const fish = (): ReadonlyArray<string> => [
 
 const scripts: Record<Shell, () => ReadonlyArray<string>> = { bash, zsh, fish }
 
-/** The script for a shell, with a line end after its last line. */
+/** The completion script for a shell. It ends with a newline. */
 export const script = (shell: Shell): string => `${scripts[shell]().join("\n")}\n`

@@ -1,6 +1,6 @@
 /**
- * The exit statuses: sysexits(3) for usage and software errors, 78 for the one that systemd must not restart, and for
- * `status` those of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
+ * The exit statuses. Usage errors and defects have those of sysexits(3). Status 78 ends a duplicate that systemd must not
+ * restart. `status` has those of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -19,29 +19,29 @@ export const ExitStatus = {
   leftInControl: 78
 } as const
 
-/** What a command ends with that has answered: its exit status is part of the answer. */
+/** The result of a command that reports a state, such as `status`. Its exit status is part of the answer. */
 export class Answered extends Data.TaggedClass("Answered")<{ readonly status: number }> {}
 
-/** For `--help` and the man page. */
+/** An exit status with its meaning, for `--help` and the manual page. */
 export type Description = readonly [status: number, when: string]
 
-/** What every command can end with. */
+/** The exit statuses of every command. */
 export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.usage, "bad usage or bad configuration"],
-  [ExitStatus.defect, "a bug; its cause is printed whole"]
+  [ExitStatus.defect, "a bug in the program; the full cause is printed"]
 ]
 
-/** What else `run` ends with. */
+/** The further exit statuses of `run`. */
 export const ofRun: ReadonlyArray<Description> = [
   [
     ExitStatus.ok,
-    "clean shutdown by SIGTERM, SIGINT or SIGHUP; with --ensure, it runs already; a healthy gateway keeps control under launchd, schtasks or external"
+    "clean shutdown by SIGTERM, SIGINT or SIGHUP; with --ensure, already running; under launchd, schtasks or external, a healthy owner stays in control"
   ],
   [ExitStatus.failure, "the gateway could not start or lost its lock"],
-  [ExitStatus.leftInControl, "a healthy gateway runs already under systemd, and keeps control"]
+  [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control"]
 ]
 
-/** Failures of the other commands. */
+/** The failures of the other commands that end with status 1. */
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
   "ServiceFailed",
@@ -57,7 +57,7 @@ const isFailure = (error: unknown): boolean =>
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Exit.isSuccess(exit)) return exit.value instanceof Answered ? exit.value.status : ExitStatus.ok
   const { cause } = exit
-  // A bug first: it may have happened while a failure was being cleaned up after.
+  // A defect has precedence over a failure, because it may have happened in a finalizer after that failure.
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
   const failure = Cause.failureOption(cause)
   if (Option.isNone(failure)) return ExitStatus.ok

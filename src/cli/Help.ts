@@ -1,5 +1,5 @@
 /**
- * `--help`, of the program and of each command, from the tables of settings and commands.
+ * Generates the help of the program and of each command from the tables of settings and commands.
  */
 import { toUrl } from "../Address.ts"
 import { defaultAddress, type Setting, settings } from "../settings/GatewayConfig.ts"
@@ -10,13 +10,13 @@ import { defaultWidth, type Row, table, wrap } from "./Layout.ts"
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
-/** Flags that every command has. */
+/** The flags of every command. */
 export const everywhere: ReadonlyArray<Row> = [
-  ["-h, --help", "show this page; after a command, that command's"],
+  ["-h, --help", "show this help, or with a command the help of that command"],
   ["-V, --version", "show the version"]
 ]
 
-/** A setting's variable and default, in words. */
+/** The environment variable and the default of a setting, in words. */
 export const fallbacks = (setting: Setting<unknown>): string =>
   `${setting.env === undefined ? "" : `${setting.env}; `}default: ${setting.default}`
 
@@ -25,7 +25,7 @@ const flagRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
     ? []
     : [[`--${setting.flag} ${setting.placeholder}`, setting.description, fallbacks(setting)]]
 
-/** The way to a setting through the config file. */
+/** The key of a setting in the config file, with dots between nested keys. */
 export const fileKey = (setting: Setting<unknown>): string | undefined => setting.file?.join(".")
 
 const fileRow = (setting: Setting<unknown>): ReadonlyArray<Row> => {
@@ -33,12 +33,12 @@ const fileRow = (setting: Setting<unknown>): ReadonlyArray<Row> => {
   return key === undefined ? [] : [[
     key,
     `${setting.description}; default: ${setting.default}`,
-    // With a flag, its variable stands there.
+    // For a setting with a flag, the row of the flag already names the variable.
     setting.flag === undefined && setting.env !== undefined ? `also ${setting.env}` : ""
   ]]
 }
 
-/** What can be said in the environment alone. */
+/** The row of a setting that has only an environment variable. */
 const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
   setting.flag === undefined && setting.file === undefined && setting.env !== undefined
     ? [[setting.env, `${setting.description}; ${setting.allowed}`, `default: ${setting.default}`]]
@@ -47,7 +47,7 @@ const variableRow = (setting: Setting<unknown>): ReadonlyArray<Row> =>
 const section = (title: string, rows: ReadonlyArray<Row>, width: number): ReadonlyArray<string> =>
   rows.length === 0 ? [] : ["", ...wrap(title, width), table(rows, width)]
 
-/** The flags that only this command has. */
+/** The flags that belong to only this command. */
 export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string, description: string]> => [
   ...Object.entries(command.values).map(([name, { description, placeholder }]) =>
     [`--${name} ${placeholder}`, description] as const
@@ -55,30 +55,30 @@ export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string
   ...Object.entries(command.switches).map(([name, description]) => [`--${name}`, description] as const)
 ]
 
-/** A command's name, with the words that must follow it. */
+/** The name of a command, with the words that can follow it. */
 export const signature = (name: string, { argument }: Command): string =>
   argument === undefined ? name : `${name} ${argument.allowed.join("|")}`
 
 const statusRows = (rows: ReadonlyArray<readonly [number, string]>): ReadonlyArray<Row> =>
   rows.toSorted(([a], [b]) => a - b).map(([status, when]) => [String(status), when])
 
-/** Read by OpenTelemetry's own rules, so that the table of settings does not know them. */
+/** The variables of OpenTelemetry. They are not in the table of settings, because they follow OpenTelemetry's own rules. */
 const exportRows: ReadonlyArray<Row> = [
   [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "the collector of spans and metrics, such as http://127.0.0.1:4318; default: nothing is sent"
+    "OpenTelemetry collector for spans and metrics, such as http://127.0.0.1:4318; default: no export"
   ],
-  ["OTEL_*", "and the other standard variables of OpenTelemetry"]
+  ["OTEL_*", "other standard variables of OpenTelemetry"]
 ]
 
 const join = (parts: ReadonlyArray<string>): string => parts.join("\n")
 
-/** What the program is, in one line. */
+/** The purpose of the program, in one line. */
 export const summary = `one gateway per base port on this host, by default ${toUrl(defaultAddress)}`
 
 const everyStatus = ofEvery.map(([status]) => status).join(" and ")
 
-/** The whole page. */
+/** The help of the whole program. */
 export const page = (width: number = defaultWidth): string =>
   join([
     ...wrap(`gateway ${version}: ${summary}`, width),
@@ -90,22 +90,24 @@ export const page = (width: number = defaultWidth): string =>
       width
     ),
     ...section(
-      "Flags (a flag goes before its environment variable, that before the config file):",
+      "Flags (precedence: flag, environment variable, config file, default):",
       [...all.flatMap(flagRow), ...everywhere],
       width
     ),
     ...Object.entries(commands).flatMap(([name, command]) => section(`Flags of ${name}:`, ownFlags(command), width)),
-    ...section("Keys of the config file (JSON, nested at the dots):", all.flatMap(fileRow), width),
-    ...section("Variables of the environment alone:", [...all.flatMap(variableRow), ...exportRows], width),
+    ...section("Keys of the config file (JSON; a dot stands for a nested object):", all.flatMap(fileRow), width),
+    ...section("Settings with only an environment variable:", [...all.flatMap(variableRow), ...exportRows], width),
     ...section("Exit statuses:", statusRows([...commands.run.exits, ...ofEvery]), width),
     ...Object.entries(commands).flatMap(([name, { exits }]) =>
-      name === "run" ? [] : section(`Exit statuses of ${name}, besides ${everyStatus}:`, statusRows(exits), width)
+      name === "run"
+        ? []
+        : section(`Exit statuses of ${name}, in addition to ${everyStatus}:`, statusRows(exits), width)
     ),
     "",
-    ...wrap("The page of one command: gateway <command> --help. The manual: man gateway.", width)
+    ...wrap("Help for one command: gateway <command> --help. Manual page: man gateway.", width)
   ])
 
-/** The page of one command. */
+/** The help of one command. */
 export const ofCommand = (name: CommandName, width: number = defaultWidth): string => {
   const command = commands[name]
   const own = ownFlags(command)
@@ -116,14 +118,14 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
     "",
     ...wrap(`Usage: gateway ${signature(name, command)} [flags]`, width),
     ...section("Flags:", [...own, ...flags, ...everywhere], width),
-    ...section("Settings of the config file that have no flag:", keys, width),
+    ...section("Keys of the config file without a flag:", keys, width),
     ...section(
-      "Variables of the environment alone:",
+      "Settings with only an environment variable:",
       name === "run" ? [...all.flatMap(variableRow), ...exportRows] : [],
       width
     ),
     ...section("Exit statuses:", statusRows([...command.exits, ...ofEvery]), width),
     "",
-    ...wrap("Everything else: gateway --help.", width)
+    ...wrap("All commands and settings: gateway --help.", width)
   ])
 }

@@ -1,11 +1,11 @@
 /**
- * Text in columns, wrapped to a width. Pure.
+ * Lays out text in columns and wraps it to a width. Pure.
  */
 
-/** Where nobody says how wide. */
+/** The width if stdout is not a terminal. */
 export const defaultWidth = 80
 
-/** Words with something on both sides of a space; a longer one stands out rather than be broken. */
+/** Wraps a text at its spaces. A word that is longer than the width is not broken. */
 export const wrap = (text: string, width: number): ReadonlyArray<string> => {
   const lines: Array<string> = []
   let line = ""
@@ -20,20 +20,20 @@ export const wrap = (text: string, width: number): ReadonlyArray<string> => {
   return [...lines, line]
 }
 
-/** What stands on the left, and the paragraphs on its right. */
+/** The text of the left column, and the paragraphs of the right column. */
 export type Row = readonly [left: string, ...right: ReadonlyArray<string>]
 
 const indent = "  "
 const gap = 2
 
-/** Beyond this, a left side stands on a line of its own. */
+/** A longer left text gets its own line, and does not widen the left column. */
 const widestLeft = 28
 
-/** The right column is never narrower; where the terminal is, it begins on the next line. */
+/** The minimum width of the right column. If the terminal is too narrow for it, the right column starts on the next line. */
 const narrowestRight = 24
 
 /**
- * Rows in two columns.
+ * Lays out rows in two columns.
  */
 export const table = (rows: ReadonlyArray<Row>, width: number): string => {
   const lefts = rows.map(([left]) => left.length).filter((length) => length <= widestLeft)

@@ -1,11 +1,11 @@
 /**
- * What a person reads of all gateways of a host, and what a program does. Pure.
+ * Formats the list of gateways as text and as JSON. Pure.
  */
 import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import { GatewayList } from "../inspect/GatewayList.ts"
 import { printable } from "../internal/printable.ts"
-import { since, who } from "../report/words.ts"
+import { describeProcess, describeSince } from "../report/words.ts"
 import { paintVerdict, type Style, verdictWords } from "./StatusReport.ts"
 
 const header = ["PROFILE", "VERDICT", "OWNER", "ADDRESS", "SINCE", "STATE DIRECTORY"] as const
@@ -19,14 +19,14 @@ const cells = (
   return [
     profile ?? "-",
     verdictWords(verdict),
-    owner === undefined ? "-" : who(owner),
+    owner === undefined ? "-" : describeProcess(owner),
     address === undefined ? "-" : toUrl(address),
-    owner?.since === undefined ? "-" : since(owner.since, nowMillis),
+    owner?.since === undefined ? "-" : describeSince(owner.since, nowMillis),
     stateDir
   ].map(printable)
 }
 
-/** For a terminal: one line each, and what could not be looked for. */
+/** The text form: one line for each gateway, then the places that could not be searched. */
 export const toText = (list: GatewayList, nowMillis: number, style: Style): string => {
   const lines = list.gateways.map((gateway) => ({ verdict: gateway.verdict, cells: cells(gateway, nowMillis) }))
   const widths = header.map((name, column) =>
@@ -34,7 +34,7 @@ export const toText = (list: GatewayList, nowMillis: number, style: Style): stri
   )
   const pad = (text: string, column: number) => column === header.length - 1 ? text : text.padEnd(widths[column] ?? 0)
   return [
-    ...(lines.length === 0 ? ["no gateway of this user on this host"] : [header.map(pad).join("  ")]),
+    ...(lines.length === 0 ? ["this user has no gateway on this host"] : [header.map(pad).join("  ")]),
     ...lines.map(({ cells, verdict }) =>
       cells.map((text, column) => column === 1 ? paintVerdict(pad(text, column), verdict, style) : pad(text, column))
         .join("  ")
@@ -45,5 +45,5 @@ export const toText = (list: GatewayList, nowMillis: number, style: Style): stri
 
 const encode = Schema.encodeSync(GatewayList)
 
-/** For a program: one JSON text, of the form that `GatewayList` describes. */
+/** The JSON form, as the Schema `GatewayList` describes it. */
 export const toJson = (list: GatewayList): string => JSON.stringify(encode(list), null, 2)

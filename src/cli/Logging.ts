@@ -1,5 +1,5 @@
 /**
- * Where log lines go, and in which form: always to stderr, since stdout is for answers.
+ * Configures the format of log lines. They always go to stderr, because stdout is for the output of commands.
  */
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
@@ -20,7 +20,7 @@ export interface TerminalFacts {
 const nonEmpty = (name: string, fields: Readonly<Record<string, unknown>>) =>
   Object.keys(fields).length === 0 ? {} : { [name]: fields }
 
-/** The form that errors and notices have as well. */
+/** Writes log lines in the same JSON form as errors and notices. */
 const jsonLogger = Logger.map(
   Logger.structuredLogger,
   ({ annotations, cause, fiberId, logLevel, message, spans, timestamp }) =>
@@ -40,7 +40,7 @@ const jsonLogger = Logger.map(
 export const formatFor = (config: Pick<GatewayConfig, "logFormat">, terminal: TerminalFacts): LogFormat =>
   Option.getOrElse(config.logFormat, () => terminal.isTerminal ? "pretty" : "logfmt")
 
-/** Runs an effect with it. Two layers would do the same, and building them takes a part of each start. */
+/** Runs an effect with the configured logger and log level. Layers would do the same, but building them delays each start. */
 export const logged = (config: Pick<GatewayConfig, "logFormat" | "logLevel">, terminal: TerminalFacts) => {
   const loggers = {
     pretty: Logger.prettyLogger({ stderr: true, colors: terminal.isTerminal && terminal.colors, mode: "tty" }),

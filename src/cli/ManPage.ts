@@ -1,5 +1,5 @@
 /**
- * The manual page, gateway(1), in mdoc(7), from the tables of settings and commands. Pure; the build writes it.
+ * Generates the manual page gateway(1) in mdoc(7) from the tables of settings and commands. The build writes it. Pure.
  */
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { version } from "../Version.ts"
@@ -10,17 +10,20 @@ import { wrap } from "./Layout.ts"
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
-/** Text of a line or an argument: backslashes as such, a sign of its own in the first column, hyphens that can be copied. */
+/**
+ * Escapes a text for mdoc: backslashes, hyphens, and a control character (`'` or `.`) in the first column. An unescaped
+ * hyphen becomes a typographic one, which cannot be pasted into a shell.
+ */
 const text = (value: string): string =>
   value
     .replaceAll("\\", "\\e")
     .replaceAll("-", "\\-")
     .replace(/^(['.])/, "\\&$1")
 
-/** One argument of a macro: in quotes, where a double one is written twice. */
+/** Quotes one argument of a macro. A double quote inside is written twice. */
 const argument = (value: string): string => `"${text(value).replaceAll("\"", "\"\"")}"`
 
-/** `--flag <value>`, as mdoc marks both. */
+/** Marks up `--flag <value>` in mdoc. */
 const flag = (spelling: string): string => {
   const [name = "", placeholder] = spelling.replace(/^-/, "").split(" ", 2)
   const value = placeholder === undefined ? "" : ` Ar ${text(placeholder.replace(/[<>]/g, ""))}`
@@ -32,7 +35,7 @@ const item = (head: string, ...lines: ReadonlyArray<string>): ReadonlyArray<stri
 const list = (items: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> =>
   items.length === 0 ? [] : [".Bl -tag -width Ds", ...items.flat(), ".El"]
 
-/** Lines of the source are short, wherever those of the page end. */
+/** Wraps prose into short source lines. The formatter fills the lines of the page anew. */
 const prose = (words: string): ReadonlyArray<string> => wrap(words, sourceWidth).map(text)
 
 const sourceWidth = 72
@@ -60,7 +63,7 @@ const commandSection = (name: CommandName, command: Command): ReadonlyArray<stri
 ]
 
 /**
- * The whole page, dated.
+ * The whole manual page, with its date.
  */
 export const manPage = (date: { readonly year: number; readonly month: string; readonly day: number }): string => {
   const lines = [
@@ -78,13 +81,16 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
     "A gateway is one long\\-running process with an HTTP and WebSocket listener.",
     ".Nm",
     ...prose(
-      "takes a lock file for its configuration, asks who is on the port, takes over from an owner that is gone, binds the port exclusively, and on shutdown drains, closes the listener and removes the lock file."
+      "acquires a lock file for its configuration, probes the port, reclaims the lock of an owner that has ended, and binds the port exclusively."
     ),
-    ...prose("When it cannot start it says who holds what, and what to type next."),
+    ...prose("On shutdown it drains, closes the listener and removes the lock file."),
+    ...prose(
+      "If it cannot start, it reports which process holds the lock or the port, and which command to type next."
+    ),
     ".Sh COMMANDS",
     ...commandNames.flatMap((name) => commandSection(name, commands[name])),
     ".Sh OPTIONS",
-    ...prose("A flag goes before its environment variable, that before the config file, that before the default."),
+    ...prose("Precedence: flag, environment variable, config file, default."),
     ...list([
       ...all.flatMap((setting) =>
         setting.flag === undefined ? [] : [settingItem(setting, flag(`--${setting.flag} ${setting.placeholder}`))]
@@ -94,21 +100,23 @@ export const manPage = (date: { readonly year: number; readonly month: string; r
       )
     ]),
     ".Sh ENVIRONMENT",
-    "An empty variable is one that is not set.",
+    "An empty variable counts as not set.",
     ...list([
       ...all.flatMap((setting) =>
         setting.env === undefined ? [] : [item(`Ev ${text(setting.env)}`, ...sentence(setting.description))]
       ),
-      item("Ev NO_COLOR", "No colours, whatever the terminal.")
+      item("Ev NO_COLOR", "If set, output has no colours.")
     ]),
     ".Sh FILES",
-    "Keys of the config file, which is JSON, nested at the dots:",
+    "The config file is JSON.",
+    "A dot in a key stands for a nested object.",
+    "The keys are:",
     ...list(all.flatMap((setting) => {
       const key = fileKey(setting)
       return key === undefined ? [] : [settingItem(setting, `Li ${text(key)}`)]
     })),
     ".Sh EXIT STATUS",
-    "Besides those of each command above:",
+    "Every command can also end with:",
     ...statusItems(ofEvery),
     ".Sh SEE ALSO",
     ".Xr launchctl 1 ,",

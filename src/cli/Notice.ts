@@ -1,5 +1,5 @@
 /**
- * What a command says on stderr besides logs and errors.
+ * Prints notices on stderr: messages of a command that are neither logs nor errors.
  */
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -8,12 +8,12 @@ import * as Effect from "effect/Effect"
 import { jsonLine, type Level } from "../report/jsonLine.ts"
 import type { LogFormat } from "../settings/GatewayConfig.ts"
 
-/** The form of stderr. */
+/** The format of stderr. */
 export class StderrFormat extends Context.Reference<StderrFormat>()("gateway-lock/cli/StderrFormat", {
   defaultValue: (): LogFormat => "logfmt"
 }) {}
 
-/** One line for a person, or one of JSON. */
+/** Prints one line on stderr: plain text, or JSON if that is the log format. */
 export const notice = (message: string, level: Level = "WARN"): Effect.Effect<void> =>
   Effect.gen(function*() {
     const format = yield* StderrFormat

@@ -1,5 +1,5 @@
 /**
- * What a person reads of a gateway's status, and what a program does. Pure.
+ * Formats the status of a gateway as text and as JSON. Pure.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { toUrl } from "../Address.ts"
 import * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import { printable } from "../internal/printable.ts"
-import { since as sinceWords, who } from "../report/words.ts"
+import { describeProcess, describeSince } from "../report/words.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 import { sameGateway } from "./sameGateway.ts"
@@ -15,7 +15,7 @@ import { sameGateway } from "./sameGateway.ts"
 type Status = GatewayStatus.GatewayStatus
 type Row = readonly [label: string, value: string]
 
-/** LSB's statuses of an init script's `status` action. */
+/** The exit status for a verdict, as the LSB defines it for the `status` action of an init script. */
 export const exitStatusOf = (verdict: GatewayStatus.Verdict): number => {
   switch (verdict) {
     case "running":
@@ -29,7 +29,7 @@ export const exitStatusOf = (verdict: GatewayStatus.Verdict): number => {
   }
 }
 
-/** As a person says it. */
+/** The verdict in words, with spaces instead of hyphens. */
 export const verdictWords = (verdict: GatewayStatus.Verdict): string => verdict.replaceAll("-", " ")
 
 // ---------------------------------------------------------------------------
@@ -69,8 +69,8 @@ const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => 
   if (owner === undefined) return lock.state === "held" ? [["held by", "a process that is not known from here"]] : []
   const { configPath, phase, profile, since, stateDir, supervisor, supervisorReason } = owner
   return [
-    [lock.state === "left" ? "left by" : "held by", who(owner)],
-    ...(since === undefined ? [] : [["since", sinceWords(since, now)] as const]),
+    [lock.state === "left" ? "left by" : "held by", describeProcess(owner)],
+    ...(since === undefined ? [] : [["since", describeSince(since, now)] as const]),
     ...(phase === undefined ? [] : [["phase", phase] as const]),
     ...(profile === undefined ? [] : [["profile", profile] as const]),
     ...(configPath === undefined ? [] : [["config", configPath] as const]),
@@ -116,9 +116,11 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
     case "absent":
       return `${path}, absent`
     case "held":
-      return `${path}, held (${enforcement === "record" ? "by its record alone: no kernel lock" : "kernel lock"})`
+      return `${path}, held (${enforcement === "record" ? "lock record only, no kernel lock" : "kernel lock"})`
     case "left":
-      return `${path}, left; last touched ${Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(age))))} ago`
+      return `${path}, stale; last updated ${
+        Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(age))))
+      } ago`
     case "unknown":
       return `${path}, unknown: ${reason ?? ""}`
   }
@@ -127,7 +129,7 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
 const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
   stateLock?.owner === undefined ? [] : [[
     "state lock",
-    `held by ${who(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
+    `held by ${describeProcess(stateLock.owner)} for another config, ${stateLock.owner.configPath ?? ""}`
   ]]
 
 const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
@@ -136,14 +138,14 @@ const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
   return [
     [
       "service",
-      `${unit.name} of the system, ${activeState}, as user ${user}${
+      `system service ${unit.name}, ${activeState}, runs as user ${user}${
         stateDir === undefined ? "" : `, state in ${stateDir}`
       }`
     ]
   ]
 }
 
-/** A service is looked at and stopped by its manager; also the one that is in the way. */
+/** The commands of the service manager that show and stop a system service. The service may also be another one on the port. */
 const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   const commands = service === undefined
     ? Option.none()
@@ -189,7 +191,7 @@ const nextRows = (status: Status, flags: ReadonlyMap<string, string>, platform: 
   }
 }
 
-/** Everything under the first line. */
+/** All rows below the first line. */
 export const rows = (
   status: Status,
   flags: ReadonlyMap<string, string>,
@@ -206,10 +208,10 @@ export const rows = (
   ...status.warnings.map((warning) => ["warning", warning] as const)
 ]
 
-/** Which gateway it is, in few words. */
+/** A short name of the gateway: its profile, or its state directory. */
 const nameOf = ({ profile, stateDir }: Status): string => profile ?? stateDir
 
-/** For a terminal: the verdict, and what it rests on aligned under it. */
+/** The text form: the verdict, then the facts behind it in aligned rows. */
 export const toText = (
   status: Status,
   flags: ReadonlyMap<string, string>,
@@ -227,5 +229,5 @@ export const toText = (
 
 const encode = Schema.encodeSync(GatewayStatus.GatewayStatus)
 
-/** For a program: one JSON text, of the form that `GatewayStatus` describes. */
+/** The JSON form, as the Schema `GatewayStatus` describes it. */
 export const toJson = (status: Status): string => JSON.stringify(encode(status), null, 2)

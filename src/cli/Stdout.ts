@@ -1,5 +1,5 @@
 /**
- * Where a command's answer goes. An answer that did not get there is a failure of the command.
+ * Writes the output of commands to stdout. A command whose output cannot be written fails.
  */
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -9,34 +9,34 @@ import * as NodeFs from "node:fs"
 import { Socket } from "node:net"
 import { nameErrno } from "../internal/errno.ts"
 
-/** The answer cannot be written: a full disk, a limit, a terminal that has gone. */
+/** The output cannot be written: a full disk, a file size limit, or a terminal that was closed. */
 export class OutputFailed extends Data.TaggedError("OutputFailed")<{ readonly reason: string }> {
   override get message() {
     return `failed to write the output: ${this.reason}`
   }
 }
 
-/** Writes a text and a newline. By default to the console, which tells nothing of failures. */
+/** Writes a text and a newline. The default writes to the console, which does not report failures. */
 export class Stdout extends Context.Reference<Stdout>()("gateway-lock/cli/Stdout", {
   defaultValue: (): (text: string) => Effect.Effect<void, OutputFailed> => (text) => Console.log(text)
 }) {}
 
-/** Writes a part of the answer. Completes when it is written, or when nobody reads any more. */
+/** Writes a part of the output. Completes when the text is written, or when the reader has closed its end. */
 export const print = (text: string): Effect.Effect<void, OutputFailed> => Effect.flatMap(Stdout, (write) => write(text))
 
 // ---------------------------------------------------------------------------
-// of this process
+// stdout of this process
 // ---------------------------------------------------------------------------
 
 const stdoutDescriptor = 1
 
-/** The reader has gone: `| head -1` has what it wants. */
+/** Whether the reader has closed its end, as `| head -1` does after the first line. */
 const isUnread = (error: NodeJS.ErrnoException): boolean =>
   error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED"
 
 type Done = (error: NodeJS.ErrnoException | null | undefined) => void
 
-/** Node's own stream for files takes a write of which a part fits for a whole one. */
+/** Writes until all data is written. Node's own stream for files treats a partial write as complete, as on a full disk. */
 const writeFile = (data: Buffer, done: Done): void => {
   NodeFs.write(stdoutDescriptor, data, (error, written) => {
     if (error !== null || written === data.length) return done(error)
@@ -44,7 +44,7 @@ const writeFile = (data: Buffer, done: Done): void => {
   })
 }
 
-/** What some file systems (NFS) find out only now. What cannot be synchronized is no file of theirs. */
+/** Syncs the file, because NFS reports some write errors only then. `EINVAL` and `EROFS` mean that stdout cannot be synced. */
 const flush = (done: Done): void => {
   NodeFs.fdatasync(
     stdoutDescriptor,
@@ -53,8 +53,8 @@ const flush = (done: Done): void => {
 }
 
 /**
- * `Stdout` of this very process. Pipes, sockets and terminals are waited for: what is queued at its end, a process does not
- * write.
+ * The `Stdout` of this process. It waits until a pipe, socket or terminal has taken the data, because data that is still
+ * queued when the process exits is lost.
  */
 export const writeLive = (text: string): Effect.Effect<void, OutputFailed> =>
   Effect.async((resume) => {

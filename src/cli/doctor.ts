@@ -1,5 +1,5 @@
 /**
- * `gateway doctor`: what is wrong here, and the command that mends it.
+ * `gateway doctor`: finds problems, and shows the command that fixes each.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -18,7 +18,7 @@ import { print } from "./Stdout.ts"
 
 const encode = Schema.encodeSync(DoctorReport)
 
-/** For a program: one JSON text, of the form that `DoctorReport` describes. */
+/** The JSON form, as the Schema `DoctorReport` describes it. */
 export const toJson = (report: DoctorReport): string => JSON.stringify(encode(report), null, 2)
 
 /** Select Graphic Rendition (ECMA-48, 8.3.117). */
@@ -36,14 +36,14 @@ const line = ({ check, message, remedy, severity }: Finding, { colors }: Style):
 
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
-/** For a terminal: how many there are, then each with its remedy under it. */
+/** The text form: the number of problems, then each finding with its remedy below. */
 export const toText = (report: DoctorReport, style: Style): string => {
   const count = (severity: Severity) => report.findings.filter((finding) => finding.severity === severity).length
   return [
     `gateway ${report.profile}: ${
       report.findings.some(isProblem)
         ? `${counted(count("error"), "error")}, ${counted(count("warning"), "warning")}`
-        : "nothing wrong"
+        : "no problems"
     }`,
     ...report.findings.flatMap((finding) => line(finding, style))
   ].join("\n")
@@ -62,7 +62,8 @@ export const doctor = (
       problems: problems.map(({ message }) => message),
       process: facts,
       uid: process.getuid?.(),
-      // Of a flag that is given twice, the last counts.
+      // If a flag is repeated, the last value counts. A remedy such as `run --port 18790` therefore leaves out the given
+      // `--port`, which would override it.
       command: (words) =>
         sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))), platform)
     })

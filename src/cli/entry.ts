@@ -1,7 +1,8 @@
 /**
- * The program in its process: signals, uncaught exceptions and exit status. Importing this runs it; `main.ts` does.
+ * Runs the program in this process, with its signals, uncaught exceptions and exit status. `main.ts` imports this module,
+ * which runs the program.
  */
-// Outside every fiber: the machine's own timers, clock and console.
+// This code runs outside of fibers, so it uses Node's own timers, clock and console.
 // @effect-diagnostics globalDate:off
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
@@ -45,7 +46,7 @@ const showException = (cause: unknown): void =>
     format === "json" ? defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
   )
 
-// After an uncaught exception the program ends in order, with its drain and its release, and within this time.
+// After an uncaught exception, the program drains and releases its lock. If that takes longer than this, the process exits.
 const uncaughtGraceMillis = 60_000
 const uncaught = Deferred.unsafeMake<never>(FiberId.none)
 let exceptions = 0
@@ -58,11 +59,11 @@ process.on("uncaughtException", (cause) => {
   Timers.setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
 })
 
-// A reader of our output that goes away must not take the gateway with it.
+// Without a listener, a reader that closes its end (EPIPE) would end the gateway with an uncaught error.
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
-/** The program reports an uncaught exception, unless it was ending for another reason already. */
+/** The exit status. Also reports an uncaught exception that came while the program was already ending for another reason. */
 const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
   const status = ExitStatus.fromExit(ended)
   if (exceptions === 0 || status === ExitStatus.ExitStatus.defect) return status
@@ -71,15 +72,15 @@ const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
 }
 
 /**
- * Closes the standard streams. Workaround for nodejs/node#51519: at its exit Node 20 restores the settings of the terminals that
- * it was started with, and aborts where a terminal has gone.
+ * Closes the standard streams. Workaround for nodejs/node#51519: when Node 20 exits, it restores the settings of its
+ * terminals, and aborts if a terminal no longer exists.
  */
 const leaveTerminal = (): void => {
   for (const descriptor of [0, 1, 2]) {
     try {
       closeSync(descriptor)
     } catch {
-      // It is closed already.
+      // The descriptor is already closed.
     }
   }
 }

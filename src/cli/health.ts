@@ -1,9 +1,9 @@
 /**
  * `gateway health`: for probes of containers and scripts.
  *
- * Healthy is who holds this gateway's lock and answers `/healthz` under the lock's own instance, and nobody else. Where the
- * lock cannot be read (another user's, or not in this container), nothing says which gateway answers, and that is not
- * healthy: the one line on stderr tells how to ask the port alone.
+ * The gateway is healthy if the lock is held, and the owner's instance answers `/healthz`. If the lock cannot be read (it
+ * belongs to another user, or is outside of this container), the gateway that answers cannot be identified. The command
+ * then fails, and one line on stderr says how to check only the port.
  */
 import * as Effect from "effect/Effect"
 import { urlHost } from "../Address.ts"
@@ -17,13 +17,13 @@ import * as Inspected from "./inspected.ts"
 import { notice } from "./Notice.ts"
 import { verdictWords } from "./StatusReport.ts"
 
-/** Why it is not healthy, in one line. Pure. */
+/** The reason why the gateway is not healthy, in one line. Pure. */
 export const describe = (
   { health, port, reason, verdict, warnings }: GatewayStatus,
   platform: string
 ): string => {
   const askAlone = health?.healthy === true && health.identity === "unknown" && port !== undefined
-    ? [`to ask the port alone: ${adviceFor(platform).checkUrl(`http://${urlHost(port.host)}:${port.port}/healthz`)}`]
+    ? [`to check only the port: ${adviceFor(platform).checkUrl(`http://${urlHost(port.host)}:${port.port}/healthz`)}`]
     : []
   const words = verdict === "running" ? "not verified" : verdictWords(verdict)
   return printable([`${words}: ${reason}`, ...warnings, ...askAlone].join("; "))
@@ -32,7 +32,8 @@ export const describe = (
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
-    // A service of the system is seen to run by every user; which instance answers, by those who may read its lock: the answer must name the owner.
+    // Every user sees that a system service runs, but only users who may read its lock can identify the instance that
+    // answers. The verdict alone is therefore not enough.
     if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* notice(describe(seen, yield* HostPlatform), "ERROR")
     return new Answered({ status: ExitStatus.failure })

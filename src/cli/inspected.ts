@@ -1,5 +1,5 @@
 /**
- * What the commands that only look have in common: a gateway seen through settings that may be broken, and the platform.
+ * Shared by the read-only commands: inspects a gateway, even if its config file has problems.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -9,10 +9,10 @@ import * as SystemServices from "../inspect/SystemServices.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import { layer as platform } from "./platform.ts"
 
-/** The operating system, as looking needs it. */
+/** The host capabilities that the read-only commands need. */
 export const layer = PortOwners.layerLive.pipe(Layer.provideMerge(platform))
 
-/** Fails with `SettingInvalid` for a flag or a variable; what is wrong with the config file is among the warnings. */
+/** Inspects the gateway. Fails with `SettingInvalid` for a flag or a variable. Problems of the config file become warnings. */
 export const inspect = (
   flags: ReadonlyMap<string, string>,
   options: Pick<GatewayStatus.LookOptions, "listeners"> = {}

@@ -1,5 +1,5 @@
 /**
- * `gateway list`: every gateway of this user on this host, and those that systemd runs for the whole machine.
+ * `gateway list`: lists the gateways of this user on this host, and those that systemd runs as system services.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -19,7 +19,7 @@ export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "Lis
     const health = yield* GatewayConfig.resolveLenient(flags).pipe(
       Effect.tap(({ problems }) => Effect.forEach(problems, ({ message }) => notice(message), { discard: true })),
       Effect.map(({ config }) => config.health),
-      // The list says itself where it could not look.
+      // No failure, because the list itself reports which folders it could not search.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
     )
     const ours = yield* GatewayList.list({ health })

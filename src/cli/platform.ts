@@ -1,5 +1,5 @@
 /**
- * The operating system, for a start that may be refused: what is not needed to refuse it is loaded later, or never.
+ * Provides the host capabilities of the program. A start may be refused, so code that a refusal does not need is loaded later.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -14,7 +14,7 @@ import * as ProcessTable from "../host/ProcessTable.ts"
 import { memoized } from "../internal/memoized.ts"
 import * as OwnerWatch from "../probe/OwnerWatch.ts"
 
-/** Starts programs; what that takes is loaded when the first one is started. */
+/** Starts programs. The code for it is loaded when the first program is started. */
 const Commands = Layer.effect(
   CommandExecutor.CommandExecutor,
   Effect.gen(function*() {
@@ -23,7 +23,7 @@ const Commands = Layer.effect(
       Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor")).pipe(
         Effect.flatMap(({ layer }) => Layer.build(layer)),
         Effect.map(Context.get(CommandExecutor.CommandExecutor)),
-        // It holds nothing that could be released.
+        // The scope can close at once, because the executor holds no resources.
         Effect.scoped,
         Effect.provide(context)
       )
@@ -33,8 +33,8 @@ const Commands = Layer.effect(
 )
 
 /**
- * One after the other, into one context: who merges and provides layers has each step shared and counted, which costs a
- * start a part of a millisecond every time.
+ * Builds the layers one after the other into one context. Merged layers would be memoized and reference-counted, which
+ * costs a part of a millisecond of every start.
  */
 export const layer = Layer.scopedContext(Effect.gen(function*() {
   const files = yield* Layer.build(NodeFileSystem.layer)

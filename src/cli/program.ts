@@ -1,5 +1,5 @@
 /**
- * The whole program but for the process it runs in: words in, output and an exit out.
+ * The whole program, independent of its process: it takes the words of the command line, writes the output and ends with an exit.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -32,23 +32,23 @@ export interface Invocation {
   readonly argv: ReadonlyArray<string>
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean
-  /** Whether stdout is. */
+  /** Whether stdout is a terminal. */
   readonly stdoutIsTerminal: boolean
-  /** The width of stdout, where it is a terminal. */
+  /** The width of stdout in columns; `undefined` if stdout is not a terminal. */
   readonly columns: number | undefined
   readonly process: Supervisor.ProcessFacts & {
-    /** The absolute path of node. */
+    /** The absolute path of Node. */
     readonly execPath: string
-    /** The absolute path of what it runs. */
+    /** The absolute path of the script that Node runs. */
     readonly scriptPath: string
   }
-  /** Is told the form of stderr, before anything is written there. */
+  /** Called with the format of stderr, before the program writes there. */
   readonly onFormat: (format: GatewayConfig.LogFormat) => void
-  /** Dies with the first exception that nothing has caught. Never succeeds. */
+  /** Dies with the first uncaught exception. Never succeeds. */
   readonly uncaught: Effect.Effect<never>
 }
 
-/** Prints why the program ends, unless it was asked to. Changes nothing about the exit. */
+/** Prints why the program ends, except for an interruption. Does not change the exit. */
 const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readonly message: string }>) =>
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
@@ -64,7 +64,7 @@ const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readon
     )
   })
 
-/** Where OpenTelemetry's data goes: without one of them nothing is exported, and nothing loaded for it. */
+/** The variables that enable the export of OpenTelemetry data. If none is set, the exporter is not loaded. */
 const exportVariables = [
   "OTEL_EXPORTER_OTLP_ENDPOINT",
   "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -82,11 +82,11 @@ const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effe
         Effect.promise(() => import("../telemetry/Otlp.ts")),
         ({ layer }) => Effect.provide(self, layer(process))
       ),
-    // Nobody would see a span.
+    // Without an exporter, spans would only cost time.
     onFalse: () => Effect.withTracerEnabled(self, false)
   })
 
-/** Loaded only where it is asked for: a refused start does not pay for it. */
+/** Stops the current owner for `run --force`. The code is loaded only then, so that other starts do not load it. */
 const makeRoom = (
   { isTerminal, process }: Invocation,
   { flags }: Pick<CommandLine.CommandLine & { readonly _tag: "Run" }, "flags">,
@@ -96,7 +96,7 @@ const makeRoom = (
     const { kind, reason } = yield* Supervisor.make(config.supervisor, process)
     if (kind !== "none") {
       return yield* Effect.logWarning(
-        `--force is not followed under ${kind} (${reason}): two services that had it would end each other for ever`
+        `--force is ignored under ${kind} (${reason}): two services with --force would stop each other again and again`
       )
     }
     const stop = yield* Effect.promise(() => import("./stop.ts"))
@@ -106,7 +106,7 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
-/** `report`, for a start: what is in its way, and what to type next. */
+/** Like `report`, for a start. If another process prevents the start, it also prints that process and the next commands. */
 const reportStart = (
   format: GatewayConfig.LogFormat,
   invocation: Invocation,
@@ -124,7 +124,7 @@ const reportStart = (
     yield* Console.error((format === "json" ? toJson : toText)(refused.error, refused.start))
   })
 
-/** In which form a mistake is told that keeps the settings from being known. */
+/** The log format for errors that occur before the settings are known, from the flag or the environment variable. */
 const formatAsTyped = (argv: ReadonlyArray<string>): Effect.Effect<GatewayConfig.LogFormat> =>
   Effect.gen(function*() {
     const { env = "", flag = "" } = GatewayConfig.settings.logFormat
@@ -151,7 +151,7 @@ const runCommand = (
     )
   })
 
-/** The settings; what the config file has wrong is told on stderr. */
+/** Resolves the settings, and prints the problems of the config file on stderr. */
 const resolveWarning = (flags: ReadonlyMap<string, string>) =>
   Effect.gen(function*() {
     const { config, problems } = yield* GatewayConfig.resolveLenient(flags)
@@ -165,7 +165,7 @@ const stopCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    // What a config file has wrong does not keep a gateway running.
+    // A problem in the config file must not prevent a stop.
     const config = yield* resolveWarning(command.flags)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })
@@ -194,7 +194,7 @@ const serviceCommand = (
     })
   }).pipe(whileNot(invocation.uncaught), Effect.tapErrorCause(report(typed)))
 
-/** A command that only looks. */
+/** Runs a read-only command. Its code is loaded only when it is needed. */
 const inspectCommand = (
   invocation: Invocation,
   command: Extract<CommandLine.CommandLine, { readonly _tag: "Status" | "Health" | "List" | "Doctor" }>,

@@ -1,5 +1,5 @@
 /**
- * `gateway run`: lock, then listen, then stay; and what a start does when somebody else is there.
+ * `gateway run`: acquires the lock, listens, and keeps running. Also handles a start while another gateway is running.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -25,21 +25,21 @@ import { spanned } from "../telemetry/spans.ts"
 import { print } from "./Stdout.ts"
 
 export interface RunOptions {
-  /** Wait for the present owner to end, for as long as it takes. */
+  /** Wait without a time limit until the current owner ends, then take over. */
   readonly standby: boolean
-  /** Be content with this very gateway running healthy already. */
+  /** Succeed if this gateway is already running and healthy. */
   readonly ensure: boolean
-  /** What clients must show. */
+  /** The access token that clients must send. */
   readonly token: Redacted.Redacted | undefined
 }
 
-/** Besides a wait itself, what systemd should grant until the next word from us. */
+/** The time that systemd should allow after a wait, until the gateway sends its next notification. */
 const notifyMargin = Duration.seconds(30)
 
-/** For a supervisor without an end of patience: renewed at every change of state. */
+/** The maximum time to request from systemd for one wait, which may be unlimited. Each change of state requests it again. */
 const longestWait = Duration.minutes(10)
 
-/** This very gateway, if it runs and is healthy: the lock's instance is the one that answers. */
+/** The owner's record, if this gateway is running and healthy: the instance that answers is the one in the lock. */
 const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
     for (const record of yield* LockFile.readOwnersOf(config)) {
@@ -55,7 +55,7 @@ const runningHealthy = (config: GatewayConfig) =>
 const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
   print(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
 
-/** What `systemctl status` shows of a gateway that has ended. */
+/** The final status text, which `systemctl status` shows after the gateway has ended. */
 const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
   if (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) return "stopped"
   return Option.match(Cause.failureOption(exit.cause), {
@@ -67,19 +67,21 @@ const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): st
 const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
- * Loads all that a takeover needs. An upgrade may replace or remove the program's files while a start waits.
+ * Loads all code that a takeover needs before the start waits, because an upgrade may replace or remove the program's files
+ * during the wait.
  */
 const loadForTakeover = Effect.gen(function*() {
   yield* serving
   yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
   yield* Effect.promise(() => import("../page/findNeighbours.ts"))
-  // Without the addon there is nothing to load.
+  // `supported` loads the addon. Its failure is ignored here, because the acquisition handles a missing addon itself.
   const { supported } = yield* KernelLock.KernelLock
   yield* Effect.ignore(supported)
 })
 
 /**
- * Ends by interruption, by a start error or by `LockLost`; successfully only where `ensure` is satisfied.
+ * Runs the gateway. It ends by interruption, by an error of the start or by `LockLost`. It succeeds only if `ensure` is set
+ * and this gateway is already running and healthy.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {
@@ -87,16 +89,16 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
     const systemd = yield* Effect.provideService(SystemdNotify.make(facts.pid), Supervisor.Supervisor, verdict)
     if (verdict.kind !== "systemd" && Option.isSome(yield* SystemdNotify.notifySocket)) {
       yield* Effect.logInfo(
-        `NOTIFY_SOCKET is set, and systemd is not notified: ${verdict.reason}; if this gateway is the service, give --supervisor systemd`
+        `NOTIFY_SOCKET is set, but systemd is not notified: ${verdict.reason}; if this gateway is the service, use --supervisor systemd`
       )
     }
     yield* runNotifying(config, options, facts, verdict, systemd).pipe(
-      // After every release: systemd keeps this status.
+      // Sent after all resources are released, because systemd keeps showing the last status.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })
 
-/** What a start knows of its process. */
+/** The inputs of a start: settings, options, supervisor and address. */
 interface Start {
   readonly config: GatewayConfig
   readonly options: RunOptions
@@ -114,7 +116,7 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
     configName: config.configName,
     address,
     isPassedSocket: passedSocket !== undefined,
-    // A standby waits for the owner's end itself. Under a supervisor `health.timeout` bounds every wait for another owner.
+    // A standby itself waits for the owner's end. Under a supervisor, `health.timeout` bounds every wait for another owner.
     lock: options.standby
       ? { ...config.lock, timeout: Duration.zero }
       : verdict.kind === "none"
@@ -126,14 +128,14 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
     supervisorReason: verdict.reason
   })
 
-/** Acquires the lock, then serves. */
+/** Acquires the lock, then serves. Fails if another process has the lock or the port. */
 const startOnce = (start: Start) => {
   const { address, config, options, passedSocket, systemd, verdict: { kind: supervisor } } = start
   const Lock = lockLayer(start)
-  // A layer, because what it has acquired is released when it fails: the next try starts from nothing.
+  // A layer releases what it has acquired if it fails, so that the next attempt starts without leftovers.
   const Started = Layer.scopedContext(Effect.gen(function*() {
     const lock = yield* Layer.build(Lock)
-    // After the lock: a start that is refused does not load the server.
+    // The server is loaded after the lock is acquired, so that a refused start does not load it.
     const { serve } = yield* serving
     yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token: options.token }), lock)
     return lock
@@ -187,7 +189,7 @@ const runNotifying = (
     const lock = yield* recover(startOnce(start), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
-        // Somebody started it in the meantime.
+        // Another start of this gateway succeeded after the check above.
         (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
         (error) =>
           Effect.gen(function*() {

@@ -4,7 +4,7 @@ import { settings } from "../settings/GatewayConfig.ts"
 
 const paths = new Set([settings.configPath.flag, settings.stateDir.flag])
 
-/** A command with flags, to be typed into the shell of a platform. */
+/** A command line with flags, quoted for the shell of a platform. */
 export const withFlags = (
   command: string,
   flags: Iterable<readonly [flag: string, value: string]>,
@@ -14,7 +14,7 @@ export const withFlags = (
   return [`gateway ${command}`, ...[...flags].map(([flag, value]) => `--${flag} ${word(value)}`)].join(" ")
 }
 
-/** A command for the same gateway, from wherever it is typed. */
+/** A command line for the same gateway. Paths are absolute, so that it works in any working directory. */
 export const sameGateway = (command: string, flags: ReadonlyMap<string, string>, platform: string): string =>
   withFlags(
     command,

@@ -1,5 +1,5 @@
 /**
- * What the shipped program serves. Loaded only once the lock is held: a start that is refused does not pay for it.
+ * Serves the routes of the program. This module is loaded after the lock is acquired, so that a refused start does not load it.
  */
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -38,14 +38,16 @@ export interface ServeOptions {
 const metricsPath = "/metrics"
 
 /**
- * A scrape comes every few seconds, and a span for each would hide all others. A query is of no use here, and somebody may
- * have put a token into it.
+ * Whether a request gets no span. Metrics are scraped every few seconds, and a span for each would drown out the rest. A
+ * query might contain a token, which must not reach a trace, and no route needs one.
  */
 const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metricsPath || url.includes("?")
 
 /**
- * A page for browsers and metrics for machines, and nothing else but what the gateway answers by itself. What is not there
- * is answered here: as an error it would be logged with its address, in which somebody may have put a token.
+ * The routes of the program: the status page and the metrics. The gateway adds its own routes, such as `/healthz`.
+ *
+ * Other paths are answered with 404 here. As an error, `RouteNotFound` would be logged with the URL, which might contain a
+ * token.
  */
 const routes = HttpRouter.empty.pipe(
   HttpRouter.get("/", StatusPage.app),
@@ -56,19 +58,19 @@ const routes = HttpRouter.empty.pipe(
   Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
 )
 
-/** After the drain, what the rest of a shutdown may take. */
+/** The time that systemd should allow after the drain, for the rest of the shutdown. */
 const shutdownMargin = Duration.seconds(10)
 
 /**
- * Feeds systemd's watchdog as long as our own `/healthz` answers over the network, as a client would ask it: a blocked
- * event loop and a dead listener both stop it.
+ * Feeds systemd's watchdog as long as this gateway's `/healthz` answers a real request over the network. Both a blocked
+ * event loop and a dead listener therefore stop the feed.
  */
 const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"]) =>
   Effect.gen(function*() {
     const { address, instanceId } = yield* Gateway.Gateway
     const health = yield* HealthProbe.HealthProbe
     const feed = Effect.gen(function*() {
-      // A wildcard address means another one where there is no 127.0.0.1.
+      // For a wildcard host, `lookAt` chooses the addresses, because the host may have no 127.0.0.1.
       const answers = isWildcard(address.host)
         ? (yield* lookAt(health, address)).map(({ answer }) => answer)
         : [yield* health.probe(address)]
@@ -76,7 +78,9 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
         return yield* systemd.notify("WATCHDOG=1")
       }
       yield* Effect.logWarning(
-        `our own health probe failed (${answers.map(({ _tag }) => _tag).join(", ")}); not feeding the watchdog`
+        `the health probe of this gateway failed (${
+          answers.map(({ _tag }) => _tag).join(", ")
+        }); the watchdog is not fed`
       )
       return false
     })
@@ -89,13 +93,13 @@ const announce = ({ systemd }: ServeOptions) =>
     const { pid } = yield* record
     yield* Effect.logInfo(`gateway listening on ${url} (pid ${pid})`)
     if (BadPorts.isBad(port)) {
-      yield* Effect.logWarning(`${BadPorts.whyBad(port)}; start it with --port ${BadPorts.another(port)}`)
+      yield* Effect.logWarning(`${BadPorts.warning(port)}; start it with --port ${BadPorts.nextAllowed(port)}`)
     }
     yield* systemd.notify("READY=1", `STATUS=listening on ${url}`)
     if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)
   })
 
-/** Below the listener, so that it still runs when the listener begins to drain. */
+/** Notifies systemd of a drain. The listener calls it when the drain begins. */
 const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) => (reason: string) =>
   systemd.notify(
     "STOPPING=1",
@@ -103,7 +107,7 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
     extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
   )
 
-/** One after the other, as `platform.ts` has it and for the same reason. */
+/** Builds the layers one after the other, for the same reason as `layer` in `platform.ts`. */
 const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
   const owners = yield* Layer.build(PortOwners.layerLive)
@@ -112,7 +116,7 @@ const machine = Effect.gen(function*() {
   return Context.mergeAll(sockets, owners, neighbours, metrics)
 })
 
-/** Serves until the scope closes. */
+/** Binds the port and serves until the scope closes. */
 export const serve = (config: GatewayConfig, options: ServeOptions) =>
   Effect.gen(function*() {
     const context = yield* machine

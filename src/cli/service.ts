@@ -1,5 +1,5 @@
 /**
- * `gateway service print|install|uninstall`: this gateway in the hands of a service manager.
+ * `gateway service print|install|uninstall`: the definition that makes a service manager run this gateway.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -26,28 +26,28 @@ import { type OutputFailed, print } from "./Stdout.ts"
 
 export interface ServiceCommand {
   readonly action: "print" | "install" | "uninstall"
-  /** As typed; `undefined`: the platform's own. */
+  /** The service manager as typed. `undefined`: the manager of the platform. */
   readonly manager: string | undefined
-  /** For the whole machine instead of this user. */
+  /** Whether the service is for the whole machine instead of this user. */
   readonly system: boolean
-  /** Who runs a service of the system, as typed. */
+  /** The user that a system service runs as, as typed. */
   readonly user: string | undefined
   readonly dryRun: boolean
   readonly config: Pick<
     GatewayConfig,
     "profile" | "stateDir" | "drainTimeout" | "health" | "port" | "tokenFile"
   >
-  /** The flags that were given: the service is started with them, and with nothing else. */
+  /** The flags of the command line. The service is started with these flags only. */
   readonly flags: ReadonlyMap<string, string>
-  /** The absolute path of node. */
+  /** The absolute path of Node. */
   readonly execPath: string
   /** The absolute path of `dist/main.js`. */
   readonly scriptPath: string
   /** As `process.platform`. */
   readonly platform: string
-  /** Default: who we are. */
+  /** The user ID. Default: that of this process. */
   readonly uid?: number | undefined
-  /** Where the managers keep what is the whole machine's. */
+  /** The folders where the managers keep system services. */
   readonly folders?: Pick<ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
 }
 
@@ -73,8 +73,8 @@ const chooseManager = (
 }
 
 /**
- * The folders that a service's settings are looked for in: a system unit has those of the system, and not those of the
- * user who installs it.
+ * The folders in which the settings of a service are searched. A systemd system unit uses the folders of the system, and
+ * not those of the user who installs it. `None`: the folders of this user.
  */
 export const foldersOf = (
   command: Pick<ServiceCommand, "manager" | "platform" | "system">
@@ -89,17 +89,17 @@ const paths: ReadonlySet<string | undefined> = new Set([
   settings.tokenFile.flag
 ])
 
-/** A manager starts its services in another folder. */
+/** Makes paths absolute, because a service manager starts its services in another working directory. */
 const absolutePaths = (flags: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
   new Map([...flags].map(([flag, value]) => [flag, paths.has(flag) ? NodePath.resolve(value) : value]))
 
 const given = (name: string): Effect.Effect<string | undefined> => Effect.map(variable(name), Option.getOrUndefined)
 
-/** The XDG base directory specification: a path that is not absolute is to be ignored. */
+/** Reads a path from an environment variable. The XDG base directory specification says to ignore a relative path. */
 const givenPath = (name: string): Effect.Effect<string | undefined> =>
   Effect.map(given(name), (path) => path !== undefined && NodePath.isAbsolute(path) ? path : undefined)
 
-/** A user's own service is below the home folder; a service of the whole machine, or one that is only printed, needs none. */
+/** The home folder, which contains a user's own service. A system service, or a definition that is only printed, needs none. */
 const homeOf = (needed: boolean, platform: string): Effect.Effect<string, PlatformFolders.FolderUnknown> =>
   Effect.flatMap(
     PlatformFolders.home(platform),
@@ -108,14 +108,14 @@ const homeOf = (needed: boolean, platform: string): Effect.Effect<string, Platfo
       onNone: () =>
         needed
           ? new PlatformFolders.FolderUnknown({
-            what: "place for a user's service",
-            advice: "set HOME, or give --system"
+            what: "folder for a user's service",
+            advice: "set HOME, or use --system"
           })
           : Effect.succeed("/")
     })
   )
 
-/** At whose logon a user's task starts. */
+/** The Windows user at whose logon the task starts. */
 const windowsUser = Effect.gen(function*() {
   const name = yield* given("USERNAME")
   const domain = yield* given("USERDOMAIN")
@@ -123,51 +123,51 @@ const windowsUser = Effect.gen(function*() {
 })
 
 const unseen: ReadonlyArray<Setting<unknown>> = Object.values(settings).filter((setting) =>
-  // Both are always written into the definition.
+  // The definition always contains profile and supervisor.
   setting !== settings.profile && setting !== settings.supervisor
 )
 
-/** What holds here and not for the service: a manager does not hand our environment on. */
+/** Warns of settings in the environment of this command. A service manager does not pass this environment to the service. */
 const warnOfEnvironment = (flags: ReadonlyMap<string, string>) =>
   Effect.forEach(unseen, (setting) =>
     Effect.gen(function*() {
       if (setting.env === undefined || (setting.flag !== undefined && flags.has(setting.flag))) return
       if ((yield* given(setting.env)) === undefined) return
       yield* notice(
-        `${setting.env} is set here, and the service will not see it; ${
+        `${setting.env} is set in this environment, but not for the service; ${
           setting === settings.token
-            ? `put the token into a file and give --${settings.tokenFile.flag}`
+            ? `put the token into a file and use --${settings.tokenFile.flag}`
             : setting.flag === undefined
-            ? "put it into the config file"
-            : `give --${setting.flag} as well`
+            ? "set it in the config file"
+            : `use --${setting.flag}`
         }`
       )
     }), { discard: true })
 
 const isRoot = (user: string | undefined): boolean => user === "root" || user === "0"
 
-/** What systemd and launchd take for the name of a user; numbers included. */
+/** The user names that systemd and launchd accept. A user ID is accepted as well. */
 const userName = /^[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?$/
 
-/** A user and a state directory that the service could not be run with. */
+/** Refuses a user or a state directory with which the service could not run. */
 const checkUser = (
   { user }: Pick<ServiceCommand, "user">,
   manager: Manager,
   service: ServiceOptions
 ): Effect.Effect<void, UsageError> => {
   if (user !== undefined && manager !== "schtasks" && !userName.test(user)) {
-    return new UsageError({ reason: `--user ${JSON.stringify(user)} is not the name of a user`, command: "service" })
+    return new UsageError({ reason: `--user ${JSON.stringify(user)} is not a valid user name`, command: "service" })
   }
   if (manager !== "systemd" || service.scope !== "system" || user !== undefined) return Effect.void
   const stateDir = systemStateDir(service)
   return Option.isSome(stateDirectoryName(stateDir)) ? Effect.void : new UsageError({
     reason:
-      `without --user the service can write only below /var/lib, and not in ${stateDir}; leave --state-dir out, or give --user <name>`,
+      `without --user the service can write only below /var/lib, not in ${stateDir}; omit --state-dir, or use --user <name>`,
     command: "service"
   })
 }
 
-/** Whether every user may read a file: itself, and every folder on the way. Unknown for one that is not there. */
+/** Whether every user may read a file and enter each folder above it. `true` if unknown, for example for an absent file. */
 const isReadableByAll = (path: string) =>
   Effect.gen(function*() {
     if (!hasModeBits(yield* HostPlatform)) return true
@@ -182,7 +182,7 @@ const isReadableByAll = (path: string) =>
     return isReadable
   }).pipe(Effect.orElseSucceed(() => true))
 
-/** What the operator should know of the service's user. */
+/** Warns about the user that the service runs as: root, or a user that cannot read the program or the config file. */
 const warnOfUser = (manager: Manager, service: ServiceOptions) =>
   Effect.gen(function*() {
     if (service.scope !== "system") return
@@ -192,14 +192,14 @@ const warnOfUser = (manager: Manager, service: ServiceOptions) =>
       for (const path of files) {
         if (path === undefined || (yield* isReadableByAll(path))) continue
         yield* notice(
-          `the service runs as a user of its own, which cannot read ${path}; put it where everybody may read it, such as /opt, or give --user <name>`
+          `the service runs as its own user, which cannot read ${path}; move it to a folder that every user can read, such as /opt, or use --user <name>`
         )
       }
     }
     if (isRoot(user)) {
       yield* notice(
-        `the service runs as root: an attacker who breaks into the gateway has the whole machine; ${
-          manager === "systemd" ? "without --user it runs as a user of its own" : "name another user with --user"
+        `the service runs as root: an attacker who breaks into the gateway controls the whole machine; ${
+          manager === "systemd" ? "without --user it runs as its own user" : "name another user with --user"
         }`
       )
     }
@@ -215,7 +215,7 @@ const warnOfPaths = (service: ServiceOptions) =>
     Effect.forEach((advice) => notice(StablePaths.describe(advice)), { discard: true })
   )
 
-/** The flags that the service is started with. */
+/** The flags of the service: those of the command line, with absolute paths. */
 const argsOf = (
   { config, flags }: Pick<ServiceCommand, "config" | "flags">,
   isSystemUnit: boolean
@@ -223,14 +223,15 @@ const argsOf = (
   Effect.gen(function*() {
     const args = absolutePaths(flags)
     const { env = "", flag = "" } = settings.tokenFile
-    // A credential of the unit, as one that was given as a flag is: the service's user may not be able to read the file.
+    // systemd passes the file of `--token-file` to the service as a credential, because the service's user may not be able to
+    // read it. A token file from the config file becomes that flag, so that it is passed in the same way.
     return isSystemUnit && Option.isSome(config.tokenFile) && !args.has(flag) && (yield* given(env)) === undefined
       ? new Map([...args, [flag, config.tokenFile.value]])
       : args
   })
 
 /**
- * Prints the definition on stdout, or installs or uninstalls it, telling every step on stdout.
+ * Prints the service definition on stdout, or installs or uninstalls it, with a line on stdout for each step.
  */
 export const service = (
   command: ServiceCommand
@@ -241,7 +242,7 @@ export const service = (
 > =>
   Effect.gen(function*() {
     const manager = yield* chooseManager(command)
-    // A step is taken though nobody can be told of it; that nobody was told is the failure in the end.
+    // A line that cannot be written does not stop the installation half-way. The command fails with it at the end.
     const unwritten = yield* Ref.make(Option.none<OutputFailed>())
     const written = Effect.flatten(
       Effect.map(Ref.get(unwritten), Option.match({ onNone: () => Effect.void, onSome: Effect.fail }))
@@ -258,7 +259,8 @@ export const service = (
         execPath: command.execPath,
         scriptPath: command.scriptPath,
         args,
-        // Not as resolved here: the way to it can lead through a folder that only systemd uses.
+        // Not the resolved path, because a dynamic user's directory below /var/lib is a symbolic link into /var/lib/private,
+        // which only systemd uses.
         stateDir: isSystemUnit
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,
@@ -289,7 +291,7 @@ export const service = (
     const definition = ServiceDefinition.make(manager, options.service)
     if (definition.encoding === "utf-16le") {
       yield* notice(
-        "schtasks reads this as UTF-16 with a byte order mark; save it so, or use service install"
+        "save this text as UTF-16 with a byte order mark, which schtasks needs, or use service install"
       )
     }
     yield* print(definition.text.trimEnd())

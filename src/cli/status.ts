@@ -1,5 +1,5 @@
 /**
- * `gateway status`: who holds this gateway's lock and port, and is it healthy.
+ * `gateway status`: shows the owner of this gateway's lock and port, and whether it is healthy.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * `gateway stop`, and the part of `gateway run --force` that comes before the start.
+ * `gateway stop`, and the first part of `gateway run --force`, which stops the owner before the start.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,7 +22,7 @@ import { notice } from "./Notice.ts"
 import { sameGateway, withFlags } from "./sameGateway.ts"
 import { print } from "./Stdout.ts"
 
-/** What a stop needs of the settings. */
+/** The settings that a stop needs. */
 type StopConfig = Pick<
   GatewayConfig,
   "profile" | "configPath" | "configName" | "stateDir" | "host" | "port" | "drainTimeout" | "health"
@@ -32,17 +32,17 @@ export interface StopCommand {
   readonly config: StopConfig
   /** The settings that were given on the command line. */
   readonly flags: ReadonlyMap<string, string>
-  /** As it was typed. */
+  /** The value as typed, not yet parsed. */
   readonly timeout: string | undefined
   readonly force: boolean
-  /** Whether stderr is a terminal: then it tells what is waited for. */
+  /** Whether stderr is a terminal. If so, the command prints its progress while it waits. */
   readonly isTerminal: boolean
 }
 
 const timeoutSetting = durationSetting({
   name: "stop timeout",
   flag: "timeout",
-  description: "how long the owner may take to end",
+  description: "time limit for the owner to end",
   default: Duration.sum(Duration.seconds(10), StopOwner.defaults.margin)
 })
 
@@ -51,7 +51,7 @@ const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">)
     ? Effect.succeed(Duration.sum(config.drainTimeout, StopOwner.defaults.margin))
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
-/** Another user has other folders and another environment: everything that names this gateway is said. */
+/** The `stop` command for another user. It has every flag that selects this gateway, because that user's defaults differ. */
 const asOther = ({ configName, port, profile, stateDir }: StopConfig, platform: string): string =>
   withFlags("stop", [
     ["profile", profile],
@@ -94,19 +94,19 @@ const options = (
   }
 }
 
-/** Who is on the port of a gateway that does not run. */
+/** Describes the program that uses the port although this gateway is not running. */
 const describePort = (
   { listeners, port }: Extract<StopOwner.Outcome, { readonly _tag: "NotRunning" }>,
   address: Address,
   platform: string
 ): ReadonlyArray<string> =>
   port._tag === "Free" ? [] : [
-    `${toUrl(address)} is another program's, ${
+    `${toUrl(address)} is in use by another program, ${
       listeners.length === 0 ? "not visible from here" : listeners.join(", ")
-    }: ${port.detail}; to see who it is: ${adviceFor(platform).whoListens(address.port)}`
+    }: ${port.detail}; to see who it is: ${adviceFor(platform).showListeners(address.port)}`
   ]
 
-/** What happened, in lines for a person. */
+/** Describes the outcome: `answer` for stdout, `notes` for stderr. Pure. */
 export const describe = (
   outcome: StopOwner.Outcome,
   path: string,
@@ -117,7 +117,7 @@ export const describe = (
     const { left } = outcome
     const who = Option.match(left, {
       onNone: () => "",
-      onSome: ({ pid }) => `; ${path} is left of pid ${pid}, and the next start takes it`
+      onSome: ({ pid }) => `; ${path} was left by pid ${pid}, and the next start reclaims it`
     })
     return { answer: `gateway is not running${who}`, notes: describePort(outcome, address, platform) }
   }
@@ -127,11 +127,11 @@ export const describe = (
       onNone: () => [],
       onSome: (
         { phase, pid }
-      ) => [`its lock is pid ${pid}'s now (${phase}): another gateway was waiting, or was started`]
+      ) => [`the lock is now held by pid ${pid} (${phase}), which was waiting as a standby or has just started`]
     }),
     ...(record.supervisor === "none"
       ? []
-      : [`it was in the hands of ${record.supervisor}, which may start it again`])
+      : [`the gateway ran under ${record.supervisor}, which may start it again`])
   ]
   return {
     answer: `${killed ? "killed" : "stopped"} gateway on ${toUrl(record)} (pid ${record.pid})`,
@@ -139,13 +139,13 @@ export const describe = (
   }
 }
 
-/** What these settings' own lock does not end, a service of the system may be. */
+/** Stops the system service of the same profile, if there is one. It has its own lock, in the state directory of the system. */
 const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
   Effect.gen(function*() {
     const service = yield* SystemServices.find(config)
     if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
     const path = yield* SystemServices.lockOf(service.value)
-    // Closed to all but root and the service's own user.
+    // Only root and the service's own user may read the lock, so that the owner cannot be verified here.
     if (Option.isNone(path)) {
       return yield* new StopOwner.OwnerSupervised({
         pid: service.value.pid,
@@ -165,8 +165,8 @@ const stopEither = (config: StopConfig, stopping: StopOwner.StopOptions) =>
   }).pipe(Effect.provide(Live(config)))
 
 /**
- * Prints what happened on stdout, and what else a person should know on stderr. Fails as `StopOwner.stop`, with
- * `SettingInvalid` for the timeout, or with `OutputFailed` once it is done.
+ * Stops the gateway. Prints the outcome on stdout, and notes on stderr. Fails like `StopOwner.stop`, with `SettingInvalid`
+ * for the timeout, or with `OutputFailed` if the outcome cannot be printed.
  */
 export const stop = (command: StopCommand) =>
   Effect.gen(function*() {
@@ -181,8 +181,8 @@ export const stop = (command: StopCommand) =>
   })
 
 /**
- * Before a start with `--force`: ends the owner if it is verified and in nobody's hands. Whatever else is the case, the
- * start that follows says it in its own words; why nobody was signalled is a warning before that.
+ * Stops the owner before a start with `--force`, if the owner is verified and has no supervisor. Otherwise it logs a warning
+ * with the reason and succeeds. The start that follows then reports its own error.
  */
 export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
   Effect.gen(function*() {
@@ -200,7 +200,7 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
       Effect.provide(Live(config)),
       Effect.asSome,
       Effect.catchAll((error) =>
-        Effect.as(Effect.logWarning(`nobody was forced to end: ${error.message}`), Option.none())
+        Effect.as(Effect.logWarning(`--force stopped no process: ${error.message}`), Option.none())
       )
     )
     if (Option.isNone(outcome) || outcome.value._tag === "NotRunning") return
@@ -208,6 +208,6 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
     yield* Effect.logInfo(
       killed
         ? `killed pid ${record.pid}, which did not end within ${Duration.toMillis(timeout)}ms`
-        : `pid ${record.pid} has ended, as it was asked to`
+        : `stopped pid ${record.pid}`
     )
   })

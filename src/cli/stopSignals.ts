@@ -1,18 +1,18 @@
 /**
- * Which signals ask the program to stop, and how soon.
+ * Handles the signals that ask the program to stop.
  *
- * The first one interrupts the program (`runMain` listens for SIGTERM and SIGINT), the second cuts the drain short, a third
- * ends the process. Signals that come together are one: several commands that stop a gateway at one time cannot know of each
- * other before its record says so.
+ * The first signal interrupts the program (`runMain` listens for SIGTERM and SIGINT). The second signal cuts the drain
+ * short. A third signal ends the process. Signals within half a second count as one, because several stop commands can run
+ * at the same time. They cannot see each other until the lock's record has the phase `draining`.
  *
- * Windows has no signals. libuv makes some of console events (`uv__signal_control_handler` in src/win/signal.c): SIGINT of
- * Ctrl+C, SIGBREAK of Ctrl+Break, SIGHUP of a console that closes. It makes none of a logoff or a shutdown, and Windows ends
- * the processes then, without a word to them.
+ * Windows has no signals. libuv translates some console events (`uv__signal_control_handler` in src/win/signal.c): Ctrl+C to
+ * SIGINT, Ctrl+Break to SIGBREAK, and the closing of a console to SIGHUP. It does not translate a logoff or a shutdown of
+ * Windows, which end the process without a signal.
  */
 
 type StopSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGBREAK"
 
-/** The part of a process that sends signals. */
+/** The part of `process` that emits signals. */
 export interface SignalSource {
   readonly on: (event: StopSignal, listener: (signal: StopSignal) => void) => unknown
   readonly off: (event: StopSignal, listener: (signal: StopSignal) => void) => unknown
@@ -26,19 +26,19 @@ export interface StopSignalOptions {
   readonly cutDrain: () => void
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number
-  /** Calls later; keeps no process alive. */
+  /** Calls a function after a delay. The timer must not keep the process alive. */
   readonly later: (millis: number, call: () => void) => void
 }
 
 const sameRequestMillis = 500
 
 /**
- * How long a drain may take after a console was closed on Windows, which ends the process 5 seconds (SPI_GETHUNGAPPTIMEOUT,
- * Microsoft, "HandlerRoutine callback function") to about 10 seconds (Node, "Signal events") later, whatever it does.
+ * The maximum duration of a drain after a console was closed on Windows. Windows then ends the process after 5 seconds
+ * (SPI_GETHUNGAPPTIMEOUT; Microsoft, "HandlerRoutine callback function") to about 10 seconds (Node, "Signal events").
  */
 export const closingConsoleMillis = 3000
 
-/** Listens for all of them. */
+/** Listens for all stop signals. */
 export const listen = ({ cutDrain, later, now, platform, source }: StopSignalOptions) => {
   let signals = 0
   let first: StopSignal | undefined
@@ -58,9 +58,9 @@ export const listen = ({ cutDrain, later, now, platform, source }: StopSignalOpt
       source.off("SIGBREAK", onBreak)
     }
   }
-  // runMain listens for SIGTERM and SIGINT alone.
+  // runMain listens only for SIGTERM and SIGINT, so SIGBREAK is emitted again as SIGTERM.
   const onBreak = () => source.emit("SIGTERM", "SIGBREAK")
-  // A terminal or a console that closes asks for an orderly shutdown as well.
+  // The closing of a terminal or a console also asks for an orderly shutdown.
   const onHangup = () => {
     if (platform === "win32" && !isHungUp) later(closingConsoleMillis, cutDrain)
     isHungUp = true
@@ -69,12 +69,12 @@ export const listen = ({ cutDrain, later, now, platform, source }: StopSignalOpt
   source.on("SIGINT", onSignal)
   source.on("SIGTERM", onSignal)
   source.on("SIGHUP", onHangup)
-  // Elsewhere it is an event that nothing emits.
+  // Platforms other than Windows never emit SIGBREAK.
   source.on("SIGBREAK", onBreak)
   return {
-    /** What asked first. */
+    /** The first stop signal, if there was one. */
     first: (): StopSignal | undefined => first,
-    /** Whether the terminal has gone. */
+    /** Whether the terminal or the console was closed. */
     isHungUp: (): boolean => isHungUp
   }
 }

@@ -1,8 +1,8 @@
 /**
- * What is wrong here, and the command that mends it.
+ * Finds the problems of a gateway on this host, and the command that fixes each.
  *
- * Looking changes nothing but for one file of its own in the lock folder, which tries whether a lock is kept, and is gone
- * afterwards.
+ * The examination is read-only with one exception. A temporary file in the lock folder tests whether the file system keeps
+ * locks, and is removed afterwards.
  *
  * @since 0.1.0
  */
@@ -32,21 +32,21 @@ import * as UnitAudit from "./UnitAudit.ts"
 export * as DoctorReport from "./DoctorReport.ts"
 
 /**
- * Which gateway to examine, and who asks.
+ * The gateway to examine, and the process and user that examine it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DoctorOptions {
-  /** The settings of the gateway that is meant; `GatewayConfig.resolveLenient` gives them with their problems. */
+  /** The settings of the gateway to examine. `GatewayConfig.resolveLenient` returns them with their problems. */
   readonly config: GatewayConfig
-  /** What the config file has wrong, one line each. */
+  /** The problems of the config file, one line each. */
   readonly problems: ReadonlyArray<string>
-  /** This process, which stands for a start from here. */
+  /** This process. The report says which supervisor a start from this process would detect. */
   readonly process: Supervisor.ProcessFacts
-  /** Who we are; `undefined` where users have no numbers. */
+  /** The user ID of this process; `undefined` on Windows. */
   readonly uid: number | undefined
-  /** The words that name this gateway on a command line: `stop --force` to the whole command. */
+  /** Completes a command line for this gateway, from words such as `stop --force`. */
   readonly command: (words: string) => string
 }
 
@@ -54,7 +54,7 @@ type Requirements = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
 
 type Status = GatewayStatus.GatewayStatus
 
-/** Clocks of one machine differ by no more, whatever keeps them in step. */
+/** A smaller difference between a file's time and the wall clock is ignored, because clock synchronization can cause it. */
 const clockTolerance = Duration.minutes(1)
 
 const checkConfig = ({ config, problems }: DoctorOptions, platform: string): ReadonlyArray<Finding> =>
@@ -66,7 +66,7 @@ const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>):
   `${unit.name}, a system service (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
 
 /**
- * Who has the lock. Pure.
+ * The findings about the lock and its holder. Pure.
  *
  * @internal
  */
@@ -98,7 +98,7 @@ export const judgeLock = (
     case "held":
       findings.push(
         owner === undefined
-          ? error("lock", `${lock.path} is held by ${by}`, advice.whoHasFile(lock.path))
+          ? error("lock", `${lock.path} is held by ${by}`, advice.showFileUsers(lock.path))
           : verdict === "unhealthy"
           ? error("lock", `${lock.path} is held by ${by}, which does not serve`, command("stop --force"))
           : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
@@ -123,7 +123,7 @@ const listenerWords = ({ command, pid }: typeof GatewayStatus.Listener.Type): st
   pid === undefined ? "a process not visible from here" : `pid ${pid}${command === undefined ? "" : ` (${command})`}`
 
 /**
- * Who has the port. Pure.
+ * The findings about the port and the process that listens on it. Pure.
  *
  * @internal
  */
@@ -138,7 +138,7 @@ export const judgePort = (
       error(
         "port",
         `${url} cannot be bound, though nothing listens there: ${port.blocked.reason}`,
-        command(`run --port ${BadPorts.another(port.port)}`)
+        command(`run --port ${BadPorts.nextAllowed(port.port)}`)
       )
     ]
   }
@@ -154,7 +154,7 @@ export const judgePort = (
       error(
         "port",
         `${url} is in use by ${who}, not by this gateway: ${detail}`,
-        command(`run --port ${BadPorts.another(port.port)}`)
+        command(`run --port ${BadPorts.nextAllowed(port.port)}`)
       )
     ]
   }
@@ -172,10 +172,10 @@ export const judgePort = (
 
 const checkPortNumber = ({ command, config: { port } }: DoctorOptions): ReadonlyArray<Finding> =>
   BadPorts.isBad(port)
-    ? [warning("port", BadPorts.whyBad(port), command(`run --port ${BadPorts.another(port)}`))]
+    ? [warning("port", BadPorts.warning(port), command(`run --port ${BadPorts.nextAllowed(port)}`))]
     : []
 
-/** What dead starters left beside the lock files, and files that the clock says are from the future. */
+/** Finds reclaim claims left by interrupted starts, and lock files with a modification time in the future. */
 const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -225,7 +225,8 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   })
 
 /**
- * Looks at everything. Never fails: what cannot be looked at is a finding.
+ * Examines settings, lock folder, locks, port, supervisor and systemd units. Never fails: a check that cannot be made is
+ * reported as a finding.
  *
  * @example
  * import { Effect } from "effect"
@@ -255,7 +256,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { configName, configPath, health, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
-    // Each asks somebody else, and has to wait for the answer.
+    // Concurrent, because each of the three waits for other processes or the network.
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
@@ -267,7 +268,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
-    // The gateway is a service of the system: its state is elsewhere, and systemd keeps the folder.
+    // A system service has its own state directory, which systemd creates. The folder of these settings does not matter then.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
       ...checkConfig(options, platform),

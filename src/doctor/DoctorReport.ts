@@ -1,5 +1,5 @@
 /**
- * What `gateway doctor` finds, for programs as well.
+ * The report of `gateway doctor`, and its JSON form.
  *
  * @since 0.1.0
  */
@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { optional } from "../internal/optional.ts"
 
 /**
- * What is looked at.
+ * The subject of a finding.
  *
  * @since 0.1.0
  * @category models
@@ -31,8 +31,12 @@ export const Check = Schema.Literal(
 export type Check = typeof Check.Type
 
 /**
- * `ok`: as it should be. `info`: worth knowing, nothing to do. `warning`: it works, and not as well as it could or not for
- * long. `error`: a gateway cannot start, or cannot be trusted.
+ * How serious a finding is.
+ *
+ * - `ok`: no problem.
+ * - `info`: worth knowing; no action is needed.
+ * - `warning`: the gateway works, but with a weakness, or it may soon fail.
+ * - `error`: the gateway cannot start, or cannot be trusted.
  *
  * @since 0.1.0
  * @category models
@@ -46,7 +50,7 @@ export const Severity = Schema.Literal("ok", "info", "warning", "error")
 export type Severity = typeof Severity.Type
 
 /**
- * One thing that was found. A warning and an error have a remedy.
+ * One result of the examination. Warnings and errors have a remedy.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +62,7 @@ const findingFields = {
   severity: Severity,
   /** One line. */
   message: Schema.String,
-  /** The command that mends it, to be typed into a shell. */
+  /** The shell command that fixes the problem. */
   remedy: optional(Schema.String)
 }
 
@@ -69,7 +73,7 @@ const findingFields = {
 export const Finding: Schema.Schema<Finding> = Schema.Struct(findingFields)
 
 /**
- * What was found at one moment, as `gateway doctor --json` prints it.
+ * All findings at one moment, as `gateway doctor --json` prints them.
  *
  * @example
  * import { Command } from "@effect/platform"
@@ -87,7 +91,7 @@ export const Finding: Schema.Schema<Finding> = Schema.Struct(findingFields)
 export interface DoctorReport extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * The JSON form of `DoctorReport`. Times are in ISO 8601, UTC.
  *
  * @since 0.1.0
  * @category models
@@ -95,14 +99,14 @@ export interface DoctorReport extends Schema.Struct.Type<typeof fields> {}
 export interface DoctorReportEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** Of this form; another meaning of a field is another version. */
+  /** The version of this form. It changes if a field changes its meaning. */
   version: Schema.Literal(1),
-  /** When it was looked. */
+  /** When the findings were collected. */
   asOf: Schema.DateTimeUtc,
   profile: Schema.String,
   configPath: Schema.String,
   stateDir: Schema.String,
-  /** Neither a warning nor an error was found. */
+  /** Whether there is neither a warning nor an error. */
   healthy: Schema.Boolean,
   findings: Schema.Array(Finding)
 }
@@ -114,7 +118,7 @@ const fields = {
 export const DoctorReport: Schema.Schema<DoctorReport, DoctorReportEncoded> = Schema.Struct(fields)
 
 /**
- * Whether a finding is one to mend. Pure.
+ * Whether a finding needs a fix: a warning or an error. Pure.
  *
  * @since 0.1.0
  * @category predicates
@@ -122,21 +126,21 @@ export const DoctorReport: Schema.Schema<DoctorReport, DoctorReportEncoded> = Sc
 export const isProblem = ({ severity }: Finding): boolean => severity === "warning" || severity === "error"
 
 /**
- * A finding of what is as it should be. Pure, as the next ones.
+ * Makes a finding that reports no problem. Pure.
  *
  * @internal
  */
 export const ok = (check: Check, message: string): Finding => ({ check, severity: "ok", message })
 
 /**
- * A finding that asks for nothing.
+ * Makes a finding that needs no action. Pure.
  *
  * @internal
  */
 export const info = (check: Check, message: string): Finding => ({ check, severity: "info", message })
 
 /**
- * A finding of what works and should be mended, with the command that does so.
+ * Makes a finding about something that works but should be fixed, with the command that fixes it. Pure.
  *
  * @internal
  */
@@ -148,7 +152,7 @@ export const warning = (check: Check, message: string, remedy: string): Finding 
 })
 
 /**
- * A finding of what keeps a gateway from running, or from being trusted, with the command that mends it.
+ * Makes a finding about something that prevents a reliable gateway, with the command that fixes it. Pure.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Can locks be kept in that folder? Whose it is, who may write there, and whether its file system keeps a lock.
+ * Checks that a folder can hold lock files: its owner, its permissions, and whether its file system keeps locks.
  *
  * @since 0.1.0
  */
@@ -23,24 +23,26 @@ import * as VolumeGroup from "../lock/VolumeGroup.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
+ * The state directory to check.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface FolderOptions {
-  /** Absolute. */
+  /** An absolute path. */
   readonly stateDir: string
-  /** Who we are; `undefined` where users have no numbers. */
+  /** The user ID of this process; `undefined` on Windows. */
   readonly uid: number | undefined
   /** The command that starts this gateway in another state directory. */
   readonly elsewhere: string
 }
 
 // ---------------------------------------------------------------------------
-// whose is it?
+// owner and permissions
 // ---------------------------------------------------------------------------
 
 /**
- * What is known of a folder.
+ * The attributes of a folder that `judgeFolder` needs.
  *
  * @since 0.1.0
  * @category models
@@ -54,7 +56,7 @@ export interface FolderFacts {
 }
 
 /**
- * Whether a start would keep its locks in a folder. Pure.
+ * The reasons why a start would refuse to keep its locks in a folder; empty if it would accept the folder. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -82,7 +84,7 @@ const factsOf = (path: string) =>
     return { path, type, mode, uid: Option.getOrUndefined(uid) } satisfies FolderFacts
   })
 
-/** The nearest folder above that exists; the root, where not even that does. */
+/** The nearest existing folder above a path. Where not even the root exists (an absent drive on Windows), the root. */
 const existingAbove = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -119,7 +121,7 @@ const missing = (folder: string, { elsewhere, stateDir, uid }: FolderOptions) =>
   })
 
 /**
- * Looks at the folder of the lock files.
+ * Checks the owner and the permissions of the folder that holds the lock files. Changes nothing.
  *
  * @since 0.1.0
  * @category checks
@@ -145,7 +147,7 @@ export const checkFolder = (
           error(
             "lock-folder",
             `${folder} cannot be inspected: ${describePlatformError(seen.left)}`,
-            advice.ownAsRoot(options.stateDir, options.uid)
+            advice.changeOwnerAsRoot(options.stateDir, options.uid)
           )
         ]
     }
@@ -183,7 +185,7 @@ export const checkFolder = (
       })
     )
   }).pipe(
-    // It went away, or was hidden, between two looks.
+    // The folder was removed, or its permissions changed, between two system calls of this check.
     Effect.catchAll((cause) =>
       Effect.map(HostPlatform, (platform) => [
         error(
@@ -196,16 +198,16 @@ export const checkFolder = (
   )
 
 // ---------------------------------------------------------------------------
-// does its file system lock?
+// locks of the file system
 // ---------------------------------------------------------------------------
 
-/** `\040` and the like stand for what separates fields (proc_pid_mountinfo(5)). */
+/** Decodes octal escapes such as `\040`, which stand for spaces and other separators (proc_pid_mountinfo(5)). */
 const unescapeMount = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
 
 /**
- * The type of the file system that a path is on, from the text of `/proc/self/mountinfo`: that of the deepest mount point
- * above it, and of several on one point the last. Pure.
+ * The type of the file system that a path is on, read from the text of `/proc/self/mountinfo`. The deepest mount point
+ * above the path counts. Of several mounts on one point, the last counts. Pure.
  *
  * @since 0.1.0
  * @category decoding
@@ -224,7 +226,7 @@ export const filesystemType = (mountinfo: string, path: string): Option.Option<s
 }
 
 /**
- * What is to be known of locks on a kind of file system, if there is anything. Pure.
+ * Explains how far locks reach on a type of file system; `undefined` if the type has no known limit. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -245,7 +247,7 @@ export const hintFor = (type: string): string | undefined => {
 
 type Tested = KernelLockUnsupported | KernelLockFailed | SelfTest.Verdict
 
-/** Locks a file of its own twice, and takes it away again. */
+/** Creates a temporary file, tries to lock it through two descriptors, and removes it. */
 const selfTest = (folder: string) =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -270,7 +272,7 @@ const described = (folder: string, type: Option.Option<string>): string =>
   `${folder}${Option.match(type, { onNone: () => "", onSome: (type) => ` (${type})` })}`
 
 /**
- * What a self-test means. Pure.
+ * The findings that follow from a self-test of the file system's locks. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -316,8 +318,8 @@ export const judgeLocks = (
 }
 
 /**
- * Tries whether the file system of the lock folder, or of the nearest folder above that exists, keeps a lock: with a file
- * of its own there, which is gone afterwards.
+ * Tests whether the file system of the lock folder keeps a lock. If the folder does not exist, the nearest existing folder
+ * above it is tested. The test creates a temporary file there and removes it.
  *
  * @since 0.1.0
  * @category checks

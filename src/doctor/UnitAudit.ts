@@ -1,5 +1,6 @@
 /**
- * Does an installed systemd unit fit what a gateway does? Read from the manager itself, so that drop-ins count.
+ * Checks that an installed systemd unit fits a gateway. The properties come from the systemd manager instead of the unit
+ * file, so that drop-ins count.
  *
  * @since 0.1.0
  */
@@ -16,7 +17,7 @@ import * as StablePaths from "../supervisor/StablePaths.ts"
 import { error, type Finding, info, ok, warning } from "./DoctorReport.ts"
 
 /**
- * What `systemctl show` says of a unit, as far as it counts here.
+ * The properties of a unit that the audit needs, as `systemctl show` prints them.
  *
  * @since 0.1.0
  * @category models
@@ -25,7 +26,7 @@ export interface Unit {
   readonly name: string
   readonly scope: ServiceScope
   readonly activeState: string
-  /** Why it failed last: `success`, `exit-code`, `start-limit-hit`, … */
+  /** The result of the last run: `success`, `exit-code`, `start-limit-hit`, … */
   readonly result: string
   readonly mainStatus: string
   readonly type: string
@@ -35,18 +36,18 @@ export interface Unit {
   readonly restarts: number
   readonly startTimeout: Duration.Duration
   readonly stopTimeout: Duration.Duration
-  /** Infinite where there is none. */
+  /** Infinite if the unit has no watchdog. */
   readonly watchdog: Duration.Duration
   readonly startLimitInterval: Duration.Duration
   readonly startLimitBurst: number
   readonly restartPrevented: ReadonlyArray<string>
   readonly needsReload: boolean
-  /** Empty where the unit names none: a system unit runs as root then, unless its user is dynamic. */
+  /** Empty if the unit has no `User=`. A system unit then runs as root, unless its user is dynamic. */
   readonly user: string
   readonly isUserDynamic: boolean
-  /** Node, as the unit starts it; empty where it is not known. */
+  /** The path of Node in `ExecStart`; empty if unknown. */
   readonly execPath: string
-  /** The program that Node runs; empty where it is not known. */
+  /** The path of the program that Node runs; empty if unknown. */
   readonly scriptPath: string
 }
 
@@ -58,13 +59,13 @@ const spans: Readonly<Record<string, number>> = {
   h: 3_600_000,
   d: 86_400_000,
   w: 604_800_000,
-  // systemd's own idea of them (systemd.time(7)).
+  // systemd counts 30.44 days for a month and 365.25 days for a year (systemd.time(7)).
   month: 2_629_800_000,
   y: 31_557_600_000
 }
 
 /**
- * Reads a time span as systemd writes it (systemd.time(7)): `1min 30s`, `500ms`, `0`, `infinity`.
+ * Parses a time span as systemd prints it (systemd.time(7)): `1min 30s`, `500ms`, `0`, `infinity`.
  *
  * @since 0.1.0
  * @category decoding
@@ -106,8 +107,9 @@ const properties = [
 ]
 
 /**
- * Node and the program in `ExecStart` as `systemctl show` writes it, without any of the program's own arguments. Spaces
- * inside a word are not marked there: the words that `gateway service` always writes after the program tell its end.
+ * Extracts the paths of Node and of the program from `ExecStart`, without the program's arguments. `systemctl show` does
+ * not quote spaces inside a word. The words `run --profile`, which `gateway service` always writes after the program,
+ * therefore mark the end of its path.
  */
 const parseExecStart = (text: string): { readonly execPath: string; readonly scriptPath: string } => {
   const [, execPath = "", argv = ""] = /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec(text) ?? []
@@ -116,8 +118,8 @@ const parseExecStart = (text: string): { readonly execPath: string; readonly scr
 }
 
 /**
- * Reads `systemctl show`; `None` where the manager knows no such unit. What an older systemd does not say is taken as that
- * does no harm.
+ * Parses the output of `systemctl show`. Returns `None` if the manager does not know the unit. A property that an older
+ * systemd does not print gets a value that causes no finding.
  *
  * @since 0.1.0
  * @category decoding
@@ -162,7 +164,7 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 }
 
 /**
- * What a unit is measured by.
+ * The gateway's requirements for a unit.
  *
  * @since 0.1.0
  * @category models
@@ -170,19 +172,19 @@ export const parseShow = (text: string, name: string, scope: ServiceScope): Opti
 export interface Needs {
   readonly drainTimeout: Duration.Duration
   readonly health: { readonly timeout: Duration.Duration }
-  /** The command that writes a unit that fits, and replaces this one. */
+  /** The command that replaces the unit with a suitable unit. */
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** What of the paths of Node and of the program does not stay. */
+  /** The paths of Node and of the program that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
-/** The command that installs the unit with another Node, or with the program at another path. */
+/** The command that installs the unit with a stable path of Node or of the program. */
 const installWith = ({ of, prefer }: StablePaths.Advice, install: string): string =>
   install.replace(/^gateway /, `${shellWord(prefer)} ${of === "node" ? "\"$(command -v gateway)\" " : ""}`)
 
-/** Restarts that a passing cause should outlast: a disk that is mounted late, say. */
+/** Restarts should continue for at least this time, so that they outlast a short fault such as a disk that is mounted late. */
 const shortestPatience = Duration.seconds(10)
 
 const show = (duration: Duration.Duration): string =>
@@ -191,8 +193,10 @@ const show = (duration: Duration.Duration): string =>
 const restartsFailures = ({ restart }: Unit): boolean => restart === "always" || restart === "on-failure"
 
 /**
- * Whether systemd has given the unit up (systemd.unit(5), `StartLimitBurst`). It says `start-limit-hit` only where
- * nothing else had failed before: else it is a failed unit that its own settings would restart. Pure.
+ * Whether systemd has stopped restarting the unit because it reached its start limit (systemd.unit(5), `StartLimitBurst`).
+ *
+ * systemd reports `start-limit-hit` only if no other failure came before. After another failure, a unit is latched if it is
+ * `failed` although its own `Restart=` would restart it. Pure.
  *
  * @since 0.1.0
  * @category predicates
@@ -203,9 +207,7 @@ export const isLatched = (unit: Unit): boolean =>
     && unit.restarts >= unit.startLimitBurst - 1
     && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
 
-/**
- * How long a start that waits for an owner takes at the least before it fails: the shortest of what ends it.
- */
+/** The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end it. */
 const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
   [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
 
@@ -213,10 +215,10 @@ const seconds = Duration.toSeconds
 
 const systemctl = ({ scope }: Unit): string => scope === "user" ? "systemctl --user" : "systemctl"
 
-/** Installs a unit that fits, and restarts it. */
+/** The command that installs a suitable unit and restarts the service. */
 const renew = (unit: Unit, { install }: Needs): string => `${install} && ${systemctl(unit)} restart ${unit.name}`
 
-/** Whether it is given up, has failed, or is not what is on disk. */
+/** Checks whether the unit is latched, has failed, or differs from its file on disk. */
 const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   const { name, startLimitBurst, startLimitInterval } = unit
   const findings: Array<Finding> = []
@@ -243,7 +245,7 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Whether a crash is restarted, and nothing that a restart repeats. */
+/** Checks that systemd restarts the unit after a crash, but not after a failure that repeats: a duplicate or a wrong setting. */
 const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit
   if (!restartsFailures(unit)) {
@@ -267,17 +269,17 @@ const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   return [...findings, ...auditStartLimit(unit, needs)]
 }
 
-/** Whether waits for an owner, or failures that pass, latch it. */
+/** Checks that neither waits for an owner nor short faults reach the start limit. */
 const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name, restartSec, startLimitBurst, startLimitInterval } = unit
   if (startLimitBurst <= 0 || Duration.toMillis(startLimitInterval) <= 0) return []
   const findings: Array<Finding> = []
-  const apart = seconds(restartSec) + seconds(shortestWait(unit, needs))
-  if (seconds(startLimitInterval) >= startLimitBurst * apart) {
+  const distance = seconds(restartSec) + seconds(shortestWait(unit, needs))
+  if (seconds(startLimitInterval) >= startLimitBurst * distance) {
     findings.push(warning(
       "unit",
       `${name}: ${startLimitBurst} starts that wait for an owner, ${
-        Math.round(apart)
+        Math.round(distance)
       }s apart, are within StartLimitIntervalSec=${
         show(startLimitInterval)
       }: one unhealthy owner exhausts the start limit`,
@@ -295,7 +297,7 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Whether a stop leaves time for the drain. */
+/** Checks that systemd waits longer for a stop than the drain takes. */
 const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
   Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
     ? [warning(
@@ -307,7 +309,7 @@ const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
     )]
     : []
 
-/** Whether systemd is told, and hears, that the gateway listens. */
+/** Checks that the notification `READY=1` is sent, and that systemd accepts it. */
 const auditNotification = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit
   if (unit.type !== "notify" && unit.type !== "notify-reload") {
@@ -333,7 +335,7 @@ const auditNotification = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => 
   return findings
 }
 
-/** Who it runs as, and from which paths. */
+/** Checks the user that the unit runs as, and the paths of Node and of the program. */
 const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit
   const findings: Array<Finding> = []
@@ -358,9 +360,9 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 }
 
 /**
- * What is wrong with a unit. Pure.
+ * The findings about a unit. Pure.
  *
- * The start limit is never reached by starts that are `P` apart if and only if `interval < burst · P`; see
+ * Starts at a distance of `P` never reach the start limit if and only if `interval < burst · P`; see
  * `SystemdUnit.systemdTiming`.
  *
  * @since 0.1.0
@@ -383,7 +385,7 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
     : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and has the expected settings`), ...findings]
 }
 
-/** How long systemctl and systemd-notify may take. */
+/** The time limit for one call of systemctl or systemd-notify. */
 const timeLimit = Duration.seconds(3)
 
 const ask = (name: string, scope: ServiceScope) =>
@@ -394,7 +396,7 @@ const ask = (name: string, scope: ServiceScope) =>
     ...properties.map((property) => `--property=${property}`),
     name
   ).pipe(
-    // What it says of a manager that is not there is nobody's business here.
+    // Captured and dropped: without a systemd manager, systemctl prints an error that does not belong to the report.
     Command.stderr("pipe"),
     (command) => output(command, timeLimit),
     Effect.map((text) => parseShow(text, name, scope)),
@@ -407,7 +409,7 @@ const canNotify = Effect.suspend(() => exitStatus(child("systemd-notify", "--ver
 )
 
 /**
- * Audits the unit of that name, in the user's manager and in the system's.
+ * Checks the unit of a name in the user's systemd manager and in the system's.
  *
  * @since 0.1.0
  * @category checks

@@ -42,7 +42,7 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
  * @since 0.1.0
  * @category decisions
  */
-export const at = (address: Address, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
+export const listenersAt = (address: Address, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   const onPort = listeners.filter(({ port }) => port === address.port)
   const hosts = probeTargets(address).flatMap(({ host }) => names[host] ?? [canonical(host) ?? host])
   if (hosts.some((host) => canonical(host) === undefined)) return onPort

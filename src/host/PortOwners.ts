@@ -26,7 +26,7 @@ import { parseConnections, parseProcNet } from "./ProcNet.ts"
 /** @internal */
 export { parseLsof, parseNetstat } from "./LsofNetstat.ts"
 /** @internal */
-export { at, conflicting } from "./PortListener.ts"
+export { conflicting, listenersAt } from "./PortListener.ts"
 export type { PortListener } from "./PortListener.ts"
 /** @internal */
 export { type ConnectedSocket, type ListeningSocket, parseConnections, parseProcNet } from "./ProcNet.ts"

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
-import { at, type PortListeners, PortOwners } from "../host/PortOwners.ts"
+import { listenersAt, type PortListeners, PortOwners } from "../host/PortOwners.ts"
 import { type Network, ProcessTable } from "../host/ProcessTable.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
@@ -74,7 +74,7 @@ export const askPort = (
       options.listeners === false ? Effect.succeed(noListeners) : owners.listeners(address.port, alive)
     ], { concurrency: "unbounded" })
     const listeners = yield* Effect.forEach(
-      listening._tag === "Seen" ? at(address, listening.listeners) : [],
+      listening._tag === "Seen" ? listenersAt(address, listening.listeners) : [],
       ({ host, pid }) =>
         Effect.gen(function*() {
           if (pid === undefined) return { host, isOwner: false }

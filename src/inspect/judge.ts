@@ -120,6 +120,6 @@ export const judge = (evidence: Evidence): Judgement => {
         ? foreign(detail)
         : judged("not-running", "there is no lock file, and nothing listens on the port")
     case "unknown":
-      return judged("unknown", `the state of the lock is unknown: ${lockReason ?? "no reason is known"}`)
+      return judged("unknown", `the state of the lock is unknown: ${lockReason ?? "for an unknown reason"}`)
   }
 }

@@ -16,9 +16,9 @@ export interface Advice {
   /** Shows the owners and the permissions of files. */
   readonly showAccess: (paths: ReadonlyArray<string>) => string
   /** Makes a user the owner of a folder and of its content. */
-  readonly own: (path: string, uid: number | undefined) => string
-  /** Does the same as `own` with the permissions of root, if this user is not allowed to change the owner. */
-  readonly ownAsRoot: (path: string, uid: number | undefined) => string
+  readonly changeOwner: (path: string, uid: number | undefined) => string
+  /** Does the same as `changeOwner` with the permissions of root, if this user is not allowed to change the owner. */
+  readonly changeOwnerAsRoot: (path: string, uid: number | undefined) => string
   /** Removes write permission on a folder for all users but its owner. */
   readonly closeToOthers: (path: string) => string
   /** Makes a user the owner of a file. */
@@ -32,8 +32,8 @@ export interface Advice {
   /** Sets a file's time to now. */
   readonly renewTime: (path: string) => string
   readonly syncClock: string
-  readonly whoHasFile: (path: string) => string
-  readonly whoListens: (port: number) => string
+  readonly showFileUsers: (path: string) => string
+  readonly showListeners: (port: number) => string
   readonly showProcess: (pid: number) => string
   readonly endProcess: (pid: number) => string
   readonly askUrl: (url: string) => string
@@ -57,8 +57,8 @@ const posix: Advice = {
   removeFolderLink: (path) => `rm ${shellWord(path)}`,
   rename: (path, to) => `mv ${shellWord(path)} ${shellWord(to)}`,
   showAccess: (paths) => `ls -ld ${words(paths)}`,
-  own: (path, uid) => `chown -R ${owner(uid)} ${shellWord(path)}`,
-  ownAsRoot: (path, uid) => `sudo chown -R ${owner(uid)} ${shellWord(path)}`,
+  changeOwner: (path, uid) => `chown -R ${owner(uid)} ${shellWord(path)}`,
+  changeOwnerAsRoot: (path, uid) => `sudo chown -R ${owner(uid)} ${shellWord(path)}`,
   closeToOthers: (path) => `chmod go-w ${shellWord(path)}`,
   ownFile: (path, uid) => `chown ${uid} ${shellWord(path)}`,
   setMode: (path, mode) => `chmod ${mode} ${shellWord(path)}`,
@@ -67,8 +67,8 @@ const posix: Advice = {
   edit: (path) => `\${EDITOR:-vi} ${shellWord(path)}`,
   renewTime: (path) => `touch ${shellWord(path)}`,
   syncClock: "timedatectl set-ntp true",
-  whoHasFile: (path) => `lsof ${shellWord(path)}`,
-  whoListens: (port) => `lsof -nP -iTCP:${port} -sTCP:LISTEN`,
+  showFileUsers: (path) => `lsof ${shellWord(path)}`,
+  showListeners: (port) => `lsof -nP -iTCP:${port} -sTCP:LISTEN`,
   showProcess: (pid) => `ps -fp ${pid}`,
   endProcess: (pid) => `kill ${pid}`,
   askUrl: (url) => `curl ${url}`,
@@ -79,7 +79,7 @@ const posix: Advice = {
 
 const linux: Advice = {
   ...posix,
-  whoListens: (port) => `ss -ltnp 'sport = :${port}'`,
+  showListeners: (port) => `ss -ltnp 'sport = :${port}'`,
   restoreLoopback: "sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up"
 }
 
@@ -111,8 +111,8 @@ const windows: Advice = {
   removeFolderLink: (path) => `cmd /c rmdir ${powerShellWord(path)}`,
   rename: (path, to) => `Move-Item ${powerShellWord(path)} ${powerShellWord(to)}`,
   showAccess: (paths) => paths.map((path) => `icacls ${powerShellWord(path)}`).join("; "),
-  own: grant,
-  ownAsRoot: grant,
+  changeOwner: grant,
+  changeOwnerAsRoot: grant,
   closeToOthers: restrict,
   ownFile: restrict,
   setMode: restrict,
@@ -122,8 +122,8 @@ const windows: Advice = {
   renewTime: (path) => `(Get-Item ${powerShellWord(path)}).LastWriteTime = Get-Date`,
   syncClock: "w32tm /resync",
   // Windows has no program that lists the processes with a file open. Lock files are opened by Node processes.
-  whoHasFile: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
-  whoListens: (port) => `netstat -ano | findstr :${port}`,
+  showFileUsers: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
+  showListeners: (port) => `netstat -ano | findstr :${port}`,
   showProcess: (pid) => `tasklist /V /FI "PID eq ${pid}"`,
   // `taskkill` needs /F to end a process without a window.
   endProcess: (pid) => `taskkill /F /PID ${pid}`,

@@ -59,7 +59,7 @@ export const fault = (
   if (folder.uid !== uid) {
     return Option.some({
       what: `${name} ${path} belongs to uid ${folder.uid} (${mode}), but this process runs as uid ${uid}`,
-      remedy: advice.own(path, uid)
+      remedy: advice.changeOwner(path, uid)
     })
   }
   return (folder.mode & othersMayWrite) === 0 ? Option.none() : Option.some({

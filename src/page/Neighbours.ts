@@ -1,5 +1,5 @@
 /**
- * How the other gateways of this user are found.
+ * Finds the other gateways of this user, for the status page.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,7 @@ import type { ProcessTable } from "../host/ProcessTable.ts"
 import type { Neighbour } from "./StatusFrame.ts"
 
 /**
- * What looking for the user's other gateways needs from the machine.
+ * The host capabilities that a search for the user's other gateways needs.
  *
  * @since 0.1.0
  * @category models
@@ -23,8 +23,9 @@ import type { Neighbour } from "./StatusFrame.ts"
 export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | ProbeTransport | PlatformFolders
 
 /**
- * Looks for them, once; asked every now and then while somebody watches. The gateway itself may be among them. Nobody
- * looks, by default.
+ * Searches once for the gateways of this user on this host. The result may contain the gateway that searches.
+ *
+ * The status feed runs the search repeatedly while a client watches. The default is `None`: no search.
  *
  * @since 0.1.0
  * @category references
@@ -34,10 +35,10 @@ export class Neighbours extends Context.Reference<Neighbours>()("gateway-lock/Ne
 }) {}
 
 /**
- * In the profiles' state directories and, on Linux, among the files that processes have open. Loaded when somebody
- * watches for the first time.
+ * Searches the state directories of the profiles and, on Linux, the files that processes have open. The code is loaded
+ * when a client watches for the first time.
  *
- * `Gateway.layer` has it; `Gateway.layerPlatform` looks for nobody without.
+ * `Gateway.layer` includes this layer. `Gateway.layerPlatform` does not: without this layer it searches for no gateways.
  *
  * @example
  * import { Layer } from "effect"

@@ -1,6 +1,6 @@
 /**
- * The status page for an app of your own, what it shows of other gateways, and the frames that it reads. The program imports
- * the modules themselves: a gateway needs no decoder for its own frames.
+ * The status page for your own app, the search for other gateways, and the frames that the page reads. The program imports
+ * the single modules instead of this one, because a gateway needs no decoder for its own frames.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

@@ -1,6 +1,6 @@
 /**
- * What clients that watch are sent: the state of now at once, and again at every change; at intervals as well, for
- * what changes all the time. While nobody watches, nothing is asked or computed.
+ * Sends status frames to the clients that watch. A client gets the current state at once, and again after every change.
+ * It also gets a frame at intervals, for values that change all the time. Without watching clients, nothing is computed.
  *
  * @since 0.1.0
  */
@@ -21,34 +21,37 @@ import { Neighbours } from "./Neighbours.ts"
 import { type Neighbour, StatusFrame } from "./StatusFrame.ts"
 
 /**
+ * Options of the status feed.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface StatusFeedOptions {
-  /** What the gateway is called. */
+  /** The profile that the frames name. Absent by default. */
   readonly profile?: string | undefined
 }
 
 /**
- * A client that has heard nothing for some of these has lost us.
+ * The longest time between two frames. A client that receives nothing for several of these intervals has lost its
+ * connection.
  *
  * @since 0.1.0
  * @category constants
  */
 export const heartbeat = Duration.seconds(5)
 
-/** Whoever watches a shutdown wants to see who holds it. */
+/** Shorter during a drain, so that a client sees how many connections the drain still waits for. */
 const drainingHeartbeat = Duration.seconds(1)
 
 /**
- * Between two looks for other gateways, at least.
+ * The minimum time between two searches for other gateways.
  *
  * @since 0.1.0
  * @category constants
  */
 export const lookInterval = Duration.seconds(5)
 
-/** Looking takes no more than one part of so many of the time: a host can have very many processes. */
+/** A search takes at most 1/20 of the time, because a search over very many processes can be slow. */
 const lookShare = 20
 
 const encode = Schema.encodeSync(StatusFrame)
@@ -56,6 +59,8 @@ const encode = Schema.encodeSync(StatusFrame)
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
 /**
+ * Makes the handler that sends status frames to one watching client. It never ends by itself.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -68,7 +73,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One who looks, however many watch.
+    // One search serves all watching clients. It starts with the first client and ends with the last.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

@@ -1,10 +1,11 @@
 /**
- * What a client that watches the control socket is sent: a gateway's whole state, again at every change.
+ * The frame that a client receives after it sends `watch` on the control socket: the whole state of a gateway. A new frame
+ * follows after every change.
  *
  *     → {"type":"watch"}
  *     ← {"type":"status","version":1,…}
  *
- * Without arguments, environment or tokens, its own or anybody's.
+ * A frame never contains command line arguments, environment variables or tokens of any process.
  *
  * @since 0.1.0
  */
@@ -16,7 +17,7 @@ import { optional } from "../internal/optional.ts"
 import { StateChange } from "../lock/History.ts"
 
 /**
- * Another gateway of this user on this host, as far as it can be told.
+ * Another gateway of this user on this host. Unknown facts are absent.
  *
  * @since 0.1.0
  * @category models
@@ -24,7 +25,7 @@ import { StateChange } from "../lock/History.ts"
 export interface Neighbour extends Schema.Struct.Type<typeof neighbourFields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * The JSON form of `Neighbour`. Times are in ISO 8601, UTC.
  *
  * @since 0.1.0
  * @category models
@@ -32,7 +33,7 @@ export interface Neighbour extends Schema.Struct.Type<typeof neighbourFields> {}
 export interface NeighbourEncoded extends Schema.Struct.Encoded<typeof neighbourFields> {}
 
 const neighbourFields = {
-  /** Absent for a state directory that is no profile's. */
+  /** Absent if the state directory does not belong to a profile. */
   profile: optional(Schema.String),
   stateDir: Schema.String,
   lockPath: Schema.String,
@@ -40,9 +41,9 @@ const neighbourFields = {
   pid: optional(Schema.Number),
   host: optional(Schema.String),
   port: optional(Schema.Number),
-  /** As `gateway status` has it. */
+  /** The verdict that `gateway status` would give. */
   verdict: Verdict,
-  /** When it took its lock. */
+  /** When the gateway acquired its lock. */
   since: optional(Schema.DateTimeUtc)
 }
 
@@ -53,7 +54,8 @@ const neighbourFields = {
 export const Neighbour: Schema.Schema<Neighbour, NeighbourEncoded> = Schema.Struct(neighbourFields)
 
 /**
- * Version 1. Readers ignore unknown keys; what they know keeps its meaning for as long as the version stays.
+ * The whole state of a gateway, in version 1 of the frame. Readers must ignore unknown keys. The known keys keep their
+ * meaning as long as the version stays the same.
  *
  * @example
  * import { Socket } from "@effect/platform"
@@ -79,7 +81,7 @@ export const Neighbour: Schema.Schema<Neighbour, NeighbourEncoded> = Schema.Stru
 export interface StatusFrame extends Schema.Struct.Type<typeof fields> {}
 
 /**
- * The same as JSON: times in ISO 8601, UTC.
+ * The JSON form of `StatusFrame`. Times are in ISO 8601, UTC.
  *
  * @since 0.1.0
  * @category models
@@ -89,13 +91,13 @@ export interface StatusFrameEncoded extends Schema.Struct.Encoded<typeof fields>
 const fields = {
   type: Schema.Literal("status"),
   version: Schema.Literal(1),
-  /** The gateway's wall clock when it wrote this: for ages where the reader's clock differs. */
+  /** The gateway's wall clock when it wrote the frame. Ages are relative to it, because the reader's clock may differ. */
   now: Schema.DateTimeUtc,
   instance: Schema.Struct({
     instanceId: Schema.String,
-    /** Of the package. */
+    /** The version of the package. */
     version: Schema.String,
-    /** Absent where the program has not said it. */
+    /** Absent if the app has not named a profile. */
     profile: optional(Schema.String),
     pid: Schema.Number,
     host: Schema.String,
@@ -104,30 +106,30 @@ const fields = {
     stateDir: Schema.String,
     /** When the start began. */
     startedAt: Schema.DateTimeUtc,
-    /** Since the server was loaded, by the monotonic clock. As JSON, milliseconds under `uptimeMs`. */
+    /** The time since the server was loaded, by the monotonic clock. In JSON: milliseconds, under `uptimeMs`. */
     uptime: milliseconds("uptimeMs")
   }),
   phase: Phase,
-  /** Once shutdown has begun: why. */
+  /** Why the gateway shuts down. Absent until a shutdown begins. */
   shutdownReason: optional(Schema.String),
-  /** Open now, with the ones that watch. */
+  /** The number of open connections, including those that watch. */
   connections: Schema.Number,
-  /** Those that watch: a shutdown waits for the others. */
+  /** The number of connections that watch. A drain does not wait for them. */
   watching: Schema.Number,
   lock: Schema.Struct({
     path: Schema.String,
-    /** What keeps others out: a kernel lock, or the record alone. */
+    /** Whether a kernel lock excludes other holders, or only the record in the lock file. */
     enforcement: Schema.Literal("kernel", "record"),
     heldSince: Schema.DateTimeUtc
   }),
   supervisor: Schema.Struct({
     kind: SupervisorKind,
-    /** Why we think so, in words. */
+    /** Why the gateway detected this supervisor, in words. */
     reason: optional(Schema.String)
   }),
-  /** The last changes, oldest first. */
+  /** The most recent changes, oldest first. */
   history: Schema.Array(StateChange),
-  /** Absent where nobody looks for them, and until they have been looked for. */
+  /** Absent if the gateway does not search for others, and until the first search ends. */
   neighbours: optional(Schema.Array(Neighbour))
 }
 

@@ -1,6 +1,6 @@
 /**
- * A page for browsers that shows what this gateway is and does, live over the control socket. One document, without a
- * build step, framework or further request; it holds no data of its own.
+ * A web page that shows the live state of this gateway. It is one document without a build step, framework or further
+ * request. The document contains no data: all data arrives over the control socket.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,7 @@ import { script } from "./script.ts"
 import { style } from "./style.ts"
 
 // ---------------------------------------------------------------------------
-// for whom
+// content negotiation
 // ---------------------------------------------------------------------------
 
 interface MediaRange {
@@ -27,7 +27,7 @@ interface MediaRange {
 /** RFC 9110, 12.4.2: at most three digits after the point. */
 const qualityPattern = /^(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/
 
-/** RFC 9110, 12.5.1. What is not well formed is as good as absent. */
+/** Parses an `Accept` header (RFC 9110, 12.5.1). Malformed elements are ignored. */
 const mediaRanges = (accept: string): ReadonlyArray<MediaRange> =>
   accept.split(",").flatMap((element) => {
     const [type = "", ...parameters] = element.split(";").map((part) => part.trim().toLowerCase())
@@ -38,8 +38,8 @@ const mediaRanges = (accept: string): ReadonlyArray<MediaRange> =>
   })
 
 /**
- * Whether an `Accept` header asks for a page, as browsers do: it names `text/html`, and nothing that it likes better.
- * Programs name another type, or take whatever there is.
+ * Whether an `Accept` header prefers a web page, as browsers do: it names `text/html`, and gives no type a higher weight.
+ * Other programs name another type, or accept every type with a wildcard.
  *
  * @internal
  */
@@ -50,22 +50,24 @@ export const prefersHtml = (accept: string | undefined): boolean => {
 }
 
 // ---------------------------------------------------------------------------
-// what
+// the document
 // ---------------------------------------------------------------------------
 
 const hashSource = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
 
 /**
+ * Options of the status page.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface StatusPageOptions {
-  /** Where the control socket is, if the gateway's option `routes` has moved it. Default `/`. */
+  /** The path of the control socket, if the gateway's option `routes` has moved it. Default `/`. */
   readonly controlPath?: string | undefined
 }
 
 /**
- * The whole document.
+ * Renders the whole document as HTML.
  *
  * @since 0.1.0
  * @category getters
@@ -73,9 +75,9 @@ export interface StatusPageOptions {
 export const html = ({ controlPath = "/" }: StatusPageOptions = {}): string => markup({ style, script, controlPath })
 
 /**
- * What the document may do, which is nothing but its own script and style and to talk to the gateway (Content Security
- * Policy Level 3). No text that it is sent can become markup or script: that takes a Trusted Types policy, and there is
- * none.
+ * The Content Security Policy (Level 3) of the document. It allows only the document's own script and style, and
+ * connections to the gateway. Received text cannot become markup or script, because that needs a Trusted Types policy, and
+ * none is allowed.
  *
  * @since 0.1.0
  * @category constants
@@ -85,7 +87,7 @@ export const contentSecurityPolicy: string = [
   `script-src ${hashSource(script)}`,
   `style-src ${hashSource(style)}`,
   "connect-src 'self'",
-  // The icon, which is written in the document.
+  // The icon is a data URL in the document.
   "img-src data:",
   "base-uri 'none'",
   "form-action 'none'",
@@ -100,13 +102,13 @@ const headers = {
   "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
-  // A later version of the gateway has another page.
+  // A later version of the gateway may have another page.
   "cache-control": "no-store",
   vary: "Accept"
 }
 
 /**
- * `app`, with options.
+ * Makes the HTTP app that serves the page, like `app`, but with options.
  *
  * @since 0.1.0
  * @category apps
@@ -123,10 +125,10 @@ export const make = (options: StatusPageOptions = {}): HttpApp.Default<RouteNotF
 }
 
 /**
- * Answers browsers with the page. Fails with `RouteNotFound`, which a server makes a 404, for programs and for
- * methods other than `GET` and `HEAD`.
+ * An HTTP app that serves the page to browsers. For requests that do not prefer HTML, and for methods other than `GET` and
+ * `HEAD`, it fails with `RouteNotFound`. A server turns that into a 404 response.
  *
- * Mount it on any path: its WebSocket is the gateway's control socket.
+ * You can mount the app on any path, because the page connects to the gateway's control socket.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

@@ -1,5 +1,5 @@
 /**
- * Finds the gateways of this user, for `Neighbours`. Loaded when somebody watches for the first time.
+ * Finds the gateways of this user, for `Neighbours`. The module is loaded when a client watches for the first time.
  */
 import * as Effect from "effect/Effect"
 import * as OpenLockFiles from "../host/OpenLockFiles.ts"
@@ -9,7 +9,7 @@ import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import type { Requirements } from "./Neighbours.ts"
 import type { Neighbour } from "./StatusFrame.ts"
 
-/** What is shown of one. Pure. */
+/** Selects the facts that the status page shows. Pure. */
 const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: GatewayStatus): Neighbour => {
   const config = configPath ?? owner?.configPath
   return {
@@ -22,17 +22,17 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
   }
 }
 
-/** Who listens on their ports is not looked for: it costs more than all the rest, and is not shown. */
-const unasked = PortOwners.of({
+/** Skips the search for the processes that listen. The page does not show them, and finding them is the most expensive part. */
+const noPortOwners = PortOwners.of({
   blocker: () => Effect.succeedNone,
   listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not looked for" })
 })
 
-/** Looks for all of them, this one too. Changes nothing. */
+/** Finds all gateways of this user, including this one. Read-only. */
 export const findNeighbours: Effect.Effect<ReadonlyArray<Neighbour>, never, Requirements> = GatewayList.list({
   listeners: false
 }).pipe(
   Effect.map(({ gateways }) => gateways.map(toNeighbour)),
   Effect.provide(OpenLockFiles.layerLive),
-  Effect.provideService(PortOwners, unasked)
+  Effect.provideService(PortOwners, noPortOwners)
 )

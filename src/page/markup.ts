@@ -1,45 +1,45 @@
 /**
- * The status page's document. What is in it before the script runs is what a browser without scripts shows.
+ * The HTML of the status page. A browser without scripts shows this HTML as it is.
  */
 
-/** A filled circle: what the icon is before the state is known. */
+/** The icon before the state is known: an empty circle. */
 const icon =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='none' stroke='%23777' stroke-width='2' d='M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2z'/%3E%3C/svg%3E"
 
 const quoted = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("\"", "&quot;")
 
-/** Which gateway this is. */
+/** The heading: profile and address. */
 const header = `<a class="skip" href="#main">Skip to the state</a>
 <header>
   <p class="eyebrow">Gateway <span id="profile"></span></p>
   <h1 id="address">Status</h1>
 </header>`
 
-/** The state, as a sign and as words, and when the next try is. */
+/** The state, as a sign and in words, and the time of the next connection attempt. */
 const state = `  <section class="state" aria-labelledby="state-word">
     <svg class="sign" viewBox="0 0 16 16" aria-hidden="true" focusable="false"><path id="sign"/></svg>
     <div>
       <h2 class="visually-hidden">State</h2>
       <div role="status" aria-live="polite" aria-atomic="true">
         <p id="state-word" class="state-word">Connecting</p>
-        <p id="state-text" class="state-text">Waiting for the gateway’s first word.</p>
+        <p id="state-text" class="state-text">Waiting for the first message of the gateway.</p>
       </div>
       <p id="retry" class="retry" hidden><span id="retry-text"></span> <button type="button" id="retry-now">Try now</button></p>
     </div>
   </section>
-  <noscript><p class="note">This page shows live state and needs JavaScript for it. Without, ask <code>/healthz</code>, or run <code>gateway status</code>.</p></noscript>`
+  <noscript><p class="note">This page needs JavaScript to show the live state. Without JavaScript, request <code>/healthz</code> or run <code>gateway status</code>.</p></noscript>`
 
-/** Asks for the access token, where one is needed. */
+/** The form for the access token. The script shows it if the gateway refuses the WebSocket. */
 const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="off" aria-label="Access">
     <label for="token">Access token</label>
     <div class="field">
       <input id="token" type="password" autocomplete="off" autocapitalize="off" spellcheck="false" required aria-describedby="token-note">
       <button type="submit">Connect</button>
     </div>
-    <p id="token-note" class="note">Kept in this tab until it is closed, and sent to this gateway only.</p>
+    <p id="token-note" class="note">The token is stored in this tab until you close it, and is sent only to this gateway.</p>
   </form>`
 
-/** What the script fills in from each frame. */
+/** The facts. The script fills them in from each frame. */
 const facts = `  <div id="facts" hidden>
     <p id="as-of" class="as-of" hidden></p>
     <dl class="figures">

@@ -1,9 +1,9 @@
 /**
- * The status page's script, as the browser gets it. Its parts share one scope and run in this order.
- * `test/page/StatusPage.test.ts` checks the whole as JavaScript under strict types.
+ * The script of the status page, as the browser receives it. Its parts share one scope and run in this order.
+ * `test/page/StatusPage.test.ts` type-checks the whole script as JavaScript, under strict rules.
  *
- * Everything that the gateway sends is shown as text: the script makes elements, and sets `textContent`. Times are those of the
- * gateway's clock, by its last frame; between two frames, the browser's monotonic clock moves them on.
+ * The script shows everything that the gateway sends as text: it creates elements and sets `textContent`. Times follow the
+ * gateway's clock, as of its last frame. Between two frames, the browser's monotonic clock advances them.
  */
 import { connection } from "./script/connection.ts"
 import { elements } from "./script/elements.ts"

@@ -1,5 +1,6 @@
 /**
- * The status page's style. A state is a shape and a word; its colour only repeats them.
+ * The style of the status page. A shape and a word express each state, because some readers cannot distinguish colours. The
+ * colour only repeats them.
  */
 export const style = String.raw`
 :root {

@@ -14,7 +14,7 @@ import * as BadPorts from "../server/BadPorts.ts"
 import { defaultAddress, defaultProfile, type GatewayConfig, settings } from "../settings/GatewayConfig.ts"
 import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
-import { since as sinceWords, who } from "./words.ts"
+import { describeProcess, describeSince } from "./words.ts"
 
 /** The input of the facts, in addition to the error. */
 export interface Start {
@@ -100,8 +100,8 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
   const { configPath, phase, pid, since, stateDir } = holder
   const supervisor = supervisorOf(holder)
   return [
-    ...(pid === undefined ? [] : [fact("heldBy", "held by", who(holder))]),
-    ...(since === undefined ? [] : [fact("since", "since", sinceWords(since, start.nowMillis))]),
+    ...(pid === undefined ? [] : [fact("heldBy", "held by", describeProcess(holder))]),
+    ...(since === undefined ? [] : [fact("since", "since", describeSince(since, start.nowMillis))]),
     ...(phase === undefined ? [] : [fact("phase", "phase", phase)]),
     ...(configPath === undefined ? [] : [fact("config", "config", configPath)]),
     ...(stateDir === undefined ? [] : [fact("state", "state", stateDir)]),
@@ -286,7 +286,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
     case "EADDRINUSE":
       return [
         address,
-        ...runElsewhere({ port: BadPorts.another(error.port) }, start),
+        ...runElsewhere({ port: BadPorts.nextAllowed(error.port) }, start),
         ...(start.platform === "linux"
           ? [
             next(

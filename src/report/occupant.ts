@@ -39,7 +39,7 @@ const listenerAt = (address: Address) =>
     const table = yield* ProcessTable
     const seen = yield* listeners(address.port)
     const pid = seen._tag === "Seen"
-      ? PortOwners.at(address, seen.listeners).find((listener) => listener.pid !== undefined)?.pid
+      ? PortOwners.listenersAt(address, seen.listeners).find((listener) => listener.pid !== undefined)?.pid
       : undefined
     if (pid === undefined) return undefined
     const command = Option.getOrUndefined(yield* table.commandName(pid))

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import type { Holder, PidMeaning } from "../GatewayLockError.ts"
 
 /** A time and its age. The age is left out if the time is in the future because a clock was set back. */
-export const since = (then: DateTime.Utc, nowMillis: number): string => {
+export const describeSince = (then: DateTime.Utc, nowMillis: number): string => {
   const time = DateTime.formatIso(then)
   if (then.epochMillis > nowMillis) return time
   const seconds = Math.floor((nowMillis - then.epochMillis) / 1000)
@@ -22,7 +22,7 @@ const whyNotSignalled: Record<Exclude<PidMeaning, "Alive">, string> = {
 }
 
 /** A process, and what its pid means here. */
-export const who = ({ command, pid, pidMeaning }: Holder): string => {
+export const describeProcess = ({ command, pid, pidMeaning }: Holder): string => {
   if (pidMeaning === undefined) return `pid ${pid}`
   if (pidMeaning !== "Alive") return `pid ${pid}${whyNotSignalled[pidMeaning]}`
   return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`

@@ -1,9 +1,9 @@
 /**
- * Who may ask? Decided from a request's head, before anybody reads more of it. Pure.
+ * Decides from a request's head whether the gateway answers it. Pure.
  *
- * A web page can make its reader's browser ask any address, this one too: by a name of its own that it lets mean our
- * address (DNS rebinding), or by a WebSocket or form across sites. Names that are not ours, and origins that are not what
- * was asked, tell such requests from others.
+ * A web page can make its visitor's browser send requests to the gateway. With DNS rebinding, the page's own name resolves to
+ * the gateway's address, so `Host` is not a name of the gateway. With a WebSocket or form across sites, `Origin` differs from
+ * `Host`. The gateway refuses both.
  *
  * @since 0.1.0
  */
@@ -15,15 +15,17 @@ import { canonical, isLoopback, urlHost } from "../Address.ts"
 // names and addresses
 // ---------------------------------------------------------------------------
 
-/** RFC 1123, 2.1, and the underscore, which container networks give to names. */
+/** A label of a host name (RFC 1123, 2.1). The underscore is allowed too, because container networks use it in names. */
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
-/** What could be read as an IPv4 address in another spelling: decimal, octal, hexadecimal, shortened (inet_aton(3)). */
+/** A last label that inet_aton(3) reads as the end of an IPv4 address: a decimal, octal or hexadecimal number. */
 const numeric = /^(?:\d+|0x[0-9a-f]*)$/
 
 /**
- * The normal form of a host name or address, an IPv6 address without brackets: names in lower case without the root's
- * dot, IPv6 as RFC 5952 has it, an IPv4-mapped address as the IPv4 one. `None` for what is neither: zones, IPv4 in any
- * spelling but four decimal numbers, names that are not ASCII (write them as punycode).
+ * The normal form of a host name or address. A name is in lower case and has no trailing dot. An IPv6 address is as in
+ * RFC 5952, without brackets; an IPv4-mapped one becomes the IPv4 address.
+ *
+ * `None` for a zone, an IPv4 address in any other spelling than four decimal numbers, and a name that is not ASCII (write
+ * it as punycode).
  *
  * @internal
  */
@@ -40,20 +42,20 @@ export const normalHost = (text: string): Option.Option<string> => {
 }
 
 /**
- * Where a request was sent, by its own word.
+ * The host and port that a request names as its destination.
  *
  * @internal
  */
 export interface Authority {
   /** In normal form. */
   readonly host: string
-  /** Absent where none was written. */
+  /** `undefined` if the request names no port. */
   readonly port: number | undefined
 }
 
 /**
- * Reads `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110, 7.2). An empty port, port 0, user information, a zone and
- * an IPv6 address without brackets are refused.
+ * Reads `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110, 7.2). `None` for an empty port, port 0, user information, a
+ * zone and an IPv6 address without brackets.
  *
  * @internal
  */
@@ -63,7 +65,7 @@ export const parseAuthority = (text: string): Option.Option<Authority> => {
   const [, v6, other, digits] = match
   const port = digits === undefined ? undefined : Number(digits)
   if (port !== undefined && port > 65535) return Option.none()
-  // What is in brackets must be IPv6, and only that.
+  // Brackets are for IPv6 addresses only: `[127.0.0.1]` and `[name]` are malformed.
   if (v6 !== undefined && !v6.includes(":")) return Option.none()
   return Option.map(normalHost(v6 ?? other ?? ""), (host) => ({ host, port }))
 }
@@ -87,14 +89,16 @@ const originText = ({ host, port, scheme }: Origin): string =>
   `${scheme}://${urlHost(host)}${port === undefined || port === defaultPorts[scheme] ? "" : `:${port}`}`
 
 /**
- * An origin that a shell or an extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. What follows the
- * scheme means something to the shell only, and may be empty (RFC 3986, 3.2.2, without user information and commas).
+ * An origin that a desktop shell or a browser extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. Only the
+ * shell knows the meaning of the part after the scheme, which may be empty. Its characters are those of RFC 3986, 3.2.2,
+ * without user information and commas.
  */
 const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
 
 /**
- * The normal form of an origin (RFC 6454, 6.2). Of a web page: scheme, host, and the port if it is not the scheme's own. Of
- * any other scheme, such as `file://` or `tauri://localhost`: in lower case, as it was written. `null` is one.
+ * The normal form of an origin (RFC 6454, 6.2). A web page's origin is its scheme, its host, and the port unless that is the
+ * scheme's default. An origin of another scheme, such as `file://` or `tauri://localhost`, is put in lower case and is not
+ * changed otherwise. `null` is a valid origin.
  *
  * @internal
  */
@@ -113,14 +117,15 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 // ---------------------------------------------------------------------------
 
 /**
- * `*` in a list of hosts or origins: any.
+ * As an entry in a list of hosts or origins, allows any host or origin.
  *
  * @internal
  */
 export const any = "*"
 
 /**
- * An entry of a list of hosts, in normal form: a name or address without port, IPv6 with or without brackets, or `*`.
+ * The normal form of an entry in a list of hosts. An entry is `*`, or a name or address without port. IPv6 addresses may be
+ * in brackets.
  *
  * @internal
  */
@@ -128,7 +133,7 @@ export const allowedHost = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalHost(text.replace(/^\[(.*:.*)\]$/, "$1"))
 
 /**
- * An entry of a list of origins, in normal form: `https://host[:port]`, `app://name`, `file://`, `null` or `*`.
+ * The normal form of an entry in a list of origins: `https://host[:port]`, `app://name`, `file://`, `null` or `*`.
  *
  * @internal
  */
@@ -136,7 +141,7 @@ export const allowedOrigin = (text: string): Option.Option<string> =>
   text === any ? Option.some(text) : normalOrigin(text)
 
 /**
- * Which names and origins are allowed, as `rules` makes them.
+ * The hosts and origins that a listener allows. Built by `rules`.
  *
  * @since 0.1.0
  * @category models
@@ -149,7 +154,8 @@ export interface Rules {
 }
 
 /**
- * The rules of a listener on a host, with what is allowed besides. An entry that is none allows nothing.
+ * Builds the rules of a listener from its host and from the additional hosts and origins that it allows. Entries that do not
+ * parse are ignored.
  *
  * @since 0.1.0
  * @category constructors
@@ -164,28 +170,28 @@ export const rules = (options: {
 })
 
 /**
- * What is judged of a request.
+ * The parts of a request that `judge` looks at.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Head {
   readonly method: string
-  /** As it stands in the request line. */
+  /** The request target, as sent in the request line. */
   readonly target: string
-  /** Names and values in turns, as they came. */
+  /** Header names and values, alternating, as received. */
   readonly rawHeaders: ReadonlyArray<string>
   readonly httpVersion: string
-  /** Our end of its connection. */
+  /** The address of the gateway's end of the connection. */
   readonly localAddress: string | undefined
-  /** Whether it asks for another protocol: what a page may do across sites without asking. */
+  /** Whether the request asks for another protocol. Browsers let any page open a WebSocket to any site. */
   readonly isUpgrade: boolean
-  /** Whether anybody may have the answer, under whatever name: health. */
+  /** Whether the path is public: any client may read it under any `Host`. The health routes are. */
   readonly isOpen: boolean
 }
 
 /**
- * `Refused` has the status of the answer (RFC 9110, 15.5), and the reason that the client is told.
+ * The decision of `judge`. A refusal has the status of the answer (RFC 9110, 15.5) and the reason that the client receives.
  *
  * @since 0.1.0
  * @category models
@@ -197,9 +203,9 @@ export type Verdict =
 const admitted: Verdict = { _tag: "Admitted" }
 const refused = (status: 400 | 403 | 421, reason: string): Verdict => ({ _tag: "Refused", status, reason })
 
-/** Where the value of the first header of this name stands, from an index on; -1 where there is none. */
+/** The index of the value of the first header with this name, searched from `from` on; -1 if there is none. */
 const valueAt = (rawHeaders: ReadonlyArray<string>, name: string, from = 0): number => {
-  // Of every header of every request: most are told apart by their length.
+  // Runs for every header of every request. Comparing the lengths first rules out most names cheaply.
   for (let index = from; index + 1 < rawHeaders.length; index += 2) {
     const header = rawHeaders[index] ?? ""
     if (header.length === name.length && header.toLowerCase() === name) return index + 1
@@ -215,38 +221,38 @@ const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArra
   return values
 }
 
-/** RFC 9110, 9.2.1. */
+/** The methods that change nothing (RFC 9110, 9.2.1). */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 /**
- * RFC 6761, 6.3: browsers connect to loopback for every name under `localhost` and never ask DNS, so that no page can let one
- * mean another address. Not in `isLoopback`, which is about hosts to bind: there a resolver may ask DNS.
+ * Accepts every name under `localhost`. Browsers connect to loopback for these names and never ask DNS (RFC 6761, 6.3), so a
+ * page cannot rebind one. `isLoopback` rejects such names, because it judges hosts to bind, for which a resolver may ask DNS.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 
 const isServed = (rules: Rules, host: string, localAddress: string | undefined): boolean => {
   if (rules.hosts.has(any) || rules.hosts.has(host)) return true
   const local = Option.getOrUndefined(normalHost(localAddress ?? ""))
-  // A client of a loopback address is on this machine, and may call it by any loopback name.
+  // The client of a loopback address is on this machine, and may use any loopback name for it.
   return local !== undefined && (local === host || (isLoopback(local) && isLoopbackName(host)))
 }
 
 const sameSite = (origin: Origin, asked: Authority): boolean => {
   if (origin.scheme !== "http" && origin.scheme !== "https") return false
-  // A `Host` without a port is on its scheme's own, and behind a proxy that scheme is the origin's.
+  // A `Host` without a port means the default port of its scheme. Behind a proxy, only the origin shows which scheme that is.
   const own = defaultPorts[origin.scheme]
   return origin.host === asked.host && (origin.port ?? own) === (asked.port ?? own)
 }
 
 /**
- * Whether a request may be answered, by its request line, `Host` and `Origin`:
+ * Decides from its request line, `Host` and `Origin` whether a request may be answered. A refusal has one of these statuses:
  *
- * - 400: the target is not a path (`*` for `OPTIONS`), or `Host` is missing, repeated, or no host. Without `Host`, an
- *   HTTP/1.0 client may ask what is open.
- * - 421: `Host` is none of ours: not the host that was asked to be bound, nor the connection's own address, nor a loopback
- *   one on a loopback connection, nor allowed besides. Its port is not looked at: ports are mapped. What is open may be
- *   asked under any name.
- * - 403: it could change something, or opens a socket, and its `Origin` is neither `Host`'s nor allowed besides.
+ * - 400: the target is not a path (or `*` with `OPTIONS`), or `Host` is missing, repeated or malformed. An HTTP/1.0 request
+ *   for a public path needs no `Host`.
+ * - 421: `Host` is not a name or address of the gateway. Accepted are the host to bind, the connection's own address, any
+ *   loopback name on a loopback connection, and the hosts in `rules`. The port in `Host` is ignored, because containers and
+ *   proxies map ports. A public path is answered under any `Host`.
+ * - 403: the request could change something or opens a WebSocket, and its `Origin` neither matches `Host` nor is in `rules`.
  *
  * @example
  * import { Server } from "gateway-lock"
@@ -297,12 +303,12 @@ export const judge: {
 })
 
 /**
- * `judge`, for the requests of one connection: the next one most likely has the `Host` that was admitted before, and is not
- * looked at as closely then.
+ * `judge` for the requests of one connection. Most requests repeat the `Host` that was admitted before. If such a request is
+ * safe and asks for a path, it is admitted without parsing its headers again.
  *
  * @internal
  */
-export const judging = (rules: Rules): (head: Head) => Verdict => {
+export const judgePerConnection = (rules: Rules): (head: Head) => Verdict => {
   let admittedHost: string | undefined
   return (head) => {
     const at = valueAt(head.rawHeaders, "host")
@@ -313,7 +319,7 @@ export const judging = (rules: Rules): (head: Head) => Verdict => {
       && head.target.startsWith("/")
     ) return admitted
     const verdict = judge(head, rules)
-    // What is open is answered under any name.
+    // A public path is admitted under any `Host`, so its `Host` must not be trusted for other paths.
     if (verdict._tag === "Admitted" && !head.isOpen) admittedHost = host
     return verdict
   }

@@ -1,5 +1,5 @@
 /**
- * The secret that a client shows, and where it shows it. Pure.
+ * The access token: which texts are valid, and how a request carries it. Pure.
  *
  * @since 0.1.0
  */
@@ -24,14 +24,14 @@ export const minLength = 32
 export const maxLength = 1024
 
 /**
- * What a token may be, in words.
+ * The format of a token, as text for errors and help.
  *
  * @internal
  */
 export const allowed = `${minLength} to ${maxLength} printable ASCII characters without spaces`
 
 /**
- * Whether a text may be a token: printable ASCII without spaces, 32 to 1,024 characters.
+ * Whether a text is a valid token: 32 to 1,024 printable ASCII characters without spaces.
  *
  * @since 0.1.0
  * @category predicates
@@ -40,7 +40,7 @@ export const isValid = (text: string): boolean =>
   text.length >= minLength && text.length <= maxLength && /^[!-~]+$/.test(text)
 
 /**
- * A text without one line end after it, such as an editor or `echo` leaves.
+ * Removes one trailing line end, such as an editor or `echo` appends.
  *
  * @internal
  */
@@ -57,13 +57,17 @@ const names: Readonly<Record<string, string>> = {
 const nameOf = (character: string): string =>
   names[character] ?? (/\p{Cc}/u.test(character) && character < "\u0080" ? "a control character" : "not ASCII")
 
-/** As bytes, read one character each, and as text that was decoded. */
+/** The byte order mark of UTF-8: its three bytes read as Latin-1, or decoded as U+FEFF. */
 const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
+/**
+ * Text in UTF-16. It begins with a byte order mark, read as Latin-1 or decoded as two U+FFFD. Without such a mark, one of its
+ * first two characters is a NUL.
+ */
 const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
 
 /**
- * Why a text is no token: the kind of character and its place, or its length. Nothing of the text itself is shown. `None` for a
- * token.
+ * Explains why a text is not a valid token: it names the first wrong character by kind and position, or the length.
+ * The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
  *
  * @internal
  */
@@ -82,7 +86,8 @@ export const fault = (text: string): Option.Option<string> => {
 }
 
 /**
- * What our own clients ask for beside the token, and the only one of both that is answered.
+ * The subprotocol that a client offers next to the one that carries the token. The gateway selects this one, so that its
+ * answer does not repeat the token.
  *
  * @since 0.1.0
  * @category constants
@@ -90,7 +95,7 @@ export const fault = (text: string): Option.Option<string> => {
 export const subprotocol = "gateway"
 
 /**
- * What stands before the token, in base64url (RFC 4648, 5), in the name of a subprotocol.
+ * The prefix of a subprotocol that carries the token. The token follows in base64url (RFC 4648, 5).
  *
  * @since 0.1.0
  * @category constants
@@ -98,8 +103,8 @@ export const subprotocol = "gateway"
 export const subprotocolPrefix = "gateway-token."
 
 /**
- * The subprotocols by which a browser, which cannot set headers, shows a token: `new WebSocket(url, subprotocols(token))`.
- * One line end after the token is ignored.
+ * Encodes a token as subprotocols: `new WebSocket(url, subprotocols(token))`. Browsers need this, because they cannot set the
+ * headers of a WebSocket request. One trailing line end of the token is ignored.
  *
  * @example
  * import { Socket } from "@effect/platform"
@@ -118,20 +123,20 @@ export const subprotocols = (token: Redacted.Redacted): readonly [string, string
 ]
 
 /**
- * The subprotocols that a client offers (RFC 6455, 4.1), in its order.
+ * Reads the subprotocols that a client offers (RFC 6455, 4.1), in the client's order.
  *
  * @internal
  */
 export const offered = (header: string | undefined): ReadonlyArray<string> =>
   (header ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "")
 
-/** RFC 9110, 11.1: the scheme in any case. */
+/** The name of the scheme is case-insensitive (RFC 9110, 11.1). */
 const bearer = /^Bearer +([!-~]+)$/i
 
 /**
- * What a request shows as its token: by `Authorization: Bearer`, which decides where it is sent, or as a subprotocol.
+ * Reads the token of a request from `Authorization: Bearer` or, only if that header is absent, from a subprotocol.
  *
- * `None` where it shows none, or more than one.
+ * `None` if the request carries no token, or carries several as subprotocols.
  *
  * @internal
  */
@@ -144,7 +149,7 @@ export const shown = (
   }
   const carriers = offered(typeof protocols === "string" ? protocols : undefined)
     .filter((name) => name.startsWith(subprotocolPrefix))
-  // More than one is a guess.
+  // With several tokens, the gateway would have to guess which one counts.
   return carriers.length === 1
     ? Option.some(Buffer.from(carriers.join("").slice(subprotocolPrefix.length), "base64url").toString("latin1"))
     : Option.none()
@@ -153,8 +158,8 @@ export const shown = (
 const digest = (text: string): Buffer => createHash("sha256").update(text, "latin1").digest()
 
 /**
- * Whether a request shows the token. Takes as long for any wrong one of a length: digests are compared, and those in
- * constant time.
+ * Makes a function that tells whether a request carries the token. It compares SHA-256 digests in constant time. Its duration
+ * depends on the length of a wrong token, but not on how many of its characters are right.
  *
  * @internal
  */

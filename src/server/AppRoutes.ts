@@ -1,5 +1,5 @@
 /**
- * The routes that an app registers, as far as they can be listed.
+ * Lists the routes of an app, as far as the app exposes them.
  */
 import type * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 
 export interface AppRoute {
-  /** `*` for any. */
+  /** `*` matches any method. */
   readonly method: string
   readonly path: string
 }
@@ -28,14 +28,14 @@ const listed = (app: unknown, prefix = ""): ReadonlyArray<AppRoute> =>
     ]
     : []
 
-/** By its key: the module would load all of `HttpApi`. */
+/** The tag is built from its key, because importing its module would load all of `HttpApi`. */
 const ApiRouter = Context.GenericTag<HttpApiBuilder.Router, HttpRouter.HttpRouter.Service<unknown, unknown>>(
   "@effect/platform/HttpApiBuilder/Router"
 )
 
 /**
- * The routes of an `HttpRouter`, of those mounted in it, and of an `HttpApi` that is being served. An app that hides its routes
- * (`HttpLayerRouter`, a router behind other combinators) has none here.
+ * Lists the routes of an `HttpRouter`, of the routers mounted in it, and of an `HttpApi` that is being served. It finds no
+ * routes in an app that hides them, such as `HttpLayerRouter` or a router behind other combinators.
  */
 export const routesOf = (app: HttpApp.Default<unknown, unknown>): Effect.Effect<ReadonlyArray<AppRoute>> =>
   Effect.flatMap(

@@ -1,5 +1,5 @@
 /**
- * The token in front of an HTTP app: for routes that are not everybody's, such as metrics.
+ * Requires a token in front of an HTTP app, for routes that must not be public, such as metrics.
  *
  * @since 0.1.0
  */
@@ -11,21 +11,22 @@ import type * as Redacted from "effect/Redacted"
 import * as AccessToken from "./AccessToken.ts"
 import { ownAnswerHeaders } from "./ServerSocket.ts"
 
-/** RFC 6750, 3: which scheme to use. Not which part of it was wrong. */
+/** The answer names the scheme to use (RFC 6750, 3). It does not say what was wrong with the client's token. */
 const unauthorized = HttpServerResponse.text("a token is needed\n", {
   status: 401,
   headers: { ...ownAnswerHeaders, "www-authenticate": "Bearer" }
 })
 
 /**
- * Answers 401 instead of the app to a request without the token; with no token there is none to ask for.
+ * Protects an app with a token: a request without that token is answered with 401. If `token` is `undefined`, the app stays
+ * unprotected.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"
  * import { Config, Effect } from "effect"
  * import { Server, Telemetry } from "gateway-lock"
  *
- * // A token for the scraper, another than the gateway's own.
+ * // The scraper has its own token, different from the gateway's.
  * const router = Effect.map(Config.redacted("SCRAPER_TOKEN"), (token) =>
  *   HttpRouter.empty.pipe(HttpRouter.get("/metrics", Server.Authorization.make(token)(Telemetry.PrometheusMetrics.app))))
  *

@@ -1,5 +1,5 @@
 /**
- * Ports that browsers refuse to connect to, whatever listens there. Pure.
+ * The ports that browsers refuse to connect to, whatever listens there. Pure.
  */
 
 /** The Fetch Standard's bad ports (https://fetch.spec.whatwg.org/#port-blocking): the ports of other protocols. */
@@ -88,17 +88,17 @@ const badPorts: ReadonlySet<number> = new Set([
   10080
 ])
 
-/** Whether no browser connects to a port. Other clients do. */
+/** Whether browsers refuse to connect to a port. Other clients, such as curl, do connect. */
 export const isBad = (port: number): boolean => badPorts.has(port)
 
-/** The nearest port above, or below at the end of the range, that browsers connect to. */
-export const another = (port: number): number => {
+/** The next higher port that browsers connect to. For 65535, the next lower one. */
+export const nextAllowed = (port: number): number => {
   const step = port < 65535 ? 1 : -1
   let candidate = port + step
   while (isBad(candidate)) candidate += step
   return candidate
 }
 
-/** What is wrong with such a port, in a line. */
-export const whyBad = (port: number): string =>
+/** A one-line warning about a port that browsers refuse. */
+export const warning = (port: number): string =>
   `browsers refuse port ${port} (Fetch Standard, port blocking): the status page does not open on it`

@@ -1,5 +1,8 @@
 /**
- * The WebSocket at `/`, unless an app moves it: who is there, whether it still answers, what it is about, and that it is going away. Pure.
+ * The messages of the control socket, a WebSocket at `/` unless an app moves it. Pure.
+ *
+ * On this socket, the gateway says which instance it is, answers pings, reports its state to clients that watch, and announces
+ * its shutdown.
  *
  * @since 0.1.0
  */
@@ -7,10 +10,12 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import type { ControlFrame, ControlReply } from "./ServerSocket.ts"
 
-/** RFC 6455, 7.4.1. */
+/** Close codes of RFC 6455, 7.4.1. */
 const closeCode = { unsupportedData: 1003, invalidPayload: 1007, policyViolation: 1008 } as const
 
 /**
+ * Encodes the first message to a client: the instance, its version and its uptime in milliseconds.
+ *
  * @since 0.1.0
  * @category encoding
  */
@@ -23,6 +28,8 @@ export const hello = (instance: { readonly instanceId: string; readonly version:
   })
 
 /**
+ * Encodes the last message to a client: the shutdown of the gateway and its reason.
+ *
  * @since 0.1.0
  * @category encoding
  */
@@ -33,7 +40,7 @@ const refuse = (code: number, reason: string): ControlReply => ({
   close: { code, reason }
 })
 
-/** Sent back as it came. An array or an object could be nested deeper than `JSON.stringify` can follow. */
+/** The pong repeats the id. Arrays and objects are refused: they can be nested too deeply for `JSON.stringify`. */
 const PingId = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
 const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(PingId, { exact: true }) })
 const Json = Schema.parseJson()
@@ -42,9 +49,12 @@ const isPing = Schema.is(Ping)
 const isWatch = Schema.is(Schema.Struct({ type: Schema.Literal("watch") }))
 
 /**
- * The reply to a frame: a pong with the ping's own `id` (a string, a finite number or null), the `StatusFrame`s that
- * follow a `watch`, or an error and a close code: 1003 for binary frames, 1007 for text that is not JSON, 1008 for JSON
- * that is no message of the protocol.
+ * Decides the reply to a frame:
+ *
+ * - a ping: a pong with the same `id` (a string, a finite number or null);
+ * - `watch`: no frame at once, but a stream of `StatusFrame`s from now on;
+ * - anything else: an error message, then a close. The code is 1003 for a binary frame, 1007 for text that is not JSON, and
+ *   1008 for JSON that is not a message of the protocol.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,5 +1,6 @@
 /**
- * The drain of a listener, in this order: stop accepting, say so, tell control sockets, wait for what is in flight, cut the rest.
+ * Drains a listener in this order: stop accepting, log the stop, close control sockets, wait for the other connections, cut the
+ * rest.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -12,32 +13,32 @@ import { type Address, toUrl } from "../Address.ts"
 import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
-import { spannedApart } from "../telemetry/spans.ts"
+import { spannedAsRoot } from "../telemetry/spans.ts"
 import { DrainCut } from "./DrainCut.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { defaults, type ListenerOptions } from "./ListenerOptions.ts"
 import { type BoundSocket, goingAway, OwnRoutes } from "./ServerSocket.ts"
 import { StopRequest } from "./StopRequest.ts"
 
-/** At the end of a drain, how long viewers of the status page may take to close. */
+/** How long viewers of the status page may take to disconnect at the end of a drain. */
 const farewellGrace = Duration.seconds(1)
 
-/** How long the record of the lock may take to say that the gateway drains, before the drain goes on without it. */
+/** How long the drain waits for the write of the phase `draining` to the lock's record. Then it goes on without that write. */
 const recordGrace = Duration.seconds(1)
 
 /** The drain of one listener. */
 export interface Drain {
-  /** How long it waits for what is in flight. */
+  /** How long the drain waits for open connections. */
   readonly timeout: Duration.Duration
-  /** Whether it has begun. */
+  /** Whether the drain has begun. */
   readonly hasBegun: Effect.Effect<boolean>
-  /** Drains once, for a reason; a second call waits for that drain. */
+  /** Drains for the given reason. Only the first call drains; each later call waits for that drain to end. */
   readonly drain: (reason: string) => Effect.Effect<void>
 }
 
 const connectionsText = (count: number): string => `${count} connection${count === 1 ? "" : "s"}`
 
-/** Waits for the connections of a listener that accepts no more, within the timeout. `open` is how many there were. */
+/** Waits, up to the timeout, for the connections of a listener that has stopped accepting. `open` is their initial number. */
 const awaitConnections = (
   bound: BoundSocket,
   address: Address,
@@ -61,7 +62,7 @@ const awaitConnections = (
     if (left > 0) yield* Effect.logWarning(`cutting ${connectionsText(left)} that did not end in time`)
   })
 
-/** The drain of a listener that is bound as `bound` and known as `address`. */
+/** Makes the drain of a bound listener. `address` is how log lines name that listener. */
 export const make = (
   options: ListenerOptions,
   bound: BoundSocket,
@@ -77,9 +78,9 @@ export const make = (
     const drained = yield* Deferred.make<void>()
     const hasBegun = yield* Ref.make(false)
 
-    const tellHook = (reason: string) =>
+    const runHook = (reason: string) =>
       (options.onDrain?.(reason) ?? Effect.void).pipe(
-        // A hook that cannot be interrupted is left behind.
+        // An uninterruptible hook would outlast the timeout below. `disconnect` lets it go on in the background instead.
         Effect.disconnect,
         Effect.interruptible,
         Effect.timeoutOption(timeout),
@@ -97,12 +98,12 @@ export const make = (
             onSome: (request) => `gateway stopping on ${request}`
           })
         )
-        const told = yield* Effect.forkDaemon(tellHook(reason))
+        const hook = yield* Effect.forkDaemon(runHook(reason))
         const updated = yield* Effect.forkDaemon(lock.update({ phase: "draining" }))
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // A file system that hangs delays no client, and no release of the port.
+        // Bounded, so that a file system that hangs delays neither clients nor the release of the port.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections
@@ -110,7 +111,7 @@ export const make = (
           Effect.raceFirst(drainCut),
           atMost(farewellGrace)
         )
-        yield* Fiber.await(told).pipe(
+        yield* Fiber.await(hook).pipe(
           Effect.raceFirst(drainCut),
           atMost(timeout)
         )
@@ -125,7 +126,7 @@ export const make = (
           onFalse: () =>
             drainNow(reason).pipe(
               Metrics.timed((_, seconds) => Metric.update(Metrics.drainSeconds, seconds)),
-              spannedApart("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason }),
+              spannedAsRoot("gateway.drain", { "server.port": address.port, "gateway.drain.reason": reason }),
               Effect.ensuring(Deferred.succeed(drained, undefined)),
               Effect.uninterruptible
             )

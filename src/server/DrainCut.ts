@@ -1,5 +1,5 @@
 /**
- * How a drain is cut short.
+ * Lets an app cut a drain short.
  *
  * @since 0.1.0
  */
@@ -7,13 +7,14 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
- * Completes when a drain should be cut short: a second signal, in the shipped program. Never, by default.
+ * Completes when a drain is to stop waiting and cut the remaining connections. In the shipped program, a second stop signal
+ * completes it. By default it never completes.
  *
  * @example
  * import { Deferred, Effect, Layer } from "effect"
  * import { Gateway, Server } from "gateway-lock"
  *
- * // SIGUSR2 cuts a drain: what is still in flight is not waited for.
+ * // SIGUSR2 cuts a drain: the gateway no longer waits for requests in flight.
  * const Cut = Layer.effect(
  *   Server.DrainCut.DrainCut,
  *   Effect.gen(function*() {

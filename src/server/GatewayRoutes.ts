@@ -1,5 +1,5 @@
 /**
- * What every gateway answers by itself: health routes and the control socket, bound to the running instance.
+ * The routes that every gateway answers itself: the health routes and the control socket of the running instance.
  *
  * @since 0.1.0
  */
@@ -15,19 +15,21 @@ import * as OwnPaths from "./OwnPaths.ts"
 import { type ControlProtocol, OwnRoutes } from "./ServerSocket.ts"
 
 /**
- * What the gateway's own routes can be told.
+ * Options of the gateway's own routes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface GatewayRoutesOptions {
-  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: all at their paths. */
+  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: each route at its default path. */
   readonly routes?: OwnPaths.OwnPaths | undefined
-  /** Runs while a client of the control socket watches, and pushes what it is to see. Default: nothing. */
+  /** Runs while a client of the control socket watches, and pushes frames to that client. Default: pushes nothing. */
   readonly watch?: ControlProtocol["watch"] | undefined
 }
 
 /**
+ * Makes the gateway's own routes. They report the lock's `instanceId`, and an uptime that counts from this call.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -56,7 +58,7 @@ export const make = (
   })
 
 /**
- * `layer`, with options.
+ * The gateway's own routes, with options.
  *
  * @since 0.1.0
  * @category layers
@@ -65,6 +67,8 @@ export const layerWith = (options: GatewayRoutesOptions): Layer.Layer<OwnRoutes,
   Layer.effect(OwnRoutes, make(options))
 
 /**
+ * The gateway's own routes, each at its default path. Nothing is pushed to a client that watches.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -1,5 +1,5 @@
 /**
- * `/healthz`, `/readyz`, `/startupz` and their short names: what the port answers about itself.
+ * The health routes: `/healthz`, `/readyz`, `/startupz` and their short names.
  *
  * @since 0.1.0
  */
@@ -12,7 +12,7 @@ import { healthPaths, type Question } from "./OwnPaths.ts"
 import { ownAnswerHeaders } from "./ServerSocket.ts"
 
 /**
- * The path of a request target, without query.
+ * The path of a request target, without the query.
  *
  * @since 0.1.0
  * @category getters
@@ -25,10 +25,13 @@ export const pathOf = (url: string): string => {
 const json = (status: number, body: unknown) =>
   HttpServerResponse.unsafeJson(body, { status, headers: ownAnswerHeaders })
 
-/** An app's own checks count while it serves: before and after that, it is not ready whatever they say. */
+/**
+ * The names of the failing checks. The app's own checks run only while the gateway serves. While it starts or drains, it is
+ * not ready, whatever these checks would return.
+ */
 const failingOf = (lifecycle: Lifecycle["Type"], draining: boolean, started: boolean) =>
   Effect.flatMap(lifecycle.failing, (failing) => {
-    // A failed check is why the gateway drains.
+    // A failed check of the gateway's own, such as `lock`, is the reason for a drain, so it is reported instead of `draining`.
     if (failing.length > 0) return Effect.succeed(failing)
     if (draining || !started) {
       return Effect.succeed([...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])])
@@ -55,7 +58,8 @@ const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: st
   })
 
 /**
- * Answers the health routes at their paths; on any other, that nothing is served there yet. `GET` and `HEAD` only.
+ * Answers `GET` and `HEAD` on the health routes, and other methods there with 405. Any other path gets 503 and `starting`,
+ * because the server passes other paths on only while no app is served.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,5 +1,5 @@
 /**
- * How far a gateway has come, shared by the listener, its routes and the record.
+ * The phase of a gateway, shared by the listener, its routes and the lock's record.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,11 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 
 /**
- * `starting`: not bound, or bound while no app serves yet. `listening`: serving. `draining`: shutting down.
+ * The phase of a gateway:
+ *
+ * - `starting`: the port is not bound yet, or is bound while no app serves yet;
+ * - `listening`: an app serves;
+ * - `draining`: the gateway shuts down.
  *
  * @since 0.1.0
  * @category tags
@@ -23,21 +27,27 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   readonly started: Effect.Effect<boolean>
   /** Whether shutdown has begun. */
   readonly draining: Effect.Effect<boolean>
-  /** Completes when shutdown begins, with the reason that clients are told. */
+  /** Completes when shutdown begins, with the reason that clients receive. */
   readonly drainBegan: Effect.Effect<string>
-  /** The checks by which the gateway is not ready though it serves: `lock` once its lock is lost. */
+  /** The gateway's own checks that have failed: `lock` after its lock is lost. With any of these, the gateway is not ready. */
   readonly failing: Effect.Effect<ReadonlyArray<string>>
-  /** The app's own checks that fail now, each name once. Takes as long as the slowest check, its deadline at most. */
+  /**
+   * Runs the app's own checks concurrently, and returns the names of those that fail, each name once. Takes as long as the
+   * slowest check; `Gateway.readiness` bounds each one by its timeout.
+   */
   readonly failingChecks: Effect.Effect<ReadonlyArray<string>>
-  /** The port is bound now. */
+  /** Records that the port is bound. */
   readonly setBound: Effect.Effect<void>
-  /** An app serves now. */
+  /** Records that an app serves. */
   readonly setStarted: Effect.Effect<void>
-  /** Shutdown begins, with the reason that clients are told. `false` if it had begun before. */
+  /** Begins the shutdown, with the reason that clients receive. Returns `false` if it had begun before. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
-  /** Adds a failing check, for good. */
+  /** Adds a failed check of the gateway's own. It is never removed. */
   readonly fail: (check: string) => Effect.Effect<void>
-  /** Adds a check of the app's, until the scope closes. `passes` runs for one asker at a time. */
+  /**
+   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, and concurrent runs run it
+   * concurrently. `Gateway.readiness` makes them share one run of the app's check.
+   */
   readonly addCheck: (name: string, passes: Effect.Effect<boolean>) => Effect.Effect<void, never, Scope.Scope>
 }>() {}
 
@@ -47,7 +57,7 @@ interface Check {
 }
 
 /**
- * A gateway that has not begun: neither bound nor started, and not draining.
+ * Makes the lifecycle of a gateway that is neither bound nor started, and not draining.
  *
  * @since 0.1.0
  * @category constructors
@@ -84,13 +94,13 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
 })
 
 /**
- * The same as a layer, for `Listener.layer`. `Gateway.layer` has one of its own, and shows its end as `Gateway.drainBegan`.
+ * A new lifecycle, for `Listener.layer`. `Gateway.layer` has its own lifecycle, whose `drainBegan` is `Gateway.drainBegan`.
  *
  * @example
  * import { Effect } from "effect"
  * import { Server } from "gateway-lock"
  *
- * // A test of what an app's part does at shutdown.
+ * // Tests how a part of an app reacts to a shutdown.
  * const test = Effect.gen(function*() {
  *   const { beginDrain, drainBegan } = yield* Server.Lifecycle.Lifecycle
  *   const part = yield* Effect.fork(Effect.map(drainBegan, (reason) => `stopped: ${reason}`))

@@ -1,5 +1,5 @@
 /**
- * Binds the port exclusively, serves, drains and closes.
+ * Binds the port exclusively, serves on it, drains it and closes it.
  *
  * @since 0.1.0
  */
@@ -42,15 +42,16 @@ export { defaults, type LimitOptions, type ListenerOptions }
  * @category tags
  */
 export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
-  /** The host as asked for, with the real port. */
+  /** The host from the options, and the port that is bound. */
   readonly address: Address
-  /** Open now. */
+  /** The number of open connections. */
   readonly connections: Effect.Effect<number>
 }>() {}
 
 /**
- * An app was to be served on a listener whose last app has ended: the listener was drained and closed then. A defect of `serve`,
- * since `HttpServer.serve` has no errors. Build the layer of the gateway again, or serve the next app before the last one ends.
+ * An app cannot be served, because the listener was drained and closed when its last app ended. Build the gateway's layer
+ * again, or serve the next app before the last one ends. `serve` dies with this error, because `HttpServer.serve` has no error
+ * channel.
  *
  * @since 0.1.0
  * @category errors
@@ -64,7 +65,7 @@ export class ListenerClosed extends Data.TaggedError("ListenerClosed")<Address> 
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** After the drain's bound, how long a process may take to end that has lost its lock. */
+/** How long after `drainTimeout` a process that has lost its lock may take to end. */
 const endGrace = Duration.seconds(10)
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
@@ -73,14 +74,17 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
     onFailure: (cause) => Cause.isInterruptedOnly(cause) ? "stopped" : "failed"
   })
 
-/** Counts the connections that a listener may have, while it is there. */
+/** Adds the connection limit of this listener to the metric, until the scope closes. */
 const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   Effect.acquireRelease(
     Metric.modify(Metrics.connectionsLimit, connections),
     () => Metric.modify(Metrics.connectionsLimit, -connections)
   )
 
-/** Drains as soon as the lock is lost: nothing may be served beside the lock's new owner. Returns where the loss is kept. */
+/**
+ * Drains as soon as the lock is lost, so that this process does not serve next to the lock's new owner. Returns a reference that
+ * holds the loss, or `None` until the lock is lost.
+ */
 const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
   Effect.gen(function*() {
     const lifecycle = yield* Lifecycle
@@ -106,7 +110,7 @@ const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
     return lost
   })
 
-/** Warns of each route of an app that the gateway answers itself. */
+/** Warns about each route of an app that the gateway answers itself. */
 const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp.Default<unknown, unknown>) =>
   Effect.gen(function*() {
     for (const { method, path } of yield* AppRoutes.routesOf(app)) {
@@ -118,7 +122,7 @@ const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp
     }
   })
 
-/** What apps serve on. The listener drains when its last app ends. */
+/** The `HttpServer` that apps are served on. The listener drains when the last of these apps ends. */
 const makeServer = (
   bound: ServerSocket.BoundSocket,
   address: Address,
@@ -134,11 +138,12 @@ const makeServer = (
       serve: (app, middleware) =>
         Effect.gen(function*() {
           const before = yield* Ref.get(lost)
-          // An `HttpServer` has no errors of its own.
+          // `HttpServer.serve` has no error channel, so both errors become defects.
           if (Option.isSome(before)) return yield* Effect.die(before.value)
           if (yield* hasBegun) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
-          // Added after the inner `serve`, so it runs before that one's finalizer takes the handlers away: a drain needs them.
+          // Added after the inner `serve`, so that this finalizer runs first: the inner one removes the handlers, and the drain
+          // still needs them.
           yield* Effect.acquireRelease(
             Ref.update(apps, (served) => served + 1),
             (_, exit) =>
@@ -154,8 +159,8 @@ const makeServer = (
   })
 
 /**
- * Binds the port and serves on it until the scope closes; then drains, within `drainTimeout`, and closes it. Fails with
- * `PortInUse` where somebody listens there, `BindFailed` where the machine refuses.
+ * Binds the port and serves on it until the scope closes. Then drains, within `drainTimeout`, and closes the port. Fails with
+ * `PortInUse` if another listener has the port, and with `BindFailed` if the operating system refuses to bind.
  *
  * @since 0.1.0
  * @category constructors
@@ -179,7 +184,7 @@ export const make = (
     const drain = yield* Drain.make(options, bound, address)
     const lost = yield* watchLock(options, drain)
     yield* lifecycle.setBound
-    // Runs if no app was ever served; else the finalizer of the last app has drained already.
+    // Drains if no app was ever served. Otherwise the finalizer of the last app has already drained.
     yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
     yield* lock.update({ phase: "listening", ...address })
     const server = yield* makeServer(bound, address, drain, lost)
@@ -189,8 +194,8 @@ export const make = (
   })
 
 /**
- * The listener and the `HttpServer` that apps serve on. Fails with `PortInUse` or `BindFailed`. `ServerSocket.OwnRoutes` is
- * what it answers by itself; `Gateway.layerServing` brings those of a gateway.
+ * The listener, and the `HttpServer` that apps are served on. Fails with `PortInUse` or `BindFailed`. The listener answers the
+ * routes of `ServerSocket.OwnRoutes` itself; `Gateway.layerServing` provides those of a gateway.
  *
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
@@ -200,7 +205,7 @@ export const make = (
  * const address = { host: "127.0.0.1", port: 18789 }
  * const Lock = LockFile.layerWithProbes({ address, stateDir: "/var/lib/importer", configPath: "/etc/importer.json" })
  *
- * // The parts of a gateway, with routes of one's own instead of a gateway's.
+ * // The parts of a gateway, with custom routes instead of the gateway's own.
  * const serving = (Routes: Layer.Layer<Server.ServerSocket.OwnRoutes, never, LockFile.LockFile>) =>
  *   HttpServer.serve(HttpServerResponse.text("hello")).pipe(
  *     Layer.provide(Listener.layer({ ...address, drainTimeout: "30 seconds" })),

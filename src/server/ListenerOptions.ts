@@ -1,6 +1,6 @@
 /**
- * What a listener can be told, and what it does where it is not. Apart from `Listener`, so that a start that is refused
- * knows the defaults without loading the server.
+ * The options of a listener, and their defaults. A module of its own, so that a refused start reads the defaults without
+ * loading the server.
  *
  * @since 0.1.0
  */
@@ -10,91 +10,94 @@ import type * as Redacted from "effect/Redacted"
 import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
- * Bounds for clients. The names are those of the config file, below `limits`; `pipelinedRequests` and `bufferedBytes` are no
- * settings of the program. Times may be given in any form of `Duration.DurationInput`; a number is milliseconds.
+ * Limits on what clients may use. The config file has the same names under `limits`, except `pipelinedRequests` and
+ * `bufferedBytes`, which the program does not let users set. A time is any `Duration.DurationInput`; a number is milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LimitOptions {
-  /** Connections at one time, of all kinds and to all addresses of the gateway together. Default 10,000. */
+  /** Maximum of open connections, of all kinds and to all addresses of the gateway together. Default 10,000. */
   readonly connections?: number | undefined
-  /** For a request's headers. Default 10 seconds. */
+  /** Maximum time for the headers of a request. Default 10 seconds. */
   readonly headersTimeout?: Duration.DurationInput | undefined
-  /** For a whole request. Default 1 minute. */
+  /** Maximum time for a whole request. Default 1 minute. */
   readonly requestTimeout?: Duration.DurationInput | undefined
-  /** For a connection without a request. Default 5 seconds. */
+  /** How long a connection may stay open without a request. Default 5 seconds. */
   readonly keepAliveTimeout?: Duration.DurationInput | undefined
-  /** Request line and headers together, in bytes; more is answered with 431. Default 16 KiB. */
+  /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. Default 16 KiB. */
   readonly headerBytes?: number | undefined
-  /** Requests of one connection that wait for their answers; one more ends the connection. Default 100. */
+  /** Maximum of unanswered requests on one connection. One more ends the connection. Default 100. */
   readonly pipelinedRequests?: number | undefined
-  /** Control sockets at one time; a further one is answered with 503. Default 1,000. */
+  /** Maximum of open control sockets. A further one is answered with 503. Default 1,000. */
   readonly controlSockets?: number | undefined
-  /** A larger frame closes a control socket with 1009. In bytes, default 64 KiB. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. Default 64 KiB. */
   readonly frameBytes?: number | undefined
   /**
-   * Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008.
-   * Default 100.
+   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
+   * the socket with 1008. Default 100.
    */
   readonly framesPerSecond?: number | undefined
-  /** What may wait for a client that reads slower than we write; more ends its control socket. In bytes, default 1 MiB. */
+  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. Default 1 MiB. */
   readonly bufferedBytes?: number | undefined
 }
 
 /**
- * Where to listen, for whom and within which bounds. Times may be given in any form of `Duration.DurationInput`; a number is
+ * Where to listen, which clients to answer, and with which limits. A time is any `Duration.DurationInput`; a number is
  * milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ListenerOptions {
-  /** Host to bind. One that others can reach should have a `token`. */
+  /** The host to bind. Set a `token` if other machines can reach it. */
   readonly host: string
-  /** 0 takes a free port. */
+  /** The port to bind. 0 picks a free port. */
   readonly port: number
-  /** The descriptor of a socket that listens on host and port already, passed by a supervisor. Nothing is bound then. */
+  /**
+   * The descriptor of a socket that a supervisor passed. It must already listen on `host` and `port`; the gateway then does not
+   * bind these itself.
+   */
   readonly passedSocket?: number | undefined
   /**
-   * Told when shutdown begins, with the reason; the drain goes on meanwhile, and waits for it no longer than for its
-   * connections.
+   * Runs when shutdown begins, with the reason. The drain runs at the same time, and waits for this effect at most
+   * `drainTimeout`.
    */
   readonly onDrain?: ((reason: string) => Effect.Effect<void>) | undefined
-  /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
+  /** How long requests in flight may take after shutdown has begun. Default 10 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /**
    * What happens to the process when the lock is lost. The listener drains and closes in any case.
    *
    * - `exit` (the default): the process ends with a status other than 0. If it has SIGTERM listeners, it gets SIGTERM at once;
-   *   otherwise it exits with status 1 after the drain. Where something waits for `Gateway.lost`, as `Gateway.launch` does,
-   *   that comes 5 seconds after the drain, so that the program can end by itself. It ends in any case 10 seconds after
-   *   `drainTimeout`.
-   * - `close`: nothing else, for a process that has other work and watches `Gateway.lost`.
+   *   otherwise it exits with status 1 after the drain. If something waits for `Gateway.lost`, as `Gateway.launch` does, SIGTERM
+   *   or exit comes 5 seconds after the drain, so that the program can end by itself. In any case, the process ends 10 seconds
+   *   after `drainTimeout`.
+   * - `close`: the process goes on. Use it if the process has other work and watches `Gateway.lost`.
    */
   readonly onLost?: "exit" | "close" | undefined
-  /** Bounds for clients that idle, dawdle or come in crowds. */
+  /** Limits on what clients may use. */
   readonly limits?: LimitOptions | undefined
   /**
-   * Who opens a control socket must show it: `Authorization: Bearer`, or the subprotocols of `AccessToken.subprotocols`.
-   * 32 to 1,024 printable ASCII characters without spaces. An app's own routes are its own business:
-   * `Gateway.authorized` asks for the token there.
+   * The token that a client must send to open a control socket, in `Authorization: Bearer` or with
+   * `AccessToken.subprotocols`. 32 to 1,024 printable ASCII characters without spaces. The app's own routes do not require it;
+   * to protect these, use `Gateway.authorized`.
    */
   readonly token?: Redacted.Redacted | undefined
   /**
-   * Names and addresses that `Host` may have, besides those that are served anyway: the host, the connection's own
-   * address, and loopback ones on a loopback connection. `*` for any. Default none.
+   * Additional names and addresses that a request may have as its `Host`; `*` allows any. Always allowed are the host to bind,
+   * the connection's own address, and loopback names on a loopback connection. Default: none.
    */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /**
-   * Origins of browser pages that may open sockets and change something, besides the one that was asked:
-   * `https://app.example`, or `*` for any. Default none.
+   * Additional origins whose pages may open WebSockets and send requests that change something: `https://app.example`, or `*`
+   * for any. The origin that matches `Host` is always allowed. Default: none.
    */
   readonly allowedOrigins?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What holds where an option is left out. Sizes are in bytes.
+ * The defaults of the options. Sizes are in bytes.
  *
  * @since 0.1.0
  * @category constants
@@ -117,14 +120,14 @@ export const defaults = {
 } as const
 
 /**
- * The longest time that a timer of Node's takes: just above 24 days.
+ * The longest delay of a Node timer: 2^31 - 1 milliseconds, just above 24 days.
  *
  * @internal
  */
 export const longestTimer = Duration.millis(2 ** 31 - 1)
 
 /**
- * The limits, with the defaults where nothing is said.
+ * Fills in the default of each limit that is absent.
  *
  * @since 0.1.0
  * @category getters

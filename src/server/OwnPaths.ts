@@ -1,5 +1,5 @@
 /**
- * The paths that a gateway answers by itself, and where an app wants them instead.
+ * The paths that a gateway answers itself, and how an app moves them.
  *
  * @since 0.1.0
  */
@@ -7,8 +7,9 @@ import * as Option from "effect/Option"
 import { watchPath } from "../probe/OwnerWatch.ts"
 
 /**
- * Where the gateway's own routes are, by their default paths. A route that is left out stays where it is. Another path moves it,
- * `false` switches it off: the default path is the app's then. `/healthz`, by which gateways know each other, cannot be moved.
+ * Moves the gateway's own routes, each named by its default path. Another path moves a route, `false` switches it off. In both
+ * cases, the default path then belongs to the app. A route that is left out stays at its default path. `/healthz` cannot be
+ * moved, because gateways recognize each other by it.
  *
  * @since 0.1.0
  * @category models
@@ -23,14 +24,14 @@ export interface OwnPaths {
   /** The short name of `/startupz`. */
   readonly "/startup"?: string | false | undefined
   /**
-   * The control socket, a WebSocket. Wherever it is, WebSockets at `/` with the subprotocol `gateway-watch` are the gateway's:
-   * standbys open them.
+   * The control socket, a WebSocket. Wherever it is, the gateway answers WebSockets at `/` with the subprotocol
+   * `gateway-watch`, because standbys open them.
    */
   readonly "/"?: string | false | undefined
 }
 
 /**
- * What a path is asked for.
+ * What a health route reports.
  *
  * @since 0.1.0
  * @category models
@@ -45,11 +46,11 @@ const questions: ReadonlyArray<readonly [name: Exclude<keyof OwnPaths, "/">, que
   ["/startup", "startup"]
 ]
 
-/** RFC 3986, 3.3: the characters of a path, with escapes as they are. */
+/** The characters of a path (RFC 3986, 3.3). Percent-escapes are not decoded. */
 const pathPattern = /^\/[\w\-.~%!$&'()*+,;=:@/]*$/
 
 /**
- * What a path may be, in words.
+ * The rule for these paths, as text for errors.
  *
  * @since 0.1.0
  * @category constants
@@ -58,7 +59,7 @@ export const allowed =
   "another path or false for each of /health, /readyz, /ready, /startupz, /startup and /; no path twice"
 
 /**
- * Whether these paths can be served: each begins with `/`, has no query, and no two requests for the same path mean different things.
+ * Whether these paths can be served. Each must begin with `/` and have no query. No two health routes may have the same path.
  *
  * @since 0.1.0
  * @category predicates
@@ -73,7 +74,7 @@ export const isAllowed = (paths: OwnPaths): boolean => {
 }
 
 /**
- * The health routes by their paths.
+ * Maps the path of each health route to what the route reports.
  *
  * @since 0.1.0
  * @category getters
@@ -88,7 +89,7 @@ export const healthPaths = (paths: OwnPaths): ReadonlyMap<string, Question> =>
   ])
 
 /**
- * The path of the control socket; `None` where there is none.
+ * The path of the control socket; `None` if it is switched off.
  *
  * @since 0.1.0
  * @category getters

@@ -1,5 +1,5 @@
 /**
- * Binds the port of a gateway, and the guard address beside it. Says of a port that is taken who has it.
+ * Binds the port of a gateway on its host and on the guard address. If the port is in use, the error says what has it.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -12,18 +12,19 @@ import { HostPlatform } from "../host/HostPlatform.ts"
 import { conflicting, PortOwners } from "../host/PortOwners.ts"
 import { keepIf } from "../internal/keepIf.ts"
 import { PortProbe } from "../probe/PortProbe.ts"
-import { type Attributes, spannedAround } from "../telemetry/spans.ts"
+import { type Attributes, spannedDetached } from "../telemetry/spans.ts"
 import * as Access from "./Access.ts"
 import { limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
-/** How often another free port is tried where the guard address of the first one is taken. */
+/** With port 0: how many more free ports are tried if the first one is in use on the guard address. */
 const freePortTries = 16
 
 /**
- * Binds the guard address beside `host`: 127.0.0.1, and on a host that has no such address `::1`.
+ * Binds the guard address in addition to `host`, unless `host` covers it. The guard address is 127.0.0.1, or `::1` on a machine
+ * without 127.0.0.1. All gateways bind this address, so that those with different hosts exclude each other.
  *
- * On Linux 0.0.0.0 covers 127.0.0.1 where there is one, and `::1` nowhere.
+ * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. It never covers `::1`.
  */
 const bindGuard = (
   bound: ServerSocket.BoundSocket,
@@ -32,7 +33,7 @@ const bindGuard = (
   const { address, alsoBind, lacksLoopbackV4 } = bound
   const host = canonical(address.host) ?? address.host
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
-  // Where there is such an address, no other one is the guard: gateways that guard different addresses do not exclude each other.
+  // On a machine with 127.0.0.1, only that address is the guard: gateways with different guards would not exclude each other.
   if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
   if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
   if (coversGuard(host, platform)) return Effect.void
@@ -42,9 +43,7 @@ const bindGuard = (
       : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
 }
 
-/**
- * Binds `host` and, unless that covers it, the guard address, both exclusively.
- */
+/** Binds `host` and the guard address, both exclusively. */
 const bindBoth = (
   options: ListenerOptions,
   routes: ServerSocket.OwnRoutes["Type"],
@@ -63,7 +62,7 @@ const bindBoth = (
       drainBegan
     }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
-      // A free port of one address can be taken on the other: then another one is.
+      // With port 0, the kernel picks a port that is free on `host`, but may be in use on the guard address.
       Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
     )
   })
@@ -74,10 +73,10 @@ const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindE
   return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
 }
 
-/** How often binding is tried again after the port was released between bind and probe. */
+/** How often binding is retried if the port is released between a failed bind and the probe for its listener. */
 const takenTries = 3
 
-/** The port was taken a moment ago and is not any more. Internal to this module. */
+/** The bind failed with EADDRINUSE, but nothing has the port any more. Internal to this module. */
 class FreeAgain {
   readonly _tag = "FreeAgain"
   readonly error: BindFailed
@@ -86,7 +85,7 @@ class FreeAgain {
   }
 }
 
-/** What to say of an address that is in use: by a listener, or by a socket that does not listen. */
+/** Fails with the reason why an address is in use: a listener has it, or a socket that does not listen. */
 const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
   Effect.gen(function*() {
     const state = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(asked))
@@ -114,7 +113,10 @@ const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
     return yield* Option.isSome(blocked) ? failed : Effect.fail(new FreeAgain(failed))
   })
 
-/** Fails with `PortInUse` where somebody listens on the port, with `BindFailed` where the machine refuses. */
+/**
+ * Binds the port. Fails with `PortInUse` if another listener has it, and with `BindFailed` if the operating system refuses to
+ * bind.
+ */
 export const bindPort = (
   options: ListenerOptions,
   routes: ServerSocket.OwnRoutes["Type"],
@@ -128,15 +130,15 @@ export const bindPort = (
     const ports = yield* PortProbe
     const asked: Address = { host: options.host, port: options.port }
 
-    // Where wildcard and specific addresses do not exclude each other (BSD, macOS), only asking finds the other one.
-    // A passed socket is ours, and would only find itself.
+    // On BSD and macOS, a wildcard and a specific address do not exclude each other, so only a probe finds the other listener.
+    // With a passed socket there is no probe: that socket already listens, so the probe would find it.
     if (options.passedSocket === undefined) {
       const before = yield* ports.probe(asked)
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })
     }
 
     return yield* bindBoth(options, routes, drainBegan).pipe(
-      spannedAround("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
+      spannedDetached("gateway.bind", { "server.address": options.host, "server.port": options.port }, bindResult),
       Effect.catchAll((error) =>
         error.code === "EADDRINUSE"
           ? whyTaken(asked, error)

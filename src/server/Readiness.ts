@@ -1,5 +1,5 @@
 /**
- * Checks by which an app takes part in `/readyz`.
+ * The checks that an app adds to `/readyz`.
  *
  * @since 0.1.0
  */
@@ -13,13 +13,13 @@ import * as Ref from "effect/Ref"
 import { atMost } from "../internal/atMost.ts"
 
 /**
- * How a check of `/readyz` is run.
+ * Options of a readiness check.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ReadinessOptions {
-  /** How long one run of the check may take before it counts as failed. Default 1 second, as long as Kubernetes waits. */
+  /** How long a run of the check may take before it counts as failed. Default 1 second, as for a Kubernetes probe. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
@@ -29,11 +29,11 @@ export interface ReadinessOptions {
  */
 export const defaultTimeout = Duration.seconds(1)
 
-/** What `/readyz` says for reasons of the gateway's own. */
+/** The names that `/readyz` uses for the gateway's own reasons. */
 const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock", "starting"])
 
 /**
- * What a check may be called, in words.
+ * The rule for the name of a check, as text for errors.
  *
  * @since 0.1.0
  * @category constants
@@ -41,7 +41,7 @@ const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock",
 export const allowedName = "1 to 64 printable ASCII characters, but not draining, leadership, lock or starting"
 
 /**
- * Whether a check may be called so.
+ * Whether a check may have this name.
  *
  * @since 0.1.0
  * @category predicates
@@ -51,9 +51,11 @@ export const isAllowedName = (name: string): boolean => /^[ -~]{1,64}$/.test(nam
 type Outcome = Exit.Exit<boolean, unknown>
 
 /**
- * Whether a check passes now. It passes if it succeeds within its time with anything but `false`. However many clients ask, it
- * runs once at a time, and those that come while it runs get its result; a run that does not end, not even when it is interrupted,
- * is not joined by a second one. Whenever the result changes, one line is logged.
+ * Makes an effect that runs a check and tells whether it passes. A check passes if it succeeds within its timeout with any
+ * value other than `false`.
+ *
+ * Only one run of the check is active at a time. Clients that ask during a run share its result. If a run cannot be
+ * interrupted, no second run starts until it ends. One line is logged whenever the result changes.
  *
  * @since 0.1.0
  * @category constructors
@@ -75,12 +77,12 @@ export const make = <E, R>(
         Effect.map((result) => result !== false),
         Effect.provide(context),
         Effect.interruptible,
-        // In no asker's fiber: one that goes away takes nothing from the others.
+        // A daemon, so that a client that disconnects does not interrupt a run whose result other clients share.
         Effect.forkDaemon
       )
       yield* Ref.set(running, Option.some(fiber))
       return fiber
-      // A run that nobody remembers would be joined by a second one.
+      // Uninterruptible: an interruption between fork and `Ref.set` would lose the run, and a second one would start beside it.
     }).pipe(Effect.uninterruptible)
     const current = turn.withPermits(1)(Effect.gen(function*() {
       const before = yield* Ref.get(running)

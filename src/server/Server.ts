@@ -1,5 +1,5 @@
 /**
- * What the listener is made of: its address, who may use it, the token, the sockets, and how it ends.
+ * The parts of the listener: its address, the access rules, the token, the sockets, and its shutdown.
  *
  * @example
  * import { Server } from "gateway-lock"

@@ -1,6 +1,6 @@
 /**
- * The part of a listener that touches the network: a bound HTTP server whose own routes are answered before any app's,
- * and whose connections can be counted, told of a shutdown and cut.
+ * The part of a listener that uses the network: an HTTP server on a bound port. It answers the gateway's own routes before any
+ * app's. A drain can count its connections, announce the shutdown on them, and cut them.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import type { Address } from "../Address.ts"
 import type { Rules } from "./Access.ts"
 
 /**
- * bind(2) or listen(2) failed. `code` is the errno name where there is one.
+ * bind(2) or listen(2) failed. `code` is the errno name, or empty if there is none.
  *
  * @since 0.1.0
  * @category errors
@@ -27,7 +27,7 @@ export class BindError extends Data.TaggedError("BindError")<{
   readonly port: number
   readonly code: string
   readonly reason: string
-  /** With `EADDRNOTAVAIL`: the addresses that there are. */
+  /** With `EADDRNOTAVAIL`: the addresses that this machine has. */
   readonly available?: ReadonlyArray<string>
   readonly cause?: unknown
 }> {
@@ -37,45 +37,48 @@ export class BindError extends Data.TaggedError("BindError")<{
 }
 
 /**
- * Bounds for clients that idle, dawdle or come in crowds.
+ * Limits on what clients may use.
  *
- * Defaults are on the options of a `Listener`.
+ * The options of a `Listener` list the defaults.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConnectionLimits {
-  /** Connections at one time, of all kinds and to all addresses together; a further one is closed at once. */
+  /** Maximum of open connections, of all kinds and to all addresses together. A further one is closed at once. */
   readonly connections: number
-  /** From connecting (or from the first byte of a further request) to the end of the headers. */
+  /** Maximum time from the connection, or from the first byte of a further request, to the end of the headers. */
   readonly headersTimeout: Duration.Duration
-  /** The same to the end of the body. */
+  /** Maximum time from that same moment to the end of the body. */
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
-  /** Request line and headers together, in bytes; more is answered with 431. */
+  /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. */
   readonly headerBytes: number
-  /** Requests of one connection that wait for their answers; one more ends the connection. */
+  /** Maximum of unanswered requests on one connection. One more ends the connection. */
   readonly pipelinedRequests: number
-  /** Control sockets at one time; a further one is answered with 503. */
+  /** Maximum of open control sockets. A further one is answered with 503. */
   readonly controlSockets: number
-  /** A larger frame, in bytes, closes a control socket with 1009. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. */
   readonly frameBytes: number
-  /** Frames of one control socket, pings included; after a burst of two seconds' worth, more closes it with 1008. */
+  /**
+   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
+   * the socket with 1008.
+   */
   readonly framesPerSecond: number
-  /** What may wait, in bytes, for a client that reads slower than we write; more ends its control socket. */
+  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. */
   readonly bufferedBytes: number
 }
 
 /**
- * What every answer of the gateway's own carries: it is kept by nobody, and is what it says it is.
+ * Headers of every answer of the gateway's own: caches must not store it, and browsers must not guess another content type.
  *
  * @internal
  */
 export const ownAnswerHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const
 
 /**
- * What a client sent on the control socket.
+ * A frame that a client sent on the control socket.
  *
  * @since 0.1.0
  * @category models
@@ -85,7 +88,7 @@ export type ControlFrame =
   | { readonly _tag: "Binary" }
 
 /**
- * What to do about it: frames to send, then perhaps a close code and reason.
+ * The reply to a frame of the control socket: frames to send, then an optional close.
  *
  * @since 0.1.0
  * @category models
@@ -93,62 +96,62 @@ export type ControlFrame =
 export interface ControlReply {
   /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
-  /** From now on, the client watches. Again changes nothing. */
+  /** The client watches from now on. If it watches already, nothing changes. */
   readonly watch?: true
   /** A close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
 /**
- * With what WebSockets are closed when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
+ * The close code of WebSockets when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
  *
  * @internal
  */
 export const goingAway = 1001
 
 /**
- * What the gateway itself says over a WebSocket.
+ * The protocol of the control socket.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ControlProtocol {
-  /** The path of the WebSocket, which no app gets. `None`: there is none, and only watchers are answered. */
+  /** The path whose WebSockets the gateway answers instead of an app. `None`: it answers only those of `OwnerWatch`. */
   readonly path: Option.Option<string>
-  /** The first frame to whoever connects. */
+  /** The first frame to each client. */
   readonly hello: Effect.Effect<string>
-  /** What is done about a frame. Pure. */
+  /** Decides the reply to a frame. Pure. */
   readonly answer: (frame: ControlFrame) => ControlReply
-  /** Runs for as long as a client watches, and pushes what it is to see. */
+  /** Runs for as long as a client watches, and pushes frames to that client. */
   readonly watch: (client: WatchingClient) => Effect.Effect<never>
-  /** The last frame, when the gateway shuts down for a reason. */
+  /** The last frame to a client when the gateway shuts down, with the reason. */
   readonly farewell: (reason: string) => string
 }
 
 /**
- * A client of the control socket that wants to be told of every change.
+ * A client of the control socket that has sent `watch`, to receive every change.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WatchingClient {
-  /** Sends a frame. One that does not read in time is cut, as with any frame. */
+  /** Sends a frame. A client that reads too slowly is cut, as with any frame. */
   readonly push: (frame: string) => Effect.Effect<void>
-  /** Connections of the whole server. */
+  /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>
-  /** The same without those that watch. */
+  /** The same number without the clients that watch. */
   readonly pending: Effect.Effect<number>
 }
 
 /**
- * What the gateway answers by itself, whatever app is served.
+ * The routes that the gateway answers itself, whatever app is served.
  *
  * @example
  * import { HttpServerResponse } from "@effect/platform"
  * import { Effect, Layer, Option } from "effect"
  * import { HealthProbe, LockFile, Server } from "gateway-lock"
  *
- * // The least that makes a listener a gateway: /healthz, by which others know it.
+ * // The minimum of a gateway: /healthz, by which other gateways recognize it.
  * const Routes = Layer.effect(
  *   Server.ServerSocket.OwnRoutes,
  *   Effect.map(LockFile.LockFile, ({ instanceId }) => ({
@@ -168,7 +171,7 @@ export interface WatchingClient {
  * @category tags
  */
 export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, {
-  /** Whether a request path (without query) is the gateway's. */
+  /** Whether a request path (without query) belongs to the gateway. */
   readonly owns: (path: string) => boolean
   /** Answers those paths, and every path while no app is served. */
   readonly app: HttpApp.Default
@@ -176,22 +179,22 @@ export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, 
 }>() {}
 
 /**
- * Where to bind, and who is answered how.
+ * Where to bind, which requests to answer, and with which limits and routes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BindOptions {
   readonly address: Address
-  /** The descriptor of a socket that listens already, and must do so on `address`. */
+  /** The descriptor of a socket that already listens, to use instead of binding. It must listen on `address`. */
   readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
-  /** Which requests are answered at all, the app's too. */
+  /** The rules that decide which requests are answered, the app's included. */
   readonly rules: Rules
-  /** Who opens a control socket must show it, but for a watcher, who is told nothing but the end. */
+  /** The token that opens a control socket. `OwnerWatch` needs none, because it learns only of the gateway's end. */
   readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
-  /** Completes with the reason when the drain begins: an app's own WebSockets are told to go away then. */
+  /** Completes with the reason when the drain begins. The app's own WebSockets are then closed with 1001. */
   readonly drainBegan: Effect.Effect<string>
 }
 
@@ -202,39 +205,39 @@ export interface BindOptions {
  * @category models
  */
 export interface BoundSocket {
-  /** With the real port where 0 was asked for. */
+  /** The bound address, with the real port if port 0 was requested. */
   readonly address: Address
-  /** What apps serve on. Their paths are all but the gateway's own. */
+  /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
-  /** Whether this machine has no address of 127.0.0.0/8, so that 0.0.0.0 does not cover the guard address. */
+  /** Whether this machine has no address in 127.0.0.0/8. Then 0.0.0.0 does not cover the guard address. */
   readonly lacksLoopbackV4: boolean
-  /** Lets the same server accept on another host, same port, too. */
+  /** Makes the same server accept on another host too, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Accepts no further connection and closes the idle ones. */
   readonly stopAccepting: Effect.Effect<void>
-  /** Sends a last frame on every control socket that does not watch, and closes it. */
+  /** Sends a last frame on every control socket that does not watch, and closes the socket. */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** The same for those that watch, who see a shutdown to its end; completes when they have gone. */
+  /** Does the same for clients that watch: these see a shutdown to its end. Completes when they have disconnected. */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Open now, those that watch too. */
+  /** The number of open connections, including those of clients that watch. */
   readonly connections: Effect.Effect<number>
-  /** Connections without those that watch: what a shutdown waits for. */
+  /** The number of open connections without those of clients that watch. A shutdown waits for these. */
   readonly pending: Effect.Effect<number>
-  /** Completes when nothing is pending. Only after `stopAccepting`. */
+  /** Completes once `stopAccepting` has run and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Ends every connection but those that watch now, without a word. Closing the scope ends these as well. */
+  /** Cuts every connection except those of clients that watch. Closing the scope cuts these as well. */
   readonly destroyConnections: Effect.Effect<void>
 }
 
 /**
- * The operating system's sockets for servers; `NodeServerSocket.layer` has the real ones.
+ * Binds sockets for servers. `NodeServerSocket.layer` binds those of the operating system.
  *
  * @since 0.1.0
  * @category tags
  */
 export class ServerSocket extends Context.Tag("gateway-lock/ServerSocket")<ServerSocket, {
   /**
-   * Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 takes a free one. Fails with
+   * Binds exclusively (no address sharing of any kind) and starts accepting. Port 0 picks a free port. Fails with
    * `BindError`.
    */
   readonly bind: (options: BindOptions) => Effect.Effect<BoundSocket, BindError, Scope.Scope>

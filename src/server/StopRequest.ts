@@ -1,5 +1,5 @@
 /**
- * What asked the process to stop.
+ * What asked the process to stop, for the log.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,8 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 
 /**
- * What asked the process to stop, for the log: the signal, in the shipped program. `None`, the default: not known.
+ * Names what asked the process to stop, for the log: the signal, in the shipped program. `None`, the default, means that it is
+ * not known.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

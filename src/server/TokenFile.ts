@@ -1,5 +1,5 @@
 /**
- * The file that a token is kept in.
+ * Reads the file that holds a token.
  *
  * @since 0.1.0
  */
@@ -17,8 +17,8 @@ import { printable } from "../internal/printable.ts"
 import * as AccessToken from "./AccessToken.ts"
 
 /**
- * A token file cannot be used: unreadable, somebody else's, open to others, or its content is no token. Never shows what
- * is in it.
+ * A token file cannot be used: it is unreadable, belongs to another user, is open to other users, or does not hold a token.
+ * The error never shows the content of the file.
  *
  * @since 0.1.0
  * @category errors
@@ -32,7 +32,7 @@ export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
   }
 }
 
-/** The longest token, and a line's end. */
+/** The longest token and a line end (CR LF). */
 const maxBytes = AccessToken.maxLength + 2
 
 const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: string): string | undefined => {
@@ -42,7 +42,7 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
   if (owner !== uid && owner !== 0) {
     return `it belongs to uid ${owner}, but this process runs as uid ${uid}; run: ${advice.ownFile(path, uid)}`
   }
-  // Root's own may be its group's to read: so Kubernetes and systemd hand secrets to a service.
+  // The group may read a file of root's, because Kubernetes and systemd pass secrets to a service in this way.
   const forbidden = owner === uid ? 0o077 : 0o027
   return (info.mode & forbidden) === 0
     ? undefined
@@ -52,9 +52,10 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
 }
 
 /**
- * Reads a token. One line's end after it is not part of it. A link is followed, and what it leads to must belong to
- * this user (then no other user may read it) or to root (then its group may). Windows has no mode bits, so permissions are not
- * checked there.
+ * Reads a token from a file. One trailing line end is ignored, and symbolic links are followed.
+ *
+ * The file must belong to this user or to root. If it belongs to this user, no other user may access it. If it belongs to root,
+ * its group may read it. Windows has no mode bits, so permissions are not checked there.
  *
  * Fails with `TokenFileInvalid`.
  *
@@ -76,7 +77,7 @@ export const read = (
   Effect.gen(function*() {
     const refuse = (reason: string) => new TokenFileInvalid({ path, reason })
     const fs = yield* FileSystem.FileSystem
-    // Opening a FIFO would wait for its writer.
+    // Checked before opening the file, because opening a FIFO waits for a writer.
     const before = yield* fs.stat(path)
     if (before.type !== "File") return yield* refuse(`it is not a regular file but a ${before.type.toLowerCase()}`)
     const file = yield* fs.open(path, { flag: "r" })
@@ -84,7 +85,7 @@ export const read = (
     const uid = yield* Effect.flatten(UserId)
     const wrong = Option.isSome(uid) ? fault(path, uid.value, info, yield* HostPlatform) : undefined
     if (wrong !== undefined) return yield* refuse(wrong)
-    // One byte more than there may be: a longer file is no token.
+    // One byte more than the limit, so that a file that is too long is not mistaken for a token.
     const content = yield* file.readAlloc(maxBytes + 1)
     const token = AccessToken.withoutLineEnd(
       Option.match(content, { onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString("latin1") })

@@ -1,5 +1,5 @@
 /**
- * The config file: how its text is read, what is wrong with it, and the values in it.
+ * Reads the config file: its text, the checks of its JSON and keys, and the values in it.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
@@ -16,7 +16,7 @@ import type { Given, SettingInvalid } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
 
 /**
- * The config file cannot be used: unreadable, not JSON, or with a key that is no setting.
+ * The config file cannot be used. It is unreadable, is not JSON, or has an unknown key.
  *
  * @since 0.1.0
  * @category errors
@@ -30,7 +30,7 @@ export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
   }
 }
 
-/** Where an editor finds the schema. No setting. */
+/** The key that tells an editor where the schema is. It is allowed in the file, but it is not a setting. */
 const schemaKey = "$schema"
 
 type JsonObject = { readonly [key: string]: unknown }
@@ -41,34 +41,34 @@ const filePaths: ReadonlyArray<ReadonlyArray<string>> = Object.values(settings).
   setting.file === undefined ? [] : [setting.file]
 )
 
-/** The first key of a config file that is no setting, with its way from the top, or what is not an object. */
+/** The first fault among the keys of a config file: an unknown key, or a group of settings that is not an object. */
 const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Option<string> => {
   const here = filePaths.filter((path) => above.every((key, index) => path[index] === key))
   const known = new Set(here.flatMap((path) => path[above.length] ?? []))
   for (const [key, child] of Object.entries(value)) {
-    const way = [...above, key]
+    const keys = [...above, key]
     if (!known.has(key)) {
       return Option.some(
-        `unknown key ${JSON.stringify(way.join("."))}; known here: ${[...known].toSorted().join(", ")}`
+        `unknown key ${JSON.stringify(keys.join("."))}; known here: ${[...known].toSorted().join(", ")}`
       )
     }
-    if (here.some((path) => path.length > way.length && path[above.length] === key)) {
-      if (!isObject(child)) return Option.some(`${JSON.stringify(way.join("."))} must be an object`)
-      const fault = findFault(child, way)
+    if (here.some((path) => path.length > keys.length && path[above.length] === key)) {
+      if (!isObject(child)) return Option.some(`${JSON.stringify(keys.join("."))} must be an object`)
+      const fault = findFault(child, keys)
       if (Option.isSome(fault)) return fault
     }
   }
   return Option.none()
 }
 
-/** A text that was read as UTF-8 and begins as UTF-16 does, with a byte order mark or without. */
+/** Whether a text that was decoded as UTF-8 is in fact UTF-16, with or without a byte order mark. */
 const isUtf16 = (text: string): boolean => /^(?:\uFFFD{2}|\0|[^\0]\0)/.test(text)
 
 const parseJson = (text: string): Either.Either<unknown, string> =>
   Either.try({
     try: (): unknown => JSON.parse(text),
     catch: () => {
-      if (isUtf16(text)) return "not JSON: it is UTF-16, and JSON is UTF-8; save it as UTF-8"
+      if (isUtf16(text)) return "not JSON: the file is UTF-16; save it as UTF-8"
       const fault = jsonFault(text)
       return fault === undefined
         ? "not JSON"
@@ -76,19 +76,22 @@ const parseJson = (text: string): Either.Either<unknown, string> =>
     }
   })
 
-/** What is wrong with a config file, or with a value in it. */
+/** A fault of the config file itself, or of a value in it. */
 export type FileProblem = SettingInvalid | ConfigFileInvalid
 
-/** What becomes of such a problem: it ends the resolving, or is passed over. */
+/** Handles a problem of the config file. If the handler fails, the resolution ends. Otherwise the problem is ignored. */
 export type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
 
 const maxConfigBytes = 1024 * 1024
 const tooLarge = "larger than 1 MiB"
 
-/** How long the writer of a pipe may take. */
+/** The time limit for the writer of a pipe, so that a start does not wait permanently for a pipe that stays open. */
 const streamTimeout = Duration.seconds(30)
 
-/** Whether a config file cannot be read again, or has no path of its own: a pipe, a terminal, a device, an unlinked file. */
+/**
+ * Whether a config file cannot be read a second time, or has no path of its own: a pipe, a terminal, a device or an
+ * unlinked file.
+ */
 export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -97,7 +100,7 @@ export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem
     return type.value !== "File" || Option.isNone(yield* Effect.option(realPath(path)))
   })
 
-/** The text of a config; `None` where there is no such file, or why it cannot be had. */
+/** The text of a config file; `None` if the file does not exist. Fails with the reason if it cannot be read. */
 const readConfigText = (path: string, isStream: boolean): Effect.Effect<
   Option.Option<string>,
   string,
@@ -109,7 +112,7 @@ const readConfigText = (path: string, isStream: boolean): Effect.Effect<
         Effect.mapError(({ reason }) => reason),
         Effect.timeoutFail({
           duration: streamTimeout,
-          onTimeout: () => `it was not written to its end within ${Duration.toSeconds(streamTimeout)} seconds`
+          onTimeout: () => `the pipe was not closed within ${Duration.toSeconds(streamTimeout)} seconds`
         })
       )
       return content.length > maxConfigBytes
@@ -126,17 +129,17 @@ const readConfigText = (path: string, isStream: boolean): Effect.Effect<
 
 /** The values of a config file. */
 export interface ConfigFile {
-  /** What messages call it. */
+  /** The path that error messages show. */
   readonly path: string
   readonly values: JsonObject
 }
 
-/** Reads a config file. One that nobody named may be absent. */
+/** Reads a config file. The default file may be absent. A file that was named must exist. */
 export const read = (
   path: string,
   options: {
     readonly isStream: boolean
-    /** Who named it. */
+    /** The flag or variable that names the file; `None` for the default file. */
     readonly namedBy: Option.Option<string>
   },
   onProblem: OnFileProblem
@@ -149,30 +152,30 @@ export const read = (
     if (Option.isNone(content.right)) {
       return Option.isNone(options.namedBy)
         ? empty
-        : yield* invalid(`${options.namedBy.value} names it, and there is no such file`)
+        : yield* invalid(`${options.namedBy.value} names this file, but it does not exist`)
     }
     const parsed = parseJson(content.right.value.replace(/^\uFEFF/, ""))
     if (Either.isLeft(parsed)) return yield* invalid(parsed.left)
     if (!isObject(parsed.right)) return yield* invalid("not a JSON object")
     const { [schemaKey]: schema, ...values } = parsed.right
     if (schema !== undefined && typeof schema !== "string") {
-      yield* onProblem(new ConfigFileInvalid({ path, reason: `${JSON.stringify(schemaKey)} must be a text` }))
+      yield* onProblem(new ConfigFileInvalid({ path, reason: `${JSON.stringify(schemaKey)} must be a string` }))
     }
     const fault = findFault(values, [])
     if (Option.isSome(fault)) yield* onProblem(new ConfigFileInvalid({ path, reason: fault.value }))
     return { path, values }
   })
 
-/** The value of a setting in it. */
+/** The value of a setting in the config file, not yet decoded. */
 export const valueOf = (
   { path, values }: ConfigFile,
   setting: { readonly file?: ReadonlyArray<string> }
 ): Option.Option<Given> => {
-  const way = setting.file
-  if (way === undefined) return Option.none()
+  const keys = setting.file
+  if (keys === undefined) return Option.none()
   let value: unknown = values
-  for (const key of way) value = isObject(value) ? value[key] : undefined
+  for (const key of keys) value = isObject(value) ? value[key] : undefined
   return value === undefined
     ? Option.none()
-    : Option.some({ raw: value, source: `${JSON.stringify(way.join("."))} in ${path}`, isInFile: true })
+    : Option.some({ raw: value, source: `${JSON.stringify(keys.join("."))} in ${path}`, isInFile: true })
 }

@@ -1,5 +1,5 @@
 /**
- * The JSON Schema of the config file, from the table of settings; the build writes it. Pure.
+ * Generates the JSON Schema of the config file from the table of settings. The build writes it to `dist`. Pure.
  */
 import type { JsonSchema, Setting } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
@@ -12,8 +12,8 @@ interface Node extends Partial<JsonSchema> {
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
-/** What is below a key, by the rest of each setting's way. */
-const objectOf = (below: ReadonlyArray<readonly [way: ReadonlyArray<string>, setting: Setting<unknown>]>): Node => {
+/** The schema of one object of the config file. Each setting comes with its remaining keys below that object. */
+const objectOf = (below: ReadonlyArray<readonly [keys: ReadonlyArray<string>, setting: Setting<unknown>]>): Node => {
   const properties: Record<string, Node> = {}
   for (const [[key = "", ...rest], setting] of below) {
     if (rest.length === 0) {
@@ -27,7 +27,7 @@ const objectOf = (below: ReadonlyArray<readonly [way: ReadonlyArray<string>, set
   return { type: "object", properties, additionalProperties: false }
 }
 
-/** The schema, as text. Draft 2020-12; an unknown key is none, as for the program. */
+/** The schema as JSON text, in draft 2020-12. Like the program, it refuses unknown keys. */
 export const configSchema = (): string => {
   const { properties, ...root } = objectOf(
     all.flatMap((setting) => setting.file === undefined ? [] : [[setting.file, setting] as const])
@@ -38,7 +38,7 @@ export const configSchema = (): string => {
         $schema: "https://json-schema.org/draft/2020-12/schema",
         title: "gateway-lock config file",
         ...root,
-        properties: { $schema: { type: "string", description: "where an editor finds this schema" }, ...properties }
+        properties: { $schema: { type: "string", description: "path or URL of this schema" }, ...properties }
       },
       null,
       2

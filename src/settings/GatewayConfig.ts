@@ -1,6 +1,6 @@
 /**
- * The settings of one start, resolved from flags, environment variables, the config file and defaults; and the table of
- * settings, which the command line, `--help` and the README follow.
+ * Resolves the settings of one start from flags, environment variables, the config file and defaults. Also exports the
+ * table of settings, which the command line, `--help` and the README follow.
  *
  * @since 0.1.0
  */
@@ -43,33 +43,33 @@ export { settings } from "./SettingsTable.ts"
  * @category models
  */
 export interface LockSettings {
-  /** How long to wait for a lock whose owner does not serve our port. Default 5 seconds. */
+  /** How long to wait for the lock while its owner does not serve this gateway's port. Default 5 seconds. */
   readonly timeout: Duration.Duration
-  /** How often to try meanwhile. Default 100 milliseconds. */
+  /** The time between two attempts to acquire the lock during that wait. Default 100 milliseconds. */
   readonly pollInterval: Duration.Duration
-  /** How old a record must be before it can be stale, without a kernel lock. Default 30 seconds. */
+  /** The minimum age of a stale record, if there is no kernel lock. Default 30 seconds. */
   readonly staleAfter: Duration.Duration
-  /** How often the holder looks after its lock files. Default 30 seconds. */
+  /** How often the holder checks its lock files. Default 30 seconds. */
   readonly recheckInterval: Duration.Duration
 }
 
 /**
- * How the health of an owner is asked, and for how long an unhealthy one is waited for.
+ * How the health of an owner is probed, and how long a start waits for an unhealthy owner.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HealthSettings {
-  /** Deadline of one health probe. Default 1 second. */
+  /** Time limit of one health probe. Default 1 second. */
   readonly probeTimeout: Duration.Duration
-  /** Under a supervisor, between two attempts while the owner is not healthy. Default 5 seconds. */
+  /** Under a supervisor, the time between two attempts to start while the owner is not healthy. Default 5 seconds. */
   readonly retryInterval: Duration.Duration
-  /** Under a supervisor, after which such an owner is given up on. Default 5 minutes. */
+  /** Under a supervisor, how long a start waits for an owner that is not healthy. Default 5 minutes. */
   readonly timeout: Duration.Duration
 }
 
 /**
- * The settings of one start, resolved: no default is left to be filled in.
+ * The resolved settings of one start, with every default filled in.
  *
  * @since 0.1.0
  * @category models
@@ -79,48 +79,52 @@ export interface GatewayConfig {
   readonly port: number
   /** Default `127.0.0.1`. */
   readonly host: string
-  /** Where the host came from, for a refusal. */
+  /** Where the host came from, for error messages: `--host`, `GATEWAY_HOST`, a key of the config file or `the default`. */
   readonly hostSource: string
   /** Default `default`. */
   readonly profile: string
-  /** Names the lock. Canonical: absolute, links resolved as far as the path exists. Of a pipe: the profile's default. */
+  /**
+   * The path that names the lock. It is absolute, with symbolic links resolved as far as the path exists. For a pipe, it is
+   * the path of the profile's default config file.
+   */
   readonly configPath: string
-  /** The same path with its links unresolved. It still names this gateway when a link of it leads elsewhere. */
+  /** The same path without resolving links. It still names this gateway after a symbolic link in it changes its target. */
   readonly configName: string
-  /** Who named the config file: `--config`, `GATEWAY_CONFIG` or `the default`. */
+  /** Where the config path came from: `--config`, `GATEWAY_CONFIG` or `the default`. */
   readonly configSource: string
   /** Whether the config was read from a pipe, a terminal or a device. It cannot be read a second time. */
   readonly isConfigStream: boolean
-  /** Absolute, links resolved as far as the path exists. */
+  /** An absolute path, with symbolic links resolved as far as it exists. */
   readonly stateDir: string
   /** How long a start waits for the lock, and how the holder keeps it. */
   readonly lock: LockSettings
-  /** How the health of an owner is asked, and for how long an unhealthy one is waited for. */
+  /** How the health of an owner is probed, and how long a start waits for an unhealthy owner. */
   readonly health: HealthSettings
-  /** Default `auto`: the one that can be proved. */
+  /** Default `auto`: the supervisor that can be proved. */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout: Duration.Duration
-  /** From the environment. `accessToken` reads the file. */
+  /** The token from the environment. `accessToken` reads the token from a file. */
   readonly token: Option.Option<Redacted.Redacted>
-  /** Absolute. Only where `token` does not go before it. */
+  /** An absolute path; `None` if `token` is set, which has precedence. */
   readonly tokenFile: Option.Option<string>
-  /** In normal form, as the next one. */
+  /** Further hosts to accept, in normal form. */
   readonly allowedHosts: ReadonlyArray<string>
+  /** Further origins to accept, in normal form. */
   readonly allowedOrigins: ReadonlyArray<string>
-  /** Bounds for clients, those that have a setting. */
+  /** The limits for clients that have a setting. */
   readonly limits: Omit<ConnectionLimits, "pipelinedRequests" | "bufferedBytes">
-  /** `None`: what fits the terminal. */
+  /** `None`: `pretty` on a terminal, else `logfmt`. */
   readonly logFormat: Option.Option<LogFormat>
-  /** The least severe that is logged. Default `info`. */
+  /** The lowest severity that is logged. Default `info`. */
   readonly logLevel: LogLevel.LogLevel
 }
 
 type Problem = SettingInvalid | ConfigFile.ConfigFileInvalid | FolderUnknown | ConfigError.ConfigError
 
 /**
- * An absolute path with its links resolved as far as it exists, and on macOS and Windows in the spelling of the file system: two
- * spellings of one file are one key.
+ * The canonical form of a path: absolute, with symbolic links resolved as far as the path exists. On macOS and Windows, it
+ * has the spelling of the file system. Two spellings of one path therefore name one lock.
  *
  * @internal
  */
@@ -136,14 +140,14 @@ export const canonicalPath = (path: string): Effect.Effect<string, never, FileSy
     return absolute
   })
 
-/** A config file before it is read. */
+/** The location of a config file, before it is read. */
 interface ConfigPlace {
-  /** What is read, and what messages call it. */
+  /** The path to read, which error messages show as well. */
   readonly readFrom: string
   readonly isStream: boolean
   readonly configPath: string
   readonly configName: string
-  /** Who named it. */
+  /** The flag or variable that names the file; `None` for the default file. */
   readonly namedBy: Option.Option<string>
 }
 
@@ -157,7 +161,7 @@ const locateConfig = (
     const named = yield* Sources.decoded(settings.configPath, given)
     const path = NodePath.resolve(Option.isSome(named) ? named.value : yield* folders.configPath(profile))
     const isStream = yield* ConfigFile.isStream(path)
-    // What has no path of its own cannot name the lock.
+    // A pipe has no path that could name the lock, so the default path of the profile names it.
     const configName = isStream ? NodePath.resolve(yield* folders.configPath(profile)) : path
     const configPath = yield* canonicalPath(configName)
     return {
@@ -169,7 +173,10 @@ const locateConfig = (
     }
   })
 
-/** The token, or the file that holds it. The flag of the file overrides both variables; to set both variables is refused. */
+/**
+ * The token, or the file that contains it. `--token-file` overrides `GATEWAY_TOKEN` and `GATEWAY_TOKEN_FILE`. Fails with
+ * `SettingInvalid` if both variables are set.
+ */
 const tokenFrom = (flags: ReadonlyMap<string, string>, sources: Sources.Sources) =>
   Effect.gen(function*() {
     const isFileFlagged = settings.tokenFile.flag !== undefined && flags.has(settings.tokenFile.flag)
@@ -180,7 +187,7 @@ const tokenFrom = (flags: ReadonlyMap<string, string>, sources: Sources.Sources)
         setting: settings.token.name,
         source: `${settings.token.env}`,
         value: "(not shown)",
-        allowed: `no ${settings.tokenFile.env} beside it`
+        allowed: `only one of ${settings.token.env} and ${settings.tokenFile.env}`
       })
     }
     return { token, tokenFileGiven: file }
@@ -220,7 +227,7 @@ const healthFrom = ({ or }: Sources.Sources) =>
     }
   })
 
-/** The order of decoding matters: the first value that is not allowed is the one that is reported. */
+/** Resolves every setting. The order of decoding matters, because the first value that is not allowed is reported. */
 const resolveWith = (
   flags: ReadonlyMap<string, string>,
   onFileProblem: ConfigFile.OnFileProblem
@@ -236,7 +243,7 @@ const resolveWith = (
     const sources = Sources.make(flags, file, onFileProblem)
     const { given, optional, or } = sources
 
-    /** A path is relative to where it was written; a pipe is nowhere. */
+    /** A path in a config file is relative to that file. A pipe has no folder, so there the working directory counts. */
     const fileFor = ({ isInFile }: Given, path: string) =>
       NodePath.resolve(isInFile === true && !isStream ? NodePath.dirname(configPath) : "", path)
     const hostGiven = yield* given(settings.host)
@@ -272,11 +279,15 @@ const resolveWith = (
   })
 
 /**
- * Resolves every setting: flag, then environment (through the current `ConfigProvider`), then config file, then default.
+ * Resolves every setting. Precedence: flag, environment variable (through the current `ConfigProvider`), config file,
+ * default. The default config file may be absent. A config file that is named must exist.
  *
- * Fails with the first value that is not allowed: `SettingInvalid` for a value, `ConfigFileInvalid` for the file, a
- * `ConfigError` where the provider cannot read a variable, `FolderUnknown` where a default folder is needed and this user
- * has no home folder. The default config file may be absent, one that was named must exist.
+ * Fails with the first error:
+ *
+ * - `SettingInvalid`: a value is not allowed.
+ * - `ConfigFileInvalid`: the config file cannot be used.
+ * - `ConfigError`: the provider cannot read a variable.
+ * - `FolderUnknown`: a default folder is needed, and this user has no home folder.
  *
  * @example
  * import { Effect } from "effect"
@@ -298,20 +309,21 @@ export const resolve = (
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
 
 /**
- * What could be read, and what was passed over.
+ * The settings that could be read, and the problems of the config file that were ignored.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LenientConfig {
   readonly config: GatewayConfig
-  /** Of the config file, in its order. */
+  /** The problems of the config file, in the order in which they were found. */
   readonly problems: ReadonlyArray<SettingInvalid | ConfigFile.ConfigFileInvalid>
 }
 
 /**
- * As `resolve`, for a command that only looks: what a config file gets wrong is passed over and told of, and the rest
- * of it, where it can be read at all, still counts. A flag or a variable that is not allowed fails as ever.
+ * Resolves the settings for a command that does not start a gateway, such as `status`. It works like `resolve`, but
+ * collects the problems of the config file instead of failing. The valid values in the file still count. A flag or
+ * variable that is not allowed fails as in `resolve`.
  *
  * @since 0.1.0
  * @category constructors
@@ -329,18 +341,18 @@ export const resolveLenient = (
     return { config, problems }
   })
 
-/** What a host that others can reach lacks. */
+/** The error for a host that other machines can reach, without a token. */
 const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   new SettingInvalid({
     setting: settings.host.name,
     source: config.hostSource,
     value: showValue(config.host),
-    allowed: "a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: "
+    allowed: "a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: "
       + `--${settings.tokenFile.flag}, ${settings.tokenFile.env} or ${settings.token.env}`
   })
 
 /**
- * Fails with `SettingInvalid` where others can reach the host and no token is named. Reads no file.
+ * Refuses a host that other machines can reach if no token is configured. Fails with `SettingInvalid`. Reads no file.
  *
  * @internal
  */
@@ -352,8 +364,8 @@ export const checkExposure = (
     : exposed(config)
 
 /**
- * What a service definition needs of the settings: fails with `SettingInvalid` as `checkExposure` does, and with
- * `ConfigFileInvalid` where the config is a pipe, which the service could not read again.
+ * Checks that a service can run with these settings. Fails with `SettingInvalid` as `checkExposure` does. Fails with
+ * `ConfigFileInvalid` if the config is a pipe, which the service could not read again.
  *
  * @internal
  */
@@ -371,8 +383,8 @@ export const checkService = (
     : checkExposure(config)
 
 /**
- * The token, from the environment or its file. Fails with `SettingInvalid` where others can reach the host and there is
- * none, and with `TokenFileInvalid` where the file cannot be used.
+ * Reads the access token from the environment or from its file. Fails with `SettingInvalid` if other machines can reach
+ * the host and there is no token. Fails with `TokenFileInvalid` if the file cannot be used.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /**
- * Which gateway the options of a library user name, by the rules of the settings.
+ * Finds the gateway that the options of a library user name, by the same rules as the settings of the program.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,7 @@ import type { Address } from "../Address.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 
-/** The options that name a gateway; `Gateway.GatewayOptions` says what each means. */
+/** The options that name a gateway. `Gateway.GatewayOptions` documents each of them. */
 export interface IdentityOptions {
   readonly port?: number | undefined
   readonly host?: string | undefined
@@ -18,7 +18,7 @@ export interface IdentityOptions {
   readonly stateDir?: string | undefined
 }
 
-/** A gateway, with every default filled in. */
+/** The identity of a gateway, with every default filled in. */
 export interface GatewayIdentity {
   readonly profile: string
   readonly address: Address
@@ -27,11 +27,11 @@ export interface GatewayIdentity {
   readonly stateDir: string
 }
 
-/** An option that is not allowed. */
+/** The error for an option that is not allowed. */
 export const refuse = (setting: string, value: unknown, allowed: string): SettingInvalid =>
   new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
 
-/** Checks options against the rules of the settings. */
+/** Checks port and profile against the rules of the settings. Port 0, for any free port, is allowed here as well. */
 export const checkName = (
   { port, profile }: Pick<IdentityOptions, "port" | "profile">
 ): Effect.Effect<void, SettingInvalid> =>
@@ -44,12 +44,12 @@ export const checkName = (
     }
   })
 
-/** Which gateway these options name. */
+/** The gateway that these options name. Dies if an option is not allowed, or if a default folder is unknown. */
 export const identified = (
   options: IdentityOptions
 ): Effect.Effect<GatewayIdentity, never, FileSystem.FileSystem | PlatformFolders.PlatformFolders> =>
   Effect.gen(function*() {
-    // A wrong option that was given in code is a mistake in the program: nothing that its user did can mend it.
+    // A defect, because a wrong option in code is a mistake of the program, which its user cannot fix.
     yield* Effect.orDie(checkName(options))
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
@@ -62,6 +62,6 @@ export const identified = (
       stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
   }).pipe(
-    // As for a wrong option: the program that needs no default names the folders.
+    // A defect as well: a program whose user has no home folder must pass `configPath` and `stateDir`.
     Effect.catchTag("FolderUnknown", Effect.die)
   )

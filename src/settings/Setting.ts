@@ -1,5 +1,5 @@
 /**
- * One setting: its names, what it may be, and how a value for it is read or refused.
+ * Defines one setting: its names, its allowed values, and how a value is decoded or refused.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -10,7 +10,7 @@ import * as DurationText from "../internal/durationText.ts"
 import { printable } from "../internal/printable.ts"
 
 /**
- * A value that a setting does not allow. One line: setting, value, source, what is allowed.
+ * A setting has a value that is not allowed. The message is one line: setting, value, source, and the allowed values.
  *
  * @since 0.1.0
  * @category errors
@@ -43,52 +43,52 @@ export interface JsonSchema {
 }
 
 /**
- * One setting of the table.
+ * One setting of the table, with its names and its decoder.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Setting<A> {
-  /** In words, for messages. */
+  /** The name in words, for messages. */
   readonly name: string
-  /** Without the dashes. */
+  /** The name of the flag, without dashes. */
   readonly flag?: string
   /** The environment variable. */
   readonly env?: string
-  /** The way to it through the config file's objects. */
+  /** The keys that lead to the setting in the config file, from the outermost object. */
   readonly file?: ReadonlyArray<string>
-  /** What it may be there, as far as JSON Schema can say it. */
+  /** The allowed values in the config file, as far as JSON Schema can express them. */
   readonly json?: JsonSchema
-  /** What stands for the value in `--help`. */
+  /** The placeholder for the value in `--help`, such as `<port>`. */
   readonly placeholder: string
-  /** For `--help` and the README, a line. */
+  /** One line for `--help`, the manual page and the schema. */
   readonly description: string
-  /** What it may be, in words: ends the message of a refusal. */
+  /** The allowed values in words. They follow `expected` in the error message. */
   readonly allowed: string
   /** The default in words. */
   readonly default: string
-  /** The words that it can be, where these are few: for completion. */
+  /** All allowed words, if there are few. Shells complete them. */
   readonly values?: ReadonlyArray<string>
-  /** What a path leads to: for completion. */
+  /** The type of file that the value names. Shells complete it. */
   readonly path?: "file" | "directory"
-  /** Never shown, not even where it is wrong. */
+  /** Whether the value is secret. A secret value never appears in a message. */
   readonly isSecret?: boolean
-  /** A flag and a variable are text; the config file has any JSON. `None`: not allowed. */
+  /** Decodes a value: a string from a flag or a variable, any JSON from the config file. `None` if it is not allowed. */
   readonly decode: (raw: unknown) => Option.Option<A>
-  /** What is wrong with a value that is not allowed, besides; of one that is never shown, without showing it. */
+  /** A further reason why a value is not allowed. For a secret, the reason must not contain the value. */
   readonly explain?: (raw: unknown) => Option.Option<string>
 }
 
-/** A setting of a table, with the type of its values inferred. */
+/** Returns its argument, and infers the type of the setting's values. */
 export const setting = <A>(setting: Setting<A>): Setting<A> => setting
 
-/** A text as it is. */
+/** Decodes a string. */
 export const text = (raw: unknown): Option.Option<string> => typeof raw === "string" ? Option.some(raw) : Option.none()
 
-/** A text of a form. */
+/** Decodes a string that matches a pattern. */
 export const matching = (pattern: RegExp) => (raw: unknown) => Option.filter(text(raw), (value) => pattern.test(value))
 
-/** A number of the config file, or a text of digits. */
+/** Decodes a whole number: a number of the config file, or a string of digits. */
 export const wholeNumber = (raw: unknown): Option.Option<number> =>
   typeof raw === "number" && Number.isSafeInteger(raw)
     ? Option.some(raw)
@@ -111,7 +111,7 @@ const words = (duration: Duration.Duration): string => {
   return `${count} ${unit}${count === 1 ? "" : "s"}`
 }
 
-/** A duration with its unit, in words or short, from `minimum` (default 0) to a day. */
+/** Makes a setting for a duration with its unit, in words or in short form, from `minimum` (default 0) to one day. */
 export const durationSetting = (options: {
   readonly name: string
   readonly flag?: string
@@ -134,7 +134,7 @@ export const durationSetting = (options: {
   }
 }
 
-/** A whole number within bounds, which only the config file has. */
+/** Makes a setting for a whole number within bounds. Only the config file has it. */
 export const countSetting = (options: {
   readonly name: string
   readonly file: ReadonlyArray<string>
@@ -151,7 +151,7 @@ export const countSetting = (options: {
   decode: (raw) => Option.filter(wholeNumber(raw), (n) => n >= options.minimum && n <= options.maximum)
 })
 
-/** In the environment with commas, in the config file also as an array. */
+/** Decodes a list: separated by commas in a string, or an array of strings in the config file. */
 export const listOf =
   (entry: (text: string) => Option.Option<string>) => (raw: unknown): Option.Option<ReadonlyArray<string>> =>
     (Array.isArray(raw)
@@ -160,26 +160,26 @@ export const listOf =
         Option.flatMap((entries) => Option.all(entries.map(entry)))
       )
 
-/** One of a few words. */
+/** Decodes one of the given words. */
 export const oneOf = <const Values extends ReadonlyArray<string>>(values: Values) => {
   const is = Schema.is(Schema.Literal(...values))
   return (raw: unknown): Option.Option<Values[number]> => is(raw) ? Option.some(raw) : Option.none()
 }
 
-/** A value as it was given, and where. */
+/** A value before decoding, and its source. */
 export interface Given {
   readonly raw: unknown
   readonly source: string
   readonly isInFile?: boolean
 }
 
-/** A value as messages show it. */
+/** A value as messages show it: JSON, cut after 100 characters. */
 export const showValue = (raw: unknown): string => {
   const json = JSON.stringify(raw) ?? String(raw)
   return json.length > 100 ? `${json.slice(0, 100)}…` : json
 }
 
-/** Decodes a value as a setting does. */
+/** Decodes a value with the decoder of its setting. */
 export const decodeGiven = <A>(setting: Setting<A>, given: Given): Effect.Effect<A, SettingInvalid> =>
   Option.match(setting.decode(given.raw), {
     onSome: Effect.succeed,

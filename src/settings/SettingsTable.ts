@@ -1,6 +1,6 @@
 /**
- * The table of settings: what each is called on the command line, in the environment and in the config file, and what it
- * may be. The command line, the schema of the config file, `--help` and the README follow it.
+ * The table of settings. It has the name of each setting on the command line, in the environment and in the config file,
+ * and the allowed values. The command line, the schema of the config file, `--help` and the README follow this table.
  */
 import * as Duration from "effect/Duration"
 import * as LogLevel from "effect/LogLevel"
@@ -15,7 +15,7 @@ import * as Recovery from "../supervisor/RecoveryOptions.ts"
 import { countSetting, durationSetting, listOf, matching, oneOf, setting, text, wholeNumber } from "./Setting.ts"
 
 /**
- * `pretty` in colours for a terminal; `logfmt` and `json`, a line each.
+ * The format of logs and errors on stderr. `pretty` is for a terminal. `logfmt` and `json` write one line per entry.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +23,7 @@ import { countSetting, durationSetting, listOf, matching, oneOf, setting, text, 
 export type LogFormat = typeof logFormats[number]
 
 /**
- * Host and port where nothing else is said.
+ * The default host and port.
  *
  * @since 0.1.0
  * @category constants
@@ -31,7 +31,7 @@ export type LogFormat = typeof logFormats[number]
 export const defaultAddress = { host: "127.0.0.1", port: 18789 } as const
 
 /**
- * The profile where none is named.
+ * The default profile.
  *
  * @since 0.1.0
  * @category constants
@@ -56,7 +56,7 @@ const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = 
 }
 
 /**
- * The table: one `Setting` for each, by its name in `GatewayConfig`. A dot leads into a group: `lock.timeout`.
+ * All settings, by their names in `GatewayConfig`. A dot separates a group from its setting: `lock.timeout`.
  *
  * @since 0.1.0
  * @category settings
@@ -81,8 +81,8 @@ export const settings = {
     file: ["host"],
     json: { type: "string" },
     placeholder: "<host>",
-    description: "host to bind; any but a loopback one needs a token",
-    allowed: "a host name or address, not a loopback one only with a token",
+    description: "host to bind; a host other than loopback needs a token",
+    allowed: "a host name or address; a host other than loopback needs a token",
     default: defaultAddress.host,
     decode: (raw) => Option.filter(Option.flatMap(text(raw), allowedHost), (host) => host !== any)
   }),
@@ -93,7 +93,7 @@ export const settings = {
     file: ["tokenFile"],
     json: { type: "string", minLength: 1 },
     placeholder: "<path>",
-    description: "file with the token that clients must show",
+    description: "file with the access token that clients must send",
     allowed: "a path",
     path: "file",
     default: "no token",
@@ -103,7 +103,7 @@ export const settings = {
     name: "token",
     env: "GATEWAY_TOKEN",
     placeholder: "<token>",
-    description: "the token itself",
+    description: "access token that clients must send",
     allowed: AccessToken.allowed,
     default: "no token",
     isSecret: true,
@@ -120,8 +120,8 @@ export const settings = {
     file: ["allowedHosts"],
     json: { type: ["array", "string"], items: { type: "string" } },
     placeholder: "<list>",
-    description: "names and addresses that Host may have besides our own; * for any",
-    allowed: "host names (as punycode) and addresses without ports, or *, with commas between them",
+    description: "further names and addresses to accept in Host; * accepts any",
+    allowed: "host names (as punycode) and addresses without ports, or *, separated by commas",
     default: "none",
     decode: listOf(allowedHost)
   }),
@@ -131,8 +131,8 @@ export const settings = {
     file: ["allowedOrigins"],
     json: { type: ["array", "string"], items: { type: "string" } },
     placeholder: "<list>",
-    description: "origins of pages that may open sockets and change something besides our own; * for any",
-    allowed: "origins such as https://app.example:8443, file://, app://name, null or *, with commas between them",
+    description: "further origins whose pages may open sockets and send requests that change something; * accepts any",
+    allowed: "origins such as https://app.example:8443, file://, app://name, null or *, separated by commas",
     default: "none",
     decode: listOf(allowedOrigin)
   }),
@@ -141,8 +141,8 @@ export const settings = {
     flag: "profile",
     env: "GATEWAY_PROFILE",
     placeholder: "<name>",
-    description: "names this gateway; each profile has its own config file and state directory",
-    allowed: "up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit",
+    description: "name of this gateway; each profile has its own config file and state directory",
+    allowed: "1 to 64 characters of a-z, 0-9, _ and -, of which the first is a letter or digit",
     default: defaultProfile,
     decode: matching(profilePattern)
   }),
@@ -151,7 +151,7 @@ export const settings = {
     flag: "config",
     env: "GATEWAY_CONFIG",
     placeholder: "<path>",
-    description: "config file, JSON; one that is named must exist",
+    description: "config file in JSON; a file that is named must exist",
     allowed: "a path",
     path: "file",
     default: "the profile's gateway.json under the platform's config folder",
@@ -173,7 +173,7 @@ export const settings = {
     flag: "supervisor",
     env: "GATEWAY_SUPERVISOR",
     placeholder: "<name>",
-    description: "who restarts us: auto, none, systemd, launchd, schtasks or external",
+    description: "supervisor that restarts this gateway: auto, none, systemd, launchd, schtasks or external",
     allowed: "auto, none, systemd, launchd, schtasks or external",
     default: "auto",
     values: supervisors,
@@ -184,34 +184,34 @@ export const settings = {
     flag: "lock-timeout",
     env: "GATEWAY_LOCK_TIMEOUT",
     file: ["lock", "timeout"],
-    description: "how long to wait for a lock whose owner does not serve our port",
+    description: "how long to wait for the lock while its owner does not serve this port",
     default: LockFile.defaults.lock.timeout
   }),
   "lock.pollInterval": durationSetting({
     name: "lock poll interval",
     file: ["lock", "pollInterval"],
-    description: "how often to try the lock meanwhile",
+    description: "time between two attempts to acquire the lock",
     default: LockFile.defaults.lock.pollInterval,
     minimum: Duration.millis(10)
   }),
   "lock.staleAfter": durationSetting({
     name: "lock stale time",
     file: ["lock", "staleAfter"],
-    description: "how old a record must be before it can be stale where no kernel lock can be had",
+    description: "minimum age of a stale record, if there is no kernel lock",
     default: LockFile.defaults.lock.staleAfter,
     minimum: Duration.seconds(1)
   }),
   "lock.recheckInterval": durationSetting({
     name: "lock recheck interval",
     file: ["lock", "recheckInterval"],
-    description: "how often the holder looks after its lock files",
+    description: "how often the holder checks its lock files",
     default: LockFile.defaults.lock.recheckInterval,
     minimum: Duration.millis(10)
   }),
   "health.probeTimeout": durationSetting({
     name: "health probe timeout",
     file: ["health", "probeTimeout"],
-    description: "deadline of one health probe",
+    description: "time limit of one health probe",
     default: HealthProbe.defaultTimeout,
     minimum: Duration.millis(10)
   }),
@@ -219,7 +219,7 @@ export const settings = {
     name: "health retry interval",
     env: "GATEWAY_HEALTH_RETRY_INTERVAL",
     file: ["health", "retryInterval"],
-    description: "under a supervisor: between two attempts while the owner is not healthy",
+    description: "under a supervisor: time between two attempts while the owner is not healthy",
     default: Recovery.defaults.health.retryInterval,
     minimum: Duration.millis(10)
   }),
@@ -227,7 +227,7 @@ export const settings = {
     name: "health timeout",
     env: "GATEWAY_HEALTH_TIMEOUT",
     file: ["health", "timeout"],
-    description: "under a supervisor: after which an owner that is not healthy is given up on",
+    description: "under a supervisor: how long to wait for an owner that is not healthy",
     default: Recovery.defaults.health.timeout
   }),
   drainTimeout: durationSetting({
@@ -235,13 +235,13 @@ export const settings = {
     flag: "drain-timeout",
     env: "GATEWAY_DRAIN_TIMEOUT",
     file: ["drainTimeout"],
-    description: "how long requests in flight may take once shutdown has begun",
+    description: "time limit for requests in flight after a shutdown begins",
     default: Listener.defaults.drainTimeout
   }),
   "limits.connections": countSetting({
     name: "connection limit",
     file: ["limits", "connections"],
-    description: "connections at one time",
+    description: "maximum number of open connections",
     default: Listener.defaults.limits.connections,
     minimum: 1,
     maximum: 1_000_000
@@ -249,14 +249,14 @@ export const settings = {
   "limits.headersTimeout": durationSetting({
     name: "headers timeout",
     file: ["limits", "headersTimeout"],
-    description: "for a request's headers",
+    description: "time limit for the headers of a request",
     default: Listener.defaults.limits.headersTimeout,
     minimum: Duration.seconds(1)
   }),
   "limits.requestTimeout": durationSetting({
     name: "request timeout",
     file: ["limits", "requestTimeout"],
-    description: "for a whole request",
+    description: "time limit for a whole request",
     default: Listener.defaults.limits.requestTimeout,
     minimum: Duration.seconds(1)
   }),
@@ -264,15 +264,15 @@ export const settings = {
     name: "keep-alive timeout",
     env: "GATEWAY_KEEP_ALIVE_TIMEOUT",
     file: ["limits", "keepAliveTimeout"],
-    description: "for a connection without a request; longer than a balancer keeps its own",
+    description: "time limit for an idle connection; must exceed the idle timeout of a load balancer",
     default: Listener.defaults.limits.keepAliveTimeout,
-    // 0 would mean for ever.
+    // Not 0, because Node takes 0 for no limit.
     minimum: Duration.seconds(1)
   }),
   "limits.headerBytes": countSetting({
     name: "header limit",
     file: ["limits", "headerBytes"],
-    description: "bytes of a request line and its headers",
+    description: "maximum bytes of a request line and its headers",
     default: Listener.defaults.limits.headerBytes,
     minimum: 4096,
     maximum: 1024 * 1024
@@ -280,7 +280,7 @@ export const settings = {
   "limits.controlSockets": countSetting({
     name: "control socket limit",
     file: ["limits", "controlSockets"],
-    description: "control sockets at one time",
+    description: "maximum number of open control sockets",
     default: Listener.defaults.limits.controlSockets,
     minimum: 1,
     maximum: 1_000_000
@@ -288,7 +288,7 @@ export const settings = {
   "limits.frameBytes": countSetting({
     name: "frame limit",
     file: ["limits", "frameBytes"],
-    description: "bytes of a frame on a control socket",
+    description: "maximum bytes of a frame on a control socket",
     default: Listener.defaults.limits.frameBytes,
     minimum: 1024,
     maximum: 16 * 1024 * 1024
@@ -296,7 +296,7 @@ export const settings = {
   "limits.framesPerSecond": countSetting({
     name: "frame rate limit",
     file: ["limits", "framesPerSecond"],
-    description: "frames of one control socket in a second; twice as many at once",
+    description: "maximum frames per second on one control socket; a burst may have twice as many",
     default: Listener.defaults.limits.framesPerSecond,
     minimum: 1,
     maximum: 1_000_000
@@ -306,7 +306,7 @@ export const settings = {
     flag: "log-format",
     env: "GATEWAY_LOG_FORMAT",
     placeholder: "<format>",
-    description: "of logs and errors on stderr: pretty, logfmt or json",
+    description: "format of logs and errors on stderr: pretty, logfmt or json",
     allowed: "pretty, logfmt or json",
     default: "pretty on a terminal, else logfmt",
     values: logFormats,
@@ -317,7 +317,7 @@ export const settings = {
     flag: "log-level",
     env: "GATEWAY_LOG_LEVEL",
     placeholder: "<level>",
-    description: `least severe to be logged: ${supportedLogLevels.join(", ")}`,
+    description: `lowest severity to log: ${supportedLogLevels.join(", ")}`,
     allowed: `one of ${supportedLogLevels.join(", ")}`,
     default: "info",
     values: supportedLogLevels,

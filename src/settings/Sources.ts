@@ -1,5 +1,5 @@
 /**
- * Where the value of a setting comes from. Precedence: flag, environment variable, config file, default.
+ * Finds the source of each setting's value. Precedence: flag, environment variable, config file, default.
  */
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -11,11 +11,11 @@ import { decodeGiven, type Given, type Setting, type SettingInvalid } from "./Se
 const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, ConfigError.ConfigError> =>
   Effect.map(
     Config.option(Config.string(name)),
-    // An empty variable is one that is not set, as for the shell's ${NAME:-…}.
+    // An empty variable counts as not set, as in the shell's ${NAME:-…}.
     (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
   )
 
-/** A value from outside the config file. */
+/** The value of a setting from its flag or its environment variable. */
 export const outside = <A>(
   flags: ReadonlyMap<string, string>,
   setting: Setting<A>
@@ -36,7 +36,7 @@ export const decoded = <A>(
     onSome: (given) => Effect.asSome(decodeGiven(setting, given))
   })
 
-/** What the lookup of a value fails with. A problem of the config file is only among them if it ends the resolution. */
+/** The errors of a lookup. A problem of the config file is among them only if `onFileProblem` fails with it. */
 export type LookupError = ConfigFile.FileProblem | ConfigError.ConfigError
 
 /** The values that were given for one start. */
@@ -49,7 +49,10 @@ export interface Sources {
   readonly or: <A>(setting: Setting<A>, otherwise: A) => Effect.Effect<A, LookupError>
 }
 
-/** The sources of one start. `onFileProblem` decides what becomes of a value in the file that is not allowed. */
+/**
+ * Combines flags, environment variables and the config file of one start. For a value in the file that is not allowed,
+ * `onFileProblem` decides: the lookup fails with its failure, or ignores the value.
+ */
 export const make = (
   flags: ReadonlyMap<string, string>,
   file: ConfigFile.ConfigFile,

@@ -26,7 +26,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import { type Address, toUrl } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
-import { at, PortOwners } from "../host/PortOwners.ts"
+import { listenersAt, PortOwners } from "../host/PortOwners.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import * as ServiceUnit from "../host/ServiceUnit.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
@@ -73,7 +73,7 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   Effect.gen(function*() {
     const table = yield* ProcessTable
     const seen = yield* Effect.flatMap(PortOwners, (owners) => owners.listeners(address.port))
-    const listeners = seen._tag === "Seen" ? at(address, seen.listeners) : []
+    const listeners = seen._tag === "Seen" ? listenersAt(address, seen.listeners) : []
     const pids = [...new Set(listeners.flatMap(({ pid }) => pid ?? []))]
     return yield* Effect.forEach(pids, (pid) =>
       Effect.map(
@@ -103,7 +103,7 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
           toUrl(address)
         } is in use${by} (${port.detail}): that is another gateway, `
           + "or this one after its lock file was removed",
-        `to identify it: ${(yield* currentAdvice).whoListens(address.port)}`
+        `to identify it: ${(yield* currentAdvice).showListeners(address.port)}`
       )
     }
     const left = state._tag === "Left" ? Option.map(state.owner, ({ holder }) => holder) : Option.none<Holder>()

@@ -22,7 +22,8 @@ export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 const asOther = (options: StopOptions, advice: Advice): string =>
   `run this command as its own user, or ${advice.asRoot(options.commandAsOther ?? commandOf(options))}`
 
-const seeWhoHolds = (path: string, advice: Advice): string => `to see which process has it: ${advice.whoHasFile(path)}`
+const seeWhoHolds = (path: string, advice: Advice): string =>
+  `to see which process has it: ${advice.showFileUsers(path)}`
 
 /** Makes the error of a refused stop. */
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>

@@ -54,8 +54,8 @@ const watchAgainAfter = Duration.seconds(30)
 export const isSilent = (error: Occupied): error is LockHeld => error._tag === "LockHeld" && error.serving === undefined
 
 /**
- * Whether the owner's end can be seen without another attempt. `false` for an owner that does not listen and is in another PID
- * namespace or has no readable record: only an attempt to acquire its lock can tell.
+ * Whether the owner's end can be seen without another attempt to acquire its lock. An owner is not observable if it does not
+ * listen, and is in another PID namespace or has no readable record.
  */
 export const isObservable = (error: Occupied): boolean => !isSilent(error) || error.holder?.pidMeaning === "Alive"
 

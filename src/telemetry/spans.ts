@@ -22,7 +22,7 @@ export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self:
  * Runs an effect in a new span that starts its own trace. For work that happens long after the surrounding span began, such
  * as a drain.
  */
-export const spannedApart = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+export const spannedAsRoot = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace, root: true })
 
 /**
@@ -37,7 +37,7 @@ export const detachSpan = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect
  * Runs an effect in a new span, and adds the attributes of `result` when the effect ends. Fibers that the effect forks do not
  * inherit the span.
  */
-export const spannedAround = <A, E>(
+export const spannedDetached = <A, E>(
   name: string,
   attributes: Attributes,
   result: (exit: Exit.Exit<A, E>) => Attributes

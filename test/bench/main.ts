@@ -1,9 +1,11 @@
 /**
- * `npm run bench [-- --runs N] [--only TEXT] [--json]`: what the built program costs, each figure beside a baseline of the same run.
+ * `npm run bench [-- --runs N] [--only TEXT] [--json]`: the cost of the built program, each figure beside a baseline of the
+ * same run.
  *
- * `--only` measures those experiments alone whose name contains the text.
+ * `--only` runs only the experiments whose name contains the text.
  *
- * Exits 0 for any result, over its aim or not: machines are noisy. Anything else means that something did not work.
+ * The exit status is 0 for any result, whether it meets its aim or not, because the load of machines varies. Any other status
+ * means that a measurement failed.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -87,7 +89,7 @@ const bench = Effect.gen(function*() {
     chosen,
     ([name, experiment]) =>
       Effect.zipRight(
-        // A table comes at the end of minutes: until then, on stderr, how far it is.
+        // The table appears after minutes. Until then, stderr shows the progress.
         Console.error(`measuring ${name}`),
         Effect.scoped(experiment(runs))
       )
@@ -112,7 +114,7 @@ bench.pipe(
   Effect.provide(NodeFileSystem.layer),
   NodeRuntime.runMain({
     disableErrorReporting: true,
-    // An interrupted run has measured nothing.
+    // An interrupted run has no result, so its exit status is not 0.
     teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : 1)
   })
 )

@@ -1,5 +1,5 @@
 /**
- * A subject beside a baseline: run in turns, so that a busy machine slows both, and compared by medians.
+ * Compares a subject with a baseline. The two run in turns, so that a busy machine slows both, and are compared by medians.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Array from "effect/Array"
@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BenchFailed } from "./processes.ts"
 
-/** One side of a comparison: what is run, once. */
+/** One side of a comparison: a name and an effect that takes one sample. */
 export interface Side<Sample> {
   readonly name: string
   readonly sample: Effect.Effect<Sample, BenchFailed, FileSystem.FileSystem | Scope.Scope>
@@ -15,14 +15,14 @@ export interface Side<Sample> {
 
 export type Unit = "ms" | "MiB" | "KiB" | "per second" | "modules"
 
-/** What is good: no more, or no less, than so much. */
+/** The limit that a figure should meet. */
 export type Aim = { readonly most: number } | { readonly least: number }
 
 /** One line of the table, read from the samples of both sides. */
 export interface Row<Sample> {
   readonly name: string
   readonly unit: Unit
-  /** Undefined where this machine cannot tell. */
+  /** `undefined` if this machine cannot measure the value. */
   readonly read: (sample: Sample) => number | undefined
   readonly compare: "ratio" | "difference"
   readonly aim?: Aim
@@ -39,13 +39,13 @@ export interface Measured {
   readonly unit: Unit
   readonly baseline: Spread & { readonly name: string }
   readonly subject: Spread & { readonly name: string }
-  /** Of subject with baseline in each pair of runs: what slows a whole pair cancels out. */
+  /** Compares subject and baseline within each pair of runs, so that a load on both cancels out. */
   readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
   readonly aim: Aim | null
   readonly met: boolean | null
 }
 
-/** Between neighbours, linearly. */
+/** Interpolates linearly between two neighbours. */
 const quantile = (sorted: ReadonlyArray<number>, q: number): number => {
   const at = (sorted.length - 1) * q
   const below = sorted[Math.floor(at)] ?? Number.NaN
@@ -64,7 +64,7 @@ const spread = (values: ReadonlyArray<number>): Spread => {
 
 const isMet = (aim: Aim, value: number): boolean => "most" in aim ? value <= aim.most : value >= aim.least
 
-/** The 95th percentile against an aim that is an absolute time, beside samples of something to compare it with. */
+/** The 95th percentile against an absolute aim, beside the samples of a baseline. */
 export const percentile95 = (options: {
   readonly name: string
   readonly baseline: { readonly name: string; readonly samples: ReadonlyArray<number> }
@@ -87,14 +87,14 @@ export const percentile95 = (options: {
 const compared = { ratio: (b: number, s: number) => s / b, difference: (b: number, s: number) => s - b }
 
 /**
- * Takes `runs` pairs of samples after one that does not count, and reads every row from them. Rows that this machine cannot
- * tell are left out.
+ * Takes one pair of samples that does not count and then `runs` pairs, and reads every row from them. Rows that this machine
+ * cannot measure are left out.
  */
 export const measurePairs = <Sample, R>(options: {
   readonly runs: number
   readonly baseline: string
   readonly subject: string
-  /** One sample of each, baseline first; told which pair it is. */
+  /** Takes one sample of each side, baseline first; gets the number of the pair. */
   readonly pair: (run: number) => Effect.Effect<readonly [baseline: Sample, subject: Sample], BenchFailed, R>
   readonly rows: ReadonlyArray<Row<Sample>>
 }): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, R> =>
@@ -121,7 +121,7 @@ export const measurePairs = <Sample, R>(options: {
     })
   })
 
-/** Runs both sides in turns, `runs` times after one pair that does not count, and reads every row from those samples. */
+/** Runs both sides in turns: one pair that does not count and then `runs` pairs. Reads every row from those samples. */
 export const measure = <Sample>(options: {
   readonly runs: number
   readonly baseline: Side<Sample>
@@ -133,7 +133,7 @@ export const measure = <Sample>(options: {
     runs: options.runs,
     baseline: options.baseline.name,
     subject: options.subject.name,
-    // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
+    // The sides take turns at going first, because the processor is warmer for the second one.
     pair: (run) =>
       run % 2 === 0
         ? Effect.all([before, after])

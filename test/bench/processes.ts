@@ -1,5 +1,5 @@
 /**
- * Node processes as the benchmark needs them: started, asked, timed to the event, and always ended.
+ * Node processes for the benchmark: started, asked, timed by events, and always ended.
  */
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -12,14 +12,14 @@ import { get } from "node:http"
 import { createServer } from "node:net"
 import { env, execPath, platform } from "node:process"
 
-/** Something did not work; a slow machine is not that. */
+/** A step of the benchmark failed. A slow machine is no failure. */
 export class BenchFailed extends Data.TaggedError("BenchFailed")<{ readonly reason: string }> {
   override get message() {
     return this.reason
   }
 }
 
-/** How a process ended. Times are the bench's clock in nanoseconds. */
+/** How a process ended. Times are in nanoseconds of the benchmark's clock. */
 export interface Ended {
   readonly at: bigint
   readonly by: number | NodeJS.Signals
@@ -31,7 +31,7 @@ export interface NodeProcess {
   readonly startedAt: bigint
   readonly ended: Effect.Effect<Ended, BenchFailed>
   readonly kill: (signal: NodeJS.Signals) => void
-  /** Completes when a text has been written, to either output. */
+  /** Completes when a text has been written to stdout or stderr. */
   readonly said: (text: string) => Effect.Effect<void, BenchFailed>
 }
 
@@ -39,7 +39,7 @@ export const host = "127.0.0.1"
 
 export const millis = (from: bigint, to: bigint): number => Number(to - from) / 1e6
 
-/** No wait is longer than this. */
+/** Limits a wait; no wait is longer than this. */
 export const bounded =
   (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | BenchFailed, R> =>
     Effect.timeoutFail(self, {
@@ -48,12 +48,15 @@ export const bounded =
     })
 
 /**
- * What would change how Node starts, what the gateway is told, or who it believes supervises it. `NODE_EXTRA_CA_CERTS`
- * stays, since it belongs to the machine; it costs every start of Node the same, and the head of the table tells of it.
+ * Variables that would change how Node starts, the gateway's settings, or the supervisor it detects. `NODE_EXTRA_CA_CERTS`
+ * stays, because it belongs to the machine. It costs every start of Node the same, and the head of the table mentions it.
  */
 const foreign =
   /^(GATEWAY_|NODE_(?!EXTRA_CA_CERTS$)|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
-/** Whether every start of Node reads a file of certificates: some tens of milliseconds, on both sides of each figure. */
+/**
+ * Whether every start of Node reads a file of certificates. That takes some tens of milliseconds, on both sides of each
+ * figure.
+ */
 export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
 const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
 
@@ -103,7 +106,7 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
     }
   })
 
-/** Starts `node` with these words. It does not outlive the scope. */
+/** Starts `node` with these arguments. It is killed when the scope closes. */
 export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
   Effect.acquireRelease(launch(args), (process) =>
     Effect.sync(() => process.kill("SIGKILL")).pipe(
@@ -111,7 +114,7 @@ export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProces
       Effect.ignore
     ))
 
-/** Waits for an end that is as it should be. */
+/** Waits for the end of a process; fails if it ends in another way. */
 export const expectEnd = (process: NodeProcess, by: Ended["by"], output = ""): Effect.Effect<Ended, BenchFailed> =>
   Effect.filterOrFail(
     process.ended,
@@ -139,7 +142,7 @@ const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
       })
     }))
 
-/** When this process first answered 200 on `/healthz`; its connection is closed by then. */
+/** The time at which this process first answered 200 on `/healthz`. The connection is closed by then. */
 export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
   Effect.raceFirst(
     askOnce(port).pipe(Effect.retry(Schedule.spaced("1 millis")), bounded(`the first 200 of pid ${process.pid}`)),
@@ -167,7 +170,7 @@ export const freePort: Effect.Effect<number, BenchFailed> = bounded("a free port
   })
 )
 
-/** VmRSS. Linux only; undefined elsewhere. */
+/** VmRSS in MiB. Linux only; `undefined` elsewhere. */
 export const residentMiB = ({ pid }: NodeProcess): Effect.Effect<number | undefined, BenchFailed> =>
   platform !== "linux" ? Effect.succeed(undefined) : Effect.try({
     try: () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024,

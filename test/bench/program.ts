@@ -1,5 +1,5 @@
 /**
- * The built program, as the experiments start it, and places of their own for it.
+ * Starts the built program for the experiments, in folders of their own.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -20,7 +20,10 @@ export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string>
   [path, "run", "--host", host, "--port", String(port)]
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
 
-/** A server of `servers`, put into a folder: run it with a port and a folder. It says `listening` when it does. */
+/**
+ * Installs a server of `servers` into a folder and returns its path. Run it with a port and a folder; it prints `listening`
+ * when it listens.
+ */
 export const server = (name: string, folder: string): Effect.Effect<string> =>
   Bundle.installed(new URL(`servers/${name}.ts`, import.meta.url), folder)
 
@@ -31,7 +34,7 @@ export const temporaryFolder = Effect.flatMap(
   (fs) =>
     Effect.tap(
       fs.makeTempDirectoryScoped({ prefix: "gateway-lock-bench-" }),
-      // What `gatewayArgs` names must exist.
+      // The config file that `gatewayArgs` names must exist.
       (folder) => fs.writeFileString(join(folder, "gateway.json"), "{}")
     )
 ).pipe(Effect.mapError(failed), bounded("a temporary folder"))
@@ -48,7 +51,7 @@ export const readFile = (path: string) =>
     bounded(`reading ${path}`)
   )
 
-/** From start to end, in milliseconds. */
+/** The time from start to end, in milliseconds. */
 export const lifeOf = (args: ReadonlyArray<string>, status: number, output?: string) =>
   Effect.gen(function*() {
     const process = yield* startNode(args)

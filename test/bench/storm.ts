@@ -1,8 +1,8 @@
 /**
- * `npm run bench:storm [-- --seconds N] [--json]`: the witness storm over several locks, side by side. How many
- * acquisitions overlapped, and how long the others waited, while eight processes took the lock and died or released it.
+ * `npm run bench:storm [-- --seconds N] [--json]`: the witness storm on several locks, side by side. Eight processes acquire
+ * the lock, and release it or die. The result is how many acquisitions overlapped, and how long the others waited.
  *
- * Exits 0 for any result; `test/chaos/storm.chaos.ts` is what must not fail.
+ * The exit status is 0 for any result. `test/chaos/storm.chaos.ts` is the test that must pass.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -80,7 +80,7 @@ bench.pipe(
   Effect.tapDefect((cause) => Console.error(`bench: ${cause}`)),
   NodeRuntime.runMain({
     disableErrorReporting: true,
-    // An interrupted run has measured nothing.
+    // An interrupted run has no result, so its exit status is not 0.
     teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : 1)
   })
 )

@@ -7,7 +7,7 @@ import * as Shims from "../e2e/support/shims.ts"
 import * as Strangers from "../e2e/support/strangers.ts"
 import * as Variants from "../e2e/support/variants.ts"
 
-/** By which clock a test measures is all the same: its own is not stepped. */
+/** Measures with the test's own clock, which no test steps. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const began = yield* Clock.currentTimeNanos
@@ -17,7 +17,7 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
 
 describe.skipIf(Shims.noShims !== undefined)(
   Program.named("a wall clock that is stepped by a day", Shims.noShims),
-  // They mostly wait.
+  // The tests mostly wait, so they can run concurrently.
   { concurrent: true },
   () => {
     for (const [direction, seconds] of Shims.steps) {
@@ -39,7 +39,7 @@ describe.skipIf(Shims.noShims !== undefined)(
             const replaced = yield* Gateways.stop(owner)
             yield* Gateways.assertGone(site, replaced)
 
-            // One that starts after the step dates its record, and its files, by that clock.
+            // A gateway that starts after the step dates its record and its files by the stepped clock.
             const dated = yield* Gateways.startListening(site, { main, env: clock.env })
             const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
             assert.approximately(yield* Shims.fromNow(createdAt), seconds, 3600)
@@ -91,7 +91,7 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            // Two probes that nobody answers come before the wait is told of.
+            // The start logs that it waits only after two probes without an answer.
             health: { probeTimeout: "200 millis", retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)

@@ -1,7 +1,7 @@
 /**
- * Killed at any system call of a start or a release: can the next one start without help?
+ * Kills a gateway at each system call of a start or a release. The next start must succeed without help.
  *
- * A call that kills is not carried out any more, so every state between two calls is one that some run leaves behind.
+ * strace kills the process before the call takes effect, so the runs leave behind every state between two calls.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -1,7 +1,7 @@
 /**
- * One gateway is held up at a system call while another starts: is there ever more than one?
+ * Holds one gateway up at a system call while another one starts. There must never be two owners.
  *
- * On different ports, with one state directory and one config: only the lock decides.
+ * The two have different ports, one state directory and one config, so that only the lock decides.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, type Scope } from "effect"
@@ -12,13 +12,16 @@ import * as Program from "../e2e/support/program.ts"
 import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
-/** Longer than a start takes; where the machine was too busy for that, the next try is longer. */
+/** Longer than a start takes. If the machine was too busy for that, the next try takes a longer delay. */
 const delayMillis = 500
 
-/** For half of its time each of them waits. */
+/** The runs at one time: more than the cores, because each run waits for half of its time. */
 const lanes = 3
 
-/** Waits until a traced gateway has begun or done as many calls as come before the point; `false` if it ends instead. */
+/**
+ * Waits until a traced gateway has made, or has begun, all calls before the point. Returns `false` if the gateway ends
+ * instead.
+ */
 const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(
     Effect.as(gateway.ended, false),
@@ -28,7 +31,7 @@ const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Runn
     )
   )
 
-/** How many open files hold a kernel lock on a file, as the kernel tells it (proc_locks(5)). */
+/** How many open files hold a kernel lock on a file (proc_locks(5)). */
 const kernelLocksOn = (path: string) =>
   Effect.promise(async () => {
     const { ino } = await Fs.stat(path)
@@ -45,7 +48,7 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
     }
   })
 
-/** Another one starts while this one is held up there: exactly one gets to serve, and the other says that it does. */
+/** Starts another gateway while this one is held up during its start. Exactly one may listen, and the other must say so. */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
     const { main, mode, site } = stage
@@ -57,7 +60,7 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
         const slow = yield* Sweep.startTraced(stage, point.filter, { point, tamper })
         if (!(yield* cameTo(stage, point, slow))) return "not reached"
         const quick = yield* Gateways.start(otherSite, { main })
-        // The first to know is seldom the slow one; either way, both are waited for.
+        // Usually the quick gateway knows its result first. In either case the test waits for both.
         const quickListens = yield* Sweep.cameToListen(quick)
         const calls = yield* Strace.readLog(Strace.logPath(site))
         const waited = Gateways.count(yield* quick.stderr, /waiting up to/) > 0
@@ -81,7 +84,10 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
     return yield* Effect.dieMessage(`not held up in time in ${Sweep.tries} runs`)
   })
 
-/** Another one starts while this one is held up on its way out: it serves once the first does not, and keeps its files. */
+/**
+ * Starts another gateway while this one is held up during its release. It listens only after the first has closed its port,
+ * and keeps its own lock files.
+ */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
     const { main, mode, site } = stage

@@ -1,5 +1,6 @@
 /**
- * A file or socket call fails, whichever and however: does the gateway serve all the same, or say what is wrong and end?
+ * Makes each file and socket call fail, once or permanently, with each of its errors. The gateway must serve anyway, or name
+ * the problem and end.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schedule } from "effect"
@@ -10,14 +11,14 @@ import * as Program from "../e2e/support/program.ts"
 import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
-/** What each call can fail with, by its manual page and by what file systems are known to answer. */
+/** The errors of each call: those of its manual page, and those that file systems are known to give. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   mkdir: ["EACCES", "ENOSPC", "EROFS", "EDQUOT"],
   readlink: ["EACCES", "EIO"],
   statx: ["EACCES", "EIO"],
   openat: ["EACCES", "EMFILE", "ENFILE", "EIO", "EINTR"],
   "openat(O_CREAT)": ["EACCES", "EMFILE", "EIO", "EINTR", "EROFS", "ENOSPC", "EDQUOT"],
-  // Not EACCES, which POSIX allows for a lock that is held.
+  // EACCES is left out: POSIX allows it for a lock that another process holds.
   fcntl: ["ENOLCK", "EOPNOTSUPP", "EINVAL", "EIO", "EINTR"],
   pread64: ["EIO", "EINTR"],
   pwrite64: ["ENOSPC", "EIO", "EDQUOT", "EINTR"],
@@ -27,7 +28,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   rename: ["EACCES", "EBUSY", "EIO", "ENOSPC", "EROFS"],
   link: ["EPERM", "EACCES", "EIO", "ENOSPC", "EMLINK"],
   unlink: ["EACCES", "EBUSY", "EROFS"],
-  // Both of a folder that is listed.
+  // Both calls are made on a folder that is listed.
   newfstatat: ["EIO", "ENOMEM"],
   getdents64: ["EIO", "ENOENT"],
   socket: ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
@@ -39,7 +40,10 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   shutdown: ["ENOTCONN"]
 }
 
-/** On a socket of ours these only copy what the kernel knows: Node does not expect them to fail, and they do not. */
+/**
+ * On an open socket these calls only copy data of the kernel. They cannot fail in practice, and Node does not handle a
+ * failure.
+ */
 const infallible = new Set(["getsockopt", "getsockname", "getpeername"])
 
 const errnosOf = ({ label, name }: Strace.Point): ReadonlyArray<string> =>
@@ -55,18 +59,18 @@ const describeFailure = ({ point, tamper }: Failure): string =>
     tamper._tag === "Fail" ? ` ${tamper.errno}${tamper.always ? " from then on" : ""}` : " did nothing"
   }`
 
-/** Each call, once, with each of its errors. */
+/** Each call, failing once with each of its errors. */
 const once = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   points.flatMap((point) =>
     errnosOf(point).map((errno) => ({ point, tamper: { _tag: "Fail", errno, always: false } as const }))
   )
 
-/** Nothing can be served without them, nor can Node start if no file can be closed at all. */
+/** If these calls fail permanently, no gateway can serve; without `close`, not even Node can start. */
 const boundToServe = new Set(["sockets accept4", "sockets close"])
 
 /**
- * Each kind of call, with each of its errors, for good: a full disk, a folder that became read-only. Not `EINTR`: no
- * kernel interrupts for ever, and Node asks again for as long as it does.
+ * Each kind of call, failing permanently with each of its errors: for example a full disk, or a folder that became read-only.
+ * `EINTR` is left out, because no kernel interrupts every call, and Node retries without limit.
  */
 const forGood = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   Array.dedupeWith(points, (a, b) => a.filter === b.filter && a.name === b.name).flatMap((point) =>
@@ -77,7 +81,7 @@ const forGood = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
     )
   )
 
-/** It serves: its own instance answers. What fails may be the first connections. */
+/** Whether the gateway serves: its own instance answers. The first connections may fail. */
 const served = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const answered = yield* Clients.instanceIdOf(site).pipe(
@@ -88,7 +92,9 @@ const served = (site: Gateways.Site) =>
     assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).instanceId, answered)
   })
 
-/** How the system, Node and we ourselves say an error; libuv has no name for some, and gives their number. */
+/**
+ * The texts for an errno: the system's, Node's and the gateway's. libuv has no name for some errnos, and gives their number.
+ */
 const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
   const number = Object.entries(Os.constants.errno).find(([name]) => name === errno)?.[1]
   return [
@@ -100,7 +106,9 @@ const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
   ]
 }
 
-/** The first line says that the guard refuses, and where; the cause is in it or among the facts. */
+/**
+ * Checks that the first line says that the gateway refuses to start, and where. The cause is in that line or among the facts.
+ */
 const assertExplained = (site: Gateways.Site, stderr: string, tamper: Strace.Tamper, injected: string): void => {
   const lines = stderr.split("\n").filter((line) => !/level=WARN .*(no kernel lock for|could not remove) /.test(line))
   assert.match(lines[0] ?? "", /^GatewayLockError: /, stderr)
@@ -136,9 +144,10 @@ const failAt = (stage: Sweep.Stage, scene: Sweep.Scene, { point, tamper }: Failu
       if (names.length === 0) return `${outcome}, left nothing`
       const next = yield* Sweep.assertNextStartSucceeds(stage)
       if (outcome === "refused" && scene === "a start after a crash") return `refused, left what it found; ${next}`
-      // Between creating and locking a file, it may be another's by now: it is left, without a record.
+      // Between its creation and its lock, another process may have locked the new file. The refused start leaves it, without
+      // a record.
       if (outcome === "refused" && sizes.every((size) => size === 0)) return `refused, left an empty file; ${next}`
-      // A claim of one who has ended is void: nobody need know.
+      // A claim of a process that has ended is void, so the start need not report it.
       if (names.every((name) => name.endsWith(".reclaim"))) return `${outcome}, left its claim; ${next}`
       assert.match(ended.stderr, /could not remove gateway lock /)
       return `${outcome}, left files and said so; ${next}`
@@ -160,7 +169,7 @@ describe("any system call that fails", () => {
         Effect.gen(function*() {
           const main = yield* mode.main
           const first = yield* watchAll(yield* Sweep.makeStage(mode, main, "a first start"))
-          // Of a reclaim, only what a first start does not do: once for each kind of call.
+          // After a crash, only the calls that a first start does not make, one of each kind.
           const reclaim = Array.dedupeWith(
             (yield* watchAll(yield* Sweep.makeStage(mode, main, "a start after a crash")))
               .filter(({ label }) => first.every((point) => point.label !== label)),

@@ -1,7 +1,7 @@
 /**
- * Many starts at one time, of which `test/e2e/storm.test.ts` is a few rounds.
+ * Rounds of simultaneous starts. `test/e2e/storm.test.ts` runs a few of them, this file more.
  *
- * `GATEWAY_STARTS_ROUNDS`.
+ * `GATEWAY_STARTS_ROUNDS` sets the number of rounds.
  */
 import { describe, it } from "@effect/vitest"
 import { Config, Effect } from "effect"

@@ -1,7 +1,8 @@
 /**
- * Minutes of the witness storm: the lock's two modes, and the two controls that say what the judge is worth.
+ * Runs the witness storm for minutes: on both modes of the lock, and on two controls that test the judge, one correct and one
+ * wrong.
  *
- * `GATEWAY_STORM_DURATION` (at least so long for each mode), `GATEWAY_STORM_SEED`.
+ * `GATEWAY_STORM_DURATION` is the least time for each mode; `GATEWAY_STORM_SEED` sets the fates.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Config, Console, Duration, Effect } from "effect"
@@ -9,7 +10,7 @@ import * as Storm from "./support/storm.ts"
 
 const acquisitions = 10_000
 
-/** Minutes on an idle machine; a busy one is given time, and is no failure of the lock. */
+/** The longest time of a storm. It takes minutes on an idle machine; on a busy one the extra time is no failure of the lock. */
 const patience = Duration.minutes(20)
 
 const duration = Config.duration("GATEWAY_STORM_DURATION").pipe(Config.withDefault(Duration.minutes(2.5)))
@@ -19,7 +20,7 @@ const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
 
 const timeout = Duration.toMillis(patience) + 120_000
 
-// Each hands one lock from process to process, which does not use all of the processors all of the time.
+// A storm hands one lock from process to process, which leaves processors idle. So several storms can run at one time.
 const sideBySide = { concurrent: true }
 
 describe("the witness", sideBySide, () => {
@@ -44,13 +45,13 @@ describe("in a storm of deaths and releases", sideBySide, () => {
       `no two of ${acquisitions} acquisitions overlap, kept apart by the ${contender}`,
       () =>
         Effect.gen(function*() {
-          // Whoever is killed is replaced by a new process, which takes longer than anything else here.
+          // A new process replaces each killed worker. That takes longer than any other step.
           const seen = yield* storm({
             contender,
             acquisitions,
             atLeast: yield* duration,
             killsPerThousand: 20,
-            // As the program does if nothing else is said. More often, the processors have little time for anything else.
+            // The default interval of the program. A shorter one would leave little processor time for other work.
             pollMillis: 100
           })
           assert.deepStrictEqual(seen.violations, [])

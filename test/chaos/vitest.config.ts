@@ -3,13 +3,13 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/chaos/**/*.chaos.ts"],
-    // Each test is a sweep of some hundred runs of the program; each run has a bound of its own.
+    // Each test is a sweep of some hundred runs of the program. Each run has its own time limit.
     testTimeout: 600_000,
     hookTimeout: 60_000,
     pool: "threads",
-    // A sweep keeps two cores busy by itself, and what it delays must not be late for another reason.
+    // A sweep keeps two cores busy. A second sweep beside it would delay runs by itself.
     fileParallelism: false,
-    // With the tables that the sweeps print.
+    // The verbose reporter shows the tables that the sweeps print.
     reporters: ["verbose"]
   }
 })

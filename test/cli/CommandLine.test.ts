@@ -8,7 +8,7 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 const flags = all.flatMap(({ flag }) => flag === undefined ? [] : [flag])
 const commandNames = Object.keys(commands).join(", ")
 
-/** What was understood, or the mistake. */
+/** The parsed command, or the error. */
 const read = (...argv: ReadonlyArray<string>): unknown =>
   Either.match(Effect.runSync(Effect.either(parse(argv))), {
     onLeft: (error) => error.message,
@@ -24,7 +24,7 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   ...switches
 })
 
-/** Where the mistake is explained: on the page of the command, if one was typed. */
+/** The hint of an error: it names the help page of the command, if one was typed. */
 const hint = (...[word = ""]: ReadonlyArray<string>) =>
   `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
 
@@ -66,7 +66,7 @@ describe("CommandLine.parse", () => {
     assert.strictEqual(read(`--${flag}`), needs)
     assert.strictEqual(read(`--${flag}`, "--help"), needs)
     assert.strictEqual(read(`--${flag}`, "-1"), needs)
-    // Asked for with =, it is the value that is judged, later and by its setting.
+    // With `=`, the parser takes any value. The setting checks it later.
     assert.deepStrictEqual(read(`--${flag}=-1`), run({ [flag]: "-1" }))
   })
 
@@ -149,7 +149,7 @@ describe("CommandLine.parse", () => {
     ["unknown flag \"--prot\" (did you mean \"--port\"?)", ["--prot=1"]],
     ["unknown flag \"--jsno\" (did you mean \"--json\"?)", ["status", "--jsno"]],
     ["unknown flag \"--satndby\" (did you mean \"--standby\"?)", ["--satndby"]],
-    // A flag of another command is not what was meant.
+    // A flag of another command is not suggested.
     ["unknown flag \"--jsno\"", ["stop", "--jsno"]],
     ["unknown flag \"--colour\"", ["list", "--colour"]],
     ["unknown flag \"-p\"", ["-p", "1"]],
@@ -163,16 +163,16 @@ describe("CommandLine.parse", () => {
     ["--help takes no value", ["--help=yes"]],
     ["--version takes no value", ["--version="]],
     ["--standby takes no value", ["--standby=yes"]],
-    ["--standby and --ensure exclude each other", ["run", "--ensure", "--standby"]],
-    ["--force excludes --standby and --ensure", ["run", "--ensure", "--force"]],
-    ["--json is no flag of \"stop\"", ["stop", "--json"]],
-    ["--dry-run is no flag of \"run\"", ["--dry-run"]],
-    ["--manager is no flag of \"run\"", ["run", "--manager", "systemd"]],
-    ["--standby is no flag of \"service\"", ["service", "print", "--standby"]],
+    ["--standby and --ensure cannot be combined", ["run", "--ensure", "--standby"]],
+    ["--force cannot be combined with --standby or --ensure", ["run", "--ensure", "--force"]],
+    ["--json is not a flag of \"stop\"", ["stop", "--json"]],
+    ["--dry-run is not a flag of \"run\"", ["--dry-run"]],
+    ["--manager is not a flag of \"run\"", ["run", "--manager", "systemd"]],
+    ["--standby is not a flag of \"service\"", ["service", "print", "--standby"]],
     ["--manager needs a value: --manager <name>", ["service", "print", "--manager"]],
-    ["--user needs --system: a service of a user runs as that user", ["service", "print", "--user", "bob"]],
+    ["--user needs --system, because a user's own service runs as that user", ["service", "print", "--user", "bob"]],
     ["--user needs a value: --user <name>", ["service", "print", "--system", "--user"]],
-    ["--user is no flag of \"run\"", ["run", "--user", "bob"]],
+    ["--user is not a flag of \"run\"", ["run", "--user", "bob"]],
     ["service needs one of print, install, uninstall", ["service"]],
     ["service needs one of print, install, uninstall", ["service", "restart"]],
     ["service needs one of print, install, uninstall (did you mean \"install\"?)", ["service", "instal"]],

@@ -14,7 +14,7 @@ const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = O
   setting
 ])
 
-/** As one line: where it was wrapped does not matter. */
+/** Joins all lines into one, so that wrapping does not matter. */
 const flat = (text: string): string => text.replace(/\s+/g, " ")
 const whole = flat(page())
 
@@ -109,7 +109,7 @@ describe("--help", () => {
       for (const line of text.split("\n")) {
         assert.match(line, /^$|^[\x20-\x7e]*[\x21-\x7e]$/)
         const rest = line.trimStart()
-        // A left side stays whole, and so does a word.
+        // The left column is never wrapped, nor is a word.
         const isWhole = !rest.includes(" ") || /^ {2}\S/.test(line)
         if (line.length > width) assert.isTrue(isWhole, `${line.length} > ${width}: ${line}`)
         if (width >= 60) assert.isAtMost(line.length, width, line)

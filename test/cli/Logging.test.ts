@@ -19,7 +19,7 @@ describe("Logging.formatFor", () => {
 })
 
 describe("Logging.logged", () => {
-  /** What `effect` writes where: under the test's console, whose stdout and stderr are told apart. */
+  /** Collects what an effect writes to stdout and to stderr, by a test console. */
   const written = (
     effect: Effect.Effect<void>,
     config: { readonly logFormat: LogFormat; readonly logLevel: LogLevel.LogLevel },
@@ -34,7 +34,7 @@ describe("Logging.logged", () => {
       }
       yield* effect.pipe(
         Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
-        // Loggers write where no effect can run.
+        // Loggers use the unsafe console, because they run outside of effects.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )
       return { out, err }

@@ -8,7 +8,7 @@ import { GatewayList } from "../../src/inspect/GatewayList.ts"
 import { GatewayStatus, Verdict } from "../../src/inspect/GatewayStatus.ts"
 import "../arbitraries.ts"
 
-/** Draws what JSON can say: it has no infinite numbers, and times to the millisecond. */
+/** Draws only values that JSON can express: no infinite numbers, and times to the millisecond. */
 const inJson = <A, I>(schema: Schema.Schema<A, I>) => {
   const decoded = Schema.decodeUnknownOption(schema)
   const encode = Schema.encodeSync(schema)
@@ -20,14 +20,14 @@ const inJson = <A, I>(schema: Schema.Schema<A, I>) => {
 const status = inJson(GatewayStatus)
 const list = inJson(GatewayList)
 
-/** Without what sets colours. */
+/** Removes the escape sequences of colours. */
 const unpainted = (text: string | undefined) =>
   text?.split("\u001b[").map((part, at) => at === 0 ? part : part.replace(/^\d+m/, "")).join("")
 const plain = { colors: false }
 const colored = { colors: true }
 const none: ReadonlyMap<string, string> = new Map()
 
-/** Nothing that begins a line of its own, or speaks to a terminal. */
+/** Whether a text has no line end and no control character for a terminal. */
 const isLine = (line: string) => !/\p{Cc}/u.test(line)
 
 const example: GatewayStatus = {

@@ -22,7 +22,7 @@ import { SimulatedHost } from "../../src/testing/index.ts"
 import * as arbitraries from "../arbitraries.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
-/** Programs and shell forms that are not on a platform. */
+/** Programs and shell syntax that a platform does not have. */
 const foreignTo = {
   win32:
     /(?<![\w.-])(?:chmod|chown|sudo|install|ss|lsof|lsns|systemctl|journalctl|launchctl|curl|kill|ps|cat|ls|rm|mv|touch|ip|ifconfig|sysctl|timedatectl|sntp)\s|'|\$\{EDITOR|\$\(id/,
@@ -43,7 +43,7 @@ const self = {
 }
 const start: Start = { self, folders, platform: "win32", nowMillis: 0 }
 
-/** What is free text for a shell, such as a path, is quoted and may be anything: here it is plain. */
+/** Free text such as a path is quoted for the shell and may contain anything. Here it is a plain word. */
 const plain = fc.stringMatching(/^[A-Z]{1,8}$/)
 const bindFailed = fc.record({
   host: arbitraries.host,
@@ -54,7 +54,7 @@ const bindFailed = fc.record({
 }).map((fields) => new Errors.BindFailed(fields))
 const error = fc.oneof(arbitraries.gatewayLockError, bindFailed)
 
-/** Without texts of other programs, which may be anything. */
+/** Removes texts of other programs, which may contain anything. */
 const withPlainHolder = <E extends Errors.GatewayLockError>(error: E): E => {
   if (!("holder" in error) || error.holder === undefined) return error
   const { configPath, pid, pidMeaning, stateDir, supervisor } = error.holder
@@ -127,7 +127,7 @@ describe("advice (N72)", () => {
 
   const status = Arbitrary.make(GatewayStatus)
   it.prop("of a status, of health and of doctor's judgements, on Windows", [status], ([drawn]) => {
-    // systemd alone has services of the system; what other programs say is free text.
+    // Only systemd has system services. Texts of other programs are free text.
     const { service: _service, ...seen } = {
       ...drawn,
       reason: "",
@@ -168,8 +168,8 @@ describe("advice (N72)", () => {
     removeFolderLink: ({ removeFolderLink }) => removeFolderLink("C:\\a b"),
     rename: ({ rename }) => rename("C:\\a b", "C:\\c"),
     showAccess: ({ showAccess }) => showAccess(["C:\\a b", "C:\\c"]),
-    own: ({ own }) => own("C:\\a b", 1),
-    ownAsRoot: ({ ownAsRoot }) => ownAsRoot("C:\\a b", undefined),
+    changeOwner: ({ changeOwner }) => changeOwner("C:\\a b", 1),
+    changeOwnerAsRoot: ({ changeOwnerAsRoot }) => changeOwnerAsRoot("C:\\a b", undefined),
     closeToOthers: ({ closeToOthers }) => closeToOthers("C:\\a b"),
     ownFile: ({ ownFile }) => ownFile("C:\\a b", 1),
     setMode: ({ setMode }) => setMode("C:\\a b", "600"),
@@ -178,8 +178,8 @@ describe("advice (N72)", () => {
     edit: ({ edit }) => edit("C:\\a b"),
     renewTime: ({ renewTime }) => renewTime("C:\\a b"),
     syncClock: ({ syncClock }) => syncClock,
-    whoHasFile: ({ whoHasFile }) => whoHasFile("C:\\a b"),
-    whoListens: ({ whoListens }) => whoListens(1),
+    showFileUsers: ({ showFileUsers }) => showFileUsers("C:\\a b"),
+    showListeners: ({ showListeners }) => showListeners(1),
     showProcess: ({ showProcess }) => showProcess(1),
     endProcess: ({ endProcess }) => endProcess(1),
     askUrl: ({ askUrl }) => askUrl("http://127.0.0.1:1/healthz"),
@@ -216,12 +216,12 @@ describe("on a Windows host (N67, N72)", () => {
         config,
         problems: ["the config file is not JSON"],
         process: { platform: "win32", pid: 1, parentPid: 0 },
-        // As a library could say it. The ids of Windows' files are made up as well.
+        // A library could report this uid. libuv invents the ids of files on Windows as well.
         uid: 1000,
         command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
       })
     }).pipe(
-      // The simulated files do not answer access(2).
+      // The simulated files do not implement access(2).
       (examine) =>
         Effect.flatMap(FileSystem.FileSystem, (fs) =>
           Effect.provideService(examine, FileSystem.FileSystem, { ...fs, access: () => Effect.void })),
@@ -236,7 +236,7 @@ describe("on a Windows host (N67, N72)", () => {
         const owner = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
         yield* host.settle
         assert.isTrue(owner.isRunning())
-        // As libuv makes them up: every file of a Windows is 0666, of uid 0.
+        // libuv reports these for every file on Windows: mode 0666, uid 0.
         yield* host.files.chmod("/state/default/locks", 0o666)
         yield* host.files.writeFileString("/state/default/locks/gateway.1.reclaim", "")
         const { findings } = yield* examined(host)

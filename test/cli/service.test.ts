@@ -31,7 +31,7 @@ const command: ServiceCommand = {
   uid: 501
 }
 
-/** As `service` makes them of `command`. */
+/** The options that `service` derives from `command`. */
 const options: ServiceOptions = {
   profile: command.config.profile,
   stateDir: command.config.stateDir,
@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** What is written where, and how it ends. */
+/** Runs the command; returns its output and its exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }
@@ -63,7 +63,7 @@ const invoke = (
     return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
   })
 
-/** Runs no program of this machine: each is written down, and succeeds. */
+/** Replaces the programs of this machine: each call is recorded and succeeds. */
 const programless = Effect.gen(function*() {
   const executor = yield* CommandExecutor.CommandExecutor
   const calls = yield* Ref.make<ReadonlyArray<string>>([])
@@ -130,18 +130,18 @@ describe("service print", () => {
     Effect.gen(function*() {
       const { err, out } = yield* invoke({}, {
         HOME: "/home/me",
-        // Given as a flag, and always written: no warning.
+        // A flag gives the port, and the definition always contains the other two, so there is no warning.
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",
-        // Not set, as for the shell.
+        // An empty variable counts as unset, as in the shell.
         GATEWAY_HOST: "",
         GATEWAY_DRAIN_TIMEOUT: "1 second",
         GATEWAY_HEALTH_TIMEOUT: "3 seconds"
       })
       assert.deepStrictEqual(err.toSorted(), [
-        "gateway: GATEWAY_DRAIN_TIMEOUT is set here, and the service will not see it; give --drain-timeout as well",
-        "gateway: GATEWAY_HEALTH_TIMEOUT is set here, and the service will not see it; put it into the config file"
+        "gateway: GATEWAY_DRAIN_TIMEOUT is set in this environment, but not for the service; use --drain-timeout",
+        "gateway: GATEWAY_HEALTH_TIMEOUT is set in this environment, but not for the service; set it in the config file"
       ])
       assert.strictEqual(out.length, 1)
     }).pipe(live))
@@ -178,7 +178,7 @@ describe("service --system on systemd", () => {
       assert.deepStrictEqual(named.err, [])
       for (const user of ["root", "0"]) {
         assert.deepStrictEqual((yield* invoke({ ...system, user })).err, [
-          "gateway: the service runs as root: an attacker who breaks into the gateway has the whole machine; without --user it runs as a user of its own"
+          "gateway: the service runs as root: an attacker who breaks into the gateway controls the whole machine; without --user it runs as its own user"
         ])
       }
     }).pipe(live))
@@ -189,7 +189,7 @@ describe("service --system on systemd", () => {
         const { exit, out } = yield* invoke({ ...system, user })
         assert.strictEqual(
           exit._tag === "Left" ? exit.left.message : "",
-          `--user ${JSON.stringify(user)} is not the name of a user; see "gateway service --help"`
+          `--user ${JSON.stringify(user)} is not a valid user name; see "gateway service --help"`
         )
         assert.deepStrictEqual(out, [])
       }
@@ -203,7 +203,7 @@ describe("service --system on systemd", () => {
         const { exit } = yield* at(path)
         assert.strictEqual(
           exit._tag === "Left" ? exit.left.message : "",
-          `without --user the service can write only below /var/lib, and not in ${path}; leave --state-dir out, or give --user <name>; see "gateway service --help"`
+          `without --user the service can write only below /var/lib, not in ${path}; omit --state-dir, or use --user <name>; see "gateway service --help"`
         )
         assert.include((yield* at(path, "bob")).out.join("\n"), `ReadWritePaths=${path}\n`)
       }
@@ -220,7 +220,7 @@ describe("service --system on systemd", () => {
         assert.include(out.join("\n"), "LoadCredential=token:/root/100%%.token\n")
         assert.include(out.join("\n"), " --token-file ${CREDENTIALS_DIRECTORY}/token ")
       }
-      // A service of the user reads it itself.
+      // A user service reads the token file itself.
       const ofUser = yield* invoke({ flags: new Map([["token-file", "/home/me/token"]]) })
       assert.include(ofUser.out.join("\n"), " --token-file /home/me/token ")
       const injected = yield* invoke({ ...system, flags: new Map([["token-file", "/a\nExecStartPre=/bin/sh"]]) })
@@ -237,7 +237,7 @@ describe("service --system on systemd", () => {
         Effect.map(invoke({ ...system, user, scriptPath }), ({ err }) =>
           err.filter((line) => line.includes("cannot read")))
       assert.deepStrictEqual(yield* about(), [
-        `gateway: the service runs as a user of its own, which cannot read ${scriptPath}; put it where everybody may read it, such as /opt, or give --user <name>`
+        `gateway: the service runs as its own user, which cannot read ${scriptPath}; move it to a folder that every user can read, such as /opt, or use --user <name>`
       ])
       assert.deepStrictEqual(yield* about("bob"), [])
       yield* fs.chmod(root, 0o755)

@@ -27,8 +27,8 @@ describe("gateway stop says", () => {
       words({ ...stopped, record, successor: Option.some({ pid: 4712, phase: "starting" }) }, "/l", address, "linux")
         .notes,
       [
-        "its lock is pid 4712's now (starting): another gateway was waiting, or was started",
-        "it was in the hands of systemd, which may start it again"
+        "the lock is now held by pid 4712 (starting), which was waiting as a standby or has just started",
+        "the gateway ran under systemd, which may start it again"
       ]
     )
   })
@@ -37,15 +37,15 @@ describe("gateway stop says", () => {
     assert.deepStrictEqual(words(notRunning, "/l", address, "linux"), { answer: "gateway is not running", notes: [] })
     assert.strictEqual(
       words({ ...notRunning, left: Option.some({ pid: 4711 }) }, "/l", address, "linux").answer,
-      "gateway is not running; /l is left of pid 4711, and the next start takes it"
+      "gateway is not running; /l was left by pid 4711, and the next start reclaims it"
     )
     const port = { _tag: "Foreign", detail: "answered HTTP 404 to /healthz, not as a gateway" } as const
     const notes = (listeners: ReadonlyArray<string>) =>
       words({ ...notRunning, port, listeners }, "/l", address, "linux").notes
     assert.deepStrictEqual(notes(["pid 9 (nginx)"]), [
-      "ws://127.0.0.1:18789 is another program's, pid 9 (nginx): answered HTTP 404 to /healthz, not as a gateway; "
+      "ws://127.0.0.1:18789 is in use by another program, pid 9 (nginx): answered HTTP 404 to /healthz, not as a gateway; "
       + "to see who it is: ss -ltnp 'sport = :18789'"
     ])
-    assert.match(notes([])[0] ?? "", /another program's, not visible from here: /)
+    assert.match(notes([])[0] ?? "", /in use by another program, not visible from here: /)
   })
 })

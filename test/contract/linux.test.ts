@@ -1,5 +1,5 @@
 /**
- * What the design takes for granted of Linux, asked of the kernel that runs the tests.
+ * Facts about Linux on which the design relies, tested on the kernel that runs the tests.
  */
 import { FileSystem } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
@@ -65,7 +65,7 @@ unless(notLinux ?? noKernelLocks(hasAddon)).describe("a lock of an open file", (
 const startTicks = (pid: number) =>
   Option.getOrThrow(parseProcStat(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))).startTicks
 
-/** What a program in namespaces of its own reads of a process: the start in field 22 of its `stat`. */
+/** The start time of a process (field 22 of its `stat`) that a program in new namespaces reads. */
 const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
   Effect.gen(function*() {
     const [command = "", ...args] = [...words, "cat", `/proc/${pid}/stat`]
@@ -99,7 +99,7 @@ unless(notLinux).describe("a process", () => {
     "has the same start in every PID namespace",
     () =>
       Effect.gen(function*() {
-        // Says its own start, asks the /proc of outside for the same, and stays.
+        // Prints its own `stat` line, which has the start time as its namespace shows it, and stays.
         const script = "read -r line < /proc/1/stat; echo \"$line\"; exec sleep 30"
         const [command = "", ...args] = [...elsewhere.slice(0, -1), "--kill-child", "sh", "-c", script]
         const parent = yield* run(command, args)
@@ -108,7 +108,7 @@ unless(notLinux).describe("a process", () => {
           try {
             return Fs.readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(parent.pid)
           } catch {
-            // It has ended since.
+            // The process has ended in the meantime.
             return false
           }
         })
@@ -139,7 +139,7 @@ unless(notLinux ?? (works("unshare", ["--mount", "true"]) ? undefined : "needs r
   }
 )
 
-/** What a listener is told; it stays until the scope closes. */
+/** The result of listening. The listener stays until the scope closes. */
 const listen = (options: Net.ListenOptions): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(

@@ -1,5 +1,5 @@
 /**
- * One suite over the simulated host and the live adapters, so that the doubles cannot drift from the real thing.
+ * One test suite for the simulated host and the live adapters, so that both keep the same behaviour.
  */
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
@@ -36,23 +36,23 @@ import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
 import { webSocket } from "../fixtures/net.ts"
 
-/** A client of a control socket, greeted. */
+/** A client of a control socket that has read its first frame. */
 interface ControlClient {
   readonly next: Effect.Effect<string>
   readonly send: (text: string) => Effect.Effect<void>
   readonly closed: Effect.Effect<{ readonly code: number; readonly reason: string }>
 }
 
-/** How the test itself reaches a listener. */
+/** How the test itself connects to a listener. */
 class Clients extends Context.Tag("test/Clients")<Clients, {
   readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
 }>() {}
 import { UserId } from "../../src/host/UserId.ts"
 import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
-/** A platform under test: how to get one, and how time passes there. */
+/** A platform under test: its services, and how time passes there. */
 interface Subject {
-  /** The operating system whose rules hold. */
+  /** The operating system whose rules apply. */
   readonly system: string
   readonly platform: Layer.Layer<SimulatedHost.Requirements | Clients>
   /** An empty folder. */
@@ -67,7 +67,7 @@ interface Subject {
 
 const needsAddon = { needsAddon: true }
 
-/** Without it, everything else still has to hold, in record-only mode. */
+/** Whether the addon works. Without it, the other tests run in record-only mode. */
 const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe(
   Effect.isSuccess,
   Effect.provide(kernelLockLayer),
@@ -94,7 +94,7 @@ const simulatedOn = (system: SimulatedKernel.SimulatedPlatform): Subject => {
       yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
       return "/folder"
     }),
-    // What was forked must come to its waiting first.
+    // Forked fibers must reach their wait first.
     advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
     run: (name, test) => it.scoped(name, () => Effect.provide(test(subject), subject.platform))
   }
@@ -170,7 +170,7 @@ for (const [name, subject] of Object.entries(everywhere)) {
         const path = `${yield* subject.folder}/a`
         yield* Effect.scoped(fs.open(path, { flag: "wx+", mode: 0o600 }))
         assert.strictEqual(reasonOf(yield* Effect.exit(Effect.scoped(fs.open(path, { flag: "wx+" })))), "AlreadyExists")
-        // libuv knows of an access list whether a file is read-only, and no more.
+        // libuv reads from an access list only whether the file is read-only.
         assert.strictEqual(
           Number((yield* fs.stat(path)).mode) & 0o777,
           subject.system === "win32" ? 0o666 : 0o600
@@ -323,7 +323,7 @@ for (const [name, subject] of Object.entries(everywhere)) {
           const first = yield* fs.open(path, { flag: "r+" })
           const second = yield* fs.open(path, { flag: "r+" })
           assert.isTrue(yield* lock.tryLock(first.fd))
-          // `LockFileEx` refuses a second exclusive lock to its holder as well.
+          // `LockFileEx` refuses a second exclusive lock to the holder too.
           assert.strictEqual(yield* lock.tryLock(first.fd), subject.system !== "win32", "again, by its holder")
           assert.isFalse(yield* lock.tryLock(second.fd))
         }))
@@ -492,7 +492,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
   })
 
   describe(`who has what open, ${name}`, () => {
-    /** Elsewhere it takes programs that a machine may not have. */
+    /** On other platforms the query needs programs that a machine may lack. */
     const look: Subject["run"] = name === "simulated" || isLinux
       ? subject.run
       : (name) => unless(notLinux).test(name, () => {})
@@ -553,10 +553,11 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
       Effect.gen(function*() {
         const signals = yield* Signals.Signals
         const { pid, startTime, ...identity } = yield* self
-        // Our own number with another start: a process that had it before. Sent nevertheless, it would end this test.
+        // This process's own pid with another start time stands for an earlier process. If the signal were sent anyway, it
+        // would end this test.
         const before = { ...identity, pid, startTime: (startTime ?? 0) + 1000 }
         assert.strictEqual((yield* Effect.flip(signals.send(before, "SIGTERM"))).why, "Gone")
-        // Above what any Linux gives out (proc_sys_kernel(5), pid_max).
+        // Above the highest pid that Linux assigns (proc_sys_kernel(5), pid_max).
         const nobody = { ...identity, pid: 2 ** 22 + 1, startTime: startTime ?? 0 }
         assert.strictEqual((yield* Effect.flip(signals.send(nobody, "SIGKILL"))).why, "Gone")
       }))
@@ -664,7 +665,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         )
       }))
 
-    /** Lets time pass until it is so, and not for ever. */
+    /** Advances time until the condition holds, up to a limit. */
     const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
       Effect.zipRight(subject.advance("50 millis"), condition).pipe(
         Effect.repeat({ until: (holds) => holds, times: 200 }),
@@ -687,7 +688,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
               const paths = [lock.path, LockFile.stateLockPath(options)]
               yield* lock.update({ phase: "listening", port: 4711 })
               for (const path of paths) {
-                // The holder may put a file into the folder while it is being removed.
+                // The holder may create a file in the folder while the test removes it.
                 yield* Effect.retry(
                   fs.remove(loss === "file" ? path : `${folder}/locks`, { recursive: true }),
                   { times: 20 }
@@ -719,7 +720,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           yield* fs.writeFile(`${folder}/copy`, yield* fs.readFile(lock.path))
           yield* fs.rename(`${folder}/copy`, lock.path)
           const { ino } = yield* fs.stat(lock.path)
-          // What is written goes to the file that is ours by then.
+          // After its next recheck the holder owns the new file, and writes its updates there.
           yield* until(Effect.gen(function*() {
             yield* lock.update({ phase: "draining" })
             return Option.exists(yield* LockFile.readOwner(lock.path), ({ phase }) => phase === "draining")

@@ -5,7 +5,7 @@ import * as UnitAudit from "../../src/doctor/UnitAudit.ts"
 import type { ServiceScope } from "../../src/supervisor/ServiceOptions.ts"
 import { systemdTiming } from "../../src/supervisor/SystemdUnit.ts"
 
-/** As `systemctl show` of systemd 252 prints the generated unit, with the defaults. */
+/** The generated unit as `systemctl show` of systemd 252 prints it, with the defaults. */
 const shown: Readonly<Record<string, string>> = {
   LoadState: "loaded",
   ActiveState: "active",
@@ -118,7 +118,7 @@ describe("UnitAudit.audit", () => {
         RestartUSec: `${restart}s`,
         StartLimitIntervalUSec: `${interval}s`
       })
-      // The watchdog is the shortest wait.
+      // The shortest time between two starts is the restart delay plus the watchdog interval of 30 s.
       const latches = interval >= burst * (restart + 30)
       assert.strictEqual(
         found.some(({ message }) => message.includes("one unhealthy owner exhausts the start limit")),
@@ -192,7 +192,7 @@ describe("UnitAudit.audit", () => {
     const asTold = found({ User: "root" })
     assert.isFalse(asTold.some(isProblem))
     assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as set by its User=")))
-    // A user's manager runs nothing as another user.
+    // A user manager cannot run a unit as another user.
     assert.isFalse(UnitAudit.audit(unit(), needs).some(isProblem))
   })
 

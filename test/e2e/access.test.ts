@@ -20,7 +20,7 @@ const tokenFile = (site: Gateways.Site, content = `${token}\n`, mode = 0o600) =>
     return path
   })
 
-/** What a WebSocket opens with: its subprotocol, or the status that it was refused with. */
+/** Opens a WebSocket: returns its subprotocol, or the HTTP status with which the gateway refused it. */
 const open = (site: Gateways.Site, protocols: ReadonlyArray<string>, headers: Readonly<Record<string, string>> = {}) =>
   Effect.async<string | number>((resume) => {
     const ws = new WebSocket(`ws://127.0.0.1:${site.port}/`, [...protocols], { headers })
@@ -39,7 +39,7 @@ interface Refusal {
   readonly what: string
   readonly env?: Readonly<Record<string, string>>
   readonly flags?: ReadonlyArray<string>
-  /** What stands in the token file, and its mode. */
+  /** The content of the token file, and its mode. */
   readonly file?: readonly [content: string, mode: number]
   readonly line: (site: Gateways.Site) => string
 }
@@ -49,10 +49,10 @@ const ofFile = (reason: string) => (site: Gateways.Site) =>
     reason.replaceAll("FILE", Path.join(site.root, "token"))
   }`
 const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters without spaces; ${why}`
-/** The place of what comes after the token. */
+/** The offset of the first character after the token. */
 const next = token.length + 1
 const exposed =
-  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+  "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
 
 const refusals: ReadonlyArray<Refusal> = [
   {
@@ -154,7 +154,7 @@ describe("a start is refused with status 64 and one line, and without the token,
           await Fs.chown(path, 0, Program.nobody)
           await Fs.chmod(path, 0o440)
         })
-        // As Kubernetes and systemd hand secrets to a service: a link to root's file, which the group may read.
+        // Kubernetes and systemd hand secrets to a service in this way: a link to a file of root's that the group may read.
         const link = Path.join(site.root, "link")
         yield* Gateways.symlink(path, link)
         const under = Program.asNobody
@@ -212,7 +212,7 @@ describe("a gateway with a token", () => {
   it.scopedLive("is watched by a standby without it, and succeeded at once", () =>
     Effect.gen(function*() {
       const [site, owner] = yield* Gateways.newGateway({ env: { GATEWAY_TOKEN: token } })
-      // Another token, and none: a standby shows none to whoever happens to listen.
+      // This standby has no token: a standby never sends a token to the process that it watches.
       const standby = yield* Gateways.start(site, { flags: ["--standby"] })
       yield* standby.line(/standing by/)
       yield* Gateways.stop(owner, "SIGKILL")
@@ -242,7 +242,7 @@ describe("a gateway with a token", () => {
         assert.strictEqual(warned.code, 0, warned.stderr)
         assert.include(
           warned.stderr,
-          "GATEWAY_TOKEN is set here, and the service will not see it; put the token into a file and give --token-file"
+          "GATEWAY_TOKEN is set in this environment, but not for the service; put the token into a file and use --token-file"
         )
         assertSecret(warned.stdout + warned.stderr, manager)
         const named = yield* print(manager, [...everywhere, "--token-file", path])

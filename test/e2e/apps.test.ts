@@ -1,5 +1,5 @@
 /**
- * Apps behind the guard, as real processes: their WebSockets, and an agent that watches them.
+ * Apps behind the guard, as real processes: their WebSockets, and an agent that records their requests.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
@@ -37,7 +37,7 @@ describe("an app's WebSocket", () => {
           assert.strictEqual(yield* client.next, "hi")
           return client
         })
-        // One that has come and gone, and one that stays.
+        // The first client closes before the gateway stops, the second one stays connected.
         yield* Effect.scoped(talking)
         const client = yield* talking
         const before = yield* Clock.currentTimeMillis

@@ -1,6 +1,6 @@
 /**
- * An app that is bundled with the library by esbuild, in each of the ways in which apps are: it finds the addon, or says how
- * it would.
+ * An app that esbuild bundles with the library, in each common output format. The bundle finds the addon, or the warning says
+ * where the addon belongs.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -18,7 +18,7 @@ const createRequire =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 const filename = "import { fileURLToPath as __path } from 'node:url'; const __filename = __path(import.meta.url);"
 
-/** How it is bundled, besides `bundle` for Node. */
+/** The options of each bundle, in addition to those of `bundle`. */
 const variants: Readonly<Record<string, Esbuild.BuildOptions>> = {
   "cjs": { format: "cjs" },
   "cjs, minified": { format: "cjs", minify: true },
@@ -32,7 +32,7 @@ const variants: Readonly<Record<string, Esbuild.BuildOptions>> = {
   "esm, with __filename": { format: "esm", banner: { js: `${createRequire}${filename}` } }
 }
 
-/** Bundles the app into a folder; gives the bundle's path. */
+/** Bundles the app into a folder and returns the bundle's path. */
 const bundle = (options: Esbuild.BuildOptions, folder: string) =>
   Effect.promise(async () => {
     const outfile = Path.join(folder, options.format === "esm" ? "app.mjs" : "app.cjs")
@@ -42,7 +42,7 @@ const bundle = (options: Esbuild.BuildOptions, folder: string) =>
       platform: "node",
       target: "node20",
       logLevel: "error",
-      // What cjs makes of import.meta is what is tested.
+      // esbuild warns that CommonJS has no `import.meta`. This test covers exactly that case, so the warning is silenced.
       logOverride: { "empty-import-meta": "silent" },
       outfile,
       ...options

@@ -9,7 +9,7 @@ import * as Variants from "./support/variants.ts"
 
 const notLinux = Program.isLinux ? undefined : "needs proc(5)"
 
-/** A line of `/proc/<pid>/status`; `seen` is that /proc from here. */
+/** Returns one value of `/proc/<pid>/status`. `seen` is the path of that `/proc` as this process reaches it. */
 const statusOf = (pid: number, key: string, seen = "/proc") =>
   Effect.promise(async () =>
     new RegExp(`^${key}:\\s+(\\S+)`, "m").exec(await Fs.readFile(`${seen}/${pid}/status`, "utf8"))?.[1]
@@ -47,14 +47,15 @@ describe("an owner that is a zombie", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // A shell that becomes a program which waits for nobody.
+        // The shell starts the gateway and becomes `sleep`, which never waits for its children: the dead gateway stays a
+        // zombie.
         const parent = yield* Gateways.startListening(site, {
           main,
           under: ["sh", "-c", "\"$@\" & exec sleep 300", "sh"]
         })
         const { pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, yield* Namespaces.childOf(parent))
-        // Until its parent has ended, the pid is nobody else's.
+        // A zombie keeps its pid until its parent ends, so this signal cannot reach another process.
         yield* Effect.addFinalizer(() => Effect.ignore(Effect.try(() => process.kill(pid, "SIGKILL"))))
         yield* Effect.sync(() => process.kill(pid, "SIGKILL"))
         yield* Effect.repeat(statusOf(pid, "State"), {
@@ -76,8 +77,8 @@ describe("a pid that was given away", () => {
   const gateway = 100
 
   /**
-   * In a PID namespace, where pids are given out as told: a gateway is killed, and a stranger gets its pid. Then the
-   * shell, pid 1, becomes the next gateway.
+   * A script for a PID namespace in which the next pid can be chosen. It kills a gateway and gives its pid to a stranger.
+   * Then the shell, which is pid 1, becomes the next gateway.
    */
   const giveAway = (stranger: string) =>
     [
@@ -95,7 +96,7 @@ describe("a pid that was given away", () => {
     { what: "a stranger", start: `next ${gateway}; sleep 300 &`, leader: gateway },
     {
       what: "a stranger's thread",
-      // Node has a few threads, which get the pids behind its own: until it is ready, nobody else may take one.
+      // Node's threads take the pids after its own. Until the gateway is ready, no other process may be started.
       start: [
         "mkfifo \"$log.ready\"",
         `next ${

@@ -11,15 +11,15 @@ import * as Program from "./support/program.ts"
 const noCleaner = Program.noNamespaces ?? Program.without("systemd-tmpfiles")
 
 /**
- * The cleaner of systemd, with one rule for one folder: what was not written to for ten minutes goes.
+ * Runs `systemd-tmpfiles` with one rule for one folder: it removes files that were not written for ten minutes.
  *
- * It runs where all but that folder can only be read, and is told of no other rule.
+ * All other folders are mounted read-only, and no other rule is loaded.
  */
 const clean = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const folder = Gateways.locksFolder(site)
     const rules = Path.join(site.root, "rules.conf")
-    // By the time of the last write alone: that of the last change of a file's own data cannot be set back.
+    // The rule looks at the modification time only (`m:`). A test cannot set back the time of the last status change.
     yield* Effect.promise(() => Fs.writeFile(rules, `d ${folder} 0700 - - m:10m\n`))
     const script = [
       "mount --make-rprivate /",
@@ -54,7 +54,7 @@ describe("a cleaner of temporary folders", () => {
         yield* Gateways.age(site)
         const old = yield* lastWritten(Gateways.stateLock(site))
         assert.isBelow(old, written)
-        // The state lock is the last of the two that is touched.
+        // The holder touches the state lock last.
         yield* Effect.repeat(lastWritten(Gateways.stateLock(site)), {
           until: (time) => time > old,
           schedule: Schedule.spaced("20 millis").pipe(Schedule.intersect(Schedule.recurs(500)))

@@ -1,5 +1,5 @@
 /**
- * Clients that are no browser: what curl, Java and balancers send, and what browsers refuse.
+ * Clients other than browsers, such as curl, Java and load balancers; and ports that browsers refuse.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
@@ -107,7 +107,7 @@ describe("a connection without a request", () => {
         assert.match(answer, new RegExp(`keep-alive: timeout=${seconds}\\r\\n`, "i"))
         const [kept] = yield* Effect.timed(client.closed)
         assert.isAtLeast(Duration.toMillis(kept), seconds * 1000 - 50)
-        // From Node 24 on, Node waits for a second more than it says.
+        // Node 24 and later keep an idle connection for one second longer than configured.
         assert.isBelow(Duration.toMillis(kept), seconds * 1000 + 2500)
       }))
   }

@@ -39,13 +39,13 @@ describe.skipIf(Shims.noShims !== undefined)(
             yield* Gateways.writeConfig(site, Gateways.impatient)
             const { env } = yield* Shims.wallClock(seconds)
             const owner = yield* Gateways.startListening(site, { main })
-            // Stopped, so that nothing but its record, its lock and the process table speak for it.
+            // A stopped owner answers no probe. Its record, its lock and the process table are the only evidence left.
             yield* owner.signal("SIGSTOP")
             const before = yield* Gateways.lockIdentities(site)
             const other = yield* Gateways.onAnotherPort(site)
             const refused = yield* Gateways.run(other, { main, env, flags: Gateways.hurried })
             Gateways.assertWaitedInVain(refused, owner.pid)
-            // How long ago that was is only said where it can be true.
+            // The message shows an age only for a time in the past.
             assert.match(
               Gateways.facts(refused)["since"] ?? "",
               seconds > 0 ? /^[\dTZ:.-]+ \(1d(?: \d+s)? ago\)$/ : /^[\dTZ:.-]+$/
@@ -61,7 +61,7 @@ describe.skipIf(Shims.noShims !== undefined)(
             )
             const ended = yield* Gateways.stop(next)
             yield* Gateways.assertGone(other, ended)
-            // By a clock that was set back, its distance: a little less than the day, for the time that has passed.
+            // If the clock was set back, the message shows how far ahead the file is: a little less than a day.
             const touched = seconds > 0 ? "1d(?: \\d+s)? ago" : "23h 59m \\d+s ahead of this clock"
             Gateways.assertReclaimedOnce(
               ended,

@@ -19,7 +19,7 @@ const flagsOf = (name: CommandName): ReadonlyArray<string> =>
     "version"
   ].map((flag) => `--${flag}`)
 
-/** A home with a profile, some files and the script that the program writes. */
+/** Makes a home folder with a profile, some files and the completion script of the program. */
 const prepare = (shell: Shells.Shell) =>
   Effect.gen(function*() {
     const site = yield* Gateways.newSite
@@ -74,7 +74,7 @@ for (const shell of Shells.all) {
             name
           )
         }
-        // Without a command it is run.
+        // A line without a command is completed as one of `run`.
         assert.deepStrictEqual((yield* complete("gateway --stan")).map((word) => word.trim()), ["--standby"])
         assert.deepStrictEqual(yield* complete("gateway --jso"), [])
       }))

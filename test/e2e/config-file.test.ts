@@ -8,7 +8,10 @@ import * as Gateways from "./support/gateways.ts"
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
-/** Runs the program by a shell: what is written before and after its words makes and passes the config. */
+/**
+ * The words that run the program in a shell. `before` and `after` stand around the program's words; they create and pass the
+ * config.
+ */
 const byShell = (before: string, after: string, settings: unknown): ReadonlyArray<string> => [
   "bash",
   "-c",
@@ -18,10 +21,10 @@ const byShell = (before: string, after: string, settings: unknown): ReadonlyArra
 
 const named = (site: Gateways.Site) => ["--port", String(site.port), "--state-dir", site.stateDir]
 
-/** The place of the config that names the lock where the config itself cannot. */
+/** The default path of the config file. It names the lock if the config is not a regular file. */
 const defaultConfig = (site: Gateways.Site) => Path.join(site.root, ".config/gateway-lock/default/gateway.json")
 
-/** Ways to hand over a config that is no regular file. */
+/** Ways to pass a config that is not a regular file. */
 const pipes: ReadonlyArray<readonly [what: string, before: string, after: string]> = [
   ["a process substitution", "exec", "--config <(printf '%s' \"$config\")"],
   ["a process substitution in the environment", "GATEWAY_CONFIG=<(printf '%s' \"$config\") exec", ""],
@@ -107,7 +110,7 @@ unless(notLinux).describe("a config file that is no regular file is read:", () =
       const pipe = Path.join(site.root, "pipe")
       NodeChildProcess.execFileSync("mkfifo", [pipe])
       const gateway = yield* Gateways.start(site, { args: [...named(site), "--config", pipe] })
-      // Opened for writing as soon as the gateway has opened it for reading.
+      // Opening a FIFO for writing waits until the gateway opens it for reading.
       yield* Effect.acquireRelease(
         Effect.promise(() => Fs.open(pipe, "w")),
         (file) => Effect.promise(() => file.close())
@@ -143,14 +146,14 @@ describe("a config file that was named and is not there", () => {
           assert.deepStrictEqual({ command, code, stdout }, { command, code: 64, stdout: "" }, stderr)
           assert.strictEqual(
             stderr,
-            `gateway: invalid config file ${absent}: ${how} names it, and there is no such file\n`
+            `gateway: invalid config file ${absent}: ${how} names this file, but it does not exist\n`
           )
         }
         assert.deepStrictEqual(yield* Gateways.namesIn(site.stateDir), [])
         for (const command of look) {
           const { code, stderr, stdout } = yield* Gateways.run(site, words(command))
           assert.notStrictEqual(code, 64, command)
-          assert.include(stderr + stdout, `${absent}: ${how} names it, and there is no such file`, command)
+          assert.include(stderr + stdout, `${absent}: ${how} names this file, but it does not exist`, command)
         }
       }))
   }
@@ -179,7 +182,7 @@ describe("a config file that was named and is not there", () => {
   it.scopedLive("no advice names the profile's own where that is absent", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // Reached by a link, so that the canonical path is not the default's spelling.
+      // The default path leads through a link, so it differs from its canonical form.
       yield* Effect.promise(async () => {
         await Fs.mkdir(Path.join(site.root, "real"))
         await Fs.symlink("real", Path.join(site.root, "link"))

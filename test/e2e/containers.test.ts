@@ -15,7 +15,7 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 const ours = (env: Readonly<Record<string, string>>) =>
   Object.entries(env).filter(([name]) => name.startsWith("GATEWAY_"))
 
-/** Every variable of ours is a setting's, and has a value that it allows. */
+/** Each `GATEWAY_*` variable belongs to a setting and has a value that the setting accepts. */
 const assertKnown = (env: Readonly<Record<string, string>>) => {
   for (const [name, value] of ours(env)) {
     const setting = all.find(({ env }) => env === name)
@@ -24,7 +24,7 @@ const assertKnown = (env: Readonly<Record<string, string>>) => {
   }
 }
 
-/** How long a stop can take: the drain that an environment asks for, and the rest of a shutdown. */
+/** The longest time that a stop takes: the drain timeout that the environment sets, and the rest of the shutdown. */
 const stopOf = (env: Readonly<Record<string, string>>): number => {
   const drainTimeout = Option.getOrElse(
     settings.drainTimeout.decode(env["GATEWAY_DRAIN_TIMEOUT"]),
@@ -33,7 +33,7 @@ const stopOf = (env: Readonly<Record<string, string>>): number => {
   return Duration.toSeconds(longestStop({ drainTimeout }))
 }
 
-/** The words of ours in a command: what follows the script. */
+/** Checks the words of a command after the script's path. */
 const assertCommand = (words: ReadonlyArray<string>, tag: string) =>
   Effect.gen(function*() {
     assert.deepStrictEqual(words.slice(0, 2), ["node", "dist/main.js"])
@@ -49,7 +49,7 @@ const image = Effect.map(Files.dockerfile, (file): Containers.Image => ({
   tokenMount: file.env["GATEWAY_TOKEN_FILE"] ?? "/run/secrets/gateway-token"
 }))
 
-/** The image, as the StatefulSet changes it. */
+/** The gateway's image with the changes of the StatefulSet. */
 const podImage = Effect.gen(function*() {
   const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
   const [container] = spec.containers
@@ -76,7 +76,7 @@ describe("the Dockerfile", () => {
       assert.strictEqual(file.only("EXPOSE"), settings.port.default)
       assert.strictEqual(file.only("VOLUME"), file.env["GATEWAY_STATE_DIR"])
       assert.include(file.only("RUN"), `-m 0700 -o ${Containers.user} -g ${Containers.user} ${file.only("VOLUME")}`)
-      // Reached from outside its own network.
+      // A container is reached from outside its own network.
       assert.strictEqual(file.env["GATEWAY_HOST"], "0.0.0.0")
     }))
 
@@ -183,7 +183,7 @@ describe("the Kubernetes manifests", () => {
         fsGroupChangePolicy: "OnRootMismatch"
       })
       assert.deepInclude(container.securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true })
-      // Every mount is of a volume that there is.
+      // Every mount names a volume that exists.
       const volumes = [...pod.volumes.map(({ name }) => name), spec.volumeClaimTemplates[0].metadata.name]
       assert.deepStrictEqual(container.volumeMounts.map(({ name }) => name).toSorted(), volumes.toSorted())
       const at = (name: string) => container.volumeMounts.find((mount) => mount.name === name)?.mountPath ?? "?"
@@ -196,7 +196,7 @@ describe("the Kubernetes manifests", () => {
     Effect.gen(function*() {
       const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
       assert.isFalse(spec.enableServiceLinks)
-      // What it would come to.
+      // Without that, Kubernetes sets this variable for the Service, and the start is refused.
       const site = yield* Gateways.newSite
       const env = { GATEWAY_PORT: "tcp://10.0.0.1:18789" }
       const { code, stderr } = yield* Gateways.run(site, { env, args: ["--state-dir", site.stateDir] })
@@ -208,11 +208,11 @@ describe("the Kubernetes manifests", () => {
 const named = (name: string) => Program.named(name, Containers.unavailable)
 const isHere = Containers.unavailable === undefined
 
-/** Waits for the line that says that it serves. */
+/** Starts a container and waits for the line that says that the gateway listens. */
 const started = (image: Containers.Image, volumes: Containers.Volumes) =>
   Effect.tap(Containers.run(image, volumes), ({ running }) => running.listening)
 
-/** What a client inside gets for a path: status and body. */
+/** Requests a path from inside the container; returns status and body. */
 const get = (container: Containers.Container, path: string) =>
   Effect.map(
     container.exec([
@@ -312,7 +312,7 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
       Effect.gen(function*() {
         const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
         const volumes = yield* Containers.volumes
-        // As a new volume is: root's, and open to nobody else.
+        // A new volume belongs to root, and other users cannot write to it.
         yield* Effect.promise(() => Fs.chown(volumes.state, 0, 0).then(() => Fs.chmod(volumes.state, 0o755)))
         const image = yield* podImage
         const mounted = Containers.applyFsGroup(volumes.state, { ...spec.securityContext, fsGroupChangePolicy })
@@ -325,13 +325,13 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
           const names = (await Fs.readdir(locks)).map((name) => Path.join(locks, name))
           return Promise.all([locks, ...names].map(async (path) => ((await Fs.stat(path)).mode & 0o7777).toString(8)))
         })
-        // An end in order, and one that leaves its lock files.
+        // SIGTERM is an orderly end; SIGKILL leaves the lock files behind.
         for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL", "SIGTERM"] as const) {
           yield* mounted
           const container = yield* started(image, volumes)
           assert.deepStrictEqual((yield* modes).map((mode) => mode.replace(/^2/, "")), ["700", "600", "600"])
           assert.strictEqual((yield* healthcheck(container)).code, 0)
-          // The node starts kubelet anew, and with it the walk, while the pod runs.
+          // kubelet is restarted while the pod runs, and applies `fsGroup` to the volume again.
           yield* mounted
           assert.strictEqual((yield* healthcheck(container)).code, 0)
           yield* container.stop(signal)
@@ -386,7 +386,7 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
       Effect.gen(function*() {
         const container = yield* started(yield* image, yield* Containers.volumes)
         const pid = yield* container.pid
-        // What ends after its parent is pid 1's to collect, and Node collects only what it started.
+        // Pid 1 must collect a process whose parent has ended. Node collects only the children that it started.
         yield* container.exec(["sh", "-c", "(exec 1>&- 2>&-; sleep 0.1) &"])
         const zombie = yield* childrenOf(pid).pipe(
           Effect.filterOrFail((children) => children.length === 1 && (children[0] ?? 0) > 0, () => "none yet" as const),

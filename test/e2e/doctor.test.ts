@@ -11,7 +11,7 @@ import * as Variants from "./support/variants.ts"
 
 const decode = Schema.decodeUnknown(Schema.parseJson(DoctorReport.DoctorReport), { onExcessProperty: "error" })
 
-/** What the command finds; its exit status is 1 exactly where there is a problem. */
+/** Runs `doctor` and returns its findings. The exit status is 1 if and only if there is a problem. */
 const examine = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const { code, stderr, stdout } = yield* Gateways.run(site, {
@@ -27,14 +27,14 @@ const examine = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
     return { ...report, problems }
   })
 
-/** The one problem there is. */
+/** Returns the problem if there is exactly one. */
 const theProblem = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.map(examine(site, options), ({ problems }) => {
     assert.strictEqual(problems.length, 1, JSON.stringify(problems))
     return problems[0]
   })
 
-/** Runs what was advised. */
+/** Runs the command that `doctor` advises. */
 const mend = (site: Gateways.Site, remedy: string | undefined) =>
   Effect.gen(function*() {
     const { code, stderr } = yield* Gateways.run(site, { under: ["sh", "-c", remedy ?? "false"] })
@@ -301,7 +301,7 @@ describe("the folder of the locks is judged by doctor as by a start:", () => {
           const [problem] = problems
           assert.deepInclude(problem, { check: "lock-folder", severity: "error" })
           const [line = ""] = Gateways.linesOf(yield* Gateways.run(site))
-          // The same words, and the same command.
+          // The start gives the same explanation and the same command as `doctor`.
           const said = problem?.message.replace("the folder", "its folder")
           assert.isTrue(line.endsWith(`: ${said}; run: ${problem?.remedy}`), line)
         })

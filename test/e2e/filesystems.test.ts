@@ -16,14 +16,14 @@ const assertUnavailable = (ended: Processes.Ended, site: Gateways.Site, cause: s
   assert.strictEqual(ended.stdout, "")
 }
 
-/** A disk of the test's own under the state directory, as a place where programs run. */
+/** Mounts a disk of the test's own at the state directory; returns the words that run a program there. */
 const disk = (site: Gateways.Site, options: string) =>
   Effect.zipRight(
     Effect.promise(() => Fs.mkdir(site.stateDir)),
     Namespaces.mounts(`mount -t tmpfs -o "$1" tmpfs "$2"`, options, site.stateDir)
   )
 
-/** What the lock folder there holds. */
+/** The names in the lock folder on that disk. */
 const locksOn = (mounts: Namespaces.Mounts, site: Gateways.Site) =>
   Gateways.namesIn(mounts.seen(Gateways.locksFolder(site)))
 
@@ -31,14 +31,14 @@ const faults = [
   {
     what: "a full disk",
     options: "size=8k",
-    // What there is room for at first is all taken, so that not one byte can be written.
+    // The filler takes all free space, so that not one byte can be written.
     break: "mkdir \"$1/locks\"; cat /dev/zero > \"$1/filler\" 2>/dev/null || :",
     mend: "rm \"$1/filler\"",
     cause: "ENOSPC: no space left on device"
   },
   {
     what: "a disk without a free inode",
-    // Two more than the two lock files: on a tmpfs a hard link counts as well, and one is needed for a moment.
+    // Two more than the two lock files. A hard link on a tmpfs counts as an inode, and a start needs one for a moment.
     options: "nr_inodes=5",
     break: "mkdir \"$1/locks\"; for n in 1 2 3; do : > \"$1/filler.$n\"; done",
     mend: "rm \"$1\"/filler.*",
@@ -135,7 +135,7 @@ describe("a file system", () => {
           }
           const other = yield* Gateways.onAnotherPort(site)
           const before = yield* Gateways.lockIdentities(site)
-          // With locks or without, nobody takes it from a living owner.
+          // With kernel locks or without, a start does not take the lock from a living owner.
           for (const environment of [env, {}]) {
             Gateways.assertRefused(
               yield* Gateways.run(other, { main, env: environment }),

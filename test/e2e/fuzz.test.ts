@@ -1,8 +1,8 @@
 /**
- * Tens of thousands of drawn requests and frames against the built program: valid ones, valid ones with something changed,
- * garbage, and well-formed extremes. It stays healthy, keeps no connection and no memory.
+ * Sends tens of thousands of drawn requests and frames to the built program: valid ones, mutated ones, garbage, and
+ * well-formed extremes. The gateway stays healthy and keeps neither connections nor memory.
  *
- * What is sent is drawn from a seed, which every failure shows: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
+ * A seed determines what is sent. Every failure shows it: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Config, Duration, Effect, FastCheck as fc, Fiber, Option, Queue, Schedule, Schema } from "effect"
@@ -18,16 +18,16 @@ import * as Program from "./support/program.ts"
 
 const seed = Effect.runSync(Config.withDefault(Config.integer("GATEWAY_FUZZ_SEED"), 20_261_121))
 const total = 10_000
-/** Connections at one time. */
+/** How many connections are open at one time. */
 const crowd = 20
-/** No connection of ours stays longer, whatever the other side does. */
+/** The longest time that the test keeps a connection open. */
 const patience = Duration.seconds(3)
 
 const token = "fuzz-token-of-thirty-two-characters"
 const carrier = Clients.tokenCarrier(token)
 
 // ---------------------------------------------------------------------------
-// what is sent
+// requests and frames
 // ---------------------------------------------------------------------------
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array))
@@ -105,7 +105,7 @@ const valid = fc.constantFrom("/healthz", "/readyz", "/startupz", "/x").map((pat
   Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
 )
 
-/** One change somewhere: a byte, a gap, a doubling. */
+/** Makes one change at a random place: another byte, a gap or a repetition. */
 const changed = (whole: fc.Arbitrary<Buffer>) =>
   fc.tuple(whole, fc.nat(), fc.nat({ max: 255 }), fc.constantFrom("byte", "cut", "double")).map(
     ([whole, at, byte, how]) => {
@@ -257,7 +257,7 @@ const upgrade = fc.record({
 }))
 
 interface Extreme extends Sent {
-  /** Requests and frames. */
+  /** The number of requests and frames. */
   readonly count: number
 }
 const socketExtreme = (frames: fc.Arbitrary<ReadonlyArray<Uint8Array>>): fc.Arbitrary<Extreme> =>
@@ -272,7 +272,7 @@ const extreme: fc.Arbitrary<Extreme> = fc.oneof(
   { weight: 2, arbitrary: upgrade.map(({ bytes, times }) => ({ opening: bytes, parts: [], count: times })) }
 )
 
-/** Sends all of it, and waits until the other side has closed, or has nothing more to say for a while. */
+/** Sends everything, then waits until the gateway closes the connection or has been silent for a while. */
 const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<void> =>
   Effect.async<void>((resume) => {
     const socket = Net.connect({ host: "127.0.0.1", port: site.port })
@@ -286,7 +286,7 @@ const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<
   }).pipe(Effect.timeoutFailCause({ duration: patience, onTimeout: () => Cause.die(new Error("a connection hangs")) }))
 
 // ---------------------------------------------------------------------------
-// what is left
+// what is left afterwards
 // ---------------------------------------------------------------------------
 
 const residentBytes = (pid: number) =>
@@ -303,7 +303,7 @@ const openSockets = (pid: number) =>
     return links.filter((link) => link.startsWith("socket:")).length
   })
 
-/** Waits until so many sockets are open, and dies if that takes too long. */
+/** Waits until the process has this number of open sockets. Dies if that takes too long. */
 const untilOpen = (pid: number, sockets: number) =>
   openSockets(pid).pipe(
     Effect.repeat({ until: (now) => now === sockets, schedule: Schedule.spaced("20 millis") }),
@@ -315,7 +315,7 @@ const untilOpen = (pid: number, sockets: number) =>
 
 const decodeMemory = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ heapUsed: Schema.Number })))
 
-/** Bytes on the heap of a program that preloads `support/heap.cjs`, after a forced collection. */
+/** Returns the bytes on the heap of a program that preloads `support/heap.cjs`, after a forced collection. */
 const heapBytes = (gateway: Processes.Running, file: string) =>
   Effect.gen(function*() {
     yield* Effect.promise(() => Fs.rm(file, { force: true }))
@@ -327,7 +327,7 @@ const heapBytes = (gateway: Processes.Running, file: string) =>
     return (yield* Effect.orDie(decodeMemory(text))).heapUsed
   })
 
-/** Asks over one kept connection, again and again: how often it was answered, and the longest wait in milliseconds. */
+/** Probes `/healthz` repeatedly over one connection. Reports the number of answers and the longest wait in milliseconds. */
 const probing = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const answered = yield* Queue.unbounded<void>()
@@ -351,7 +351,7 @@ const probing = (site: Gateways.Site) =>
       longest = Math.max(longest, Duration.toMillis(took))
       yield* Effect.sleep("25 millis")
     })
-    // Its connection is one of those that are open before.
+    // The first probe opens the connection, so that it is part of the count that is taken before the test.
     yield* probe
     const fiber = yield* Effect.forkScoped(Effect.forever(probe))
     /** Fails the test if a probe was not answered. */
@@ -363,7 +363,10 @@ const probing = (site: Gateways.Site) =>
     return { report }
   })
 
-/** Opens a connection, sends this, and keeps it until the scope closes: the first bytes of the answer, or none. */
+/**
+ * Opens a connection, sends the bytes, and keeps it open until the scope closes. Returns the first bytes of the answer, if
+ * any.
+ */
 const hold = (site: Gateways.Site, bytes: Buffer) =>
   Effect.map(
     Effect.acquireRelease(
@@ -389,7 +392,7 @@ describe("a gateway", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // A small heap, so that what is garbage is collected and does not count.
+        // With a small heap, garbage is collected early and does not count as memory in use.
         const env = { GATEWAY_TOKEN: token, NODE_OPTIONS: "--max-semi-space-size=1 --max-old-space-size=48" }
         const gateway: Processes.Running = yield* Gateways.startListening(site, { env })
         const before = yield* openSockets(gateway.pid)
@@ -413,7 +416,7 @@ describe("a gateway", () => {
         assert.isBelow(after / warm, 1.2, `${after} bytes after ${warm} (seed ${seed})`)
         assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
         const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))
-        // Nothing of it was an error, and nothing of it was logged.
+        // None of this is an error of the gateway, and none of it is logged.
         assert.strictEqual(Gateways.count(stderr, /level=(WARN|ERROR|FATAL)/), Program.kernelLocks ? 0 : 1, stderr)
         assert.notInclude(stderr, token)
         yield* Effect.logInfo(`sent ${count} requests and frames; resident ${warm} → ${after} bytes (seed ${seed})`)
@@ -445,7 +448,7 @@ describe("a gateway", () => {
             yield* Effect.forEach(drawn, (sent) => exchange(site, sent), { concurrency: crowd, discard: true })
             return drawn.reduce((sum, { count }) => sum + count, 0)
           })
-        /** More clients of each kind than there are places. */
+        /** More clients of each kind than the limits allow. */
         const crowds = Effect.scoped(Effect.gen(function*() {
           const answersTo = (count: number, bytes: Buffer) =>
             Effect.forEach(Array.from({ length: count }), () => hold(site, bytes), { concurrency: crowd })
@@ -454,7 +457,7 @@ describe("a gateway", () => {
           const control = yield* answersTo(slots.controlSockets + 20, opening)
           assert.strictEqual(opened(control), slots.controlSockets)
           assert.strictEqual(control.filter((answer) => answer === "HTTP/1.1 503").length, 20)
-          // A watcher is told nothing but that it is one; their number is bounded, too.
+          // A watcher gets only the answer to its handshake. The number of watchers is limited as well.
           const watchers = yield* answersTo(120, watcherOpening)
           assert.isAtMost(opened(watchers), 120)
           const request = Buffer.from("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

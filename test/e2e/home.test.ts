@@ -6,13 +6,13 @@ import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 
-/** A user that the system's list of users does not have. */
+/** A uid that the user database does not have. */
 const nameless = 54_321
 
-/** Without HOME, as that user. */
+/** The words that run a program as that user, without HOME. */
 const homeless: ReadonlyArray<string> = ["env", "--unset=HOME", ...Program.as(nameless)]
 
-/** A place for one gateway of that user. */
+/** A site whose folders belong to that user. */
 const siteOfNameless = Effect.tap(
   Gateways.newSite,
   (site) => Gateways.giveTo(nameless, site.root)
@@ -72,7 +72,7 @@ describe("a user without a home folder and without HOME", () => {
           [["stop"], "config file"],
           [["doctor", ...config], "state directory"],
           [["service", "print"], "config file"],
-          // A user's unit is in the home folder.
+          // A user unit is stored in the home folder.
           [["service", "install", "--dry-run", ...config, ...stateDir], "home folder"]
         ]
         for (const [args, missing] of cases) {

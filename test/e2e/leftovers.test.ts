@@ -7,7 +7,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-/** A record of this machine, this boot and this PID namespace. */
+/** A record of an owner on this machine, in this boot and this PID namespace. */
 const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly startTime: number }) =>
   Effect.map(
     Effect.promise(async () => ({
@@ -32,10 +32,10 @@ const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly s
 
 const lines = (value: unknown): string => `${JSON.stringify(value)}\n`
 
-/** What no gateway of this machine can be: pids end far below. */
+/** A pid that no process of this machine has: it is far above the kernel's limit. */
 const nobodysPid = 2 ** 30
 
-/** A process that is no gateway, and lives as long as the test. */
+/** A process that is not a gateway. It lives as long as the test. */
 const bystander = Processes.start(["sleep", "300"], { cwd: Os.tmpdir(), env: { PATH: Program.searchPath } })
 
 const leave = (site: Gateways.Site, content: string | Uint8Array) =>
@@ -46,7 +46,10 @@ const leave = (site: Gateways.Site, content: string | Uint8Array) =>
     }
   })
 
-/** Without a kernel lock, a lock file is proof of an owner until something speaks against it. */
+/**
+ * When a start without kernel locks takes over a leftover. Without a kernel lock, a lock file counts as held until other
+ * evidence shows that it is stale.
+ */
 type WithoutKernelLocks = "at once" | "once old" | "never"
 
 interface Leftover {
@@ -135,7 +138,7 @@ const leftovers: ReadonlyArray<Leftover> = [
     what: "that is empty",
     content: () => Effect.succeed(""),
     withoutKernelLocks: "once old",
-    // Under a free kernel lock it was made a moment ago, by a starter that was slower: there is nobody to tell of.
+    // The kernel lock is free, so a slower starter made this file a moment ago. The log has no former owner to name.
     by: Program.kernelLocks ? undefined : unreadable
   },
   {
@@ -216,7 +219,7 @@ describe("a lock file", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         yield* leave(site, lines(yield* recordOf(site, { pid: nobodysPid, startTime: 1 })))
-        // The shell writes its own pid into the records, and becomes the gateway.
+        // The shell writes its own pid into the records, and then becomes the gateway.
         const script = `sed -i "s/${nobodysPid}/$$/" "$1"/*.lock && chmod 600 "$1"/*.lock && shift && exec "$@"`
         yield* assertTakenOver(site, /left by pid \d+ since/, {
           under: ["sh", "-c", script, "sh", Gateways.locksFolder(site)]
@@ -226,7 +229,7 @@ describe("a lock file", () => {
 })
 
 // ---------------------------------------------------------------------------
-// what must not be taken over
+// files that must not be taken over
 // ---------------------------------------------------------------------------
 
 const make = (site: Gateways.Site, at: (path: string) => Promise<unknown>, path = Gateways.configLock(site)) =>
@@ -360,7 +363,7 @@ describe("a start says why it cannot use", () => {
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Effect.promise(() => Fs.mkdir(site.stateDir))
-          // The disk is the program's alone, so that what is left on it must be listed there.
+          // Only the program sees this disk, so the script must list what is left on it.
           const script = [
             `mount -t tmpfs -o ${option} tmpfs "$1"`,
             fill,

@@ -8,7 +8,7 @@ import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** The folders of a user of a test's own, and the flags of a profile there. */
+/** Folders for a user of this test only, and the flags of a profile there. */
 const profiles = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const env = {
@@ -22,7 +22,7 @@ const profiles = Effect.gen(function*() {
   return { site, env, of }
 })
 
-/** A user that no other test starts a gateway as. */
+/** A uid as which no other test starts a gateway. */
 const loner = 61_803
 
 describe("list", () => {
@@ -40,7 +40,7 @@ describe("list", () => {
         yield* Gateways.stop(dead, "SIGKILL")
 
         const { lines, list } = yield* Looking.list(site, { main, env })
-        // Others of this user's may run at the same time.
+        // Gateways of other tests may run under the same user at the same time.
         const mine = list.gateways.filter(({ stateDir }) => stateDir.startsWith(site.root))
         assert.deepStrictEqual(
           mine.map(({ owner, profile, verdict }) => [profile, verdict, owner?.pid, owner?.port]),
@@ -92,7 +92,7 @@ describe("list", () => {
         yield* Effect.promise(() => Fs.chmod(site.root, 0o755))
         const none = yield* Looking.list(site, { env, under: Program.as(loner) })
         assert.deepStrictEqual(none.list.gateways, [])
-        assert.deepStrictEqual(none.lines, ["no gateway of this user on this host"])
+        assert.deepStrictEqual(none.lines, ["this user has no gateway on this host"])
         yield* Effect.promise(() =>
           Fs.mkdir(Path.join(site.root, "state", "gateway-lock"), { recursive: true, mode: 0o700 })
         )

@@ -6,7 +6,7 @@ import type * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** A network of its own, in whose interfaces a script changes something before the program starts. */
+/** The words that run a program in a new network namespace, after a script has changed its interfaces. */
 const network = (script: string): ReadonlyArray<string> => [
   "unshare",
   "--net",
@@ -16,13 +16,13 @@ const network = (script: string): ReadonlyArray<string> => [
   "sh"
 ]
 
-/** `::1` is there, and 127.0.0.1 is not. */
+/** A network with `::1` and without 127.0.0.1. */
 const onlyV6 = network("ip addr del 127.0.0.1/8 dev lo")
 
-/** The same, with an address that others could reach. */
+/** The same, with an additional address that other hosts could reach. */
 const onlyV6AndLan = network("ip addr del 127.0.0.1/8 dev lo && ip addr add 10.9.9.9/32 dev lo")
 
-/** The loopback interface is down: 127.0.0.1 can be bound, and nothing reaches it. A connection hangs. */
+/** A network whose loopback interface is down: 127.0.0.1 can be bound, but a connection to it hangs. */
 const down = network("ip link set lo down")
 
 const inside = (gateway: Processes.Running): ReadonlyArray<string> => [

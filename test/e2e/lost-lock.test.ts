@@ -9,7 +9,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 
-/** Often enough for a test to wait for it. */
+/** The holder checks its files often, so that the test need not wait long. */
 const watchful = { lock: { recheckInterval: "200 millis" } }
 
 const startWatchful = (site: Gateways.Site) =>
@@ -19,7 +19,7 @@ const startWatchful = (site: Gateways.Site) =>
     return { gateway, instanceId: yield* Clients.instanceIdOf(site) }
   })
 
-/** Asks again until it is so: no event tells of a file. */
+/** Polls a condition on a file, because no event reports the change. */
 const until = (what: string, condition: () => Promise<boolean>) =>
   Effect.promise(condition).pipe(
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),
@@ -29,7 +29,7 @@ const until = (what: string, condition: () => Promise<boolean>) =>
 
 const exists = (path: string) => Fs.stat(path).then(() => true, () => false)
 
-/** Both files say who serves, and who serves says the same. */
+/** Both lock files name this gateway, and `/healthz` answers with the same instance. */
 const assertServing = (
   site: Gateways.Site,
   { gateway, instanceId }: Effect.Effect.Success<ReturnType<typeof startWatchful>>
@@ -78,7 +78,7 @@ describe("a running gateway", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
-      // In one step, or the gateway might be quicker than the rest.
+      // The folder disappears in one step (rename). Otherwise the gateway could restore a file between two removals.
       yield* Effect.promise(async () => {
         await Fs.rename(Gateways.locksFolder(site), `${site.root}/gone`)
         await Fs.rm(`${site.root}/gone`, { recursive: true })
@@ -133,7 +133,7 @@ describe("a running gateway", () => {
         )
         assert.strictEqual(ended.code, 1, ended.stderr)
         assert.isTrue(yield* Ports.isFree(site.port))
-        // The stranger's file as it was; the gateway's own other one is gone.
+        // The foreign file is unchanged. The gateway's own other lock file is removed.
         assert.deepStrictEqual(yield* Gateways.identityOf(path), { ...stranger, path })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [Path.basename(path)])
       })
@@ -163,7 +163,7 @@ describe("a running gateway", () => {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
       const folder = Gateways.locksFolder(site)
-      // Stopped meanwhile, or it could make the folder again in between.
+      // The owner is stopped meanwhile. Otherwise it could create the folder again between the two steps.
       yield* running.gateway.signal("SIGSTOP")
       yield* Effect.promise(async () => {
         await Fs.rename(folder, `${site.root}/aside`)

@@ -12,7 +12,7 @@ import * as Program from "./support/program.ts"
 
 const source = manPage({ year: 2026, month: "January", day: 1 })
 
-/** Runs a program over the page's source. */
+/** Runs a program on the source of the manual page. */
 const over = (...words: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
@@ -25,7 +25,9 @@ const over = (...words: ReadonlyArray<string>) =>
     return yield* running.ended
   })
 
-/** As plain words, wherever lines end: without what is printed over, which is how terminals were told of bold. */
+/**
+ * Joins the lines into plain words, and removes overstrikes (a character, a backspace, the character again), which mean bold.
+ */
 const flat = (text: string): string =>
   text
     .split("\b")
@@ -90,7 +92,7 @@ describe("gateway(1)", () => {
       const manifest: unknown = JSON.parse(
         yield* Effect.promise(() => Fs.readFile(Path.join(root, "package.json"), "utf8"))
       )
-      // An array: npm links nothing else (bin-links).
+      // bin-links, which npm uses, links manual pages only if `man` is an array.
       assert.deepPropertyVal(manifest, "man", ["./dist/gateway.1"])
       const built = yield* Effect.promise(() => Fs.readFile(Path.join(root, "dist/gateway.1"), "utf8"))
       const undated = (page: string) => page.split("\n").slice(1)

@@ -16,13 +16,13 @@ const scrape = (site: Gateways.Site) =>
     return { text: body, type: headers["content-type"] }
   })
 
-/** The value of one series, written as the text has it. */
+/** The value of one series, given by its name and labels as the exposition writes them. */
 const valueOf = ({ text }: { readonly text: string }, series: string): number | undefined => {
   const line = text.split("\n").find((line) => line.startsWith(`${series} `))
   return line === undefined ? undefined : Number(line.slice(series.length + 1))
 }
 
-/** The names that samples have: those of histograms with their endings. */
+/** The sample names, with the suffixes of histograms. */
 const namesIn = (text: string): ReadonlySet<string> =>
   new Set(
     text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(/[ {]/)[0] ?? "")
@@ -30,7 +30,7 @@ const namesIn = (text: string): ReadonlySet<string> =>
 
 const own = /\b(?:gateway|process|nodejs)_[a-z_]+\b/g
 
-/** Once a count is what it is to be: connections end a moment after their clients. */
+/** Polls until a series has the value. The gateway notices the end of a connection a moment after its client. */
 const eventually = (site: Gateways.Site, series: string, value: number) =>
   scrape(site).pipe(
     Effect.repeat({ until: (metrics) => valueOf(metrics, series) === value }),
@@ -99,7 +99,7 @@ describe("/metrics", () => {
   it.scopedLive("counts the connections that are open now", () =>
     Effect.gen(function*() {
       const [site] = yield* Gateways.newGateway()
-      // The scraper's own is one of them.
+      // The scrape's own connection counts as well.
       yield* eventually(site, "gateway_connections", 1)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* Effect.replicateEffect(Clients.greeted(site), 3)
@@ -120,7 +120,7 @@ describe("/metrics", () => {
         ) => [.../^\| `((?:gateway|process|nodejs)_[a-z_]+)/.exec(line)?.slice(1) ?? []])
       )
       const families = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name))
-      // A start that waits serves nobody.
+      // This gauge is set only while a start waits, and a waiting start does not serve `/metrics`.
       told.delete("gateway_lock_waiters")
       assert.deepStrictEqual(
         [...told].toSorted(),

@@ -7,7 +7,7 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** Nobody is told to signal what is another process here. */
+/** The error advises no signal: the recorded pid is another process in this PID namespace. */
 const assertOutOfReach = (refused: Processes.Ended) => {
   const facts = Gateways.facts(refused)
   assert.strictEqual(facts["held by"], "pid 1 in another PID namespace")
@@ -28,7 +28,7 @@ describe("two containers on one state directory and one network", () => {
         const { instanceId, lock, pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.deepStrictEqual({ lock, pid }, { lock: variant.lock, pid: 1 })
 
-        // Its own pid is 1 as well, and so is that of every other start; outside, it is init's.
+        // The owner's pid is 1, as is the pid of every other start in a namespace of its own. Outside, pid 1 is init.
         const other = yield* Gateways.onAnotherPort(site)
         for (const options of [inside, { main }]) {
           const same = yield* Gateways.run(site, options)
@@ -89,7 +89,7 @@ describe("two containers on one state directory and one network", () => {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.pid })
         yield* Namespaces.stopChild(owner, "SIGKILL")
 
-        // Out here its pid means nothing, so only time can tell.
+        // Outside the namespace the recorded pid has no meaning, so only the record's age shows that the owner has ended.
         Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const next = yield* Gateways.startListening(site, { main })
@@ -137,7 +137,8 @@ describe("a container's gateway, which is pid 1", () => {
       yield* Gateways.writeConfig(site, Gateways.impatient)
       const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       yield* Namespaces.stopChild(first, "SIGKILL")
-      // A new namespace can get the old one's number or another: at once, or once stale. Never in vain.
+      // The new PID namespace can have the same inode number as the old one, or another. The start takes over at once, or
+      // once the record is stale, but it always succeeds.
       const second = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       const ended = yield* Namespaces.stopChild(second)
       yield* Gateways.assertGone(site, ended)
@@ -152,13 +153,13 @@ describe("two network namespaces on one state directory", () => {
     (main) =>
       Effect.gen(function*() {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
-        // Whatever the owner writes to keep its files young.
+        // Compares the files without their modification times, which the owner updates to keep its record fresh.
         const files = Effect.map(
           Gateways.lockIdentities(site),
           (identities) => identities.map(({ content, ino, path }) => ({ content, ino, path }))
         )
         const before = yield* files
-        // The same port, which out here and in a third network nobody has.
+        // The same port is free outside, and in a third network namespace.
         for (const under of [[], Namespaces.network]) {
           const refused = yield* Gateways.run(site, { flags: Gateways.hurried, main, under })
           Gateways.assertWaitedInVain(refused, owner.pid)
@@ -189,7 +190,7 @@ describe("an owner in another network, whose processes can be seen,", () => {
         const doctor = yield* Gateways.run(site, { main, flags: ["doctor"] })
         assert.notInclude(doctor.stdout, "--force")
         assert.notInclude(doctor.stdout, "does not serve")
-        // In its own network it is what it is.
+        // Inside its own network the owner is healthy.
         const inside = ["nsenter", "--target", String(owner.pid), "--net"]
         const there = yield* Gateways.run(site, { main, flags: ["status"], under: inside })
         assert.strictEqual(there.code, 0, there.stdout)
@@ -230,7 +231,7 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         const other = yield* Gateways.onAnotherPort(site)
-        // Stopped, so that only the process table can speak for it.
+        // A stopped owner answers no probe, so only the process table shows that it lives.
         yield* owner.signal("SIGSTOP")
         Gateways.assertWaitedInVain(
           yield* Gateways.run(other, { flags: Gateways.hurried, main, under: inside }),
@@ -256,7 +257,7 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         const gateway = yield* Namespaces.childOf(owner)
         const { pid, startTime } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, gateway)
-        // The record has the start as it is out here: to the tick, but for rounding.
+        // The record has the start time as processes outside the time namespace see it, to the tick except for rounding.
         assert.approximately(startTime ?? 0, yield* Processes.startTimeOf(gateway), 1)
         yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
         const other = yield* Gateways.onAnotherPort(site)
@@ -289,7 +290,7 @@ describe("a /proc that hides other users' processes", () => {
         const site = yield* Gateways.newSite
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
-        // The files are open to the other user, only the process is not.
+        // The other user may read and write the files, but cannot see the process.
         const paths = [Gateways.configLock(site), Gateways.stateLock(site)]
         yield* Gateways.giveTo(Program.nobody, site.root, site.stateDir, Gateways.locksFolder(site), ...paths)
         yield* owner.signal("SIGSTOP")
@@ -298,12 +299,12 @@ describe("a /proc that hides other users' processes", () => {
         const other = yield* Gateways.onAnotherPort(site)
         const refused = yield* Gateways.run(other, { flags: Gateways.hurried, main, under: hidden })
         Gateways.assertWaitedInVain(refused, owner.pid)
-        // Its command is not known: it was hidden indeed.
+        // The error shows no command of the owner, so `/proc` did hide it.
         assert.strictEqual(Gateways.facts(refused)["held by"], `pid ${owner.pid}, not visible from here`)
         assert.notProperty(Gateways.facts(refused), "to stop it")
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
 
-        // That it is gone, kill(2) tells whoever asks.
+        // kill(2) tells any caller that the owner is gone.
         yield* Gateways.stop(owner, "SIGKILL")
         const ended = yield* Gateways.stop(yield* Gateways.startListening(other, { main, under: hidden }))
         yield* Gateways.assertGone(other, ended)

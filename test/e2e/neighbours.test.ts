@@ -82,7 +82,7 @@ describe("two profiles", () => {
       const blue = yield* start(two, "blue-2")
       assert.notStrictEqual(yield* Clients.instanceIdOf(red.at), yield* Clients.instanceIdOf(blue.at))
 
-      // One profile is still one gateway.
+      // A second start of the same profile is refused.
       const again = yield* Gateways.onAnotherPort(one)
       Gateways.assertRefused(
         yield* Gateways.run(again, { args: ["--profile", "red", "--port", String(again.port)], env }),

@@ -1,5 +1,5 @@
 /**
- * What a gateway says to whom over `NOTIFY_SOCKET`, and what its own children know of it.
+ * The messages that a gateway sends over `NOTIFY_SOCKET`, and the environment that its own children get.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -11,7 +11,7 @@ import * as Program from "./support/program.ts"
 const notLinux = Program.isLinux ? undefined : "needs Linux"
 const skipped = NotifySocket.noNotifySocket
 
-/** One test for a socket with a path, and one for a socket in the abstract namespace. */
+/** Runs a test twice: with a socket at a path, and with a socket in the abstract namespace. */
 const eachKind = (name: string, test: (kind: "path" | "abstract") => Effect.Effect<void, never, Scope.Scope>) => {
   for (const kind of ["path", "abstract"] as const) {
     it.scopedLive.skipIf(skipped !== undefined)(Program.named(`${name} (${kind})`, skipped), () => test(kind))
@@ -23,7 +23,7 @@ describe("the notification socket", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const manager = yield* NotifySocket.listen(kind)
-      // The other service's main process is the receiver.
+      // The main process of the other service is the process that receives the messages.
       const env = {
         NOTIFY_SOCKET: manager.name,
         NOTIFY_ACCESS: "all",
@@ -32,7 +32,7 @@ describe("the notification socket", () => {
         WATCHDOG_USEC: "200000"
       }
       const gateway = yield* Gateways.startListening(site, { env })
-      // Nor does a start that is refused.
+      // A start that is refused does not notify the other service's manager either.
       Gateways.assertRefused(
         yield* Gateways.run(site, { env: { ...env, GATEWAY_LOG_LEVEL: "error" } }),
         `another gateway instance is already listening on ${Gateways.url(site)}`
@@ -68,7 +68,7 @@ describe("the notification socket", () => {
       const gateway = yield* Gateways.startListening(site, { env })
       yield* manager.message(/^READY=1/)
       yield* manager.message(/^WATCHDOG=1$/)
-      // The next one is refused, and says so to its own manager.
+      // The second start is refused, and reports that to its own manager only.
       const second = yield* NotifySocket.listen(kind)
       const refused = yield* Gateways.run(site, { env: { ...env, NOTIFY_SOCKET: second.name } })
       assert.strictEqual(refused.code, 78, refused.stderr)
@@ -91,7 +91,7 @@ describe("the program's children", () => {
         const tools = yield* FakeTools.make(names)
         const handed: Readonly<Record<string, string>> = { PATH: tools.path, HOME: site.root, ...FakeTools.handed }
         const env = { ...handed, ...FakeTools.withheld }
-        // Before systemd 248, systemctl is asked who the service is.
+        // systemd older than 248 does not set SYSTEMD_EXEC_PID, so `systemctl` reports the main process.
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env })))
         const named = { ...env, GATEWAY_SUPERVISOR: "systemd" }
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env: named })))

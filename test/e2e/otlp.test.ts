@@ -32,7 +32,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
           OTEL_RESOURCE_ATTRIBUTES: "deployment.environment=test"
         }
       })
-      // Sent while it runs, and not only at its end.
+      // The gateway exports while it runs, not only when it ends.
       yield* collector.arrival("gateway.start")
       yield* Clients.request(site, "/healthz")
       yield* Clients.request(site, "/metrics")

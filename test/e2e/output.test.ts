@@ -1,5 +1,5 @@
 /**
- * Where a command's output goes that cannot be written, or not at once; and the form of stderr.
+ * Commands whose output cannot be written, or not at once; and the form of stderr.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -13,11 +13,11 @@ import * as Strangers from "./support/strangers.ts"
 
 const notLinux = Program.isLinux ? undefined : "needs /dev/full"
 
-/** Runs the words after the shell's own: `"$@"`. */
+/** Runs a shell script in which `"$@"` stands for the program's words. */
 const inShell = (site: Gateways.Site, script: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
   Gateways.run(site, { under: ["bash", "-c", script, "bash"], args, env })
 
-/** Each command that writes to stdout. `ended`: its status where it can. */
+/** Each command that writes to stdout. `ended` is its exit status if the output can be written. */
 const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyArray<string>, ended: number]> => {
   const where = ["--port", String(site.port), "--state-dir", site.stateDir, "--config", site.configPath]
   return [
@@ -40,7 +40,7 @@ const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyAr
   ]
 }
 
-/** Without the advice on a checkout in a folder that does not stay, such as one for temporary files. */
+/** Removes the advice about a path that does not stay: the checkout may be in a folder for temporary files. */
 const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* may disappear \(.*\n/gm, "")
 
 describe("output that cannot be written", () => {
@@ -62,7 +62,7 @@ describe("output that cannot be written", () => {
         const ensured = yield* inShell(site, "\"$@\" > /dev/full", ["run", "--ensure", ...where])
         assert.strictEqual(ensured.code, 1)
         assert.match(ensured.stderr, /^gateway: failed to write the output: ENOSPC: [^\n]+\n$/)
-        // What it was told to do, it has done.
+        // The command has stopped the gateway, although it could not write its output.
         const stopped = yield* inShell(site, "\"$@\" > /dev/full", ["stop", ...where])
         assert.strictEqual(stopped.code, 1)
         assert.match(stopped.stderr, /^gateway: failed to write the output: ENOSPC: [^\n]+\n$/)
@@ -103,7 +103,7 @@ describe("output that nobody reads", () => {
         for (
           const [args, ended] of commands(site).filter(([args]) => args.includes("--json") || args[0] === "--help")
         ) {
-          // The reader has gone before anything is written.
+          // The reader ends before the program writes.
           const script = "exec 3> >(exec true); wait $!; \"$@\" >&3"
           const { code, stderr } = yield* inShell(site, script, args)
           assert.deepStrictEqual({ code, stderr }, { code: ended, stderr: "" }, args.join(" "))
@@ -116,7 +116,7 @@ describe("output that nobody reads", () => {
 })
 
 describe("output that is read late", () => {
-  /** A pipe of one page, which is read once the writer has ended or waits. */
+  /** Reads a pipe of one page only after the writer has ended or waits. */
   const reader = `
 import fcntl, os, subprocess, sys
 out, into = os.pipe()
@@ -149,7 +149,7 @@ describe("stderr with --log-format json", () => {
   const json = { GATEWAY_LOG_FORMAT: "json" }
   const levels = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
-  /** Each line has the one form. Gives their messages. */
+  /** Checks that each line has the same form, and returns the messages. */
   const messages = (stderr: string): ReadonlyArray<string> =>
     stderr.trimEnd().split("\n").map((line) => {
       const { level, message, timestamp }: Record<string, unknown> = JSON.parse(line)

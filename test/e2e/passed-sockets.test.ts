@@ -5,7 +5,10 @@ import * as Gateways from "./support/gateways.ts"
 import * as Namespaces from "./support/namespaces.ts"
 import * as Program from "./support/program.ts"
 
-/** Becomes the given program, with a descriptor of some kind at number 3 and the variables of sd_listen_fds(3). */
+/**
+ * A Python script: opens a descriptor of the given kind as number 3, sets the variables of sd_listen_fds(3), and becomes the
+ * given program.
+ */
 const passing = `
 import os, socket, sys
 kind, port, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -71,7 +74,7 @@ const under = (kind: string, site: Gateways.Site): ReadonlyArray<string> => [
 
 const noPython = Program.isLinux ? Program.without("python3") : "needs Linux"
 
-/** What each kind is called in the error; `<root>` is the site's folder. */
+/** How the error names each kind of descriptor; `<root>` is the site's folder. */
 const kinds: ReadonlyArray<readonly [kind: string, what: string | RegExp]> = [
   ["unix", "a Unix stream socket (<root>/own.sock)"],
   ["unix-datagram", "a Unix datagram socket (<root>/own.sock)"],
@@ -87,7 +90,7 @@ const kinds: ReadonlyArray<readonly [kind: string, what: string | RegExp]> = [
   ["file", "not a socket (<root>/file)"],
   ["folder", "not a socket (<root>)"],
   ["null", "not a socket (/dev/null)"],
-  // The first number that is free is taken by Node for itself.
+  // Descriptor 3 is closed, so Node uses that number for a file of its own.
   ["closed", /not a socket \(.+\)/]
 ]
 
@@ -169,7 +172,7 @@ describe("a descriptor passed by a supervisor", () => {
           flags: ["--host", "::1"],
           env: { LISTEN_FDNAMES: "gateway.socket" }
         })
-        // The guard address is bound besides.
+        // The gateway binds the guard address in addition to the passed socket.
         assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
       })
@@ -183,7 +186,7 @@ describe("a descriptor passed by a supervisor", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // The socket is made out here; the gateway that it is passed to has no other network.
+        // The socket is created in this network namespace. The gateway that gets it runs in another one.
         const gateway = yield* Gateways.startListening(site, {
           under: [...under("tcp", site), ...Namespaces.network]
         })

@@ -15,7 +15,7 @@ const makeFolder = (path: string, mode: number) =>
     await Fs.chmod(path, mode)
   })
 
-/** With the sticky bit. */
+/** The mode bits in octal, with the sticky bit. */
 const fullModeOf = (path: string) => Effect.promise(async () => ((await Fs.stat(path)).mode & 0o7777).toString(8))
 
 const assertDenied = (ended: Processes.Ended, path: string) => {
@@ -38,7 +38,7 @@ const assertForeign = (
   )
 }
 
-/** Runs the command that the message gives. */
+/** Runs the command that the error message gives. */
 const mend = ({ stderr }: Processes.Ended) =>
   Effect.gen(function*() {
     const command = /; run: (.*)$/m.exec(stderr)?.[1] ?? ""
@@ -133,7 +133,7 @@ describe("a state directory", () => {
           mode: "0700",
           us: Program.nobody - 1
         })
-        // Root could look in, and could be led anywhere there.
+        // Root can read the folder, but its owner could redirect root's writes by a link.
         assertForeign(site, yield* Gateways.run(other), { owner: Program.nobody, mode: "0700", us: 0 })
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
         yield* Gateways.assertGone(site, yield* Gateways.stop(first))
@@ -150,7 +150,7 @@ describe("a state directory", () => {
         yield* Gateways.giveTo(Program.nobody, site.root)
         yield* makeFolder(site.stateDir, 0o755)
         yield* Gateways.giveTo(Program.nobody, site.stateDir)
-        // As with sudo(8): the folders of a user, a start by root.
+        // The reverse of a start with sudo(8): root has created the lock files in the user's folders.
         yield* Gateways.stop(yield* Gateways.startListening(site), "SIGKILL")
         const before = yield* Gateways.lockIdentities(site)
         const refused = yield* Gateways.run(site, { under: Program.asNobody })

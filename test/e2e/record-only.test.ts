@@ -80,7 +80,7 @@ describe("without kernel locks", () => {
 describe("a gateway with kernel locks and one without", () => {
   const skipped = Program.kernelLocks ? undefined : "the program under test has no kernel locks"
 
-  /** An owner that is the one, and the program that is the other. */
+  /** The owner is one variant of the program (with kernel locks or without), the second start is the other. */
   const mixed = (first: "with" | "without") =>
     Effect.gen(function*() {
       const bare = yield* bareProgram
@@ -101,7 +101,7 @@ describe("a gateway with kernel locks and one without", () => {
           const refused = yield* Gateways.within("15 seconds", Gateways.run(other, { main: otherMain }))
           Gateways.assertRefused(refused, `gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}`)
 
-          // Nor from one that does not answer.
+          // A stopped owner keeps its lock as well.
           yield* owner.signal("SIGSTOP")
           const late = yield* Gateways.run(other, { main: otherMain, flags: ["--lock-timeout", "300 millis"] })
           assert.strictEqual(late.code, 1, late.stderr)

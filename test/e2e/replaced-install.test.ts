@@ -1,5 +1,5 @@
 /**
- * A start that waits while the files that it was started from are removed, as an upgrade does: it still takes over.
+ * An upgrade removes the program's files while a start waits. The start still takes over.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Predicate, Scope } from "effect"
@@ -13,14 +13,14 @@ import type * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
-/** A copy of the program and of its addon, which can be removed. */
+/** A copy of the program and of its addon, which a test can remove. */
 const installed = Effect.gen(function*() {
   const folder = Path.join(yield* Gateways.temporaryFolder, "installed")
   yield* Effect.promise(async () => {
     await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
     await Fs.writeFile(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
     if (!Program.kernelLocks) return
-    // Its loader and what that needs: the addon may be found by either.
+    // The addon's package, its loader and what the loader needs, because the addon may be found through either package.
     const manifest = createRequire(Program.main).resolve("fs-native-extensions/package.json")
     const modules = Path.dirname(Path.dirname(manifest))
     await Fs.cp(Path.dirname(manifest), Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
@@ -36,7 +36,7 @@ const installed = Effect.gen(function*() {
   }
 })
 
-/** It serves everything that it serves otherwise, by a kernel lock, and ends in order. */
+/** Checks that the gateway serves all its routes, has a kernel lock, and ends in order. */
 const serves = (site: Gateways.Site, gateway: Processes.Running) =>
   Effect.gen(function*() {
     yield* gateway.listening
@@ -47,7 +47,7 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
       const { status } = yield* Effect.promise(() => fetch(`http://127.0.0.1:${site.port}${path}`, { headers }))
       assert.strictEqual(status, 200, path)
     }
-    // A viewer sees the other gateways, too.
+    // A viewer gets the list of other gateways as well.
     const viewer = yield* Clients.greeted(site)
     yield* viewer.send("{\"type\":\"watch\"}")
     yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("neighbours") })

@@ -4,7 +4,7 @@ import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 
-/** Only what is promised of the line: a reader may find more in it. */
+/** Only the documented keys of the line. Other keys are allowed. */
 const ErrorLine = Schema.parseJson(Schema.Struct({
   level: Schema.String,
   timestamp: Schema.String,
@@ -163,7 +163,7 @@ describe("a start on the port of another profile's gateway", () => {
             "to stop it": `gateway stop --profile blue --port ${site.port}`,
             "to look at it": `gateway status --profile blue --port ${site.port}`
           })
-          // A service that leaves it in control, or that gives up, says the same.
+          // A supervised start prints the same, whether it leaves the owner in control or gives up.
           const service = yield* Gateways.run(site, {
             ...profile(site, "green"),
             args: [...profile(site, "green").args, "--supervisor", "external"],

@@ -10,8 +10,8 @@ import * as Program from "./support/program.ts"
 const port = 23_999
 
 /**
- * A network of its own, in which the kernel gives outgoing connections this port alone. On a host it is one of 28,232: a
- * connection to a free port then is, once in a while, a connection to itself (RFC 9293, 3.5, simultaneous open).
+ * A network namespace in which the kernel gives outgoing connections only this port. By default the port is one of 28,232, so
+ * a connection to a free port occasionally connects to itself (RFC 9293, 3.5, simultaneous open).
  */
 const onePort = [
   "unshare",

@@ -10,7 +10,7 @@ import * as Program from "./support/program.ts"
 
 const hosts = { flag: "127.0.0.4", env: "127.0.0.3", file: "127.0.0.2", otherwise: "127.0.0.1" }
 
-/** The way settings say what they are: the host that the gateway then listens on. */
+/** Returns the host on which a gateway with these settings listens. The tests compare settings by it. */
 const hostOf = (site: Gateways.Site, options: Gateways.StartOptions) =>
   Effect.scoped(Effect.gen(function*() {
     const gateway = yield* Gateways.startListening(site, options)
@@ -87,9 +87,9 @@ interface Refusal {
   readonly what: string
   readonly flags?: ReadonlyArray<string>
   readonly env?: Record<string, string>
-  /** The config file's text. */
+  /** The text of the config file. */
   readonly file?: string
-  /** Everything that the one line must have: setting, source, value, what is allowed. */
+  /** The parts that the one line must contain: setting, source, value and allowed values. */
   readonly names: ReadonlyArray<string>
 }
 
@@ -155,7 +155,7 @@ describe("bad usage ends with status 64 and one line that says what is wrong whe
         if (file !== undefined) yield* Effect.promise(() => Fs.writeFile(site.configPath, file))
         const args = ["--state-dir", site.stateDir, "--config", site.configPath, ...flags]
 
-        // Should a bad value be let through, the gateway starts on this test's own port.
+        // If a bad value were accepted by mistake, the gateway would start on this test's own port.
         const ownPort = file?.startsWith("{\"port\":") === true ? undefined : { GATEWAY_PORT: String(site.port) }
         const { code, stderr, stdout } = yield* Gateways.run(site, { args, env: { ...ownPort, ...env } })
         assert.strictEqual(code, 64, stderr)

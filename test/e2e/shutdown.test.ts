@@ -6,7 +6,7 @@ import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Shims from "./support/shims.ts"
 
-/** A request whose body never comes to its end. */
+/** A request whose body never ends. */
 const endless = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
@@ -14,7 +14,7 @@ const endless = (site: Gateways.Site) =>
     return connection
   })
 
-/** A connection that has had its answer, and waits for the next request. */
+/** An idle connection that has had one response. */
 const keptAlive = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
@@ -23,12 +23,12 @@ const keptAlive = (site: Gateways.Site) =>
     return connection
   })
 
-/** A request of which one line is missing. */
+/** A request whose headers lack the last line. */
 const beginRequest = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
-    // That much has arrived once another connection, opened later, has been answered.
+    // A later connection has been answered, so these bytes have arrived as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -47,7 +47,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         const [site, gateway] = yield* Gateways.newGateway()
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
-        // Two lines: what asked for it, and how it went.
+        // The last two lines say why the gateway stopped and how the drain went.
         const lines = Gateways.linesOf(ended).slice(-2)
         assert.match(lines[0] ?? "", new RegExp(`level=INFO .*"gateway stopping on ${signal}"`), ended.stderr)
         assert.match(
@@ -72,7 +72,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         assert.deepStrictEqual(farewells, Array.map(controls, () => told))
         yield* Effect.forEach(idle, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
         yield* stuck.closed
-        // It really was in flight: all others went by themselves, and it had to be cut.
+        // The request was in flight: the idle connections closed by themselves, and only this one was cut.
         assert.match(ended.stderr, /draining \d+ connections on .*, up to 1s/)
         assert.match(ended.stderr, /cutting 1 connection that did not end in time/)
       }))
@@ -87,7 +87,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         assert.deepStrictEqual(yield* farewell(control), told)
         assert.isTrue(yield* stuck.isOpen)
 
-        // What comes sooner is taken for the same request.
+        // A second signal within half a second counts as part of the first request to stop.
         yield* Effect.sleep("600 millis")
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
@@ -150,7 +150,10 @@ describe("while it drains", () => {
     }))
 })
 
-/** Runs a program on a terminal, closes the terminal once the program listens, and prints how the program ended. */
+/**
+ * A Python script: runs a program on a pseudo-terminal, closes the terminal once the program listens, and prints how the
+ * program ended.
+ */
 const onTerminal = `
 import os, pty, sys
 pid, terminal = pty.fork()
@@ -175,7 +178,7 @@ describe("a terminal that closes", () => {
       })
   )
 
-  // nodejs/node#51519, fixed by #58200 in later versions of Node.
+  // Node aborts when its terminal closes: nodejs/node#51519, fixed by #58200 in later versions of Node.
   const isMended = Number(process.versions.node.split(".")[0]) > 20
   it.scopedLive.skipIf(noPython !== undefined || isMended)(
     Program.named(
@@ -191,7 +194,7 @@ describe("a terminal that closes", () => {
           under: ["python3", "-c", onTerminal, process.execPath, "-e", program],
           args: []
         })
-        // SIGABRT, or SIGSEGV on the way to it.
+        // The process ends by SIGABRT, or by SIGSEGV on the way to it.
         assert.match(ended.stdout, /^-(6|11)\n$/, ended.stderr)
       })
   )
@@ -223,7 +226,7 @@ describe("a file system that hangs", () => {
           ended.stderr,
           /level=WARN .*gateway lock .* was not released within 5s: the file system does not answer/
         )
-        // Nothing but SIGKILL ends a process of which a thread waits for a file.
+        // A thread of the process waits for a file, and only SIGKILL ends such a process.
         assert.deepStrictEqual(
           { code: ended.code, signal: ended.signal },
           { code: null, signal: "SIGKILL" },
@@ -283,7 +286,7 @@ describe("a signal in the middle of a start", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         const start = Effect.scoped(Effect.flatMap(Gateways.startListening(site), (gateway) => Gateways.stop(gateway)))
-        // How long a start takes here and now: the moments are spread over all of it, and a little beyond.
+        // Measures how long a start takes on this machine. The signals are spread over that time and ten percent more.
         const [duration] = yield* Effect.timed(start)
         for (let step = 0; step <= steps; step++) {
           const moment = Duration.times(duration, 1.1 * step / steps)
@@ -291,7 +294,8 @@ describe("a signal in the middle of a start", () => {
             const gateway = yield* Gateways.start(site)
             yield* Effect.sleep(moment)
             const ended = yield* Gateways.stop(gateway)
-            // Before Node has a handler, the signal's own action ends the process, and nothing is on disk yet.
+            // Before Node installs its handler, the signal's default action ends the process. Nothing is on disk at that
+            // point.
             if (ended.signal !== "SIGTERM") yield* Gateways.assertClean(ended)
             const files = yield* Gateways.namesIn(Gateways.locksFolder(site))
             assert.deepStrictEqual(files, [], `after ${Duration.format(moment)}`)

@@ -1,5 +1,5 @@
 /**
- * A machine on which no program can be started: every `spawn` of the real program throws.
+ * On this machine no program can be started: every `spawn` of the real program throws.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -79,7 +79,7 @@ describe("where every spawn throws", () => {
           GATEWAY_SUPERVISOR: "systemd"
         }
         const gateway = yield* Gateways.startListening(site, { env })
-        // Of the first two feeds, the first throws.
+        // The first of two watchdog feeds throws.
         yield* gateway.line(/cannot notify systemd: systemd-notify: spawn ENOMEM/)
         yield* manager.message(/^WATCHDOG=1$/)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))

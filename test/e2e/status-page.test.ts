@@ -20,7 +20,7 @@ afterAll(async () => {
   if (Browsers.noBrowser === undefined) await browser.close()
 })
 
-/** A browser on a machine that is busy with something else takes its time. */
+/** A test in the browser, with a long timeout for a busy machine. */
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
   it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
 
@@ -28,7 +28,7 @@ const { sees, textOf } = Browsers
 
 const pageUrl = (site: Gateways.Site) => `http://127.0.0.1:${site.port}/`
 
-/** The status page, once it shows the state. */
+/** Opens the status page and waits until it shows the state. */
 const openPage = (site: Gateways.Site, options: Parameters<typeof Browsers.open>[1] = {}, state = "listening") =>
   Effect.gen(function*() {
     const watched = yield* Browsers.open(browser, options)
@@ -41,16 +41,16 @@ const isIn = (page: Page, state: string) => sees(page, `html[data-state="${state
 
 const textsOf = (page: Page, selector: string) => Effect.promise(() => page.locator(selector).allInnerTexts())
 
-/** What `dl` of facts says under a label. */
+/** The value that the list of facts shows for a label. */
 const fact = (page: Page, label: string) =>
   textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
 
-/** Accessibility rules that are broken, with the elements that break them. */
+/** Accessibility rules that the page breaks, with the elements that break them. */
 const brokenRules = (page: Page) =>
   Effect.promise(async () => {
     await page.evaluate(Axe.source)
     const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
-      // The source has just defined it.
+      // The script that was evaluated above defines this global.
       Reflect.get(globalThis, "axe").run()
     )
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
@@ -59,15 +59,15 @@ const brokenRules = (page: Page) =>
 const isWiderThanScreen = (page: Page) =>
   Effect.promise(() => page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
-/** An app that has a WebSocket of its own at `/`. */
+/** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
 
-/** A request whose headers have not come to their end: a drain waits for it. */
+/** A request whose headers are incomplete: a drain waits for it. */
 const halfSent = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n")
-    // It has arrived once another connection, opened later, has been answered.
+    // A later connection has been answered, so these bytes have arrived as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -98,11 +98,15 @@ describe("the status page", () => {
             assert.strictEqual(yield* fact(page, "Config"), site.configPath)
             assert.strictEqual(yield* fact(page, "State directory"), site.stateDir)
             assert.strictEqual(yield* fact(page, "File"), Gateways.configLock(site))
-            assert.match(yield* fact(page, "Kept by"), Program.kernelLocks ? /of the kernel/ : /record alone/)
+            assert.match(yield* fact(page, "Enforced by"), Program.kernelLocks ? /^kernel lock$/ : /record only/)
             assert.match(yield* fact(page, "Held since"), / · \d\d:\d\d:\d\d$/)
             assert.strictEqual(yield* fact(page, "Started by"), "no supervisor")
-            assert.notStrictEqual(yield* fact(page, "Because"), "")
-            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), ["Listening", "Took the lock", "Started"])
+            assert.notStrictEqual(yield* fact(page, "Reason"), "")
+            assert.deepStrictEqual(yield* textsOf(page, "#history .what"), [
+              "Listening",
+              "Acquired the lock",
+              "Started"
+            ])
             assert.match(yield* textOf(page, "#uptime"), /^\d+ (s|min)$/)
             assert.isAtLeast(Number(yield* textOf(page, "#connections")), 1)
             assert.match(yield* Effect.promise(() => page.title()), /^Listening · blue 127\.0\.0\.1:\d+ · gateway$/)
@@ -138,7 +142,7 @@ describe("the status page", () => {
         const stuck = yield* halfSent(site)
         yield* first.signal("SIGTERM")
         yield* isIn(page, "draining")
-        yield* sees(page, "#state-text", "because it was told to stop. Waiting for 1 connection.")
+        yield* sees(page, "#state-text", "because it was asked to stop. Waiting for 1 connection.")
         assert.strictEqual(yield* textOf(page, "#state-word"), "Draining")
         assert.deepStrictEqual((yield* textsOf(page, "#history .what")).slice(0, 2), ["Draining", "Listening"])
         assert.deepStrictEqual(yield* brokenRules(page), [])
@@ -146,15 +150,15 @@ describe("the status page", () => {
 
         yield* stuck.send("\r\n")
         yield* isIn(page, "ended")
-        yield* sees(page, "#state-text", "has shut down in order, because it was told to stop")
-        yield* sees(page, "#as-of", /What follows was so .* at \d\d:\d\d:\d\d/)
+        yield* sees(page, "#state-text", "has shut down, because it was asked to stop")
+        yield* sees(page, "#as-of", /Last update .* \(\d\d:\d\d:\d\d\)/)
         yield* Gateways.assertGone(site, yield* first.ended)
         assert.deepStrictEqual(yield* brokenRules(page), [])
 
         const second = yield* Gateways.startListening(site)
         yield* isIn(page, "listening")
         assert.strictEqual(yield* fact(page, "Process"), `pid ${second.pid}`)
-        // The browser itself reports that nobody listened meanwhile.
+        // The browser itself reports the connections that failed while no gateway listened.
         for (const complaint of complaints()) assert.match(complaint, /ERR_CONNECTION_(REFUSED|RESET)/)
       })
   )
@@ -173,14 +177,14 @@ describe("the status page", () => {
       const { page } = yield* openPage(site)
       yield* Gateways.stop(first, "SIGKILL")
       yield* isIn(page, "lost")
-      yield* sees(page, "#state-text", "does not answer any more")
+      yield* sees(page, "#state-text", "no longer answers")
       yield* sees(page, "#retry-text", /Trying again/)
-      yield* sees(page, "#as-of", "What follows was so")
+      yield* sees(page, "#as-of", "Last update")
       assert.deepStrictEqual(yield* brokenRules(page), [])
 
       yield* Gateways.startListening(site)
       yield* isIn(page, "listening")
-      yield* sees(page, "#history li", "Took over a lock that was left behind")
+      yield* sees(page, "#history li", "Reclaimed a stale lock")
       yield* sees(page, "#history .detail", `left by pid ${first.pid} since `)
     }))
 
@@ -194,7 +198,7 @@ describe("the status page", () => {
         const otherConfig = Path.join(site.root, markup)
         yield* Gateways.withConfig(site, markup)
         const env = { HOME: site.root }
-        // Gateways of other tests are listed as well.
+        // Gateways of other tests are in the list as well, so the profile's name is unique.
         const profile = `second-${other.port}`
         const start = (site: Gateways.Site, profile: string, config: string) =>
           Gateways.startListening(site, {
@@ -219,7 +223,7 @@ describe("the status page", () => {
         assert.deepStrictEqual(yield* brokenRules(page), [])
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
 
-        // Its own page shows the same text, and nothing more.
+        // The other gateway's own page shows the same text as data, not as markup.
         yield* Effect.promise(() => card.locator("a").click())
         yield* sees(page, "h1", `127.0.0.1:${other.port}`)
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
@@ -312,7 +316,7 @@ describe("the status page", () => {
       assert.notInclude(page.url(), token)
       assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
 
-      // Another tab knows nothing of it.
+      // Another tab does not share the token.
       yield* openPage(site, {}, "refused")
     }))
 })

@@ -9,7 +9,7 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 import * as Variants from "./support/variants.ts"
 
-/** A site whose owner leaves its lock files alone while they are compared. */
+/** A site whose owner does not touch its lock files while a test compares them. */
 const quietSite = Effect.tap(Gateways.newSite, (site) => Gateways.writeConfig(site, Looking.undisturbed))
 
 describe("status and health, of an owner", () => {
@@ -61,9 +61,9 @@ describe("status and health, of an owner", () => {
       assert.match(rows["since"] ?? "", new RegExp(`^${createdAt} \\((just now|\\d.* ago)\\)$`))
       assert.strictEqual(rows["supervisor"], "external (chosen by the supervisor setting)")
       assert.strictEqual(rows["to use it"], Gateways.url(site))
-      assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (by its record alone")
+      assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (lock record only")
       assert.include(rows["to stop it"], `gateway stop --port ${site.port}`)
-      // No argument or variable of the owner's, and no colour where there is no terminal.
+      // The output shows no argument or variable of the owner, and no colours because stdout is not a terminal.
       assert.notMatch(text + JSON.stringify(status), /hush|1234|TOKEN/)
       assert.notInclude(text, "\u001b")
     }))
@@ -89,7 +89,7 @@ describe("status and health, of an owner", () => {
       const owner = yield* Gateways.startListening(site, { main, flags: ["--drain-timeout", "1 minute"] })
       const connection = yield* Clients.connect(site)
       yield* connection.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")
-      // It has arrived once another connection, opened later, has been answered.
+      // A later connection has been answered, so these bytes have arrived as well.
       yield* Clients.request(site, "/readyz")
       yield* owner.signal("SIGTERM")
       yield* owner.line(/draining 1 connection on /)
@@ -142,7 +142,7 @@ describe("status and health, of an owner", () => {
       yield* Gateways.startListening(other, { main })
       const { health, status } = yield* Looking.expectStatus(site, "foreign-listener", { main })
       assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
-      assert.include(health, `to ask the port alone: curl -f http://127.0.0.1:${site.port}/healthz`)
+      assert.include(health, `to check only the port: curl -f http://127.0.0.1:${site.port}/healthz`)
     }))
 
   Variants.each("that is not there", undefined, (main) =>
@@ -163,7 +163,7 @@ describe("status and health, of an owner", () => {
       assert.deepInclude(outside.status.owner, { pid: 1, pidMeaning: "OtherPidNamespace" })
       assert.notProperty(outside.status.owner, "command")
       assert.strictEqual(outside.rows["held by"], "pid 1 in another PID namespace")
-      // From a container that shares network and folder, nobody's processes can be seen.
+      // A container that shares network and folder sees none of the processes outside its PID namespace.
       const beside = yield* Looking.expectStatus(site, "running", { main, under: Namespaces.pid })
       assert.deepStrictEqual(beside.status.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
       assert.strictEqual(beside.rows["listens"], "a process on 127.0.0.1, not visible from here")
@@ -221,7 +221,7 @@ describe("status and health, with settings that are broken", () => {
         assert.match(status.reason, /EACCES/)
         assert.match(status.warnings[0] ?? "", /^invalid config file .*EACCES/)
         assert.deepInclude(status.health, { healthy: true, identity: "unknown" })
-        assert.include(health, "to ask the port alone: curl -f ")
+        assert.include(health, "to check only the port: curl -f ")
       })
   )
 

@@ -11,7 +11,7 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 import * as Variants from "./support/variants.ts"
 
-/** The command, to its end. */
+/** Runs `gateway stop` until it ends. */
 const stop = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Gateways.run(site, { ...options, flags: ["stop", ...(options.flags ?? [])] })
 
@@ -32,7 +32,7 @@ const assertNotStopped = (ended: Processes.Ended, line: RegExp): void => {
   assert.match(ended.stderr, line)
 }
 
-/** A request that the gateway answers only when it is told to, so that it has to drain. */
+/** The options of a start that takes long on a busy machine. */
 const slow = { main: Program.main, patience: "60 seconds" } as const
 
 describe("gateway stop", () => {
@@ -60,7 +60,7 @@ describe("gateway stop", () => {
   it.scopedLive("ends one that still starts, once its bind comes to an end", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // Held up between lock and port: the port is taken once the lock is had.
+      // The preloaded library holds the gateway up after it has acquired the lock and before it binds the port.
       const gateway = yield* Gateways.start(site, { env: { NODE_OPTIONS: `--require=${yield* holdUp}` } })
       yield* gateway.line(/^held up$/)
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).phase, "starting")
@@ -72,7 +72,7 @@ describe("gateway stop", () => {
     Effect.gen(function*() {
       const [site, owner] = yield* Gateways.newGateway({ ...slow, flags: ["--drain-timeout", "30 seconds"] })
       const client = yield* Clients.connect(site)
-      // A request of which the end is missing: in flight until it comes.
+      // The body lacks its last byte, so the request stays in flight until the test sends it.
       yield* client.send("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\na")
       yield* Clients.request(site, "/healthz")
       yield* owner.signal("SIGTERM")
@@ -135,7 +135,7 @@ describe("gateway stop", () => {
           stdout,
           `gateway is not running; ${
             Gateways.configLock(site)
-          } is left of pid ${owner.pid}, and the next start takes it\n`
+          } was left by pid ${owner.pid}, and the next start reclaims it\n`
         )
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
       })
@@ -149,7 +149,7 @@ describe("gateway stop", () => {
       assert.deepStrictEqual({ code, stdout }, { code: 0, stdout: "gateway is not running\n" })
       assert.include(
         stderr,
-        `gateway: ${Gateways.url(site)} is another program's, pid ${process.pid} (node): answered HTTP 200`
+        `gateway: ${Gateways.url(site)} is in use by another program, pid ${process.pid} (node): answered HTTP 200`
       )
       assert.include(stderr, `ss -ltnp 'sport = :${site.port}'`)
       assert.isFalse(yield* Ports.isFree(site.port))
@@ -216,7 +216,7 @@ describe("gateway stop", () => {
   )
 })
 
-/** A library for Node that holds a gateway up between its lock and its port. */
+/** A library that Node preloads. It holds a gateway up between its lock and its port. */
 const holdUp = Effect.flatMap(Gateways.temporaryFolder, (folder) =>
   Effect.promise(async () => {
     const path = Path.join(folder, "hold.cjs")
@@ -241,10 +241,10 @@ const untilPhase = (site: Gateways.Site, phase: string): Effect.Effect<void> =>
   )
 
 // ---------------------------------------------------------------------------
-// whom it must not signal
+// processes that stop must not signal
 // ---------------------------------------------------------------------------
 
-/** A living stranger, and a record that names it. */
+/** A living process that is not a gateway, and a lock file whose record names it. */
 const forged = (site: Gateways.Site, stranger: Processes.Running, change: Record<string, unknown> = {}) =>
   Effect.gen(function*() {
     const owner = yield* Gateways.startListening(site)
@@ -281,7 +281,7 @@ describe("gateway stop signals nobody", () => {
           )
         } else {
           assert.strictEqual(code, 0, stderr)
-          assert.match(stdout, /^gateway is not running; .* is left of pid/)
+          assert.match(stdout, /^gateway is not running; .* was left by pid/)
         }
         assert.isFalse(yield* hasEnded(stranger.pid))
       }))
@@ -325,7 +325,7 @@ describe("gateway stop signals nobody", () => {
       const library = Path.join(yield* Gateways.temporaryFolder, "child.cjs")
       const output = `${library}.out`
       const words = Gateways.command(site, { flags: ["stop", "--force"] })
-      // Once it listens, it runs a shell that runs the command, and goes on.
+      // Once it listens, the gateway runs a shell, which runs `gateway stop`, and the gateway keeps serving.
       yield* Effect.promise(() =>
         Fs.writeFile(
           library,
@@ -405,7 +405,7 @@ describe("gateway stop signals nobody", () => {
         const { code, stderr, stdout } = yield* stop(site, { flags: ["--force"] })
         assert.strictEqual(code, 0, stderr)
         assert.strictEqual(stdout, `stopped gateway on ${Gateways.url(site)} (pid ${owner.pid})\n`)
-        assert.include(stderr, `it was in the hands of ${supervisor}, which may start it again`)
+        assert.include(stderr, `the gateway ran under ${supervisor}, which may start it again`)
       })
   )
 })
@@ -428,7 +428,7 @@ describe("gateway run --force", () => {
         yield* next.listening
         yield* Gateways.assertClean(yield* owner.ended)
         assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, next.pid)
-        assert.match(yield* next.stderr, new RegExp(`pid ${owner.pid} has ended, as it was asked to`))
+        assert.match(yield* next.stderr, new RegExp(`stopped pid ${owner.pid}`))
       })
   )
 
@@ -478,7 +478,7 @@ describe("gateway run --force", () => {
         const ended = yield* refusal(at)
         assert.strictEqual(ended.code, 1)
         assert.include(ended.stderr, inUse(site))
-        assert.match(ended.stderr, /level=WARN .*nobody was forced to end: /)
+        assert.match(ended.stderr, /level=WARN .*--force stopped no process: /)
         assert.match(ended.stderr, why)
       }
       assert.isFalse(yield* hasEnded(owner.pid))
@@ -490,7 +490,7 @@ describe("gateway run --force", () => {
       const next = yield* force(site, { flags: ["--supervisor", "external"] })
       const { code, stderr } = yield* next.ended
       assert.strictEqual(code, 0, stderr)
-      assert.match(stderr, /--force is not followed under external/)
+      assert.match(stderr, /--force is ignored under external/)
       assert.include(stderr, "existing gateway is healthy, leaving it in control")
       assert.isFalse(yield* hasEnded(owner.pid))
     }))

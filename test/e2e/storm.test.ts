@@ -1,7 +1,7 @@
 import { describe, it } from "@effect/vitest"
 import * as Storm from "./support/storm.ts"
 
-/** Some rounds here, and more of them in `test/chaos/starts.chaos.ts`. */
+/** `test/chaos/starts.chaos.ts` runs more rounds. */
 const rounds = 15
 
 describe("20 simultaneous starts", () => {

@@ -9,7 +9,7 @@ import * as Strangers from "./support/strangers.ts"
 interface Case {
   readonly who: string
   readonly listen: (site: Gateways.Site) => Effect.Effect<Strangers.Stranger, never, Scope.Scope>
-  /** What stderr says of it. */
+  /** The text on stderr that describes the listener's answer. */
   readonly answers: RegExp
 }
 
@@ -61,7 +61,7 @@ describe("a start on a port that belongs to", () => {
         const facts = Gateways.facts(ended)
         assert.match(facts["listener"] ?? "", answers)
         assert.strictEqual(facts["to identify it"], `gateway status ${Gateways.selectors(site)}`)
-        // The listener is a server of this very process.
+        // The listener is a server in the test's own process.
         if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} \\(\\S+\\)$`))
         assert.notProperty(facts, "to stop it")
         assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])

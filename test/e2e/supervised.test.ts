@@ -18,7 +18,7 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     return { result, took: (yield* Clock.currentTimeMillis) - began }
   })
 
-/** What `service` starts again after an exit, by the documented rules of its supervisor, at most `times` times. */
+/** Starts the program again after each exit for which `again` is true, as its supervisor documents, at most `times` times. */
 const relaunched = (
   site: Gateways.Site,
   options: Gateways.StartOptions,
@@ -85,7 +85,7 @@ describe("an owner that accepts and never answers", () => {
         result.stderr,
         "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms\n"
       )
-      // One line for a state, not one for each attempt.
+      // A state is logged once, not at each attempt.
       assert.strictEqual(Gateways.count(result.stderr, /waiting up to 3s for the owner/g), 1)
     }))
 
@@ -190,7 +190,7 @@ describe("--standby", () => {
 
 /**
  * launchd.plist(5): with `KeepAlive` = `{SuccessfulExit = false}` "the job will be restarted as long as it does not exit
- * successfully", and never more often than every `ThrottleInterval` (10 seconds; shorter here).
+ * successfully". It is never restarted more often than every `ThrottleInterval` (10 seconds; shorter here).
  */
 describe("an emulated launchd", () => {
   const keepAlive = ({ code }: Processes.Ended) => code !== 0
@@ -211,8 +211,8 @@ describe("an emulated launchd", () => {
 })
 
 /**
- * Task Scheduler: `MultipleInstancesPolicy` `IgnoreNew` "does not start a new instance if an instance of the task is
- * already running"; `RestartOnFailure` starts a task again that ended with a result other than 0, `Count` times.
+ * Task Scheduler: `MultipleInstancesPolicy` `IgnoreNew` "does not start a new instance if an instance of the task is already
+ * running". `RestartOnFailure` restarts a task whose result is not 0, at most `Count` times.
  */
 describe("an emulated Task Scheduler", () => {
   const restartOnFailure = ({ code }: Processes.Ended) => code !== 0

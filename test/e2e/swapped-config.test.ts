@@ -5,15 +5,18 @@ import * as Path from "node:path"
 import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 
-/** A config that is reached by a link, and what makes the link lead to the next version of it. */
+/** A config that is reached by a link, and an effect that makes the link lead to its next version. */
 interface Place {
   readonly site: Gateways.Site
   readonly swap: Effect.Effect<void>
-  /** What the link led to before. */
+  /** Removes the version that the link led to before. */
   readonly removeOld: Effect.Effect<void>
 }
 
-/** As the kubelet does it (AtomicWriter): `config.json -> ..data/config.json`, `..data -> ..<time>`, `..data_tmp` renamed over it. */
+/**
+ * Swaps the links as kubelet's AtomicWriter does: `config.json -> ..data/config.json`, `..data -> ..<time>`, and renames
+ * `..data_tmp` over `..data`.
+ */
 const configMap = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const volume = Path.join(site.root, "volume")
@@ -38,7 +41,7 @@ const configMap = Effect.gen(function*() {
   } satisfies Place
 })
 
-/** `current -> releases/1`. */
+/** Swaps the link `current -> releases/1`. */
 const releases = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const release = (number: number) => Path.join(site.root, "releases", String(number))
@@ -62,7 +65,7 @@ const releases = Effect.gen(function*() {
   } satisfies Place
 })
 
-/** The profile's default config is a link into a store, as home-manager has it. */
+/** The profile's default config is a link into a store, as home-manager creates it. */
 const store = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const configPath = Path.join(site.root, ".config/gateway-lock/default/gateway.json")
@@ -89,7 +92,7 @@ const kinds = [
   ["a default config that is a link into a store", store]
 ] as const
 
-/** All that names the gateway; the default config is not named. */
+/** The flags that name the gateway. The default config is not passed. */
 const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
   "--port",
   String(port),
@@ -101,7 +104,7 @@ const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
 const ask = (site: Gateways.Site, ...command: ReadonlyArray<string>) =>
   Gateways.run(site, { args: [...command, ...words(site)] })
 
-/** One gateway, and nobody else's lock in its way. */
+/** Checks that every command finds this gateway and no other owner of its lock. */
 const assertSeen = (site: Gateways.Site, pid: number) =>
   Effect.gen(function*() {
     for (const command of [["status"], ["health"], ["doctor"], ["run", "--ensure"]]) {
@@ -157,7 +160,7 @@ unless(notLinux).describe("with", () => {
           assert.strictEqual(supervised.code, status, supervised.stderr)
           assert.include(supervised.stderr, "existing gateway is healthy")
         }
-        // The advice works as it is printed.
+        // The advice works exactly as it is printed.
         const stop = (facts["to stop it"] ?? "").split(" ").slice(1)
         assert.strictEqual((yield* Gateways.run(site, { args: stop })).code, 0)
         yield* Gateways.assertGone(site, yield* gateway.ended)
@@ -187,7 +190,7 @@ unless(notLinux).describe("with", () => {
         await Fs.symlink(Path.join(site.root, "releases", "1"), `${current}.new`)
         await Fs.rename(`${current}.new`, current)
       })
-      // The lock file that the first one left has the name that is looked for.
+      // The commands look for the lock file under the name that the first gateway gave it.
       for (const command of [["status"], ["health"], ["run", "--ensure"], ["stop"]]) {
         const { code, stderr, stdout } = yield* ask(site, ...command)
         assert.deepStrictEqual({ command, code }, { command, code: 0 }, stdout + stderr)

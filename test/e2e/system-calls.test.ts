@@ -1,5 +1,6 @@
 /**
- * A few of the system calls that `npm run test:chaos` goes through one by one: killed there, failing, and lying.
+ * A few of the system calls that `npm run test:chaos` tests one by one: the start is killed there, the call fails, or it
+ * reports success without effect.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -10,7 +11,10 @@ import * as Program from "./support/program.ts"
 
 const [kernel, recordOnly] = Sweep.modes
 
-/** Where a start is killed here: with a file that is empty, that is not synced, not locked twice, half removed. */
+/**
+ * The calls at which a start is killed here. They leave a file that is empty, not synced, locked once instead of twice, or
+ * one of two files.
+ */
 const deadly = [
   "fcntl config lock",
   "pwrite64 config lock",
@@ -54,7 +58,7 @@ describe("a gateway with kernel locks", () => {
           for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
             assert.strictEqual((yield* Gateways.readRecord(path)).lock, "record")
           }
-          // One that can lock these files does not take them for abandoned.
+          // A start that has kernel locks does not treat these files as abandoned.
           const other = yield* Gateways.run(yield* Gateways.onAnotherPort(site), { main })
           Gateways.assertRefused(other, `gateway already running (pid ${gateway.pid}) on ${Gateways.url(site)}`)
 

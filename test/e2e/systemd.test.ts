@@ -1,7 +1,7 @@
 /**
- * The program under a real systemd, private to this test: the generated unit, installed by the program itself.
+ * The program under a real systemd that only this test uses, with a unit that the program itself generates and installs.
  *
- * `support/insideSystemd.mjs` plays the scenes there; what it saw is judged here.
+ * `support/insideSystemd.mjs` plays the scenes there. This file checks what it recorded.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Schema } from "effect"
@@ -102,8 +102,8 @@ const support = (name: string) => fileURLToPath(new URL(`support/${name}`, impor
 const skipped = Program.noSystemd
 
 /**
- * The program and its addon, where a private systemd still sees them: it has a `/tmp` of its own, and the checkout may be
- * in the other one.
+ * Copies the program and its addon to a folder that the private systemd can see. It has its own `/tmp`, and the checkout may
+ * be in the host's.
  */
 const staged = Effect.acquireRelease(
   Effect.sync(() => {
@@ -120,7 +120,7 @@ const staged = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** One boot serves every test below: it takes half a minute, most of which is systemd's own waiting. */
+/** One boot serves every test below, because it takes half a minute. Most of that is systemd's own waiting. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged
@@ -136,7 +136,7 @@ const scenes = await (skipped === undefined
     const { code, stderr, stdout } = yield* played.ended
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
     return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
-      // A scene that failed says so where its facts should be.
+      // A scene that failed printed its reason instead of its facts.
       Effect.tapError(() => Console.error(`${stdout}\n${stderr}`))
     )
   })).pipe(Effect.runPromise)
@@ -194,7 +194,7 @@ describe("a service in which a shell runs a gateway", () => {
         { status: "0", MainPID: "the same", ActiveState: "active", SubState: "running", StatusText: "busy" },
         log
       )
-      assert.match(log ?? "", /NOTIFY_SOCKET is set, and systemd is not notified: /)
+      assert.match(log ?? "", /NOTIFY_SOCKET is set, but systemd is not notified: /)
     }
     assert.match(borrowed.new.log ?? "", /SYSTEMD_EXEC_PID is \d+, not this process \(pid/)
     assert.match(borrowed.old.log ?? "", /the main process of the unit is \d+, not this process \(pid/)
@@ -205,7 +205,7 @@ describe("a duplicate under Restart=always", () => {
   scene("exits 78 with the message and is not restarted; the first one is untouched", ({ duplicate }) => {
     assert.strictEqual(duplicate.copy.ExecMainStatus, "78")
     assert.strictEqual(duplicate.copy.NRestarts, "0")
-    // Who has it is a service, and is to be stopped as one.
+    // The holder is a service, so the advice is to stop that service.
     assert.match(duplicate.log, /^ {2}supervisor: +systemd \(gateway-twin\.service\)$/m)
     assert.match(duplicate.log, /^ {2}to see its service: +systemctl status gateway-twin\.service$/m)
     assert.match(duplicate.log, /^ {2}to stop it: +systemctl stop gateway-twin\.service$/m)
@@ -247,7 +247,7 @@ describe("an operator of a unit", () => {
 
   scene("ends it nevertheless by force, and systemd starts it again", ({ operators }) => {
     assert.strictEqual(operators.forced.status, 0, operators.forced.stderr)
-    assert.match(operators.forced.stderr, /it was in the hands of systemd, which may start it again/)
+    assert.match(operators.forced.stderr, /the gateway ran under systemd, which may start it again/)
     assert.isTrue(operators.succeeded)
   })
 
@@ -300,7 +300,7 @@ describe("a system unit without --user (N40)", () => {
     assert.match(stdout, /^gateway kept: running$/m)
     assert.match(
       stdout,
-      /^ {2}service: +gateway-kept\.service of the system, active, as user gateway-kept, state in \/var\/lib\/gateway-lock\/kept$/m
+      /^ {2}service: +system service gateway-kept\.service, active, runs as user gateway-kept, state in \/var\/lib\/gateway-lock\/kept$/m
     )
     assert.match(stdout, /^ {2}to see its service: systemctl status gateway-kept\.service$/m)
     assert.match(stdout, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
@@ -339,7 +339,7 @@ describe("a system unit without --user (N40)", () => {
       assert.match(stderr, /^ {2}to look at it: +gateway status --profile kept$/m)
       assert.match(stderr, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
     }
-    // The command that was advised.
+    // Ran the command that the error advised.
     assert.match(said(seen, "advised").stdout, /^gateway kept: running$/m)
   })
 
@@ -362,7 +362,7 @@ describe("a system unit without --user (N40)", () => {
     )
     const health = said(seen, "health")
     assert.strictEqual(health.status, 1)
-    assert.include(health.stderr, "to ask the port alone: curl -f http://127.0.0.1:21807/healthz")
+    assert.include(health.stderr, "to check only the port: curl -f http://127.0.0.1:21807/healthz")
   })
 
   scene("is found where the settings name another port, and named where another profile has its port", (seen) => {
@@ -371,7 +371,7 @@ describe("a system unit without --user (N40)", () => {
     const other = said(seen, "other")
     assert.strictEqual(other.status, 4, other.stdout)
     assert.match(other.stdout, /^gateway other: foreign listener$/m)
-    assert.match(other.stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.match(other.stdout, /^ {2}service: +system service gateway-kept\.service, /m)
     assert.match(other.stdout, /^ {2}because: +gateway-kept\.service has the port, but does not hold this lock$/m)
     assert.strictEqual(said(seen, "ownState").status, 3, said(seen, "ownState").stdout)
   })
@@ -380,7 +380,7 @@ describe("a system unit without --user (N40)", () => {
     const { status, stdout } = said(seen, "root")
     assert.strictEqual(status, 0, stdout)
     assert.match(stdout, /^ {2}lock: .*\/gateway\.[0-9a-f]{8}\.lock, held/m)
-    assert.match(stdout, /^ {2}service: +gateway-kept\.service of the system/m)
+    assert.match(stdout, /^ {2}service: +system service gateway-kept\.service, /m)
     assert.notInclude(stdout, "state lock")
     assert.strictEqual(said(seen, "rootHealth").status, 0, said(seen, "rootHealth").stderr)
     assert.strictEqual(said(seen, "stopped").status, 3, said(seen, "stopped").stdout)
@@ -391,7 +391,7 @@ describe("a system unit with --user (N40)", () => {
   scene("runs as that user, on a port below 1024, with a token that only root can read", ({ user }) => {
     assert.strictEqual(user.started, 0, user.log)
     assert.strictEqual(user.uid, 65534)
-    // CAP_NET_BIND_SERVICE, and nothing else.
+    // The unit has CAP_NET_BIND_SERVICE and no other capability.
     assert.strictEqual(user.capabilities, "0000000000000400")
     assert.deepStrictEqual(user.answers, [401, 101])
     assert.strictEqual(user.restarted, 0)

@@ -6,7 +6,10 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-/** Has a port without listening on it, as the kernel can give it to any outgoing connection; and gives it back at once. */
+/**
+ * A Python script: takes a port without listening on it, as the kernel does for any outgoing connection. It frees the port at
+ * once when it is killed.
+ */
 const holding = `
 import socket, struct, sys, time
 kind, port = sys.argv[1], int(sys.argv[2])
@@ -23,7 +26,7 @@ time.sleep(300)
 
 interface Kind {
   readonly name: string
-  /** What has the port, in the words of an error, where its pid and its peer's port are these. */
+  /** How an error describes the holder of the port, given its pid and its peer's port. */
   readonly words: (pid: number, peer: string) => string
 }
 
@@ -98,7 +101,7 @@ for (const kind of kinds) {
         assert.match(problem?.message ?? "", new RegExp(`cannot be bound, though nothing listens there: ${words}$`))
         assert.match(problem?.remedy ?? "", / run .*--port /)
         assert.strictEqual(examined.code, 1)
-        // Looking has taken nothing, and left nothing that keeps the port.
+        // The commands that look have not taken the port, and leave nothing that keeps it.
         yield* Effect.zipRight(holder.signal("SIGKILL"), holder.ended)
         const free = yield* Gateways.run(site, { flags: ["status", "--json"] })
         assert.isUndefined((yield* Effect.orDie(decodeStatus(free.stdout))).port?.blocked)

@@ -8,16 +8,18 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
-/** From the end of the owner to the successor that listens: the promise is two seconds, the rest is for a busy machine. */
+/**
+ * From the end of the owner until the successor listens. The documented limit is two seconds; the rest is for a busy machine.
+ */
 const takeover = "10 seconds"
 
-/** A retry interval and a health timeout that no test can wait for. */
+/** A retry interval and a health timeout that are longer than any test. */
 const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIMEOUT: "5 minutes" }
 
 interface Waiter {
   readonly name: string
   readonly options: Gateways.StartOptions
-  /** The line that says that it waits. */
+  /** The log line of a start that waits. */
   readonly waits: RegExp
 }
 
@@ -32,7 +34,7 @@ const waiters: ReadonlyArray<Waiter> = [standby, supervised]
 const waiting = (site: Gateways.Site, { options, waits }: Waiter) =>
   Effect.tap(Gateways.start(site, options), ({ line }) => line(waits))
 
-/** Python's web server as most people start it, or the one that serves a single connection at a time. */
+/** Python's web server: the common command, or a server that handles one connection at a time. */
 const python = (site: Gateways.Site, server: "http.server" | "single-threaded") =>
   Effect.gen(function*() {
     const running = yield* Processes.start(
@@ -83,7 +85,8 @@ describe("the end of the owner is noticed by", () => {
             const site = yield* Gateways.newSite
             const owner = yield* python(site, server)
             const waits = yield* waiting(site, waiter)
-            // A client that is served proves that the waiter keeps no connection of its own open.
+            // This server handles one connection at a time. A client that is served proves that the waiting start keeps no
+            // connection open.
             for (let asked = 0; asked < 5; asked += 1) {
               yield* Gateways.within(takeover, Clients.request(site, "/"))
               yield* Effect.sleep("200 millis")
@@ -122,10 +125,10 @@ describe("the end of the owner is noticed by", () => {
         Effect.gen(function*() {
           const [site, owner] = yield* Gateways.newGateway()
           yield* takeWatcherSlots(site)
-          // A healthy owner is left in control by a supervised start: this one must not answer.
+          // A supervised start leaves a healthy owner in control, so this owner must not answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
-          // No client sees when the waiter is refused a slot: it happens within milliseconds of the line above.
+          // No client sees when the waiting start is refused a slot. That happens within milliseconds of the line above.
           yield* Effect.sleep("1 second")
           yield* takesOver(waits, owner.signal("SIGKILL"))
         }))
@@ -160,7 +163,7 @@ describe("a listener that is no gateway of this program", () => {
       const site = yield* Gateways.newSite
       const stranger = yield* Strangers.web(site, 404, "nothing here")
       const waits = yield* waiting(site, standby)
-      // The refused start asks, then the standby: at once, and then every second.
+      // First the refused start probes, then the standby: at once, and then every second.
       const [elapsed] = yield* Effect.timed(stranger.accepted(5))
       assert.isAtLeast(Duration.toMillis(elapsed), 2500)
       for (const duration of stranger.durations()) assert.isBelow(duration, 900)
@@ -207,7 +210,7 @@ describe("beside the released OpenClaw, which names no instance", () => {
       const facts = Gateways.facts(ended)
       if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} `))
       assert.notProperty(facts, "to stop it")
-      // `list` shows lock files, and this responder has none.
+      // This responder has no lock file, and `list` shows lock files only.
       assert.notProperty(facts, "to identify it")
     }))
 
@@ -252,7 +255,7 @@ describe("health.timeout", () => {
       const elsewhere = yield* Gateways.onAnotherPort(site)
       yield* owner.signal("SIGSTOP")
       const ended = yield* Gateways.within(
-        // Three probes of a second each besides; the lock timeout is a minute.
+        // Three probes of a second each come on top of the timeout. The lock timeout is a minute.
         "15 seconds",
         Gateways.run(elsewhere, {
           env: { GATEWAY_SUPERVISOR: "external", GATEWAY_HEALTH_TIMEOUT: "1 second", GATEWAY_LOCK_TIMEOUT: "1 minute" }

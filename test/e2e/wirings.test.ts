@@ -1,5 +1,5 @@
 /**
- * A lock that is lost beside a successor that serves ends the app, in whichever way it is run.
+ * A lost lock ends the app while a successor serves, however the app is run.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -29,8 +29,8 @@ const startWiring = (site: Gateways.Site, wiring: string, more: Record<string, u
   ], { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } })
 
 /**
- * Stops an owner as a suspended machine is, lets a successor start on another port under its lock, and lets it go on. Not
- * even a moment passes between the two in which the owner could restore its files.
+ * Stops an owner as if its machine were suspended, starts a successor on another port with the same lock, and continues the
+ * owner. The owner has no moment in between in which it could restore its files.
  */
 const succeed = (site: Gateways.Site, owner: Processes.Running) =>
   Effect.gen(function*() {
@@ -59,7 +59,7 @@ const slowWirings = [
   "an app in its ninth second of building, under Gateway.launch"
 ]
 
-/** Without SIGTERM's help a process ends ten seconds after its drain. */
+/** A process that ignores SIGTERM ends ten seconds after its drain. */
 const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "5 seconds"
 
 const endsIn = (wiring: string) =>
@@ -90,13 +90,13 @@ const endsIn = (wiring: string) =>
         1,
         ended.stdout + ended.stderr
       )
-      // The successor is as it was.
+      // The successor is unchanged.
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, successor.pid)
       assert.strictEqual((yield* Clients.request(successorSite, "/healthz")).status, 200)
       yield* Gateways.assertGone(successorSite, yield* Gateways.stop(successor))
     }))
 
-// Each of them waits for some ten seconds, and uses no processor meanwhile.
+// Each of these tests waits about ten seconds without using a processor.
 describe.concurrent("a lost lock, beside a successor that serves, ends", () => {
   for (const wiring of slowWirings) endsIn(wiring)
 })
@@ -125,7 +125,7 @@ describe("a lost lock, beside a successor that serves, ends", () => {
       const site = yield* Gateways.newSite
       const app = yield* startWiring(site, "Layer.launch under runMain", { drainTimeout: "20 seconds" })
       yield* app.listening
-      // A request of which the last line is missing.
+      // A request whose headers lack the last line.
       const connection = yield* Clients.connect(site)
       yield* connection.send("GET /readyz HTTP/1.1\r\nhost: localhost\r\n")
       assert.strictEqual((yield* Clients.request(site, "/readyz")).body, "{\"ready\":true}")

@@ -1,5 +1,5 @@
 /**
- * The examples as a user would run them: each in a process of its own, twice.
+ * Runs the examples as a user would: each in its own process, twice.
  */
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeSocket } from "@effect/platform-node"
@@ -25,7 +25,7 @@ interface Place {
   readonly env: Record<string, string>
 }
 
-/** A folder and a port that no other test has; the gateway's own folders are under it as well. */
+/** A folder and a port that no other test has. The gateway's own folders are below it. */
 const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   const folder = yield* Gateways.temporaryFolder
   const port = yield* Ports.reserve
@@ -38,7 +38,7 @@ const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   return { folder, port, env }
 })
 
-/** The example with another port than the default one, which is not ours to take in a test. */
+/** The example with another port, because a test must not take the default one. */
 const onAnotherPort = (name: string, port: number) =>
   Effect.gen(function*() {
     const copy = Path.join(yield* Gateways.temporaryFolder, name)
@@ -50,7 +50,7 @@ const onAnotherPort = (name: string, port: number) =>
     return pathToFileURL(copy)
   })
 
-/** Runs an example beside installed packages, of which `gateway-lock` is this one as it was built. */
+/** Runs an example with installed packages; `gateway-lock` is the built one. */
 const start = (name: string, { env, port }: Place, more: Record<string, string> = {}) =>
   Effect.gen(function*() {
     const source = name === "server.ts" ? yield* onAnotherPort(name, port) : new URL(name, import.meta.url)
@@ -73,7 +73,7 @@ const post = (port: number, path: string, body: unknown = {}) =>
     Effect.provide(FetchHttpClient.layer)
   )
 
-/** Its app serves. */
+/** Waits until the example's app serves. */
 const isUp = (port: number) =>
   get(port, "/startupz").pipe(
     Effect.filterOrFail(({ status }) => status === 200, () => "starting" as const),
@@ -82,7 +82,7 @@ const isUp = (port: number) =>
 
 const text = (port: number, path: string) => Effect.flatMap(get(port, path), ({ text }) => text)
 
-/** The second copy is refused, in the error's own words, and the first ends in order when it is told to. */
+/** Checks that a second copy is refused with the error's message, and that the first one ends in order when told to. */
 const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
   Effect.gen(function*() {
     const second = yield* Effect.flatMap(start(name, place), ({ ended }) => ended)

@@ -1,4 +1,4 @@
-/** An `HttpApi` with its OpenAPI document, as a singleton. */
+/** An `HttpApi` with its OpenAPI document. Only one process serves it. */
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Ref, Schema } from "effect"

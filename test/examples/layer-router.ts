@@ -6,7 +6,7 @@ import { Gateway } from "gateway-lock"
 
 const Hello = HttpLayerRouter.add("GET", "/hello", HttpServerResponse.text("world"))
 
-/** The running gateway is there for any route that wants it. */
+/** Any route can use the running gateway's service. */
 const Whoami = HttpLayerRouter.add(
   "GET",
   "/whoami",

@@ -1,4 +1,4 @@
-/** Each version, when it starts, takes the place of the one that runs, which first answers what it was asked. */
+/** Each new version takes the place of the running one when it starts. The running one first answers its open requests. */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer } from "effect"

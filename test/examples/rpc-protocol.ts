@@ -1,4 +1,4 @@
-/** What the RPC server and its clients share. */
+/** The RPC group that the server and its clients share. */
 import { Rpc, RpcGroup } from "@effect/rpc"
 import { Schema } from "effect"
 

@@ -1,4 +1,4 @@
-/** An app on an SQLite file, whose migrations only ever run under the lock. */
+/** An app with an SQLite file. Its migrations run only under the lock. */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
@@ -27,8 +27,8 @@ const count = Effect.gen(function*() {
 const Main = HttpRouter.empty.pipe(
   HttpRouter.get("/visits", count),
   HttpServer.serve(),
-  // Everything above the gateway is built once the lock is held, and closed before it is released: until the
-  // migrations are through, /startupz says "starting".
+  // The layers above the gateway are built after the lock is acquired, and closed before it is released. Until the migrations
+  // are done, /startupz answers "starting".
   Layer.provide(Migrations),
   Layer.provide(Database),
   Layer.provideMerge(Gateway.layerConfig({ port: Config.port("PORT").pipe(Config.withDefault(18789)) }))

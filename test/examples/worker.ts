@@ -1,4 +1,4 @@
-/** A worker without any port: one of it drains the queue of a folder, however many are started. */
+/** A worker without a port. However many copies are started, only one drains the folder's queue at a time. */
 import { FileSystem } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Schedule } from "effect"

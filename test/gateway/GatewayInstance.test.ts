@@ -19,7 +19,7 @@ const App = HttpRouter.empty.pipe(
   HttpServer.serve()
 )
 
-/** What an app that knows nothing of `Gateway.launch` would write: `Layer.launch`, `Layer.build`, an effect of its own. */
+/** Ways to run an app: `Layer.launch`, `Gateway.launch`, and `Layer.build` with an effect of its own. */
 const programs = {
   "Layer.launch": Layer.launch(
     Layer.merge(App, Gateway.layerLost).pipe(Layer.provide(Gateway.layerPlatform()))
@@ -79,7 +79,7 @@ describe("a lock reaches the app as a typed failure", () => {
                   Layer.provideMerge(
                     Gateway.layer({ port, configPath, stateDir, lock: { recheckInterval: "50 millis" } })
                   ),
-                  // The process that runs the tests must not end.
+                  // A lost lock would otherwise end the process that runs the tests.
                   Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
                 )
               )
@@ -104,7 +104,7 @@ describe("a lock reaches the app as a typed failure", () => {
         const refused = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
         assert.deepStrictEqual(Option.map(refused, ({ _tag }) => _tag), Option.some("PortInUse"))
 
-        // In one step, so that it is not made again meanwhile.
+        // The rename replaces the file in one step, so that the holder cannot restore it in between.
         const path = LockFile.configLockPath(site)
         yield* Gateways.symlink(site.configPath, `${path}.link`)
         yield* Effect.promise(() => Fs.rename(`${path}.link`, path))
@@ -115,7 +115,7 @@ describe("a lock reaches the app as a typed failure", () => {
   )
 })
 
-/** Starts a program with a listening socket as its descriptor 3, which is nobody else's then, as a supervisor would. */
+/** Starts a program with a listening socket as its descriptor 3, and closes this process's copy, as a supervisor does. */
 const startOnSocket = (argsFor: (port: number) => ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.async<{ readonly child: ChildProcess.ChildProcess; readonly port: number }>((resume) => {
@@ -146,7 +146,7 @@ describe("Gateway.layer on a socket that was passed to it", () => {
         String(port),
         root
       ])
-      // The socket takes connections before there is anybody to answer them: this one waits.
+      // The socket accepts connections before the program is ready, so this request waits.
       const answer = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/startupz`))
       assert.include([200, 503], answer.status)
       const record = yield* Gateways.readRecord(LockFile.configLockPath({ configPath, stateDir }))

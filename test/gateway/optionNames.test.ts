@@ -5,13 +5,16 @@ import { isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { SettingInvalid } from "../../src/settings/Setting.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
-/** Options with more keys than there are: the compiler does not look at those of a value that is handed on. */
+/** Allows unknown keys: the compiler checks the keys of a literal only. */
 const loose = <A extends Gateway.GatewayOptions>(options: A): Gateway.GatewayOptions => options
 const looseConfig = <A extends Config.Config.Wrap<Gateway.GatewayOptions>>(
   options: A
 ): Config.Config.Wrap<Gateway.GatewayOptions> => options
 
-/** The compiler of a user may allow what ours does not (`exactOptionalPropertyTypes`). */
+/**
+ * Sets options to `undefined`. A user's compiler may allow that, although this project's does not
+ * (`exactOptionalPropertyTypes`).
+ */
 const withUndefined = <A extends object>(options: A, ...names: ReadonlyArray<string>): A =>
   Object.assign(options, Object.fromEntries(names.map((name) => [name, undefined])))
 
@@ -24,7 +27,7 @@ const unknown: ReadonlyArray<
   ["tokne", "token", loose({ port: undefined, tokne: "a-secret" })],
   ["limit", "limits", loose({ port: undefined, limit: { connections: 1 } })],
   ["lock.purple", undefined, loose({ lock: { timeout: undefined, purple: true } })],
-  // What they were called before.
+  // The former names of the options.
   ["lockTimeout", "lock.timeout", loose({ port: undefined, lockTimeout: 1 })],
   ["lockPollInterval", "lock.pollInterval", loose({ port: undefined, lockPollInterval: 1 })],
   ["lockStaleAfter", "lock.staleAfter", loose({ port: undefined, lockStaleAfter: 1 })],
@@ -43,7 +46,7 @@ const unknown: ReadonlyArray<
   ["maxBufferedBytes", "limits.bufferedBytes", loose({ port: undefined, maxBufferedBytes: 1 })]
 ]
 
-/** What a program dies of, where it is a setting. */
+/** The `SettingInvalid` that a program dies of, if any. */
 const defectOf = (exit: Exit.Exit<unknown, unknown>): SettingInvalid | undefined => {
   const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
   return defect instanceof SettingInvalid ? defect : undefined
@@ -53,7 +56,7 @@ const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gat
 
 const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
   Effect.scoped(Layer.build(Gateway.layerConfig({
-    // What is not refused gets no lock, and serves nowhere.
+    // If an option is wrongly accepted, the start gets no lock here and does not serve.
     port: Config.succeed(0),
     stateDir: Config.succeed("/dev/null/state"),
     ...options
@@ -107,9 +110,12 @@ describe("an option that there is not", () => {
       Effect.gen(function*() {
         const host = yield* makeHost()
         const options = loose({ port: undefined, database: "postgres://", second: true, purple: 1 })
-        for (const use of [start(options), Gateway.inspectPlatform(options), Gateway.stopPlatform(options)]) {
-          assert.isUndefined(defectOf(yield* Effect.exit(Effect.provide(use, host.layer()))))
-        }
+        const exits = yield* Effect.all([
+          Effect.exit(start(options)),
+          Effect.exit(Gateway.inspectPlatform(options)),
+          Effect.exit(Gateway.stopPlatform(options))
+        ]).pipe(Effect.provide(host.layer()))
+        assert.deepStrictEqual(exits.map(defectOf), [undefined, undefined, undefined])
       })
   )
 
@@ -168,7 +174,7 @@ describe("a group of options", () => {
           withUndefined({ lock: undefined }, "host", "token", "onDrain")
         ]
       ) {
-        // Refused by the machine, after every check.
+        // All options pass their checks. The start then fails because of its state directory.
         const error = yield* Effect.flip(startWith(options))
         assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
       }

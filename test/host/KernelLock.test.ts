@@ -36,14 +36,14 @@ describe("KernelLock.fromAddon", () => {
       const { calls, lock } = throwing()
       yield* lock.supported
       assert.isTrue(yield* lock.tryLock(fd))
-      // One byte, exclusively, beyond any record and exact as a JavaScript number.
+      // One exclusive byte, beyond the end of any record. A JavaScript number holds the offset exactly.
       assert.deepStrictEqual(calls, [[7, 0x4000_0000_0000, 1, true]])
     }))
 
   it.effect.each<readonly [platform: string, range: readonly [offset: number, length: number]]>([
     ["linux", [0x4000_0000_0000, 1]],
     ["win32", [0x4000_0000_0000, 1]],
-    // The addon takes no other there (fs-native-extensions, `src/apple.c`).
+    // On macOS the addon supports only the whole file (fs-native-extensions, `src/apple.c`).
     ["darwin", [0, 0]]
   ])("which range is locked on %s", ([platform, range]) =>
     Effect.gen(function*() {
@@ -167,11 +167,11 @@ unless(noKernelLocks(hasAddon)).describe("KernelLock.layerLive, live", () => {
         const first = yield* Scope.extend(open(path), scope)
         const second = yield* open(path)
         assert.isTrue(yield* lock.tryLock(first))
-        // Closing another open file of it, the trap of fcntl(2)'s older locks, frees nothing.
+        // With the older locks of fcntl(2), closing another descriptor of the file would release the lock. Here it does not.
         yield* Effect.scoped(open(path))
         assert.isFalse(yield* lock.tryLock(second))
         yield* Scope.close(scope, Exit.void)
-        // A program that another test starts just now has a copy of every open file for a moment, until its exec.
+        // A program that another test starts at this moment has a copy of every descriptor until its exec.
         yield* eventually("the lock", lock.tryLock(second))
       })
     ))

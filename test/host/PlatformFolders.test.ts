@@ -21,7 +21,7 @@ describe("PlatformFolders", () => {
     assert.deepStrictEqual(folders.stateDir("night"), Either.right("/s/night"))
   })
 
-  /** Where both are on a platform, by these variables. */
+  /** Both folders on a platform, for these variables. */
   const foldersOn = (platform: string, variables: Readonly<Record<string, string>>) =>
     Effect.gen(function*() {
       const { configPath, stateDir } = yield* PlatformFolders.PlatformFolders

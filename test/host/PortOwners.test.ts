@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc } from "effect"
-import { at, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
+import { listenersAt, parseLsof, parseNetstat, parseProcNet, type PortListener } from "../../src/host/PortOwners.ts"
 import * as arbitraries from "../arbitraries.ts"
 
-/** As a Linux on x86-64 wrote it. */
+/** Written by a Linux on x86-64. */
 const tcp =
   `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     
    0: 00000000:9CEB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 258049 1 0000000077caf804 100 0 0 10 0                    
@@ -104,7 +104,7 @@ describe.each(parsers)("PortOwners, junk instead of %s", (_, text, parse) => {
 describe("PortOwners.at", () => {
   const listener = (host: string, pid: number): PortListener => ({ host, port: 18789, pid })
   const pidsAt = (host: string, listeners: ReadonlyArray<PortListener>) =>
-    at({ host, port: 18789 }, listeners).map(({ pid }) => pid).toSorted()
+    listenersAt({ host, port: 18789 }, listeners).map(({ pid }) => pid).toSorted()
 
   it("an exact address before a wildcard, and the guard address besides", () => {
     const all = [listener("0.0.0.0", 1), listener("127.0.0.1", 2), listener("::1", 3), listener("127.0.0.2", 4)]
@@ -126,7 +126,7 @@ describe("PortOwners.at", () => {
     arbitraries.address,
     fc.array(fc.record({ host: arbitraries.host, port: fc.constantFrom(1, 2) }))
   ], ([address, listeners]) => {
-    const found = at(address, listeners)
+    const found = listenersAt(address, listeners)
     return found.every((listener) => listener.port === address.port) && new Set(found).size === found.length
   })
 })

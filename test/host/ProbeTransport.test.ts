@@ -15,7 +15,7 @@ const get = (address: { readonly host: string; readonly port: number }, path = "
 const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope | ProbeTransport>, reason?: string) =>
   unless(reason).scopedLive(name, () => Effect.provide(self(), Transport.layerLive))
 
-/** A server that does this once it was asked, and knows when its client has gone. */
+/** A server that responds once it gets a request, and reports when its client closes. */
 const asked = (respond: (socket: Net.Socket) => void) =>
   Effect.gen(function*() {
     const request = yield* Deferred.make<string>()
@@ -69,7 +69,7 @@ describe("ProbeTransport, live", () => {
       const request = yield* server.request
       assert.match(request, /^GET \/healthz\?x=1 HTTP\/1\.1\r\n/)
       assert.match(request, /^connection: close\r$/im)
-      // The server kept its side open: it is the client who goes.
+      // The server kept its side open, so the client closed the connection.
       yield* server.gone
       assert.strictEqual(yield* server.connections, 1)
     }))

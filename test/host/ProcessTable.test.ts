@@ -84,7 +84,7 @@ describe("ProcessTable.judge", () => {
     "a process that read its start by its own clock is never gone while it lives, however long its exec took",
     [millis, fc.nat({ max: 3_600_000 }), fc.boolean()],
     ([created, exec, toTheSecond]) => {
-      // The system's time is that of the fork; ps(1) drops what is less than a second.
+      // The system reports the time of the fork; ps(1) truncates it to seconds.
       const seen = toTheSecond ? Math.floor(created / 1000) * 1000 : created
       const liveness = judge(self, { ...recorded, startTime: created + exec }, Sighting.present(seen), own)
       assert.notStrictEqual(liveness, "Gone")
@@ -98,7 +98,7 @@ describe("ProcessTable.judge", () => {
     ([startTime, later]) => {
       const sighting = Sighting.present(startTime + later)
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, own), "Gone")
-      // FreeBSD counts from its boot, by a wall clock that somebody may have set since.
+      // FreeBSD computes start times from its boot time by the wall clock, which may have been set since.
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, { ...own, isFixed: false }), "Unknown")
     }
   )
@@ -282,7 +282,7 @@ describe("ProcessTable.layer", () => {
       Effect.gen(function*() {
         const table = yield* ProcessTable.ProcessTable
         assert.deepStrictEqual(yield* table.self, { pid: 1, startTime: 1000 })
-        // ESRCH is enough: no program is started for a pid that nobody has.
+        // kill(2) answers ESRCH, so no program is started for a pid that no process has.
         assert.strictEqual(yield* table.liveness({ pid: 2, startTime: 1000 }), "Gone")
       }).pipe(
         Effect.provide(Layer.provide(
@@ -301,8 +301,8 @@ describe("ProcessTable.layer", () => {
 })
 
 /**
- * ps(1), by its own rules: a column's header is the rest of the argument on FreeBSD (bin/ps/keyword.c, parsefmt), on macOS it
- * ends at a comma; the start time is in the words of the locale.
+ * A ps(1) that follows each system's rules. On FreeBSD, the rest of an argument is a column's header (bin/ps/keyword.c,
+ * parsefmt); on macOS, the header ends at a comma. The start time is in the words of the locale.
  */
 const psOf = (platform: "darwin" | "freebsd") =>
   Programs.make((_program, args, env) => {
@@ -386,7 +386,7 @@ describe("PowerShell", () => {
           yield* TestClock.adjust("3 seconds")
           assert.deepStrictEqual(yield* hurried, ["Gone", Option.some("node.exe")])
           assert.strictEqual(programs.started.length, 1)
-          // An answer is soon out of date.
+          // The cached answer is valid for a short time only.
           yield* TestClock.adjust("3 seconds")
           yield* hurried
           yield* TestClock.adjust("1 millis")
@@ -405,7 +405,7 @@ describe("PowerShell", () => {
       yield* TestClock.adjust("1 second")
       const exit = yield* Effect.flatMap(Fiber.poll(asked), Effect.orDie)
       assert.deepStrictEqual(yield* exit, ["Unknown", Option.none(), "Unknown", Option.none()])
-      // Nobody is there any more who could use its answer.
+      // No caller needs the answer any more, so the program is killed.
       yield* Effect.yieldNow()
       assert.deepStrictEqual(programs.started.map(({ signals }) => signals), [["SIGKILL"]])
     }))
@@ -444,7 +444,7 @@ unless(notLinux).describe("live, on Linux", () => {
     )
   type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
-  /** What a record of that pid would say: where it runs is where we run. */
+  /** The record of that pid, with the namespaces of this process. */
   const identityOf = (pid: number) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -492,7 +492,7 @@ unless(notLinux).describe("live, on Linux", () => {
       assert.isTrue(Option.isNone(yield* table.commandName(child.pid)))
     }))
 
-  /** The file that a command is in the end: `sleep` can be a link to a program of many names. */
+  /** The resolved path of a command: `sleep` can be a link to a program with many names. */
   const namesOf = (command: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -517,7 +517,7 @@ unless(notLinux).describe("live, on Linux", () => {
   live("a zombie is gone", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      // A shell whose child ends after the shell has become a program that waits for nobody.
+      // The shell becomes `sleep`, which never waits for its child, so the child becomes a zombie.
       const parent = yield* run("sh", ["-c", "sleep 30 & echo $!; exec sleep 30"])
       const pid = Number(yield* parent.line)
       const recorded = yield* identityOf(pid)
@@ -576,7 +576,7 @@ unless(notLinux).describe("live, on Linux", () => {
     }))
 
   // -------------------------------------------------------------------------
-  // from elsewhere: the fixture says how it sees a process of ours
+  // from other namespaces: the fixture reports how it sees a process of this one
   // -------------------------------------------------------------------------
 
   const fixture = Effect.runSync(Effect.cached(Bundle.text(new URL("../fixtures/liveness.ts", import.meta.url))))
@@ -588,7 +588,7 @@ unless(notLinux).describe("live, on Linux", () => {
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped({ prefix: "liveness-" })
-      // Another user must be able to read it.
+      // Another user must be able to read the fixture.
       yield* fs.chmod(folder, 0o755)
       yield* fs.writeFileString(`${folder}/liveness.mjs`, yield* fixture)
       const [command = process.execPath, ...args] = [
@@ -631,7 +631,7 @@ unless(notLinux).describe("live, on Linux", () => {
       const table = yield* ProcessTable.ProcessTable
       const self = yield* table.self
       assert.strictEqual((yield* seenFrom(elsewhere, self)).verdict, "Unknown")
-      // Even of a pid that means somebody else there, such as the first.
+      // The verdict is `Unknown` even for a pid that belongs to another process there, such as pid 1.
       assert.strictEqual((yield* seenFrom(elsewhere, { ...self, pid: 1 })).verdict, "Unknown")
     }), works("unshare", [...elsewhere.slice(1), "true"]) ? undefined : "needs root and unshare(1)")
 
@@ -647,7 +647,7 @@ unless(notLinux).describe("live, on Linux", () => {
         assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
         const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
-        // The largest number that a pid can have on 64-bit Linux, plus one.
+        // The highest pid on 64-bit Linux, plus one.
         assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
       }),
     works("unshare", [...alone.slice(1), "true"]) && works("setpriv", ["--reuid=65534", "true"])
@@ -710,7 +710,7 @@ unless(notPosix ?? (works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]) ? unde
         const zombie = Number(yield* parent.line)
         const { startTime: _, ...where } = self
         process.kill(zombie, "SIGKILL")
-        // Without a start time a living one is unknown: this is the state alone.
+        // Without a start time a living process is `Unknown`, so `Gone` depends on the state alone.
         yield* eventually("a zombie", Effect.map(table.liveness({ ...where, pid: zombie }), (seen) => seen === "Gone"))
         assert.strictEqual(yield* table.liveness({ ...where, pid: parent.pid }), "Unknown")
         yield* parent.kill

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Option } from "effect"
 import * as Signals from "../../src/host/Signals.ts"
 
-/** A line of proc(5): a command with whatever in it, and the fields that matter. */
+/** A line of proc(5) with a drawn command and the fields that matter. */
 const stat = (command: string, parent: number, startTicks: number) =>
   `7 (${command}) S ${parent} 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 ${startTicks} 1000 200\n`
 
@@ -14,7 +14,7 @@ const failure = (code: string) => () => {
   throw Object.assign(new Error(`kill ${code}`), { code })
 }
 
-/** A handle that keeps what was sent. */
+/** A handle that records the signals. */
 const handle = (options: Partial<Signals.SignalHandle> = {}) => {
   const sent: Array<readonly [number, Signals.Signal]> = []
   const made: Signals.SignalHandle = {

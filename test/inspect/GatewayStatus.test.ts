@@ -36,7 +36,7 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // What cannot be seen together: nobody answers without a gateway, and without a name there is no identity.
+  // Combinations that do not occur: a healthy answer without a gateway, and an identity without an owner's instance id.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,
@@ -110,7 +110,7 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 const decode = Schema.decodeUnknownSync(GatewayStatus)
 const encode = Schema.encodeSync(GatewayStatus)
 
-/** What a process sees, through the form that programs read. Lets time pass, for probes that nobody answers. */
+/** The status that a process sees, decoded from its JSON. Advances time for probes without an answer. */
 const inspect = (
   host: SimulatedHost.SimulatedHost,
   options: Gateway.InspectOptions = {},
@@ -123,7 +123,7 @@ const inspect = (
     return decode(JSON.parse(JSON.stringify(encode(yield* Fiber.join(asked)))))
   })
 
-/** Everything on disk, with times and content. */
+/** All files with times and content. */
 const disk = (
   host: SimulatedHost.SimulatedHost,
   folder = ""

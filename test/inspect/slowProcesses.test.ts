@@ -1,5 +1,5 @@
 /**
- * Windows, where PowerShell tells of processes, and takes its time.
+ * Windows, where PowerShell lists processes and can be slow.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -17,7 +17,7 @@ const answers: ReadonlyArray<[string, Programs.Behaviour]> = [
   ["missing", { isMissing: true }]
 ]
 
-/** A process table whose every answer but "no such process" comes from PowerShell. */
+/** A process table that asks PowerShell, except for pids that no process has. */
 const table = (powershell: Programs.Programs) =>
   Layer.provide(
     ProcessTable.layerCim({ pid: 99, platform: "win32", startedAt: 0, kill: () => true }),

@@ -51,7 +51,7 @@ describe("the library's children", () => {
         const started = yield* tools.started
         assert.sameMembers([...new Set(started.map(({ program }) => program))], names)
         for (const { environment: given, program } of started) {
-          // ps is made to speak plainly.
+          // The gateway sets the locale of `ps`, so that its output can be parsed.
           const own = program === "systemd-notify" && "NOTIFY_SOCKET" in given
             ? { NOTIFY_SOCKET: FakeTools.withheld["NOTIFY_SOCKET"] }
             : program === "ps" && "LC_ALL" in given

@@ -1,5 +1,5 @@
 /**
- * Every place of `src` that starts a program. Apart, so that a mutant of these modules can take their place.
+ * Every place of `src` that starts a program. They have a module of their own so that a mutant can replace them.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -19,7 +19,7 @@ import * as Programs from "../fixtures/programs.ts"
 
 export type Needs = CommandExecutor.CommandExecutor | FileSystem.FileSystem
 
-/** A machine that systemd runs, and this process in a service of it. */
+/** The files of a machine that systemd runs, with this process in one of its services. */
 export const files = FileSystem.makeNoop({
   exists: () => Effect.succeed(true),
   access: () => Effect.void,
@@ -61,7 +61,7 @@ export const unitNeeds = {
   install: () => ""
 }
 
-/** Each place that starts a program. Service managers' definitions go into a folder of real files. */
+/** Each place that starts a program. The definitions of service managers are real files in `folder`. */
 export const places = (folder: string): Readonly<Record<string, Effect.Effect<unknown, unknown, Needs>>> => ({
   "ProcessTable.liveness by ps": inTable(ProcessTable.layerPs, ({ liveness }) => liveness(recorded)),
   "ProcessTable.commandName by ps": inTable(ProcessTable.layerPs, ({ commandName }) => commandName(2)),

@@ -1,6 +1,5 @@
 /**
- * What becomes of a program whose start throws, which does not end, or which cannot be ended by SIGTERM, at each place that
- * starts one.
+ * At each place that starts a program: the start throws, the program does not end, or SIGTERM does not end it.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -32,13 +31,13 @@ const at = <A, E>(place: Effect.Effect<A, E, Needs>, { executor }: Programs.Prog
 
 type Place = readonly [name: string, place: Effect.Effect<unknown, unknown, Needs>]
 
-/** A start that throws is as good as a program that is missing. */
+/** A start that throws has the same result as a missing program. */
 const checkThrowing = ([name, place]: Place) =>
   Effect.gen(function*() {
     const missing = Programs.make(() => ({ isMissing: true }))
     const without = yield* Effect.exit(at(place, missing))
     assert.isNotEmpty(missing.started, "it starts no program")
-    // Its real files take their time.
+    // These places use real files, which are slow, so fewer errors are tested.
     const some = name.startsWith("ServiceManager") ? ["ENOMEM", "UNKNOWN", "ERR_INVALID_ARG_VALUE"] : undefined
     for (const [code, error] of Programs.thrown.filter(([code]) => some?.includes(code) ?? true)) {
       const exit = yield* Effect.exit(at(place, Programs.make(() => ({ throws: error }))))
@@ -52,12 +51,15 @@ const checkThrowing = ([name, place]: Place) =>
     }
   })
 
-/** A program that does not end, not by SIGTERM either, is left after its time, and killed; also where nothing is interruptible. */
+/**
+ * A program that ignores SIGTERM and does not end is killed after its time limit, and the caller goes on. That also holds in
+ * an uninterruptible region.
+ */
 const checkHanging = ([name, place]: Place) =>
   Effect.gen(function*() {
     const hanging = Programs.make(() => ({ lasts: "1 day", ignoresSigterm: true }))
     const looking = yield* Effect.forkDaemon(Effect.exit(at(Effect.uninterruptible(place), hanging)))
-    // As many programs as a place starts, one after the other.
+    // A place may start several programs, one after the other. The time is enough for all.
     yield* TestClock.adjust("1 minute")
     const exit = yield* Effect.flatMap(Fiber.poll(looking), (exit) => Effect.orDie(exit))
     assert.isTrue(Exit.isSuccess(exit) && (Exit.isSuccess(exit.value) || Cause.isFailType(exit.value.cause)), name)
@@ -97,7 +99,7 @@ describe("a program whose start throws is as good as missing:", () => {
 })
 
 describe("a program that does not end is left after its time, and killed:", () => {
-  // What a service manager does goes through real files, for which the test's clock does not wait.
+  // Service managers use real files, for which the test clock does not wait.
   it.effect.each(Object.entries(places).filter(([name]) => !name.startsWith("ServiceManager")))("%s", checkHanging)
 })
 
@@ -105,7 +107,7 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // PowerShell runs in the background anyhow.
+      // PowerShell runs in the background anyway.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

@@ -30,7 +30,7 @@ const attempt = (options: Partial<LockAttempt.AttemptOptions> = {}) =>
     ...options
   })
 
-/** What a first look at the lock shows: somebody's file. */
+/** The snapshot of the first attempt: another owner's file. */
 const look = Effect.flatMap(
   attempt(),
   (first) => first._tag === "Held" ? Effect.succeed(first.snapshot) : Effect.dieMessage("nobody was there")
@@ -119,7 +119,7 @@ describe("a start with kernel locks that is killed while it takes over what a de
         const host = yield* makeHost()
         yield* host.files.makeDirectory(folder)
         yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock: "kernel" }))
-        // Nothing can be told of its process.
+        // The victim runs in another PID namespace, so the next start cannot judge its process.
         const victim = yield* host.spawn(
           Effect.zipRight(attempt({ record: (lock) => ({ ...ownedBy("victim"), lock }) }), Effect.never),
           { pidNamespace: "pid:[2]" }
@@ -163,7 +163,8 @@ describe("a file that a start without kernel locks is about to move away", () =>
             return yield* Effect.never
           }).pipe((program) => Effect.zipLeft(host.spawn(program, options), host.settle))
 
-        // The reclaimer has looked at the dead owner's file, and is slow to rename it, and to give back what it moved.
+        // The reclaimer has read the dead owner's file. It is slow to rename the file, and to put back the file that it
+        // moved.
         const [renames, links] = [Effect.unsafeMakeLatch(), Effect.unsafeMakeLatch()]
         const reclaimer = yield* Effect.gen(function*() {
           yield* host.setIntercept(({ name, target }) =>

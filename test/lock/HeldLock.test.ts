@@ -43,7 +43,7 @@ const text = (content: string) => new TextEncoder().encode(content)
 
 const App = HttpRouter.empty.pipe(HttpRouter.get("/hello", HttpServerResponse.text("world")), HttpServer.serve())
 
-/** Starts a gateway, and gives what it says and how many files it has open. */
+/** Starts a gateway; returns its logs and its number of open files. */
 const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App = App) =>
   Effect.gen(function*() {
     const lines: Array<string> = []
@@ -73,7 +73,7 @@ const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App
   })
 type Started = Effect.Effect.Success<ReturnType<typeof start>>
 
-/** A new host, and on it a gateway that holds both locks under `instanceId`. */
+/** Makes a host and starts a gateway there, which holds both locks under `instanceId`. */
 const holder = (mode: Mode, options?: Gateway.GatewayOptions, app?: typeof App) =>
   Effect.gen(function*() {
     const host = yield* newHost()
@@ -87,7 +87,10 @@ type Holder = Effect.Effect.Success<ReturnType<typeof holder>>["gateway"]
 const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>[0]) =>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
-/** Until the holder has looked after its files: three times as often as a record gets old, with a kernel lock too. */
+/**
+ * Advances time until the holder has rechecked its files: a third of the time in which a record gets stale, with a kernel
+ * lock too.
+ */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
 const ownerAt = (host: Host, path: string) =>
@@ -99,15 +102,15 @@ const inodeAt = (host: Host, path: string) =>
   )
 const namesIn = (host: Host) => Effect.orElseSucceed(host.files.readDirectory(folder), (): ReadonlyArray<string> => [])
 
-/** Puts a new file with this content in the place of another. */
+/** Replaces a file by a new one with this content. */
 const replaceBy = (host: Host, path: string, content: Uint8Array) =>
   Effect.zipRight(host.files.writeFile("/other", content), replace(host, "/other", path))
 
-/** The error with which it has failed, if it has ended. */
+/** The error of the gateway, if it has failed. */
 const failureSoFar = (gateway: Started) =>
   Effect.map(gateway.poll, (exit) => Option.getOrUndefined(Option.map(exit, failureOf)))
 
-/** Serves as before, and has both files under their names. */
+/** Checks that the gateway serves and has both lock files under their names. */
 const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
   Effect.gen(function*() {
     assert.deepStrictEqual(host.ports.owners(address.port), [gateway.pid])
@@ -127,7 +130,7 @@ const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
     assert.strictEqual(gateway.openFiles(), 2)
   })
 
-/** Why a holder gave up, where a `squatter` has the file. */
+/** The reason of a holder whose file a `squatter` has taken. */
 const takenBySquatter = "the file was replaced and another process (pid 4711) holds it now"
 
 const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
@@ -135,7 +138,7 @@ const assertLost = (host: Host, gateway: Started, path: string, reason: string) 
     const error = yield* failureSoFar(gateway)
     assert.strictEqual(error?._tag, "LockLost")
     assert.strictEqual(error?.message, `lost gateway lock at ${path}: ${reason}`)
-    // Who has it now, where the reason names a process.
+    // The error names the new holder if the reason names a process.
     const [, taker] = /\(pid (\d+)\)/.exec(reason) ?? []
     const holder = error?._tag === "LockLost" ? error.holder : undefined
     assert.strictEqual(holder?.pid, taker === undefined ? undefined : Number(taker))
@@ -154,7 +157,7 @@ const assertCleanEnd = (host: Host, gateway: Started) =>
 
 const told = (gateway: Started, line: string) => gateway.lines.filter((said) => said.includes(line)).length
 
-/** A process that takes one lock file and does nothing else. */
+/** A process that acquires one lock file and does nothing else. */
 const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId = "squatter") =>
   Effect.gen(function*() {
     const process = yield* host.spawn(Effect.flatMap(
@@ -170,7 +173,7 @@ const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId
     return process
   })
 
-/** Counts, from now on, the system calls of one process, and does something at one of them. */
+/** Counts the system calls of one process from now on, and runs `act` at each. */
 const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Option.Option<string>>) =>
   Effect.suspend(() => {
     let calls = 0
@@ -180,11 +183,11 @@ const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Op
     )
   })
 
-/** Does something at one system call of one process, and counts its calls. */
+/** Runs an effect at one system call of one process, and counts its calls. */
 const onceAtCall = (host: Host, pid: number, at: number, act: Effect.Effect<unknown>) =>
   atCall(host, pid, (call) => call === at ? Effect.as(act, Option.none()) : Effect.succeedNone)
 
-/** How many system calls a holder makes from its loss to having its lock again. */
+/** How many system calls a holder makes from its loss until it has its lock back. */
 const callsToRegain = (mode: Mode) =>
   Effect.gen(function*() {
     const { gateway, host } = yield* holder(mode)
@@ -238,7 +241,7 @@ describe("a holder whose file was removed", () => {
         assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
         assert.strictEqual(gateway.lines.filter((line) => line.includes("recreated")).length, 1)
         assert.strictEqual(told(gateway, "reclaimed"), 0)
-        // And once more: what was made again is looked after as well.
+        // A second time: the holder also rechecks the restored file.
         yield* host.files.remove(path)
         yield* recheck(host)
         yield* assertHolding(host, gateway, mode)
@@ -268,7 +271,7 @@ describe("a holder whose file was removed", () => {
           yield* host.files.rename(paths.config, "/aside")
           yield* onceAtCall(host, gateway.pid, at, replace(host, "/aside", paths.config))
           yield* recheck(host)
-          // One that came back over the new file is found by the next look.
+          // If the old file was moved over the new one, the next recheck finds it.
           yield* recheck(host)
           yield* assertHolding(host, gateway, mode)
           yield* assertCleanEnd(host, gateway)
@@ -308,7 +311,7 @@ describe("a holder whose file was removed", () => {
           )
           yield* recheck(host)
           yield* gateway.kill
-          // Without a kernel lock, a file that was never written keeps others waiting until it is stale.
+          // Without a kernel lock, a file without a record blocks other starts until it is stale.
           yield* TestClock.adjust(mode === "record" ? "31 seconds" : "0 seconds")
           const next = yield* start(host)
           assert.deepStrictEqual(host.ports.owners(address.port), [next.pid], `killed at call ${last}`)
@@ -354,7 +357,7 @@ describe("a holder whose file was removed", () => {
         yield* host.setCapacity(Number.POSITIVE_INFINITY)
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
-        // What has passed is forgotten: the count begins anew.
+        // The earlier failures no longer count: after a success the count of retries starts again.
         yield* host.setCapacity(0)
         yield* host.files.remove(paths.config)
         for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
@@ -411,7 +414,7 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        // An empty file tells of nobody who made it.
+        // An empty file names no owner.
         const ways = [
           `re-acquired gateway lock ${path}: the file was replaced`,
           `recreated gateway lock ${path}: the file was replaced`
@@ -502,7 +505,7 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        // The patience is that of a start, and at least the default.
+        // The holder waits as long as a start would, and at least the default time.
         const { gateway, host } = yield* holder(mode, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
@@ -617,7 +620,7 @@ describe("a holder whose file was overwritten in place", () => {
 })
 
 describe("what a gateway says of itself", () => {
-  /** A gateway that drains until it is let go. */
+  /** A gateway that drains until the test lets it end. */
   const draining = (mode: Mode) =>
     Effect.gen(function*() {
       const done = yield* Deferred.make<void>()
@@ -651,7 +654,7 @@ describe("what a gateway says of itself", () => {
       yield* gateway.interrupt
       yield* host.settle
       for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
-      // One that is lost while draining is made again as draining.
+      // A lock file that is lost during the drain is restored with the phase "draining".
       yield* host.files.remove(folder, { recursive: true })
       yield* recheck(host)
       for (const path of Object.values(paths)) assert.strictEqual(yield* phaseAt(host, path), "draining")
@@ -693,14 +696,14 @@ describe("a lock that is lost while others start", () => {
       mode: fc.constantFrom(...modes),
       name: fc.constantFrom(...names),
       loss: fc.constantFrom(...losses),
-      /** Before the holder looks, or at one of its system calls. */
+      /** 0 is before the holder rechecks; other numbers are its system calls. */
       at: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40 })),
       starters: fc.array(fc.constantFrom(address.port, address.port + 1), { maxLength: 3 }),
       delays: fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 20 })
     },
     ({ at, delays, loss, mode, name, starters }) =>
       Effect.gen(function*() {
-        // Every step of the clock costs real time.
+        // Each step of the clock costs real time.
         const patient = { lock: { pollInterval: "1 second" } } as const
         const { gateway: first, host } = yield* holder(mode, patient)
         const others: Array<{ readonly port: number; readonly gateway: Started }> = []
@@ -715,7 +718,7 @@ describe("a lock that is lost while others start", () => {
         yield* host.setIntercept(({ pid }) =>
           Effect.gen(function*() {
             step += 1
-            // The holder's own step may be uninterruptible; those who start now are none of it.
+            // The holder's call may be uninterruptible, but the new starters must not inherit that.
             if (pid === first.pid && (calls += 1) === at) yield* Effect.forkDaemon(Effect.interruptible(arrive))
             yield* Effect.repeatN(Effect.yieldNow(), delays[step % delays.length] ?? 0)
             most = Math.max(
@@ -728,12 +731,12 @@ describe("a lock that is lost while others start", () => {
         )
         if (at === 0) yield* arrive
         yield* Effect.repeatN(host.settle, 3)
-        // The look, a wait for one that may let go, and one more look.
+        // One recheck, a wait for a holder that may release the lock, and another recheck.
         for (let looks = 1; looks <= 3; looks += 1) {
           yield* TestClock.adjust("30 seconds")
           yield* Effect.repeatN(host.settle, 3)
         }
-        // A holder that made fewer calls than drawn has met nobody.
+        // If the holder made fewer calls than drawn, the starters arrive now.
         if (calls < at) yield* arrive
         for (const { fiber, port } of yield* Deferred.await(arrived)) {
           others.push({ port, gateway: yield* Fiber.join(fiber) })
@@ -762,7 +765,7 @@ describe("a lock that is lost while others start", () => {
         }
         const survived = running.some(({ gateway }) => gateway === first)
         if (survived) yield* assertHolding(host, first, mode)
-        // With a kernel lock, only one that runs in its stead ends it.
+        // With a kernel lock, the gateway ends only if another one runs in its place.
         if (mode === "kernel") assert.isTrue(survived || running.length === 1)
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
       }),
@@ -802,7 +805,7 @@ unless(notLinux ?? onRealHost).describe("on this machine", () => {
                 )
               )
             }
-            // The old file is closed a moment after the new one is there.
+            // The old file is closed a moment after the new one is opened.
             yield* eventually("two open files", Effect.map(openFiles(stateDir), ({ length }) => length === 2))
             assert.deepStrictEqual((yield* openFiles(stateDir)).toSorted(), [path, others].toSorted())
           }

@@ -29,7 +29,7 @@ const grantsAll = Layer.succeed(
   KernelLock.fromAddon({ tryLock: () => undefined, unlock: () => undefined })
 )
 
-/** One attempt in a scope of its own: what it acquired is released by `release`, or with the test. */
+/** Makes one attempt in its own scope. `release`, or the end of the test, releases the lock. */
 const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot, present?: string) =>
   Effect.gen(function*() {
     const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
@@ -65,7 +65,7 @@ const ownerOf = (snapshot: LockAttempt.Snapshot) => Option.getOrUndefined(snapsh
 interface Folder {
   readonly folder: string
   readonly fs: FileSystem.FileSystem
-  /** Of the lock file. */
+  /** The path of the lock file. */
   readonly path: string
 }
 
@@ -79,7 +79,7 @@ const inFolder = <A, E, R>(
     return yield* use({ folder, fs, path: `${folder}/gateway.lock` })
   }).pipe(Effect.provide(Layer.merge(kernel, NodeContext.layer)))
 
-/** Tests that each have a folder of their own, and that kernel lock. */
+/** Makes tests with a folder each, and with this kernel lock. */
 const testsIn = (
   kernel: Layer.Layer<KernelLock.KernelLock>,
   test: Vitest.Test<Scope.Scope> = it.scopedLive
@@ -89,7 +89,7 @@ const testsIn = (
   body: (folder: Folder) => Effect.Effect<A, E, KernelLock.KernelLock | NodeContext.NodeContext | Scope.Scope>
 ) => test(title, () => inFolder(kernel, body))
 
-/** Exactly one has it of so many who try at one time, and the file says who. */
+/** Checks that one of several simultaneous attempts acquires the lock, and that the file names it. */
 const assertOneOf = (starters: number, path: string, judged?: LockAttempt.Snapshot) =>
   Effect.gen(function*() {
     const results = yield* Effect.forEach(
@@ -107,10 +107,13 @@ const inodeAt = (path: string) =>
 
 const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory(folder))
 
-/** How many files under `folder` this process has open. */
+/** How many files below `folder` this process has open. */
 const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
-/** A file system where something happens just before or after a call, as if another process had done it. */
+/**
+ * Runs an effect with a file system in which something happens just before or after a call, as if another process had done
+ * it.
+ */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
@@ -120,7 +123,7 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
     (fs) => Effect.provideService(self, FileSystem.FileSystem, { ...fs, ...change(fs) })
   )
 
-/** Runs once, the first time, with the services of where it was made. */
+/** Runs an effect at the first call only, with the services of the place where it was made. */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
   Effect.zipWith(
     Effect.context<R>(),
@@ -128,21 +131,21 @@ const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
     (context, due) => Effect.whenEffect(Effect.orDie(Effect.provide(self, context)), Ref.getAndSet(due, false))
   )
 
-/** How a system call fails, in the words of Node. */
+/** A failing system call, with Node's message. */
 const failing = (call: string, why: string, reason: PlatformError.SystemErrorReason = "Unknown") =>
   Effect.fail(
     new PlatformError.SystemError({ reason, module: "FileSystem", method: call, description: `${why}, ${call}` })
   )
 
-/** A file some of whose methods are replaced. */
+/** A file with some replaced methods. */
 const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): FileSystem.File =>
   new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 
-/** Every file has some of its methods replaced. */
+/** Replaces some methods of every file. */
 const withFiles = (changes: Partial<FileSystem.File>) =>
   hooked((fs) => ({ open: (path, options) => Effect.map(fs.open(path, options), (file) => patched(file, changes)) }))
 
-/** Something happens just before a file that exists is opened. */
+/** Runs an effect before an existing file is opened. */
 const beforeOpening = (act: Effect.Effect<unknown>) =>
   hooked((fs) => ({
     open: (path, options) => Effect.zipRight(options?.flag === "r+" ? act : Effect.void, fs.open(path, options))
@@ -218,7 +221,7 @@ for (const { kernel, mode, skip } of modes) {
               ({ file }) => Effect.map(file.check, Option.isNone)
             )
             assert.isAtMost(valid.length, 1)
-            // Nobody's release has removed the file of somebody else.
+            // No release has removed another owner's file.
             if (valid.length === 0) assert.isFalse(yield* fs.exists(path))
           }
         })), { fastCheck: { numRuns: Math.min(numRuns, 20) } })
@@ -281,7 +284,7 @@ for (const { kernel, mode, skip } of modes) {
           assert.notStrictEqual(file.id, a.file.id)
           assert.strictEqual(Option.getOrThrow(Option.getOrThrow(file.leftover).record).instanceId, "a")
           assert.strictEqual((yield* held(path, "b")).fileId, file.id)
-          // The old one's release is none of the new one's business.
+          // The release of the old owner does not affect the new one.
           yield* a.release
           assert.deepStrictEqual(yield* file.check, Option.none())
           if (isLinux) assert.strictEqual(yield* openCount(folder), 1)
@@ -373,7 +376,7 @@ for (const { kernel, mode, skip } of modes) {
       ({ folder, path }) =>
         Effect.gen(function*() {
           const calls = yield* Ref.make(0)
-          // The one that creates is let through; the next is not.
+          // The first `open` creates the file and succeeds; the next one fails.
           const error = yield* Effect.flip(mine(path, "a")).pipe(
             hooked((fs) => ({
               open: (path, options) =>
@@ -437,9 +440,10 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
       Effect.gen(function*() {
         const a = yield* mine(path, "a")
         const release = yield* first(a.release)
-        // b has a's file open, and locks it only after a has let go of it.
+        // b has opened a's file, and locks it only after a has released it.
         const b = yield* mine(path, "b").pipe(
-          // Denied, where a program that another test starts just now still has a copy of a's file: see KernelLock's test.
+          // A program that another test starts at this moment may still have a copy of a's descriptor, so the lock can be
+          // denied (see the tests of KernelLock).
           Effect.catchAllDefect(Effect.fail),
           Effect.retry({ times: 100, schedule: Schedule.spaced("5 millis") }),
           hooked((fs) => ({ open: (path, options) => Effect.tap(fs.open(path, options), release) }))
@@ -479,7 +483,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
               Effect.zipRight(
                 fs.remove(path, options),
                 Effect.scoped(Effect.gen(function*() {
-                  // Through /proc, the file that has lost its name can still be opened anew.
+                  // Through `/proc`, a file that has lost its name can still be opened.
                   const nameless = (yield* fs.readDirectory("/proc/self/fd")).map((fd) => `/proc/self/fd/${fd}`)
                   for (const link of nameless) {
                     const target = yield* Effect.orElseSucceed(fs.readLink(link), () => "")
@@ -516,7 +520,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
           yield* fs.writeFileString(path, content)
           const inode = yield* inodeAt(path)
           const { file } = yield* mine(path, "a")
-          // An empty one tells of nobody: it was made a moment ago, by a starter that was slower.
+          // An empty file names no owner: a slower starter made it a moment ago.
           assert.strictEqual(Option.isSome(file.leftover), content !== "")
           const record = Option.flatMap(file.leftover, ({ record }) => record)
           assert.strictEqual(Option.getOrUndefined(record)?.instanceId, owner)
@@ -790,7 +794,7 @@ describe("by the record alone", () => {
         const { file } = yield* mine(path, "a").pipe(
           hooked((fs) => ({ link: (from, to) => Effect.zipLeft(fs.link(from, to), steal) }))
         )
-        // It made another one, under the name that counts.
+        // The attempt made another file, under the lock's name.
         assert.deepStrictEqual(yield* file.check, Option.none())
         assert.deepStrictEqual((yield* entries(folder)).toSorted(), ["aside", "gateway.lock"])
       })

@@ -38,7 +38,7 @@ const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.Process
 
 const stranger = (host: SimulatedHost.SimulatedHost) => host.spawn(Effect.never, { pid, command: "init" })
 
-/** What another process of the host's own namespace says of it. */
+/** The holder as another process of the host's own namespaces sees it. */
 const seen = (
   host: SimulatedHost.SimulatedHost,
   record: OwnerRecord.OwnerRecord,
@@ -108,7 +108,7 @@ describe("holderOf: the recorded pid", () => {
         const { bootId: _bootId, pidNamespace: _pidNamespace, ...placeless } = record
         assert.deepStrictEqual(
           yield* seen(host, placeless),
-          // Only Linux records where a pid counts.
+          // Only Linux records the namespace in which a pid is valid.
           platform === "linux" ? { pid, pidMeaning: "Unknown" } : { pid, pidMeaning: "Alive", command: "gateway" }
         )
         yield* host.setHidePids(true)
@@ -148,7 +148,7 @@ const gatewayOptions = { stateDir: "/state", configPath: "/gateway.json" }
 const path = LockFile.configLockPath(gatewayOptions)
 const statePath = LockFile.stateLockPath(gatewayOptions)
 
-/** A start, and what it was given, once it holds the lock. */
+/** Starts a process that acquires the lock; returns what it was given once it holds. */
 const start = (
   host: SimulatedHost.SimulatedHost,
   options: Partial<LockFile.LockFileOptions> = {},
@@ -234,7 +234,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         assert.isTrue(yield* first.holds)
         const second = yield* start(host, { lock: { timeout: "5 minutes", pollInterval: "1 second" } }, container)
         assert.strictEqual(second.process.pid, pid)
-        // The holder's watch keeps it young.
+        // The holder's updates keep its record fresh.
         yield* pass(host, "2 minutes")
         assert.isFalse(yield* second.holds)
         yield* first.process.kill
@@ -281,7 +281,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const left = yield* recordAt(host, path)
         assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
         yield* host.setIntercept(() => Effect.succeedNone)
-        // Another program in this process does not know of that.
+        // Another program in this process cannot see that kernel lock.
         const other = yield* start(host, { lock: { timeout: 0 } }, { within: process, kernelLocks: false })
         assert.isFalse(other.process.isRunning())
         yield* Deferred.succeed(again, undefined)

@@ -118,7 +118,7 @@ const claim = Claim.claimPath(path, {
   age: LockFile.defaults.lock.staleAfter
 })
 
-/** Puts a link to the victim in the place of a lock file right before the n-th system call of a process. */
+/** Puts a link to the victim in the place of a lock file, right before the n-th system call of a process. */
 const linkedBefore = (n: number, subject: string, locking: "works" | "absent", wanted = path) =>
   Effect.gen(function*() {
     const host = yield* makeHost()
@@ -163,7 +163,7 @@ const linkedBefore = (n: number, subject: string, locking: "works" | "absent", w
   })
 
 describe("a path whose root does not exist (N66)", () => {
-  /** As on a drive or a share that does not exist: whatever is made or looked at is not found. */
+  /** A drive or a share that does not exist: every call answers "not found". */
   const nowhere = Effect.gen(function*() {
     const made: Array<string> = []
     const notFound = (method: string, path: string) =>
@@ -220,7 +220,7 @@ describe("a link that is put in the place of a lock file", () => {
       it.effect(`is not written through, whenever it comes (${subject}, kernel lock ${locking})`, () =>
         Effect.gen(function*() {
           const { calls } = yield* linkedBefore(-1, subject, locking)
-          // Windows has no uid to compare.
+          // Windows has no uid to compare, so a start makes one call less.
           assert.isAbove(calls, platform === "win32" ? 7 : 8)
           for (const n of callsOf(calls)) {
             yield* linkedBefore(n, subject, locking)

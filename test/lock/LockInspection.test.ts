@@ -7,7 +7,7 @@ import type { SimulatedHost } from "../../src/testing/index.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
-/** A host with the lock folder, and a process that looks. */
+/** A host with the lock folder, and a process that inspects. */
 const hostWithFolder = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* Effect.orDie(host.files.makeDirectory("/locks", { recursive: true }))
@@ -22,7 +22,7 @@ const write = (host: SimulatedHost.SimulatedHost, content: Uint8Array) =>
 const identity = (state: LockInspection.LockState) =>
   "owner" in state ? Option.getOrUndefined(state.owner)?.holder.pidMeaning : undefined
 
-/** A gateway that listens, and where its lock is. */
+/** A gateway that listens, and the paths of its lock files. */
 const runningGateway = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const gateway = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
@@ -73,7 +73,7 @@ describe("LockInspection.inspect", () => {
       yield* host.setLocking("absent")
       const { gateway, lock } = yield* runningGateway(host)
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
-      // A record is the lock for one who could lock as well.
+      // A record counts as a lock for a process with kernel locks as well.
       yield* host.setLocking("works")
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
       yield* host.setLocking("refused")
@@ -128,7 +128,7 @@ describe("LockInspection.inspect", () => {
       const { host, look } = yield* hostWithFolder
       yield* Effect.orDie(host.files.writeFile("/locks/a", OwnerRecord.encode(ownedBy("somebody")), { mode: 0o600 }))
       const looking = yield* Effect.fork(look("/locks/a", { uid: 1000 }))
-      // On Windows a refusal may pass, and it asks again.
+      // On Windows a refusal may be temporary, so the inspection retries.
       yield* TestClock.adjust("1 second")
       const unreadable = yield* Fiber.join(looking)
       assert.strictEqual(unreadable._tag, "Unknown")

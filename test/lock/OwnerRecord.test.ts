@@ -23,11 +23,11 @@ const full: OwnerRecord.OwnerRecord = {
   supervisor: "none"
 }
 
-/** What a file with that record has. */
+/** The JSON of a record as a file has it. */
 const jsonOf = (record: OwnerRecord.OwnerRecord): object => JSON.parse(text(OwnerRecord.encode(record)))
 const json = jsonOf(full)
 
-/** A record whose line is exactly so many bytes long. */
+/** A record whose encoded line has this many bytes. */
 const ofSize = (size: number) => {
   const short = OwnerRecord.encode({ ...full, configPath: "" }).length
   return OwnerRecord.encode({ ...full, configPath: "x".repeat(size - short) })
@@ -60,7 +60,7 @@ describe("OwnerRecord", () => {
     })
   ], ([record, part]) => {
     const whole = OwnerRecord.encode(record)
-    // Without its line end the record is still whole: cut at least one byte more.
+    // Without its line end a record is still whole, so at least one more byte is cut.
     return Option.isNone(OwnerRecord.parse(whole.subarray(0, Math.floor((whole.length - 2) * part))))
   })
 

@@ -19,7 +19,7 @@ const ensure = (host: SimulatedHost.SimulatedHost, uid: number) =>
     })
   })
 
-/** A folder of root with one of its lock files, which is not opened. */
+/** Root's folder with one of its lock files, closed to other users. */
 const closed = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* host.files.makeDirectory("/state")
@@ -28,7 +28,7 @@ const closed = Effect.gen(function*() {
   return host
 })
 
-/** A folder of user 1000 with one of its lock files, as kubelet leaves them. */
+/** A folder of user 1000 with one of its lock files, with the modes that kubelet sets. */
 const opened = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* host.files.makeDirectory("/state")
@@ -106,7 +106,7 @@ unless(noModeBits).describe("a lock folder that kubelet has opened to the volume
       assert.strictEqual(yield* ensure(host, 1000), "used")
       yield* open(host)
       const before = yield* modeOf(host, folder)
-      // The file is root's, since the test wrote it.
+      // A file that the test writes on the simulated host belongs to root.
       yield* host.files.writeFileString(`${folder}/gateway.state.lock`, "{}")
       assert.include(yield* ensure(host, 1000), refused)
       assert.strictEqual(yield* modeOf(host, folder), before)

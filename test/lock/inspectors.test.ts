@@ -1,6 +1,6 @@
 /**
- * An inspector (`status`, `list`, `doctor`) asks whether a lock is held by taking a shared one for a moment. A start that
- * meets it must not take that for an owner.
+ * An inspector (`status`, `list`, `doctor`) tests whether a lock is held by taking a shared lock for a moment. A start at
+ * that moment must not treat the inspector as an owner.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
@@ -29,7 +29,7 @@ const lockPaths = (stateDir: string) => [
 
 const lock = LockFile.configLockPath(optionsIn("/state"))
 
-/** A start that does not wait, and holds what it gets. */
+/** A start that does not wait, and holds the lock that it gets. */
 const start = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const process = yield* host.spawn(
@@ -57,7 +57,7 @@ describe("a start that does not wait", () => {
   simulated("is not refused for an inspector that asks about the lock at that moment", () =>
     Effect.gen(function*() {
       const host = yield* hostWithLeftover
-      // It loses its processor while it has the lock.
+      // The inspector is delayed while it has the shared lock.
       yield* host.setIntercept(({ name, target }) =>
         Effect.as(Effect.sleep(name === "fcntl" && target.endsWith("unlock") ? "20 millis" : 0), Option.none())
       )
@@ -128,7 +128,7 @@ describe("a start that does not wait", () => {
         const paths = lockPaths(stateDir)
         const leaveBehind = Effect.promise(() =>
           Promise.all(
-            // No pid is that high.
+            // No process has a pid this high.
             paths.map((path) =>
               Fs.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), pid: 2 ** 30 }), { mode: 0o600 })
             )
@@ -137,7 +137,7 @@ describe("a start that does not wait", () => {
         const once = Effect.scoped(
           Effect.provide(LockFile.LockFile, LockFile.layerWithProbes(optionsIn(stateDir)))
         ).pipe(Effect.provide(Gateway.layerNode))
-        // Makes the folder.
+        // Creates the folder.
         yield* once
         const file = yield* Bundle.file(new URL("../fixtures/inspecting.ts", import.meta.url), folder)
         const inspector = Effect.flatMap(run(process.execPath, [file, ...paths]), ({ line }) => line)

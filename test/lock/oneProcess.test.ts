@@ -1,5 +1,5 @@
 /**
- * Real worker threads and real copies of the library, in one real process, with real files.
+ * Real worker threads and real copies of the library in one real process, with real files.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -56,7 +56,7 @@ describe("when this process started", () => {
         worker.once("message", (origin) => resume(Effect.succeed(Number(origin))))
         return Effect.promise(() => worker.terminate())
       })
-      // This worker of the test runner is old by now: an origin of the thread's own would be off by that.
+      // This worker of the test runner has run for a while. A time origin of the thread's own would differ by that time.
       assert.isAbove(performance.now(), 500)
       assert.strictEqual(inThread, performance.timeOrigin)
     }))

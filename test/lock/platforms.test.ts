@@ -17,7 +17,7 @@ const lockPath = LockFile.configLockPath({ stateDir, configPath })
 
 const gateway = (options: Gateway.GatewayOptions = {}) => Gateway.launch(Gateway.layerPlatform(options))
 
-/** Every such call fails so, until that time is over. */
+/** Makes every call of these names fail with this errno until the time is over. */
 const refuseFor = (host: SimulatedHost.SimulatedHost, names: ReadonlyArray<string>, errno: string, millis: number) => {
   let over = false
   return Effect.zipRight(
@@ -130,7 +130,7 @@ describe("another spelling of a path", () => {
       for (const path of ["/Users/me/Gateway.json", "/users/ME/gateway.JSON", "/USERS/me/./GATEWAY.json"]) {
         assert.strictEqual(yield* canonical(path), "/Users/me/Gateway.json")
       }
-      // Not there yet: what is above it is.
+      // The file does not exist yet, but the folders above it do.
       assert.strictEqual(yield* canonical("/users/ME/new/a.json"), "/Users/me/new/a.json")
     }))
 
@@ -139,7 +139,7 @@ describe("another spelling of a path", () => {
     (platform) =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.makeWith({ platform })
-        // The platform's folder is called /state.
+        // The platform's folder is named `/state`.
         yield* host.files.makeDirectory("/State/blue", { recursive: true })
         yield* host.spawn(gateway({ profile: "blue" }))
         yield* host.settle

@@ -1,5 +1,5 @@
 /**
- * A few seconds of the witness storm, of which `test/chaos/storm.chaos.ts` is minutes.
+ * A few seconds of the witness storm. `test/chaos/storm.chaos.ts` runs it for minutes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -16,7 +16,7 @@ const brief = (contender: Storm.StormOptions["contender"], acquisitions: number,
   Storm.run({ contender, acquisitions, atLeast: 0, atMost, killsPerThousand: 100 })
 
 const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
-/** Which of two locks was seen free while the other was still held, after their holder was killed. */
+/** Kills the holder of two locks; returns which lock was seen free while the other was still held. */
 const dropped = (folder: string) =>
   Effect.gen(function*() {
     const paths = [Path.join(folder, "low"), Path.join(folder, "high")] as const
@@ -29,7 +29,7 @@ const dropped = (folder: string) =>
       if (free) addon.unlock(fd)
       return free
     }
-    // Nothing else may run meanwhile: the moment between the two is short.
+    // Runs synchronously, because the moment between the two releases is short.
     const first = yield* Effect.sync(() => {
       process.kill(holder.pid, "SIGKILL")
       for (let looks = 0; looks < 1_000_000; looks++) {

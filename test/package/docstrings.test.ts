@@ -1,6 +1,6 @@
 /**
- * The examples in docstrings are programs that somebody pastes: each must compile against the package as it is installed,
- * by its `exports` and the types of `dist`.
+ * Users paste the examples of docstrings into programs. So each must compile against the installed package, by its `exports`
+ * and the types of `dist`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
@@ -14,12 +14,12 @@ const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
 
 interface Example {
   readonly source: string
-  /** Of its first line in `source`, from 1. */
+  /** The number of its first line in `source`, from 1. */
   readonly line: number
   readonly code: string
 }
 
-/** From `@example` to the next tag or the end of the comment, line for line. */
+/** The lines from `@example` to the next tag or the end of the comment. */
 const examplesIn = (source: string, text: string): ReadonlyArray<Example> => {
   const examples: Array<Example> = []
   let code: Array<string> | undefined
@@ -45,7 +45,7 @@ const sources = readdirSync(`${root}/src`, { recursive: true, encoding: "utf8" }
 
 const examples = sources.flatMap((source) => examplesIn(source, read(source)))
 
-/** What the project is compiled with. An example may show a name and not use it. */
+/** The project's compiler options. Unused names are allowed, because an example may only show a name. */
 const compilerOptions = (): ts.CompilerOptions => {
   const { config }: { readonly config?: { readonly compilerOptions?: object } } = ts.readConfigFile(
     `${root}/tsconfig.json`,
@@ -56,7 +56,7 @@ const compilerOptions = (): ts.CompilerOptions => {
   return { ...options, noUnusedLocals: false, noUnusedParameters: false }
 }
 
-/** Type-checks examples, all in one program and each a module of its own. Writes no file. */
+/** Type-checks examples in one program, each as a module of its own. Writes no file. */
 const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
   const options = compilerOptions()
   const files = new Map(examples.map((example, index) => [`${root}/test/package/example-${index}.ts`, example]))
@@ -89,7 +89,7 @@ const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
   )
 }
 
-/** The modules that an entry names, and those that these name. */
+/** The modules that an entry exports, and those that these export. */
 const modulesOf = (entry: string): ReadonlyArray<string> =>
   [...read(entry).matchAll(/^export \* (?:as \w+ )?from "(.*\.ts)"$/gm)].flatMap(([, specifier = ""]) => {
     const path = posix.join(posix.dirname(entry), specifier)

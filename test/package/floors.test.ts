@@ -1,11 +1,14 @@
-/** No import of `src` runs up (see `docs/internals.md`, "Floors"), and no file or function has grown out of its room. */
+/** No import of `src` leads to a higher floor (see `docs/internals.md`, "Floors"), and no file or function is too long. */
 import { assert, describe, it } from "@effect/vitest"
 import { readdir, readFile } from "node:fs/promises"
 import { dirname, join, normalize, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
 
-/** From the ground up. A file imports from lower floors and from its own room; rooms of one floor do not import each other. */
+/**
+ * The floors, the lowest first. A file imports from lower floors and from its own room. Rooms of one floor do not import each
+ * other.
+ */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
   ["host"],
@@ -21,7 +24,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["cli", "testing", "promise.ts", "index.ts", "main.ts"]
 ]
 
-/** The files of these rooms make up one room: the ground floor, the composition, and what starts the program. */
+/** The files of each list form one room: the lowest floor, the composition, and the start of the program. */
 const oneRoom: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
   ["Gateway.ts", "gateway"],
@@ -65,7 +68,7 @@ const edges = async (): Promise<ReadonlyArray<readonly [from: string, to: string
 const mostLinesOfFile = 450
 const mostLinesOfFunction = 80
 
-/** The functions of a file that are too long, each with the line where it begins. */
+/** The functions of a file that are too long, each with its first line. */
 const longFunctions = (file: string, text: string): ReadonlyArray<string> => {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
   const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line

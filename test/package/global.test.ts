@@ -1,6 +1,6 @@
 /**
- * The packed package, installed for the whole machine: what else than modules its user gets. Its dependencies are left out,
- * so that no registry is asked.
+ * The packed package after a global installation: what its user gets in addition to modules. Its dependencies are left out,
+ * so that npm asks no registry.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -31,7 +31,7 @@ const run = (folder: string, ...words: ReadonlyArray<string>) =>
     return ended.stdout
   })
 
-/** The folder of a package that is packed like this one, and needs no other. */
+/** A folder with a package like this one, without dependencies. */
 const alone = (folder: string) =>
   Effect.promise(async () => {
     const copy = Path.join(folder, "package")

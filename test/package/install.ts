@@ -1,10 +1,10 @@
 /**
- * `npm run test:package [-- --node 20,22,24,26]`: does the packed package work for who installs it?
+ * `npm run test:package [-- --node 20,22,24,26]`: tests that the packed package works after an installation.
  *
- * Packs it, installs it into a fresh folder with npm and no install scripts, once whole and once with `--omit=optional`, and there, on each Node
- * version, runs the README's library example twice (the second copy must be refused) and the `gateway` program. The Node
- * binaries come as packages from the registry, into a folder that is gone afterwards. Then it is installed globally and run by
- * npx, as the README says.
+ * Packs it and installs it into a fresh folder with npm and no install scripts, once whole and once with `--omit=optional`.
+ * There, on each Node version, it runs the README's library example twice (the second copy must be refused) and the `gateway`
+ * program. The Node binaries are packages of the registry, in a folder that is removed afterwards. Then the package is
+ * installed globally and run by npx, as the README says.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -44,7 +44,7 @@ const options = Effect.try({
   )
 )
 
-/** How a program ended, and what it wrote on both streams. */
+/** How a program ended, and its output on both streams. */
 const finish = (command: Command.Command) =>
   Effect.gen(function*() {
     const child = yield* Command.start(command)
@@ -84,7 +84,7 @@ const example = (port: number) =>
 
 const answers = (port: number) =>
   Effect.tryPromise(() => fetch(`http://127.0.0.1:${port}/hello`)).pipe(
-    // 503 until its routes are served.
+    // The answer is 503 until the app's routes are served.
     Effect.filterOrFail(({ status }) => status === 200, () => "starting" as const),
     Effect.flatMap((response) => Effect.promise(() => response.text())),
     Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(400))),
@@ -96,10 +96,10 @@ interface Installed {
   readonly path: string
 }
 
-/** Where Node keeps what V8 has compiled of the program, on Linux. */
+/** The folder in which Node keeps V8's compiled code of the program, on Linux. */
 const compiled = (home: string) => `${home}/.cache/gateway-lock/compiled`
 
-/** The example and the program in a folder where the package is installed, on one Node. */
+/** Runs the example and the program in a folder where the package is installed, on one Node. */
 const tryOut = (folder: string, { major, path: node }: Installed) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -133,7 +133,7 @@ const tryOut = (folder: string, { major, path: node }: Installed) =>
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
   }).pipe(Effect.scoped)
 
-/** As the README's section Install says: globally, and by npx; with the npm and Node that run this. */
+/** Runs the README's section Install: globally, and by npx, with the npm and the Node that run this script. */
 const tryCommands = (place: string, tarball: string) =>
   Effect.gen(function*() {
     const global = `${place}/global`
@@ -143,7 +143,7 @@ const tryCommands = (place: string, tarball: string) =>
         Command.workingDirectory(place),
         Command.env({
           HOME: global,
-          // Where npm's global folder is.
+          // The prefix of npm's global folder.
           NPM_CONFIG_PREFIX: global,
           PATH: `${global}/bin:${path}`
         })
@@ -154,7 +154,7 @@ const tryCommands = (place: string, tarball: string) =>
     const installed = yield* finish(here("npm", "install", "--global", "--silent", "--ignore-scripts", tarball))
     yield* check(installed.status === 0, `npm install --global: ${installed.text}`)
     yield* prints(here("gateway", "--version"), "gateway, installed globally")
-    // The definition has the link, which stays when the package is replaced.
+    // The definition contains the link, which stays when the package is replaced.
     const printed = yield* finish(here("gateway", "service", "print", "--manager", "launchd"))
     yield* check(printed.text.includes(`${global}/bin/gateway</string>`), `service print: ${printed.text}`)
     yield* prints(here("npx", "--yes", `--package=${tarball}`, "gateway", "--version"), "npx")
@@ -190,7 +190,7 @@ Effect.gen(function*() {
     const folder = `${place}/${how.replaceAll(" ", "-")}`
     yield* fs.makeDirectory(folder)
     yield* fs.writeFileString(`${folder}/package.json`, "{\"private\":true,\"type\":\"module\"}")
-    // Nobody's install script is run: none may be needed.
+    // No install script may be necessary, so none is run.
     yield* npm(folder, "install", "--silent", "--ignore-scripts", ...flags, tarball)
     for (const node of nodes) {
       yield* tryOut(folder, node)

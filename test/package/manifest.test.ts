@@ -15,7 +15,7 @@ const isManifest = (value: unknown): value is Manifest =>
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
 const manifest: unknown = JSON.parse(read("../../package.json"))
 
-/** What `index.ts` names, and where it stands. */
+/** The modules that `index.ts` exports, with their paths. */
 const modules = [...read("../../src/index.ts").matchAll(/export \* as (\w+) from "\.\/(.*)\.ts"/g)].map((
   [, name, path]
 ) => ({
@@ -54,11 +54,12 @@ describe("the package", () => {
     const url = "https://github.com/gateway-lock/gateway-lock"
     assert.propertyVal(manifest, "homepage", `${url}#readme`)
     assert.deepPropertyVal(manifest, "bugs", { url: `${url}/issues` })
-    // As npm would write it, or it warns at each publication.
+    // The form that npm writes. With another one it warns at each publication.
     assert.deepPropertyVal(manifest, "repository", { type: "git", url: `git+${url}.git` })
   })
 
-  // What tsc writes reads like its source, and declarations have the comments: sources and maps would double the package.
+  // The output of tsc reads like its source, and declarations have the comments. Sources and maps would double the size of
+  // the package.
   it("ships no source map without its sources", async () => {
     const built = new URL("../../dist/", import.meta.url)
     const names = await readdir(built, { recursive: true })

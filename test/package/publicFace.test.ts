@@ -1,6 +1,7 @@
 /**
- * What an app can import: the declarations of `dist`, as the compiler of that app reads them by `exports`. The names are listed
- * in `publicNames.txt`, so that none is public by accident. After a change that is meant, `vitest -u` writes that file again.
+ * The names that an app can import: the declarations of `dist`, as the app's compiler reads them by `exports`.
+ * `publicNames.txt` lists them, so that no name becomes public by accident. After an intended change, `vitest -u` writes that
+ * file again.
  */
 import { assert, describe, expect, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
@@ -15,7 +16,7 @@ interface Manifest {
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const manifest: Manifest = JSON.parse(readFileSync(`${root}/package.json`, "utf8"))
 
-/** Each entry with declarations, and their file. */
+/** Each entry with declarations, and the file of those. */
 const entries = Object.entries(manifest.exports).flatMap(([name, target]) =>
   typeof target === "string" ? [] : [{ name, file: `${root}/${target.types.replace(/^\.\//, "")}` }]
 )
@@ -30,7 +31,7 @@ const options: ts.CompilerOptions = {
   noEmit: true
 }
 
-/** A program over the entries. `texts` replaces the content of files, or adds some. */
+/** A compiler program of the entries. `texts` replaces or adds files. */
 const compile = (
   files: ReadonlyArray<string>,
   options: ts.CompilerOptions,
@@ -52,12 +53,12 @@ const compile = (
 }
 
 interface Name {
-  /** From the entry on: `LockFile.OwnerRecord.parse`. */
+  /** The path from the entry on, such as `LockFile.OwnerRecord.parse`. */
   readonly path: string
   readonly symbol: ts.Symbol
 }
 
-/** The names that the entries export, those of namespaces in namespaces too. */
+/** The names that the entries export, including those of nested namespaces. */
 const publicNames = (
   program: ts.Program,
   entries: ReadonlyArray<{ readonly name: string; readonly file: string }>
@@ -79,8 +80,9 @@ const publicNames = (
 }
 
 /**
- * What the declarations of `names` mention of the package and an app cannot import, each with who mentions it. A declaration
- * that its file does not export is part of what mentions it: an app need not name it, only what it is made of.
+ * The types of the package that the declarations of `names` mention and that an app cannot import, each with the declarations
+ * that mention it. A type that its file does not export counts as part of the declaration that mentions it. An app does not
+ * need its name, but needs to import the types inside it.
  */
 const unreachable = (program: ts.Program, names: ReadonlyArray<Name>, folder: string): ReadonlyArray<string> => {
   const checker = program.getTypeChecker()
@@ -146,7 +148,7 @@ describe("the public face", () => {
   })
 
   it("a mention that cannot be imported is seen, also behind a declaration that is not exported", () => {
-    // In a folder that exists, or no import is resolved.
+    // The folder must exist, or the compiler resolves no import.
     const at = (name: string) => `${root}/test/package/face${name}.d.ts`
     const program = compile(
       [at("Index")],

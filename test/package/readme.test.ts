@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 
 const readme = Effect.promise(() => Fs.readFile(Path.join(root, "README.md"), "utf8"))
 
-/** The part of the README under a heading of the second level. */
+/** The part of the README below a heading of the second level. */
 const section = (heading: string) =>
   Effect.map(readme, (text) => {
     const part = text.split(/^## /m).find((part) => part.startsWith(`${heading}\n`))
@@ -54,7 +54,7 @@ describe("the README's Install section (N52)", () => {
         const env = {
           PATH: `${Path.join(place, "bin")}${Path.delimiter}${Program.searchPath}`,
           HOME: place,
-          // Where npm's global folder is, and no registry.
+          // The prefix of npm's global folder. npm must not ask a registry.
           NPM_CONFIG_PREFIX: place,
           NPM_CONFIG_OFFLINE: "true"
         }
@@ -67,7 +67,7 @@ describe("the README's Install section (N52)", () => {
 
         const version = yield* run(place, "gateway", "--version")
         assert.match(version.stdout, /^gateway \d+\.\d+\.\d+\n$/)
-        // The definition has the link, which stays when the package is replaced.
+        // The definition contains the link, which stays when the package is replaced.
         const printed = yield* run(place, "gateway", "service", "print", "--manager", "launchd")
         assert.include(
           printed.stdout,

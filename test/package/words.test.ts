@@ -1,6 +1,6 @@
 /**
- * No sentence that a user reads has more than 35 words: in docstrings of the public modules, in help, in the manual page, in errors
- * and in log lines. A longer sentence has to be read twice.
+ * Sentences for users have at most 35 words: in docstrings of the public modules, in help, in the manual page, in errors and in
+ * log lines. A longer sentence has to be read twice.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
@@ -38,10 +38,12 @@ const proseOf = (comment: string): string =>
     .replaceAll(/^[ \t]*\* ?/gm, "")
     .replaceAll(/^@example\n.*?(?=^@|(?![\s\S]))/gms, "")
     .replaceAll(/^@.*$/gm, "")
+    // Diagrams and code.
+    .replaceAll(/^ {4,}.*$/gm, "")
 
 const docstringsOf = (source: string): ReadonlyArray<string> => source.match(/\/\*\*.*?\*\//gs) ?? []
 
-/** What an expression says, with `value` for each value that is put in; `undefined` for one that is no text. */
+/** The text of an expression, with `value` in place of each inserted value; `undefined` if the expression is not a text. */
 const textOf = (node: ts.Node): string | undefined => {
   if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text
   if (ts.isTemplateExpression(node)) {
@@ -52,7 +54,7 @@ const textOf = (node: ts.Node): string | undefined => {
   return left === undefined && right === undefined ? undefined : `${left ?? "value"}${right ?? "value"}`
 }
 
-/** Each text in the code. */
+/** Every text in the code of a file. */
 const textsOf = (path: string): ReadonlyArray<string> => {
   const texts: Array<string> = []
   const visit = (node: ts.Node): void => {
@@ -64,7 +66,7 @@ const textsOf = (path: string): ReadonlyArray<string> => {
   return texts
 }
 
-/** Styles and scripts of the status page are no prose. */
+/** Whether the texts of a file are prose. The status page's styles and scripts are not. */
 const isProse = (path: string) => !path.startsWith("src/page/")
 
 describe("no sentence has more than 35 words", () => {

@@ -14,7 +14,7 @@ import { makeHost, simulated } from "../fixtures/simulated.ts"
 const address = { host: "127.0.0.1", port: 18789 }
 const decode = Schema.decodeUnknown(Schema.parseJson(StatusFrame), { onExcessProperty: "error" })
 
-/** An app of which one request waits for a word. */
+/** An app with one request that waits until `word` completes. */
 const app = (word: Effect.Effect<void>) =>
   HttpRouter.empty.pipe(
     HttpRouter.get("/slow", Effect.as(word, HttpServerResponse.empty())),
@@ -42,7 +42,7 @@ const watch = "{\"type\":\"watch\"}"
 const connect = (host: SimulatedHost.SimulatedHost) =>
   Effect.tap(host.ports.connect(address), ({ frames }) => Queue.take(frames))
 
-/** What has come since the last time. */
+/** The frames since the last call. */
 const framesOf = (host: SimulatedHost.SimulatedHost, { frames }: SimulatedWebSocket) =>
   Effect.gen(function*() {
     yield* host.settle

@@ -14,7 +14,7 @@ const address: Address = { host: "127.0.0.1", port: 18789 }
 
 const answer = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) })
 
-/** A transport that answers so, and what it was asked. */
+/** A transport with this answer, which records its requests. */
 const transport = (get: ProbeTransport["Type"]["get"]) => Layer.succeed(ProbeTransport, ProbeTransport.of({ get }))
 
 const probe = (get: ProbeTransport["Type"]["get"], timeout?: Duration.DurationInput) =>
@@ -165,8 +165,8 @@ describe("HealthProbe.probe", () => {
 })
 
 /**
- * Goes on in a callback of the event loop's poll phase, and stops the whole process after it, as SIGSTOP or a busy host
- * would: when it runs again, timers are due before the loop has come to poll.
+ * Continues in a callback of the event loop's poll phase, and then stops the whole process, as SIGSTOP or a busy host would.
+ * When the process runs again, timers are due before the loop polls.
  */
 const beforePauseOf = (millis: number): Effect.Effect<void> =>
   Effect.async((resume) => {

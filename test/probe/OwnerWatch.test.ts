@@ -12,7 +12,7 @@ const ended = (address: { readonly host: string; readonly port: number }) =>
     within("the watch")
   )
 
-/** Answers the head of a request with these bytes, and says when its client has gone. */
+/** Answers the head of a request with these bytes, and reports when the client closes. */
 const answering = (answer: string | ((socket: Net.Socket) => void)) =>
   Effect.gen(function*() {
     const gone = yield* Deferred.make<void>()
@@ -41,7 +41,7 @@ describe("OwnerWatch, live", () => {
       const gateway = yield* start()
       const watching = yield* Effect.fork(ended(gateway.address))
       yield* eventually("the watcher", Effect.map(gateway.connections, (open) => open === 1))
-      // Upgraded after the first, so that this one is upgraded as well.
+      // Upgraded after the first one. So once this one is open, the first is too.
       yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
       assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
       const shutdown = yield* Effect.fork(gateway.shutdown)
@@ -124,7 +124,7 @@ describe("OwnerWatch, live", () => {
         const server = yield* answering(answer)
         const watching = yield* Effect.fork(ended(server.address))
         assert.match(yield* server.asked, /^GET \/ HTTP\/1\.1\r\n/)
-        // A second watch is answered after the first one was.
+        // This later watch gets its answer after the first one got its own.
         if (answer !== "") yield* Effect.ignore(ended(yield* httpServer(404, "")))
         assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
         yield* Fiber.interrupt(watching)

@@ -48,7 +48,7 @@ describe("PortProbe.combine", () => {
 })
 
 describe("PortProbe.probe", () => {
-  /** What was asked, and what comes of these answers. */
+  /** Runs a probe with these answers; returns the probed addresses and the result. */
   const probe = (address: Address, answers: Readonly<Record<string, HealthProbe.Health>> = {}) =>
     Effect.gen(function*() {
       const asked = yield* Ref.make<ReadonlyArray<string>>([])

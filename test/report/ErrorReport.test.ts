@@ -14,7 +14,7 @@ const address = { host: "127.0.0.1", port: 18789 }
 
 const launched = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.layerPlatform(options))
 
-/** The error of a start that is refused, and its report by the same options. */
+/** The error of a refused start, and its report with the same options. */
 const refused = (
   host: SimulatedHost,
   options: Gateway.GatewayOptions,
@@ -113,7 +113,7 @@ describe("ErrorReport.make, on a simulated host", () => {
   simulated("does not name a config file that is absent, where it is the default one", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      // Two config files, one state directory: the second start is refused by the lock of the state.
+      // Two config files with one state directory: the lock of the state directory refuses the second start.
       yield* host.spawn(launched({}))
       yield* host.settle
       const second = { configPath: "/etc/app.json", stateDir: "/state/default", port: 18790 }

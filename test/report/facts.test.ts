@@ -54,7 +54,7 @@ interface Golden {
   readonly what: string
   readonly error: Errors.GatewayLockError
   readonly lines: ReadonlyArray<string>
-  /** Under `next` in JSON. */
+  /** The entries under `next` in JSON. */
   readonly next: Readonly<Record<string, string>>
   readonly start?: Partial<Start>
 }
@@ -420,10 +420,10 @@ const golden: ReadonlyArray<Golden> = [
 
 const table = golden.map((row) => [row.what, row] as const)
 
-/** Labels are aligned; how far is a matter of taste, so that the table above need not count spaces. */
+/** Removes the alignment of labels, so that the table above need not contain it. */
 const squeezed = (line: string) => line.replace(/:\s+/g, ": ")
 
-/** The words of a line as a shell takes them apart: single quotes, and `\'` between them. */
+/** Splits a line into words as a shell does: single quotes, and `\'` between them. */
 const unquote = (line: string): ReadonlyArray<string> =>
   [...line.matchAll(/(?:'[^']*'|\\'|[^\s'\\])+/g)].map(([word]) =>
     word.replace(/'([^']*)'|\\(')/g, (_, quoted?: string, escaped?: string) => quoted ?? escaped ?? "")
@@ -464,7 +464,7 @@ describe("toText", () => {
     ["2026-01-01T01:02:02.500Z", "2026-01-01T01:02:02.500Z (just now)"],
     ["2026-01-01T01:02:01.000Z", "2026-01-01T01:02:01.000Z (2s ago)"],
     ["2025-12-31T01:02:03.000Z", "2025-12-31T01:02:03.000Z (1d ago)"],
-    // A clock that was set back makes no negative age.
+    // After a clock was set back, no negative age is shown.
     ["2026-01-01T01:02:04.000Z", "2026-01-01T01:02:04.000Z"]
   ])("since %s reads: %s", (since, expected) => {
     const error = new Errors.LockHeld({
@@ -497,9 +497,9 @@ describe("toText", () => {
       holder: { pid: 1, command: "node", ...unit, ...meaning }
     })
     assert.deepInclude(rowsOf(error), ["held by", heldBy])
-    // A pid that means nothing here is of another machine's systemd, or of a container's.
+    // A pid that is not valid here belongs to the systemd of another machine or container.
     assert.strictEqual(toText(error, start).includes("systemctl"), pidMeaning === "Alive")
-    // Whatever it is, a program that reads the message finds the pid where it always was.
+    // In every case the message has the pid in the same place, for programs that read it.
     assert.strictEqual(error.message, "gateway already running (pid 1); lock timeout after 1ms")
   })
 

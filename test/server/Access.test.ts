@@ -12,7 +12,7 @@ const host = fc.oneof(name, fc.ipV4(), fc.ipV6())
 const bracketed = (host: string) => host.includes(":") ? `[${host}]` : host
 const port = fc.integer({ min: 1, max: 65535 })
 
-/** The Host of a URL that a browser would send, by the platform's own parser. */
+/** The Host header that a browser sends for a URL, by the platform's own parser. */
 const hostOfUrl = (authority: string): string | undefined => {
   try {
     return new URL(`http://${authority}/`).hostname
@@ -79,7 +79,7 @@ describe("a host name or address", () => {
     "gäteway",
     "a".repeat(64),
     Array.from({ length: 128 }, () => "a").join("."),
-    // IPv4 in other spellings: inet_aton(3) would read each of them.
+    // Other spellings of IPv4 addresses, each of which inet_aton(3) would read.
     "2130706433",
     "0x7f000001",
     "0x7f.1",
@@ -93,7 +93,7 @@ describe("a host name or address", () => {
     "127.0.0.1.",
     "1.2.3.4.5",
     "a.0x",
-    // IPv6
+    // IPv6 addresses with a zone.
     "fe80::1%eth0",
     "fe80::1%25eth0",
     ":",
@@ -132,7 +132,7 @@ describe("a host name or address", () => {
     const normal = Option.getOrUndefined(Access.normalHost(text))
     if (normal === undefined) return
     const url = hostOfUrl(bracketed(text))
-    // A name with an underscore, or that begins with xn--, may be none for a URL.
+    // The URL parser rejects some names with an underscore or with the prefix xn--.
     if (url === undefined) return
     assert.include([`[${normal}]`, normal, `${normal}.`], url.startsWith("[::ffff:") ? bracketed(normal) : url)
   })
@@ -195,8 +195,9 @@ describe("an origin", () => {
     ["http://[0::1]:18789", "http://[::1]:18789"],
     ["chrome-extension://abcdef", "chrome-extension://abcdef"],
     ["null", "null"],
-    // What shells send: Electron (webpack/webpack-dev-server#3821), an Electron app's own protocol (openclaw/openclaw#35035),
-    // Capacitor and Tauri (openclaw/openclaw#44371), Tauri on Windows, VS Code's web views, extensions of browsers.
+    // The origins that app shells send: Electron (webpack/webpack-dev-server#3821), an Electron app's own protocol
+    // (openclaw/openclaw#35035), Capacitor and Tauri (openclaw/openclaw#44371), Tauri on Windows, VS Code's web views,
+    // browser extensions.
     ["file://", "file://"],
     ["app://obsidian.md", "app://obsidian.md"],
     ["app://localhost", "app://localhost"],
@@ -407,7 +408,7 @@ describe("a request", () => {
     fc.array(sent, { minLength: 2, maxLength: 12 }),
     fc.constantFrom("127.0.0.1", "192.0.2.1", undefined)
   ], ([requests, localAddress]) => {
-    const judge = Access.judging(loopback)
+    const judge = Access.judgePerConnection(loopback)
     for (const request of requests) {
       const one = { ...request, localAddress }
       assert.deepStrictEqual(judge(one), Access.judge(one, loopback))

@@ -30,7 +30,7 @@ describe("BadPorts", () => {
     }))
 
   it.prop("have another port nearby that is none", [fc.integer({ min: 1, max: 65535 })], ([port]) => {
-    const another = BadPorts.another(port)
+    const another = BadPorts.nextAllowed(port)
     assert.isFalse(BadPorts.isBad(another))
     assert.notStrictEqual(another, port)
     assert.isTrue(another >= 1 && another <= 65535 && Math.abs(another - port) < 10)

@@ -30,7 +30,7 @@ const hasIPv6 = await canBind("::1")
 const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope>, reason?: string) =>
   unless(reason).scopedLive(name, () => Effect.provide(self(), Logger.remove(Logger.defaultLogger)))
 
-/** Gives these answers, one after another, and the last one from then on. */
+/** A probe that gives these answers in turn, and then repeats the last one. */
 const probeThatSays = (...answers: ReadonlyArray<PortState>): Layer.Layer<PortProbe> =>
   Layer.effect(
     PortProbe,
@@ -44,7 +44,7 @@ const probeThatSays = (...answers: ReadonlyArray<PortState>): Layer.Layer<PortPr
 const alive = { ok: true, status: "live", instanceId }
 const draining = { ok: false, status: "draining", instanceId }
 
-/** An app whose `/slow` says when it was reached, and answers when it is let. */
+/** An app whose `/slow` reports a request, and answers it when told to. */
 const slowApp = Effect.gen(function*() {
   const reached = yield* Deferred.make<void>()
   const release = yield* Deferred.make<void>()
@@ -66,7 +66,7 @@ const slowApp = Effect.gen(function*() {
   }
 })
 
-/** As `start`, and serves something. */
+/** Calls `start` and serves an app without routes. */
 const startWithApp = (options: Options = {}) => Effect.tap(start(options), (gateway) => gateway.serve(HttpRouter.empty))
 
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -122,7 +122,7 @@ describe("binding", () => {
 
   live("an address that is not this machine's is BindFailed, with the system's words", () =>
     Effect.gen(function*() {
-      // TEST-NET-1 (RFC 5737): nobody's. Not asked either, so that nothing leaves this machine.
+      // An address of TEST-NET-1 (RFC 5737), which no host has. The probe is simulated, so no packet leaves this machine.
       const ports = probeThatSays({ _tag: "Free" })
       const error = yield* Effect.flip(start({ host: "192.0.2.1", port: 4711, ports }))
       assert.strictEqual(error._tag, "BindFailed")
@@ -164,12 +164,12 @@ describe("binding", () => {
       const first = yield* start({ host: "127.0.0.2" })
       const error = yield* Effect.flip(start({ host: "127.0.0.3", port: first.address.port }))
       assert.strictEqual(error._tag, "PortInUse")
-      // Also where asking finds nobody: the guard address is what they fight for.
+      // Even if the probe finds no listener, both compete for the guard address.
       const blind = yield* Effect.flip(
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )
       assert.strictEqual(blind._tag, "PortInUse")
-      // The loser has let go of the address that it did get.
+      // The loser has released the address that it had bound.
       yield* refused({ host: "127.0.0.3", port: first.address.port })
     }))
 
@@ -198,7 +198,7 @@ describe("binding", () => {
       assert.strictEqual(yield* Ref.get(attempts), 3)
       assert.strictEqual(yield* Ref.get(open), 1)
       assert.strictEqual((yield* request(gateway.address, "/healthz")).status, 200)
-      // A port that was asked for by number has no substitute.
+      // If a specific port was asked for, the listener tries no other.
       yield* Ref.set(attempts, 0)
       const { port } = yield* tcpServer(() => {})
       yield* Effect.flip(start({ host: "127.0.0.2", port, sockets, ports: probeThatSays({ _tag: "Free" }) }))
@@ -404,7 +404,7 @@ describe("the control socket", () => {
       client.socket.pause()
       yield* client.send(upgradeRequest("/"))
       const ping = textFrame(JSON.stringify({ type: "ping", id: "x".repeat(60_000) }))
-      // Enough to fill both kernels' buffers and ours; the cut comes before the end.
+      // Enough data to fill the buffers of both kernels and of the gateway. The cut comes before the end.
       yield* Effect.iterate(0, {
         while: (sent) => sent < 2000 && !client.socket.destroyed,
         body: (sent) =>
@@ -487,7 +487,7 @@ describe("the drain", () => {
         yield* connection.closed
         const received = yield* connection.received
         assert.match(received, /^HTTP\/1\.1 200 OK\r\n/)
-        // RFC 9112, 9.6: so that the client sends nothing more behind it.
+        // RFC 9112, 9.6: the header tells the client to send no more requests on the connection.
         assert.match(received, /\r\nconnection: close\r\n/i)
         assert.isTrue(received.endsWith("\r\n\r\ndone"), received)
       })
@@ -501,7 +501,7 @@ describe("the drain", () => {
         const { app, reached, release } = yield* slowApp
         yield* gateway.serve(app)
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
-        // A client that has begun to ask before the drain is answered in it.
+        // The drain answers a request whose first bytes arrived before it began.
         const asking = yield* connect(gateway.address)
         yield* asking.send("GET /healthz HTTP/1.1\r\n")
         yield* reached
@@ -547,7 +547,7 @@ describe("the drain", () => {
         yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
         yield* reached
-        // What came before this one's question has been read by the time that it is answered.
+        // Once this later request is answered, the earlier bytes have been read.
         yield* request(gateway.address, "/hello")
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan
@@ -748,7 +748,7 @@ describe("limits", () => {
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
         yield* client.ended
-        // Checked once a second.
+        // The listener checks once a second.
         assert.isBelow((yield* Clock.currentTimeMillis) - before, 4000)
         yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
       }))

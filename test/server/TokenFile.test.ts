@@ -12,10 +12,10 @@ import { unless } from "../fixtures/skips.ts"
 const path = "/token"
 const token = "0123456789abcdef0123456789ABCDEF"
 
-/** Windows has no uids, and everybody is the one whom no permission stops. */
+/** Windows has no uids. There every user counts as the one whom no permission stops. */
 const us = noModeBits === undefined ? 1000 : 0
 
-/** What a user reads from a file of an owner, with a mode. */
+/** The result of a user's reading of a file with this owner and mode. */
 const read = (content: string, { mode = 0o600, owner = us, uid = us } = {}) =>
   Effect.gen(function*() {
     const host = yield* makeHost()

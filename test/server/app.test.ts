@@ -1,5 +1,5 @@
 /**
- * What an app has under `NodeHttpServer.layer`, it has behind the guard: the same requests to both.
+ * An app behaves behind the guard as under `NodeHttpServer.layer`: both get the same requests.
  */
 import {
   type HttpApp,
@@ -63,7 +63,7 @@ const servers = [["NodeHttpServer", plain], ["a gateway", guarded]] as const
 
 const quiet = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provide(self, Logger.remove(Logger.defaultLogger))
 
-/** The same test on both servers. */
+/** Runs the same test on both servers. */
 const both = (
   name: string,
   self: (start: typeof plain) => Effect.Effect<void, unknown, Scope.Scope>
@@ -91,7 +91,7 @@ const counting = (running: Ref.Ref<number>) => <E, R>(app: HttpApp.Default<E, R>
 const layerRouter = (add: (router: HttpLayerRouter.HttpRouter) => Effect.Effect<unknown, never, never>) =>
   Effect.map(Effect.tap(HttpLayerRouter.make, add), (router) => router.asHttpEffect())
 
-/** Each answers a WebSocket at `/chat`, `/in/chat` or anywhere. */
+/** Apps that answer a WebSocket at `/chat`, `/in/chat` or any path. */
 const webSocketApps: ReadonlyArray<
   readonly [
     what: string,
@@ -200,7 +200,7 @@ describe("an app's WebSocket", () => {
 })
 
 describe("an agent that has patched http.Server.prototype.emit", () => {
-  /** As OpenTelemetry's, Datadog's and Elastic's instrumentation do. */
+  /** Patches the server as the instrumentations of OpenTelemetry, Datadog and Elastic do. */
   const patched = (seen: Array<string>) =>
     Effect.acquireRelease(
       Effect.sync(() => {
@@ -273,7 +273,7 @@ describe("serving again", () => {
 })
 
 describe("a request that breaks off while its app handles it", () => {
-  /** Answers once its request's body has been read, or says why that cannot be read. */
+  /** Answers once it has read the body of its request, or reports why the body cannot be read. */
   const reading = (failed: Deferred.Deferred<string>): HttpApp.Default =>
     Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) => text).pipe(
       Effect.tapErrorCause((cause) => Deferred.succeed(failed, Cause.pretty(cause))),

@@ -1,5 +1,5 @@
 /**
- * Who is kept out, by what was sent on real sockets.
+ * Which requests the gateway refuses, sent over real sockets.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -14,7 +14,7 @@ const live = it.scopedLive
 const token = Redacted.make("a token of more than thirty-two characters".replaceAll(" ", "-"))
 const wrong = Redacted.make("another one of more than thirty-two characters".replaceAll(" ", "-"))
 
-/** A gateway whose app remembers who reached it. */
+/** A gateway whose app records the requests that reach it. */
 const guarded = (options: Options = {}) =>
   Effect.gen(function*() {
     const reached = yield* Ref.make<ReadonlyArray<string>>([])
@@ -28,7 +28,7 @@ const guarded = (options: Options = {}) =>
   })
 type Guarded = Effect.Effect.Success<ReturnType<typeof guarded>>
 
-/** Sends bytes on a connection of its own; all that came back until the other side ended. */
+/** Sends bytes on a new connection; returns everything received until the gateway ends it. */
 const exchange = (gateway: Guarded, bytes: string) =>
   Effect.scoped(Effect.gen(function*() {
     const client = yield* connect(gateway.address)

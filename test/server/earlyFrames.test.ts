@@ -1,5 +1,6 @@
 /**
- * Clients that send their first frames together with the request to become a WebSocket: they come before anybody listens.
+ * Clients that send their first frames together with the request for a WebSocket. The frames arrive before any handler is
+ * attached.
  */
 import { HttpRouter, HttpServerRequest, HttpServerResponse, type Socket } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -30,7 +31,7 @@ const early: ReadonlyArray<readonly [what: string, frames: Uint8Array]> = [
 
 const later = (socket: Socket.Socket) => Effect.delay(echo(socket), "20 millis")
 
-/** Apps that listen at once, that do something first, that never do, that fail, and one behind a prefix. */
+/** Apps that attach a handler at once, after some work, or never; one that fails, and one behind a prefix. */
 const app = HttpRouter.empty.pipe(
   HttpRouter.get("/at-once", Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket))),
   HttpRouter.get("/later", Effect.flatMap(HttpServerRequest.upgrade, later)),
@@ -48,7 +49,7 @@ const app = HttpRouter.empty.pipe(
 )
 const paths = ["/at-once", "/later", "/no-socket", "/fails", "/mounted/later"]
 
-/** What a client sends in vain, whichever path it sends it to, and however it ends its connection. */
+/** Sends bytes to each path, and ends the connection in each way. The server must keep nothing. */
 const inVain = (bytes: Uint8Array) =>
   Effect.gen(function*() {
     const gateway = yield* start()

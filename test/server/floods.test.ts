@@ -1,5 +1,5 @@
 /**
- * Floods of every kind of frame, on both kinds of control socket, on real sockets. Each ends its own socket only.
+ * Floods of every kind of frame, on both kinds of control socket, over real sockets. Each flood ends its own socket only.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -17,7 +17,7 @@ const openings = [["a control socket", upgradeRequest("/")], ["a watcher", watch
 
 interface Flood {
   readonly what: string
-  /** Sent once, before the flood. */
+  /** Bytes that are sent once before the flood. */
   readonly first?: Uint8Array
   readonly each: Uint8Array
 }
@@ -43,7 +43,7 @@ const floods: ReadonlyArray<Flood> = [
   { what: "frames of an unknown kind", each: frame(0x0b) }
 ]
 
-/** Timers of this process, and sockets: what a flood would add to. */
+/** The timers of this process, which a flood could increase. */
 const held = Effect.sync(() => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length)
 
 const flooded = (options: Options, opening: string, { each, first }: Flood, frames = 10_000) =>
@@ -54,12 +54,12 @@ const flooded = (options: Options, opening: string, { each, first }: Flood, fram
     yield* client.until(/ 101 /)
     const before = yield* held
     if (first !== undefined) yield* client.send(first)
-    // In many chunks: what the server has decided about one of them must hold for the next.
+    // Sent in many chunks: the server's decision about one chunk must hold for the next.
     const chunk = Buffer.concat(Array.from({ length: 100 }, () => each))
     yield* Effect.repeat(client.send(chunk), Schedule.recurs(Math.ceil(frames / 100) - 1))
     yield* client.ended
     const after = yield* held
-    // The client's own waits, and one closing timer.
+    // The waits of the test's client, and one closing timer.
     assert.isAtMost(after - before, 5, "timers")
     client.socket.destroy()
     yield* eventually("no connection", Effect.map(gateway.connections, (open) => open === 0))

@@ -1,4 +1,4 @@
-/** The second address that every gateway holds, on a host that has no 127.0.0.1. */
+/** The guard address, which every gateway binds in addition to its own, on a host without 127.0.0.1. */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
@@ -86,7 +86,7 @@ describe("a gateway on a wildcard address (N73)", () => {
         () =>
           Effect.gen(function*() {
             const host = yield* SimulatedHost.makeWith({ platform })
-            // Both have asked who is on the port before either binds it.
+            // Both have probed the port before either binds it.
             const asked = yield* Effect.makeLatch(false)
             let waiting = 0
             yield* host.setIntercept(({ name }) =>

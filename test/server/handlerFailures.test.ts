@@ -1,5 +1,5 @@
 /**
- * What a handler throws ends the connection that it was called for, and nothing else.
+ * An exception in a handler ends only the connection that the handler was called for.
  */
 import { HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -32,7 +32,7 @@ const working: OwnRoutes["Type"] = {
   }
 }
 
-/** A server with these routes, and what it logs at WARN and above. */
+/** Starts a server with these routes, and collects its logs at WARN and above. */
 const serving = (routes: OwnRoutes["Type"]) =>
   Effect.gen(function*() {
     const logged = yield* Queue.unbounded<{ readonly level: LogLevel.LogLevel; readonly cause: string }>()
@@ -51,7 +51,7 @@ const serving = (routes: OwnRoutes["Type"]) =>
     }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
     return {
       address: bound.address,
-      /** The log has one entry, which shows the cause. */
+      /** Checks that the log has one entry, which shows the cause. */
       assertLoggedOnce: Effect.gen(function*() {
         const entry = yield* Queue.take(logged).pipe(within("a log line"))
         assert.include(entry.cause, "provoked")

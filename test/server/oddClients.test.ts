@@ -1,6 +1,6 @@
 /**
- * What scanners, proxies and clients of other protocols send to a port that speaks HTTP. From reports on servers that such
- * a client has ended: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes beyond 64 bits.
+ * Bytes that scanners, proxies and clients of other protocols send to an HTTP port. They come from reports about servers that
+ * such a client has crashed: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes beyond 64 bits.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -15,7 +15,10 @@ const post = (lines: ReadonlyArray<string>, body: string) =>
 const hex = (text: string) => Buffer.from(text, "hex")
 const chunked = ["Transfer-Encoding: chunked"]
 
-/** And the status of the first answer; `""` where the connection is closed without one, or more is waited for. */
+/**
+ * With the status of the first response. `""` means that the gateway closes the connection without a response, or waits for
+ * more bytes.
+ */
 const odd: ReadonlyArray<readonly [what: string, bytes: string | Uint8Array, status: string]> = [
   [
     "a scanner's HEAD that asks for HTTP/2",
@@ -51,7 +54,7 @@ describe("a client that sends", () => {
     it.scopedLive(`${what}, gets ${status === "" ? "no answer" : status}, however it goes`, () =>
       Effect.gen(function*() {
         const gateway = yield* start()
-        // Reads the whole of a request, as apps do.
+        // Reads the whole request, as apps do.
         yield* gateway.serve(
           Effect.as(
             HttpServerRequest.HttpServerRequest.pipe(Effect.flatMap(({ text }) => text)),

@@ -1,5 +1,5 @@
 /**
- * The gateway's own routes beside those of an app, and the checks that an app adds to them.
+ * The gateway's own routes beside those of an app, and the readiness checks that an app adds.
  */
 import {
   HttpApi,
@@ -23,7 +23,7 @@ import { json, request, webSocket } from "../fixtures/net.ts"
 
 const text = (body: string) => HttpServerResponse.text(body)
 
-/** Runs an effect. What it logged at a level and above. */
+/** Runs an effect; returns its logs at a level and above. */
 const logged = (level: LogLevel.LogLevel) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const lines: Array<string> = []
@@ -123,7 +123,7 @@ describe("an app's routes where the gateway has its own", () => {
         assert.strictEqual(yield* client.next, "app hi")
         const control = yield* webSocket(address, "/control")
         assert.include(yield* control.next, "\"type\":\"hello\"")
-        // What standbys open stays where they look for it.
+        // Standbys still open their connection at the original path.
         const watcher = yield* webSocket(address, "/", { protocols: [watchSubprotocol] })
         assert.strictEqual(watcher.protocol, watchSubprotocol)
         yield* gateway.shutdown
@@ -168,7 +168,7 @@ describe("an app's routes where the gateway has its own", () => {
       { "/health": false, "/ready": false, "/": false },
       { "/health": "/a%20b/c" },
       { "/": "/health" },
-      // They change places.
+      // The two routes swap their paths.
       { "/ready": "/readyz", "/readyz": "/ready" }
     ]
     for (const paths of allowed) assert.isTrue(OwnPaths.isAllowed(paths), JSON.stringify(paths))
@@ -241,7 +241,7 @@ describe("a readiness check", () => {
             "database",
             yield* Readiness.make("database", Effect.flatten(Ref.get(database)))
           )
-          // Before an app is served, it is not ready whatever a check says.
+          // Before an app is served, the gateway is not ready, whatever a check says.
           assert.deepStrictEqual(yield* asked(gateway), failing("starting"))
           yield* gateway.serve(text("app"))
           assert.deepStrictEqual(yield* asked(gateway), ready)

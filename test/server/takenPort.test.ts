@@ -1,4 +1,4 @@
-/** A port that a socket has which does not listen, on a simulated host. */
+/** A port that a socket has without listening on it, on a simulated host. */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Layer, Option, Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"

@@ -1,6 +1,6 @@
 /**
- * Requests that ask for another protocol. Only WebSockets are spoken: any other `Upgrade` is ignored (RFC 9110, 7.8), and
- * its request is answered like any other.
+ * Requests that ask for another protocol. The gateway supports WebSockets only. It ignores any other `Upgrade` (RFC 9110,
+ * 7.8), and answers the request normally.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -12,7 +12,7 @@ import { connect, frame, opcode, textFrame, webSocket, within } from "../fixture
 
 const live = it.scopedLive
 
-/** A gateway whose app says what it was asked, and with which body. */
+/** A gateway whose app answers with its request and the body of that. */
 const echoing = (options: Options = {}) =>
   Effect.tap(start(options), ({ serve }) =>
     serve(Effect.gen(function*() {
@@ -28,7 +28,7 @@ const withLength = `Content-Length: 5\r\n`
 const chunked = "Transfer-Encoding: chunked\r\n"
 const chunks = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
 
-/** Status and body of every answer in what was received; each has a Content-Length. */
+/** Status and body of every response in the received text; each has a Content-Length. */
 const answers = (received: string): ReadonlyArray<readonly [status: number, body: string]> => {
   const found: Array<readonly [number, string]> = []
   let rest = received
@@ -42,7 +42,7 @@ const answers = (received: string): ReadonlyArray<readonly [status: number, body
   return found
 }
 
-/** Sends these parts, each once the answers to the ones before have come; the last answer closes. */
+/** Sends the parts one by one, each after the responses to the previous ones. The last response closes the connection. */
 const conversation = (gateway: Effect.Effect.Success<ReturnType<typeof echoing>>, parts: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const client = yield* connect(gateway.address)

@@ -8,7 +8,7 @@ import "../arbitraries.ts"
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 const inFile = all.filter(({ file }) => file !== undefined)
 
-/** What the keywords that are used here say of a value. */
+/** Whether a schema allows a value. Only the keywords that the schema uses are implemented. */
 const isAllowed = (schema: JsonSchema, value: unknown): boolean => {
   const types = [schema.type].flat()
   if (typeof value === "string") {
@@ -55,7 +55,7 @@ describe("the schema of the config file", () => {
   ]) => {
     const { json } = setting
     if (json === undefined || Option.isNone(setting.decode(value))) return
-    // The program takes a count as text, too, as from a variable.
+    // The program also accepts a count as text, as in a variable.
     assert.isTrue(isAllowed(json, value) || (json.type === "integer" && typeof value === "string"), setting.name)
   })
 

@@ -13,7 +13,7 @@ const defaultFile = "/etc/gateways/default/gateway.json"
 const notFound = (path: string) =>
   new PlatformError.SystemError({ reason: "NotFound", module: "FileSystem", method: "access", pathOrDescriptor: path })
 
-/** Files by path, and no links. */
+/** A file system with these files by path, and without links. */
 const fileSystem = (files: Readonly<Record<string, string>>) =>
   FileSystem.layerNoop({
     realPath: (path) => path in files || path === "/" ? Effect.succeed(path) : Effect.fail(notFound(path)),
@@ -52,7 +52,7 @@ const nested = (key: string, value: unknown): unknown =>
   key.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
 const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
 
-/** What was resolved, as plain data. */
+/** The resolved settings as plain data. */
 const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig) => ({
   ...config,
   "lock.timeout": Duration.toMillis(lock.timeout),
@@ -80,7 +80,7 @@ const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig)
 })
 type Shown = ReturnType<typeof shown>
 
-/** A setting that some sources can set: the raw value that each gives, and what it means. */
+/** A setting with the sources that can set it: the raw value of each, and its meaning. */
 interface Source {
   readonly key: string
   readonly raw: string | number
@@ -362,7 +362,7 @@ describe("GatewayConfig.resolve", () => {
     }))
 
   const wholePort = "expected a whole number from 1 to 65535"
-  const aProfile = "expected up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit"
+  const aProfile = "expected 1 to 64 characters of a-z, 0-9, _ and -, of which the first is a letter or digit"
   const duration = (from: string, example: string, short: string) =>
     `expected a duration from "${from}" to "1 day", such as "${example}", "${short}" or "1m30s" (units: ms, s, m, h, d, or their words)`
   const lockTimeout = duration("0 millis", "5 seconds", "5s")
@@ -445,8 +445,8 @@ describe("GatewayConfig.resolve", () => {
         const error = yield* Effect.flip(GatewayConfig.checkExposure(config))
         assert.strictEqual(
           error.message,
-          `invalid host "${host}" from --host: expected a loopback host (localhost, 127.0.0.0/8 or ::1), or a token `
-            + "besides: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
+          `invalid host "${host}" from --host: expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host `
+            + "with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
         )
         yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host }, env: { GATEWAY_TOKEN: aToken } }))
         yield* GatewayConfig.checkExposure(yield* resolve({ flags: { host, "token-file": "t" } }))
@@ -519,7 +519,7 @@ describe("GatewayConfig.resolve", () => {
       const both = { GATEWAY_TOKEN: aToken, GATEWAY_TOKEN_FILE: "/file" }
       assert.strictEqual(
         yield* refusal({ env: both }),
-        "invalid token (not shown) from GATEWAY_TOKEN: expected no GATEWAY_TOKEN_FILE beside it"
+        "invalid token (not shown) from GATEWAY_TOKEN: expected only one of GATEWAY_TOKEN and GATEWAY_TOKEN_FILE"
       )
       const flag = shown(yield* resolve({ env: both, flags: { "token-file": "/flag" } }))
       assert.deepInclude(flag, { token: undefined, tokenFile: "/flag" })
@@ -564,7 +564,7 @@ describe("GatewayConfig.resolve", () => {
           yield* refusal({ env: { GATEWAY_CONFIG: `/a${control}b` } }),
           `invalid config file /a\\u${
             control.charCodeAt(0).toString(16).padStart(4, "0")
-          }b: GATEWAY_CONFIG names it, and there is no such file`
+          }b: GATEWAY_CONFIG names this file, but it does not exist`
         )
       })
   )
@@ -593,9 +593,9 @@ describe("the config file", () => {
     ["not JSON: line 1, column 1: expected a value", "port = 1"],
     ["not JSON: line 1, column 11: expected a name in double quotes", "{\"port\":1,}"],
     ["not JSON: line 1, column 1: expected a value", "// five\n{}"],
-    ["\"$schema\" must be a text", "{\"$schema\":5}"],
+    ["\"$schema\" must be a string", "{\"$schema\":5}"],
     ["unknown key \"lock.$schema\"; known here: ", "{\"lock\":{\"$schema\":\"x\"}}"],
-    ["not JSON: it is UTF-16, and JSON is UTF-8; save it as UTF-8", "{\0}\0"]
+    ["not JSON: the file is UTF-16; save it as UTF-8", "{\0}\0"]
   ])("%s", ([reason, content]) =>
     Effect.gen(function*() {
       const line = yield* refusal({ files: { [defaultFile]: content } })

@@ -1,8 +1,8 @@
 /**
- * Was the guard kept? Judges a report, pure.
+ * Judges whether the guard was kept in a report. Pure.
  *
- * Written from what each process believed and did, in order, and not from the guard's own records: a holder is whoever
- * was told that it holds the lock, has not let go of it, and lives.
+ * The judge reads the log of system calls and of what each process believed, not the guard's own records. A holder is a
+ * living process that was told that it holds the lock, and has not released it.
  */
 import { Cause, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
@@ -14,13 +14,13 @@ import type { Entry, Player, Report } from "./simulate.ts"
 /** One holder of one lock, while it holds it. */
 interface Holding {
   readonly serial: number
-  /** The file that it wrote its record to. */
+  /** The inode of the file with its record. */
   readonly ino: number | undefined
-  /** Its file was removed or replaced by somebody who does not know the rules: until it finds out, it is not safe. */
+  /** An intruder, which ignores the lock's rules, has removed or replaced the file. Until the holder notices, it is not safe. */
   dispossessed: boolean
 }
 
-/** A system call, and where in the log it stands. */
+/** A system call, and its position in the log. */
 interface Call {
   readonly name: string
   readonly target: string
@@ -29,12 +29,15 @@ interface Call {
 
 const isEnd = (name: string): boolean => name.startsWith("is killed") || name.startsWith("ends")
 
-/** Of `ws://<host>:<port>`. */
+/** The host of `ws://<host>:<port>`. */
 const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexOf(":")).replace(/^\[|\]$/g, "")
 
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
-/** What a reclaimer does between opening a file and moving it aside, and what tells nothing of whose the name is by then. */
+/**
+ * The calls of a reclaimer between opening a file and moving it aside. They do not show whether the name still belongs to
+ * that file.
+ */
 const reads = new Set(["fstat", "read", "close", "readlink"])
 
 const names = new Set([
@@ -62,7 +65,7 @@ export const describeEntry = (entry: Entry): string => {
   }
 }
 
-/** What was violated, in words; nothing, if the guard was kept. */
+/** The violations as text; empty if the guard was kept. */
 export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
   ...exclusion(report, isBeyondRecords(scenario) && hasFallenBack(report)),
   ...inspection(report),
@@ -73,27 +76,32 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 ]
 
 // ---------------------------------------------------------------------------
-// at most one holder per lock, no steal, and nobody touches what another holds
+// at most one holder per lock; no process changes a lock that another holds
 // ---------------------------------------------------------------------------
 
 /**
- * What records alone cannot bear, and what is not drawn where they must (see `scenario.ts`): a wall clock that is stepped
- * under owners in other PID namespaces. Where kernel locks work, one refused call makes a start fall back to its record.
+ * The limit of records without kernel locks: a stepped wall clock with owners in several PID namespaces. `scenario.ts` does
+ * not draw it where records must suffice. Where kernel locks work, one refused call makes a start fall back to its record, so
+ * it can occur.
  */
 const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
 /**
- * Stopped for so long, a holder whose record alone tells of it may be taken for dead: half a minute makes it stale, less
- * what has passed since it wrote last. From then on it is not safe; but what another holds now, it must leave alone.
+ * Without kernel locks, a holder that is stopped for longer than this may be treated as dead. A record gets stale half a
+ * minute after the holder last wrote it. From then on the holder is not safe, but it still must not change what another
+ * process holds.
  */
 const longestStop = 18_000
 
-/** What one that continues has decided to do already: it does it to whatever has become of the file. */
+/**
+ * The calls that a continued process had already decided on before it was stopped. It makes them even if the file has changed
+ * since.
+ */
 const callsUnderWay = 2
 
-/** `onlyPorts`: then the port is the second lock, and the one that must hold. */
+/** With `onlyPorts`, the port is the second lock and must exclude on its own. */
 const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<string> => {
   const violations: Array<string> = []
   const holdings = new Map<string, Array<Holding>>()
@@ -102,11 +110,11 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     for (const [path, held] of holdings) holdings.set(path, held.filter((holding) => holding.serial !== serial))
   }
   const listeners = new Map<string, Set<number>>()
-  /** Two on one port, by serial, and since when. */
+  /** Pairs of processes (by serial) that listen on one port, and since when. */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
-   * Who has bound its own address and not yet the guard address, for which all contend, and since when. Who does not get
-   * the second closes the first in the same breath, and has been nobody.
+   * Processes that have bound their own address and not yet the guard address, for which all compete, and since when. A
+   * process that does not get the guard address closes the first one at once, and has served no client.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {
@@ -114,7 +122,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     together = together.filter(({ at, pair }) => at < since || !pair.includes(serial))
   }
   const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
-  /** Since when a process is stopped, and how many calls one that was stopped for long has made since. */
+  /** When a process was stopped, and how many calls it has made since it continued after a long stop. */
   const stopped = new Map<number, number>()
   const callsSinceStop = new Map<number, number>()
   const dispossess = (serial: number) => {
@@ -123,18 +131,18 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     }
   }
   const dead = new Set<number>()
-  /** When a process started, and when a path was last tampered with. */
+  /** When a process started, and when an intruder last changed a path. */
   const started = new Map<number, number>()
   const tampered = new Map<string, number>()
-  /** By process and path: the file last written there. */
+  /** By process and path: the inode of the file last written there. */
   const written = new Map<string, number>()
-  /** By process: its last system call, and its last but for `reads`. */
+  /** By process: its last system call, and its last call that is not one of `reads`. */
   const last = new Map<number, Call>()
   const lastBeforeReads = new Map<number, Call>()
   /**
-   * No system call removes or moves a name only if it is still a certain file's. Who removes with the very next call after
-   * it has looked, or moves aside what it has just opened and read, cannot know what somebody who does not know the rules
-   * has done in between.
+   * No system call removes or renames a name only if it still belongs to a certain file. A process may remove a name in the
+   * call right after `stat`, or move aside a file that it has just opened and read. It cannot know what an intruder did in
+   * between.
    */
   const wasSure = (who: number, name: string, target: string): boolean => {
     const before = (call: Call | undefined, look: string) =>
@@ -148,7 +156,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
       case "Enters": {
         if (dead.has(entry.serial)) break
         for (const path of entry.lockPaths) {
-          // It may have had this one before it came to the other.
+          // An intruder may have changed this lock before the process acquired the other one.
           const dispossessed = (tampered.get(path) ?? -1) > (started.get(entry.serial) ?? 0)
           for (const other of holdersOf(path)) {
             if (!onlyPorts && !dispossessed && !other.dispossessed) {
@@ -203,7 +211,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
           const victim = holdersOf(target).find((holding) =>
             holding.serial !== who && !holding.dispossessed
-            // A file that has lost its name may be written to by whoever has it open still.
+            // A process may write to a file that has lost its name, if it still has the file open.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
           if (!onlyPorts && victim !== undefined && !excused) {
@@ -234,7 +242,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
 }
 
 // ---------------------------------------------------------------------------
-// who only looks changes nothing
+// inspectors change nothing
 // ---------------------------------------------------------------------------
 
 const inspection = ({ inspectors, log }: Report): ReadonlyArray<string> =>
@@ -246,21 +254,21 @@ const inspection = ({ inspectors, log }: Report): ReadonlyArray<string> =>
   )
 
 // ---------------------------------------------------------------------------
-// what was acquired is released, once, in reverse order
+// each lock is released once, in reverse order
 // ---------------------------------------------------------------------------
 
 const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const violations: Array<string> = []
-  // Taken as config, state; so given back as listener, state, config.
+  // The locks are acquired in the order config, state. They are released in the order listener, state, config.
   const taken = new Map<number, ReadonlyArray<string>>()
   const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
     if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
-    // What is unlinked before was an attempt to have a lost file again.
+    // An unlink before the release is an attempt to restore a lost file.
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // The first thing that another attempt does is to ask the port.
+    // A further attempt begins with a probe of the port.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue
@@ -279,7 +287,7 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
 }
 
 // ---------------------------------------------------------------------------
-// how each one ended
+// how each process ended
 // ---------------------------------------------------------------------------
 
 const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArray<string> => {
@@ -303,10 +311,10 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   return []
 }
 
-/** Granted, or refused because another open file has it: on Windows, `EBUSY`. */
+/** The answers to a lock request: granted, or refused because another open file holds the lock (`EBUSY` on Windows). */
 const lockAnswers = new Set(["ok", "EAGAIN", "EBUSY"])
 
-/** Where locks work, the system knows what it is asked for: these are what a schedule lets fail. */
+/** The errors that a schedule injects into lock requests. Where locks work, no other error occurs. */
 const drawnFaults = new Set(["EIO", "ENOLCK"])
 
 const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
@@ -317,14 +325,14 @@ const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
       : []
   )
 
-/** Whether somebody was refused a kernel lock by the system, and so may have locked by its record alone. */
+/** Whether the system refused a kernel lock to a process, which then may have locked by its record alone. */
 const hasFallenBack = ({ log }: Report): boolean =>
   log.some((entry) =>
     entry._tag === "Traced" && entry.entry.name === "fcntl"
     && !lockAnswers.has(entry.entry.outcome)
   )
 
-/** Whether there was another starter in its lifetime; without kernel locks, what a dead one left counts as well. */
+/** Whether another starter ran during this one's lifetime. Without kernel locks, the files of a dead one count as well. */
 const hadCompany = ({ inspectors, log }: Report, player: Player, leftoversCount: boolean): boolean => {
   const alive = new Set<number>()
   let mine = false

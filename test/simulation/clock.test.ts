@@ -1,5 +1,5 @@
 /**
- * What the simulated clock promises: everything that is due at a moment has happened before time goes on.
+ * The contract of the simulated clock: everything that is due at a moment runs before time advances.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Option, TestClock } from "effect"
@@ -7,7 +7,7 @@ import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
-/** Notes the time at intervals, after so many steps of its own each time. */
+/** Notes the time at intervals, and yields a number of times after each. */
 const ticking = (times: Array<string>, name: string, millis: number, steps: number) =>
   Effect.sleep(millis).pipe(
     Effect.zipRight(Effect.repeatN(Effect.yieldNow(), steps)),

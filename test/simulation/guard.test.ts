@@ -3,7 +3,7 @@ import { Config, Effect, Option } from "effect"
 import { prove } from "./prove.ts"
 import * as Original from "./subject.ts"
 
-/** To play a failure again: its seed and path, as it was printed with them. New seeds are drawn by `npm run test:soak`. */
+/** The seed and path that a failure prints play it again. `npm run test:soak` draws new seeds. */
 const settings = Effect.runSync(Effect.all({
   runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 300),
   seed: Config.withDefault(Config.integer("GATEWAY_SIMULATION_SEED"), 20261120),

@@ -1,5 +1,5 @@
 /**
- * What the simulated host promises of programs that share a process, of other machines, and of locks that are asked about.
+ * The contract of the simulated host for programs that share a process, for other machines, and for queries about locks.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe } from "@effect/vitest"
@@ -9,7 +9,7 @@ import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { makeHost, platform, simulated } from "../fixtures/simulated.ts"
 
-/** A program that tells its process's identity, and stays. */
+/** A program that reports its process's identity and then waits. */
 const stay = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
   Effect.gen(function*() {
     const known = yield* Deferred.make<Effect.Effect.Success<ProcessTable.ProcessTable["Type"]["self"]>>()
@@ -31,7 +31,7 @@ const livenessSeen = (
 
 const lock = "/lock"
 
-/** Opens a file and tries its lock, once. */
+/** Opens a file and tries its lock once. */
 const tryLock = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const { tryLock } = yield* KernelLock.KernelLock
@@ -98,7 +98,7 @@ describe("another machine on the same volume", () => {
       const here = yield* stay(host, { pid: 7 })
       const there = yield* stay(host, { pid: 7, bootId: "another" })
       assert.deepStrictEqual([here.self.pid, there.self.pid], [7, 7])
-      // Only Linux records which machine a pid counts on.
+      // Only Linux records to which boot a pid belongs.
       assert.strictEqual(yield* livenessSeen(host, there.self), platform === "linux" ? "Unknown" : "Gone")
       yield* host.reboot
       assert.isFalse(here.process.isRunning())
@@ -124,7 +124,7 @@ describe("the network of a process", () => {
       const asking = yield* host.spawn(
         Effect.flatMap(ProcessTable.ProcessTable, ({ network }) => network(other.pid))
       )
-      // Only Linux tells them apart: the live process tables of the others say the same.
+      // Only Linux distinguishes them; the live process tables of the other platforms give the same answer.
       assert.deepStrictEqual(yield* asking.exit, Exit.succeed(expected))
     }))
 })
@@ -147,7 +147,7 @@ describe("a lock that is asked about", () => {
       const once = Effect.provide(Effect.scoped(tryLock), host.layer())
       assert.isFalse(yield* once)
       yield* unlocks.open
-      // Those who ask do not disturb each other.
+      // Queries do not disturb each other.
       for (const { exit } of asking) assert.isFalse(yield* Effect.flatten(exit))
       assert.isTrue(yield* once)
     }))

@@ -1,5 +1,5 @@
 /**
- * Would the simulation notice? Every mistake in `mutants.ts` is found, by a schedule on which the real thing is clean.
+ * The simulation finds every mistake in `mutants.ts`, by a schedule on which the unchanged sources keep the guard.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Exit, FastCheck as fc, Option } from "effect"
@@ -20,7 +20,7 @@ const isLeftInControl = ({ exit, how }: Player): boolean =>
     Exit.isFailure(exit) && Option.exists(Cause.failureOption(exit.cause), (error) =>
       isTagged(error, "OwnerHealthy")))
 
-/** More than any of them needs. */
+/** More schedules than any mutant needs. */
 const most = 1000
 const seed = 20261120
 
@@ -40,7 +40,7 @@ it.effect(
           assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
         }
       }
-      // In this one, a start under systemd that was refused is not repeated, as its exit status says.
+      // In this mutant, a supervisor does not restart a start under systemd that was refused, because of its exit status.
       for (const scenario of draw("kernel locks").slice(0, 1)) {
         const report = yield* simulate(subject, scenario)
         assert.isTrue(report.players.some(isLeftInControl))
@@ -61,7 +61,7 @@ describe("a guard with a mistake in it is caught:", () => {
           if (found.length === 0) continue
           assert.deepStrictEqual(yield* violations(Original, scenario), [], JSON.stringify(scenario))
           const at = drawn.indexOf(scenario)
-          // Slow from now on, until that is written down.
+          // The search is slow until `caughtBy` names the new schedule.
           if (at !== caughtBy) yield* Console.warn(`${name}: caught by ${at}, no longer by ${caughtBy}`)
           return
         }

@@ -1,9 +1,9 @@
 /**
- * Wrong versions of the algorithm: each is a mistake that guards of this kind have made, put into the sources as text.
+ * Wrong versions of the algorithm. Each has a mistake that locks of this kind have made, as a change of the source text.
  *
- * `mutantSources` is a plugin of the test runner: a module that is asked for as `…?mutant=<name>` comes with the mistake,
- * and so does every module of `src` on the way to one that is changed. The others are those of all tests: to load them again for
- * each mistake takes longer than to find it. A mistake whose text is not found any more is an error.
+ * `mutantSources` is a plugin of the test runner. A module that is imported as `…?mutant=<name>` has the mistake, as has
+ * every module of `src` that imports a changed one. All other modules are those of the other tests, because loading them for
+ * each mistake would take longer than finding it. A mistake whose text is no longer in the source is an error.
  */
 import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
@@ -12,11 +12,11 @@ import type { habitats } from "./scenario.ts"
 
 export interface Mutant {
   readonly name: string
-  /** Among which scenarios it is looked for. */
+  /** The kind of scenarios in which the mistake is searched for. */
   readonly habitat: keyof typeof habitats
-  /** Which of them caught it last: tried first. */
+  /** The number of the scenario that caught it last. It is tried first. */
   readonly caughtBy: number
-  /** What is put in the place of what, by file; each text stands there exactly once. */
+  /** The replacements by file. Each `from` stands there exactly once. */
   readonly changes: ReadonlyArray<{ readonly file: string; readonly from: string; readonly to: string }>
 }
 
@@ -310,7 +310,7 @@ export const mutants: ReadonlyArray<Mutant> = [
 
 const child = "src/internal/child.ts"
 
-/** Mistakes of what starts programs. `test/internal/spawn.test.ts` catches each at every place that starts one. */
+/** Mistakes in starting programs. `test/internal/spawn.test.ts` catches each of them at every place that starts a program. */
 export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
   {
     name: "a spawn that is not caught",
@@ -330,7 +330,7 @@ export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
   }
 ]
 
-/** The sources as they are, put together in the way that mutants are: whoever is caught as this one is not caught by its mistake. */
+/** The unchanged sources, built in the same way as mutants. A schedule that catches these has not caught a mutant's mistake. */
 export const unchanged = "unchanged"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
@@ -355,12 +355,12 @@ const mutate = (code: string, file: string, name: string): string =>
 
 const importsByFile = new Map<string, ReadonlySet<string>>()
 
-/** The files that a file imports, and those that these import, itself included. */
+/** The files that a file imports, directly or not, and the file itself. */
 const importsOf = (file: string): ReadonlySet<string> => {
   const known = importsByFile.get(file)
   if (known !== undefined) return known
   const found = new Set([file])
-  // A set grows while it is gone through.
+  // The loop also visits the entries that are added to the set meanwhile.
   for (const next of found) {
     for (const [, path = ""] of readFileSync(next, "utf8").matchAll(/\b(?:from|import)\s*\(?\s*"(\.[^"]+\.ts)"/g)) {
       found.add(resolve(dirname(next), path))
@@ -370,12 +370,12 @@ const importsOf = (file: string): ReadonlySet<string> => {
   return found
 }
 
-/** Whether a file of `src` is another one with this mistake. The unchanged sources are others throughout. */
+/** Whether a file of `src` differs with this mistake. For `unchanged`, every file is loaded anew. */
 const isAnother = (file: string, name: string): boolean =>
   file.startsWith(`${root}src/`)
   && (name === unchanged || changesOf(name).some((change) => importsOf(file).has(`${root}${change.file}`)))
 
-/** What this plugin uses of a plugin's context. */
+/** The part of the plugin's context that this plugin uses. */
 interface Resolver {
   readonly resolve: (
     source: string,

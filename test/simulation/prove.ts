@@ -1,5 +1,5 @@
 /**
- * Draws scenarios, plays each, and judges it, until one violates the guard or so many have kept it.
+ * Draws scenarios, plays and judges each, until one violates the guard or the number of runs is reached.
  */
 import { Effect, FastCheck as fc } from "effect"
 import { check, describeEntry } from "./check.ts"
@@ -10,15 +10,15 @@ export interface Proof {
   readonly runs: number
   /** The same seed draws the same scenarios. */
   readonly seed?: number | undefined
-  /** Where a failure was found, with its seed: only that is played again. */
+  /** The path of a failure, used with its seed: only that scenario is played. */
   readonly path?: string | undefined
-  /** Told after each run. */
+  /** Called after each run. */
   readonly onRun?: (() => void) | undefined
-  /** Whether a smaller scenario is looked for that fails as well. That can take minutes, and memory. Default `true`. */
+  /** Whether to search for a smaller scenario that fails as well. That can take minutes and much memory. Default: `true`. */
   readonly shrinks?: boolean | undefined
 }
 
-/** One scenario's violations, and after them what happened, line by line; `undefined` if the guard was kept. */
+/** Plays one scenario. Returns its violations and then the log, line by line; `undefined` if the guard was kept. */
 export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string | undefined> =>
   Effect.map(simulate(subject, scenario), (report) => {
     const violations = check(scenario, report)
@@ -27,7 +27,7 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
       : `${violations.join("\n")}\n\n${report.log.map(describeEntry).join("\n")}`
   })
 
-/** `undefined`, or what is to be shown: seed, path, the scenario (the smallest that was found), and its trace. */
+/** Returns `undefined`, or the report of a failure: seed, path, the smallest failing scenario that was found, and its trace. */
 export const prove = (
   subject: Subject,
   { onRun, path, runs, seed, shrinks = true }: Proof

@@ -1,27 +1,28 @@
 /**
- * What is drawn: who starts when and how, what happens to which of its system calls, and what befalls the host.
+ * The drawn scenarios: which gateways start when and how, what happens at which of their system calls, and what happens to
+ * the host.
  */
 import { FastCheck as fc } from "effect"
 import type { SimulatedPlatform } from "../../src/testing/SimulatedKernel.ts"
 
-/** How a start goes about an owner that is there already, and who starts it again. */
+/** How a start behaves beside an existing owner, and which supervisor restarts it. */
 export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
 
-/** What happens to one system call of one starter. */
+/** What happens at one system call of one starter. */
 export type Fate =
-  /** Others go on for so many turns. */
+  /** Other processes run for this number of turns first. */
   | { readonly _tag: "Pause"; readonly turns: number }
   | { readonly _tag: "Delay"; readonly millis: number }
-  /** SIGSTOP, and SIGCONT so much later. */
+  /** The process is stopped (SIGSTOP), and continued after this time (SIGCONT). */
   | { readonly _tag: "Freeze"; readonly millis: number }
-  /** With an errno that fits the call; which of them, this number picks. */
+  /** The call fails with an errno that fits it; `pick` selects the errno. */
   | { readonly _tag: "Fail"; readonly pick: number }
   | { readonly _tag: "Kill" }
-  /** By a parent that does not wait: the pid stays taken. */
+  /** The parent does not wait for the child, so the pid stays taken. */
   | { readonly _tag: "KillUnreaped" }
 
 export interface Fault {
-  /** The how-manyth system call of the starter, from 1: of all, or of those of one name. */
+  /** The ordinal of the starter's system call, from 1: among all calls, or among those of one name. */
   readonly call: number
   readonly name: string | undefined
   readonly fate: Fate
@@ -35,41 +36,46 @@ export interface Starter {
   readonly config: "a" | "b"
   readonly pidNamespace: "pid:[1]" | "pid:[2]" | "pid:[3]"
   readonly networkNamespace: "net:[1]" | "net:[2]" | "net:[3]"
-  /** The second is another machine on the same volume: it does not share the first one's boot, nor its pids. */
+  /** Machine 2 is another host with the same volume: it has its own boot and its own pids. */
   readonly machine: 1 | 2
-  /** Whether it can ask for kernel locks, where there are any. */
+  /** Whether the process has the addon for kernel locks. */
   readonly addon: boolean
-  /** Its pid, where that is free: containers begin with the same numbers. Default: one that no other has had. */
+  /** The pid, if it is free: containers start with the same numbers. Default: a pid that no other process has had. */
   readonly pid: number | undefined
-  /** A worker thread, or another copy of the library, in the process of the n-th that runs, counted round. */
+  /**
+   * The process runs as a worker thread, or as another copy of the library, in the n-th running process, modulo their number.
+   */
   readonly within: number | undefined
-  /** How long it waits for the lock, in milliseconds. Default: as the library does. */
+  /** How long it waits for the lock, in milliseconds. Default: that of the library. */
   readonly timeout: number | undefined
-  /** So many look at the lock files while it starts. */
+  /** How many processes inspect the lock files during the start. */
   readonly inspectors: number
-  /** Milliseconds between holding the lock and listening. */
+  /** Milliseconds between acquiring the lock and listening. */
   readonly warmUp: number
-  /** Milliseconds after which it is told to end; 0 for never. */
+  /** Milliseconds after which the process is told to end; 0 for never. */
   readonly life: number
   readonly faults: ReadonlyArray<Fault>
 }
 
-/** What befalls the host, or all that run on it. */
+/** What happens to the host, or to all processes on it. */
 export type Happening =
   | { readonly _tag: "Unlink"; readonly file: "config" | "state" }
   | { readonly _tag: "Replace"; readonly file: "config" | "state"; readonly content: "nothing" | "garbage" | "a copy" }
   | { readonly _tag: "RemoveFolder" }
   | { readonly _tag: "StepClock"; readonly hours: number }
-  /** Until so much later. */
+  /** The disk is full for this time. */
   | { readonly _tag: "FullDisk"; readonly millis: number }
   | { readonly _tag: "Reboot" }
-  /** Whoever runs and was the n-th to start, counted round. */
+  /** Kills the running process that was the n-th to start, modulo their number. */
   | { readonly _tag: "Kill"; readonly victim: number }
-  /** As above, and a stranger gets its pid at once. */
+  /** The same, and a stranger gets the pid at once. */
   | { readonly _tag: "KillAndReusePid"; readonly victim: number }
   | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "Terminate"; readonly victim: number }
-  /** Whoever holds both locks, counted round, for longer than its record is believed without a kernel lock. */
+  /**
+   * Stops the n-th process that holds both locks, modulo their number, for longer than its record stays fresh without a
+   * kernel lock.
+   */
   | { readonly _tag: "FreezeHolder"; readonly victim: number; readonly millis: number }
 
 export interface Event {
@@ -78,9 +84,9 @@ export interface Event {
 }
 
 export interface Scenario {
-  /** Whose rules hold on the host. */
+  /** The platform whose rules the host follows. */
   readonly platform: SimulatedPlatform
-  /** Draws which fiber goes on next, wherever several can. */
+  /** The seed that decides which of several ready fibers runs next. */
   readonly order: number
   readonly locking: "works" | "absent" | "refused" | "grants everything"
   readonly starters: ReadonlyArray<Starter>
@@ -89,11 +95,11 @@ export interface Scenario {
 
 type Drawn = Omit<Scenario, "platform">
 
-/** Whether the owner record alone keeps others out, for one starter at least. */
+/** Whether at least one starter locks by its owner record alone. */
 export const isRecordOnly = ({ locking, starters }: Pick<Scenario, "locking" | "starters">): boolean =>
   locking !== "works" || starters.some(({ addon }) => !addon)
 
-/** What a starter is unless drawn otherwise. */
+/** The starter with all defaults. */
 export const usual: Starter = {
   at: 0,
   how: "plain",
@@ -113,10 +119,10 @@ export const usual: Starter = {
   faults: []
 }
 
-/** A whole start and a shutdown together make some hundred and thirty calls. */
+/** A start and a shutdown together make about a hundred and thirty calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
-  // Where the lock is taken.
+  // The calls that acquire the lock.
   { weight: 2, arbitrary: fc.integer({ min: 5, max: 60 }) }
 )
 
@@ -162,7 +168,7 @@ const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter
 
 const victim = fc.nat({ max: 11 })
 
-/** So many at most are killed, within the first three seconds. */
+/** At most this number of processes is killed, within the first three seconds. */
 const killsUpTo = (maxLength: number) =>
   fc.array(
     fc.record({
@@ -175,7 +181,7 @@ const file = fc.constantFrom("config" as const, "state" as const)
 
 const stepClock = fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) })
 
-/** What takes nothing from a lock that its owner has. */
+/** Events that do not take a lock from its owner. */
 const blow: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ _tag: fc.constant("FullDisk" as const), millis: millisUpTo(5000) }),
   fc.constant({ _tag: "Reboot" as const }),
@@ -210,7 +216,7 @@ const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitra
 
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
-/** So long may one step of a reclaim take without a kernel lock: its guard file does not live for ever. */
+/** The longest delay of one step of a reclaim without a kernel lock, because its guard file gets stale. */
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
 
@@ -227,8 +233,9 @@ const kernelMode: fc.Arbitrary<Drawn> = fc.record({
 const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
 
 /**
- * Of an owner in another PID namespace nothing is known but how old its record is and whether its port is taken. A wall
- * clock that is stepped while such an owner warms up takes that away: not promised, so not drawn.
+ * About an owner in another PID namespace, other starts know only the age of its record and whether its port is taken. A
+ * stepped wall clock during such an owner's warm-up makes the age useless. The gateway does not promise exclusion there, so
+ * this is not drawn.
  */
 const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
@@ -245,19 +252,19 @@ const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   })
 )
 
-/** Linux alone tells processes of another boot or namespace apart, and more than one of them is drawn for it alone. */
+/** Only Linux distinguishes processes of other boots or namespaces, so scenarios with several of them run on Linux only. */
 const needsLinux = ({ starters }: Drawn): boolean =>
   starters.some(({ machine, networkNamespace, pidNamespace }) =>
     machine !== 1 || pidNamespace !== "pid:[1]" || networkNamespace !== "net:[1]"
   )
 
-/** Drawn last, so that the rest of a schedule is the same on each. */
+/** The platform is drawn last, so that the rest of a schedule is the same on each. */
 const onAnyPlatform = (drawn: fc.Arbitrary<Drawn>): fc.Arbitrary<Scenario> =>
   fc.tuple(drawn, fc.constantFrom<SimulatedPlatform[]>("linux", "linux", "darwin", "win32")).map((
     [drawn, platform]
   ) => ({ ...drawn, platform: needsLinux(drawn) ? "linux" : platform }))
 
-/** Where a race for a lock is won or lost. */
+/** The calls at which a race for a lock is decided. */
 const decisive = fc.constantFrom(
   "open",
   "fcntl",
@@ -271,12 +278,12 @@ const decisive = fc.constantFrom(
   "link"
 )
 
-/** What is special about the starters of a crowd. */
+/** The traits in which the starters of a crowd differ. */
 type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeout" | "within">
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 
-/** Starters of one gateway that come and go while others are held up in the middle of taking or releasing its lock. */
+/** Starters of one gateway that come and go while others are held up during an acquire or release. */
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
@@ -316,7 +323,7 @@ const crowd = (
 
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
 
-/** Some have the addon and some have not; what they serve is in their own network, so that no port keeps them apart. */
+/** Starters with and without the addon. Each has its own network, so that no port keeps them apart. */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 
 /** Worker threads, and several copies of the library. */
@@ -326,13 +333,13 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
   networkNamespace: mostly<Starter["networkNamespace"]>("net:[1]", "net:[2]")
 })
 
-/** A container's first process has the same pid in each. */
+/** The pid of the first process in every container. */
 const containerPid = 7
 
 /**
- * One gateway on a volume that several containers or machines mount. Each has its own network, so that no port tells that an
- * owner lives, and mostly its own pids; where nothing but the record's age tells of a holder, these delays together stay
- * shorter than what a holder that writes three times within `staleAfter` can bear: 30 s less one interval of 10 s.
+ * One gateway on a volume that several containers or machines mount. Each has its own network, so that no port shows that an
+ * owner lives, and mostly its own pids. There only the record's age shows a living holder, so the delays together stay
+ * shorter than a holder can bear that writes three times within `staleAfter`: 30 s less one interval of 10 s.
  */
 const volume = (
   locking: Scenario["locking"],
@@ -347,7 +354,7 @@ const volume = (
           fc.constant(0),
           fc.integer({ min: 0, max: 500 }),
           fc.integer({ min: 0, max: 20_000 }),
-          // When a holder that writes every 30 s is late.
+          // About the moment when a holder that writes every 30 s is late.
           fc.integer({ min: 25_000, max: 33_000 })
         ),
         how: fc.oneof(
@@ -415,7 +422,10 @@ const containers = volume(
   })
 )
 
-/** Every machine's first PID namespace has the same name. Locks that the volume's server does not know are not drawn. */
+/**
+ * Several machines: the first PID namespace of each has the same name. Locks that the volume's server does not know are not
+ * drawn.
+ */
 const machines = volume(
   "absent",
   fc.constantFrom(1 as const, 2 as const).chain((machine) =>
@@ -428,7 +438,7 @@ const machines = volume(
   )
 )
 
-/** Starts that do not wait, one after the other, while others ask who holds the lock. */
+/** Starts that do not wait, one after the other, while other processes inspect the locks. */
 const watched: fc.Arbitrary<Drawn> = fc.record({
   order,
   locking: fc.constant("works" as const),
@@ -454,8 +464,8 @@ const watched: fc.Arbitrary<Drawn> = fc.record({
 })
 
 /**
- * One gateway without kernel locks, whose starters see each other's processes, and have networks of their own: on paper an
- * owner listens, and its port is free. Starts wait for longer than such a silence would have to last.
+ * One gateway without kernel locks. Its starters see each other's processes but have networks of their own: the record says
+ * that the owner listens, but its port is free. Starts wait for longer than a record stays fresh.
  */
 const patient: fc.Arbitrary<Drawn> = fc.record({
   order,
@@ -483,7 +493,7 @@ const patient: fc.Arbitrary<Drawn> = fc.record({
   )
 })
 
-/** The parts of `scenario`. */
+/** The kinds of scenarios, by name. */
 export const habitats = {
   "kernel locks": onAnyPlatform(kernelMode),
   "records only": onAnyPlatform(recordOnly),

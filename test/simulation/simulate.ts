@@ -1,5 +1,5 @@
 /**
- * Plays a scenario on a simulated host and writes down what happened, for `check` to judge.
+ * Plays a scenario on a simulated host and records a log, which `check` judges.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { Context, Duration, Effect, type Exit, Layer, Logger, Option, TestClock } from "effect"
@@ -14,17 +14,17 @@ import type * as Original from "./subject.ts"
 export type Subject = typeof Original
 
 // ---------------------------------------------------------------------------
-// what is written down
+// the log
 // ---------------------------------------------------------------------------
 
-/** In the order in which it happened. */
+/** The entries in the order in which they happened. */
 export type Entry =
   | { readonly _tag: "Traced"; readonly entry: TraceEntry }
-  /** The lock layer has been built: from here on the process believes that both locks are its own. */
+  /** The lock layer has been built: from here on the process believes that it holds both locks. */
   | { readonly _tag: "Enters"; readonly serial: number; readonly lockPaths: ReadonlyArray<string> }
   /** The lock layer is about to be released. */
   | { readonly _tag: "Leaves"; readonly serial: number }
-  /** Somebody who does not know the rules has removed or replaced files. */
+  /** An intruder has removed or replaced files. */
   | { readonly _tag: "Tampers"; readonly paths: ReadonlyArray<string> }
 
 export interface Player {
@@ -33,7 +33,7 @@ export interface Player {
   readonly how: How
   readonly port: number
   readonly networkNamespace: string
-  /** One of its calls failed, or got its answer late. */
+  /** Whether one of its calls failed or was answered too late. */
   readonly failed: boolean
   /** How its program ended, if it ended by itself. */
   readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
@@ -42,14 +42,14 @@ export interface Player {
 export interface Report {
   readonly log: ReadonlyArray<Entry>
   readonly players: ReadonlyArray<Player>
-  /** Who only looked at lock files, by serial. */
+  /** The processes that only inspected lock files, by serial. */
   readonly inspectors: ReadonlySet<number>
-  /** What was asked once everything had calmed down, and found wrong. */
+  /** The problems that the checks after the end of all events found. */
   readonly aftermath: ReadonlyArray<string>
 }
 
 // ---------------------------------------------------------------------------
-// the place
+// the paths and errors
 // ---------------------------------------------------------------------------
 
 const stateDir = "/state"
@@ -57,7 +57,7 @@ const locksFolder = "/state/locks"
 const configPath = (config: Starter["config"]) => `/config/${config}.json`
 const basePort = 18789
 
-/** What fits a call, as the manual pages have it. */
+/** The errnos that fit each call, by its manual page. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   open: ["EACCES", "EMFILE", "ENOSPC", "EIO", "EROFS"],
   write: ["ENOSPC", "EIO", "EDQUOT"],
@@ -78,17 +78,17 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   connect: ["ECONNRESET"]
 }
 
-/** On Windows: what a virus scanner, or a removal that is pending, does to whoever uses the file meanwhile. */
+/** On Windows, the errors that a virus scanner or a pending removal causes for other users of a file. */
 const windowsRefusals = ["EBUSY", "EPERM", "EACCES"]
 const refusedForAMoment = new Set(["open", "stat", "rename", "unlink"])
 
-/** How a service manager starts its service again: by the definitions that `gateway service` writes. */
+/** After how long a service manager restarts its service, by the definitions that `gateway service` writes. */
 const restartAfter = (
   { ExitStatus: { ExitStatus, fromExit } }: Subject,
   how: How,
   exit: Option.Option<Exit.Exit<unknown, unknown>>
 ): Option.Option<number> => {
-  // Killed: no status at all.
+  // A killed process has no exit status.
   const status = Option.match(exit, { onNone: () => undefined, onSome: fromExit })
   switch (how) {
     case "plain":
@@ -116,7 +116,7 @@ interface Witness {
   readonly leave: Effect.Effect<void>
 }
 
-/** The shipped program's way of a start, with a witness between the lock and the listener. */
+/** Starts as the shipped program does, with a witness between the lock and the listener. */
 const program = (subject: Subject, starter: Starter, witness: Witness) => {
   const { GatewayInstance, HealthProbe, LockFile, LossReport, Recovery } = subject
   const address = { host: starter.host, port: starter.port }
@@ -146,7 +146,7 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
   )
   const options = { supervisor, address } as const
   return (starter.how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
-    // Not `Effect.never`: that of a killed process would keep this one from ending.
+    // Not `Effect.never`: the one of a killed process would keep this process from ending.
     Effect.flatMap(({ lost }) => lost),
     Effect.scoped,
     LossReport.untilLost,
@@ -158,12 +158,12 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
 // the play
 // ---------------------------------------------------------------------------
 
-/** A warm-up and a life after the last start or blow. */
+/** A warm-up and a lifetime after the last start or event. */
 const longestLife = Duration.seconds(42)
 
 /**
- * Until what was begun must have come to an end: a record gone stale, a re-check, and the Task Scheduler's minute. Whoever is
- * started again after that has its warm-up before it serves.
+ * The time until all consequences are over: a stale record, a recheck, and the Task Scheduler's minute. A process that is
+ * restarted after that still has its warm-up before it serves.
  */
 const calm = ({ starters }: Scenario): Duration.Duration =>
   Duration.sum(
@@ -172,19 +172,19 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * For a start into an empty place: without a kernel lock, what a killed one left is waited for until it is stale. A start may
- * wait five seconds for its locks, where no port tells it at once that another gateway has its state directory.
+ * The limit for a start without an owner. Without a kernel lock, the start waits until the files of a killed process are
+ * stale. A start may wait five seconds for its locks if no port shows that another gateway has its state directory.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
-/** Everything that happens at one moment takes part in the draw, the supervisors too. */
+/** Plays a scenario. The scheduler draws the order of everything that happens at one moment, supervisors included. */
 export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
   Effect.suspend(() => {
     const scheduler = SimulatedScheduler.make(scenario.order)
     return play(subject, scenario, scheduler).pipe(
-      // Simulated time waits for nothing: hundreds of schedules would keep what else this process has to do, such as to
-      // talk to the test runner, from its turn for a minute and more.
+      // Simulated time never waits. Without this turn, hundreds of schedules would keep this process from its other work,
+      // such as messages to the test runner, for more than a minute.
       Effect.zipLeft(Effect.promise(() => setImmediate())),
       Effect.withClock(SimulatedClock.make(scheduler)),
       Effect.provide(Logger.remove(Logger.defaultLogger))
@@ -195,7 +195,7 @@ interface Cast {
   readonly process: SimulatedHost.SimulatedProcess<unknown, unknown>
   readonly starter: Starter
   failed: boolean
-  /** It believes that both locks are its own. */
+  /** Whether the process believes that it holds both locks. */
   holds: boolean
 }
 
@@ -230,7 +230,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Pause":
           return Effect.as(Effect.repeatN(Effect.yieldNow(), fate.turns), Option.none())
         case "Delay":
-          // An answer that comes after the probe's deadline is one that does not come.
+          // An answer after the probe's deadline counts as none.
           if (name === "connect") actor.failed = true
           return Effect.as(Effect.sleep(fate.millis), Option.none())
         case "Freeze":
@@ -242,7 +242,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Fail": {
           if (scenario.platform === "win32" && refusedForAMoment.has(name)) {
             const millis = (fate.pick + 1) * 100
-            // A start that waits for nothing does not wait for this either.
+            // A start with no lock timeout does not wait for the file either.
             if (actor.starter.timeout === 0 || actor.starter.how === "standby") actor.failed = true
             const code = windowsRefusals[fate.pick % windowsRefusals.length] ?? "EBUSY"
             refused.set(process.serial, code)
@@ -260,7 +260,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       }
     }
 
-    /** Which processes are refused by the file system for a moment, and how. */
+    /** The processes to which the file system refuses calls for a moment, with the error. */
     const refused = new Map<number, string>()
 
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
@@ -318,7 +318,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           process,
           starter: Option.match(within, {
             onNone: () => starter,
-            // Its namespaces are those of its process.
+            // The namespaces are those of its process.
             onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
               ...starter,
               machine,
@@ -338,13 +338,13 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         return process
       })
 
-    /** What `status` asks of the lock files. */
+    /** Inspects the lock files as `status` does. */
     const inspect = Effect.repeatN(
       Effect.forEach(["config", "state"] as const, (file) => subject.LockInspection.inspect(lockPathOf(file))),
       2
     )
 
-    /** Starts it, tells it to end when its time is over, and starts it again as its service manager would. */
+    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)
@@ -395,7 +395,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
             yield* host.files.writeFile("/state/other", content)
             yield* tamper(path)
             yield* host.files.rename("/state/other", path)
-            // A full disk keeps others from writing as well.
+            // A full disk keeps strangers from writing as well.
           }).pipe(Effect.ignore)
         }
         case "RemoveFolder":
@@ -434,7 +434,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           const holders = running().filter(({ holds }) => holds)
           const actor = holders[what.victim % Math.max(1, holders.length)]
           if (actor === undefined) return Effect.void
-          // What it loses meanwhile, it has not been robbed of.
+          // The loss of a lock during this stop is not a violation by another process.
           actor.failed = true
           return freezeFor(actor.process, what.millis)
         }

@@ -1,8 +1,8 @@
 /**
- * `npm run test:soak [-- --runs N] [--seed S]`: the proof of `guard.test.ts`, a hundred thousand times, on every core.
+ * `npm run test:soak [-- --runs N] [--seed S]`: the property of `guard.test.ts`, a hundred thousand times, on every core.
  *
- * Prints how far it is, and at the end runs, seeds and time; a violation with its seed, path and trace. Exit status 0 if
- * there was none.
+ * Prints its progress, and at the end the runs, the seeds and the time. Prints a violation with its seed, path and trace. The
+ * exit status is 0 if there was none.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -41,12 +41,12 @@ const options = Effect.gen(function*() {
 })
 
 /**
- * For one process. What was killed in a simulation is never heard of again and stays among the runtime's fibers, half a
- * megabyte for each schedule: longer-lived processes would fill their heap.
+ * The runs of one process. A process that is killed in a simulation stays among the runtime's fibers, half a megabyte for
+ * each schedule. More runs would fill the heap.
  */
 const mostRunsOfOne = 500
 
-/** The errors that a simulation is full of need no stack traces, and its garbage is young. */
+/** Simulations create many errors, which need no stack traces, and mostly short-lived garbage. */
 const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 const since = (began: bigint) =>
@@ -76,7 +76,7 @@ const soak = Effect.gen(function*() {
             Command.stderr("inherit")
           )
         ),
-        // Where one has found a violation, the others need not go on.
+        // Once one process has found a violation, the others are stopped.
         (child) => Effect.ignore(child.kill("SIGKILL"))
       )
       const said = yield* child.stdout.pipe(

@@ -1,6 +1,6 @@
 /**
- * One core's part of a soak: `soakShard <runs> <seed>`. A line for every so many runs; a violation on stdout, and exit
- * status 1.
+ * One core's part of a soak: `soakShard <runs> <seed>`. Prints a line at regular intervals. Prints a violation to stdout, and
+ * exits 1.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -19,7 +19,7 @@ Effect.gen(function*() {
       done += 1
       if (done % progressEvery === 0) process.stdout.write(`+${progressEvery}\n`)
     },
-    // A violation is to be seen at once. `guard.test.ts` makes it smaller, from the seed and path that are printed with it.
+    // Reports a violation at once. `guard.test.ts` shrinks it, given the seed and path that are printed with it.
     shrinks: false
   })
   if (done % progressEvery !== 0) process.stdout.write(`+${done % progressEvery}\n`)

@@ -1,5 +1,5 @@
 /**
- * What a simulation puts to the test. Apart, so that a mutant of these modules can take their place.
+ * The modules that a simulation tests. They have a module of their own so that a mutant can replace them.
  */
 export * as ExitStatus from "../../src/cli/ExitStatus.ts"
 export * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"

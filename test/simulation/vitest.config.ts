@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 
 const root = new URL("../../", import.meta.url)
 
-/** Every test file that leaves the platform of its simulated hosts to `GATEWAY_SIMULATED_PLATFORM`. */
+/** The test files whose simulated hosts follow the platform of `GATEWAY_SIMULATED_PLATFORM`. */
 const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding: "utf8" })
   .map((path) => `test/${path.replaceAll("\\", "/")}`)
   .filter((path) => path.endsWith(".test.ts"))
@@ -13,20 +13,20 @@ const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding:
     )
   )
 
-/** The simulated suite by the rules of another platform: `--mode darwin`, `--mode win32`. */
+/** Runs the simulated suite by the rules of another platform: `--mode darwin`, `--mode win32`. */
 export default defineConfig(({ mode }) => ({
   test: {
     include: files,
     env: {
       GATEWAY_SIMULATED_PLATFORM: mode,
-      // The suite as a whole runs on Linux. What depends on the platform shows in fewer cases.
+      // The whole suite runs on Linux. Fewer cases are enough to show what depends on the platform.
       FAST_CHECK_NUM_RUNS: "8"
     },
     testTimeout: 180_000,
     hookTimeout: 30_000,
     isolate: false,
     pool: "forks",
-    // See the configuration of `npm test`.
+    // For the same reasons as in the configuration of `npm test`.
     poolOptions: { forks: { minForks: 2, maxForks: 2, execArgv: ["--max-semi-space-size=64"] } }
   }
 }))

@@ -20,20 +20,20 @@ const stop = (options: Partial<StopOwner.StopOptions> = {}) =>
     Effect.provide(PortProbe.layer.pipe(Layer.provide(HealthProbe.layer())))
   )
 
-/** Lets time pass, a little at a time: what a turn begins goes on in it. */
+/** Advances time in small steps, so that work that one step starts continues in the next. */
 const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
   Effect.zipRight(TestClock.adjust("50 millis"), host.settle).pipe(
     Effect.repeatN(Math.ceil(Duration.toMillis(duration) / 50) - 1)
   )
 
-/** Lets time pass until it has ended, and not for ever. */
+/** Advances time until the process has ended, up to a limit. */
 const toItsEnd = <A, E>(host: SimulatedHost.SimulatedHost, process: SimulatedHost.SimulatedProcess<A, E>) =>
   Effect.zipRight(pass(host, "50 millis"), process.poll).pipe(
     Effect.repeat({ until: Option.isSome, times: 600 }),
     Effect.map(Option.getOrThrow)
   )
 
-/** A stop in a process of its own, to its end. */
+/** Runs a stop in its own process until it ends. */
 const stopped = (
   host: SimulatedHost.SimulatedHost,
   options: Partial<StopOwner.StopOptions> = {},
@@ -48,7 +48,7 @@ const stopped = (
       : { outcome: undefined, error: exit.cause._tag === "Fail" ? exit.cause.error : yield* Effect.die(exit.cause) }
   })
 
-/** Who got which signal: the process, by its serial number, which is never given away. */
+/** The signals by process. A process is named by its serial number, which is never reused. */
 const signalled = (host: SimulatedHost.SimulatedHost) =>
   host.trace().flatMap(({ name, serial }) =>
     name.startsWith("gets SIG") ? [[Option.getOrThrow(serial), name.slice("gets ".length)] as const] : []
@@ -62,7 +62,7 @@ const listening = Effect.gen(function*() {
   return { host, owner }
 })
 
-/** One that has the lock and never comes to listen. */
+/** A process that has the lock and never listens. */
 const warming = Layer.build(LockFile.layerWithProbes({ ...place, address })).pipe(Effect.zipRight(Effect.never))
 
 const rewrite = (host: SimulatedHost.SimulatedHost, change: Partial<OwnerRecord.OwnerRecord>) =>
@@ -128,7 +128,7 @@ describe("StopOwner.stop", () => {
         yield* host.settle
         yield* owner.kill
         const before = yield* Effect.orDie(host.files.readFile(path))
-        // Its number is a stranger's now.
+        // A stranger gets the owner's pid.
         yield* host.spawn(Effect.never, { pid: owner.pid })
         const { outcome } = yield* stopped(host)
         assert.strictEqual(outcome?._tag, "NotRunning")
@@ -162,7 +162,7 @@ describe("StopOwner.stop", () => {
       const { outcome } = yield* stopped(host, { ...brief, force: true })
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true })
       assert.deepStrictEqual(signalled(host).slice(1), [[other.serial, "SIGTERM"], [other.serial, "SIGKILL"]])
-      // As after any death without release: the next start takes the file.
+      // As after any death without a release, the next start takes over the file.
       assert.isTrue(Option.isSome(yield* Effect.option(host.files.stat(path))))
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
     }))
@@ -217,7 +217,7 @@ describe("StopOwner.stop", () => {
       })
   )
 
-  /** Lets other users read the lock. */
+  /** Lets other users read the lock files. */
   const openToAll = (host: SimulatedHost.SimulatedHost) =>
     Effect.gen(function*() {
       for (const folder of ["/state", "/state/default", "/state/default/locks"]) yield* host.files.chmod(folder, 0o755)
@@ -312,7 +312,7 @@ describe("StopOwner.stop", () => {
     () =>
       Effect.gen(function*() {
         const { host, owner } = yield* listening
-        // Looks so often that it has the lock before the stop sees it free.
+        // The successor polls so often that it acquires the lock before the stop sees it free.
         const successor = yield* host.spawn(
           gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } })
         )
@@ -330,7 +330,7 @@ describe("StopOwner.stop", () => {
     "whichever system call is its last: a stranger with its number is never signalled",
     () =>
       Effect.gen(function*() {
-        /** Plays a stop; before its call of that number, the owner dies and a stranger gets its pid. */
+        /** Runs a stop. Before its call number `fateful`, the owner dies and a stranger gets its pid. */
         const play = (locking: "works" | "absent", fateful: number) =>
           Effect.gen(function*() {
             const host = yield* makeHost()

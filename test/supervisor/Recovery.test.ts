@@ -27,7 +27,7 @@ import { makeHost } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" as const }
-/** What the lock file of `lockHeld` says: nothing changes there. */
+/** The record in the lock file of `lockHeld`, which does not change. */
 const ownerRecord = OwnerRecord.encode({
   version: 1,
   instanceId: "owner",
@@ -51,7 +51,7 @@ const unhealthy: Health = { _tag: "Unhealthy", instanceId: "owner", detail: "sta
 const stalled: Health = { _tag: "Stalled", detail: "no answer" }
 const free: Health = { _tag: "NoListener", detail: "refused" }
 
-/** What a start does at its n-th attempt, and what a probe says at its n-th time or at a moment; the last one goes on. */
+/** The result of a start's n-th attempt, and of the n-th probe or a probe at a moment. The last one repeats. */
 interface World {
   readonly starts: ReadonlyArray<"running" | PortInUse | LockHeld | BindFailed | Effect.Effect<never, PortInUse>>
   readonly probes: ReadonlyArray<Health> | ((millis: number) => Health)
@@ -193,7 +193,7 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 0, 5, 15, 35, 75, 155, 315, 635])
       yield* TestClock.adjust("58 seconds")
       yield* settle
-      // An owner that drops its watchers must not be asked without a pause.
+      // The standby must not poll without a pause an owner that drops its watchers.
       assert.strictEqual(attempts.length, 9 + 11)
       assert.isBelow(yield* probes, 80)
       yield* Fiber.interrupt(fiber)
@@ -318,7 +318,7 @@ describe("recover", () => {
     it.effect("an attempt that is refused after it is over is the last one", () =>
       Effect.gen(function*() {
         const simulation = yield* simulate({ starts: [lockHeld], probes: [free] })
-        // As a start that waits for the lock.
+        // Each attempt takes as long as a start that waits for the lock.
         const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "4 seconds"), {
           supervisor: "systemd",
           address,
@@ -365,7 +365,8 @@ describe("recover", () => {
     ],
     ([failures, healthyFrom, interval, tenths, runsAtLast]) =>
       Effect.gen(function*() {
-        // Odd, where everything else comes at even times: what comes at the moment of the timeout is nobody's promise.
+        // An odd number, while all other events are at even times. The result of an event at the moment of the timeout is not
+        // specified.
         const timeout = 1 + 2 * Math.floor((interval * tenths) / 20)
         const errors = failures.map((name) => name === "portInUse" ? portInUse : lockHeld)
         const starts = runsAtLast ? [...errors, "running" as const] : [...errors, portInUse]
@@ -375,7 +376,7 @@ describe("recover", () => {
         )
         const ended = yield* Effect.fork(Effect.zipRight(Fiber.await(fiber), Clock.currentTimeMillis))
 
-        // The model: attempt n is made after n intervals, and the owner is asked then and every second until the next one.
+        // The model: attempt n is made after n intervals. The owner is probed then, and every second until the next attempt.
         const expected: Array<number> = []
         let outcome: "running" | "healthy" | "unhealthy" = "unhealthy"
         let end = timeout
@@ -460,7 +461,7 @@ describe("standby", () => {
       const { attempts, fiber } = yield* standby({
         starts: [portInUse, successor, "running"],
         probes: [healthy],
-        // The first owner ends at once; its successor after an hour.
+        // The first owner ends at once, its successor after an hour.
         ended: Effect.flatMap(
           Ref.getAndUpdate(ends, (count) => count + 1),
           (count) => count === 0 ? Effect.void : Effect.sleep("1 hour")

@@ -27,10 +27,10 @@ import {
 import { numRuns } from "../arbitraries.ts"
 
 // ---------------------------------------------------------------------------
-// what is drawn
+// arbitraries
 // ---------------------------------------------------------------------------
 
-/** What makes trouble in one format or another, many to a word; and any Unicode. */
+/** Text with characters that are special in some format, several in a word, and any Unicode. */
 const word = fc.oneof(
   fc.string({
     unit: fc.constantFrom(
@@ -133,7 +133,7 @@ const odd: ServiceOptions = {
 }
 
 // ---------------------------------------------------------------------------
-// readers of the documented rules
+// parsers that follow the documented rules
 // ---------------------------------------------------------------------------
 
 const simpleEscapes: Readonly<Record<string, number>> = {
@@ -150,7 +150,10 @@ const simpleEscapes: Readonly<Record<string, number>> = {
   s: 32
 }
 
-/** systemd.syntax(7), "Quoting": words, quotes removed, escapes replaced. Refuses what that page does not allow. */
+/**
+ * systemd.syntax(7), "Quoting": splits words, removes quotes, replaces escapes. Throws on anything that the page does not
+ * allow.
+ */
 const readWords = (line: string): ReadonlyArray<string> => {
   const words: Array<string> = []
   const source = Buffer.from(line, "utf8").toString("latin1")
@@ -197,7 +200,7 @@ const readWords = (line: string): ReadonlyArray<string> => {
   return words
 }
 
-/** systemd.unit(5), "Specifiers": `%%` is a percent sign, anything else is replaced by something. */
+/** systemd.unit(5), "Specifiers": `%%` is a percent sign; any other specifier would be replaced. */
 const readSpecifiers = (text: string): string =>
   text.replace(/%(.?)/gsu, (_, next: string) => {
     if (next !== "%") throw new Error(`a specifier %${next}`)
@@ -213,13 +216,13 @@ const readVariables = (text: string): string => {
   })
 }
 
-/** The command line of ExecStart=: program, then arguments. */
+/** The command line of ExecStart=: the program, then its arguments. */
 const readExecStart = (unit: string): ReadonlyArray<string> => {
   const [program = "", ...args] = readWords(/^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "").map(readSpecifiers)
   return [program, ...args.map(readVariables)]
 }
 
-/** CommandLineToArgvW, for what follows the program. */
+/** CommandLineToArgvW, for the words after the program. */
 const readWindows = (line: string): ReadonlyArray<string> => {
   const words: Array<string> = []
   let current: string | undefined
@@ -260,7 +263,7 @@ const readUnit = (unit: string): ReadonlyMap<string, string> => {
     const header = /^\[(\w+)\]$/.exec(line)?.[1]
     if (header === undefined) {
       const [key = "", ...value] = line.split("=")
-      // A list: what is allowed, then what of it is not.
+      // SystemCallFilter occurs twice: first the allowed calls, then the exceptions.
       const name = key === "SystemCallFilter" && value.join("=").startsWith("~") ? `${key}.except` : key
       assert.isFalse(keys.has(`${section}.${name}`), `${name} twice`)
       keys.set(`${section}.${name}`, value.join("="))
@@ -278,7 +281,7 @@ const hasTool = (name: string): boolean =>
   searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
 const named = (name: string, tool: string): string => hasTool(tool) ? name : `${name} [skipped: no ${tool} here]`
 
-/** Runs a Python program over files; it prints one JSON value. */
+/** Runs a Python program on files; it prints one JSON value. */
 const python = <A, I>(schema: Schema.Schema<A, I>, program: string, files: ReadonlyArray<string>) =>
   Command.make("python3", "-c", program, ...files).pipe(
     Command.string,
@@ -788,7 +791,7 @@ describe("Task Scheduler task", () => {
     }
   })
 
-  /** The elements that the schema has, in its order ([MS-TSCH] 2.5); of each, those we write. */
+  /** The elements of the schema in its order ([MS-TSCH] 2.5), restricted to those that a definition contains. */
   const order: Readonly<Record<string, ReadonlyArray<string>>> = {
     Task: ["RegistrationInfo", "Triggers", "Settings", "Data", "Principals", "Actions"],
     RegistrationInfo: ["URI", "SecurityDescriptor", "Source", "Date", "Author", "Version", "Description"],
@@ -823,7 +826,7 @@ describe("Task Scheduler task", () => {
   }
 
   const Elements = Schema.Array(Schema.Struct({
-    /** Names from the top, joined by `/`. */
+    /** The names from the root, joined by `/`. */
     path: Schema.String,
     text: Schema.String,
     children: Schema.Array(Schema.String)
@@ -909,7 +912,7 @@ describe("what cannot be written", () => {
 describe("systemd-analyze verify", () => {
   const script = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
-  /** What the tool says of a unit; empty if it is content. */
+  /** The output of `systemd-analyze verify` for a unit; empty if there is no complaint. */
   const verify = (scope: ServiceScope, fileName: string, text: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -957,7 +960,7 @@ describe("systemd-analyze verify", () => {
             ...plain,
             profile,
             scope,
-            // A quote in the program's own path is refused by systemd; anywhere else it is not.
+            // systemd refuses quotes in the path of the program itself, but not in arguments.
             execPath: /["'\\]/.test(name) ? process.execPath : yield* nodeIn(name),
             scriptPath: script,
             args: new Map([["config", `/tmp/${name}/gateway.json`], ["state-dir", name]]),

@@ -28,7 +28,7 @@ const service: ServiceOptions = {
   health: { timeout: Duration.minutes(5), retryInterval: Duration.seconds(5) }
 }
 
-/** Shell lines for each fake service manager; it is not there without. */
+/** The shell lines of each fake service manager. Without lines the manager does not exist. */
 interface Programs {
   readonly systemctl?: string
   readonly launchctl?: string
@@ -39,15 +39,15 @@ interface Programs {
 const willing: Programs = { systemctl: "exit 0", launchctl: "exit 0", schtasks: "exit 0" }
 
 /**
- * A machine with folders of its own, with service managers that write down how they were called and then do as told, and the service
- * that one of these managers is to have.
+ * A machine with its own folders and fake service managers, which record their calls and then run their lines; and the
+ * service to install.
  */
 const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs = willing) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const executor = yield* CommandExecutor.CommandExecutor
     const base = yield* fs.makeTempDirectoryScoped()
-    // With what a shell, a unit or a property list could stumble over.
+    // The path has characters that are special in a shell, a unit or a property list.
     const root = Path.join(base, "it's 100% R&D é")
     const bin = Path.join(base, "bin")
     const log = Path.join(base, "calls")
@@ -83,15 +83,15 @@ const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs =
       root,
       options,
       context,
-      /** Of the service's definition. */
+      /** The path of the service's definition. */
       path: definitionPath(options),
       install: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
         Effect.provide(ServiceManager.install({ ...options, ...changes }), context),
       uninstall: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
         Effect.provide(ServiceManager.uninstall({ ...options, ...changes }), context),
-      /** How the managers were called, in order. */
+      /** The calls of the managers, in order. */
       calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
-      /** What was reported so far. */
+      /** The reports so far. */
       reported: Ref.get(reported),
       /** Every file and folder, with its mode. */
       files: Effect.gen(function*() {
@@ -169,7 +169,7 @@ describe("install", () => {
         const fs = yield* FileSystem.FileSystem
         const machine = yield* makeMachine(manager, scope)
         const options = { ...machine.options, dryRun: true }
-        // Its every operation fails or dies.
+        // Every file operation fails or dies.
         const context = Context.make(FileSystem.FileSystem, FileSystem.makeNoop({})).pipe(
           Context.add(
             CommandExecutor.CommandExecutor,
@@ -367,7 +367,7 @@ describe("uninstall", () => {
 })
 
 describe("an installation that fails (N41)", () => {
-  /** What a manager does that fails at one of its words. */
+  /** A manager that fails if its arguments contain this word. */
   const failingAt = (word: string): Programs => {
     const lines = `case " $* " in *" ${word} "*) echo 'Access denied' >&2; exit 4 ;; esac`
     return { systemctl: lines, launchctl: lines, schtasks: lines }
@@ -409,7 +409,7 @@ describe("an installation that fails (N41)", () => {
   it.scopedLive("takes back the link that enabled the unit, and tells systemd", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      // As over a bus that breaks: the link is made, and the manager's answer is lost.
+      // As if the bus connection broke: the link exists, but the manager's answer is lost.
       const machine = yield* makeMachine("systemd", "system", {
         systemctl:
           "case \"$*\" in *enable*) mkdir -p \"$WANTS\"; ln -s ../x \"$WANTS/gateway-a-b.service\"; exit 1 ;; esac"
@@ -507,7 +507,7 @@ describe("uninstall, where a step does not matter (N41)", () => {
 })
 
 describe("what fails", () => {
-  /** One line that says what, where, why and what to do. */
+  /** One line with what failed, where, why, and what to do. */
   const oneLine = (error: ServiceFailed) => {
     for (const part of [error.what, error.where, error.reason, error.advice]) {
       assert.notStrictEqual(part, "")
@@ -527,7 +527,7 @@ describe("what fails", () => {
       assert.strictEqual(error.where, Path.join(machine.root, "etc", "systemd"))
       assert.match(error.message, /^cannot make the folder .*ENOTDIR.*; run it as root/)
       assert.isEmpty(yield* machine.calls)
-      // And there, nothing is installed.
+      // In those folders nothing is installed.
       yield* machine.uninstall({ folders })
       assert.match((yield* machine.reported).at(-1) ?? "", /is not installed/)
     }).pipe(live))

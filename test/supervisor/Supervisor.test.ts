@@ -121,7 +121,7 @@ describe("launchctl", () => {
       const both = ["list dev.x", "print system/dev.x"]
       assert.deepStrictEqual(yield* asked("dev.x", print(100)), { kind: "launchd", words: both })
       assert.deepStrictEqual(yield* asked("dev.x", print(99)), { kind: "none", words: both })
-      // A service that cannot ask must not restart for ever.
+      // If launchctl is missing, the supervisor is still launchd. Otherwise the service would be restarted without end.
       assert.deepStrictEqual(yield* asked("dev.x", () => ({ isMissing: true })), { kind: "launchd", words: both })
     }))
 

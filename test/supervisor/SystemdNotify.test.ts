@@ -7,7 +7,7 @@ import * as Programs from "../fixtures/programs.ts"
 
 const seconds = (...at: ReadonlyArray<number>) => at.map((second) => second * 1000)
 
-/** The lines that an effect logs. */
+/** Collects the log lines of an effect. */
 const logged = (lines: Array<string>) =>
   Logger.replace(
     Logger.defaultLogger,
@@ -30,7 +30,7 @@ const enomem = Programs.thrown.find(([code]) => code === "ENOMEM")?.[1]
 describe("the watchdog", () => {
   const interval = Duration.seconds(20)
 
-  /** When it is fed within two intervals. */
+  /** When the watchdog is fed within two intervals. */
   const fedAt = (feed: (count: number) => Effect.Effect<boolean>) =>
     Effect.gen(function*() {
       const at = yield* Ref.make<ReadonlyArray<number>>([])

@@ -1,5 +1,5 @@
 /**
- * Waiting on a simulated host: whatever listens there, and however the waiter waits.
+ * Waiting on a simulated host, for every kind of owner and every kind of waiting start.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -22,12 +22,12 @@ const stepMillis = 250
 
 type Host = SimulatedHost.SimulatedHost
 
-/** Who has the port or the lock: how it begins, and what the test sees of it. */
+/** An owner of the port or the lock: how it begins, and what the test expects of it. */
 interface Owner {
   readonly isHealthy: boolean
-  /** Whether an idle connection to it is right. */
+  /** Whether a waiting start may keep an idle connection to it. */
   readonly isGateway: boolean
-  /** The owner has the lock, and listens nowhere. */
+  /** The owner has the lock, and does not listen. */
   readonly isSilent: boolean
   readonly begin: (host: Host) => Effect.Effect<Option.Option<SimulatedPorts.SimulatedStranger>, never, Scope.Scope>
 }
@@ -50,7 +50,7 @@ const serving = (lock: LockFile.LockFileOptions) =>
     )
   )
 
-/** A process of the host that is killed at its end. */
+/** A process of the host that is killed when the scope closes. */
 const spawned = (
   program: Parameters<Host["spawn"]>[0],
   owner: Pick<Owner, "isHealthy" | "isSilent">,
@@ -87,14 +87,14 @@ const owners: Readonly<Record<string, Owner>> = {
 }
 
 interface Scenario {
-  /** One after the other, without a gap; the first from the beginning. */
+  /** The owners one after the other, without a gap; the first begins at once. */
   readonly phases: ReadonlyArray<{ readonly who: string; readonly steps: number }>
   readonly how: "standby" | "systemd" | "launchd" | "external"
   readonly retryMillis: number
   readonly healthTimeoutMillis: number
 }
 
-/** Long enough that no phase ends before a waiter can have seen it. */
+/** Phases are long enough for a waiting start to notice each owner. */
 const phase = (names: ReadonlyArray<string>) =>
   fc.record({ who: fc.constantFrom(...names), steps: fc.integer({ min: 20, max: 48 }) })
 
@@ -124,7 +124,7 @@ const waiter = ({ healthTimeoutMillis, how, retryMillis }: Scenario) => {
 }
 
 interface Seen {
-  /** When the waiter served or failed, if it did. */
+  /** When the waiting start served or failed, if it did. */
   readonly outcome: Option.Option<{ readonly what: string; readonly atMillis: number }>
   readonly strangers: ReadonlyArray<SimulatedPorts.SimulatedStranger>
 }
@@ -174,7 +174,7 @@ const play = (scenario: Scenario): Effect.Effect<Seen> =>
 
 const lengthOf = (phases: Scenario["phases"]) => phases.reduce((sum, { steps }) => sum + steps * stepMillis, 0)
 
-/** Two seconds and a probe; a quarter more is a step of the test. */
+/** Two seconds and a probe; the quarter second is a step of the test. */
 const noticedWithin = 2000 + probeMillis + stepMillis
 
 const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
@@ -183,14 +183,15 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   if (Option.isNone(outcome)) return assert.fail("neither serves nor fails")
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
-  // Each attempt asks and so does the look after it; besides, a poll a second, and the attempts after changes.
+  // Each attempt probes, as does the look after it. In addition, there is a poll every second, and the attempts after
+  // changes.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")
 
   const isHealthy = phases.map(({ who }) => owners[who]?.isHealthy === true)
   const healthyFrom = isHealthy.includes(true) ? lengthOf(phases.slice(0, isHealthy.indexOf(true))) : undefined
-  // Between the end of one owner and the bind of the next process the port is free, and the waiter may be quicker.
+  // Between the end of one owner and the bind of the next, the port is free, and the waiting start may be quicker.
   const changes = phases.flatMap(({ who }, index) =>
     index > 0 && who.startsWith("a gateway's") ? [lengthOf(phases.slice(0, index))] : []
   )
@@ -200,12 +201,12 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
     assert.isAtLeast(atMillis, end)
     return assert.isAtMost(atMillis, end + noticedWithin)
   }
-  // An attempt that is under way at the deadline is not cut: it asks the port, and may wait for the lock.
+  // An attempt that is running at the deadline is not cut. It probes the port, and may wait for the lock.
   const lockMillis = phases.some(({ who }) => owners[who]?.isSilent === true) ? Math.min(5000, healthTimeoutMillis) : 0
   const giveUp = Math.max(healthTimeoutMillis, probeMillis) + probeMillis + lockMillis
   switch (what) {
     case "OwnerHealthy":
-      // A process that is to be stopped serves first.
+      // A process that later gets stopped serves first.
       if (
         phases.some(({ who }, index) =>
           who === "a gateway's stopped process" && lengthOf(phases.slice(0, index)) === atMillis

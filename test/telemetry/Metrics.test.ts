@@ -15,10 +15,10 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
     HttpServer.serve(HttpRouter.empty).pipe(Layer.provideMerge(Gateway.layerPlatform(options)))
   )
 
-/** Holds the locks, and never serves. */
+/** Holds the locks and never serves. */
 const warming = Effect.zipRight(Layer.build(LockFile.layerWithProbes({ ...place, address })), Effect.never)
 
-/** All processes of a test are one process to the registry: what is told apart has a label of its own. */
+/** All processes of a test share one metric registry. A label distinguishes them. */
 let labels = 0
 const labelled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => Effect.tagMetrics(self, "test", String(labels++)))
@@ -78,7 +78,7 @@ describe("a gateway's metrics", () => {
         )
         assert.deepStrictEqual((yield* as("second")(reclaims)).filter(([, n]) => n !== 0), [[reason, 1]])
         assert.deepStrictEqual((yield* as("first")(reclaims)).filter(([, n]) => n !== 0), [])
-        // Both files.
+        // One for each lock file.
         assert.strictEqual(yield* as("second")(gauge(Metrics.lockRecordOnly)), locking === "works" ? 0 : 2)
       })))
   }

@@ -175,7 +175,7 @@ describe("Otlp.settings", () => {
   )
 })
 
-/** A collector that answers when it is told to. */
+/** A collector that answers when told to. */
 const slowCollector = Effect.gen(function*() {
   const arrived = yield* Deferred.make<void>()
   const answer = yield* Deferred.make<void>()
@@ -199,7 +199,10 @@ const slowCollector = Effect.gen(function*() {
   }
 })
 
-/** Exports to it a span as soon as that has ended, and waits until it has arrived. Closing the scope ends the export. */
+/**
+ * Exports each span to the collector as soon as it has ended, and waits until the first has arrived. Closing the scope ends
+ * the export.
+ */
 const exportingTo = ({ arrived, port }: { readonly arrived: Effect.Effect<void>; readonly port: number }) =>
   Effect.gen(function*() {
     const variables = ConfigProvider.fromMap(

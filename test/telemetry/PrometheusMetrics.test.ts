@@ -27,10 +27,10 @@ interface Series {
   readonly word?: string
 }
 
-/** One object: to Effect, two with the same numbers are two. */
+/** Shared, because Effect treats two objects with the same numbers as different. */
 const boundaries = MetricBoundaries.fromIterable([0.1, 1])
 
-/** What a registry of its own holds after these. */
+/** The snapshot of a new registry after these series. */
 const snapshotOf = (series: ReadonlyArray<Series>): ReadonlyArray<MetricPair.MetricPair.Untyped> => {
   const registry = MetricRegistry.make()
   for (const { description, kind, name, tags = [], value, word = "word" } of series) {
@@ -82,7 +82,7 @@ const snapshotOf = (series: ReadonlyArray<Series>): ReadonlyArray<MetricPair.Met
 const encode = (...series: ReadonlyArray<Series>) => PrometheusMetrics.encode(snapshotOf(series))
 
 // ---------------------------------------------------------------------------
-// the format's grammar, read strictly
+// a strict parser of the format
 // ---------------------------------------------------------------------------
 
 interface Sample {
@@ -241,7 +241,7 @@ words_total{key="hello"} 1
           Effect.gen(function*() {
             const text = encode(...series)
             const { output, status } = yield* Promtool.checkMetrics(text)
-            // 3: it is parsed, and its names are not what a linter likes.
+            // Status 3: the text can be parsed, but a linter dislikes its names.
             assert.include([0, 3], status, `${output}\n${text}`)
             assert.notInclude(output, "parsing error")
           })

@@ -1,5 +1,5 @@
 /**
- * The guard, as Windows programs under wine: with the kernel lock (`LockFileEx`) that the addon's Windows build takes.
+ * The guard as Windows programs under wine, with the kernel lock (`LockFileEx`) of the addon's Windows build.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schema } from "effect"
@@ -10,7 +10,7 @@ import * as Windows from "./support/windows.ts"
 
 const refusal = (site: Gateways.Site) => `another gateway instance is already listening on ${Gateways.url(site)}`
 
-/** What a gateway that still runs has written so far. */
+/** The output so far of a gateway that still runs. */
 const soFar = (gateway: Processes.Running): Effect.Effect<Processes.Ended> =>
   Effect.map(gateway.stderr, (stderr) => ({ code: null, signal: null, stdout: "", stderr }))
 
@@ -55,7 +55,7 @@ describe("a gateway on Windows", () => {
       const second = yield* Windows.gateway(site)
       Gateways.assertRefused(second, refusal(site))
       assert.deepInclude(Gateways.facts(second), {
-        // Without its program: a refused start does not wait for PowerShell.
+        // The error names no program: a refused start does not wait for PowerShell.
         "held by": `pid ${owner.pid}`,
         phase: "listening",
         config: site.configPath,
@@ -101,7 +101,7 @@ describe("a gateway on Windows", () => {
 
       const first = yield* Windows.startListening(site)
       const { pid } = yield* Windows.record(site)
-      // On a busy machine, netstat can take longer than status waits for it.
+      // On a busy machine netstat can take longer than `status` waits.
       const status = yield* statusOf(site).pipe(
         Effect.repeat({ until: ({ port }) => port.listeners.length > 0, times: 5 })
       )
@@ -222,7 +222,7 @@ describe("a gateway on Windows without the addon", () => {
         other.stderr,
         `GatewayLockError: gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}\n`
       )
-      // Nor does one with kernel locks take its lock.
+      // A start with kernel locks does not take this gateway's lock either.
       const locking = yield* Windows.gateway(port)
       assert.include(
         locking.stderr,

@@ -1,6 +1,6 @@
 /**
- * Programs of Windows that the gateway asks, or that its users run it from. Stand-ins for PowerShell and netstat answer with what
- * is so in the prefix.
+ * Windows programs that the gateway asks, and shells from which users run it. Stand-ins for PowerShell and netstat answer
+ * with the true state of the prefix.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, type Scope } from "effect"
@@ -20,7 +20,7 @@ const withPowerShell = (milliseconds: number): Effect.Effect<Gateways.Site, neve
     (site) => Windows.write(`${site.root}\\powershell.delay`, String(milliseconds))
   )
 
-/** How long a start, a refused start and a status take, in milliseconds. */
+/** How long a start, a refused start and a `status` take, in milliseconds. */
 const times = (milliseconds: number) =>
   Effect.scoped(Effect.gen(function*() {
     const site = yield* withPowerShell(milliseconds)

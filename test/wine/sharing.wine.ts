@@ -5,7 +5,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Windows from "./support/windows.ts"
 
-/** Has a file open for so long, so that nobody else can open it, or only nobody can delete it. */
+/**
+ * Keeps a file open for a while. With `unshared` no other program can open it; with `undeleted` no other program can delete
+ * it.
+ */
 const hold = (path: string, milliseconds: number, how: "unshared" | "undeleted") =>
   Effect.tap(
     Windows.start([Windows.installed.hold, path, String(milliseconds), ...(how === "undeleted" ? [how] : [])]),

@@ -1,8 +1,8 @@
-/** A part of the status page's script. The connection to the control socket: its frames, its end, and the next try. */
+/** A part of the status page's script: the connection to the control socket, its frames, its end, and the next attempt. */
 export const connection = String.raw`
   // --- the connection ------------------------------------------------------------------------------------------------
 
-  /** Three heartbeats of the gateway, and a little. */
+  /** Three heartbeats of the gateway (5 seconds each), plus 2 seconds. A longer silence means a lost connection. */
   const silence = 17_000;
   const firstDelay = 500, lastDelay = 15_000, growth = 1.7;
   const tokenKey = "gateway-token";
@@ -11,15 +11,15 @@ export const connection = String.raw`
   let socket;
   let heardAt = 0;
   let attempt = 0;
-  /** @type {string | undefined} Why the gateway said that it ends. */
+  /** @type {string | undefined} The reason that the gateway gave for its shutdown. */
   let farewell;
-  /** @type {string | undefined} Whose page this is. */
+  /** @type {string | undefined} The version of the gateway that this page belongs to. */
   let version;
   /** @type {number | undefined} */
   let retryAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let retryTimer;
-  /** A tab may be without storage. @returns {string} */
+  /** A browser may deny access to the storage. @returns {string} */
   const storedToken = () => {
     try {
       return sessionStorage.getItem(tokenKey) ?? "";
@@ -52,7 +52,7 @@ export const connection = String.raw`
     if (typeof frame !== "object" || frame === null || !("type" in frame)) return;
     heardAt = performance.now();
     if (frame.type === "hello" && "version" in frame && typeof frame.version === "string") {
-      // Another version has another page.
+      // Another version of the gateway may have another page.
       if (version !== undefined && version !== frame.version) location.reload();
       version = frame.version;
     } else if (frame.type === "status" && "version" in frame && frame.version === 1) {
@@ -61,7 +61,7 @@ export const connection = String.raw`
       live = true;
       attempt = 0;
       retryAt = undefined;
-      theirZero = Date.parse(status.now) - statusAt;
+      gatewayZero = Date.parse(status.now) - statusAt;
       element("retry").hidden = true;
       element("token-form").hidden = true;
       showStatus(status);
@@ -71,24 +71,28 @@ export const connection = String.raw`
         setState(
           "draining",
           "Shutting down" + (shutdownReason === undefined ? "" : ", because " + wordFor(reasons, shutdownReason)) + ". "
-            + (waiting === 0 ? "Nothing is waited for." : "Waiting for " + waiting + (waiting === 1 ? " connection." : " connections."))
+            + (waiting === 0 ? "No connections are left." : "Waiting for " + waiting + (waiting === 1 ? " connection." : " connections."))
         );
       } else if (phase === "listening") setState("listening", "Serving on ws://" + authority(instance.host, instance.port) + ".");
-      else setState("starting", "It has the lock, and does not serve yet.");
+      else setState("starting", "The gateway holds the lock, but does not serve yet.");
       tick();
     } else if (frame.type === "shutdown") {
       farewell = "reason" in frame && typeof frame.reason === "string" ? frame.reason : "";
     }
   };
 
-  /** It answers, and did not take the WebSocket: perhaps it had not when we tried. @param {boolean} again @param {boolean} forToken */
+  /**
+   * The gateway answers HTTP, but did not accept the WebSocket. The first time, the page tries again at once: the gateway may
+   * have started between the two requests.
+   * @param {boolean} again @param {boolean} forToken
+   */
   const refused = (again, forToken) => {
     if (!again) return open(true);
     setState(
       "refused",
       forToken
-        ? token === "" ? "This gateway has an access token." : "This gateway did not accept the access token."
-        : "The gateway answers, and takes no WebSocket from this page. It may have as many as it takes, or have an access token."
+        ? token === "" ? "This gateway requires an access token." : "This gateway did not accept the access token."
+        : "The gateway answers, but refuses the WebSocket of this page. It may require an access token, or have reached its limit of WebSockets."
     );
     const form = element("token-form");
     if (form.hidden) {
@@ -98,7 +102,10 @@ export const connection = String.raw`
     retryIn(2 * lastDelay);
   };
 
-  /** What it says to plain HTTP: whether the token is right, where metrics are served; nothing, where nobody answers. */
+  /**
+   * The status of a plain HTTP request, or undefined if the gateway does not answer. A browser hides why a WebSocket failed.
+   * If the gateway serves metrics, the status tells whether it accepts the token.
+   */
   const answer = () =>
     fetch("/metrics", {
       method: "HEAD",
@@ -112,7 +119,7 @@ export const connection = String.raw`
     socket = undefined;
     live = false;
     const status = wasOpen ? undefined : await answer();
-    // Somebody has asked to try at once, meanwhile.
+    // A new connection attempt began during the HTTP request, for example by the button.
     if (socket !== undefined) return;
     if (status !== undefined) return refused(again, status === 401);
     if (farewell === undefined) {
@@ -120,19 +127,19 @@ export const connection = String.raw`
         "lost",
         version === undefined
           ? "The gateway does not answer."
-          : "The gateway does not answer any more. It may have crashed, or something is in between."
+          : "The gateway no longer answers. It may have crashed, or the network is interrupted."
       );
     } else {
       setState(
         "ended",
-        "The gateway has shut down in order" + (farewell === "" ? "" : ", because " + wordFor(reasons, farewell))
+        "The gateway has shut down" + (farewell === "" ? "" : ", because " + wordFor(reasons, farewell))
           + ". This page waits for the next start."
       );
     }
     retryIn(backoff());
   };
 
-  /** @param {boolean} again Whether it was tried a moment ago, and the gateway answered otherwise. */
+  /** @param {boolean} again Whether this is the second attempt, after the gateway answered HTTP but refused the WebSocket. */
   const open = (again) => {
     clearTimeout(retryTimer);
     retryAt = undefined;
@@ -152,7 +159,7 @@ export const connection = String.raw`
       try {
         receive(JSON.parse(String(data)));
       } catch (error) {
-        // Not to be shown: its next word may be.
+        // The page ignores this frame, because the next frame may be valid.
         console.warn("a frame could not be read", error);
       }
     };
@@ -163,7 +170,7 @@ export const connection = String.raw`
   const connect = () => {
     if (socket === undefined) open(false);
   };
-  /** Gives up on a connection that has gone silent. */
+  /** Closes a silent connection without waiting for its close event, which may come much later. */
   const abandon = () => {
     const silent = socket;
     if (silent === undefined) return;
@@ -196,7 +203,7 @@ export const connection = String.raw`
     try {
       sessionStorage.setItem(tokenKey, token);
     } catch {
-      // Then it is asked for again after a reload.
+      // Without storage, the page asks for the token again after a reload.
     }
     abandon();
     retryNow();
@@ -206,6 +213,6 @@ export const connection = String.raw`
     tick();
   }, 1000);
   setText(element("zone"), " · times in " + new Intl.DateTimeFormat().resolvedOptions().timeZone);
-  setState("connecting", "Waiting for the gateway’s first word.");
+  setState("connecting", "Waiting for the first message of the gateway.");
   connect();
 `

@@ -1,4 +1,4 @@
-/** A part of the status page's script. Finds, makes and changes elements of the document. */
+/** A part of the status page's script: finds, creates and changes elements of the document. */
 export const elements = String.raw`
   // --- the document --------------------------------------------------------------------------------------------------
 
@@ -9,7 +9,7 @@ export const elements = String.raw`
     if (found === null) throw new Error("the page has no #" + id);
     return found;
   };
-  /** Only where it differs: a screen reader hears of every change. @param {Element} target @param {string} text */
+  /** Writes a text only if it differs: a screen reader announces every change. @param {Element} target @param {string} text */
   const setText = (target, text) => {
     if (target.textContent !== text) target.textContent = text;
   };
@@ -20,7 +20,7 @@ export const elements = String.raw`
     made.append(...children);
     return made;
   };
-  /** A path may be broken after a separator. @param {string} path */
+  /** Splits a path so that a line can break after each separator. @param {string} path */
   const breakable = (path) =>
     path.split(/(?<=[/\\])/).flatMap((part, index) => index === 0 ? [part] : [document.createElement("wbr"), part]);
   /** @param {string} d */
@@ -35,7 +35,10 @@ export const elements = String.raw`
     return svg;
   };
 
-  /** What is shown in an element, so that it stays as it is (selected, focused) until it is something else. @type {WeakMap<Element, string>} */
+  /**
+   * The data that each element shows. An element is rebuilt only if its data changes, so that a selection or focus survives.
+   * @type {WeakMap<Element, string>}
+   */
   const shown = new WeakMap();
   /** @param {Element} target @param {unknown} data @param {() => ReadonlyArray<Node>} build */
   const show = (target, data, build) => {

@@ -1,6 +1,6 @@
-/** A part of the status page's script. What a state is called and looks like. */
+/** A part of the status page's script: the words, signs and colours of states and changes. */
 export const states = String.raw`
-  // --- what a state is called and looks like -------------------------------------------------------------------------
+  // --- words, signs and colours --------------------------------------------------------------------------------------
 
   const circle = "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2z";
   const hole = "M8 4.6a3.4 3.4 0 1 0 0 6.8A3.4 3.4 0 1 0 8 4.6z";
@@ -12,25 +12,28 @@ export const states = String.raw`
     draining: { word: "Draining", sign: "M2 3h12L8 14z", colour: "#c77d00" },
     ended: { word: "Ended", sign: "M3 3h10v10H3z", colour: "#777777" },
     lost: { word: "Connection lost", sign: "M3 4.4L4.4 3 8 6.6 11.6 3 13 4.4 9.4 8 13 11.6 11.6 13 8 9.4 4.4 13 3 11.6 6.6 8z", colour: "#d0433a" },
-    refused: { word: "Not let in", sign: "M8 1.5L14.5 8 8 14.5 1.5 8z" + "M7.2 4.5h1.6v4.4H7.2zM7.2 10h1.6v1.6H7.2z", colour: "#d0433a" }
+    refused: { word: "Access refused", sign: "M8 1.5L14.5 8 8 14.5 1.5 8z" + "M7.2 4.5h1.6v4.4H7.2zM7.2 10h1.6v1.6H7.2z", colour: "#d0433a" }
   };
   /** @type {Readonly<Record<string, string>>} */
   const verdictSigns = { running: "listening", starting: "starting", draining: "draining", dead: "ended", "not-running": "ended", unhealthy: "lost" };
   /** @type {Readonly<Record<string, string>>} */
   const changeWords = {
     starting: "Started",
-    locked: "Took the lock",
-    reclaimed: "Took over a lock that was left behind",
+    locked: "Acquired the lock",
+    reclaimed: "Reclaimed a stale lock",
     listening: "Listening",
     draining: "Draining",
-    regained: "Regained its lock file",
+    regained: "Restored its lock file",
     rewritten: "Rewrote its lock file",
-    unavailable: "Lock file lost, and not to be had yet",
+    unavailable: "Lost its lock file; trying to restore it",
     lost: "Lost the lock"
   };
   /** @type {Readonly<Record<string, string>>} */
-  const reasons = { stopped: "it was told to stop", failed: "it failed", finished: "it has finished" };
+  const reasons = { stopped: "it was asked to stop", failed: "it failed", finished: "it has finished" };
 
-  /** Our own words, or theirs where we have none. @param {Readonly<Record<string, string>>} table @param {string} key */
+  /**
+   * The words for a key. An unknown key is returned as it is.
+   * @param {Readonly<Record<string, string>>} table @param {string} key
+   */
   const wordFor = (table, key) => Object.hasOwn(table, key) ? table[key] ?? key : key;
 `

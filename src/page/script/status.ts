@@ -1,6 +1,6 @@
-/** A part of the status page's script. What the page knows of the gateway, and shows. */
+/** A part of the status page's script: the last known state of the gateway, and how the page shows it. */
 export const status = String.raw`
-  // --- what is known -------------------------------------------------------------------------------------------------
+  // --- the last known state ------------------------------------------------------------------------------------------
 
   /**
    * @typedef {{ readonly at: string, readonly kind: string, readonly detail?: string }} Change
@@ -21,7 +21,7 @@ export const status = String.raw`
   /** @type {Status | undefined} */
   let status;
   let statusAt = 0;
-  /** Whether what is shown is what the gateway says now. */
+  /** Whether the shown state is current, because the connection is open. */
   let live = false;
 
   /** @param {string} host */
@@ -78,7 +78,7 @@ export const status = String.raw`
     const card = make(
       "li",
       "",
-      make("p", "name", signOf(sign), make("span", "", profile ?? "(own state directory)"), make("span", "word", verdict))
+      make("p", "name", signOf(sign), make("span", "", profile ?? "(no profile)"), make("span", "word", verdict))
     );
     const link = linkTo(neighbour);
     const line = make("p", "", ...(link === undefined ? [] : [link]), ...(pid === undefined ? [] : [" pid " + pid]));
@@ -109,12 +109,12 @@ export const status = String.raw`
     ]);
     showRows("lock", [
       ["File", lock.path, "code"],
-      ["Kept by", lock.enforcement === "kernel" ? "a lock of the kernel" : "its record alone: no kernel lock could be had", "text"],
+      ["Enforced by", lock.enforcement === "kernel" ? "kernel lock" : "lock record only (no kernel lock available)", "text"],
       ["Held since", lock.heldSince, "time"]
     ]);
     showRows("supervisor", [
       ["Started by", supervisor.kind === "none" ? "no supervisor" : supervisor.kind, "text"],
-      ...(supervisor.reason === undefined ? [] : [/** @type {const} */ (["Because", supervisor.reason, "text"])])
+      ...(supervisor.reason === undefined ? [] : [/** @type {const} */ (["Reason", supervisor.reason, "text"])])
     ]);
     show(element("history"), history, () =>
       history.toReversed().map(({ at, detail, kind }) =>
@@ -130,9 +130,9 @@ export const status = String.raw`
     show(element("neighbours"), neighbours, () => neighbours.map(cardOf));
   };
 
-  /** What passes by itself. */
+  /** Updates all values that change with time: ages, durations and the countdown. */
   const tick = () => {
-    const now = theirNow();
+    const now = gatewayNow();
     for (const time of document.querySelectorAll("time")) {
       const [relative, shownAt] = time.children;
       const at = Date.parse(time.dateTime);
@@ -145,7 +145,7 @@ export const status = String.raw`
       setText(element("uptime"), span(status.instance.uptimeMs + since));
       setText(element("held-for"), span(asOf - Date.parse(status.lock.heldSince)));
       element("as-of").hidden = live;
-      if (!live) setText(element("as-of"), "What follows was so " + ago(now - asOf) + ", at " + absolute(asOf) + ".");
+      if (!live) setText(element("as-of"), "Last update " + ago(now - asOf) + " (" + absolute(asOf) + "). The values below may be out of date.");
     }
     if (retryAt !== undefined) {
       const left = Math.ceil((retryAt - performance.now()) / 1000);

@@ -1,10 +1,10 @@
-/** A part of the status page's script. Times: by the clock of the gateway, as far as its last frame told it, and as text. */
+/** A part of the status page's script: times by the gateway's clock, as of its last frame, and their text. */
 export const times = String.raw`
   // --- times ---------------------------------------------------------------------------------------------------------
 
-  /** Their wall clock's time at our monotonic zero. */
-  let theirZero = Date.now() - performance.now();
-  const theirNow = () => theirZero + performance.now();
+  /** The gateway's wall clock time at the zero of the browser's monotonic clock. */
+  let gatewayZero = Date.now() - performance.now();
+  const gatewayNow = () => gatewayZero + performance.now();
 
   /** @param {number} ms */
   const span = (ms) => {
@@ -25,7 +25,7 @@ export const times = String.raw`
   /** @param {number} at */
   const absolute = (at) => {
     const date = new Date(at);
-    return date.toDateString() === new Date(theirNow()).toDateString()
+    return date.toDateString() === new Date(gatewayNow()).toDateString()
       ? clock.format(date)
       : calendar.format(date) + ", " + clock.format(date);
   };
@@ -36,7 +36,7 @@ export const times = String.raw`
     const time = document.createElement("time");
     time.dateTime = iso;
     time.title = iso;
-    time.append(make("span", "relative", ago(theirNow() - at)), " · ", make("span", "absolute", absolute(at)));
+    time.append(make("span", "relative", ago(gatewayNow() - at)), " · ", make("span", "absolute", absolute(at)));
     return time;
   };
 `

@@ -1,5 +1,5 @@
 /**
- * What an app's own WebSockets need, and plain requests do not.
+ * Handles what an app's own WebSockets need in addition to plain requests.
  */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -11,10 +11,10 @@ import * as Http from "node:http"
 import { goingAway } from "../ServerSocket.ts"
 import { handshakeFault } from "./UpgradeRequests.ts"
 
-/** The header in which a browser can show the token: it cannot set any other. */
+/** The only header in which a browser can send the token with a WebSocket: it cannot set any other. */
 export const protocolHeader = "sec-websocket-protocol"
 
-/** A trace does not show a header that can carry the token, which Effect does not know. */
+/** Keeps the token out of traces. Effect redacts `Authorization` by itself, but not this header. */
 export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.locallyWith(
   Headers.currentRedactedNames,
   (names) => [...names, protocolHeader]
@@ -23,9 +23,11 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
 const gone = new Error("the client closed its connection before the WebSocket was opened")
 
 /**
- * Runs a WebSocket, or fails if its client has disconnected. For such a client, `ws` never calls back, and `NodeHttpServer`
- * (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits for that call uninterruptibly: the fiber would never end, nor
- * would a shutdown. Must be the first thing that a new fiber does, so that it does not yield between this check and the handshake.
+ * Runs a WebSocket, or fails if its client has disconnected. For a disconnected client, `ws` never calls back. `NodeHttpServer`
+ * (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits for that call uninterruptibly, so neither the fiber nor a
+ * shutdown would ever end.
+ *
+ * A new fiber must do this first, so that it does not yield between this check and the handshake.
  */
 const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
   Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
@@ -41,7 +43,8 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-    // An app that is not a router runs uninterruptibly: the race would wait for its loser, and a shutdown for the race.
+    // Interruptible, because an app that is not a router runs uninterruptibly. Without this, the race would wait for its loser,
+    // and a shutdown for the race.
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
@@ -53,7 +56,7 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
 
 type Request = HttpServerRequest.HttpServerRequest
 
-const guarding = (drainBegan: Effect.Effect<string>) => {
+const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
   const guard = (request: Request): Request => {
     const { source } = request
     if (!(source instanceof Http.IncomingMessage)) return request
@@ -63,7 +66,7 @@ const guarding = (drainBegan: Effect.Effect<string>) => {
         ? Effect.map(request.upgrade, closingOnDrain(drainBegan, source))
         : new HttpServerError.RequestError({ request, reason: "Decode", description: fault })
     })
-    // A router that is mounted in another one gets the request with another path.
+    // A router that is mounted in another one gets a modified copy of the request. That copy needs the same guard.
     const modify: Request["modify"] = (options) => guard(request.modify(options))
     return new Proxy(request, {
       get: (target, key) => key === "upgrade" ? upgrade : key === "modify" ? modify : Reflect.get(target, key, target)
@@ -73,9 +76,9 @@ const guarding = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * An app whose WebSockets are told to go away when the drain begins, as the control socket is. They neither wait for clients that
- * have disconnected nor for handshakes that `ws` would refuse.
+ * Makes an app close its WebSockets when the drain begins, as the gateway closes control sockets. These WebSockets wait neither
+ * for clients that have disconnected nor for handshakes that `ws` would refuse.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-    Effect.updateService(app, HttpServerRequest.HttpServerRequest, guarding(drainBegan))
+    Effect.updateService(app, HttpServerRequest.HttpServerRequest, upgradeGuard(drainBegan))

@@ -1,5 +1,6 @@
 /**
- * The open connections of a server. A drain counts them to know when it is done, and finds in them what to close and what to cut.
+ * The open connections of a server. A drain counts them to know when it is done, closes those that are idle, and cuts those that
+ * are left.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -10,68 +11,71 @@ import type * as Net from "node:net"
 import * as Metrics from "../../telemetry/Metrics.ts"
 import * as Access from "../Access.ts"
 
-/** Starts a fiber that ends, at the latest, with the server's scope. */
+/** Starts a fiber that ends with the server's scope at the latest. */
 export type Run = <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>
 
-/** While shutting down, how long a connection that has just been accepted may take to send something. */
+/** During a shutdown, how long a newly accepted connection may take to send its first bytes. */
 const firstRequestGrace = Duration.seconds(1)
 
-/** What a shutdown must know of a connection. */
+/** The state of one connection. */
 export interface Connection {
-  /** In the order of their requests. Those in front may be answered by now: `unansweredOf` leaves these out. */
+  /** Responses in the order of their requests. The first ones may already be answered; `unansweredOf` removes these. */
   readonly responses: Array<Http.ServerResponse>
-  /** The last of them, also once it has been answered. */
+  /** The response to the latest request, kept after it was answered. */
   latest: Http.ServerResponse | undefined
   readonly judge: (head: Access.Head) => Access.Verdict
-  /** What had been sent when it was upgraded, in bytes. */
+  /** How many bytes had been sent when the connection was upgraded. */
   writtenBeforeUpgrade: number
-  /** Its client watches what happens: a drain does not wait for it. */
+  /** This client has sent `watch`, so a drain does not wait for it. Such a client is called a viewer. */
   viewing: boolean
-  /** One of its requests was refused: what it sends after that is not looked at. */
+  /** A request on this connection was refused. Everything that the client sends after it is ignored. */
   refused: boolean
 }
 
 /**
- * The responses of a connection that are not answered, or not wholly sent. Counted on demand: a listener for the end of each
- * response costs a busy server as much as all other work here for a request.
+ * The responses of a connection that are not completely sent yet. They are counted on demand. A listener for the end of each
+ * response would cost a busy server as much time as all other work in this file for a request.
  */
 export const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.ServerResponse> => {
   while (responses[0]?.closed === true) responses.shift()
   return responses
 }
 
-/** The connections of one server, and how far its shutdown has come. */
+/** The connections of one server, and the progress of its shutdown. */
 export interface ConnectionTable {
-  /** The entry of a connection, while it is open. */
+  /** The state of a connection, while it is open. */
   readonly get: (socket: Net.Socket) => Connection | undefined
-  /** Open now, viewers too. */
+  /** The number of open connections, viewers included. */
   readonly size: () => number
-  /** The same as an effect. */
+  /** `size` as an effect. */
   readonly connections: Effect.Effect<number>
-  /** Open now, without viewers: what a drain waits for. */
+  /** The number of open connections without viewers. A drain waits for these. */
   readonly pending: Effect.Effect<number>
-  /** Completes when nothing is pending, once the server has stopped. */
+  /** Completes when the server has stopped accepting and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Counts a connection as a viewer's until it closes. False if it is one already. */
+  /** Counts a connection as a viewer's until it closes. Returns `false` if it already is one. */
   readonly startViewing: (connection: Connection) => boolean
-  /** Whether no upgrade is accepted any more. */
+  /** Whether the server has stopped accepting upgrades. */
   readonly isStopping: () => boolean
-  /** Whether nothing is accepted any more. */
+  /** Whether the server has stopped accepting connections. */
   readonly isStopped: () => boolean
-  /** Closes the connection of a response once all its requests are answered. */
+  /** Closes the connection of a response once all requests on that connection are answered. */
   readonly closeAfter: (response: Http.ServerResponse) => void
-  /** Accepts no upgrade from now on and, after what the kernel holds has been read, nothing. Then closes idle connections. */
+  /** Stops accepting upgrades at once. Accepts the kernel's backlog, then closes the listeners and the idle connections. */
   readonly stopAccepting: (closeListeners: () => void) => Effect.Effect<void>
-  /** Destroys all connections but those of viewers. */
+  /** Destroys all connections except those of viewers. */
   readonly destroyPending: () => void
 }
 
-/** Between two turns the event loop polls once: a connection is accepted in one poll, and its request read in the next. */
+/**
+ * How many turns of the event loop to wait for the backlog. The loop polls once between two turns: it accepts a connection in one
+ * poll, and reads the request in the next.
+ */
 const backlogTurns = 4
 
 /**
- * Lets the event loop take what the kernel holds for it: a client that has connected before a shutdown began would see its
- * connection reset when the listening socket is closed, and its request, which was sent before, refused.
+ * Lets the event loop accept the connections that the kernel holds in its backlog. Their clients may have connected and sent a
+ * request before the shutdown began. The kernel resets these connections when the listening socket is closed.
  */
 const takeBacklog = Effect.async<void>((resume) => {
   const turn = (left: number) => {
@@ -81,23 +85,24 @@ const takeBacklog = Effect.async<void>((resume) => {
   turn(backlogTurns)
 })
 
-/** Closes a connection that has sent nothing yet, unless it does so within the grace. */
+/** Closes a connection on which nothing has arrived yet, unless something arrives within the grace. */
 const closeIfSilent = (socket: Net.Socket) =>
-  // Two waits: when the loop was held up, the first one ends before anything that has arrived meanwhile is read.
+  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile.
   Effect.sleep(firstRequestGrace).pipe(
     Effect.zipRight(Effect.sleep(Duration.millis(1))),
     Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
   )
 
-/** Closes the connections of a server that wait for no response, except those whose responses are still being sent. */
+/** Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent. */
 const closeIdleConnections = (server: Http.Server, beingSent: ReadonlyArray<Http.ServerResponse>) => {
-  // Node treats a response as sent once `end()` was called. Clear `finished` while bytes are queued, so that the connection survives.
+  // Node treats a response as sent once `end()` was called. Clear `finished` while bytes are queued, so that the connection
+  // survives.
   for (const response of beingSent) response.finished = false
   server.closeIdleConnections()
   for (const response of beingSent) response.finished = true
 }
 
-/** Follows the connections that a server accepts from now on. */
+/** Tracks the connections that a server accepts from now on. */
 export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect.Effect<ConnectionTable> =>
   Effect.gen(function*() {
     const labels = yield* Effect.metricLabels
@@ -113,7 +118,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       const connection: Connection = {
         responses: [],
         latest: undefined,
-        judge: Access.judging(rules),
+        judge: Access.judgePerConnection(rules),
         writtenBeforeUpgrade: 0,
         viewing: false,
         refused: false
@@ -133,7 +138,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       response.on("close", () => {
         const { complete, socket } = response.req
         const connection = open.get(socket)
-        // Answered before its request was read to the end: the client still sends, so the request is in flight.
+        // An incomplete request was answered before its end was read. It is still in flight, because the client still sends.
         if (complete && connection !== undefined && unansweredOf(connection).length === 0) socket.destroySoon()
       })
     }
@@ -144,7 +149,7 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
           closeAfter(response)
           if (response.writableEnded) beingSent.push(response)
         }
-        // Accepted just now: its request may be on the way.
+        // A newly accepted connection: its request may be on the way.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, beingSent)

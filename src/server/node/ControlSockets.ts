@@ -1,6 +1,6 @@
 /**
- * The WebSockets that the gateway itself answers: those of the control protocol, and those of starts that wait for this gateway
- * to end (`OwnerWatch`).
+ * The WebSockets that the gateway itself answers. Most speak the control protocol. Watchers are starts that wait for this gateway
+ * to end (`OwnerWatch`); viewers are clients of the control protocol that have sent `watch`.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -21,30 +21,30 @@ import * as FrameHeads from "./FrameHeads.ts"
 import { needsToken, refuseRaw } from "./Refusals.ts"
 import * as TokenBucket from "./TokenBucket.ts"
 
-/** How often a control socket must show that its peer still is there. */
+/** How often each control socket is pinged. A peer that has not answered by the next ping is cut. */
 const pingInterval = Duration.seconds(30)
 
-/** After a close frame of ours, how long the peer may take to answer it while the gateway runs. */
+/** How long a peer may take to answer a close frame while the gateway runs. A drain has its own timeout. */
 const closeTimeoutMillis = 5_000
 
-/** Watchers at one time. They need no token, and are counted on their own, so that they keep no other client out. */
+/** The maximum of open watchers. They need no token, so a limit of their own keeps them from crowding out other clients. */
 const maxWatchers = 100
 
-/** RFC 6455, 7.4.1. */
+/** Close codes of RFC 6455, 7.4.1. */
 const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 
-/** Fragments of one message. Each stays in memory until the last one, and a browser sends none. */
+/** The maximum of fragments in one message. Each stays in memory until the last one has arrived. Browsers send no fragments. */
 const maxFragments = 64
 
-/** Pieces in which one frame may arrive: TCP segments are larger than 256 bytes. Each piece costs some 200 bytes of its own. */
+/** The maximum of pieces of one frame. Each costs about 200 bytes of its own. TCP segments are larger than 256 bytes. */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
-/** A watcher answers pings and closes, and sends nothing else (RFC 6455, 5.5). */
+/** The frames that a watcher may send: close and pong (RFC 6455, 5.5). */
 const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** The control sockets of one server. */
 export interface ControlSockets {
-  /** Opens a control socket, or refuses it. A watcher needs no token. */
+  /** Opens the control socket of a client, or refuses it. A watcher needs no token. */
   readonly open: (
     request: Http.IncomingMessage,
     socket: Duplex,
@@ -52,28 +52,28 @@ export interface ControlSockets {
     connection: Connection,
     isWatcher: boolean
   ) => void
-  /** Sends a last frame on every socket but those of viewers, and closes it. */
+  /** Sends a last frame on every socket except those of viewers, and closes the socket. */
   readonly close: (frame: string, code: number, reason: string) => void
-  /** The same for viewers; completes when they have gone. */
+  /** Does the same for viewers. Completes when they have disconnected. */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Ends every socket but those of viewers, without a word. */
+  /** Ends every socket except those of viewers, without a close frame. */
   readonly terminate: () => void
-  /** The same for viewers. */
+  /** Ends the sockets of viewers, without a close frame. */
   readonly terminateViewers: () => void
 }
 
 // ---------------------------------------------------------------------------
-// one socket: sending, closing, and what fails
+// one socket: sending, closing, failures
 // ---------------------------------------------------------------------------
 
-/** What is done with a control socket, whichever protocol it speaks. */
+/** Actions on a control socket, the same for both protocols. */
 interface Actions {
   readonly run: Run
-  /** Sends a frame, or ends a socket whose client reads too slowly. */
+  /** Sends a frame. Ends the socket instead if its client reads too slowly. */
   readonly send: (ws: WS.WebSocket, frame: string) => void
   readonly close: (ws: WS.WebSocket, code: number, reason: string) => void
-  /** A listener that closes its socket if it throws. Otherwise an uncaught exception would end the process. */
-  readonly guarded: <Args extends ReadonlyArray<unknown>>(
+  /** Makes a listener close its socket if it throws. Otherwise an uncaught exception would end the process. */
+  readonly closingOnThrow: <Args extends ReadonlyArray<unknown>>(
     ws: WS.WebSocket,
     listener: (...args: Args) => void
   ) => (...args: Args) => void
@@ -82,7 +82,7 @@ interface Actions {
 }
 
 const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
-  /** Does nothing the second time: a socket has one closing timer. */
+  /** A second call does nothing, so that a socket has only one closing timer. */
   const close = (ws: WS.WebSocket, code: number, reason: string) => {
     if (ws.readyState !== WS.WebSocket.OPEN) return
     ws.close(code, reason)
@@ -101,7 +101,7 @@ const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
       else ws.send(frame)
     },
     close,
-    guarded: (ws, listener) => (...args) => {
+    closingOnThrow: (ws, listener) => (...args) => {
       try {
         listener(...args)
       } catch (error) {
@@ -120,9 +120,9 @@ const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
 // viewers: clients that have sent `watch`
 // ---------------------------------------------------------------------------
 
-/** The sockets whose clients are told of every change. */
+/** The sockets whose clients receive every change. */
 interface Viewers {
-  /** Tells the client of every change from now on. Again changes nothing. */
+  /** Pushes every change to the client from now on. A second call changes nothing. */
   readonly add: (ws: WS.WebSocket, connection: Connection) => void
   readonly has: (ws: WS.WebSocket) => boolean
   readonly dismiss: ControlSockets["dismissViewers"]
@@ -167,19 +167,19 @@ const makeViewers = (
 }
 
 // ---------------------------------------------------------------------------
-// limits of a socket: frames in a second, and a peer that answers pings
+// limits of a socket: frames per second, and unanswered pings
 // ---------------------------------------------------------------------------
 
-/** Watches what a socket sends. `refusal` is why a frame of an opcode is not allowed. */
-type Attend = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => string | undefined) => void
+/** Enforces the limits of a socket. `refusal` returns why a frame with an opcode is not allowed, `undefined` if it is. */
+type EnforceLimits = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => string | undefined) => void
 
-/** Counts every frame before ws reads it. */
+/** Limits the frames of a socket. It counts each frame before ws reads it, because ws does not report every frame. */
 const makeFrameLimit = (
   { framesPerSecond }: ConnectionLimits,
-  { close, guarded }: Actions,
+  { close, closingOnThrow }: Actions,
   now: () => bigint
-): Attend => {
-  /** Handles nothing more of a socket, whatever it still sends. */
+): EnforceLimits => {
+  /** Closes a socket with 1008, and discards whatever the client still sends. */
   const cutOff = (ws: WS.WebSocket, socket: Duplex, reason: string) => {
     close(ws, closeCode.policyViolation, reason)
     socket.removeAllListeners("data")
@@ -191,7 +191,7 @@ const makeFrameLimit = (
     let bucket = TokenBucket.make(framesPerSecond, now())
     socket.prependListener(
       "data",
-      guarded(ws, (chunk: Buffer) => {
+      closingOnThrow(ws, (chunk: Buffer) => {
         const read = FrameHeads.advance(position, chunk)
         position = read.position
         const at = now()
@@ -206,7 +206,7 @@ const makeFrameLimit = (
   }
 }
 
-/** Pings every socket, and ends those that have not answered the ping before. */
+/** Pings every socket, and ends those that have not answered the previous ping. */
 const pingAll = (wss: WS.WebSocketServer, silent: WeakSet<WS.WebSocket>): Effect.Effect<void> =>
   Effect.sync(() => {
     for (const ws of wss.clients) {
@@ -219,18 +219,18 @@ const pingAll = (wss: WS.WebSocketServer, silent: WeakSet<WS.WebSocket>): Effect
   })
 
 // ---------------------------------------------------------------------------
-// the protocols, and who may speak them
+// the protocols
 // ---------------------------------------------------------------------------
 
-/** What is listened to on an open socket. */
+/** Registers the listeners of a protocol on an open socket. */
 type Protocol = (ws: WS.WebSocket, socket: Duplex, connection: Connection) => void
 
-/** The control protocol: each message has its reply. */
+/** The control protocol: the gateway replies to each message. */
 const makeControlProtocol = (
   { routes: { control } }: BindOptions,
-  { close, guarded, run, runFor, send }: Actions,
+  { close, closingOnThrow, run, runFor, send }: Actions,
   viewers: Viewers,
-  attend: Attend,
+  enforceLimits: EnforceLimits,
   isAppServed: () => boolean
 ): Protocol => {
   let isHinted = false
@@ -239,7 +239,7 @@ const makeControlProtocol = (
     if (reply.watch === true) viewers.add(ws, connection)
     if (reply.close === undefined) return
     close(ws, reply.close.code, reply.close.reason)
-    // Once: it may be a client of an app that expects a WebSocket of its own there.
+    // Logged once for each server, as a hint: the client may belong to an app that expects its own WebSocket on this path.
     if (isHinted || !isAppServed()) return
     isHinted = true
     run(Effect.logInfo(
@@ -248,10 +248,10 @@ const makeControlProtocol = (
     ))
   }
   return (ws, socket, connection) => {
-    attend(ws, socket, () => undefined)
+    enforceLimits(ws, socket, () => undefined)
     ws.on(
       "message",
-      guarded(ws, (data: WS.RawData, isBinary: boolean) => {
+      closingOnThrow(ws, (data: WS.RawData, isBinary: boolean) => {
         if (ws.readyState !== WS.WebSocket.OPEN) return
         reply(ws, connection, control.answer(isBinary ? { _tag: "Binary" } : { _tag: "Text", text: data.toString() }))
       })
@@ -260,12 +260,12 @@ const makeControlProtocol = (
   }
 }
 
-/** The protocol of watchers: they wait for the end, and have nothing to say. */
-const makeWatchProtocol = (watchers: Set<WS.WebSocket>, attend: Attend): Protocol => (ws, socket) => {
+/** The protocol of watchers: they wait for the gateway to end, and send no messages. */
+const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
-  attend(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
-  // It has nothing to lose: once it is told why, it does not keep its place any longer.
+  enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
+  // End the socket as soon as the close frame with the reason is sent, so that a refused watcher does not keep its slot.
   socket.once("finish", () => ws.terminate())
 }
 
@@ -275,7 +275,7 @@ const makeWebSocketServer = ({ frameBytes }: ConnectionLimits): WS.WebSocketServ
     maxPayload: frameBytes,
     maxFragments,
     maxBufferedChunks: maxBufferedChunks(frameBytes),
-    // Never one that carries a token.
+    // Never select a subprotocol that carries a token: the answer would repeat the token.
     handleProtocols: (names) =>
       names.has(AccessToken.subprotocol)
         ? AccessToken.subprotocol
@@ -287,7 +287,7 @@ const makeWebSocketServer = ({ frameBytes }: ConnectionLimits): WS.WebSocketServ
   )
 }
 
-/** The control sockets of a server, and the fiber that pings them. */
+/** Makes the control sockets of a server, and starts the fiber that pings them. */
 export const make = (
   options: BindOptions,
   table: ConnectionTable,
@@ -303,14 +303,14 @@ export const make = (
     const silent = new WeakSet<WS.WebSocket>()
     const watchers = new Set<WS.WebSocket>()
     const limitFrames = makeFrameLimit(limits, actions, () => clock.unsafeCurrentTimeNanos())
-    const attend: Attend = (ws, socket, refusal) => {
+    const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
-      // ws has closed with the fitting code already (1007 for bad UTF-8, 1009 for an oversized frame).
+      // ws has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
     }
-    const converse = makeControlProtocol(options, actions, viewers, attend, isAppServed)
-    const watch = makeWatchProtocol(watchers, attend)
+    const converse = makeControlProtocol(options, actions, viewers, enforceLimits, isAppServed)
+    const watch = makeWatchProtocol(watchers, enforceLimits)
     const hasToken = options.token === undefined ? () => true : AccessToken.matcher(options.token)
     yield* pingAll(wss, silent).pipe(
       Effect.schedule(Schedule.spaced(pingInterval)),
@@ -326,7 +326,7 @@ export const make = (
           : wss.clients.size - watchers.size >= limits.controlSockets
         if (isFull) return refuseRaw(socket, 503, "too many control sockets")
         wss.handleUpgrade(request, socket, head, (ws) => {
-          actions.guarded(ws, isWatcher ? watch : converse)(ws, socket, connection)
+          actions.closingOnThrow(ws, isWatcher ? watch : converse)(ws, socket, connection)
         })
       },
       close: (frame, code, reason) => {

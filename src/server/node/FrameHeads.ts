@@ -1,34 +1,34 @@
 /**
- * The heads of the WebSocket frames in a stream of bytes (RFC 6455, 5.2), in whatever chunks they arrive. Payloads are
- * skipped, and nothing is checked: a WebSocket library does that. Pure.
+ * Finds the heads of the WebSocket frames in a stream of bytes (RFC 6455, 5.2), in whatever chunks the stream arrives. Payloads
+ * are skipped. Nothing is validated, because ws does that. Pure.
  *
- * ws reports messages, pings and pongs. It does not report fragments and empty continuation frames, so that a count of its
- * events misses most of what a client can send.
+ * ws reports messages, pings and pongs. It does not report fragments and empty continuation frames, so a count of its events
+ * misses most of the frames that a client can send.
  */
 
-/** Between two chunks of a stream: the bytes of a head that is not complete, and how many bytes to skip before the next head. */
+/** The state between two chunks: the bytes of an incomplete head, and how many bytes to skip before the next head. */
 export interface Position {
   readonly head: ReadonlyArray<number>
   readonly skip: number
 }
 
-/** Before the first byte. */
+/** The state before the first byte. */
 export const start: Position = { head: [], skip: 0 }
 
-/** Bytes of the length that follow a head's first two (0, 2 or 8). */
+/** How many bytes of extended length follow the first two bytes of a head: 0, 2 or 8. */
 const extendedLength = (second: number): number => {
   const short = second & 0x7f
   return short === 126 ? 2 : short === 127 ? 8 : 0
 }
 
-/** Masking key and payload, in bytes. Lengths above 2^53 lose precision: ws closes such a socket. */
+/** Size of masking key and payload together, in bytes. Inexact above 2^53, which does no harm: ws closes such a socket. */
 const bodyLength = (head: ReadonlyArray<number>): number => {
   const [, second = 0, ...extended] = head
   const payload = extended.length === 0 ? second & 0x7f : extended.reduce((length, byte) => length * 256 + byte, 0)
   return payload + ((second & 0x80) === 0 ? 0 : 4)
 }
 
-/** The opcodes of the frames whose first byte is among these bytes, in order, and where the stream is after them. */
+/** Reads a chunk. Returns the opcodes of the frames that begin in this chunk, in order, and the state after it. */
 export const advance = (
   position: Position,
   bytes: Uint8Array

@@ -1,5 +1,5 @@
 /**
- * An HTTP server whose requests and upgrades are judged first, and answered by the gateway's own routes before any app's.
+ * An HTTP server that judges each request and upgrade first, and answers the gateway's own routes before any app's.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
@@ -30,8 +30,8 @@ import * as UpgradeRequests from "./UpgradeRequests.ts"
 // ---------------------------------------------------------------------------
 
 /**
- * An HTTP server that can drop a connection before anything listens to it. Requests and upgrades go through `http.Server`'s own
- * `emit`, which monitoring agents patch to see them.
+ * An HTTP server that can drop a connection before any listener sees it. Requests and upgrades still go through `emit` of
+ * `http.Server`, because monitoring agents patch that method to observe them.
  */
 class DroppingServer extends Http.Server {
   #drops: (socket: Net.Socket) => boolean = () => false
@@ -51,22 +51,22 @@ class DroppingServer extends Http.Server {
 /** How often connections are checked against the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
 
-/** Whole milliseconds, as Node wants them. 0 is no limit. */
+/** Whole milliseconds, as Node requires. 0 means no limit. */
 const timerMillis = (duration: Duration.Duration): number =>
   Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
-/** Node refuses a time for the headers that is longer than the one for the whole request, of which they are a part. */
+/** Node throws if `headersTimeout` is longer than `requestTimeout`, so the shorter one of both is the limit for headers. */
 const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {
   const [headers, request] = [timerMillis(headersTimeout), timerMillis(requestTimeout)]
   return request === 0 ? headers : Math.min(headers, request)
 }
 
-/** A server with these limits that answers nothing yet: `intercept` has it answer. */
+/** Makes a server with these limits. It answers nothing until `intercept` adds its listeners. */
 export const make = (limits: ConnectionLimits): DroppingServer => {
   const server = new DroppingServer({
     IncomingMessage: UpgradeRequests.UpgradeRequest,
     maxHeaderSize: limits.headerBytes,
-    // Refused by `Access`, in the same way as any other host that is not ours.
+    // Node's own check is off: `Access` refuses a missing `Host`, in the same form as a wrong one.
     requireHostHeader: false,
     headersTimeout: headersMillis(limits),
     requestTimeout: timerMillis(limits.requestTimeout),
@@ -78,20 +78,20 @@ export const make = (limits: ConnectionLimits): DroppingServer => {
 }
 
 // ---------------------------------------------------------------------------
-// what is judged, and by whom it is answered
+// judging a request
 // ---------------------------------------------------------------------------
 
-/** Everything that answers what a server is asked. */
+/** Everything that takes part in answering the requests of a server. */
 export interface Answering {
   readonly options: BindOptions
   readonly table: ConnectionTable
   readonly controlSockets: ControlSockets
-  /** Those that are served now. The last one answers. */
+  /** The apps that are served now. The last one answers. */
   readonly apps: ReadonlyArray<ServedApp>
   readonly run: Run
 }
 
-/** What is judged of a request, read as far as it is looked at: most of it is not, from the second request of a connection on. */
+/** The judged parts of a request, read on demand: from the second request of a connection on, most parts are not needed. */
 class RequestHead implements Access.Head {
   readonly #request: Http.IncomingMessage
   readonly isUpgrade: boolean
@@ -124,7 +124,7 @@ const pathOf = (request: Http.IncomingMessage): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
-/** Whether the app has as many requests of a connection to answer as it may have. */
+/** Whether the app still has to answer as many requests of a connection as the limit allows. */
 const isFull = (connection: Connection, { pipelinedRequests }: ConnectionLimits): boolean => {
   const unanswered = unansweredOf(connection)
   return unanswered.length >= pipelinedRequests
@@ -143,7 +143,7 @@ const makeAnswerRequest = (
 ): RequestListener =>
 (request, response) => {
   const connection = table.get(request.socket)
-  // It has ended already.
+  // The connection has already ended, or an earlier request on it was refused.
   if (connection === undefined || connection.refused) return
   if (isFull(connection, limits)) return request.socket.destroy()
   UpgradeRequests.keepRest(request)
@@ -172,7 +172,7 @@ const makeAnswerUpgrade = (
   { apps, controlSockets, options: { routes }, table }: Answering
 ): UpgradeListener =>
 (request, socket, head) => {
-  // The server stops looking after an upgraded socket's errors.
+  // Node's server stops handling the errors of a socket that was upgraded. Unhandled, such an error would end the process.
   socket.on("error", () => socket.destroy())
   const connection = table.get(request.socket)
   if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
@@ -191,23 +191,24 @@ const makeAnswerUpgrade = (
 }
 
 // ---------------------------------------------------------------------------
-// what cannot be read
+// requests that Node cannot parse
 // ---------------------------------------------------------------------------
 
 /**
- * Answers a request that cannot be read, behind those before it, as Node does where no listener is registered
- * (`socketOnError` in lib/_http_server.js): on the socket, so that an app that answers later writes to a closed one.
+ * Answers a request that Node cannot parse, after the responses to earlier requests. The answer goes directly to the socket, as
+ * Node's own does without a "clientError" listener (`socketOnError` in lib/_http_server.js). If an app answers the same request
+ * later, it writes to a closed socket.
  */
-const breakOff = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
+const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
   connection.refused = true
   const { latest } = connection
-  // An app has it already, whole but for the rest of its body.
+  // If the latest request is incomplete, the error is in its body. An app already handles that request.
   const broken = latest?.req.complete === false ? latest : undefined
   const before = unansweredOf(connection).filter((response) => response !== broken).at(-1)
   const answer = () => {
     if (!socket.writable) return
     if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
-    // What is being sent cannot be followed by something else.
+    // The response to the broken request has begun, so no other answer can follow. If it is complete, send it; otherwise cut it.
     if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
     else socket.destroy()
   }
@@ -218,10 +219,10 @@ const breakOff = (socket: Net.Socket, connection: Connection, status: number, re
 const makeAnswerUnreadable = (table: ConnectionTable) => (error: Error, socket: Duplex) => {
   const connection = socket instanceof Net.Socket ? table.get(socket) : undefined
   if (!(socket instanceof Net.Socket) || !socket.writable || connection === undefined) return socket.destroy()
-  if (!connection.refused) breakOff(socket, connection, ...unreadable(codeOf(error)))
+  if (!connection.refused) refuseUnreadable(socket, connection, ...unreadable(codeOf(error)))
 }
 
-/** Has a server answer from now on. */
+/** Makes a server answer from now on. */
 export const intercept = (
   server: DroppingServer,
   answering: Answering
@@ -229,7 +230,7 @@ export const intercept = (
   Effect.gen(function*() {
     const { options: { limits, routes }, run, table } = answering
     server.on("clientError", makeAnswerUnreadable(table))
-    // Polled every few seconds; a span per poll would drown out the rest.
+    // The health routes are polled every few seconds; a span for each poll would drown out the rest.
     const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
       NodeHttpServer.makeHandler(routes.app),
       constTrue
@@ -239,7 +240,7 @@ export const intercept = (
     const logThrown = (error: unknown) =>
       run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
     server.dropIf(() => table.size() >= limits.connections)
-    // What a listener throws would be an uncaught exception, which ends the process.
+    // If a listener threw, the uncaught exception would end the process.
     server.on("request", (request, response) => {
       try {
         answerRequest(request, response)
@@ -257,7 +258,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // A part of another answer has been sent, which nothing can follow.
+        // Part of another answer has been sent already, so no refusal can follow.
         socket.destroy()
       }
     })

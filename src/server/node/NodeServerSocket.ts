@@ -27,7 +27,7 @@ import * as ServedApps from "./ServedApps.ts"
 // why an address cannot be bound
 // ---------------------------------------------------------------------------
 
-/** The addresses of this network namespace's interfaces, loopback first; `undefined` where they cannot be had (Node throws). */
+/** The addresses of this network namespace's interfaces, loopback first; `undefined` if Node throws instead of listing them. */
 const localAddresses = (): ReadonlyArray<string> | undefined => {
   try {
     return [
@@ -55,7 +55,7 @@ const bindError = (address: Address, cause: unknown) => {
 // listening
 // ---------------------------------------------------------------------------
 
-/** A server that listens: where, and `NodeHttpServer` on it. */
+/** A listening server: its address, and the `NodeHttpServer` on it. */
 interface Listening {
   readonly address: Address
   readonly inner: HttpServer.HttpServer
@@ -77,8 +77,8 @@ const listenOnAddress = (
     Effect.map((inner) => ({ address: addressOf(server, asked), inner }))
   )
 
-/** Whether a socket's own address is what a host asks for. */
-const names = (bound: string, host: string): boolean =>
+/** Whether the address of a socket is the one that a host names. */
+const isAddressOf = (bound: string, host: string): boolean =>
   (canonical(bound) ?? bound) === (canonical(host) ?? host) || (host === "localhost" && isLoopback(bound)) ||
   (isWildcard(bound) && isWildcard(host))
 
@@ -100,7 +100,7 @@ const listenOnPassed = (
         return failed.code === "EINVAL" ? refuse(PassedSocket.notListenable(fd, asked, failed.reason)) : failed
       }),
       Effect.catchAllDefect((defect) =>
-        // It reads the port of an address that a Unix socket does not have.
+        // `NodeHttpServer` reads the port of the server's address. For a Unix socket, that address is `null`.
         server.listening && server.address() === null
           ? Effect.fail(refuse(PassedSocket.notTcp(fd, asked)))
           : Effect.die(defect)
@@ -110,7 +110,7 @@ const listenOnPassed = (
     const late = seen.isUnlisted ? PassedSocket.startedToListen(fd, asked) : undefined
     if (late !== undefined) return yield* refuse(late)
     const address = addressOf(server, asked)
-    if (address.port !== asked.port || !names(address.host, asked.host)) {
+    if (address.port !== asked.port || !isAddressOf(address.host, asked.host)) {
       return yield* new BindError({
         ...asked,
         code: "EADDRMISMATCH",
@@ -123,8 +123,8 @@ const listenOnPassed = (
   })
 
 /**
- * Logs the errors of a running server from now on, and returns what logs them. Without a listener, one of them (EMFILE on accept)
- * would end the process.
+ * Logs the errors of a running server from now on, and returns the "error" listener. Without that listener, an error such as
+ * EMFILE on accept would end the process.
  */
 const logErrors = (server: Http.Server): Effect.Effect<(error: Error) => void, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -142,7 +142,7 @@ const logErrors = (server: Http.Server): Effect.Effect<(error: Error) => void, n
     return log
   })
 
-/** Accepts connections on one more address, for a server that listens already. */
+/** Accepts connections on one more address for a server that already listens. */
 const listenFor = (
   server: Http.Server,
   address: Address,
@@ -191,11 +191,12 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       table.destroyPending()
     })
     const destroyAll = Effect.zipRight(destroyConnections, Effect.sync(controlSockets.terminateViewers))
-    // Runs before the finalizers above close the servers, which wait for their connections.
+    // Runs before the finalizers above, which close the servers. The close of a server waits for its connections.
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
         destroyAll,
-        // Ends the timer that checks for slow requests, which Net.Server's own close does not know of.
+        // `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
+        // `Net.Server`, which does not.
         Effect.sync(() => server.close(() => {}))
       )
     )
@@ -233,7 +234,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
  * import { Layer } from "effect"
  * import { Gateway, Host, Server } from "gateway-lock"
  *
- * // The real machine, but for its locks: how an app fares on a disk that has none.
+ * // The real machine without kernel locks, to try an app on a disk that does not support them.
  * const Machine = Layer.mergeAll(
  *   Host.KernelLock.layerAbsent("tried without"),
  *   Host.ProcessTable.layerLive,

@@ -1,10 +1,10 @@
 /**
- * What is a descriptor that a supervisor passed? A gateway serves on a TCP socket that listens. Anything else is refused,
- * with words for what it is.
+ * Checks a descriptor that a supervisor passed. A gateway serves only on a listening TCP socket. It refuses any other
+ * descriptor, and says what that descriptor is.
  *
- * Node does not tell. It serves HTTP on a Unix socket, whose address then is `null`, it makes a TCP socket listen that does
- * not (on a port that the kernel picks, where it has none), and it answers `EINVAL` for everything else. Where the parent
- * passed nothing, the number belongs to a file that Node opened for itself. On Linux, `/proc` has the answers.
+ * Node does not tell these cases apart. It serves HTTP on a Unix socket, whose address is `null`. It makes a TCP socket listen
+ * that did not, on a port that the kernel picks if the socket has none. For everything else it fails with `EINVAL`. If the
+ * parent passed nothing, the number may belong to a file that Node opened for itself. On Linux, `/proc` tells what it is.
  */
 import * as Fs from "node:fs"
 import { type Address, urlHost } from "../../Address.ts"
@@ -16,7 +16,7 @@ export interface Fault {
   readonly reason: string
 }
 
-/** The tables of a network namespace that name a socket by its inode. */
+/** The tables of a network namespace that list sockets by inode. */
 export interface SocketTables {
   /** `/proc/net/tcp` and `/proc/net/tcp6`. */
   readonly tcp: string
@@ -28,10 +28,10 @@ export interface SocketTables {
 
 const words = (line: string): ReadonlyArray<string> => line.trim().split(/\s+/)
 
-/** The line of a table that has the inode in that column. */
+/** The fields of the line that has the inode in the given column of a table. */
 const lineWith = (table: string, column: number, inode: string): ReadonlyArray<string> | undefined => {
   for (const line of table.split("\n")) {
-    // Splitting each of a hundred thousand lines would take long.
+    // A table can have a hundred thousand lines, so only lines that contain the inode are split.
     if (!line.includes(inode)) continue
     const found = words(line)
     if (found[column] === inode) return found
@@ -39,7 +39,7 @@ const lineWith = (table: string, column: number, inode: string): ReadonlyArray<s
   return undefined
 }
 
-/** The state of a listening socket in `/proc/net/tcp`, `TCP_LISTEN`. */
+/** The state `TCP_LISTEN` in `/proc/net/tcp`. */
 const listening = "0A"
 
 const unixTypes: Readonly<Record<string, string>> = {
@@ -49,17 +49,19 @@ const unixTypes: Readonly<Record<string, string>> = {
 }
 
 /**
+ * What a descriptor is:
+ *
  * - `Listening`: a TCP socket that listens.
- * - `Other`: something else, in words.
- * - `Unlisted`: no table has it. A TCP socket that is neither bound nor connected is in none, nor is a socket of another
- *   network namespace, which systemd passes to a service that has `PrivateNetwork=`.
+ * - `Other`: something else, described by `what`.
+ * - `Unlisted`: no table lists it. That is so for a TCP socket that is neither bound nor connected. It is also so for a socket
+ *   of another network namespace, which systemd passes to a service that has `PrivateNetwork=`.
  */
 export type Kind =
   | { readonly _tag: "Listening" }
   | { readonly _tag: "Other"; readonly what: string }
   | { readonly _tag: "Unlisted" }
 
-/** What the tables say of the socket with that inode. Pure. */
+/** Looks up in the tables what the socket with an inode is. Pure. */
 export const kindOf = (inode: string, tables: SocketTables): Kind => {
   const tcp = lineWith(tables.tcp, 9, inode)
   if (tcp !== undefined) {
@@ -89,7 +91,7 @@ const reading = <A>(read: () => A): A | undefined => {
 const table = (...names: ReadonlyArray<string>): string =>
   names.map((name) => reading(() => Fs.readFileSync(`/proc/self/net/${name}`, "utf8")) ?? "").join("\n")
 
-/** What `/proc/self/fd` says, where there is one: `socket:[<inode>]`, or a path. */
+/** The link in `/proc/self/fd`: `socket:[<inode>]`, or a path. `undefined` on a machine without `/proc`. */
 const linkOf = (fd: number): string | undefined => reading(() => Fs.readlinkSync(`/proc/self/fd/${fd}`))
 
 const look = (fd: number): Kind => {
@@ -109,15 +111,15 @@ const fault = (code: Fault["code"], fd: number, what: string, address: Address):
   reason: `descriptor ${fd} is ${what}; ${needed(address)}`
 })
 
-/** What a descriptor was found to be before it was listened on. */
+/** The result of `inspect`. */
 export interface Seen {
-  /** Set where it cannot be served. */
+  /** Why the descriptor cannot be served; `undefined` if no reason was found. */
   readonly fault: Fault | undefined
-  /** Whether it did not listen, as far as can be told: asked again once it does. */
+  /** Whether no table lists the socket. Such a socket is looked up again after the gateway listens on it (`startedToListen`). */
   readonly isUnlisted: boolean
 }
 
-/** Looks at a descriptor that was passed for `address`, and changes nothing. */
+/** Inspects a descriptor that was passed for `address`, before the gateway listens on it. Changes nothing. */
 export const inspect = (fd: number, address: Address): Seen => {
   const refused = (code: Fault["code"], what: string): Seen => ({
     fault: fault(code, fd, what, address),
@@ -136,13 +138,16 @@ export const inspect = (fd: number, address: Address): Seen => {
     : { fault: undefined, isUnlisted: kind._tag === "Unlisted" }
 }
 
-/** A socket that Node could not listen on, though nothing was seen against it: of a family that it does not know. */
+/** The fault of a socket that `inspect` let pass, and that Node cannot listen on: it is of a family that Node does not know. */
 export const notListenable = (fd: number, address: Address, reason: string): Fault =>
   fault("EPROTOTYPE", fd, `a socket that cannot be listened on (${reason})`, address)
 
-/** A socket that was in no table, and is listening in one since it was listened on: it did not listen when it was passed. */
+/**
+ * The fault of a TCP socket that no table listed before the gateway listened on it. If a table lists the socket now, it did not
+ * listen when it was passed. A socket of another network namespace is in no table, before or now, and has no fault.
+ */
 export const startedToListen = (fd: number, address: Address): Fault | undefined =>
   look(fd)._tag === "Listening" ? fault("EPROTOTYPE", fd, "a TCP socket that did not listen", address) : undefined
 
-/** A socket that Node listens on, and that has no address and port. */
+/** The fault of a socket that Node listens on, but that has no address and port. */
 export const notTcp = (fd: number, address: Address): Fault => fault("EPROTOTYPE", fd, "not a TCP socket", address)

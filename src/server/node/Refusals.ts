@@ -1,5 +1,5 @@
 /**
- * The answers with which a server refuses a request by itself. Each ends its connection.
+ * The answers with which the gateway itself refuses a request. Each answer ends its connection.
  */
 import * as Http from "node:http"
 import type { Duplex } from "node:stream"
@@ -7,10 +7,10 @@ import { ownAnswerHeaders } from "../ServerSocket.ts"
 
 type AnswerHeaders = Readonly<Record<string, string>>
 
-/** The header of a 401. */
+/** The header of an answer with status 401. */
 export const needsToken = { "www-authenticate": "Bearer" } as const
 
-/** The answer ends the connection: the rest of what was sent on it is discarded. */
+/** The headers of a refusal. It ends the connection; whatever else the client has sent is discarded. */
 const answerHead = (body: string, headers: AnswerHeaders): AnswerHeaders => ({
   ...ownAnswerHeaders,
   ...headers,
@@ -21,7 +21,7 @@ const answerHead = (body: string, headers: AnswerHeaders): AnswerHeaders => ({
 
 const lineOf = (reason: string): string => `${reason}\n`
 
-/** Refuses a request that Node has read, and that has a response. */
+/** Refuses a request that Node has parsed and has made a response for. */
 export const refuseRequest = (response: Http.ServerResponse, status: number, reason: string) => {
   const body = lineOf(reason)
   response.shouldKeepAlive = false
@@ -29,16 +29,16 @@ export const refuseRequest = (response: Http.ServerResponse, status: number, rea
   response.end(body)
 }
 
-/** Refuses where there is no response to write to: an upgrade, or bytes that Node could not read as a request. */
+/** Refuses a request that has no response to write to: an upgrade, or bytes that Node could not parse. */
 export const refuseRaw = (socket: Duplex, status: number, reason: string, headers: AnswerHeaders = {}) => {
   const body = lineOf(reason)
   const lines = Object.entries(answerHead(body, headers)).map(([name, value]) => `${name}: ${value}\r\n`)
-  // A client that does not close its side would keep the connection for ever.
+  // Without this, a client that does not close its side would keep the connection open permanently.
   socket.once("finish", () => socket.destroy())
   socket.end(`HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n${lines.join("")}\r\n${body}`)
 }
 
-/** The answer to bytes that could not be read as a request, by the error code of Node or llhttp. */
+/** The answer to bytes that could not be parsed as a request, chosen by the error code of Node or llhttp. */
 export const unreadable = (code: string): readonly [status: number, reason: string] => {
   switch (code) {
     case "HPE_HEADER_OVERFLOW":

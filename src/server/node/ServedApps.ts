@@ -1,6 +1,6 @@
 /**
- * The apps that are served on a server. `NodeHttpServer` registers each of them as listeners of the server; these are taken off
- * again and kept here, so that the gateway's own answers go first.
+ * The apps that are served on a server. `NodeHttpServer` registers each app as listeners of the server. This module takes these
+ * listeners off again and keeps them, so that the gateway's own answers come first.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -8,17 +8,17 @@ import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import * as AppUpgrades from "./AppUpgrades.ts"
 
-/** What `NodeHttpServer` registers for an app. Called with what Node hands to listeners. */
+/** A listener that `NodeHttpServer` registers for an app. Its arguments are those that Node passes to listeners. */
 type AppListener = (...args: ReadonlyArray<unknown>) => void
 
-/** An app that is served: what answers its requests, those that may show a token in a header, and its upgrades. */
+/** The listeners of one served app: for requests, for requests whose subprotocol header may carry a token, and for upgrades. */
 export interface ServedApp {
   readonly request: (request: Http.IncomingMessage, response: Http.ServerResponse) => void
   readonly requestWithToken: ReadonlyArray<AppListener>
   readonly upgrade: ReadonlyArray<AppListener>
 }
 
-/** The listeners that an effect adds to a server, taken off it again. */
+/** Runs an effect that adds listeners to a server, takes these off again, and returns them. */
 const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
     const before = new Set(server.listeners(event))
@@ -29,7 +29,7 @@ const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effe
     })
   })
 
-/** An `HttpServer` whose apps are added to `apps`, the latest last, for as long as each is served. */
+/** An `HttpServer` that adds each app to the end of `apps` for as long as the app is served. */
 export const serverOf = (
   apps: Array<ServedApp>,
   server: Http.Server,
@@ -40,7 +40,8 @@ export const serverOf = (
     address: inner.address,
     serve: (app, middleware) =>
       Effect.gen(function*() {
-        // What upgrades need would cost each plain request some of its time; even a reference that was set back does.
+        // Plain requests get a handler of their own. What upgrades need would slow each of them down; even a FiberRef that was
+        // set and reset does.
         const request = yield* middleware === undefined
           ? NodeHttpServer.makeHandler(app)
           : NodeHttpServer.makeHandler(app, middleware)

@@ -1,23 +1,25 @@
 /**
- * So many in a second, and a few more at once. Pure.
+ * A rate limit that allows bursts. Pure.
  *
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
 
 /**
+ * The state of a rate limit.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface TokenBucket {
-  /** How many may come now. */
+  /** How many tokens were left at the time `at`. */
   readonly left: number
-  /** When that was so, on the monotonic clock, in nanoseconds. */
+  /** A time of the monotonic clock, in nanoseconds. */
   readonly at: bigint
 }
 
 /**
- * How many seconds' worth may come at once, after a pause.
+ * How many seconds' worth of tokens a full bucket holds: the burst that is allowed after a pause.
  *
  * @since 0.1.0
  * @category constants
@@ -25,7 +27,7 @@ export interface TokenBucket {
 export const burstSeconds = 2
 
 /**
- * A full one.
+ * Makes a full bucket.
  *
  * @since 0.1.0
  * @category constructors
@@ -33,7 +35,7 @@ export const burstSeconds = 2
 export const make = (perSecond: number, now: bigint): TokenBucket => ({ left: perSecond * burstSeconds, at: now })
 
 /**
- * Takes one; `None` where none is left. A clock that goes back fills nothing.
+ * Takes one token; `None` if none is left. A clock that goes back adds no tokens.
  *
  * @since 0.1.0
  * @category decisions

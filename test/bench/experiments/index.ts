@@ -1,5 +1,5 @@
 /**
- * What is measured. A new figure is one more row where its samples are taken already, else one more experiment.
+ * The experiments. Add a figure as a row of the experiment that takes its samples, or else as a new experiment.
  */
 import type { Experiment } from "../program.ts"
 import { locking } from "./locking.ts"
@@ -9,7 +9,7 @@ import { crowd, loaded, refusedStart, version } from "./starts.ts"
 import { takeover } from "./takeover.ts"
 import { throughput } from "./throughput.ts"
 
-/** By what is said of them while they run. */
+/** The experiments by the name that the progress line shows. */
 export const experiments: Readonly<Record<string, Experiment>> = {
   "refused starts": refusedStart,
   "what they load": loaded,

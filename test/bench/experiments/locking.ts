@@ -1,6 +1,6 @@
 /**
- * A lock taken and given back in one process, without a port: this project's, which writes, syncs and removes two files
- * with a record each, beside locks that do less.
+ * The cost of one lock and unlock within one process, without a port. This project's lock writes, syncs and removes two files
+ * with a record each. The others do less.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,19 +13,19 @@ import * as Program from "../program.ts"
 
 const perSample = 20
 
-/** Milliseconds for one lock and unlock, on the average of some. */
+/** The average time of one lock and unlock, in milliseconds. */
 const lockAndUnlock = (contender: "kernel" | "record" | "os-lock" | "proper-lockfile") =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
     const acquire = yield* Contenders.make(contender, { folder, pollInterval: Duration.millis(50), step: Effect.void })
     const once = Effect.mapError(Effect.scoped(acquire), ({ reason }) => new BenchFailed({ reason }))
-    // What is loaded or made at the first time counts for none.
+    // The first lock loads modules and creates folders, so it is not measured.
     yield* once
     const clock = yield* Effect.clock
     const began = clock.unsafeCurrentTimeNanos()
     yield* Effect.replicateEffect(once, perSample)
     return millis(began, clock.unsafeCurrentTimeNanos()) / perSample
-    // Without a kernel lock, each time says so.
+    // Without a kernel lock, each acquire would log a warning.
   }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
 
 const figures = [

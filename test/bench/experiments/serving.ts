@@ -1,5 +1,5 @@
 /**
- * A server's life: how soon it answers, what it takes, how soon it ends.
+ * The life of a server: how soon it answers, how much memory it takes, how soon it ends.
  */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
@@ -7,14 +7,14 @@ import { measure } from "../measure.ts"
 import { expectEnd, firstAnswer, freePort, host, millis, residentMiB, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
 
-/** As little as answers what the gateway answers. No signal handler: SIGTERM ends it there and then. */
+/** The smallest server that gives the gateway's answer. It has no signal handler, so SIGTERM ends it at once. */
 const bareScript = `import { createServer } from "node:http"
 const body = JSON.stringify({ ok: true, status: "live", instanceId: "00000000-0000-4000-8000-000000000000" })
 const headers = { "content-type": "application/json", "cache-control": "no-store" }
 createServer((_, response) => response.writeHead(200, headers).end(body)).listen(Number(process.argv[2]), "${host}")
 `
 
-/** One life of a server: it starts, answers, idles, and is asked to end. */
+/** Runs a server through its life: it starts, answers, idles, and is told to end. */
 const lifeOfServer = (argsFor: (port: number) => ReadonlyArray<string>, endsBy: number | NodeJS.Signals) =>
   Effect.gen(function*() {
     const port = yield* freePort

@@ -1,5 +1,5 @@
 /**
- * Thousands of WebSockets that say nothing: what each takes, and how long they hold up a shutdown.
+ * Thousands of idle WebSockets: the memory of each, and how long they delay a shutdown.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -11,7 +11,7 @@ import * as Program from "../program.ts"
 
 const sockets = 5_000
 
-/** How many are opened at one time: fewer than a listener's queue holds. */
+/** How many sockets are opened at one time; fewer than a listener's backlog. */
 const atOnce = 100
 
 const open = (port: number) =>
@@ -29,7 +29,7 @@ const closedBy = (socket: WebSocket) =>
     socket.once("close", (code) => resume(Effect.succeed(code)))
   })
 
-/** Starts a server, opens all the sockets, asks it to end, and sees that each was told why. */
+/** Starts a server, opens all sockets, tells the server to end, and checks that each socket got the close code. */
 const lifeWithSockets = (argsFor: (port: number) => ReadonlyArray<string>, ready: string) =>
   Effect.gen(function*() {
     const port = yield* freePort

@@ -13,10 +13,10 @@ import * as Program from "../program.ts"
 
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
 
-/** Newer Node starts quicker by itself, and what there is to load stays. */
+/** Newer Node starts faster by itself, but the gateway loads the same code, so the aim for the ratio is higher. */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
-/** A second start, refused by the port or by the lock. */
+/** A second start, which the port or the lock refuses. */
 export const refusedStart: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -79,7 +79,7 @@ export const version: Program.Experiment = (runs) =>
     rows: [{ name: "--version", unit: "ms", read: Program.itself, compare: "ratio" }]
   })
 
-/** Counts what a process loads: Node's own modules, ours, and the bytes of ours. */
+/** A script that counts what a process loads: Node's own modules, other modules, and the bytes of those. */
 const countingScript = (folder: string, output: string) =>
   `const fs = require("node:fs")
 const read = fs.readFileSync
@@ -104,7 +104,7 @@ const Loaded = Schema.parseJson(
   Schema.Struct({ ownModules: Schema.Number, ownKiB: Schema.Number, nodeModules: Schema.Number })
 )
 
-/** What a refused start loads. */
+/** Measures what a refused start loads. */
 export const loaded: Program.Experiment = () =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -145,7 +145,7 @@ export const loaded: Program.Experiment = () =>
 
 const crowdSize = 64
 
-/** Many at once: all of them end but one, which serves. */
+/** Starts many at once. One serves, and all others end. */
 export const crowd: Program.Experiment = (runs) =>
   measure({
     runs: Math.min(runs, 3),

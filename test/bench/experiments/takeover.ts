@@ -1,5 +1,5 @@
 /**
- * How soon a killed owner is succeeded.
+ * How soon the next owner serves after a crash.
  */
 import * as Effect from "effect/Effect"
 import { percentile95 } from "../measure.ts"
@@ -9,7 +9,7 @@ import * as Program from "../program.ts"
 const standbys = 3
 const takeovers = 50
 
-/** The owner is killed with three standbys waiting: how long until the port answers again. */
+/** Kills an owner while three standbys wait, and measures the time until the port answers again. */
 export const takeover: Program.Experiment = () =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder

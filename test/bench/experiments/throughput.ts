@@ -1,8 +1,8 @@
 /**
  * Requests per second of a server process, over kept connections with one request at a time on each.
  *
- * Those that are compared run at one time and are asked in short turns: what a machine does beside it changes from one
- * tenth of a second to the next.
+ * The servers that are compared run at the same time, and are asked in short turns, because the load of a machine changes
+ * within tenths of a second.
  */
 import * as Effect from "effect/Effect"
 import { connect, type Socket } from "node:net"
@@ -13,19 +13,19 @@ import { body } from "../servers/answer.ts"
 
 const connections = 16
 
-/** Some ten milliseconds. */
+/** Requests of one turn, which takes about ten milliseconds. */
 const requestsOfTurn = 128
 
-/** Of each process, for one sample. */
+/** Turns of each process in one sample. */
 const turns = 3
 
 /**
- * Turns of each process before those that count. Until then, much of what is run is not compiled for speed; and who has
- * waited since for others has lost some of it again.
+ * Turns of each process before the measured ones. Until then, V8 has not optimized much of the code. While a process waits
+ * for its turn, it loses some of that again.
  */
 const warmUpTurns = 150
 
-/** Of each program: two of one program differ by some percent, for as long as they live. */
+/** Processes of each program. Two processes of one program differ by a few percent as long as they live. */
 const processes = 7
 
 const request = `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
@@ -39,7 +39,7 @@ const connectTo = (port: number) =>
     (socket) => Effect.sync(() => socket.destroy())
   )
 
-/** Asks a server so many times, over the same connections each time; gives the milliseconds that it took. */
+/** Sends a number of requests over the same connections each time. Returns the time in milliseconds. */
 type Client = (requests: number) => Effect.Effect<number, BenchFailed>
 
 const client = (port: number) =>
@@ -79,7 +79,7 @@ const client = (port: number) =>
     return client
   })
 
-/** Starts a program that listens on so many ports. */
+/** Starts a program that listens on a number of ports. */
 const serving = (program: string, ports: number) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -89,7 +89,7 @@ const serving = (program: string, ports: number) =>
     return listening
   })
 
-/** The ports of several processes of one of `servers`, by what listens there. */
+/** The ports of several processes of one server program, grouped by listener. */
 const servers = (name: string, ports: number) =>
   Effect.gen(function*() {
     const program = yield* Program.server(name, yield* Program.temporaryFolder)
@@ -100,12 +100,12 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** How many samples of each side a run of the other experiments is worth. */
+  /** The number of samples of each side for one run of the other experiments. */
   readonly samples: number
   readonly aim?: Aim
 }
 
-/** A sample is what all processes of a side do together, in turns with those of the other side. */
+/** A sample is the result of all processes of one side, in turns with those of the other side. */
 const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
   Effect.gen(function*() {
     const sides = yield* Effect.forEach([baseline.ports, subject], (ports) => Effect.forEach(ports, client))
@@ -115,7 +115,7 @@ const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
     const pair = Effect.gen(function*() {
       const spent = [0, 0]
       for (let turn = 0; turn < turns * processes; turn += 1) {
-        // Now the one first, now the other: whoever is second finds the processor warmer, or hotter.
+        // The sides take turns at going first, because the processor is warmer for the second one.
         for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           const ask = sides[which]?.[turn % processes]
           if (ask === undefined) return yield* new BenchFailed({ reason: `${baseline.name}: too few processes` })

@@ -1,2 +1,2 @@
-/** What each of the servers answers to `GET /`. */
+/** The answer of each server to `GET /`. */
 export const body = JSON.stringify({ hello: "world" })

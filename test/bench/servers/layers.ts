@@ -1,7 +1,7 @@
 /**
- * The same app by `Gateway.layer` and by `NodeHttpServer.layer`, in one process: `layers <port> <other port> <folder>`.
+ * The same app with `Gateway.layer` and with `NodeHttpServer.layer`, in one process: `layers <port> <other port> <folder>`.
  *
- * What the layer itself costs: of one program, one process can be faster than another by 8 percent for as long as it lives.
+ * Measures the cost of the layer itself. Two processes of one program can differ by 8 percent as long as they live.
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"

@@ -1,4 +1,4 @@
-/** `ws` alone: `sockets <port> <folder>`. Closes every socket with 1001 at SIGTERM, and ends when they have gone. */
+/** `ws` alone: `sockets <port> <folder>`. On SIGTERM it closes every socket with 1001, and ends when all are closed. */
 import { createServer } from "node:http"
 import { WebSocketServer } from "ws"
 

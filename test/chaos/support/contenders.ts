@@ -1,5 +1,5 @@
 /**
- * The locks that a storm can be about. Each is held from its acquisition until the scope closes.
+ * The locks that a storm can test. Each is held from its acquisition until the scope closes.
  */
 import * as NodeCommandExecutor from "@effect/platform-node/NodeCommandExecutor"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
@@ -25,17 +25,17 @@ export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason
 
 class Busy extends Data.TaggedError("Busy") {}
 
-/** Before each step of a lock that changes something on disk, where a death leaves the most. */
+/** Runs before each step of a lock that changes files, because a death there leaves the most behind. */
 export type Step = Effect.Effect<void>
 
-/** Where a lock is, and how often who waits for it tries again. */
+/** The folder of a lock, and how often a worker that waits tries again. */
 export interface Contest {
   readonly folder: string
   readonly pollInterval: Duration.Duration
   readonly step: Step
 }
 
-/** Longer than anything that a dead worker can leave behind blocks the others. */
+/** Longer than the files of a dead worker can block the others. */
 const timeout = "1 minutes"
 
 const codeOf = (cause: unknown): string =>
@@ -63,7 +63,7 @@ const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
   return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 }
 
-/** The live file system, with a word before each step that changes something. */
+/** The live file system, which runs `step` before each change of a file. */
 const steppingFiles = (step: Step) =>
   Layer.effect(
     FileSystem.FileSystem,
@@ -82,7 +82,7 @@ const steppingFiles = (step: Step) =>
     }))
   ).pipe(Layer.provide(NodeFileSystem.layer))
 
-/** What one process needs for all its turns. */
+/** The services that one process needs for all its turns. */
 const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   const files = steppingFiles(step)
   const table = Layer.provide(ProcessTable.layerLive, [
@@ -96,7 +96,7 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   return Layer.mergeAll(files, kernel, table, probes)
 }
 
-/** Without a port: only the lock protects. */
+/** The lock without a port, so that no listener keeps others out. */
 const lockFile = (
   { folder, pollInterval, step }: Contest,
   kernel: Layer.Layer<KernelLock.KernelLock>
@@ -113,10 +113,10 @@ const lockFile = (
     ))
 
 // ---------------------------------------------------------------------------
-// others
+// other locks
 // ---------------------------------------------------------------------------
 
-/** The operating system's lock on a file that always stays. */
+/** The operating system's lock on a file that is never removed. */
 const bareOsLock = ({ folder, pollInterval }: Contest) => {
   const addon = osLock()
   return poll(
@@ -131,7 +131,10 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
   )
 }
 
-/** With its shortest `stale`, and what follows from that. A compromise that it notices itself is left to the judge. */
+/**
+ * proper-lockfile with its shortest `stale` time, and the interval that follows from it. The judge reports a lock that it
+ * lost, so its own report of a compromise is ignored.
+ */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
   return poll(
@@ -142,7 +145,7 @@ const properLockfile = ({ folder, pollInterval }: Contest) => {
             lock(Path.join(folder, "proper"), { stale: 2000, realpath: false, retries: 0, onCompromised: () => {} }),
           catch: (cause) => codeOf(cause) === "ELOCKED" ? new Busy() : failed(cause)
         })),
-      // It fails for a lock that was taken from its holder.
+      // The release fails if another process has taken the lock from its holder.
       (release) => Effect.ignore(Effect.tryPromise(() => release()))
     )),
     pollInterval
@@ -159,8 +162,8 @@ const isGone = (pid: number): boolean => {
 }
 
 /**
- * The pid file as it is often written: whoever finds a dead pid removes the file and tries again. Wrong: what is removed
- * may be the file of somebody who has just done the same.
+ * A pid file, as it is often written: a worker that finds a dead pid removes the file and tries again. This is wrong: the
+ * removed file may belong to another worker that has just done the same.
  */
 const pidFile = ({ folder, pollInterval }: Contest) => {
   const path = Path.join(folder, "pid")
@@ -183,7 +186,7 @@ const pidFile = ({ folder, pollInterval }: Contest) => {
 
 export type Acquire = Effect.Effect<void, NotGranted, Scope.Scope>
 
-/** The lock under test, for one process: held from each acquisition until its scope closes. */
+/** Makes the lock under test for one process. The lock is held from each acquisition until its scope closes. */
 export const make = (contender: Contender, contest: Contest): Effect.Effect<Acquire, never, Scope.Scope> => {
   switch (contender) {
     case "kernel":

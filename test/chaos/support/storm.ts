@@ -1,6 +1,6 @@
 /**
- * A storm about one lock: eight processes take it, die by SIGKILL or release it, as fast as they can, and are replaced.
- * The witness judges whether two ever had it at one time.
+ * A storm on one lock: eight processes acquire it and then release it or die by SIGKILL, as fast as they can. A new process
+ * replaces each dead one. The witness judges whether two ever held the lock at one time.
  */
 import {
   Array,
@@ -32,15 +32,15 @@ export class StormFailed extends Data.TaggedError("StormFailed")<{ readonly reas
 
 export interface StormOptions {
   readonly contender: Contender
-  /** It goes on until so many acquisitions were made … */
+  /** The least number of acquisitions before the storm ends. */
   readonly acquisitions: number
-  /** … and so long … */
+  /** The least duration of the storm. */
   readonly atLeast: Duration.DurationInput
-  /** … but never longer than this. */
+  /** The storm ends after this time in any case. */
   readonly atMost: Duration.DurationInput
   /** How many of a thousand turns end in death. */
   readonly killsPerThousand?: number
-  /** How often who waits tries again. Default 50. */
+  /** How often a worker that waits tries again. Default: 50. */
   readonly pollMillis?: number
 }
 
@@ -49,28 +49,30 @@ export interface Storm {
   readonly seed: string
   readonly seconds: number
   readonly acquisitions: number
-  /** Deaths by point, `acquiring 12`; an `any` tells its phase as well. */
+  /** Deaths by point, such as `acquiring 12`. The key of an `any` names the phase as well. */
   readonly kills: Record<string, number>
   readonly killed: number
   readonly reclaims: number
-  /** Why locks could not be had. */
+  /** Why locks could not be acquired. */
   readonly failures: ReadonlyArray<string>
   readonly violations: ReadonlyArray<Violation>
-  /** Those told by whoever was granted a lock that another had: one for each such grant. */
+  /** Violations reported by a worker that was granted a lock while another held it: one for each such grant. */
   readonly refused: number
   /** How long each acquisition waited, in milliseconds, ascending. */
   readonly waits: ReadonlyArray<number>
-  /** Files beside the locks when all had ended and one more had taken and released the lock. */
+  /**
+   * The files other than the lock that are left after all workers have ended and one more has acquired and released the lock.
+   */
   readonly litter: ReadonlyArray<string>
 }
 
 const workers = 8
 const turnsOfOne = 400
 
-/** What makes most of garbage and of expected errors cheap: workers that wait are most of a storm. */
+/** The flags make garbage and expected errors cheap: most work of a storm is that of workers that wait. */
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
-/** Printed with each storm. The same seed gives the same fates, not the same interleaving: that is the machine's. */
+/** Printed with each storm. The same seed gives the same fates, but the machine decides the interleaving. */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
   Option.match({
@@ -87,10 +89,10 @@ const folder = Effect.acquireRelease(
 const decode = Schema.decodeUnknownSync(Schema.parseJson(Event))
 const encode = Schema.encodeSync(Schema.parseJson(Orders))
 
-/** How a worker ended: by its own hand, or well. */
+/** How a worker ended: it killed itself, or it finished its turns. */
 type End = "killed" | "finished"
 
-/** Runs one worker to its end; when interrupted, asks it to end, and insists if it does not. */
+/** Runs one worker until it ends. On interruption it asks the worker to end, and kills it if it does not. */
 const runWorker = (
   path: string,
   orders: Orders,
@@ -100,8 +102,8 @@ const runWorker = (
     const over = yield* Deferred.make<End, StormFailed>()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        // Nothing of our environment: what is set there can slow each start of Node, and the workers are many. One thread
-        // for files, as a worker asks one thing after the other.
+        // The workers inherit no environment: some variables slow each start of Node, and there are many workers. One thread
+        // for files is enough, because a worker makes one call after the other.
         const child = ChildProcess.spawn(process.execPath, [...nodeOptions, path, encode(orders)], {
           env: { UV_THREADPOOL_SIZE: "1" },
           stdio: ["ignore", "pipe", "pipe"]
@@ -148,7 +150,7 @@ const runWorker = (
     return yield* Deferred.await(over)
   }))
 
-/** The value below which so many of the hundred are; `waits` are ascending. */
+/** The value below which `percent` of the waits lie; `waits` are ascending. */
 export const percentile = (waits: ReadonlyArray<number>, percent: number): number =>
   waits[Math.min(waits.length - 1, Math.floor(waits.length * percent / 100))] ?? Number.NaN
 
@@ -221,7 +223,7 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
     const acquisitions = waits.length
     const sorted = Array.sort(waits, Order.number)
 
-    // Whatever the dead have left, the lock can be had.
+    // The lock can be acquired whatever files the dead workers have left.
     yield* runWorker(path, { ...orders, turns: 1, killsPerThousand: 0, seed: "last" }, heard)
     const litter = yield* Effect.promise(() => Fs.readdir(Path.join(place, "locks")).catch(() => []))
     return {
@@ -240,7 +242,7 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
     }
   })
 
-/** What a storm came to, for people. */
+/** The result of a storm as text. */
 export const describe = (storm: Storm): string =>
   [
     `${storm.contender}: ${storm.acquisitions} acquisitions in ${storm.seconds.toFixed(1)} s, seed ${storm.seed}`,

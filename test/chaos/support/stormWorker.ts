@@ -1,5 +1,5 @@
 /**
- * One contender's process in a storm: takes the lock, takes the witness, holds, and releases or dies, again and again.
+ * One process in a storm: acquires the lock, takes the witness, holds, and releases or dies, in a loop.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Array from "effect/Array"
@@ -16,12 +16,12 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// First of all files: nothing that comes later has a higher descriptor.
+// The witness is the first file that the worker opens. It has the highest descriptor, also of all files opened later.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
 
-/** Written before it returns, so that it is told even by a process that ends at once. */
+/** Writes synchronously, so that the event arrives even if the process ends at once. */
 const tell = (event: Event) => Fs.writeSync(1, `${encode(event)}\n`)
 
 let phase: Phase = "pausing"
@@ -31,7 +31,7 @@ const die = (point: Point) => {
   process.kill(process.pid, "SIGKILL")
 }
 
-/** How many more steps of the lock under test are allowed; `undefined` where any number is. */
+/** How many more steps of the lock under test may run before the worker dies; `undefined` means any number. */
 let stepsLeft: { readonly point: Point; count: number } | undefined
 
 const step = Effect.sync(() => {
@@ -45,15 +45,15 @@ const below = (bound: number) => Effect.map(random.nextIntBetween(0, Math.round(
 
 const points = ["acquiring", "granted", "holding", "releasing", "any"] as const satisfies ReadonlyArray<Point>
 
-/** Where this turn ends in death, if it does. */
+/** Where the worker dies in this turn, if it does. */
 const fate = Effect.map(
   random.nextIntBetween(0, 1000),
   (n) => n < orders.killsPerThousand ? points[n % points.length] : undefined
 )
 
 /**
- * Dies in the middle of what comes next: before one of the lock's steps where it tells them, or after a moment. Gives
- * the effect that calls it off.
+ * Arranges the worker's death during its next phase: before one of the lock's steps if the lock reports them, otherwise after
+ * a random time. Returns the effect that cancels it.
  */
 const arm = (point: Point, most: { readonly steps: number; readonly millis: number }) =>
   Effect.gen(function*() {
@@ -69,7 +69,7 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
     return Fiber.interrupt(yield* Effect.fork(Effect.delay(Effect.sync(() => die(point)), Duration.millis(delay))))
   })
 
-/** From here on both judges look, until the scope closes. */
+/** Both judges check the holder until the scope closes. */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(
     Effect.map(Clock.currentTimeMillis, (at) => {

@@ -1,9 +1,9 @@
 /**
- * What does a gateway ask of the kernel, and what if one of those calls kills it, fails or takes long?
+ * Runs a gateway under strace(1), which records its system calls, or kills, fails or delays the gateway at one of them.
  *
- * By strace(1): first a run that is only watched, which yields the calls that matter, in their order; then one run per
- * call, in which strace tampers with it. Calls are counted by strace per name and thread, and only where they pass the
- * filter; with a single thread in Node's pool the n-th call of a name is the same one in every run.
+ * First a run without tampering records the calls that matter, in their order. Then each call gets a run in which strace
+ * tampers with it. strace counts calls per name and thread, and only calls that pass the filter. With a single thread in
+ * Node's pool the n-th call of a name is the same in every run.
  */
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
@@ -22,45 +22,45 @@ const findProblem = (): string | undefined => {
   return status === 0 && stderr === "" ? undefined : `strace(1) may not trace here: ${stderr.split("\n", 1)[0]}`
 }
 
-/** Why nothing can be traced; `undefined` where it can. */
+/** Why no program can be traced here; `undefined` if it can. */
 export const unavailable = findProblem()
 
 /**
- * Which calls are looked at.
+ * Which calls are recorded.
  *
- * - `files`: those on the lock files, what a reclaim makes of their names, and their folders; by name or descriptor.
- * - `sockets`: those on TCP sockets.
+ * - `files`: calls on the lock files, on the names that a reclaim gives them, and on their folders; by name or descriptor.
+ * - `sockets`: calls on TCP sockets.
  */
 export type Filter = "files" | "sockets"
 
 export interface Call {
   readonly thread: string
   readonly name: string
-  /** Counted from 1, among those of this name and thread. */
+  /** Counted from 1, among the calls of this name and thread. */
   readonly ordinal: number
-  /** As strace writes it: arguments and result. */
+  /** The arguments and the result, as strace writes them. */
   readonly text: string
-  /** Whether a SIGTERM had come by then. */
+  /** Whether the gateway had received a SIGTERM by then. */
   readonly phase: "start" | "release"
 }
 
-/** One call of a run that can be had again in the next one. */
+/** A call of one run that can be found again in the next run. */
 export interface Point {
   readonly filter: Filter
   readonly name: string
   readonly ordinal: number
   readonly phase: Call["phase"]
-  /** For people, and to see that it is the same one in another run. */
+  /** A label for people; a comparison of labels shows that another run reached the same call. */
   readonly label: string
-  /** Its place in the run, counted from 0. */
+  /** The position in the run, counted from 0. */
   readonly index: number
 }
 
 export type Tamper =
   | { readonly _tag: "Kill" }
-  /** `always`: this call and all that follow it. */
+  /** With `always`, this call and all later ones of its kind fail. */
   | { readonly _tag: "Fail"; readonly errno: string; readonly always: boolean }
-  /** This call and all that follow it do nothing, and say that they did. */
+  /** This call and all later ones of its kind do nothing, but report success. */
   | { readonly _tag: "Pretend" }
   | { readonly _tag: "Delay"; readonly millis: number }
 
@@ -70,7 +70,7 @@ export const kill: Tamper = { _tag: "Kill" }
 // names
 // ---------------------------------------------------------------------------
 
-/** What is called how, under `files`. Longer names first: they contain the shorter ones. */
+/** The name of each path under `files`. Longer paths come first, because they contain the shorter ones. */
 const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role: string]> => [
   [Gateways.configLock(site), "config lock"],
   [Gateways.stateLock(site), "state lock"],
@@ -78,19 +78,24 @@ const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role:
   [site.stateDir, "state folder"]
 ]
 
-/** The part of a name that a claim on an owner's file, and the file under it, have from that owner. */
+/**
+ * The part of a file name that is derived from an owner's instance id. The claim on that owner has it, and the owner's file
+ * that was moved aside.
+ */
 const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
 
-/** What a reclaimer will make beside a lock file of a dead owner: strace selects files by their whole names. */
+/**
+ * The paths that a reclaimer will create beside the lock file of a dead owner. strace needs the whole paths to select files.
+ */
 const besides = (path: string): ReadonlyArray<string> => {
   const owner = existsSync(path) ? /"instanceId":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] : undefined
   return owner === undefined ? [] : [`${path}.${nameOf(owner)}.reclaim`, `${path}.${nameOf(owner)}.stale`]
 }
 
-/** The one that is traced; no other has it. */
+/** The instance id of the traced gateway; no other gateway has it. */
 const tracedInstance = "7ace7ace-7ace-4ace-8ace-7ace7ace7ace"
 
-/** Where the traced gateway makes a lock file before it has its name, or finds out whether one could be locked. */
+/** The draft of a lock file: the traced gateway writes the file under this name first, and tries there whether locks work. */
 const draftOf = (path: string): string => `${path}.${nameOf(tracedInstance)}.draft`
 
 const filesOf = (site: Gateways.Site): ReadonlyArray<string> => [
@@ -121,7 +126,7 @@ export const parse = (log: string): ReadonlyArray<Call> => {
   const counts = new Map<string, number>()
   const pending = new Map<string, number>()
   let phase: Call["phase"] = "start"
-  // The last line may be half written.
+  // The last line may be incomplete.
   for (const row of log.split("\n").slice(0, -1)) {
     const [, thread = "", resumed, rest = "", name, text = "", sigterm] = line.exec(row) ?? []
     if (sigterm !== undefined) phase = "release"
@@ -140,14 +145,14 @@ export const parse = (log: string): ReadonlyArray<Call> => {
   return calls
 }
 
-/** A log that does not exist yet has no calls. */
+/** Reads the calls of a log; none if the log does not exist yet. */
 export const readLog = (path: string): Effect.Effect<ReadonlyArray<Call>> =>
   Effect.map(
     Effect.orElseSucceed(Effect.tryPromise(() => Fs.readFile(path, "utf8")), () => ""),
     parse
   )
 
-/** The calls of a watched run that can be tampered with. */
+/** The calls of a recorded run that can be tampered with. */
 export const pointsOf = (
   site: Gateways.Site,
   filter: Filter,
@@ -173,7 +178,7 @@ const mark: Record<Tamper["_tag"], RegExp> = {
 
 const isEveryLater = (tamper: Tamper): boolean => tamper._tag === "Pretend" || (tamper._tag === "Fail" && tamper.always)
 
-/** The call that was tampered with, if the run came to it. */
+/** The call that was tampered with, if the run reached it. */
 export const findHit = (
   site: Gateways.Site,
   point: Point,
@@ -189,7 +194,7 @@ export const findHit = (
 // running
 // ---------------------------------------------------------------------------
 
-/** Where the log of a site's traced gateway goes; one at a time. */
+/** The path of the log. A site has one traced gateway at a time. */
 export const logPath = (site: Gateways.Site): string => Path.join(site.root, "strace.log")
 
 const injected = (tamper: Tamper): string => {
@@ -207,15 +212,15 @@ const injected = (tamper: Tamper): string => {
 
 const watched = { files: "all", sockets: "%network,close" } as const satisfies Record<Filter, string>
 
-/** What is traced, and what is tampered with. */
+/** Which calls are traced, and how one of them is tampered with. */
 export type Tracing = readonly [
   filter: Filter,
   tampering?: { readonly point: Pick<Point, "name" | "ordinal">; readonly tamper: Tamper }
 ]
 
 /**
- * How a gateway of the site is started under strace. Its pid is the gateway's own: strace runs as its detached
- * grandchild.
+ * Options that start a gateway of the site under strace. The pid of the process is the gateway's own: strace runs as its
+ * detached grandchild.
  */
 export const options = (
   site: Gateways.Site,
@@ -232,7 +237,7 @@ export const options = (
     ...(filter === "files" ? filesOf(site).flatMap((path) => ["-P", path]) : []),
     ...(tampering === undefined
       ? ["-e", `trace=${watched[filter]}`]
-      // Under a delay the log shows how far the run is. Signals do not work together with --seccomp-bpf.
+      // During a delay the log shows how far the run is. Signals do not work together with --seccomp-bpf.
       : tampering.tamper._tag === "Delay"
       ? ["-e", `trace=${watched[filter]}`]
       : ["-e", `trace=${tampering.point.name}`, ...(tampering.tamper._tag === "Kill" ? [] : ["--seccomp-bpf"])]),
@@ -249,6 +254,6 @@ export const options = (
     NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
     PINNED_INSTANCE: tracedInstance
   },
-  // On an address that does not cover 127.0.0.1, two are bound.
+  // On an address that does not cover 127.0.0.1 the gateway binds two addresses.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []
 })

@@ -1,6 +1,6 @@
 /**
- * What the sweeps over system calls share: the two ways of locking, a place with what a dead gateway left, and what must
- * hold after whatever has happened there.
+ * Shared by the sweeps over system calls: the two lock modes, a site with the files of a dead gateway, and the checks after
+ * each run.
  */
 import { assert } from "@effect/vitest"
 import { Array, Cause, Effect, Exit, Option, type Scope } from "effect"
@@ -20,9 +20,9 @@ import * as Strace from "./strace.ts"
 
 export interface Mode {
   readonly name: "kernel lock" | "record only"
-  /** Why its tests must be skipped. */
+  /** Why the tests of this mode are skipped; `undefined` if they can run. */
   readonly unavailable: string | undefined
-  /** The program that locks so. */
+  /** The path of a program that locks in this mode. */
   readonly main: Effect.Effect<string, never, Scope.Scope>
 }
 
@@ -37,15 +37,15 @@ export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
 ]
 
 // ---------------------------------------------------------------------------
-// places
+// sites
 // ---------------------------------------------------------------------------
 
-/** What a gateway finds when it starts. */
+/** The files that a gateway finds when it starts. */
 export type Scene = "a first start" | "a start after a crash"
 
 export const scenes: ReadonlyArray<Scene> = ["a first start", "a start after a crash"]
 
-/** A site that can be set back to its scene. */
+/** A site that can be reset to its scene. */
 export interface Stage {
   readonly mode: Mode
   readonly main: string
@@ -72,10 +72,10 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
     return { mode, main, site, reset: Effect.zipRight(remove, copyFolder(left, site.stateDir)) }
   })
 
-/** How many runs go on at one time, if they are busy. */
+/** How many runs may go on at one time if they use the processor. */
 const busyLanes = 2
 
-/** Every point once, on a stage of its lane that is set back before. */
+/** Runs each point once. Each lane has a stage of its own, which is reset before each run. */
 export const sweep = <P, A>(
   points: ReadonlyArray<P>,
   stage: Effect.Effect<Stage, never, Scope.Scope>,
@@ -100,11 +100,11 @@ export const sweep = <P, A>(
 // runs
 // ---------------------------------------------------------------------------
 
-/** Whether it came to listen, or ended before. */
+/** Whether the gateway listened, or ended before. */
 export const cameToListen = ({ ended, listening }: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(Effect.as(ended, false), Effect.map(Effect.exit(listening), Exit.isSuccess))
 
-/** Under strace: starts a gateway of the stage. */
+/** Starts a gateway of the stage under strace. */
 export const startTraced = (
   { main, site }: Stage,
   ...tracing: Strace.Tracing
@@ -114,10 +114,10 @@ export const startTraced = (
     Gateways.start(site, { main, ...Strace.options(site, ...tracing) })
   )
 
-/** What is done with a gateway that listens, before it is told to end. */
+/** An effect that runs while the gateway listens, before it is told to end. */
 export type Visit<A> = (gateway: Processes.Running) => Effect.Effect<A>
 
-/** Under strace, a gateway from its start to its end; `None` where it never listened. */
+/** Runs a gateway from start to end under strace; `None` if it never listened. */
 export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.Tracing) =>
   Effect.scoped(Effect.gen(function*() {
     const gateway = yield* startTraced(stage, ...tracing)
@@ -127,13 +127,13 @@ export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.T
     return { visited, ended, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
   }))
 
-/** Calls of every gateway: where they are missing, nothing was traced. */
+/** Calls that every gateway makes. If they are missing, strace traced nothing. */
 const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
   files: ["pwrite64 config lock", "fsync state lock", "unlink config lock", "unlink state lock"],
   sockets: ["connect port", "bind port", "listen port"]
 }
 
-/** Every call of a gateway that nobody tampers with. */
+/** Records every call of a gateway without tampering. */
 export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = () => Effect.void) =>
   Effect.gen(function*() {
     yield* stage.reset
@@ -144,10 +144,10 @@ export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = 
     return points
   })
 
-/** How often a point is tried that a run did not come to. */
+/** How many runs may miss a point before the test gives up. */
 export const tries = 3
 
-/** Has a gateway of the stage killed there. */
+/** Kills a gateway of the stage at this call. */
 export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =>
   Effect.gen(function*() {
     for (let run = 1; run <= tries; run++) {
@@ -159,14 +159,14 @@ export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =
   })
 
 // ---------------------------------------------------------------------------
-// afterwards
+// checks after a run
 // ---------------------------------------------------------------------------
 
-/** What is in the lock folder beside the two lock files. */
+/** The names in the lock folder other than those of the two lock files. */
 export const strays = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(Gateways.namesIn(Gateways.locksFolder(site)), Array.difference(Gateways.lockNames(site)))
 
-/** Exactly this one has the locks, and serves. */
+/** Checks that this gateway and no other holds the locks, and that it serves. */
 export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<void> =>
   Effect.gen(function*() {
     const served = yield* Clients.instanceIdOf(site)
@@ -181,7 +181,7 @@ export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Eff
     }
   })
 
-/** As if nobody had touched anything in the lock folder for an hour. */
+/** Dates everything in the lock folder back by an hour. */
 const letAnHourPass = (site: Gateways.Site): Effect.Effect<void> =>
   Effect.flatMap(Gateways.namesIn(Gateways.locksFolder(site)), (names) =>
     Effect.promise(async () => {
@@ -201,11 +201,11 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
       return sizes
     }))
 
-/** What only time can tell from a start in progress, where there are no kernel locks: a file without a record yet. */
+/** Whether only time can show that no start is in progress: without kernel locks, a file that has no record yet. */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
 
-/** The port of a site that nobody serves any more. */
+/** Checks that the port of a site is free. */
 export const assertPortFree = (site: Gateways.Site): Effect.Effect<void> =>
   Effect.map(Ports.isFree(site.port), (free) => assert.isTrue(free, `port ${site.port} is still taken`))
 
@@ -218,18 +218,18 @@ const stop = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<Pr
   })
 
 /**
- * The next start succeeds by itself and serves alone; told to end, it leaves none of its files.
+ * Checks that the next start succeeds without help and serves alone, and that it removes its files when it ends.
  *
- * At once; only without kernel locks, and only where nothing but time can tell, once the leftovers are old. What a
- * reclaimer had in hand when it died may stay beside the lock files: it is in nobody's way.
+ * The start succeeds at once. The exception is a file without a record and without kernel locks: then the start succeeds once
+ * the files are old. The files of a reclaimer that died may stay beside the lock files, where they block no start.
  */
 export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Effect<string> =>
   Effect.scoped(Effect.gen(function*() {
     const before = yield* strays(site)
     for (const stray of before) {
-      // With kernel locks, a dead owner's file is taken over in place, under a claim: nothing is moved aside.
+      // With kernel locks, a start takes over a dead owner's file in place, under a claim, and moves no file aside.
       const kinds = mode.name === "record only" ? "reclaim|stale|draft" : "reclaim|draft"
-      // A claim, too, is written under another name before it has its own.
+      // A claim is also written under a draft name before it gets its own.
       assert.match(stray, new RegExp(`\\.lock(\\.[0-9a-f]{16}\\.reclaim)*\\.[0-9a-f]{16}\\.(${kinds})$`))
     }
     const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
@@ -262,14 +262,14 @@ export type Result =
   | { readonly _tag: "Passed"; readonly outcome: string }
   | { readonly _tag: "Failed"; readonly what: string }
 
-/** What a point came to; a failed assertion is told of at the end, with all others. */
+/** Runs the check of one point. A failed assertion is reported at the end, together with all others. */
 export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
   Effect.match(Effect.sandbox(outcome), {
     onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),
     onFailure: (cause): Result => ({ _tag: "Failed", what: `${what}: ${Cause.pretty(cause)}` })
   })
 
-/** How many came to what, in one line per outcome. */
+/** How many points had each outcome, in one line for each. */
 export const summary = (title: string, results: ReadonlyArray<Result>): string => {
   const outcomes = results.map((result) => result._tag === "Passed" ? result.outcome : "FAILED")
   const counts = Object.entries(Array.groupBy(outcomes, (outcome) => outcome))
@@ -278,7 +278,7 @@ export const summary = (title: string, results: ReadonlyArray<Result>): string =
   return [`${title}: ${results.length}`, ...counts].join("\n")
 }
 
-/** Prints how many came to what; fails with all that failed. */
+/** Prints the summary, and fails if a point failed. */
 export const conclude = (title: string, results: ReadonlyArray<Result>): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Effect.sync(() => process.stdout.write(`${summary(title, results)}\n`))

@@ -1,12 +1,11 @@
 /**
- * The judge of a storm: the kernel's own exclusion, taken without waiting by whoever was granted the lock under test.
+ * The judge of a storm: a kernel lock, taken without waiting by each worker that was granted the lock under test.
  *
- * It must not accuse the successor of a holder that was killed, so the kernel must drop the witness before it drops the
- * lock under test. Linux lets go of the open files of a dead process as deferred work, of which it does the last first
- * (`task_work_run`); a test of that name sees it. So the witness gets a descriptor higher than any that the lock under
- * test will have.
+ * The judge must not accuse the successor of a killed holder, so the kernel must drop the witness before it drops the lock
+ * under test. Linux closes the files of a dead process as deferred work, and runs the last piece of work first
+ * (`task_work_run`); a test checks that. So the witness has a higher descriptor than every file of the lock under test.
  *
- * A second judge beside it: every holder writes its token into the witness and must find it there at the end.
+ * A second judge: every holder writes its token into the witness, and must find it there at the end.
  */
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
@@ -34,7 +33,7 @@ export const osLock: () => Addon = load
 const lowest = 200
 const tokenBytes = 64
 
-/** Opens a file under a descriptor that is higher than those that a worker has open otherwise. */
+/** Opens a file under a higher descriptor than all other files of a worker. */
 const openHigh = (path: string): number => {
   const fillers: Array<number> = []
   for (;;) {
@@ -48,9 +47,9 @@ const openHigh = (path: string): number => {
 }
 
 export interface Witness {
-  /** Whether nobody else had it; if not, the other's token. Ours is written in either case. */
+  /** Whether no other worker held the witness; otherwise the other's token. In both cases the worker's own token is written. */
   readonly take: (token: string) => { readonly granted: boolean; readonly other: string }
-  /** What the witness says now: our token, or that of somebody who was granted the lock while we had it. */
+  /** The token in the witness: this worker's own, or that of a worker that was granted the lock in the meantime. */
   readonly read: () => string
   readonly drop: () => void
 }
@@ -66,7 +65,7 @@ export const open = (folder: string): Witness => {
     take: (token) => {
       const granted = addon.tryLock(fd)
       const other = read()
-      // One write of one size: never a mixture of two tokens.
+      // One write of a fixed size, so that a reader never sees a mixture of two tokens.
       Fs.writeSync(fd, token.padEnd(tokenBytes), 0)
       return { granted, other }
     },

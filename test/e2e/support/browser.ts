@@ -1,5 +1,6 @@
 /**
- * A headless Chromium that is installed here, and pages in it that are watched for what they must not do.
+ * A headless Chromium that is installed on this machine, and pages in it. Each page records its errors and the origins it
+ * requests.
  */
 import { assert } from "@effect/vitest"
 import { Effect, Option, type Scope } from "effect"
@@ -10,13 +11,13 @@ const executable = ["chromium", "chromium-browser", "google-chrome", "google-chr
   .flatMap((name) => Option.toArray(Program.findTool(name)))
   .at(0)
 
-/** Why a test that needs a browser must be skipped; `undefined` where it can run. */
+/** Why a test that needs a browser is skipped; `undefined` if it can run. */
 export const noBrowser = executable === undefined ? "needs chromium(1)" : undefined
 
-/** For one element to appear, in milliseconds. */
+/** How long a test waits for one element, in milliseconds. */
 const patience = 60_000
 
-/** As root and without a screen; and it stays on this machine. */
+/** The flags run Chromium as root and without a screen, and keep it from contacting other machines. */
 const args = [
   "--no-sandbox",
   "--disable-gpu",
@@ -27,7 +28,7 @@ const args = [
   "--disable-sync"
 ]
 
-/** With a profile of its own, which is gone when the browser is closed. */
+/** Starts the browser with a temporary profile, which is deleted when the browser is closed. */
 export const launch = (): Promise<Browser> =>
   executable === undefined
     ? Promise.reject(new Error("no browser"))
@@ -35,13 +36,13 @@ export const launch = (): Promise<Browser> =>
 
 export interface WatchedPage {
   readonly page: Page
-  /** What it wrote to the console since the last time it was asked, and the errors that nobody caught. */
+  /** The console messages since the last call, and the uncaught errors. */
   readonly complaints: () => ReadonlyArray<string>
-  /** Where it sent requests to. */
+  /** The origins that the page has sent requests to. */
   readonly origins: () => ReadonlyArray<string>
 }
 
-/** A page of its own context, without storage; both are gone when the scope closes. */
+/** Opens a page in a browser context of its own, without storage. Both are closed when the scope closes. */
 export const open = (
   browser: Browser,
   options: BrowserContextOptions = {}
@@ -68,20 +69,20 @@ export const open = (
     }
   })
 
-/** Waits until an element is there and visible. */
+/** Waits until an element exists and is visible. */
 export const sees = (page: Page, selector: string, text?: string | RegExp): Effect.Effect<void> =>
   Effect.promise(() =>
     page.locator(selector, text === undefined ? {} : { hasText: text }).first().waitFor({ timeout: patience })
   )
 
-/** The text of an element, without what is around it. */
+/** The trimmed text of an element. */
 export const textOf = (page: Page, selector: string): Effect.Effect<string> =>
   Effect.map(Effect.promise(() => page.locator(selector).first().innerText()), (text) => text.trim())
 
-/** What an image file is worth: it has a size, and is not of one colour. */
+/** Checks that an image has the width and more than one colour. */
 export const assertPicture = (png: Buffer, width: number): void => {
   assert.strictEqual(png.subarray(1, 4).toString("latin1"), "PNG")
   assert.strictEqual(png.readUInt32BE(16), width)
-  // One colour compresses to next to nothing.
+  // An image of one colour compresses to a few bytes.
   assert.isAbove(png.length, 5_000)
 }

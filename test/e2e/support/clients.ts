@@ -10,7 +10,7 @@ import type { Site } from "./gateways.ts"
 const host = "127.0.0.1"
 const patience = Duration.seconds(10)
 
-/** The subprotocol in which a browser shows its token, since it can set no header. */
+/** The subprotocol in which a browser sends its token, because a browser cannot set headers on a WebSocket. */
 export const tokenCarrier = (token: string): string => `gateway-token.${Buffer.from(token).toString("base64url")}`
 
 const patiently = <A, E>(self: Effect.Effect<A, E>, what: string): Effect.Effect<A> =>
@@ -29,7 +29,7 @@ export interface Answer {
   readonly body: string
 }
 
-/** One request on a connection of its own. */
+/** Sends one request on a new connection. */
 export const request = (site: Site, path: string, method = "GET"): Effect.Effect<Answer> =>
   patiently(
     Effect.async<Answer, Error>((resume) => {
@@ -53,7 +53,7 @@ export const request = (site: Site, path: string, method = "GET"): Effect.Effect
 
 const decodeHealth = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ instanceId: Schema.String })))
 
-/** The instance that answers `/healthz`. */
+/** The id of the instance that answers `/healthz`. */
 export const instanceIdOf = (site: Site): Effect.Effect<string> =>
   request(site, "/healthz").pipe(
     Effect.flatMap(({ body }) => decodeHealth(body)),
@@ -79,7 +79,7 @@ export interface Control {
 
 const parse = (text: string): unknown => JSON.parse(text)
 
-/** A WebSocket at `/`, open when this returns. */
+/** Opens a WebSocket at `/`; returns once it is open. */
 export const control = (site: Site): Effect.Effect<Control, never, Scope.Scope> =>
   Effect.gen(function*() {
     const frames = yield* Queue.unbounded<unknown>()
@@ -119,11 +119,11 @@ const decodeHello = Schema.decodeUnknown(
   { onExcessProperty: "error" }
 )
 
-/** The first frame of a new WebSocket. */
+/** Returns the first frame of a new WebSocket. */
 export const hello = (site: Site) =>
   Effect.scoped(Effect.flatMap(control(site), ({ next }) => Effect.orDie(Effect.flatMap(next, decodeHello))))
 
-/** A WebSocket that has been greeted. */
+/** Opens a WebSocket and reads its first frame. */
 export const greeted = (site: Site): Effect.Effect<Control, never, Scope.Scope> =>
   Effect.tap(control(site), ({ next }) => Effect.orDie(Effect.flatMap(next, decodeHello)))
 
@@ -133,9 +133,9 @@ export const greeted = (site: Site): Effect.Effect<Control, never, Scope.Scope> 
 
 export interface Connection {
   readonly send: (text: string) => Effect.Effect<void>
-  /** Completes once what was received matches, with all that was received. */
+  /** Completes once the received text matches, with all text so far. */
   readonly received: (pattern: RegExp) => Effect.Effect<string>
-  /** Completes when the other side has closed or reset the connection. */
+  /** Completes when the gateway has closed or reset the connection. */
   readonly closed: Effect.Effect<void>
   readonly isOpen: Effect.Effect<boolean>
 }

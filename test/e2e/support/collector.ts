@@ -1,5 +1,5 @@
 /**
- * A collector of OpenTelemetry's data over HTTP, in JSON, on loopback.
+ * A collector of OTLP over HTTP, in JSON, on loopback.
  */
 import { Deferred, Effect, FiberId, Schema, type Scope } from "effect"
 import type * as Http from "node:http"
@@ -35,30 +35,30 @@ const MetricsData = Schema.Struct({
 const attributesOf = (attributes: typeof Attributes.Type): Readonly<Record<string, unknown>> =>
   Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]))
 
-/** A span as it arrived. */
+/** A span as it was received. */
 export interface Received {
   readonly name: string
   readonly traceId: string
-  /** The name of the span around it, if that has arrived too. */
+  /** The name of the parent span, if it has been received too. */
   readonly parent: string | undefined
   readonly attributes: Readonly<Record<string, unknown>>
 }
 
 export interface Collector {
   readonly url: string
-  /** All spans so far, in the order of their ends. */
+  /** All spans so far, in the order in which they ended. */
   readonly spans: () => ReadonlyArray<Received>
-  /** The names of the metrics that arrived last. */
+  /** The names of the metrics in the last export. */
   readonly metrics: () => ReadonlyArray<string>
-  /** The resource of what arrived last. */
+  /** The resource of the last export. */
   readonly resource: () => Readonly<Record<string, unknown>>
   /** The headers of each request. */
   readonly requests: () => ReadonlyArray<Http.IncomingHttpHeaders>
-  /** Completes once a span of this name has arrived. */
+  /** Completes once a span of this name has been received. */
   readonly arrival: (name: string) => Effect.Effect<void>
 }
 
-/** Collects until the scope closes. */
+/** Collects exports until the scope closes. */
 export const collect: Effect.Effect<Collector, never, Scope.Scope> = Effect.gen(function*() {
   const spans: Array<typeof Span.Type> = []
   const requests: Array<Http.IncomingHttpHeaders> = []

@@ -1,6 +1,6 @@
 /**
- * What the container files in `test/examples/containers` say, read as strictly as an engine does: a key that is not known
- * here is a mistake, or new.
+ * Reads the container files in `test/examples/containers` as strictly as an engine does: a key that this schema does not have
+ * is an error.
  */
 import { Effect, Schema } from "effect"
 import * as Fs from "node:fs/promises"
@@ -16,7 +16,7 @@ const strict = { onExcessProperty: "error" } as const
 const optional = Schema.optional
 const Strings = Schema.Array(Schema.String)
 
-/** As Compose and Kubernetes write durations here: whole seconds. */
+/** The seconds of a duration that Compose and Kubernetes write as a whole number, such as `30s`. */
 export const seconds = (text: string): number => {
   const match = /^(\d+)s$/.exec(text)
   if (match === null) throw new Error(`no whole seconds: ${text}`)
@@ -28,10 +28,10 @@ export const seconds = (text: string): number => {
 // ---------------------------------------------------------------------------
 
 export interface Dockerfile {
-  /** Instructions of the last stage, in order. */
+  /** The instructions of the last stage, in order. */
   readonly last: ReadonlyArray<readonly [instruction: string, rest: string]>
   readonly env: Readonly<Record<string, string>>
-  /** The rest of an instruction that is there once. */
+  /** The arguments of an instruction that occurs exactly once. */
   readonly only: (instruction: string) => string
   /** The words of an instruction in exec form. */
   readonly exec: (instruction: string) => ReadonlyArray<string>
@@ -39,7 +39,10 @@ export interface Dockerfile {
 
 const decodeWords = Schema.decodeUnknownSync(Schema.parseJson(Strings))
 
-/** Reads what the reference of the format calls instructions; a line that ends with a backslash goes on in the next. */
+/**
+ * Splits the file into instructions, as the Dockerfile reference defines them. A line that ends with a backslash continues on
+ * the next line.
+ */
 export const dockerfile: Effect.Effect<Dockerfile> = Effect.map(read("Dockerfile"), (text) => {
   const instructions = text
     .split("\n")
@@ -207,7 +210,7 @@ const Manifests = Schema.Tuple(Service, StatefulSet)
 export const kubernetes: Effect.Effect<typeof Manifests.Type> = Effect.flatMap(
   read("kubernetes.yaml"),
   (text) => {
-    // Kubernetes reads YAML 1.1, where 0440 is octal.
+    // Kubernetes reads YAML 1.1, in which 0440 is octal.
     const documents = Yaml.parseAllDocuments(text, { version: "1.1", strict: true })
     return Effect.orDie(
       Schema.decodeUnknown(Manifests, strict)([...documents].map((document) => {

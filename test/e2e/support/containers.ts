@@ -1,6 +1,6 @@
 /**
- * What a container engine makes of an image, by the kernel's own means: a root of its own that cannot be written, PID, network,
- * mount, IPC and UTS namespaces, an unprivileged user without capabilities, and what is mounted. No engine is needed.
+ * Runs an image without a container engine, by kernel features alone: a read-only root file system, new PID, network, mount,
+ * IPC and UTS namespaces, an unprivileged user without capabilities, and mounts.
  */
 import { Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -10,13 +10,13 @@ import * as Namespaces from "./namespaces.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Why a test in a container must be skipped; `undefined` where it can run. */
+/** Why a test in a container is skipped; `undefined` if it can run. */
 export const unavailable = Namespaces.noNetwork ?? Program.noOtherUser ?? Program.without("chroot")
 
-/** Who runs there, as in the files. */
+/** The uid in the container, the same as in the container files. */
 export const user = 1000
 
-/** A volume, and a secret, as two containers can share them. */
+/** A volume and a secret, which two containers can share. */
 export interface Volumes {
   readonly state: string
   readonly token: string
@@ -34,7 +34,7 @@ export const volumes: Effect.Effect<Volumes, never, Scope.Scope> = Effect.gen(fu
   return { state, token }
 })
 
-/** Every file and folder below a folder, itself the last, as kubelet walks. */
+/** Every file and folder below a folder, in kubelet's order: the folder itself comes last. */
 const walk = async (path: string): Promise<ReadonlyArray<string>> => {
   const info = await Fs.lstat(path)
   if (!info.isDirectory()) return [path]
@@ -46,9 +46,9 @@ const groupMode = 0o660
 const folderMode = 0o2110
 
 /**
- * What kubelet does to a volume before a pod with `fsGroup` starts (`SetVolumeOwnership` and `changeFilePermission` of
- * Kubernetes): the group, its right to read and write, and the setgid bit of folders. With `OnRootMismatch` nothing, where
- * the volume's own folder has all of that already.
+ * Changes a volume as kubelet does before a pod with `fsGroup` starts (`SetVolumeOwnership` and `changeFilePermission` of
+ * Kubernetes). It sets the group, the group's right to read and write, and the setgid bit of folders. With `OnRootMismatch`
+ * nothing changes if the volume's root folder already has all of that.
  */
 export const applyFsGroup = (
   volume: string,
@@ -70,19 +70,19 @@ export const applyFsGroup = (
   })
 
 export interface Image {
-  /** Where the program is, in the container. */
+  /** The folder of the program in the container. */
   readonly workingDirectory: string
   readonly command: ReadonlyArray<string>
   readonly env: Readonly<Record<string, string>>
-  /** Where the volume and the secret are mounted, in the container. */
+  /** The mount points of the volume and the secret in the container. */
   readonly stateMount: string
   readonly tokenMount: string
 }
 
 /**
- * Builds the root and becomes the command: every step is an exec, so that the command is pid 1.
+ * Builds the root file system and becomes the command. Every step is an exec, so that the command is pid 1.
  *
- * The system's own folders stand in for the base image; a path that is a link there is one here.
+ * The system's own folders stand in for the base image. A path that is a link on this machine is a link there as well.
  */
 const script = `
 root=$1 state=$2 state_at=$3 token=$4 token_at=$5 app=$6 app_at=$7; shift 7
@@ -113,10 +113,10 @@ ip link set lo up
 exec chroot "$root" "$@"
 `
 
-/** A user without any privilege, in the program's folder, with the image's environment and nothing else. */
+/** Runs words as a user without privileges, in the program's folder, with only the image's environment. */
 const inside = (image: Image, words: ReadonlyArray<string>): ReadonlyArray<string> => [
   ...Program.as(user),
-  // unshare asks for the same, but a change of user takes it back (PR_SET_PDEATHSIG of prctl(2)).
+  // unshare(1) sets the same death signal, but a change of user clears it (PR_SET_PDEATHSIG of prctl(2)).
   "--pdeathsig=KILL",
   "--bounding-set=-all",
   "--inh-caps=-all",
@@ -132,11 +132,11 @@ const inside = (image: Image, words: ReadonlyArray<string>): ReadonlyArray<strin
 export interface Container {
   readonly image: Image
   readonly running: Processes.Running
-  /** The pid of its first process, out here. */
+  /** The pid of the container's first process, as this process sees it. */
   readonly pid: Effect.Effect<number>
-  /** Runs words inside, as the engine does for a health check or `docker exec`. */
+  /** Runs words inside the container, as an engine does for a health check or `docker exec`. */
   readonly exec: (words: ReadonlyArray<string>) => Effect.Effect<Processes.Ended>
-  /** What the engine sends first for a stop: to pid 1. */
+  /** Sends the first signal of a stop to pid 1, as an engine does, and waits for the end. */
   readonly stop: (signal: NodeJS.Signals) => Effect.Effect<Processes.Ended>
 }
 

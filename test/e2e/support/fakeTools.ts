@@ -1,5 +1,5 @@
 /**
- * Programs of this machine, replaced by ones that write down with which environment they were started.
+ * Stand-ins for programs of this machine. Each records the environment it was started with.
  */
 import { Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -12,16 +12,16 @@ export interface Started {
 }
 
 export interface FakeTools {
-  /** What `PATH` says. */
+  /** The value for `PATH`. */
   readonly path: string
-  /** Each that was started. */
+  /** All starts so far. */
   readonly started: Effect.Effect<ReadonlyArray<Started>>
 }
 
-/** What shells set for themselves. */
+/** The variables that a shell sets by itself. */
 const ofTheShell = new Set(["PWD", "OLDPWD", "SHLVL", "_"])
 
-/** Each exits with 0, and says nothing. */
+/** Makes stand-ins that print nothing and exit with 0. */
 export const make = (names: ReadonlyArray<string>): Effect.Effect<FakeTools, never, Scope.Scope> =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
@@ -52,7 +52,7 @@ export const make = (names: ReadonlyArray<string>): Effect.Effect<FakeTools, nev
     return { path: bin, started }
   })
 
-/** What no program may be handed: secrets, and what systemd means for one process alone. */
+/** Variables that no child may get: secrets, and the variables that systemd sets for one process only. */
 export const withheld: Readonly<Record<string, string>> = {
   GATEWAY_TOKEN: "secret-token-0123456789-0123456789-0123456789",
   GATEWAY_LEASE_URL: "postgresql://user:secret-lease@db/lease",
@@ -69,7 +69,7 @@ export const withheld: Readonly<Record<string, string>> = {
   LISTEN_PID: "1"
 }
 
-/** What each may be handed. */
+/** Variables that every child may get. */
 export const handed: Readonly<Record<string, string>> = {
   LANG: "C.UTF-8",
   XDG_RUNTIME_DIR: "/nonexistent/run",

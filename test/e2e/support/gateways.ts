@@ -1,5 +1,5 @@
 /**
- * Gateways in processes of their own: a place for one, starting it, and what it leaves on disk.
+ * Gateways in processes of their own: a site for each, starting and stopping, and the files that a gateway leaves.
  */
 import { assert } from "@effect/vitest"
 import { Duration, Effect, Schema, type Scope } from "effect"
@@ -11,7 +11,7 @@ import * as Ports from "./ports.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Where one gateway lives: folders and a port that no other test has. */
+/** The folders and the port of one gateway. No other test has them. */
 export interface Site {
   readonly root: string
   readonly stateDir: string
@@ -19,7 +19,7 @@ export interface Site {
   readonly port: number
 }
 
-/** A folder that is gone when the scope closes. */
+/** A folder that is removed when the scope closes. */
 export const temporaryFolder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.promise(async () => Fs.realpath(await Fs.mkdtemp(Path.join(Os.tmpdir(), "gateway-lock-e2e-")))),
   (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true, maxRetries: 3 }))
@@ -29,19 +29,19 @@ export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(funct
   const root = yield* temporaryFolder
   const port = yield* Ports.reserve
   const site = { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
-  // A config file that is named must exist.
+  // A config file that a flag names must exist.
   yield* writeConfig(site, {})
   return site
 })
 
-/** The same place with another port. */
+/** The same site with another port. */
 export const onAnotherPort = (site: Site): Effect.Effect<Site, never, Scope.Scope> =>
   Effect.map(Ports.reserve, (port) => ({ ...site, port }))
 
 export const writeConfig = (site: Site, config: unknown): Effect.Effect<void> =>
   Effect.promise(() => Fs.writeFile(site.configPath, JSON.stringify(config)))
 
-/** The same place with another config file, of that name. */
+/** The same site with another config file, of the given name. */
 export const withConfig = (site: Site, name: string): Effect.Effect<Site> => {
   const other = { ...site, configPath: Path.join(site.root, name) }
   return Effect.as(writeConfig(other, {}), other)
@@ -50,7 +50,7 @@ export const withConfig = (site: Site, name: string): Effect.Effect<Site> => {
 export const symlink = (target: string, path: string): Effect.Effect<void> =>
   Effect.promise(() => Fs.symlink(target, path))
 
-/** Makes folders another user's, so that a program of that user can work in them. */
+/** Gives folders to another user, so that a program of that user can work in them. */
 export const giveTo = (user: number, ...paths: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.promise(async () => {
     for (const path of paths) await Fs.chown(path, user, user)
@@ -68,7 +68,7 @@ export const configLock = (site: Site): string =>
 
 export const stateLock = (site: Site): string => Path.join(locksFolder(site), "gateway.state.lock")
 
-/** The flags by which an error names the gateway of a site. */
+/** The flags by which an error message names the gateway of a site. */
 export const selectors = (site: Site, host = "127.0.0.1"): string =>
   [
     `--config ${site.configPath}`,
@@ -82,17 +82,17 @@ export const selectors = (site: Site, host = "127.0.0.1"): string =>
 // ---------------------------------------------------------------------------
 
 export interface StartOptions {
-  /** After those that name the site. */
+  /** Flags that follow those of the site. */
   readonly flags?: ReadonlyArray<string>
-  /** Instead of those that name the site. */
+  /** Flags that replace those of the site. */
   readonly args?: ReadonlyArray<string>
   readonly env?: Record<string, string>
-  /** Another copy of the program. */
+  /** The path of another copy of the program. */
   readonly main?: string
-  /** The program that runs the program: its words up to ours. */
+  /** The words of a program that runs the gateway as its child, or becomes it. */
   readonly under?: ReadonlyArray<string>
   readonly niceness?: number
-  /** How long it may take to listen, or to end. */
+  /** How long the gateway may take to listen, or to end. */
   readonly patience?: Duration.DurationInput
 }
 
@@ -118,20 +118,20 @@ export const start = (
     ...(options.patience === undefined ? {} : { patience: options.patience })
   })
 
-/** Starts a gateway and waits until it says that it listens. */
+/** Starts a gateway and waits for the line that says that it listens. */
 export const startListening = (
   site: Site,
   options: StartOptions = {}
 ): Effect.Effect<Processes.Running, never, Scope.Scope> =>
   Effect.tap(start(site, options), ({ listening }) => listening)
 
-/** A new site, and on it a gateway that listens. */
+/** Makes a new site and starts a gateway there; returns once it listens. */
 export const newGateway = (
   options: StartOptions = {}
 ): Effect.Effect<readonly [site: Site, gateway: Processes.Running], never, Scope.Scope> =>
   Effect.flatMap(newSite, (site) => Effect.map(startListening(site, options), (gateway) => [site, gateway] as const))
 
-/** Starts a gateway and waits until it ends. */
+/** Runs the program until it ends. */
 export const run = (site: Site, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
   Effect.scoped(Effect.flatMap(start(site, options), ({ ended }) => ended))
 
@@ -143,7 +143,7 @@ export const stop = (gateway: Processes.Running, signal: NodeJS.Signals = "SIGTE
 // the lock files
 // ---------------------------------------------------------------------------
 
-/** A lock file's record, as the contract has it. */
+/** The documented form of a lock file's record. */
 export const LockRecord = Schema.Struct({
   version: Schema.Literal(1),
   instanceId: Schema.UUID,
@@ -165,21 +165,21 @@ export const LockRecord = Schema.Struct({
 
 const decodeRecord = Schema.decodeUnknown(Schema.parseJson(LockRecord), { onExcessProperty: "error" })
 
-/** Reads a record; a key that the contract does not have is a failure. */
+/** Reads a record. An undocumented key fails the test. */
 export const readRecord = (path: string): Effect.Effect<typeof LockRecord.Type> =>
   Effect.orDie(Effect.flatMap(Effect.promise(() => Fs.readFile(path, "utf8")), decodeRecord))
 
-/** What tells whether a file was replaced, rewritten or touched. */
+/** The inode, times and content of a file: they show whether the file was replaced, rewritten or touched. */
 export const identityOf = (path: string) =>
   Effect.promise(async () => {
     const { ino, mtimeNs } = await Fs.stat(path, { bigint: true })
     return { path, ino, mtimeNs, content: await Fs.readFile(path, "utf8") }
   })
 
-/** Both lock files: what nobody may have changed. */
+/** The identity of both lock files, to check that no process has changed them. */
 export const lockIdentities = (site: Site) => Effect.all([identityOf(configLock(site)), identityOf(stateLock(site))])
 
-/** Makes both lock files look as if nobody had touched them for an hour. */
+/** Dates both lock files back by an hour. */
 export const age = (site: Site): Effect.Effect<void> =>
   Effect.promise(async () => {
     for (const path of [configLock(site), stateLock(site)]) {
@@ -188,11 +188,11 @@ export const age = (site: Site): Effect.Effect<void> =>
     }
   })
 
-/** Mode bits, in octal. */
+/** The mode bits in octal. */
 export const modeOf = (path: string): Effect.Effect<string> =>
   Effect.promise(async () => ((await Fs.stat(path)).mode & 0o777).toString(8))
 
-/** The names in a folder, sorted; none where there is no folder. */
+/** The names in a folder, sorted; empty if the folder does not exist. */
 export const namesIn = (folder: string): Effect.Effect<ReadonlyArray<string>> =>
   Effect.tryPromise(() => Fs.readdir(folder)).pipe(
     Effect.map((names) => names.toSorted()),
@@ -204,33 +204,33 @@ export const lockNames = (site: Site): ReadonlyArray<string> =>
   [Path.basename(configLock(site)), Path.basename(stateLock(site))].toSorted()
 
 // ---------------------------------------------------------------------------
-// what every test of an end asks
+// checks after the end of a program
 // ---------------------------------------------------------------------------
 
-/** How often a line matches. */
+/** The number of lines that match. */
 export const count = (text: string, pattern: RegExp): number =>
   text.split("\n").filter((line) => pattern.test(line)).length
 
-/** The lines of stderr, but for the notice that a program without kernel locks begins with. */
+/** The lines of stderr without the warning that a program without kernel locks prints first. */
 export const linesOf = ({ stderr }: Processes.Ended): ReadonlyArray<string> =>
   stderr.split("\n").filter((line) =>
     line !== "" && (Program.kernelLocks || !/level=WARN .*no kernel lock for /.test(line))
   )
 
-/** Refused with exactly this message on its first line, and exit status 1. */
+/** Checks that the start was refused: exactly this message on the first line, and exit status 1. */
 export const assertRefused = (ended: Processes.Ended, message: string): void => {
   assert.strictEqual(linesOf(ended)[0], `GatewayLockError: ${message}`, ended.stderr)
   assert.strictEqual(ended.code, 1, ended.stderr)
   assert.strictEqual(ended.stdout, "")
 }
 
-/** Settings under which a record is old as soon as it can be. */
+/** Settings with the shortest time after which a record is stale. */
 export const impatient = { lock: { staleAfter: "1 seconds" } }
 
-/** Flags of a start that does not wait long. */
+/** Flags of a start that waits for 400 ms only. */
 export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
 
-/** A start that was `hurried` was refused, by an owner that did not say that it serves. */
+/** Checks that a start with the flags `hurried` waited and was refused, because the owner did not report that it listens. */
 export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pid: number): void => {
   assert.strictEqual(count(stderr, /waiting up to 400ms for gateway lock /), 1, stderr)
   assert.include(stderr, `GatewayLockError: gateway already running (pid ${pid}); lock timeout after 400ms\n`)
@@ -238,13 +238,13 @@ export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pi
   assert.strictEqual(stdout, "")
 }
 
-/** A start took the lock of somebody who had left it, and said so in one line. */
+/** Checks that a start took over a stale lock, and logged that in one line. */
 export const assertReclaimedOnce = ({ stderr }: Processes.Ended, by: RegExp): void => {
   assert.strictEqual(count(stderr, /reclaimed gateway lock/), 1, stderr)
   assert.match(stderr, by)
 }
 
-/** The facts under a message: label to value. */
+/** The facts below an error message, label to value. */
 export const facts = ({ stderr }: Processes.Ended): Readonly<Record<string, string>> =>
   Object.fromEntries(
     stderr.split("\n").flatMap((line) => {
@@ -253,11 +253,11 @@ export const facts = ({ stderr }: Processes.Ended): Readonly<Record<string, stri
     })
   )
 
-/** Ended by itself, with status 0. */
+/** Checks that the program ended by itself with status 0. */
 export const assertClean = ({ code, signal, stderr }: Processes.Ended): Effect.Effect<void> =>
   Effect.sync(() => assert.deepStrictEqual({ code, signal }, { code: 0, signal: null }, stderr))
 
-/** A gateway that was told to end has done so cleanly: no lock files, port free, status 0. */
+/** Checks that a gateway has stopped in order: no lock files, a free port, status 0. */
 export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* assertClean(ended)
@@ -266,9 +266,10 @@ export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<vo
   })
 
 /**
- * Ends within the time, or the test fails; returns what it was worth.
+ * Fails the test if an effect takes longer than the limit; returns its value.
  *
- * That nothing was waited for, stderr says; where a time is no promise, the limit is generous, for a busy machine.
+ * Tests check by stderr that the gateway did not wait. Where no duration is promised, the limit is generous, for a busy
+ * machine.
  */
 export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timed(self).pipe(

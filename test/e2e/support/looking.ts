@@ -1,5 +1,5 @@
 /**
- * The commands that only look, run in both output forms, and what they must not have changed.
+ * Runs the commands that only look, in both output forms, and checks that they change nothing.
  */
 import { assert } from "@effect/vitest"
 import { Effect, Schema } from "effect"
@@ -12,7 +12,7 @@ import * as Gateways from "./gateways.ts"
 const decodeStatus = Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus), { onExcessProperty: "error" })
 const decodeList = Schema.decodeUnknownSync(Schema.parseJson(GatewayList), { onExcessProperty: "error" })
 
-/** Everything below a folder: what tells whether it was changed. */
+/** Everything below a folder, with what shows a change. */
 const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
   const names = await Fs.readdir(folder, { withFileTypes: true })
   const found = await Promise.all(names.map(async (entry) => {
@@ -24,7 +24,7 @@ const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
   return found.flat()
 }
 
-/** Runs what only looks, and sees that nothing below the site has been changed by it. */
+/** Runs an effect and checks that nothing below the site has changed. */
 export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const before = yield* Effect.promise(() => below(site.root))
@@ -33,7 +33,7 @@ export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E
     return seen
   })
 
-/** Settings of an owner that does not look after its files while a test compares them. */
+/** Settings of an owner that does not recheck its files while a test compares them. */
 export const undisturbed = { lock: { recheckInterval: "1 hour" } }
 
 const codes: Readonly<Record<Verdict, number>> = {
@@ -47,17 +47,17 @@ const codes: Readonly<Record<Verdict, number>> = {
   unknown: 4
 }
 
-/** What a person reads, and what a program does. */
+/** The answers in both output forms. */
 export interface Seen {
   readonly status: GatewayStatus
   readonly text: string
-  /** The rows of the text: label to value. */
+  /** The rows of the text, label to value. */
   readonly rows: Readonly<Record<string, string>>
-  /** What `health` wrote to stderr. */
+  /** The text that `health` wrote to stderr. */
   readonly health: string
 }
 
-/** Asks `status` in both forms and `health`; each has to come to this verdict, in time, and to change nothing. */
+/** Runs `status` in both forms and `health`. Each must give this verdict in time, and change nothing. */
 export const expectStatus = (
   site: Gateways.Site,
   verdict: Verdict,
@@ -68,7 +68,7 @@ export const expectStatus = (
       Gateways.run(site, { ...options, flags: [...(options.flags ?? []), ...words] })
     const [text, json, health] = yield* unchanged(
       site,
-      // One probe lasts a second, and two are allowed; the rest is for a busy machine.
+      // At most two probes of a second each are sent. The rest of the limit is for a busy machine.
       Gateways.within(
         "20 seconds",
         Effect.all([ask("status"), ask("status", "--json"), ask("health")], { concurrency: "unbounded" })
@@ -87,7 +87,7 @@ export const expectStatus = (
       assert.isNotNull(match, line)
       return [match?.[1] ?? "", match?.[2] ?? ""] as const
     })
-    // Aligned: every value begins in the same column.
+    // The values of all rows begin in the same column.
     assert.strictEqual(new Set(lines.map((line) => /^ {2}[a-z ]+: +/.exec(line)?.[0].length)).size, 1, text.stdout)
     assert.strictEqual(health.stdout, "")
     if (verdict === "running") assert.deepStrictEqual([health.code, health.stderr], [0, ""])
@@ -98,7 +98,7 @@ export const expectStatus = (
     return { status, text: text.stdout, rows: Object.fromEntries(rows), health: health.stderr }
   })
 
-/** Asks `list` in both forms. */
+/** Runs `list` in both output forms. */
 export const list = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const ask = (...words: ReadonlyArray<string>) => Gateways.run(site, { ...options, args: ["list", ...words] })

@@ -1,5 +1,5 @@
 /**
- * Programs in namespaces of their own: the words that put them there, and how they are reached from outside.
+ * Runs programs in new namespaces: the words that put them there, and access to them from outside.
  */
 import { Effect, Option, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -7,10 +7,10 @@ import * as Os from "node:os"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** As the first process of a PID namespace, with a `/proc` of its own: what a container's program is. */
+/** Runs a program as pid 1 of a new PID namespace with its own `/proc`, as in a container. */
 export const pid: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
-/** With a network of its own, whose loopback interface is up. */
+/** Runs a program in a new network namespace whose loopback interface is up. */
 export const network: ReadonlyArray<string> = [
   "unshare",
   "--net",
@@ -20,7 +20,7 @@ export const network: ReadonlyArray<string> = [
   "sh"
 ]
 
-/** Where the clocks since boot are shifted by so many seconds. */
+/** Runs a program in a new time namespace, in which the clocks since boot are shifted by these seconds. */
 export const time = (offsets: { readonly boottime?: number; readonly monotonic?: number }): ReadonlyArray<string> => [
   "unshare",
   "--time",
@@ -29,17 +29,17 @@ export const time = (offsets: { readonly boottime?: number; readonly monotonic?:
   "--kill-child"
 ]
 
-/** Why a test that needs a network of its own must be skipped; `undefined` where it can run. */
+/** Why a test that needs a network namespace is skipped; `undefined` if it can run. */
 export const noNetwork = Program.noNamespaces ?? Program.without("ip")
 
-/** The parent of a process, from proc(5); none once it is gone. */
+/** The parent of a process (proc(5)); none once the process is gone. */
 const parentOf = (pid: string): Effect.Effect<Option.Option<number>> =>
   Effect.tryPromise(() => Fs.readFile(`/proc/${pid}/stat`, "utf8")).pipe(
     Effect.map((stat) => Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])),
     Effect.option
   )
 
-/** The only child of a program that forks, such as unshare(1): its pid out here. */
+/** The pid, as seen from outside, of the only child of a program that forks, such as unshare(1). */
 export const childOf = (parent: Processes.Running): Effect.Effect<number> =>
   Effect.gen(function*() {
     const pids = (yield* Effect.promise(() => Fs.readdir("/proc"))).filter((name) => /^\d+$/.test(name))
@@ -61,17 +61,17 @@ export const stopChild = (
     (child) => Effect.zipRight(Effect.sync(() => process.kill(child, signal)), parent.ended)
   )
 
-/** Mounts of a test's own, which live as long as its scope and are seen nowhere else. */
+/** Mounts that only this test sees, and that last as long as its scope. */
 export interface Mounts {
-  /** The words that run a program there. */
+  /** The words that run a program with these mounts. */
   readonly under: ReadonlyArray<string>
-  /** A path there, as it is reached from outside. */
+  /** The path by which this process reaches a path below these mounts. */
   readonly seen: (path: string) => string
-  /** Runs a shell script there, which must end well. */
+  /** Runs a shell script with these mounts; a failure fails the test. */
   readonly sh: (script: string, ...args: ReadonlyArray<string>) => Effect.Effect<void>
 }
 
-/** Makes a place for mounts, with what a shell script mounts there. */
+/** Makes a mount namespace and runs a shell script there, which mounts what the test needs. */
 export const mounts = (
   script: string,
   ...args: ReadonlyArray<string>

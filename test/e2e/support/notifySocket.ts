@@ -1,5 +1,6 @@
 /**
- * A service manager's end of `NOTIFY_SOCKET`: a Unix datagram socket, which Node has not, in Python.
+ * The service manager's end of `NOTIFY_SOCKET`, a Unix datagram socket. It is written in Python, because Node has no such
+ * sockets.
  */
 import { Effect, type Scope } from "effect"
 import * as Path from "node:path"
@@ -7,11 +8,14 @@ import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Why a test that needs one must be skipped; `undefined` where it can run. */
+/** Why a test that needs the socket is skipped; `undefined` if it can run. */
 export const noNotifySocket = (Program.isLinux ? Program.without("python3") : "needs Linux")
   ?? Program.without("systemd-notify")
 
-/** Prints each datagram as one line to both streams, its lines joined by spaces. On SIGTERM it reads what is left, and ends. */
+/**
+ * Prints each datagram as one line to both streams, its lines joined by spaces. On SIGTERM it reads the remaining datagrams
+ * and ends.
+ */
 const receiver = `
 import os, signal, socket, sys
 name = sys.argv[1]
@@ -31,12 +35,12 @@ while True: show(manager.recv(65536))
 `
 
 export interface Manager {
-  /** What `NOTIFY_SOCKET` says. */
+  /** The value for `NOTIFY_SOCKET`. */
   readonly name: string
   readonly pid: number
-  /** The first message that matches, past or future. */
+  /** Waits for the first message that matches, already received or not. */
   readonly message: (pattern: RegExp) => Effect.Effect<string>
-  /** Ends it: all that it was sent, one line for each message. */
+  /** Ends the receiver. Returns all messages, one line for each. */
   readonly heard: Effect.Effect<ReadonlyArray<string>>
 }
 
@@ -52,7 +56,7 @@ export const listen = (kind: "path" | "abstract"): Effect.Effect<Manager, never,
     yield* running.line(/^ready$/)
     const heard = Effect.map(
       Gateways.stop(running),
-      // A barrier is systemd-notify's own: it waits until the manager has read all before.
+      // systemd-notify itself sends BARRIER=1: it waits until the manager has read everything before it.
       ({ stdout }) => stdout.split("\n").filter((line) => line !== "" && line !== "BARRIER=1")
     )
     return { name, pid: running.pid, message: running.line, heard }

@@ -1,9 +1,9 @@
 /**
- * Ports for tests that run beside each other, in several processes.
+ * Ports for tests that run in parallel, in several processes.
  *
- * Asking the system for a free port and closing it again hands one port to two tests. Here a port is reserved for as
- * long as a test runs, by listening on its twin some thousands higher; the system gives the twin to one test only and
- * takes it back when the test's process ends, however it ends. Below the range that outgoing connections use.
+ * A port that the system picked and the test closed again could be given to two tests. Here a test reserves a port as long as
+ * it runs, by listening on the port's twin, some thousands higher. The system gives the twin to one test only, and takes it
+ * back when the test's process ends. All ports are below the range that outgoing connections use.
  */
 import { Effect, Option, Random, type Scope } from "effect"
 import * as Net from "node:net"
@@ -27,7 +27,10 @@ const close = Option.match({
     })
 })
 
-/** Whether nobody listens on the port of 127.0.0.1: by connecting, as listening would keep another from it meanwhile. */
+/**
+ * Whether no process listens on the port of 127.0.0.1. Tested by a connection: a listener would block another process
+ * meanwhile.
+ */
 export const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.async((resume) => {
     const socket = Net.connect({ host: "127.0.0.1", port })
@@ -39,7 +42,7 @@ export const isFree = (port: number): Effect.Effect<boolean> =>
     return Effect.sync(() => socket.destroy())
   })
 
-/** A port of this test's own until its scope closes. */
+/** Reserves a port for this test until its scope closes. */
 export const reserve: Effect.Effect<number, never, Scope.Scope> = Effect.gen(function*() {
   const start = yield* Random.nextIntBetween(0, count)
   for (let step = 0; step < tries; step++) {

@@ -1,12 +1,12 @@
 /**
- * Programs of this machine, started for a test and gone when it ends.
+ * Programs that a test starts, and that are killed when the test ends.
  */
 import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 
-/** How a program ended, and all that it wrote. */
+/** How a program ended, and all its output. */
 export interface Ended {
   readonly code: number | null
   readonly signal: string | null
@@ -16,25 +16,28 @@ export interface Ended {
 
 export interface Running {
   readonly pid: number
-  /** What has been written to stderr so far. */
+  /** The text written to stderr so far. */
   readonly stderr: Effect.Effect<string>
-  /** The first line of stderr that matches, past or future. Dies if the program ends without it, or takes too long. */
+  /**
+   * Waits for the first line of stderr that matches, already written or not. Dies if the program ends without it or takes too
+   * long.
+   */
   readonly line: (pattern: RegExp) => Effect.Effect<string>
-  /** Completes when a gateway has said that it listens. */
+  /** Completes once a gateway has logged that it listens. */
   readonly listening: Effect.Effect<void>
-  /** Dies if it takes too long. */
+  /** Completes when the program ends. Dies if that takes too long. */
   readonly ended: Effect.Effect<Ended>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
 }
 
-/** The start time of a process, from proc(5), as the lock file has it. */
+/** The start time of a process, from proc(5), in the unit of the lock file. */
 export const startTimeOf = (pid: number): Effect.Effect<number> =>
   Effect.promise(async () => {
     const stat = await Fs.readFile(`/proc/${pid}/stat`, "utf8")
     return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19])
   })
 
-/** No step of any test takes longer, even on a machine that is busy with something else. */
+/** The longest time for one step of a test, even on a busy machine. */
 const patience = Duration.seconds(60)
 
 const describe = (words: ReadonlyArray<string>, { code, signal, stderr, stdout }: Ended) =>
@@ -50,11 +53,11 @@ export interface StartOptions {
   readonly env: Record<string, string>
   readonly cwd: string
   readonly niceness?: number | undefined
-  /** How long it may take, if not 20 seconds. */
+  /** How long a step may take. Default: 60 seconds. */
   readonly patience?: Duration.DurationInput
 }
 
-/** Starts a program without a shell; kills it when the scope closes. Only `env` is its environment. */
+/** Starts a program without a shell, with `env` as its whole environment. It is killed when the scope closes. */
 export const start = (
   words: ReadonlyArray<string>,
   options: StartOptions
@@ -62,7 +65,7 @@ export const start = (
   Effect.map(
     Effect.acquireRelease(
       Effect.sync(() => launch(words, options)),
-      // Its own pid, and only while it cannot belong to anybody else yet.
+      // Kills only by this child's handle, and only before its pid can be reused.
       ({ child, ended }) =>
         Effect.zipRight(
           Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
@@ -72,7 +75,7 @@ export const start = (
     ({ running }) => running
   )
 
-/** Dies with what the program wrote, where a step of it takes too long. */
+/** Dies with the program's output if a step takes too long. */
 export const within = ({ patience, stderr, words }: {
   readonly words: ReadonlyArray<string>
   readonly stderr: () => string
@@ -86,8 +89,8 @@ export const within = ({ patience, stderr, words }: {
   })
 
 /**
- * Waits for the first whole line on stderr that matches. `readers` are called when there is more to read, and `over` tells that
- * there will be no more.
+ * Waits for the first whole line on stderr that matches. `readers` are called when there is more to read. `over` completes
+ * when no more output follows.
  */
 export const lineOf = (
   { over, readers, stderr, words }: {
@@ -120,7 +123,7 @@ const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOp
   const words = [command, ...args]
   const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] })
   const { pid, stderr, stdout } = child
-  // Others share the machine: what a test starts by the hundred goes behind them.
+  // Programs that a test starts by the hundred get a lower priority, so that other tests can go on.
   if (pid !== undefined && options.niceness !== undefined) Os.setPriority(pid, options.niceness)
   const over = Deferred.unsafeMake<Ended>(FiberId.none)
   const written = { stdout: "", stderr: "" }

@@ -1,5 +1,5 @@
 /**
- * Which program is tested, and what this machine lets a test do.
+ * Which program is tested, and which tests this machine can run.
  */
 import { Config, Effect, Option } from "effect"
 import * as Fs from "node:fs"
@@ -13,10 +13,10 @@ export { isLinux, named } from "../../fixtures/machine.ts"
 const read = (name: string, otherwise: string) =>
   Effect.runSync(Config.string(name).pipe(Config.withDefault(otherwise), Effect.orDie))
 
-/** The search path that started programs get; nothing else is inherited. */
+/** The search path of the programs that tests start. They inherit no other variable. */
 export const searchPath = read("PATH", "/usr/bin:/bin")
 
-/** The program: `dist/main.js`, or another copy of it, such as one beside which there is no addon for kernel locks. */
+/** The program: `dist/main.js`, or another copy of it, such as one without the addon for kernel locks. */
 export const main = Path.resolve(
   read("GATEWAY_E2E_MAIN", fileURLToPath(new URL("../../../dist/main.js", import.meta.url)))
 )
@@ -30,15 +30,15 @@ const findsAddon = (path: string): boolean => {
   }
 }
 
-/** Whether `main` finds its addon; without it, owner records alone keep others out. */
+/** Whether `main` finds its addon. Without it, only owner records keep other starts out. */
 export const kernelLocks = findsAddon(main)
 
-/** What the records of `main` say in `lock`. */
+/** The value of `lock` in the records of `main`. */
 export const enforcement = kernelLocks ? "kernel" : "record"
 
 const isRoot = process.getuid?.() === 0
 
-/** Where a program is, on the search path. */
+/** The path of a program on the search path. */
 export const findTool = (name: string): Option.Option<string> =>
   Option.fromNullable(
     searchPath.split(Path.delimiter).map((folder) => Path.join(folder, name)).find((path) => Fs.existsSync(path))
@@ -46,26 +46,26 @@ export const findTool = (name: string): Option.Option<string> =>
 
 const hasTool = (name: string): boolean => Option.isSome(findTool(name))
 
-/** Why a test that needs a tool must be skipped; `undefined` where it can run. */
+/** Why a test that needs a tool is skipped; `undefined` if it can run. */
 export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`
 
-/** Nobody: an unprivileged user that every Unix has a number for. */
+/** The uid of `nobody`, an unprivileged user that every Unix has. */
 export const nobody = 65534
 
-/** Why a test that needs another user must be skipped; `undefined` where it can run. */
+/** Why a test that needs another user is skipped; `undefined` if it can run. */
 export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs root and setpriv(1)"
 
-/** Why a test that needs namespaces of its own must be skipped; `undefined` where it can run. */
+/** Why a test that needs new namespaces is skipped; `undefined` if it can run. */
 export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
 
-/** Why a test that shifts the clocks since boot must be skipped; `undefined` where it can run. */
+/** Why a test that shifts the clocks since boot is skipped; `undefined` if it can run. */
 export const noTimeNamespaces = noNamespaces
   ?? (Fs.existsSync("/proc/self/timens_offsets") ? undefined : "needs time namespaces")
 
-/** Why a test in which /proc hides processes from another user must be skipped; `undefined` where it can run. */
+/** Why a test in which `/proc` hides processes from another user is skipped; `undefined` if it can run. */
 export const noHiding = noNamespaces ?? noOtherUser
 
-/** Why a test on a real systemd must be skipped; `undefined` where it can run. */
+/** Why a test on a real systemd is skipped; `undefined` if it can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
 /** The words that run a program as another user. */

@@ -1,5 +1,5 @@
 /**
- * What the shells themselves make of a completion script: each is asked as its users ask it, at the end of a line.
+ * Asks real shells for completions at the end of a line, in the way in which their users do.
  */
 import { Effect } from "effect"
 import type * as Gateways from "./gateways.ts"
@@ -8,14 +8,14 @@ import * as Program from "./program.ts"
 
 export interface Shell {
   readonly name: "bash" | "zsh" | "fish"
-  /** Why it cannot be asked here; `undefined` where it can. */
+  /** Why this shell cannot be asked; `undefined` if it can. */
   readonly unavailable: string | undefined
-  /** The words that print the candidates for a line, one in a line, and that check a script's syntax. */
+  /** The words that print the candidates for a line, one per line, and the words that check a script's syntax. */
   readonly complete: (script: string, line: string) => ReadonlyArray<string>
   readonly check: (script: string) => ReadonlyArray<string>
 }
 
-/** As readline calls the function: with the line's words, where `=` is a word of its own. */
+/** Calls the completion function as readline does: with the line's words, of which `=` is one of its own. */
 const bash = `
 source "$1"
 line=$2
@@ -27,7 +27,7 @@ _gateway 2>&1
 printf '%s\\n' "\${COMPREPLY[@]}"
 `
 
-/** On a terminal of its own, in an interactive shell whose compadd tells what it is given. */
+/** Runs an interactive shell on a pseudo-terminal. Its `compadd` prints the candidates that it gets. */
 const zsh = `
 zmodload zsh/zpty
 zpty z zsh -f -i
@@ -64,7 +64,7 @@ export const all: ReadonlyArray<Shell> = [
   {
     name: "fish",
     unavailable: Program.without("fish"),
-    // What follows a tab is the description.
+    // The text after the tab is the description.
     complete: (script, line) => [
       "fish",
       "--no-config",
@@ -77,7 +77,7 @@ export const all: ReadonlyArray<Shell> = [
   }
 ]
 
-/** Runs the words of a shell where a site is home, and returns the lines that it printed. */
+/** Runs the words of a shell with the site as home folder, and returns the lines that it printed. */
 export const lines = (site: Gateways.Site, words: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>> =>
   Effect.scoped(Effect.gen(function*() {
     const env = { PATH: Program.searchPath, HOME: site.root, TERM: "dumb", LC_ALL: "C.UTF-8" }

@@ -1,5 +1,5 @@
 /**
- * Libraries that stand between one program and its system calls: compiled for a test, preloaded into what it starts.
+ * Libraries between a program and its system calls. A test compiles one and preloads it into the programs that it starts.
  */
 import { Clock, Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -8,10 +8,10 @@ import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Why a test that needs one must be skipped; `undefined` where it can run. */
+/** Why a test that needs a library is skipped; `undefined` if it can run. */
 export const noShims = Program.isLinux ? Program.without("cc") : "needs Linux"
 
-/** The environment of a program that has it between itself and the system. */
+/** The environment of a program that preloads the library. */
 type Preloaded = Record<string, string>
 
 const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =>
@@ -28,27 +28,27 @@ const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =
     return status === 0 ? { LD_PRELOAD: library } : yield* Effect.dieMessage(`cc ended with ${status}: ${stderr}`)
   })
 
-/** A day, forward and back: farther than any time that a gateway reckons with. */
+/** One day forward and one day back: more than any duration that a gateway compares. */
 export const steps = [["forward", 86_400], ["back", -86_400]] as const
 
-/** How many seconds a time lies after now. */
+/** How many seconds a time is in the future. */
 export const fromNow = (iso: string): Effect.Effect<number> =>
   Effect.map(Clock.currentTimeMillis, (now) => (Date.parse(iso) - now) / 1000)
 
-/** A wall clock of its own. */
+/** A wall clock for the programs of one test. */
 export interface WallClock {
   readonly env: Preloaded
-  /** Sets it so many seconds off from now on, for programs that run already too. */
+  /** Changes the clock's offset to this many seconds, for running programs too. */
   readonly step: (seconds: number) => Effect.Effect<void>
 }
 
-/** Adds what a file says, which is read again each time, to the time of day; other clocks are left alone. */
+/** Adds an offset to the time of day. The library reads the offset from a file at each call, and leaves other clocks alone. */
 export const wallClock = (seconds: number): Effect.Effect<WallClock, never, Scope.Scope> =>
   Effect.gen(function*() {
     const path = Path.join(yield* Gateways.temporaryFolder, "offset")
     const step = (seconds: number) =>
       Effect.promise(async () => {
-        // Whoever reads meanwhile sees the one or the other.
+        // The rename makes sure that a reader sees either the old offset or the new one.
         await Fs.writeFile(`${path}.next`, String(seconds))
         await Fs.rename(`${path}.next`, path)
       })
@@ -98,7 +98,7 @@ time_t time(time_t *out) {
     return { env: { ...preloaded, WALL_CLOCK_OFFSET: path }, step }
   })
 
-/** Answers every request for a lock of an open file in one way, without asking the kernel. */
+/** Answers every request for a lock of an open file with the same result, without asking the kernel. */
 export const lockAnswers = (statement: "errno = ENOLCK; return -1;" | "return 0;") =>
   compile(`
 #define _GNU_SOURCE
@@ -122,14 +122,14 @@ ANSWER(fcntl)
 ANSWER(fcntl64)
 `)
 
-/** A file system that can be made to hang. */
+/** A file system that a test can make hang. */
 export interface HangingDisk {
   readonly env: Preloaded
-  /** From now on a write to a lock file never returns. */
+  /** After this, a write to a lock file never returns. */
   readonly hang: Effect.Effect<void>
 }
 
-/** Lets the writes to lock files wait for good once it is told to, as those on a network file system whose server has gone. */
+/** Blocks writes to lock files permanently once told to, as a network file system does whose server is gone. */
 export const hangingDisk: Effect.Effect<HangingDisk, never, Scope.Scope> = Effect.gen(function*() {
   const path = Path.join(yield* Gateways.temporaryFolder, "hang")
   const preloaded = yield* compile(`

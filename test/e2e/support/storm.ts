@@ -1,15 +1,15 @@
 /**
- * Many starts of one gateway at one time.
+ * Many simultaneous starts of one gateway.
  */
 import { assert } from "@effect/vitest"
 import { Array, Effect, Option } from "effect"
 import * as Gateways from "./gateways.ts"
 import type * as Processes from "./processes.ts"
 
-/** The machine is other tests' too. */
+/** The starts get a lower priority, because other tests share the machine. */
 const niceness = 10
 
-/** So many processes on few cores: the winner may need long until it listens, and its losers wait for that. */
+/** With many processes on few cores the winner needs long until it listens. The losers wait for that. */
 const patient = ["--lock-timeout", "1 minutes"]
 
 type Outcome =
@@ -22,7 +22,7 @@ const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
     Effect.andThen(gateway.listening, Effect.succeed<Outcome>({ _tag: "Listening", gateway }))
   )
 
-/** All at once on one site: returns the only winner, when all others have ended and named it. */
+/** Starts all at once on one site. Returns the only winner once all others have ended and named it. */
 export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const gateways = yield* Effect.forEach(
@@ -59,7 +59,7 @@ export const round = (site: Gateways.Site, starters: number, options: Gateways.S
     return winner
   })
 
-/** Rounds on one site: the next one finds what a crash left, or a place swept clean. */
+/** Runs rounds on one site. A round finds either the files of a crashed gateway or an empty lock folder. */
 export const rounds = (count: number, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const site = yield* Gateways.newSite

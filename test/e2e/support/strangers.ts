@@ -1,5 +1,5 @@
 /**
- * Listeners that are no gateways.
+ * Listeners that are not gateways.
  */
 import { Effect, Schedule, type Scope } from "effect"
 import * as Http from "node:http"
@@ -9,9 +9,9 @@ import type { Site } from "./gateways.ts"
 export interface Stranger {
   /** Completes at the first connection. */
   readonly visited: Effect.Effect<void>
-  /** Completes once so many connections were accepted. */
+  /** Completes once this number of connections has been accepted. */
   readonly accepted: (connections: number) => Effect.Effect<void>
-  /** How long each connection that has ended was open, in milliseconds. */
+  /** How long each closed connection was open, in milliseconds. */
   readonly durations: () => ReadonlyArray<number>
 }
 
@@ -55,14 +55,14 @@ const listen = (
   ).pipe(Effect.as({ open, stranger: { visited: accepted(1), accepted, durations: () => durations } }))
 }
 
-/** Says something at once that is not HTTP. */
+/** Sends a text at once that is not HTTP. */
 export const babbling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(
     listen(site, Net.createServer((socket) => socket.end("SSH-2.0-Stranger\r\n\u0000\u0001\u0002 no HTTP here\r\n"))),
     ({ stranger }) => stranger
   )
 
-/** A web server: answers every request alike. */
+/** A web server that gives every request the same response. */
 export const web = (site: Site, status: number, body: string): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(
     listen(
@@ -74,7 +74,7 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
 
 /**
  * Answers as the released OpenClaw does (`src/gateway/server-http.ts`): its health routes name no instance, and every other
- * path is an HTTP 404.
+ * path is a 404.
  */
 const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const isHealth = request.url === "/healthz" || request.url === "/health"
@@ -85,11 +85,11 @@ const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerRe
   response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
 }
 
-/** The released OpenClaw, as far as a probe sees it. */
+/** The released OpenClaw, as a probe sees it. */
 export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
 
-/** The same, which answers 503 until it is told to go on. */
+/** The released OpenClaw while it warms up: it answers 503 until `goOn` runs. */
 export const warmingUp = (
   site: Site
 ): Effect.Effect<Stranger & { readonly goOn: Effect.Effect<void> }, never, Scope.Scope> => {
@@ -104,11 +104,11 @@ export const warmingUp = (
   return Effect.map(listen(site, server), ({ stranger }) => ({ ...stranger, goOn }))
 }
 
-/** Accepts, and never says a word. */
+/** Accepts connections and never sends a byte. */
 export const stalling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Net.createServer()), ({ stranger }) => stranger)
 
-/** Begins an answer of HTTP, and sends one more byte of it every few milliseconds for ever. */
+/** Begins an HTTP response, and sends one more byte of it every few milliseconds without end. */
 export const dripping = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { open, stranger } = yield* listen(

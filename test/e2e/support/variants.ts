@@ -1,5 +1,5 @@
 /**
- * The program with kernel locks, and a copy of it without: what a failure must not do to either.
+ * Runs a test on both variants of the program: with kernel locks, and a copy without them.
  */
 import { it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -8,7 +8,7 @@ import * as Path from "node:path"
 import * as Gateways from "./gateways.ts"
 import * as Program from "./program.ts"
 
-/** A copy of the program beside which there is no addon: kernel locks cannot be had. */
+/** A copy of the program without the addon, so that it has no kernel locks. */
 export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.flatMap(
   Gateways.temporaryFolder,
   (folder) =>
@@ -16,18 +16,18 @@ export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.fla
       const dist = Path.dirname(Program.main)
       await Fs.cp(dist, Path.join(folder, "dist"), { recursive: true })
       await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
-      // Another user may be the one who runs it.
+      // A test may run the copy as another user.
       await Fs.chmod(folder, 0o755)
       return Path.join(folder, "dist", Path.basename(Program.main))
     })
 )
 
 export interface Variant {
-  /** Ends a test's name. */
+  /** The text that ends a test's name. */
   readonly name: string
   readonly lock: "kernel" | "record"
   readonly main: Effect.Effect<string, never, Scope.Scope>
-  /** Why it cannot be tested; `undefined` where it can. */
+  /** Why this variant cannot be tested; `undefined` if it can. */
   readonly skipped: string | undefined
 }
 
@@ -47,7 +47,7 @@ export const recordOnly: Variant = {
 
 export const all: ReadonlyArray<Variant> = [kernel, recordOnly]
 
-/** One test for each variant, skipped with the reason where this machine or this program cannot do it. */
+/** Makes one test for each variant. A test that this machine or this program cannot run is skipped with the reason. */
 export const each = (
   name: string,
   reason: string | undefined,

@@ -12,7 +12,7 @@ const drawnFrame = fc.record({
   )
 })
 
-/** The bytes, cut at these places. */
+/** Splits the bytes at these positions. */
 const chunks = (bytes: Uint8Array, cuts: ReadonlyArray<number>): ReadonlyArray<Uint8Array> => {
   const places = [0, ...cuts.map((cut) => cut % (bytes.length + 1)).toSorted((a, b) => a - b), bytes.length]
   return places.slice(1).map((end, index) => bytes.subarray(places[index], end))

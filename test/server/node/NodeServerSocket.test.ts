@@ -173,7 +173,7 @@ describe("routing, live", () => {
       const raw = yield* connect(bound.address)
       yield* raw.send(upgradeRequest("/control"))
       yield* raw.until(/hello/)
-      // A text frame that a client must mask, and has not.
+      // An unmasked text frame, which a client must not send.
       yield* raw.send(Uint8Array.of(0x81, 0x01, 0x78))
       yield* raw.closed
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
@@ -282,7 +282,7 @@ describe("watching, live", () => {
       const client = yield* connect(bound.address, { reading: false })
       yield* client.send(upgradeRequest("/control"))
       yield* client.send(textFrame("watch"))
-      // What the kernel buffers, and the megabyte that we do.
+      // The data in the kernel's buffers, and the megabyte that the gateway buffers.
       assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
     }))

@@ -1,7 +1,7 @@
 /**
- * A Windows for the tests: a wine prefix of its own, with Node for Windows, the built program and the stand-ins.
+ * A Windows for the tests: a wine prefix of their own, with Node for Windows, the built program and the stand-ins.
  *
- * Nothing is installed on this machine. Node comes from the npm registry, into `node_modules/.cache`.
+ * The run installs nothing on this machine. Node comes from the npm registry, into `node_modules/.cache`.
  */
 import { Config, Data, Effect, Option, type Scope } from "effect"
 import { spawn } from "node:child_process"
@@ -12,29 +12,29 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Program from "../../e2e/support/program.ts"
 
-/** What the tests need to know of it. */
+/** The parts of the prefix that the tests use. */
 export interface Prefix {
   /** The folder that is `C:\` in the prefix. */
   readonly drive: string
   /** The program that runs a Windows program. */
   readonly wine: string
-  /** All that such a program gets of an environment. */
+  /** The whole environment of such a program. */
   readonly env: Readonly<Record<string, string>>
 }
 
-/** This machine lacks something, or it does not work. */
+/** The machine lacks a tool, or a step failed. */
 export class NoWindows extends Data.TaggedError("NoWindows")<{ readonly reason: string }> {
   override get message() {
     return this.reason
   }
 }
 
-/** In the prefix. */
+/** Paths in the prefix. */
 export const installed = {
   node: "C:\\gateway\\node.exe",
   /** The program, with its addon for kernel locks beside it. */
   main: "C:\\gateway\\dist\\main.js",
-  /** The same without the addon. */
+  /** The program without the addon. */
   bareMain: "C:\\bare\\dist\\main.js",
   end: "C:\\gateway\\end.exe",
   hold: "C:\\gateway\\hold.exe"
@@ -44,10 +44,10 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 const repository = here("../../..")
 
 // ---------------------------------------------------------------------------
-// what this machine must have
+// requirements
 // ---------------------------------------------------------------------------
 
-/** Debian's package `wine64` alone has no link on the search path. */
+/** Debian's package `wine64` installs no link on the search path. */
 const debian = "/usr/lib/wine"
 
 const exists = (path: string): Effect.Effect<boolean> =>
@@ -90,7 +90,7 @@ const tools = Effect.gen(function*() {
 // ---------------------------------------------------------------------------
 
 interface RunOptions {
-  /** This process's own, if not said. */
+  /** Default: the environment of this process. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
 }
@@ -112,7 +112,7 @@ const run = (
       written.stderr += chunk.toString()
     })
     child.on("error", ({ message }) => fail(message))
-    // Not "close": what wine starts in the background has copies of the pipes.
+    // Waits for "exit", not "close": the background processes of wine have copies of the pipes.
     child.on("exit", (code) => code === 0 ? resume(Effect.succeed(written.stdout)) : fail(`ended with ${code}`))
     return Effect.sync(() => child.kill("SIGKILL"))
   }).pipe(
@@ -134,7 +134,7 @@ const temporaryFolder: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.ac
 // Node for Windows
 // ---------------------------------------------------------------------------
 
-/** By the major version: the exact one, and the checksum of its package. */
+/** By major version: the exact version, and the checksum of its package. */
 const nodes = {
   "20": {
     version: "20.20.2",
@@ -148,7 +148,7 @@ const nodes = {
 
 const nodeVersion = Config.literal("20", "22")("GATEWAY_WINE_NODE").pipe(Config.withDefault("20"))
 
-/** The path of `node.exe`: in the cache, after the first time. */
+/** The path of `node.exe`. After the first run it is in the cache. */
 const nodeForWindows: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.gen(function*() {
   const major = yield* Effect.mapError(nodeVersion, (error) => new NoWindows({ reason: String(error) }))
   const { sha512, version } = nodes[major]
@@ -176,7 +176,7 @@ const nodeForWindows: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.gen
 // the program and the stand-ins
 // ---------------------------------------------------------------------------
 
-/** The program as the package has it: without what V8 compiled on this machine. */
+/** Copies the program as the package ships it, without the code that V8 compiled on this machine. */
 const copyProgram = (to: string): Effect.Effect<void, NoWindows> =>
   io(`the program in ${to}`, async () => {
     await Fs.cp(Path.dirname(Program.main), Path.join(to, "dist"), {
@@ -198,7 +198,7 @@ const copyAddon = (to: string): Effect.Effect<void, NoWindows> =>
     }
   })
 
-/** Where each goes on `C:\`, and what it is linked with. */
+/** The place of each stand-in on `C:\`, and the options of its compiler. */
 const standIns = [
   { name: "powershell", to: "windows/system32/WindowsPowerShell/v1.0", options: [] },
   { name: "netstat", to: "windows/system32", options: ["-lntdll", "-lws2_32", "-liphlpapi"] },
@@ -229,12 +229,15 @@ const compile = (compiler: string, folder: string) =>
 // ---------------------------------------------------------------------------
 
 /**
- * - Windows 10: wine's default is 7, for which Node 20 refuses to run.
- * - The stand-ins instead of wine's own programs of that name, and no installers of .NET and Gecko, which would ask.
+ * - Windows 10: wine's default is 7, on which Node 20 refuses to run.
+ * - The stand-ins replace wine's own programs of that name. The installers of .NET and Gecko, which would ask, are off.
  */
 const overrides = "netstat.exe,powershell.exe=n;mscoree,mshtml="
 
-/** How long the server stays without a client: longer than between two tests, and it ends though the tests are killed. */
+/**
+ * Seconds for which the wine server stays without a client: longer than the time between two tests. It ends even if the tests
+ * are killed.
+ */
 const persistence = 60
 
 export const make: Effect.Effect<Prefix, NoWindows, Scope.Scope> = Effect.gen(function*() {
@@ -264,7 +267,7 @@ export const make: Effect.Effect<Prefix, NoWindows, Scope.Scope> = Effect.gen(fu
   yield* copyProgram(Path.join(drive, "bare"))
   yield* io("the prefix", async () => {
     await Fs.copyFile(node, Path.join(drive, "gateway", "node.exe"))
-    // As npm makes it, on the search path.
+    // The command file that npm creates, on the search path.
     await Fs.writeFile(
       Path.join(drive, "windows", "gateway.cmd"),
       `@"${installed.node}" "${installed.main}" %*\r\n`

@@ -1,8 +1,8 @@
 /**
- * Gateways as Windows programs: a place for one, starting it, and what it leaves on disk.
+ * Gateways as Windows programs: a site for each, starting, and the files that a gateway leaves.
  *
- * The fields of a `Gateways.Site` are Windows paths here, so that what holds for a message holds for these too; `onDisk` is where
- * such a path is for this process.
+ * The fields of a `Gateways.Site` are Windows paths here, so that the checks of messages apply unchanged. `onDisk` returns
+ * the path that this process uses.
  */
 import { assert } from "@effect/vitest"
 import { Deferred, Duration, Effect, FiberId, type Scope } from "effect"
@@ -22,16 +22,16 @@ const prefix = inject("wine")
 export { installed } from "./prefix.ts"
 
 // ---------------------------------------------------------------------------
-// places
+// sites
 // ---------------------------------------------------------------------------
 
-/** Where a path of `C:\` is for this process. */
+/** The path that this process uses for a path of `C:\`. */
 export const onDisk = (path: string): string => {
   assert.match(path, /^[cC]:\\/)
   return Path.join(prefix.drive, ...path.slice(3).split("\\"))
 }
 
-/** Folders and a port that no other test has; `name` is part of the path. */
+/** Makes folders and reserves a port that no other test has. `name` is part of the paths. */
 export const newSite = (name = "site"): Effect.Effect<Gateways.Site, never, Scope.Scope> =>
   Effect.gen(function*() {
     const root = `C:\\${name}-${randomUUID().slice(0, 8)}`
@@ -48,7 +48,7 @@ export const newSite = (name = "site"): Effect.Effect<Gateways.Site, never, Scop
 export const write = (path: string, text: string): Effect.Effect<void> =>
   Effect.promise(() => Fs.writeFile(onDisk(path), text))
 
-/** The text of a file, empty where there is none. */
+/** The text of a file; empty if it does not exist. */
 export const read = (path: string): Effect.Effect<string> =>
   Effect.orElseSucceed(Effect.tryPromise(() => Fs.readFile(onDisk(path), "utf8")), () => "")
 
@@ -58,7 +58,7 @@ export const lockNames = (site: Gateways.Site): Effect.Effect<ReadonlyArray<stri
 
 const stateLockName = "gateway.state.lock"
 
-/** The lock files of a running gateway: of its config, and of its state directory. */
+/** The lock files of a running gateway: that of its config, and that of its state directory. */
 export const lockPaths = (site: Gateways.Site): Effect.Effect<{ readonly config: string; readonly state: string }> =>
   Effect.map(lockNames(site), (names) => {
     const [config, ...others] = names.filter((name) => name !== stateLockName)
@@ -68,7 +68,7 @@ export const lockPaths = (site: Gateways.Site): Effect.Effect<{ readonly config:
     return { config: `${site.stateDir}\\locks\\${config}`, state: `${site.stateDir}\\locks\\${stateLockName}` }
   })
 
-/** The record of a running gateway, the same in both of its lock files. */
+/** The record of a running gateway. Both lock files have the same one. */
 export const record = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const { config, state } = yield* lockPaths(site)
@@ -81,29 +81,29 @@ export const record = (site: Gateways.Site) =>
 // programs
 // ---------------------------------------------------------------------------
 
-/** No program of any test takes longer, on a busy machine. */
+/** The longest time for a program of a test, even on a busy machine. */
 const patience = Duration.seconds(60)
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly patience?: Duration.DurationInput
-  /** In a console, in which Ctrl+C can be pressed. */
+  /** Runs the program in a console, in which Ctrl+C can be pressed. */
   readonly console?: boolean
 }
 
 export interface Running extends Processes.Running {
-  /** Presses Ctrl+C in its console. */
+  /** Presses Ctrl+C in the console. */
   readonly interrupt: Effect.Effect<void>
 }
 
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
 
 /**
- * Starts a Windows program; ends it when the scope closes. Its pid is the one on this machine, not the one that Windows programs
- * see.
+ * Starts a Windows program and ends it when the scope closes. Its `pid` is the one on this machine, not the one that Windows
+ * programs see.
  *
- * Its standard streams are files: Node for Windows does not work with a pipe of this machine.
+ * Its standard streams are files, because Node for Windows does not work with a pipe of this machine.
  */
 export const start = (
   words: ReadonlyArray<string>,
@@ -129,7 +129,7 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
   const paths = { stdout: Path.join(folder, "stdout"), stderr: Path.join(folder, "stderr") }
   const files = { stdout: FsSync.openSync(paths.stdout, "w"), stderr: FsSync.openSync(paths.stderr, "w") }
   const settings = { cwd: onDisk(options.cwd ?? "C:\\"), env: { ...prefix.env, ...options.env } }
-  // script(1) gives it a terminal for its standard input, of which wine makes a console.
+  // script(1) gives the program a terminal as standard input, which wine turns into a console.
   const child = options.console === true
     ? spawn("script", [
       "--quiet",
@@ -192,11 +192,11 @@ export const terminate = (pid: number): Effect.Effect<void> =>
 // ---------------------------------------------------------------------------
 
 export interface GatewayOptions extends StartOptions {
-  /** Instead of `run`. */
+  /** Replaces `run`. */
   readonly command?: string
-  /** After those that name the site. */
+  /** Flags that follow those of the site. */
   readonly flags?: ReadonlyArray<string>
-  /** Instead of those that name the site. */
+  /** Flags that replace those of the site. */
   readonly args?: ReadonlyArray<string>
   readonly main?: string
 }
@@ -219,13 +219,13 @@ const wordsOf = (site: Gateways.Site, options: GatewayOptions) => [
   ...(options.flags ?? [])
 ]
 
-/** Starts a gateway; its working directory is the site, where the stand-in for PowerShell looks for its settings. */
+/** Starts a gateway. Its working directory is the site, where the stand-in for PowerShell looks for its settings. */
 export const startGateway = (
   site: Gateways.Site,
   options: GatewayOptions = {}
 ): Effect.Effect<Running, never, Scope.Scope> => start(wordsOf(site, options), { cwd: site.root, ...options })
 
-/** Starts a gateway and waits until it says that it listens. */
+/** Starts a gateway and waits for the line that says that it listens. */
 export const startListening = (
   site: Gateways.Site,
   options: GatewayOptions = {}
@@ -235,7 +235,7 @@ export const startListening = (
 export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
   run(wordsOf(site, options), { cwd: site.root, ...options })
 
-/** Ends a running gateway as a crash does, and waits until it has ended; returns its Windows pid. */
+/** Ends a running gateway as a crash does, waits for its end, and returns its Windows pid. */
 export const crash = (site: Gateways.Site, gateway: Processes.Running) =>
   Effect.gen(function*() {
     const { pid } = yield* record(site)
