@@ -641,7 +641,7 @@ describe("times and counts", () => {
       for (const name of ["headersTimeout", "requestTimeout", "keepAliveTimeout"] as const) {
         assert.strictEqual(
           yield* dies({ limits: { [name]: Duration.infinity } }),
-          `invalid limits.${name} "Infinity" from GatewayOptions: expected a duration of 24 days at most, or 0 for no limit`
+          `invalid limits.${name} "Infinity" from GatewayOptions: expected a duration of at most 24 days, or 0 for no limit`
         )
         assert.match(yield* dies({ limits: { [name]: "25 days" } }), /^invalid .* "25d" from GatewayOptions/)
         assert.strictEqual(yield* dies({ limits: { [name]: 0 } }), "started")
@@ -658,7 +658,7 @@ describe("times and counts", () => {
           assert.match(
             yield* dies({ [group]: { [name]: time } }),
             new RegExp(
-              `^invalid ${group}\\.${name} "\\w+" from GatewayOptions: expected a duration above 0, of 24 days at most$`
+              `^invalid ${group}\\.${name} "\\w+" from GatewayOptions: expected a duration above 0 and at most 24 days$`
             )
           )
         }

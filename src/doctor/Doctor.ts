@@ -59,11 +59,11 @@ const clockTolerance = Duration.minutes(1)
 
 const checkConfig = ({ config, problems }: DoctorOptions, platform: string): ReadonlyArray<Finding> =>
   problems.length === 0
-    ? [ok("config", `${config.configPath} is valid, or not there`)]
+    ? [ok("config", `${config.configPath} is valid or does not exist`)]
     : problems.map((problem) => error("config", problem, adviceFor(platform).edit(config.configPath)))
 
 const serviceWords = ({ stateDir, unit, user }: NonNullable<Status["service"]>): string =>
-  `${unit.name}, a service of the system (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
+  `${unit.name}, a system service (user ${user}${stateDir === undefined ? "" : `, state in ${stateDir}`})`
 
 /**
  * The findings about the lock and its holder. Pure.
@@ -76,23 +76,23 @@ export const judgeLock = (
   platform: string
 ): ReadonlyArray<Finding> => {
   if (service !== undefined && lock.state === "unknown" && verdict !== "foreign-listener") {
-    return [ok("lock", `${lock.path} is kept by ${serviceWords(service)}: ${lock.reason ?? ""}`)]
+    return [ok("lock", `${lock.path} belongs to ${serviceWords(service)}: ${lock.reason ?? ""}`)]
   }
-  const by = owner?.pid === undefined ? "a process that is not known from here" : `pid ${owner.pid}`
+  const by = owner?.pid === undefined ? "an unknown process" : `pid ${owner.pid}`
   const advice = adviceFor(platform)
   const findings: Array<Finding> = []
   switch (lock.state) {
     case "absent":
-      findings.push(ok("lock", `${lock.path}: nobody has it`))
+      findings.push(ok("lock", `${lock.path} is free`))
       break
     case "left":
       findings.push(
-        info("leftovers", `${lock.path} is left of ${by}, which did not end in order; the next start takes it`)
+        info("leftovers", `${lock.path} was left by ${by}, which did not shut down cleanly; the next start reclaims it`)
       )
       break
     case "unknown":
       findings.push(
-        error("lock", `${lock.path} cannot be told about: ${lock.reason ?? ""}`, advice.showAccess([lock.path]))
+        error("lock", `the state of ${lock.path} is unknown: ${lock.reason ?? ""}`, advice.showAccess([lock.path]))
       )
       break
     case "held":
@@ -104,7 +104,7 @@ export const judgeLock = (
           : ok("lock", `${lock.path} is held by ${by}, ${owner.phase ?? "phase unknown"}`)
       )
       if (lock.enforcement === "record") {
-        findings.push(info("lock", "its record alone keeps others out: it was taken without a kernel lock"))
+        findings.push(info("lock", "only its record enforces the lock: its owner has no kernel lock"))
       }
   }
   if (stateLock?.state === "held") {
@@ -146,7 +146,7 @@ export const judgePort = (
   const who = service !== undefined
     ? serviceWords(service)
     : port.listeners.length === 0
-    ? `somebody not visible from here${port.listenersUnknown === undefined ? "" : ` (${port.listenersUnknown})`}`
+    ? `a process not visible from here${port.listenersUnknown === undefined ? "" : ` (${port.listenersUnknown})`}`
     : [...new Set(port.listeners.map(listenerWords))].join(", ")
   const detail = health === undefined ? port.state : health.detail
   if (verdict === "foreign-listener") {
@@ -167,7 +167,7 @@ export const judgePort = (
       )
     ]
   }
-  return [ok("port", `${url} is this gateway's, ${who}: ${detail}`)]
+  return [ok("port", `${url} is in use by this gateway, ${who}: ${detail}`)]
 }
 
 const checkPortNumber = ({ command, config: { port } }: DoctorOptions): ReadonlyArray<Finding> =>
@@ -188,10 +188,10 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
     if (claims.length > 0) {
       findings.push(
         lock.state === "held" || lock.state === "unknown"
-          ? info("leftovers", `claims of other starters are in ${folder}: ${claims.length}`)
+          ? info("leftovers", `claims of other starts are in ${folder}: ${claims.length}`)
           : warning(
             "leftovers",
-            `claims on dead owners are left in ${folder}, unless a start is at it right now: ${claims.length}`,
+            `claims on locks of dead owners are left in ${folder}, unless a start uses them now: ${claims.length}`,
             advice.removeFiles(claims.map((name) => NodePath.join(folder, name)))
           )
       )
@@ -206,7 +206,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
           "clock",
           `${path} was written ${
             Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
-          } from now: the clock was set back, or is wrong`,
+          } in the future: the clock was set back, or is wrong`,
           lock.state === "held" ? advice.syncClock : advice.renewTime(path)
         ))
       }
@@ -215,9 +215,9 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
     if (findings.every(({ check }) => check !== "clock") && Duration.greaterThan(ahead, clockTolerance)) {
       findings.push(warning(
         "clock",
-        `the owner took its lock ${
+        `the owner acquired its lock ${
           Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(ahead))))
-        } from now: the clock was set back, or is wrong`,
+        } in the future: the clock was set back, or is wrong`,
         advice.syncClock
       ))
     }
@@ -242,7 +242,7 @@ const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
  *     command: (words) => `gateway ${words}`
  *   })
  *   for (const { message, remedy } of report.findings.filter(Doctor.DoctorReport.isProblem)) {
- *     yield* Effect.logWarning(message, `to mend it: ${remedy}`)
+ *     yield* Effect.logWarning(message, `to fix it: ${remedy}`)
  *   }
  * }).pipe(Effect.provide(Gateway.layerNode))
  *

@@ -108,7 +108,7 @@ const missing = (folder: string, { elsewhere, stateDir, uid }: FolderOptions) =>
     }
     return yield* fs.access(above, { writable: true }).pipe(
       Effect.match({
-        onSuccess: () => [ok("lock-folder", `${folder} is not there yet, and can be made in ${above}`)],
+        onSuccess: () => [ok("lock-folder", `${folder} does not exist yet and can be made in ${above}`)],
         onFailure: (cause) => [
           error(
             "lock-folder",
@@ -137,7 +137,7 @@ export const checkFolder = (
     const target = yield* linkTarget(fs, folder)
     if (Option.isSome(target)) {
       const { remedy, what } = LockFolder.linkFault(folder, target.value, folder, platform)
-      return [error("lock-folder", `${what}: whoever owns that has the locks`, remedy)]
+      return [error("lock-folder", `${what}: the owner of that folder controls the locks`, remedy)]
     }
     const seen = yield* Effect.either(factsOf(folder))
     if (seen._tag === "Left") {
@@ -146,7 +146,7 @@ export const checkFolder = (
         : [
           error(
             "lock-folder",
-            `${folder} cannot be looked at: ${describePlatformError(seen.left)}`,
+            `${folder} cannot be inspected: ${describePlatformError(seen.left)}`,
             advice.changeOwnerAsRoot(options.stateDir, options.uid)
           )
         ]
@@ -158,7 +158,7 @@ export const checkFolder = (
       return [
         info(
           "lock-folder",
-          `${folder} is open to a volume's group (mode ${mode}), and ours alone: the next start closes it`
+          `${folder} is open to a volume's group (mode ${mode}), but all its files belong to this user: the next start closes it`
         )
       ]
     }
@@ -166,12 +166,12 @@ export const checkFolder = (
       Effect.match({
         onSuccess: () =>
           hasModeBits(platform)
-            ? [ok("lock-folder", `${folder} is ours, mode ${octal(seen.right.mode)}`)]
+            ? [ok("lock-folder", `${folder} belongs to this user, mode ${octal(seen.right.mode)}`)]
             : [
               ok("lock-folder", `${folder} can be written`),
               info(
                 "lock-folder",
-                "who else may write there is not checked: Windows keeps it in access control lists; to see them: "
+                "the write access of other users is not checked, because Windows keeps it in access control lists; to see them: "
                   + advice.showAccess([folder])
               )
             ],
@@ -190,7 +190,7 @@ export const checkFolder = (
       Effect.map(HostPlatform, (platform) => [
         error(
           "lock-folder",
-          `${lockFolder(options)} cannot be looked at: ${describePlatformError(cause)}`,
+          `${lockFolder(options)} cannot be inspected: ${describePlatformError(cause)}`,
           adviceFor(platform).showAccess([options.stateDir, lockFolder(options)])
         )
       ])
@@ -233,13 +233,15 @@ export const filesystemType = (mountinfo: string, path: string): Option.Option<s
  */
 export const hintFor = (type: string): string | undefined => {
   if (/^(nfs4?|cifs|smb3?|ceph|glusterfs|lustre)$/.test(type)) {
-    return "a network's: other machines are kept out only as far as its locks reach"
+    return "a network file system: its locks may not exclude other machines"
   }
   if (/^(9p|virtiofs|vboxsf|prl_fs|drvfs|fuse(\..*)?|fuseblk|grpcfuse|osxfs)$/.test(type)) {
-    return "shared with a host, or a program's: its locks may reach no other machine, or nobody at all"
+    return "shared with a host or provided by a program: its locks may not exclude other machines, or any process at all"
   }
-  if (type === "overlay") return "a container's own layer: it goes with the container, and no other container sees it"
-  if (type === "tmpfs" || type === "ramfs") return "in memory: empty after a reboot, which is no harm to locks"
+  if (type === "overlay") {
+    return "a container's own layer: it is deleted with the container, and no other container sees it"
+  }
+  if (type === "tmpfs" || type === "ramfs") return "in memory: it is empty after a reboot, which does not harm locks"
   return undefined
 }
 
@@ -282,7 +284,7 @@ export const judgeLocks = (
   elsewhere: string
 ): ReadonlyArray<Finding> => {
   const where = described(folder, type)
-  const recordOnly = "the owner's record alone keeps others out"
+  const recordOnly = "only the owner's record enforces a lock"
   const hint = Option.getOrUndefined(Option.flatMapNullable(type, hintFor))
   if (tested === "works") {
     return [
@@ -292,10 +294,10 @@ export const judgeLocks = (
   }
   const because = hint === undefined ? "" : `; it is ${hint}`
   if (tested === "grants everything") {
-    return [warning("filesystem-locks", `${where} grants one lock twice, so that ${recordOnly}${because}`, elsewhere)]
+    return [warning("filesystem-locks", `${where} grants one lock twice, so ${recordOnly}${because}`, elsewhere)]
   }
   if (tested === "refuses the first") {
-    return [warning("filesystem-locks", `${where} refuses a lock that nobody has${because}`, elsewhere)]
+    return [warning("filesystem-locks", `${where} refuses a lock that no process holds${because}`, elsewhere)]
   }
   if (tested._tag === "KernelLockUnsupported" && tested.where === "addon") {
     return [
@@ -307,7 +309,11 @@ export const judgeLocks = (
     ]
   }
   return [
-    warning("filesystem-locks", `${where} keeps no lock (${tested.reason}), so that ${recordOnly}${because}`, elsewhere)
+    warning(
+      "filesystem-locks",
+      `${where} does not support locks (${tested.reason}), so ${recordOnly}${because}`,
+      elsewhere
+    )
   ]
 }
 
@@ -335,7 +341,10 @@ export const checkLocks = (
       Effect.map((tested) => judgeLocks(tested, there, type, options.elsewhere)),
       Effect.catchAll((cause) =>
         Effect.succeed([
-          info("filesystem-locks", `not tried in ${described(there, type)}: ${describePlatformError(cause)}`)
+          info(
+            "filesystem-locks",
+            `locks were not tested in ${described(there, type)}: ${describePlatformError(cause)}`
+          )
         ])
       )
     )

@@ -225,9 +225,9 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   if (isLatched(unit)) {
     findings.push(error(
       "unit",
-      `${name} is latched: more than ${startLimitBurst} starts in ${
+      `${name} has reached its start limit: more than ${startLimitBurst} starts in ${
         show(startLimitInterval)
-      }, and systemd starts it no more`,
+      }, so systemd does not start it again`,
       `${systemctl(unit)} reset-failed ${name} && ${systemctl(unit)} start ${name}`
     ))
   } else if (unit.activeState === "failed" && !(unit.result === "exit-code" && unit.mainStatus === "78")) {
@@ -255,14 +255,14 @@ const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   if (!unit.restartPrevented.includes("78")) {
     findings.push(error(
       "unit",
-      `${name} has no 78 in RestartPreventExitStatus: a duplicate is restarted for ever`,
+      `${name} has no 78 in RestartPreventExitStatus: a duplicate is restarted in an endless loop`,
       renew(unit, needs)
     ))
   }
   if (!unit.restartPrevented.includes("64")) {
     findings.push(warning(
       "unit",
-      `${name} has no 64 in RestartPreventExitStatus: a mistake in the settings is tried again and again`,
+      `${name} has no 64 in RestartPreventExitStatus: a start with invalid settings is retried in an endless loop`,
       renew(unit, needs)
     ))
   }
@@ -280,7 +280,9 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
       "unit",
       `${name}: ${startLimitBurst} starts that wait for an owner, ${
         Math.round(distance)
-      }s apart, are within StartLimitIntervalSec=${show(startLimitInterval)}: one owner that is not healthy latches it`,
+      }s apart, are within StartLimitIntervalSec=${
+        show(startLimitInterval)
+      }: one unhealthy owner exhausts the start limit`,
       renew(unit, needs)
     ))
   }
@@ -288,9 +290,7 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   if (Duration.lessThan(patience, Duration.min(startLimitInterval, shortestPatience))) {
     findings.push(warning(
       "unit",
-      `${name}: with RestartSec=${show(restartSec)}, a cause of failures that passes after ${
-        show(patience)
-      } has latched it`,
+      `${name}: with RestartSec=${show(restartSec)}, a failure that lasts ${show(patience)} exhausts the start limit`,
       renew(unit, needs)
     ))
   }
@@ -302,9 +302,9 @@ const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
   Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
     ? [warning(
       "unit",
-      `${unit.name}: TimeoutStopSec=${show(unit.stopTimeout)} is not above the drain timeout of ${
+      `${unit.name}: TimeoutStopSec=${show(unit.stopTimeout)} is not longer than the drain timeout of ${
         show(needs.drainTimeout)
-      }: a stop kills in the middle of the drain`,
+      }: systemd kills the gateway during the drain`,
       renew(unit, needs)
     )]
     : []
@@ -314,21 +314,21 @@ const auditNotification = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => 
   const { name } = unit
   if (unit.type !== "notify" && unit.type !== "notify-reload") {
     return [
-      warning("unit", `${name} is Type=${unit.type}: it counts as active before it listens`, renew(unit, needs))
+      warning("unit", `${name} is Type=${unit.type}: systemd counts it as active before it listens`, renew(unit, needs))
     ]
   }
   const findings: Array<Finding> = []
   if (unit.notifyAccess !== "all") {
     findings.push(error(
       "unit",
-      `${name} has NotifyAccess=${unit.notifyAccess}: READY=1 comes from systemd-notify, a child, and is not heard`,
+      `${name} has NotifyAccess=${unit.notifyAccess}: systemd ignores READY=1, because a child process, systemd-notify, sends it`,
       renew(unit, needs)
     ))
   }
   if (!needs.canNotify) {
     findings.push(error(
       "unit",
-      `${name} is Type=${unit.type}, and there is no systemd-notify here: it never becomes active`,
+      `${name} is Type=${unit.type}, but systemd-notify is not installed: the unit never becomes active`,
       "command -v systemd-notify || sudo apt-get install systemd"
     ))
   }
@@ -342,19 +342,19 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   if (unit.scope === "system" && !unit.isUserDynamic && unit.user === "") {
     findings.push(warning(
       "unit",
-      `${name} runs as root: an attacker who breaks into the gateway has the whole machine`,
+      `${name} runs as root: an attacker who breaks into the gateway controls the whole machine`,
       renew(unit, needs)
     ))
   }
   for (const advice of needs.unstable) {
     findings.push(warning(
       "unit",
-      `${name} runs ${StablePaths.describe(advice, ", which does not stay")}`,
+      `${name} runs ${StablePaths.describe(advice, ", which may disappear")}`,
       `${installWith(advice, needs.install)} && ${systemctl(unit)} restart ${name}`
     ))
   }
   if (unit.scope === "system" && (unit.user === "root" || unit.user === "0")) {
-    findings.push(info("unit", `${name} runs as root, as its User= says`))
+    findings.push(info("unit", `${name} runs as root, as set by its User=`))
   }
   return findings
 }
@@ -382,7 +382,7 @@ export const audit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   ]
   return findings.some(({ severity }) => severity !== "info")
     ? findings
-    : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and fits`), ...findings]
+    : [ok("unit", `${name} (${unit.scope}) is ${unit.activeState} and has the expected settings`), ...findings]
 }
 
 /** The time limit for one call of systemctl or systemd-notify. */
@@ -421,7 +421,7 @@ export const checkUnits = (
   Effect.gen(function*() {
     const asked = yield* Effect.all([ask(name, "user"), ask(name, "system")], { concurrency: "unbounded" })
     const units = asked.flatMap(Option.toArray)
-    if (units.length === 0) return [info("unit", `systemd knows no ${name} here`)]
+    if (units.length === 0) return [info("unit", `systemd has no unit ${name} here`)]
     const able = yield* canNotify
     return (yield* Effect.forEach(
       units,

@@ -64,7 +64,7 @@ export const checkAccess = (
 ): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
     if (host !== undefined && !isLoopback(host) && token === undefined) {
-      yield* refuse("host", host, "a loopback host, or a token besides")
+      yield* refuse("host", host, "a loopback host, or another host with a token")
     }
     if (!OwnPaths.isAllowed(routes)) yield* refuse("routes", routes, OwnPaths.allowed)
     const fault = token === undefined
@@ -86,13 +86,13 @@ export const checkAccess = (
  * cannot exceed `longestTimer`.
  */
 const bounded = {
-  allowed: "a duration above 0, of 24 days at most",
+  allowed: "a duration above 0 and at most 24 days",
   isAllowed: (time: Duration.Duration) => Duration.between(time, { minimum: Duration.nanos(1n), maximum: longestTimer })
 }
 
 /** The rule for the timeouts of `node:http`, where 0 means no limit. */
 const orUnlimited = {
-  allowed: "a duration of 24 days at most, or 0 for no limit",
+  allowed: "a duration of at most 24 days, or 0 for no limit",
   isAllowed: (time: Duration.Duration) => Duration.lessThanOrEqualTo(time, longestTimer)
 }
 

@@ -233,7 +233,7 @@ const loadAddon = (): Addon => {
   } catch {
     addon = require("fs-native-extensions/binding.js")
   }
-  if (!isAddon(addon)) throw new Error("it has no tryLock and unlock")
+  if (!isAddon(addon)) throw new Error("it does not export tryLock and unlock")
   return addon
 }
 

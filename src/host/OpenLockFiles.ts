@@ -75,7 +75,7 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
         }, timeLimit)
         return inTime
           ? { _tag: "Seen", paths: [...paths] }
-          : { _tag: "Unseen", reason: `/proc was not read to its end within ${Duration.format(timeLimit)}` }
+          : { _tag: "Unseen", reason: `reading /proc took longer than ${Duration.format(timeLimit)}` }
       })
     })
   )

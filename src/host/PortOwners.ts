@@ -103,7 +103,9 @@ const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   )
 
 /** The blocker if no connection explains why the address is in use. */
-const unseenBlocker: PortBlocker = { reason: "a process that cannot be seen has bound it, and does not listen" }
+const unseenBlocker: PortBlocker = {
+  reason: "a process that is not visible from here has bound it and does not listen"
+}
 
 // ---------------------------------------------------------------------------
 // Linux: proc_net(5)
@@ -148,12 +150,14 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
         if (connection === undefined) return unseenBlocker
         const { inode, peer } = connection
         const to = `${urlHost(peer.host)}:${peer.port}`
-        if (inode === "0") return { reason: `a connection to ${to} that has ended keeps it for up to a minute` }
+        if (inode === "0") return { reason: `a closed connection to ${to} keeps it in use for up to a minute` }
         const pid = (yield* findOwners(new Set([inode]), [])).get(inode)
-        if (pid === undefined) return { reason: `a process that cannot be seen has a connection to ${to} from it` }
+        if (pid === undefined) {
+          return { reason: `a process that is not visible from here uses it for a connection to ${to}` }
+        }
         const command = ProcFiles.commandOf(pid)
         return {
-          reason: `pid ${pid}${command === undefined ? "" : ` (${command})`} has a connection to ${to} from it`,
+          reason: `pid ${pid}${command === undefined ? "" : ` (${command})`} uses it for a connection to ${to}`,
           pid,
           ...(command === undefined ? {} : { command })
         }
@@ -207,7 +211,7 @@ const byCommand = (
         listeners: (port) =>
           output(command(port), timeLimit).pipe(
             Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
-            Effect.orElseSucceed(() => unseen(`${name} did not tell`)),
+            Effect.orElseSucceed(() => unseen(`${name} gave no result`)),
             Effect.provide(context)
           )
       }))

@@ -223,7 +223,9 @@ const get = (
       socket.setTimeout(0)
       if (!isToItself(socket)) return ask(socket, address, path, resume).on("error", fail)
       endConnectionToItself(socket)
-      resume(new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the connection was to itself" }))
+      resume(
+        new ProbeFailed({ reason: "NoListener", detail: "nothing listens there: the socket was connected to itself" })
+      )
     })
     return Effect.sync(() => {
       socket.destroy()

@@ -154,7 +154,7 @@ export const make = (
         const { pid } = process
         try {
           if (isLinux && !isRecorded(handle.readFile(`/proc/${pid}/stat`), process, bootOffsetTicks)) {
-            return gone(pid, "it is another process by now")
+            return gone(pid, "the pid now belongs to another process")
           }
           handle.kill(pid, signal)
           return Effect.void

@@ -125,7 +125,7 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
   return port?.from !== "owner" || address === undefined || address.port === 0
       || (port.port === address.port && port.host === address.host)
     ? []
-    : [`the settings say ${toUrl(address)}, and the owner has ${toUrl(port)}`]
+    : [`the settings say ${toUrl(address)}, but the owner uses ${toUrl(port)}`]
 }
 
 /**

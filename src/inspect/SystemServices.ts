@@ -193,7 +193,7 @@ const judge = (
   if (activeState === "deactivating") return { verdict: "draining", reason: `systemd is stopping ${name}` }
   return health?.healthy === true
     ? { verdict: "running", reason: `${name} is ${activeState}, and a healthy gateway answers on its port` }
-    : { verdict: "unhealthy", reason: `${name} is ${activeState}: ${health?.detail ?? "its port is not known"}` }
+    : { verdict: "unhealthy", reason: `${name} is ${activeState}: ${health?.detail ?? "its port is unknown"}` }
 }
 
 /**
@@ -249,7 +249,7 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       lock: {
         path: lockFolder({ stateDir: service.stateDir ?? asked.stateDir }),
         state: "unknown",
-        reason: `only root and ${service.user} may look there`
+        reason: `only root and ${service.user} may read that folder`
       },
       owner: yield* toHolder(service),
       service: describe(service),
@@ -329,7 +329,7 @@ export const inspect = (options: GatewayStatus.InspectOptions): Effect.Effect<St
       ...asked,
       service: describe(other),
       ...(asked.verdict === "foreign-listener"
-        ? { reason: `${other.name} has the port, and not the owner of this lock` }
+        ? { reason: `${other.name} has the port, but does not hold this lock` }
         : {})
     }
   })

@@ -35,7 +35,7 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
       return {
         healthy: false,
         identity: "unknown",
-        detail: answer.unreachable === true ? "it cannot be reached from here" : "nobody listens there"
+        detail: answer.unreachable === true ? "it cannot be reached from here" : "nothing listens there"
       }
     case "Gateway":
       return {

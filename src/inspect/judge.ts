@@ -57,28 +57,28 @@ const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reas
 const isOccupied = ({ listener, port }: Evidence): boolean =>
   port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")
 
-const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, and not the owner of this lock`)
+const foreign = (detail: string) => judged("foreign-listener", `${detail} has the port, but does not hold this lock`)
 
 const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>): Judgement => {
   const { detail, port, unreachable } = evidence
-  if (phase === "draining") return judged("draining", "its owner shuts down")
+  if (phase === "draining") return judged("draining", "its owner is shutting down")
   if (isOccupied(evidence)) return foreign(detail)
   if (phase === "starting") return judged("starting", "its owner holds the lock and does not serve yet")
   switch (port) {
     case "stalled":
       return judged("unhealthy", detail)
     case "unasked":
-      return judged("unknown", "its owner names no port that could be asked")
+      return judged("unknown", "its owner's record has no port to probe")
     default:
       if (pidMeaning === "Alive" && network === "Same") {
         if (unreachable) {
-          return judged("unknown", "the lock is held, and its owner's address cannot be reached from here")
+          return judged("unknown", "the lock is held, but its owner's address cannot be reached from here")
         }
-        return judged("unhealthy", "its owner holds the lock, and nobody listens on its port")
+        return judged("unhealthy", "its owner holds the lock, but nothing listens on its port")
       }
       return judged(
         "unknown",
-        `the lock is held, and its owner's port is free here: it ${
+        `the lock is held, but its owner's port is free here: the owner ${
           pidMeaning === "Alive" && network === "Other" ? "is" : "may be"
         } in another network`
       )
@@ -98,10 +98,10 @@ export const judge = (evidence: Evidence): Judgement => {
   const { detail, healthy, identity, lock, lockReason, owner, port } = evidence
   if (identity === "owner") {
     if (lock === "left" || lock === "absent") {
-      return judged("unknown", "the recorded instance answers, and does not hold this lock: its file was replaced")
+      return judged("unknown", "the recorded instance answers, but does not hold this lock: its lock file was replaced")
     }
-    if (owner?.phase === "draining") return judged("draining", "its owner shuts down")
-    if (healthy) return judged("running", "the owner of the lock answers, healthy")
+    if (owner?.phase === "draining") return judged("draining", "its owner is shutting down")
+    if (healthy) return judged("running", "the owner of the lock answers and is healthy")
     return owner?.phase === "starting"
       ? judged("starting", "its owner holds the lock and does not serve yet")
       : judged("unhealthy", detail)
@@ -109,17 +109,17 @@ export const judge = (evidence: Evidence): Judgement => {
   switch (lock) {
     case "held":
       return owner === undefined
-        ? judged("unknown", "the lock is held by a process that left no readable record")
+        ? judged("unknown", "a process holds the lock, but its record is not readable")
         : judgeHeld(evidence, owner)
     case "left":
       return port !== "free" && port !== "unasked"
         ? foreign(detail)
-        : judged("dead", "its owner did not end in order: the lock file is left, and nobody holds it")
+        : judged("dead", "its owner did not shut down cleanly: the lock file is left, and no process holds it")
     case "absent":
       return port !== "free" && port !== "unasked"
         ? foreign(detail)
-        : judged("not-running", "there is no lock file, and nobody listens on the port")
+        : judged("not-running", "there is no lock file, and nothing listens on the port")
     case "unknown":
-      return judged("unknown", `the lock cannot be told about: ${lockReason ?? "no reason is known"}`)
+      return judged("unknown", `the state of the lock is unknown: ${lockReason ?? "for an unknown reason"}`)
   }
 }

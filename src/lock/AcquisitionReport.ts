@@ -25,7 +25,7 @@ const reclaimLabels = {
 export const describeReclaim = (reclaimed: Reclaimed): string =>
   `reclaimed gateway lock ${reclaimed.path} left by ${
     Option.match(reclaimed.record, {
-      onNone: () => "an owner that left no readable record",
+      onNone: () => "an owner without a readable record",
       onSome: ({ createdAt, pid }) =>
         `pid ${pid}${Option.match(createdAt, { onNone: () => "", onSome: (at) => ` since ${DateTime.formatIso(at)}` })}`
     })

@@ -140,7 +140,7 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
   Option.match(fallback, {
     onNone: () => Effect.void,
     onSome: ({ reason }) =>
-      Effect.logWarning(`no kernel lock for ${path} (${reason}); its owner record alone keeps others out`)
+      Effect.logWarning(`no kernel lock for ${path} (${reason}); only its owner record enforces the lock`)
   })
 
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
@@ -162,7 +162,7 @@ const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Op
 const describeTaker = (self: OwnerRecord, snapshot: LockAttempt.Snapshot): string => {
   const other = takerOf(self, snapshot)
   if (Option.isSome(other)) return `another process (pid ${other.value.pid}) holds it now`
-  return snapshot.enforcement === "kernel" ? "another process holds it now" : "it names no owner now"
+  return snapshot.enforcement === "kernel" ? "another process holds it now" : "its record names no owner now"
 }
 
 /** The state that the steps of a held lock share. */
@@ -214,7 +214,7 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
       "regained",
       Option.isNone(result.file.leftover)
         ? `recreated gateway lock ${path}: ${moved}`
-        : `took gateway lock ${path} again: ${moved}`
+        : `re-acquired gateway lock ${path}: ${moved}`
     )
     if (before.file.enforcement === "kernel") yield* warnOfFallback(result.file)
     yield* Metric.modify(Metrics.lockRecordOnly, recordOnly(result.file) - recordOnly(before.file))
@@ -285,8 +285,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
         Failed: ({ error, moved }) =>
           Effect.flatMap(Ref.updateAndGet(failures, (n) => n + 1), (count) =>
             count >= maxFailures
-              ? lose(kept, `${moved} and cannot be had again: ${error.reason}`)
-              : warn(kept, "unavailable", `${moved}: gateway lock ${path} cannot be had again yet: ${error.reason}`)),
+              ? lose(kept, `${moved} and could not be re-acquired: ${error.reason}`)
+              : warn(kept, "unavailable", `${moved}: could not re-acquire gateway lock ${path} yet: ${error.reason}`)),
         // A check that fails is no proof of a loss: a folder can be unreadable for a moment. The next check tries
         // again.
         Unseen: ({ error }) =>

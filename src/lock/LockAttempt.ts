@@ -74,7 +74,7 @@ export const attempt = (
           case "Moved":
             return new LockUnavailable({
               path: options.path,
-              reason: "the file keeps being replaced by other processes"
+              reason: "other processes keep replacing the file"
             })
           case "KernelLockFailed":
             return new LockUnavailable({ path: options.path, reason: error.reason, cause: error })

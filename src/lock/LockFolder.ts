@@ -58,12 +58,12 @@ export const fault = (
   const mode = `mode ${octal(folder.mode)}`
   if (folder.uid !== uid) {
     return Option.some({
-      what: `${name} ${path} belongs to uid ${folder.uid} (${mode}), and we are uid ${uid}`,
+      what: `${name} ${path} belongs to uid ${folder.uid} (${mode}), but this process runs as uid ${uid}`,
       remedy: advice.changeOwner(path, uid)
     })
   }
   return (folder.mode & othersMayWrite) === 0 ? Option.none() : Option.some({
-    what: `others may write in ${name} ${path} (${mode}, uid ${uid})`,
+    what: `other users may write in ${name} ${path} (${mode}, uid ${uid})`,
     remedy: advice.closeToOthers(path)
   })
 }

@@ -85,7 +85,7 @@ export const inspect = (
     const lock = yield* KernelLock
     const before = yield* fs.stat(path)
     // open(2) of a FIFO would block until another process opens it for writing.
-    if (before.type !== "File") return unknown(`it is no file but a ${before.type}`)
+    if (before.type !== "File") return unknown(`it is not a regular file but a ${before.type.toLowerCase()}`)
     const file = yield* fs.open(path, { flag: "r" })
     const info = yield* file.stat
     const link = yield* linkTarget(fs, path)
@@ -102,12 +102,16 @@ export const inspect = (
       return byRecord(
         owner,
         age,
-        `no kernel lock can be asked (${locked.left.reason}), and its record names no process of ours`
+        `kernel locks are not available (${locked.left.reason}), and its record names no process that is visible from here`
       )
     }
     if (locked.right) return { _tag: "Held", owner, enforcement: "kernel" } satisfies LockState
     return Option.exists(record, ({ lock }) => lock === "record")
-      ? byRecord(owner, age, "it is kept by its record alone, which names no process of ours")
+      ? byRecord(
+        owner,
+        age,
+        "only its record enforces the lock, and the record names no process that is visible from here"
+      )
       : { _tag: "Left", owner, age } satisfies LockState
   }).pipe(
     Effect.scoped,

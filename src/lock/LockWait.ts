@@ -87,7 +87,7 @@ const isPassing = (error: TryError): error is NotYet | Refused => error._tag ===
 
 const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =>
   Option.match(record, {
-    onNone: () => "an owner that left no readable record",
+    onNone: () => "an owner without a readable record",
     onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
   })
 

@@ -94,7 +94,9 @@ export const close = (
       yield* Effect.catchIf(fs.chmod(NodePath.join(folder, name), 0o600), isNotFound, () => Effect.void)
     }
     yield* Effect.logInfo(
-      `closed gateway lock folder ${folder} (mode ${octal(info.mode)}) to the volume's group: it is this user's alone`
+      `closed gateway lock folder ${folder} (mode ${
+        octal(info.mode)
+      }) to the volume's group: all its files belong to this user`
     )
     return yield* fs.stat(folder)
   })

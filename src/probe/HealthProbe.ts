@@ -173,7 +173,7 @@ export const make = (
     const timeout = Duration.decode(options.probeTimeout ?? defaultTimeout)
     const stalled: Health = {
       _tag: "Stalled",
-      detail: `gave no whole answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
+      detail: `gave no complete answer to ${healthPath} within ${Duration.toMillis(timeout)}ms`
     }
     const unconnected: Health = {
       _tag: "NoListener",

@@ -53,7 +53,7 @@ const fromHealth = (health: Health): PortState => {
       return free
     case "Healthy":
       return health.instanceId === undefined
-        ? { _tag: "Gateway", healthy: true, detail: "a healthy gateway that names no instance" }
+        ? { _tag: "Gateway", healthy: true, detail: "a healthy gateway without an instance id" }
         : { _tag: "Gateway", instanceId: health.instanceId, healthy: true, detail: "a healthy gateway" }
     case "Unhealthy":
       return {

@@ -93,7 +93,7 @@ const supervisorOf = ({ supervisor, unit }: Holder): string | undefined =>
     ? undefined
     : unit === undefined
     ? supervisor
-    : `${supervisor} (${unit.name}${unit.scope === "user" ? ", a user's" : ""})`
+    : `${supervisor} (${unit.name}${unit.scope === "user" ? ", a user unit" : ""})`
 
 const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder === undefined) return []
@@ -110,7 +110,7 @@ const holderFacts = (holder: Holder | undefined, start: Start): ReadonlyArray<Fa
 }
 
 const listenerWords = ({ listener }: Start): string => {
-  if (listener === undefined) return "a process that is not known from here"
+  if (listener === undefined) return "an unknown process"
   return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
 }
 
@@ -256,9 +256,9 @@ const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =
 
 /** Whether a listener says that it is a gateway, even if its process is not known. */
 const saysGateway = (listener: string | undefined): boolean =>
-  listener !== undefined && (listener === "a healthy gateway" || listener.includes("gateway that"))
+  listener !== undefined && (listener.startsWith("a healthy gateway") || listener.includes("gateway that"))
 
-const namesNoInstance = (listener: string | undefined): boolean => listener?.includes("names no instance") === true
+const namesNoInstance = (listener: string | undefined): boolean => listener?.includes("without an instance id") === true
 
 const privileged = ({ port }: Address): string =>
   `sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}, or CAP_NET_BIND_SERVICE for its service`
@@ -280,7 +280,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
         // This host has the requested address, so the missing one is the guard address.
         ...(error.available?.includes(error.host) === true
-          ? [next("loopback", "to mend it", adviceFor(start.platform).restoreLoopback)]
+          ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
       ]
     case "EADDRINUSE":
@@ -291,7 +291,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           ? [
             next(
               "reserve",
-              "to keep it",
+              "to reserve it",
               `sudo sysctl net.ipv4.ip_local_reserved_ports=${error.port}, so that no connection gets it`
             )
           ]
@@ -328,9 +328,9 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...(isGateway ? [useIt(error)] : []),
         // `list` reads lock files, and a gateway that names no instance has no lock file that it could read.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
-          ? [next("list", "to see which it is", `${program(start)} list`)]
+          ? [next("list", "to identify it", `${program(start)} list`)]
           : []),
-        isGateway ? lookAtIt(target, start) : next("status", "to see who it is", gateway("status", target, start)),
+        isGateway ? lookAtIt(target, start) : next("status", "to identify it", gateway("status", target, start)),
         ...stopIt(holder, start),
         ...runBeside(otherPort(error.port), start)
       ]
@@ -359,7 +359,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
       return [
         ...holderFacts(error.holder, start),
         fact("lock", "lock", error.path),
-        fact("prevention", "to keep it", "no cleaner and no rm in the state directory"),
+        fact("prevention", "to prevent this", "keep cleaners and rm out of the state directory"),
         lookAtIt({}, start),
         ...stopIt(error.holder, start),
         ...runWith("run", "to start again", {}, start)
@@ -377,7 +377,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         lookAtIt(error.holder ?? error, start),
         next(
           "ask",
-          "to ask it",
+          "to probe it",
           adviceFor(start.platform).askUrl(`http://${urlHost(error.host)}:${error.port}/healthz`)
         ),
         ...stopIt(error.holder, start),

@@ -282,9 +282,9 @@ export const judge: {
   const hosts = valuesOf(head.rawHeaders, "host")
   const [first] = hosts
   if (first === undefined && head.httpVersion === "1.0" && isOpen) return admitted
-  if (first === undefined || hosts.length > 1) return refused(400, "a request must have one Host")
+  if (first === undefined || hosts.length > 1) return refused(400, "a request must have exactly one Host")
   const asked = Option.getOrUndefined(parseAuthority(first))
-  if (asked === undefined) return refused(400, "Host must be a name or address, and perhaps a port")
+  if (asked === undefined) return refused(400, "Host must be a name or an address, with or without a port")
   if (!isOpen && !isServed(rules, asked.host, head.localAddress)) {
     return refused(421, `${asked.host} is not served here; to allow it, see GATEWAY_ALLOWED_HOSTS`)
   }
@@ -297,7 +297,9 @@ export const judge: {
     Option.exists(origin, (origin) => sameSite(origin, asked))
     || Option.exists(normalOrigin(sent), (origin) => rules.origins.has(origin))
   )
-  return isAllowed ? admitted : refused(403, "a page of another origin asks; to allow it, see GATEWAY_ALLOWED_ORIGINS")
+  return isAllowed
+    ? admitted
+    : refused(403, "the request is from a page of another origin; to allow it, see GATEWAY_ALLOWED_ORIGINS")
 })
 
 /**

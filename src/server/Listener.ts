@@ -117,7 +117,7 @@ const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp
       if (!routes.owns(path)) continue
       yield* Effect.logWarning(
         `the app's route ${method} ${path} is not reached: the gateway answers ${path} itself`
-          + (path === healthPath ? "" : "; the option `routes` moves that, or leaves the path to the app")
+          + (path === healthPath ? "" : "; to change that, set the option `routes`")
       )
     }
   })

@@ -56,7 +56,7 @@ const pathPattern = /^\/[\w\-.~%!$&'()*+,;=:@/]*$/
  * @category constants
  */
 export const allowed =
-  "for each of /health, /readyz, /ready, /startupz, /startup and / another path, or false; no path twice"
+  "another path or false for each of /health, /readyz, /ready, /startupz, /startup and /; no path twice"
 
 /**
  * Whether these paths can be served. Each must begin with `/` and have no query. No two health routes may have the same path.

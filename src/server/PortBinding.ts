@@ -92,13 +92,13 @@ const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
     if (state._tag !== "Free") return yield* new PortInUse({ ...asked, listener: state.detail })
     const owners = yield* Effect.serviceOption(PortOwners)
     if (Option.isNone(owners)) {
-      return yield* new PortInUse({ ...asked, listener: "a process that does not answer from here" })
+      return yield* new PortInUse({ ...asked, listener: "a process that is not visible from here" })
     }
     const { blocker, listeners } = owners.value
     const seen = yield* listeners(asked.port)
     const [listener] = seen._tag === "Seen" ? conflicting(asked, seen.listeners) : []
     if (listener !== undefined) {
-      const who = listener.pid === undefined ? "a process that cannot be seen" : `pid ${listener.pid}`
+      const who = listener.pid === undefined ? "a process that is not visible from here" : `pid ${listener.pid}`
       return yield* new PortInUse({ ...asked, listener: `${who} listens on ${urlHost(listener.host)}` })
     }
     const blocked = yield* blocker(asked)

@@ -38,7 +38,7 @@ const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock",
  * @since 0.1.0
  * @category constants
  */
-export const allowedName = "1 to 64 printable ASCII characters, and none of draining, leadership, lock and starting"
+export const allowedName = "1 to 64 printable ASCII characters, but not draining, leadership, lock or starting"
 
 /**
  * Whether a check may have this name.

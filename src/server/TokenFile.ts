@@ -40,13 +40,13 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
   const advice = adviceFor(platform)
   const owner = Option.getOrElse(info.uid, () => uid)
   if (owner !== uid && owner !== 0) {
-    return `it belongs to uid ${owner}, and we are uid ${uid}; run: ${advice.ownFile(path, uid)}`
+    return `it belongs to uid ${owner}, but this process runs as uid ${uid}; run: ${advice.ownFile(path, uid)}`
   }
   // The group may read a file of root's, because Kubernetes and systemd pass secrets to a service in this way.
   const forbidden = owner === uid ? 0o077 : 0o027
   return (info.mode & forbidden) === 0
     ? undefined
-    : `others may read or change it (mode ${octal(info.mode)}); run: ${
+    : `other users may read or change it (mode ${octal(info.mode)}); run: ${
       advice.setMode(path, owner === uid ? "600" : "640")
     }`
 }

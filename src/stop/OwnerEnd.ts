@@ -70,7 +70,7 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
 const describeAlive = (record: OwnerRecord.OwnerRecord) =>
   Effect.map(isSuspended(record.pid), (suspended) =>
     suspended
-      ? `it is suspended (SIGSTOP), so that SIGTERM has to wait; kill -CONT ${record.pid} lets it go on`
+      ? `it is suspended (SIGSTOP), so SIGTERM has no effect yet; to resume it: kill -CONT ${record.pid}`
       : record.phase === "draining"
       ? "it is draining"
       : `it is still ${record.phase}`)
@@ -81,13 +81,13 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
     const ports = yield* PortProbe
     const isGone = (yield* table.liveness(instance)) === "Gone"
     const state = yield* LockInspection.inspect(path)
-    if (state._tag === "Unknown") return waiting(`its lock cannot be looked at (${state.reason})`)
+    if (state._tag === "Unknown") return waiting(`its lock cannot be inspected (${state.reason})`)
     const other = state._tag === "Held"
       ? Option.filter(state.owner, ({ record }) => record.instanceId !== instance.instanceId)
       : Option.none()
     if (state._tag === "Held" && Option.isNone(other)) {
       return isGone
-        ? waiting("its process has ended, and its lock is still held, perhaps by a child of it")
+        ? waiting("its process has ended, but its lock is still held, perhaps by a child process")
         : waiting(
           yield* describeAlive(Option.match(state.owner, { onNone: () => instance, onSome: ({ record }) => record }))
         )
@@ -97,7 +97,7 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
     return isPortClosed(port, instance.instanceId, isGone)
       ? { _tag: "Ended", successor: Option.map(other, ({ holder }) => holder) }
       : waiting(
-        `its lock is free, and ${toUrl(address)} is still in use${port._tag === "Free" ? "" : ` (${port.detail})`}`
+        `its lock is free, but ${toUrl(address)} is still in use${port._tag === "Free" ? "" : ` (${port.detail})`}`
       )
   })
 

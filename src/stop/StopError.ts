@@ -47,7 +47,7 @@ export class OwnerSupervised
   })
 {
   override get message() {
-    return `the gateway (pid ${this.pid}) is in the hands of ${this.supervisor}; ${this.advice}`
+    return `cannot stop the gateway (pid ${this.pid}): it is managed by ${this.supervisor}; ${this.advice}`
   }
 }
 

@@ -99,11 +99,11 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
     if ((port._tag === "Gateway" && port.instanceId !== undefined) || port._tag === "Stalled") {
       const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
-        `nobody has its lock ${path}, and ${
+        `no process holds its lock ${path}, but ${
           toUrl(address)
-        } is in use${by} (${port.detail}): another gateway's, or this `
-          + "one's whose lock file was removed",
-        `to see who it is: ${(yield* currentAdvice).showListeners(address.port)}`
+        } is in use${by} (${port.detail}): that is another gateway, `
+          + "or this one after its lock file was removed",
+        `to identify it: ${(yield* currentAdvice).showListeners(address.port)}`
       )
     }
     const left = state._tag === "Left" ? Option.map(state.owner, ({ holder }) => holder) : Option.none<Holder>()
@@ -165,7 +165,7 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
     const { record } = owner.value
     if ((options.supervised ?? (force ? "stop" : "refuse")) === "refuse") yield* refuseSupervised(owner.value, options)
 
-    const last = yield* Ref.make("it has just been told")
+    const last = yield* Ref.make("it was told to stop just now")
     const stopped = (killed: boolean) => (successor: Option.Option<Holder>) =>
       Effect.as(untilGone(record), { _tag: "Stopped", record, killed, successor } satisfies Outcome)
     const notEnded = (killed: boolean, timeout: Duration.Duration, advice: string) =>

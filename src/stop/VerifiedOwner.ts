@@ -20,9 +20,10 @@ import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts
 export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 
 const asOther = (options: StopOptions, advice: Advice): string =>
-  `as its own user, or ${advice.asRoot(options.commandAsOther ?? commandOf(options))}`
+  `run this command as its own user, or ${advice.asRoot(options.commandAsOther ?? commandOf(options))}`
 
-const seeWhoHolds = (path: string, advice: Advice): string => `to see who has it: ${advice.showFileUsers(path)}`
+const seeWhoHolds = (path: string, advice: Advice): string =>
+  `to see which process has it: ${advice.showFileUsers(path)}`
 
 /** Makes the error of a refused stop. */
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>
@@ -40,22 +41,22 @@ const whyNotSignalled = (
       return undefined
     case "Gone":
       return refused(
-        `its lock ${options.path} is held, and pid ${pid} of its record is no longer running`,
+        `its lock ${options.path} is held, but pid ${pid} in its record is no longer running`,
         seeWhoHolds(options.path, advice)
       )
     case "OtherPidNamespace": {
       const inode = /\d+/.exec(pidNamespace ?? "")?.[0]
       return refused(
-        "it runs in another PID namespace, as in a container, where that number is its",
+        "it runs in another PID namespace, such as a container, and its pid is valid only there",
         `stop it there (docker stop, kubectl delete pod)${inode === undefined ? "" : `; to find it: lsns ${inode}`}`,
         owner
       )
     }
     case "OtherBoot":
-      return refused("it runs on another machine, or did before a reboot", "stop it there", owner)
+      return refused("it runs on another machine, or ran before a reboot", "stop it there", owner)
     default:
       return refused(
-        "nothing can be told about that process from here",
+        "the state of that process is unknown here",
         asOther(options, advice),
         owner
       )
@@ -74,9 +75,9 @@ const verify = (
     const owner = Option.getOrUndefined(state.owner)
     if (owner === undefined) {
       return yield* state._tag === "Held"
-        ? refused(`its lock ${path} is held, and its record does not say by whom`, seeWhoHolds(path, advice))
+        ? refused(`its lock ${path} is held, but its record names no owner`, seeWhoHolds(path, advice))
         : refused(
-          `its lock ${path} cannot be looked at (${state.reason})`,
+          `its lock ${path} cannot be inspected (${state.reason})`,
           asOther(options, advice)
         )
     }
@@ -85,18 +86,18 @@ const verify = (
     if (state._tag === "Unknown") return yield* refused(state.reason, seeWhoHolds(path, advice), owner)
     const { pid } = owner.record
     const { pid: self } = yield* Effect.flatMap(ProcessTable, (table) => table.self)
-    if (pid === self) return yield* refused("it is this very process", "interrupt the program instead", owner)
+    if (pid === self) return yield* refused("it is this process itself", "interrupt the program instead", owner)
     const ancestors = yield* Effect.flatMap(Signals, (signals) => signals.ancestors)
     if (ancestors.includes(pid)) {
       return yield* refused(
-        "this command runs below it, and would end with it",
-        `from a shell that it did not start: ${commandOf(options)}`,
+        "this command runs under it and would end with it",
+        `run this command from a shell that the gateway did not start: ${commandOf(options)}`,
         owner
       )
     }
     if (Option.contains(yield* hasOpen(pid, path), false)) {
       return yield* refused(
-        `it does not have ${path} open, so that its record is another's`,
+        `it does not have ${path} open, so the record belongs to another process`,
         seeWhoHolds(path, advice),
         owner
       )

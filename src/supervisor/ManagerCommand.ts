@@ -35,9 +35,9 @@ export const execute = (
       Effect.mapError((error) => {
         const failed = (reason: string, advice = adviceFor(options)) =>
           new ServiceFailed({ what: "failed to run", where, reason, advice })
-        if (error._tag === "TimeoutException") return failed(`no end after ${Duration.format(limit)}`)
+        if (error._tag === "TimeoutException") return failed(`it did not end within ${Duration.format(limit)}`)
         return isNotFound(error)
-          ? failed(`there is no program ${program} here`, "name the service manager of this machine with --manager")
+          ? failed(`program ${program} was not found`, "name the service manager of this machine with --manager")
           : failed(describePlatformError(error))
       })
     )

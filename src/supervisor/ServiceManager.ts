@@ -64,7 +64,7 @@ export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<voi
       new ServiceFailed({
         what: `cannot write the ${kinds[options.manager]}`,
         where: definitionPath(options),
-        reason: `it has no way to say ${JSON.stringify(word)}`,
+        reason: `its format cannot express ${JSON.stringify(word)}`,
         advice: "use a path without control characters, quotes and backslashes"
       })
   })
@@ -202,7 +202,7 @@ const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, Servi
         what: "cannot run the service as",
         where: user,
         reason: "there is no such user",
-        advice: `make it: useradd --system ${showWord(user)}`
+        advice: `to create it: useradd --system ${showWord(user)}`
       })
     }
     const stateDir = systemStateDir(service)
@@ -215,7 +215,7 @@ const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, Servi
       what: "cannot keep the service's state in",
       where: stateDir,
       reason: Option.isNone(owner) ? "it does not exist" : `it does not belong to ${user}`,
-      advice: `make it: install -d -m 700 -o ${showWord(user)} ${showWord(stateDir)}`
+      advice: `to create it: install -d -m 700 -o ${showWord(user)} ${showWord(stateDir)}`
     })
   })
 

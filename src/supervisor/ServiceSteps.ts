@@ -226,7 +226,7 @@ export const showWord = (word: string): string => /^[\w./:=,@%+\\-]+$/.test(word
 export const describeStep = (step: Step): string => {
   switch (step._tag) {
     case "MakeFolder":
-      return `make folder ${step.path} (unless it is there)`
+      return `make folder ${step.path} (unless it exists)`
     case "WriteFile":
       return `write ${step.path}`
     case "RemoveFile":

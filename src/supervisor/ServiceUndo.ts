@@ -99,7 +99,7 @@ export const undo = (
     const attempt = (what: string, step: Effect.Effect<void, PlatformError, FileSystem.FileSystem>) =>
       Effect.zipRight(
         options.report(`undo: ${what}`),
-        Effect.catchAll(step, (error) => options.report(`could not undo it: ${describePlatformError(error)}`))
+        Effect.catchAll(step, (error) => options.report(`could not undo this step: ${describePlatformError(error)}`))
       )
     const { name } = serviceNames(options.manager, options.service.profile)
     const { definition, isEnabled, missing, path } = before
@@ -117,11 +117,11 @@ export const undo = (
           yield* attempt(`remove ${path}`, fs.remove(path))
           break
         case "Content":
-          yield* attempt(`write ${path} as it was`, writeAtomically(path, definition.bytes))
+          yield* attempt(`restore ${path}`, writeAtomically(path, definition.bytes))
           break
         case "Link":
           yield* attempt(
-            `link ${path} as it was`,
+            `restore link ${path}`,
             Effect.zipRight(fs.remove(path), fs.symlink(definition.target, path))
           )
           break

@@ -154,7 +154,7 @@ export const advise = (
  * @since 0.1.0
  * @category formatting
  */
-export const describe = ({ because, exists, of, path, prefer }: Advice, verb = " does not stay"): string =>
+export const describe = ({ because, exists, of, path, prefer }: Advice, verb = " may disappear"): string =>
   `${path}${verb} (${because}); prefer ${prefer}${
-    exists ? "" : of === "node" ? ", a Node of the system's packages" : ", as npm install --global puts it"
+    exists ? "" : of === "node" ? ", which the system's packages install" : ", where npm install --global installs it"
   }`

@@ -91,21 +91,27 @@ export const detect = (evidence: Evidence): Verdict => {
   if (platform === "linux") {
     if (Option.isSome(systemdExecPid)) {
       return systemdExecPid.value === String(pid)
-        ? verdict("systemd", `SYSTEMD_EXEC_PID is our pid ${pid}`)
-        : verdict("none", `SYSTEMD_EXEC_PID is ${systemdExecPid.value}, not our pid ${pid}: inherited from a service`)
+        ? verdict("systemd", `SYSTEMD_EXEC_PID is this process (pid ${pid})`)
+        : verdict(
+          "none",
+          `SYSTEMD_EXEC_PID is ${systemdExecPid.value}, not this process (pid ${pid}): inherited from a service`
+        )
     }
     if (Option.isSome(notifySocket) && Option.isSome(unitMainPid)) {
       return unitMainPid.value === pid
-        ? verdict("systemd", `NOTIFY_SOCKET is set and our pid ${pid} is the main process of our unit`)
+        ? verdict("systemd", `NOTIFY_SOCKET is set, and this process (pid ${pid}) is the main process of its unit`)
         : verdict(
           "none",
-          `NOTIFY_SOCKET is set, and the main process of our unit is ${unitMainPid.value}, not our pid ${pid}`
+          `NOTIFY_SOCKET is set, but the main process of the unit is ${unitMainPid.value}, not this process (pid ${pid})`
         )
     }
   }
   if (platform === "darwin" && Option.exists(xpcServiceName, isLabel)) {
     if (parentPid !== 1) {
-      return verdict("none", `XPC_SERVICE_NAME is set, but our parent is pid ${parentPid}: inherited from a job`)
+      return verdict(
+        "none",
+        `XPC_SERVICE_NAME is set, but the parent process is pid ${parentPid}: inherited from a job`
+      )
     }
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
@@ -114,19 +120,21 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",
-        `XPC_SERVICE_NAME is set, but the job's process is ${Option.getOrElse(jobPid, () => 0)}, not our pid ${pid}`
+        `XPC_SERVICE_NAME is set, but the job's process is ${
+          Option.getOrElse(jobPid, () => 0)
+        }, not this process (pid ${pid})`
       )
     }
     return Option.isSome(jobPid)
-      ? verdict("launchd", `XPC_SERVICE_NAME is set and our pid ${pid} is the job's process`)
-      : verdict("launchd", `XPC_SERVICE_NAME is set and our parent is launchd`)
+      ? verdict("launchd", `XPC_SERVICE_NAME is set, and this process (pid ${pid}) is the job's process`)
+      : verdict("launchd", `XPC_SERVICE_NAME is set, and the parent process is launchd`)
   }
   if (
     platform === "win32" && Option.exists(parentCommand, (name) => /^(svchost|taskeng|taskhostw)\.exe$/i.test(name))
   ) {
-    return verdict("schtasks", `our parent is ${Option.getOrElse(parentCommand, () => "")}, the Task Scheduler`)
+    return verdict("schtasks", `the parent process is ${Option.getOrElse(parentCommand, () => "")}, the Task Scheduler`)
   }
-  return verdict("none", "no supervisor can be proved")
+  return verdict("none", "no supervisor was detected")
 }
 
 /**
@@ -237,7 +245,7 @@ export const make = (
 ): Effect.Effect<Verdict, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor | ProcessTable> =>
   (setting === "auto"
     ? Effect.map(collect(facts), detect)
-    : Effect.succeed(verdict(setting, "told so by the supervisor setting"))).pipe(
+    : Effect.succeed(verdict(setting, "chosen by the supervisor setting"))).pipe(
       Effect.tap(({ kind, reason }) => Effect.logDebug(`supervisor: ${kind} (${reason})`))
     )
 

@@ -3,7 +3,7 @@
  */
 
 /** The text of the comment at the beginning of each definition. */
-export const writtenBy = "Written by \"gateway service\", and written anew by every \"gateway service install\"."
+export const writtenBy = "Written by \"gateway service\", and replaced by every \"gateway service install\"."
 
 /** Joins lines, each with a line end. Omits a line that is `false`. */
 export const lines = (...parts: ReadonlyArray<string | false>): string =>

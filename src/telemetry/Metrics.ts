@@ -56,7 +56,7 @@ export const lockHeld = gauge("gateway_lock_held", "Gateways in this process tha
  */
 export const lockRecordOnly = gauge(
   "gateway_lock_record_only",
-  "Lock files that are held by their record alone, without a kernel lock"
+  "Held lock files without a kernel lock, which only their record enforces"
 )
 
 /**
@@ -78,7 +78,7 @@ export const lockWaiters = gauge("gateway_lock_waiters", "Starts of this process
 export const lockAcquireSeconds = Metric.histogram(
   "gateway_lock_acquire_seconds",
   durations,
-  "How long it took to get the locks, or to be refused"
+  "Time to acquire the locks, or to be refused"
 )
 
 /**
@@ -97,7 +97,7 @@ const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "i
  * @since 0.1.0
  * @category metrics
  */
-export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to get the locks, by how they ended")
+export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to acquire the locks, by result")
 
 /**
  * Why a start reclaimed a lock that its owner had not removed. With kernel locks the reason is `kernel_lock_free`; the others
@@ -136,7 +136,7 @@ const reclaimReasons = [
  */
 export const lockReclaimTotal = counter(
   "gateway_lock_reclaim_total",
-  "Locks taken from an owner that had left them behind"
+  "Locks reclaimed from an owner that did not release them"
 )
 
 /**
@@ -169,7 +169,7 @@ const recheckResults = ["kept", "regained", "taken", "failed", "unseen"] as cons
  * @since 0.1.0
  * @category metrics
  */
-export const lockRecheckTotal = counter("gateway_lock_recheck_total", "Looks at held lock files, by what was found")
+export const lockRecheckTotal = counter("gateway_lock_recheck_total", "Checks of held lock files, by result")
 
 /**
  * What a health probe found: the cases of `Health`, as values of a label.
@@ -190,7 +190,7 @@ const probeResults = ["no_listener", "healthy", "unhealthy", "foreign", "stalled
 export const probeSeconds = Metric.histogram(
   "gateway_probe_seconds",
   durations,
-  "How long a health probe took, by what it found"
+  "Duration of a health probe, by result"
 )
 
 /**
@@ -234,7 +234,7 @@ export const drainCutTotal = counter("gateway_drain_cut_total", "Connections tha
  * @since 0.1.0
  * @category metrics
  */
-export const info = gauge("gateway_info", "The running gateway: always 1, what it says is in its labels")
+export const info = gauge("gateway_info", "The running gateway: always 1, with its properties as labels")
 
 /**
  * Adds every metric of this module to the registry, at zero. Without it, a counter first appears with the value 1, and

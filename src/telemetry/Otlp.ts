@@ -106,7 +106,7 @@ const headers = (value: string): Decoded<Readonly<Record<string, string>>> =>
     const wrong = Object.entries(headers).findIndex(([name, value]) =>
       !/^[!#$%&'*+.^_`|~\w-]+$/.test(name) || /[^\t\x20-\x7e\x80-\xff]/.test(value)
     )
-    return wrong === -1 ? Either.right(headers) : Either.left(`entry ${wrong + 1} is no HTTP header`)
+    return wrong === -1 ? Either.right(headers) : Either.left(`entry ${wrong + 1} is not a valid HTTP header`)
   })
 
 const append = (base: URL, path: string): string => {
@@ -255,7 +255,7 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
     const warned = yield* Ref.make(false)
     const warn = (reason: string) =>
       Effect.unlessEffect(
-        Effect.logWarning(`could not send ${what} to ${shown(url)}: ${reason}; trying on, and saying so only once`),
+        Effect.logWarning(`could not send ${what} to ${shown(url)}: ${reason}; further failures are not logged`),
         Ref.getAndSet(warned, true)
       )
     return HttpClient.transform(client, (response, request) =>

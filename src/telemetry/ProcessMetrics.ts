@@ -63,7 +63,7 @@ const heapUsed = gauge("nodejs_heap_size_used_bytes", "Used part of the JavaScri
 const externalMemory = gauge("nodejs_external_memory_bytes", "Memory of objects outside the JavaScript heap")
 const eventLoopLag = gauge(
   "nodejs_eventloop_lag_seconds",
-  "How long the event loop took to come to a task that was due at once"
+  "Delay until the event loop ran a task that was due at once"
 )
 
 /**

@@ -95,7 +95,7 @@ const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKern
         Effect.gen(function*() {
           const seen = SimulatedKernel.findProcess(kernel, process, pid)
           if (seen === undefined || seen.pid !== pid) return yield* gone("ESRCH: no such process")
-          if (seen.startTime !== recorded.startTime) return yield* gone("it is another process by now")
+          if (seen.startTime !== recorded.startTime) return yield* gone("the pid now belongs to another process")
           if (process.uid !== 0 && process.uid !== seen.uid) {
             return yield* new SignalFailed({ pid, why: "NotPermitted", reason: "it belongs to another user" })
           }

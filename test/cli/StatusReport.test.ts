@@ -34,7 +34,7 @@ const example: GatewayStatus = {
   version: 1,
   asOf: DateTime.unsafeMake("2026-01-01T00:00:12.000Z"),
   verdict: "running",
-  reason: "the owner of the lock answers, healthy",
+  reason: "the owner of the lock answers and is healthy",
   profile: "blue",
   configPath: "/c/blue/gateway.json",
   stateDir: "/s/blue",
@@ -52,7 +52,7 @@ const example: GatewayStatus = {
     port: 18790,
     instanceId: "i",
     supervisor: "systemd",
-    supervisorReason: "SYSTEMD_EXEC_PID is our pid 4711"
+    supervisorReason: "SYSTEMD_EXEC_PID is this process (pid 4711)"
   },
   port: {
     host: "127.0.0.1",
@@ -78,12 +78,12 @@ describe("StatusReport", () => {
   profile:    blue
   config:     /c/blue/gateway.json
   state:      /s/blue
-  supervisor: systemd (SYSTEMD_EXEC_PID is our pid 4711)
+  supervisor: systemd (SYSTEMD_EXEC_PID is this process (pid 4711))
   port:       ws://127.0.0.1:18790, in use
   listens:    pid 4711 (node) on 127.0.0.1, the owner
   health:     a healthy gateway, the owner of the lock
   lock:       /s/blue/locks/gateway.0123abcd.lock, held (kernel lock)
-  because:    the owner of the lock answers, healthy
+  because:    the owner of the lock answers and is healthy
   to use it:  ws://127.0.0.1:18790
   to stop it: gateway stop --profile blue --state-dir '/s/my gateway'
   warning:    invalid config file /c/blue/gateway.json: not JSON`

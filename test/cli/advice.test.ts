@@ -245,7 +245,8 @@ describe("on a Windows host (N67, N72)", () => {
           {
             check: "lock-folder",
             severity: "info",
-            message: "who else may write there is not checked: Windows keeps it in access control lists; "
+            message:
+              "the write access of other users is not checked, because Windows keeps it in access control lists; "
               + "to see them: icacls /state/default/locks"
           }
         ])
@@ -272,7 +273,7 @@ describe("on a Windows host (N67, N72)", () => {
       yield* host.settle
       yield* TestClock.adjust("1 second")
       const { message } = yield* yield* stopping.exit
-      assert.include(message, "its record does not say by whom")
+      assert.include(message, "its record names no owner")
       assert.notMatch(message, foreignTo.win32)
     }))
 })

@@ -276,9 +276,9 @@ describe("service, of a Node or a program that does not stay", () => {
         assert.strictEqual(err.length, 2)
         assert.match(
           err[0] ?? "",
-          /^gateway: \/home\/me\/\.nvm\/versions\/node\/v22\.1\.0\/bin\/node does not stay \(nvm, one folder for each version of Node\); prefer \/usr\/(local\/)?bin\/node/
+          /^gateway: \/home\/me\/\.nvm\/versions\/node\/v22\.1\.0\/bin\/node may disappear \(nvm, one folder for each version of Node\); prefer \/usr\/(local\/)?bin\/node/
         )
-        assert.match(err[1] ?? "", /_npx\/.* does not stay \(npx, a cache\); prefer \/usr\/(local\/)?bin\/gateway/)
+        assert.match(err[1] ?? "", /_npx\/.* may disappear \(npx, a cache\); prefer \/usr\/(local\/)?bin\/gateway/)
       }
       assert.deepStrictEqual((yield* invoke({})).err, [])
       assert.deepStrictEqual((yield* invoke({ action: "uninstall", dryRun: true, execPath: "/tmp/node" })).err, [])

@@ -53,10 +53,10 @@ describe("LockFolderAudit.judgeFolder", () => {
 
   it("another user's, for us, for root, and where there are no users", () => {
     assert.deepStrictEqual(messages({ uid: 0 }), [
-      "the folder /s/locks belongs to uid 0 (mode 0700), and we are uid 1000 | chown -R 1000 /s/locks"
+      "the folder /s/locks belongs to uid 0 (mode 0700), but this process runs as uid 1000 | chown -R 1000 /s/locks"
     ])
     assert.deepStrictEqual(messages({}, 0), [
-      "the folder /s/locks belongs to uid 1000 (mode 0700), and we are uid 0 | chown -R 0 /s/locks"
+      "the folder /s/locks belongs to uid 1000 (mode 0700), but this process runs as uid 0 | chown -R 0 /s/locks"
     ])
     assert.deepStrictEqual(LockFolderAudit.judgeFolder(folder, undefined, "linux"), [])
   })
@@ -86,7 +86,7 @@ describe("LockFolderAudit on a host", () => {
     [
       ["works", "ok", /a second lock of one file is refused in/],
       ["absent", "warning", /no kernel locks/],
-      ["refused", "warning", /keeps no lock \(ENOLCK/],
+      ["refused", "warning", /does not support locks \(ENOLCK/],
       ["grants everything", "warning", /grants one lock twice/]
     ] as const
   )("kernel locks: %s; and nothing stays of the trial", ([locking, severity, message]) =>
@@ -139,7 +139,7 @@ describe("LockFolderAudit on a host", () => {
       yield* host.setReadOnly(true)
       const [found] = yield* locks(host)
       assert.strictEqual(found?.severity, "info")
-      assert.match(found?.message ?? "", /^not tried in .*EROFS/)
+      assert.match(found?.message ?? "", /^locks were not tested in .*EROFS/)
     }))
 
   it.effect("whichever system call fails: there is a finding, and no file", () =>

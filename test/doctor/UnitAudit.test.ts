@@ -121,7 +121,7 @@ describe("UnitAudit.audit", () => {
       // The shortest time between two starts is the restart delay plus the watchdog interval of 30 s.
       const latches = interval >= burst * (restart + 30)
       assert.strictEqual(
-        found.some(({ message }) => message.includes("one owner that is not healthy latches it")),
+        found.some(({ message }) => message.includes("one unhealthy owner exhausts the start limit")),
         latches
       )
     }
@@ -131,13 +131,13 @@ describe("UnitAudit.audit", () => {
     [
       "a start limit that was hit",
       { ActiveState: "failed", Result: "start-limit-hit" },
-      /is latched/,
+      /has reached its start limit/,
       /^systemctl --user reset-failed gateway-default\.service && systemctl --user start gateway-default\.service$/
     ],
     [
       "one that was hit by a service that had failed before, of which systemd says no more than that",
       { ActiveState: "failed", Result: "exit-code", ExecMainStatus: "1", NRestarts: "20" },
-      /is latched/,
+      /has reached its start limit/,
       /reset-failed/
     ],
     [
@@ -147,18 +147,23 @@ describe("UnitAudit.audit", () => {
       /^journalctl --user/
     ],
     ["a changed file", { NeedDaemonReload: "yes" }, /has changed on disk/, /^systemctl --user daemon-reload$/],
-    ["no 78", { RestartPreventExitStatus: "64" }, /a duplicate is restarted for ever/, /^gateway service install && /],
-    ["no 64", { RestartPreventExitStatus: "78 TERM" }, /a mistake in the settings/, /^gateway service install && /],
+    [
+      "no 78",
+      { RestartPreventExitStatus: "64" },
+      /a duplicate is restarted in an endless loop/,
+      /^gateway service install && /
+    ],
+    ["no 64", { RestartPreventExitStatus: "78 TERM" }, /a start with invalid settings/, /^gateway service install && /],
     [
       "instant restarts",
       { RestartUSec: "100ms", StartLimitBurst: "5", StartLimitIntervalUSec: "10s" },
-      /has latched it/,
+      /a failure that lasts \S+ exhausts the start limit/,
       /install/
     ],
     ["no restarts", { Restart: "no" }, /a crash is not restarted/, /install/],
-    ["a short stop", { TimeoutStopUSec: "10s" }, /kills in the middle of the drain/, /install/],
-    ["messages of the main process alone", { NotifyAccess: "main" }, /is not heard/, /install/],
-    ["Type=simple", { Type: "simple" }, /counts as active before it listens/, /install/]
+    ["a short stop", { TimeoutStopUSec: "10s" }, /systemd kills the gateway during the drain/, /install/],
+    ["messages of the main process alone", { NotifyAccess: "main" }, /systemd ignores READY=1/, /install/],
+    ["Type=simple", { Type: "simple" }, /systemd counts it as active before it listens/, /install/]
   ])("%s", (_, change, message, remedy) => {
     const found = problems(change)
     assert.strictEqual(found.length, 1, JSON.stringify(found))
@@ -178,14 +183,15 @@ describe("UnitAudit.audit", () => {
     assert.deepStrictEqual(found({}), [{
       check: "unit",
       severity: "warning",
-      message: "gateway-default.service runs as root: an attacker who breaks into the gateway has the whole machine",
+      message:
+        "gateway-default.service runs as root: an attacker who breaks into the gateway controls the whole machine",
       remedy: "gateway service install && systemctl restart gateway-default.service"
     }])
     assert.isFalse(found({ DynamicUser: "yes", User: "gateway-default" }).some(isProblem))
     assert.isFalse(found({ User: "bob" }).some(isProblem))
     const asTold = found({ User: "root" })
     assert.isFalse(asTold.some(isProblem))
-    assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as its User= says")))
+    assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as set by its User=")))
     // A user manager cannot run a unit as another user.
     assert.isFalse(UnitAudit.audit(unit(), needs).some(isProblem))
   })
@@ -210,11 +216,11 @@ describe("UnitAudit.audit", () => {
     })
     assert.deepStrictEqual(found.map(({ message, remedy }) => [message, remedy]), [
       [
-        "gateway-default.service runs /nvm/node, which does not stay (nvm); prefer /usr/bin/node",
+        "gateway-default.service runs /nvm/node, which may disappear (nvm); prefer /usr/bin/node",
         "/usr/bin/node \"$(command -v gateway)\" service install && systemctl --user restart gateway-default.service"
       ],
       [
-        "gateway-default.service runs /_npx/gateway, which does not stay (npx, a cache); prefer /usr/bin/gateway",
+        "gateway-default.service runs /_npx/gateway, which may disappear (npx, a cache); prefer /usr/bin/gateway",
         "/usr/bin/gateway service install && systemctl --user restart gateway-default.service"
       ]
     ])

@@ -91,12 +91,12 @@ const refusals: ReadonlyArray<Refusal> = [
   {
     what: "a token file that its group may read",
     file: [token, 0o640],
-    line: ofFile("others may read or change it (mode 0640); run: chmod 600 FILE")
+    line: ofFile("other users may read or change it (mode 0640); run: chmod 600 FILE")
   },
   {
     what: "a token file that everybody may read",
     file: [token, 0o604],
-    line: ofFile("others may read or change it (mode 0604); run: chmod 600 FILE")
+    line: ofFile("other users may read or change it (mode 0604); run: chmod 600 FILE")
   }
 ]
 
@@ -144,7 +144,9 @@ describe("a start is refused with status 64 and one line, and without the token,
         const asRoot = yield* Gateways.run(site, { flags: ["--token-file", path] })
         assert.strictEqual(
           asRoot.stderr,
-          `gateway: invalid token file "${path}": it belongs to uid ${Program.nobody - 1}, and we are uid 0; run: `
+          `gateway: invalid token file "${path}": it belongs to uid ${
+            Program.nobody - 1
+          }, but this process runs as uid 0; run: `
             + `chown 0 ${path}\n`
         )
         yield* Gateways.giveTo(Program.nobody, site.root)

@@ -143,7 +143,7 @@ describe("gateway doctor", () => {
 
         yield* Gateways.startListening(site)
         const hidden = folders((yield* examine(site, asNobody)).problems)
-        assert.match(hidden[0] ?? "", /cannot be looked at: EACCES/)
+        assert.match(hidden[0] ?? "", /cannot be inspected: EACCES/)
 
         yield* chmod(site.stateDir, 0o755)
         yield* chmod(Gateways.locksFolder(site), 0o755)
@@ -155,7 +155,7 @@ describe("gateway doctor", () => {
 
   for (
     const [answer, message] of [
-      ["errno = ENOLCK; return -1;", /keeps no lock \(ENOLCK/],
+      ["errno = ENOLCK; return -1;", /does not support locks \(ENOLCK/],
       ["return 0;", /grants one lock twice/]
     ] as const
   ) {
@@ -228,7 +228,7 @@ describe("gateway doctor", () => {
       const { mtimeMs } = yield* Effect.promise(() => Fs.stat(Gateways.configLock(site)))
       yield* Effect.promise(() => Fs.utimes(Gateways.configLock(site), mtimeMs / 1000, mtimeMs / 1000 + 7200))
       const found = yield* theProblem(site)
-      assert.match(found?.message ?? "", /was written 1h 59m .*s from now: the clock was set back, or is wrong/)
+      assert.match(found?.message ?? "", /was written 1h 59m .*s in the future: the clock was set back, or is wrong/)
       yield* mend(site, found?.remedy)
       assert.deepStrictEqual((yield* examine(site)).problems, [])
     }))
@@ -251,7 +251,10 @@ describe("gateway doctor", () => {
       const site = yield* Gateways.newSite
       const { findings } = yield* examine(site, { env: { SYSTEMD_EXEC_PID: "1" } })
       const { message } = findings.find(({ check }) => check === "supervisor") ?? { message: "" }
-      assert.match(message, /would detect: none \(SYSTEMD_EXEC_PID is 1, not our pid \d+: inherited from a service\)$/)
+      assert.match(
+        message,
+        /would detect: none \(SYSTEMD_EXEC_PID is 1, not this process \(pid \d+\): inherited from a service\)$/
+      )
     }))
 
   it.scopedLive("refuses a wrong flag with one line", () =>

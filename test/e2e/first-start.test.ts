@@ -46,7 +46,7 @@ describe("a first start", () => {
           port: site.port,
           phase: "listening",
           supervisor: "none",
-          supervisorReason: "no supervisor can be proved",
+          supervisorReason: "no supervisor was detected",
           lock: Program.enforcement
         })
         assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)

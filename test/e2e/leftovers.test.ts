@@ -59,7 +59,7 @@ interface Leftover {
   readonly by: RegExp | undefined
 }
 
-const unreadable = /left by an owner that left no readable record/
+const unreadable = /left by an owner without a readable record/
 
 const leftovers: ReadonlyArray<Leftover> = [
   {

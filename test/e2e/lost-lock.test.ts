@@ -101,7 +101,7 @@ describe("a running gateway", () => {
         await Fs.rename(copy, path)
       })
       const { ino } = yield* Gateways.identityOf(path)
-      yield* running.gateway.line(/level=WARN .*took gateway lock .* again: the file was replaced/)
+      yield* running.gateway.line(/level=WARN .*re-acquired gateway lock .*: the file was replaced/)
       yield* assertServing(site, running)
       assert.strictEqual((yield* Gateways.identityOf(path)).ino, ino)
       yield* Gateways.assertGone(site, yield* Gateways.stop(running.gateway))
@@ -170,7 +170,7 @@ describe("a running gateway", () => {
         await Fs.writeFile(folder, "not a folder")
       })
       yield* running.gateway.signal("SIGCONT")
-      yield* running.gateway.line(/level=WARN .*(could not re-check|cannot be had again yet)/)
+      yield* running.gateway.line(/level=WARN .*(could not re-check|could not re-acquire)/)
       assert.strictEqual(yield* Clients.instanceIdOf(site), running.instanceId)
       yield* Effect.promise(() => Fs.rm(folder))
       yield* until(

@@ -43,7 +43,7 @@ describe("the notification socket", () => {
       assert.match(
         ended.stderr,
         new RegExp(
-          `level=INFO .*systemd is not notified: SYSTEMD_EXEC_PID is ${manager.pid}, not our pid ${gateway.pid}.*`
+          `level=INFO .*systemd is not notified: SYSTEMD_EXEC_PID is ${manager.pid}, not this process .pid ${gateway.pid}..*`
             + "--supervisor systemd"
         )
       )

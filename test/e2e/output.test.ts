@@ -41,7 +41,7 @@ const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyAr
 }
 
 /** Removes the advice about a path that does not stay: the checkout may be in a folder for temporary files. */
-const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* does not stay \(.*\n/gm, "")
+const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* may disappear \(.*\n/gm, "")
 
 describe("output that cannot be written", () => {
   it.scopedLive.skipIf(notLinux !== undefined)(
@@ -186,7 +186,7 @@ describe("stderr with --log-format json", () => {
       one(yield* Gateways.run(site, { env: json, flags: ["health"] }), 1, /^not running: /)
       const printed = ["service", "print", "--log-format", "json", ...where]
       const exposed = { GATEWAY_TOKEN: "x".repeat(40) }
-      one(yield* Gateways.run(site, { env: exposed, args: printed }), 0, /^GATEWAY_TOKEN is set here/)
+      one(yield* Gateways.run(site, { env: exposed, args: printed }), 0, /^GATEWAY_TOKEN is set in this environment/)
       yield* Strangers.stalling(site)
       one(yield* Gateways.run(site, { env: json, flags: ["stop"] }), 1, /^cannot stop the gateway: /)
       yield* Effect.promise(() => Fs.writeFile(site.configPath, "{\"prot\":1}"))

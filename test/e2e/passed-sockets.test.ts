@@ -83,15 +83,15 @@ const kinds: ReadonlyArray<readonly [kind: string, what: string | RegExp]> = [
   ["udp-bound", "a UDP socket"],
   ["udp", /a socket that cannot be listened on \(listen EINVAL: .*\)/],
   ["netlink", /a socket that cannot be listened on \(listen EINVAL: .*\)/],
-  ["tcp-connected", "a TCP connection, as Accept=yes in a socket unit passes it"],
+  ["tcp-connected", "a TCP connection, as passed by a socket unit with Accept=yes"],
   ["tcp-bound", "a TCP socket that did not listen"],
   ["tcp-fresh", "a TCP socket that did not listen"],
-  ["pipe", /no socket \(pipe:\[\d+\]\)/],
-  ["file", "no socket (<root>/file)"],
-  ["folder", "no socket (<root>)"],
-  ["null", "no socket (/dev/null)"],
+  ["pipe", /not a socket \(pipe:\[\d+\]\)/],
+  ["file", "not a socket (<root>/file)"],
+  ["folder", "not a socket (<root>)"],
+  ["null", "not a socket (/dev/null)"],
   // Descriptor 3 is closed, so Node uses that number for a file of its own.
-  ["closed", /no socket \(.+\)/]
+  ["closed", /not a socket \(.+\)/]
 ]
 
 describe("a descriptor passed by a supervisor", () => {
@@ -104,7 +104,7 @@ describe("a descriptor passed by a supervisor", () => {
           const ended = yield* Gateways.run(site, { under: under(kind, site) })
           const before = `failed to bind gateway socket on ${Gateways.url(site)}: descriptor 3 is `
           const after =
-            `; a listening TCP socket is needed, as ListenStream=127.0.0.1:${site.port} in a socket unit passes it`
+            `; a listening TCP socket is needed, as passed by a socket unit with ListenStream=127.0.0.1:${site.port}`
           const [line = ""] = Gateways.linesOf(ended)
           assert.isTrue(line.startsWith(`GatewayLockError: ${before}`), ended.stderr)
           assert.isTrue(line.endsWith(after), ended.stderr)
@@ -149,8 +149,8 @@ describe("a descriptor passed by a supervisor", () => {
         const ended = yield* Gateways.run(site, { under: [...withoutProc, ...under("unix", site)] })
         Gateways.assertRefused(
           ended,
-          `failed to bind gateway socket on ${Gateways.url(site)}: descriptor 3 is no TCP socket; `
-            + `a listening TCP socket is needed, as ListenStream=127.0.0.1:${site.port} in a socket unit passes it`
+          `failed to bind gateway socket on ${Gateways.url(site)}: descriptor 3 is not a TCP socket; `
+            + `a listening TCP socket is needed, as passed by a socket unit with ListenStream=127.0.0.1:${site.port}`
         )
       })
   )
@@ -165,7 +165,7 @@ describe("a descriptor passed by a supervisor", () => {
           refused,
           `failed to bind gateway socket on ${Gateways.url(site)}: the passed socket listens on ${
             Gateways.url(site, "[::1]")
-          }; make the socket unit's ListenStream= and our host and port agree`
+          }; the socket unit's ListenStream= must match the gateway's host and port`
         )
         const gateway = yield* Gateways.startListening(site, {
           under: under("tcp6", site),

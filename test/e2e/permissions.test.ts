@@ -34,7 +34,7 @@ const assertForeign = (
   Gateways.assertRefused(
     ended,
     `failed to acquire gateway lock at ${Gateways.configLock(site)}: its folder ${folder} belongs to uid ${owner} `
-      + `(mode ${mode}), and we are uid ${us}; run: chown -R ${us} ${folder}`
+      + `(mode ${mode}), but this process runs as uid ${us}; run: chown -R ${us} ${folder}`
   )
 }
 
@@ -177,7 +177,9 @@ describe("a locks folder that", () => {
           const refused = yield* Gateways.run(site, { main })
           Gateways.assertRefused(
             refused,
-            `failed to acquire gateway lock at ${Gateways.configLock(site)}: others may write in its folder ${folder} `
+            `failed to acquire gateway lock at ${
+              Gateways.configLock(site)
+            }: other users may write in its folder ${folder} `
               + `(mode ${mode.toString(8).padStart(4, "0")}, uid ${process.getuid?.()}); run: chmod go-w ${folder}`
           )
           assert.strictEqual(yield* fullModeOf(folder), mode.toString(8))

@@ -73,7 +73,7 @@ describe("a connection to a free port that connects to itself", () => {
         const place = ["--config", site.configPath, "--state-dir", site.stateDir, "--port", String(port)]
         yield* Effect.promise(() => Fs.writeFile(site.configPath, "{}"))
         const status = yield* Gateways.run(site, { under: onePort, args: ["status", ...place] })
-        assert.include(status.stdout, "nobody listens on the port")
+        assert.include(status.stdout, "nothing listens on the port")
         assert.strictEqual(status.code, 3, status.stdout + status.stderr)
         const health = yield* Gateways.run(site, { under: onePort, args: ["health", ...place] })
         assert.notInclude(health.stdout + health.stderr, "did not answer as HTTP")

@@ -36,7 +36,7 @@ describe("status and health, of an owner", () => {
         port: site.port,
         instanceId,
         supervisor: "external",
-        supervisorReason: "told so by the supervisor setting"
+        supervisorReason: "chosen by the supervisor setting"
       })
       assert.deepStrictEqual(status.lock, { path: Gateways.configLock(site), state: "held", enforcement: lock })
       assert.deepStrictEqual(status.port, {
@@ -59,7 +59,7 @@ describe("status and health, of an owner", () => {
 
       assert.strictEqual(rows["held by"], `pid ${owner.pid} (node)`)
       assert.match(rows["since"] ?? "", new RegExp(`^${createdAt} \\((just now|\\d.* ago)\\)$`))
-      assert.strictEqual(rows["supervisor"], "external (told so by the supervisor setting)")
+      assert.strictEqual(rows["supervisor"], "external (chosen by the supervisor setting)")
       assert.strictEqual(rows["to use it"], Gateways.url(site))
       assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (lock record only")
       assert.include(rows["to stop it"], `gateway stop --port ${site.port}`)
@@ -95,7 +95,7 @@ describe("status and health, of an owner", () => {
       yield* owner.line(/draining 1 connection on /)
       const { health, status } = yield* Looking.expectStatus(site, "draining", { main })
       assert.deepInclude(status.owner, { pid: owner.pid, phase: "draining" })
-      assert.strictEqual(health, "gateway: draining: its owner shuts down\n")
+      assert.strictEqual(health, "gateway: draining: its owner is shutting down\n")
     }))
 
   Variants.each("that is stopped by SIGSTOP", undefined, (main) =>
@@ -107,7 +107,7 @@ describe("status and health, of an owner", () => {
       assert.deepInclude(status.owner, { pid: owner.pid, pidMeaning: "Alive", phase: "listening" })
       assert.deepInclude(status.port, { state: "stalled" })
       if (Program.isLinux) assert.isTrue(status.port?.listeners.every(({ isOwner }) => isOwner))
-      assert.match(health, /gave no whole answer to \/healthz within 1000ms/)
+      assert.match(health, /gave no complete answer to \/healthz within 1000ms/)
     }))
 
   Variants.each("that is dead", undefined, (main) =>

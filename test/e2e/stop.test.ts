@@ -161,7 +161,7 @@ describe("gateway stop", () => {
       yield* Effect.promise(() => Fs.rm(Gateways.locksFolder(site), { recursive: true }))
       assertNotStopped(
         yield* stop(site, { flags: ["--force"] }),
-        /nobody has its lock .* is in use by pid \d+ \(node\) \(a healthy gateway\)/
+        /no process holds its lock .* is in use by pid \d+ \(node\) \(a healthy gateway\)/
       )
       assert.isFalse(yield* hasEnded(owner.pid))
     }))
@@ -171,7 +171,7 @@ describe("gateway stop", () => {
       const site = yield* Gateways.newSite
       const other = { ...(yield* Gateways.newSite), port: site.port }
       const owner = yield* Gateways.startListening(other)
-      assertNotStopped(yield* stop(site, { flags: ["--force"] }), /nobody has its lock/)
+      assertNotStopped(yield* stop(site, { flags: ["--force"] }), /no process holds its lock/)
       assert.isFalse(yield* hasEnded(owner.pid))
       assert.strictEqual((yield* Clients.request(other, "/readyz")).status, 200)
     }))
@@ -275,7 +275,10 @@ describe("gateway stop signals nobody", () => {
         const { code, stderr, stdout } = yield* stop(site, { flags: ["--force", "--timeout", "100 millis"] })
         if (change.lock === "record" && !("startTime" in change)) {
           assert.strictEqual(code, 1, stdout)
-          assert.match(stderr, /does not have .* open, so that its record is another's; to see who has it: lsof /)
+          assert.match(
+            stderr,
+            /does not have .* open, so the record belongs to another process; to see which process has it: lsof /
+          )
         } else {
           assert.strictEqual(code, 0, stderr)
           assert.match(stdout, /^gateway is not running; .* was left by pid/)
@@ -310,8 +313,8 @@ describe("gateway stop signals nobody", () => {
       assertNotStopped(
         ended,
         Program.kernelLocks
-          ? /is held, and its record does not say by whom; to see who has it: lsof /
-          : /cannot be looked at/
+          ? /is held, but its record names no owner; to see which process has it: lsof /
+          : /cannot be inspected/
       )
       assert.isFalse(yield* hasEnded(owner.pid))
     }))
@@ -345,7 +348,7 @@ describe("gateway stop signals nobody", () => {
       const text = yield* Effect.promise(() => Fs.readFile(output, "utf8"))
       assert.match(
         text,
-        /cannot stop the gateway \(pid \d+\): this command runs below it, and would end with it; from a/
+        /cannot stop the gateway \(pid \d+\): this command runs under it and would end with it; run this command from a/
       )
       assert.match(text, /^status 1$/m)
       assert.strictEqual((yield* Clients.request(site, "/readyz")).status, 200)
@@ -373,7 +376,7 @@ describe("gateway stop signals nobody", () => {
         const owner = yield* Gateways.startListening(site)
         const main = yield* Variants.bareProgram
         const unreadable = yield* stop(site, { main, under: Program.asNobody })
-        assertNotStopped(unreadable, /cannot be looked at \(EACCES: .*sudo gateway stop --profile default --config /)
+        assertNotStopped(unreadable, /cannot be inspected \(EACCES: .*sudo gateway stop --profile default --config /)
         for (const path of [site.stateDir, Gateways.locksFolder(site)]) {
           yield* Effect.promise(() => Fs.chmod(path, 0o755))
         }
@@ -467,9 +470,9 @@ describe("gateway run --force", () => {
       const owner = yield* Gateways.startListening(site, { flags: ["--supervisor", "launchd"] })
       const other = { ...(yield* Gateways.newSite), port: site.port }
       for (
-        const [at, why] of [[other, /nobody has its lock/], [
+        const [at, why] of [[other, /no process holds its lock/], [
           site,
-          /in the hands of launchd; to stop it: launchctl/
+          /managed by launchd; to stop it: launchctl/
         ]] as const
       ) {
         const ended = yield* refusal(at)

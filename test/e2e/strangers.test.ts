@@ -38,12 +38,12 @@ const cases: ReadonlyArray<Case> = [
   {
     who: "a listener that accepts and stalls",
     listen: Strangers.stalling,
-    answers: /^gave no whole answer to \/healthz within 300ms$/
+    answers: /^gave no complete answer to \/healthz within 300ms$/
   },
   {
     who: "a server that drips bytes for ever",
     listen: Strangers.dripping,
-    answers: /^gave no whole answer to \/healthz within 300ms$/
+    answers: /^gave no complete answer to \/healthz within 300ms$/
   }
 ]
 
@@ -60,7 +60,7 @@ describe("a start on a port that belongs to", () => {
         Gateways.assertRefused(ended, `another gateway instance is already listening on ${Gateways.url(site)}`)
         const facts = Gateways.facts(ended)
         assert.match(facts["listener"] ?? "", answers)
-        assert.strictEqual(facts["to see who it is"], `gateway status ${Gateways.selectors(site)}`)
+        assert.strictEqual(facts["to identify it"], `gateway status ${Gateways.selectors(site)}`)
         // The listener is a server in the test's own process.
         if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} \\(\\S+\\)$`))
         assert.notProperty(facts, "to stop it")

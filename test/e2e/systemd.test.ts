@@ -181,7 +181,7 @@ describe("the generated unit on a real systemd", () => {
 
   scene("a child with the service's environment detects no supervisor", ({ service }) => {
     assert.strictEqual(service.inherited.status, 1)
-    assert.match(service.inherited.stderr, /supervisor: none \(SYSTEMD_EXEC_PID is \d+, not our pid \d+/)
+    assert.match(service.inherited.stderr, /supervisor: none \(SYSTEMD_EXEC_PID is \d+, not this process \(pid \d+\)/)
     assert.include(service.inherited.stderr, "GatewayLockError: another gateway instance is already listening")
   })
 })
@@ -196,8 +196,8 @@ describe("a service in which a shell runs a gateway", () => {
       )
       assert.match(log ?? "", /NOTIFY_SOCKET is set, but systemd is not notified: /)
     }
-    assert.match(borrowed.new.log ?? "", /SYSTEMD_EXEC_PID is \d+, not our pid/)
-    assert.match(borrowed.old.log ?? "", /the main process of our unit is \d+, not our pid/)
+    assert.match(borrowed.new.log ?? "", /SYSTEMD_EXEC_PID is \d+, not this process \(pid/)
+    assert.match(borrowed.old.log ?? "", /the main process of the unit is \d+, not this process \(pid/)
   })
 })
 
@@ -238,7 +238,7 @@ describe("an operator of a unit", () => {
     assert.strictEqual(operators.stop.status, 1)
     assert.match(
       operators.stop.stderr,
-      /^gateway: the gateway \(pid \d+\) is in the hands of systemd; to stop it: systemctl stop gateway-operated\.service\n$/
+      /^gateway: cannot stop the gateway \(pid \d+\): it is managed by systemd; to stop it: systemctl stop gateway-operated\.service\n$/
     )
     assert.isTrue(operators.untouched)
     assert.strictEqual(operators.advised, 0)
@@ -256,7 +256,7 @@ describe("an operator of a unit", () => {
     assert.deepInclude(operators.doctor.report.findings, {
       check: "unit",
       severity: "ok",
-      message: "gateway-operated.service (system) is active and fits"
+      message: "gateway-operated.service (system) is active and has the expected settings"
     })
   })
 
@@ -266,7 +266,8 @@ describe("an operator of a unit", () => {
     assert.deepInclude(found, {
       check: "unit",
       severity: "error",
-      message: "gateway-operated.service is latched: more than 2 starts in 1m, and systemd starts it no more",
+      message:
+        "gateway-operated.service has reached its start limit: more than 2 starts in 1m, so systemd does not start it again",
       remedy: "systemctl reset-failed gateway-operated.service && systemctl start gateway-operated.service"
     })
     for (const what of ["no 78 in", "no 64 in", "RestartSec=100ms", "TimeoutStopSec=5s", "NotifyAccess=main"]) {
@@ -347,9 +348,9 @@ describe("a system unit without --user (N40)", () => {
     assert.strictEqual(status, 0, stdout)
     assert.match(
       stdout,
-      /^ {2}ok +port: ws:\/\/127\.0\.0\.1:21807 is this gateway's, gateway-kept\.service, a service of the system \(user gateway-kept, state in/m
+      /^ {2}ok +port: ws:\/\/127\.0\.0\.1:21807 is in use by this gateway, gateway-kept\.service, a system service \(user gateway-kept, state in/m
     )
-    assert.match(stdout, /^ {2}ok +unit: gateway-kept\.service \(system\) is active and fits$/m)
+    assert.match(stdout, /^ {2}ok +unit: gateway-kept\.service \(system\) is active and has the expected settings$/m)
   })
 
   scene("is not stopped by an ordinary user, who is told how; and is not vouched for by his health", (seen) => {
@@ -357,7 +358,7 @@ describe("a system unit without --user (N40)", () => {
     assert.strictEqual(stop.status, 1)
     assert.match(
       stop.stderr,
-      /^gateway: the gateway \(pid \d+\) is in the hands of systemd; to stop it: systemctl stop gateway-kept\.service\n$/
+      /^gateway: cannot stop the gateway \(pid \d+\): it is managed by systemd; to stop it: systemctl stop gateway-kept\.service\n$/
     )
     const health = said(seen, "health")
     assert.strictEqual(health.status, 1)
@@ -371,7 +372,7 @@ describe("a system unit without --user (N40)", () => {
     assert.strictEqual(other.status, 4, other.stdout)
     assert.match(other.stdout, /^gateway other: foreign listener$/m)
     assert.match(other.stdout, /^ {2}service: +system service gateway-kept\.service, /m)
-    assert.match(other.stdout, /^ {2}because: +gateway-kept\.service has the port, and not the owner of this lock$/m)
+    assert.match(other.stdout, /^ {2}because: +gateway-kept\.service has the port, but does not hold this lock$/m)
     assert.strictEqual(said(seen, "ownState").status, 3, said(seen, "ownState").stdout)
   })
 
@@ -400,7 +401,7 @@ describe("a system unit with --user (N40)", () => {
     assert.strictEqual(missing.status, 1)
     assert.strictEqual(
       missing.stderr,
-      "gateway: cannot run the service as nosuchuser: there is no such user; make it: useradd --system nosuchuser\n"
+      "gateway: cannot run the service as nosuchuser: there is no such user; to create it: useradd --system nosuchuser\n"
     )
     assert.strictEqual(missing.stdout, "")
   })

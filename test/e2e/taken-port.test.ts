@@ -33,9 +33,9 @@ interface Kind {
 const kinds: ReadonlyArray<Kind> = [
   {
     name: "connection",
-    words: (pid, peer) => `pid ${pid} \\(python[\\d.]+\\) has a connection to 127.0.0.1:${peer} from it`
+    words: (pid, peer) => `pid ${pid} \\(python[\\d.]+\\) uses it for a connection to 127.0.0.1:${peer}`
   },
-  { name: "bound", words: () => "a process that cannot be seen has bound it, and does not listen" }
+  { name: "bound", words: () => "a process that is not visible from here has bound it and does not listen" }
 ]
 
 const hold = (site: Gateways.Site, { name, words }: Kind) =>
@@ -76,7 +76,7 @@ for (const kind of kinds) {
         assert.strictEqual(refused.code, 1)
         const facts = Gateways.facts(refused)
         assert.strictEqual(
-          facts["to keep it"],
+          facts["to reserve it"],
           `sudo sysctl net.ipv4.ip_local_reserved_ports=${site.port}, so that no connection gets it`
         )
         assert.match(facts["to use another"] ?? "", / --port /)

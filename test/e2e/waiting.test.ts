@@ -211,7 +211,7 @@ describe("beside the released OpenClaw, which names no instance", () => {
       if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} `))
       assert.notProperty(facts, "to stop it")
       // This responder has no lock file, and `list` shows lock files only.
-      assert.notProperty(facts, "to see which it is")
+      assert.notProperty(facts, "to identify it")
     }))
 
   it.scopedLive("--ensure is not satisfied", () =>

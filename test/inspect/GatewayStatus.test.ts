@@ -172,7 +172,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.deepStrictEqual(status, {
         version: 1,
         verdict: "running",
-        reason: "the owner of the lock answers, healthy",
+        reason: "the owner of the lock answers and is healthy",
         profile: "default",
         configPath,
         stateDir,
@@ -223,7 +223,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       yield* owner.freeze
       const status = yield* inspect(host)
       assert.strictEqual(status.verdict, "unhealthy")
-      assert.match(status.reason, /gave no whole answer to \/healthz within 1000ms/)
+      assert.match(status.reason, /gave no complete answer to \/healthz within 1000ms/)
       assert.deepStrictEqual(status.port?.listeners.map(({ isOwner, pid }) => [pid, isOwner]), [[owner.pid, true]])
       yield* owner.resume
     }))
@@ -278,7 +278,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         assert.deepStrictEqual(left.health, {
           healthy: true,
           identity: "unknown",
-          detail: "a healthy gateway that names no instance"
+          detail: "a healthy gateway without an instance id"
         })
         yield* Effect.orDie(host.files.remove(lockPath))
         assert.strictEqual(yield* verdictOf(host), "foreign-listener")
@@ -307,7 +307,7 @@ describe("Gateway.inspect, on a simulated host", () => {
       assert.strictEqual(status.verdict, "running")
       assert.deepInclude(status.port, { port: 18800, from: "owner" })
       assert.deepStrictEqual(status.warnings, [
-        "the settings say ws://127.0.0.1:18789, and the owner has ws://127.0.0.1:18800"
+        "the settings say ws://127.0.0.1:18789, but the owner uses ws://127.0.0.1:18800"
       ])
     }))
 
@@ -349,7 +349,7 @@ describe("Gateway.inspect, on a simulated host", () => {
         const free = yield* inspect(host)
         assert.deepInclude(free, {
           verdict: "unknown",
-          reason: "the lock is held, and its owner's port is free here: it is in another network"
+          reason: "the lock is held, but its owner's port is free here: the owner is in another network"
         })
         assert.strictEqual(free.owner?.pidMeaning, "Alive")
         const stalls = yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, { _tag: "Stalls" })

@@ -349,7 +349,7 @@ describe("a holder whose file was removed", () => {
         for (let looks = 1; looks < maxFailures; looks += 1) {
           yield* recheck(host)
           assert.strictEqual(
-            told(gateway, `the file was removed: gateway lock ${paths.config} cannot be had again yet: ENOSPC: `),
+            told(gateway, `the file was removed: could not re-acquire gateway lock ${paths.config} yet: ENOSPC: `),
             looks
           )
           assert.strictEqual((yield* host.ports.get(address, "/healthz")).status, 200)
@@ -367,7 +367,7 @@ describe("a holder whose file was removed", () => {
           host,
           gateway,
           paths.config,
-          `the file was removed and cannot be had again: ENOSPC: no space left on device, write '${
+          `the file was removed and could not be re-acquired: ENOSPC: no space left on device, write '${
             Claim.draftPath(paths.config, ownedBy(gateway.instanceId))
           }'`
         )
@@ -378,12 +378,12 @@ describe("a holder whose file was removed", () => {
     [
       "a folder",
       (host) => host.files.makeDirectory(paths.config),
-      "the file was replaced and cannot be had again: it is not a regular file but a directory"
+      "the file was replaced and could not be re-acquired: it is not a regular file but a directory"
     ],
     [
       "a link",
       (host) => host.files.symlink("/elsewhere", paths.config),
-      "the file was removed and cannot be had again: it is a symbolic link to /elsewhere"
+      "the file was removed and could not be re-acquired: it is a symbolic link to /elsewhere"
     ]
   ])(
     "does not hit what is in its place, when it is %s, and gives up after a time",
@@ -416,7 +416,7 @@ describe("a holder whose file was replaced", () => {
         assert.strictEqual(yield* inodeAt(host, path), inode)
         // An empty file names no owner.
         const ways = [
-          `took gateway lock ${path} again: the file was replaced`,
+          `re-acquired gateway lock ${path}: the file was replaced`,
           `recreated gateway lock ${path}: the file was replaced`
         ]
         assert.strictEqual(ways.reduce((sum, way) => sum + told(gateway, way), 0), index + 1)
@@ -436,7 +436,7 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, "record")
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        assert.strictEqual(told(gateway, `took gateway lock ${path} again: the file was replaced`), 1)
+        assert.strictEqual(told(gateway, `re-acquired gateway lock ${path}: the file was replaced`), 1)
         yield* assertCleanEnd(host, gateway)
       })
   )
@@ -567,7 +567,7 @@ describe("a holder whose file was replaced", () => {
           yield* replaceBy(host, paths.config, text(content))
           yield* recheck(host)
           yield* pass(host, "5 seconds")
-          yield* assertLost(host, gateway, paths.config, "the file was replaced and it names no owner now")
+          yield* assertLost(host, gateway, paths.config, "the file was replaced and its record names no owner now")
           assert.deepStrictEqual(yield* host.files.readFile(paths.config), text(content))
         }
       })

@@ -850,6 +850,6 @@ describe("by the record alone", () => {
               : fs.open(path, options)
         }))
       )
-      assert.strictEqual(error.reason, "the file keeps being replaced by other processes")
+      assert.strictEqual(error.reason, "other processes keep replacing the file")
     }))
 })

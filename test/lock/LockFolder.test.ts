@@ -51,7 +51,7 @@ describe("the folder of the locks", () => {
         for (const uid of [0, 1001]) {
           assert.strictEqual(
             yield* ensure(host, { uid }),
-            `its folder ${folder} belongs to uid 1000 (mode 0700), and we are uid ${uid}; run: chown -R ${uid} ${folder}`
+            `its folder ${folder} belongs to uid 1000 (mode 0700), but this process runs as uid ${uid}; run: chown -R ${uid} ${folder}`
           )
         }
       })

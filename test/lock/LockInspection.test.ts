@@ -134,7 +134,7 @@ describe("LockInspection.inspect", () => {
       assert.strictEqual(unreadable._tag, "Unknown")
       assert.match(unreadable._tag === "Unknown" ? unreadable.reason : "", /EACCES/)
       const folder = yield* look("/locks")
-      assert.deepInclude(folder, { _tag: "Unknown", reason: "it is no file but a Directory" })
+      assert.deepInclude(folder, { _tag: "Unknown", reason: "it is not a regular file but a directory" })
     }))
 
   simulated("leaves nothing open", () =>

@@ -62,7 +62,7 @@ unless(noModeBits).describe("a lock folder that kubelet has opened to the volume
       assert.strictEqual(yield* host.files.readFileString(lock), "{}")
     }))
 
-  const refused = "others may write in its folder /state/locks"
+  const refused = "other users may write in its folder /state/locks"
 
   it.effect("is refused and left as it is where others may write too, or where it is not as kubelet leaves it", () =>
     Effect.gen(function*() {

@@ -142,7 +142,7 @@ describe("HealthProbe.probe", () => {
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(yield* Fiber.join(asking), {
         _tag: "Stalled",
-        detail: `gave no whole answer to /healthz within ${millis}ms`
+        detail: `gave no complete answer to /healthz within ${millis}ms`
       })
       assert.strictEqual(yield* Deferred.await(interrupted), millis)
     }), { fastCheck: { numRuns: Math.min(numRuns, 10) } })

@@ -100,7 +100,7 @@ describe("PortProbe.probe", () => {
     ],
     [
       { _tag: "Healthy" },
-      { _tag: "Gateway", healthy: true, detail: "a healthy gateway that names no instance" }
+      { _tag: "Gateway", healthy: true, detail: "a healthy gateway without an instance id" }
     ],
     [
       { _tag: "Unhealthy", detail: "drains" },

@@ -85,7 +85,7 @@ describe("ErrorReport.make, on a simulated host", () => {
       const host = yield* makeHost()
       yield* host.ports.foreign(address, { _tag: "Answers", status: 404, body: "" })
       const { of } = yield* refused(host, {})
-      assert.strictEqual(of["heldBy"], "a process that is not known from here")
+      assert.strictEqual(of["heldBy"], "an unknown process")
       assert.notProperty(of, "stop")
     })))
 

@@ -47,7 +47,7 @@ const who = [
   "  config: /home/u/.config/gateway-lock/default/gateway.json",
   "  state: /home/u/.local/state/gateway-lock/default"
 ]
-const nobody = "  held by: a process that is not known from here"
+const nobody = "  held by: an unknown process"
 const beside = "  to run beside it: gateway run --profile <name> --port <port>"
 
 interface Golden {
@@ -88,7 +88,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: another gateway instance is already listening on ws://127.0.0.1:18789",
       ...who,
-      "  supervisor: systemd (gateway-default.service, a user's)",
+      "  supervisor: systemd (gateway-default.service, a user unit)",
       "  to use it: ws://127.0.0.1:18789",
       "  to look at it: gateway status",
       "  to see its service: systemctl --user status gateway-default.service",
@@ -111,7 +111,7 @@ const golden: ReadonlyArray<Golden> = [
       nobody,
       "  listener: a healthy gateway",
       "  to use it: ws://127.0.0.1:18789",
-      "  to see which it is: gateway list",
+      "  to identify it: gateway list",
       "  to look at it: gateway status",
       "  to run beside it: gateway run --profile <name> --port 18790"
     ],
@@ -129,7 +129,7 @@ const golden: ReadonlyArray<Golden> = [
       "GatewayLockError: another gateway instance is already listening on ws://[::1]:65535",
       nobody,
       "  listener: did not answer as HTTP (Parse Error)",
-      "  to see who it is: gateway status --port 65535 --host ::1",
+      "  to identify it: gateway status --port 65535 --host ::1",
       "  to run beside it: gateway run --profile <name> --port 65534"
     ],
     next: {
@@ -173,7 +173,7 @@ const golden: ReadonlyArray<Golden> = [
       "GatewayLockError: failed to bind gateway socket on ws://10.0.0.5:80: listen EADDRNOTAVAIL: address not available 127.0.0.1:80",
       "  address: ws://10.0.0.5:80",
       "  addresses here: 10.0.0.5",
-      "  to mend it: sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
+      "  to fix it: sudo ip address add 127.0.0.1/8 dev lo && sudo ip link set lo up",
       "  to check it: gateway doctor --port 80 --host 10.0.0.5"
     ],
     next: {
@@ -313,7 +313,7 @@ const golden: ReadonlyArray<Golden> = [
     lines: [
       "GatewayLockError: lost gateway lock at /l: the file was removed",
       "  lock: /l",
-      "  to keep it: no cleaner and no rm in the state directory",
+      "  to prevent this: keep cleaners and rm out of the state directory",
       "  to look at it: gateway status",
       "  to start again: gateway run"
     ],
@@ -326,7 +326,7 @@ const golden: ReadonlyArray<Golden> = [
       "GatewayLockError: lost gateway lock at /l: the file was replaced",
       ...who,
       "  lock: /l",
-      "  to keep it: no cleaner and no rm in the state directory",
+      "  to prevent this: keep cleaners and rm out of the state directory",
       "  to look at it: gateway status",
       "  to stop it: gateway stop",
       "  to start again: gateway run"
@@ -382,7 +382,7 @@ const golden: ReadonlyArray<Golden> = [
       ...who,
       "  supervisor: systemd (gateway\\x2ddefault.service)",
       "  to look at it: gateway status",
-      "  to ask it: curl http://127.0.0.1:18789/healthz",
+      "  to probe it: curl http://127.0.0.1:18789/healthz",
       "  to see its service: systemctl status 'gateway\\x2ddefault.service'",
       "  to stop it: systemctl stop 'gateway\\x2ddefault.service'",
       "  to check it: gateway doctor"
@@ -407,7 +407,7 @@ const golden: ReadonlyArray<Golden> = [
       "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 300000ms",
       nobody,
       "  to look at it: gateway status --port 1 --host ::1",
-      "  to ask it: curl http://[::1]:1/healthz",
+      "  to probe it: curl http://[::1]:1/healthz",
       "  to check it: gateway doctor"
     ],
     next: {

@@ -116,7 +116,7 @@ describe("binding", () => {
       const mute = yield* Effect.flip(start({ port: winner.port, ports: probeThatSays({ _tag: "Free" }) }))
       assert.deepStrictEqual(
         mute,
-        new PortInUse({ ...winner, listener: "a process that does not answer from here" })
+        new PortInUse({ ...winner, listener: "a process that is not visible from here" })
       )
     }))
 

@@ -102,20 +102,20 @@ describe("a token file", () => {
       for (const mode of [0o640, 0o604, 0o620, 0o602, 0o610, 0o601]) {
         assert.strictEqual(
           yield* read(token, { mode }),
-          invalid(`others may read or change it (mode 0${mode.toString(8)}); run: chmod 600 ${path}`)
+          invalid(`other users may read or change it (mode 0${mode.toString(8)}); run: chmod 600 ${path}`)
         )
       }
       assert.strictEqual(
         yield* read(token, { owner: 0, mode: 0o644 }),
-        invalid(`others may read or change it (mode 0644); run: chmod 640 ${path}`)
+        invalid(`other users may read or change it (mode 0644); run: chmod 640 ${path}`)
       )
       assert.strictEqual(
         yield* read(token, { owner: 1001, mode: 0o644 }),
-        invalid(`it belongs to uid 1001, and we are uid 1000; run: chown 1000 ${path}`)
+        invalid(`it belongs to uid 1001, but this process runs as uid 1000; run: chown 1000 ${path}`)
       )
       assert.strictEqual(
         yield* read(token, { owner: 1000, uid: 0 }),
-        invalid(`it belongs to uid 1000, and we are uid 0; run: chown 0 ${path}`)
+        invalid(`it belongs to uid 1000, but this process runs as uid 0; run: chown 0 ${path}`)
       )
       assert.match(yield* read(token, { mode: 0o200 }), /EACCES/)
     }))

@@ -129,7 +129,7 @@ describe("a watcher", () => {
         ) {
           const client = yield* webSocket(gateway.address, "/", { protocols })
           yield* say(client)
-          assert.deepStrictEqual(yield* client.closed, { code: 1008, reason: "a watcher has nothing to say" })
+          assert.deepStrictEqual(yield* client.closed, { code: 1008, reason: "a watcher must not send messages" })
         }
         const quiet = yield* connect(gateway.address)
         yield* quiet.send(watchRequest)

@@ -66,7 +66,7 @@ describe("a gateway on an address of the local network (N70)", () => {
           const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
           assert.deepInclude(error, {
             _tag: "PortInUse",
-            listener: "gave no whole answer to /healthz within 1000ms"
+            listener: "gave no complete answer to /healthz within 1000ms"
           })
         })
     )

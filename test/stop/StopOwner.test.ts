@@ -185,7 +185,7 @@ describe("StopOwner.stop", () => {
       const shell = yield* host.spawn(Effect.never, { parent: owner.pid })
       const below = yield* stopped(host, { force: true }, { parent: shell.pid })
       assert.deepInclude(below.error, { _tag: "OwnerUnverified", pid: owner.pid })
-      assert.match(below.error?.message ?? "", /this command runs below it/)
+      assert.match(below.error?.message ?? "", /this command runs under it/)
 
       const itself = yield* host.spawn(Effect.zipRight(warming.pipe(Effect.race(Effect.sleep("1 second"))), stop()))
       yield* owner.terminate
@@ -199,7 +199,7 @@ describe("StopOwner.stop", () => {
       )))
       yield* pass(host, "1 second")
       const exit = yield* self.exit
-      assert.isTrue(Exit.isSuccess(exit) && exit.value.message.includes("it is this very process"))
+      assert.isTrue(Exit.isSuccess(exit) && exit.value.message.includes("it is this process itself"))
       assert.deepStrictEqual(signalled(host), [])
     }))
 
@@ -230,13 +230,13 @@ describe("StopOwner.stop", () => {
       Effect.gen(function*() {
         const { host, owner } = yield* listening
         yield* rewrite(host, { bootId: "another" })
-        assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or did before a reboot/)
+        assert.match((yield* stopped(host)).error?.message ?? "", /on another machine, or ran before a reboot/)
         yield* rewrite(host, { bootId: "boot-1" })
         yield* host.setHidePids(true)
         yield* openToAll(host)
         assert.match(
           (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
-          /nothing can be told about that process from here; as its own user, or as root: sudo gateway stop$/
+          /the state of that process is unknown here; run this command as its own user, or as root: sudo gateway stop$/
         )
         assert.deepStrictEqual(signalled(host), [])
         assert.isTrue(owner.isRunning())
@@ -249,7 +249,7 @@ describe("StopOwner.stop", () => {
       yield* openToAll(host)
       assert.match(
         (yield* stopped(host, {}, { uid: 1000 })).error?.message ?? "",
-        /it belongs to another user; as its own user/
+        /it belongs to another user; run this command as its own user/
       )
       assert.deepStrictEqual(signalled(host), [])
       assert.isTrue(owner.isRunning())
@@ -261,7 +261,7 @@ describe("StopOwner.stop", () => {
       Effect.gen(function*() {
         const { host, owner } = yield* listening
         yield* Effect.orDie(host.files.writeFile(path, new TextEncoder().encode("{\"torn")))
-        assert.match((yield* stopped(host)).error?.message ?? "", /is held, and its record does not say by whom/)
+        assert.match((yield* stopped(host)).error?.message ?? "", /is held, but its record names no owner/)
         assert.deepStrictEqual(signalled(host), [])
         assert.isTrue(owner.isRunning())
       })
@@ -277,7 +277,7 @@ describe("StopOwner.stop", () => {
         yield* rewrite(host, { pid: dead.pid })
         assert.match(
           (yield* stopped(host)).error?.message ?? "",
-          /is held, and pid \d+ of its record is no longer running/
+          /is held, but pid \d+ in its record is no longer running/
         )
         yield* host.spawn(Effect.never, { pid: dead.pid })
         assert.strictEqual((yield* stopped(host, { force: true })).error?._tag, "OwnerUnverified")

@@ -358,7 +358,7 @@ describe("systemd unit", () => {
   it("for a user", () => {
     assert.strictEqual(
       systemdUnit(plain),
-      `# Written by "gateway service", and written anew by every "gateway service install".
+      `# Written by "gateway service", and replaced by every "gateway service install".
 [Unit]
 Description=Gateway (profile default)
 StartLimitIntervalSec=339
@@ -389,7 +389,7 @@ WantedBy=default.target
   it("for the system, with odd paths", () => {
     assert.strictEqual(
       systemdUnit({ ...odd, execPath: "/opt/$node 20/node", user: "gate%way" }),
-      `# Written by "gateway service", and written anew by every "gateway service install".
+      `# Written by "gateway service", and replaced by every "gateway service install".
 [Unit]
 Description=Gateway (profile a-b)
 After=network.target
@@ -640,7 +640,7 @@ describe("launchd property list", () => {
       launchdPlist(plain),
       `<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<!-- Written by "gateway service", and written anew by every "gateway service install". -->
+<!-- Written by "gateway service", and replaced by every "gateway service install". -->
 <plist version="1.0">
 <dict>
   <key>Label</key>
@@ -719,7 +719,7 @@ describe("Task Scheduler task", () => {
     assert.strictEqual(
       taskXml({ ...odd, user: undefined }),
       `<?xml version="1.0" encoding="UTF-16"?>
-<!-- Written by "gateway service", and written anew by every "gateway service install". -->
+<!-- Written by "gateway service", and replaced by every "gateway service install". -->
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo>
     <URI>\\gateway-lock\\a-b</URI>

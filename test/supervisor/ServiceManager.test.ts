@@ -457,7 +457,7 @@ describe("an installation that fails (N41)", () => {
       const error = yield* Effect.flip(machine.install({ service: { ...machine.options.service, user: "bob" } }))
       assert.strictEqual(
         error.message,
-        "cannot run the service as bob: there is no such user; make it: useradd --system bob"
+        "cannot run the service as bob: there is no such user; to create it: useradd --system bob"
       )
       assert.isEmpty(yield* machine.files)
       assert.deepStrictEqual(yield* machine.calls, ["id <-u> <--> <bob>"])
@@ -473,7 +473,7 @@ describe("an installation that fails (N41)", () => {
       })
       const error = yield* Effect.flip(install)
       assert.strictEqual(error.reason, "it does not exist")
-      assert.match(error.advice, /^make it: install -d -m 700 -o bob /)
+      assert.match(error.advice, /^to create it: install -d -m 700 -o bob /)
       yield* fs.makeDirectory(stateDir)
       yield* install
     }).pipe(live))
@@ -625,7 +625,7 @@ describe("what fails", () => {
         const error = oneLine(
           yield* Effect.flip(machine.install())
         )
-        assert.match(error.reason, /^there is no program (launchctl|schtasks) here$/)
+        assert.match(error.reason, /^program (launchctl|schtasks) was not found$/)
       }
     }).pipe(live))
 

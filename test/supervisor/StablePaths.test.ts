@@ -98,7 +98,7 @@ describe("the path to prefer", () => {
       (advice) => advice.map((one) => StablePaths.describe(one))
     )
   const before =
-    "/home/me/.nvm/versions/node/v22.1.0/bin/node does not stay (nvm, one folder for each version of Node); "
+    "/home/me/.nvm/versions/node/v22.1.0/bin/node may disappear (nvm, one folder for each version of Node); "
 
   it.effect("is the best one that exists", () =>
     Effect.gen(function*() {
@@ -110,6 +110,6 @@ describe("the path to prefer", () => {
 
   it.effect("is named also where there is none yet", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* among(), [`${before}prefer /usr/bin/node, a Node of the system's packages`])
+      assert.deepStrictEqual(yield* among(), [`${before}prefer /usr/bin/node, which the system's packages install`])
     }))
 })

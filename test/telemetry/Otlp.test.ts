@@ -133,7 +133,7 @@ describe("Otlp.settings", () => {
           ["OTEL_EXPORTER_OTLP_TIMEOUT", "0", "\"0\": must be a number of milliseconds, at least 1"],
           ["OTEL_EXPORTER_OTLP_HEADERS", "a=b,hunter2", "entry 2 is not key=value, percent-encoded"],
           ["OTEL_EXPORTER_OTLP_HEADERS", "a=%zzhunter2", "entry 1 is not key=value, percent-encoded"],
-          ["OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=hunter2%0a", "entry 2 is no HTTP header"],
+          ["OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=hunter2%0a", "entry 2 is not a valid HTTP header"],
           ["OTEL_RESOURCE_ATTRIBUTES", "=hunter2", "entry 1 is not key=value, percent-encoded"],
           ["OTEL_TRACES_EXPORTER", "zipkin", "\"zipkin\": must be otlp or none"],
           ["OTEL_METRIC_EXPORT_INTERVAL", "-5", "\"-5\": must be a number of milliseconds, at least 1"],

@@ -264,7 +264,7 @@ const makeControlProtocol = (
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
-  enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher has nothing to say")
+  enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
   // End the socket as soon as the close frame with the reason is sent, so that a refused watcher does not keep its slot.
   socket.once("finish", () => ws.terminate())
 }

@@ -116,7 +116,7 @@ const listenOnPassed = (
         code: "EADDRMISMATCH",
         reason: `the passed socket listens on ${
           toUrl(address)
-        }; make the socket unit's ListenStream= and our host and port agree`
+        }; the socket unit's ListenStream= must match the gateway's host and port`
       })
     }
     return { address, inner }

@@ -67,7 +67,7 @@ export const kindOf = (inode: string, tables: SocketTables): Kind => {
   if (tcp !== undefined) {
     return tcp[3] === listening
       ? { _tag: "Listening" }
-      : { _tag: "Other", what: "a TCP connection, as Accept=yes in a socket unit passes it" }
+      : { _tag: "Other", what: "a TCP connection, as passed by a socket unit with Accept=yes" }
   }
   if (lineWith(tables.udp, 9, inode) !== undefined) return { _tag: "Other", what: "a UDP socket" }
   const unix = lineWith(tables.unix, 6, inode)
@@ -102,9 +102,9 @@ const look = (fd: number): Kind => {
 }
 
 const needed = (address: Address): string =>
-  `a listening TCP socket is needed, as ListenStream=${
+  `a listening TCP socket is needed, as passed by a socket unit with ListenStream=${
     urlHost(address.host)
-  }:${address.port} in a socket unit passes it`
+  }:${address.port}`
 
 const fault = (code: Fault["code"], fd: number, what: string, address: Address): Fault => ({
   code,
@@ -125,12 +125,12 @@ export const inspect = (fd: number, address: Address): Seen => {
     fault: fault(code, fd, what, address),
     isUnlisted: false
   })
-  if (!Number.isInteger(fd) || fd < 0) return refused("EBADF", "not a number that a descriptor can have")
+  if (!Number.isInteger(fd) || fd < 0) return refused("EBADF", "not a valid descriptor number")
   const stat = reading(() => Fs.fstatSync(fd))
   if (stat === undefined) return refused("EBADF", "not open")
   if (!stat.isSocket()) {
     const link = linkOf(fd)
-    return refused("ENOTSOCK", `no socket${link === undefined ? "" : ` (${link})`}`)
+    return refused("ENOTSOCK", `not a socket${link === undefined ? "" : ` (${link})`}`)
   }
   const kind = look(fd)
   return kind._tag === "Other"
@@ -150,4 +150,4 @@ export const startedToListen = (fd: number, address: Address): Fault | undefined
   look(fd)._tag === "Listening" ? fault("EPROTOTYPE", fd, "a TCP socket that did not listen", address) : undefined
 
 /** The fault of a socket that Node listens on, but that has no address and port. */
-export const notTcp = (fd: number, address: Address): Fault => fault("EPROTOTYPE", fd, "no TCP socket", address)
+export const notTcp = (fd: number, address: Address): Fault => fault("EPROTOTYPE", fd, "not a TCP socket", address)

@@ -48,6 +48,6 @@ export const unreadable = (code: string): readonly [status: number, reason: stri
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return [408, "the request took too long"]
     default:
-      return [400, "this is no HTTP request"]
+      return [400, "this is not an HTTP request"]
   }
 }
