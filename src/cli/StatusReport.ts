@@ -66,7 +66,7 @@ export const paintVerdict = (text: string, verdict: GatewayStatus.Verdict, { col
 // ---------------------------------------------------------------------------
 
 const ownerRows = ({ lock, owner }: Status, now: number): ReadonlyArray<Row> => {
-  if (owner === undefined) return lock.state === "held" ? [["held by", "a process that is not known from here"]] : []
+  if (owner === undefined) return lock.state === "held" ? [["held by", "an unknown process"]] : []
   const { configPath, phase, profile, since, stateDir, supervisor, supervisorReason } = owner
   return [
     [lock.state === "left" ? "left by" : "held by", describeProcess(owner)],
