@@ -17,8 +17,9 @@ const fileGraceMillis = 1000
 const fileCheckMillis = 20
 
 /**
- * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown`, called by
- * `node::Exit`), so the process cannot exit while a file system hangs.
+ * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown` in libuv's
+ * src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node names such requests
+ * `FSReqCallback` or `FSReqPromise`.
  */
 const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
 

@@ -87,7 +87,8 @@ const takeBacklog = Effect.async<void>((resume) => {
 
 /** Closes a connection on which nothing has arrived yet, unless something arrives within the grace. */
 const closeIfSilent = (socket: Net.Socket) =>
-  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile.
+  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile. A loop
+  // runs the timers that are due before it polls (`uv_run` in libuv's src/unix/core.c and src/win/core.c).
   Effect.sleep(firstRequestGrace).pipe(
     Effect.zipRight(Effect.sleep(Duration.millis(1))),
     Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
@@ -95,8 +96,8 @@ const closeIfSilent = (socket: Net.Socket) =>
 
 /** Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent. */
 const closeIdleConnections = (server: Http.Server, beingSent: ReadonlyArray<Http.ServerResponse>) => {
-  // Node treats a response as sent once `end()` was called. Clear `finished` while bytes are queued, so that the connection
-  // survives.
+  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js).
+  // Clear `finished` while bytes are queued, so that the connection survives.
   for (const response of beingSent) response.finished = false
   server.closeIdleConnections()
   for (const response of beingSent) response.finished = true
