@@ -22,7 +22,7 @@
 import { Command, CommandExecutor, FileSystem, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeContext, NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Option, Queue, Random, Scope, Stream } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Dgram from "node:dgram"
 import { once } from "node:events"
@@ -120,7 +120,7 @@ describe("HTTP", () => {
   )
 
   it(needed("server/node/UpgradeRequests.ts", "Node 20 has no shouldUpgradeCallback"), () => {
-    // Node 22.23 and 24.9 have it. Once no older version is supported, it can replace `UpgradeRequest`.
+    // Node 22.21 and 24.9 have it. Once no older version is supported, it can replace `UpgradeRequest`.
     assert.strictEqual(oldest, 20)
     assert.strictEqual("shouldUpgradeCallback" in Http.createServer(), major > 20)
   })
@@ -219,7 +219,9 @@ describe("HTTP", () => {
       const other = Net.createServer((socket) => server.emit("connection", socket))
       await withServer(server, async (port) => {
         await withServer(other, async (otherPort) => {
+          const accepted = once(server, "connection")
           await connect(port)
+          await accepted
           assert.match(await exchange(otherPort, get("/", "Connection: close")), /answered$/)
         })
       })
@@ -245,6 +247,33 @@ describe("HTTP", () => {
       assert.deepStrictEqual(listeners, [0])
     }
   )
+})
+
+describe("HTTP clients", () => {
+  it(needed("probe/OwnerWatch.ts", "a request leaves its socket open once it was upgraded"), async () => {
+    const server = Http.createServer()
+    server.on("upgrade", (_, socket) => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    })
+    await withServer(server, async (port) => {
+      const headers = { connection: "Upgrade", upgrade: "websocket" }
+      const request = Http.request({ host: "127.0.0.1", port, agent: false, headers }).end()
+      const [, socket]: Array<Net.Socket> = await once(request, "upgrade")
+      request.destroy()
+      await turn()
+      assert.deepStrictEqual([request.destroyed, socket?.destroyed], [true, false])
+      socket?.destroy()
+    })
+  })
+
+  it(needed("telemetry/Otlp.ts", "the message of an error of fetch gives no reason"), async () => {
+    const server = Net.createServer((socket) => socket.destroy())
+    await withServer(server, async (port) => {
+      const error: unknown = await fetch(`http://127.0.0.1:${port}`).then(() => undefined, (error: unknown) => error)
+      assert.instanceOf(error, TypeError)
+      assert.strictEqual(error.message, "fetch failed")
+    })
+  })
 })
 
 describe("ws", () => {
@@ -274,6 +303,31 @@ describe("ws", () => {
 
   it(needed("server/node/UpgradeRequests.ts", "ws does not call back for a handshake that it refuses"), async () => {
     assert.strictEqual(await opened(get("/", ...webSocket), () => {}), 0)
+  })
+
+  it(needed("server/node/FrameHeads.ts", "ws reports no fragments of a message"), async () => {
+    const events: Array<string> = []
+    const server = Http.createServer()
+    const sockets = new WS.WebSocketServer({ noServer: true })
+    server.on("upgrade", (request, socket, head) => {
+      sockets.handleUpgrade(request, socket, head, (ws) => {
+        for (const event of ["message", "ping", "pong"]) ws.on(event, () => events.push(event))
+        ws.on("message", () => ws.terminate())
+      })
+    })
+    // A mask of zeros leaves the payload as it is.
+    const fragment = (
+      first: number,
+      ...payload: ReadonlyArray<number>
+    ) => [first, 0x80 + payload.length, 0, 0, 0, 0, ...payload]
+    await withServer(server, async (port) => {
+      const client = await connect(port)
+      client.socket.write(get("/", ...webSocket, key))
+      await once(client.socket, "data")
+      client.socket.write(Buffer.from([fragment(0x01, 0x61), fragment(0x00), fragment(0x00), fragment(0x80)].flat()))
+      await once(client.socket, "close")
+    })
+    assert.deepStrictEqual(events, ["message"])
   })
 })
 
@@ -362,7 +416,7 @@ describe("programs", () => {
   const ignoring =
     "process.on('SIGTERM', () => console.log('ignored')); setInterval(() => {}, 1000); console.log('ready')"
 
-  it.live.skipIf(isWindows)(
+  it.scopedLive.skipIf(isWindows)(
     Program.named(
       needed("internal/child.ts", "the executor waits for a program that ignores SIGTERM"),
       isWindows ? "needs signals" : undefined
@@ -372,6 +426,8 @@ describe("programs", () => {
         const scope = yield* Scope.make()
         const executor = yield* CommandExecutor.CommandExecutor
         const running = yield* Scope.extend(executor.start(Command.make(process.execPath, "-e", ignoring)), scope)
+        const kill = Effect.sync(() => process.kill(running.pid, "SIGKILL"))
+        yield* Effect.addFinalizer(() => Effect.ignore(Effect.sandbox(kill)))
         const printed = yield* Queue.unbounded<string>()
         const printing = running.stdout.pipe(Stream.decodeText(), Stream.splitLines)
         yield* Effect.forkDaemon(Stream.runForEach(printing, (line) => Queue.offer(printed, line)))
@@ -379,7 +435,7 @@ describe("programs", () => {
         const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
         assert.strictEqual(yield* Queue.take(printed), "ignored")
         assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
-        process.kill(running.pid, "SIGKILL")
+        yield* kill
         yield* Fiber.join(closing)
       }).pipe(Effect.provide(NodeContext.layer))
   )
@@ -520,6 +576,13 @@ describe("files", () => {
 })
 
 describe("fibers", () => {
+  it(needed("host/InstanceId.ts", "the seed of Effect's Random has 32 bits"), () => {
+    const seeds = [Math.random(), Math.PI, "a longer text", 2 ** 52 + 1].map((seed) =>
+      Number(Reflect.get(Random.make(seed), "seed"))
+    )
+    assert.deepStrictEqual(seeds, seeds.map((seed) => seed | 0))
+  })
+
   const somewhatLater = Effect.repeatN(Effect.yieldNow(), 20)
 
   it.effect(
