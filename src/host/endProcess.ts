@@ -62,7 +62,8 @@ const turnZeroIntoOne = (status: number) => {
 
 const sendSigterm = (): void => {
   try {
-    // Not kill(2), which ends the process at once on Windows, and signals the main thread from a worker thread.
+    // Not `process.kill`: it ends the process at once on Windows (`uv__kill` in libuv's src/win/process.c), and signals the main
+    // thread from a worker thread.
     process.emit("SIGTERM", "SIGTERM")
   } catch (cause) {
     console.error(cause)

@@ -10,11 +10,12 @@
  * - `src/internal/keepInterruption.ts` and `src/internal/memoized.ts`: in the test files of these modules.
  * - `src/cli/entry.ts`, `leaveTerminal`: in `test/e2e/shutdown.test.ts`, because it needs a terminal.
  *
- * Some have no test, because the behavior does not show on Linux:
+ * Some have no test, because the behavior shows only on other systems:
  *
  * - `src/host/NativeFiles.ts`, `realPath`: the file system must ignore case, as on Windows and macOS.
  * - `src/host/NativeFiles.ts`, `lowHalf`: needs Windows, with libuv 1.49 or 1.50.
  * - `src/host/momentary.ts`: needs the sharing violations and pending removals of Windows.
+ * - `src/host/ProbeTransport.ts`, `hasLoopbackV4`: the system must refuse to list its network interfaces.
  * - `src/host/endProcess.ts`, `sendSigterm`: a kill of the own process ends it at once on Windows only.
  * - `src/cli/stopSignals.ts`, SIGBREAK and SIGHUP: needs a console of Windows.
  * - `src/internal/permissions.ts`: needs Windows, where libuv makes up the mode bits.
