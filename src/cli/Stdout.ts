@@ -36,7 +36,10 @@ const isUnread = (error: NodeJS.ErrnoException): boolean =>
 
 type Done = (error: NodeJS.ErrnoException | null | undefined) => void
 
-/** Writes until all data is written. Node's own stream for files treats a partial write as complete, as on a full disk. */
+/**
+ * Writes until all data is written. Node's own stream for files treats a partial write as complete, as on a full disk
+ * (`SyncWriteStream.prototype._write` in lib/internal/fs/sync_write_stream.js).
+ */
 const writeFile = (data: Buffer, done: Done): void => {
   NodeFs.write(stdoutDescriptor, data, (error, written) => {
     if (error !== null || written === data.length) return done(error)

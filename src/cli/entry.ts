@@ -73,7 +73,7 @@ const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
 
 /**
  * Closes the standard streams. Workaround for nodejs/node#51519: when Node 20 exits, it restores the settings of its
- * terminals, and aborts if a terminal no longer exists.
+ * terminals, and aborts if a terminal no longer exists. Later versions have the fix (nodejs/node#58200).
  */
 const leaveTerminal = (): void => {
   for (const descriptor of [0, 1, 2]) {

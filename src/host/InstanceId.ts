@@ -10,8 +10,9 @@ import { randomUUID } from "node:crypto"
 /**
  * Makes the id of one run of a gateway: a random UUID (RFC 9562, version 4) from the system's random source.
  *
- * Effect's `Random` is not used, because its generator starts from 32 bits. Among some ten thousand starts, two gateways
- * would have the same id, and then nothing would distinguish them. Provide another source in tests.
+ * Effect's `Random` is not used, because its generator starts from 32 bits (Effect 3.22.4; `make` in internal/random.ts). Among
+ * some ten thousand starts, two gateways would have the same id, and then nothing would distinguish them. Provide another
+ * source in tests.
  *
  * @example
  * import { Effect, Layer } from "effect"

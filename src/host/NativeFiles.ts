@@ -67,7 +67,7 @@ export class NativeFiles extends Context.Reference<NativeFiles>()("gateway-lock/
 
 /**
  * Only the low 32 bits of a Windows volume's serial number are compared. libuv 1.49 and 1.50 return 64 bits for a path, but
- * 32 for a descriptor (libuv, `fs__stat_handle` in `src/win/fs.c`; fixed in 1.51).
+ * 32 for a descriptor (`fs__stat_handle` in libuv's src/win/fs.c; fixed by libuv/libuv#4698 in 1.51).
  */
 const lowHalf = 0xffff_ffffn
 
@@ -80,7 +80,8 @@ export type Identify = (
 /**
  * Identifies files by device and inode.
  *
- * An inode has 64 bits, and a JavaScript number holds integers of 53 bits. Inodes of NTFS, ReFS and some network file systems
+ * An inode has 64 bits, and `FileSystem` reads it as a number, which holds integers of 53 bits (@effect/platform-node 0.108.2;
+ * `makeFileInfo` in internal/fileSystem.ts of @effect/platform-node-shared). Inodes of NTFS, ReFS and some network file systems
  * are longer, so two files can have the same rounded number. For such files a second call reads the exact numbers.
  */
 export const identify: Effect.Effect<Identify> = Effect.gen(function*() {

@@ -176,7 +176,7 @@ const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) |
 
 /**
  * Whether an interface that is up has an address of 127.0.0.0/8. `true` if the interfaces cannot be listed, because Node
- * throws then.
+ * throws then (`getCheckedFunction` in lib/os.js).
  *
  * @internal
  */

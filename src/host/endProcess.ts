@@ -17,8 +17,9 @@ const fileGraceMillis = 1000
 const fileCheckMillis = 20
 
 /**
- * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown`, called by
- * `node::Exit`), so the process cannot exit while a file system hangs.
+ * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown` in libuv's
+ * src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node names such requests
+ * `FSReqCallback` or `FSReqPromise`.
  */
 const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
 
@@ -61,7 +62,8 @@ const turnZeroIntoOne = (status: number) => {
 
 const sendSigterm = (): void => {
   try {
-    // Not kill(2), which ends the process at once on Windows, and signals the main thread from a worker thread.
+    // Not `process.kill`: it ends the process at once on Windows (`uv__kill` in libuv's src/win/process.c), and signals the main
+    // thread from a worker thread.
     process.emit("SIGTERM", "SIGTERM")
   } catch (cause) {
     console.error(cause)

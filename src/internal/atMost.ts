@@ -11,7 +11,8 @@ import type * as Option from "effect/Option"
  * uninterruptible region such as a finalizer, where `Effect.timeoutOption` alone cannot end the wait.
  *
  * The effect runs in a daemon fiber. A fiber that is interrupted interrupts its children at once, even while it is
- * uninterruptible itself, so a child would end the wait early.
+ * uninterruptible itself (Effect 3.22.4; `processNewInterruptSignal` in internal/fiberRuntime.ts), so a child would end the wait
+ * early.
  */
 export const atMost =
   (duration: Duration.Duration) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R> =>

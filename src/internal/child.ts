@@ -99,7 +99,7 @@ export type ChildError = PlatformError | Cause.TimeoutException
 
 /**
  * Turns an exception of Node's `spawn` into a failure. The executor of @effect/platform-node 0.108 does not catch such
- * exceptions, so they would be defects.
+ * exceptions (`runCommand` in internal/commandExecutor.ts of @effect/platform-node-shared), so they would be defects.
  *
  * Node emits five errors of a start (EACCES, EAGAIN, EMFILE, ENFILE, ENOENT) and throws all others: ENOMEM, E2BIG, EPERM,
  * UNKNOWN for a file that Windows cannot execute, … (nodejs/node, lib/internal/child_process.js,
@@ -130,8 +130,8 @@ const programOf = (command: Command.Command): string => Command.flatten(command)
  * gets SIGKILL.
  *
  * The effect then returns without waiting for the program's end, because a program that is blocked in the kernel may not end.
- * The executor's own finalizer sends SIGTERM and waits. The limit also holds in a finalizer, where a timeout alone cannot
- * interrupt anything.
+ * The executor's own finalizer sends SIGTERM and waits (@effect/platform-node-shared, `runCommand` in
+ * internal/commandExecutor.ts). The limit also holds in a finalizer, where a timeout alone cannot interrupt anything.
  */
 export const run = <A, E>(
   command: Command.Command,

@@ -4,7 +4,10 @@
 import type { PlatformError } from "@effect/platform/Error"
 import { constants } from "node:os"
 
-/** libuv gives a number for errors that it has no name for. Lock files meet two of them: `ENOLCK` and `EDQUOT`. */
+/**
+ * libuv gives a number for errors that it has no name for (`UV_ERRNO_MAP` in include/uv.h, `uv__unknown_err_code` in
+ * src/uv-common.c). Lock files meet two of them: `ENOLCK` and `EDQUOT`.
+ */
 const unnamed = /Unknown system error -(\d+)/
 
 /** Replaces libuv's `Unknown system error -<number>` in a text by the system's errno name. */

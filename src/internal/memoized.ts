@@ -10,8 +10,8 @@ import * as Ref from "effect/Ref"
  * Returns an effect that runs `self` on first use. Later uses get the same result or failure, and a use during the run waits
  * for it. After an interrupted run, the next use runs `self` again.
  *
- * `Effect.cached` (Effect 3.22.4) is not suitable. If its first use is interrupted, every later use gets that interruption as
- * its result.
+ * `Effect.cached` (Effect 3.22.4; `memoize` in internal/core-effect.ts) is not suitable. If its first use is interrupted, every
+ * later use gets that interruption as its result.
  */
 export const memoized = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Effect.Effect<A, E, R>> =>
   Effect.map(

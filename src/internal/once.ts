@@ -8,8 +8,8 @@ import * as Ref from "effect/Ref"
 /**
  * Returns an effect that runs `self` on first use, and on every later use waits for the end of that run.
  *
- * `Effect.cached` is not suitable, because it copies the fiber references of the running fiber to the waiting fibers. These
- * references include an interruption.
+ * `Effect.cached` (Effect 3.22.4; `memoize` in internal/core-effect.ts) is not suitable, because it copies the fiber references
+ * of the running fiber to the waiting fibers. These references include an interruption.
  */
 export const once = <R>(self: Effect.Effect<unknown, never, R>): Effect.Effect<Effect.Effect<void, never, R>> =>
   Effect.map(

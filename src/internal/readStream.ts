@@ -2,7 +2,7 @@
  * Reads a path that is not a regular file: a pipe, a terminal or a device.
  *
  * The read does not block a thread in read(2), or in open(2) of a pipe without a writer. So the wait can be interrupted, and the
- * process can exit meanwhile.
+ * process can exit meanwhile. An exit joins the threads of libuv's pool (`hasFileRequests` in src/host/endProcess.ts).
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"

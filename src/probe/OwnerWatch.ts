@@ -168,8 +168,8 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
     (request) =>
       Effect.sync(() => {
         request.destroy()
-        // After an upgrade, Node considers the request destroyed and leaves its socket to the listener of `upgrade`. So
-        // destroy the socket here.
+        // After an upgrade, Node considers the request destroyed and leaves its socket to the listener of `upgrade`
+        // (`socketOnData` in lib/_http_client.js). So destroy the socket here.
         request.socket?.destroy()
       })
   )

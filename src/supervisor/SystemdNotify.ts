@@ -1,6 +1,6 @@
 /**
- * Reports the state of this process to systemd (sd_notify(3)). Node has no Unix datagram sockets, so the `systemd-notify` program
- * sends each message.
+ * Reports the state of this process to systemd (sd_notify(3)). Node has no Unix datagram sockets (nodejs/node#61933), so the
+ * `systemd-notify` program sends each message.
  *
  * @since 0.1.0
  */

@@ -197,7 +197,10 @@ const shown = (url: string): string => {
 /** How long the last export may take when the gateway ends. Traces and metrics are sent at the same time. */
 const shutdownTimeout = Duration.seconds(1)
 
-/** The cause of a failed request. The message of fetch itself is only "fetch failed"; the reason is in its nested causes. */
+/**
+ * The cause of a failed request. The message of Node's `fetch` itself is only "fetch failed"
+ * (lib/internal/deps/undici/undici.js); the reason is in its nested causes.
+ */
 const reasonOf = (error: HttpClientError.HttpClientError): string => {
   const inner = [error.cause, error.cause instanceof Error ? error.cause.cause : undefined]
   for (const cause of inner.toReversed()) {

@@ -301,8 +301,8 @@ export const note = (
   })
 
 /**
- * Suspends a fiber of an ended process permanently. `Effect.never` would start a timer, which keeps the real process alive and
- * everything that the fiber refers to.
+ * Suspends a fiber of an ended process permanently. `Effect.never` would start a timer (Effect 3.22.4; `never` in
+ * internal/core.ts), which keeps the real process alive and everything that the fiber refers to.
  *
  * @internal
  */

@@ -519,6 +519,28 @@ describe("the drain", () => {
       })
   )
 
+  live(
+    "answers a client that connected before, and sends its first request shortly after",
+    () =>
+      Effect.gen(function*() {
+        const gateway = yield* start()
+        const { app, reached, release } = yield* slowApp
+        yield* gateway.serve(app)
+        const client = yield* connect(gateway.address)
+        const slow = yield* Effect.fork(request(gateway.address, "/slow"))
+        yield* reached
+        yield* eventually("two connections", Effect.map(gateway.connections, (n) => n === 2))
+        const shutdown = yield* Effect.fork(gateway.shutdown)
+        yield* refused(gateway.address)
+        yield* client.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield* client.closed
+        assert.match(yield* client.received, /^HTTP\/1\.1 200 [^]*world$/)
+        yield* release
+        assert.strictEqual((yield* Fiber.join(slow)).body, "done")
+        yield* Fiber.join(shutdown)
+      })
+  )
+
   live("does not wait for idle keep-alive connections", () =>
     Effect.gen(function*() {
       const gateway = yield* start({ drainTimeout: "1 minute", limits: { keepAliveTimeout: "1 minute" } })

@@ -5,10 +5,9 @@
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
-import * as Http from "node:http"
 import { watchSubprotocol } from "../../src/probe/OwnerWatch.ts"
 import { echo, type Options, start } from "../fixtures/listening.ts"
-import { connect, frame, opcode, textFrame, webSocket, within } from "../fixtures/net.ts"
+import { connect, frame, opcode, textFrame, webSocket } from "../fixtures/net.ts"
 
 const live = it.scopedLive
 
@@ -246,30 +245,4 @@ describe("a WebSocket", () => {
       const watcher = yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
       assert.strictEqual(watcher.protocol, watchSubprotocol)
     }))
-})
-
-describe("Node", () => {
-  live(
-    "drops what was sent behind an upgrade that it ignores: `UpgradeRequests.keepRest` is needed",
-    () =>
-      Effect.gen(function*() {
-        const server = Http.createServer((request, response) => {
-          request.resume()
-          response.end(`${request.url ?? ""}>`)
-        })
-        yield* Effect.acquireRelease(
-          Effect.async<void>((resume) => {
-            server.listen(0, "127.0.0.1", () => resume(Effect.void))
-          }),
-          () => Effect.sync(() => server.close())
-        ).pipe(within("a server"))
-        const bound = server.address()
-        const client = yield* connect({ host: "127.0.0.1", port: typeof bound === "object" ? bound?.port ?? 0 : 0 })
-        yield* client.send(get("/a", h2c) + last)
-        yield* client.until(/\/a>/)
-        yield* client.send(last)
-        yield* client.ended
-        assert.deepStrictEqual(answers(yield* client.received).map(([, body]) => body), ["/a>", "/last>"])
-      })
-  )
 })

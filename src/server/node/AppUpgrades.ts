@@ -23,9 +23,9 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
 const gone = new Error("the client closed its connection before the WebSocket was opened")
 
 /**
- * Runs a WebSocket, or fails if its client has disconnected. For a disconnected client, `ws` never calls back. `NodeHttpServer`
- * (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits for that call uninterruptibly, so neither the fiber nor a
- * shutdown would ever end.
+ * Runs a WebSocket, or fails if its client has disconnected. For a disconnected client, `ws` never calls back (8.23.0;
+ * `completeUpgrade` in lib/websocket-server.js). `NodeHttpServer` (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits
+ * for that call uninterruptibly, so neither the fiber nor a shutdown would ever end.
  *
  * A new fiber must do this first, so that it does not yield between this check and the handshake.
  */

@@ -87,18 +87,29 @@ const takeBacklog = Effect.async<void>((resume) => {
 
 /** Closes a connection on which nothing has arrived yet, unless something arrives within the grace. */
 const closeIfSilent = (socket: Net.Socket) =>
-  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile.
+  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile. A loop
+  // runs the timers that are due before it polls (`uv_run` in libuv's src/unix/core.c and src/win/core.c).
   Effect.sleep(firstRequestGrace).pipe(
     Effect.zipRight(Effect.sleep(Duration.millis(1))),
     Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
   )
 
-/** Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent. */
-const closeIdleConnections = (server: Http.Server, beingSent: ReadonlyArray<Http.ServerResponse>) => {
-  // Node treats a response as sent once `end()` was called. Clear `finished` while bytes are queued, so that the connection
-  // survives.
+/**
+ * Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent, and
+ * those on which nothing has arrived yet.
+ */
+const closeIdleConnections = (
+  server: Http.Server,
+  beingSent: ReadonlyArray<Http.ServerResponse>,
+  silent: ReadonlyArray<Net.Socket>
+) => {
+  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js).
+  // Clear `finished` while bytes are queued, so that the connection survives.
   for (const response of beingSent) response.finished = false
+  // Node 26 also closes connections on which nothing has arrived (nodejs/node#63470), unless their `_httpMessage` is unfinished.
+  for (const socket of silent) Reflect.set(socket, "_httpMessage", { finished: false })
   server.closeIdleConnections()
+  for (const socket of silent) Reflect.set(socket, "_httpMessage", null)
   for (const response of beingSent) response.finished = true
 }
 
@@ -144,15 +155,19 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
     }
     const closeIdle = () => {
       const beingSent: Array<Http.ServerResponse> = []
+      const silent: Array<Net.Socket> = []
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) {
           closeAfter(response)
           if (response.writableEnded) beingSent.push(response)
         }
         // A newly accepted connection: its request may be on the way.
-        if (socket.bytesRead === 0) run(closeIfSilent(socket))
+        if (socket.bytesRead === 0) {
+          silent.push(socket)
+          run(closeIfSilent(socket))
+        }
       }
-      closeIdleConnections(server, beingSent)
+      closeIdleConnections(server, beingSent, silent)
     }
 
     return {

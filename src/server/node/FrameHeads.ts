@@ -2,8 +2,8 @@
  * Finds the heads of the WebSocket frames in a stream of bytes (RFC 6455, 5.2), in whatever chunks the stream arrives. Payloads
  * are skipped. Nothing is validated, because ws does that. Pure.
  *
- * ws reports messages, pings and pongs. It does not report fragments and empty continuation frames, so a count of its events
- * misses most of the frames that a client can send.
+ * ws (8.23.0; lib/receiver.js) reports messages, pings and pongs. It does not report fragments and empty continuation frames,
+ * so a count of its events misses most of the frames that a client can send.
  */
 
 /** The state between two chunks: the bytes of an incomplete head, and how many bytes to skip before the next head. */

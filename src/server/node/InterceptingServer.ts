@@ -30,8 +30,11 @@ import * as UpgradeRequests from "./UpgradeRequests.ts"
 // ---------------------------------------------------------------------------
 
 /**
- * An HTTP server that can drop a connection before any listener sees it. Requests and upgrades still go through `emit` of
- * `http.Server`, because monitoring agents patch that method to observe them.
+ * An HTTP server that can drop a connection before any listener sees it. A "connection" listener could not keep Node's own
+ * listener (`connectionListener` in lib/_http_server.js) from using the socket. `maxConnections` counts only the connections that
+ * one listening socket has accepted (`onconnection` in lib/net.js), and a gateway can have several listening sockets.
+ *
+ * Requests and upgrades still go through `emit` of `http.Server`, because monitoring agents patch that method to observe them.
  */
 class DroppingServer extends Http.Server {
   #drops: (socket: Net.Socket) => boolean = () => false
@@ -55,7 +58,10 @@ const checkingInterval = Duration.seconds(1)
 const timerMillis = (duration: Duration.Duration): number =>
   Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
-/** Node throws if `headersTimeout` is longer than `requestTimeout`, so the shorter one of both is the limit for headers. */
+/**
+ * The limit for headers. Node throws if `headersTimeout` is longer than `requestTimeout` (`storeHTTPOptions` in
+ * lib/_http_server.js), so this is the shorter one of both.
+ */
 const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {
   const [headers, request] = [timerMillis(headersTimeout), timerMillis(requestTimeout)]
   return request === 0 ? headers : Math.min(headers, request)
@@ -172,7 +178,8 @@ const makeAnswerUpgrade = (
   { apps, controlSockets, options: { routes }, table }: Answering
 ): UpgradeListener =>
 (request, socket, head) => {
-  // Node's server stops handling the errors of a socket that was upgraded. Unhandled, such an error would end the process.
+  // Node's server stops handling the errors of a socket that was upgraded (`onParserExecuteCommon` in lib/_http_server.js).
+  // Unhandled, such an error would end the process.
   socket.on("error", () => socket.destroy())
   const connection = table.get(request.socket)
   if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten

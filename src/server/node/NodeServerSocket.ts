@@ -70,7 +70,8 @@ const listenOnAddress = (
   server: Http.Server,
   asked: Address
 ): Effect.Effect<Listening, BindError, Scope.Scope> =>
-  // Uninterruptible: between listen() and "listening", a server cannot be closed.
+  // Uninterruptible: between listen() and "listening", `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not
+  // close the server, which would then listen permanently.
   NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
     Effect.mapError((error) => bindError(asked, error.cause)),
     Effect.uninterruptible,
@@ -93,14 +94,15 @@ const listenOnPassed = (
     const seen = PassedSocket.inspect(fd, asked)
     if (seen.fault !== undefined) return yield* refuse(seen.fault)
     const listenOn: Net.ListenOptions & { readonly fd: number } = { fd }
-    // Uninterruptible: between listen() and "listening", a server cannot be closed.
+    // Uninterruptible, as in `listenOnAddress`.
     const inner = yield* NodeHttpServer.make(() => server, listenOn).pipe(
       Effect.mapError((error) => {
         const failed = bindError(asked, error.cause)
         return failed.code === "EINVAL" ? refuse(PassedSocket.notListenable(fd, asked, failed.reason)) : failed
       }),
       Effect.catchAllDefect((defect) =>
-        // `NodeHttpServer` reads the port of the server's address. For a Unix socket, that address is `null`.
+        // `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) reads the port of the server's address. For a Unix socket
+        // that was passed, that address is `null`.
         server.listening && server.address() === null
           ? Effect.fail(refuse(PassedSocket.notTcp(fd, asked)))
           : Effect.die(defect)
@@ -196,7 +198,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       Effect.zipRight(
         destroyAll,
         // `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
-        // `Net.Server`, which does not.
+        // `Net.Server`, which does not stop it.
         Effect.sync(() => server.close(() => {}))
       )
     )
@@ -215,6 +217,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ),
       stopAccepting: table.stopAccepting(() => {
         for (const other of others) other.close()
+        // Not `close` of `Http.Server`, which also cuts responses that are still being sent (`httpServerPreClose` in
+        // lib/_http_server.js).
         if (server.listening) Net.Server.prototype.close.call(server)
       }),
       closeControlSockets: (frame, code, reason) => Effect.sync(() => controlSockets.close(frame, code, reason)),

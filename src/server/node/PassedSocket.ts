@@ -2,9 +2,10 @@
  * Checks a descriptor that a supervisor passed. A gateway serves only on a listening TCP socket. It refuses any other
  * descriptor, and says what that descriptor is.
  *
- * Node does not tell these cases apart. It serves HTTP on a Unix socket, whose address is `null`. It makes a TCP socket listen
- * that did not, on a port that the kernel picks if the socket has none. For everything else it fails with `EINVAL`. If the
- * parent passed nothing, the number may belong to a file that Node opened for itself. On Linux, `/proc` tells what it is.
+ * Node does not tell these cases apart (`createServerHandle` in lib/net.js). It serves HTTP on a Unix socket, whose address is
+ * `null`. It makes a TCP socket listen that did not, on a port that the kernel picks if the socket has none. For everything
+ * else it fails with `EINVAL`. If the parent passed nothing, the number may belong to a file that Node opened for itself. On
+ * Linux, `/proc` tells what it is.
  */
 import * as Fs from "node:fs"
 import { type Address, urlHost } from "../../Address.ts"

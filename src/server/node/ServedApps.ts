@@ -1,6 +1,7 @@
 /**
- * The apps that are served on a server. `NodeHttpServer` registers each app as listeners of the server. This module takes these
- * listeners off again and keeps them, so that the gateway's own answers come first.
+ * The apps that are served on a server. `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) registers each app as
+ * listeners of the server. This module takes these listeners off again and keeps them, so that the gateway's own answers come
+ * first.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpServer from "@effect/platform/HttpServer"

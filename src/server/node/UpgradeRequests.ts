@@ -19,8 +19,8 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
  * A request whose `upgrade` is true only if Node is to hand its connection over.
  *
  * As soon as a server has an "upgrade" listener, Node hands over every request with an `Upgrade` (nodejs/node#57054;
- * `parserOnIncoming` in lib/_http_server.js). The option `shouldUpgradeCallback` decides for each request, but needs Node 24.9,
- * and this package supports Node 20.
+ * `parserOnIncoming` in lib/_http_server.js). The option `shouldUpgradeCallback` decides for each request
+ * (nodejs/node#59824), but needs Node 22.21 or 24.9, and this package supports Node 20.
  */
 export class UpgradeRequest extends Http.IncomingMessage {
   // `declare`: the constructor of the base class sets `upgrade`, and an ordinary field would then be reset to `undefined`.
@@ -83,7 +83,7 @@ const installed = new WeakSet<object>()
 /**
  * Parses the rest of a chunk after a request with an ignored `Upgrade`.
  *
- * After a request with an `Upgrade`, llhttp stops, even if the upgrade is ignored. Node (20 to 24; `onParserExecuteCommon` in
+ * After a request with an `Upgrade`, llhttp stops, even if the upgrade is ignored. Node (20 to 26; `onParserExecuteCommon` in
  * lib/_http_server.js) then drops the rest of the chunk, and with it the requests that the client has pipelined. Call this
  * while a request is parsed. It does nothing for a request without an ignored `Upgrade`.
  */
