@@ -24,7 +24,7 @@ const wordsOf = (sentence: string): number =>
 const sentencesOf = (text: string): ReadonlyArray<string> =>
   text
     .replaceAll(/```.*?```/gs, " ")
-    .replaceAll(/`[^`]*`/g, "code")
+    .replaceAll(/`[^`]*`/g, "Code")
     .split(/\n\s*\n|\n\s*(?=[-*|] |\d+\. )/)
     .flatMap((block) => block.replaceAll(/\s+/g, " ").split(/(?<=[.!?][)"']?) (?=[\p{Lu}\d"'(])|(?<=:) (?=[-|] )/u))
 

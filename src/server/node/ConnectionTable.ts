@@ -98,11 +98,11 @@ const closeIfSilent = (socket: Net.Socket) =>
  * Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent, and
  * those on which nothing has arrived yet.
  */
-const closeIdleConnections = (
-  server: Http.Server,
-  beingSent: ReadonlyArray<Http.ServerResponse>,
-  silent: ReadonlyArray<Net.Socket>
-) => {
+const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket, Connection>) => {
+  const beingSent = [...open.values()].flatMap((connection) =>
+    unansweredOf(connection).filter((response) => response.writableEnded)
+  )
+  const silent = [...open.keys()].filter((socket) => socket.bytesRead === 0)
   // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js).
   // Clear `finished` while bytes are queued, so that the connection survives.
   for (const response of beingSent) response.finished = false
@@ -154,20 +154,12 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       })
     }
     const closeIdle = () => {
-      const beingSent: Array<Http.ServerResponse> = []
-      const silent: Array<Net.Socket> = []
       for (const [socket, connection] of open) {
-        for (const response of unansweredOf(connection)) {
-          closeAfter(response)
-          if (response.writableEnded) beingSent.push(response)
-        }
+        for (const response of unansweredOf(connection)) closeAfter(response)
         // A newly accepted connection: its request may be on the way.
-        if (socket.bytesRead === 0) {
-          silent.push(socket)
-          run(closeIfSilent(socket))
-        }
+        if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
-      closeIdleConnections(server, beingSent, silent)
+      closeIdleConnections(server, open)
     }
 
     return {
