@@ -135,7 +135,10 @@ export interface ControlProtocol {
   readonly hello: Effect.Effect<string>
   /** Decides the reply to a frame. Pure. */
   readonly answer: (frame: ControlFrame) => ControlReply
-  /** Runs from a client's message `watch` until that client disconnects, and pushes frames to it. */
+  /**
+   * Runs from a client's message `watch` on, and pushes frames to that client. Ends when the client disconnects or the gateway
+   * shuts down.
+   */
   readonly watch: (client: WatchingClient) => Effect.Effect<never>
   /** The last frame to a client when the gateway shuts down, with the reason. */
   readonly farewell: (reason: string) => string
@@ -226,15 +229,17 @@ export interface BoundSocket {
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
   /**
-   * Whether this machine has no address in 127.0.0.0/8. In that case, a socket on 0.0.0.0 does not cover the guard address, which
-   * is the loopback address that every gateway binds.
+   * Whether this machine has no address in 127.0.0.0/8. In that case, a socket on 0.0.0.0 does not keep other sockets from the
+   * guard address, which is the loopback address that every gateway binds.
    */
   readonly lacksLoopbackV4: boolean
   /** Makes the same server accept on another host too, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Accepts no further connection and closes the idle ones. */
   readonly stopAccepting: Effect.Effect<void>
-  /** Sends a last frame to every client of a control socket that does not watch, and closes its socket. */
+  /**
+   * Sends a last frame on every control socket whose client does not watch, and closes the socket.
+   */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
    * Sends a last frame to every client that watches, and closes its socket. A shutdown dismisses these clients last, so that they
