@@ -24,8 +24,8 @@ const numeric = /^(?:\d+|0x[0-9a-f]*)$/
  * The normal form of a host name or address. A name is in lower case and has no trailing dot. An IPv6 address is as in
  * RFC 5952, without brackets; an IPv4-mapped one becomes the IPv4 address.
  *
- * `None` for a zone, an IPv4 address in any other spelling than four decimal numbers, and a name that is not ASCII (write
- * it as punycode).
+ * `None` for an address with a zone, for an IPv4 address in any other spelling than four decimal numbers, and for a name that is
+ * not ASCII (write such a name as punycode).
  *
  * @internal
  */
@@ -54,8 +54,8 @@ export interface Authority {
 }
 
 /**
- * Reads `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110, 7.2). `None` for an empty port, port 0, user information, a
- * zone and an IPv6 address without brackets.
+ * Reads `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110, 7.2). `None` for a text that has an empty port, port 0, user
+ * information, a zone, or an IPv6 address without brackets.
  *
  * @internal
  */
@@ -89,8 +89,8 @@ const originText = ({ host, port, scheme }: Origin): string =>
   `${scheme}://${urlHost(host)}${port === undefined || port === defaultPorts[scheme] ? "" : `:${port}`}`
 
 /**
- * An origin that a desktop shell or a browser extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. Only the
- * shell knows the meaning of the part after the scheme, which may be empty. Its characters are those of RFC 3986, 3.2.2,
+ * An origin that a desktop shell or a browser extension sends: `file://`, `app://obsidian.md`, `tauri://localhost`. The part
+ * after the scheme may be empty, and only the shell or extension knows its meaning. Its characters are those of RFC 3986, 3.2.2,
  * without user information and commas.
  */
 const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
@@ -117,7 +117,7 @@ export const normalOrigin = (text: string): Option.Option<string> =>
 // ---------------------------------------------------------------------------
 
 /**
- * As an entry in a list of hosts or origins, allows any host or origin.
+ * The entry of a list of hosts or origins that allows any host or any origin.
  *
  * @internal
  */
@@ -184,9 +184,12 @@ export interface Head {
   readonly httpVersion: string
   /** The address of the gateway's end of the connection. */
   readonly localAddress: string | undefined
-  /** Whether the request asks for another protocol. Browsers let any page open a WebSocket to any site. */
+  /**
+   * Whether the request asks for another protocol, such as WebSocket. Browsers let any page open a WebSocket to any site, so
+   * `judge` checks the `Origin` of such a request although its method is GET.
+   */
   readonly isUpgrade: boolean
-  /** Whether the path is public: any client may read it under any `Host`. The health routes are. */
+  /** Whether the path is public: any client may read it under any `Host`. The paths of the health routes are public. */
   readonly isOpen: boolean
 }
 
@@ -225,21 +228,23 @@ const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArra
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 /**
- * Accepts every name under `localhost`. Browsers connect to loopback for these names and never ask DNS (RFC 6761, 6.3), so a
- * page cannot rebind one. `isLoopback` rejects such names, because it judges hosts to bind, for which a resolver may ask DNS.
+ * Accepts every name under `localhost`. Browsers connect to loopback for these names and never ask DNS (RFC 6761, 6.3), so a page
+ * cannot rebind such a name. `isLoopback` rejects these names, because it also judges hosts to bind: a resolver that looks up
+ * such a host may ask DNS.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 
 const isServed = (rules: Rules, host: string, localAddress: string | undefined): boolean => {
   if (rules.hosts.has(any) || rules.hosts.has(host)) return true
   const local = Option.getOrUndefined(normalHost(localAddress ?? ""))
-  // The client of a loopback address is on this machine, and may use any loopback name for it.
+  // A client that connects to a loopback address is on this machine, so it may use any loopback name for that address.
   return local !== undefined && (local === host || (isLoopback(local) && isLoopbackName(host)))
 }
 
 const sameSite = (origin: Origin, asked: Authority): boolean => {
   if (origin.scheme !== "http" && origin.scheme !== "https") return false
-  // A `Host` without a port means the default port of its scheme. Behind a proxy, only the origin shows which scheme that is.
+  // A `Host` without a port means the default port of the request's scheme. A proxy may have received the request with TLS, so
+  // only the origin shows which scheme that is.
   const own = defaultPorts[origin.scheme]
   return origin.host === asked.host && (origin.port ?? own) === (asked.port ?? own)
 }

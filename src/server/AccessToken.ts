@@ -66,8 +66,8 @@ const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
 const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
 
 /**
- * Explains why a text is not a valid token: it names the first wrong character by kind and position, or the length.
- * The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
+ * Explains why a text is not a valid token: names the first wrong character by kind and position, or gives the length if that is
+ * wrong. The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
  *
  * @internal
  */
@@ -86,8 +86,8 @@ export const fault = (text: string): Option.Option<string> => {
 }
 
 /**
- * The subprotocol that a client offers next to the one that carries the token. The gateway selects this one, so that its
- * answer does not repeat the token.
+ * The WebSocket subprotocol that a client offers in addition to the subprotocol that carries the token. The answer to a client
+ * names the subprotocol that the gateway selects. So the gateway selects this one, and the answer does not repeat the token.
  *
  * @since 0.1.0
  * @category constants
@@ -95,7 +95,7 @@ export const fault = (text: string): Option.Option<string> => {
 export const subprotocol = "gateway"
 
 /**
- * The prefix of a subprotocol that carries the token. The token follows in base64url (RFC 4648, 5).
+ * The prefix of a WebSocket subprotocol that carries the token. The token follows in base64url (RFC 4648, 5).
  *
  * @since 0.1.0
  * @category constants
@@ -158,8 +158,8 @@ export const shown = (
 const digest = (text: string): Buffer => createHash("sha256").update(text, "latin1").digest()
 
 /**
- * Makes a function that tells whether a request carries the token. It compares SHA-256 digests in constant time. Its duration
- * depends on the length of a wrong token, but not on how many of its characters are right.
+ * Makes a function that tells whether a request carries the token. The function compares SHA-256 digests in constant time. Its
+ * duration depends on the length of the text that a request carries, but not on how many characters of that text are right.
  *
  * @internal
  */

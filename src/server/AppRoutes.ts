@@ -28,7 +28,10 @@ const listed = (app: unknown, prefix = ""): ReadonlyArray<AppRoute> =>
     ]
     : []
 
-/** The tag is built from its key, because importing its module would load all of `HttpApi`. */
+/**
+ * The tag of `HttpApiBuilder.Router`. It is built here from its key, because importing `HttpApiBuilder` would load all of
+ * `HttpApi`.
+ */
 const ApiRouter = Context.GenericTag<HttpApiBuilder.Router, HttpRouter.HttpRouter.Service<unknown, unknown>>(
   "@effect/platform/HttpApiBuilder/Router"
 )

@@ -1,8 +1,8 @@
 /**
- * The messages of the control socket, a WebSocket at `/` unless an app moves it. Pure.
+ * The messages of the control socket, which is a WebSocket at `/` unless an app moves it. Pure.
  *
- * On this socket, the gateway says which instance it is, answers pings, reports its state to clients that watch, and announces
- * its shutdown.
+ * On this socket, the gateway says which instance it is, answers pings, and announces its shutdown. It reports its state to each
+ * client that has sent `watch`.
  *
  * @since 0.1.0
  */
@@ -40,7 +40,10 @@ const refuse = (code: number, reason: string): ControlReply => ({
   close: { code, reason }
 })
 
-/** The pong repeats the id. Arrays and objects are refused: they can be nested too deeply for `JSON.stringify`. */
+/**
+ * The `id` of a ping, which the pong repeats. Arrays and objects are refused, because they can be nested too deeply for
+ * `JSON.stringify`.
+ */
 const PingId = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
 const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(PingId, { exact: true }) })
 const Json = Schema.parseJson()

@@ -1,6 +1,6 @@
 /**
- * Drains a listener in this order: stop accepting, log the stop, close control sockets, wait for the other connections, cut the
- * rest.
+ * Drains a listener in this order: stop accepting, log the stop, close control sockets, wait for the other connections, cut those
+ * that are still open.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -23,7 +23,10 @@ import { StopRequest } from "./StopRequest.ts"
 /** How long viewers of the status page may take to disconnect at the end of a drain. */
 const farewellGrace = Duration.seconds(1)
 
-/** How long the drain waits for the write of the phase `draining` to the lock's record. Then it goes on without that write. */
+/**
+ * How long the drain waits until the phase `draining` is written to the record in the lock file. After this time, the drain goes
+ * on without waiting for the write.
+ */
 const recordGrace = Duration.seconds(1)
 
 /** The drain of one listener. */
@@ -80,7 +83,8 @@ export const make = (
 
     const runHook = (reason: string) =>
       (options.onDrain?.(reason) ?? Effect.void).pipe(
-        // An uninterruptible hook would outlast the timeout below. `disconnect` lets it go on in the background instead.
+        // `timeoutOption` interrupts the hook and waits for its end, so an uninterruptible hook would outlast the timeout. With
+        // `disconnect`, that wait is not needed: such a hook goes on in the background.
         Effect.disconnect,
         Effect.interruptible,
         Effect.timeoutOption(timeout),
@@ -103,7 +107,8 @@ export const make = (
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // Bounded, so that a file system that hangs delays neither clients nor the release of the port.
+        // The wait for the write is bounded. Otherwise a file system that hangs would delay the clients and the release of the
+        // port.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections

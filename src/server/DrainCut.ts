@@ -7,8 +7,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
- * Completes when a drain is to stop waiting and cut the remaining connections. In the shipped program, a second stop signal
- * completes it. By default it never completes.
+ * An effect that completes when a drain is to stop waiting and cut the remaining connections. In the program of this package, a
+ * second stop signal completes the effect. By default the effect never completes.
  *
  * @example
  * import { Deferred, Effect, Layer } from "effect"

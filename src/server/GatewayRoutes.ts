@@ -23,7 +23,10 @@ import { type ControlProtocol, OwnRoutes } from "./ServerSocket.ts"
 export interface GatewayRoutesOptions {
   /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: each route at its default path. */
   readonly routes?: OwnPaths.OwnPaths | undefined
-  /** Runs while a client of the control socket watches, and pushes frames to that client. Default: pushes nothing. */
+  /**
+   * Runs for each client of the control socket that has sent `watch`, and pushes frames to that client. Ends when the client
+   * disconnects or the gateway shuts down. Default: pushes nothing.
+   */
   readonly watch?: ControlProtocol["watch"] | undefined
 }
 
@@ -67,7 +70,7 @@ export const layerWith = (options: GatewayRoutesOptions): Layer.Layer<OwnRoutes,
   Layer.effect(OwnRoutes, make(options))
 
 /**
- * The gateway's own routes, each at its default path. Nothing is pushed to a client that watches.
+ * The gateway's own routes, each at its default path. Nothing is pushed to a client that has sent `watch` on the control socket.
  *
  * @since 0.1.0
  * @category layers

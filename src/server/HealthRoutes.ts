@@ -26,12 +26,13 @@ const json = (status: number, body: unknown) =>
   HttpServerResponse.unsafeJson(body, { status, headers: ownAnswerHeaders })
 
 /**
- * The names of the failing checks. The app's own checks run only while the gateway serves. While it starts or drains, it is
- * not ready, whatever these checks would return.
+ * The names of the failing checks. While the gateway starts or drains, it is not ready, whatever the app's own checks would
+ * return. So these checks run only while the gateway serves.
  */
 const failingOf = (lifecycle: Lifecycle["Type"], draining: boolean, started: boolean) =>
   Effect.flatMap(lifecycle.failing, (failing) => {
-    // A failed check of the gateway's own, such as `lock`, is the reason for a drain, so it is reported instead of `draining`.
+    // A failed check of the gateway's own is the reason for a drain, so it is reported instead of `draining`. An example is
+    // `lock`, which fails when the lock is lost.
     if (failing.length > 0) return Effect.succeed(failing)
     if (draining || !started) {
       return Effect.succeed([...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])])
@@ -58,8 +59,8 @@ const answer = (question: Question, lifecycle: Lifecycle["Type"], instanceId: st
   })
 
 /**
- * Answers `GET` and `HEAD` on the health routes, and other methods there with 405. Any other path gets 503 and `starting`,
- * because the server passes other paths on only while no app is served.
+ * Answers `GET` and `HEAD` on the health routes, and other methods there with 405. Any other path gets 503 and `starting`: the
+ * server passes a request for another path to these routes only while no app is served, so the gateway is still starting.
  *
  * @since 0.1.0
  * @category constructors

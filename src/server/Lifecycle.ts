@@ -13,8 +13,8 @@ import type * as Scope from "effect/Scope"
 /**
  * The phase of a gateway:
  *
- * - `starting`: the port is not bound yet, or is bound while no app serves yet;
- * - `listening`: an app serves;
+ * - `starting`: the port is not bound yet, or it is bound and no app has been served on it yet;
+ * - `listening`: an app is served on the port;
  * - `draining`: the gateway shuts down.
  *
  * @since 0.1.0
@@ -23,30 +23,34 @@ import type * as Scope from "effect/Scope"
 export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, {
   /** Whether the port is bound. */
   readonly bound: Effect.Effect<boolean>
-  /** Whether an app serves. */
+  /** Whether an app has been served on the port. */
   readonly started: Effect.Effect<boolean>
   /** Whether shutdown has begun. */
   readonly draining: Effect.Effect<boolean>
   /** Completes when shutdown begins, with the reason that clients receive. */
   readonly drainBegan: Effect.Effect<string>
-  /** The gateway's own checks that have failed: `lock` after its lock is lost. With any of these, the gateway is not ready. */
+  /**
+   * The names of the gateway's own checks that have failed: `lock` once the gateway has lost its lock. While any check is listed
+   * here, the gateway is not ready.
+   */
   readonly failing: Effect.Effect<ReadonlyArray<string>>
   /**
-   * Runs the app's own checks concurrently, and returns the names of those that fail, each name once. Takes as long as the
-   * slowest check; `Gateway.readiness` bounds each one by its timeout.
+   * Runs the app's own checks concurrently, and returns the names of those that fail, each name once. This takes as long as the
+   * slowest check. `Gateway.readiness` bounds each check that it adds by a timeout.
    */
   readonly failingChecks: Effect.Effect<ReadonlyArray<string>>
   /** Records that the port is bound. */
   readonly setBound: Effect.Effect<void>
-  /** Records that an app serves. */
+  /** Records that an app is served on the port. */
   readonly setStarted: Effect.Effect<void>
   /** Begins the shutdown, with the reason that clients receive. Returns `false` if it had begun before. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
-  /** Adds a failed check of the gateway's own. It is never removed. */
+  /** Records that one of the gateway's own checks has failed. A failed check is never removed. */
   readonly fail: (check: string) => Effect.Effect<void>
   /**
-   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, and concurrent runs run it
-   * concurrently. `Gateway.readiness` makes them share one run of the app's check.
+   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, so concurrent runs of
+   * `failingChecks` run `passes` several times at once. The effect that `Gateway.readiness` adds shares one run of the app's
+   * check among them.
    */
   readonly addCheck: (name: string, passes: Effect.Effect<boolean>) => Effect.Effect<void, never, Scope.Scope>
 }>() {}

@@ -65,7 +65,7 @@ export class ListenerClosed extends Data.TaggedError("ListenerClosed")<Address> 
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** How long after `drainTimeout` a process that has lost its lock may take to end. */
+/** A process that has lost its lock must end within `drainTimeout` and this additional time. */
 const endGrace = Duration.seconds(10)
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
@@ -110,7 +110,10 @@ const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
     return lost
   })
 
-/** Warns about each route of an app that the gateway answers itself. */
+/**
+ * Logs a warning for each route of the app whose path the gateway answers itself, because the app never gets requests for such a
+ * path.
+ */
 const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp.Default<unknown, unknown>) =>
   Effect.gen(function*() {
     for (const { method, path } of yield* AppRoutes.routesOf(app)) {
@@ -138,12 +141,12 @@ const makeServer = (
       serve: (app, middleware) =>
         Effect.gen(function*() {
           const before = yield* Ref.get(lost)
-          // `HttpServer.serve` has no error channel, so both errors become defects.
+          // `HttpServer.serve` has no error channel, so `LockLost` and `ListenerClosed` become defects.
           if (Option.isSome(before)) return yield* Effect.die(before.value)
           if (yield* hasBegun) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
-          // Added after the inner `serve`, so that this finalizer runs first: the inner one removes the handlers, and the drain
-          // still needs them.
+          // Finalizers run in reverse order. This finalizer is added after that of the inner `serve`, so it runs first. The drain
+          // still needs the app's handlers, which the inner finalizer removes.
           yield* Effect.acquireRelease(
             Ref.update(apps, (served) => served + 1),
             (_, exit) =>

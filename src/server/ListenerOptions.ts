@@ -1,6 +1,6 @@
 /**
- * The options of a listener, and their defaults. A module of its own, so that a refused start reads the defaults without
- * loading the server.
+ * The options of a listener, and their defaults. They have a module of their own, so that a start reads the defaults without
+ * loading the server. A start that is refused, because another gateway runs, never needs the server.
  *
  * @since 0.1.0
  */
@@ -11,13 +11,16 @@ import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
  * Limits on what clients may use. The config file has the same names under `limits`, except `pipelinedRequests` and
- * `bufferedBytes`, which the program does not let users set. A time is any `Duration.DurationInput`; a number is milliseconds.
+ * `bufferedBytes`, which users of the program cannot set. Each time is a `Duration.DurationInput`, in which a plain number means
+ * milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LimitOptions {
-  /** Maximum of open connections, of all kinds and to all addresses of the gateway together. Default 10,000. */
+  /**
+   * Maximum of open connections. HTTP and WebSocket connections, to all addresses of the gateway, count together. Default 10,000.
+   */
   readonly connections?: number | undefined
   /** Maximum time for the headers of a request. Default 10 seconds. */
   readonly headersTimeout?: Duration.DurationInput | undefined
@@ -27,24 +30,27 @@ export interface LimitOptions {
   readonly keepAliveTimeout?: Duration.DurationInput | undefined
   /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. Default 16 KiB. */
   readonly headerBytes?: number | undefined
-  /** Maximum of unanswered requests on one connection. One more ends the connection. Default 100. */
+  /** Maximum of unanswered requests on one connection. One more request ends the connection. Default 100. */
   readonly pipelinedRequests?: number | undefined
-  /** Maximum of open control sockets. A further one is answered with 503. Default 1,000. */
+  /** Maximum of open control sockets. A request to open one more is answered with 503. Default 1,000. */
   readonly controlSockets?: number | undefined
-  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. Default 64 KiB. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. Default 64 KiB. */
   readonly frameBytes?: number | undefined
   /**
-   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
-   * the socket with 1008. Default 100.
+   * Maximum of frames per second on one control socket, pings included. After a pause, a client may send the frames of two
+   * seconds at once. More frames close the socket with 1008. Default 100.
    */
   readonly framesPerSecond?: number | undefined
-  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. Default 1 MiB. */
+  /**
+   * Maximum of data that waits to be sent on one control socket, in bytes. The gateway cuts a client that reads so slowly that
+   * more data waits. Default 1 MiB.
+   */
   readonly bufferedBytes?: number | undefined
 }
 
 /**
- * Where to listen, which clients to answer, and with which limits. A time is any `Duration.DurationInput`; a number is
- * milliseconds.
+ * Where to listen, which clients to answer, and with which limits. Each time is a `Duration.DurationInput`, in which a plain
+ * number means milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -70,9 +76,9 @@ export interface ListenerOptions {
    * What happens to the process when the lock is lost. The listener drains and closes in any case.
    *
    * - `exit` (the default): the process ends with a status other than 0. If it has SIGTERM listeners, it gets SIGTERM at once;
-   *   otherwise it exits with status 1 after the drain. If something waits for `Gateway.lost`, as `Gateway.launch` does, SIGTERM
-   *   or exit comes 5 seconds after the drain, so that the program can end by itself. In any case, the process ends 10 seconds
-   *   after `drainTimeout`.
+   *   otherwise it exits with status 1 after the drain. If code in the process waits for `Gateway.lost`, as `Gateway.launch`
+   *   does, the program can end by itself. SIGTERM or the exit then comes only 5 seconds after the drain. In any case, the
+   *   process ends at the latest `drainTimeout` plus 10 seconds after the loss.
    * - `close`: the process goes on. Use it if the process has other work and watches `Gateway.lost`.
    */
   readonly onLost?: "exit" | "close" | undefined

@@ -7,9 +7,9 @@ import * as Option from "effect/Option"
 import { watchPath } from "../probe/OwnerWatch.ts"
 
 /**
- * Moves the gateway's own routes, each named by its default path. Another path moves a route, `false` switches it off. In both
- * cases, the default path then belongs to the app. A route that is left out stays at its default path. `/healthz` cannot be
- * moved, because gateways recognize each other by it.
+ * Moves the gateway's own routes. Each key is the default path of a route. Another path as its value moves the route to that
+ * path, and `false` switches the route off. In both cases, the default path then belongs to the app. A route that is left out
+ * stays at its default path. `/healthz` cannot be moved, because gateways recognize each other by it.
  *
  * @since 0.1.0
  * @category models
@@ -24,8 +24,8 @@ export interface OwnPaths {
   /** The short name of `/startupz`. */
   readonly "/startup"?: string | false | undefined
   /**
-   * The control socket, a WebSocket. Wherever it is, the gateway answers WebSockets at `/` with the subprotocol
-   * `gateway-watch`, because standbys open them.
+   * The control socket, a WebSocket. Even if it is moved or switched off, the gateway answers WebSockets at `/` that offer the
+   * subprotocol `gateway-watch`. Standbys, which wait to take over, open such WebSockets to learn when this gateway ends.
    */
   readonly "/"?: string | false | undefined
 }

@@ -1,5 +1,6 @@
 /**
- * Binds the port of a gateway on its host and on the guard address. If the port is in use, the error says what has it.
+ * Binds the port of a gateway on its host and on the guard address, a loopback address that all gateways bind. If the port is in
+ * use, the error says which listener or process has it.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -17,14 +18,15 @@ import * as Access from "./Access.ts"
 import { limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
-/** With port 0: how many more free ports are tried if the first one is in use on the guard address. */
+/** How many more free ports are tried with port 0, if the first one is in use on the guard address. */
 const freePortTries = 16
 
 /**
- * Binds the guard address in addition to `host`, unless `host` covers it. The guard address is 127.0.0.1, or `::1` on a machine
- * without 127.0.0.1. All gateways bind this address, so that those with different hosts exclude each other.
+ * Binds the guard address in addition to `host`, unless `host` covers it: a socket on `host` then already keeps other sockets
+ * from the guard address. The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. All gateways bind this
+ * address, so that gateways with different hosts exclude each other.
  *
- * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. It never covers `::1`.
+ * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. 0.0.0.0 never covers `::1`.
  */
 const bindGuard = (
   bound: ServerSocket.BoundSocket,
@@ -73,7 +75,10 @@ const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindE
   return { "gateway.bind.result": Option.isSome(failure) ? failure.value.code : "interrupted" }
 }
 
-/** How often binding is retried if the port is released between a failed bind and the probe for its listener. */
+/**
+ * How many times binding is retried if the port is released between the failed bind and the probe that looks for the port's
+ * listener.
+ */
 const takenTries = 3
 
 /** The bind failed with EADDRINUSE, but nothing has the port any more. Internal to this module. */
@@ -130,8 +135,8 @@ export const bindPort = (
     const ports = yield* PortProbe
     const asked: Address = { host: options.host, port: options.port }
 
-    // On BSD and macOS, a wildcard and a specific address do not exclude each other, so only a probe finds the other listener.
-    // With a passed socket there is no probe: that socket already listens, so the probe would find it.
+    // On BSD and macOS, a wildcard and a specific address do not exclude each other, so only a probe finds the other listener. If
+    // a supervisor has passed a socket, there is no probe. That socket already listens, so the probe would find it.
     if (options.passedSocket === undefined) {
       const before = yield* ports.probe(asked)
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })

@@ -77,12 +77,14 @@ export const make = <E, R>(
         Effect.map((result) => result !== false),
         Effect.provide(context),
         Effect.interruptible,
-        // A daemon, so that a client that disconnects does not interrupt a run whose result other clients share.
+        // The fiber is a daemon, because the run's result is shared: a client that disconnects must not interrupt a run for which
+        // other clients wait.
         Effect.forkDaemon
       )
       yield* Ref.set(running, Option.some(fiber))
       return fiber
-      // Uninterruptible: an interruption between fork and `Ref.set` would lose the run, and a second one would start beside it.
+      // Uninterruptible, because an interruption between the fork and `Ref.set` would lose the run. The next client would then
+      // start a second run beside it.
     }).pipe(Effect.uninterruptible)
     const current = turn.withPermits(1)(Effect.gen(function*() {
       const before = yield* Ref.get(running)

@@ -45,33 +45,40 @@ export class BindError extends Data.TaggedError("BindError")<{
  * @category models
  */
 export interface ConnectionLimits {
-  /** Maximum of open connections, of all kinds and to all addresses together. A further one is closed at once. */
+  /**
+   * Maximum of open connections. HTTP and WebSocket connections, to all addresses, count together. A further connection is closed
+   * at once.
+   */
   readonly connections: number
   /** Maximum time from the connection, or from the first byte of a further request, to the end of the headers. */
   readonly headersTimeout: Duration.Duration
-  /** Maximum time from that same moment to the end of the body. */
+  /** Maximum time from the moment at which `headersTimeout` begins to the end of the body. */
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
   /** Maximum size of request line and headers together, in bytes. A larger request is answered with 431. */
   readonly headerBytes: number
-  /** Maximum of unanswered requests on one connection. One more ends the connection. */
+  /** Maximum of unanswered requests on one connection. One more request ends the connection. */
   readonly pipelinedRequests: number
-  /** Maximum of open control sockets. A further one is answered with 503. */
+  /** Maximum of open control sockets. A request to open one more is answered with 503. */
   readonly controlSockets: number
-  /** Maximum size of a frame on a control socket, in bytes. A larger one closes the socket with 1009. */
+  /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. */
   readonly frameBytes: number
   /**
-   * Maximum of frames per second on one control socket, pings included. A burst may have two seconds' worth; more frames close
-   * the socket with 1008.
+   * Maximum of frames per second on one control socket, pings included. After a pause, a client may send the frames of two
+   * seconds at once. More frames close the socket with 1008.
    */
   readonly framesPerSecond: number
-  /** Maximum of data that one control socket has not sent yet, in bytes. A client that reads too slowly is cut. */
+  /**
+   * Maximum of data that waits to be sent on one control socket, in bytes. The gateway cuts a client that reads so slowly that
+   * more data waits.
+   */
   readonly bufferedBytes: number
 }
 
 /**
- * Headers of every answer of the gateway's own: caches must not store it, and browsers must not guess another content type.
+ * Headers of every answer that the gateway itself gives. Caches must not store such an answer, and browsers must not guess
+ * another content type.
  *
  * @internal
  */
@@ -96,7 +103,10 @@ export type ControlFrame =
 export interface ControlReply {
   /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
-  /** The client watches from now on. If it watches already, nothing changes. */
+  /**
+   * The client receives every change of the gateway's state from now on. For a client that receives them already, nothing
+   * changes.
+   */
   readonly watch?: true
   /** A close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
@@ -116,20 +126,26 @@ export const goingAway = 1001
  * @category models
  */
 export interface ControlProtocol {
-  /** The path whose WebSockets the gateway answers instead of an app. `None`: it answers only those of `OwnerWatch`. */
+  /**
+   * The path whose WebSockets the gateway answers instead of an app. With `None`, the gateway answers only the WebSockets of
+   * `OwnerWatch`, on which another start waits for this gateway to end.
+   */
   readonly path: Option.Option<string>
   /** The first frame to each client. */
   readonly hello: Effect.Effect<string>
   /** Decides the reply to a frame. Pure. */
   readonly answer: (frame: ControlFrame) => ControlReply
-  /** Runs for as long as a client watches, and pushes frames to that client. */
+  /**
+   * Runs from a client's message `watch` on, and pushes frames to that client. Ends when the client disconnects or the gateway
+   * shuts down.
+   */
   readonly watch: (client: WatchingClient) => Effect.Effect<never>
   /** The last frame to a client when the gateway shuts down, with the reason. */
   readonly farewell: (reason: string) => string
 }
 
 /**
- * A client of the control socket that has sent `watch`, to receive every change.
+ * A client of the control socket that has sent `watch`, to receive every change of the gateway's state.
  *
  * @since 0.1.0
  * @category models
@@ -139,7 +155,7 @@ export interface WatchingClient {
   readonly push: (frame: string) => Effect.Effect<void>
   /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>
-  /** The same number without the clients that watch. */
+  /** The number of open connections without those of clients that watch. */
   readonly pending: Effect.Effect<number>
 }
 
@@ -173,7 +189,7 @@ export interface WatchingClient {
 export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, {
   /** Whether a request path (without query) belongs to the gateway. */
   readonly owns: (path: string) => boolean
-  /** Answers those paths, and every path while no app is served. */
+  /** Answers the paths that the gateway owns, and every path while no app is served. */
   readonly app: HttpApp.Default
   readonly control: ControlProtocol
 }>() {}
@@ -189,9 +205,12 @@ export interface BindOptions {
   /** The descriptor of a socket that already listens, to use instead of binding. It must listen on `address`. */
   readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
-  /** The rules that decide which requests are answered, the app's included. */
+  /** The rules that decide which requests are answered, including those for the app. */
   readonly rules: Rules
-  /** The token that opens a control socket. `OwnerWatch` needs none, because it learns only of the gateway's end. */
+  /**
+   * The token that a client must send to open a control socket. A client of `OwnerWatch` needs no token, because it learns only
+   * that the gateway ends.
+   */
   readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
   /** Completes with the reason when the drain begins. The app's own WebSockets are then closed with 1001. */
@@ -209,15 +228,23 @@ export interface BoundSocket {
   readonly address: Address
   /** The `HttpServer` that apps are served on. Apps get every path except the gateway's own. */
   readonly server: HttpServer.HttpServer
-  /** Whether this machine has no address in 127.0.0.0/8. Then 0.0.0.0 does not cover the guard address. */
+  /**
+   * Whether this machine has no address in 127.0.0.0/8. In that case, a socket on 0.0.0.0 does not keep other sockets from the
+   * guard address, which is the loopback address that every gateway binds.
+   */
   readonly lacksLoopbackV4: boolean
   /** Makes the same server accept on another host too, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Accepts no further connection and closes the idle ones. */
   readonly stopAccepting: Effect.Effect<void>
-  /** Sends a last frame on every control socket that does not watch, and closes the socket. */
+  /**
+   * Sends a last frame on every control socket whose client does not watch, and closes the socket.
+   */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Does the same for clients that watch: these see a shutdown to its end. Completes when they have disconnected. */
+  /**
+   * Sends a last frame to every client that watches, and closes its socket. A shutdown dismisses these clients last, so that they
+   * see it to its end. Completes when they have disconnected.
+   */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** The number of open connections, including those of clients that watch. */
   readonly connections: Effect.Effect<number>
@@ -225,7 +252,7 @@ export interface BoundSocket {
   readonly pending: Effect.Effect<number>
   /** Completes once `stopAccepting` has run and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Cuts every connection except those of clients that watch. Closing the scope cuts these as well. */
+  /** Cuts every connection except those of clients that watch. The connections of these clients are cut when the scope closes. */
   readonly destroyConnections: Effect.Effect<void>
 }
 

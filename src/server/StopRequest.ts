@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 
 /**
- * Names what asked the process to stop, for the log: the signal, in the shipped program. `None`, the default, means that it is
- * not known.
+ * Names what asked the process to stop, for the log. In the program of this package, this is the name of the signal. `None`, the
+ * default, means that the origin of the stop is not known.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

@@ -32,7 +32,7 @@ export class TokenFileInvalid extends Data.TaggedError("TokenFileInvalid")<{
   }
 }
 
-/** The longest token and a line end (CR LF). */
+/** The size in bytes of the longest token with a line end (CR LF). */
 const maxBytes = AccessToken.maxLength + 2
 
 const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: string): string | undefined => {

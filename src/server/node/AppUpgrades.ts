@@ -1,5 +1,6 @@
 /**
- * Handles what an app's own WebSockets need in addition to plain requests.
+ * Adds to an app's own WebSockets what plain requests do not need: checks before the handshake, a close when the drain begins,
+ * and a token that stays out of traces.
  */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -14,7 +15,7 @@ import { handshakeFault } from "./UpgradeRequests.ts"
 /** The only header in which a browser can send the token with a WebSocket: it cannot set any other. */
 export const protocolHeader = "sec-websocket-protocol"
 
-/** Keeps the token out of traces. Effect redacts `Authorization` by itself, but not this header. */
+/** Keeps the token out of traces. Effect redacts `Authorization` by itself, but not `Sec-WebSocket-Protocol`. */
 export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.locallyWith(
   Headers.currentRedactedNames,
   (names) => [...names, protocolHeader]
@@ -27,7 +28,8 @@ const gone = new Error("the client closed its connection before the WebSocket wa
  * `completeUpgrade` in lib/websocket-server.js). `NodeHttpServer` (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits
  * for that call uninterruptibly, so neither the fiber nor a shutdown would ever end.
  *
- * A new fiber must do this first, so that it does not yield between this check and the handshake.
+ * A new fiber must begin with this check. The fiber then does not yield between the check and the handshake, so the client cannot
+ * disconnect in between.
  */
 const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
   Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
@@ -43,8 +45,8 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-    // Interruptible, because an app that is not a router runs uninterruptibly. Without this, the race would wait for its loser,
-    // and a shutdown for the race.
+    // This effect is made interruptible, because an app that is not a router runs uninterruptibly. Otherwise the race would wait
+    // for this effect, which does not end, and a shutdown would wait for the race.
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
@@ -76,8 +78,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * Makes an app close its WebSockets when the drain begins, as the gateway closes control sockets. These WebSockets wait neither
- * for clients that have disconnected nor for handshakes that `ws` would refuse.
+ * Makes an app close its WebSockets when the drain begins, as the gateway closes control sockets. The upgrade of a WebSocket
+ * fails at once if its client has disconnected or if `ws` would refuse its handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

@@ -28,13 +28,13 @@ export interface Connection {
   writtenBeforeUpgrade: number
   /** This client has sent `watch`, so a drain does not wait for it. Such a client is called a viewer. */
   viewing: boolean
-  /** A request on this connection was refused. Everything that the client sends after it is ignored. */
+  /** A request on this connection was refused. Everything that the client sends after that request is ignored. */
   refused: boolean
 }
 
 /**
- * The responses of a connection that are not completely sent yet. They are counted on demand. A listener for the end of each
- * response would cost a busy server as much time as all other work in this file for a request.
+ * The responses of a connection that are not completely sent yet. They are computed on demand, because a listener for the end of
+ * each response would be expensive. On a busy server, it would take as much time as all other work in this file for a request.
  */
 export const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.ServerResponse> => {
   while (responses[0]?.closed === true) responses.shift()
@@ -43,17 +43,20 @@ export const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.Serv
 
 /** The connections of one server, and the progress of its shutdown. */
 export interface ConnectionTable {
-  /** The state of a connection, while it is open. */
+  /** The state of a connection; `undefined` if the connection is closed. */
   readonly get: (socket: Net.Socket) => Connection | undefined
-  /** The number of open connections, viewers included. */
+  /** The number of open connections, including those of viewers (clients that have sent `watch`). */
   readonly size: () => number
   /** `size` as an effect. */
   readonly connections: Effect.Effect<number>
-  /** The number of open connections without viewers. A drain waits for these. */
+  /**
+   * The number of open connections without those of viewers (clients that have sent `watch`). A drain waits for these
+   * connections.
+   */
   readonly pending: Effect.Effect<number>
   /** Completes when the server has stopped accepting and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Counts a connection as a viewer's until it closes. Returns `false` if it already is one. */
+  /** Counts a connection as a viewer's until the connection closes. Returns `false` if it is already counted as one. */
   readonly startViewing: (connection: Connection) => boolean
   /** Whether the server has stopped accepting upgrades. */
   readonly isStopping: () => boolean
@@ -61,7 +64,10 @@ export interface ConnectionTable {
   readonly isStopped: () => boolean
   /** Closes the connection of a response once all requests on that connection are answered. */
   readonly closeAfter: (response: Http.ServerResponse) => void
-  /** Stops accepting upgrades at once. Accepts the kernel's backlog, then closes the listeners and the idle connections. */
+  /**
+   * Stops accepting upgrades at once. Accepts the connections in the kernel's backlog, then closes the listeners and the idle
+   * connections.
+   */
   readonly stopAccepting: (closeListeners: () => void) => Effect.Effect<void>
   /** Destroys all connections except those of viewers. */
   readonly destroyPending: () => void
@@ -74,8 +80,8 @@ export interface ConnectionTable {
 const backlogTurns = 4
 
 /**
- * Lets the event loop accept the connections that the kernel holds in its backlog. Their clients may have connected and sent a
- * request before the shutdown began. The kernel resets these connections when the listening socket is closed.
+ * Lets the event loop accept the connections that the kernel holds in its backlog. The kernel resets these connections when the
+ * listening socket is closed, although their clients may have connected and sent a request before the shutdown began.
  */
 const takeBacklog = Effect.async<void>((resume) => {
   const turn = (left: number) => {
@@ -85,10 +91,11 @@ const takeBacklog = Effect.async<void>((resume) => {
   turn(backlogTurns)
 })
 
-/** Closes a connection on which nothing has arrived yet, unless something arrives within the grace. */
+/** Closes a connection on which nothing has arrived yet, unless something arrives within `firstRequestGrace`. */
 const closeIfSilent = (socket: Net.Socket) =>
-  // Two sleeps: after the event loop was blocked, the first one ends before the loop reads what has arrived meanwhile. A loop
-  // runs the timers that are due before it polls (`uv_run` in libuv's src/unix/core.c and src/win/core.c).
+  // There are two sleeps, because a loop runs the timers that are due before it polls (`uv_run` in libuv's src/unix/core.c and
+  // src/win/core.c). So after the event loop was blocked, the first sleep ends before the loop reads what has arrived meanwhile.
+  // The second sleep ends after that read.
   Effect.sleep(firstRequestGrace).pipe(
     Effect.zipRight(Effect.sleep(Duration.millis(1))),
     Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
@@ -107,6 +114,7 @@ const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket,
   // Clear `finished` while bytes are queued, so that the connection survives.
   for (const response of beingSent) response.finished = false
   // Node 26 also closes connections on which nothing has arrived (nodejs/node#63470), unless their `_httpMessage` is unfinished.
+  // So these connections have an unfinished one during the call.
   for (const socket of silent) Reflect.set(socket, "_httpMessage", { finished: false })
   server.closeIdleConnections()
   for (const socket of silent) Reflect.set(socket, "_httpMessage", null)
@@ -149,14 +157,15 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       response.on("close", () => {
         const { complete, socket } = response.req
         const connection = open.get(socket)
-        // An incomplete request was answered before its end was read. It is still in flight, because the client still sends.
+        // A request that is still incomplete was answered before its end was read. Its connection stays open, because the client
+        // still sends.
         if (complete && connection !== undefined && unansweredOf(connection).length === 0) socket.destroySoon()
       })
     }
     const closeIdle = () => {
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) closeAfter(response)
-        // A newly accepted connection: its request may be on the way.
+        // This connection is newly accepted, so its request may still be on the way.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, open)

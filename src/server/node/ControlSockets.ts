@@ -1,6 +1,6 @@
 /**
- * The WebSockets that the gateway itself answers. Most speak the control protocol. Watchers are starts that wait for this gateway
- * to end (`OwnerWatch`); viewers are clients of the control protocol that have sent `watch`.
+ * The WebSockets that the gateway itself answers. Most of them speak the control protocol. A watcher is another start that waits
+ * for this gateway to end (`OwnerWatch`). A viewer is a client of the control protocol that has sent `watch`.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -27,16 +27,25 @@ const pingInterval = Duration.seconds(30)
 /** How long a peer may take to answer a close frame while the gateway runs. A drain has its own timeout. */
 const closeTimeoutMillis = 5_000
 
-/** The maximum of open watchers. They need no token, so a limit of their own keeps them from crowding out other clients. */
+/**
+ * The maximum of open watchers (starts that wait for this gateway to end). Watchers need no token, so a limit of their own keeps
+ * them from crowding out other clients.
+ */
 const maxWatchers = 100
 
 /** Close codes of RFC 6455, 7.4.1. */
 const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 
-/** The maximum of fragments in one message. Each stays in memory until the last one has arrived. Browsers send no fragments. */
+/**
+ * The maximum of fragments in one message. Each fragment stays in memory until the last one has arrived. The limit does not
+ * affect browsers, because they send no fragments.
+ */
 const maxFragments = 64
 
-/** The maximum of pieces of one frame. Each costs about 200 bytes of its own. TCP segments are larger than 256 bytes. */
+/**
+ * The maximum of chunks in which `ws` buffers one frame. Each chunk costs about 200 bytes in addition to its data. The limit
+ * allows for chunks of 256 bytes, because TCP segments are larger than that.
+ */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
 /** The frames that a watcher may send: close and pong (RFC 6455, 5.5). */
@@ -44,7 +53,7 @@ const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** The control sockets of one server. */
 export interface ControlSockets {
-  /** Opens the control socket of a client, or refuses it. A watcher needs no token. */
+  /** Opens the control socket of a client, or refuses it. A watcher, which waits for this gateway to end, needs no token. */
   readonly open: (
     request: Http.IncomingMessage,
     socket: Duplex,
@@ -52,9 +61,9 @@ export interface ControlSockets {
     connection: Connection,
     isWatcher: boolean
   ) => void
-  /** Sends a last frame on every socket except those of viewers, and closes the socket. */
+  /** Sends a last frame on every socket except those of viewers (clients that have sent `watch`), and closes the socket. */
   readonly close: (frame: string, code: number, reason: string) => void
-  /** Does the same for viewers. Completes when they have disconnected. */
+  /** Sends a last frame on the socket of every viewer, and closes the socket. Completes when the viewers have disconnected. */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /** Ends every socket except those of viewers, without a close frame. */
   readonly terminate: () => void
@@ -66,23 +75,26 @@ export interface ControlSockets {
 // one socket: sending, closing, failures
 // ---------------------------------------------------------------------------
 
-/** Actions on a control socket, the same for both protocols. */
+/** Actions on a control socket. The control protocol and the protocol of watchers use the same ones. */
 interface Actions {
   readonly run: Run
   /** Sends a frame. Ends the socket instead if its client reads too slowly. */
   readonly send: (ws: WS.WebSocket, frame: string) => void
   readonly close: (ws: WS.WebSocket, code: number, reason: string) => void
-  /** Makes a listener close its socket if it throws. Otherwise an uncaught exception would end the process. */
+  /**
+   * Wraps a listener of a socket, and closes that socket if the listener throws. Otherwise the uncaught exception would end the
+   * process.
+   */
   readonly closingOnThrow: <Args extends ReadonlyArray<unknown>>(
     ws: WS.WebSocket,
     listener: (...args: Args) => void
   ) => (...args: Args) => void
-  /** Runs an effect, and closes the socket if it fails. */
+  /** Runs an effect, and closes the socket if the effect fails. */
   readonly runFor: (ws: WS.WebSocket, effect: Effect.Effect<void>) => Fiber.Fiber<void>
 }
 
 const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
-  /** A second call does nothing, so that a socket has only one closing timer. */
+  /** A second call for a socket does nothing, so that the socket has only one closing timer. */
   const close = (ws: WS.WebSocket, code: number, reason: string) => {
     if (ws.readyState !== WS.WebSocket.OPEN) return
     ws.close(code, reason)
@@ -120,7 +132,7 @@ const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
 // viewers: clients that have sent `watch`
 // ---------------------------------------------------------------------------
 
-/** The sockets whose clients receive every change. */
+/** The sockets of viewers: clients that have sent `watch`, and receive every change of the gateway's state. */
 interface Viewers {
   /** Pushes every change to the client from now on. A second call changes nothing. */
   readonly add: (ws: WS.WebSocket, connection: Connection) => void
@@ -170,7 +182,10 @@ const makeViewers = (
 // limits of a socket: frames per second, and unanswered pings
 // ---------------------------------------------------------------------------
 
-/** Enforces the limits of a socket. `refusal` returns why a frame with an opcode is not allowed, `undefined` if it is. */
+/**
+ * Enforces the limits of a socket. `refusal` returns why a frame with an opcode is not allowed, or `undefined` if the frame is
+ * allowed.
+ */
 type EnforceLimits = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => string | undefined) => void
 
 /** Limits the frames of a socket. It counts each frame before ws reads it, because ws does not report every frame. */
@@ -239,7 +254,8 @@ const makeControlProtocol = (
     if (reply.watch === true) viewers.add(ws, connection)
     if (reply.close === undefined) return
     close(ws, reply.close.code, reply.close.reason)
-    // Logged once for each server, as a hint: the client may belong to an app that expects its own WebSocket on this path.
+    // Logged once for each server, as a hint to the operator. The client may belong to an app that expects its own WebSocket on
+    // this path.
     if (isHinted || !isAppServed()) return
     isHinted = true
     run(Effect.logInfo(
@@ -260,12 +276,13 @@ const makeControlProtocol = (
   }
 }
 
-/** The protocol of watchers: they wait for the gateway to end, and send no messages. */
+/** The protocol of watchers: a watcher waits for the gateway to end, and sends no messages. */
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
   enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
-  // End the socket as soon as the close frame with the reason is sent, so that a refused watcher does not keep its slot.
+  // End the socket as soon as the close frame with the reason is sent. Otherwise a refused watcher that does not close its side
+  // would count towards `maxWatchers` until the close timeout.
   socket.once("finish", () => ws.terminate())
 }
 
@@ -305,7 +322,8 @@ export const make = (
     const limitFrames = makeFrameLimit(limits, actions, () => clock.unsafeCurrentTimeNanos())
     const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
-      // ws has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an oversized frame).
+      // When an error is emitted, ws has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
+      // oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
     }

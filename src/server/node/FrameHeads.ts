@@ -21,14 +21,17 @@ const extendedLength = (second: number): number => {
   return short === 126 ? 2 : short === 127 ? 8 : 0
 }
 
-/** Size of masking key and payload together, in bytes. Inexact above 2^53, which does no harm: ws closes such a socket. */
+/**
+ * Size of masking key and payload together, in bytes. The size is inexact above 2^53, which does no harm, because ws closes a
+ * socket that receives such a frame.
+ */
 const bodyLength = (head: ReadonlyArray<number>): number => {
   const [, second = 0, ...extended] = head
   const payload = extended.length === 0 ? second & 0x7f : extended.reduce((length, byte) => length * 256 + byte, 0)
   return payload + ((second & 0x80) === 0 ? 0 : 4)
 }
 
-/** Reads a chunk. Returns the opcodes of the frames that begin in this chunk, in order, and the state after it. */
+/** Reads a chunk. Returns the opcodes of the frames that begin in this chunk, in order, and the state after the chunk. */
 export const advance = (
   position: Position,
   bytes: Uint8Array

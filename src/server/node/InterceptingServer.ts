@@ -31,8 +31,9 @@ import * as UpgradeRequests from "./UpgradeRequests.ts"
 
 /**
  * An HTTP server that can drop a connection before any listener sees it. A "connection" listener could not keep Node's own
- * listener (`connectionListener` in lib/_http_server.js) from using the socket. `maxConnections` counts only the connections that
- * one listening socket has accepted (`onconnection` in lib/net.js), and a gateway can have several listening sockets.
+ * listener (`connectionListener` in lib/_http_server.js) from using the socket. `maxConnections` is not enough, because it counts
+ * only the connections that one listening socket has accepted (`onconnection` in lib/net.js). A gateway can have several
+ * listening sockets.
  *
  * Requests and upgrades still go through `emit` of `http.Server`, because monitoring agents patch that method to observe them.
  */
@@ -72,7 +73,7 @@ export const make = (limits: ConnectionLimits): DroppingServer => {
   const server = new DroppingServer({
     IncomingMessage: UpgradeRequests.UpgradeRequest,
     maxHeaderSize: limits.headerBytes,
-    // Node's own check is off: `Access` refuses a missing `Host`, in the same form as a wrong one.
+    // Node's own check is off, because `Access` refuses a missing `Host` in the same form as a wrong `Host`.
     requireHostHeader: false,
     headersTimeout: headersMillis(limits),
     requestTimeout: timerMillis(limits.requestTimeout),
@@ -97,7 +98,10 @@ export interface Answering {
   readonly run: Run
 }
 
-/** The judged parts of a request, read on demand: from the second request of a connection on, most parts are not needed. */
+/**
+ * The parts of a request that decide whether it is answered. They are read on demand, because from the second request of a
+ * connection on, most of them are not needed (`Access.judgePerConnection`).
+ */
 class RequestHead implements Access.Head {
   readonly #request: Http.IncomingMessage
   readonly isUpgrade: boolean
@@ -203,8 +207,8 @@ const makeAnswerUpgrade = (
 
 /**
  * Answers a request that Node cannot parse, after the responses to earlier requests. The answer goes directly to the socket, as
- * Node's own does without a "clientError" listener (`socketOnError` in lib/_http_server.js). If an app answers the same request
- * later, it writes to a closed socket.
+ * Node's own answer does if there is no "clientError" listener (`socketOnError` in lib/_http_server.js). If an app answers the
+ * same request later, the app writes to a closed socket.
  */
 const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
   connection.refused = true
@@ -215,7 +219,8 @@ const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: nu
   const answer = () => {
     if (!socket.writable) return
     if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
-    // The response to the broken request has begun, so no other answer can follow. If it is complete, send it; otherwise cut it.
+    // The response to the broken request has begun, so no other answer can follow. If that response is complete, send the rest of
+    // it; otherwise cut it.
     if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
     else socket.destroy()
   }
@@ -247,7 +252,7 @@ export const intercept = (
     const logThrown = (error: unknown) =>
       run(Effect.logError("a connection or request failed before it was answered", Cause.die(error)))
     server.dropIf(() => table.size() >= limits.connections)
-    // If a listener threw, the uncaught exception would end the process.
+    // These two listeners catch every exception, because an uncaught exception would end the process.
     server.on("request", (request, response) => {
       try {
         answerRequest(request, response)
@@ -265,7 +270,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // Part of another answer has been sent already, so no refusal can follow.
+        // Part of another answer has already been sent, so no refusal can follow.
         socket.destroy()
       }
     })

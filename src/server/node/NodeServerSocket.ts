@@ -70,8 +70,8 @@ const listenOnAddress = (
   server: Http.Server,
   asked: Address
 ): Effect.Effect<Listening, BindError, Scope.Scope> =>
-  // Uninterruptible: between listen() and "listening", `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not
-  // close the server, which would then listen permanently.
+  // Uninterruptible, because `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not close the server if it is
+  // interrupted between listen() and "listening". The server would then listen permanently.
   NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
     Effect.mapError((error) => bindError(asked, error.cause)),
     Effect.uninterruptible,
@@ -101,8 +101,8 @@ const listenOnPassed = (
         return failed.code === "EINVAL" ? refuse(PassedSocket.notListenable(fd, asked, failed.reason)) : failed
       }),
       Effect.catchAllDefect((defect) =>
-        // `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) reads the port of the server's address. For a Unix socket
-        // that was passed, that address is `null`.
+        // `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) reads the port of the server's address. If the passed
+        // socket is a Unix socket, that address is `null`, so the read throws.
         server.listening && server.address() === null
           ? Effect.fail(refuse(PassedSocket.notTcp(fd, asked)))
           : Effect.die(defect)
@@ -193,12 +193,13 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       table.destroyPending()
     })
     const destroyAll = Effect.zipRight(destroyConnections, Effect.sync(controlSockets.terminateViewers))
-    // Runs before the finalizers above, which close the servers. The close of a server waits for its connections.
+    // This finalizer runs before the finalizers above, which close the servers. It cuts the connections first, because the close
+    // of a server waits for them.
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
         destroyAll,
         // `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
-        // `Net.Server`, which does not stop it.
+        // `Net.Server`, which does not stop that timer.
         Effect.sync(() => server.close(() => {}))
       )
     )
@@ -217,8 +218,8 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ),
       stopAccepting: table.stopAccepting(() => {
         for (const other of others) other.close()
-        // Not `close` of `Http.Server`, which also cuts responses that are still being sent (`httpServerPreClose` in
-        // lib/_http_server.js).
+        // This is not `close` of `Http.Server`, because that method also cuts responses that are still being sent
+        // (`httpServerPreClose` in lib/_http_server.js).
         if (server.listening) Net.Server.prototype.close.call(server)
       }),
       closeControlSockets: (frame, code, reason) => Effect.sync(() => controlSockets.close(frame, code, reason)),

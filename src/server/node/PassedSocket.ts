@@ -3,9 +3,9 @@
  * descriptor, and says what that descriptor is.
  *
  * Node does not tell these cases apart (`createServerHandle` in lib/net.js). It serves HTTP on a Unix socket, whose address is
- * `null`. It makes a TCP socket listen that did not, on a port that the kernel picks if the socket has none. For everything
- * else it fails with `EINVAL`. If the parent passed nothing, the number may belong to a file that Node opened for itself. On
- * Linux, `/proc` tells what it is.
+ * `null`. It makes a TCP socket listen that did not listen before; if that socket has no port, the kernel picks one. For every
+ * other descriptor, Node fails with `EINVAL`. If the parent passed nothing, the descriptor's number may belong to a file that
+ * Node opened for itself. On Linux, `/proc` tells what a descriptor is.
  */
 import * as Fs from "node:fs"
 import { type Address, urlHost } from "../../Address.ts"
@@ -139,16 +139,19 @@ export const inspect = (fd: number, address: Address): Seen => {
     : { fault: undefined, isUnlisted: kind._tag === "Unlisted" }
 }
 
-/** The fault of a socket that `inspect` let pass, and that Node cannot listen on: it is of a family that Node does not know. */
+/**
+ * The fault of a socket in which `inspect` found no fault, but on which Node cannot listen: Node does not know the socket's
+ * family.
+ */
 export const notListenable = (fd: number, address: Address, reason: string): Fault =>
   fault("EPROTOTYPE", fd, `a socket that cannot be listened on (${reason})`, address)
 
 /**
- * The fault of a TCP socket that no table listed before the gateway listened on it. If a table lists the socket now, it did not
- * listen when it was passed. A socket of another network namespace is in no table, before or now, and has no fault.
+ * The fault of a TCP socket that no table listed before the gateway listened on it. If a table lists the socket now, the socket
+ * did not listen when it was passed. A socket of another network namespace is in no table, before or now, so it has no fault.
  */
 export const startedToListen = (fd: number, address: Address): Fault | undefined =>
   look(fd)._tag === "Listening" ? fault("EPROTOTYPE", fd, "a TCP socket that did not listen", address) : undefined
 
-/** The fault of a socket that Node listens on, but that has no address and port. */
+/** The fault of a socket on which Node listens, but which has no address and port. */
 export const notTcp = (fd: number, address: Address): Fault => fault("EPROTOTYPE", fd, "not a TCP socket", address)

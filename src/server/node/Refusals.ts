@@ -10,7 +10,7 @@ type AnswerHeaders = Readonly<Record<string, string>>
 /** The header of an answer with status 401. */
 export const needsToken = { "www-authenticate": "Bearer" } as const
 
-/** The headers of a refusal. It ends the connection; whatever else the client has sent is discarded. */
+/** The headers of a refusal. A refusal ends its connection, and whatever else the client has sent is discarded. */
 const answerHead = (body: string, headers: AnswerHeaders): AnswerHeaders => ({
   ...ownAnswerHeaders,
   ...headers,

@@ -41,8 +41,8 @@ export const serverOf = (
     address: inner.address,
     serve: (app, middleware) =>
       Effect.gen(function*() {
-        // Plain requests get a handler of their own. What upgrades need would slow each of them down; even a FiberRef that was
-        // set and reset does.
+        // Plain requests get a handler of their own, because the additions that upgrades need would slow down each plain request.
+        // Even a FiberRef that is set and reset costs time.
         const request = yield* middleware === undefined
           ? NodeHttpServer.makeHandler(app)
           : NodeHttpServer.makeHandler(app, middleware)

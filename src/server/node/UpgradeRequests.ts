@@ -1,7 +1,7 @@
 /**
- * Decides which requests Node hands over as upgrades. The gateway upgrades to WebSocket only. It ignores any other `Upgrade`
- * (RFC 9110, 7.8) and treats the request as a plain one. Clients such as curl and Java's offer HTTP/2 in this way, and go on in
- * HTTP/1.1 if the server ignores the offer.
+ * Decides which requests Node hands over as upgrades. The gateway upgrades to WebSocket only. It ignores every other `Upgrade`
+ * (RFC 9110, 7.8) and treats the request as a plain one. Clients such as curl and Java's HTTP client offer HTTP/2 with `Upgrade`,
+ * and go on in HTTP/1.1 if the server ignores the offer.
  */
 import * as Http from "node:http"
 
@@ -16,7 +16,8 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
   method === "GET" && httpVersion !== "1.0" && protocolsOf(headers.upgrade).includes(webSocket)
 
 /**
- * A request whose `upgrade` is true only if Node is to hand its connection over.
+ * A request whose `upgrade` is true only if Node is to hand the request's connection over to a listener for "upgrade" or
+ * "connect".
  *
  * As soon as a server has an "upgrade" listener, Node hands over every request with an `Upgrade` (nodejs/node#57054;
  * `parserOnIncoming` in lib/_http_server.js). The option `shouldUpgradeCallback` decides for each request
@@ -55,8 +56,8 @@ const isProtocolList = (header: string): boolean => {
 }
 
 /**
- * Why a request cannot become a WebSocket; `undefined` if it can. `ws` refuses such a request itself, and then never calls back
- * (8.23.0; `handleUpgrade` in lib/websocket-server.js).
+ * Why a request cannot become a WebSocket; `undefined` if it can. Such a request must not reach `ws`, because `ws` refuses it
+ * without calling back (8.23.0; `handleUpgrade` in lib/websocket-server.js).
  */
 export const handshakeFault = ({ headers }: Http.IncomingMessage): string | undefined => {
   if (!key.test(headers["sec-websocket-key"] ?? "")) return "Sec-WebSocket-Key must be 16 bytes in base64"
@@ -77,7 +78,10 @@ const onExecuteKey = 5
 const isCallable = (value: unknown): value is (this: unknown, ...args: ReadonlyArray<unknown>) => unknown =>
   typeof value === "function"
 
-/** The listeners that `keepRest` has set. Node reuses a parser for further connections, and sets its own listener for each. */
+/**
+ * The listeners that `keepRest` has set. They are remembered instead of their parsers, because Node reuses a parser for further
+ * connections and sets its own listener for each.
+ */
 const installed = new WeakSet<object>()
 
 /**
@@ -96,8 +100,8 @@ export const keepRest = (request: Http.IncomingMessage): void => {
   const currentBuffer: unknown = Reflect.get(parser, "getCurrentBuffer")
   const execute: unknown = Reflect.get(parser, "execute")
   if (!isCallable(onExecute) || !isCallable(currentBuffer) || !isCallable(execute) || installed.has(onExecute)) return
-  // After the last message of a connection, llhttp fails and parses 0 bytes. Node does not see this error after an upgrade, so
-  // 0 bytes ends the parsing here.
+  // After the last message of a connection, llhttp fails and parses 0 bytes. Node does not see this error after an upgrade. So
+  // the parsing ends here as soon as 0 bytes were parsed.
   const restOf = (chunk: unknown, parsed: unknown): Buffer =>
     Buffer.isBuffer(chunk) && typeof parsed === "number" && parsed > 0 ? chunk.subarray(parsed) : Buffer.alloc(0)
   const parse = (rest: Buffer): void => {
@@ -105,8 +109,8 @@ export const keepRest = (request: Http.IncomingMessage): void => {
     // Once the socket has lost its parser, the connection has ended or belongs to a WebSocket.
     while (left.length > 0 && Reflect.get(socket, "parser") === parser) {
       const chunk = left
-      // The connection is paused until the client has read an earlier answer. Node does not read from the socket before that
-      // either.
+      // The connection is paused until the client has read an earlier answer. While it is paused, Node does not read from the
+      // socket, so the rest of this chunk waits as well.
       if (Reflect.get(socket, "_paused") === true) {
         socket.once("resume", () => parse(chunk))
         return
