@@ -184,7 +184,7 @@ describe("an owner in another network, whose processes can be seen,", () => {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
         const status = yield* Gateways.run(site, { main, flags: ["status"] })
         assert.match(status.stdout, /^gateway .*: unknown\n/)
-        assert.include(status.stdout, "it is in another network")
+        assert.include(status.stdout, "the owner is in another network")
         assert.notInclude(status.stdout, "--force")
         assert.strictEqual(status.code, 4, status.stdout)
         const doctor = yield* Gateways.run(site, { main, flags: ["doctor"] })

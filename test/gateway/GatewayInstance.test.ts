@@ -197,7 +197,7 @@ describe("Gateway.readiness", () => {
       const routed = yield* host.spawn(Gateway.launch(Gateway.layerPlatform({ routes: { "/ready": "/healthz" } })))
       assert.match(
         messageOf(yield* routed.exit),
-        /^invalid routes \{"\/ready":"\/healthz"\} from GatewayOptions: expected for each of \/health, /
+        /^invalid routes \{"\/ready":"\/healthz"\} from GatewayOptions: expected another path or false for each of \/health, /
       )
     }))
 })

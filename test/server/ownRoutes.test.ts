@@ -54,7 +54,7 @@ const app = HttpRouter.empty.pipe(
 const started = (options: Options = {}) => Effect.tap(start(options), ({ serve }) => serve(app))
 
 describe("an app's routes where the gateway has its own", () => {
-  const notReached = (route: string) => new RegExp(`^the app's route ${route} is not reached: .* the option .routes. `)
+  const notReached = (route: string) => new RegExp(`^the app's route ${route} is not reached: .* the option .routes.$`)
 
   it.scopedLive("are named at the start", () =>
     Effect.gen(function*() {
