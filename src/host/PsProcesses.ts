@@ -67,7 +67,8 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       network: () => Effect.succeed("Same"),
       ...ownClock,
       // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
-      // sys/kern/kern_proc.c, fill_kinfo_proc_only). Other systems are unknown, so only macOS counts as fixed.
+      // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So start times count as
+      // fixed only on macOS.
       isFixed: handle.platform === "darwin"
     }
   })
