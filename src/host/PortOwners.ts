@@ -98,7 +98,10 @@ const timeLimit = Duration.seconds(1)
 const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
-/** The first host, of those that a gateway on `address` binds, that cannot be bound. `None` if all can, or on a timeout. */
+/**
+ * The first of the hosts of a gateway on `address` that cannot be bound. `None` if each host can be bound, or if the test takes
+ * too long.
+ */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
     Effect.timeoutTo({ duration: timeLimit, onSuccess: (host) => host, onTimeout: () => Option.none<string>() })
