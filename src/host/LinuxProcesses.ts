@@ -83,7 +83,7 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
       }))
     )
 
-    // `None` if /proc hides the process (mount option hidepid, or another user).
+    // Returns `None` if /proc hides the process: the mount option hidepid is set, or another user owns the process.
     const readProc = (pid: number): Effect.Effect<Option.Option<Sighting>> =>
       Effect.gen(function*() {
         const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))

@@ -106,7 +106,7 @@ export const parseParent = (stat: string): Option.Option<number> =>
   )
 
 /**
- * Whether the text of `/proc/<pid>/stat` describes the recorded process. Pure.
+ * Whether the start time in the text of `/proc/<pid>/stat` is the recorded start time of `process`. Pure.
  *
  * @internal
  */
