@@ -42,15 +42,15 @@ export const toUrl = (address: Address): string => `ws://${urlHost(address.host)
 /**
  * The IPv4 loopback address that every gateway binds in addition to its own host.
  *
- * On Linux, sockets on `127.0.0.1`, `::1`, `127.0.0.2` and a LAN address can use the same port without a conflict.
- * Because every gateway also binds this address, only one gateway can use a base port.
+ * On Linux, sockets on `127.0.0.1`, `::1`, `127.0.0.2` and a LAN address can use the same port without a conflict. Because
+ * every gateway also binds `127.0.0.1`, two gateways of one machine cannot have the same base port (the port in their settings).
  *
  * @internal
  */
 export const guardHost = "127.0.0.1"
 
 /**
- * The guard address on a machine that has no 127.0.0.1.
+ * The address that a gateway binds instead of `guardHost`, on a machine that has no 127.0.0.1.
  *
  * @internal
  */
@@ -118,10 +118,10 @@ export const exclude = (a: string, b: string): boolean =>
  * to one process, or to two processes of the same user.
  *
  * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c). A wildcard can
- *   then be bound beside a specific address, and a specific address beside a wildcard if access is granted. See Microsoft,
- *   "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses".
- * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c). Only equal addresses exclude each other
- *   then: `in_pcbbind` in XNU's bsd/netinet/in_pcb.c does its lookup without INPLOOKUP_WILDCARD.
+ *   then be bound beside a specific address. A specific address can be bound beside a wildcard if access is granted. See
+ *   Microsoft, "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses".
+ * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c). With this option only equal addresses
+ *   exclude each other, because `in_pcbbind` in XNU's bsd/netinet/in_pcb.c does its lookup without INPLOOKUP_WILDCARD.
  */
 const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly"])
 
@@ -129,8 +129,8 @@ const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "ne
  * Whether binding `host` alone already prevents every other socket from listening on `guardHost`. `platform` is a value of
  * `process.platform`.
  *
- * True for the guard address itself and, on Linux, for a wildcard: Node makes `::` dual-stack by default. On Windows, macOS
- * and the BSDs a wildcard does not exclude a specific address.
+ * `true` for the guard address itself. On Linux also `true` for a wildcard, including `::`, because Node makes `::` dual-stack
+ * by default. On Windows, macOS and the BSDs a wildcard does not exclude a specific address.
  *
  * @internal
  */
@@ -150,8 +150,9 @@ export const isLoopback = (host: string): boolean => {
 }
 
 /**
- * The addresses to probe to find the process that holds `address`: the address itself and the guard address. A wildcard is
- * probed at the loopback address of its family. On a machine without 127.0.0.1, the caller must also probe `guardHostV6`.
+ * The addresses to probe to find the process that holds `address`: the address itself and `guardHost`, which every gateway
+ * binds too. A wildcard is probed at the loopback address of its family. On a machine without 127.0.0.1, the caller must also
+ * probe `guardHostV6`.
  *
  * @internal
  */

@@ -1,7 +1,7 @@
 /**
  * One running gateway: a lock, a probe and a listener, composed as a layer.
  *
- * `layer` is for Node, `layerPlatform` for any platform. Both build the lock first. `layerServing`
+ * `layer` is for Node, `layerPlatform` for any platform. Both acquire the lock first. `layerServing`
  * (`gateway/GatewayInstance.ts`) builds the rest on top of the lock: the listener, the gateway's own routes and the `Gateway`
  * service. So nothing listens without the lock. On release, the listener drains and closes before the lock is released.
  *
@@ -44,8 +44,8 @@ export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"
 
 /**
- * The errors of a start, by `_tag`. `layer` says when each one occurs. If a running gateway loses its lock, `launch` fails
- * with `LockLost`.
+ * The errors of a start, by `_tag`. The documentation of `layer` says when each error occurs. A loss of the lock is not among
+ * them: if a running gateway loses its lock, `launch` fails with `LockLost`.
  *
  * @since 0.1.0
  * @category errors
@@ -53,8 +53,8 @@ export type { ReadinessOptions } from "./server/Readiness.ts"
 export type StartError = PortInUse | BindFailed | LockHeld | LockUnavailable
 
 /**
- * The gateway without the other services of a server (files, etags). `layer` and `layerPlatform` add those services, because
- * Node has implementations of its own.
+ * The gateway without the other services of a server (files, etags). `layer` and `layerPlatform` each add those services: `layer`
+ * adds Node's implementations, `layerPlatform` those of @effect/platform.
  */
 const layerGateway = (
   options: GatewayOptions
@@ -120,10 +120,11 @@ export const layerPlatform = (
  * Fails with:
  *
  * - `PortInUse` at once, if the port already has a listener.
- * - `LockHeld` if the owner of this profile serves another port, or does not end within the lock timeout.
+ * - `LockHeld` if another gateway owns the lock of this profile, and serves another port or does not end within the lock
+ *   timeout.
  * - `LockUnavailable` or `BindFailed` if the operating system refuses the lock or the port.
  *
- * Release drains, closes the listener and removes the lock files, in this order.
+ * When the layer is released, the gateway drains its connections, closes the listener and removes the lock files, in this order.
  *
  * Effect shares a layer by reference. Call this function once and keep the result in a constant. Two calls build two
  * instances that compete for one lock.
@@ -159,7 +160,7 @@ export const layer = (
     Layer.merge(NodeHttpServer.layerContext)
   )
 
-/** Removes keys whose value is `undefined`, in nested objects too: `Config.unwrap` would treat `undefined` as a group. */
+/** Removes keys whose value is `undefined`, in nested objects too, because `Config.unwrap` treats `undefined` as a group. */
 const defined = <A extends object>(options: A): A => {
   const copy = { ...options }
   for (const key of Struct.keys(copy)) {
@@ -173,9 +174,9 @@ const defined = <A extends object>(options: A): A => {
 /**
  * `layer`, with its options read from `Config`.
  *
- * Also fails with `ConfigError` if a value is missing, cannot be read or is not allowed, or if an option is unknown. A value
- * that is not allowed and an unknown option give `InvalidData` at the option's name. Values have the same bounds as the
- * program's settings. An option that is `undefined` counts as not given.
+ * Also fails with `ConfigError` if a value is missing, cannot be read or is not allowed, or if an option is unknown. For a value
+ * that is not allowed and for an unknown option, the error is `InvalidData`, and its path is the option's name. Values have the
+ * same bounds as the settings of the `gateway` program. An option that is `undefined` counts as not given.
  *
  * @example
  * import { Config } from "effect"

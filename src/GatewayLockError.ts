@@ -14,7 +14,7 @@ import { optional } from "./internal/optional.ts"
 import { printable } from "./internal/printable.ts"
 
 /**
- * Which process a recorded pid refers to, as seen from this process now.
+ * Which process the pid in a lock file's record refers to, as seen from this process now.
  *
  * - `Alive`: the recorded process, which still runs. Only then may the pid be signalled.
  * - `Gone`: the recorded process has ended. An unrelated process may have the same pid now.
@@ -60,7 +60,7 @@ export const ServiceUnit: Schema.Schema<ServiceUnit> = Schema.Struct(serviceUnit
  * - `systemd`: systemd.service(5).
  * - `launchd`: launchd.plist(5).
  * - `schtasks`: the Task Scheduler of Windows.
- * - `external`: another supervisor, such as a container runtime. It is not detected, so the settings have to name it.
+ * - `external`: another supervisor, such as a container runtime. It is not detected, so the settings have to say `external`.
  *
  * @since 0.1.0
  * @category models
@@ -108,7 +108,7 @@ export interface HolderEncoded extends Schema.Struct.Encoded<typeof fieldsOfHold
 const fieldsOfHolder = {
   /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
-  /** Which process `pid` refers to where the error was raised. Absent if the process was not looked up. */
+  /** Which process `pid` refers to, as seen from the process that raised the error. Absent if no process was looked up. */
   pidMeaning: optional(PidMeaning),
   /** The program's file name, without its arguments. Present only if the process is `Alive`. */
   command: optional(Schema.String),
@@ -152,7 +152,7 @@ const pidOf = (holder: Holder | undefined): string => holder?.pid === undefined 
 export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortInUse")("PortInUse", {
   host: Schema.String,
   port: Schema.Number,
-  /** The process that listens, if it owns a lock whose record could be read. */
+  /** The process that listens, if it owns a gateway's lock and the record in the lock file could be read. */
   holder: optional(Holder),
   /** What the listener answered to the probe, in words. */
   listener: optional(Schema.String)
@@ -248,7 +248,7 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
 }
 
 /**
- * Under a supervisor: a healthy gateway already runs. The start leaves that gateway in control.
+ * A start under a supervisor found that a healthy gateway already runs. The start fails, so that gateway stays in control.
  *
  * @since 0.1.0
  * @category errors
@@ -269,7 +269,7 @@ export class OwnerHealthy extends Schema.TaggedError<OwnerHealthy>("gateway-lock
 }
 
 /**
- * Under a supervisor: the owner did not become healthy within `timeout`.
+ * A start under a supervisor found a gateway that owns the lock, and this owner did not become healthy within `timeout`.
  *
  * @since 0.1.0
  * @category errors
@@ -295,8 +295,8 @@ const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, Owne
 
 /**
  * The schema of all errors in this module, for encoding and decoding. A start fails with `PortInUse`, `BindFailed`,
- * `LockHeld` or `LockUnavailable`. `Recovery` also fails with `OwnerHealthy` or `OwnerUnhealthy`. A running gateway fails with
- * `LockLost`.
+ * `LockHeld` or `LockUnavailable`. A start under a supervisor (`Recovery`) also fails with `OwnerHealthy` or `OwnerUnhealthy`. A
+ * running gateway fails with `LockLost`.
  *
  * @example
  * import { Effect } from "effect"

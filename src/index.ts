@@ -1,5 +1,5 @@
 /**
- * Runs exactly one gateway per base port on a host.
+ * Runs exactly one gateway per base port on a host. A gateway is a server, and its base port is the port in its settings.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,7 @@
 /**
  * Access to the machine: one module for each capability, with its tag and its live layer. `Gateway.layerNode` provides all
- * capabilities that a gateway needs. To replace one, for example in a test, provide that one separately.
+ * capabilities that a gateway needs. To replace one capability, for example in a test, provide your own layer for it, as in
+ * the example.
  *
  * @example
  * import { Layer } from "effect"

@@ -6,8 +6,8 @@
 import * as Context from "effect/Context"
 
 /**
- * The operating system, a value of `process.platform` such as `linux`, `darwin` or `win32`. It decides which rules of the
- * host apply, and which commands are advised.
+ * The operating system, a value of `process.platform` such as `linux`, `darwin` or `win32`. This value decides which rules of
+ * the operating system a gateway follows, and which commands its messages advise.
  *
  * @example
  * import { Effect } from "effect"

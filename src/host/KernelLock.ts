@@ -2,8 +2,9 @@
  * Locks an open file with a lock that the kernel releases when the process ends.
  *
  * Linux uses an open-file-description lock (fcntl_locking(2), `F_OFD_SETLK`), macOS `flock(2)` on the whole file, and
- * Windows `LockFileEx`. Kernel locks do not work everywhere. The addon has no build for musl. Some file systems refuse
- * locks (`ENOLCK`, `ENOTSUP`). Others grant every request, so that several processes hold the same lock.
+ * Windows `LockFileEx`. Kernel locks do not work everywhere. The addon that makes these calls, `fs-native-extensions`, has
+ * no build for musl. Some file systems refuse locks (`ENOLCK`, `ENOTSUP`). Other file systems grant every request, so that
+ * several processes hold the same lock.
  *
  * @since 0.1.0
  */
@@ -21,7 +22,7 @@ import { HostPlatform } from "./HostPlatform.ts"
 
 /**
  * Kernel locks are not available in this process (`addon`) or on this file system (`filesystem`).
- * `LockFile` handles this error: it falls back to the owner record.
+ * `LockFile` handles this error: the owner record, which is the content of the lock file, then enforces the lock alone.
  *
  * @since 0.1.0
  * @category errors
@@ -60,24 +61,25 @@ export class KernelLockFailed extends Data.TaggedError("KernelLockFailed")<{
  * @category tags
  */
 export class KernelLock extends Context.Tag("gateway-lock/KernelLock")<KernelLock, {
-  /** Fails if this process cannot lock any file. Callers learn that without opening a file. */
+  /** Fails if this process cannot lock any file. A caller can run this check before it opens a file. */
   readonly supported: Effect.Effect<void, KernelLockUnsupported>
   /**
    * Tries once, without waiting, to lock an open file for writing. Returns `true` if the lock is granted, and `false` if
-   * another open file holds it. The lock is released when the file is closed, also by the end of the process.
+   * another open file holds the lock. The lock is released when the file is closed, also by the end of the process.
    *
-   * Call it once for each open file. On Windows exclusive locks never overlap, so a second call for the same file is
-   * refused.
+   * Call `tryLock` once for each open file. On Windows exclusive locks never overlap, not even two locks of one open file. So
+   * a second call for the same open file is refused.
    */
   readonly tryLock: (
     fd: FileSystem.File.Descriptor
   ) => Effect.Effect<boolean, KernelLockUnsupported | KernelLockFailed>
   /**
-   * Whether another open file holds the lock. The caller does not acquire it, and needs only a descriptor that is open for
-   * reading.
+   * Whether another open file holds the lock. The caller does not acquire the lock, and needs only a descriptor that is open
+   * for reading.
    *
-   * If the lock is free, this call holds a shared lock for a moment. Other calls of `isLocked` do not notice that lock. A
-   * start whose `tryLock` is denied in that moment calls `isLocked` itself, finds the lock free, and tries again.
+   * If the lock is free, this call holds a shared lock for a moment. Other calls of `isLocked` do not notice that shared lock,
+   * but `tryLock` is denied. A starting gateway whose `tryLock` is denied in that moment calls `isLocked` itself, finds the
+   * lock free, and tries again.
    */
   readonly isLocked: (
     fd: FileSystem.File.Descriptor
@@ -90,8 +92,9 @@ interface Range {
 }
 
 /**
- * Locks one byte far beyond the end of any record. Windows locks are mandatory, and this way readers can still read the
- * record. The offset is below 2^53, so a JavaScript number holds it exactly.
+ * The range that is locked: one byte far beyond the end of the record that a lock file contains. On Windows a lock also blocks
+ * reads of the locked range, so a lock on the record itself would keep other processes from reading the record. The offset
+ * is below 2^53, so a JavaScript number holds it exactly.
  */
 const farByte: Range = { offset: 0x4000_0000_0000, length: 1 }
 
@@ -113,8 +116,8 @@ interface Addon {
 }
 
 /**
- * The calls of `fs-native-extensions` as effects. Each fails with the error that the binding throws. Effects allow a
- * simulated kernel to run other fibers between two calls.
+ * The calls of `fs-native-extensions` as effects. Each fails with the error that the binding throws. The calls are effects, so
+ * that the simulated kernel of the tests can run other fibers between two calls.
  *
  * @internal
  */
@@ -155,7 +158,7 @@ export const fromCalls = (addon: AddonCalls, platform: string): KernelLock["Type
     tryLock: (fd) => ask(addon.tryLock(fd, offset, length, true)),
     isLocked: (fd) =>
       Effect.map(
-        // A shared lock, because it needs no permission to write.
+        // This lock is shared, because a shared lock needs no permission to write to the file.
         ask(Effect.zipRight(addon.tryLock(fd, offset, length, false), addon.unlock(fd, offset, length))),
         (granted) => !granted
       )
@@ -205,7 +208,7 @@ const isAddon = (value: unknown): value is Addon =>
 
 /**
  * The file that contains this code, from which the addon is resolved. A bundler that emits CommonJS leaves `import.meta`
- * empty, but Node gives such a file `__filename`. Without both, the program's main file is the closest substitute.
+ * empty, but Node gives such a file `__filename`. If neither is available, the program's main file is the closest substitute.
  */
 const ownFile = (): string => {
   const url: unknown = import.meta.url
@@ -220,8 +223,8 @@ const howToInstall = (cause: unknown): string =>
   codeOf(cause) === "MODULE_NOT_FOUND" ? "; install fs-native-extensions there (a bundle cannot contain it)" : ""
 
 /**
- * Loads the addon's binary directly. The package's own loader searches some forty places, which takes longer than the
- * rest of acquiring a lock. That loader is the fallback if the binary is elsewhere.
+ * Loads the addon's binary directly from its usual place. The package's own loader searches some forty places, which takes
+ * longer than the rest of acquiring a lock. That loader is the fallback if the binary is not in its usual place.
  */
 const loadAddon = (): Addon => {
   const require = createRequire(ownFile())
@@ -238,10 +241,11 @@ const loadAddon = (): Addon => {
 }
 
 /**
- * Uses the operating system's locks, through the optional dependency `fs-native-extensions`. Without it, or without a
- * build of it for this machine, this layer behaves like `layerAbsent`.
+ * Uses the operating system's locks, through the optional dependency `fs-native-extensions`. Without this addon, or without a
+ * build of the addon for this machine, this layer behaves like `layerAbsent`.
  *
- * The addon is loaded on first use, so a start that is refused before it needs the lock does not load it.
+ * The addon is loaded on first use. So a start that fails before it needs the lock, for example because the port is in use,
+ * does not load the addon.
  *
  * @example
  * import { FileSystem } from "@effect/platform"

@@ -41,7 +41,7 @@ export const parseTgid = (text: string): Option.Option<number> =>
 
 /**
  * Reads the offset of this time namespace's boot-time clock, in clock ticks (time_namespaces(7)). The kernel adds this
- * offset to the start times that it shows, so it is subtracted before comparing.
+ * offset to the start times in `/proc`. So callers subtract the offset from a start time before they compare it.
  *
  * @since 0.1.0
  * @category decoding
@@ -55,7 +55,7 @@ export const parseBootOffsetTicks = (text: string): number => {
 const ticksPerSecond = 100
 const nanosPerTick = 1e9 / ticksPerSecond
 
-/** A zombie with other running threads counts as alive, because its files stay open and its locks stay held. */
+/** A zombie whose other threads still run counts as alive, because its files stay open and its locks stay held. */
 const isDead = (stat: { readonly state: string; readonly threads: number }) =>
   (stat.state === "Z" || stat.state === "X" || stat.state === "x") && stat.threads <= 1
 
@@ -83,7 +83,7 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
       }))
     )
 
-    // `None` if /proc hides the process (mount option hidepid, or another user).
+    // Returns `None` if /proc hides the process: the mount option hidepid is set, or another user owns the process.
     const readProc = (pid: number): Effect.Effect<Option.Option<Sighting>> =>
       Effect.gen(function*() {
         const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))

@@ -8,7 +8,7 @@ import type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
 /**
  * The operating system's information about one pid.
  *
- * - `Absent`: there is no such process (`ESRCH`), or the number belongs to a thread or a dead process.
+ * - `Absent`: there is no such process (`ESRCH`), or the pid is that of a thread or of a process that has ended (a zombie).
  * - `Hidden`: the process exists, but its start time cannot be read.
  * - `Present`: the process exists, and this is its start time.
  *
@@ -33,8 +33,8 @@ export const Sighting = {
 }
 
 /**
- * How to compare a recorded start time with the system's start time, in the unit of `startTime`. `judge` also accepts a
- * number, which is the `tolerance`.
+ * How to compare a recorded start time with the system's start time, in the unit of `startTime`. Instead of this object,
+ * `judge` also accepts a number, which it uses as the `tolerance`.
  *
  * @since 0.1.0
  * @category models
@@ -43,8 +43,8 @@ export interface Comparison {
   /** How far two readings of one start time can differ. */
   readonly tolerance: number
   /**
-   * How much later than the system's time the recorded time may be. A process that records its start by its own clock reads
-   * that clock at the end of exec. Default 0: both times come from the system.
+   * How much later than the system's time the recorded time may be. On some platforms a process records its start by its own
+   * clock, which it reads only at the end of exec. With the default 0, both times come from the system.
    */
   readonly startLag?: number | undefined
   /** Whether the system reports the same start time for as long as a process lives. Default `true`. */
@@ -55,15 +55,16 @@ export interface Comparison {
  * Compares a recorded process with the sighting of its pid. Pure.
  *
  * - Another PID namespace or another boot: `Unknown`, because the pid has no meaning here. The record may be from before a
- *   reboot, or from another machine with the same shared folder. A record does not show which.
+ *   reboot, or from another machine with the same shared folder. A record does not show which of the two is the case.
  * - No process under the pid: `Gone`.
  * - A process whose start time cannot be compared: `Unknown`.
  * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
  *   `isFixed` is `false`.
  *
- * With a `startLag`, the recorded time is the system's time or later. So only a process that started later than recorded
- * is certainly another process. A process that started much earlier did not get the pid after the record was written. It
- * may still not be the recorded process, as with a record from another machine, so the result is `Unknown`.
+ * With a `startLag`, the recorded time is equal to the system's time or later. So only a process that started later than
+ * recorded is certainly another process. A process that started much earlier than recorded did not get the pid after the
+ * record was written. But that process may still not be the recorded one, for example if the record is from another machine.
+ * So the result is `Unknown`.
  *
  * @since 0.1.0
  * @category decisions
@@ -95,8 +96,9 @@ export const judge = (
  * Whether a record names an earlier process that had this process's pid. Pid, PID namespace and boot must be equal, and
  * the start times must differ by more than `tolerance`.
  *
- * A record with the same start time names this process, which is alive. A record with another boot may name a process of
- * another machine, because the first PID namespace has the same name on every machine.
+ * A record with the same start time names this process, which is alive. A record with another boot id is no proof, because it
+ * may be from another machine with the same shared folder. The PID namespace does not tell machines apart, because the first
+ * PID namespace has the same name on every machine.
  *
  * @since 0.1.0
  * @category decisions

@@ -51,7 +51,7 @@ export const parseNetstat = (text: string): ReadonlyArray<PortListener> =>
       return []
     }
     const address = splitAddress(local)
-    // The zone at the end of a link-local address is removed.
+    // The zone at the end of a link-local address (`%12`) is removed, because `canonical` accepts no zone.
     const host = canonical((address?.host ?? "").replace(/%.*$/, ""))
     return address === undefined || host === undefined ? [] : [{ host, port: address.port, pid: Number(pid) }]
   })

@@ -60,7 +60,7 @@ const live: Native = {
   realPath: (path) => call<string>("realPath", path, (done) => Fs.realpath.native(path, done))
 }
 
-/** The calls of this host. A simulated host replaces them. */
+/** The file system calls of this machine. Tests replace them with the calls of a simulated machine. */
 export class NativeFiles extends Context.Reference<NativeFiles>()("gateway-lock/NativeFiles", {
   defaultValue: (): Native => live
 }) {}
@@ -107,8 +107,9 @@ export const foldPath = (platform: string, path: string): string =>
   ignoresCase(platform) ? path.normalize("NFC").toLowerCase() : path
 
 /**
- * The path with its links resolved, in the file system's own spelling. `FileSystem` calls Node's `fs.realpath`, which keeps
- * the case of its argument (nodejs/node#11379). It also keeps the prefix `\\?\` and the drive letter as they are given.
+ * The path with its links resolved, in the file system's own spelling, so that one file has one path. On macOS and Windows
+ * `FileSystem.realPath` is not enough. It calls Node's `fs.realpath`, which keeps the case of its argument
+ * (nodejs/node#11379). `fs.realpath` also keeps the prefix `\\?\` and the drive letter as they are given.
  */
 export const realPath = (path: string): Effect.Effect<string, PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function*() {

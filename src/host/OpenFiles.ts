@@ -1,18 +1,21 @@
 /**
- * Checks whether a process has a file open. `gateway stop` confirms the owner of a lock file that way before it sends a
- * signal.
+ * Checks whether a process has a file open. With this check, `gateway stop` confirms that a process owns a lock file, before
+ * it sends a signal to that process.
  *
- * A record can be forged, copied or left behind, but an open file cannot.
+ * The record in the lock file is no proof, because a record can be forged, copied or left behind. An open file cannot.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as NativeFiles from "./NativeFiles.ts"
 
-/** Whether a link leads to a file. Sockets and pipes have no path, and a process can have thousands of them. */
+/**
+ * Whether the text of a link in `/proc/<pid>/fd` is a path. Sockets and pipes have no path, and a process can have thousands
+ * of them. So the caller skips these links instead of calling stat(2) for each.
+ */
 const isFile = (link: string): boolean => link.startsWith("/")
 
-/** Whether a process has a file open. `None` without `/proc` (proc(5)), or if another user owns the process. */
+/** Whether a process has a file open. `None` if there is no `/proc` (proc(5)), or if another user owns the process. */
 export const hasOpen = (
   pid: number,
   path: string

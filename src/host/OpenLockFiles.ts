@@ -1,6 +1,6 @@
 /**
- * Finds the lock files that processes of this user have open. This way a gateway is found even if its state directory is
- * unknown.
+ * Finds the lock files that processes of this user have open. So a gateway is found even if its state directory, where its
+ * lock files are, is unknown.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,8 @@ export type OpenLocks =
   | { readonly _tag: "Unseen"; readonly reason: string }
 
 /**
- * Lists the lock files that running processes have open. The list serves to find gateways, and decides nothing about a lock.
+ * Lists the lock files that running processes have open. The list is only used to find gateways, and never to decide who owns
+ * a lock.
  *
  * @example
  * import { Console, Effect } from "effect"
@@ -39,12 +40,15 @@ export type OpenLocks =
  * @category tags
  */
 export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<OpenLockFiles, {
-  /** The paths of the config lock files, without duplicates. Never fails, and takes two seconds at most. */
+  /**
+   * The paths of the open lock files, without duplicates. A gateway has two lock files, and only the one for its config file is
+   * listed. Never fails, and takes two seconds at most.
+   */
   readonly paths: Effect.Effect<OpenLocks>
 }>() {}
 
 /**
- * Whether a path names the lock file of a config: `…/locks/gateway.<8 hex digits>.lock`. Pure.
+ * Whether a path names the lock file for a config file: `…/locks/gateway.<8 hex digits>.lock`. Pure.
  *
  * @internal
  */
@@ -55,8 +59,8 @@ const timeLimit = Duration.seconds(2)
 /**
  * Reads the processes of one user from `/proc` (proc_pid_fd(5)).
  *
- * A lock file of another mount namespace is ignored if its path does not lead to the same file here. That path may name
- * another file here, or none.
+ * A process in another mount namespace may have a lock file open under a path that names another file here, or none. So a
+ * lock file is ignored if its path does not lead to the same file in this process's namespace.
  *
  * @internal
  */

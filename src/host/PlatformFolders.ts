@@ -31,8 +31,8 @@ export class FolderUnknown extends Data.TaggedError("FolderUnknown")<{
 }
 
 /**
- * Names the config file and the state directory of a profile, without creating them. A path is `FolderUnknown` if it would
- * be below the home folder and this user has none.
+ * Names the config file and the state directory of a profile, without creating them. A profile is the name of one of the
+ * gateways of a user. The result is `FolderUnknown` if a path would be below the home folder and this user has none.
  *
  * @since 0.1.0
  * @category tags
@@ -104,7 +104,7 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
   )
 }
 
-/** For each base folder: the variable that names it, and its place in the home folder if that variable is not set. */
+/** For each base folder: the variable that names the folder, and its place in the home folder if the variable is not set. */
 const conventions = (platform: string) => {
   switch (platform) {
     case "darwin":

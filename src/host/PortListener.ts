@@ -24,8 +24,8 @@ export interface PortListener {
 const names: Readonly<Record<string, ReadonlyArray<string>>> = { localhost: ["127.0.0.1", "::1"] }
 
 /**
- * The listeners that a connection to `host` reaches. The kernel prefers the exact address to a wildcard, and for IPv4
- * `0.0.0.0` to the dual-stack `::`.
+ * The listeners that a connection to `host` reaches. The kernel prefers a socket on the exact address to a socket on a
+ * wildcard address. For IPv4 it prefers a socket on `0.0.0.0` to a socket on the dual-stack `::`.
  */
 const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): ReadonlyArray<PortListener> => {
   for (const bound of isV6(host) ? [host, "::"] : [host, "0.0.0.0", "::"]) {
@@ -36,8 +36,9 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
 }
 
 /**
- * The listeners that keep a gateway from `address`: those that answer there, and those on its guard address, 127.0.0.1.
- * If the host is a name that only a resolver knows, all listeners of the port are returned. Pure.
+ * The listeners that keep a gateway from `address`: those that answer there, and those that answer on 127.0.0.1, the guard
+ * address, which every gateway binds too. If only a resolver can translate the host's name to an address, all listeners of the
+ * port are returned. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -50,8 +51,8 @@ export const listenersAt = (address: Address, listeners: ReadonlyArray<PortListe
 }
 
 /**
- * The hosts that a gateway on an address binds: its own and the guard address. The guard address is listed even if a
- * wildcard covers it, because checking both does no harm.
+ * The hosts that a gateway on an address binds: its own host and the guard address 127.0.0.1. The guard address is listed even
+ * if the gateway's own host is a wildcard that covers 127.0.0.1, because checking both does no harm.
  */
 export const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
 

@@ -1,5 +1,6 @@
 /**
- * Finds the processes that listen on a port, so that messages can name them. No decision about a lock depends on them.
+ * Finds the processes that listen on a port, so that messages can name these processes. No decision about a lock depends on
+ * the result.
  *
  * Linux reads `/proc/net/tcp`, `/proc/net/tcp6` and the open files of the visible processes (proc_net(5), proc_pid_fd(5)).
  * Windows uses netstat, and other systems lsof(8).
@@ -80,13 +81,14 @@ export class PortOwners extends Context.Tag("gateway-lock/PortOwners")<PortOwner
   /**
    * The listeners of a port, on any address. Never fails, and takes a second at most.
    *
-   * The processes in `likely` are examined first. If several processes share a socket, the result names one of `likely` if
-   * it can.
+   * The processes in `likely` are examined first. If several processes share a socket, the result names a process of `likely`
+   * if one of these has the socket open.
    */
   readonly listeners: (port: number, likely?: ReadonlyArray<number>) => Effect.Effect<PortListeners>
   /**
-   * The reason why a gateway cannot bind an address or its guard address although nothing listens there. `None` if nothing
-   * blocks them, or if that cannot be found out. Never fails, and takes two seconds at most.
+   * The reason why a gateway cannot bind an address, or the guard address 127.0.0.1 on the same port, although nothing listens
+   * there. `None` if nothing blocks these addresses, or if the reason cannot be determined. Never fails, and takes two seconds
+   * at most.
    */
   readonly blocker: (address: Address) => Effect.Effect<Option.Option<PortBlocker>>
 }>() {}
@@ -96,13 +98,16 @@ const timeLimit = Duration.seconds(1)
 const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
-/** The first host that a gateway on an address would bind but cannot. */
+/**
+ * The first of the hosts of a gateway on `address` that cannot be bound. `None` if each host can be bound, or if the test takes
+ * too long.
+ */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
     Effect.timeoutTo({ duration: timeLimit, onSuccess: (host) => host, onTimeout: () => Option.none<string>() })
   )
 
-/** The blocker if no connection explains why the address is in use. */
+/** The result of `blocker` if an address is in use and no visible connection explains why. */
 const unseenBlocker: PortBlocker = {
   reason: "a process that is not visible from here has bound it and does not listen"
 }
@@ -145,7 +150,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
           socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
-        // A connection of a process comes first, because the kernel drops a closed one by itself.
+        // Connections that a process still has open come before closed connections (inode 0), because the kernel removes a
+        // closed connection by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
         if (connection === undefined) return unseenBlocker
         const { inode, peer } = connection
@@ -171,7 +177,7 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
       listeners: (port, likely = []) =>
         Effect.gen(function*() {
           const [v4, v6] = yield* Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")])
-          // The table of IPv6 does not exist if IPv6 is switched off.
+          // `v6` may be absent: /proc/net/tcp6 does not exist if IPv6 is switched off.
           if (v4._tag === "None") return unseen("/proc/net/tcp cannot be read")
           const sockets = [...v4.value, ...(v6._tag === "Some" ? v6.value : [])].filter((socket) =>
             socket.port === port
@@ -250,7 +256,7 @@ export const layer = (
   platform === "linux" ? layerProc : platform === "win32" ? layerNetstat : layerLsof
 
 /**
- * Finds port owners in the way of the platform that this process runs on.
+ * Finds the listening processes by the means of the platform that this process runs on: `/proc`, netstat or lsof(8).
  *
  * @since 0.1.0
  * @category layers

@@ -17,9 +17,9 @@ const numeric = (host: string): Effect.Effect<string | undefined> =>
 /**
  * Whether bind(2) answers `EADDRINUSE` for an address on which nothing listens.
  *
- * The test does not listen, because that would keep a starting gateway out. It binds a socket with `SO_REUSEADDR`, as a
- * listener does, and connects that socket to itself. The connection is reset, because after an orderly close the kernel
- * would keep the port.
+ * The test does not listen, because a listening socket would keep a starting gateway from the port. Instead, the test binds a
+ * socket with `SO_REUSEADDR`, as a listener does, and connects that socket to itself. Then it resets the connection, because
+ * after an orderly close the kernel would keep the port in use.
  */
 export const isTaken = (host: string, port: number): Effect.Effect<boolean> =>
   Effect.flatMap(

@@ -17,7 +17,7 @@ import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
  * Why no HTTP answer arrived.
  *
  * - `NoListener`: nothing accepts connections there. The connection was refused, the address is not one of this machine, or
- *   the socket connected to itself.
+ *   the probing socket connected to itself, which TCP allows.
  * - `NotHttp`: a listener accepted the connection, but reset it, closed it or sent an answer that is not HTTP.
  *
  * @since 0.1.0
@@ -73,8 +73,9 @@ export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<P
   /**
    * Sends `GET path`. Fails with `ProbeFailed` if no HTTP answer arrives.
    *
-   * This effect has no deadline and may never end. Its interruption destroys the connection. `connecting` is `true` while
-   * the connection is being made. If a transport does not set it, the caller takes the connection as made at once.
+   * This effect has no deadline and may never end. Its interruption destroys the connection. The transport sets `connecting` to
+   * `true` while it makes the connection. If a transport never sets `connecting`, the caller assumes that the connection was
+   * made at once.
    */
   readonly get: (
     address: Address,
@@ -175,8 +176,8 @@ const loopbackMillis = 50
 const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) || isWildcard(host))
 
 /**
- * Whether an interface that is up has an address of 127.0.0.0/8. `true` if the interfaces cannot be listed, because Node
- * throws then (`getCheckedFunction` in lib/os.js).
+ * Whether an interface that is up has an address of 127.0.0.0/8. Node throws if it cannot list the interfaces
+ * (`getCheckedFunction` in lib/os.js), and the result is then `true`.
  *
  * @internal
  */
@@ -206,11 +207,12 @@ const get = (
         })
       )
     }
-    // Most probes find no listener, so the HTTP request is only made after the connection.
+    // Most probes find no listener. So the HTTP request is not prepared until the connection is made.
     MutableRef.set(connecting, true)
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)
-    // If the loopback interface is down, Linux does not refuse the connection, and it would never complete.
+    // If the loopback interface is down, Linux does not refuse the connection. Without this timeout the probe would wait for a
+    // connection that never completes.
     socket.setTimeout(loopbackMillis, () => {
       if (!socket.connecting || !isWithinV4(address.host) || hasLoopbackV4()) return
       socket.destroy()

@@ -1,8 +1,9 @@
 /**
  * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)).
  *
- * A process of another user, or a process that `/proc` hides, shows no files. Links are read synchronously, for a few
- * processes at a time. A synchronous read takes a few microseconds, and a host has tens of thousands of links.
+ * For a process of another user, or a process that `/proc` hides, the list is empty. Links are read synchronously, because a
+ * host has tens of thousands of links and a synchronous read takes only a few microseconds. After every few processes, other
+ * fibers get a turn.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -45,8 +46,8 @@ export const commandOf = (pid: number): string | undefined =>
 export const userOf = (pid: number): number | undefined => attempt(() => Fs.statSync(`/proc/${pid}`).uid, undefined)
 
 /**
- * Whether two paths lead to the same file. A path from another mount namespace may not exist here, or may name another file
- * here.
+ * Whether two paths lead to the same file. The check is for a path that a process in another mount namespace uses. In this
+ * process's namespace that path may not exist, or may name another file.
  */
 export const isSameFile = (a: string, b: string): boolean =>
   attempt(() => {

@@ -14,7 +14,7 @@ import { type Address, canonical } from "../Address.ts"
 export interface ListeningSocket {
   readonly host: string
   readonly port: number
-  /** The inode. Links in `/proc/<pid>/fd` name the socket by it: `socket:[<inode>]`. */
+  /** The inode of the socket. A link in `/proc/<pid>/fd` names the socket by this inode: `socket:[<inode>]`. */
   readonly inode: string
 }
 

@@ -17,12 +17,12 @@ import { end as endProcess } from "./endProcess.ts"
 export interface EndOptions {
   /**
    * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such a program can report the
-   * loss and exit by itself, so `end` leaves it alone until 5 seconds after `drained`.
+   * loss and exit by itself. So `end` does not end the program until 5 seconds after `drained` has completed.
    */
   readonly isWatched: boolean
   /** Completes when the listener and all of its connections are closed. */
   readonly drained: Effect.Effect<void>
-  /** The longest time until the process ends, even if nothing else ends it. */
+  /** After this time the process is ended at the latest, even if `drained` has not completed. */
   readonly within: Duration.Duration
 }
 
@@ -30,9 +30,11 @@ export interface EndOptions {
  * Ends the process with an exit status other than 0. `end` returns at once, and never fails.
  *
  * If the process has a listener for SIGTERM, the listener is called at once and can shut the program down. Otherwise the
- * process exits with status 1 when `drained` completes. With `isWatched`, both happen 5 seconds after `drained`.
+ * process exits with status 1 when `drained` completes. With `isWatched`, the call or the exit comes 5 seconds after `drained`
+ * has completed.
  *
- * The default ends this process, or only the current thread if it is a worker thread. Provide another in tests.
+ * The default implementation ends this process. In a worker thread it ends only that thread. Provide another implementation in
+ * tests.
  *
  * @example
  * import { Effect, Layer } from "effect"

@@ -12,7 +12,7 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 /**
  * Whether a process uses the same network as this process.
  *
- * - `Same`: the same network namespace. Always, on a platform without network namespaces.
+ * - `Same`: the same network namespace. On a platform without network namespaces, this is always the result.
  * - `Other`: another network namespace, which has its own ports (network_namespaces(7)).
  * - `Unknown`: the network namespace cannot be read.
  *
@@ -55,8 +55,8 @@ export interface ProcessHandle {
   /** A value of `process.platform`. */
   readonly platform: string
   /**
-   * When this process started, in milliseconds since the epoch. All of its threads have the same value. Platforms use it
-   * if the system's start time is only available by starting a program.
+   * When this process started, in milliseconds since the epoch. All threads of the process have the same value. It is used on
+   * platforms where the system's start time is only available by starting another program, such as ps(1).
    */
   readonly startedAt: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
@@ -77,8 +77,8 @@ export const currentProcess = (): ProcessHandle => ({
 })
 
 /**
- * Whether a process exists, by signal 0 of kill(2). Only `ESRCH` proves that it does not. `EPERM` means that it exists and
- * belongs to another user.
+ * Whether a process exists, by signal 0 of kill(2). Only `ESRCH` proves that the process does not exist. `EPERM` means that
+ * the process exists and belongs to another user.
  */
 const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
   Effect.try(() => handle.kill(pid, 0)).pipe(
@@ -86,8 +86,8 @@ const exists = (handle: ProcessHandle, pid: number): Effect.Effect<boolean> =>
   )
 
 /**
- * Looks up a pid with `read`, which a platform provides and which returns `None` if it can read nothing. In that case a
- * second check of the pid decides whether the process ended meanwhile or is hidden.
+ * Looks up a pid. `read` is the platform's way to read the process, and returns `None` if the process cannot be read. After
+ * `None`, a second check of the pid decides whether the process has ended meanwhile or is hidden.
  */
 export const lookBy = (
   handle: ProcessHandle,
@@ -102,8 +102,9 @@ export const lookBy = (
   })
 
 /**
- * How the system's start time compares with `ProcessHandle.startedAt`, in milliseconds. ps(1) shows whole seconds. Node reads
- * its own start time up to a minute later, if it loads from a slow disk or through a virus scanner.
+ * How the system's start time compares with `ProcessHandle.startedAt`, in milliseconds. The `tolerance` is needed because ps(1)
+ * shows whole seconds. The `startLag` is needed because Node reads its own start time only after it is loaded. Loading takes
+ * up to a minute from a slow disk or through a virus scanner.
  *
  * On macOS the system's start time is the wall clock at the fork (apple-oss-distributions/xnu, bsd/kern/kern_fork.c,
  * `p_start`). On Windows it is the wall clock at the creation (`Win32_Process.CreationDate`). Neither changes when the clock

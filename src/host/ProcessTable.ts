@@ -1,5 +1,5 @@
 /**
- * Tells whether a recorded process is alive and still the same process.
+ * Tells whether the process that a lock file's record describes is alive and still the same process.
  *
  * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID
  * namespace, or if the record has no start time to compare. `Unknown` proves nothing.
@@ -35,7 +35,7 @@ export { parsePs } from "./PsProcesses.ts"
 export { parseCim, Patience } from "./WindowsProcesses.ts"
 
 /**
- * Answers questions about processes, this one included, from the operating system. No operation fails.
+ * Asks the operating system about processes, including the process that runs this code. No operation fails.
  *
  * @since 0.1.0
  * @category tags
@@ -48,18 +48,19 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /** The program's file name, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
-   * Whether a process uses the same network as this process. Only then can its ports be probed from here. Call it only with
-   * a pid of this PID namespace.
+   * Whether a process uses the same network as this process. Only then can this process probe the ports of that process. Call
+   * `network` only with a pid of this PID namespace.
    */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
-   * Remembers an instance of this program as released when the scope closes. From then on a lock file that this instance
-   * failed to remove is a leftover, even though its process is alive.
+   * When the scope closes, remembers that the gateway with this instance id has released its lock. From then on, a lock file
+   * that this gateway failed to remove counts as a leftover, even though the process that the file names is alive.
    */
   readonly noteRelease: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
   /**
-   * Whether a record is a leftover: of an instance that this program has released, or of an earlier process with this pid. A
-   * record that another worker thread or another copy of the library wrote in this process is not a leftover.
+   * Whether a lock file's record is a leftover, which no gateway holds any more. It is a leftover if `noteRelease` remembers its
+   * instance id, or if an earlier process with this pid wrote it. A record that another worker thread or another copy of the
+   * library wrote in this process is not a leftover.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
@@ -88,11 +89,11 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
     })
   })
 
-/** How many released instances are remembered. The least recently added or looked up is forgotten first. */
+/** How many released instance ids are remembered. The id that was least recently added or looked up is forgotten first. */
 const maxReleased = 100
 
 const makeReleased = () => {
-  /** Ordered by when they were last added or looked up, the oldest first. */
+  /** The released instance ids, ordered by when each was last added or looked up, the oldest first. */
   const ids = new Set<string>()
   const add = (id: string) => {
     ids.delete(id)
@@ -105,8 +106,8 @@ const makeReleased = () => {
   return {
     add,
     /**
-     * Moves the id to the end. Each later start finds a lock file that could not be removed and looks up its instance, so
-     * that instance must not be forgotten.
+     * Moves the id to the end, because the ids at the beginning are forgotten first. If a lock file could not be removed, each
+     * later start finds it and looks up its instance id. So an id that is still needed is never among the oldest.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false
@@ -133,8 +134,8 @@ export const layerPs = (handle: ProcessHandle): Layer.Layer<ProcessTable, never,
   Layer.effect(ProcessTable, Effect.flatMap(posix(handle), make))
 
 /**
- * Reads names and times of creation from one CIM query for all processes (`Win32_Process`). A lookup waits as long as
- * `Patience` says, and ten seconds at most.
+ * Reads the names and creation times of all processes with one CIM query (`Win32_Process`). A lookup waits for the query as
+ * long as `Patience` says, and ten seconds at most.
  *
  * @internal
  */

@@ -38,9 +38,9 @@ const psTimeout = Duration.seconds(2)
 export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      // One `-o` for each column, because a second column in the same argument would be taken for the header of the first. In
-      // POSIX and on FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt) the header after `=` extends to the end of the argument.
-      // On macOS it does not, but this form works there too.
+      // Each column has its own `-o`. In POSIX and on FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt) the header after `=`
+      // extends to the end of the argument, so ps would read a second column there as part of the first column's header. On
+      // macOS the header ends before the next column, but this form works there too.
       child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
         (command) => output(command, psTimeout),
@@ -67,7 +67,8 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       network: () => Effect.succeed("Same"),
       ...ownClock,
       // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
-      // sys/kern/kern_proc.c, fill_kinfo_proc_only). Other systems are unknown, so only macOS counts as fixed.
+      // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So start times count as
+      // fixed only on macOS.
       isFixed: handle.platform === "darwin"
     }
   })

@@ -16,7 +16,8 @@ import type { ServiceUnit } from "../GatewayLockError.ts"
  * @category decoding
  */
 export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
-  // Version 2 of control groups has one hierarchy, in the line `0:`. In version 1 systemd has its own, named `systemd`.
+  // Version 2 of control groups has one hierarchy, in the line `0:`. In version 1, systemd has its own hierarchy, which is named
+  // `systemd`.
   const path = /^(?:0:|\d+:name=systemd):(\/.*)$/m.exec(cgroup)?.[1] ?? ""
   const parts = path.split("/")
   const own = parts.findLastIndex((part) => part.endsWith(".service"))

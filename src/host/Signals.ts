@@ -1,8 +1,8 @@
 /**
- * Sends signals to other processes, and lists the ancestors of this process, which must not get one.
+ * Sends signals to other processes, and lists the ancestors of this process, which must not get a signal.
  *
- * A pid alone does not identify the receiver, because the kernel reuses pids. A signal is sent only if the process under
- * the pid is still the recorded one.
+ * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid still belongs
+ * to the process whose pid and start time were recorded.
  *
  * @since 0.1.0
  */
@@ -50,17 +50,18 @@ export class SignalFailed extends Schema.TaggedError<SignalFailed>("gateway-lock
 }
 
 /**
- * Signals recorded processes, and never another process that got the same pid.
+ * Sends a signal to the process whose pid and start time were recorded, and never to another process that got the same pid.
  *
  * @since 0.1.0
  * @category tags
  */
 export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
   /**
-   * Signals a process if it is still the recorded one. If it fails with `SignalFailed`, no signal was sent.
+   * Sends a signal if the pid still belongs to the recorded process. If `send` fails with `SignalFailed`, no signal was sent.
    *
-   * On Linux the start time is compared in the same turn of the event loop as kill(2), so no other code runs in between.
-   * The kernel gives out pids in sequence, so it does not reuse this pid within that time.
+   * On Linux the start time is compared in the same turn of the event loop as kill(2), so no other code of this process runs
+   * between the comparison and the signal. The kernel gives out pids in sequence, so it does not reuse this pid within that
+   * time.
    */
   readonly send: (process: ProcessIdentity, signal: Signal) => Effect.Effect<void, SignalFailed>
   /** The pids of this process's parent, grandparent and so on, nearest first, as far as the system shows them. */
@@ -78,17 +79,20 @@ export interface SignalHandle {
   readonly parentPid: number
   /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: Signal) => boolean
-  /** Reads a file synchronously: no other code may run between the check of the start time and the signal. Throws. */
+  /**
+   * Reads a file synchronously, because no other code may run between the check of the start time and the signal. Throws if the
+   * file cannot be read.
+   */
   readonly readFile: (path: string) => string
 }
 
-/** How far two readings of one start time can differ, in clock ticks. The offset of a time namespace is rounded. */
+/** How far two readings of one start time can differ, in clock ticks, because the offset of a time namespace is rounded. */
 const tolerance = 1
 
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** The longest chain of parents to follow. It bounds the walk even if pids are reused meanwhile. */
+/** The longest chain of parents to follow. With this limit the walk ends even if pids are reused meanwhile. */
 const maxAncestors = 128
 
 /**
@@ -102,7 +106,7 @@ export const parseParent = (stat: string): Option.Option<number> =>
   )
 
 /**
- * Whether the text of `/proc/<pid>/stat` describes the recorded process. Pure.
+ * Whether the start time in the text of `/proc/<pid>/stat` is the recorded start time of `process`. Pure.
  *
  * @internal
  */
@@ -148,7 +152,7 @@ export const make = (
     )
     const gone = (pid: number, reason: string) => new SignalFailed({ pid, why: "Gone", reason })
 
-    /** Synchronous, so that the pid cannot get another process between the check and kill(2). */
+    /** Sends the signal synchronously, so that the pid cannot pass to another process between the check and kill(2). */
     const sendNow = (process: ProcessIdentity, signal: Signal, bootOffsetTicks: number) =>
       Effect.suspend(() => {
         const { pid } = process

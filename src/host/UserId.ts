@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * The effective user id of this process (geteuid(2)). Checks of file ownership compare with it. `None` on Windows, which has
- * no user ids.
+ * The effective user id of this process (geteuid(2)). Checks of file ownership compare the owner of a file with this id. `None`
+ * on Windows, which has no user ids.
  *
  * @example
  * import { Effect } from "effect"

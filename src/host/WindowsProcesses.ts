@@ -56,20 +56,21 @@ export const parseCim = (text: string): Option.Option<ReadonlyMap<number, Window
   )
 
 /**
- * Lists all processes, so that one query answers every lookup that arrives while it runs. The query calls only methods of
- * core types, because the language mode of a locked down machine forbids others (PowerShell's about_Language_Modes,
- * ConstrainedLanguage).
+ * Lists all processes, so that one query answers every lookup that arrives while the query runs. The query calls only methods
+ * of PowerShell's core types. On a locked-down machine, PowerShell forbids methods of other types (PowerShell's
+ * about_Language_Modes, ConstrainedLanguage).
  */
 const cimQuery = "Get-CimInstance Win32_Process -Property ProcessId,Name,CreationDate | "
   + "Select-Object ProcessId,Name,@{n='Created';e={if($_.CreationDate){$_.CreationDate.ToUniversalTime().ToString('o')}}} | "
   + "ConvertTo-Json -Compress"
 
 /**
- * How long a lookup of a process may wait for PowerShell, which is slow to start. Only Windows needs it.
+ * How long a lookup of a process may wait for PowerShell, which is slow to start. Other platforms than Windows ignore this
+ * value.
  *
- * The time counts from the start of PowerShell. PowerShell continues after the lookup times out, so a later lookup gets its
- * answer. By default a lookup waits until PowerShell ends, ten seconds at most. A starting gateway does not wait at all. An
- * inspection of a gateway waits at most as long as for a probe.
+ * The time counts from the start of PowerShell. PowerShell continues after the lookup times out, so a later lookup gets the
+ * answer of PowerShell. By default a lookup waits until PowerShell ends, ten seconds at most. A starting gateway does not wait
+ * at all. An inspection of a gateway waits for PowerShell at most as long as it waits for a probe of the port.
  *
  * @since 0.1.0
  * @category references
@@ -78,10 +79,10 @@ export class Patience extends Context.Reference<Patience>()("gateway-lock/Proces
   defaultValue: () => Duration.infinity
 }) {}
 
-/** PowerShell alone takes a second to start, and several on a slow machine. */
+/** How long the query may take. PowerShell alone takes a second to start, and several seconds on a slow machine. */
 const cimTimeout = Duration.seconds(10)
 
-/** How long an answer is reused, and how long after a failed query the next one may run. In milliseconds. */
+/** In milliseconds: how long an answer is reused, and how long after a failed query the next query may start. */
 const [freshFor, retryAfter] = [2000, 30_000]
 
 interface Query {

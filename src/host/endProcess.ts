@@ -1,7 +1,8 @@
 /**
  * Ends this process: the default of `ProcessEnd`.
  */
-// Node's own timers and console, because no fiber runs during an exit. Some timers must not keep the process alive.
+// This file uses Node's own timers and console, because no fiber runs during an exit. Also, some of its timers must not keep
+// the process alive, so they are unreferenced.
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
@@ -62,15 +63,15 @@ const turnZeroIntoOne = (status: number) => {
 
 const sendSigterm = (): void => {
   try {
-    // Not `process.kill`: it ends the process at once on Windows (`uv__kill` in libuv's src/win/process.c), and signals the main
-    // thread from a worker thread.
+    // `process.kill` is not suitable. On Windows it ends the process at once (`uv__kill` in libuv's src/win/process.c). In a
+    // worker thread it signals the main thread.
     process.emit("SIGTERM", "SIGTERM")
   } catch (cause) {
     console.error(cause)
   }
 }
 
-/** How long after the drain a program that waits for the loss of the lock may take to exit by itself. */
+/** The time after the drain in which a program that waits for the loss of the lock can exit by itself. */
 export const watcherGrace = Duration.seconds(5)
 
 /** Calls the program's SIGTERM listeners, or exits after the drain if it has none. */
@@ -81,7 +82,7 @@ const signalOrExit = (drained: Effect.Effect<void>): Effect.Effect<void> =>
       : Effect.zipRight(drained, Effect.sync(() => exit(1)))
   )
 
-/** The default of `ProcessEnd`, where it is described. */
+/** The default implementation of `ProcessEnd`. The documentation of `ProcessEnd` describes what it does. */
 export const end = ({ drained, isWatched, within }: EndOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     process.off("exit", turnZeroIntoOne).on("exit", turnZeroIntoOne)

@@ -1,8 +1,8 @@
 /**
  * Retries file operations that Windows refuses only for a moment.
  *
- * Windows refuses to open, remove or rename a file while a virus scanner, an indexer or a backup has it open. It also refuses
- * while a removal of the file is pending, which is until the last handle is closed.
+ * Windows refuses to open, remove or rename a file while a virus scanner, an indexer or a backup has the file open. Windows
+ * also refuses while a removal of the file is pending. A removal is pending until the last handle of the file is closed.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -18,8 +18,8 @@ import { HostPlatform } from "./HostPlatform.ts"
 const codes = new Set(["EBUSY", "EPERM", "EACCES"])
 
 /**
- * Whether a retry may succeed after this error. Only on Windows: on other platforms a missing permission has the same codes,
- * and a retry does not change it.
+ * Whether a retry may succeed after this error. Always `false` on other platforms than Windows. There the same codes mean a
+ * missing permission, which a retry does not change.
  */
 export const isMomentary = (platform: string, error: PlatformError): boolean =>
   platform === "win32" && error._tag === "SystemError"

@@ -7,7 +7,7 @@ import { shellWord } from "./shellWord.ts"
 export interface Advice {
   /** Quotes a word of a command for this platform's shell. */
   readonly word: (word: string) => string
-  /** Runs a command with an environment variable unset. */
+  /** Runs a command without an environment variable that is set in the shell. */
   readonly unset: (variable: string, command: string) => string
   readonly removeFiles: (paths: ReadonlyArray<string>) => string
   /** Removes a link to a folder, and leaves the folder. */
@@ -17,7 +17,7 @@ export interface Advice {
   readonly showAccess: (paths: ReadonlyArray<string>) => string
   /** Makes a user the owner of a folder and of its content. */
   readonly changeOwner: (path: string, uid: number | undefined) => string
-  /** Does the same as `changeOwner` with the permissions of root, if this user is not allowed to change the owner. */
+  /** Does the same as `changeOwner` with the permissions of root, for a user who is not allowed to change the owner. */
   readonly changeOwnerAsRoot: (path: string, uid: number | undefined) => string
   /** Removes write permission on a folder for all users but its owner. */
   readonly closeToOthers: (path: string) => string
@@ -121,7 +121,8 @@ const windows: Advice = {
   edit: (path) => `notepad ${powerShellWord(path)}`,
   renewTime: (path) => `(Get-Item ${powerShellWord(path)}).LastWriteTime = Get-Date`,
   syncClock: "w32tm /resync",
-  // Windows has no program that lists the processes with a file open. Lock files are opened by Node processes.
+  // Windows has no program that lists the processes with a file open. Only Node processes open lock files, so this command lists
+  // all Node processes.
   showFileUsers: () => "tasklist /FI \"IMAGENAME eq node.exe\"",
   showListeners: (port) => `netstat -ano | findstr :${port}`,
   showProcess: (pid) => `tasklist /V /FI "PID eq ${pid}"`,

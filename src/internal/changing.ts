@@ -1,6 +1,6 @@
 /**
- * A value that changes, whose readers can wait for the next value. This module does not use `Stream`, because a refused start
- * would load `Stream` without using it.
+ * A value that changes, whose readers can wait for the next value. This module does not use `Stream`. A start that fails early,
+ * for example because the port is in use, would otherwise spend time to load `Stream` and not use it.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

@@ -1,8 +1,9 @@
 /**
  * Starts the programs that the gateway needs (ps, lsof, systemctl, systemd-notify, PowerShell, …).
  *
- * All of them are started here, so that three rules hold for each. It gets no secret from the environment, it is killed after
- * a time limit, and an exception from its start does not end the gateway. A test searches `src` for other starts.
+ * All of these programs are started here, so that three rules hold for each program. The program gets no secret from the
+ * environment. It is killed after a time limit. An exception from its start does not end the gateway. A test checks that no
+ * other module in `src` starts a program.
  */
 // A child inherits the environment of this process, not the values of a `ConfigProvider`.
 // @effect-diagnostics processEnv:off
@@ -19,9 +20,9 @@ import { atMost } from "./atMost.ts"
 import { codeOf } from "./errno.ts"
 
 /**
- * The environment variables that children inherit. All others stay in this process: tokens and passwords of the gateway, of
- * its app and of OpenTelemetry's exporter. So do the variables that systemd sets for this process only (`NOTIFY_SOCKET`,
- * `WATCHDOG_*`, `LISTEN_*`).
+ * The environment variables that child processes inherit. Child processes do not get any other variables, because these can
+ * contain tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter. Others are set by systemd for this
+ * process only (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
  */
 const passed = new Set([
   // Folders of programs and libraries.
@@ -81,7 +82,7 @@ const passed = new Set([
   "COMMONPROGRAMFILES(X86)"
 ])
 
-/** Compares without case, because names on Windows can have any case. `LC_*` are variables of the locale. */
+/** Names are compared without case, because names on Windows can have any case. `LC_*` are variables of the locale. */
 const isPassed = (name: string): boolean => passed.has(name.toUpperCase()) || /^LC_[A-Z]+$/.test(name)
 
 /** The part of an environment that a child inherits. Pure. */
@@ -129,9 +130,10 @@ const programOf = (command: Command.Command): string => Command.flatten(command)
  * Starts a program and runs `use` on it for at most `limit`. If the limit is reached or the effect is interrupted, the program
  * gets SIGKILL.
  *
- * The effect then returns without waiting for the program's end, because a program that is blocked in the kernel may not end.
- * The executor's own finalizer sends SIGTERM and waits (@effect/platform-node-shared, `runCommand` in
- * internal/commandExecutor.ts). The limit also holds in a finalizer, where a timeout alone cannot interrupt anything.
+ * The effect then returns without waiting for the program's end, because SIGKILL does not end a program while that program is
+ * blocked in the kernel. The executor's own finalizer, which sends SIGTERM and waits (@effect/platform-node-shared, `runCommand`
+ * in internal/commandExecutor.ts), runs in the background. The limit also holds if `run` is called in a finalizer, where a
+ * timeout alone cannot interrupt anything.
  */
 export const run = <A, E>(
   command: Command.Command,

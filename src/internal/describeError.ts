@@ -2,8 +2,8 @@ import type { PlatformError } from "@effect/platform/Error"
 import { errnoOf, nameErrno } from "./errno.ts"
 
 /**
- * Describes a platform error in one line for people. It uses the system's message if there is one, such as `EACCES:
- * permission denied, open '…'`.
+ * Describes a platform error in one line for people. If the error has a message of the system, such as `EACCES: permission
+ * denied, open '…'`, this message is the description.
  */
 export const describePlatformError = (error: PlatformError): string =>
   nameErrno(

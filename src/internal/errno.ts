@@ -5,8 +5,8 @@ import type { PlatformError } from "@effect/platform/Error"
 import { constants } from "node:os"
 
 /**
- * libuv gives a number for errors that it has no name for (`UV_ERRNO_MAP` in include/uv.h, `uv__unknown_err_code` in
- * src/uv-common.c). Lock files meet two of them: `ENOLCK` and `EDQUOT`.
+ * If libuv has no name for an error, the error contains a number instead (`UV_ERRNO_MAP` in include/uv.h,
+ * `uv__unknown_err_code` in src/uv-common.c). Operations on lock files can fail with two such errors: `ENOLCK` and `EDQUOT`.
  */
 const unnamed = /Unknown system error -(\d+)/
 

@@ -1,6 +1,6 @@
 /**
- * Finds the first place at which a text is not JSON (RFC 8259). Node's parser does not always report the place. It also quotes
- * the text there, which may be a secret.
+ * Finds the first place at which a text is not JSON (RFC 8259). `JSON.parse` is not suitable for that. Its error does not always
+ * name the place, and quotes the text at that place, which may be a secret.
  */
 
 /** The place of a fault, and the syntax that JSON allows there. Lines and columns count from 1, columns in characters. */
@@ -37,13 +37,13 @@ const afterString = (text: string, at: number): number => {
   throw new Fault(end, text[end] === "\\" ? "an escape sequence of JSON" : "the end of the string (\")")
 }
 
-/** Keeps its own stack instead of recursion, so that deep nesting does not overflow the call stack. */
+/** Finds the first fault. A stack of its own replaces recursion, so that deep nesting does not overflow the call stack. */
 const findFault = (text: string): Fault | undefined => {
   const open: Array<"{" | "["> = []
   let at = skip(text, 0)
   /**
-   * The expected syntax. `first value` also allows the end of an array, and `first name` the end of an object. `after` is the
-   * place after a value.
+   * The syntax that is expected at `at`. `first value` also allows the end of an array, and `first name` also allows the end of
+   * an object. `after` is the place after a value.
    */
   let next: "value" | "first value" | "name" | "first name" | "after" = "value"
   try {

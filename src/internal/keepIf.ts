@@ -3,7 +3,7 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
-/** Does the same as `keepIf`, and also returns the scope of the resources, which the caller can close before its own scope. */
+/** Does the same as `keepIf`, and also returns the scope of the resources. The caller can close it before the caller's scope. */
 export const keepIfScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   isKept: (value: A) => boolean
@@ -19,8 +19,8 @@ export const keepIfScoped = <A, E, R>(
   )
 
 /**
- * Runs `self`, and keeps its resources until the caller's scope closes, if `self` succeeds with a value that `isKept` accepts.
- * Otherwise releases the resources before this effect ends.
+ * Runs `self`. If `self` succeeds with a value that `isKept` accepts, the resources of `self` are kept until the caller's scope
+ * closes. Otherwise the resources are released before this effect ends.
  */
 export const keepIf = <A, E, R>(
   self: Effect.Effect<A, E, R>,

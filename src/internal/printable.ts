@@ -1,6 +1,6 @@
 /**
- * Escapes control characters and line separators, so that a text stays on one line and cannot control a terminal. Other users
- * may have written the paths, environment variables and lock files that messages quote.
+ * Escapes control characters and line separators, so that a text stays on one line and cannot control a terminal. This is
+ * needed because messages quote paths, environment variables and lock files, which other users may have written.
  */
 export const printable = (text: string): string =>
   text.replace(

@@ -1,8 +1,9 @@
 /**
- * Loads the bundled program with code that V8 compiled during the build. Otherwise a refused start would spend more time
- * compiling than running.
+ * Loads the bundled program with code that V8 compiled during the build. Without that code, a start that fails because a gateway
+ * already runs would spend more time compiling than running.
  *
- * This module imports nothing from the project and nothing from Effect, so that all of their code comes from the bundle.
+ * This module imports nothing from the project and nothing from Effect, so that all code of the project and of Effect comes from
+ * the bundle.
  */
 import { existsSync, readFileSync } from "node:fs"
 import * as Module from "node:module"
@@ -13,10 +14,13 @@ import { Script } from "node:vm"
 /** The bundled file that runs first. */
 const entry = "entry.cjs"
 
-/** V8 accepts compiled code only of its own version. It does not check the processor, so the name contains it. */
+/**
+ * The end of the names of files with compiled code. V8 accepts compiled code only of its own version, so the name contains that
+ * version. V8 does not check for which processor the code was compiled, so the name also contains the processor architecture.
+ */
 const cacheSuffix = `.${process.versions.v8}-${process.arch}.cache`
 
-/** Called for every loaded script, with the path for its compiled code. The build writes that file. */
+/** Called for every loaded script, with the path for its compiled code. The build uses this call to write the file. */
 export type OnScript = (script: Script, cachePath: string) => void
 
 const readIfPresent = (path: string): Buffer | undefined => {
@@ -44,11 +48,13 @@ const cacheHome = (): string => {
 }
 
 /**
- * Makes Node keep compiled code for the next start. Node supports this since 22.1. Before, this function does nothing.
+ * Makes Node keep compiled code for the next start. Node supports this since version 22.1. With an older version of Node, this
+ * function does nothing.
  *
- * Node's default folder is below the temporary folder, where other users may write. Node runs compiled code without checking
- * it, so this function names a folder of the user. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` take precedence. If
- * the folder cannot be written, Node keeps nothing.
+ * Node's default folder for this code is below the temporary folder, where other users may write. Node runs compiled code
+ * without checking it, so another user could make this program run foreign code. Therefore this function names a folder of this
+ * user. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` take precedence. If the folder cannot be written, Node keeps
+ * nothing.
  */
 const enableCompileCache = (): void => {
   const enable: unknown = Reflect.get(Module, "enableCompileCache")
@@ -56,11 +62,14 @@ const enableCompileCache = (): void => {
   try {
     enable(join(cacheHome(), "gateway-lock", "compiled"))
   } catch {
-    // The user has no home folder, so nothing is kept.
+    // The user has no home folder, so Node keeps no compiled code.
   }
 }
 
-/** A bundled file evaluates to a function with the parameters of a CommonJS module, however it is loaded. */
+/**
+ * The value of a bundled file: a function with the parameters of Node's wrapper of a CommonJS module. `Script.runInThisContext`
+ * and `require` both return this function.
+ */
 type Bundled = (
   exports: object,
   require: (id: string) => unknown,

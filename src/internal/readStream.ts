@@ -1,8 +1,9 @@
 /**
  * Reads a path that is not a regular file: a pipe, a terminal or a device.
  *
- * The read does not block a thread in read(2), or in open(2) of a pipe without a writer. So the wait can be interrupted, and the
- * process can exit meanwhile. An exit joins the threads of libuv's pool (`hasFileRequests` in src/host/endProcess.ts).
+ * The read does not block a thread of libuv's pool in read(2), or in open(2) of a pipe without a writer. So the wait for data can
+ * be interrupted. The process can also exit during the wait. An exit waits for the threads of the pool (`hasFileRequests` in
+ * src/host/endProcess.ts), so a blocked thread would prevent it.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -36,7 +37,8 @@ const open = (path: string): number => {
   try {
     return NodeFs.openSync(path, O_RDONLY | O_NONBLOCK)
   } catch (cause) {
-    // A socket cannot be opened by its path, so its descriptor is used directly. Node gives its children sockets as stdin.
+    // If the path names a descriptor that is a socket, open(2) fails, so the descriptor itself is used. For example, the stdin
+    // of a child process that Node started is a socket.
     const descriptor = descriptorOf(path)
     if (descriptor === undefined) throw cause
     return descriptor
@@ -46,7 +48,10 @@ const open = (path: string): number => {
 const unreadable = (cause: unknown) =>
   new StreamUnreadable({ reason: cause instanceof Error ? cause.message.split("\n", 1)[0] ?? "" : String(cause) })
 
-/** Reads to the end. Stops early after more than `limit` bytes, so the caller sees from the length that there were too many. */
+/**
+ * Reads to the end, but stops early once more than `limit` bytes were read. A result that is longer than `limit` tells the caller
+ * that there were too many bytes.
+ */
 export const readStream = (path: string, limit: number): Effect.Effect<Uint8Array, StreamUnreadable> =>
   Effect.async((resume) => {
     let stream: Readable

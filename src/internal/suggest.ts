@@ -26,8 +26,8 @@ const distance = (a: string, b: string): number => {
 const longest = 40
 
 /**
- * The known word that the fewest edits lead to. Edits may be up to a third of its letters, and one edit is always allowed. If
- * several words are equally near, the first one is returned. Upper and lower case are equal.
+ * The known word that the fewest edits lead to. The edits may be at most a third as many as the letters of the known word, but
+ * one edit is always allowed. If several words are equally near, the first one is returned. Upper and lower case are equal.
  */
 export const suggest = (typed: string, known: Iterable<string>): string | undefined => {
   if (typed.length > longest) return undefined

@@ -8,10 +8,10 @@ import { keepInterruption } from "./keepInterruption.ts"
 
 /**
  * Runs `self`, and interrupts it if `failure` fails. The returned effect ends after `self` has ended, including finalizers of
- * `self`. Its result is that of `self`, or the failure of `failure` if that came first.
+ * `self`. Its result is the result of `self`, or the error of `failure` if `failure` failed first.
  *
- * `Effect.raceFirst` (Effect 3.22.4; internal/effect/circular.ts) is not suitable. If a fiber is interrupted while it waits for
- * a race, it runs its own finalizers while the finalizers of the two racing fibers still run.
+ * `Effect.raceFirst` (Effect 3.22.4; internal/effect/circular.ts) is not suitable. If the fiber that waits for the race is
+ * interrupted, this fiber runs its own finalizers too early, while the finalizers of the two racing fibers still run.
  */
 export const whileNot =
   <E2>(failure: Effect.Effect<never, E2>) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
