@@ -35,8 +35,8 @@ const attemptsAfterEnd = 7
 
 /**
  * The longest time that a start needs to find that another owner has the port. If an attempt fails with `PortInUse` after a
- * longer time, it spent the rest on its own warm-up: the work of an app between the lock and the port. That rest is not time
- * spent waiting, so the deadline moves by that rest.
+ * longer time, it spent the rest on its own warm-up, such as the work of an app before it binds the port. This rest is not time
+ * spent waiting, so it is added to the deadline.
  */
 const longestRefusal = Duration.seconds(1)
 

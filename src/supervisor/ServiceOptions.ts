@@ -70,8 +70,8 @@ export interface ServiceOptions {
    */
   readonly user?: string | undefined
   /**
-   * The port on which the gateway listens. For a port below 1024, a system unit of systemd gets the capability to bind that port
-   * (`CAP_NET_BIND_SERVICE`).
+   * The base port: the port on which the gateway listens. For a port below 1024, a system unit of systemd gets the capability to
+   * bind that port (`CAP_NET_BIND_SERVICE`).
    */
   readonly port?: number | undefined
 }
