@@ -164,7 +164,7 @@ export const make = (
       error,
       {
         // No command accepts port 0, so the default port stands in for it. That is safe, because a command finds the lock by the
-        // config file, not by the port.
+        // config file and the state directory, not by the port.
         self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
         app: { command: options.command ?? "npx gateway-lock", run: options.run }
       },

@@ -66,7 +66,10 @@ const whyNotSignalled = (
   }
 }
 
-/** The owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. */
+/**
+ * Returns the owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. Otherwise fails with
+ * `OwnerUnverified`.
+ */
 const verify = (
   state: LockInspection.LockState,
   options: StopOptions

@@ -23,8 +23,8 @@ import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
 /**
- * The errors of a start that another owner refuses, because that owner has the lock or the port. The next attempt can succeed
- * after that owner has changed or ended.
+ * The errors of a start that failed because another owner has the lock or the port. The next attempt can succeed after that owner
+ * has changed or ended.
  */
 export type Occupied = PortInUse | LockHeld
 

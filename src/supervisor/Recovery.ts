@@ -96,8 +96,8 @@ interface Round {
   /** Whether the last wait was for the same owner, and saw no change. */
   readonly isSettled: boolean
   /**
-   * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon, because a standby
-   * would otherwise reconnect without a pause.
+   * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon after it was
+   * opened, because a standby would otherwise reconnect without a pause.
    */
   readonly mayWatch: boolean
 }
@@ -107,9 +107,9 @@ const first: Round = { quickAttempts: 0, owner: undefined, isSettled: false, may
 const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceId ?? "unknown"
 
 /**
- * The state for the wait after a refused attempt. If another owner refused this attempt than the attempt before, the state starts
- * afresh. During the quick attempts, a refusal may name no holder, because the ended owner may remove its record before it
- * releases the lock. Such a refusal is still about the ended owner.
+ * The state for the wait after a refused attempt. If the attempt before met a different owner, the state starts afresh. During
+ * the quick attempts, a refusal may name no holder, because the ended owner may remove its record before it releases the lock.
+ * Such a refusal is still about the ended owner.
  */
 const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
   before.owner === ownerId(error) || (before.quickAttempts > 0 && error.holder === undefined)

@@ -61,7 +61,7 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
  * Finds the first word of the command line, path or user name that the manager's format cannot express, or that the manager
  * refuses.
  *
- * - An argument of a program cannot contain a NUL, and a UTF-8 text file cannot contain an unpaired surrogate.
+ * - An argument of a program cannot contain a NUL, and a text file cannot contain an unpaired surrogate.
  * - systemd reads no quotes in the values of `LoadCredential=` and `User=`, so a line end in such a value would begin another
  *   setting.
  * - systemd refuses a program whose path contains a control character, a quote or a backslash, even in quotes

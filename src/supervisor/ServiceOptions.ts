@@ -21,8 +21,8 @@ export const managers = ["systemd", "launchd", "schtasks"] as const
 export type Manager = typeof managers[number]
 
 /**
- * When a service runs. `user`: while the user who installed the service is logged in. `system`: from the boot of the machine.
- * Only root or an administrator can install a `system` service.
+ * When a service runs. `user`: while the user of the service is logged in. `system`: from the boot of the machine. Only root or
+ * an administrator can install a `system` service.
  *
  * @since 0.1.0
  * @category models

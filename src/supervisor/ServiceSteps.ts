@@ -74,8 +74,8 @@ const runPatiently = (...words: readonly [string, ...Array<string>]): Step => ({
 })
 
 /**
- * The path of the definition's file (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). The Task Scheduler has no such
- * folder: the XML of a task is written to the state directory, and `schtasks` reads it from there.
+ * The path of the definition's file (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). The Task Scheduler has no folder
+ * for definitions, so the XML of a task is written to the state directory, and `schtasks` reads the XML from there.
  *
  * @since 0.1.0
  * @category paths

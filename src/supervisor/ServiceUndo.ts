@@ -42,7 +42,7 @@ export interface Before {
 const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    // A link is checked for first, because `readFile` follows links. A masked unit is a link to /dev/null, which reads as an
+    // The check for a link comes first, because `readFile` follows links. A masked unit is a link to /dev/null, which reads as an
     // empty file.
     const link = yield* Effect.option(fs.readLink(path))
     if (Option.isSome(link)) return { _tag: "Link" as const, target: link.value }

@@ -40,8 +40,8 @@ interface Rule {
 const versions = "one folder for each version of Node"
 
 /**
- * The folders in which each tool keeps its versions. `process.execPath` is a real path: links in a shell's `PATH`, such as fnm's
- * multishells and Homebrew's `bin`, are already resolved.
+ * The folders in which each tool keeps its versions. `process.execPath` is a real path, so links in a shell's `PATH`, such as
+ * fnm's multishells and Homebrew's `bin`, are already resolved in that path.
  */
 const rules: ReadonlyArray<Rule> = [
   {

@@ -23,8 +23,8 @@ export interface SystemdTiming {
 }
 
 /**
- * Computes the times of a unit. Failures that take time never exhaust the start limit, however often they are repeated. systemd
- * does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
+ * Computes the times of a unit. Failures that take time never exhaust the start limit, no matter how often these failures are
+ * repeated. systemd does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
  *
  * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, and `R` is `RestartSec`. systemd counts starts in
  * windows. A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust
