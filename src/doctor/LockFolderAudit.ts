@@ -185,7 +185,7 @@ export const checkFolder = (
       })
     )
   }).pipe(
-    // The folder was removed, or its permissions changed, between two system calls of this check.
+    // This failure occurs if the folder is removed, or its permissions change, between two system calls of this check.
     Effect.catchAll((cause) =>
       Effect.map(HostPlatform, (platform) => [
         error(

@@ -207,7 +207,9 @@ export const isLatched = (unit: Unit): boolean =>
     && unit.restarts >= unit.startLimitBurst - 1
     && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
 
-/** The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end it. */
+/**
+ * The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end such a start.
+ */
 const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
   [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
 

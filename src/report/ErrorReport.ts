@@ -29,7 +29,7 @@ export type { Fact, RunChange } from "./facts.ts"
 export interface ErrorReport {
   /** For a terminal or a log: the message, and below it a line for each fact. There is no line end after the last line. */
   readonly text: string
-  /** For a log reader: the same in one line of JSON, with the error itself. */
+  /** For a program that reads logs: the same content in one line of JSON, with the error itself. */
   readonly json: string
   /** The facts alone, in the order of the lines: first the holder, then the possible next steps. */
   readonly facts: ReadonlyArray<Fact>
@@ -60,7 +60,7 @@ export interface ErrorReportOptions {
   readonly command?: string | undefined
   /**
    * Builds the command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. Only you
-   * know this command. By default the report leaves out the facts that need it: `run`, `runBeside` and `runElsewhere`.
+   * know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and `runElsewhere`.
    */
   readonly run?: ((change: RunChange) => string) | undefined
 }

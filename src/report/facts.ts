@@ -421,7 +421,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
 
-/** For a log reader: one line of JSON with the same content as fields. */
+/** For a program that reads logs: one line of JSON with the same content as fields. */
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined

@@ -87,8 +87,8 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * The outcome if no process holds the lock. Fails if a gateway may still serve on the address: the lock of a serving gateway
- * looks free after its lock file was removed.
+ * The outcome if no process holds the lock. The lock of a gateway that still serves looks free after its lock file was removed.
+ * So this function fails if a gateway may still serve on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * Verifies the owner of a lock, and signals it. If the verification fails, the error has the reason and what to type next.
+ * Verifies the owner of a lock, and signals that owner. If the verification fails, the error has the reason and what to type
+ * next.
  *
  * @since 0.1.0
  */
