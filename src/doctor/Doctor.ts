@@ -1,8 +1,8 @@
 /**
- * Finds the problems of a gateway on this host, and the command that fixes each.
+ * Finds the problems of a gateway on this host, and for each problem the command that fixes it.
  *
- * The examination is read-only with one exception. A temporary file in the lock folder tests whether the file system keeps
- * locks, and is removed afterwards.
+ * The examination is read-only with one exception. The examination creates a temporary file in the lock folder to test whether
+ * the file system enforces locks, and removes this file afterwards.
  *
  * @since 0.1.0
  */
@@ -42,11 +42,14 @@ export interface DoctorOptions {
   readonly config: GatewayConfig
   /** The problems of the config file, one line each. */
   readonly problems: ReadonlyArray<string>
-  /** This process. The report says which supervisor a start from this process would detect. */
+  /** The process that examines the gateway. The report says which supervisor a start from this process would detect. */
   readonly process: Supervisor.ProcessFacts
   /** The user ID of this process; `undefined` on Windows. */
   readonly uid: number | undefined
-  /** Completes a command line for this gateway, from words such as `stop --force`. */
+  /**
+   * Makes the complete command line for the examined gateway from words such as `stop --force`. The remedies of the report
+   * contain such command lines.
+   */
   readonly command: (words: string) => string
 }
 
@@ -175,7 +178,10 @@ const checkPortNumber = ({ command, config: { port } }: DoctorOptions): Readonly
     ? [warning("port", BadPorts.warning(port), command(`run --port ${BadPorts.nextAllowed(port)}`))]
     : []
 
-/** Finds reclaim claims left by interrupted starts, and lock files with a modification time in the future. */
+/**
+ * Finds claims that interrupted starts left, and lock files with a modification time in the future. A claim is a file that a
+ * start creates before it moves a dead owner's lock file away.
+ */
 const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -256,7 +262,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { configName, configPath, health, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
-    // Concurrent, because each of the three waits for other processes or the network.
+    // The three run concurrently, because each of them waits for other processes or the network.
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
@@ -268,7 +274,8 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
-    // A system service has its own state directory, which systemd creates. The folder of these settings does not matter then.
+    // A system service has its own state directory, which systemd creates. The gateway then does not use the state directory of
+    // these settings, so that directory is not checked.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
       ...checkConfig(options, platform),

@@ -35,7 +35,7 @@ export type Check = typeof Check.Type
  *
  * - `ok`: no problem.
  * - `info`: worth knowing; no action is needed.
- * - `warning`: the gateway works, but with a weakness, or it may soon fail.
+ * - `warning`: the gateway works, but it has a weakness or may soon fail.
  * - `error`: the gateway cannot start, or cannot be trusted.
  *
  * @since 0.1.0
@@ -99,7 +99,7 @@ export interface DoctorReport extends Schema.Struct.Type<typeof fields> {}
 export interface DoctorReportEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** The version of this form. It changes if a field changes its meaning. */
+  /** The version of this form. The version changes if a field changes its meaning. */
   version: Schema.Literal(1),
   /** When the findings were collected. */
   asOf: Schema.DateTimeUtc,

@@ -1,5 +1,5 @@
 /**
- * Checks that a folder can hold lock files: its owner, its permissions, and whether its file system keeps locks.
+ * Checks that a folder can hold lock files: the folder's owner, its permissions, and whether its file system enforces locks.
  *
  * @since 0.1.0
  */
@@ -84,7 +84,7 @@ const factsOf = (path: string) =>
     return { path, type, mode, uid: Option.getOrUndefined(uid) } satisfies FolderFacts
   })
 
-/** The nearest existing folder above a path. Where not even the root exists (an absent drive on Windows), the root. */
+/** The nearest existing folder above a path. If not even the root exists (an absent drive on Windows), the result is the root. */
 const existingAbove = (path: string): Effect.Effect<string, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -185,7 +185,7 @@ export const checkFolder = (
       })
     )
   }).pipe(
-    // The folder was removed, or its permissions changed, between two system calls of this check.
+    // This failure occurs if the folder is removed, or its permissions change, between two system calls of this check.
     Effect.catchAll((cause) =>
       Effect.map(HostPlatform, (platform) => [
         error(
@@ -226,7 +226,7 @@ export const filesystemType = (mountinfo: string, path: string): Option.Option<s
 }
 
 /**
- * Explains how far locks reach on a type of file system; `undefined` if the type has no known limit. Pure.
+ * Explains the limits of locks on a type of file system; `undefined` if the type has no known limit. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -247,7 +247,7 @@ export const hintFor = (type: string): string | undefined => {
 
 type Tested = KernelLockUnsupported | KernelLockFailed | SelfTest.Verdict
 
-/** Creates a temporary file, tries to lock it through two descriptors, and removes it. */
+/** Creates a temporary file, tries to lock that file through two descriptors, and removes it. The second lock must be refused. */
 const selfTest = (folder: string) =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -318,7 +318,7 @@ export const judgeLocks = (
 }
 
 /**
- * Tests whether the file system of the lock folder keeps a lock. If the folder does not exist, the nearest existing folder
+ * Tests whether the file system of the lock folder enforces a lock. If that folder does not exist, the nearest existing folder
  * above it is tested. The test creates a temporary file there and removes it.
  *
  * @since 0.1.0

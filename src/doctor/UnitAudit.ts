@@ -42,7 +42,7 @@ export interface Unit {
   readonly startLimitBurst: number
   readonly restartPrevented: ReadonlyArray<string>
   readonly needsReload: boolean
-  /** Empty if the unit has no `User=`. A system unit then runs as root, unless its user is dynamic. */
+  /** The value of `User=`; empty if the unit does not set it. A system unit then runs as root, unless its user is dynamic. */
   readonly user: string
   readonly isUserDynamic: boolean
   /** The path of Node in `ExecStart`; empty if unknown. */
@@ -107,9 +107,9 @@ const properties = [
 ]
 
 /**
- * Extracts the paths of Node and of the program from `ExecStart`, without the program's arguments. `systemctl show` does
- * not quote spaces inside a word. The words `run --profile`, which `gateway service` always writes after the program,
- * therefore mark the end of its path.
+ * Extracts the paths of Node and of the program from `ExecStart`, without the program's arguments. `systemctl show` does not
+ * quote spaces inside a word. The words `run --profile`, which `gateway service` always writes after the program, therefore mark
+ * the end of the program's path.
  */
 const parseExecStart = (text: string): { readonly execPath: string; readonly scriptPath: string } => {
   const [, execPath = "", argv = ""] = /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec(text) ?? []
@@ -176,7 +176,7 @@ export interface Needs {
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** The paths of Node and of the program that an upgrade or a clean-up may remove. */
+  /** Those of the two paths (of Node and of the program) that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
@@ -195,8 +195,8 @@ const restartsFailures = ({ restart }: Unit): boolean => restart === "always" ||
 /**
  * Whether systemd has stopped restarting the unit because it reached its start limit (systemd.unit(5), `StartLimitBurst`).
  *
- * systemd reports `start-limit-hit` only if no other failure came before. After another failure, a unit is latched if it is
- * `failed` although its own `Restart=` would restart it. Pure.
+ * systemd reports the result `start-limit-hit` only if no other failure came before. After another failure, systemd has stopped
+ * the restarts if the unit is `failed` although its own `Restart=` would restart it. Pure.
  *
  * @since 0.1.0
  * @category predicates
@@ -207,7 +207,9 @@ export const isLatched = (unit: Unit): boolean =>
     && unit.restarts >= unit.startLimitBurst - 1
     && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
 
-/** The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end it. */
+/**
+ * The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end such a start.
+ */
 const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
   [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
 
@@ -218,7 +220,7 @@ const systemctl = ({ scope }: Unit): string => scope === "user" ? "systemctl --u
 /** The command that installs a suitable unit and restarts the service. */
 const renew = (unit: Unit, { install }: Needs): string => `${install} && ${systemctl(unit)} restart ${unit.name}`
 
-/** Checks whether the unit is latched, has failed, or differs from its file on disk. */
+/** Checks whether the unit has reached its start limit, has failed, or differs from its file on disk. */
 const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   const { name, startLimitBurst, startLimitInterval } = unit
   const findings: Array<Finding> = []
@@ -245,7 +247,10 @@ const auditState = (unit: Unit): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Checks that systemd restarts the unit after a crash, but not after a failure that repeats: a duplicate or a wrong setting. */
+/**
+ * Checks that systemd restarts the unit after a crash, but not after a failure that a restart would repeat. Such failures are a
+ * wrong setting, and a start that finds a healthy gateway.
+ */
 const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name } = unit
   if (!restartsFailures(unit)) {
@@ -269,7 +274,10 @@ const auditRestarts = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   return [...findings, ...auditStartLimit(unit, needs)]
 }
 
-/** Checks that neither waits for an owner nor short faults reach the start limit. */
+/**
+ * Checks that the unit does not reach its start limit because of starts that wait for an unhealthy owner, or because of a short
+ * fault.
+ */
 const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   const { name, restartSec, startLimitBurst, startLimitInterval } = unit
   if (startLimitBurst <= 0 || Duration.toMillis(startLimitInterval) <= 0) return []
@@ -362,8 +370,7 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 /**
  * The findings about a unit. Pure.
  *
- * Starts at a distance of `P` never reach the start limit if and only if `interval < burst · P`; see
- * `SystemdUnit.systemdTiming`.
+ * Starts that are `P` apart never reach the start limit if and only if `interval < burst · P`; see `SystemdUnit.systemdTiming`.
  *
  * @since 0.1.0
  * @category decisions
@@ -396,7 +403,8 @@ const ask = (name: string, scope: ServiceScope) =>
     ...properties.map((property) => `--property=${property}`),
     name
   ).pipe(
-    // Captured and dropped: without a systemd manager, systemctl prints an error that does not belong to the report.
+    // stderr is captured and dropped, because systemctl prints an error without a systemd manager, and that error does not belong
+    // to the report.
     Command.stderr("pipe"),
     (command) => output(command, timeLimit),
     Effect.map((text) => parseShow(text, name, scope)),
@@ -409,7 +417,7 @@ const canNotify = Effect.suspend(() => exitStatus(child("systemd-notify", "--ver
 )
 
 /**
- * Checks the unit of a name in the user's systemd manager and in the system's.
+ * Checks the unit with the given name, both in the user's systemd manager and in the system's.
  *
  * @since 0.1.0
  * @category checks

@@ -1,6 +1,6 @@
 /**
  * Explains a failed start to a person: which process holds the lock or port, since when, and what to type next. The program
- * prints this report when a start fails. An app prints the same with `Gateway.report`.
+ * `gateway` prints this report when a start fails. An app prints the same report with `Gateway.report`.
  *
  * @since 0.1.0
  */
@@ -29,15 +29,15 @@ export type { Fact, RunChange } from "./facts.ts"
 export interface ErrorReport {
   /** For a terminal or a log: the message, and below it a line for each fact. There is no line end after the last line. */
   readonly text: string
-  /** For a log reader: the same in one line of JSON, with the error itself. */
+  /** For a program that reads logs: the same content in one line of JSON, with the error itself. */
   readonly json: string
   /** The facts alone, in the order of the lines: first the holder, then the possible next steps. */
   readonly facts: ReadonlyArray<Fact>
 }
 
 /**
- * Which start failed, and which commands fit the program that started. The names and defaults of the start's options are those
- * of `Gateway.GatewayOptions`. All are optional.
+ * The options of the start that failed, and the commands that the report can suggest. The options of the start have the same
+ * names and defaults as in `Gateway.GatewayOptions`. All options are optional.
  *
  * @since 0.1.0
  * @category models
@@ -54,13 +54,13 @@ export interface ErrorReportOptions {
   /** Default: the profile's state directory. */
   readonly stateDir?: string | undefined
   /**
-   * How the reader runs the program `gateway`, which can also inspect and stop a gateway of the library. Default
-   * `npx gateway-lock`. If the package is installed for the whole machine, `gateway` is shorter.
+   * How the reader runs the program `gateway`, which can also inspect and stop a gateway that an app runs with the library.
+   * Default `npx gateway-lock`. If the package is installed for the whole machine, `gateway` is shorter.
    */
   readonly command?: string | undefined
   /**
    * Builds the command that starts your program, with a change: `({ port = 3000 }) => "node server.js --port " + port`. Only you
-   * know this command. By default the report leaves out the facts that need it: `run`, `runBeside` and `runElsewhere`.
+   * know this command. By default the report leaves out the facts that need this command: `run`, `runBeside` and `runElsewhere`.
    */
   readonly run?: ((change: RunChange) => string) | undefined
 }
@@ -73,7 +73,10 @@ export interface ErrorReportOptions {
  */
 export type Requirements = GatewayList.Requirements
 
-/** Finds the process that has the port, if the error does not name it. Most errors do: then no further module is loaded. */
+/**
+ * Finds the process that has the port, if the error does not name that process. `find` loads a further module, so it runs only
+ * for such an error.
+ */
 const found = <R>(
   error: GatewayLockError,
   find: (error: Occupied) => Effect.Effect<Found, never, R>
@@ -124,12 +127,12 @@ export const gather = <R>(
   })
 
 /**
- * Builds the report of an error on a platform that you provide, for example an in-memory one in tests. `Gateway.report` is the
- * same on Node.
+ * Builds the report of an error on a platform that you provide, for example an in-memory platform in tests. `Gateway.report` does
+ * the same on Node.
  *
- * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If
- * the error does not name the process that has the port, this function looks for the process, which takes a few seconds at
- * most. It finds system services only if the context has a `CommandExecutor`, as that of `Gateway.layerNode` does.
+ * Pass the options of the layer that failed, because the commands in the report identify the gateway by these options. If the
+ * error does not name the process that has the port, this function looks for the process, which takes a few seconds at most. It
+ * finds system services only if the context has a `CommandExecutor`, as the context from `Gateway.layerNode` does.
  *
  * Changes nothing and never fails. An invalid option is a defect, `SettingInvalid`, as for `Gateway.layer`.
  *
@@ -160,7 +163,8 @@ export const make = (
     const { error: known, start } = yield* gather(
       error,
       {
-        // No command accepts port 0. The default port can stand in, because a command finds the lock without a port.
+        // No command accepts port 0, so the default port stands in for it. That is safe, because a command finds the lock by the
+        // config file and the state directory, not by the port.
         self: { ...self, host: address.host, port: address.port === 0 ? defaultAddress.port : address.port },
         app: { command: options.command ?? "npx gateway-lock", run: options.run }
       },

@@ -1,6 +1,6 @@
 /**
- * Builds the lines that a person reads when a start fails: the message, then the present holder, then the commands to type
- * next. Builds the same as JSON for programs. Pure: `ErrorReport` gathers the input.
+ * Builds the lines that a person reads when a start fails: the message, then the present holder, then the commands to type next.
+ * This module also builds the same content as JSON for programs. Pure: `ErrorReport` gathers the input.
  */
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
@@ -16,13 +16,13 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { jsonLine } from "./jsonLine.ts"
 import { describeProcess, describeSince } from "./words.ts"
 
-/** The input of the facts, in addition to the error. */
+/** The input from which the facts are built, in addition to the error. */
 export interface Start {
   /** The settings of the start that failed. */
   readonly self:
     & Pick<GatewayConfig, "profile" | "configPath" | "stateDir" | "host" | "port">
     & Partial<Pick<GatewayConfig, "configName" | "configSource">>
-  /** The config files that do not exist, among those that a command could name. */
+  /** The config files that a command could name but that do not exist. */
   readonly absent?: ReadonlySet<string>
   /** The default paths of a profile's files; `undefined` for a user without a home folder. */
   readonly folders: {
@@ -34,7 +34,7 @@ export interface Start {
   readonly nowMillis: number
   /** The process that listens on the port, if no lock names a holder. */
   readonly listener?: { readonly pid: number; readonly command?: string }
-  /** Set if the start was that of an app, not `gateway run`. */
+  /** Set if an app started the gateway, and not the command `gateway run`. */
   readonly app?: App
 }
 
@@ -47,8 +47,8 @@ export interface App {
 }
 
 /**
- * The change that a command makes to the start of the program. Without any field, the command starts the program as before.
- * The reader replaces a value in angle brackets.
+ * A change to the start of the program, which a suggested command makes. Without any field, the command starts the program as
+ * before. A value in angle brackets is a placeholder that the reader replaces.
  *
  * @since 0.1.0
  * @category models
@@ -114,7 +114,10 @@ const listenerWords = ({ listener }: Start): string => {
   return `pid ${listener.pid}${listener.command === undefined ? "" : ` (${listener.command})`}`
 }
 
-/** The facts about the holder of a lock or port that is certainly taken. Falls back to the listener if no holder is known. */
+/**
+ * The facts about the holder of a lock or port that another process certainly has. If no holder is known, the facts name the
+ * process that listens on the port.
+ */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
     ? [fact("heldBy", "held by", listenerWords(start)), ...holderFacts(holder, start)]
@@ -126,7 +129,10 @@ const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact>
 
 type Target = Pick<Holder, "configPath" | "configName" | "stateDir" | "host" | "port">
 
-/** The config path as the user named it, if known: the resolved path can be gone once a symbolic link has changed. */
+/**
+ * The config path as the user typed it, if known. It is better than the resolved path, because the resolved path may no longer
+ * exist after a symbolic link has changed.
+ */
 const configOf = ({ configName, configPath }: Target): string | undefined => configName ?? configPath
 
 const program = ({ app }: Start): string => app === undefined ? "gateway" : app.command
@@ -148,13 +154,13 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
 }
 
 /**
- * A command with the flags that identify a gateway. A flag is left out if the default says the same.
+ * A command with the flags that identify a gateway. A flag is left out if its value is the default.
  *
- * If a setting of the failed start is not the default, it may come from the environment. The flag is then given in any case,
- * because a flag takes precedence over its variable.
+ * If a setting of the failed start is not the default, it may come from the environment. The command then always contains the
+ * flag, because a flag takes precedence over its environment variable.
  *
- * A default config file that does not exist is not named, because a file that is named must exist. If its variable is set, the
- * command unsets that variable instead.
+ * A default config file that does not exist is not named, because a file that is named must exist. If the environment variable
+ * for the config file is set, the command unsets that variable instead.
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
@@ -187,7 +193,7 @@ const gateway = (command: string, target: Target, start: Start): string => {
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 
-/** The profile of a system service whose lock cannot be read. Such a service is found by its profile only. */
+/** The profile of a system service whose lock cannot be read. A command can find such a service only by its profile. */
 const serviceProfileOf = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
   configPath === undefined && unit?.scope === "system"
     ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
@@ -204,7 +210,10 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 
-/** `gateway run` with a change. If the change has a placeholder for the reader, the flags of the failed start are left out. */
+/**
+ * `gateway run` with a change. If the change has a placeholder that the reader must replace, the flags of the failed start are
+ * left out.
+ */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
   if (!Object.values(change).some((value) => String(value).startsWith("<"))) {
@@ -217,7 +226,10 @@ const runProgram = (change: RunChange, start: Start): string => {
   return `gateway run${flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")}`
 }
 
-/** The command that starts the program with a change. Without a known command, an app gets no such fact. */
+/**
+ * The command that starts the program with a change. An app that does not pass the function `run` gets no such fact, because its
+ * command is unknown.
+ */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
   if (app === undefined) return [next(key, label, runProgram(change, start))]
@@ -232,7 +244,10 @@ const runElsewhere = (change: RunChange, start: Start): ReadonlyArray<Fact> =>
 
 const otherPort = (port: number): number => port < 65535 ? port + 1 : port - 1
 
-/** How to stop the holder, if its pid is valid here. Otherwise the command could reach an unrelated process, or init. */
+/**
+ * How to stop the holder, if its pid is valid in this PID namespace. Otherwise there is no such fact, because the command could
+ * reach an unrelated process, or init.
+ */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
   const service = start.platform === "win32" && holder.supervisor !== "schtasks" ?
@@ -278,7 +293,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // This host has the requested address, so the missing one is the guard address.
+        // This host has the requested address, so the missing address is the guard address, a loopback address that every gateway
+        // binds.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -315,7 +331,10 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
 // facts for each error
 // ---------------------------------------------------------------------------
 
-/** The facts under the message: first the holder, then the next steps, with *use it* before *stop it*. */
+/**
+ * The facts under the message: first the holder, then the next steps. The step to use the running gateway comes before the step
+ * to stop it.
+ */
 export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact> => {
   switch (error._tag) {
     case "PortInUse": {
@@ -326,7 +345,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `list` reads lock files, and a gateway that names no instance has no lock file that it could read.
+        // `list` reads lock files. A gateway that names no instance has no lock file that `list` could read.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),
@@ -386,7 +405,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
   }
 }
 
-/** The name of every error of a start in text and logs. A program reads the error's tag instead. */
+/** The name that every error of a start has in text and logs. A program reads the error's `_tag` instead. */
 const family = "GatewayLockError"
 
 /** For a terminal or a log: the message, with the facts aligned below it. */
@@ -402,7 +421,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
 
-/** For a log reader: one line of JSON with the same content as fields. */
+/** For a program that reads logs: one line of JSON with the same content as fields. */
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined

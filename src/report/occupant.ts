@@ -1,6 +1,6 @@
 /**
- * Finds the process that has the port of a refused start, if the start's own lock does not name it: another gateway that
- * `gateway list` knows, a system service, or any process that listens. Other starts do not load this module.
+ * Finds the process that has the port of a refused start, if the start's own lock does not name that process. It can be another
+ * gateway that `gateway list` knows, a system service, or any process that listens. Only such a start loads this module.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
@@ -19,7 +19,10 @@ export interface Listener {
   readonly command?: string
 }
 
-/** The owner of a lock that answers on the port under its own instance id, or whose process listens there. */
+/**
+ * The gateway that has the port, according to the lock files on this host. It is the owner of a lock whose instance id is in the
+ * answer from the port, or whose process listens on the port.
+ */
 const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
   Effect.map(GatewayList.list({ listeners: false }), ({ gateways }): Holder | undefined => {
     const owner = gateways.find((gateway) =>
@@ -47,7 +50,7 @@ const listenerAt = (address: Address) =>
   })
 
 export interface Found {
-  /** The error, with the holder added if another gateway's lock or systemd names it. */
+  /** The error, with the holder added if another gateway's lock or systemd names that holder. */
   readonly error: GatewayLockError
   readonly listener: Listener | undefined
 }
@@ -72,7 +75,9 @@ const withHolder = (error: Occupied, holder: Holder): GatewayLockError => {
   }
 }
 
-/** The system service that has the port. `None` without a `CommandExecutor`, because `systemctl` cannot be run then. */
+/**
+ * The system service that has the port. `None` if there is no `CommandExecutor`, because `systemctl` cannot be run without it.
+ */
 const serviceOn = ({ port }: Address) =>
   Effect.flatMap(
     Effect.serviceOption(CommandExecutor.CommandExecutor),

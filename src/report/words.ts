@@ -21,7 +21,7 @@ const whyNotSignalled: Record<Exclude<PidMeaning, "Alive">, string> = {
   Unknown: ", not visible from here"
 }
 
-/** A process, and what its pid means here. */
+/** Describes a process by its pid, and says whether that pid is valid on this host. */
 export const describeProcess = ({ command, pid, pidMeaning }: Holder): string => {
   if (pidMeaning === undefined) return `pid ${pid}`
   if (pidMeaning !== "Alive") return `pid ${pid}${whyNotSignalled[pidMeaning]}`

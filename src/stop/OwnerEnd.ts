@@ -23,8 +23,8 @@ import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 
 /**
- * The delay between two looks if no change in the lock's folder is seen. It starts short, since an idle gateway ends within a
- * few milliseconds.
+ * The delay between two checks of the owner if no change in the lock's folder is seen. The first delays are short, because an
+ * idle gateway ends within a few milliseconds.
  */
 const lookAgain = (looks: number): Duration.Duration =>
   Duration.min(Duration.times("10 millis", 1.5 ** Math.min(looks, 20)), "100 millis")
@@ -46,7 +46,7 @@ const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.File
   )
 
 /**
- * Whether an instance has closed its port: nothing listens on the port, or another process does. Pure.
+ * Whether an instance has closed its port: nothing listens on the port, or another process listens on it. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -56,13 +56,15 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      // A gateway that names no instance may be a program that the owner started. As for any other listener, the owner's port
-      // counts as closed once the owner's process has ended.
+      // A gateway that names no instance may be a program that the owner started, so its answer does not show whether the owner
+      // has closed its port. Therefore the owner's port counts as closed once the owner's process has ended, as for any other
+      // listener.
       return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone
     case "Stalled":
-      // A child process that inherited the owner's listening socket looks stalled: the kernel still accepts its connections.
+      // The owner's port may still be open, because a child process can inherit the owner's listening socket. Such a socket looks
+      // stalled: the kernel accepts connections, but nothing answers.
       return false
   }
 }
@@ -101,7 +103,10 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
       )
   })
 
-/** Reports each change in the lock's folder. An owner removes its lock file as its last step. */
+/**
+ * Reports each change in the lock's folder. The end of an owner is such a change, because an owner removes its lock file as its
+ * last step.
+ */
 const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -116,8 +121,8 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
   })
 
 /**
- * Waits until the instance has ended, and succeeds with the present holder of its lock, if there is one. The outer `None` is a
- * timeout: `last` then says, in words, what the stop was still waiting for.
+ * Waits until the instance has ended, and succeeds with the present holder of its lock, if there is one. The outer `None` means
+ * that the timeout has passed. `last` then says, in words, what the stop was still waiting for.
  */
 export const untilEnded = (
   instance: OwnerRecord.OwnerRecord,
@@ -151,7 +156,7 @@ export const untilEnded = (
   }))
 
 /**
- * Waits up to `exitTimeout` for the process itself to exit. A caller that looks for the process after the stop then does not
+ * Waits up to `exitTimeout` for the process itself to exit, so that a caller that looks for the process after the stop does not
  * find it.
  */
 export const untilGone = (instance: OwnerRecord.OwnerRecord) =>

@@ -1,5 +1,5 @@
 /**
- * The errors of a stop. Each says what to type next.
+ * The errors with which a stop can fail. Each error says what to type next.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,8 @@ const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
 const pidOf = ({ pid }: { readonly pid?: number }): string => pid === undefined ? "" : ` (pid ${pid})`
 
 /**
- * There is no proof that ending this process ends the gateway, and only the gateway. No signal was sent, with one exception:
- * with `force`, SIGTERM may have been sent before the proof for SIGKILL failed. Exit status 1.
+ * There is no proof that ending this process ends the gateway, and only the gateway. No signal was sent, with one exception: with
+ * `force`, SIGTERM may have been sent before the check that precedes SIGKILL failed. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -33,7 +33,8 @@ export class OwnerUnverified
 }
 
 /**
- * A supervisor runs the owner. It would restart a signalled owner, or record a failure. No signal was sent. Exit status 1.
+ * A supervisor runs the owner. If a signal ended the owner, the supervisor would restart it or record a failure. No signal was
+ * sent. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -52,7 +53,7 @@ export class OwnerSupervised
 }
 
 /**
- * The owner did not end in time. Exit status 1.
+ * The owner did not end in time. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -76,7 +77,8 @@ export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lo
 }
 
 /**
- * The errors of a stop, by `_tag`. Each has `advice`.
+ * The errors with which a stop can fail. The field `_tag` tells them apart. Each error has a field `advice`, which says what to
+ * type next.
  *
  * @since 0.1.0
  * @category errors

@@ -14,30 +14,33 @@ import type { Signals } from "../host/Signals.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 
 /**
- * Selects the owner to stop, and sets how long to wait for its end.
+ * Selects the owner to stop, and sets how long to wait for the end of that owner.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StopOptions {
-  /** The path of the gateway's lock file for its config. */
+  /** The path of the lock file that the gateway holds for its config file. */
   readonly path: string
   /** The configured address of the gateway. If no process holds the lock, the outcome describes the listeners there. */
   readonly address: Address
-  /** The profile of the gateway. The name of its service under a supervisor contains it. */
+  /** The profile of the gateway. Under a supervisor, the name of the gateway's service contains the profile. */
   readonly profile: string
-  /** How long the owner may take after SIGTERM. Use its drain timeout plus `defaults.margin`. */
+  /** How long the owner may take to end after SIGTERM. Use the owner's drain timeout plus `defaults.margin`. */
   readonly timeout: Duration.DurationInput
   /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
   /**
-   * What to do if a supervisor runs the owner and has a stop command for it. `refuse` fails with `OwnerSupervised`, `stop`
-   * signals the owner. Default: `stop` with `force`, else `refuse`.
+   * What to do if a supervisor runs the owner, and the stop command of that supervisor is known. `refuse` fails with
+   * `OwnerSupervised`, `stop` signals the owner. Default: `stop` with `force`, else `refuse`.
    */
   readonly supervised?: "refuse" | "stop" | undefined
-  /** The command that the user typed, without `--force`. The advice of errors repeats it. Default `gateway stop`. */
+  /** The command that the user typed, without `--force`. The advice of errors repeats this command. Default `gateway stop`. */
   readonly command?: string | undefined
-  /** The same command for another user, whose default folders are different. Default: `command`. */
+  /**
+   * The command with the same effect for another user to type. It can differ from `command`, because the default folders of
+   * another user are different. Default: `command`.
+   */
   readonly commandAsOther?: string | undefined
   /** Called every `progressInterval` while the stop waits for the owner to end. */
   readonly onWaiting?: ((waiting: Waiting) => Effect.Effect<void>) | undefined
@@ -60,7 +63,7 @@ export interface Waiting {
 }
 
 /**
- * The defaults of the options, and two limits that no option changes.
+ * The defaults of the options, and two times that no option changes.
  *
  * @since 0.1.0
  * @category constants

@@ -11,12 +11,13 @@
  *
  * - The lock is held, and its record is readable.
  * - The process lives on this host under the recorded pid, start time, boot and PID namespace.
- * - The process has the lock file open, on systems that can tell.
+ * - The process has the lock file open. This is checked only on operating systems that show the open files of a process.
  * - The process is neither this process nor an ancestor of it.
  *
  * The stop verifies the owner again directly before each signal.
  *
- * The stop ends when that instance has released the lock and closed its port. Another process may hold either of them by then.
+ * The stop ends when the verified owner has released the lock and closed its port. By then, another process may have the lock or
+ * the port.
  *
  * @since 0.1.0
  */
@@ -48,8 +49,8 @@ export { defaults, type Requirements, type StopOptions, type Waiting } from "./S
  *
  * - `NotRunning`: no process holds the lock. `left` is the former holder that the lock file still names. `port` and `listeners`
  *   (in words) describe what listens on the configured address.
- * - `Stopped`: the owner has released its lock and closed its port. `killed`: SIGKILL was sent. `successor`
- *   holds the lock now.
+ * - `Stopped`: the owner has released its lock and closed its port. `killed`: whether SIGKILL was sent. `successor`: the process
+ *   that holds the lock now, if there is one.
  *
  * @since 0.1.0
  * @category models
@@ -86,16 +87,16 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * The outcome if no process holds the lock. Fails if a gateway may still serve on the address: the lock of a serving gateway
- * looks free after its lock file was removed.
+ * The outcome if no process holds the lock. The lock of a gateway that still serves looks free after its lock file was removed.
+ * So this function fails if a gateway may still serve on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
     const { address, path } = options
     const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(address))
     const listeners = port._tag === "Free" ? [] : yield* whoListens(address)
-    // A stalled listener may be this gateway. A listener that answers without an instance id is not: a gateway of this program
-    // always names its instance.
+    // A stalled listener may be this gateway. A listener that answers without an instance id is not this gateway, because a
+    // gateway of this program always names its instance.
     if ((port._tag === "Gateway" && port.instanceId !== undefined) || port._tag === "Stalled") {
       const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
@@ -122,10 +123,11 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
 /**
  * Ends the owner of a lock: sends SIGTERM, and with `force` SIGKILL if the owner does not end within `timeout`.
  *
- * Succeeds when the owner has released its lock and closed its port. Also succeeds if no process holds the lock.
+ * Succeeds when the owner has released its lock and closed its port. Also succeeds if no process holds the lock at the beginning.
  *
- * If the owner is already draining, the stop sends no SIGTERM and waits: a second SIGTERM would cut the drain short. Several
- * stops at the same time can each send one, before the record says `draining`. The shipped program counts these signals as one.
+ * If the owner is already draining, the stop sends no SIGTERM and only waits, because a second SIGTERM would cut the drain short.
+ * Before the owner's record says `draining`, several stops at the same time can each send a SIGTERM. The shipped program
+ * `gateway` counts these signals as one.
  *
  * Fails with
  *

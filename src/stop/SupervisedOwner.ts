@@ -1,6 +1,6 @@
 /**
- * Finds the supervisor's own command that stops an owner. If a signal ends a supervised owner instead, systemd restarts it
- * (`Restart=always`), and the Task Scheduler counts a failure.
+ * Finds the supervisor's own command that stops an owner. A supervised owner should not be ended by a signal, because systemd
+ * would restart it (`Restart=always`), and the Task Scheduler would count a failure.
  *
  * @since 0.1.0
  */
@@ -10,11 +10,11 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 
 /**
- * The command that stops the owner through its supervisor. `None` if no such command is known (`none`, `external`): the caller
- * can then signal the owner. Pure.
+ * The command that stops the owner through its supervisor. `None` if no such command is known, as for `none` and `external`. The
+ * caller can then signal the owner. Pure.
  *
- * Under systemd, `unit` comes from the owner's control group. Without `unit`, and under other supervisors, the service has the
- * name that `gateway service install` gives it.
+ * Under systemd, `unit` comes from the owner's control group. Without `unit`, and under other supervisors, the command names the
+ * service as `gateway service install` does.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,5 +1,6 @@
 /**
- * Verifies the owner of a lock, and signals it. If the verification fails, the error has the reason and what to type next.
+ * Verifies the owner of a lock, and signals that owner. If the verification fails, the error has the reason and what to type
+ * next.
  *
  * @since 0.1.0
  */
@@ -29,7 +30,10 @@ const seeWhoHolds = (path: string, advice: Advice): string =>
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>
   new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
 
-/** The refusal if what the recorded pid means on this host forbids a signal, `undefined` if the process may be signalled. */
+/**
+ * Returns the error of a refused stop if the recorded pid is not valid in this PID namespace, because a signal could then reach
+ * another process. Returns `undefined` if the process may be signalled.
+ */
 const whyNotSignalled = (
   owner: LockInspection.Owner,
   options: StopOptions,
@@ -63,7 +67,10 @@ const whyNotSignalled = (
   }
 }
 
-/** The owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. */
+/**
+ * Returns the owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. Otherwise fails with
+ * `OwnerUnverified`.
+ */
 const verify = (
   state: LockInspection.LockState,
   options: StopOptions
@@ -106,8 +113,9 @@ const verify = (
   })
 
 /**
- * Inspects the lock and verifies its owner, if `isWanted` accepts the state. Retries a refusal three times, 50 ms apart: an
- * owner that is just ending has already closed its file, and an owner that is just starting has no record yet.
+ * Inspects the lock and verifies its owner, if `isWanted` accepts the state. Retries a refusal three times, 50 ms apart, because
+ * a refusal can be temporary. An owner that is just ending has already closed its lock file, and an owner that is just starting
+ * has no record yet.
  */
 export const look = (
   options: StopOptions,
@@ -123,8 +131,9 @@ export const look = (
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
 /**
- * Verifies the owner, and signals it if it is still that instance. Succeeds with whether the signal was sent: `false` if the
- * instance has released the lock or has ended, or if it is already draining and the signal is SIGTERM.
+ * Verifies the owner, and signals the owner if it is still the given instance. Returns whether the signal was sent. The result is
+ * `false` if the instance has released the lock or has ended. It is also `false` if the signal is SIGTERM and the instance is
+ * already draining.
  */
 export const signal = (
   instance: OwnerRecord.OwnerRecord,
@@ -134,8 +143,8 @@ export const signal = (
   Effect.gen(function*() {
     const signals = yield* Signals
     const advice = yield* currentAdvice
-    // If the instance has released the lock meanwhile, the lock may have a new owner. That owner is not verified: a refusal
-    // would be about the wrong process. The caller then waits for the instance to end.
+    // If the instance has released the lock meanwhile, the lock may have a new owner. That owner is not verified, because a
+    // refusal would be about the wrong process. The caller then waits for the instance to end.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
     // A second SIGTERM would cut the owner's drain short.
@@ -156,7 +165,7 @@ export const signal = (
     )
   })
 
-/** Whether the record of the lock still names that instance. */
+/** Whether the record of the lock still names the given instance. */
 const isOf = (state: LockInspection.LockState, instance: OwnerRecord.OwnerRecord): boolean =>
   (state._tag === "Held" || state._tag === "Unknown")
   && Option.exists(state.owner, ({ record }) => record.instanceId === instance.instanceId)

@@ -9,11 +9,11 @@ import { lines, writtenBy } from "./serviceText.ts"
 /**
  * The property list, for `~/Library/LaunchAgents` or `/Library/LaunchDaemons`.
  *
- * - `KeepAlive={SuccessfulExit=false}`: launchd restarts a crashed gateway. It does not restart a duplicate, which leaves the
- *   healthy gateway in control and exits 0. `KeepAlive=true` would restart the duplicate permanently.
+ * - `KeepAlive={SuccessfulExit=false}`: launchd restarts a crashed gateway. It does not restart a duplicate: a start that finds a
+ *   healthy gateway leaves that gateway in control and exits 0. `KeepAlive=true` would restart the duplicate permanently.
  * - `ThrottleInterval`: at most one start in ten seconds, which is launchd's default. launchd has no limit on the number of
  *   restarts.
- * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. It is longer than the drain.
+ * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. This time is longer than the drain timeout.
  *
  * @since 0.1.0
  * @category constructors

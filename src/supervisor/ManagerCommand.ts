@@ -18,7 +18,10 @@ export interface Outcome {
   readonly output: string
 }
 
-/** Runs a program of the manager to its end. The limit is the longest stop of the service plus 30 seconds. */
+/**
+ * Runs a command-line program of the service manager, and waits until that program ends. The program may wait for a stop of the
+ * service. So its time limit is the longest time of such a stop, plus 30 seconds.
+ */
 export const execute = (
   options: Pick<Place, "manager" | "service">,
   words: readonly [string, ...Array<string>]

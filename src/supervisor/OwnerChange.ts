@@ -1,10 +1,11 @@
 /**
  * Notices that the owner of a port or a lock has changed or ended.
  *
- * - A gateway that names its instance: watches it over an open connection.
- * - Any other listener: probes it once a second, and closes each connection. An idle connection stops a single-threaded server,
- *   and the released OpenClaw logs each idle connection as a failed handshake.
- * - An owner that holds a lock without listening: reads its record and checks its process.
+ * - A gateway that names its instance: this module watches the gateway over an open connection, which ends when the gateway ends.
+ * - Any other listener: this module probes the listener once a second, and closes the connection after each probe. An idle
+ *   connection stops a single-threaded server, and the released OpenClaw logs each idle connection as a failed handshake.
+ * - An owner that holds a lock without listening: this module reads the owner's record in the lock file, and checks the owner's
+ *   process.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -21,16 +22,20 @@ import { type Health, HealthProbe } from "../probe/HealthProbe.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
-/** The lock or the port belongs to another owner. A change of that owner can make the next attempt succeed. */
+/**
+ * The errors of a start that failed because another owner has the lock or the port. The next attempt can succeed after that owner
+ * has changed or ended.
+ */
 export type Occupied = PortInUse | LockHeld
 
 /**
- * The result of a wait.
+ * The result of a wait for a change of the owner.
  *
  * - `Unchanged`: no change was seen.
  * - `Free`: nothing listens, although the start was refused a moment ago.
  * - `Changed`: the owner, its phase or its health has changed, so another attempt may have another result.
- * - `Ended`: the owner has ended. `dropped`: the only evidence is that the owner closed a watch soon after it accepted the watch.
+ * - `Ended`: the owner has ended. `dropped`: the only evidence is that the owner closed a watch (an open connection) soon after
+ *   it accepted the watch.
  */
 export type Change =
   | { readonly _tag: "Unchanged" }
@@ -44,22 +49,31 @@ const changed: Change = { _tag: "Changed" }
 const ended: Change = { _tag: "Ended", dropped: false }
 const dropped: Change = { _tag: "Ended", dropped: true }
 
-/** A watch that ends sooner than this counts as dropped, and is not opened again at once. */
+/**
+ * A watch is an open connection to the owner. A watch that ends sooner than this counts as dropped, and the start does not open
+ * another one at once.
+ */
 const shortestWatch = Duration.seconds(10)
 
-/** How long to poll a listener that refused or dropped a watch, before the next watch. */
+/**
+ * How long to poll a listener that refused or closed a watch (an open connection), before the start tries to watch that listener
+ * again.
+ */
 const watchAgainAfter = Duration.seconds(30)
 
 /** Whether the owner holds the lock without listening, according to the error. */
 export const isSilent = (error: Occupied): error is LockHeld => error._tag === "LockHeld" && error.serving === undefined
 
 /**
- * Whether the owner's end can be seen without another attempt to acquire its lock. An owner is not observable if it does not
- * listen, and is in another PID namespace or has no readable record.
+ * Whether a start can see the owner's end without another attempt to acquire the lock. It can see the end of every owner that
+ * listens. For an owner that does not listen, the owner's record must be readable, and its pid must be valid in this PID
+ * namespace.
  */
 export const isObservable = (error: Occupied): boolean => !isSilent(error) || error.holder?.pidMeaning === "Alive"
 
-/** Where the owner listens, according to the error. Default: the address of this start. */
+/**
+ * Where the owner listens, according to the error. If the error names no such address, the result is the address of this start.
+ */
 export const addressOf = (error: Occupied, address: Address): Address => {
   if (error._tag === "PortInUse") return { host: error.host, port: error.port }
   if (error.serving !== undefined) return error.serving
@@ -68,8 +82,8 @@ export const addressOf = (error: Occupied, address: Address): Address => {
 }
 
 /**
- * Whether the answer is from this owner, and healthy. The instance ids are compared, since another gateway may by now listen on
- * the port that the record of a lock's owner names.
+ * Whether the answer is from this owner, and healthy. The owner's record names a port, but another gateway may listen on that
+ * port by now. So this function compares the instance ids.
  */
 export const isHealthy = (error: Occupied, answer: Health): boolean => {
   if (answer._tag !== "Healthy") return false
@@ -77,10 +91,13 @@ export const isHealthy = (error: Occupied, answer: Health): boolean => {
   return owner === undefined || answer.instanceId === undefined || answer.instanceId === owner
 }
 
-/** Orders the answers by how much they tell about the owner: 0 is the strongest. */
+/** Orders the answers of probes by how much each answer tells about the owner: 0 is the strongest. */
 const rank: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
 
-/** Reduces the answers of all addresses that a gateway binds (its own, and the guard address) to the strongest one. */
+/**
+ * Selects the strongest answer of all addresses that a gateway binds. These are its own address and the guard address, which is a
+ * loopback address that every gateway binds.
+ */
 export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
   looks.reduce<Health>(
     (best, { answer }) => rank[answer._tag] < rank[best._tag] ? answer : best,
@@ -97,7 +114,7 @@ const hasListener = ({ answer }: Look): boolean => answer._tag !== "NoListener"
 
 const instanceOf = (answer: Health): string | undefined => "instanceId" in answer ? answer.instanceId : undefined
 
-/** Whether every listener that was found names its instance. Only such listeners are watched over an idle connection. */
+/** Whether every listener that was found names its instance. A start watches only such listeners over an idle connection. */
 const isWatchable = (looks: ReadonlyArray<Look>): boolean =>
   looks.filter(hasListener).every(({ answer }) => instanceOf(answer) !== undefined)
 
@@ -111,7 +128,7 @@ const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceO
  */
 export type Requirements = OwnerWatch | HealthProbe | ProcessTable | FileSystem
 
-/** The owner to wait for, and how. */
+/** The owner to wait for, and the settings of the wait. */
 export interface Wait<E = never, R = never> {
   readonly error: Occupied
   /** The address of this start. */
@@ -120,19 +137,23 @@ export interface Wait<E = never, R = never> {
   readonly mayWatch: boolean
   /** Whether the last wait saw no change. */
   readonly isSettled: boolean
-  /** Called with each answer of a poll. Its failure ends the wait. */
+  /** Called with each answer of a poll. If this function fails, the wait fails as well. */
   readonly onAnswer: (answer: Health) => Effect.Effect<void, E, R>
 }
 
 const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
 
 /**
- * The wait for a port on which nothing listens. The first time, the next attempt follows at once: the owner may have ended since
- * the refusal. Later attempts follow once a second: the port may belong to an outgoing connection, which no probe can reach.
+ * The wait after a refused attempt, if nothing listens on the port. The first time, the next attempt follows at once, because the
+ * owner may have ended since the refusal. Later attempts follow once a second, because the port may belong to an outgoing
+ * connection, which no probe can reach.
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 
-/** Probes the owner after `firstPause` and then once a second, until an answer differs from `first`. */
+/**
+ * Probes the owner after `firstPause` and then once a second, until an answer differs from `first`, the answers of an earlier
+ * probe.
+ */
 const poll = <E, R>(
   { address, error, onAnswer }: Wait<E, R>,
   first: ReadonlyArray<Look>,
@@ -165,7 +186,10 @@ const watch = (looks: ReadonlyArray<Look>) =>
     return Duration.lessThan(lasted, shortestWatch) ? dropped : ended
   })
 
-/** Watches the owner if it can. While a watch is refused or not allowed, polls for `watchAgainAfter` and then watches again. */
+/**
+ * Watches the owner over an open connection. If the owner refuses that connection, or if `mayWatch` is `false`, polls the owner
+ * for `watchAgainAfter` and then watches the owner again.
+ */
 const watchOrPoll = (
   wait: Wait,
   looks: ReadonlyArray<Look>
@@ -175,24 +199,31 @@ const watchOrPoll = (
       Effect.timeoutOption(poll(wait, looks, firstPause), watchAgainAfter),
       Option.match({ onNone: () => watching, onSome: (change) => Effect.succeed(change) })
     )
-  // A gateway that ends during the handshake looks like a gateway that refuses the watch. So the first probe has no pause.
+  // A gateway that ends during the handshake looks like a gateway that refuses the watch. So the first probe follows without a
+  // pause.
   const watching = Effect.catchTag(watch(looks), "NotWatchable", () => polling(Effect.void))
   return wait.mayWatch ? watching : polling()
 }
 
 /**
- * Waits for a change of a port's owner, without a timeout. While a gateway is watched, it is not probed. `looks` are the answers
- * of the latest probe.
+ * Waits for a change of a port's owner, without a timeout. While this function watches a gateway over an open connection, it does
+ * not probe that gateway. `looks` are the answers of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)
   return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)
 }
 
-/** When to read the record and check the process again: after 50 ms at first, then ever later, up to the poll interval. */
+/**
+ * When to read the owner's record and check the owner's process again. The first pause is 50 ms, and each later pause is longer,
+ * up to the poll interval.
+ */
 const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Schedule.spaced(defaults.pollInterval)))
 
-/** Waits until a lock has a new record, a new phase, or no living owner, without a timeout. */
+/**
+ * Waits, without a timeout, until the lock's record names another instance or another phase, or until the lock has no living
+ * owner.
+ */
 export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, never, Requirements> =>
   Effect.gen(function*() {
     const table = yield* ProcessTable
@@ -213,8 +244,8 @@ export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, nev
   )
 
 /**
- * Waits for a change of an owner whose health matters: probes the owner every second, even while it is watched. `looks` are the
- * answers of the latest probe.
+ * Waits for a change of an owner or of its health. So this function probes the owner every second, even while it watches the
+ * owner over an open connection. `looks` are the answers of the latest probe.
  */
 export const awaitAny = <E, R>(
   wait: Wait<E, R>,

@@ -26,23 +26,25 @@ export { defaults, type RecoveryHealthOptions, type RecoveryOptions, type Recove
 export type { Requirements }
 
 /**
- * The pause before the first quick attempt after an owner's end; each later pause is twice as long. The kernel closes the
- * files of an ended process one after the other, so its lock may be released a moment after its connections close.
+ * The pause before the first quick attempt after an owner's end; each later pause is twice as long. The kernel closes the files
+ * of an ended process one after the other. So the kernel may release the owner's lock a moment after it closes the owner's
+ * connections.
  */
 const firstPause = Duration.millis(5)
 const attemptsAfterEnd = 7
 
 /**
- * The longest time that a start needs to find that another owner has the port. If an attempt that fails with `PortInUse` takes
- * longer, the excess is the attempt's own warm-up, and the deadline is extended by the excess.
+ * The longest time that a start needs to find that another owner has the port. If an attempt fails with `PortInUse` after a
+ * longer time, it spent the rest on its own warm-up, such as the work of an app before it binds the port. This rest is not time
+ * spent waiting, so it is added to the deadline.
  */
 const longestRefusal = Duration.seconds(1)
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /**
- * Whether the port is in use by a socket that does not listen. The kernel may give the port to an outgoing connection, and
- * frees it when that connection closes.
+ * Whether the port is in use by a socket that does not listen. The kernel may give the port to an outgoing connection. It frees
+ * the port when that connection closes.
  */
 const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
   error._tag === "BindFailed" && "code" in error && error.code === "EADDRINUSE"
@@ -82,15 +84,21 @@ const reporter = (options: RecoveryOptions) =>
 
 const waitingFor = (what: "owner" | "standby") => Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", what))
 
-/** The state that is carried from one attempt to the next. */
+/** The state that one attempt to start passes to the next. */
 interface Round {
-  /** How many quick attempts are left. They begin when an owner's end is seen. */
+  /**
+   * How many quick attempts are left. Quick attempts are milliseconds apart, and begin when this process sees that an owner has
+   * ended.
+   */
   readonly quickAttempts: number
   /** The instance that the last wait was for. */
   readonly owner: string | undefined
   /** Whether the last wait was for the same owner, and saw no change. */
   readonly isSettled: boolean
-  /** Whether to watch that owner. `false` after it dropped a watch: a standby would otherwise reconnect without a pause. */
+  /**
+   * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon after it was
+   * opened, because a standby would otherwise reconnect without a pause.
+   */
   readonly mayWatch: boolean
 }
 
@@ -99,8 +107,9 @@ const first: Round = { quickAttempts: 0, owner: undefined, isSettled: false, may
 const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceId ?? "unknown"
 
 /**
- * The round for a refused attempt. The round starts afresh if the attempt met another owner. A refusal without a holder, during
- * the quick attempts, is still about the owner that ended: that owner may remove its record before it releases the lock.
+ * The state for the wait after a refused attempt. If the attempt before met a different owner, the state starts afresh. During
+ * the quick attempts, a refusal may name no holder, because the ended owner may remove its record before it releases the lock.
+ * Such a refusal is still about the ended owner.
  */
 const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
   before.owner === ownerId(error) || (before.quickAttempts > 0 && error.holder === undefined)
@@ -124,10 +133,10 @@ const pauseOf = ({ quickAttempts }: Round): Duration.Duration =>
   Duration.times(firstPause, 2 ** (attemptsAfterEnd - quickAttempts))
 
 /**
- * Repeats a start until it succeeds, or fails with an error that waiting cannot end.
+ * Repeats a start until it succeeds, or until it fails with an error for which a wait cannot help.
  *
- * After `PortInUse` or `LockHeld`, `refused` waits until another attempt is worthwhile. After `BindFailed`, `taken` waits while
- * a socket that does not listen has the port.
+ * After `PortInUse` or `LockHeld`, `refused` waits until another attempt is worthwhile. After a `BindFailed` because a socket
+ * that does not listen has the port, `taken` waits for the next attempt.
  */
 const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
   start: Effect.Effect<A, E, R>,
@@ -155,7 +164,7 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
 interface Deadline {
   /** The time until the deadline, at least zero. */
   readonly remaining: Effect.Effect<Duration.Duration>
-  /** Moves the deadline by time that was not spent waiting. */
+  /** Moves the deadline later, by a time that the recovery did not spend waiting. */
   readonly extend: (millis: number) => Effect.Effect<void>
 }
 
@@ -226,8 +235,8 @@ const within =
       }))
 
 /**
- * Probes the owner, and fails with `OwnerHealthy` if it is healthy. The deadline does not cut the first probe short: before its
- * answer, the owner's health is unknown, and `OwnerUnhealthy` could be wrong.
+ * Probes the owner, and fails with `OwnerHealthy` if the owner is healthy. The deadline does not cut the first probe short,
+ * because the owner's health is unknown before the first answer. The error `OwnerUnhealthy` could then be wrong.
  */
 const judge = (self: Recovering, error: OwnerChange.Occupied) =>
   Effect.gen(function*() {
@@ -239,7 +248,10 @@ const judge = (self: Recovering, error: OwnerChange.Occupied) =>
     return looks
   })
 
-/** Waits for a change of the owner, for at most one retry interval, or the poll interval if the owner's end cannot be seen. */
+/**
+ * Waits for a change of the owner, for at most one retry interval. If this process cannot see the owner's end, it waits for at
+ * most the poll interval.
+ */
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {
     const { address, report, retryInterval, timeout } = self
@@ -280,10 +292,11 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  * A retry runs the whole start again, every `health.retryInterval`, and within a second or two of the owner's end. Between the
  * retries, the owner's health is probed every second.
  *
- * `health.timeout` counts only the time spent waiting for another owner, on the monotonic clock. An attempt that acquired the
- * lock may warm up for as long as it needs.
+ * `health.timeout` counts only the time spent waiting for another owner, on the monotonic clock. An attempt that has acquired the
+ * lock may take as long as it needs before it binds the port.
  *
- * With the supervisor `none`, the start runs once and its errors are not changed: a person is there to read them.
+ * With the supervisor `none`, the start runs once and its errors are not changed, because a person started the program and can
+ * read the errors.
  *
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
@@ -347,8 +360,8 @@ export const recover: {
  *
  * How the standby notices the end of the owner:
  *
- * - A gateway: the standby watches it over an open connection.
- * - A listener that cannot be watched: the standby probes it every second.
+ * - A gateway: the standby watches the gateway over an open connection.
+ * - A listener that cannot be watched in this way: the standby probes the listener every second.
  * - An owner that holds the lock without listening: the standby tries to acquire the lock every second.
  * - A socket that has the port and does not listen: the standby tries to bind every second.
  *

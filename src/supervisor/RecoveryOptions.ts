@@ -9,7 +9,7 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait for an unhealthy owner. The config file has the same names below `health`.
+ * How long to wait for an unhealthy owner. In the config file, these settings have the same names, within the object `health`.
  *
  * @since 0.1.0
  * @category models
@@ -17,7 +17,9 @@ import type { SupervisorKind } from "./Supervisor.ts"
 export interface RecoveryHealthOptions {
   /** The interval between two attempts while the owner does not change. Default 5 seconds. */
   readonly retryInterval?: Duration.DurationInput | undefined
-  /** How long `recover` waits for an unhealthy owner. It does not limit a start that holds the lock. Default 5 minutes. */
+  /**
+   * How long `recover` waits for an unhealthy owner. This timeout does not limit a start that holds the lock. Default 5 minutes.
+   */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
@@ -32,11 +34,11 @@ export interface RecoveryOptions {
   readonly supervisor: SupervisorKind
   /** The address that the gateway serves after a successful start. */
   readonly address: Address
-  /** How long to wait for an unhealthy owner. `standby` does not use it. */
+  /** How long to wait for an unhealthy owner. `standby` does not use this option. */
   readonly health?: RecoveryHealthOptions | undefined
   /**
-   * Runs once, before the first wait and its log line. Use it to load what the start needs after the wait and may no longer
-   * find then. Default: nothing.
+   * Runs once, before the first wait and before the log line about that wait. The files of the program may be removed during a
+   * wait. So use this effect to load in advance what the start needs after the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** Called for every change of state, and before each wait. */
@@ -67,6 +69,9 @@ export const defaults = {
     retryInterval: Duration.seconds(5),
     timeout: Duration.minutes(5)
   },
-  /** The interval at which a start probes an owner that it cannot watch, and tries to acquire its lock. */
+  /**
+   * The interval at which a start probes an owner that it cannot watch over an open connection. It is also the interval between
+   * two attempts to start, if this process cannot see the owner's end.
+   */
   pollInterval: Duration.seconds(1)
 } as const

@@ -6,8 +6,8 @@ import { commandWords, serviceNames, type ServiceOptions } from "./ServiceOption
 import { lines, writtenBy } from "./serviceText.ts"
 
 /**
- * Quotes one argument so that `CommandLineToArgvW` reads it back unchanged. Backslashes are special only before a quote, and
- * are doubled there.
+ * Quotes one argument so that `CommandLineToArgvW` reads it back unchanged. Backslashes are special only before a quote, so this
+ * function doubles them there.
  *
  * @since 0.1.0
  * @category quoting
@@ -27,13 +27,13 @@ export const quoteWindows = (text: string): string =>
  * that encoding with a byte order mark.
  *
  * - `MultipleInstancesPolicy=IgnoreNew`: the Task Scheduler runs at most one instance of the task.
- * - `RestartOnFailure`: restarts once a minute, the shortest interval, and 255 times, the greatest count. A duplicate is no
- *   failure: it leaves the healthy gateway in control and exits 0.
+ * - `RestartOnFailure`: restarts once a minute, the shortest interval, and 255 times, the greatest count. A duplicate is not
+ *   restarted: a start that finds a healthy gateway leaves that gateway in control and exits 0, which is no failure.
  * - `ExecutionTimeLimit=PT0S`: no limit. The default is three days.
  * - `Priority=5`: normal. The default of 7 is below normal.
  *
- * **Gotchas.** The Task Scheduler replaces `%NAME%` if a variable of that name exists, and the XML cannot escape it. The Task
- * Scheduler has no stop timeout: `schtasks /End` ends the process at once.
+ * **Gotchas.** The Task Scheduler replaces `%NAME%` if an environment variable of that name exists, and the XML format has no
+ * escape for `%`. The Task Scheduler has no stop timeout: `schtasks /End` ends the process at once.
  *
  * @since 0.1.0
  * @category constructors

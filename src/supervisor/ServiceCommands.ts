@@ -1,6 +1,6 @@
 /**
- * The supervisors' own commands for a gateway that they started. If a signal ends such a gateway instead, systemd restarts it
- * (`Restart=always`), and the Task Scheduler counts a failure.
+ * The supervisors' own commands for a gateway that a supervisor started. Such a gateway should not be ended by a signal, because
+ * systemd would restart it (`Restart=always`), and the Task Scheduler would count a failure.
  *
  * @since 0.1.0
  */
@@ -22,14 +22,15 @@ export interface ServiceCommands {
 
 const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   const program = scope === "user" ? "systemctl --user" : "systemctl"
-  // Unit names can contain backslashes: systemd escapes with them.
+  // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name.
   const unit = shellWord(name)
   return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
 }
 
 /**
- * Tries both launchd domains, since a record does not say which one has the job. An agent is in the domain of its user's login.
- * A daemon is in the system domain, which every user may print and only root may change (launchctl(1)).
+ * The commands try both launchd domains, because the gateway's record does not say which domain has the job. An agent is in the
+ * domain of its user's login. A daemon is in the system domain. Every user may print that domain, and only root may change it
+ * (launchctl(1)).
  */
 const launchctl = (label: string): ServiceCommands => ({
   status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,

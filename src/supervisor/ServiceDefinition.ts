@@ -1,7 +1,8 @@
 /**
  * Makes the text of a service definition: a systemd unit, a launchd property list or a Task Scheduler task.
  *
- * Pure: options in, text out. `ServiceManager` writes the text to a file and tells the service manager.
+ * Pure: the text depends on the options only. `ServiceManager` writes the text to a file and tells the service manager about that
+ * file.
  */
 import * as Option from "effect/Option"
 import { notXml } from "./escapeXml.ts"
@@ -57,10 +58,12 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
     : Buffer.from(`\uFEFF${definition.text}`, "utf16le")
 
 /**
- * Finds the first word that the manager's format cannot express, or that the manager refuses.
+ * Finds the first word of the command line, path or user name that the manager's format cannot express, or that the manager
+ * refuses.
  *
- * - An argument of a program cannot contain a NUL, and a text file cannot contain half a surrogate pair.
- * - `LoadCredential=` and `User=` of systemd have no quotes. A line end in their values would begin another setting.
+ * - An argument of a program cannot contain a NUL, and a text file cannot contain an unpaired surrogate.
+ * - systemd reads no quotes in the values of `LoadCredential=` and `User=`, so a line end in such a value would begin another
+ *   setting.
  * - systemd refuses a program whose path contains a control character, a quote or a backslash, even in quotes
  *   ("Executable name contains special characters").
  * - XML 1.0 cannot express most control characters, not even as a character reference.

@@ -9,8 +9,8 @@ import { printable } from "../internal/printable.ts"
 import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
 
 /**
- * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. Exit
- * status 1.
+ * A service could not be installed or uninstalled. The message is one line: what failed, where, why, and what to do. The program
+ * then exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -18,7 +18,7 @@ import type { Manager, ServiceOptions, ServiceScope } from "./ServiceOptions.ts"
 export class ServiceFailed extends Schema.TaggedError<ServiceFailed>("gateway-lock/ServiceFailed")("ServiceFailed", {
   /** The step that failed, such as `cannot write the systemd unit`. */
   what: Schema.String,
-  /** The path or the command line of that step. */
+  /** The path or the command line of the step that failed. */
   where: Schema.String,
   reason: Schema.String,
   advice: Schema.String
@@ -49,7 +49,7 @@ const advice: Record<Manager, Record<ServiceScope, string>> = {
   }
 }
 
-/** What the user can do if the manager refuses a command. */
+/** The advice to the user for the case that the manager refuses a command. */
 export const adviceFor = (options: Failing): string => advice[options.manager][options.service.scope]
 
 /** Makes the error for a file or folder that could not be written, created or removed. */

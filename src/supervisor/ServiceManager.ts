@@ -1,5 +1,6 @@
 /**
- * Installs and uninstalls a service: writes or removes the file of its definition, and tells the service manager.
+ * Installs and uninstalls a service: writes or removes the file of the service's definition, and tells the service manager about
+ * the change.
  *
  * All steps are computed before the first one runs. A dry run prints these steps. A failed installation is undone.
  */
@@ -72,8 +73,8 @@ export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<voi
 /**
  * Installs a service: writes the definition and tells the manager. A second installation replaces the first.
  *
- * If a step fails or the installation is interrupted, the former state is restored: the definition, its folder, and whether the
- * service is enabled.
+ * If a step fails or the installation is interrupted, this function restores the former state: the definition, the definition's
+ * folder, and whether the service is enabled.
  *
  * **Gotchas.** Under systemd, a running service keeps its former definition until it is restarted.
  *
@@ -136,8 +137,9 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
     }
     const fs = yield* FileSystem.FileSystem
     const path = definitionPath(options)
-    // `fs.exists` would follow links, and a masked unit is a link to /dev/null. `readLink` fails on a regular file as well, but
-    // not with ENOENT.
+    // `readLink` checks the entry at the path itself, which can be a link: a masked unit is a link to /dev/null. `fs.exists`
+    // would follow the link. `readLink` fails on a regular file as well, but not with ENOENT, so ENOENT means that the path has
+    // no entry.
     return yield* fs.readLink(path).pipe(
       Effect.as(Option.none<string>()),
       Effect.catchAll((error) =>
@@ -219,6 +221,9 @@ const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, Servi
     })
   })
 
-/** When to retry while the manager still ends the former service: every 500 ms, for as long as its stop may take. */
+/**
+ * When to retry a command that fails because the manager still ends the former service: every 500 ms, for as long as the stop of
+ * that service may take.
+ */
 const settling = (options: ServiceManagerOptions) =>
   Schedule.spaced("500 millis").pipe(Schedule.upTo(longestStop(options.service)))

@@ -1,6 +1,6 @@
 /**
- * The options of a service definition, and the values that follow from them for every manager: the names of the service, its
- * command line, and how long its stop may take.
+ * The options of a service definition, and the values that follow from these options for every manager. These values are the
+ * names of the service, its command line, and how long its stop may take.
  */
 import * as Duration from "effect/Duration"
 
@@ -21,8 +21,8 @@ export const managers = ["systemd", "launchd", "schtasks"] as const
 export type Manager = typeof managers[number]
 
 /**
- * When a service runs. `user`: while that user is logged in. `system`: from boot. Only root or an administrator can install a
- * `system` service.
+ * When a service runs. `user`: while the user of the service is logged in. `system`: from the boot of the machine. Only root or
+ * an administrator can install a `system` service.
  *
  * @since 0.1.0
  * @category models
@@ -44,18 +44,19 @@ export interface ServiceOptions {
   /** The absolute path of `dist/main.js`. */
   readonly scriptPath: string
   /**
-   * The flags that the user gave, without their dashes, and their values. Paths are absolute, since a manager starts its
-   * services in another folder. `profile` and `supervisor` are ignored here: the command line always has its own.
+   * The flags that the user gave, without their dashes, and their values. Paths are absolute, because a manager starts its
+   * services in another folder. The flags `profile` and `supervisor` are ignored here, because `commandWords` always adds these
+   * two flags itself.
    */
   readonly args: ReadonlyMap<string, string>
-  /** The absolute path of the state directory. Under launchd, it has the file of the service's error output. */
+  /** The absolute path of the state directory. Under launchd, this directory contains the file of the service's error output. */
   readonly stateDir: string
   /** The setting `drainTimeout`. A stop can take this long, so a manager must wait longer before it kills the process. */
   readonly drainTimeout: Duration.Duration
   readonly health: {
     /** How long a start can wait for an unhealthy owner before it fails. */
     readonly timeout: Duration.Duration
-    /** The longest interval between two notifications from a waiting start. */
+    /** The longest interval between two notifications that a start sends to systemd while it waits for an unhealthy owner. */
     readonly retryInterval: Duration.Duration
   }
   /**
@@ -65,10 +66,13 @@ export interface ServiceOptions {
    * - launchd: root;
    * - Windows: LocalSystem.
    *
-   * For a task with scope `user` on Windows, the user at whose logon the task starts. Other `user` services do not use it.
+   * On Windows, a task with scope `user` starts when this user logs on. Other services with scope `user` do not use this option.
    */
   readonly user?: string | undefined
-  /** The base port. For a port below 1024, a system unit of systemd gets the capability to bind it. */
+  /**
+   * The base port: the port on which the gateway listens. For a port below 1024, a system unit of systemd gets the capability to
+   * bind that port (`CAP_NET_BIND_SERVICE`).
+   */
   readonly port?: number | undefined
 }
 
@@ -115,17 +119,23 @@ export const commandWords = (manager: Manager, options: ServiceOptions): readonl
   ...flagWords("supervisor", manager)
 ]
 
-/** The words of one flag. A value that begins with a dash is joined to its flag, or the parser would read it as a flag. */
+/**
+ * The words of one flag. A value that begins with a dash is joined to its flag with `=`, because the parser would otherwise read
+ * the value as a flag.
+ */
 const flagWords = (flag: string, value: string): ReadonlyArray<string> =>
   value.startsWith("-") ? [`--${flag}=${value}`] : [`--${flag}`, value]
 
-/** The flag for the token's file. A system unit of systemd passes that file as a credential. */
+/**
+ * The name of the flag for the file that contains the access token. A system unit of systemd passes that file to the gateway as a
+ * credential.
+ */
 export const tokenFileFlag = "token-file"
 
-/** A duration in whole seconds, rounded up: the unit of the managers' settings. */
+/** A duration in whole seconds, rounded up, because the settings of the managers are in seconds. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
-/** The time between the end of the drain and the end of the process, in seconds. Only the lock is released in it. */
+/** How long the process may take to end after the drain, in seconds. In this time, the gateway only releases its lock. */
 const stopMargin = 10
 
 /** How long a manager waits for a stop before it kills the process, in seconds. */

@@ -7,7 +7,7 @@ import { type Manager, serviceNames, type ServiceOptions } from "./ServiceOption
 import { systemFolders, systemStateDir } from "./SystemdUnit.ts"
 
 /**
- * The folders that contain the definitions of each manager, or their parents.
+ * The folders that contain the definition files of each manager, or parents of these folders.
  *
  * @since 0.1.0
  * @category models
@@ -45,11 +45,11 @@ export type Step =
   | {
     readonly _tag: "Run"
     readonly words: readonly [string, ...Array<string>]
-    /** Whether a failure of the command is an error. `false` for a command that also fails if it has nothing to do. */
+    /** Whether a failure of the command is an error. `false` for a command that also fails if there is nothing for it to do. */
     readonly required: boolean
     /**
-     * Whether to retry a failed command. A manager that ends the former service in the background refuses the new one until
-     * the former has ended.
+     * Whether to retry a failed command. A manager may end the former service in the background. It then refuses the new service
+     * until the former service has ended.
      */
     readonly patient: boolean
   }
@@ -74,8 +74,8 @@ const runPatiently = (...words: readonly [string, ...Array<string>]): Step => ({
 })
 
 /**
- * The path of the definition's file (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). The Task Scheduler has no such
- * folder: the XML of a task is written to the state directory, and `schtasks` reads it from there.
+ * The path of the definition's file (systemd.unit(5) "Unit File Load Path", launchd(8) "FILES"). The Task Scheduler has no folder
+ * for definitions, so the XML of a task is written to the state directory, and `schtasks` reads the XML from there.
  *
  * @since 0.1.0
  * @category paths
@@ -112,7 +112,7 @@ export const enablement = (place: Place): string => {
   return NodePath.join(NodePath.dirname(path), `${target}.wants`, NodePath.basename(path))
 }
 
-/** The first words of a systemctl(1) command, for the manager of the user or of the system. */
+/** The first words of a systemctl(1) command, for the user's systemd manager or for the system's. */
 export const systemctl = (place: Place): readonly [string, ...Array<string>] =>
   place.service.scope === "system" ? ["systemctl"] : ["systemctl", "--user"]
 
@@ -121,8 +121,8 @@ export const launchdDomain = (place: Place): string =>
   place.service.scope === "system" ? "system" : `gui/${place.uid ?? 0}`
 
 /**
- * The steps of an installation, in order. They enable the service. systemd and the Task Scheduler start the service at the next
- * boot or login, launchd starts it at once.
+ * The steps of an installation, in order. These steps enable the service. systemd and the Task Scheduler start the service at the
+ * next boot or login. launchd starts the service at once.
  *
  * @since 0.1.0
  * @category plans
@@ -146,7 +146,7 @@ export const installSteps = (place: Place): ReadonlyArray<Step> => {
         // launchd opens the file of the error output before it starts the program, and does not create the file's folder.
         { _tag: "MakeFolder", path: place.service.stateDir, mode: 0o700 },
         ...write,
-        // `bootstrap` fails while the label is loaded.
+        // `bootstrap` fails while launchd has a job with this label, so `bootout` removes such a job first.
         runIfThere("launchctl", "bootout", `${launchdDomain(place)}/${definition.name}`),
         run("launchctl", "enable", `${launchdDomain(place)}/${definition.name}`),
         runPatiently("launchctl", "bootstrap", launchdDomain(place), path)
@@ -175,7 +175,7 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
         runIfThere(...systemctl(place), "reset-failed", name)
       ]
     case "launchd":
-      // `bootout` fails if the job is not loaded, for example after a manual `bootout`.
+      // `bootout` fails if launchd has no job with this label, for example after a manual `bootout`.
       return [runIfThere("launchctl", "bootout", `${launchdDomain(place)}/${name}`), remove]
     case "schtasks":
       return [
@@ -187,7 +187,7 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
   }
 }
 
-/** The commands that the user can type after an installation, in words. */
+/** The lines that tell the user what to type after an installation. */
 export const afterInstall = (place: Place): ReadonlyArray<string> => {
   const { name } = serviceNames(place.manager, place.service.profile)
   switch (place.manager) {

@@ -19,12 +19,14 @@ export interface UndoOptions extends Place {
   readonly report: (line: string) => Effect.Effect<void>
 }
 
-/** The former entry at the path of a definition. */
+/** The entry at the path of the definition before the installation. */
 type Former =
   | { readonly _tag: "Nothing" }
   | { readonly _tag: "Link"; readonly target: string }
   | { readonly _tag: "Content"; readonly bytes: Uint8Array }
-  /** An entry that cannot be read. The undo leaves it unchanged: the installation could not write over it either. */
+  /**
+   * An entry that cannot be read. The undo leaves this entry unchanged, because the installation could not write over it either.
+   */
   | { readonly _tag: "Unreadable" }
 
 /** The state before an installation. */
@@ -33,14 +35,15 @@ export interface Before {
   readonly definition: Former
   /** Whether systemd's link to the definition exists. */
   readonly isEnabled: boolean
-  /** The folders that did not exist, the deepest first. */
+  /** The folders that did not exist before the installation, the deepest first. */
   readonly missing: ReadonlyArray<string>
 }
 
 const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    // Links come first: a masked unit is a link to /dev/null, which reads as an empty file.
+    // The check for a link comes first, because `readFile` follows links. A masked unit is a link to /dev/null, which reads as an
+    // empty file.
     const link = yield* Effect.option(fs.readLink(path))
     if (Option.isSome(link)) return { _tag: "Link" as const, target: link.value }
     return yield* fs.readFile(path).pipe(
@@ -51,7 +54,10 @@ const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSyste
     )
   })
 
-/** The folders of a path that do not exist, up to the first one that does. The root of the path is not checked. */
+/**
+ * The folders of a path that do not exist, from the deepest up to the first folder that exists. The root of the path is not
+ * checked.
+ */
 const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -85,11 +91,13 @@ export const remember = (
 /** How long one command of the manager may take during an undo. */
 const undoTimeout = Duration.seconds(10)
 
-/** Runs a command of the manager, and ignores a failure: the manager itself may be why the installation failed. */
+/** Runs a command of the manager, and ignores a failure, because a failure of the manager may be the reason for the undo. */
 const runManager = (options: UndoOptions, ...words: readonly [string, ...Array<string>]) =>
   execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
 
-/** Restores the former state. Parts that the installation did not change are neither touched nor reported. */
+/**
+ * Restores the state from before the installation. Parts that the installation did not change are neither touched nor reported.
+ */
 export const undo = (
   options: UndoOptions,
   before: Before

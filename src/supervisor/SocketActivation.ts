@@ -13,7 +13,7 @@ import { variable } from "../internal/environment.ts"
 const firstPassed = 3
 
 /**
- * systemd passed a number of sockets other than one. A gateway serves a single passed socket.
+ * The value of `LISTEN_FDS` is neither 0 nor 1. A gateway cannot serve several sockets that systemd passes.
  *
  * @since 0.1.0
  * @category errors
@@ -29,8 +29,8 @@ export class ActivationInvalid extends Data.TaggedError("ActivationInvalid")<{
 /**
  * Returns the descriptor of the passed socket: 3, `SD_LISTEN_FDS_START`. `None` if no socket was passed.
  *
- * Reads `LISTEN_FDS` and `LISTEN_PID`. The variables belong to another process if `LISTEN_PID` is not `pid`: the result is `None`
- * then. Fails with `ActivationInvalid` if `LISTEN_FDS` is neither 0 nor 1.
+ * Reads `LISTEN_FDS` and `LISTEN_PID`. If `LISTEN_PID` is not `pid`, these variables belong to another process, so the result is
+ * `None`. Fails with `ActivationInvalid` if `LISTEN_FDS` is neither 0 nor 1.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

@@ -2,7 +2,8 @@
  * Finds paths that a service definition must not contain, because they change or disappear while the service is installed.
  *
  * A version manager has one folder for each version of Node, npx has one for each run, Homebrew has one for each release. The
- * definition keeps the path from the time of its installation. After an upgrade or a clean-up, the service cannot start.
+ * definition keeps the path that it got when the service was installed. An upgrade or a clean-up may remove that path, and then
+ * the service cannot start.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,7 @@ import * as Option from "effect/Option"
  */
 export interface Unstable {
   readonly path: string
-  /** The tool that makes the path, and why the path changes: `nvm, one folder for each version of Node`. */
+  /** The tool that makes the path, and why the path changes, in words: `nvm, one folder for each version of Node`. */
   readonly because: string
   /** Whether the path is the path of Node or of the program. */
   readonly of: "node" | "program"
@@ -29,15 +30,18 @@ export interface Unstable {
 interface Rule {
   readonly pattern: RegExp
   readonly because: string
-  /** The stable paths of the same tool, from the match. They come before the general candidates. */
+  /**
+   * Makes the stable paths of the same tool from the match of `pattern`. These paths come before the general candidates, which
+   * are `nodes` and `programs`.
+   */
   readonly stays?: (match: RegExpExecArray) => ReadonlyArray<string>
 }
 
 const versions = "one folder for each version of Node"
 
 /**
- * The folders in which each tool keeps its versions. `process.execPath` is a real path: links in a shell's `PATH`, such as fnm's
- * multishells and Homebrew's `bin`, are already resolved.
+ * The folders in which each tool keeps its versions. `process.execPath` is a real path, so links in a shell's `PATH`, such as
+ * fnm's multishells and Homebrew's `bin`, are already resolved in that path.
  */
 const rules: ReadonlyArray<Rule> = [
   {
@@ -92,11 +96,11 @@ const rules: ReadonlyArray<Rule> = [
 const nodes = (path: string): ReadonlyArray<string> =>
   /^[A-Za-z]:\\/.test(path) ? ["C:\\Program Files\\nodejs\\node.exe"] : ["/usr/bin/node", "/usr/local/bin/node"]
 
-/** The paths of the program after `npm install --global` with such a Node. */
+/** The paths of the program after `npm install --global` with a Node at one of the paths in `nodes`. */
 const programs = ["/usr/local/bin/gateway", "/usr/bin/gateway"]
 
 /**
- * Checks the path of Node or of the program against the known tools. `None` for a stable path. Pure.
+ * Checks whether the path of Node or of the program is in a folder of a tool that `rules` lists. `None` for a stable path. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -105,8 +109,8 @@ export const find = (of: Unstable["of"], path: string): Option.Option<Unstable> 
   for (const { because, pattern, stays } of rules) {
     const match = pattern.exec(path)
     if (match === null) continue
-    // A stable path that ends with `/node` is for Node only, any other is for the program only. Only the rule for pnpm has one
-    // for the program.
+    // A stable path that ends with `/node` is for Node only. Any other stable path is for the program only, and only the rule for
+    // pnpm has such a path.
     const known = stays?.(match).filter((stable) => stable.endsWith("/node") === (of === "node")) ?? []
     return Option.some({ path, because, of, candidates: [...known, ...(of === "node" ? nodes(path) : programs)] })
   }
@@ -126,7 +130,8 @@ export interface Advice extends Pick<Unstable, "path" | "because" | "of"> {
 }
 
 /**
- * Checks both paths, and advises the first candidate that exists. If none exists, advises the first general candidate.
+ * Checks the paths of Node and of the program. For each path that may disappear, advises the first candidate that exists. If no
+ * candidate exists, advises the first general candidate.
  *
  * @since 0.1.0
  * @category reading

@@ -1,5 +1,5 @@
 /**
- * Detects the supervisor that started this process. It accepts proof only and never guesses.
+ * Detects the supervisor that started this process. The detection accepts only proof, and never guesses.
  *
  * Every descendant of a service inherits the service's environment variables, such as `INVOCATION_ID`, `XPC_SERVICE_NAME` and
  * `NOTIFY_SOCKET`. None of these variables alone proves that this process is the service itself.
@@ -49,15 +49,17 @@ export interface Evidence {
   readonly platform: NodeJS.Platform
   readonly pid: number
   readonly parentPid: number
-  /** `SYSTEMD_EXEC_PID`: the process that systemd itself started (systemd.exec(5), since 248). */
+  /** `SYSTEMD_EXEC_PID`: the pid of the process that systemd itself started (systemd.exec(5), since systemd 248). */
   readonly systemdExecPid: Option.Option<string>
   /** `NOTIFY_SOCKET` (sd_notify(3)). */
   readonly notifySocket: Option.Option<string>
-  /** The main process of the unit in whose control group this process is. `None` if systemd was not asked. */
+  /**
+   * The pid of the main process of this process's unit, which is the unit of its control group. `None` if systemd was not asked.
+   */
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */
   readonly xpcServiceName: Option.Option<string>
-  /** The process of that job according to launchctl(1). `None` if launchctl was not asked, or did not answer. */
+  /** The pid of the launchd job's process, according to launchctl(1). `None` if launchctl was not asked, or did not answer. */
   readonly jobPid?: Option.Option<number> | undefined
   /** The file name of the parent's program, if it is known. */
   readonly parentCommand: Option.Option<string>
@@ -65,10 +67,15 @@ export interface Evidence {
 
 const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
 
-/** Whether the value names a job. launchd sets `0` in the processes of a login session that belong to no job. */
+/**
+ * Whether a value of `XPC_SERVICE_NAME` names a job. launchd sets `0` in the processes of a login session that belong to no job.
+ */
 const isLabel = (name: string): boolean => name !== "" && name !== "0"
 
-/** Whether launchd made the job for an opened application. Shells inherit this label from a terminal application. */
+/**
+ * Whether the label is of a job that launchd made for an opened application. A shell inherits such a label from its terminal
+ * application, so the label is no proof.
+ */
 const isApplication = (label: string): boolean => label.startsWith("application.")
 
 /**
@@ -116,7 +123,7 @@ export const detect = (evidence: Evidence): Verdict => {
     if (Option.exists(xpcServiceName, isApplication)) {
       return verdict("none", `XPC_SERVICE_NAME is that of an application, which launchd does not restart`)
     }
-    // The parent alone proves nothing: launchd also adopts orphans of other parents.
+    // launchd as the parent is no proof, because launchd also adopts a process whose own parent has ended.
     if (Option.exists(jobPid, (job) => job !== pid)) {
       return verdict(
         "none",
@@ -150,7 +157,7 @@ export interface ProcessFacts {
   readonly parentPid: number
 }
 
-/** The unit that ends the path of this process's control group, as in `0::/system.slice/gateway-default.service`. */
+/** The unit name at the end of the path of this process's control group, as in `0::/system.slice/gateway-default.service`. */
 const ownUnit = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("/proc/self/cgroup")).pipe(
   Effect.map((text) => Option.fromNullable(/([^/\n]+\.(?:service|scope))$/m.exec(text)?.[1])),
   Effect.orElseSucceed(() => Option.none<string>())
@@ -170,7 +177,8 @@ const mainPidOf = (unit: string, arguments_: ReadonlyArray<string>) =>
 
 /**
  * Reads the job's pid from the output of `launchctl list <label>` (`"PID" = 123;`) or `launchctl print <target>` (`pid = 123`).
- * `None` for a job without a process. Also `None` for any other output: the format is not an interface (launchctl(1)).
+ * `None` for a job without a process. Also `None` for any other output, because launchctl(1) says that the output is not an
+ * interface, so its format may change.
  *
  * @internal
  */
@@ -181,8 +189,8 @@ export const parseJobPid = (text: string): Option.Option<number> =>
   )
 
 /**
- * Asks launchctl for the process of a job. `list` looks in the domain of the caller, where an agent is. `print system/…` looks
- * in the system domain, where a daemon is and which every user may print.
+ * Asks launchctl for the process of a job. `list` looks in the domain of the caller, which has the agents. `print system/…` looks
+ * in the system domain, which has the daemons. Every user may print the system domain.
  */
 const jobPidOf = (label: string) =>
   Effect.gen(function*() {
@@ -202,7 +210,8 @@ const collect = (
   Effect.gen(function*() {
     const systemdExecPid = yield* variable("SYSTEMD_EXEC_PID")
     const notifySocket = yield* variable("NOTIFY_SOCKET")
-    // Asking systemd starts a program. It is necessary only before systemd 248, which has no SYSTEMD_EXEC_PID.
+    // A query to systemd starts a program. The query is necessary only for a systemd before 248, which does not set
+    // SYSTEMD_EXEC_PID.
     const askSystemd = facts.platform === "linux" && Option.isNone(systemdExecPid) && Option.isSome(notifySocket)
     const unit = askSystemd ? yield* ownUnit : Option.none<string>()
     const unitMainPid = Option.isNone(unit)
@@ -212,7 +221,8 @@ const collect = (
       ? yield* mainPidOf(unit.value, ["--user"])
       : Option.none<number>()
     const xpcServiceName = yield* variable("XPC_SERVICE_NAME")
-    // Asking launchd starts a program. It is skipped if a cheaper fact already proves that this process is no job.
+    // A query to launchd starts a program. The query is skipped if a cheaper fact already proves that this process is not the
+    // process of a job.
     const label = facts.platform === "darwin" && facts.parentPid === 1
       ? Option.filter(xpcServiceName, (name) => isLabel(name) && !isApplication(name))
       : Option.none<string>()
@@ -223,18 +233,19 @@ const collect = (
       unitMainPid: Option.orElse(unitMainPid, () => userMainPid),
       xpcServiceName,
       jobPid: Option.isSome(label) ? yield* jobPidOf(label.value) : Option.none<number>(),
-      // On Windows, only PowerShell can tell the parent's program. It takes seconds, too long for a start. A task that
-      // `service install` made passes `--supervisor schtasks` instead.
+      // On Windows, only PowerShell can find the parent's program. PowerShell takes seconds, which is too long for a start. So a
+      // task that `service install` made passes `--supervisor schtasks` instead.
       parentCommand: Option.none<string>()
     }
   })
 
 /**
- * Returns the supervisor that `setting` names. For `auto`, returns the supervisor that can be proved. Logs the verdict and its
- * reason at debug level.
+ * Returns the supervisor that `setting` names. For `auto`, returns the supervisor for which there is proof. Logs the verdict and
+ * its reason at debug level.
  *
- * Never fails. For systemd before 248, it asks the system manager and then the user manager, for at most two seconds each. If
- * this process may be a job of launchd or an orphan of a job, it asks launchd, with the same limit for each domain.
+ * Never fails. If systemd is older than 248, this function asks systemd's system manager and then the user's manager, for at most
+ * two seconds each. If this process may be the process of a launchd job or an orphan of such a job, this function asks launchd,
+ * for at most two seconds for each domain.
  *
  * @since 0.1.0
  * @category constructors

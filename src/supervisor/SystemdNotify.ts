@@ -18,7 +18,7 @@ import { variable } from "../internal/environment.ts"
 import { Supervisor } from "./Supervisor.ts"
 
 /**
- * Sends notifications to systemd. Sending a message takes until systemd has read it, and at most five seconds.
+ * Sends notifications to systemd. A call ends when systemd has read the message, and after five seconds at the latest.
  *
  * @since 0.1.0
  * @category tags
@@ -28,19 +28,22 @@ export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<Sys
    * Sends assignments such as `READY=1`, and returns whether systemd has read them. Without systemd, sends nothing and returns
    * `true`.
    *
-   * Never fails. Of several failures in a row, it logs the first as a warning, and then each whose reason differs from the last.
+   * Never fails. A message that cannot be sent is logged as a warning, unless the message before failed for the same reason.
    */
   readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<boolean>
   /** The interval within which systemd expects `WATCHDOG=1`. `None` if the unit has no watchdog. */
   readonly watchdog: Option.Option<Duration.Duration>
 }>() {}
 
-/** The limit for one message. systemd-notify waits until systemd has read the message (its barrier), which load can delay. */
+/**
+ * The limit for one message. systemd-notify waits until systemd has read the message (a barrier, sd_notify_barrier(3)). High load
+ * can delay this.
+ */
 const timeout = Duration.seconds(5)
 
 /**
- * The watchdog interval from `WATCHDOG_USEC`. The variable applies to this process only if `WATCHDOG_PID` is unset or has its
- * pid (sd_watchdog_enabled(3)). Pure.
+ * The watchdog interval from `WATCHDOG_USEC`. The variable applies to this process only if `WATCHDOG_PID` is unset or is the pid
+ * of this process (sd_watchdog_enabled(3)). Pure.
  *
  * @internal
  */
@@ -72,10 +75,11 @@ export const extendTimeout = (duration: Duration.Duration): string =>
 export const notifySocket = variable("NOTIFY_SOCKET")
 
 /**
- * Makes a notifier for the `NOTIFY_SOCKET` of this process. It sends messages only if the supervisor is systemd.
+ * Makes a notifier for the `NOTIFY_SOCKET` of this process. The notifier sends messages only if the service `Supervisor` says
+ * that systemd is the supervisor of this process.
  *
- * Every descendant of a service inherits `NOTIFY_SOCKET`. A message from a descendant would tell systemd that the whole service
- * is ready or stopping. `pid` is the pid of this process, which is compared with `WATCHDOG_PID`.
+ * The reason: every descendant of a service inherits `NOTIFY_SOCKET`, and a message from a descendant would tell systemd that the
+ * whole service is ready or stopping. `pid` is the pid of this process, which is compared with `WATCHDOG_PID`.
  *
  * @since 0.1.0
  * @category constructors
@@ -125,8 +129,8 @@ export const make = (
 const shortestFeed = Duration.seconds(1)
 
 /**
- * Feeds a watchdog permanently, every half interval (sd_watchdog_enabled(3)). After a failed feed, the next follows after an
- * eighth of the interval.
+ * Feeds a watchdog permanently: runs `feed` every half interval (sd_watchdog_enabled(3)). After a failed feed, the next feed
+ * follows after an eighth of the interval.
  *
  * A feed that dies with a defect or times out counts as failed, and the feeding goes on. Otherwise systemd would end a healthy
  * gateway.

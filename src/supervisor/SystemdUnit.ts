@@ -23,8 +23,8 @@ export interface SystemdTiming {
 }
 
 /**
- * Computes the times of a unit. Failures that take time never exhaust the start limit, however often they are repeated. systemd
- * does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
+ * Computes the times of a unit. Failures that take time never exhaust the start limit, no matter how often these failures are
+ * repeated. systemd does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
  *
  * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, and `R` is `RestartSec`. systemd counts starts in
  * windows. A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust
@@ -95,7 +95,7 @@ export const quoteSystemd = (text: string): string => {
 /**
  * Quotes an argument of a command line of systemd.service(5): as `quoteSystemd`, and `$` is escaped as well.
  *
- * **Gotchas.** Use it for arguments only. In the path of the program, systemd takes a `$` literally.
+ * **Gotchas.** Use this function for arguments only, because systemd takes a `$` in the path of the program literally.
  *
  * @since 0.1.0
  * @category quoting
@@ -119,8 +119,8 @@ const isBelow = (path: string, folder: string): boolean => path === folder || pa
 /**
  * The name of a state directory in `StateDirectory=`, with which systemd creates the directory for the service's user. Pure.
  *
- * `None` for a directory that is not below `/var/lib`. Also `None` for a name that `StateDirectory=` would read differently, such
- * as a name with a colon, which separates links there.
+ * `None` for a directory that is not below `/var/lib`. Also `None` for a name that `StateDirectory=` would read differently. An
+ * example is a name with a colon, because a colon separates a directory from the name of a link to it there.
  *
  * @since 0.1.0
  * @category decisions
@@ -140,7 +140,7 @@ export const stateDirectoryName = (path: string): Option.Option<string> => {
 export const systemStateDir = ({ args, profile }: Pick<ServiceOptions, "args" | "profile">): string =>
   args.get("state-dir") ?? NodePath.posix.join(systemFolders.state, profile)
 
-/** The name of the unit's credential that has the token. */
+/** The name of the systemd credential that contains the access token. */
 const tokenCredential = "token"
 
 /** The folders that `ProtectHome=yes` hides. */
@@ -149,15 +149,18 @@ const homes = ["/home", "/root", "/run/user"]
 /**
  * The lines of a system unit that set its user and its sandbox.
  *
- * - `DynamicUser=`, without `user`: the service has a user of its own, and does not run as root. systemd creates the state
- *   directory, and changes its owner to the uid that the user has in this run.
+ * - `DynamicUser=`, set if there is no option `user`: the service has a user of its own, and does not run as root. systemd
+ *   creates the state directory, and changes its owner to the uid that the user has in this run.
  * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: a dynamic user has no home, so the profile's folders are below the system's folders.
  * - `LoadCredential=`: lets the gateway read a token file that only root can read.
- * - `ProtectProc=` is not set: it would hide the processes of other users, and a hidden owner of the lock would look dead.
- * - `PrivateUsers=` is not set: it would hide the uids of other users, and the gateway compares the owner of a file.
- * - `AF_NETLINK`: the gateway lists the addresses of the host for the error about a host address that does not exist.
- * - `AF_UNIX`: systemd-notify needs it.
- * - `MemoryDenyWriteExecute=` is not set: V8 writes the code that it runs.
+ * - `ProtectProc=` is not set, because it would hide the processes of other users, and a hidden owner of the lock would look
+ *   dead.
+ * - `PrivateUsers=` is not set, because it would hide the uids of other users, and the gateway needs these uids to check the
+ *   owners of files.
+ * - `AF_NETLINK`: the gateway needs these sockets to list the addresses of the host. The error about a host address that does not
+ *   exist contains this list.
+ * - `AF_UNIX`: systemd-notify needs these sockets.
+ * - `MemoryDenyWriteExecute=` is not set, because V8 writes machine code to memory and then runs that code.
  */
 const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => {
   const { args, execPath, port, scriptPath, user } = options
@@ -198,14 +201,15 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
 }
 
 /**
- * The unit, for `systemctl --user` or for the system.
+ * The text of the unit, for the user's systemd manager (`systemctl --user`) or for the system's.
  *
  * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
  * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway
  *   keeps control.
- * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. systemd kills the remaining processes after it.
- * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has less of it: `Protect…` and
- *   `Private…` need a mount namespace, which a user's manager may not be able to create.
+ * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. After the gateway has ended, systemd kills the remaining
+ *   processes.
+ * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has fewer of these settings, because
+ *   `Protect…` and `Private…` need a mount namespace. A user's manager may not be able to create one.
  *
  * @since 0.1.0
  * @category constructors

@@ -10,7 +10,7 @@ const xmlReferences: Readonly<Record<string, string>> = {
   "<": "&lt;",
   ">": "&gt;",
   "\"": "&quot;",
-  // A parser reads a bare carriage return as a line feed (XML 1.0, 2.11).
+  // A parser would read an unescaped carriage return as a line feed (XML 1.0, 2.11).
   "\r": "&#13;"
 }
 

@@ -24,13 +24,14 @@ export const writeAtomically = (
     const write = Effect.gen(function*() {
       const file = yield* fs.open(temporary, { flag: "wx", mode: 0o644 })
       yield* file.writeAll(content)
-      // chmod overrides the umask: the manager may run as another user, and so may a user who reads the definition through it.
+      // chmod sets the mode again, because the umask may have removed read permissions from it. Other users must be able to read
+      // the file, because the manager and its command-line programs may run as another user.
       yield* fs.chmod(temporary, 0o644)
       yield* file.sync
     })
     yield* Effect.scoped(write).pipe(
       Effect.zipRight(fs.rename(temporary, path)),
-      // A failed removal is ignored: the error of the write is reported, and it has the cause.
+      // A failed removal is ignored, because the error of the write is reported, and that error has the cause.
       Effect.onError(() => Effect.ignore(fs.remove(temporary)))
     )
   })
