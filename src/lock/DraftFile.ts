@@ -22,11 +22,12 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
 /**
- * Creates a file and its record in one step, and returns the file's identity. The file must never be seen empty:
+ * Creates a file and its record in one step, and returns the file's identity. No other process may see the file empty,
+ * for two reasons:
  *
- * - A start with a kernel lock takes an empty lock file. It must assume that a slower start of its own kind created the
- *   file.
- * - An empty claim whose author was killed does not tell readers which process left it.
+ * - A start with a kernel lock takes over an empty lock file, because it must assume that a slower start with a kernel
+ *   lock created the file.
+ * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -41,7 +42,7 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed. Remove the file, which would block every start until it is stale.
+          // A step failed. Remove the file, because it would block every start until it is stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )

@@ -4,7 +4,7 @@
  * With a kernel lock:
  *
  *     open (create, 0600) → try the kernel lock
- *       denied  → only an inspector has it?     yes → retry soon;  no → read the record → Held
+ *       denied  → is the lock shared?           yes → only an inspector tests it: retry soon;  no → read the record → Held
  *       granted → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
  *               → read the left record; claim it, as starts without kernel locks do; write this start's record, sync
