@@ -125,13 +125,13 @@ export const running: Effect.Effect<
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
   )
-  // A service manager that cannot be reached from here is treated as absent.
+  // If the service manager cannot be reached from here, the result is the same as without systemd.
   const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })
 
 // ---------------------------------------------------------------------------
-// conversion to the holder of an error
+// conversion to the holder that errors carry
 // ---------------------------------------------------------------------------
 
 const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessTable> =>

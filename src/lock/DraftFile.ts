@@ -1,6 +1,6 @@
 /**
- * Creates a file exclusively, with its record in it from the moment that the file has its name. The record is first
- * written to a draft beside the file, which is then linked to the name.
+ * Creates a file exclusively. The file has its record from the moment that it has its name, because the record is first
+ * written to a draft, which is another file in the same folder. The draft is then linked to the name.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -47,12 +47,12 @@ export const create = (
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // `isNotFound`: another start can sweep a draft away while it is empty.
+    // `isNotFound`: while the draft is empty, another start can remove it (`Claim.sweep`).
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(
     Effect.ensuring(removeDraft(fs, draft)),
-    // Without hard links, create the file directly. It is empty for a moment.
+    // If the file system has no hard links, create the file directly. The file is then empty for a moment.
     Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
   )
 }

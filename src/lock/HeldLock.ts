@@ -52,11 +52,11 @@ interface KeepOptions {
   readonly record: Effect.Effect<OwnerRecord>
   /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
-  /** The longest time between two checks. At least three checks fit into `staleAfter`. */
+  /** The longest time between two checks. The time is shorter if three checks would not fit into `staleAfter`. */
   readonly recheckInterval: Duration.Duration
   /** The age at which another start treats an unreadable or unverifiable record as stale. The held file must stay younger. */
   readonly staleAfter: Duration.Duration
-  /** How long another process may have the path before the lock is given up. */
+  /** How long another process may hold the file at the path before this holder counts the lock as lost. */
   readonly patience: Duration.Duration
   /** The time between two retries within `patience`. */
   readonly pollInterval: Duration.Duration

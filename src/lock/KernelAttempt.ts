@@ -149,7 +149,7 @@ const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
 
 /**
  * Acquires a lock file with a kernel lock. Fails with `KernelLockUnsupported` if the file system cannot lock. The
- * caller then falls back to record-only mode.
+ * caller then falls back to record-only mode, in which only the owner record keeps other starts out.
  */
 export const withKernelLock = (
   files: NamedFiles,

@@ -56,7 +56,7 @@ const make = Effect.gen(function*() {
 
 /**
  * Tries once to acquire a lock file. If the attempt does not acquire the lock, the files it opened are closed before it
- * ends. If it does, the lock is released when the caller's scope closes.
+ * ends. If the attempt acquires the lock, the lock is released when the caller's scope closes.
  *
  * Uninterruptible. An attempt is short, because it never waits for the lock. The caller waits between attempts.
  */

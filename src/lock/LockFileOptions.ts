@@ -15,7 +15,10 @@ import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
  * @category models
  */
 export interface LockOptions {
-  /** How long to wait for an owner that does not serve this gateway's port. Default 5 seconds. */
+  /**
+   * How long to wait for an owner that does not serve this gateway's port. If the owner serves that port, the start
+   * fails at once. Default 5 seconds.
+   */
   readonly timeout?: Duration.DurationInput | undefined
   /** The time between two retries during that wait. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined

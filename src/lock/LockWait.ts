@@ -189,7 +189,7 @@ const wait = (
     return yield* again.pipe(
       Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
       Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
-      // The first attempt was made just before this wait.
+      // The first attempt was made just before this wait, so wait before the next attempt.
       Effect.delay(pollInterval),
       Effect.catchTags({ NotYet: giveUp(request), Refused: giveUp(request) }),
       Effect.timeoutTo({

@@ -32,8 +32,8 @@ export interface NamedFiles {
   /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /**
-   * Removes the file if the condition holds, as a release does. Retries while the removal is refused for a moment, and
-   * logs a failure.
+   * Removes the file if the condition holds. A release uses this. Retries while the removal is refused for a moment,
+   * and logs a failure.
    */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
   readonly removeIfStill: (path: string, id: string) => Effect.Effect<void>

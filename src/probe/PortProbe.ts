@@ -18,8 +18,8 @@ import { type Health, HealthProbe } from "./HealthProbe.ts"
  *
  * - `Free`: nothing accepts connections on any of the addresses. With `unreachable`, none of them can be reached from
  *   here, so a listener would not be seen.
- * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, its identity is
- *   unknown.
+ * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, the identity of the
+ *   gateway is unknown.
  * - `Foreign`: a listener that is not a gateway answers.
  * - `Stalled`: a listener accepts a connection and does not answer in time.
  *
