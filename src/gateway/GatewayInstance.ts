@@ -68,9 +68,9 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a subprotocol.
-   * If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host` and
-   * `Origin` are allowed.
+   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a WebSocket
+   * subprotocol. If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host`
+   * and `Origin` are allowed.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
   /** Adds a check to `/readyz`, until the scope closes. See `Gateway.readiness`. */
@@ -79,7 +79,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
     check: Effect.Effect<unknown, E, R>,
     options?: Readiness.ReadinessOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Fails when the lock is lost, and never succeeds. `launch` watches it for you. */
+  /** Fails when the lock is lost, and never succeeds. `launch` watches this effect for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 
@@ -92,7 +92,10 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
 export interface ServingOptions extends ListenerOptions {
   /** The name of the gateway in metrics and on the status page. */
   readonly profile?: string | undefined
-  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: the gateway answers at all of them. */
+  /**
+   * Moves some of the gateway's own routes, or leaves their paths to the app. Default: the gateway answers at all its own
+   * paths.
+   */
   readonly routes?: OwnPaths | undefined
 }
 

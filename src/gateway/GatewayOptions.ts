@@ -22,7 +22,7 @@ import { checkName, refuse } from "../settings/GatewayIdentity.ts"
  * @category models
  */
 export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "port">> {
-  /** The base port. 0 selects a free one. Default 18789. */
+  /** The base port, on which the gateway listens. 0 selects a free port. Default 18789. */
   readonly port?: number | undefined
   /**
    * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused unless `token` is set. Clients without the

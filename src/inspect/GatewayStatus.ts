@@ -69,7 +69,7 @@ export type Requirements =
  * @category models
  */
 export interface InspectOptions extends LookOptions, Address {
-  /** Shown in the answer. No file is looked up by this name. */
+  /** The profile to show in the answer. No file is looked up by this name. */
   readonly profile?: string | undefined
   /** The canonical path of the config file. */
   readonly configPath: string

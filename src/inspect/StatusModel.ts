@@ -123,7 +123,7 @@ export interface Listener extends Schema.Struct.Type<typeof listenerFields> {}
 const listenerFields = {
   /** The address that the socket is bound to. */
   host: Schema.String,
-  /** Absent if the process is not visible from here: it is another user's, or is in another PID namespace. */
+  /** Absent if the process is not visible from here, because it belongs to another user or is in another PID namespace. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
@@ -180,7 +180,7 @@ const portFields = {
    * - `stalled`: a listener does not answer in time.
    */
   state: Schema.Literal("free", "gateway", "foreign", "stalled"),
-  /** The processes that listen on the port, as far as they are visible. */
+  /** The processes that listen on the port, as far as they are visible from here. */
   listeners: Schema.Array(Listener),
   /** Why the listening processes cannot be determined, in words. */
   listenersUnknown: optional(Schema.String),
@@ -203,7 +203,7 @@ export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
-  /** Whether a healthy gateway answers, whichever instance it is. */
+  /** Whether a healthy gateway answers, even if it is not the lock's owner. */
   healthy: Schema.Boolean,
   /** Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. */
   identity: Schema.Literal("owner", "other", "unknown"),

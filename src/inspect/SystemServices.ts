@@ -83,7 +83,7 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
     const [name, profile = ""] = /^gateway-([a-z0-9][a-z0-9_-]{0,63})\.service$/.exec(value("Id")) ?? []
     const words = value("ExecStart")
     if (name === undefined || value("LoadState") !== "loaded") continue
-    // `gateway service` writes these flags into every unit. A unit without them is not one of this program.
+    // `gateway service` writes these flags into every unit. A unit without these flags does not run this program.
     if (!words.includes(` run --profile ${profile} `) || !words.includes(" --supervisor systemd")) continue
     const pid = Number(value("MainPID"))
     const [stateDirectory = ""] = value("StateDirectory").split(" ")

@@ -22,7 +22,7 @@ export interface HeldFile {
   /** The identity of this file: device and inode. */
   readonly id: string
   readonly enforcement: Enforcement
-  /** Why there is no kernel lock. `None` if there is one. */
+  /** Why there is no kernel lock. `None` if there is a kernel lock. */
   readonly fallback: Option.Option<KernelLockUnsupported>
   readonly leftover: Option.Option<Leftover>
   /**

@@ -191,7 +191,7 @@ const warn = ({ options }: Kept, kind: History.Kind, message: string) =>
 const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
 
-/** Makes one attempt to acquire the path again. */
+/** Makes one attempt to lock a file at the path again, after the held file was removed or replaced. */
 const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
   Effect.gen(function*() {
     const { context, options, lockScope, present } = kept
@@ -211,7 +211,8 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     )
     if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
     yield* Ref.set(present, { file: result.file, scope })
-    // The old file is closed only now. While it is open, the file system cannot give its inode number to a new file.
+    // The old file is closed only now. While the old file is open, the file system cannot give its inode number to a
+    // new file. So a new file cannot be taken for the old one.
     yield* Scope.close(before.scope, Exit.void)
     yield* warn(
       kept,
@@ -225,7 +226,7 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     yield* countRecheck("regained")
   })
 
-/** The path leads to the held file: writes the record again, so that the file stays young and complete. */
+/** Runs if the path leads to the held file. Writes the record again, so that the file stays young and complete. */
 const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.gen(function*() {
     const { path, record } = kept.options

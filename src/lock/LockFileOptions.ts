@@ -66,9 +66,9 @@ export interface LockFileOptions {
    * the start needs later, because an upgrade may remove the files of that code during the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** The supervisor that started this process, for the record. Default `none`. */
+  /** The supervisor that started this process. The start writes it into the owner record. Default `none`. */
   readonly supervisor?: SupervisorKind | undefined
-  /** Why the start assumes this supervisor, for the record. */
+  /** Why the start assumes this supervisor. The start writes this reason into the owner record. */
   readonly supervisorReason?: string | undefined
 }
 

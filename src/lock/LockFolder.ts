@@ -85,9 +85,9 @@ class RootMissing {
 }
 
 /**
- * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure: it answers
- * `ENOENT` where the file system is read-only or broken (nodejs/node#47098). Fails with `RootMissing` if even the root does
- * not exist, because no folder above the root can be made.
+ * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure,
+ * because it fails with `ENOENT` even if the file system is read-only or broken (nodejs/node#47098). Fails with
+ * `RootMissing` if even the root does not exist, because no folder above the root can be made.
  */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
   Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /**
- * Finds the holder of a lock. Reads the record of a lock file without locking it, and finds out what its pid means on
- * this host.
+ * Finds the holder of a lock. Reads the record of a lock file without locking the file, and finds out what the recorded
+ * pid means on this host.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"

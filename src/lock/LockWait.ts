@@ -45,7 +45,7 @@ export interface AcquireOptions {
   readonly options: LockFileOptions
   /** The record that the next attempt writes. `isFirst` is true for the first attempt. */
   readonly recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>
-  /** Whether this start has just locked another file in this folder. */
+  /** Whether this start has just locked another file in this folder. If so, the file system is known to enforce locks. */
   readonly isLockable: boolean
   /** How much longer this start may wait. */
   readonly patience: Ref.Ref<Duration.Duration>

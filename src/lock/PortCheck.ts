@@ -23,8 +23,8 @@ const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === 
 
 /**
  * Describes the listener on the start's own port as a `PortInUse`. The record's owner is named as the holder in two
- * cases only. In the first, the listener answers with the record's id. In the second, it does not answer in time, and
- * the record has this very port.
+ * cases only. In the first, the listener answers with the record's id. In the second, the listener does not answer in
+ * time, and the record has this very port.
  */
 const portInUse = (
   address: Address,

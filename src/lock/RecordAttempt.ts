@@ -96,7 +96,8 @@ export const withRecordOnly = (
       yield* writeRecord(file, record)
       yield* file.sync
     }
-    // A slow reclaimer may have moved this attempt's file away, or another program may have replaced it.
+    // A slow start that reclaims a stale file may have moved this attempt's file away, or another program may have
+    // replaced it.
     const now = yield* look(path)
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())
