@@ -55,22 +55,22 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly url: string
   /** The path of the lock file of this gateway's config. */
   readonly lockPath: string
-  /** How other processes are kept out: `kernel` by a kernel lock, `record` by the owner record alone. */
+  /** How other processes are kept out: `kernel` by a kernel lock, `record` only by the owner record in the lock file. */
   readonly enforcement: Enforcement
   /** The owner record in the lock file now. */
   readonly record: Effect.Effect<OwnerRecord>
   /** When the lock was acquired. */
   readonly heldSince: DateTime.Utc
-  /** What has happened since the start began: the latest changes only, oldest first. */
+  /** The latest changes of the gateway's state since it began to start, oldest first. */
   readonly history: Effect.Effect<ReadonlyArray<StateChange>>
   /** The number of open connections. */
   readonly connections: Effect.Effect<number>
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a subprotocol.
-   * If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host` and
-   * `Origin` are allowed.
+   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a WebSocket
+   * subprotocol. If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host`
+   * and `Origin` are allowed.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
   /** Adds a check to `/readyz`, until the scope closes. See `Gateway.readiness`. */
@@ -79,7 +79,7 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
     check: Effect.Effect<unknown, E, R>,
     options?: Readiness.ReadinessOptions
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  /** Fails when the lock is lost, and never succeeds. `launch` watches it for you. */
+  /** Fails when the lock is lost, and never succeeds. `launch` watches this effect for you. */
   readonly lost: Effect.Effect<never, LockLost>
 }>() {}
 
@@ -92,11 +92,14 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
 export interface ServingOptions extends ListenerOptions {
   /** The name of the gateway in metrics and on the status page. */
   readonly profile?: string | undefined
-  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: the gateway answers at all of them. */
+  /**
+   * Moves some of the gateway's own routes, or leaves their paths to the app. Default: the gateway answers at all its own
+   * paths.
+   */
   readonly routes?: OwnPaths | undefined
 }
 
-/** Builds everything in one effect. A stack of layers would add a fraction of a millisecond per layer to every start. */
+/** Builds everything in one effect, because each layer of a stack would add a fraction of a millisecond to every start. */
 const make = (
   options: ServingOptions
 ): Effect.Effect<
@@ -145,7 +148,7 @@ const make = (
           ),
       lost: lock.lost
     })
-    // `Listener` is left out on purpose: Effect copies the context of an app several times per request.
+    // `Listener` is left out of the context on purpose, because Effect copies the context of an app several times per request.
     return Context.make(Gateway, gateway).pipe(
       Context.add(HttpServer.HttpServer, Context.get(served, HttpServer.HttpServer))
     )
@@ -154,10 +157,10 @@ const make = (
 /**
  * The part of a gateway above the lock: the listener, the gateway's own routes and the running instance.
  *
- * This layer is separate from the lock, so that a program can load it only once it holds the lock.
+ * This layer is separate from the lock, so that a program can wait to load it until the program holds the lock.
  *
- * Fails with `PortInUse` or `BindFailed`. Release drains and closes the listener. The lock's own layer releases the lock after
- * that.
+ * Fails with `PortInUse` or `BindFailed`. When the scope of the layer closes, the gateway drains and closes the listener. After
+ * that, the lock's own layer releases the lock.
  *
  * @since 0.1.0
  * @category layers
@@ -172,13 +175,13 @@ export const layerServing = (
 
 /**
  * Adds a check of the app to `/readyz`, until the scope closes. While the check fails, `/readyz` answers 503 with the name of
- * the check in `failing`. A load balancer then sends no requests. Nothing else changes.
+ * the check in `failing`. A load balancer then sends no requests to this gateway. Nothing else changes.
  *
  * A check passes if it succeeds with any value but `false`, within its timeout (default 1 second). It runs when a client
  * requests `/readyz`, and only while an app is served. Concurrent requests share one run. A change of the result is logged.
  *
- * A name has 1 to 64 printable ASCII characters, and is none of the gateway's own reasons. Any other name is a defect,
- * `SettingInvalid`.
+ * A name has 1 to 64 printable ASCII characters. It must not be `draining`, `leadership`, `lock` or `starting`, because the
+ * gateway itself reports these in `failing`. Any other name is a defect, `SettingInvalid`.
  *
  * @example
  * import { SqlClient } from "@effect/sql"
@@ -200,8 +203,8 @@ export const readiness = <E, R>(
   Effect.flatMap(Gateway, (gateway) => gateway.readiness(name, check, options))
 
 /**
- * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once it has ended, this fails with
- * `LockLost`.
+ * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once the effect has ended, `whileHeld`
+ * fails with `LockLost`.
  *
  * Use it for a gateway in a `ManagedRuntime` or in a `Scope` of your own. For layers, use `launch` or `layerLost`.
  *
@@ -242,11 +245,11 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 )
 
 /**
- * `Layer.launch`, which also fails with `LockLost` if a gateway of the layer loses its lock. This includes layers with several
- * gateways, and the time while the layer is still being built.
+ * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. It covers layers with
+ * several gateways, and a loss while the layer is still being built.
  *
- * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends it, as by
- * `NodeRuntime.runMain` on SIGTERM and SIGINT.
+ * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends `launch`. `NodeRuntime.runMain`
+ * interrupts it on SIGTERM and SIGINT.
  *
  * @since 0.1.0
  * @category running

@@ -22,11 +22,11 @@ import { checkName, refuse } from "../settings/GatewayIdentity.ts"
  * @category models
  */
 export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "port">> {
-  /** The base port. 0 selects a free one. Default 18789. */
+  /** The base port, on which the gateway listens. 0 selects a free port. Default 18789. */
   readonly port?: number | undefined
   /**
-   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused without a `token`. Clients without the
-   * token cannot open the control socket. If you do not use the control socket, pass a random token. Your own routes are open
+   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused unless `token` is set. Clients without the
+   * token cannot open the control socket. If you do not use the control socket, set a random token. Your own routes are open
    * unless you protect them.
    */
   readonly host?: string | undefined
@@ -38,7 +38,7 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   readonly stateDir?: string | undefined
   /** How long a start waits for the lock, and how the holder keeps it. */
   readonly lock?: LockOptions | undefined
-  /** How the health of an owner is probed. */
+  /** How the health of the lock's owner is probed. */
   readonly health?: HealthProbeOptions | undefined
   /**
    * Moves some of the gateway's own routes, or leaves their paths to the app: `{ "/health": false, "/": "/control" }`. By
@@ -48,7 +48,7 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
 }
 
 /**
- * Which gateway to inspect, and how to probe its health. All are optional, with the defaults of `GatewayOptions`.
+ * Which gateway to inspect, and how to probe its health. All options are optional, with the defaults of `GatewayOptions`.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +58,7 @@ export type InspectOptions = Pick<
   "port" | "host" | "profile" | "configPath" | "stateDir" | "health"
 >
 
-/** Checks the options that decide which clients have access. A caller that only inspects a gateway does not need them. */
+/** Checks the options that decide which clients have access. A caller that only inspects a gateway does not need this check. */
 export const checkAccess = (
   { allowedHosts = [], allowedOrigins = [], host, routes = {}, token }: GatewayOptions
 ): Effect.Effect<void, SettingInvalid> =>
@@ -82,8 +82,8 @@ export const checkAccess = (
   })
 
 /**
- * The rule for intervals and probe timeouts. Zero would repeat the action without a pause, or give up at once. A Node timer
- * cannot exceed `longestTimer`.
+ * The rule for intervals and probe timeouts. An interval of zero would repeat the action without a pause, and a timeout of zero
+ * would give up at once. A Node timer cannot exceed `longestTimer`.
  */
 const bounded = {
   allowed: "a duration above 0 and at most 24 days",
@@ -171,8 +171,8 @@ const settingsOfTimes = [
 const firstPassedSocket = 3
 
 /**
- * Checks options that the user of a program gives, rather than its author. If the program has a setting of the same name, the
- * bounds of that setting apply.
+ * Checks options that the user of a program gives, for example in its environment, rather than the author in its code. If the
+ * `gateway` command has a setting of the same name as an option, the bounds of that setting apply.
  */
 export const checkGiven = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {
@@ -201,7 +201,7 @@ export const checkGiven = (options: GatewayOptions): Effect.Effect<void, Setting
         yield* refuse(name, Duration.format(duration), setting.allowed)
       }
     }
-    // These two checks also cover the options for which the program has no setting.
+    // These two checks also cover the options for which the `gateway` command has no setting.
     yield* checkBounds(options)
     yield* checkAccess(options)
   })

@@ -30,8 +30,8 @@ export type Platform =
   | ServerSocket
 
 /**
- * The operating system, for `layerPlatform` and for each module that is used alone. The simulated host provides the same
- * services in memory.
+ * The services of the operating system, for `layerPlatform` and for each module that is used without a gateway. The simulated
+ * host of `gateway-lock/testing` provides the same services in memory.
  *
  * @example
  * import { Effect } from "effect"

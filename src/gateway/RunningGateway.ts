@@ -43,8 +43,8 @@ export const inspectPlatform = (
   )
 
 /**
- * Reads the state of the gateway that these options name: its lock, owner, port and health. A launcher can decide by it
- * whether to start the gateway or to use the running one.
+ * Reads the state of the gateway that these options name: its lock, owner, port and health. A launcher can use the result to
+ * decide whether to start the gateway or to use the running one.
  *
  * Changes nothing, never fails, and takes at most as long as two health probes. An invalid option is a defect, as for `layer`.
  *
@@ -64,13 +64,16 @@ export const inspect = (options: InspectOptions = {}): Effect.Effect<GatewayStat
   Effect.provide(inspectPlatform(options), layerNode)
 
 /**
- * Which gateway to stop, and how. All are optional, with the defaults of `GatewayOptions`.
+ * Which gateway to stop, and how. All options are optional, with the defaults of `GatewayOptions`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drainTimeout"> {
-  /** How long the owner may take to end after SIGTERM. Default: `drainTimeout`, which should be the owner's, plus 5 seconds. */
+  /**
+   * How long the owner may take to end after SIGTERM. Default: `drainTimeout` plus 5 seconds. Set `drainTimeout` to the value
+   * that the owner uses.
+   */
   readonly timeout?: Duration.DurationInput | undefined
   /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
@@ -114,18 +117,18 @@ export const stopPlatform = (
   })
 
 /**
- * Ends the running gateway that these options name, and no other process. Its pid, start time, boot and lock are verified
- * immediately before each signal.
+ * Ends the running gateway that these options name, and no other process. The gateway's pid, start time, boot and lock are
+ * verified immediately before each signal.
  *
  * Completes when the lock is free and the port is closed, so that a start can follow. If no gateway was running, completes
  * with `NotRunning`.
  *
  * Fails with:
  *
- * - `OwnerUnverified` if the process cannot be verified to be the gateway. No process was signalled, unless the error says
- *   that SIGTERM was sent before.
- * - `OwnerSupervised` if its supervisor would start it again.
- * - `OwnerNotEnded` if it did not end in time.
+ * - `OwnerUnverified` if the lock's owner cannot be verified to be that gateway. No process was signalled, unless the error
+ *   says that SIGTERM was sent before.
+ * - `OwnerSupervised` if the owner's supervisor would start the gateway again.
+ * - `OwnerNotEnded` if the owner did not end in time.
  *
  * An invalid option is a defect, as for `layer`.
  *

@@ -81,11 +81,11 @@ const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
   })
 
 /**
- * Fails with the first misspelt option, with an unknown name in a group, or with a group that is not an object. `more` has allowed
- * names in addition to those of `GatewayOptions`.
+ * Checks the names of all options. Fails at the first misspelt option, at an unknown name in a group (`lock`, `health`,
+ * `limits`), or at a group that is not an object. `more` has the names that are known in addition to those of `GatewayOptions`.
  *
- * A name that resembles no option is ignored: an app may pass on an object that has its own values as well. A group may also have
- * the names of the program's settings, so that a caller can pass on a whole group.
+ * A name that resembles no option is ignored, because an app may pass on an object that also has the app's own values. A group
+ * may also have the names of the `gateway` command's settings, so that a caller can pass on a whole group.
  */
 export const checkNames = (
   options: GatewayOptions,

@@ -10,8 +10,8 @@ import { layerNode } from "./NodePlatform.ts"
  * Builds the report that `gateway run` prints about an error: which process holds the lock or the port, and what to type next.
  * Pass the options of the layer that failed.
  *
- * Changes nothing and never fails. Takes a few seconds at most. `ErrorReport.make` is the same on a platform that you provide,
- * and `ErrorReportOptions` describes how to adapt the commands.
+ * Changes nothing and never fails. Takes a few seconds at most. `ErrorReport.make` builds the same report on a platform that
+ * you provide. `ErrorReportOptions` describes how to adapt the commands that the report names.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"

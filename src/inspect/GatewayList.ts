@@ -1,6 +1,7 @@
 /**
- * Lists every gateway of this user on this host: the gateways of the profiles and, where the platform shows them, gateways
- * with a state directory outside the profiles. A lock file that a dead gateway left is listed as dead.
+ * Lists every gateway of this user on this host. Finds the gateways of all profiles. Where the platform shows which lock files
+ * processes have open, it also finds gateways with a state directory outside the profiles. A lock file that a dead gateway left
+ * is listed as dead.
  *
  * @since 0.1.0
  */
@@ -80,7 +81,7 @@ const namesIn = (
     const fs = yield* FileSystem.FileSystem
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
-    // `ENOTDIR`: a file lies among the profiles' folders.
+    // `ENOTDIR`: this is a file among the folders of the profiles, so it contains no lock files.
     return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }
@@ -114,7 +115,7 @@ const inProcesses = Effect.gen(function*() {
     : { paths: [], notCovered: [`gateways with a state directory of their own: ${open.reason}`] }
 })
 
-/** How many gateways are inspected at the same time. One inspection can take two probes. */
+/** How many gateways are inspected at the same time. One inspection can take as long as two health probes. */
 const concurrency = 32
 
 /**
@@ -149,7 +150,7 @@ export const list = (
     return {
       version: 1,
       asOf: yield* DateTime.now,
-      // A gateway that ended in order since the search has removed its lock file.
+      // A gateway that shut down cleanly after the search has removed its lock file, so it is not listed.
       gateways: gateways.filter(({ lock }) => lock.state !== "absent"),
       notCovered
     }

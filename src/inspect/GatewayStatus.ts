@@ -69,7 +69,7 @@ export type Requirements =
  * @category models
  */
 export interface InspectOptions extends LookOptions, Address {
-  /** Shown in the answer. No file is looked up by this name. */
+  /** The profile to show in the answer. No file is looked up by this name. */
   readonly profile?: string | undefined
   /** The canonical path of the config file. */
   readonly configPath: string
@@ -81,7 +81,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly warnings?: ReadonlyArray<string> | undefined
 }
 
-/** The profile that a state directory belongs to, by this platform's folders. */
+/** The profile whose state directory this is, by this platform's folder conventions. `None` if it belongs to no profile. */
 const profileOf = (stateDir: string) =>
   Effect.gen(function*() {
     const folders = yield* PlatformFolders
@@ -129,8 +129,8 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 }
 
 /**
- * Limits how long a slow answer of the operating system may take: to the timeout of a health probe. On Windows, a question
- * about a process starts PowerShell, which can take seconds. A start does not wait for such an answer at all.
+ * Waits for a slow answer of the operating system at most as long as for a health probe. On Windows, a question about a process
+ * starts PowerShell, which can take seconds. A starting gateway, unlike an inspection, does not wait for such an answer at all.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
@@ -200,8 +200,8 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
   )
 
 /**
- * Inspects the gateway of a lock file, if nothing else is known of the gateway. The path of the file is
- * `<state directory>/locks/gateway.<digits>.lock`.
+ * Inspects the gateway of a lock file, if only the path of that file is known. The path is
+ * `<state directory>/locks/gateway.<digits>.lock`, or `<state directory>/locks/gateway.state.lock`.
  *
  * @example
  * import { Console, Effect } from "effect"

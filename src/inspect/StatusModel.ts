@@ -15,7 +15,7 @@ import { optional } from "../internal/optional.ts"
  * - `starting`: the owner holds the lock and does not serve yet.
  * - `draining`: the owner holds the lock and is shutting down.
  * - `unhealthy`: the owner holds the lock and should serve, but does not answer or reports that it is not healthy.
- * - `dead`: no process holds the lock. An owner that did not end in order left the lock file.
+ * - `dead`: no process holds the lock. An owner that did not shut down cleanly left the lock file.
  * - `not-running`: there is no lock file, and the port is free.
  * - `foreign-listener`: a process that is not the lock's owner has the port.
  * - `unknown`: the state cannot be determined. `reason` says why.
@@ -59,11 +59,11 @@ export interface OwnerEncoded extends Schema.Struct.Encoded<typeof ownerFields> 
 const ownerFields = {
   ...holderFields,
   /**
-   * The profile that the owner's state directory belongs to, by this platform's folders. Absent if the directory belongs to
+   * The profile whose state directory the owner uses, by this platform's folder conventions. Absent if the directory belongs to
    * no profile.
    */
   profile: optional(Schema.String),
-  /** How the owner recognized `supervisor`, in words. */
+  /** How the owner found out that `supervisor` started it, in words. */
   supervisorReason: optional(Schema.String)
 }
 
@@ -123,7 +123,7 @@ export interface Listener extends Schema.Struct.Type<typeof listenerFields> {}
 const listenerFields = {
   /** The address that the socket is bound to. */
   host: Schema.String,
-  /** Absent if the process is not visible from here: it is another user's, or is in another PID namespace. */
+  /** Absent if the process is not visible from here, because it belongs to another user or is in another PID namespace. */
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
@@ -180,7 +180,7 @@ const portFields = {
    * - `stalled`: a listener does not answer in time.
    */
   state: Schema.Literal("free", "gateway", "foreign", "stalled"),
-  /** The processes that listen on the port, as far as they are visible. */
+  /** The processes that listen on the port, as far as they are visible from here. */
   listeners: Schema.Array(Listener),
   /** Why the listening processes cannot be determined, in words. */
   listenersUnknown: optional(Schema.String),
@@ -203,7 +203,7 @@ export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
-  /** Whether a healthy gateway answers, whichever instance it is. */
+  /** Whether a healthy gateway answers, even if it is not the lock's owner. */
   healthy: Schema.Boolean,
   /** Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. */
   identity: Schema.Literal("owner", "other", "unknown"),
@@ -220,7 +220,7 @@ const healthFields = {
 export const Health: Schema.Schema<Health> = Schema.Struct(healthFields)
 
 /**
- * A systemd unit that runs a gateway for the whole machine.
+ * A systemd system unit that runs a gateway, as opposed to a unit of one user's service manager.
  *
  * @since 0.1.0
  * @category models
@@ -305,17 +305,17 @@ const fields = {
   reason: Schema.String,
   /** The requested profile, or the profile of the state directory. Absent if the directory belongs to no profile. */
   profile: optional(Schema.String),
-  /** The config file whose path identifies the lock. Absent if only the lock is known. */
+  /** The config file whose path identifies the lock. Absent if neither the request nor a readable owner record names it. */
   configPath: optional(Schema.String),
   stateDir: Schema.String,
   lock: Lock,
-  /** The lock's owner, or the owner that left the file. Absent if there is no readable record. */
+  /** The owner that holds the lock, or the former owner that left the lock file. Absent if there is no readable record. */
   owner: optional(Owner),
   /** The state directory's lock, if a gateway of another config holds it. That gateway prevents this one from starting. */
   stateLock: optional(StateLock),
   /**
-   * The system service of this gateway, if no process holds the lock of the settings themselves. With the verdict
-   * `foreign-listener`: the system service that has the port.
+   * The systemd system service that runs this gateway. Set only if no process holds the lock that the settings name. With the
+   * verdict `foreign-listener`, this is the system service that has the port.
    */
   service: optional(Service),
   /** Absent if no address is known. */

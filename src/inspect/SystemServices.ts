@@ -1,9 +1,9 @@
 /**
- * The gateways that systemd runs for the whole machine, as any user can see them.
+ * Finds the gateways that run as systemd system services, also for users who may not read their lock files.
  *
- * Only root and the service's own user can read the lock of such a gateway, and `/proc` does not show other users which
- * process has its port. So this module asks systemd which units exist, which user each one runs as, and where its state is.
- * The address comes from the unit's status (`STATUS=`), which the gateway itself sends to systemd.
+ * Only root and the service's own user can read the lock of such a gateway. For other users, `/proc` does not show which
+ * process has its port. So this module asks systemd which units exist, which user each one runs as, and where its state
+ * directory is. The address comes from the unit's status (`STATUS=`), which the gateway itself sends to systemd.
  *
  * @since 0.1.0
  */
@@ -65,7 +65,7 @@ const addressIn = (statusText: string): Address | undefined => {
 
 /**
  * Reads the output of `systemctl show` for several units, one paragraph each. Skips a unit that does not run a gateway of this
- * program, whatever its name is. Pure.
+ * program, even if its name matches. Pure.
  *
  * @since 0.1.0
  * @category decoding
@@ -83,7 +83,7 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
     const [name, profile = ""] = /^gateway-([a-z0-9][a-z0-9_-]{0,63})\.service$/.exec(value("Id")) ?? []
     const words = value("ExecStart")
     if (name === undefined || value("LoadState") !== "loaded") continue
-    // `gateway service` writes these flags into every unit. A unit without them is not one of this program.
+    // `gateway service` writes these flags into every unit. A unit without these flags does not run this program.
     if (!words.includes(` run --profile ${profile} `) || !words.includes(" --supervisor systemd")) continue
     const pid = Number(value("MainPID"))
     const [stateDirectory = ""] = value("StateDirectory").split(" ")
@@ -105,8 +105,8 @@ export const parse = (text: string): ReadonlyArray<SystemService> => {
 const isRunning = ({ activeState }: SystemService): boolean => !["inactive", "failed", ""].includes(activeState)
 
 /**
- * The running gateway units of the system's service manager, of all profiles. Empty if systemd does not run, or does not
- * answer within three seconds.
+ * The running gateway units of systemd's system manager, for all profiles. Empty if systemd does not run, or does not answer
+ * within three seconds.
  *
  * @since 0.1.0
  * @category reading
@@ -125,13 +125,13 @@ export const running: Effect.Effect<
     ...properties.map((property) => `--property=${property}`),
     "gateway-*.service"
   )
-  // A service manager that cannot be reached from here is treated as absent.
+  // If the service manager cannot be reached from here, the result is the same as without systemd.
   const text = yield* Effect.orElseSucceed(output(Command.stderr(show, "pipe"), Duration.seconds(3)), () => "")
   return parse(text).filter(isRunning)
 })
 
 // ---------------------------------------------------------------------------
-// conversion to the holder of an error
+// conversion to the holder that errors carry
 // ---------------------------------------------------------------------------
 
 const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessTable> =>
@@ -148,12 +148,15 @@ const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessT
     }
   })
 
-/** The service that says it listens on a port. Only the port counts: a base port has one gateway, whatever its host. */
+/**
+ * The service that says it listens on a port. The host is not compared, because only one gateway can use a base port, whichever
+ * host it binds.
+ */
 const listeningOn = (services: ReadonlyArray<SystemService>, port: number): SystemService | undefined =>
   services.find(({ address }) => address?.port === port)
 
 /**
- * The system service that says it listens on a port, as the holder of an error.
+ * The system service that says it listens on a port, in the form in which errors carry a holder.
  *
  * @since 0.1.0
  * @category reading
@@ -213,7 +216,7 @@ export const lockOf = (
     return Option.fromNullable(path)
   }).pipe(Effect.orElseSucceed(() => Option.none<string>()))
 
-/** The status of a service. If this user cannot read the service's lock, the status comes from systemd and the port. */
+/** The status of a service. If this user cannot read the service's lock, the status is derived from systemd and the port. */
 const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.LookOptions) =>
   Effect.gen(function*() {
     const lockPath = yield* lockOf(service)
@@ -229,7 +232,8 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       } satisfies Status
     }
     const { address } = service
-    // The service's own port counts. `asked` may have probed another port.
+    // Use the probe of the port that the service reports. `asked` is the status for the settings, and may have probed another
+    // port.
     const { health, port } = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({
@@ -263,8 +267,8 @@ const canonical = (path: string): Effect.Effect<string, never, FileSystem.FileSy
   Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.orElseSucceed(fs.realPath(path), () => path))
 
 /**
- * The service that the settings refer to: the service of their profile if they use the profile's default state directory,
- * otherwise the service with the same state directory.
+ * The service that the settings refer to. If the settings use their profile's default state directory, this is the service of
+ * that profile. Otherwise it is the service with the same state directory.
  */
 const serviceOfSettings = (
   services: ReadonlyArray<SystemService>,
@@ -278,8 +282,8 @@ const serviceOfSettings = (
     for (const service of services) {
       if (isOfProfile && service.profile === profile) return service
       if (service.stateDir === undefined) continue
-      // systemd keeps a dynamic user's state in /var/lib/private, which only root may enter. Other users cannot resolve the
-      // link to it, so the paths are compared as text.
+      // With `DynamicUser=`, systemd keeps the state in /var/lib/private, which only root may enter, and links to it from
+      // /var/lib. Other users cannot resolve that link, so the paths are compared as text.
       if (service.stateDir === stateDir.replace(/^\/var\/lib\/private\//, "/var/lib/")) return service
       if ((yield* canonical(service.stateDir)) === stateDir) return service
     }
@@ -302,16 +306,16 @@ export const find = (
 
 type Needs = GatewayStatus.Requirements | CommandExecutor.CommandExecutor
 
-/** Whether a status leaves open which gateway runs, because no process was found to hold the requested lock. */
+/** Whether a status leaves open which gateway runs, because no process was found that holds the requested lock. */
 const hasNoHolder = ({ lock, owner }: Status): boolean =>
   lock.state === "absent" || lock.state === "left" || (lock.state === "unknown" && owner === undefined)
 
 /**
- * `GatewayStatus.inspect` that also sees system services. If no process holds the lock of these settings, the result is the
- * gateway that systemd runs for the machine under the same profile. If a system service of another profile has the port, the
- * result names it.
+ * Like `GatewayStatus.inspect`, but also finds system services. If no process holds the lock of these settings, the result
+ * describes the systemd system service of the same profile. If a system service of another profile has the port, the result
+ * names that service.
  *
- * If the settings give a state directory, a service matches only if that directory is its own.
+ * If the settings give a state directory, a service matches only if it uses that directory.
  *
  * @since 0.1.0
  * @category reading
@@ -335,7 +339,7 @@ export const inspect = (options: GatewayStatus.InspectOptions): Effect.Effect<St
   })
 
 /**
- * Adds the system services that are missing from a list. Services are recognized by pid.
+ * Adds the system services that are missing from a list. A running service is missing if no owner in the list has its pid.
  *
  * @since 0.1.0
  * @category reading

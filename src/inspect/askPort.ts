@@ -103,8 +103,9 @@ export const askPort = (
   })
 
 /**
- * Whether the listening processes include the lock's owner, by pid. `other` needs proof: every listener's pid is visible, and
- * the owner's pid is valid here. An owner in another network namespace has no listener here.
+ * Whether the listening processes include the lock's owner, by pid. Answers `other` only with proof: every listener's pid is
+ * visible, and the owner's pid is valid in this PID namespace. An owner in another network namespace is proof too, because it
+ * has no listener in this one.
  */
 export const listenerIdentity = (
   { listeners }: typeof Port.Type,

@@ -27,13 +27,13 @@ export interface Evidence {
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
-  /** Whether the address of a free port cannot be reached from here. A listener on it would not be seen. */
+  /** Whether the address of a free port cannot be reached from here. If so, a listener on that port would not be seen. */
   readonly unreachable: boolean
   /** Whether a healthy gateway answers. */
   readonly healthy: boolean
   /** Whether the instance that answers is the one that the lock names. */
   readonly identity: (typeof Health.Type)["identity"]
-  /** Whether the listening sockets belong to the lock's owner, by their processes. */
+  /** Whether the processes that listen on the port include the lock's owner. */
   readonly listener: "owner" | "other" | "unknown"
   /** What the port answers, in words. */
   readonly detail: string
@@ -88,8 +88,8 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
 /**
  * Derives the verdict from lock, port and health. Pure.
  *
- * The kernel's answer about the lock counts first, then the instance that answers, then the phase in the record. An instance
- * that answers under the lock's own instance id is the owner, whatever its pid means here.
+ * The kernel's answer about the lock counts first, then the instance that answers, then the phase in the record. If the
+ * instance that answers has the instance id of the lock's record, it is the owner. Its pid then does not matter.
  *
  * @since 0.1.0
  * @category decisions

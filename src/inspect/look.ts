@@ -20,16 +20,16 @@ export interface Target extends LookOptions {
   readonly configPath: string | undefined
   readonly configName?: string | undefined
   readonly profile: string | undefined
-  /** Where the gateway would listen, if that is known without its record. */
+  /** The address in the settings. `undefined` if only the lock file is known; then the address comes from its owner record. */
   readonly address: Address | undefined
   readonly warnings: ReadonlyArray<string>
 }
 
-/** The owner that a lock names: the present one, or the one that left the file. */
+/** The owner that the lock file names: the present owner, or a former owner that left the file. */
 export const ownerOf = (state: LockInspection.LockState): LockInspection.Owner | undefined =>
   state._tag === "Absent" ? undefined : Option.getOrUndefined(state.owner)
 
-/** The state of a lock, in the form of the answer. */
+/** The state of a lock, in the form that `GatewayStatus` shows. */
 export const describeLock = (path: string, state: LockInspection.LockState): Lock => {
   switch (state._tag) {
     case "Absent":
@@ -46,8 +46,8 @@ export const describeLock = (path: string, state: LockInspection.LockState): Loc
 const isPresent = (state: LockInspection.LockState): boolean => state._tag === "Held" || state._tag === "Unknown"
 
 /**
- * The source of the address to probe: the present owner's record, or the settings, which the next start would use. An owner
- * that left its lock no longer serves, so its recorded address does not count.
+ * The source of the address to probe: the present owner's record, or the settings, which the next start would use. A former
+ * owner that left its lock file serves no more, so its recorded address does not count.
  */
 const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
   const owner = ownerOf(state)
@@ -65,7 +65,7 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
       ? undefined
       : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
     const table = yield* ProcessTable
-    // Unless `pidMeaning` is `Alive`, the pid may belong to an unrelated process.
+    // If `pidMeaning` is not `Alive`, the pid may belong to an unrelated process. So its network says nothing about the owner.
     const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
@@ -91,13 +91,13 @@ const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState):
 }
 
 /**
- * Inspects the lock before and after the port. If the owner or its phase changed in between, the two do not belong together,
- * and everything is inspected once more.
+ * Inspects the lock before and after the port. If the owner or its phase changed in between, the lock and the port were not
+ * seen in the same state. Then everything is inspected once more.
  */
 export const look = (target: Target) =>
   Effect.gen(function*() {
-    // Without patience, this call starts slow queries about the owner's process, but does not wait for them. Their answers
-    // arrive while the port is probed.
+    // With a `Patience` of zero, this call starts slow queries about the owner's process, but does not wait for them. The
+    // answers arrive while the port is probed.
     const before = yield* LockInspection.inspect(target.lockPath).pipe(
       Effect.provideService(Patience, Duration.zero)
     )

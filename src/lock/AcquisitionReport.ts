@@ -12,7 +12,7 @@ import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.t
 import * as Metrics from "../telemetry/Metrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
 
-/** The metric label for each reason of a reclaim. */
+/** The metric label for each reason to reclaim a lock that a dead owner left. */
 const reclaimLabels = {
   "its kernel lock is free": "kernel_lock_free",
   "names this process": "names_this_process",
@@ -69,7 +69,7 @@ export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: n
   ], { discard: true })
 }
 
-/** Records why a left lock file was reclaimed, as a metric and on the current span. */
+/** Records why a lock file that a dead owner left was reclaimed, as a metric and on the current span. */
 export const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
   Effect.zipRight(
     Metric.increment(Metric.tagged(Metrics.lockReclaimTotal, "reason", reclaimLabels[reason])),

@@ -1,6 +1,6 @@
 /**
  * The options and results of an attempt to acquire a lock file. Also the steps that attempts with a kernel lock share
- * with attempts in record-only mode.
+ * with attempts in record-only mode, in which no kernel lock is available.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -22,19 +22,19 @@ export interface HeldFile {
   /** The identity of this file: device and inode. */
   readonly id: string
   readonly enforcement: Enforcement
-  /** Why there is no kernel lock. `None` if there is one. */
+  /** Why there is no kernel lock. `None` if there is a kernel lock. */
   readonly fallback: Option.Option<KernelLockUnsupported>
   readonly leftover: Option.Option<Leftover>
   /**
-   * Rewrites the record in place. In record-only mode, a file whose record names another instance is left unchanged.
-   * Must not run at the same time as `read` or `check`, because all three share the position in the file.
+   * Rewrites the record in place. In record-only mode (no kernel lock), a file whose record names another instance is
+   * left unchanged. Must not run at the same time as `read` or `check`, because all three share one file position.
    */
   readonly write: (record: OwnerRecord.OwnerRecord) => Effect.Effect<void, PlatformError>
   /** The record in the file, if it is readable. */
   readonly read: Effect.Effect<Option.Option<OwnerRecord.OwnerRecord>, PlatformError>
   /**
-   * `None` while the path leads to this file and, in record-only mode, its record names this instance. Otherwise what
-   * happened to the file.
+   * `None` while the path leads to this file and, in record-only mode, the file's record names this instance. Otherwise
+   * describes what happened to the file.
    */
   readonly check: Effect.Effect<Option.Option<string>, PlatformError>
 }
@@ -48,21 +48,24 @@ export type Attempt =
 export interface AttemptOptions {
   readonly path: string
   readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
-  /** A snapshot that was judged stale. Exactly that file with that record may be taken. */
+  /**
+   * A snapshot that was judged stale. The attempt may take over the lock file only if it is still that file with that
+   * record.
+   */
   readonly reclaim: Option.Option<Snapshot>
   /**
-   * Whether the author of a claim is dead, as far as is known. The author is another start that began to reclaim.
-   * Default: never.
+   * Whether the author of a claim is dead, as far as is known. A claim is a file by which a start, its author, reserves
+   * the right to move a dead owner's lock file. Default: no author counts as dead.
    */
   readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
   /**
-   * The identity of a file that this instance holds already, under whatever path. The attempt does not acquire it a
-   * second time.
+   * The identity of a file that this instance holds already. If another path leads to the same file, the attempt does
+   * not acquire that file a second time.
    */
   readonly present?: string | undefined
   /**
-   * Whether this instance has just locked another file in this folder. If so, the self-test with a draft is skipped.
-   * Default `false`.
+   * Whether this instance has just locked another file in this folder. If so, the file system is known to enforce
+   * locks, and the attempt does not test that with a draft file. Default `false`.
    */
   readonly isLockable?: boolean | undefined
 }
@@ -74,8 +77,8 @@ export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot }
 export const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
 /**
- * Whether a record names this instance. Ids are new for every acquisition, so a start that finds its own id has held
- * this lock all along.
+ * Whether a record names this instance. Every acquisition has a new id. So a start that finds its own id in a lock file
+ * has held this lock all along.
  */
 export const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
@@ -89,8 +92,8 @@ export const heldFile = (
 ): HeldFile => ({
   path: options.path,
   ...facts,
-  // Without a kernel lock the record is the lock. A file whose record names another instance belongs to that instance,
-  // so `write` leaves it unchanged. The next `check` reports the change.
+  // If there is no kernel lock, the record is the lock. A file whose record names another instance then belongs to that
+  // instance, so `write` leaves the file unchanged. The next `check` reports the change.
   write: (record) =>
     facts.enforcement === "kernel"
       ? writeRecord(file, record)
@@ -100,7 +103,7 @@ export const heldFile = (
     const now = yield* idAt(options.path)
     if (Option.isNone(now)) return Option.some("the file was removed")
     if (now.value !== facts.id) return Option.some("the file was replaced")
-    // A start with a kernel lock that judged this record stale writes its own record into the same file.
+    // A start that has a kernel lock, and that judged this record stale, writes its own record into the same file.
     if (facts.enforcement === "record" && !isOurs(options, yield* readOpen(file))) {
       return Option.some("the file was overwritten")
     }
@@ -116,7 +119,7 @@ export const claimOptions = (
 ): Claim.ClaimOptions => ({
   look: files.look,
   create: (path) =>
-    // Not synced to disk: a power cut also ends every process for which the claim matters.
+    // The claim is not synced to disk, because a power cut also ends every process to which the claim matters.
     create(files, path, options.record(enforcement), () => Effect.void).pipe(
       Effect.as(true),
       Effect.catchTag("Moved", () => Effect.succeed(false))

@@ -3,10 +3,10 @@
  *
  * The start that creates the claim may move the file. A claim is a file beside the lock file, named after the dead
  * owner, so there is one claim for each owner's file. While the lock file is that owner's, only the holder of the claim
- * moves it. Once the lock file is not that owner's any more, the claim is void. An owner's id is never used again. So
- * safety does not depend on how fast the holder of a claim is.
+ * moves the lock file. Once the lock file belongs to another owner, the claim is void, because an owner's id is never
+ * used again. So even a slow holder of a claim cannot move a later owner's file.
  *
- * A claim whose holder died is removed in the same way, under a claim on that claim.
+ * A claim whose holder died is removed in the same way: by the start that holds a claim on that claim.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -33,7 +33,8 @@ export interface ClaimOptions {
 const maxDepth = 4
 
 /**
- * The owner's id as part of a file name. It is hashed, because a lock file can contain any text.
+ * The owner's id as part of a file name. The id is hashed, because it comes from a lock file, which can contain any
+ * text.
  */
 const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string =>
   createHash("sha256").update(
@@ -87,8 +88,8 @@ const isLeftover = (name: string, lockName: string): boolean =>
 
 /**
  * Removes the files that dead starts left beside a held lock file: claims on former owners, files moved aside under
- * such claims, and drafts. Former owners do not come back, so none of these files is needed. A file is still kept while
- * its author is alive, because that start may be about to check it.
+ * such claims, and drafts. No former owner's id is used again, so none of these files is needed. A file is still kept
+ * while the start that made it is alive, because that start may be about to check the file.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
@@ -100,7 +101,8 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
       const claimed = yield* options.look(mover)
       const abandoned = Option.isNone(claimed)
-        // An empty draft: if its author is alive, it writes a new draft, and no other process waits for one.
+        // An empty draft may go even if its author, the start that made it, is alive. The author then writes a new
+        // draft, and no other process waits for a draft.
         || (name.endsWith(".draft") && Option.isNone(claimed.value.record))
         || (yield* options.isAbandoned(claimed.value))
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))

@@ -1,6 +1,6 @@
 /**
- * Creates a file exclusively, with its record in it from the moment that the file has its name. The record is first
- * written to a draft beside the file, which is then linked to the name.
+ * Creates a file exclusively. The file has its record from the moment that it has its name, because the record is first
+ * written to a draft, which is another file in the same folder. The draft is then linked to the name.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -22,11 +22,12 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
 /**
- * Creates a file and its record in one step, and returns the file's identity. The file must never be seen empty:
+ * Creates a file and its record in one step, and returns the file's identity. No other process may see the file empty,
+ * for two reasons:
  *
- * - A start with a kernel lock takes an empty lock file. It must assume that a slower start of its own kind created the
- *   file.
- * - An empty claim whose author was killed does not tell readers which process left it.
+ * - A start with a kernel lock takes over an empty lock file, because it must assume that a slower start with a kernel
+ *   lock created the file.
+ * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -41,17 +42,17 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed. Remove the file, which would block every start until it is stale.
+          // A step failed. Remove the file, because it would block every start until it is stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // `isNotFound`: another start can sweep a draft away while it is empty.
+    // `isNotFound`: while the draft is empty, another start can remove it (`Claim.sweep`).
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(
     Effect.ensuring(removeDraft(fs, draft)),
-    // Without hard links, create the file directly. It is empty for a moment.
+    // If the file system has no hard links, create the file directly. The file is then empty for a moment.
     Effect.catchAll((error) => error._tag !== "Moved" && hasNoLinks(error) ? write(path) : Effect.fail(error))
   )
 }

@@ -1,6 +1,6 @@
 /**
- * Keeps a lock after it was acquired. Checks at an interval that the path still leads to the held file, and restores
- * the file if not.
+ * Keeps a lock file after it was acquired. Checks at an interval that the path still leads to the held file, and
+ * restores the file if not. A gateway holds two such locks, one for its config and one for its state directory.
  *
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
  * to the held file, another start can lock the path, although it cannot bind the holder's port. The results of a check:
@@ -8,8 +8,9 @@
  *     the path leads to the held file  → write the record again, which keeps the file young and complete
  *     it is missing, or another file   → make the folder, attempt to lock the path as any start does
  *       Mine   → hold the new file from now on; close the old one
- *       Held   → if the other process serves, the lock is lost. Otherwise that process may be a start that the holder's
- *                other lock or port is about to refuse: retry for as long as a start waits, then the lock is lost
+ *       Held   → if the other process serves, the lock is lost. Otherwise that process may be a start that fails soon,
+ *                because this holder has the other lock and the port: retry for as long as a start waits, then the lock
+ *                is lost
  *       failed → the failure does not tell which process has the lock: warn, keep serving, attempt again at the next
  *                check. After `maxFailures` failures in a row the lock is lost
  *
@@ -51,11 +52,11 @@ interface KeepOptions {
   readonly record: Effect.Effect<OwnerRecord>
   /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
-  /** The longest time between two checks. At least three checks fit into `staleAfter`. */
+  /** The longest time between two checks. The time is shorter if three checks would not fit into `staleAfter`. */
   readonly recheckInterval: Duration.Duration
   /** The age at which another start treats an unreadable or unverifiable record as stale. The held file must stay younger. */
   readonly staleAfter: Duration.Duration
-  /** How long another process may have the path before the lock is given up. */
+  /** How long another process may hold the file at the path before this holder counts the lock as lost. */
   readonly patience: Duration.Duration
   /** The time between two retries within `patience`. */
   readonly pollInterval: Duration.Duration
@@ -69,7 +70,10 @@ export interface HeldLockOptions<A, E, R> extends KeepOptions {
   readonly acquire: Effect.Effect<A, E, R>
 }
 
-/** A lock that is held until the scope closes, whichever file has its path. */
+/**
+ * A lock that is held until the scope closes. The held file can change meanwhile, because a lost file is replaced by a
+ * new one.
+ */
 export interface HeldLock<A> {
   /** The result of the first acquisition. */
   readonly acquired: A
@@ -85,7 +89,7 @@ interface Present {
   readonly scope: Scope.CloseableScope
 }
 
-/** Another process has the path. Internal to this module. */
+/** Another process has the lock of the file at the path. Internal to this module. */
 class Taken {
   readonly _tag = "Taken"
   readonly moved: string
@@ -119,8 +123,8 @@ class Unseen {
 const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
- * The number of checks in a row that may fail to regain a lost file. By default a check runs every 10 seconds: 100
- * seconds in all.
+ * After so many checks in a row that fail to regain a lost file, the lock counts as lost. By default a check runs every
+ * 10 seconds, so ten checks take 100 seconds.
  */
 export const maxFailures = 10
 
@@ -146,15 +150,15 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
 
 /**
- * Whether another gateway that serves has the file. The holder's other lock and port did not refuse that gateway, so it
- * will keep the file.
+ * Whether another gateway that serves has the file. That gateway was refused neither by the other lock of this holder
+ * nor by this holder's port, so it will keep the file.
  */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
 
 /**
- * The record of the process that took the file. `None` if the record is the holder's own: a process can lock a copy of
- * the file.
+ * The record of the process that took the file. `None` if it is the holder's own record, because another process can
+ * lock a copy of the held file.
  */
 const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Option<OwnerRecord> =>
   Option.filter(record, (record) => isOther(self, record))
@@ -187,7 +191,7 @@ const warn = ({ options }: Kept, kind: History.Kind, message: string) =>
 const writeTo = ({ options }: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.flatMap(options.record, (record) => file.write({ ...record, lock: file.enforcement }))
 
-/** Makes one attempt to acquire the path again. */
+/** Makes one attempt to lock a file at the path again, after the held file was removed or replaced. */
 const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void, Taken | Failed> =>
   Effect.gen(function*() {
     const { context, options, lockScope, present } = kept
@@ -207,7 +211,8 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     )
     if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
     yield* Ref.set(present, { file: result.file, scope })
-    // The old file is closed only now. While it is open, the file system cannot give its inode number to a new file.
+    // The old file is closed only now. While the old file is open, the file system cannot give its inode number to a
+    // new file. So a new file cannot be taken for the old one.
     yield* Scope.close(before.scope, Exit.void)
     yield* warn(
       kept,
@@ -221,24 +226,24 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     yield* countRecheck("regained")
   })
 
-/** The path leads to the held file: writes the record again, so that the file stays young and complete. */
+/** Runs if the path leads to the held file. Writes the record again, so that the file stays young and complete. */
 const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.gen(function*() {
     const { path, record } = kept.options
     const self = yield* record
     const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
-    // Refresh the file's age through the open descriptor. By path, the write could reach a file that another program
-    // has just put there.
+    // Refresh the file's age through the open descriptor. A write by path could reach a file that another program has
+    // just put there.
     yield* writeTo(kept, file)
-    // Only the holder may write the record. Another program overwrote it, and misled the readers that rely on the
-    // record.
+    // Only the holder may write the record, so another program has overwritten it. Readers that rely on the record were
+    // misled.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
     yield* countRecheck("kept")
   })
 
 /**
- * Checks once, and does what the result requires. Uninterruptible, because an acquired file must reach `present`: only
- * then is it released with the lock.
+ * Checks once, and does what the result requires. Uninterruptible, because a newly acquired file must be stored in
+ * `present`. Only then is that file released with the lock.
  */
 const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
   Effect.gen(function*() {
@@ -287,8 +292,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             count >= maxFailures
               ? lose(kept, `${moved} and could not be re-acquired: ${error.reason}`)
               : warn(kept, "unavailable", `${moved}: could not re-acquire gateway lock ${path} yet: ${error.reason}`)),
-        // A check that fails is no proof of a loss: a folder can be unreadable for a moment. The next check tries
-        // again.
+        // A check that fails does not prove a loss, because a folder can be unreadable for a moment. The next check
+        // tries again.
         Unseen: ({ error }) =>
           Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
       })
@@ -296,8 +301,9 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
   })
 
 /**
- * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock. A start without kernel
- * locks (no addon, another build) that cannot determine this holder's liveness judges the lock by the age of the file.
+ * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock, because some starts
+ * have no kernel locks (no addon, another build). If such a start cannot determine this holder's liveness, it judges
+ * the lock by the age of the file. Each check makes the file young again.
  */
 const intervalOf = (options: KeepOptions): Duration.Duration =>
   Duration.max(
@@ -320,8 +326,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
-    // One scope for every file of this lock. A file that is acquired later is thus released in the same order within
-    // the caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
+    // All files of this lock have one scope, so that a file that is acquired later is released at the same point of the
+    // caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
     // descriptor number that is closed, or that belongs to another file by then.
     const lockScope = yield* Effect.acquireRelease(
       Scope.make(),

@@ -31,25 +31,29 @@ import { type Enforcement, isSame, readRecord, type Snapshot, touched, writeReco
 type Kernel = KernelLock["Type"]
 
 /**
- * The lock was denied because an inspector held a shared lock on it for a moment. An inspector only tests the lock.
- * fcntl(2) has `F_OFD_GETLK` to test without locking, but the addon does not offer it. Internal to this module.
+ * The lock was denied because an inspector held a shared lock on the file for a moment. An inspector is a process that
+ * only tests whether a lock is held, as `gateway status` does. fcntl(2) has `F_OFD_GETLK` to test without locking, but
+ * the addon does not offer it. Internal to this module.
  */
 class Inspected extends Data.TaggedError("Inspected") {}
 
 /**
- * 1, 2, 4, … 128 milliseconds apart. An inspector that was preempted while it held its lock releases it within a few of
- * these retries.
+ * Retries after 1, 2, 4, … 128 milliseconds. An inspector that was preempted while it held its shared lock releases
+ * that lock within a few of these retries.
  */
 const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** A file, and an effect that locks it or succeeds because it is locked already. */
+/** A file, and an effect that locks the file, or succeeds with `true` because the file is locked already. */
 interface Locking<E> {
   readonly path: string
   readonly id: string
   readonly lock: Effect.Effect<boolean, E>
 }
 
-/** Fails with `KernelLockUnsupported` if a second lock of the file is granted. */
+/**
+ * Fails with `KernelLockUnsupported` if a second lock of the same file is granted, because such locks keep no process
+ * out.
+ */
 const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path }: Locking<E>) =>
   Effect.gen(function*() {
     const openSecond = Effect.gen(function*() {
@@ -67,8 +71,9 @@ const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path 
   })
 
 /**
- * Tests with a draft, before the lock file is created, whether the file system can lock. A lock file that turned out
- * not to be lockable would have to be removed, and by then another start could have taken it.
+ * Tests whether the file system can lock, before the lock file is created. The test uses a draft, which is another file
+ * in the same folder. If the lock file itself were tested and failed, it would have to be removed, and by then another
+ * start could have taken it.
  */
 const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record: OwnerRecord.OwnerRecord) =>
   Effect.scoped(Effect.gen(function*() {
@@ -99,9 +104,9 @@ const openOrCreate = (
 }
 
 /**
- * Takes over, under a claim, a file that a dead owner left. A start without kernel locks may be about to move that file
- * away. If it did so after the takeover, the path would be missing for a moment, and would not keep a third start out.
- * `false`: another start has the claim.
+ * Takes over a file that a dead owner left, while this start holds the claim on that file. The claim matters because a
+ * start without kernel locks may be about to move the file away. If that happened after the takeover, the path would be
+ * missing for a moment, and would not keep a third start out. `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -113,15 +118,15 @@ const whileClaimed = <E>(
     const common = claimOptions(files, options, "kernel")
     const claimed = yield* Claim.claim(files.fs, options.path, left, {
       ...common,
-      // A start with a kernel lock has a claim only while it holds that lock. This start holds the lock now, so such a
-      // claim is abandoned.
+      // A start that has a kernel lock keeps a claim only while it holds the lock of the lock file. This start holds
+      // that lock now, so such a claim is abandoned.
       isAbandoned: (claim) =>
         Option.exists(claim.record, ({ lock }) => lock !== "record")
           ? Effect.succeed(true)
           : common.isAbandoned(claim)
     }).pipe(
-      // If the claim cannot be created (for example on a full disk), the kernel lock alone decides. It is sufficient
-      // unless starts without kernel locks compete.
+      // If the claim cannot be created (for example on a full disk), the kernel lock alone decides. That is sufficient
+      // unless a start without kernel locks competes.
       Effect.orElseSucceed(() => Option.some(true))
     )
     if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
@@ -130,8 +135,8 @@ const whileClaimed = <E>(
   }))
 
 /**
- * Tries to lock a file. `false`: an owner or a quicker start holds the lock. Both hold it exclusively, so this is known
- * without a retry; inspectors hold it shared.
+ * Tries to lock a file. `false`: an owner or a quicker start holds the lock. They lock exclusively, so an exclusive
+ * lock gives `false` without a retry. Inspectors lock shared, and only for a moment, so a shared lock is retried.
  */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>
@@ -144,7 +149,7 @@ const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
 
 /**
  * Acquires a lock file with a kernel lock. Fails with `KernelLockUnsupported` if the file system cannot lock. The
- * caller then falls back to record-only mode.
+ * caller then falls back to record-only mode, in which only the owner record keeps other starts out.
  */
 export const withKernelLock = (
   files: NamedFiles,
@@ -170,8 +175,9 @@ export const withKernelLock = (
     if (id === options.present) return yield* reportHeld
 
     const granted = yield* tryLock(kernel, file.fd).pipe(
-      // A moment ago the file system could lock. The file that this attempt created stays, because another start may
-      // hold it by now. The next attempt finds the file.
+      // If this attempt created the file, the file system could lock a moment ago. The attempt fails with `Moved` and
+      // starts over. It leaves the new file in place, because another start may hold it by now. The next attempt finds
+      // the file.
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
     if (!granted) return yield* reportHeld
@@ -184,14 +190,16 @@ export const withKernelLock = (
     if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
 
     const left = yield* file.stat
-    // An empty file was created a moment ago by a slower start, and this start locked it first.
+    // If the file is empty, a slower start created it a moment ago, and this start locked it first. So it is no
+    // leftover.
     const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
       ? Option.none()
       : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A living holder in record-only mode (another build, another container) leaves the kernel lock of this file free.
+    // A holder in record-only mode (another build, another container) leaves the kernel lock of this file free while it
+    // lives. So a free kernel lock does not prove that such a holder is dead.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
@@ -199,7 +207,8 @@ export const withKernelLock = (
 
     const scope = yield* Effect.scope
     const write = Effect.gen(function*() {
-      // From here on a left file belongs to this start, even if the write fails. So the release removes it.
+      // From here on, a file that a dead owner left belongs to this start, even if the write fails. So the release
+      // removes it.
       if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))
       yield* writeRecord(file, options.record("kernel"))
       yield* file.sync

@@ -4,22 +4,22 @@
  * With a kernel lock:
  *
  *     open (create, 0600) → try the kernel lock
- *       denied  → only an inspector has it?     yes → retry soon;  no → read the record → Held
+ *       denied  → is the lock shared?           yes → an inspector tests it: retry soon;  no → read the record → Held
  *       granted → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
  *               → read the left record; claim it, as starts without kernel locks do; write this start's record, sync
  *               → is the path still this file?  no → close, start over;  yes → Mine
  *     release: if the path is still this file, unlink it while holding the lock; then close
  *
- * The unlink while holding and the comparison after locking depend on each other. A start that opened the file before
- * it was unlinked gets the lock of a file without a name, and the comparison detects that. If the unlink did not hold
- * the lock, a release could remove another start's new file. Without the comparison, two processes could hold locks on
- * two files of one name.
+ * The file is unlinked while the lock is held, and the path is compared after locking. The two depend on each other. A
+ * start that opened the file before the unlink gets the lock of a file without a name, and the comparison detects that.
+ * If the unlink came after the end of the lock, a release could remove another start's new file. Without the
+ * comparison, two processes could hold locks on two files of one name.
  *
- * Record-only: the file is created exclusively. A stale file is renamed aside by one start at a time (`Claim`) and then
- * checked again. In between, a start with a kernel lock may have taken it; a file that was moved by mistake is put
- * back. A file that names this very instance is a copy of the held file, made while the lock was held. The attempt
- * takes it as it is.
+ * Record-only means that no kernel lock is available. The file is created exclusively. A stale file is renamed aside by
+ * one start at a time (`Claim`) and then checked again, because a start with a kernel lock may have taken the file in
+ * between. A file that was moved by mistake is put back. A file that names this very instance is a copy of the held
+ * file, made while the lock was held. The attempt takes that copy as it is.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -36,7 +36,7 @@ import { withRecordOnly } from "./RecordAttempt.ts"
 export type { Attempt, AttemptOptions, HeldFile, Leftover } from "./Attempt.ts"
 export type { Enforcement, Snapshot } from "./Snapshot.ts"
 
-/** How often one attempt starts over. Each time, another process has changed the path. */
+/** How often one attempt may start over. It starts over when another process has changed the path. */
 const maxRestarts = 32
 
 /** Whether an attempt acquired the lock. */
@@ -56,9 +56,9 @@ const make = Effect.gen(function*() {
 
 /**
  * Tries once to acquire a lock file. If the attempt does not acquire the lock, the files it opened are closed before it
- * ends. Otherwise the lock is released when the caller's scope closes.
+ * ends. If the attempt acquires the lock, the lock is released when the caller's scope closes.
  *
- * Uninterruptible, and short: the caller does the waiting, between attempts.
+ * Uninterruptible. An attempt is short, because it never waits for the lock. The caller waits between attempts.
  */
 export const attempt = (
   options: AttemptOptions

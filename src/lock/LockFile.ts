@@ -5,9 +5,9 @@
  * the state directory, so that two configs do not share it.
  *
  * **Guarantees.** On a file system with locks, at most one process of one kernel holds a lock file. The lock ends with
- * its process, however the process ends. **Does not guarantee** exclusion between machines that share a folder. In
- * record-only mode, it does not guarantee exclusion against a holder whose liveness is unknown; then the port is the
- * second lock.
+ * its process, even if the process crashes or is killed. **Does not guarantee** exclusion between machines that share a
+ * folder. If no kernel lock is available (record-only mode), it does not guarantee exclusion against a holder whose
+ * liveness is unknown. Then the port is the second lock.
  *
  * @since 0.1.0
  */
@@ -106,8 +106,8 @@ export interface Loss {
   /** Whether a fiber waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
   readonly isWatched: boolean
   /**
-   * Releases what is still held, such as the lock of the state directory. If the caller does not run this, the end of
-   * the scope releases the rest.
+   * Releases what is still held, such as the lock of the state directory. If the caller does not run this effect, the
+   * rest is released when the scope closes.
    */
   readonly release: Effect.Effect<void>
 }
@@ -144,7 +144,7 @@ const releaseWithin = (
     )
   })
 
-/** Watches both files, each on its own fiber: a wait for the path of one file does not delay the checks of the other. */
+/** Watches both files, each on its own fiber, so that a retry for one file does not delay the checks of the other. */
 const watchAll = (
   { locks, path }: LockPair.LockPair,
   lose: (error: LockLost) => Effect.Effect<void>
@@ -152,7 +152,7 @@ const watchAll = (
   Effect.forEach(locks, ({ watch }) =>
     watch.pipe(
       Effect.catchAll(lose),
-      // A defect ends the checks. A lock that is no longer checked counts as lost.
+      // A defect ends the checks. From then on the lock is no longer checked, so it counts as lost.
       Effect.catchAllDefect((defect) =>
         lose(new LockLost({ path, reason: `checking it failed with a defect: ${describeDefect(defect)}` }))
       ),
@@ -255,7 +255,7 @@ export const make = (
 
 /**
  * Runs an effect while the lock is held. When the lock is lost, the effect is interrupted. Once the effect has ended,
- * this fails with `LockLost`.
+ * `whileHeld` fails with `LockLost`.
  *
  * @example
  * import { Effect } from "effect"
@@ -276,9 +276,10 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
 
 /**
  * Holds the lock for the lifetime of the layer. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make`
- * does. If the lock is lost later, `lost` fails; `whileHeld` watches it.
+ * does. If the lock is lost later, the service's `lost` fails. Use `whileHeld` to run an effect that is interrupted
+ * then.
  *
- * Keep the layer in a constant: a second call makes a second layer, which competes for the same lock.
+ * Keep the layer in a constant, because a second call makes a second layer, which competes for the same lock.
  *
  * @since 0.1.0
  * @category layers
@@ -315,7 +316,7 @@ export const layerWithProbes = (
   PortInUse | LockHeld | LockUnavailable,
   FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | ProbeTransport
 > =>
-  // Built in one effect: each further layer would cost a start a fraction of a millisecond.
+  // Built in one effect, because each further layer would cost a start a fraction of a millisecond.
   Layer.scopedContext(Effect.gen(function*() {
     const health = yield* makeHealthProbe(options.health)
     const ports = yield* Effect.provideService(makePortProbe, HealthProbe, health)

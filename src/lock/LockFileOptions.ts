@@ -15,15 +15,22 @@ import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
  * @category models
  */
 export interface LockOptions {
-  /** How long to wait for an owner that does not serve this gateway's port. Default 5 seconds. */
+  /**
+   * How long to wait for an owner that does not serve this gateway's port. If the owner serves that port, the start
+   * fails at once. Default 5 seconds.
+   */
   readonly timeout?: Duration.DurationInput | undefined
   /** The time between two retries during that wait. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
-  /** How old an unreadable or unverifiable record must be before it can be stale, in record-only mode. Default 30 seconds. */
+  /**
+   * The age after which an unreadable or unverifiable record can be stale, in record-only mode (no kernel lock).
+   * Default 30 seconds.
+   */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the files are still its own, restores lost files, and keeps the files young. It
-   * does so at least three times within `staleAfter`, even if this interval is longer. Default 30 seconds.
+   * How often the holder checks that the lock files are still its own, restores lost files, and refreshes the age of
+   * the files. The holder does so at least three times within `staleAfter`, even if this interval is longer. Default 30
+   * seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
 }
@@ -40,24 +47,28 @@ export interface LockFileOptions {
   /** The canonical path of the config file. The file may be absent. The hash of the path names the lock file. */
   readonly configPath: string
   /**
-   * The absolute path of the config file with its symbolic links unresolved. Readers use it to find the owner after
-   * such a link was changed to another target, as in a Kubernetes volume or a release folder. Default: `configPath`.
+   * The absolute path of the config file with its symbolic links unresolved. A link in it can change to another target,
+   * as in a Kubernetes volume or a release folder. Then readers still find the owner by this path. Default:
+   * `configPath`.
    */
   readonly configName?: string | undefined
-  /** The address to serve under the lock. Without it, no port is probed during the wait. */
+  /** The address that the start will serve once it holds the lock. Without it, no port is probed during the wait. */
   readonly address?: Address | undefined
-  /** Whether a supervisor passed a socket of that address to this process. If so, its port is not probed either. */
+  /**
+   * Whether a supervisor passed a socket of that address to this process. If so, the port of that address is not
+   * probed, because the supervisor's own socket listens there.
+   */
   readonly isPassedSocket?: boolean | undefined
   /** How long to wait for the lock, and how the holder keeps it. */
   readonly lock?: LockOptions | undefined
   /**
-   * Runs before a wait and its log line. It can load what the start needs later and may not find after the wait.
-   * Default: nothing.
+   * Runs before the start waits for the lock, and before the log line about that wait. For example, it loads code that
+   * the start needs later, because an upgrade may remove the files of that code during the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** The supervisor that started this process, for the record. Default `none`. */
+  /** The supervisor that started this process. The start writes it into the owner record. Default `none`. */
   readonly supervisor?: SupervisorKind | undefined
-  /** Why the start assumes this supervisor, for the record. */
+  /** Why the start assumes this supervisor. The start writes this reason into the owner record. */
   readonly supervisorReason?: string | undefined
 }
 

@@ -3,11 +3,11 @@
  *
  * A user who can write in the folder can replace a lock file. That user can also put a symbolic link in its place, so
  * that the gateway writes to the link's target. So the folder must belong to this user, must not be writable by others,
- * and must not be a symbolic link. The sticky bit is not enough: it keeps others from removing files, but not from
- * creating them.
+ * and must not be a symbolic link. A sticky bit on the folder is not enough. It keeps others from removing files, but
+ * not from creating files.
  *
- * The folders above may be symbolic links, or writable by others. A user who can move the lock folder away can keep the
- * gateway from running, but nothing more.
+ * The folders above the lock folder may be symbolic links, or writable by others. A user who can move the lock folder
+ * away can keep the gateway from running, but nothing more.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -34,17 +34,21 @@ export interface Fault {
   readonly remedy: string
 }
 
-/** The fault of a lock folder that is a symbolic link. A start and `doctor` report it, and call the folder `name`. Pure. */
+/**
+ * The fault of a lock folder that is a symbolic link. A start and `gateway doctor` both report it. `name` is what the
+ * text calls the folder. Pure.
+ */
 export const linkFault = (path: string, target: string, name: string, platform: string): Fault => ({
   what: `${name} is a symbolic link to ${target}`,
   remedy: adviceFor(platform).removeFolderLink(path)
 })
 
 /**
- * The fault, if any, of the folder of a user's locks. A start and `doctor` report it, and call the folder `name`. Pure.
+ * The fault, if any, of the folder of a user's locks. A start and `gateway doctor` both report it. `name` is what the
+ * text calls the folder. Pure.
  *
- * Checks this folder only, not the folders above it. Checks nothing if users have no numbers or if, as on Windows,
- * there are no mode bits.
+ * Checks this folder only, not the folders above it. Finds no fault if users have no numbers or if there are no mode
+ * bits, as on Windows.
  */
 export const fault = (
   path: string,
@@ -68,7 +72,7 @@ export const fault = (
   })
 }
 
-/** Why a folder cannot be made if the root of its path does not exist. A start and `doctor` report it. */
+/** Why a folder cannot be made if the root of its path does not exist. A start and `gateway doctor` both report it. */
 export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
 
 /** The root of the path does not exist. Internal to this module. */
@@ -81,9 +85,9 @@ class RootMissing {
 }
 
 /**
- * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure: it answers
- * `ENOENT` where the file system is read-only or broken (nodejs/node#47098). Fails with `RootMissing` if even the root does
- * not exist, because no folder above the root can be made.
+ * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure,
+ * because it fails with `ENOENT` even if the file system is read-only or broken (nodejs/node#47098). Fails with
+ * `RootMissing` if even the root does not exist, because no folder above the root can be made.
  */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -107,7 +111,7 @@ const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMiss
 
 /**
  * Makes the folder of a lock file if it is missing (mode 0700), and checks that it can be used. An existing folder is
- * never changed, except one that Kubernetes has opened to a volume's group (`VolumeGroup`).
+ * never changed, with one exception: a folder that Kubernetes has made writable for a volume's group (`VolumeGroup`).
  *
  * Fails with `LockUnavailable`.
  */
@@ -117,7 +121,7 @@ export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileS
     const fs = yield* patientFiles
     const platform = yield* HostPlatform
     yield* makeFolders(folder)
-    // A folder that was just made is checked too: on some file systems every file belongs to another user.
+    // A folder that was just made is checked too, because on some file systems every file belongs to another user.
     const seen = yield* fs.stat(folder)
     const info = hasModeBits(platform) ? yield* VolumeGroup.close(folder, seen) : seen
     const target = yield* linkTarget(fs, folder)

@@ -1,6 +1,6 @@
 /**
- * Finds the holder of a lock. Reads the record of a lock file without locking it, and finds out what its pid means on
- * this host.
+ * Finds the holder of a lock. Reads the record of a lock file without locking the file, and finds out what the recorded
+ * pid means on this host.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -39,10 +39,10 @@ export const readOwner = (
     ))
 
 /**
- * Reads the records of the gateway that these paths name. The first is in the lock of its config. The second is in the
- * lock of the state directory, if that record names the same config.
+ * Reads the records of the gateway that these paths name. The first record is in the lock file of its config. The
+ * second is in the lock file of the state directory, and is used only if it names the same config.
  *
- * After a symbolic link in the config's path was changed, only the second record names the owner. The first is then
+ * If a symbolic link in the config's path was changed, only the second record names the owner. The first record is then
  * absent, or was left by an owner that did not shut down cleanly.
  *
  * @since 0.1.0
@@ -64,7 +64,7 @@ export const readOwnersOf = (
 /** Why the state of a recorded process is unknown, as far as the record shows. */
 const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
   const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
-  // The first PID namespace has the same name on every machine. The boot id tells machines apart, so it is compared
+  // On every machine, the first PID namespace has the same name. The boot id tells machines apart, so it is compared
   // first.
   if (differ(self.bootId, record.bootId)) return "OtherBoot"
   return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
@@ -80,7 +80,7 @@ export const holderOf = (
   Effect.gen(function*() {
     const table = yield* ProcessTable.ProcessTable
     const liveness = yield* table.liveness(record)
-    // Only for the recorded process: with any other liveness, the pid can belong to an unrelated process.
+    // Look the command up only if the recorded process is alive. Otherwise the pid can belong to an unrelated process.
     const command = liveness === "Alive" ? yield* table.commandName(record.pid) : Option.none<string>()
     const unit = liveness === "Alive" && record.supervisor === "systemd"
       ? yield* ServiceUnit.ofProcess(record.pid)
@@ -93,8 +93,9 @@ export const holderOf = (
   })
 
 /**
- * `holderOf`, also given the instance id that a listener answered with. If that is the record's id, the owner is alive,
- * even if the system does not report its processes in time. This does not apply to a record of another machine.
+ * Like `holderOf`, but also uses the instance id that a listener answered with. If that is the record's id, the owner
+ * is alive, even if the system does not report its processes in time. Exception: a record of another boot or PID
+ * namespace, whose pid means nothing here.
  */
 export const holderBy = (
   record: OwnerRecord.OwnerRecord,
@@ -110,7 +111,7 @@ export const holderBy = (
   })
 
 /**
- * Adds the owner that the lock file names to the error, unless that owner is this start itself. Does not follow a
+ * Adds to the error the owner that the lock file names, unless that owner is this start itself. Does not follow a
  * symbolic link.
  */
 export const withHolder = (instanceId: string) =>

@@ -1,5 +1,5 @@
 /**
- * Finds out which process holds a lock file. For readers: creates, writes and removes nothing.
+ * Finds out which process holds a lock file, without creating, writing or removing anything.
  *
  * @since 0.1.0
  */
@@ -91,8 +91,8 @@ export const inspect = (
     const link = yield* linkTarget(fs, path)
     if (Option.isSome(link)) return unknown(`it is a symbolic link to ${link.value}`)
     const age = yield* ageOf(info)
-    // Test the lock first, then read the record. If the lock is held, the record is the holder's, or the holder is
-    // still writing it.
+    // Test the lock first, then read the record. In this order, the record of a held lock is the holder's, or the
+    // holder is still writing it.
     const locked = yield* Effect.either(lock.isLocked(file.fd))
     const record = yield* readRecord(file, info)
     const owner = Option.isSome(record)
@@ -128,9 +128,10 @@ const isPresent = (state: LockState): state is Extract<LockState, { readonly _ta
  * The path of the lock file to inspect for the gateway that these paths name. In most cases this is the lock of its
  * config.
  *
- * The exception: no process holds that lock, and the owner of the state directory's lock names the same config. Then
- * the path is the lock of the config as that owner resolved it, before a symbolic link in the path was changed. If that
- * owner does not hold this lock either, the path is the state directory's lock.
+ * The exception: no process holds that lock, and the owner of the state directory's lock names the same config. This
+ * happens if a symbolic link in the config's path was changed. Then the result is the config lock's path as that owner
+ * resolved it. If that owner does not hold that config lock either, the result is the path of the state directory's
+ * lock.
  *
  * @since 0.1.0
  * @category paths

@@ -92,8 +92,9 @@ const hold = (
       holderOf: (record) => Effect.provide(holderOf(record), context),
       recheckInterval,
       staleAfter,
-      // Another start that took one path of this gateway waits this long for the other lock before it gives up. The
-      // minimum is the default, because a standby has a `timeout` of zero here: its recovery does the waiting, between
+      // Another start can take the path of one lock file, and then wait this long for the other lock before it gives
+      // up. So this gateway waits as long for that start to end. The minimum is the default, because a standby (a
+      // process that waits to take over) has a `timeout` of zero here. Its recovery does the waiting, between
       // acquisitions.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
@@ -102,8 +103,8 @@ const hold = (
   })
 
 /**
- * Logs once that only the record enforces the lock, if so, and once which dead owner left the lock. Returns the
- * enforcement.
+ * Logs at most one warning that only the record enforces the lock, and at most one that names the dead owner that left
+ * the lock. Returns the enforcement.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
@@ -151,14 +152,14 @@ export const acquire = (
     const state = yield* hold(
       start,
       stateLockPath(options),
-      // Both files get the same record, unless this start had to wait for the second file. Then `createdAt` is set
-      // again: the lock is both files, so it was acquired later.
+      // Both files get the same record, unless this start had to wait for the second file. In that case `createdAt` is
+      // set again, because the lock is both files and so was acquired later.
       (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
       // Both files are in the same folder, so the first one has shown that the file system can lock.
       config.acquired.file.enforcement === "kernel"
     )
     const since = yield* Ref.get(heldSince)
-    // A failure is harmless: the next check of the file writes the record again.
+    // A failed write is harmless, because the next check of the file writes the record again.
     if (!DateTime.Equivalence(since, configLocked.since)) yield* Effect.ignore(config.write)
     const enforcement = yield* reportAcquired(config.acquired, state.acquired, history)
     return {

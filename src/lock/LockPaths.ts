@@ -32,8 +32,8 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
   NodePath.join(lockFolder(options), "gateway.state.lock")
 
 /**
- * Identifies a gateway by the path of its config file: the canonical path, which names the lock, or the path as it was
- * given.
+ * Identifies a gateway by its state directory and the path of its config file. The lock file is named after the
+ * canonical path. The path as it was given also identifies the gateway.
  *
  * @since 0.1.0
  * @category models
@@ -41,8 +41,8 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
 export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
 
 /**
- * Whether a record belongs to the gateway that these paths name. Pure. Ignores case on macOS and Windows, as their file
- * systems do. `platform` is a value of `process.platform`.
+ * Whether a record belongs to the gateway that these paths name. Pure. Ignores case on macOS and Windows, because their
+ * file systems do. `platform` is a value of `process.platform`.
  *
  * @since 0.1.0
  * @category predicates

@@ -1,5 +1,5 @@
 /**
- * Acquires one lock file, and waits for its owner for as long as the start may wait.
+ * Acquires one lock file. If another owner holds the lock, waits for as long as the start may wait.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -45,7 +45,7 @@ export interface AcquireOptions {
   readonly options: LockFileOptions
   /** The record that the next attempt writes. `isFirst` is true for the first attempt. */
   readonly recordOf: (isFirst: boolean) => Effect.Effect<OwnerRecord.OwnerRecord>
-  /** Whether this start has just locked another file in this folder. */
+  /** Whether this start has just locked another file in this folder. If so, the file system is known to enforce locks. */
   readonly isLockable: boolean
   /** How much longer this start may wait. */
   readonly patience: Ref.Ref<Duration.Duration>
@@ -92,8 +92,8 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =
   })
 
 /**
- * Makes the folder. Retries while the file system refuses that for a moment, and subtracts the time from the start's
- * patience.
+ * Makes the folder of the lock file. Retries while the file system refuses the operation for a moment, and subtracts
+ * the time from the start's patience, which is the time that it may still wait.
  */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
@@ -117,8 +117,8 @@ export const ensureFolder = (
   })
 
 /**
- * Makes one attempt without waiting. Acquires the lock if it is free, or if only its record enforces it and is judged
- * stale.
+ * Makes one attempt without waiting. Acquires the lock if the lock is free, or if only its record enforces it and that
+ * record is judged stale.
  */
 const tryOnce = (
   { isLockable, options, path, recordOf }: AcquireOptions,
@@ -154,7 +154,7 @@ const tryOnce = (
     }
   })
 
-/** Fails with the error of a wait that has ended. */
+/** Fails with the error of a start whose wait has ended without the lock. */
 const giveUp = ({ options, path }: AcquireOptions) =>
 (
   last: NotYet | Refused
@@ -189,7 +189,7 @@ const wait = (
     return yield* again.pipe(
       Effect.tapError((error) => isPassing(error) ? Ref.set(last, error) : Effect.void),
       Effect.retry({ schedule: Schedule.spaced(pollInterval), while: isPassing }),
-      // The first attempt was made just before this wait.
+      // The first attempt was made just before this wait, so wait before the next attempt.
       Effect.delay(pollInterval),
       Effect.catchTags({ NotYet: giveUp(request), Refused: giveUp(request) }),
       Effect.timeoutTo({
@@ -206,8 +206,8 @@ const wait = (
   })
 
 /**
- * Acquires the lock file, which is released when the scope closes. Waits only between attempts, where the start can be
- * interrupted.
+ * Acquires the lock file. The lock is released when the scope closes. The start waits, and can be interrupted, only
+ * between attempts.
  */
 export const acquire = (
   request: AcquireOptions

@@ -1,5 +1,5 @@
 /**
- * Reports the loss of a lock to the code around an effect, whichever gateway within the effect lost its lock.
+ * Tells the code around an effect when a gateway within the effect loses its lock. There can be several such gateways.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -17,9 +17,9 @@ export class LossReport extends Context.Reference<LossReport>()("gateway-lock/Lo
 }) {}
 
 /**
- * Runs an effect until a gateway that was built within it loses its lock. Then the effect is interrupted, and this
- * fails with `LockLost`. Unlike `Gateway.lost`, this covers several gateways, and the gateways of an app that is still
- * being built.
+ * Runs an effect until a gateway that was built within it loses its lock. Then the effect is interrupted, and
+ * `untilLost` fails with `LockLost`. Unlike `Gateway.lost`, `untilLost` covers several gateways, and the gateways of an
+ * app that is still being built.
  */
 export const untilLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
   Effect.flatMap(

@@ -14,7 +14,7 @@ import * as NativeFiles from "../host/NativeFiles.ts"
 import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
 
-/** Another process changed the path between two steps. The attempt starts over. */
+/** Another process changed the path between two steps of an attempt. The attempt then starts over. */
 export class Moved {
   readonly _tag = "Moved"
 }
@@ -32,8 +32,8 @@ export interface NamedFiles {
   /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /**
-   * Removes the file if the condition holds, as a release does. Retries while the removal is refused for a moment, and
-   * logs a failure.
+   * Removes the file if the condition holds. A release uses this. Retries while the removal is refused for a moment,
+   * and logs a failure.
    */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
   readonly removeIfStill: (path: string, id: string) => Effect.Effect<void>
@@ -44,12 +44,15 @@ const isMissing = (error: PlatformError | LockUnavailable): boolean =>
 
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
-/** How long a release retries a removal that is refused for a moment. This is less than a release may take. */
+/**
+ * How long a release retries a removal that is refused for a moment. This is shorter than `releaseTimeout`, which
+ * limits the whole release.
+ */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 
 /**
- * Opens a file until the scope closes. A failed close(2) (`EIO`, `EDQUOT`) is only logged, because the descriptor is
- * closed anyway.
+ * Opens a file until the scope closes. If close(2) fails (`EIO`, `EDQUOT`), the failure is only logged, because the
+ * descriptor is closed anyway.
  */
 export const open = (fs: FileSystem.FileSystem, path: string, options: FileSystem.OpenFileOptions) =>
   Effect.flatMap(Scope.make(), (own) =>
@@ -81,8 +84,8 @@ const statPath = (
   )
 
 /**
- * Fails unless the path is absent or a regular file under its own name. Opening any other file can block, or can reach
- * an unrelated file.
+ * Fails unless the path is absent or leads to a regular file without a symbolic link. Opening any other file could
+ * block, and a link could lead to an unrelated file.
  */
 export const requireRegularFile = (
   fs: FileSystem.FileSystem,

@@ -1,5 +1,6 @@
 /**
- * The owner record in a lock file. It informs readers about the owner; the kernel lock, if there is one, decides.
+ * The owner record in a lock file. The record tells readers about the owner. If there is a kernel lock, only the kernel
+ * lock decides which process is the owner.
  *
  * @since 0.1.0
  */
@@ -16,14 +17,14 @@ const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
 export { Phase, ProcessIdentity }
 
-/** Another program may have written text that is not a time. The rest of the record is still used. */
+/** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
 const recordedTime = Schema.transform(Schema.String, Schema.OptionFromSelf(Schema.DateTimeUtcFromSelf), {
   strict: true,
   decode: (text) => Option.map(DateTime.make(text), DateTime.toUtc),
   encode: Option.match({ onNone: () => "", onSome: DateTime.formatIso })
 })
 
-/** A later version may write a kind that this version does not know. It is read as `external`. */
+/** A later version may write a kind of supervisor that this version does not know. That kind is read as `external`. */
 const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
   strict: true,
   decode: (name) => Schema.is(SupervisorKind)(name) ? name : "external",
@@ -59,8 +60,8 @@ const fields = {
   /** The canonical path of the config file. `stateDir` is canonical too. */
   configPath: Schema.String,
   /**
-   * The absolute config path with its links unresolved. Identifies the gateway after a link was changed. Absent in
-   * older files.
+   * The absolute config path with its symbolic links unresolved. It still identifies the gateway after a link was
+   * changed. Absent in the files of older versions.
    */
   configName: optional(Schema.String),
   stateDir: Schema.String,
@@ -72,8 +73,8 @@ const fields = {
   /** Why the owner assumes this supervisor, in words. */
   supervisorReason: optional(Schema.String),
   /**
-   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Absent in files of
-   * other writers, which means `kernel`.
+   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Absent in files
+   * that other programs wrote, which means `kernel`.
    */
   lock: optional(Schema.Literal("kernel", "record"))
 }
@@ -95,8 +96,8 @@ export const maxBytes = 64 * 1024
 
 const FromJson = Schema.parseJson(OwnerRecord)
 /**
- * A function, not a constant: the parser is built when the first record is read. A start that finds no record does not
- * build it.
+ * A function, not a constant, so that the parser is built only when the first record is read. A start that finds no
+ * record does not build it.
  */
 const decode = (json: string) => Schema.decodeUnknownEither(FromJson)(json)
 

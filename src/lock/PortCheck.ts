@@ -1,5 +1,5 @@
 /**
- * Refuses a start without a wait if its own port is in use, or if the owner of its lock is healthy on another port.
+ * Makes a start fail without a wait if its own port is in use, or if its lock's owner is healthy on another port.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -23,8 +23,8 @@ const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === 
 
 /**
  * Describes the listener on the start's own port as a `PortInUse`. The record's owner is named as the holder in two
- * cases only. In the first, the listener answers with the record's id. In the second, it does not answer in time, and
- * the record has this very port.
+ * cases only. In the first, the listener answers with the record's id. In the second, the listener does not answer in
+ * time, and the record has this very port.
  */
 const portInUse = (
   address: Address,
@@ -46,7 +46,7 @@ const portInUse = (
 /**
  * Fails with `PortInUse` if the start's own port is in use. Names the lock's owner if that owner answers on the port.
  *
- * A start checks this first, because the check is cheaper than acquiring the lock, and changes nothing.
+ * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
  * @since 0.1.0
  * @category checks
@@ -66,7 +66,10 @@ export const ensurePortFree = (
     return yield* portInUse(address, state, holder)
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
-/** Fails if a wait is useless: the start's own port is in use, or the owner is healthy on another address. */
+/**
+ * Fails if waiting for the lock is useless, because the start's own port is in use or the owner is healthy on another
+ * address.
+ */
 export const failIfServing = (
   path: string,
   options: LockFileOptions,
@@ -82,7 +85,8 @@ export const failIfServing = (
     if (address !== undefined) {
       const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
       if (state._tag !== "Free") {
-        // The lock may have changed hands between the snapshot and the probe. Then the record is read again.
+        // The lock may have changed hands between the snapshot and the probe. If another instance answers, read the
+        // record again.
         const isListener = state._tag !== "Gateway"
           || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
         const owner = isListener ? record : yield* readOwner(path)

@@ -32,8 +32,8 @@ const leftoverOf = ({ age, isAhead, record }: Snapshot): Leftover => ({
 })
 
 /**
- * Moves a file that was judged stale out of the way. If the path has changed, fails with `Moved` and leaves the path as
- * it was.
+ * Moves a file that was judged stale out of the way. If the path no longer leads to that file with that record, fails
+ * with `Moved` and leaves the path as it was.
  */
 const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
   Effect.gen(function*() {
@@ -42,14 +42,14 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
     yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
     const moved = yield* look(aside)
     if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
-    // A start with a kernel lock has just taken this file over. Put it back, unless a third start has created the path
-    // again.
+    // A start with a kernel lock has just taken this file over, so it must not be moved. Put it back, unless a third
+    // start has created the path again.
     yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
     yield* fs.remove(aside)
     return yield* Effect.fail(new Moved())
   })
 
-/** Moves a stale file aside, one reclaimer at a time. `false` if another reclaimer has the claim. */
+/** Moves a stale file aside. A claim lets only one start at a time do so. `false` if another start has the claim. */
 const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
   Effect.scoped(Effect.gen(function*() {
     const claimed = yield* Claim.claim(files.fs, options.path, judged, claimOptions(files, options, "record"))
@@ -58,7 +58,7 @@ const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =
     return claimed.value
   }))
 
-/** Creates the file exclusively, or takes the place of a stale one. `unsupported` is the reason for having no kernel lock. */
+/** Creates the file exclusively, or replaces a stale file. `unsupported` is the reason why there is no kernel lock. */
 export const withRecordOnly = (
   files: NamedFiles,
   options: AttemptOptions,
@@ -83,8 +83,8 @@ export const withRecordOnly = (
     yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
-    // A start with a kernel lock takes a stale file over in place. So this same file may belong to another owner by
-    // now, and an unreadable record may be one that another owner is writing.
+    // A start with a kernel lock takes over a stale file in place. So this same file may belong to another owner by
+    // now. An unreadable record may be one that the other owner is still writing.
     const isOursStill = Effect.flatMap(
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
@@ -96,7 +96,8 @@ export const withRecordOnly = (
       yield* writeRecord(file, record)
       yield* file.sync
     }
-    // A slow reclaimer may have moved this attempt's file away, or another program may have replaced it.
+    // A slow start that reclaims a stale file may have moved this attempt's file away, or another program may have
+    // replaced it.
     const now = yield* look(path)
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())

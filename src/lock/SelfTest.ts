@@ -1,6 +1,6 @@
 /**
  * Tests whether a file system enforces kernel locks. The test locks a file through one descriptor. A second descriptor
- * of the same file must then be refused the lock. A start and `doctor` use this same test.
+ * of the same file must then be refused the lock. A start and `gateway doctor` both use this test.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ import type { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../hos
  */
 export type Verdict = "works" | "grants everything" | "refuses the first"
 
-/** The file to test. Each descriptor is locked only once: on Windows, the holder of a lock is refused a second one. */
+/** The file to test. Each descriptor is locked only once, because on Windows a second lock is refused even to the holder. */
 export interface Subject<E, E2> {
   /** Locks the first descriptor, or succeeds with `true` if it is locked already. */
   readonly lockFirst: Effect.Effect<boolean, E>

@@ -15,7 +15,10 @@ export type Enforcement = "kernel" | "record"
 /** A lock that another process has, as seen at one moment. */
 export interface Snapshot {
   readonly record: Option.Option<OwnerRecord.OwnerRecord>
-  /** `kernel`: the owner is alive, so nothing needs to be judged. `record`: `Staleness` decides. */
+  /**
+   * `kernel`: a kernel lock shows that the owner is alive. `record`: only the record shows an owner, and `Staleness`
+   * decides whether the lock may be taken.
+   */
   readonly enforcement: Enforcement
   /** The identity of the file: device and inode. */
   readonly fileId: string
@@ -27,7 +30,7 @@ export interface Snapshot {
 
 /**
  * The target of a path that is a symbolic link. Call this before a file is opened by its path, and again afterwards.
- * Files are opened without `O_NOFOLLOW`, so only the second call shows that the opened file is the one of that name.
+ * Files are opened without `O_NOFOLLOW`, so only the second call shows that the opened file is not one behind a link.
  */
 export const linkTarget = (
   fs: FileSystem.FileSystem,
@@ -35,8 +38,8 @@ export const linkTarget = (
 ): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
 
 /**
- * How long ago a file was last written, by the wall clock. The age of a file from the future is the distance to its
- * time. The clock was set back after the write, and waiting for that time could take days.
+ * How long ago a file was last written, by the wall clock. A file's time is in the future if the clock was set back
+ * after the write. The age is then the distance to that time, because a wait until that time could take days.
  */
 export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
   Effect.map(

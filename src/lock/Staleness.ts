@@ -1,8 +1,8 @@
 /**
  * Decides whether a lock that no kernel enforces may be taken from its recorded owner. Pure.
  *
- * Used only for a lock in record-only mode. Under a kernel lock, a held lock has a living owner and a free lock has
- * none, so nothing needs to be judged.
+ * Used only for a lock in record-only mode. If there are kernel locks, a held lock has a living owner and a free lock
+ * has none, so nothing needs to be judged.
  *
  * Two mistakes have let two gateways run side by side in the field. The rules avoid both:
  *
@@ -26,7 +26,10 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
 export interface Evidence {
   /** The record in the lock file. `None` for an empty, torn, oversized or foreign file. */
   readonly record: Option.Option<OwnerRecord>
-  /** Whether this program wrote the record and has released it since, or an earlier process with this pid wrote it. */
+  /**
+   * Whether the record is a leftover: an earlier process with this pid wrote it, or this program wrote
+   * it for a lock that it has since released.
+   */
   readonly namesThisProcess: boolean
   /** The liveness of the recorded process, from the process table. */
   readonly owner: Liveness
@@ -39,14 +42,15 @@ export interface Evidence {
   readonly sameNetwork: boolean
   /** How long ago the lock file was last written or touched. */
   readonly age: Duration.Duration
-  /** How long this start has seen the owner alive, with phase `listening` in the record and a free port. */
+  /** For how long this start has seen a silent owner: alive, with phase `listening` in its record, and with a free port. */
   readonly silentFor: Duration.Duration
-  /** How old a file must be before it is stale, if only its age can decide. Default 30 seconds. */
+  /** The age after which a file is stale if only its age can decide. Default 30 seconds. */
   readonly staleAfter: Duration.Duration
 }
 
 /**
- * The decision. `Reclaim`: take the lock, for this reason. `Wait`: the owner is alive, or may be.
+ * The decision. `Reclaim`: take the lock, for this reason. `Wait`: do not take it yet, because the owner is or may be
+ * alive.
  *
  * @since 0.1.0
  * @category models

@@ -1,5 +1,6 @@
 /**
- * Gathers the evidence about an owner without a kernel lock. `Staleness` then decides whether its lock may be taken.
+ * Gathers the evidence about the owner of a lock that no kernel lock enforces. `Staleness` then decides whether that
+ * lock may be taken.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -14,16 +15,16 @@ import * as Staleness from "./Staleness.ts"
 
 /** The judgements of one start while it waits for one lock file. */
 export interface StalenessJudge {
-  /** Whether a lock in record-only mode may be taken. Not used under a kernel lock, whose owner is alive. */
+  /** Whether a lock in record-only mode may be taken. Not used for a held kernel lock, because its owner is alive. */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
   /**
-   * Whether the author of a claim is dead. A reclaimer has no port, so the process table decides, or else the age of
-   * the claim.
+   * Whether the author of a claim (a start that began to reclaim a lock) is dead. Such a start has no port to probe, so
+   * the process table decides. If the process table does not know, the age of the claim decides.
    */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** Makes a judge that remembers between judgements since when an owner has been silent. */
+/** Makes a judge that remembers from one judgement to the next since when an owner has been silent. */
 export const make = (
   staleAfter: Duration.Duration
 ): Effect.Effect<StalenessJudge, never, ProcessTable | PortProbe> =>
@@ -57,8 +58,8 @@ export const make = (
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
         const sameNetwork = Option.isSome(record) && owner === "Alive"
           && (yield* table.network(record.value.pid)) === "Same"
-        // An address that is unreachable from here can still have a listener. If the owner is alive, its port counts as
-        // in use.
+        // If the owner's address is unreachable from here, the owner can listen there although the probe finds the port
+        // free. So the port of a living owner then counts as in use.
         const portInUse = port?._tag === "Free"
           ? owner === "Alive" && port.unreachable === true
           : port !== undefined

@@ -6,14 +6,15 @@
  * kubernetes/pkg/volume/volume_linux.go). So the folder that the first pod made with mode 0700 has mode 2770 when the
  * second pod starts.
  *
- * A start closes such a folder, instead of refusing it, if no other user has used the access:
+ * A start takes the group's access away again (mode 0700), instead of refusing the folder, if no other user has used
+ * that access:
  *
  * - The folder and every file in it belong to this user, and the group is one of this process's groups.
- * - No file has a hard link outside the folder. Such a file could be another program's lock, or one that must not be
- *   overwritten.
+ * - No file has a hard link outside the folder. A file with such a link could be another program's lock, or a file that
+ *   must not be overwritten.
  *
- * A user who had access until now can still have a file of the folder open, and hold its lock. That can keep a gateway
- * from starting, but nothing more.
+ * A user who had access until then can still have a file of the folder open, and hold a lock on it. That can keep a
+ * gateway from starting, but nothing more.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -47,7 +48,7 @@ const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, Pla
       const path = NodePath.join(folder, name)
       if (Option.isSome(yield* linkTarget(fs, path))) return false
       const info = yield* Effect.option(fs.stat(path))
-      // The file was removed after the folder was read, as claims are.
+      // The file was removed after the folder was read. For example, starts remove their claims.
       if (Option.isNone(info)) continue
       const { nlink, type, uid } = info.value
       if (type !== "File" || !Option.contains(uid, ownUid)) return false
@@ -59,7 +60,7 @@ const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, Pla
     return [...names.values()].every(({ links, seen }) => links === seen)
   })
 
-/** Whether a start would close the folder. Changes nothing. */
+/** Whether a start would take the group's access to the folder away. Changes nothing. */
 export const isClosable = (
   folder: string,
   info: FileSystem.File.Info
@@ -73,8 +74,8 @@ export const isClosable = (
   })
 
 /**
- * Closes the folder if it may be closed, and leaves it as it was otherwise. Returns the resulting info. Changes no
- * other folder.
+ * Takes the group's access to the folder away if `isClosable`, and otherwise leaves the folder as it was. Returns the
+ * resulting info. Changes no other folder.
  */
 export const close = (
   folder: string,

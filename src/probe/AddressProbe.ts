@@ -1,5 +1,6 @@
 /**
- * Probes every address that a gateway binds: its own, and the guard address.
+ * Probes every address that a gateway binds: its own, and the guard address. The guard address is 127.0.0.1. Every
+ * gateway binds it in addition, so that only one gateway can use a port.
  */
 import * as Effect from "effect/Effect"
 import { type Address, guardHost, guardHostV6, probeTargets } from "../Address.ts"
@@ -14,8 +15,8 @@ export interface Look {
 const isUnreachable = ({ answer }: Look): boolean => answer._tag === "NoListener" && answer.unreachable === true
 
 /**
- * Probes all the addresses at the same time. If 127.0.0.1 is unreachable, probes afterwards the guard address of a host
- * without 127.0.0.1.
+ * Probes all the addresses at the same time. If 127.0.0.1 is unreachable, then also probes `::1`, because a gateway on
+ * a host without 127.0.0.1 binds `::1` as its guard address.
  */
 export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Effect<ReadonlyArray<Look>> =>
   Effect.gen(function*() {

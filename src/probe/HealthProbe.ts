@@ -24,14 +24,15 @@ import { spanned } from "../telemetry/spans.ts"
 /**
  * The result of a probe.
  *
- * - `NoListener`: nothing accepts connections there. With `unreachable`, a listener there would not be seen either.
+ * - `NoListener`: nothing accepts connections there. With `unreachable`, the address cannot be reached from here, so a
+ *   listener there would not be seen.
  * - `Healthy`: a gateway that serves.
  * - `Unhealthy`: a gateway that reports that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
  * - `Stalled`: a listener that gave no whole answer in time. If no connection was made in that time to an address that
  *   is not loopback, the result is `NoListener` with `unreachable` instead.
  *
- * Without an `instanceId` the gateway's identity is unknown. The released OpenClaw sends none.
+ * Without an `instanceId` the gateway's identity is unknown. The released version of OpenClaw sends no `instanceId`.
  *
  * @since 0.1.0
  * @category models
@@ -52,7 +53,7 @@ export type Health =
 export interface HealthProbeOptions {
   /**
    * The absolute deadline of one probe, from connecting to the last byte. If this process itself is paused (stopped, or
-   * starved of CPU), at most a quarter of the deadline passes in that pause. Default 1 second.
+   * starved of CPU), that pause uses up at most a quarter of the deadline. Default 1 second.
    */
   readonly probeTimeout?: Duration.DurationInput | undefined
 }
@@ -99,7 +100,10 @@ const Body = Schema.parseJson(Schema.Struct({
   status: Schema.String,
   instanceId: Schema.optional(Schema.Unknown)
 }))
-/** A function, not a constant: the parser is built when the first answer arrives. A free port gives no answer. */
+/**
+ * A function, not a constant, so that the parser is built only when the first answer arrives. A probe of a free port
+ * gets no answer.
+ */
 const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
 
 /** Without an `instanceId`, only these statuses distinguish an unhealthy gateway from another program's health check. */
@@ -108,8 +112,8 @@ const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "drain
 /**
  * Classifies an HTTP answer to `/healthz`. Pure.
  *
- * An answer that is not healthy is a gateway's if it has an `instanceId`, or if its `status` is `starting`, `live` or
- * `draining`. An `instanceId` that is not a non-empty string counts as absent.
+ * An answer that is not healthy still comes from a gateway if it has an `instanceId`, or if its `status` is `starting`,
+ * `live` or `draining`. An `instanceId` that is not a non-empty string counts as absent.
  *
  * @internal
  */
@@ -153,9 +157,9 @@ const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> =
 const parts = 4
 
 /**
- * The deadline, as several sleeps in a row. After a pause of the whole process, the event loop can run a due timer
- * before it polls the sockets. A connection that was refused during the pause would then be taken for silence. Between
- * two sleeps the event loop polls.
+ * The deadline, as several sleeps in a row. With one sleep, the event loop could run the due timer after a pause of the
+ * whole process, before it polls the sockets. A connection that was refused during the pause would then be taken for
+ * silence. With several sleeps, the event loop polls the sockets between two of them, so it sees the refusal.
  */
 const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
   Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
@@ -181,12 +185,14 @@ export const make = (
       unreachable: true
     }
     /**
-     * The result when the deadline passes. A connection that was not made does not show a listener. Windows takes 2
-     * seconds to refuse one to a free port of an address that is not loopback (Microsoft KB 175523). A firewall drops
-     * it. In these cases the bind decides whether the port is free.
+     * The result when the deadline passes. A connection that is not made by then does not prove that there is a
+     * listener, for two reasons. Windows takes 2 seconds to refuse a connection to a free port of an address that is
+     * not loopback (Microsoft KB 175523). A firewall drops the connection without an answer. So the result is
+     * `unconnected`, and the bind decides later whether the port is free.
      *
-     * A loopback connection is refused at once, also on Windows (`uv__tcp_connect` in libuv's src/win/tcp.c). If it is
-     * not made, the queue of a listener that accepts nothing is full.
+     * A loopback connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
+     * src/win/tcp.c). If a loopback connection is not made, the queue of a listener that accepts nothing is full. So
+     * the result is `stalled`.
      */
     const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled

@@ -1,9 +1,9 @@
 /**
  * Detects the end of a gateway without polling it.
  *
- * Holds one connection open. When the gateway ends, however it ends, the kernel closes the connection. Use it only for
- * a listener that names an `instanceId`. An idle connection blocks a single-threaded server, and other programs log it
- * as a failure.
+ * The watcher holds one connection to the gateway open. When the gateway's process ends, the kernel closes that
+ * connection, even after a crash or SIGKILL. Watch only a listener that names an `instanceId`. On other programs, an
+ * idle connection can do harm: it blocks a single-threaded server, and some programs log it as a failure.
  *
  * @since 0.1.0
  */
@@ -20,8 +20,8 @@ import type { Address } from "../Address.ts"
 import { endConnectionToItself, isNoListener, isToItself } from "../host/ProbeTransport.ts"
 
 /**
- * The listener cannot be watched. It refused the watch subprotocol, has no slot left, speaks another protocol, or gave
- * no answer within a second. Poll it instead.
+ * The listener cannot be watched. It refused the watch subprotocol, has no free slot for another watcher, speaks
+ * another protocol, or gave no answer within a second. Poll that listener instead.
  *
  * @since 0.1.0
  * @category errors
@@ -45,16 +45,17 @@ export class NotWatchable extends Data.TaggedError("NotWatchable")<{
  */
 export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatch, {
   /**
-   * Completes when the connection to the gateway ends. Then the gateway has ended, has begun to shut down, or has
-   * dropped a watcher that it finds idle. Completes at once if nothing listens. Fails with `NotWatchable`, within about
-   * a second, if the listener does not accept the watch.
+   * Completes when the connection to the gateway ends. By then the gateway has ended, has begun to shut down, or has
+   * closed the connection because it took this watcher for idle. Completes at once if nothing listens. Fails with
+   * `NotWatchable`, within about a second, if the listener does not accept the watch.
    */
   readonly ended: (address: Address) => Effect.Effect<void, NotWatchable>
 }>() {}
 
 /**
- * The subprotocol of a client that only waits for the gateway's end. The gateway sends it no message before that and
- * requires no token. So a client never has to show a token to an unknown listener.
+ * The WebSocket subprotocol of a client that only waits for the gateway's end. Until then, the gateway sends such a
+ * client no message. The gateway requires no token for this subprotocol, so a client never has to show a token to an
+ * unknown listener.
  *
  * @since 0.1.0
  * @category constants
@@ -72,12 +73,12 @@ export const watchPath = "/"
 /** How long a gateway may take to accept a watch. */
 const handshakeTimeout = Duration.seconds(1)
 
-/** The beginning of the last frame on a control socket. */
+/** The beginning of the last frame that a gateway sends on a control socket. */
 const shutdownFrame = "{\"type\":\"shutdown\""
 
 /**
- * The first byte of a final ping frame, and an empty pong. A client must mask its frames; this mask is zeros (RFC 6455,
- * 5.2 and 5.5).
+ * `pingByte` is the first byte of an unfragmented ping frame. `pong` is an empty pong frame. A client must mask its
+ * frames, and the mask of this frame is zeros (RFC 6455, 5.2 and 5.5).
  */
 const pingByte = 0x89
 const pong = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])

@@ -1,7 +1,8 @@
 /**
- * Finds out what listens on a port. A start probes before it waits for a lock, and again before it binds the port.
+ * Finds out what listens on a port. A start probes its port before it waits for a lock, and again before it binds the
+ * port.
  *
- * The result is for error messages and for failing fast. Only the bind shows whether the port is free.
+ * The result serves error messages, and lets a start fail early. Only the bind shows whether the port is free.
  *
  * @since 0.1.0
  */
@@ -17,9 +18,9 @@ import { type Health, HealthProbe } from "./HealthProbe.ts"
  *
  * - `Free`: nothing accepts connections on any of the addresses. With `unreachable`, none of them can be reached from
  *   here, so a listener would not be seen.
- * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, its identity is
- *   unknown.
- * - `Foreign`: a listener answers that is not a gateway.
+ * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, the identity of the
+ *   gateway is unknown.
+ * - `Foreign`: a listener that is not a gateway answers.
  * - `Stalled`: a listener accepts a connection and does not answer in time.
  *
  * @since 0.1.0
