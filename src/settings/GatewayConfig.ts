@@ -115,7 +115,10 @@ export interface GatewayConfig {
   readonly drainTimeout: Duration.Duration
   /** The access token from the environment. A token in `tokenFile` is not read here; the function `accessToken` reads it. */
   readonly token: Option.Option<Redacted.Redacted>
-  /** The absolute path of the file with the access token. `None` if `token` is set, because `token` takes precedence. */
+  /**
+   * The absolute path of the file with the access token. `None` if no file is named, or if `token` is set, because `token`
+   * takes precedence.
+   */
   readonly tokenFile: Option.Option<string>
   /** Further names and addresses to accept in the `Host` header of a request, in normal form. */
   readonly allowedHosts: ReadonlyArray<string>
