@@ -30,7 +30,7 @@ export class ConfigFileInvalid extends Data.TaggedError("ConfigFileInvalid")<{
   }
 }
 
-/** The key that tells an editor where the schema is. It is allowed in the file, but it is not a setting. */
+/** The key under which a config file can name its JSON Schema, for editors. The key is allowed, but it is not a setting. */
 const schemaKey = "$schema"
 
 type JsonObject = { readonly [key: string]: unknown }
@@ -41,7 +41,10 @@ const filePaths: ReadonlyArray<ReadonlyArray<string>> = Object.values(settings).
   setting.file === undefined ? [] : [setting.file]
 )
 
-/** The first fault among the keys of a config file: an unknown key, or a group of settings that is not an object. */
+/**
+ * The first fault among the keys of a config file: an unknown key, or a group of settings that is not an object. `above`
+ * has the keys that lead from the root of the file to `value`.
+ */
 const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Option<string> => {
   const here = filePaths.filter((path) => above.every((key, index) => path[index] === key))
   const known = new Set(here.flatMap((path) => path[above.length] ?? []))
@@ -79,18 +82,24 @@ const parseJson = (text: string): Either.Either<unknown, string> =>
 /** A fault of the config file itself, or of a value in it. */
 export type FileProblem = SettingInvalid | ConfigFileInvalid
 
-/** Handles a problem of the config file. If the handler fails, the resolution ends. Otherwise the problem is ignored. */
+/**
+ * Handles a problem of the config file. If the handler fails, resolving the settings fails with the same error. If the
+ * handler succeeds, the problem is ignored.
+ */
 export type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
 
 const maxConfigBytes = 1024 * 1024
 const tooLarge = "larger than 1 MiB"
 
-/** The time limit for the writer of a pipe, so that a start does not wait permanently for a pipe that stays open. */
+/**
+ * How long reading the config from a pipe may take. The read ends when the writer closes the pipe, so without this limit a
+ * pipe that stays open would block the start permanently.
+ */
 const streamTimeout = Duration.seconds(30)
 
 /**
- * Whether a config file cannot be read a second time, or has no path of its own: a pipe, a terminal, a device or an
- * unlinked file.
+ * Whether a config file is a pipe, a terminal, a device or an unlinked file. Such a file cannot be read a second time, or
+ * has no path of its own.
  */
 export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -134,7 +143,7 @@ export interface ConfigFile {
   readonly values: JsonObject
 }
 
-/** Reads a config file. The default file may be absent. A file that was named must exist. */
+/** Reads a config file. The default file may be absent. A file that a flag or a variable names must exist. */
 export const read = (
   path: string,
   options: {

@@ -1,5 +1,5 @@
 /**
- * Generates the JSON Schema of the config file from the table of settings. The build writes it to `dist`. Pure.
+ * Generates the JSON Schema of the config file from the table of settings. The build writes the schema to `dist`. Pure.
  */
 import type { JsonSchema, Setting } from "./Setting.ts"
 import { settings } from "./SettingsTable.ts"
@@ -12,7 +12,10 @@ interface Node extends Partial<JsonSchema> {
 
 const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 
-/** The schema of one object of the config file. Each setting comes with its remaining keys below that object. */
+/**
+ * The schema of one object in the config file. `below` has each setting in that object, with the keys that lead from the
+ * object to the setting.
+ */
 const objectOf = (below: ReadonlyArray<readonly [keys: ReadonlyArray<string>, setting: Setting<unknown>]>): Node => {
   const properties: Record<string, Node> = {}
   for (const [[key = "", ...rest], setting] of below) {
@@ -27,7 +30,7 @@ const objectOf = (below: ReadonlyArray<readonly [keys: ReadonlyArray<string>, se
   return { type: "object", properties, additionalProperties: false }
 }
 
-/** The schema as JSON text, in draft 2020-12. Like the program, it refuses unknown keys. */
+/** The schema as JSON text, in draft 2020-12. The schema refuses unknown keys, as the program does. */
 export const configSchema = (): string => {
   const { properties, ...root } = objectOf(
     all.flatMap((setting) => setting.file === undefined ? [] : [[setting.file, setting] as const])

@@ -37,17 +37,19 @@ export { defaultAddress, defaultProfile, type LogFormat } from "./SettingsTable.
 export { settings } from "./SettingsTable.ts"
 
 /**
- * How long a start waits for the lock, and how the holder keeps it.
+ * How long a start waits for the lock, when a record counts as stale, and how often the holder checks its lock files.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LockSettings {
-  /** How long to wait for the lock while its owner does not serve this gateway's port. Default 5 seconds. */
+  /** How long a start waits for the lock while the lock's owner does not serve this gateway's port. Default 5 seconds. */
   readonly timeout: Duration.Duration
-  /** The time between two attempts to acquire the lock during that wait. Default 100 milliseconds. */
+  /** The time between two attempts to acquire the lock, while a start waits for it. Default 100 milliseconds. */
   readonly pollInterval: Duration.Duration
-  /** The minimum age of a stale record, if there is no kernel lock. Default 30 seconds. */
+  /**
+   * If there is no kernel lock: how old the record in a lock file must be before it can count as stale. Default 30 seconds.
+   */
   readonly staleAfter: Duration.Duration
   /** How often the holder checks its lock files. Default 30 seconds. */
   readonly recheckInterval: Duration.Duration
@@ -62,9 +64,12 @@ export interface LockSettings {
 export interface HealthSettings {
   /** Time limit of one health probe. Default 1 second. */
   readonly probeTimeout: Duration.Duration
-  /** Under a supervisor, the time between two attempts to start while the owner is not healthy. Default 5 seconds. */
+  /**
+   * Under a supervisor such as systemd: the time between two attempts to start while the owner of the lock or port is not
+   * healthy. Default 5 seconds.
+   */
   readonly retryInterval: Duration.Duration
-  /** Under a supervisor, how long a start waits for an owner that is not healthy. Default 5 minutes. */
+  /** Under a supervisor: how long a start waits for an owner that is not healthy. Default 5 minutes. */
   readonly timeout: Duration.Duration
 }
 
@@ -84,37 +89,44 @@ export interface GatewayConfig {
   /** Default `default`. */
   readonly profile: string
   /**
-   * The path that names the lock. It is absolute, with symbolic links resolved as far as the path exists. For a pipe, it is
-   * the path of the profile's default config file.
+   * The path of the config file. The lock file's name contains a hash of this path. It is absolute, with symbolic links
+   * resolved as far as the path exists. If the config is read from a pipe, this is the path of the profile's default config
+   * file.
    */
   readonly configPath: string
-  /** The same path without resolving links. It still names this gateway after a symbolic link in it changes its target. */
+  /**
+   * The same path as `configPath`, but without resolving symbolic links. Even after a link in this path changes its target,
+   * the path still identifies this gateway.
+   */
   readonly configName: string
   /** Where the config path came from: `--config`, `GATEWAY_CONFIG` or `the default`. */
   readonly configSource: string
-  /** Whether the config was read from a pipe, a terminal or a device. It cannot be read a second time. */
+  /** Whether the config was read from a pipe, a terminal or a device. Such a config cannot be read a second time. */
   readonly isConfigStream: boolean
-  /** An absolute path, with symbolic links resolved as far as it exists. */
+  /** The directory with the lock files: an absolute path, with symbolic links resolved as far as the path exists. */
   readonly stateDir: string
-  /** How long a start waits for the lock, and how the holder keeps it. */
+  /** How long a start waits for the lock, when a record counts as stale, and how often the holder checks its lock files. */
   readonly lock: LockSettings
   /** How the health of an owner is probed, and how long a start waits for an unhealthy owner. */
   readonly health: HealthSettings
-  /** Default `auto`: the supervisor that can be proved. */
+  /** The supervisor that restarts this gateway. Default `auto`: the supervisor for which this process finds proof. */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout: Duration.Duration
-  /** The token from the environment. `accessToken` reads the token from a file. */
+  /** The access token from the environment. A token in `tokenFile` is not read here; the function `accessToken` reads it. */
   readonly token: Option.Option<Redacted.Redacted>
-  /** An absolute path; `None` if `token` is set, which has precedence. */
+  /**
+   * The absolute path of the file with the access token. `None` if no file is named, or if `token` is set, because `token`
+   * takes precedence.
+   */
   readonly tokenFile: Option.Option<string>
-  /** Further hosts to accept, in normal form. */
+  /** Further names and addresses to accept in the `Host` header of a request, in normal form. */
   readonly allowedHosts: ReadonlyArray<string>
-  /** Further origins to accept, in normal form. */
+  /** Further origins whose pages may open sockets and send requests that change something, in normal form. */
   readonly allowedOrigins: ReadonlyArray<string>
-  /** The limits for clients that have a setting. */
+  /** The limits on clients. Two limits are left out, because no setting exists for them. */
   readonly limits: Omit<ConnectionLimits, "pipelinedRequests" | "bufferedBytes">
-  /** `None`: `pretty` on a terminal, else `logfmt`. */
+  /** The format of log lines. `None` means `pretty` on a terminal, and `logfmt` otherwise. */
   readonly logFormat: Option.Option<LogFormat>
   /** The lowest severity that is logged. Default `info`. */
   readonly logLevel: LogLevel.LogLevel
@@ -123,8 +135,9 @@ export interface GatewayConfig {
 type Problem = SettingInvalid | ConfigFile.ConfigFileInvalid | FolderUnknown | ConfigError.ConfigError
 
 /**
- * The canonical form of a path: absolute, with symbolic links resolved as far as the path exists. On macOS and Windows, it
- * has the spelling of the file system. Two spellings of one path therefore name one lock.
+ * The canonical form of a path: absolute, with symbolic links resolved as far as the path exists. On macOS and Windows, the
+ * file system ignores case, so the canonical form has upper and lower case as the file system stores them. Two spellings of
+ * one path therefore lead to the same lock.
  *
  * @internal
  */
@@ -161,7 +174,8 @@ const locateConfig = (
     const named = yield* Sources.decoded(settings.configPath, given)
     const path = NodePath.resolve(Option.isSome(named) ? named.value : yield* folders.configPath(profile))
     const isStream = yield* ConfigFile.isStream(path)
-    // A pipe has no path that could name the lock, so the default path of the profile names it.
+    // The lock is named after the path of the config file. A pipe has no such path, so the lock is named after the
+    // profile's default path.
     const configName = isStream ? NodePath.resolve(yield* folders.configPath(profile)) : path
     const configPath = yield* canonicalPath(configName)
     return {
@@ -227,7 +241,9 @@ const healthFrom = ({ or }: Sources.Sources) =>
     }
   })
 
-/** Resolves every setting. The order of decoding matters, because the first value that is not allowed is reported. */
+/**
+ * Resolves every setting. If several values are not allowed, only the first is reported, so the order of decoding matters.
+ */
 const resolveWith = (
   flags: ReadonlyMap<string, string>,
   onFileProblem: ConfigFile.OnFileProblem
@@ -243,7 +259,10 @@ const resolveWith = (
     const sources = Sources.make(flags, file, onFileProblem)
     const { given, optional, or } = sources
 
-    /** A path in a config file is relative to that file. A pipe has no folder, so there the working directory counts. */
+    /**
+     * A relative path in a config file starts at the folder of that file. A pipe has no folder, so a relative path that
+     * comes from a pipe starts at the working directory.
+     */
     const fileFor = ({ isInFile }: Given, path: string) =>
       NodePath.resolve(isInFile === true && !isStream ? NodePath.dirname(configPath) : "", path)
     const hostGiven = yield* given(settings.host)
@@ -280,7 +299,7 @@ const resolveWith = (
 
 /**
  * Resolves every setting. Precedence: flag, environment variable (through the current `ConfigProvider`), config file,
- * default. The default config file may be absent. A config file that is named must exist.
+ * default. The default config file may be absent. A config file that a flag or a variable names must exist.
  *
  * Fails with the first error:
  *
@@ -352,7 +371,8 @@ const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   })
 
 /**
- * Refuses a host that other machines can reach if no token is configured. Fails with `SettingInvalid`. Reads no file.
+ * Fails with `SettingInvalid` if other machines can reach the host and no token is configured. Does not read the token
+ * file.
  *
  * @internal
  */
@@ -364,8 +384,9 @@ export const checkExposure = (
     : exposed(config)
 
 /**
- * Checks that a service can run with these settings. Fails with `SettingInvalid` as `checkExposure` does. Fails with
- * `ConfigFileInvalid` if the config is a pipe, which the service could not read again.
+ * Checks that a service can run with these settings. Fails with `SettingInvalid` under the same condition as
+ * `checkExposure`. Fails with `ConfigFileInvalid` if the config file is a pipe or a device, because the service could not
+ * read it again.
  *
  * @internal
  */

@@ -1,5 +1,6 @@
 /**
- * Finds the gateway that the options of a library user name, by the same rules as the settings of the program.
+ * Determines which gateway the options identify that an app passes to this library. The rules are those of the program's
+ * settings.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -9,7 +10,7 @@ import type { Address } from "../Address.ts"
 import * as PlatformFolders from "../host/PlatformFolders.ts"
 import { canonicalPath, defaultAddress, defaultProfile, SettingInvalid, settings } from "./GatewayConfig.ts"
 
-/** The options that name a gateway. `Gateway.GatewayOptions` documents each of them. */
+/** The options that identify a gateway. `Gateway.GatewayOptions` documents each of them. */
 export interface IdentityOptions {
   readonly port?: number | undefined
   readonly host?: string | undefined
@@ -31,7 +32,7 @@ export interface GatewayIdentity {
 export const refuse = (setting: string, value: unknown, allowed: string): SettingInvalid =>
   new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
 
-/** Checks port and profile against the rules of the settings. Port 0, for any free port, is allowed here as well. */
+/** Checks port and profile against the rules of the settings. In addition, port 0 is allowed, which means any free port. */
 export const checkName = (
   { port, profile }: Pick<IdentityOptions, "port" | "profile">
 ): Effect.Effect<void, SettingInvalid> =>
@@ -44,12 +45,12 @@ export const checkName = (
     }
   })
 
-/** The gateway that these options name. Dies if an option is not allowed, or if a default folder is unknown. */
+/** The gateway that these options identify. Dies if an option is not allowed, or if a default folder is unknown. */
 export const identified = (
   options: IdentityOptions
 ): Effect.Effect<GatewayIdentity, never, FileSystem.FileSystem | PlatformFolders.PlatformFolders> =>
   Effect.gen(function*() {
-    // A defect, because a wrong option in code is a mistake of the program, which its user cannot fix.
+    // A wrong option is a mistake in the app's code, which the user of the app cannot fix. So the error becomes a defect.
     yield* Effect.orDie(checkName(options))
     const folders = yield* PlatformFolders.PlatformFolders
     const profile = options.profile ?? defaultProfile
@@ -62,6 +63,7 @@ export const identified = (
       stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
   }).pipe(
-    // A defect as well: a program whose user has no home folder must pass `configPath` and `stateDir`.
+    // This error becomes a defect as well: if the user may have no home folder, the app must pass `configPath` and
+    // `stateDir`.
     Effect.catchTag("FolderUnknown", Effect.die)
   )

@@ -61,19 +61,22 @@ export interface Setting<A> {
   readonly json?: JsonSchema
   /** The placeholder for the value in `--help`, such as `<port>`. */
   readonly placeholder: string
-  /** One line for `--help`, the manual page and the schema. */
+  /** One line that describes the setting, for `--help`, the manual page and the JSON Schema of the config file. */
   readonly description: string
   /** The allowed values in words. They follow `expected` in the error message. */
   readonly allowed: string
   /** The default in words. */
   readonly default: string
-  /** All allowed words, if there are few. Shells complete them. */
+  /** All allowed values, if they are a few fixed words. Shell completion offers these words. */
   readonly values?: ReadonlyArray<string>
-  /** The type of file that the value names. Shells complete it. */
+  /** Whether the value is the path of a file or of a directory. Shell completion then offers such paths. */
   readonly path?: "file" | "directory"
   /** Whether the value is secret. A secret value never appears in a message. */
   readonly isSecret?: boolean
-  /** Decodes a value: a string from a flag or a variable, any JSON from the config file. `None` if it is not allowed. */
+  /**
+   * Decodes a value: a string from a flag or a variable, or any JSON from the config file. `None` if the value is not
+   * allowed.
+   */
   readonly decode: (raw: unknown) => Option.Option<A>
   /** A further reason why a value is not allowed. For a secret, the reason must not contain the value. */
   readonly explain?: (raw: unknown) => Option.Option<string>
@@ -111,7 +114,10 @@ const words = (duration: Duration.Duration): string => {
   return `${count} ${unit}${count === 1 ? "" : "s"}`
 }
 
-/** Makes a setting for a duration with its unit, in words or in short form, from `minimum` (default 0) to one day. */
+/**
+ * Makes a setting for a duration from `minimum` (default 0) to one day. Its value is a string with units, as words (`5
+ * seconds`) or in short form (`5s`).
+ */
 export const durationSetting = (options: {
   readonly name: string
   readonly flag?: string
@@ -134,7 +140,9 @@ export const durationSetting = (options: {
   }
 }
 
-/** Makes a setting for a whole number within bounds. Only the config file has it. */
+/**
+ * Makes a setting for a whole number within bounds. The setting has a key in the config file, but no flag and no variable.
+ */
 export const countSetting = (options: {
   readonly name: string
   readonly file: ReadonlyArray<string>
@@ -151,7 +159,7 @@ export const countSetting = (options: {
   decode: (raw) => Option.filter(wholeNumber(raw), (n) => n >= options.minimum && n <= options.maximum)
 })
 
-/** Decodes a list: separated by commas in a string, or an array of strings in the config file. */
+/** Decodes a list: a string with commas between the entries, or an array of strings in the config file. */
 export const listOf =
   (entry: (text: string) => Option.Option<string>) => (raw: unknown): Option.Option<ReadonlyArray<string>> =>
     (Array.isArray(raw)

@@ -50,8 +50,9 @@ export interface Sources {
 }
 
 /**
- * Combines flags, environment variables and the config file of one start. For a value in the file that is not allowed,
- * `onFileProblem` decides: the lookup fails with its failure, or ignores the value.
+ * Combines flags, environment variables and the config file of one start. If a value in the file is not allowed, the lookup
+ * calls `onFileProblem`. If `onFileProblem` fails, the lookup fails with the same error. Otherwise the lookup ignores the
+ * value.
  */
 export const make = (
   flags: ReadonlyMap<string, string>,

@@ -1,9 +1,9 @@
 /**
  * The metrics of a gateway in Effect's metric registry: lock, probe, connections and drain.
  *
- * The code that does the work records each metric. An exporter reads the registry: `PrometheusMetrics`, or any other. Names
- * and units follow Prometheus: durations are in seconds, and a counter's name ends in `_total`. Durations are measured with
- * `Clock`.
+ * Each metric is recorded by the code that does the measured work. An exporter, such as `PrometheusMetrics`, reads the
+ * registry. Names and units follow Prometheus: durations are in seconds, and a counter's name ends in `_total`. Durations
+ * are measured with `Clock`.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,10 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
 import type * as Scope from "effect/Scope"
 
-/** Bucket bounds in seconds: from the start of a gateway on an idle machine to the longest default of a timeout. */
+/**
+ * Bucket bounds in seconds. They range from the time that a gateway takes to start on an idle machine to the longest
+ * default timeout.
+ */
 const durations = MetricBoundaries.fromIterable([
   0.001,
   0.0025,
@@ -39,8 +42,8 @@ const counter = (name: string, description: string) => Metric.counter(name, { de
 const gauge = (name: string, description: string) => Metric.gauge(name, { description })
 
 /**
- * The number of gateways in this process that hold their locks. With one gateway it is 1, and 0 once the lock is lost or
- * released.
+ * The number of gateways in this process that hold their locks. In a process with one gateway, the value is 1 while the
+ * gateway holds its locks, and 0 once they are lost or released.
  *
  * @since 0.1.0
  * @category metrics
@@ -48,8 +51,8 @@ const gauge = (name: string, description: string) => Metric.gauge(name, { descri
 export const lockHeld = gauge("gateway_lock_held", "Gateways in this process that hold their locks")
 
 /**
- * The number of lock files that are held by their record alone, because no kernel lock is available for them. The normal
- * value is 0.
+ * The number of held lock files without a kernel lock, because no kernel lock is available for them. Only the owner's
+ * record in such a file shows that the file is held. The normal value is 0.
  *
  * @since 0.1.0
  * @category metrics
@@ -62,7 +65,11 @@ export const lockRecordOnly = gauge(
 /**
  * The number of starts of this process that wait for another gateway to end.
  *
- * The label `for` is `lock`, `owner` (under a supervisor, while the owner is unhealthy) or `standby`.
+ * The label `for` says why the start waits:
+ *
+ * - `lock`: another gateway holds the lock.
+ * - `owner`: the start runs under a supervisor, and the owner of the lock or port is unhealthy.
+ * - `standby`: the start is a standby, which takes over when the owner ends.
  *
  * @since 0.1.0
  * @category metrics
@@ -100,8 +107,8 @@ const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "i
 export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to acquire the locks, by result")
 
 /**
- * Why a start reclaimed a lock that its owner had not removed. With kernel locks the reason is `kernel_lock_free`; the others
- * are the reasons of `Staleness`, which decides without kernel locks.
+ * Why a start reclaimed a lock that its owner had not removed. With kernel locks the reason is `kernel_lock_free`. Without
+ * kernel locks the module `Staleness` decides, and the reason is one of the others.
  *
  * @since 0.1.0
  * @category models
@@ -237,8 +244,8 @@ export const drainCutTotal = counter("gateway_drain_cut_total", "Connections tha
 export const info = gauge("gateway_info", "The running gateway: always 1, with its properties as labels")
 
 /**
- * Adds every metric of this module to the registry, at zero. Without it, a counter first appears with the value 1, and
- * Prometheus sees no increase from 0 to 1.
+ * Adds every metric of this module to the registry, at zero. Otherwise a counter would first appear with the value 1, and
+ * Prometheus would see no increase from 0 to 1.
  *
  * @internal
  */

@@ -3,8 +3,8 @@
  * this module only if those variables ask for an export.
  *
  * A variable with an invalid value gets a warning and counts as not set (OpenTelemetry's specification of environment
- * variables). A collector that cannot be reached gets one warning. It delays nothing except the last export at shutdown, by
- * at most one second.
+ * variables). If a collector cannot be reached, one warning is logged. An unreachable collector delays only the last export
+ * at shutdown, by at most one second.
  */
 import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
 import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"
@@ -73,7 +73,10 @@ const milliseconds = (value: string): Decoded<Duration.Duration> =>
     ? Either.right(Duration.millis(Number(value)))
     : quoted(value, "a number of milliseconds, at least 1")
 
-/** A URL can contain a password, or a token in its query. The reasons therefore do not quote it. */
+/**
+ * Decodes the URL of a collector. It can contain a password, or a token in its query, so the reason for refusing it does
+ * not quote it.
+ */
 const endpoint = (value: string): Decoded<URL> => {
   const url = URL.canParse(value) ? new URL(value) : undefined
   if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
@@ -100,7 +103,7 @@ const pairs = (value: string): Decoded<Readonly<Record<string, string>>> => {
 
 const decode = Option.liftThrowable(decodeURIComponent)
 
-/** Checks names and values by RFC 9110, 5.1 and 5.5. */
+/** Parses headers, and checks their names and values by RFC 9110, 5.1 and 5.5. */
 const headers = (value: string): Decoded<Readonly<Record<string, string>>> =>
   Either.flatMap(pairs(value), (headers) => {
     const wrong = Object.entries(headers).findIndex(([name, value]) =>
@@ -115,7 +118,7 @@ const append = (base: URL, path: string): string => {
   return url.href
 }
 
-/** OpenTelemetry's default endpoint, for when the variables name an exporter and no endpoint. */
+/** OpenTelemetry's default endpoint. It applies if the variables name an exporter but no endpoint. */
 const localCollector = new URL("http://localhost:4318")
 
 const defaults = {
@@ -194,12 +197,14 @@ const shown = (url: string): string => {
   return `${origin}${pathname}`
 }
 
-/** How long the last export may take when the gateway ends. Traces and metrics are sent at the same time. */
+/**
+ * How long the last export may take when the gateway ends. Traces and metrics are sent at the same time, within this limit.
+ */
 const shutdownTimeout = Duration.seconds(1)
 
 /**
  * The cause of a failed request. The message of Node's `fetch` itself is only "fetch failed"
- * (lib/internal/deps/undici/undici.js); the reason is in its nested causes.
+ * (lib/internal/deps/undici/undici.js). The reason is in the nested causes of the error.
  */
 const reasonOf = (error: HttpClientError.HttpClientError): string => {
   const inner = [error.cause, error.cause instanceof Error ? error.cause.cause : undefined]
@@ -212,10 +217,10 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   return error.description ?? error.reason
 }
 
-/** How much longer exports may take while the gateway ends. It is `None` before that. */
+/** How much longer exports may take while the gateway ends. `None` until the gateway begins to end. */
 type TimeLeft = Effect.Effect<Option.Option<Duration.Duration>>
 
-/** Starts `shutdownTimeout` when the scope begins to close. */
+/** Makes a `TimeLeft` that counts down from `shutdownTimeout` once the scope begins to close. */
 const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(function*() {
   const deadline = yield* Ref.make(Option.none<bigint>())
   yield* Effect.addFinalizer(() =>
@@ -232,8 +237,8 @@ const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(fun
 })
 
 /**
- * Lets a request in flight finish within the time that is left when the gateway ends. Otherwise its data would be lost: the
- * exporter interrupts the request, and no longer has the spans that it sends.
+ * Lets a request in flight finish within the time that is left when the gateway ends. At that moment the exporter
+ * interrupts the request, but no longer has the data that the request sends. Without this function, the data would be lost.
  */
 const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
@@ -279,7 +284,8 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
             timeLeft,
             Option.match({
               onNone: () => finishing(timeLeft)(self),
-              // The exporter would retry a failure after the deadline, so a timed-out request ends by interruption instead.
+              // If the request failed at the deadline, the exporter would retry it. So a request that reaches the deadline
+              // ends by interruption instead.
               onSome: (left) =>
                 Effect.flatMap(
                   Effect.timeoutOption(self, left),
@@ -302,7 +308,10 @@ const exporting = (target: Target, what: string, timeLeft: TimeLeft) =>
     serializations[target.protocol]
   )
 
-/** Hides the variables from the exporters, which would read those of the resource again, with laxer rules. */
+/**
+ * Hides the environment variables from the exporters. Otherwise the exporters would read the resource variables, such as
+ * `OTEL_RESOURCE_ATTRIBUTES`, a second time and with laxer rules.
+ */
 const noVariables = Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
 
 const exportAll = (settings: Settings, pid: number) =>
@@ -319,7 +328,8 @@ const exportAll = (settings: Settings, pid: number) =>
     }
     // When this scope closes, traces and metrics send their remaining data at the same time.
     const both = yield* Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
-    // Finalizers run in reverse order. Added after `both`, this one starts the time limit before `both` closes.
+    // `makeTimeLeft` adds a finalizer that starts the time limit. Finalizers run in reverse order, so the limit starts
+    // before `both` closes.
     const left = yield* makeTimeLeft
     const inOwnScope = <A, E, R>(self: Effect.Effect<A, E, R | Scope.Scope>) =>
       Effect.flatMap(Scope.fork(both, ExecutionStrategy.sequential), (scope) => Scope.extend(self, scope))
@@ -346,7 +356,7 @@ const exportAll = (settings: Settings, pid: number) =>
 
 /**
  * Exports spans and metrics as the environment variables ask, until the scope closes. Without those variables it exports
- * nothing. The logger must be provided below this layer, because its warnings are logged while it is built and closed.
+ * nothing. Provide the logger below this layer, because the layer logs warnings while it is built and while it is closed.
  */
 export const layer = (process: { readonly pid: number }): Layer.Layer<never, never, FileSystem.FileSystem> =>
   Layer.unwrapScoped(Effect.gen(function*() {

@@ -125,7 +125,7 @@ export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem
   Effect.map(FileSystem.FileSystem, (fs) =>
     make(
       Effect.gen(function*() {
-        // Reading the folder takes a descriptor, which is one of the entries.
+        // Reading the folder opens one descriptor, which is in the list of entries and is not counted.
         const openFiles = yield* Effect.option(
           Effect.map(fs.readDirectory("/proc/self/fd"), ({ length }) => length - 1)
         )

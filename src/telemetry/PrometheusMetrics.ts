@@ -52,7 +52,10 @@ const metricName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_:]/g)
 /** Prometheus reserves label names that begin with two underscores for its own use. */
 const labelName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_]/g).replace(/^__+/, "_")
 
-/** The label that the format itself adds to the series of a type. */
+/**
+ * The label that the format itself adds to each series of a type. A metric's own label with this name gets the prefix
+ * `exported_`.
+ */
 const reserved: Readonly<Record<Type, string | undefined>> = {
   counter: undefined,
   gauge: undefined,
@@ -62,7 +65,10 @@ const reserved: Readonly<Record<Type, string | undefined>> = {
 
 const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
-/** Sorts labels by name. If two names become equal after cleaning, their values are joined with `;`. */
+/**
+ * Replaces forbidden characters in label names, and sorts labels by name. If two names become equal, their values are
+ * joined with `;`.
+ */
 const labelsOf = (tags: ReadonlyArray<{ readonly key: string; readonly value: string }>, type: Type): Labels => {
   const values = new Map<string, Array<string>>()
   for (const { key, value } of tags.toSorted((a, b) => byText(a.key, b.key) || byText(a.value, b.value))) {
@@ -89,7 +95,7 @@ const plain = (labels: Labels, value: number | bigint): ReadonlyArray<Sample> =>
 
 const withLabel = (labels: Labels, name: string, value: string): Labels => [...labels, [name, value]]
 
-/** Converts one metric. The result is `None` for a kind that the text format does not have. */
+/** Converts one metric. The result is `None` for a kind of metric that the text format does not have. */
 const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
   {
     readonly name: string
@@ -163,7 +169,7 @@ const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   }
 }
 
-/** A sort key that does not depend on the order of the registry. */
+/** The sort key of a metric. It does not depend on the order in which the registry lists its metrics. */
 const orderOf = ({ metricKey: { description, name, tags } }: MetricPair.MetricPair.Untyped, type: Type): string =>
   JSON.stringify([
     name,
@@ -188,7 +194,8 @@ const render = ({ help, name, series, type }: Family): string =>
  * - The name of a counter ends in `_total`. A counter that can decrease becomes a gauge.
  * - A frequency becomes a counter with the label `key`.
  * - A character that is not allowed in a name becomes `_`.
- * - If metrics of different types get the same name, or metrics get the same series, the first in the order of names is kept.
+ * - If two metrics of different types get the same name, or two metrics get the same series, only the first is kept, in the
+ *   order of names.
  *
  * @internal
  */

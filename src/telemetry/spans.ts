@@ -11,7 +11,10 @@ import * as Tracer from "effect/Tracer"
 /** The attributes of a span. */
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
-/** A trace shows which steps ran and how they ended. Its reader does not need their position in the source. */
+/**
+ * Spans record no stack trace. A trace shows which steps ran and how they ended, and its reader does not need the position
+ * of a step in the source.
+ */
 const captureStackTrace = false
 
 /** Runs an effect in a new span, as a child of the current one. */
@@ -19,23 +22,23 @@ export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self:
   Effect.withSpan(self, name, { attributes, captureStackTrace })
 
 /**
- * Runs an effect in a new span that starts its own trace. For work that happens long after the surrounding span began, such
- * as a drain.
+ * Runs an effect in a new span that starts its own trace. Use this for work that happens long after the surrounding span
+ * began, such as a drain.
  */
 export const spannedAsRoot = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace, root: true })
 
 /**
- * Runs an effect outside the current span. For work that outlives the span, such as a server that handles requests.
- * Otherwise each later request would become part of the start's trace, and its log lines would be added to a span that has
- * ended.
+ * Runs an effect outside the current span. Use this for work that outlives the span, such as a server that handles
+ * requests. Otherwise each later request would become part of the trace of the gateway's start. The log lines of that
+ * request would be added to a span that has ended.
  */
 export const detachSpan = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.locallyWith(self, FiberRef.currentContext, (context) => Context.omit(Tracer.ParentSpan)(context))
 
 /**
- * Runs an effect in a new span, and adds the attributes of `result` when the effect ends. Fibers that the effect forks do not
- * inherit the span.
+ * Runs an effect in a new span, and adds the attributes that `result` returns when the effect ends. The effect does not see
+ * the span as its parent, so fibers that it forks do not inherit the span.
  */
 export const spannedDetached = <A, E>(
   name: string,

@@ -1,5 +1,6 @@
 /**
- * The open connections of one simulated gateway: requests without a response yet, and control sockets.
+ * The open connections of one simulated gateway: requests without a response yet, and control sockets (the WebSockets that
+ * the gateway itself serves).
  *
  * @since 0.1.0
  */
@@ -41,11 +42,14 @@ interface ServerEnd {
   readonly frames: Queue.Queue<string>
   readonly closed: Deferred.Deferred<Closed>
   watches: boolean
-  /** Pushes frames to the client while the client watches. */
+  /** The fiber that pushes frames to the client, once the client has sent `watch` to receive every change. */
   watcher: Fiber.Fiber<never> | undefined
 }
 
-/** `viewers` are the control sockets that watch; `others` are all the rest. */
+/**
+ * `viewers` are the control sockets whose client watches: it has sent `watch` to receive every change. `others` are all
+ * other control sockets.
+ */
 type Kind = "viewers" | "others"
 
 /** The connections that are open now. */
@@ -54,7 +58,9 @@ interface Open {
   /** One `Deferred` for each request or handshake. Completing it cuts the connection. */
   readonly inFlight: Set<Deferred.Deferred<void>>
   readonly idle: Deferred.Deferred<void>
-  /** Set when a shutdown begins. From then on, `idle` completes as soon as nothing is pending. */
+  /**
+   * Set when a shutdown begins. From then on, `idle` completes as soon as no connection is left that a shutdown waits for.
+   */
   stopped: boolean
 }
 
@@ -67,7 +73,10 @@ const finishIfIdle = (open: Open): void => {
   if (open.stopped && countPending(open) === 0) Deferred.unsafeDone(open.idle, Effect.void)
 }
 
-/** The kernel accepts connections for a process that is stopped by SIGSTOP. The response waits until the process continues. */
+/**
+ * Runs `answer` once the process is not stopped. The kernel accepts connections even for a process that SIGSTOP has
+ * stopped, so the client waits for the response until that process continues.
+ */
 const answeredBy =
   (process: KernelProcess, open: Open) =>
   <A>(answer: Effect.Effect<A, ProbeTransport.ProbeFailed>): Effect.Effect<A, ProbeTransport.ProbeFailed> =>
@@ -128,25 +137,25 @@ export interface ControlConnections {
   readonly count: Effect.Effect<number>
   /** The number of open connections that a shutdown waits for. */
   readonly pending: Effect.Effect<number>
-  /** Begins the shutdown: from now on, `idle` completes as soon as nothing is pending. */
+  /** Begins the shutdown: from now on, `idle` completes as soon as `pending` is 0. */
   readonly stop: () => void
   readonly idle: Effect.Effect<void>
   /** Sends a last frame to the control sockets of a kind, then closes them. */
   readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
-   * Cuts each request without a response, and closes control sockets without a close frame. `others` spares the control
-   * sockets that watch.
+   * Cuts each request without a response, and closes control sockets without a close frame. With `others`, the control
+   * sockets whose client watches stay open.
    */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
 }
 
-/** Makes the connections of a gateway that has none yet. */
+/** Makes the connections of a gateway. At first, none is open. */
 export const make = (
   process: KernelProcess,
   control: BindOptions["routes"]["control"]
 ): Effect.Effect<ControlConnections, never, Scope.Scope> =>
   Effect.gen(function*() {
-    // The fiber that handles a frame runs with the clock and scheduler of this process, even if another process sends it.
+    // A frame is handled in a fiber with the clock and scheduler of this process, even if another process sends the frame.
     const run = yield* FiberSet.makeRuntime<never>()
     const open: Open = { sockets: new Set(), inFlight: new Set(), idle: yield* Deferred.make<void>(), stopped: false }
     const count = Effect.sync(() => open.inFlight.size + open.sockets.size)
@@ -176,7 +185,8 @@ export const make = (
       return {
         frames,
         closed,
-        // Forked: the gateway's process may be stopped, and sending does not wait for it.
+        // `run` handles the frame in a fiber of its own. The gateway's process may be stopped, and the sender does not wait
+        // for that process.
         send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
         close: closeSocket(open, socket, 1005, "")
       }

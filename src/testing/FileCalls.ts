@@ -1,6 +1,6 @@
 /**
- * The common part of the file system calls of a simulated process. Each call is a step of the kernel, and fails with an errno
- * name.
+ * The common part of the file system calls of a simulated process. Each call is one step of the simulated kernel. A call
+ * that fails reports an errno name such as `ENOENT`.
  *
  * @since 0.1.0
  */
@@ -42,7 +42,7 @@ const texts: Record<string, string> = {
   EIO: "i/o error"
 }
 
-/** The error of a file system call that fails with an errno name. */
+/** The error of a file system call that fails with an errno name such as `ENOENT`. */
 export const systemError = (method: string, path: string) => (code: string): PlatformError =>
   new SystemError({
     module: "FileSystem",
@@ -52,7 +52,7 @@ export const systemError = (method: string, path: string) => (code: string): Pla
     description: `${code}: ${texts[code] ?? "simulated error"}, ${method} '${path}'`
   }, { disableValidation: true })
 
-/** Makes a call fail with an errno name. */
+/** Makes a call fail with an errno name such as `ENOENT`. */
 export type Fail = (code: string) => Effect.Effect<never, PlatformError>
 
 /** The place of a name, whether or not the name exists: its full path, and the folder that contains it. */
@@ -79,7 +79,10 @@ export interface FileCalls {
     found: (inode: Inode, place: Place) => Effect.Effect<A, PlatformError>,
     follow?: boolean
   ) => Effect.Effect<A, PlatformError>
-  /** The errno name with which adding a name to a folder, or removing `removed` from it, fails. `undefined` if it is allowed. */
+  /**
+   * Checks whether the process may add a name to a folder, or may remove `removed` from the folder. Returns `undefined` if
+   * the process may, and otherwise the errno name of the failure.
+   */
   readonly folderFault: (parent: Inode, removed?: Inode) => string | undefined
   /** Creates an empty inode under a name that does not exist yet. */
   readonly create: (

@@ -142,7 +142,8 @@ export const makeTempDirectory =
         if (folder._tag === "Fault") return yield* fail(folder.code)
         if (folder.inode === undefined) {
           if (directory !== temporaryFolder) return yield* fail("ENOENT")
-          // Every machine has `/tmp`, and every user may write there. The mode is set later, so that no umask applies.
+          // Every machine has `/tmp`, and every user may write there. The mode is set after the folder is created, so that
+          // the umask of the process does not apply.
           const inode = yield* create(folder, "Directory", 0o777, now, fail)
           inode.mode = 0o1777
         }

@@ -22,7 +22,8 @@ import { literal } from "./SimulatedAddresses.ts"
  * - `Routes`: answers the listed paths, and answers 404 to every other path.
  * - `Garbage`: answers with bytes that are not HTTP.
  * - `Stalls`: accepts the connection and never answers.
- * - `Gateway`: answers like `/healthz` of a gateway with that `instanceId`, and accepts at most `watcherSlots` watchers.
+ * - `Gateway`: answers every request as a gateway with that `instanceId` answers `/healthz`. Accepts at most `watcherSlots`
+ *   watchers, which are clients that hold a connection open in order to notice the gateway's end.
  *
  * @since 0.1.0
  * @category models
@@ -40,14 +41,17 @@ export type ForeignBehaviour =
     readonly instanceId: string
     /** If `true`, `/healthz` answers 200 and `live`; otherwise 503 and `starting`. */
     readonly healthy: boolean
-    /** How many watchers the listener accepts at the same time. */
+    /**
+     * How many watchers the listener accepts at the same time. A watcher holds a connection open to notice the gateway's
+     * end.
+     */
     readonly watcherSlots: number
   }
 
 const openClawHealth = { status: 200, body: "{\"ok\":true,\"status\":\"live\"}" }
 
 /**
- * Answers like a released OpenClaw: healthy, without an `instanceId`.
+ * Answers like the gateway of OpenClaw in its released versions: healthy, without an `instanceId`.
  *
  * @since 0.1.0
  * @category constants
@@ -66,18 +70,21 @@ export const openClaw: ForeignBehaviour = {
 export interface SimulatedStranger {
   /** The number of HTTP requests so far. */
   readonly requests: () => number
-  /** The number of watch connections so far, including refused ones. */
+  /** The number of connections so far with which a client watched for the listener's end, including refused ones. */
   readonly watches: () => number
   /** The number of connections that are open now. */
   readonly open: () => number
 }
 
-/** The `serial` of foreign listeners. No process has this number. */
+/** The `serial` of listeners outside the host's processes. No process has this number. */
 const foreignSerial = -1
 
 const notHttp = (detail: string) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail })
 
-/** The answer of a foreign listener to a request for a path. `gone` completes when the listener's connections end. */
+/**
+ * The answer of a listener outside the host's processes to a request for a path. `gone` completes when the listener's
+ * connections end.
+ */
 const answerOf =
   (behaviour: ForeignBehaviour, gone: Deferred.Deferred<Closed>) =>
   (path: string): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> => {
@@ -122,7 +129,10 @@ const counted = <A, E>(count: Count, what: "requests" | "watches", self: Effect.
       })
   )
 
-/** The handshake of a watch. Only a `Gateway` accepts it, and only while it has a free slot. */
+/**
+ * The handshake of a client that watches for the listener's end. Only a listener with the behaviour `Gateway` accepts the
+ * handshake, and only while it has a free slot for a watcher.
+ */
 const handshakeOf = (
   behaviour: ForeignBehaviour,
   count: Count,
@@ -153,7 +163,7 @@ const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
     close: Effect.void
   }))
 
-/** Listens outside the host's processes until the scope closes. */
+/** Adds a listener that does not belong to any process of the host, until the scope closes. */
 export const listenAsForeign = (table: PortTable) =>
 (
   address: Address,

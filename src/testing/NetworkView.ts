@@ -1,6 +1,6 @@
 /**
- * The network of a simulated host as one of its processes sees it. The process can probe a port, watch an owner and list the
- * listeners.
+ * The network of a simulated host as one of its processes sees it. The process can probe a port, wait for the end of the
+ * gateway on a port, and list the listeners.
  *
  * @since 0.1.0
  */
@@ -17,8 +17,9 @@ import { type Bound, get, type PortTable } from "./PortTable.ts"
 import { type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * How long Windows takes to refuse a connection to a free port of an address that is not loopback. Windows sends the SYN again
- * after each reset (Microsoft KB 175523). For loopback libuv switches that off (`uv__tcp_connect` in src/win/tcp.c).
+ * How long Windows takes to refuse a connection to a free port of an address that is not loopback. The refusal is slow
+ * because Windows sends the SYN again after each reset (Microsoft KB 175523). For loopback, libuv switches these
+ * repetitions off (`uv__tcp_connect` in src/win/tcp.c).
  */
 const windowsRefusal = Duration.seconds(2)
 
@@ -45,8 +46,8 @@ export const probeTransport =
     })
 
 /**
- * Watches a listener as the live `OwnerWatch` does. The handshake times out after one second, and an interruption closes the
- * connection.
+ * Waits for the end of a listener, as the live layer of `OwnerWatch` does. The handshake times out after one second, and an
+ * interruption closes the connection.
  */
 const watchBound = (bound: Bound, address: Address) =>
   Effect.acquireUseRelease(
@@ -58,7 +59,10 @@ const watchBound = (bound: Bound, address: Address) =>
     ({ close }) => close
   )
 
-/** The pid of a listener, if the viewer could see that process in its `/proc`. A foreign listener has no pid. */
+/**
+ * The pid of the process that listens, if the process `viewer` could see it in `/proc`. A listener outside the host's
+ * processes has no pid.
+ */
 const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: number): { readonly pid?: number } => {
   const owner = [...kernel.processes].find((process) => process.serial === serial)
   const isVisible = owner !== undefined && owner.bootId === viewer.bootId

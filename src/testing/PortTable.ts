@@ -1,5 +1,6 @@
 /**
- * The listening sockets of a simulated host. The rules of its platform decide which addresses exclude each other.
+ * The listening sockets of a simulated host. The rules of the host's platform decide which addresses exclude each other,
+ * that is, cannot be bound to one port at the same time.
  *
  * @since 0.1.0
  */
@@ -32,7 +33,7 @@ export interface Bound {
   readonly reset: Effect.Effect<void>
   readonly request: (request: Request) => Answered
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
-  /** Performs the handshake of a watch connection. */
+  /** Performs the handshake of a client that watches for the listener's end. */
   readonly watch: Effect.Effect<Pick<SimulatedWebSocket, "close" | "closed">, ProbeTransport.ProbeFailed>
 }
 
@@ -128,7 +129,10 @@ export const makePortTable = (platform: string): PortTable => {
       : undefined
   }
 
-  /** All these connections are in the network namespace of the test. */
+  /**
+   * Whether a connection prevents a bind to an address. Every connection that `occupyByConnection` adds is in the network
+   * namespace of the test. So it prevents no bind in another namespace.
+   */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
     && [...connections].some((connection) =>

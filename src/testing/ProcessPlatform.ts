@@ -82,7 +82,8 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
   })
 
 const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
-  // As in the live layer, one call checks for the recorded process and signals it, so that the pid cannot be reused in between.
+  // As in the live layer, one call checks that the pid belongs to the recorded process, and sends the signal. So the pid
+  // cannot be reused between the check and the signal.
   send: (recorded, signal) => {
     const { pid } = recorded
     const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })

@@ -1,5 +1,6 @@
 /**
- * Starts and ends the processes of a simulated host. A program gets its own process, or runs within another one.
+ * Starts and ends the processes of a simulated host. A program gets a new process, or runs within a process that runs
+ * already.
  *
  * @since 0.1.0
  */
@@ -28,7 +29,8 @@ export const newProcess = (
     serial,
     pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
     uid: options.uid ?? 0,
-    // With the serial in it, two processes with the same pid differ even if the clock did not advance between their starts.
+    // The start time includes the serial. So two processes with the same pid have different start times, even if the clock
+    // did not advance between their starts.
     startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
     ...place,
     kernelLocks: options.kernelLocks ?? true,
@@ -52,8 +54,8 @@ export const newProcess = (
 }
 
 /**
- * Makes one more program within a process. The program shares the state of the process, and has its own open files and exit
- * status, which end with a worker thread.
+ * Makes one more program within a process. The program shares the state of the process. It has its own open files and exit
+ * status, because a worker thread can end before its process.
  */
 const newMember = (
   process: SimulatedKernel.KernelProcess,
@@ -103,7 +105,7 @@ export const makeProcessRegister = (
       const process = host === undefined
         ? newProcess(kernel, options, clock, now, serial)
         : newMember(host, options, serial)
-      // The default actions of signal(7). `spawnProgram` replaces the one of SIGTERM.
+      // The default actions of signal(7). `spawnProgram` replaces the action of SIGTERM.
       process.onSignal = {
         SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
         SIGKILL: endAll(process, "gone", "is killed")

@@ -2,9 +2,9 @@
  * Simulates the locks of `fs-native-extensions`. The rules of each platform decide which ranges can be locked, and which
  * locks are refused.
  *
- * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock a
- *   range again, also in the other mode. A conflict with the lock of another open file gives `EAGAIN`. A write lock on a
- *   file that is not open for writing gives `EBADF`.
+ * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock
+ *   a range again, even if it changes the mode between shared and exclusive. A conflict with the lock of another open file
+ *   gives `EAGAIN`. A write lock on a file that is not open for writing gives `EBADF`.
  * - macOS: `flock(2)` (`src/apple.c`). A lock covers the whole file, which is offset 0 and length 0. The addon answers `EINVAL`
  *   for any other range. An open file has one lock, and locking again converts it.
  * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock overlaps no other lock, not even one of the same handle. The error
@@ -43,7 +43,7 @@ interface Rules {
 const excludes = (one: RangeLock, other: RangeLock): boolean =>
   overlaps(one, other) && (one.exclusive || other.exclusive)
 
-/** Removes a range from the locks of its open file. The parts of a lock before and after the range remain. */
+/** Removes a range from the locks of the open file `range.file`. The parts of a lock before and after the range remain. */
 const cutOut = (locks: Array<RangeLock>, range: RangeLock): void => {
   const kept = locks.flatMap((lock) =>
     lock.file !== range.file || !overlaps(lock, range) ? [lock] : [

@@ -1,6 +1,6 @@
 /**
- * The addresses of a simulated host, and the rules for them: which addresses exclude each other, and which a connection
- * reaches.
+ * The addresses of a simulated host. The rules for them say which addresses cannot be bound to one port at the same time,
+ * and which listener a connection reaches.
  *
  * @since 0.1.0
  */
@@ -10,13 +10,13 @@ import { canonical, exclude, guardHost, isV6, isWildcard, reachableAt } from "..
 export const literal = (host: string): string => host === "localhost" ? guardHost : canonical(host) ?? host
 
 /**
- * Whether two listeners on these addresses exclude each other on the same port.
+ * Whether two listeners on these addresses exclude each other, that is, cannot use the same port at the same time.
  *
  * - Linux, as measured: a wildcard excludes every address that it covers. Two different addresses do not exclude each other.
  * - macOS: equal addresses exclude each other, and so do the wildcards `0.0.0.0` and `::` (the lookup of `in6_pcbbind` in XNU's
  *   bsd/netinet6/in6_pcb.c).
- * - Windows: only equal addresses exclude each other. No document was found about the two wildcards, so the simulation allows
- *   both at once, as the worse case.
+ * - Windows: only equal addresses exclude each other. No document was found about the two wildcards. The simulation allows
+ *   both at once, because that is the worse case for a gateway.
  *
  * `Address.coversGuard` names the sources for Windows and macOS.
  */

@@ -1,8 +1,9 @@
 /**
  * A `TestClock` that knows when all simulated processes wait for time to pass.
  *
- * Effect's `TestClock` watches for some milliseconds at each step, and does not see the fibers of simulated processes. This
- * clock asks the scheduler of those processes, which is exact and a thousand times as fast. `TestClock.adjust` works on it.
+ * At each step, Effect's `TestClock` observes the test's fibers for some milliseconds, and does not see the fibers of
+ * simulated processes. This clock asks the scheduler of those processes, which is exact and a thousand times as fast.
+ * `TestClock.adjust` works on this clock as well.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,7 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 interface Sleep {
   readonly end: number
-  /** Whether the sleeping fiber belongs to the test itself: another scheduler runs it. */
+  /** Whether the sleeping fiber belongs to the test itself. Such a fiber does not run on the scheduler of this clock. */
   readonly isOutside: boolean
   readonly over: Deferred.Deferred<void>
 }

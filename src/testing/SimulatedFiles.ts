@@ -1,8 +1,8 @@
 /**
  * `FileSystem` and `KernelLock` over a simulated kernel.
  *
- * The file system is one tree with a limited capacity. An inode can have several names, and an open file outlives its names.
- * The locks of a process end with it.
+ * The file system is one tree with a limited capacity. An inode can have several names, and an open file outlives its
+ * names. When a process ends, its locks are released.
  *
  * @since 0.1.0
  */
@@ -79,7 +79,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 }
 
 /**
- * `KernelLock` for one process: the live adapter over a simulated addon.
+ * `KernelLock` for one process. The code is that of the live layer, and only the native addon is simulated.
  *
  * @since 0.1.0
  * @category constructors

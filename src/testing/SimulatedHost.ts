@@ -1,11 +1,11 @@
 /**
  * Simulates a host in memory, with files, kernel locks, processes and ports.
  *
- * Time comes only from the clock of the fiber, which is a `TestClock` in tests. `Gateway.layerPlatform` and every other part of
- * the library run on the simulated host as on a real one.
+ * The host takes the time only from the clock of the fiber, which is a `TestClock` in tests. `Gateway.layerPlatform` and
+ * every other part of the library run on the simulated host as on a real one.
  *
- * Each system call of a simulated process is one step. `setIntercept` can delay a call, make it fail, or end the process before
- * it. `trace` returns the calls and events so far.
+ * Each system call of a simulated process is one step. `setIntercept` can delay a call, make it fail, or end the process
+ * before the call runs. `trace` returns the calls and events so far.
  *
  * @example
  * import { Effect, TestClock } from "effect"
@@ -51,12 +51,18 @@ export type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
  * @category models
  */
 export interface SimulatedHost {
-  /** Runs a program in the background, in its own process or `within` another. Its scope closes when it ends. */
+  /**
+   * Runs a program in the background, in a new process or in the process that the option `within` names. The program's
+   * scope closes when the program ends.
+   */
   readonly spawn: <A, E>(
     program: Effect.Effect<A, E, Requirements | Scope.Scope>,
     options?: ProcessOptions
   ) => Effect.Effect<SimulatedProcess<A, E>>
-  /** The platform of a further process, for a program that runs in the test's own fiber. That process does not end. */
+  /**
+   * Starts a process, and provides its platform to a program that runs in the test's own fiber. The process does not end with
+   * the program or with the scope of the layer. Only a signal, `reboot` or the service `ProcessEnd` ends the process.
+   */
   readonly layer: (options?: ProcessOptions) => Layer.Layer<Requirements>
   /**
    * An HTTP client for the ports of the host, for example for `HttpApiClient`. A request to `http://127.0.0.1:18789/` reaches
@@ -78,7 +84,7 @@ export interface SimulatedHost {
   readonly stepWallClock: (by: Duration.DurationInput, direction: "forward" | "back") => Effect.Effect<void>
   /** The pids of the processes that hold an exclusive kernel lock on a path. */
   readonly lockHolders: (path: string) => ReadonlyArray<number>
-  /** The number of open files of each program that has any, by `serial`. */
+  /** The number of open files of each program that has open files. The key is the `serial` of the program. */
   readonly openFiles: () => ReadonlyMap<number, number>
   /** Sets whether kernel locks work, are absent, are refused, or are granted to every process. Default: they work. */
   readonly setLocking: (locking: SimulatedKernel.SimulatedKernel["locking"]) => Effect.Effect<void>
@@ -119,7 +125,7 @@ export interface Options {
   readonly platform?: SimulatedKernel.SimulatedPlatform
 }
 
-/** The settings of a host that a test can change. Each change except `setIntercept` is in the trace. */
+/** The settings of a host that a test can change. Each change is added to the trace, except a change by `setIntercept`. */
 const settingsOf = (
   kernel: SimulatedKernel.SimulatedKernel
 ): Pick<

@@ -71,7 +71,8 @@ export interface RangeLock {
 }
 
 /**
- * The kernel's view of one program of a process.
+ * One program of a process, as the kernel sees it. Most processes have one program. A worker thread or another copy of the
+ * library counts as a further program.
  *
  * @since 0.1.0
  * @category models
@@ -100,13 +101,13 @@ export interface KernelProcess {
   state: "running" | "zombie" | "gone"
   /** The exit status. `undefined` until it is known. */
   status: number | undefined
-  /** The effect of each signal. It completes at once: the sender does not wait for the process to end. */
+  /** What each signal does. The effect completes at once, so the sender does not wait for the process to end. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
-  /** The clock of the host. It does not stop with the process, and `stepWallClock` does not change it. */
+  /** The clock of the host. SIGSTOP to the process does not stop this clock, and `stepWallClock` does not change it. */
   readonly clock: Clock.Clock
-  /** Closed while the process is stopped by SIGSTOP. */
+  /** A latch that is closed while the process is stopped by SIGSTOP. System calls and timers wait until it opens. */
   readonly gate: Effect.Latch
-  /** Opens when the program has ended, for whatever reason. */
+  /** A latch that opens when the program has ended, for any reason. */
   readonly gone: Effect.Latch
   readonly files: Map<number, OpenFile>
 }
@@ -156,7 +157,10 @@ export interface TraceEntry {
   readonly name: string
   /** The path, descriptor or address that the call concerned. */
   readonly target: string
-  /** The inode of the open file, if the call was on a descriptor. By now its path may name another file. */
+  /**
+   * The inode of the open file, if the call was on a descriptor. `target` is then the path of that file, which may name
+   * another file by now.
+   */
   readonly ino: Option.Option<number>
   /** `ok` or an errno name. Empty if the entry has no outcome. */
   readonly outcome: string
@@ -234,7 +238,7 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
 }
 
 /**
- * The `serial` of the test's own file system calls. They are neither intercepted nor traced.
+ * The `serial` of the test's own file system calls. Those calls are neither intercepted nor traced.
  *
  * @internal
  */
@@ -302,7 +306,8 @@ export const note = (
 
 /**
  * Suspends a fiber of an ended process permanently. `Effect.never` would start a timer (Effect 3.22.4; `never` in
- * internal/core.ts), which keeps the real process alive and everything that the fiber refers to.
+ * internal/core.ts). That timer would keep the real process running, and would keep everything in memory that the fiber
+ * refers to.
  *
  * @internal
  */
@@ -314,7 +319,8 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     const intercepted = process.serial === testSerial
       ? Effect.succeedNone
       : kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
-    // The interceptor mostly returns an `Exit`, which needs no clock. Providing the clock takes longer than the call.
+    // The interceptor mostly returns an `Exit`, which needs no clock. Then the clock is not provided, because providing it
+    // takes longer than the call.
     const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
     yield* process.gate.await
@@ -332,8 +338,8 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
 }
 
 /**
- * Runs one system call of a process. It asks the interceptor, waits while the process is stopped, runs `body`, and adds the
- * outcome to the trace. In an ended process it never returns.
+ * Runs one system call of a process: asks the interceptor, waits while the process is stopped, runs `body`, and adds the
+ * outcome to the trace. If the process has ended, the call never returns.
  *
  * @internal
  */
@@ -350,14 +356,15 @@ export const systemCall = <A, E extends { readonly message: string }>(
       const done = Option.isSome(fate) ? Effect.fail(fail(fate.value)) : body(clock)
       const written = (exit: Exit.Exit<unknown, unknown>) =>
         addEntry(kernel, process, clock, call.name, call.target, outcomeOf(exit), ino)
-      // Most bodies are an `Exit` already and cannot be interrupted. A finalizer would take longer than such a call.
+      // Most bodies are an `Exit` already, so they cannot be interrupted and need no finalizer. A finalizer would take
+      // longer than such a call.
       if (!Exit.isExit(done)) return Effect.onExit(done, (exit) => Effect.sync(() => written(exit)))
       written(done)
       return done
     }))
 
 /**
- * Runs close(2), which cannot fail. The interceptor can delay it, or end the process before it.
+ * Runs close(2), which cannot fail. The interceptor can delay the call, or end the process before the call runs.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 /**
  * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports. The rules of the simulated platform decide which
- * addresses exclude each other.
+ * addresses cannot be bound to one port at the same time.
  *
  * Access control (`Access`, tokens) is not simulated: every request reaches the app.
  *
@@ -48,7 +48,7 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  * @category models
  */
 export interface SimulatedPorts {
-  /** Listens outside the host's processes, until the scope closes. */
+  /** Adds a listener that does not belong to any process of the host, until the scope closes. */
   readonly foreign: (
     address: Address,
     behaviour: ForeignBehaviour
@@ -57,13 +57,16 @@ export interface SimulatedPorts {
   readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
   /** Sends a GET request to a listener, as any client can. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
-  /** Sends a request with method, headers and body. A response arrives once its body is complete; an endless one never does. */
+  /**
+   * Sends a request with method, headers and body. A response arrives once its body is complete, so an endless response
+   * never arrives.
+   */
   readonly client: HttpClient.HttpClient
   /** Opens a control socket to the listener on an address. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>
-  /** The pids of the processes that listen on a port, on any address. A foreign listener has pid 0. */
+  /** The pids of the processes that listen on a port, on any address. A listener that `foreign` added has pid 0. */
   readonly owners: (port: number) => ReadonlyArray<number>
   /** Closes the listeners of a process that has ended, and resets its connections. */
   readonly closeAll: (process: KernelProcess) => Effect.Effect<void>

@@ -15,8 +15,8 @@ import type * as Option from "effect/Option"
  */
 export interface ProcessOptions {
   /**
-   * The pid of the process. The pid of a process that has ended can be reused. Default: the next free pid, also if another
-   * process has the given one.
+   * The pid of the process. It can be the pid of a process that has ended. If the option is missing, or another process has
+   * this pid, the process gets the next free pid.
    */
   readonly pid?: number | undefined
   /** The ids of further threads, which kill(2) accepts like pids. Default: none. */
@@ -29,16 +29,16 @@ export interface ProcessOptions {
   readonly umask?: number | undefined
   /** How many files the process may have open at the same time. Default: no limit. */
   readonly maxFiles?: number | undefined
-  /** The PID namespace of the process. Default: the one of the host. */
+  /** The PID namespace of the process. Default: the PID namespace of the host. */
   readonly pidNamespace?: string | undefined
-  /** The network namespace of the process. Default: the one of the host. */
+  /** The network namespace of the process. Default: the network namespace of the host. */
   readonly networkNamespace?: string | undefined
   /**
-   * The boot id that the process sees. Default: the current one of the host.
+   * The boot id that the process sees. Default: the current boot id of the host.
    *
-   * A process with another boot id runs on another machine that shares the volume. `reboot` does not end it, and its PID
-   * namespaces are separate. Give it its own network namespace as well. Set `kernelLocks` to `false` if the volume has no
-   * kernel locks.
+   * A process with another boot id stands for a process on another machine that shares the file system. `reboot` does not
+   * end such a process, and its PID namespaces are separate from those of the host. Give such a process its own network
+   * namespace as well. Set `kernelLocks` to `false` if the shared file system is meant to have no kernel locks.
    */
   readonly bootId?: string | undefined
   /** Whether the program has the addon for kernel locks. Default `true`. */
@@ -48,11 +48,11 @@ export interface ProcessOptions {
   /** Whether the program listens for SIGTERM and then runs its finalizers, as under `runMain`. Default `true`. */
   readonly listensForSigterm?: boolean | undefined
   /**
-   * The running process in which the program runs, as a worker thread or another copy of the library does. Default: a new
-   * process.
+   * A process that is already running. The program runs in that process, as a worker thread or another copy of the library
+   * does. Default: the program gets a new process.
    *
-   * The program has the pid, start time, boot id, namespaces, parent, user and limits of that process; other options for
-   * these have no effect. SIGKILL ends all programs of the process, and SIGSTOP stops all of them.
+   * The program has the pid, start time, boot id, namespaces, parent, user and limits of that process. Options for these
+   * properties then have no effect. SIGKILL ends all programs of the process, and SIGSTOP stops all of them.
    */
   readonly within?: SimulatedProcess<unknown, unknown> | undefined
 }
@@ -71,7 +71,7 @@ export interface SimulatedProcess<A, E> {
   readonly kill: Effect.Effect<void>
   /** Sends SIGKILL, and the parent does not call wait(2). The process stays as a zombie, and its pid stays taken. */
   readonly killUnreaped: Effect.Effect<void>
-  /** Sends SIGTERM: interrupts the program and waits for its finalizers. Other programs in its process go on. */
+  /** Sends SIGTERM: interrupts the program and waits for its finalizers. Other programs in the same process continue. */
   readonly terminate: Effect.Effect<Exit.Exit<A, E>>
   /** Sends SIGTERM without waiting for the finalizers. */
   readonly interrupt: Effect.Effect<void>
@@ -86,8 +86,8 @@ export interface SimulatedProcess<A, E> {
   /** Completes when the program has ended, by itself or by SIGKILL, like wait(2). */
   readonly gone: Effect.Effect<void>
   /**
-   * The exit status: 0 after success or interruption, 1 after a failure or an end by `ProcessEnd`. `None` while the program
-   * runs, and if it was killed.
+   * The exit status: 0 after success or interruption, 1 after a failure. It is 1 as well if the program ended its process
+   * through the service `ProcessEnd`. `None` while the program runs, and if it was killed.
    */
   readonly status: Effect.Effect<Option.Option<number>>
   /** Whether the program still runs: it has neither ended nor been killed. */

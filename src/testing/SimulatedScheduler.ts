@@ -18,11 +18,11 @@ import * as Utils from "effect/Utils"
  */
 export interface SimulatedScheduler extends Scheduler.Scheduler {
   /**
-   * Makes a scheduler for the fibers of one process. They run in the order in which they became ready, as in Node; Effect
-   * relies on that order. The order between processes is not fixed.
+   * Makes a scheduler for the fibers of one process. These fibers run in the order in which they became ready, as in Node,
+   * because Effect relies on that order. The order between fibers of different processes is not fixed.
    */
   readonly newLane: () => Scheduler.Scheduler
-  /** Whether a scheduler is this one or one of its lanes. */
+  /** Whether a scheduler is this one, or was made by this one's `newLane`. */
   readonly owns: (scheduler: Scheduler.Scheduler) => boolean
   /** Runs all tasks, including the tasks that they add, until none is left. */
   readonly drain: () => void
@@ -30,7 +30,7 @@ export interface SimulatedScheduler extends Scheduler.Scheduler {
   readonly steps: () => number
 }
 
-/** A drain fails after this many tasks, because a program must be spinning. */
+/** A call of `drain` fails after this many tasks, because some program must then be in an endless loop. */
 const maxTasksOfOneDrain = 1_000_000
 
 /** How many tasks run in one turn of the event loop. Between two turns, other code in this thread can run. */
@@ -60,7 +60,10 @@ const tasksOfOneTurn = 2048
  */
 export const make = (seed?: number): SimulatedScheduler => {
   type Lane = Array<() => void>
-  /** The lanes that have a task. Without a seed, all processes share one lane, in the order of arrival. */
+  /**
+   * The lanes that have a task. With a seed, each process has its own lane. Without a seed, all processes share one lane,
+   * whose tasks run in the order of arrival.
+   */
   const ready: Array<Lane> = []
   const random = seed === undefined ? undefined : new Utils.PCGRandom(seed)
   const only: Lane = []
@@ -123,8 +126,8 @@ export const make = (seed?: number): SimulatedScheduler => {
 }
 
 /**
- * After this many turns without a task, the processes count as settled. Promises and the test's own fibers can add tasks some
- * turns later.
+ * After this many turns of the event loop without a task, the processes count as settled. One turn is not enough, because
+ * promises and the test's own fibers can add tasks some turns later.
  */
 const quietTurns = 100
 

@@ -58,8 +58,8 @@ const answerOfGateway = (app: HttpApp.Default<unknown>, request: Request): Answe
 
 /**
  * Answers a request with an app, as `NodeHttpServer` does: a failure becomes a response, and registered pre-response handlers
- * change the response. The process may end while the app runs; the app's fiber then never completes. Disconnecting lets the
- * request be interrupted without waiting for that fiber.
+ * change the response. If the process ends while the app runs, the app's fiber never completes. Because of
+ * `Effect.disconnect`, an interruption of the request does not wait for that fiber.
  */
 const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered =>
   Effect.gen(function*() {
@@ -82,7 +82,8 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
     serve: (app) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
-        // The context of a request, with its scope and request, takes precedence over the context of the server.
+        // The context of a request contains its scope and the `HttpServerRequest`. It takes precedence over the context of
+        // the server.
         const provided = Effect.mapInputContext(
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)

@@ -18,8 +18,8 @@ import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
 import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
 
 /**
- * The clock of a process. Timers of a stopped process fire once it continues, and timers of an ended process never fire. Its
- * wall clock includes the steps of `stepWallClock`.
+ * The clock of a process. Timers of a stopped process fire once it continues, and timers of an ended process never fire.
+ * The wall-clock time includes the steps of `stepWallClock`.
  */
 const processClock = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -73,7 +73,7 @@ const handleOf = <A, E>(
   }
 }
 
-/** Makes `SimulatedHost.spawn`, which runs a program in its own process or within another. */
+/** Makes `SimulatedHost.spawn`, which runs a program in a new process or within a process that runs already. */
 export const spawnProgram = (
   kernel: SimulatedKernel.SimulatedKernel,
   scheduler: SimulatedScheduler,
@@ -97,7 +97,8 @@ export const spawnProgram = (
         return processes.end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
       }),
       Effect.withClock(processClock(kernel, process)),
-      // The fiber outlives the test's fiber only if the process was killed: it stays suspended and holds no resources.
+      // This fiber outlives the test's fiber only if the process was killed. Then this fiber stays suspended and holds no
+      // resources.
       Effect.forkDaemon,
       Effect.withScheduler(scheduler.newLane())
     )
@@ -105,7 +106,8 @@ export const spawnProgram = (
     const interruptOnceRunning = Effect.zipRight(
       Effect.raceFirst(process.gate.await, process.gone.await),
       Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
-      // Interruptible even if the sender is not: otherwise the race would wait for its loser.
+      // The race is interruptible even if the sender of the signal is not. Otherwise `raceFirst` would wait for the loser
+      // of the race.
     ).pipe(Effect.interruptible)
     process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(interruptOnceRunning)) }
     return handleOf(kernel, processes, process, fiber)
