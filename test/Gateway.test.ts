@@ -791,7 +791,8 @@ describe("options from Config", () => {
   it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
     Effect.gen(function*() {
       const variables = { V: value[path] ?? "", ZERO: "0 seconds", ENDLESS: "100 days", ONE: "1", FRACTION: "0.5" }
-      // If an option is wrongly accepted, the start gets no lock in this state directory, and does not serve.
+      // If an option is wrongly accepted, the start still does not serve, because it cannot acquire a lock in this state
+      // directory.
       const nowhere = { port: Config.succeed(0), stateDir: Config.succeed("/dev/null/state") }
       const layer = Gateway.layerConfig({ ...nowhere, ...options })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(

@@ -36,7 +36,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // Combinations that do not occur: a healthy answer without a gateway, and an identity without an owner's instance id.
+  // Two combinations do not occur and are excluded: a healthy answer without a gateway on the port, and a compared identity
+  // without an owner whose instance id can be compared.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,

@@ -30,7 +30,7 @@ const attempt = (options: Partial<LockAttempt.AttemptOptions> = {}) =>
     ...options
   })
 
-/** The snapshot of the first attempt: another owner's file. */
+/** Makes an attempt that finds another owner's file, and returns the snapshot of that file. */
 const look = Effect.flatMap(
   attempt(),
   (first) => first._tag === "Held" ? Effect.succeed(first.snapshot) : Effect.dieMessage("nobody was there")
