@@ -39,10 +39,10 @@ const App = HttpRouter.empty.pipe(
 const gateway = (options: Gateway.GatewayOptions = {}) =>
   Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
 
-/** Runs everything that needs no time to pass. */
+/** Runs all work that does not wait for the test clock. */
 const settle = Effect.repeatN(Effect.yieldNow(), 1000)
 
-/** Starts a gateway, and runs everything that needs no time to pass. */
+/** Starts a gateway, and runs all work that does not wait for the test clock. */
 const start = (
   host: SimulatedHost.SimulatedHost,
   options?: Gateway.GatewayOptions,

@@ -33,7 +33,9 @@ export interface RunOptions {
   readonly token: Redacted.Redacted | undefined
 }
 
-/** The time that systemd should allow after a wait, until the gateway sends its next notification. */
+/**
+ * The time that the gateway requests from systemd in addition to a wait, so that it can send its next notification in time.
+ */
 const notifyMargin = Duration.seconds(30)
 
 /**

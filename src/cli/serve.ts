@@ -58,7 +58,10 @@ const routes = HttpRouter.empty.pipe(
   Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
 )
 
-/** The time that systemd should allow after the drain, for the rest of the shutdown. */
+/**
+ * The time for the rest of the shutdown after the drain. The gateway requests it from systemd in addition to the time of
+ * the drain.
+ */
 const shutdownMargin = Duration.seconds(10)
 
 /**

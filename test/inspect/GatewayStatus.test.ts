@@ -36,8 +36,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // Two combinations do not occur and are excluded: a healthy answer without a gateway on the port, and a compared identity
-  // without an owner whose instance id can be compared.
+  // Two combinations do not occur and are excluded. One is a healthy answer without a gateway on the port. The other is an
+  // identity other than `unknown` without an owner, because there is no instance id to compare.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,
