@@ -297,7 +297,7 @@ describe("a gateway on a simulated host", () => {
         assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
         const error = failureOf(yield* first.exit)
         assert.strictEqual(error?._tag, "LockLost")
-        // Both locks are lost. The gateway fails with the one that it checks first.
+        // Both locks are lost. The gateway fails with the loss of the lock that it checks first.
         assert.include(
           [lockPath, statePath].map((path) =>
             `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`

@@ -42,7 +42,7 @@ export interface Invocation {
     /** The absolute path of the script that Node runs. */
     readonly scriptPath: string
   }
-  /** Called with the format of stderr, before the program writes there. */
+  /** The program calls this function with the format of stderr before it writes to stderr. */
   readonly onFormat: (format: GatewayConfig.LogFormat) => void
   /** Dies with the first uncaught exception. Never succeeds. */
   readonly uncaught: Effect.Effect<never>

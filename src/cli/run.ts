@@ -101,7 +101,8 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       )
     }
     yield* runNotifying(config, options, facts, verdict, systemd).pipe(
-      // Sent after all resources are released, because systemd keeps showing the last status.
+      // The status is sent after all resources are released, because systemd shows the last status even after the gateway
+      // has ended.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })

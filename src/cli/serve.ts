@@ -39,7 +39,7 @@ const metricsPath = "/metrics"
 
 /**
  * Whether a request gets no span. Metrics are scraped every few seconds, and a span for each would drown out the rest. A
- * query might contain a token, which must not reach a trace, and no route needs one.
+ * query might contain a token, which must not reach a trace, and no route needs a query.
  */
 const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metricsPath || url.includes("?")
 

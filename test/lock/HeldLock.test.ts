@@ -417,7 +417,7 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        // The log says `recreated` if the file names no owner, as an empty file does not. Both messages count.
+        // The log says `recreated` if the new file is empty, and `re-acquired` otherwise. Both messages count here.
         const ways = [
           `re-acquired gateway lock ${path}: the file was replaced`,
           `recreated gateway lock ${path}: the file was replaced`

@@ -164,8 +164,8 @@ describe("binding", () => {
       const first = yield* start({ host: "127.0.0.2" })
       const error = yield* Effect.flip(start({ host: "127.0.0.3", port: first.address.port }))
       assert.strictEqual(error._tag, "PortInUse")
-      // Every gateway also binds 127.0.0.1, the guard address. So only one of the two can bind, even if the probe finds no
-      // listener.
+      // Each of the two gateways also has to bind 127.0.0.1, its guard address. So only one of them can start, even if the
+      // probe finds no listener.
       const blind = yield* Effect.flip(
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )
