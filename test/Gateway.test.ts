@@ -39,10 +39,10 @@ const App = HttpRouter.empty.pipe(
 const gateway = (options: Gateway.GatewayOptions = {}) =>
   Gateway.launch(App.pipe(Layer.provideMerge(Gateway.layerPlatform(options))))
 
-/** Runs everything that needs no time to pass. */
+/** Runs all work that does not wait for the test clock. */
 const settle = Effect.repeatN(Effect.yieldNow(), 1000)
 
-/** Starts a gateway, and runs everything that needs no time to pass. */
+/** Starts a gateway, and runs all work that does not wait for the test clock. */
 const start = (
   host: SimulatedHost.SimulatedHost,
   options?: Gateway.GatewayOptions,
@@ -297,7 +297,7 @@ describe("a gateway on a simulated host", () => {
         assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
         const error = failureOf(yield* first.exit)
         assert.strictEqual(error?._tag, "LockLost")
-        // Both locks are lost. The gateway fails with the one that it checks first.
+        // Both locks are lost. The gateway fails with the loss of the lock that it checks first.
         assert.include(
           [lockPath, statePath].map((path) =>
             `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
@@ -791,7 +791,8 @@ describe("options from Config", () => {
   it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
     Effect.gen(function*() {
       const variables = { V: value[path] ?? "", ZERO: "0 seconds", ENDLESS: "100 days", ONE: "1", FRACTION: "0.5" }
-      // If an option is wrongly accepted, the start gets no lock in this state directory, and does not serve.
+      // If an option is wrongly accepted, the start still does not serve, because it cannot acquire a lock in this state
+      // directory.
       const nowhere = { port: Config.succeed(0), stateDir: Config.succeed("/dev/null/state") }
       const layer = Gateway.layerConfig({ ...nowhere, ...options })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(

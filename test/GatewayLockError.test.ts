@@ -6,7 +6,7 @@ import * as arbitraries from "./arbitraries.ts"
 const encode = Schema.encodeSync(Errors.GatewayLockError)
 const decode = Schema.decodeUnknownSync(Errors.GatewayLockError)
 
-/** Every message of the contract, §5, literally. */
+/** Every error message, word for word as §5 of the contract (the project's specification) has it. */
 const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: string, message: string]> = [
   [
     new Errors.PortInUse({ host: "127.0.0.1", port: 18789 }),

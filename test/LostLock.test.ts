@@ -1,6 +1,6 @@
 /**
- * A lost lock reaches the server however the program is run. Wirings are drawn on the simulated host, beside a successor that
- * serves.
+ * If a gateway loses its lock, its server must stop, in whichever of several ways the app runs the gateway. The tests draw
+ * these ways, and run them on a simulated host. There, another gateway has taken the lock and serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -54,7 +54,8 @@ type Served = Layer.Layer<
 type Program = Effect.Effect<unknown, unknown, SimulatedHost.Requirements>
 
 /**
- * Passes on the clock, the scheduler and the logger of its process. Otherwise a new runtime would have those of the machine.
+ * Builds the gateway in a `ManagedRuntime` with the clock, the scheduler and the loggers of the simulated process. Without
+ * them, the new runtime would use the defaults, such as the real clock.
  */
 const inManagedRuntime = (served: Served): Program =>
   Effect.gen(function*() {
@@ -115,7 +116,7 @@ const scenario = fc.record({
   onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
   /** In seconds. */
   drainTimeout: fc.constantFrom(0, 1, 10),
-  /** Seconds between the lock and the app; 0 for an app that serves at once. */
+  /** Seconds from the acquisition of the lock until the app is built; 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),
   isInterruptible: fc.boolean(),
   /** Whether a request is in flight that never ends. */
@@ -168,7 +169,7 @@ describe("a lost lock", () => {
         yield* first.resume
         yield* TestClock.adjust("31 seconds")
         yield* host.settle
-        // The drain, and a second for viewers of the status page.
+        // The shutdown takes the time of the drain, and one more second for the viewers of the status page.
         yield* TestClock.adjust(Duration.seconds(drainTimeout + 1))
         yield* host.settle
         assert.notInclude(host.ports.owners(address.port), first.pid, "its port")

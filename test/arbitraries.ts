@@ -32,7 +32,7 @@ export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening",
 
 export const supervisorKind = fc.constantFrom(...Errors.SupervisorKind.literals)
 
-/** To the millisecond, as in a lock file. */
+/** A time with milliseconds and no finer part, as in a lock file. */
 export const time = fc.date({ noInvalidDate: true, min: new Date("0001-01-01"), max: new Date("9999-12-31") })
   .map((date) => DateTime.unsafeMake(date))
 

@@ -34,11 +34,14 @@ export type CommandLine =
   | {
     readonly _tag: "Run"
     readonly flags: ReadonlyMap<string, string>
-    /** Wait without a time limit until the current owner ends, then take over. */
+    /** Wait without a time limit until the process that holds the lock ends, then take over its lock. */
     readonly standby: boolean
     /** Succeed if this gateway is already running and healthy. */
     readonly ensure: boolean
-    /** Stop a verified owner before the start: SIGTERM, then SIGKILL after the timeout. */
+    /**
+     * Stop the process that holds the lock before the start, by SIGTERM, and by SIGKILL after the timeout. A process that
+     * cannot be verified as the owner gets no signal.
+     */
     readonly force: boolean
   }
   | { readonly _tag: "Status"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
@@ -240,7 +243,10 @@ const settingFlags: ReadonlyMap<string, string> = new Map(
 const shorts = { h: "help", V: "version" } as const
 const isShort = (name: string): name is keyof typeof shorts => Object.hasOwn(shorts, name)
 
-/** The placeholders of all flags with a value, of any command. They are needed to split the words before the command is known. */
+/**
+ * The placeholder of each flag that takes a value, for the flags of all commands. The parser needs these flags to split the
+ * words, because the command is not known yet.
+ */
 const allValues: ReadonlyMap<string, string> = new Map([
   ...settingFlags,
   ...Object.values(commands).flatMap((command) =>
@@ -265,7 +271,10 @@ const flagsOf = (command: Command | undefined): ReadonlyArray<string> => [
   "version"
 ]
 
-/** The command among the words, even if the other words are wrong. Its help explains the mistake. */
+/**
+ * The command that the first word names, even if the other words are not valid. A usage error then refers to the help of
+ * that command.
+ */
 const typedCommand = (words: ReadonlyArray<string>): CommandName | undefined => {
   const [word] = words
   return word !== undefined && isCommand(word) ? word : undefined
@@ -285,7 +294,7 @@ interface Typed {
   readonly words: ReadonlyArray<string>
   readonly values: ReadonlyMap<string, string>
   readonly switches: ReadonlySet<string>
-  /** The last spelling of each flag, by its name. */
+  /** How each flag was typed the last time, such as `-h` for `help`, by the flag's name. */
   readonly spelling: ReadonlyMap<string, string>
   readonly refuse: (reason: string) => UsageError
   readonly unknownFlag: (spelt: string) => UsageError

@@ -1,6 +1,7 @@
 /**
- * The exit statuses. Usage errors and defects have those of sysexits(3). Status 78 ends a duplicate that systemd must not
- * restart. `status` has those of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
+ * The exit statuses of the program. Usage errors and defects have the statuses of sysexits(3). A start under systemd exits
+ * with 78 if a healthy gateway already holds the lock, so that systemd does not restart it. The command `status` has the
+ * statuses of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -41,7 +42,7 @@ export const ofRun: ReadonlyArray<Description> = [
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control"]
 ]
 
-/** The failures of the other commands that end with status 1. */
+/** The tags of the errors that end a command other than `run` with status 1. */
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
   "ServiceFailed",

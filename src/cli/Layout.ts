@@ -26,7 +26,7 @@ export type Row = readonly [left: string, ...right: ReadonlyArray<string>]
 const indent = "  "
 const gap = 2
 
-/** A longer left text gets its own line, and does not widen the left column. */
+/** The maximum width of the left column. A longer text gets its own line, and does not widen the column. */
 const widestLeft = 28
 
 /** The minimum width of the right column. If the terminal is too narrow for it, the right column starts on the next line. */

@@ -35,7 +35,7 @@ const item = (head: string, ...lines: ReadonlyArray<string>): ReadonlyArray<stri
 const list = (items: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> =>
   items.length === 0 ? [] : [".Bl -tag -width Ds", ...items.flat(), ".El"]
 
-/** Wraps prose into short source lines. The formatter fills the lines of the page anew. */
+/** Wraps prose into short source lines. The formatter that shows the page wraps the text again. */
 const prose = (words: string): ReadonlyArray<string> => wrap(words, sourceWidth).map(text)
 
 const sourceWidth = 72

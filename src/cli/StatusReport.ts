@@ -15,7 +15,7 @@ import { sameGateway } from "./sameGateway.ts"
 type Status = GatewayStatus.GatewayStatus
 type Row = readonly [label: string, value: string]
 
-/** The exit status for a verdict, as the LSB defines it for the `status` action of an init script. */
+/** The exit status for a verdict, as the Linux Standard Base (LSB) defines it for the `status` action of an init script. */
 export const exitStatusOf = (verdict: GatewayStatus.Verdict): number => {
   switch (verdict) {
     case "running":
@@ -145,7 +145,10 @@ const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
   ]
 }
 
-/** The commands of the service manager that show and stop a system service. The service may also be another one on the port. */
+/**
+ * The rows with the commands of systemd that show and stop the system service. If the verdict is `foreign-listener`, the
+ * service may be another program that uses the port, so the command that stops it is left out.
+ */
 const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   const commands = service === undefined
     ? Option.none()

@@ -37,8 +37,8 @@ const isUnread = (error: NodeJS.ErrnoException): boolean =>
 type Done = (error: NodeJS.ErrnoException | null | undefined) => void
 
 /**
- * Writes until all data is written. Node's own stream for files treats a partial write as complete, as on a full disk
- * (`SyncWriteStream.prototype._write` in lib/internal/fs/sync_write_stream.js).
+ * Writes until all data is written. Node's own stream for files treats a partial write as complete
+ * (`SyncWriteStream.prototype._write` in lib/internal/fs/sync_write_stream.js). A full disk causes such partial writes.
  */
 const writeFile = (data: Buffer, done: Done): void => {
   NodeFs.write(stdoutDescriptor, data, (error, written) => {

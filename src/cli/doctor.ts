@@ -62,8 +62,8 @@ export const doctor = (
       problems: problems.map(({ message }) => message),
       process: facts,
       uid: process.getuid?.(),
-      // If a flag is repeated, the last value counts. A remedy such as `run --port 18790` therefore leaves out the given
-      // `--port`, which would override it.
+      // `sameGateway` adds the given flags after the words of the remedy, and the last value of a repeated flag counts. A
+      // remedy such as `run --port 18790` must therefore leave out the given `--port`.
       command: (words) =>
         sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))), platform)
     })

@@ -19,7 +19,7 @@ export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "Lis
     const health = yield* GatewayConfig.resolveLenient(flags).pipe(
       Effect.tap(({ problems }) => Effect.forEach(problems, ({ message }) => notice(message), { discard: true })),
       Effect.map(({ config }) => config.health),
-      // No failure, because the list itself reports which folders it could not search.
+      // The command does not fail here, because the list itself reports which folders it could not search.
       Effect.catchTag("FolderUnknown", () => Effect.succeed(undefined))
     )
     const ours = yield* GatewayList.list({ health })

@@ -1,5 +1,6 @@
 /**
- * Provides the host capabilities of the program. A start may be refused, so code that a refusal does not need is loaded later.
+ * Provides the host capabilities of the program. A start may end at once, because another gateway already runs. To keep
+ * such a start fast, code that it does not need is loaded later.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -34,7 +35,7 @@ const Commands = Layer.effect(
 
 /**
  * Builds the layers one after the other into one context. Merged layers would be memoized and reference-counted, which
- * costs a part of a millisecond of every start.
+ * would cost every start a fraction of a millisecond.
  */
 export const layer = Layer.scopedContext(Effect.gen(function*() {
   const files = yield* Layer.build(NodeFileSystem.layer)

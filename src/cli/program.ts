@@ -42,7 +42,7 @@ export interface Invocation {
     /** The absolute path of the script that Node runs. */
     readonly scriptPath: string
   }
-  /** Called with the format of stderr, before the program writes there. */
+  /** The program calls this function with the format of stderr before it writes to stderr. */
   readonly onFormat: (format: GatewayConfig.LogFormat) => void
   /** Dies with the first uncaught exception. Never succeeds. */
   readonly uncaught: Effect.Effect<never>
@@ -86,7 +86,10 @@ const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effe
     onFalse: () => Effect.withTracerEnabled(self, false)
   })
 
-/** Stops the current owner for `run --force`. The code is loaded only then, so that other starts do not load it. */
+/**
+ * Stops the process that holds the lock, for `run --force`. The code of the stop is loaded here, so that starts without
+ * `--force` do not load it.
+ */
 const makeRoom = (
   { isTerminal, process }: Invocation,
   { flags }: Pick<CommandLine.CommandLine & { readonly _tag: "Run" }, "flags">,
@@ -106,7 +109,10 @@ const makeRoom = (
 /** `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
-/** Like `report`, for a start. If another process prevents the start, it also prints that process and the next commands. */
+/**
+ * Like `report`, for a start. If another process prevents the start, this function also prints that process and the
+ * commands that the user can run next.
+ */
 const reportStart = (
   format: GatewayConfig.LogFormat,
   invocation: Invocation,

@@ -25,7 +25,7 @@ import { spanned } from "../telemetry/spans.ts"
 import { print } from "./Stdout.ts"
 
 export interface RunOptions {
-  /** Wait without a time limit until the current owner ends, then take over. */
+  /** Wait without a time limit until the process that holds the lock ends, then take over its lock. */
   readonly standby: boolean
   /** Succeed if this gateway is already running and healthy. */
   readonly ensure: boolean
@@ -33,13 +33,21 @@ export interface RunOptions {
   readonly token: Redacted.Redacted | undefined
 }
 
-/** The time that systemd should allow after a wait, until the gateway sends its next notification. */
+/**
+ * The time that the gateway requests from systemd in addition to a wait, so that it can send its next notification in time.
+ */
 const notifyMargin = Duration.seconds(30)
 
-/** The maximum time to request from systemd for one wait, which may be unlimited. Each change of state requests it again. */
+/**
+ * The maximum time that the gateway requests from systemd at once, because a wait may have no time limit. The gateway
+ * requests time again at each change of the state that it waits in.
+ */
 const longestWait = Duration.minutes(10)
 
-/** The owner's record, if this gateway is running and healthy: the instance that answers is the one in the lock. */
+/**
+ * The record in the lock file, if this gateway is already running and healthy. It is healthy if the instance that answers
+ * the probe is the one that the record names.
+ */
 const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
     for (const record of yield* LockFile.readOwnersOf(config)) {
@@ -80,8 +88,8 @@ const loadForTakeover = Effect.gen(function*() {
 })
 
 /**
- * Runs the gateway. It ends by interruption, by an error of the start or by `LockLost`. It succeeds only if `ensure` is set
- * and this gateway is already running and healthy.
+ * Runs the gateway. The effect ends by interruption, by an error of the start or by `LockLost`. It succeeds only if
+ * `ensure` is set and this gateway is already running and healthy.
  */
 export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {
@@ -93,7 +101,8 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       )
     }
     yield* runNotifying(config, options, facts, verdict, systemd).pipe(
-      // Sent after all resources are released, because systemd keeps showing the last status.
+      // The status is sent after all resources are released, because systemd shows the last status even after the gateway
+      // has ended.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })
@@ -116,7 +125,8 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
     configName: config.configName,
     address,
     isPassedSocket: passedSocket !== undefined,
-    // A standby itself waits for the owner's end. Under a supervisor, `health.timeout` bounds every wait for another owner.
+    // A standby waits for the owner's end by itself, so the lock must not wait. Under a supervisor, `health.timeout` is the
+    // limit of every wait for another owner, so the lock must not wait longer.
     lock: options.standby
       ? { ...config.lock, timeout: Duration.zero }
       : verdict.kind === "none"

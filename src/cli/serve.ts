@@ -39,15 +39,15 @@ const metricsPath = "/metrics"
 
 /**
  * Whether a request gets no span. Metrics are scraped every few seconds, and a span for each would drown out the rest. A
- * query might contain a token, which must not reach a trace, and no route needs one.
+ * query might contain a token, which must not reach a trace, and no route needs a query.
  */
 const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metricsPath || url.includes("?")
 
 /**
  * The routes of the program: the status page and the metrics. The gateway adds its own routes, such as `/healthz`.
  *
- * Other paths are answered with 404 here. As an error, `RouteNotFound` would be logged with the URL, which might contain a
- * token.
+ * A request for another path is answered with 404 here. If it failed with `RouteNotFound` instead, the error would be
+ * logged with the URL, which might contain a token.
  */
 const routes = HttpRouter.empty.pipe(
   HttpRouter.get("/", StatusPage.app),
@@ -58,7 +58,10 @@ const routes = HttpRouter.empty.pipe(
   Effect.catchTag("RouteNotFound", () => HttpServerResponse.empty({ status: 404, headers: ownAnswerHeaders }))
 )
 
-/** The time that systemd should allow after the drain, for the rest of the shutdown. */
+/**
+ * The time for the rest of the shutdown after the drain. The gateway requests it from systemd in addition to the time of
+ * the drain.
+ */
 const shutdownMargin = Duration.seconds(10)
 
 /**
@@ -70,7 +73,8 @@ const feedWatchdog = (interval: Duration.Duration, systemd: SystemdNotify["Type"
     const { address, instanceId } = yield* Gateway.Gateway
     const health = yield* HealthProbe.HealthProbe
     const feed = Effect.gen(function*() {
-      // For a wildcard host, `lookAt` chooses the addresses, because the host may have no 127.0.0.1.
+      // For a wildcard address such as 0.0.0.0, `lookAt` chooses the addresses to probe, because this machine may have no
+      // 127.0.0.1.
       const answers = isWildcard(address.host)
         ? (yield* lookAt(health, address)).map(({ answer }) => answer)
         : [yield* health.probe(address)]
@@ -99,7 +103,7 @@ const announce = ({ systemd }: ServeOptions) =>
     if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)
   })
 
-/** Notifies systemd of a drain. The listener calls it when the drain begins. */
+/** Notifies systemd of a drain. The listener calls this function when the drain begins. */
 const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) => (reason: string) =>
   systemd.notify(
     "STOPPING=1",
@@ -107,7 +111,9 @@ const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) =>
     extendTimeout(Duration.sum(config.drainTimeout, shutdownMargin))
   )
 
-/** Builds the layers one after the other, for the same reason as `layer` in `platform.ts`. */
+/**
+ * Builds the layers one after the other, because merged layers would be memoized and reference-counted, which costs time.
+ */
 const machine = Effect.gen(function*() {
   const sockets = yield* Layer.build(NodeServerSocket.layer)
   const owners = yield* Layer.build(PortOwners.layerLive)

@@ -242,7 +242,8 @@ export const service = (
 > =>
   Effect.gen(function*() {
     const manager = yield* chooseManager(command)
-    // A line that cannot be written does not stop the installation half-way. The command fails with it at the end.
+    // If a line cannot be written to stdout, the installation continues, because it must not stop half-way. The command
+    // then fails with that error at the end.
     const unwritten = yield* Ref.make(Option.none<OutputFailed>())
     const written = Effect.flatten(
       Effect.map(Ref.get(unwritten), Option.match({ onNone: () => Effect.void, onSome: Effect.fail }))
@@ -259,8 +260,8 @@ export const service = (
         execPath: command.execPath,
         scriptPath: command.scriptPath,
         args,
-        // Not the resolved path, because a dynamic user's directory below /var/lib is a symbolic link into /var/lib/private,
-        // which only systemd uses.
+        // This path is not resolved, because the state directory of a dynamic user is a symbolic link from /var/lib into
+        // /var/lib/private. Only systemd uses the path in /var/lib/private.
         stateDir: isSystemUnit
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,

@@ -51,7 +51,10 @@ const timeoutOf = ({ config, timeout }: Pick<StopCommand, "config" | "timeout">)
     ? Effect.succeed(Duration.sum(config.drainTimeout, StopOwner.defaults.margin))
     : decodeGiven(timeoutSetting, { raw: timeout, source: "--timeout" })
 
-/** The `stop` command for another user. It has every flag that selects this gateway, because that user's defaults differ. */
+/**
+ * The `stop` command that another user has to run. It contains every flag that selects this gateway, because the other user
+ * has other defaults.
+ */
 const asOther = ({ configName, port, profile, stateDir }: StopConfig, platform: string): string =>
   withFlags("stop", [
     ["profile", profile],
@@ -139,13 +142,16 @@ export const describe = (
   }
 }
 
-/** Stops the system service of the same profile, if there is one. It has its own lock, in the state directory of the system. */
+/**
+ * Stops the system service of the same profile, if there is one. The service has its own lock, in the state directory of
+ * the system.
+ */
 const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
   Effect.gen(function*() {
     const service = yield* SystemServices.find(config)
     if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
     const path = yield* SystemServices.lockOf(service.value)
-    // Only root and the service's own user may read the lock, so that the owner cannot be verified here.
+    // Only root and the service's own user may read the lock, so this process cannot verify the owner.
     if (Option.isNone(path)) {
       return yield* new StopOwner.OwnerSupervised({
         pid: service.value.pid,

@@ -33,8 +33,9 @@ export interface StopSignalOptions {
 const sameRequestMillis = 500
 
 /**
- * The maximum duration of a drain after a console was closed on Windows. Windows then ends the process after 5 seconds
- * (SPI_GETHUNGAPPTIMEOUT; Microsoft, "HandlerRoutine callback function") to about 10 seconds (Node, "Signal events").
+ * The maximum duration of a drain after a console was closed on Windows. Windows ends the process soon after: after 5
+ * seconds according to Microsoft (SPI_GETHUNGAPPTIMEOUT; "HandlerRoutine callback function"), after about 10 seconds
+ * according to Node ("Signal events").
  */
 export const closingConsoleMillis = 3000
 

@@ -38,7 +38,8 @@ export class Neighbours extends Context.Reference<Neighbours>()("gateway-lock/Ne
  * Searches the state directories of the profiles and, on Linux, the files that processes have open. The code is loaded
  * when a client watches for the first time.
  *
- * `Gateway.layer` includes this layer. `Gateway.layerPlatform` does not: without this layer it searches for no gateways.
+ * `Gateway.layer` includes this layer. `Gateway.layerPlatform` does not include it. Without this layer, the status feed
+ * searches for no other gateways.
  *
  * @example
  * import { Layer } from "effect"

@@ -1,6 +1,7 @@
 /**
- * The status page for your own app, the search for other gateways, and the frames that the page reads. The program imports
- * the single modules instead of this one, because a gateway needs no decoder for its own frames.
+ * The status page for your own app, the search for other gateways, and the frames that the page reads. The program
+ * `gateway` imports the single modules instead of this one, because this one also loads the decoder for frames, which the
+ * program does not need.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

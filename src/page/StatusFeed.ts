@@ -40,7 +40,10 @@ export interface StatusFeedOptions {
  */
 export const heartbeat = Duration.seconds(5)
 
-/** Shorter during a drain, so that a client sees how many connections the drain still waits for. */
+/**
+ * The longest time between two frames during a drain. It is shorter, so that a client sees how many connections the drain
+ * still waits for.
+ */
 const drainingHeartbeat = Duration.seconds(1)
 
 /**
@@ -51,7 +54,10 @@ const drainingHeartbeat = Duration.seconds(1)
  */
 export const lookInterval = Duration.seconds(5)
 
-/** A search takes at most 1/20 of the time, because a search over very many processes can be slow. */
+/**
+ * After a search, the pause is at least 20 times as long as the search was, because a search over very many processes can
+ * be slow.
+ */
 const lookShare = 20
 
 const encode = Schema.encodeSync(StatusFrame)
@@ -59,7 +65,7 @@ const encode = Schema.encodeSync(StatusFrame)
 type Sighting = Option.Option<ReadonlyArray<Neighbour>>
 
 /**
- * Makes the handler that sends status frames to one watching client. It never ends by itself.
+ * Makes the handler that sends status frames to one client that watches. The handler never ends by itself.
  *
  * @since 0.1.0
  * @category constructors

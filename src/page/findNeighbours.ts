@@ -22,7 +22,10 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
   }
 }
 
-/** Skips the search for the processes that listen. The page does not show them, and finding them is the most expensive part. */
+/**
+ * Skips the search for the processes that listen. The status page does not show these processes, and finding them is the
+ * most expensive part of the search.
+ */
 const noPortOwners = PortOwners.of({
   blocker: () => Effect.succeedNone,
   listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not looked for" })

@@ -43,7 +43,10 @@ const self = {
 }
 const start: Start = { self, folders, platform: "win32", nowMillis: 0 }
 
-/** Free text such as a path is quoted for the shell and may contain anything. Here it is a plain word. */
+/**
+ * Stands for free text such as a path, which is quoted for the shell and may contain anything. The test draws a plain word
+ * instead, so that `foreignTo` matches only the text of this project.
+ */
 const plain = fc.stringMatching(/^[A-Z]{1,8}$/)
 const bindFailed = fc.record({
   host: arbitraries.host,
@@ -127,7 +130,8 @@ describe("advice (N72)", () => {
 
   const status = Arbitrary.make(GatewayStatus)
   it.prop("of a status, of health and of doctor's judgements, on Windows", [status], ([drawn]) => {
-    // Only systemd has system services. Texts of other programs are free text.
+    // `service` is removed, because Windows has no system services of systemd. The texts of other programs are removed,
+    // because they may contain anything.
     const { service: _service, ...seen } = {
       ...drawn,
       reason: "",
@@ -216,7 +220,8 @@ describe("on a Windows host (N67, N72)", () => {
         config,
         problems: ["the config file is not JSON"],
         process: { platform: "win32", pid: 1, parentPid: 0 },
-        // A library could report this uid. libuv invents the ids of files on Windows as well.
+        // Windows has no uids, but a library could report one. The uids of files that libuv reports on Windows are made up
+        // as well.
         uid: 1000,
         command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
       })
@@ -236,7 +241,7 @@ describe("on a Windows host (N67, N72)", () => {
         const owner = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
         yield* host.settle
         assert.isTrue(owner.isRunning())
-        // libuv reports these for every file on Windows: mode 0666, uid 0.
+        // On Windows, libuv reports mode 0666 and uid 0 for every file.
         yield* host.files.chmod("/state/default/locks", 0o666)
         yield* host.files.writeFileString("/state/default/locks/gateway.1.reclaim", "")
         const { findings } = yield* examined(host)

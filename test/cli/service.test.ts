@@ -130,7 +130,8 @@ describe("service print", () => {
     Effect.gen(function*() {
       const { err, out } = yield* invoke({}, {
         HOME: "/home/me",
-        // A flag gives the port, and the definition always contains the other two, so there is no warning.
+        // There is no warning for these three variables: a flag gives the port, and the definition always contains profile
+        // and supervisor.
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",

@@ -65,7 +65,7 @@ unless(notLinux ?? noKernelLocks(hasAddon)).describe("a lock of an open file", (
 const startTicks = (pid: number) =>
   Option.getOrThrow(parseProcStat(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))).startTicks
 
-/** The start time of a process (field 22 of its `stat`) that a program in new namespaces reads. */
+/** Reads the start time of a process (field 22 of its `stat`) from a program that runs in new namespaces. */
 const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
   Effect.gen(function*() {
     const [command = "", ...args] = [...words, "cat", `/proc/${pid}/stat`]
@@ -99,7 +99,8 @@ unless(notLinux).describe("a process", () => {
     "has the same start in every PID namespace",
     () =>
       Effect.gen(function*() {
-        // Prints its own `stat` line, which has the start time as its namespace shows it, and stays.
+        // The script prints its own `stat` line and keeps running. The line has the start time as the script's namespace
+        // shows it.
         const script = "read -r line < /proc/1/stat; echo \"$line\"; exec sleep 30"
         const [command = "", ...args] = [...elsewhere.slice(0, -1), "--kill-child", "sh", "-c", script]
         const parent = yield* run(command, args)
@@ -139,7 +140,7 @@ unless(notLinux ?? (works("unshare", ["--mount", "true"]) ? undefined : "needs r
   }
 )
 
-/** The result of listening. The listener stays until the scope closes. */
+/** Listens until the scope closes. Returns "listening", or the error code if the address cannot be bound. */
 const listen = (options: Net.ListenOptions): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(

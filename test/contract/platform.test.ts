@@ -67,7 +67,10 @@ interface Subject {
 
 const needsAddon = { needsAddon: true }
 
-/** Whether the addon works. Without it, the other tests run in record-only mode. */
+/**
+ * Whether the addon for kernel locks works. Without it, only the record in the lock file marks the owner, and the tests
+ * that do not need the addon run in this way.
+ */
 const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe(
   Effect.isSuccess,
   Effect.provide(kernelLockLayer),
@@ -94,7 +97,7 @@ const simulatedOn = (system: SimulatedKernel.SimulatedPlatform): Subject => {
       yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
       return "/folder"
     }),
-    // Forked fibers must reach their wait first.
+    // Forked fibers must begin to wait before the test clock advances, because a wait that begins later would not end.
     advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
     run: (name, test) => it.scoped(name, () => Effect.provide(test(subject), subject.platform))
   }
@@ -170,7 +173,7 @@ for (const [name, subject] of Object.entries(everywhere)) {
         const path = `${yield* subject.folder}/a`
         yield* Effect.scoped(fs.open(path, { flag: "wx+", mode: 0o600 }))
         assert.strictEqual(reasonOf(yield* Effect.exit(Effect.scoped(fs.open(path, { flag: "wx+" })))), "AlreadyExists")
-        // libuv reads from an access list only whether the file is read-only.
+        // On Windows, the mode that libuv reports tells only whether the file is read-only.
         assert.strictEqual(
           Number((yield* fs.stat(path)).mode) & 0o777,
           subject.system === "win32" ? 0o666 : 0o600
@@ -323,7 +326,7 @@ for (const [name, subject] of Object.entries(everywhere)) {
           const first = yield* fs.open(path, { flag: "r+" })
           const second = yield* fs.open(path, { flag: "r+" })
           assert.isTrue(yield* lock.tryLock(first.fd))
-          // `LockFileEx` refuses a second exclusive lock to the holder too.
+          // On Windows, `LockFileEx` refuses a second exclusive lock even to the process that holds the first one.
           assert.strictEqual(yield* lock.tryLock(first.fd), subject.system !== "win32", "again, by its holder")
           assert.isFalse(yield* lock.tryLock(second.fd))
         }))
@@ -492,7 +495,10 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
   })
 
   describe(`who has what open, ${name}`, () => {
-    /** On other platforms the query needs programs that a machine may lack. */
+    /**
+     * Runs a test on the simulated host and on Linux only. On other platforms, the query for open files and ports needs
+     * programs that a machine may lack.
+     */
     const look: Subject["run"] = name === "simulated" || isLinux
       ? subject.run
       : (name) => unless(notLinux).test(name, () => {})
@@ -557,7 +563,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
         // would end this test.
         const before = { ...identity, pid, startTime: (startTime ?? 0) + 1000 }
         assert.strictEqual((yield* Effect.flip(signals.send(before, "SIGTERM"))).why, "Gone")
-        // Above the highest pid that Linux assigns (proc_sys_kernel(5), pid_max).
+        // No process has this pid, because it is above the highest pid that Linux assigns (proc_sys_kernel(5), pid_max).
         const nobody = { ...identity, pid: 2 ** 22 + 1, startTime: startTime ?? 0 }
         assert.strictEqual((yield* Effect.flip(signals.send(nobody, "SIGKILL"))).why, "Gone")
       }))

@@ -5,7 +5,10 @@ import { isGatewayLockError } from "../../src/GatewayLockError.ts"
 import { SettingInvalid } from "../../src/settings/Setting.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
-/** Allows unknown keys: the compiler checks the keys of a literal only. */
+/**
+ * Allows unknown keys. The compiler checks the keys only of an object literal, and not of the argument that this function
+ * returns.
+ */
 const loose = <A extends Gateway.GatewayOptions>(options: A): Gateway.GatewayOptions => options
 const looseConfig = <A extends Config.Config.Wrap<Gateway.GatewayOptions>>(
   options: A
@@ -56,7 +59,8 @@ const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gat
 
 const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
   Effect.scoped(Layer.build(Gateway.layerConfig({
-    // If an option is wrongly accepted, the start gets no lock here and does not serve.
+    // If an option is wrongly accepted, the start still does not serve, because it cannot acquire a lock in this state
+    // directory.
     port: Config.succeed(0),
     stateDir: Config.succeed("/dev/null/state"),
     ...options

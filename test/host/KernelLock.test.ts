@@ -36,7 +36,8 @@ describe("KernelLock.fromAddon", () => {
       const { calls, lock } = throwing()
       yield* lock.supported
       assert.isTrue(yield* lock.tryLock(fd))
-      // One exclusive byte, beyond the end of any record. A JavaScript number holds the offset exactly.
+      // The lock is exclusive and covers one byte beyond the end of any record. A JavaScript number holds the offset
+      // exactly.
       assert.deepStrictEqual(calls, [[7, 0x4000_0000_0000, 1, true]])
     }))
 
@@ -167,11 +168,13 @@ unless(noKernelLocks(hasAddon)).describe("KernelLock.layerLive, live", () => {
         const first = yield* Scope.extend(open(path), scope)
         const second = yield* open(path)
         assert.isTrue(yield* lock.tryLock(first))
-        // With the older locks of fcntl(2), closing another descriptor of the file would release the lock. Here it does not.
+        // With the older locks of fcntl(2), closing another descriptor of the file would release the lock. With this lock
+        // it does not.
         yield* Effect.scoped(open(path))
         assert.isFalse(yield* lock.tryLock(second))
         yield* Scope.close(scope, Exit.void)
-        // A program that another test starts at this moment has a copy of every descriptor until its exec.
+        // The lock may become free a moment later: a program that another test starts at this moment has a copy of every
+        // descriptor until its exec.
         yield* eventually("the lock", lock.tryLock(second))
       })
     ))

@@ -444,7 +444,10 @@ unless(notLinux).describe("live, on Linux", () => {
     )
   type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
-  /** The record of that pid, with the namespaces of this process. */
+  /**
+   * The identity of the process with this pid, as its record would have it. It has the boot id and the namespaces of this
+   * process.
+   */
   const identityOf = (pid: number) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -492,7 +495,10 @@ unless(notLinux).describe("live, on Linux", () => {
       assert.isTrue(Option.isNone(yield* table.commandName(child.pid)))
     }))
 
-  /** The resolved path of a command: `sleep` can be a link to a program with many names. */
+  /**
+   * The name of the file that a command runs. It may differ from the command, because `sleep` can be a link to a program
+   * with many names.
+   */
   const namesOf = (command: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
@@ -647,7 +653,7 @@ unless(notLinux).describe("live, on Linux", () => {
         assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
         const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
-        // The highest pid on 64-bit Linux, plus one.
+        // No process has this pid, which is the highest pid on 64-bit Linux plus one.
         assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
       }),
     works("unshare", [...alone.slice(1), "true"]) && works("setpriv", ["--reuid=65534", "true"])

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Option } from "effect"
 import * as Signals from "../../src/host/Signals.ts"
 
-/** A line of proc(5) with a drawn command and the fields that matter. */
+/** A line of `/proc/<pid>/stat` (proc(5)) with this command, parent and start time. The other fields do not matter. */
 const stat = (command: string, parent: number, startTicks: number) =>
   `7 (${command}) S ${parent} 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 ${startTicks} 1000 200\n`
 

@@ -36,7 +36,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // Combinations that do not occur: a healthy answer without a gateway, and an identity without an owner's instance id.
+  // Two combinations do not occur and are excluded. One is a healthy answer without a gateway on the port. The other is an
+  // identity other than `unknown` without an owner, because there is no instance id to compare.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,

@@ -1,5 +1,5 @@
 /**
- * Windows, where PowerShell lists processes and can be slow.
+ * Status and starts on Windows, where PowerShell lists the processes and can be slow.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"

@@ -1,5 +1,6 @@
 /**
- * Every place of `src` that starts a program. They have a module of their own so that a mutant can replace them.
+ * Every place of `src` that starts a program. They have a module of their own, so that a test can load it a second time
+ * from sources with a deliberate mistake (a mutant).
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"

@@ -1,5 +1,6 @@
 /**
- * At each place that starts a program: the start throws, the program does not end, or SIGTERM does not end it.
+ * Tests each place that starts a program in three cases: the start throws, the program does not end, or SIGTERM does not
+ * end it.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -107,7 +108,7 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // PowerShell runs in the background anyway.
+      // This mistake does not show with PowerShell, because the gateway runs PowerShell in the background in any case.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

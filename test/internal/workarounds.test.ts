@@ -51,7 +51,7 @@ const needed = (file: string, what: string) => `src/${file} is still needed: ${w
 // servers and clients of plain Node
 // ---------------------------------------------------------------------------
 
-/** A folder of its own, for as long as `use` runs. */
+/** Makes a temporary folder that exists as long as `use` runs. */
 const withFolder = async (use: (folder: string) => Promise<void>) => {
   const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "workarounds-"))
   try {
@@ -66,7 +66,7 @@ const portOf = (server: Net.Server): number => {
   return typeof address === "object" && address !== null ? address.port : 0
 }
 
-/** A server that listens on a free port of loopback, for as long as `use` runs. */
+/** Lets a server listen on a free port of 127.0.0.1 as long as `use` runs. */
 const withServer = async <S extends Net.Server>(server: S, use: (port: number) => Promise<void>) => {
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
@@ -121,7 +121,8 @@ describe("HTTP", () => {
   )
 
   it(needed("server/node/UpgradeRequests.ts", "Node 20 has no shouldUpgradeCallback"), () => {
-    // Node 22.21 and 24.9 have it. Once no older version is supported, it can replace `UpgradeRequest`.
+    // Node 22.21 and 24.9 have `shouldUpgradeCallback`. Once this package supports no older version, the callback can
+    // replace `UpgradeRequest`.
     assert.strictEqual(oldest, 20)
     assert.strictEqual("shouldUpgradeCallback" in Http.createServer(), major > 20)
   })
@@ -145,7 +146,7 @@ describe("HTTP", () => {
     }
   )
 
-  // More than the buffers of two sockets hold.
+  // The body is larger than what the buffers of two sockets hold.
   const body = Buffer.alloc(32 * 1024 * 1024)
   const closing: ReadonlyArray<readonly [what: string, isCut: boolean, close: (server: Http.Server) => void]> = [
     ["closeIdleConnections", true, (server) => server.closeIdleConnections()],
@@ -285,7 +286,7 @@ describe("ws", () => {
     server.on("upgrade", (request, socket, head) => {
       before(request.socket)
       sockets.handleUpgrade(request, socket, head, () => calls += 1)
-      // In case the WebSocket was opened.
+      // If the WebSocket was opened, this ends its connection.
       socket.end()
     })
     await withServer(server, async (port) => {

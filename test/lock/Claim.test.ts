@@ -30,7 +30,7 @@ const attempt = (options: Partial<LockAttempt.AttemptOptions> = {}) =>
     ...options
   })
 
-/** The snapshot of the first attempt: another owner's file. */
+/** Makes an attempt that finds another owner's file, and returns the snapshot of that file. */
 const look = Effect.flatMap(
   attempt(),
   (first) => first._tag === "Held" ? Effect.succeed(first.snapshot) : Effect.dieMessage("nobody was there")
@@ -163,8 +163,8 @@ describe("a file that a start without kernel locks is about to move away", () =>
             return yield* Effect.never
           }).pipe((program) => Effect.zipLeft(host.spawn(program, options), host.settle))
 
-        // The reclaimer has read the dead owner's file. It is slow to rename the file, and to put back the file that it
-        // moved.
+        // The reclaimer, a start that takes over a dead owner's lock, has read the owner's file. It is slow to rename the
+        // file, and to put back the file that it moved.
         const [renames, links] = [Effect.unsafeMakeLatch(), Effect.unsafeMakeLatch()]
         const reclaimer = yield* Effect.gen(function*() {
           yield* host.setIntercept(({ name, target }) =>

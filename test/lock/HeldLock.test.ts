@@ -73,7 +73,10 @@ const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App
   })
 type Started = Effect.Effect.Success<ReturnType<typeof start>>
 
-/** Makes a host and starts a gateway there, which holds both locks under `instanceId`. */
+/**
+ * Makes a host and starts a gateway there. It holds both locks, that of its config file and that of its state directory,
+ * under `instanceId`.
+ */
 const holder = (mode: Mode, options?: Gateway.GatewayOptions, app?: typeof App) =>
   Effect.gen(function*() {
     const host = yield* newHost()
@@ -88,8 +91,8 @@ const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
 /**
- * Advances time until the holder has rechecked its files: a third of the time in which a record gets stale, with a kernel
- * lock too.
+ * Advances time until the holder has rechecked its lock files. It does so at intervals of a third of the time after which a
+ * record is stale, even if it has a kernel lock.
  */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
@@ -130,7 +133,7 @@ const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
     assert.strictEqual(gateway.openFiles(), 2)
   })
 
-/** The reason of a holder whose file a `squatter` has taken. */
+/** The reason that a holder gives for its loss after a `squatter` has acquired its lock file. */
 const takenBySquatter = "the file was replaced and another process (pid 4711) holds it now"
 
 const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
@@ -183,11 +186,11 @@ const atCall = (host: Host, pid: number, act: (call: number) => Effect.Effect<Op
     )
   })
 
-/** Runs an effect at one system call of one process, and counts its calls. */
+/** Runs an effect at one system call of one process, and counts the calls of that process. */
 const onceAtCall = (host: Host, pid: number, at: number, act: Effect.Effect<unknown>) =>
   atCall(host, pid, (call) => call === at ? Effect.as(act, Option.none()) : Effect.succeedNone)
 
-/** How many system calls a holder makes from its loss until it has its lock back. */
+/** How many system calls a holder makes from the loss of its lock file until it has its lock back. */
 const callsToRegain = (mode: Mode) =>
   Effect.gen(function*() {
     const { gateway, host } = yield* holder(mode)
@@ -241,7 +244,7 @@ describe("a holder whose file was removed", () => {
         assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
         assert.strictEqual(gateway.lines.filter((line) => line.includes("recreated")).length, 1)
         assert.strictEqual(told(gateway, "reclaimed"), 0)
-        // A second time: the holder also rechecks the restored file.
+        // The test removes the file a second time, because the holder must also recheck the restored file.
         yield* host.files.remove(path)
         yield* recheck(host)
         yield* assertHolding(host, gateway, mode)
@@ -414,7 +417,7 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        // An empty file names no owner.
+        // The log says `recreated` if the new file is empty, and `re-acquired` otherwise. Both messages count here.
         const ways = [
           `re-acquired gateway lock ${path}: the file was replaced`,
           `recreated gateway lock ${path}: the file was replaced`
@@ -505,7 +508,7 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        // The holder waits as long as a start would, and at least the default time.
+        // The holder waits for the other process as long as a start would, and at least the default time.
         const { gateway, host } = yield* holder(mode, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
@@ -696,14 +699,17 @@ describe("a lock that is lost while others start", () => {
       mode: fc.constantFrom(...modes),
       name: fc.constantFrom(...names),
       loss: fc.constantFrom(...losses),
-      /** 0 is before the holder rechecks; other numbers are its system calls. */
+      /**
+       * When the other gateways start. 0 means before the holder rechecks; any other number means at that system call of
+       * the holder.
+       */
       at: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40 })),
       starters: fc.array(fc.constantFrom(address.port, address.port + 1), { maxLength: 3 }),
       delays: fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 20 })
     },
     ({ at, delays, loss, mode, name, starters }) =>
       Effect.gen(function*() {
-        // Each step of the clock costs real time.
+        // The gateways poll seldom, because each step of the clock costs real time.
         const patient = { lock: { pollInterval: "1 second" } } as const
         const { gateway: first, host } = yield* holder(mode, patient)
         const others: Array<{ readonly port: number; readonly gateway: Started }> = []

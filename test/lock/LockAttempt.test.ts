@@ -79,7 +79,7 @@ const inFolder = <A, E, R>(
     return yield* use({ folder, fs, path: `${folder}/gateway.lock` })
   }).pipe(Effect.provide(Layer.merge(kernel, NodeContext.layer)))
 
-/** Makes tests with a folder each, and with this kernel lock. */
+/** Makes tests that use this kernel lock. Each test has its own folder. */
 const testsIn = (
   kernel: Layer.Layer<KernelLock.KernelLock>,
   test: Vitest.Test<Scope.Scope> = it.scopedLive
@@ -123,7 +123,10 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
     (fs) => Effect.provideService(self, FileSystem.FileSystem, { ...fs, ...change(fs) })
   )
 
-/** Runs an effect at the first call only, with the services of the place where it was made. */
+/**
+ * Makes an effect that runs `self` only the first time. `self` gets the services that are available where `first` is
+ * called.
+ */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
   Effect.zipWith(
     Effect.context<R>(),
@@ -131,7 +134,7 @@ const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
     (context, due) => Effect.whenEffect(Effect.orDie(Effect.provide(self, context)), Ref.getAndSet(due, false))
   )
 
-/** A failing system call, with Node's message. */
+/** Fails as a system call does, with a message in Node's form. */
 const failing = (call: string, why: string, reason: PlatformError.SystemErrorReason = "Unknown") =>
   Effect.fail(
     new PlatformError.SystemError({ reason, module: "FileSystem", method: call, description: `${why}, ${call}` })

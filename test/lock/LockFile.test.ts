@@ -10,7 +10,7 @@ import { makeHost, noNamespaces, pass, platform, simulated } from "../fixtures/s
 
 const pid = 7
 
-/** A process that stays, and the record that it would write. */
+/** A process that keeps running, and the record that it would write as an owner. */
 const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
   Effect.gen(function*() {
     const known = yield* Deferred.make<OwnerRecord.ProcessIdentity>()
@@ -148,7 +148,7 @@ const gatewayOptions = { stateDir: "/state", configPath: "/gateway.json" }
 const path = LockFile.configLockPath(gatewayOptions)
 const statePath = LockFile.stateLockPath(gatewayOptions)
 
-/** Starts a process that acquires the lock; returns what it was given once it holds. */
+/** Starts a process that acquires the lock. `lock` completes with its `LockFile` service once it holds the lock. */
 const start = (
   host: SimulatedHost.SimulatedHost,
   options: Partial<LockFile.LockFileOptions> = {},

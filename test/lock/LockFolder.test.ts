@@ -118,7 +118,10 @@ const claim = Claim.claimPath(path, {
   age: LockFile.defaults.lock.staleAfter
 })
 
-/** Puts a link to the victim in the place of a lock file, right before the n-th system call of a process. */
+/**
+ * Puts a link to the victim, a file that no start may change, in the place of a lock file, right before the n-th system
+ * call of a process.
+ */
 const linkedBefore = (n: number, subject: string, locking: "works" | "absent", wanted = path) =>
   Effect.gen(function*() {
     const host = yield* makeHost()

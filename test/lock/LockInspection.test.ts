@@ -73,7 +73,7 @@ describe("LockInspection.inspect", () => {
       yield* host.setLocking("absent")
       const { gateway, lock } = yield* runningGateway(host)
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
-      // A record counts as a lock for a process with kernel locks as well.
+      // A process that has kernel locks must also treat a record without a kernel lock as a held lock.
       yield* host.setLocking("works")
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
       yield* host.setLocking("refused")

@@ -1,5 +1,6 @@
 /**
- * A few seconds of the witness storm. `test/chaos/storm.chaos.ts` runs it for minutes.
+ * Runs the storm for a few seconds: many processes acquire and release a lock, and some are killed. A witness, a second
+ * lock, shows whether two of them held the lock at once. `test/chaos/storm.chaos.ts` runs the storm for minutes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url"
 import ts from "typescript"
 
 /**
- * The floors, the lowest first. A file imports from lower floors and from its own room. Rooms of one floor do not import each
- * other.
+ * The floors, the lowest first. A room is a folder or a file of `src`, or all the files of a list in `oneRoom`. A file
+ * imports from lower floors and from its own room. Rooms of one floor do not import each other.
  */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],

@@ -54,12 +54,12 @@ describe("the package", () => {
     const url = "https://github.com/gateway-lock/gateway-lock"
     assert.propertyVal(manifest, "homepage", `${url}#readme`)
     assert.deepPropertyVal(manifest, "bugs", { url: `${url}/issues` })
-    // The form that npm writes. With another one it warns at each publication.
+    // This is the form that npm writes. With another form, npm warns at each publication.
     assert.deepPropertyVal(manifest, "repository", { type: "git", url: `git+${url}.git` })
   })
 
-  // The output of tsc reads like its source, and declarations have the comments. Sources and maps would double the size of
-  // the package.
+  // The package has no source maps and no sources, because they would double its size. They are not needed, because the
+  // output of tsc reads like its source, and the declarations have the comments.
   it("ships no source map without its sources", async () => {
     const built = new URL("../../dist/", import.meta.url)
     const names = await readdir(built, { recursive: true })

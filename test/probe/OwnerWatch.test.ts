@@ -41,7 +41,8 @@ describe("OwnerWatch, live", () => {
       const gateway = yield* start()
       const watching = yield* Effect.fork(ended(gateway.address))
       yield* eventually("the watcher", Effect.map(gateway.connections, (open) => open === 1))
-      // Upgraded after the first one. So once this one is open, the first is too.
+      // The gateway upgrades this connection after the watcher's connection. So once this one is open, the watcher's is
+      // open too.
       yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
       assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
       const shutdown = yield* Effect.fork(gateway.shutdown)
@@ -124,7 +125,7 @@ describe("OwnerWatch, live", () => {
         const server = yield* answering(answer)
         const watching = yield* Effect.fork(ended(server.address))
         assert.match(yield* server.asked, /^GET \/ HTTP\/1\.1\r\n/)
-        // This later watch gets its answer after the first one got its own.
+        // This second watch begins later. So once it has its answer, the first watch has its answer too.
         if (answer !== "") yield* Effect.ignore(ended(yield* httpServer(404, "")))
         assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
         yield* Fiber.interrupt(watching)

@@ -164,7 +164,8 @@ describe("binding", () => {
       const first = yield* start({ host: "127.0.0.2" })
       const error = yield* Effect.flip(start({ host: "127.0.0.3", port: first.address.port }))
       assert.strictEqual(error._tag, "PortInUse")
-      // Even if the probe finds no listener, both compete for the guard address.
+      // Each of the two gateways also has to bind 127.0.0.1, its guard address. So only one of them can start, even if the
+      // probe finds no listener.
       const blind = yield* Effect.flip(
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )
@@ -501,7 +502,7 @@ describe("the drain", () => {
         const { app, reached, release } = yield* slowApp
         yield* gateway.serve(app)
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
-        // The drain answers a request whose first bytes arrived before it began.
+        // A request whose first bytes arrived before the drain began is still answered.
         const asking = yield* connect(gateway.address)
         yield* asking.send("GET /healthz HTTP/1.1\r\n")
         yield* reached
@@ -770,7 +771,7 @@ describe("limits", () => {
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
         yield* client.ended
-        // The listener checks once a second.
+        // The listener checks its time limits once a second.
         assert.isBelow((yield* Clock.currentTimeMillis) - before, 4000)
         yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
       }))

@@ -12,10 +12,13 @@ import { unless } from "../fixtures/skips.ts"
 const path = "/token"
 const token = "0123456789abcdef0123456789ABCDEF"
 
-/** Windows has no uids. There every user counts as the one whom no permission stops. */
+/**
+ * The uid that by default owns the token file and reads it. Windows has no uids, so the test uses 0 there, because no
+ * permission stops root.
+ */
 const us = noModeBits === undefined ? 1000 : 0
 
-/** The result of a user's reading of a file with this owner and mode. */
+/** Writes a token file with this owner and mode, and returns the result of reading it as the user `uid`. */
 const read = (content: string, { mode = 0o600, owner = us, uid = us } = {}) =>
   Effect.gen(function*() {
     const host = yield* makeHost()

@@ -1,5 +1,6 @@
 /**
- * An app behaves behind the guard as under `NodeHttpServer.layer`: both get the same requests.
+ * An app must behave in a gateway, which checks each request first, as it does under `NodeHttpServer.layer`. So each test
+ * sends the same requests to both servers.
  */
 import {
   type HttpApp,

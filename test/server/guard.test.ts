@@ -86,7 +86,7 @@ describe("a gateway on a wildcard address (N73)", () => {
         () =>
           Effect.gen(function*() {
             const host = yield* SimulatedHost.makeWith({ platform })
-            // Both have probed the port before either binds it.
+            // Both gateways have probed the port before one of them binds it.
             const asked = yield* Effect.makeLatch(false)
             let waiting = 0
             yield* host.setIntercept(({ name }) =>

@@ -16,8 +16,8 @@ const hex = (text: string) => Buffer.from(text, "hex")
 const chunked = ["Transfer-Encoding: chunked"]
 
 /**
- * With the status of the first response. `""` means that the gateway closes the connection without a response, or waits for
- * more bytes.
+ * Each entry has the status of the first response. The status `""` means that the gateway closes the connection without a
+ * response, or waits for more bytes.
  */
 const odd: ReadonlyArray<readonly [what: string, bytes: string | Uint8Array, status: string]> = [
   [

@@ -123,7 +123,7 @@ describe("an app's routes where the gateway has its own", () => {
         assert.strictEqual(yield* client.next, "app hi")
         const control = yield* webSocket(address, "/control")
         assert.include(yield* control.next, "\"type\":\"hello\"")
-        // Standbys still open their connection at the original path.
+        // A standby (a start that waits until the gateway ends) still opens its connection at the original path.
         const watcher = yield* webSocket(address, "/", { protocols: [watchSubprotocol] })
         assert.strictEqual(watcher.protocol, watchSubprotocol)
         yield* gateway.shutdown

@@ -1,4 +1,6 @@
-/** A port that a socket has without listening on it, on a simulated host. */
+/**
+ * A port that is in use although no socket listens on it, for example by a connection. All tests run on a simulated host.
+ */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Layer, Option, Scope, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
@@ -13,7 +15,7 @@ const reason = "listen EADDRINUSE: simulated, 127.0.0.1:18789; nothing listens t
 const failureOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
   Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
 
-/** A start under a supervisor, or a standby. */
+/** A start under a supervisor (`recover`), or a start that waits until the port is free (`standby`). */
 const recovering = (how: "standby" | "recover") => {
   const start = Effect.flatMap(
     Layer.build(Gateway.layerPlatform(address)),
@@ -27,7 +29,7 @@ const recovering = (how: "standby" | "recover") => {
     .pipe(Effect.provide(HealthProbe.layer()))
 }
 
-/** A connection that the test can end. */
+/** A connection that uses the port until the test ends it. */
 const connection = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const scope = yield* Scope.make()

@@ -11,7 +11,7 @@ import { connect, frame, opcode, textFrame, webSocket } from "../fixtures/net.ts
 
 const live = it.scopedLive
 
-/** A gateway whose app answers with its request and the body of that. */
+/** A gateway whose app answers each request with the method, the path and the body of the request. */
 const echoing = (options: Options = {}) =>
   Effect.tap(start(options), ({ serve }) =>
     serve(Effect.gen(function*() {

@@ -55,7 +55,7 @@ describe("the schema of the config file", () => {
   ]) => {
     const { json } = setting
     if (json === undefined || Option.isNone(setting.decode(value))) return
-    // The program also accepts a count as text, as in a variable.
+    // The program also accepts a number as text, because the value of an environment variable is text.
     assert.isTrue(isAllowed(json, value) || (json.type === "integer" && typeof value === "string"), setting.name)
   })
 

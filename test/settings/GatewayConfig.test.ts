@@ -284,7 +284,7 @@ describe("GatewayConfig.resolve", () => {
                 flags: flag === undefined ? {} : { [flag.key]: String(flag.raw) },
                 env: env === undefined ? {} : { [env.key]: String(env.raw) },
                 files: {
-                  // Config files that are named must exist.
+                  // A config file that a flag or a variable names must exist.
                   "/b.json": "{}",
                   "/c.json": "{}",
                   ...(inFile === undefined ? {} : file(inFile.key, inFile.raw))

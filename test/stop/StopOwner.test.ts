@@ -128,7 +128,7 @@ describe("StopOwner.stop", () => {
         yield* host.settle
         yield* owner.kill
         const before = yield* Effect.orDie(host.files.readFile(path))
-        // A stranger gets the owner's pid.
+        // Another process gets the pid of the dead owner.
         yield* host.spawn(Effect.never, { pid: owner.pid })
         const { outcome } = yield* stopped(host)
         assert.strictEqual(outcome?._tag, "NotRunning")
@@ -330,7 +330,10 @@ describe("StopOwner.stop", () => {
     "whichever system call is its last: a stranger with its number is never signalled",
     () =>
       Effect.gen(function*() {
-        /** Runs a stop. Before its call number `fateful`, the owner dies and a stranger gets its pid. */
+        /**
+         * Runs a stop. Right before the stop's system call number `fateful`, the owner dies and another process gets the
+         * owner's pid.
+         */
         const play = (locking: "works" | "absent", fateful: number) =>
           Effect.gen(function*() {
             const host = yield* makeHost()

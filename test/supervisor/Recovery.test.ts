@@ -51,7 +51,10 @@ const unhealthy: Health = { _tag: "Unhealthy", instanceId: "owner", detail: "sta
 const stalled: Health = { _tag: "Stalled", detail: "no answer" }
 const free: Health = { _tag: "NoListener", detail: "refused" }
 
-/** The result of a start's n-th attempt, and of the n-th probe or a probe at a moment. The last one repeats. */
+/**
+ * The result of each attempt to start, and of each probe, by its number or by the time in milliseconds. The last result of
+ * a list repeats.
+ */
 interface World {
   readonly starts: ReadonlyArray<"running" | PortInUse | LockHeld | BindFailed | Effect.Effect<never, PortInUse>>
   readonly probes: ReadonlyArray<Health> | ((millis: number) => Health)
@@ -193,7 +196,8 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 0, 5, 15, 35, 75, 155, 315, 635])
       yield* TestClock.adjust("58 seconds")
       yield* settle
-      // The standby must not poll without a pause an owner that drops its watchers.
+      // The standby (the start that waits) must pause between two polls, even if the owner drops each connection that
+      // watches it.
       assert.strictEqual(attempts.length, 9 + 11)
       assert.isBelow(yield* probes, 80)
       yield* Fiber.interrupt(fiber)
@@ -365,8 +369,8 @@ describe("recover", () => {
     ],
     ([failures, healthyFrom, interval, tenths, runsAtLast]) =>
       Effect.gen(function*() {
-        // An odd number, while all other events are at even times. The result of an event at the moment of the timeout is not
-        // specified.
+        // The timeout is an odd number, and all other events are at even times. So no event is at the moment of the
+        // timeout, where the result is not specified.
         const timeout = 1 + 2 * Math.floor((interval * tenths) / 20)
         const errors = failures.map((name) => name === "portInUse" ? portInUse : lockHeld)
         const starts = runsAtLast ? [...errors, "running" as const] : [...errors, portInUse]

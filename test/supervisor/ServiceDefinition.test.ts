@@ -222,7 +222,7 @@ const readExecStart = (unit: string): ReadonlyArray<string> => {
   return [program, ...args.map(readVariables)]
 }
 
-/** CommandLineToArgvW, for the words after the program. */
+/** Splits a command line as `CommandLineToArgvW` of Windows splits the words after the program. */
 const readWindows = (line: string): ReadonlyArray<string> => {
   const words: Array<string> = []
   let current: string | undefined
@@ -561,7 +561,8 @@ WantedBy=multi-user.target
 })
 
 /**
- * `ratelimit_below` of systemd's ratelimit.c (252): whether starts at these times, in seconds, latch the unit.
+ * Whether starts at these times, in seconds, latch the unit: systemd then refuses further starts. Follows `ratelimit_below`
+ * of systemd's ratelimit.c (252).
  */
 const latches = (timing: SystemdTiming, starts: ReadonlyArray<number>): boolean => {
   let begin: number | undefined

@@ -1,5 +1,6 @@
 /**
- * Waiting on a simulated host, for every kind of owner and every kind of waiting start.
+ * Starts that wait until another owner of the port or the lock ends, on a simulated host. The tests cover every kind of
+ * owner and every kind of start that waits: a standby, and a start under each supervisor.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -25,9 +26,9 @@ type Host = SimulatedHost.SimulatedHost
 /** An owner of the port or the lock: how it begins, and what the test expects of it. */
 interface Owner {
   readonly isHealthy: boolean
-  /** Whether a waiting start may keep an idle connection to it. */
+  /** Whether a start that waits for the end of this owner may keep an idle connection to it. */
   readonly isGateway: boolean
-  /** The owner has the lock, and does not listen. */
+  /** Whether the owner has the lock but does not listen. */
   readonly isSilent: boolean
   readonly begin: (host: Host) => Effect.Effect<Option.Option<SimulatedPorts.SimulatedStranger>, never, Scope.Scope>
 }
@@ -94,7 +95,7 @@ interface Scenario {
   readonly healthTimeoutMillis: number
 }
 
-/** Phases are long enough for a waiting start to notice each owner. */
+/** An owner and how long it lasts. A phase is long enough for a start that waits to notice the owner. */
 const phase = (names: ReadonlyArray<string>) =>
   fc.record({ who: fc.constantFrom(...names), steps: fc.integer({ min: 20, max: 48 }) })
 
@@ -124,7 +125,7 @@ const waiter = ({ healthTimeoutMillis, how, retryMillis }: Scenario) => {
 }
 
 interface Seen {
-  /** When the waiting start served or failed, if it did. */
+  /** How the start that waits ended, and when: it serves or has failed. `None` if it still waits. */
   readonly outcome: Option.Option<{ readonly what: string; readonly atMillis: number }>
   readonly strangers: ReadonlyArray<SimulatedPorts.SimulatedStranger>
 }
@@ -174,7 +175,10 @@ const play = (scenario: Scenario): Effect.Effect<Seen> =>
 
 const lengthOf = (phases: Scenario["phases"]) => phases.reduce((sum, { steps }) => sum + steps * stepMillis, 0)
 
-/** Two seconds and a probe; the quarter second is a step of the test. */
+/**
+ * The time within which a start that waits must notice a change: two seconds and the time of a probe. A step of the test is
+ * added, because the test sees the change only after a step.
+ */
 const noticedWithin = 2000 + probeMillis + stepMillis
 
 const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
@@ -183,15 +187,15 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   if (Option.isNone(outcome)) return assert.fail("neither serves nor fails")
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
-  // Each attempt probes, as does the look after it. In addition, there is a poll every second, and the attempts after
-  // changes.
+  // Each attempt to start probes the port, and after a failed attempt the start probes the owner. In addition, the start
+  // polls every second, and makes some attempts after each change of owner.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")
 
   const isHealthy = phases.map(({ who }) => owners[who]?.isHealthy === true)
   const healthyFrom = isHealthy.includes(true) ? lengthOf(phases.slice(0, isHealthy.indexOf(true))) : undefined
-  // Between the end of one owner and the bind of the next, the port is free, and the waiting start may be quicker.
+  // Between the end of one owner and the bind of the next, the port is free, and the start that waits may bind it first.
   const changes = phases.flatMap(({ who }, index) =>
     index > 0 && who.startsWith("a gateway's") ? [lengthOf(phases.slice(0, index))] : []
   )
@@ -206,7 +210,8 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   const giveUp = Math.max(healthTimeoutMillis, probeMillis) + probeMillis + lockMillis
   switch (what) {
     case "OwnerHealthy":
-      // A process that later gets stopped serves first.
+      // A gateway whose process the test stops is healthy for a moment before that, so a start may see a healthy owner at
+      // the begin of its phase.
       if (
         phases.some(({ who }, index) =>
           who === "a gateway's stopped process" && lengthOf(phases.slice(0, index)) === atMillis

@@ -175,7 +175,7 @@ describe("Otlp.settings", () => {
   )
 })
 
-/** A collector that answers when told to. */
+/** A collector that does not answer until the test tells it to. */
 const slowCollector = Effect.gen(function*() {
   const arrived = yield* Deferred.make<void>()
   const answer = yield* Deferred.make<void>()

@@ -27,7 +27,10 @@ interface Series {
   readonly word?: string
 }
 
-/** Shared, because Effect treats two objects with the same numbers as different. */
+/**
+ * All histograms of this file use this object, because Effect treats two objects with the same numbers as different
+ * boundaries.
+ */
 const boundaries = MetricBoundaries.fromIterable([0.1, 1])
 
 /** The snapshot of a new registry after these series. */

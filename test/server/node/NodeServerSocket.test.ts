@@ -282,7 +282,8 @@ describe("watching, live", () => {
       const client = yield* connect(bound.address, { reading: false })
       yield* client.send(upgradeRequest("/control"))
       yield* client.send(textFrame("watch"))
-      // The data in the kernel's buffers, and the megabyte that the gateway buffers.
+      // A push has 100 kB. The gateway cuts the client after the pushes have filled the buffers of the kernel and the
+      // megabyte that the gateway buffers.
       assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
     }))
