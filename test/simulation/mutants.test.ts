@@ -1,5 +1,6 @@
 /**
- * The simulation finds every mistake in `mutants.ts`, by a schedule on which the unchanged sources keep the guard.
+ * A mutant is a version of the sources with one mistake. The simulation finds every mistake in `mutants.ts`, by a scenario in
+ * which the unchanged sources keep the guard.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Exit, FastCheck as fc, Option } from "effect"
@@ -61,7 +62,7 @@ describe("a guard with a mistake in it is caught:", () => {
           if (found.length === 0) continue
           assert.deepStrictEqual(yield* violations(Original, scenario), [], JSON.stringify(scenario))
           const at = drawn.indexOf(scenario)
-          // The search is slow until `caughtBy` names the new schedule.
+          // The test searches all scenarios again in each run until `caughtBy` names the new one. That is slow.
           if (at !== caughtBy) yield* Console.warn(`${name}: caught by ${at}, no longer by ${caughtBy}`)
           return
         }

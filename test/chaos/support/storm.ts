@@ -52,8 +52,7 @@ export interface Storm {
   readonly seconds: number
   readonly acquisitions: number
   /**
-   * The number of deaths at each point of a turn. For a death at a random time, the key also names the phase, such as `any
-   * (holding)`.
+   * The number of deaths at each point of a turn. The key of a death at a random time also names the phase: `any (holding)`.
    */
   readonly kills: Record<string, number>
   readonly killed: number
