@@ -126,7 +126,8 @@ describe("the network of a process", () => {
       const asking = yield* host.spawn(
         Effect.flatMap(ProcessTable.ProcessTable, ({ network }) => network(other.pid))
       )
-      // Only Linux distinguishes them; the live process tables of the other platforms give the same answer.
+      // Only Linux distinguishes network namespaces. On the other platforms, the real process table gives the same answer as
+      // this simulated one.
       assert.deepStrictEqual(yield* asking.exit, Exit.succeed(expected))
     }))
 })

@@ -41,7 +41,8 @@ it.effect(
           assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
         }
       }
-      // In this mutant, a supervisor does not restart a start under systemd that was refused, because of its exit status.
+      // In the first scenario, a gateway that systemd started is refused because the owner is healthy. Because of its exit
+      // status, the simulated systemd does not restart it. This must hold in the build `unchanged` too.
       for (const scenario of draw("kernel locks").slice(0, 1)) {
         const report = yield* simulate(subject, scenario)
         assert.isTrue(report.players.some(isLeftInControl))
