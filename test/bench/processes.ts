@@ -110,7 +110,7 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
     }
   })
 
-/** Starts `node` with these arguments. It is killed when the scope closes. */
+/** Starts `node` with these arguments. The process is killed when the scope closes. */
 export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
   Effect.acquireRelease(launch(args), (process) =>
     Effect.sync(() => process.kill("SIGKILL")).pipe(

@@ -20,8 +20,8 @@ import * as Sweep from "./support/sweep.ts"
 const delayMillis = 500
 
 /**
- * How many runs go on at one time. The number is higher than the number of cores, because each run only waits for half of its
- * time.
+ * How many runs go on at one time. The number is higher than the number of cores, because each run spends half of its time
+ * waiting.
  */
 const lanes = 3
 

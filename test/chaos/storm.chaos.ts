@@ -50,8 +50,8 @@ describe("in a storm of deaths and releases", sideBySide, () => {
       `no two of ${acquisitions} acquisitions overlap, kept apart by the ${contender}`,
       () =>
         Effect.gen(function*() {
-          // 2 percent of the turns end in a death, which is less than the default. A new process replaces each dead worker,
-          // and its start takes longer than any other step.
+          // Only 2 percent of the turns end in a death; the default is 4 percent. Deaths are slow, because a new process
+          // replaces each dead worker, and the start of a process takes longer than any other step.
           const seen = yield* storm({
             contender,
             acquisitions,

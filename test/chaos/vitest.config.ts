@@ -7,8 +7,8 @@ export default defineConfig({
     testTimeout: 600_000,
     hookTimeout: 60_000,
     pool: "threads",
-    // One test file keeps two cores busy. A second one at the same time would delay runs of the program, which the tests do
-    // themselves where they need delays.
+    // One test file keeps two cores busy. A second file at the same time would slow down the runs, in addition to the delays
+    // that tests insert.
     fileParallelism: false,
     // The verbose reporter shows the tables that the tests print.
     reporters: ["verbose"]

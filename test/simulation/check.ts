@@ -119,7 +119,10 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     for (const [path, held] of holdings) holdings.set(path, held.filter((holding) => holding.serial !== serial))
   }
   const listeners = new Map<string, Set<number>>()
-  /** Pairs of processes, by serial number, that listen on the same port, and the position in the log since when they do. */
+  /**
+   * Pairs of processes, by serial number, that listen on the same port. `at` is the position in the log at which the second
+   * one bound the port.
+   */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
    * Processes, by serial number, that have bound their own address but not yet the guard address, for which all gateways

@@ -21,7 +21,7 @@ const isLeftInControl = ({ exit, how }: Player): boolean =>
     Exit.isFailure(exit) && Option.exists(Cause.failureOption(exit.cause), (error) =>
       isTagged(error, "OwnerHealthy")))
 
-/** More schedules than any mutant needs. */
+/** More scenarios than are needed to catch any mutant. */
 const most = 1000
 const seed = 20261120
 

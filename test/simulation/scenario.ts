@@ -59,7 +59,7 @@ export interface Starter {
   readonly timeout: number | undefined
   /** How many processes inspect the lock files while the gateway starts. */
   readonly inspectors: number
-  /** The milliseconds between the acquire of the lock and the begin of listening. */
+  /** The milliseconds between acquiring the lock and starting to listen. */
   readonly warmUp: number
   /** The milliseconds after which the process is told to end. 0 means that it is never told to. */
   readonly life: number
@@ -75,7 +75,7 @@ export type Happening =
   | { readonly _tag: "Replace"; readonly file: "config" | "state"; readonly content: "nothing" | "garbage" | "a copy" }
   | { readonly _tag: "RemoveFolder" }
   | { readonly _tag: "StepClock"; readonly hours: number }
-  /** The disk is full for this time. */
+  /** The disk is full for this number of milliseconds. */
   | { readonly _tag: "FullDisk"; readonly millis: number }
   | { readonly _tag: "Reboot" }
   /** Kills the n-th of the running processes, in the order of their starts. */
@@ -193,7 +193,7 @@ const file = fc.constantFrom("config" as const, "state" as const)
 
 const stepClock = fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) })
 
-/** Events that do not take a lock from its owner. */
+/** Events that do not remove or replace the lock files, so no running owner loses its lock by them. */
 const blow: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ _tag: fc.constant("FullDisk" as const), millis: millisUpTo(5000) }),
   fc.constant({ _tag: "Reboot" as const }),
@@ -358,7 +358,10 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
   networkNamespace: mostly<Starter["networkNamespace"]>("net:[1]", "net:[2]")
 })
 
-/** The pid of the gateway in every container: containers often give the same pid to the first process. */
+/**
+ * The pid that a gateway in a container can ask for. It is the same in all containers, because each container often gives the
+ * same pid to its first process.
+ */
 const containerPid = 7
 
 /**
@@ -451,8 +454,8 @@ const containers = volume(
 )
 
 /**
- * Starters on two machines with one volume. The first PID namespace of each machine has the same name. No scenario here has
- * kernel locks that only the own machine knows and the server of the volume does not.
+ * Starters on two machines that mount one volume. The first PID namespace of each machine has the same name. No scenario here
+ * has kernel locks that work on one machine only, because the server of the volume does not know them.
  */
 const machines = volume(
   "absent",

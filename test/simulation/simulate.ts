@@ -17,7 +17,7 @@ export type Subject = typeof Original
 // the log
 // ---------------------------------------------------------------------------
 
-/** The entries in the order in which they happened. */
+/** One entry of the log. The log has its entries in the order in which they happened. */
 export type Entry =
   | { readonly _tag: "Traced"; readonly entry: TraceEntry }
   /** The layer of the lock has been built. From here on the process believes that it holds both locks. */

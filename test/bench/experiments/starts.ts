@@ -1,5 +1,5 @@
 /**
- * Starts that end at once.
+ * How long starts of the program take: a start that is refused, many starts at one time, and `--version`.
  */
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"

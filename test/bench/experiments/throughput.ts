@@ -109,7 +109,7 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** The number of samples of each side for one run of the other experiments. */
+  /** How many samples of each side this figure gets for each run that the user asked for with `--runs`. */
   readonly samples: number
   readonly aim?: Aim
 }

@@ -17,8 +17,7 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// The worker opens the witness before every other file. The witness still has the highest descriptor, also compared with all
-// files that the worker opens later.
+// The worker opens the witness first, under a high descriptor. So all files that it opens later have lower descriptors.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))

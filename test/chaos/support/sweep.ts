@@ -130,7 +130,7 @@ export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.T
     return { visited, ended, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
   }))
 
-/** Calls that every gateway makes. If the record of a run lacks one of them, strace has not traced the gateway. */
+/** Calls that every gateway makes. If the log of a run lacks one of them, strace has not traced the gateway. */
 const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
   files: ["pwrite64 config lock", "fsync state lock", "unlink config lock", "unlink state lock"],
   sockets: ["connect port", "bind port", "listen port"]

@@ -1,8 +1,8 @@
 /*
  * Replaces powershell.exe, which does nothing in wine. It answers the only question of the gateway: a list of all processes.
  *
- * The answer is JSON in the form of `ConvertTo-Json -Compress`. `Created` is an ISO 8601 time in UTC, in the form of .NET's format
- * "o". It is null for a process that cannot be opened.
+ * The answer is JSON in the form of `ConvertTo-Json -Compress`. `Created` is an ISO 8601 time in UTC, in the form of .NET's
+ * format "o". It is null for a process that cannot be opened.
  *
  * The settings are files in the working directory, which is that of the gateway. They are not environment variables, because the
  * gateway passes only a few variables on to its programs.
