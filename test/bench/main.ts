@@ -1,11 +1,11 @@
 /**
- * `npm run bench [-- --runs N] [--only TEXT] [--json]`: the cost of the built program, each figure beside a baseline of the
- * same run.
+ * `npm run bench [-- --runs N] [--only TEXT] [--json]`: measures the cost of the built program. Each figure stands beside a
+ * baseline that the same run measured.
  *
  * `--only` runs only the experiments whose name contains the text.
  *
- * The exit status is 0 for any result, whether it meets its aim or not, because the load of machines varies. Any other status
- * means that a measurement failed.
+ * The exit status is 0 whether the figures meet their aims or not, because the load of machines varies. Any other status means
+ * that a measurement failed.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -89,7 +89,7 @@ const bench = Effect.gen(function*() {
     chosen,
     ([name, experiment]) =>
       Effect.zipRight(
-        // The table appears after minutes. Until then, stderr shows the progress.
+        // The table of results appears only after minutes. Until then, stderr shows the progress.
         Console.error(`measuring ${name}`),
         Effect.scoped(experiment(runs))
       )

@@ -1,5 +1,6 @@
 /**
- * Compares a subject with a baseline. The two run in turns, so that a busy machine slows both, and are compared by medians.
+ * Compares a subject with a baseline. The samples of the two are taken in turns, so that a busy machine slows both. Their
+ * medians are compared.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Array from "effect/Array"
@@ -18,7 +19,7 @@ export type Unit = "ms" | "MiB" | "KiB" | "per second" | "modules"
 /** The limit that a figure should meet. */
 export type Aim = { readonly most: number } | { readonly least: number }
 
-/** One line of the table, read from the samples of both sides. */
+/** One line of the table of results. Its values are read from the samples of the subject and of the baseline. */
 export interface Row<Sample> {
   readonly name: string
   readonly unit: Unit
@@ -39,13 +40,13 @@ export interface Measured {
   readonly unit: Unit
   readonly baseline: Spread & { readonly name: string }
   readonly subject: Spread & { readonly name: string }
-  /** Compares subject and baseline within each pair of runs, so that a load on both cancels out. */
+  /** Compares subject and baseline within each pair of runs, because a load on the machine affects both runs of a pair. */
   readonly comparison: Spread & { readonly kind: "ratio" | "difference" | "absolute" }
   readonly aim: Aim | null
   readonly met: boolean | null
 }
 
-/** Interpolates linearly between two neighbours. */
+/** Interpolates linearly between the two nearest values. */
 const quantile = (sorted: ReadonlyArray<number>, q: number): number => {
   const at = (sorted.length - 1) * q
   const below = sorted[Math.floor(at)] ?? Number.NaN
@@ -64,7 +65,10 @@ const spread = (values: ReadonlyArray<number>): Spread => {
 
 const isMet = (aim: Aim, value: number): boolean => "most" in aim ? value <= aim.most : value >= aim.least
 
-/** The 95th percentile against an absolute aim, beside the samples of a baseline. */
+/**
+ * A line of the table that compares the 95th percentile of the subject with an absolute aim. It shows a baseline only for
+ * information.
+ */
 export const percentile95 = (options: {
   readonly name: string
   readonly baseline: { readonly name: string; readonly samples: ReadonlyArray<number> }
@@ -87,14 +91,16 @@ export const percentile95 = (options: {
 const compared = { ratio: (b: number, s: number) => s / b, difference: (b: number, s: number) => s - b }
 
 /**
- * Takes one pair of samples that does not count and then `runs` pairs, and reads every row from them. Rows that this machine
- * cannot measure are left out.
+ * Takes one pair of samples for warm-up, which does not count, and then `runs` pairs. Reads every row of the table from these
+ * pairs. Rows that this machine cannot measure are left out.
  */
 export const measurePairs = <Sample, R>(options: {
   readonly runs: number
   readonly baseline: string
   readonly subject: string
-  /** Takes one sample of each side, baseline first; gets the number of the pair. */
+  /**
+   * Takes one sample of the baseline and one of the subject, and returns them in this order. `run` is the number of the pair.
+   */
   readonly pair: (run: number) => Effect.Effect<readonly [baseline: Sample, subject: Sample], BenchFailed, R>
   readonly rows: ReadonlyArray<Row<Sample>>
 }): Effect.Effect<ReadonlyArray<Measured>, BenchFailed, R> =>
@@ -121,7 +127,10 @@ export const measurePairs = <Sample, R>(options: {
     })
   })
 
-/** Runs both sides in turns: one pair that does not count and then `runs` pairs. Reads every row from those samples. */
+/**
+ * Runs baseline and subject in turns: one pair for warm-up, which does not count, and then `runs` pairs. Reads every row of
+ * the table from the samples.
+ */
 export const measure = <Sample>(options: {
   readonly runs: number
   readonly baseline: Side<Sample>
@@ -133,7 +142,8 @@ export const measure = <Sample>(options: {
     runs: options.runs,
     baseline: options.baseline.name,
     subject: options.subject.name,
-    // The sides take turns at going first, because the processor is warmer for the second one.
+    // Baseline and subject take turns at going first. Otherwise one of them would always go second, when the processor is
+    // warmer.
     pair: (run) =>
       run % 2 === 0
         ? Effect.all([before, after])

@@ -1,5 +1,6 @@
 /**
- * Node processes for the benchmark: started, asked, timed by events, and always ended.
+ * Node processes for the benchmark. The functions start a process, send it requests, and take the times of its events. Each
+ * process is ended with its scope.
  */
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -39,7 +40,7 @@ export const host = "127.0.0.1"
 
 export const millis = (from: bigint, to: bigint): number => Number(to - from) / 1e6
 
-/** Limits a wait; no wait is longer than this. */
+/** Limits a wait to 20 seconds. Every wait of the benchmark has this limit. */
 export const bounded =
   (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | BenchFailed, R> =>
     Effect.timeoutFail(self, {
@@ -48,14 +49,17 @@ export const bounded =
     })
 
 /**
- * Variables that would change how Node starts, the gateway's settings, or the supervisor it detects. `NODE_EXTRA_CA_CERTS`
- * stays, because it belongs to the machine. It costs every start of Node the same, and the head of the table mentions it.
+ * Environment variables that the started processes do not inherit. Each would change how Node starts, the gateway's settings,
+ * or the supervisor that the gateway detects.
+ *
+ * `NODE_EXTRA_CA_CERTS` is inherited, because it is a property of the machine. It delays every start of Node by the same time,
+ * and the head of the table mentions it.
  */
 const foreign =
   /^(GATEWAY_|NODE_(?!EXTRA_CA_CERTS$)|SYSTEMD_|INVOCATION_ID$|NOTIFY_SOCKET$|JOURNAL_STREAM$|XPC_SERVICE_NAME$)/
 /**
- * Whether every start of Node reads a file of certificates. That takes some tens of milliseconds, on both sides of each
- * figure.
+ * Whether every start of Node reads a file of certificates. Reading it takes some tens of milliseconds, for the subject and
+ * the baseline of each figure alike.
  */
 export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
 const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
@@ -106,7 +110,7 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
     }
   })
 
-/** Starts `node` with these arguments. It is killed when the scope closes. */
+/** Starts `node` with these arguments. The process is killed when the scope closes. */
 export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
   Effect.acquireRelease(launch(args), (process) =>
     Effect.sync(() => process.kill("SIGKILL")).pipe(
@@ -114,7 +118,10 @@ export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProces
       Effect.ignore
     ))
 
-/** Waits for the end of a process; fails if it ends in another way. */
+/**
+ * Waits until a process ends. Fails if the exit status or signal differs from `by`, or if the output does not contain
+ * `output`.
+ */
 export const expectEnd = (process: NodeProcess, by: Ended["by"], output = ""): Effect.Effect<Ended, BenchFailed> =>
   Effect.filterOrFail(
     process.ended,
@@ -142,7 +149,10 @@ const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
       })
     }))
 
-/** The time at which this process first answered 200 on `/healthz`. The connection is closed by then. */
+/**
+ * The time at which this process first answered 200 on `/healthz`. The connection of that request is already closed when the
+ * effect completes.
+ */
 export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
   Effect.raceFirst(
     askOnce(port).pipe(Effect.retry(Schedule.spaced("1 millis")), bounded(`the first 200 of pid ${process.pid}`)),
@@ -152,7 +162,7 @@ export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<b
     )
   )
 
-/** A port that was free a moment ago. */
+/** A port that was free a moment ago. Another process can take the port before the caller uses it. */
 export const freePort: Effect.Effect<number, BenchFailed> = bounded("a free port")(
   Effect.async((resume) => {
     const server = createServer()
@@ -170,7 +180,10 @@ export const freePort: Effect.Effect<number, BenchFailed> = bounded("a free port
   })
 )
 
-/** VmRSS in MiB. Linux only; `undefined` elsewhere. */
+/**
+ * The resident memory of a process (VmRSS) in MiB. Only Linux has this figure, so the result is `undefined` on other
+ * platforms.
+ */
 export const residentMiB = ({ pid }: NodeProcess): Effect.Effect<number | undefined, BenchFailed> =>
   platform !== "linux" ? Effect.succeed(undefined) : Effect.try({
     try: () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024,

@@ -1,5 +1,5 @@
 /**
- * Starts the built program for the experiments, in folders of their own.
+ * Starts the built program for the experiments. Each experiment uses its own temporary folders.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -21,8 +21,8 @@ export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string>
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
 
 /**
- * Installs a server of `servers` into a folder and returns its path. Run it with a port and a folder; it prints `listening`
- * when it listens.
+ * Installs a server of the folder `servers` into `folder` and returns the path of the installed program. Its arguments are a
+ * port and a folder, and it prints `listening` when it listens.
  */
 export const server = (name: string, folder: string): Effect.Effect<string> =>
   Bundle.installed(new URL(`servers/${name}.ts`, import.meta.url), folder)
@@ -51,7 +51,7 @@ export const readFile = (path: string) =>
     bounded(`reading ${path}`)
   )
 
-/** The time from start to end, in milliseconds. */
+/** The time from the start of a Node process to its end, in milliseconds. */
 export const lifeOf = (args: ReadonlyArray<string>, status: number, output?: string) =>
   Effect.gen(function*() {
     const process = yield* startNode(args)

@@ -1,8 +1,9 @@
 /**
- * `npm run bench:storm [-- --seconds N] [--json]`: the witness storm on several locks, side by side. Eight processes acquire
- * the lock, and release it or die. The result is how many acquisitions overlapped, and how long the others waited.
+ * `npm run bench:storm [-- --seconds N] [--json]`: runs the witness storm on several kinds of locks, one after the other, and
+ * compares them. In a storm, eight processes acquire one lock again and again, and release it or die. The result is how many
+ * acquisitions overlapped, and how long the processes waited.
  *
- * The exit status is 0 for any result. `test/chaos/storm.chaos.ts` is the test that must pass.
+ * The exit status is 0 for any result, because this is a measurement. `test/chaos/storm.chaos.ts` is the test that must pass.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"

@@ -7,7 +7,7 @@ import * as Shims from "../e2e/support/shims.ts"
 import * as Strangers from "../e2e/support/strangers.ts"
 import * as Variants from "../e2e/support/variants.ts"
 
-/** Measures with the test's own clock, which no test steps. */
+/** Measures the duration of an effect with the clock of the test process. The tests step only the clocks of gateways. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const began = yield* Clock.currentTimeNanos
@@ -39,7 +39,7 @@ describe.skipIf(Shims.noShims !== undefined)(
             const replaced = yield* Gateways.stop(owner)
             yield* Gateways.assertGone(site, replaced)
 
-            // A gateway that starts after the step dates its record and its files by the stepped clock.
+            // A gateway that starts after the step takes the dates of its record and its files from the stepped clock.
             const dated = yield* Gateways.startListening(site, { main, env: clock.env })
             const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
             assert.approximately(yield* Shims.fromNow(createdAt), seconds, 3600)
@@ -91,7 +91,7 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            // The start logs that it waits only after two probes without an answer.
+            // The start logs that it waits, but only after two health probes of the owner had no answer.
             health: { probeTimeout: "200 millis", retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)

@@ -1,7 +1,9 @@
 /**
- * Kills a gateway at each system call of a start or a release. The next start must succeed without help.
+ * Kills a gateway at each system call of its start or its release of the lock. The next start must succeed without manual
+ * help.
  *
- * strace kills the process before the call takes effect, so the runs leave behind every state between two calls.
+ * strace kills the process before the call takes effect. So the runs together leave behind every state that can exist between
+ * two calls.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -1,7 +1,8 @@
 /**
- * Holds one gateway up at a system call while another one starts. There must never be two owners.
+ * Delays one gateway at a system call while another gateway starts. There must never be two owners of the lock.
  *
- * The two have different ports, one state directory and one config, so that only the lock decides.
+ * The two gateways have the same state directory and the same config, but different ports. So the lock alone decides which of
+ * them serves.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, type Scope } from "effect"
@@ -12,15 +13,21 @@ import * as Program from "../e2e/support/program.ts"
 import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
-/** Longer than a start takes. If the machine was too busy for that, the next try takes a longer delay. */
+/**
+ * The delay of the first try. It is longer than a start usually takes. If the machine was too busy for that, the next try
+ * takes a longer delay.
+ */
 const delayMillis = 500
 
-/** The runs at one time: more than the cores, because each run waits for half of its time. */
+/**
+ * How many runs go on at one time. The number is higher than the number of cores, because each run spends half of its time
+ * waiting.
+ */
 const lanes = 3
 
 /**
- * Waits until a traced gateway has made, or has begun, all calls before the point. Returns `false` if the gateway ends
- * instead.
+ * Waits until the log of a traced gateway shows that it has begun all calls before the point. Returns `false` if the gateway
+ * ends before that.
  */
 const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(
@@ -48,7 +55,10 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
     }
   })
 
-/** Starts another gateway while this one is held up during its start. Exactly one may listen, and the other must say so. */
+/**
+ * Starts a gateway that is delayed at a call of its start, and another gateway during the delay. Exactly one of them may
+ * listen, and the other must report the owner.
+ */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
     const { main, mode, site } = stage
@@ -60,7 +70,7 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
         const slow = yield* Sweep.startTraced(stage, point.filter, { point, tamper })
         if (!(yield* cameTo(stage, point, slow))) return "not reached"
         const quick = yield* Gateways.start(otherSite, { main })
-        // Usually the quick gateway knows its result first. In either case the test waits for both.
+        // Usually the gateway without a delay knows first whether it serves. The test waits for both gateways in any case.
         const quickListens = yield* Sweep.cameToListen(quick)
         const calls = yield* Strace.readLog(Strace.logPath(site))
         const waited = Gateways.count(yield* quick.stderr, /waiting up to/) > 0
@@ -85,8 +95,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   })
 
 /**
- * Starts another gateway while this one is held up during its release. It listens only after the first has closed its port,
- * and keeps its own lock files.
+ * Starts another gateway while the first one is delayed at a call of its release. The other gateway may listen only after the
+ * first has closed its port, and it must keep its own lock files.
  */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /**
- * Makes each file and socket call fail, once or permanently, with each of its errors. The gateway must serve anyway, or name
- * the problem and end.
+ * Makes each file and socket call of a gateway fail with each errno that is possible for it, once or permanently. The gateway
+ * must either serve anyway, or name the problem and end.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schedule } from "effect"
@@ -11,14 +11,14 @@ import * as Program from "../e2e/support/program.ts"
 import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
-/** The errors of each call: those of its manual page, and those that file systems are known to give. */
+/** The errnos that are tested for each call: those of its manual page, and those that some file systems return. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   mkdir: ["EACCES", "ENOSPC", "EROFS", "EDQUOT"],
   readlink: ["EACCES", "EIO"],
   statx: ["EACCES", "EIO"],
   openat: ["EACCES", "EMFILE", "ENFILE", "EIO", "EINTR"],
   "openat(O_CREAT)": ["EACCES", "EMFILE", "EIO", "EINTR", "EROFS", "ENOSPC", "EDQUOT"],
-  // EACCES is left out: POSIX allows it for a lock that another process holds.
+  // EACCES is left out. POSIX allows it as the answer for a lock that another process holds, so it is not an error here.
   fcntl: ["ENOLCK", "EOPNOTSUPP", "EINVAL", "EIO", "EINTR"],
   pread64: ["EIO", "EINTR"],
   pwrite64: ["ENOSPC", "EIO", "EDQUOT", "EINTR"],
@@ -28,7 +28,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   rename: ["EACCES", "EBUSY", "EIO", "ENOSPC", "EROFS"],
   link: ["EPERM", "EACCES", "EIO", "ENOSPC", "EMLINK"],
   unlink: ["EACCES", "EBUSY", "EROFS"],
-  // Both calls are made on a folder that is listed.
+  // The gateway makes both calls when it lists a folder.
   newfstatat: ["EIO", "ENOMEM"],
   getdents64: ["EIO", "ENOENT"],
   socket: ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
@@ -41,8 +41,8 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
 }
 
 /**
- * On an open socket these calls only copy data of the kernel. They cannot fail in practice, and Node does not handle a
- * failure.
+ * On an open socket, these calls only copy data of the kernel, so they cannot fail in practice. Node does not handle a failure
+ * of them.
  */
 const infallible = new Set(["getsockopt", "getsockname", "getpeername"])
 
@@ -59,18 +59,22 @@ const describeFailure = ({ point, tamper }: Failure): string =>
     tamper._tag === "Fail" ? ` ${tamper.errno}${tamper.always ? " from then on" : ""}` : " did nothing"
   }`
 
-/** Each call, failing once with each of its errors. */
+/** Failures of a single call: each call fails once with each of its errnos. */
 const once = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   points.flatMap((point) =>
     errnosOf(point).map((errno) => ({ point, tamper: { _tag: "Fail", errno, always: false } as const }))
   )
 
-/** If these calls fail permanently, no gateway can serve; without `close`, not even Node can start. */
+/**
+ * The calls that must work for a gateway to serve, so they are not made to fail permanently. Without `close`, not even Node
+ * can start.
+ */
 const boundToServe = new Set(["sockets accept4", "sockets close"])
 
 /**
- * Each kind of call, failing permanently with each of its errors: for example a full disk, or a folder that became read-only.
- * `EINTR` is left out, because no kernel interrupts every call, and Node retries without limit.
+ * Permanent failures: all calls of one kind fail with one errno, as on a full disk or in a folder that became read-only.
+ *
+ * `EINTR` is left out. No kernel interrupts every call, and Node would retry without limit.
  */
 const forGood = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   Array.dedupeWith(points, (a, b) => a.filter === b.filter && a.name === b.name).flatMap((point) =>
@@ -81,7 +85,10 @@ const forGood = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
     )
   )
 
-/** Whether the gateway serves: its own instance answers. The first connections may fail. */
+/**
+ * Checks that the gateway serves: the instance id of the answer is the one in its record. The first connections may fail
+ * because of the injected errors.
+ */
 const served = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const answered = yield* Clients.instanceIdOf(site).pipe(
@@ -93,7 +100,8 @@ const served = (site: Gateways.Site) =>
   })
 
 /**
- * The texts for an errno: the system's, Node's and the gateway's. libuv has no name for some errnos, and gives their number.
+ * The texts by which an error message can name an errno: those of the system, of Node and of the gateway. libuv has no name
+ * for some errnos, so Node shows only their number.
  */
 const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
   const number = Object.entries(Os.constants.errno).find(([name]) => name === errno)?.[1]
@@ -107,7 +115,8 @@ const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
 }
 
 /**
- * Checks that the first line says that the gateway refuses to start, and where. The cause is in that line or among the facts.
+ * Checks the message of a gateway that refused to start. The first line names the error and the place, which is a path or the
+ * port. The cause is in that line or in a line after it.
  */
 const assertExplained = (site: Gateways.Site, stderr: string, tamper: Strace.Tamper, injected: string): void => {
   const lines = stderr.split("\n").filter((line) => !/level=WARN .*(no kernel lock for|could not remove) /.test(line))
@@ -144,10 +153,11 @@ const failAt = (stage: Sweep.Stage, scene: Sweep.Scene, { point, tamper }: Failu
       if (names.length === 0) return `${outcome}, left nothing`
       const next = yield* Sweep.assertNextStartSucceeds(stage)
       if (outcome === "refused" && scene === "a start after a crash") return `refused, left what it found; ${next}`
-      // Between its creation and its lock, another process may have locked the new file. The refused start leaves it, without
-      // a record.
+      // Another process could have locked the new file in the moment after its creation. So the refused start does not remove
+      // the file, which has no record yet.
       if (outcome === "refused" && sizes.every((size) => size === 0)) return `refused, left an empty file; ${next}`
-      // A claim of a process that has ended is void, so the start need not report it.
+      // A claim is the file with which a start reserves the right to reclaim a lock. The claim of a process that has ended is
+      // void. So the start need not report that it left one.
       if (names.every((name) => name.endsWith(".reclaim"))) return `${outcome}, left its claim; ${next}`
       assert.match(ended.stderr, /could not remove gateway lock /)
       return `${outcome}, left files and said so; ${next}`
@@ -169,7 +179,7 @@ describe("any system call that fails", () => {
         Effect.gen(function*() {
           const main = yield* mode.main
           const first = yield* watchAll(yield* Sweep.makeStage(mode, main, "a first start"))
-          // After a crash, only the calls that a first start does not make, one of each kind.
+          // After a crash, test only those calls that a first start does not make, and one call of each kind.
           const reclaim = Array.dedupeWith(
             (yield* watchAll(yield* Sweep.makeStage(mode, main, "a start after a crash")))
               .filter(({ label }) => first.every((point) => point.label !== label)),

@@ -1,5 +1,5 @@
 /**
- * Rounds of simultaneous starts. `test/e2e/storm.test.ts` runs a few of them, this file more.
+ * Rounds of simultaneous starts of a gateway. `test/e2e/storm.test.ts` runs a few rounds, and this file runs more of them.
  *
  * `GATEWAY_STARTS_ROUNDS` sets the number of rounds.
  */

@@ -1,8 +1,10 @@
 /**
- * Runs the witness storm for minutes: on both modes of the lock, and on two controls that test the judge, one correct and one
- * wrong.
+ * Runs the witness storm for minutes: processes acquire one lock again and again, and a judge, the witness, checks that no two
+ * hold it at one time. The lock under test is this project's lock in both of its modes. Two other locks test the judge: one is
+ * correct and one is wrong.
  *
- * `GATEWAY_STORM_DURATION` is the least time for each mode; `GATEWAY_STORM_SEED` sets the fates.
+ * `GATEWAY_STORM_DURATION` is the shortest time for each mode. `GATEWAY_STORM_SEED` sets the seed that decides which worker
+ * dies when.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Config, Console, Duration, Effect } from "effect"
@@ -10,7 +12,10 @@ import * as Storm from "./support/storm.ts"
 
 const acquisitions = 10_000
 
-/** The longest time of a storm. It takes minutes on an idle machine; on a busy one the extra time is no failure of the lock. */
+/**
+ * The longest time of a storm. A storm takes minutes on an idle machine. It can take longer on a busy machine, which is not a
+ * failure of the lock.
+ */
 const patience = Duration.minutes(20)
 
 const duration = Config.duration("GATEWAY_STORM_DURATION").pipe(Config.withDefault(Duration.minutes(2.5)))
@@ -20,7 +25,7 @@ const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
 
 const timeout = Duration.toMillis(patience) + 120_000
 
-// A storm hands one lock from process to process, which leaves processors idle. So several storms can run at one time.
+// In a storm, one process at a time holds the lock, so processors are idle. Therefore several storms run at one time.
 const sideBySide = { concurrent: true }
 
 describe("the witness", sideBySide, () => {
@@ -45,13 +50,15 @@ describe("in a storm of deaths and releases", sideBySide, () => {
       `no two of ${acquisitions} acquisitions overlap, kept apart by the ${contender}`,
       () =>
         Effect.gen(function*() {
-          // A new process replaces each killed worker. That takes longer than any other step.
+          // Only 2 percent of the turns end in a death; the default is 4 percent. Deaths are slow, because a new process
+          // replaces each dead worker, and the start of a process takes longer than any other step.
           const seen = yield* storm({
             contender,
             acquisitions,
             atLeast: yield* duration,
             killsPerThousand: 20,
-            // The default interval of the program. A shorter one would leave little processor time for other work.
+            // The default interval of the gateway. With a shorter one, the workers that wait would leave little processor time
+            // for the others.
             pollMillis: 100
           })
           assert.deepStrictEqual(seen.violations, [])

@@ -7,7 +7,10 @@ import type { Entry, Player } from "./simulate.ts"
 const scenario: Scenario = { platform: "linux", order: 0, locking: "works", starters: [], events: [] }
 const lock = "/state/locks/gateway.state.lock"
 
-/** A system call of a process, on a file if the call has one. */
+/**
+ * The log entry of a system call by the process with this serial number. `ino` is the inode of the file, if the call is on a
+ * file.
+ */
 const call = (serial: number, name: string, target: string, outcome = "ok", ino?: number): Entry => ({
   _tag: "Traced",
   entry: { at: 0, serial: Option.some(serial), pid: 100 + serial, name, target, ino: Option.fromNullable(ino), outcome }
@@ -70,7 +73,8 @@ describe("who listens on a port", () => {
   it("is one, whatever its own address", () => {
     const both = ["#2 and #1 both listen on port 18789"]
     assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))), both)
-    // The guard address failed for another reason than a conflict, so the gateway serves without it.
+    // The bind of the guard address (127.0.0.1, for which all gateways compete) failed for another reason than a conflict. In
+    // that case a gateway serves without it, so both gateways listen.
     assert.deepStrictEqual(
       judge(
         call(1, "bind", url("127.0.0.1")),

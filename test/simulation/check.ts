@@ -1,8 +1,9 @@
 /**
- * Judges whether the guard was kept in a report. Pure.
+ * Judges whether the guard was kept in a simulation: at most one process at a time holds a lock, and at most one listens on a
+ * port. Pure.
  *
- * The judge reads the log of system calls and of what each process believed, not the guard's own records. A holder is a
- * living process that was told that it holds the lock, and has not released it.
+ * The judge reads the log of system calls and of what each process believed. It does not read the records in the lock files. A
+ * holder is a living process that was told that it holds the lock, and has not released it yet.
  */
 import { Cause, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
@@ -11,16 +12,19 @@ import { renderEntry } from "../../src/testing/SimulatedKernel.ts"
 import { isRecordOnly, type Scenario } from "./scenario.ts"
 import type { Entry, Player, Report } from "./simulate.ts"
 
-/** One holder of one lock, while it holds it. */
+/** A process that holds a lock, from the acquire to the release or the end of the process. */
 interface Holding {
   readonly serial: number
-  /** The inode of the file with its record. */
+  /** The inode of the lock file that this process last wrote. */
   readonly ino: number | undefined
-  /** An intruder, which ignores the lock's rules, has removed or replaced the file. Until the holder notices, it is not safe. */
+  /**
+   * Whether the holder may have lost the lock without a mistake of the algorithm. An intruder, which ignores the rules of the
+   * lock, has removed or replaced the lock file. Or the holder was stopped for longer than its record stays fresh.
+   */
   dispossessed: boolean
 }
 
-/** A system call, and its position in the log. */
+/** A system call on a path or URL (`target`). `at` is its position in the log. */
 interface Call {
   readonly name: string
   readonly target: string
@@ -35,8 +39,8 @@ const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexO
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
 /**
- * The calls of a reclaimer between opening a file and moving it aside. They do not show whether the name still belongs to
- * that file.
+ * The calls that a start makes between opening a stale lock file and moving it aside. These calls do not show whether the name
+ * still belongs to the opened file.
  */
 const reads = new Set(["fstat", "read", "close", "readlink"])
 
@@ -65,7 +69,7 @@ export const describeEntry = (entry: Entry): string => {
   }
 }
 
-/** The violations as text; empty if the guard was kept. */
+/** The violations of the guard as text. The result is empty if the guard was kept. */
 export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
   ...exclusion(report, isBeyondRecords(scenario) && hasFallenBack(report)),
   ...inspection(report),
@@ -80,28 +84,33 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 // ---------------------------------------------------------------------------
 
 /**
- * The limit of records without kernel locks: a stepped wall clock with owners in several PID namespaces. `scenario.ts` does
- * not draw it where records must suffice. Where kernel locks work, one refused call makes a start fall back to its record, so
- * it can occur.
+ * Whether a scenario is one in which the gateway does not promise exclusion without kernel locks: the wall clock is stepped,
+ * and the owners are in several PID namespaces.
+ *
+ * `scenario.ts` does not draw this scenario without kernel locks. It does draw it with kernel locks. There one refused call
+ * makes a start fall back to its record, so the limit can still be reached.
  */
 const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
 /**
- * Without kernel locks, a holder that is stopped for longer than this may be treated as dead. A record gets stale half a
- * minute after the holder last wrote it. From then on the holder is not safe, but it still must not change what another
- * process holds.
+ * The milliseconds for which a holder may be stopped and still be safe without kernel locks. A record gets stale half a minute
+ * after the holder last wrote it. From then on another start may treat the holder as dead. The holder still must not change a
+ * lock that another process holds.
  */
 const longestStop = 18_000
 
 /**
- * The calls that a continued process had already decided on before it was stopped. It makes them even if the file has changed
- * since.
+ * The number of calls that a process may make on a changed file after a long stop. The process had already decided on these
+ * calls before the stop, so it makes them even if the file has changed since.
  */
 const callsUnderWay = 2
 
-/** With `onlyPorts`, the port is the second lock and must exclude on its own. */
+/**
+ * At most one process holds a lock, and at most one listens on a port. With `onlyPorts` the locks are not judged: the port is
+ * a second lock and must exclude alone.
+ */
 const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<string> => {
   const violations: Array<string> = []
   const holdings = new Map<string, Array<Holding>>()
@@ -110,11 +119,15 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     for (const [path, held] of holdings) holdings.set(path, held.filter((holding) => holding.serial !== serial))
   }
   const listeners = new Map<string, Set<number>>()
-  /** Pairs of processes (by serial) that listen on one port, and since when. */
+  /**
+   * Pairs of processes, by serial number, that listen on the same port. `at` is the position in the log at which the second
+   * one bound the port.
+   */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
-   * Processes that have bound their own address and not yet the guard address, for which all compete, and since when. A
-   * process that does not get the guard address closes the first one at once, and has served no client.
+   * Processes, by serial number, that have bound their own address but not yet the guard address, for which all gateways
+   * compete. The value is the position in the log of that bind. A process that does not get the guard address closes its own
+   * address at once, and has served no client.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {
@@ -122,7 +135,10 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     together = together.filter(({ at, pair }) => at < since || !pair.includes(serial))
   }
   const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
-  /** When a process was stopped, and how many calls it has made since it continued after a long stop. */
+  /**
+   * When each stopped process was stopped. The next map counts the calls that a process has made since it continued after a
+   * long stop.
+   */
   const stopped = new Map<number, number>()
   const callsSinceStop = new Map<number, number>()
   const dispossess = (serial: number) => {
@@ -131,18 +147,24 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
     }
   }
   const dead = new Set<number>()
-  /** When a process started, and when an intruder last changed a path. */
+  /**
+   * The position in the log at which each process started. The next map has the position at which an intruder last changed
+   * each path.
+   */
   const started = new Map<number, number>()
   const tampered = new Map<string, number>()
-  /** By process and path: the inode of the file last written there. */
+  /** For each process and path: the inode of the file that the process last wrote under this path. */
   const written = new Map<string, number>()
-  /** By process: its last system call, and its last call that is not one of `reads`. */
+  /** For each process: its last system call. The next map has its last call that is not one of `reads`. */
   const last = new Map<number, Call>()
   const lastBeforeReads = new Map<number, Call>()
   /**
-   * No system call removes or renames a name only if it still belongs to a certain file. A process may remove a name in the
-   * call right after `stat`, or move aside a file that it has just opened and read. It cannot know what an intruder did in
-   * between.
+   * Whether the process has just made sure that the name belongs to the file that it expects, and an intruder changed the name
+   * after that.
+   *
+   * Such a change is excused. A process may remove a name in the call right after `stat`, or move aside a file that it has
+   * just opened and read. It cannot know what an intruder did in between. No system call removes or renames a name only on the
+   * condition that the name still belongs to a certain file.
    */
   const wasSure = (who: number, name: string, target: string): boolean => {
     const before = (call: Call | undefined, look: string) =>
@@ -156,7 +178,8 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
       case "Enters": {
         if (dead.has(entry.serial)) break
         for (const path of entry.lockPaths) {
-          // An intruder may have changed this lock before the process acquired the other one.
+          // The process acquires its two locks one after the other. So an intruder may have changed this lock while the
+          // process acquired the other one.
           const dispossessed = (tampered.get(path) ?? -1) > (started.get(entry.serial) ?? 0)
           for (const other of holdersOf(path)) {
             if (!onlyPorts && !dispossessed && !other.dispossessed) {
@@ -211,7 +234,7 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
           const victim = holdersOf(target).find((holding) =>
             holding.serial !== who && !holding.dispossessed
-            // A process may write to a file that has lost its name, if it still has the file open.
+            // If a process still has a file open, it may write to the file even after the file has lost its name.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
           if (!onlyPorts && victim !== undefined && !excused) {
@@ -259,16 +282,17 @@ const inspection = ({ inspectors, log }: Report): ReadonlyArray<string> =>
 
 const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const violations: Array<string> = []
-  // The locks are acquired in the order config, state. They are released in the order listener, state, config.
+  // A process acquires the config lock and then the state lock. It closes its listener and then releases the state lock and
+  // the config lock, in this order.
   const taken = new Map<number, ReadonlyArray<string>>()
   const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
     if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
-    // An unlink before the release is an attempt to restore a lost file.
+    // An unlink counts only after the process began to release. An earlier one is part of restoring a lost lock file.
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // A further attempt begins with a probe of the port.
+    // If a process tries again to start, the attempt begins with a probe of the port.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue
@@ -311,10 +335,16 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
   return []
 }
 
-/** The answers to a lock request: granted, or refused because another open file holds the lock (`EBUSY` on Windows). */
+/**
+ * The two outcomes of a request for a kernel lock that are not errors. Either the lock is granted (`ok`), or it is refused
+ * because another open file holds it (`EAGAIN`, or `EBUSY` on Windows).
+ */
 const lockAnswers = new Set(["ok", "EAGAIN", "EBUSY"])
 
-/** The errors that a schedule injects into lock requests. Where locks work, no other error occurs. */
+/**
+ * The errors that a scenario injects into requests for a kernel lock. On a host where kernel locks work, these are the only
+ * errors.
+ */
 const drawnFaults = new Set(["EIO", "ENOLCK"])
 
 const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
@@ -325,14 +355,17 @@ const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
       : []
   )
 
-/** Whether the system refused a kernel lock to a process, which then may have locked by its record alone. */
+/** Whether the system refused a kernel lock to any process. Such a process may have locked by its record alone. */
 const hasFallenBack = ({ log }: Report): boolean =>
   log.some((entry) =>
     entry._tag === "Traced" && entry.entry.name === "fcntl"
     && !lockAnswers.has(entry.entry.outcome)
   )
 
-/** Whether another starter ran during this one's lifetime. Without kernel locks, the files of a dead one count as well. */
+/**
+ * Whether another process ran during the lifetime of this one, so that it could be refused because of that process. With
+ * `leftoversCount`, a process that ended earlier counts as well, because without kernel locks its files can block a start.
+ */
 const hadCompany = ({ inspectors, log }: Report, player: Player, leftoversCount: boolean): boolean => {
   const alive = new Set<number>()
   let mine = false

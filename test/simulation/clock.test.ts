@@ -7,7 +7,7 @@ import * as SimulatedClock from "../../src/testing/SimulatedClock.ts"
 import * as SimulatedScheduler from "../../src/testing/SimulatedScheduler.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
-/** Notes the time at intervals, and yields a number of times after each. */
+/** Waits, then yields a number of times, then notes the time. Does this three times. */
 const ticking = (times: Array<string>, name: string, millis: number, steps: number) =>
   Effect.sleep(millis).pipe(
     Effect.zipRight(Effect.repeatN(Effect.yieldNow(), steps)),

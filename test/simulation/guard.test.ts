@@ -3,7 +3,10 @@ import { Config, Effect, Option } from "effect"
 import { prove } from "./prove.ts"
 import * as Original from "./subject.ts"
 
-/** The seed and path that a failure prints play it again. `npm run test:soak` draws new seeds. */
+/**
+ * The settings of a run. A failure prints a seed and a path. With these values in the variables, the test plays only that
+ * scenario again. `npm run test:soak` draws new seeds.
+ */
 const settings = Effect.runSync(Effect.all({
   runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 300),
   seed: Config.withDefault(Config.integer("GATEWAY_SIMULATION_SEED"), 20261120),

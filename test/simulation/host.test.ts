@@ -1,5 +1,6 @@
 /**
- * The contract of the simulated host for programs that share a process, for other machines, and for queries about locks.
+ * The contract of the simulated host in three cases: several programs that share one process, processes on other machines, and
+ * queries whether a lock is held.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe } from "@effect/vitest"
@@ -9,7 +10,7 @@ import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import { makeHost, platform, simulated } from "../fixtures/simulated.ts"
 
-/** A program that reports its process's identity and then waits. */
+/** Starts a program that reports the identity of its process and then never ends. */
 const stay = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
   Effect.gen(function*() {
     const known = yield* Deferred.make<Effect.Effect.Success<ProcessTable.ProcessTable["Type"]["self"]>>()
@@ -98,7 +99,8 @@ describe("another machine on the same volume", () => {
       const here = yield* stay(host, { pid: 7 })
       const there = yield* stay(host, { pid: 7, bootId: "another" })
       assert.deepStrictEqual([here.self.pid, there.self.pid], [7, 7])
-      // Only Linux records to which boot a pid belongs.
+      // Only Linux records to which boot of a machine a pid belongs. So only on Linux is it unknown whether the process on
+      // another machine lives.
       assert.strictEqual(yield* livenessSeen(host, there.self), platform === "linux" ? "Unknown" : "Gone")
       yield* host.reboot
       assert.isFalse(here.process.isRunning())
@@ -124,7 +126,8 @@ describe("the network of a process", () => {
       const asking = yield* host.spawn(
         Effect.flatMap(ProcessTable.ProcessTable, ({ network }) => network(other.pid))
       )
-      // Only Linux distinguishes them; the live process tables of the other platforms give the same answer.
+      // Only Linux distinguishes network namespaces. On the other platforms, the real process table gives the same answer as
+      // this simulated one.
       assert.deepStrictEqual(yield* asking.exit, Exit.succeed(expected))
     }))
 })
@@ -147,7 +150,7 @@ describe("a lock that is asked about", () => {
       const once = Effect.provide(Effect.scoped(tryLock), host.layer())
       assert.isFalse(yield* once)
       yield* unlocks.open
-      // Queries do not disturb each other.
+      // A query takes a shared lock for a moment, so several queries do not disturb each other.
       for (const { exit } of asking) assert.isFalse(yield* Effect.flatten(exit))
       assert.isTrue(yield* once)
     }))

@@ -1,5 +1,6 @@
 /**
- * The simulation finds every mistake in `mutants.ts`, by a schedule on which the unchanged sources keep the guard.
+ * A mutant is a version of the sources with one mistake. The simulation finds every mistake in `mutants.ts`, by a scenario in
+ * which the unchanged sources keep the guard.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Exit, FastCheck as fc, Option } from "effect"
@@ -20,7 +21,7 @@ const isLeftInControl = ({ exit, how }: Player): boolean =>
     Exit.isFailure(exit) && Option.exists(Cause.failureOption(exit.cause), (error) =>
       isTagged(error, "OwnerHealthy")))
 
-/** More schedules than any mutant needs. */
+/** More scenarios than are needed to catch any mutant. */
 const most = 1000
 const seed = 20261120
 
@@ -40,7 +41,8 @@ it.effect(
           assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
         }
       }
-      // In this mutant, a supervisor does not restart a start under systemd that was refused, because of its exit status.
+      // In the first scenario, a gateway that systemd started is refused because the owner is healthy. Because of its exit
+      // status, the simulated systemd does not restart it. This must hold in the build `unchanged` too.
       for (const scenario of draw("kernel locks").slice(0, 1)) {
         const report = yield* simulate(subject, scenario)
         assert.isTrue(report.players.some(isLeftInControl))
@@ -61,7 +63,7 @@ describe("a guard with a mistake in it is caught:", () => {
           if (found.length === 0) continue
           assert.deepStrictEqual(yield* violations(Original, scenario), [], JSON.stringify(scenario))
           const at = drawn.indexOf(scenario)
-          // The search is slow until `caughtBy` names the new schedule.
+          // The test searches all scenarios again in each run until `caughtBy` names the new one. That is slow.
           if (at !== caughtBy) yield* Console.warn(`${name}: caught by ${at}, no longer by ${caughtBy}`)
           return
         }

@@ -1,9 +1,11 @@
 /**
- * Wrong versions of the algorithm. Each has a mistake that locks of this kind have made, as a change of the source text.
+ * Mutants: wrong versions of the algorithm. Each contains one mistake that other locks of this kind have made. A mutant is
+ * described as a replacement in the source text.
  *
- * `mutantSources` is a plugin of the test runner. A module that is imported as `…?mutant=<name>` has the mistake, as has
- * every module of `src` that imports a changed one. All other modules are those of the other tests, because loading them for
- * each mistake would take longer than finding it. A mistake whose text is no longer in the source is an error.
+ * `mutantSources` is a plugin of the test runner. A module that is imported as `…?mutant=<name>` contains the mistake, and so
+ * does every module of `src` that imports a changed one. All other modules are shared with the other tests, because loading
+ * them anew for each mutant would take longer than finding the mistake. If the text to replace is no longer in the source, the
+ * plugin fails.
  */
 import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
@@ -12,11 +14,11 @@ import type { habitats } from "./scenario.ts"
 
 export interface Mutant {
   readonly name: string
-  /** The kind of scenarios in which the mistake is searched for. */
+  /** The kind of scenarios in which the test searches for the mistake. */
   readonly habitat: keyof typeof habitats
-  /** The number of the scenario that caught it last. It is tried first. */
+  /** The number of the scenario that caught the mistake in the last search. The test tries this scenario first. */
   readonly caughtBy: number
-  /** The replacements by file. Each `from` stands there exactly once. */
+  /** The replacements in the source files. Each `from` must be in its file exactly once. */
   readonly changes: ReadonlyArray<{ readonly file: string; readonly from: string; readonly to: string }>
 }
 
@@ -310,7 +312,10 @@ export const mutants: ReadonlyArray<Mutant> = [
 
 const child = "src/internal/child.ts"
 
-/** Mistakes in starting programs. `test/internal/spawn.test.ts` catches each of them at every place that starts a program. */
+/**
+ * Mistakes in the code that starts other programs. `test/internal/spawn.test.ts` catches each of these mistakes at every place
+ * that starts a program.
+ */
 export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
   {
     name: "a spawn that is not caught",
@@ -330,7 +335,10 @@ export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
   }
 ]
 
-/** The unchanged sources, built in the same way as mutants. A schedule that catches these has not caught a mutant's mistake. */
+/**
+ * The name of a build that has no mistake but is loaded in the same way as the mutants. A scenario that fails with this build
+ * shows no mistake of a mutant.
+ */
 export const unchanged = "unchanged"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
@@ -355,12 +363,12 @@ const mutate = (code: string, file: string, name: string): string =>
 
 const importsByFile = new Map<string, ReadonlySet<string>>()
 
-/** The files that a file imports, directly or not, and the file itself. */
+/** The file itself and all files that it imports, directly or indirectly. */
 const importsOf = (file: string): ReadonlySet<string> => {
   const known = importsByFile.get(file)
   if (known !== undefined) return known
   const found = new Set([file])
-  // The loop also visits the entries that are added to the set meanwhile.
+  // A `for` loop over a Set also visits the entries that are added to the Set during the loop.
   for (const next of found) {
     for (const [, path = ""] of readFileSync(next, "utf8").matchAll(/\b(?:from|import)\s*\(?\s*"(\.[^"]+\.ts)"/g)) {
       found.add(resolve(dirname(next), path))
@@ -370,12 +378,15 @@ const importsOf = (file: string): ReadonlySet<string> => {
   return found
 }
 
-/** Whether a file of `src` differs with this mistake. For `unchanged`, every file is loaded anew. */
+/**
+ * Whether a file of `src` must be loaded anew for this mutant, because the mistake is in this file or in a file that it
+ * imports. For `unchanged`, every file is loaded anew.
+ */
 const isAnother = (file: string, name: string): boolean =>
   file.startsWith(`${root}src/`)
   && (name === unchanged || changesOf(name).some((change) => importsOf(file).has(`${root}${change.file}`)))
 
-/** The part of the plugin's context that this plugin uses. */
+/** The part of the test runner's plugin context that this plugin uses. */
 interface Resolver {
   readonly resolve: (
     source: string,

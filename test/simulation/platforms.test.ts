@@ -12,7 +12,7 @@ const said = (entries: ReadonlyArray<readonly [name: string, value: string]>) =>
 
 const tests = new URL("..", import.meta.url)
 
-/** The test files that run on this machine, with their text. */
+/** All test files except this one, with their text. */
 const sources = Fs.readdirSync(tests, { recursive: true, encoding: "utf8" })
   .map((path) => path.replaceAll("\\", "/"))
   .filter((path) => path.endsWith(".ts") && path !== "simulation/platforms.test.ts")

@@ -1,5 +1,6 @@
 /**
- * Draws scenarios, plays and judges each, until one violates the guard or the number of runs is reached.
+ * Draws scenarios, plays each on a simulated host, and judges the result. Ends at the first scenario that violates the guard,
+ * or after the given number of runs.
  */
 import { Effect, FastCheck as fc } from "effect"
 import { check, describeEntry } from "./check.ts"
@@ -10,15 +11,21 @@ export interface Proof {
   readonly runs: number
   /** The same seed draws the same scenarios. */
   readonly seed?: number | undefined
-  /** The path of a failure, used with its seed: only that scenario is played. */
+  /** The path that a failure printed, for use with the seed of that failure. Only that scenario is played then. */
   readonly path?: string | undefined
   /** Called after each run. */
   readonly onRun?: (() => void) | undefined
-  /** Whether to search for a smaller scenario that fails as well. That can take minutes and much memory. Default: `true`. */
+  /**
+   * After a violation, whether to search for a smaller scenario that violates the guard as well. The search can take minutes
+   * and much memory. Default: `true`.
+   */
   readonly shrinks?: boolean | undefined
 }
 
-/** Plays one scenario. Returns its violations and then the log, line by line; `undefined` if the guard was kept. */
+/**
+ * Plays one scenario. Returns `undefined` if the guard was kept. Otherwise returns the violations and then the log, line by
+ * line.
+ */
 export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string | undefined> =>
   Effect.map(simulate(subject, scenario), (report) => {
     const violations = check(scenario, report)
@@ -27,7 +34,10 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
       : `${violations.join("\n")}\n\n${report.log.map(describeEntry).join("\n")}`
   })
 
-/** Returns `undefined`, or the report of a failure: seed, path, the smallest failing scenario that was found, and its trace. */
+/**
+ * Returns `undefined` if no scenario violated the guard. Otherwise returns a report: the seed, the path, the smallest failing
+ * scenario that was found, and its violations and log.
+ */
 export const prove = (
   subject: Subject,
   { onRun, path, runs, seed, shrinks = true }: Proof

@@ -1,28 +1,33 @@
 /**
- * The drawn scenarios: which gateways start when and how, what happens at which of their system calls, and what happens to
- * the host.
+ * The scenarios that the tests draw at random. A scenario says which gateways start when and how, what happens at which of
+ * their system calls, and what happens to the host.
  */
 import { FastCheck as fc } from "effect"
 import type { SimulatedPlatform } from "../../src/testing/SimulatedKernel.ts"
 
-/** How a start behaves beside an existing owner, and which supervisor restarts it. */
+/**
+ * How a process starts: whether it waits as a standby for the end of an existing owner, and which supervisor restarts it when
+ * it ends.
+ */
 export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
 
-/** What happens at one system call of one starter. */
+/** What happens to a starter, which is a process that starts a gateway, at one of its system calls. */
 export type Fate =
-  /** Other processes run for this number of turns first. */
+  /** Before the call, other processes run for this number of turns. */
   | { readonly _tag: "Pause"; readonly turns: number }
   | { readonly _tag: "Delay"; readonly millis: number }
-  /** The process is stopped (SIGSTOP), and continued after this time (SIGCONT). */
+  /** The process is stopped (SIGSTOP) at the call, and continues after this time (SIGCONT). */
   | { readonly _tag: "Freeze"; readonly millis: number }
-  /** The call fails with an errno that fits it; `pick` selects the errno. */
+  /** The call fails with one of the errnos that fit it. `pick` selects the errno. */
   | { readonly _tag: "Fail"; readonly pick: number }
   | { readonly _tag: "Kill" }
-  /** The parent does not wait for the child, so the pid stays taken. */
+  /** The process is killed, but its parent does not wait for it, so its pid stays taken. */
   | { readonly _tag: "KillUnreaped" }
 
 export interface Fault {
-  /** The ordinal of the starter's system call, from 1: among all calls, or among those of one name. */
+  /**
+   * The number of the system call in the life of the starter, counted from 1. If `name` is set, only calls of that name count.
+   */
   readonly call: number
   readonly name: string | undefined
   readonly fate: Fate
@@ -36,45 +41,52 @@ export interface Starter {
   readonly config: "a" | "b"
   readonly pidNamespace: "pid:[1]" | "pid:[2]" | "pid:[3]"
   readonly networkNamespace: "net:[1]" | "net:[2]" | "net:[3]"
-  /** Machine 2 is another host with the same volume: it has its own boot and its own pids. */
+  /** Machine 2 is another host that mounts the same volume. It has a boot and pids of its own. */
   readonly machine: 1 | 2
   /** Whether the process has the addon for kernel locks. */
   readonly addon: boolean
-  /** The pid, if it is free: containers start with the same numbers. Default: a pid that no other process has had. */
+  /**
+   * The pid that the process gets if this pid is free. Processes in several containers often have the same pids. Default: a
+   * pid that no other process has had.
+   */
   readonly pid: number | undefined
   /**
-   * The process runs as a worker thread, or as another copy of the library, in the n-th running process, modulo their number.
+   * If set, the starter has no process of its own. It runs as a worker thread, or as another copy of the library, within a
+   * running process. That process is the n-th one, modulo the number of running processes.
    */
   readonly within: number | undefined
-  /** How long it waits for the lock, in milliseconds. Default: that of the library. */
+  /** How long the starter waits for the lock, in milliseconds. Default: the default of the library. */
   readonly timeout: number | undefined
-  /** How many processes inspect the lock files during the start. */
+  /** How many processes inspect the lock files while the gateway starts. */
   readonly inspectors: number
-  /** Milliseconds between acquiring the lock and listening. */
+  /** The milliseconds between acquiring the lock and starting to listen. */
   readonly warmUp: number
-  /** Milliseconds after which the process is told to end; 0 for never. */
+  /** The milliseconds after which the process is told to end. 0 means that it is never told to. */
   readonly life: number
   readonly faults: ReadonlyArray<Fault>
 }
 
-/** What happens to the host, or to all processes on it. */
+/**
+ * What happens to the host or to processes on it, independently of their system calls. `victim` is the index n of a process;
+ * if it is too high, it is taken modulo the number of processes.
+ */
 export type Happening =
   | { readonly _tag: "Unlink"; readonly file: "config" | "state" }
   | { readonly _tag: "Replace"; readonly file: "config" | "state"; readonly content: "nothing" | "garbage" | "a copy" }
   | { readonly _tag: "RemoveFolder" }
   | { readonly _tag: "StepClock"; readonly hours: number }
-  /** The disk is full for this time. */
+  /** The disk is full for this number of milliseconds. */
   | { readonly _tag: "FullDisk"; readonly millis: number }
   | { readonly _tag: "Reboot" }
-  /** Kills the running process that was the n-th to start, modulo their number. */
+  /** Kills the n-th of the running processes, in the order of their starts. */
   | { readonly _tag: "Kill"; readonly victim: number }
-  /** The same, and a stranger gets the pid at once. */
+  /** Kills the n-th of the running processes. A process that is no gateway gets the same pid at once. */
   | { readonly _tag: "KillAndReusePid"; readonly victim: number }
   | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "Terminate"; readonly victim: number }
   /**
-   * Stops the n-th process that holds both locks, modulo their number, for longer than its record stays fresh without a
-   * kernel lock.
+   * Stops the n-th of the processes that hold both locks. It is stopped for so long that its record gets stale. Without a
+   * kernel lock, a stale record no longer protects the locks.
    */
   | { readonly _tag: "FreezeHolder"; readonly victim: number; readonly millis: number }
 
@@ -84,9 +96,9 @@ export interface Event {
 }
 
 export interface Scenario {
-  /** The platform whose rules the host follows. */
+  /** The operating system whose rules the simulated host follows. */
   readonly platform: SimulatedPlatform
-  /** The seed that decides which of several ready fibers runs next. */
+  /** The seed that decides which fiber runs next if several fibers are ready. */
   readonly order: number
   readonly locking: "works" | "absent" | "refused" | "grants everything"
   readonly starters: ReadonlyArray<Starter>
@@ -95,11 +107,11 @@ export interface Scenario {
 
 type Drawn = Omit<Scenario, "platform">
 
-/** Whether at least one starter locks by its owner record alone. */
+/** Whether at least one starter has no kernel lock and locks by its owner record alone. */
 export const isRecordOnly = ({ locking, starters }: Pick<Scenario, "locking" | "starters">): boolean =>
   locking !== "works" || starters.some(({ addon }) => !addon)
 
-/** The starter with all defaults. */
+/** A starter with the default of every property. */
 export const usual: Starter = {
   at: 0,
   how: "plain",
@@ -122,7 +134,7 @@ export const usual: Starter = {
 /** A start and a shutdown together make about a hundred and thirty calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
-  // The calls that acquire the lock.
+  // Among these calls are those that acquire the lock.
   { weight: 2, arbitrary: fc.integer({ min: 5, max: 60 }) }
 )
 
@@ -168,7 +180,7 @@ const starter = (longest: number, otherNamespace: boolean): fc.Arbitrary<Starter
 
 const victim = fc.nat({ max: 11 })
 
-/** At most this number of processes is killed, within the first three seconds. */
+/** Draws at most this number of kills, within the first three seconds. */
 const killsUpTo = (maxLength: number) =>
   fc.array(
     fc.record({
@@ -181,7 +193,7 @@ const file = fc.constantFrom("config" as const, "state" as const)
 
 const stepClock = fc.record({ _tag: fc.constant("StepClock" as const), hours: fc.constantFrom(-24, -1, 1, 24) })
 
-/** Events that do not take a lock from its owner. */
+/** Events that do not remove or replace the lock files, so no running owner loses its lock by them. */
 const blow: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ _tag: fc.constant("FullDisk" as const), millis: millisUpTo(5000) }),
   fc.constant({ _tag: "Reboot" as const }),
@@ -216,7 +228,10 @@ const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitra
 
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
-/** The longest delay of one step of a reclaim without a kernel lock, because its guard file gets stale. */
+/**
+ * The longest delay in milliseconds at one system call of a start without a kernel lock. A reclaim without a kernel lock is
+ * protected by a claim file, and another start may treat that file as abandoned if it gets too old.
+ */
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
 
@@ -233,9 +248,11 @@ const kernelMode: fc.Arbitrary<Drawn> = fc.record({
 const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
 
 /**
- * About an owner in another PID namespace, other starts know only the age of its record and whether its port is taken. A
- * stepped wall clock during such an owner's warm-up makes the age useless. The gateway does not promise exclusion there, so
- * this is not drawn.
+ * Without kernel locks, a start knows only two things about an owner in another PID namespace: the age of its record, and
+ * whether its port is taken.
+ *
+ * If the wall clock is stepped before such an owner listens, the age says nothing. The gateway does not promise exclusion in
+ * that case. So no scenario here has both several PID namespaces and a stepped clock.
  */
 const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
@@ -252,19 +269,24 @@ const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   })
 )
 
-/** Only Linux distinguishes processes of other boots or namespaces, so scenarios with several of them run on Linux only. */
+/**
+ * Whether a scenario has several machines, PID namespaces or network namespaces. Only Linux distinguishes these, so such
+ * scenarios run only on a simulated Linux.
+ */
 const needsLinux = ({ starters }: Drawn): boolean =>
   starters.some(({ machine, networkNamespace, pidNamespace }) =>
     machine !== 1 || pidNamespace !== "pid:[1]" || networkNamespace !== "net:[1]"
   )
 
-/** The platform is drawn last, so that the rest of a schedule is the same on each. */
+/**
+ * Adds a platform to a scenario. The platform is drawn last, so that the same seed gives the same scenario on each platform.
+ */
 const onAnyPlatform = (drawn: fc.Arbitrary<Drawn>): fc.Arbitrary<Scenario> =>
   fc.tuple(drawn, fc.constantFrom<SimulatedPlatform[]>("linux", "linux", "darwin", "win32")).map((
     [drawn, platform]
   ) => ({ ...drawn, platform: needsLinux(drawn) ? "linux" : platform }))
 
-/** The calls at which a race for a lock is decided. */
+/** The names of the system calls at which a race for a lock is decided. */
 const decisive = fc.constantFrom(
   "open",
   "fcntl",
@@ -278,12 +300,12 @@ const decisive = fc.constantFrom(
   "link"
 )
 
-/** The traits in which the starters of a crowd differ. */
+/** The properties in which the starters of one `crowd` can differ. */
 type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeout" | "within">
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 
-/** Starters of one gateway that come and go while others are held up during an acquire or release. */
+/** Starters of the same gateway that start and end, while others are delayed in the middle of an acquire or a release. */
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
@@ -323,23 +345,32 @@ const crowd = (
 
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
 
-/** Starters with and without the addon. Each has its own network, so that no port keeps them apart. */
+/**
+ * Starters with and without the addon for kernel locks. They are in several network namespaces, so a taken port does not keep
+ * them apart.
+ */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 
-/** Worker threads, and several copies of the library. */
+/** Starters that run within the process of another starter, as worker threads or as another copy of the library. */
 const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
   within: fc.option(fc.nat({ max: 11 }), { freq: 3, nil: undefined }),
   addon: mostly(true, false),
   networkNamespace: mostly<Starter["networkNamespace"]>("net:[1]", "net:[2]")
 })
 
-/** The pid of the first process in every container. */
+/**
+ * The pid that a gateway in a container can ask for. It is the same in all containers, because each container often gives the
+ * same pid to its first process.
+ */
 const containerPid = 7
 
 /**
- * One gateway on a volume that several containers or machines mount. Each has its own network, so that no port shows that an
- * owner lives, and mostly its own pids. There only the record's age shows a living holder, so the delays together stay
- * shorter than a holder can bear that writes three times within `staleAfter`: 30 s less one interval of 10 s.
+ * Starters of one gateway on a volume that several containers or machines mount. They are in several network namespaces, so a
+ * taken port does not show that an owner lives. Most of them are also in several PID namespaces.
+ *
+ * In another PID namespace, only the age of the record shows that a holder lives. A holder writes its record three times
+ * within `staleAfter` (30 s). So a holder can bear a delay of 30 s less one interval of 10 s. All delays of a scenario
+ * together are shorter than that.
  */
 const volume = (
   locking: Scenario["locking"],
@@ -354,7 +385,7 @@ const volume = (
           fc.constant(0),
           fc.integer({ min: 0, max: 500 }),
           fc.integer({ min: 0, max: 20_000 }),
-          // About the moment when a holder that writes every 30 s is late.
+          // Around 30 s after the first start, a holder that writes its record only every 30 s would be late.
           fc.integer({ min: 25_000, max: 33_000 })
         ),
         how: fc.oneof(
@@ -423,8 +454,8 @@ const containers = volume(
 )
 
 /**
- * Several machines: the first PID namespace of each has the same name. Locks that the volume's server does not know are not
- * drawn.
+ * Starters on two machines that mount one volume. The first PID namespace of each machine has the same name. No scenario here
+ * has kernel locks that work on one machine only, because the server of the volume does not know them.
  */
 const machines = volume(
   "absent",
@@ -438,7 +469,9 @@ const machines = volume(
   )
 )
 
-/** Starts that do not wait, one after the other, while other processes inspect the locks. */
+/**
+ * Starters with a short life, most of which do not wait for the lock. Other processes inspect the lock files at the same time.
+ */
 const watched: fc.Arbitrary<Drawn> = fc.record({
   order,
   locking: fc.constant("works" as const),
@@ -464,8 +497,9 @@ const watched: fc.Arbitrary<Drawn> = fc.record({
 })
 
 /**
- * One gateway without kernel locks. Its starters see each other's processes but have networks of their own: the record says
- * that the owner listens, but its port is free. Starts wait for longer than a record stays fresh.
+ * Starters of one gateway without kernel locks. They see each other's processes, but are in several network namespaces. So the
+ * record can say that the owner listens, while a start sees that its port is free. Some starts wait for the lock longer than a
+ * record stays fresh.
  */
 const patient: fc.Arbitrary<Drawn> = fc.record({
   order,

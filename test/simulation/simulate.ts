@@ -17,14 +17,14 @@ export type Subject = typeof Original
 // the log
 // ---------------------------------------------------------------------------
 
-/** The entries in the order in which they happened. */
+/** One entry of the log. The log has its entries in the order in which they happened. */
 export type Entry =
   | { readonly _tag: "Traced"; readonly entry: TraceEntry }
-  /** The lock layer has been built: from here on the process believes that it holds both locks. */
+  /** The layer of the lock has been built. From here on the process believes that it holds both locks. */
   | { readonly _tag: "Enters"; readonly serial: number; readonly lockPaths: ReadonlyArray<string> }
-  /** The lock layer is about to be released. */
+  /** The layer of the lock is about to be released. From here on the process does not rely on the locks. */
   | { readonly _tag: "Leaves"; readonly serial: number }
-  /** An intruder has removed or replaced files. */
+  /** An intruder, which is a program that ignores the rules of the lock, has removed or replaced these files. */
   | { readonly _tag: "Tampers"; readonly paths: ReadonlyArray<string> }
 
 export interface Player {
@@ -33,18 +33,18 @@ export interface Player {
   readonly how: How
   readonly port: number
   readonly networkNamespace: string
-  /** Whether one of its calls failed or was answered too late. */
+  /** Whether one of the process's calls failed or was answered too late. */
   readonly failed: boolean
-  /** How its program ended, if it ended by itself. */
+  /** How the program of the process ended. `None` if it was killed or still runs. */
   readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
 }
 
 export interface Report {
   readonly log: ReadonlyArray<Entry>
   readonly players: ReadonlyArray<Player>
-  /** The processes that only inspected lock files, by serial. */
+  /** The serial numbers of the processes that only inspected lock files. */
   readonly inspectors: ReadonlySet<number>
-  /** The problems that the checks after the end of all events found. */
+  /** The problems that were found after all starts and events were over. */
   readonly aftermath: ReadonlyArray<string>
 }
 
@@ -57,7 +57,7 @@ const locksFolder = "/state/locks"
 const configPath = (config: Starter["config"]) => `/config/${config}.json`
 const basePort = 18789
 
-/** The errnos that fit each call, by its manual page. */
+/** The errnos that each system call can return, according to its manual page. */
 const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   open: ["EACCES", "EMFILE", "ENOSPC", "EIO", "EROFS"],
   write: ["ENOSPC", "EIO", "EDQUOT"],
@@ -78,11 +78,17 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   connect: ["ECONNRESET"]
 }
 
-/** On Windows, the errors that a virus scanner or a pending removal causes for other users of a file. */
+/**
+ * On Windows, a virus scanner or the pending removal of a file can make calls of other programs on that file fail for a
+ * moment. These are the errors of such calls.
+ */
 const windowsRefusals = ["EBUSY", "EPERM", "EACCES"]
 const refusedForAMoment = new Set(["open", "stat", "rename", "unlink"])
 
-/** After how long a service manager restarts its service, by the definitions that `gateway service` writes. */
+/**
+ * The milliseconds after which a service manager restarts a gateway that has ended. `None` if it does not. The values are
+ * those of the service definitions that `gateway service` writes.
+ */
 const restartAfter = (
   { ExitStatus: { ExitStatus, fromExit } }: Subject,
   how: How,
@@ -116,7 +122,10 @@ interface Witness {
   readonly leave: Effect.Effect<void>
 }
 
-/** Starts as the shipped program does, with a witness between the lock and the listener. */
+/**
+ * Starts a gateway in the same way as the shipped program. The witness is a layer between the lock and the listener: it
+ * records when the process holds the lock.
+ */
 const program = (subject: Subject, starter: Starter, witness: Witness) => {
   const { GatewayInstance, HealthProbe, LockFile, LossReport, Recovery } = subject
   const address = { host: starter.host, port: starter.port }
@@ -146,7 +155,8 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
   )
   const options = { supervisor, address } as const
   return (starter.how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
-    // Not `Effect.never`: the one of a killed process would keep this process from ending.
+    // The program waits for the loss of the lock, not for `Effect.never`. The `Effect.never` of a killed process would keep
+    // the process of the test from ending.
     Effect.flatMap(({ lost }) => lost),
     Effect.scoped,
     LossReport.untilLost,
@@ -158,12 +168,13 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
 // the play
 // ---------------------------------------------------------------------------
 
-/** A warm-up and a lifetime after the last start or event. */
+/** The longest time for which a process can still warm up and live after the last start or event. */
 const longestLife = Duration.seconds(42)
 
 /**
- * The time until all consequences are over: a stale record, a recheck, and the Task Scheduler's minute. A process that is
- * restarted after that still has its warm-up before it serves.
+ * The time until all consequences of the last event are over. It includes the time until a record gets stale, until an owner
+ * rechecks its lock, and the minute after which the Task Scheduler restarts a gateway. A gateway that is restarted after that
+ * still warms up before it serves.
  */
 const calm = ({ starters }: Scenario): Duration.Duration =>
   Duration.sum(
@@ -172,19 +183,23 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * The limit for a start without an owner. Without a kernel lock, the start waits until the files of a killed process are
- * stale. A start may wait five seconds for its locks if no port shows that another gateway has its state directory.
+ * The time within which a start must serve if no gateway runs. Without a kernel lock, a start waits until the files of a
+ * killed process are stale. A start may also wait five seconds for its locks, if no port shows that another gateway uses its
+ * state directory.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
-/** Plays a scenario. The scheduler draws the order of everything that happens at one moment, supervisors included. */
+/**
+ * Plays a scenario. The scheduler draws the order of everything that happens at the same simulated time, including what
+ * supervisors do.
+ */
 export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
   Effect.suspend(() => {
     const scheduler = SimulatedScheduler.make(scenario.order)
     return play(subject, scenario, scheduler).pipe(
-      // Simulated time never waits. Without this turn, hundreds of schedules would keep this process from its other work,
-      // such as messages to the test runner, for more than a minute.
+      // Simulated time passes without real waiting. Without this turn of the event loop, hundreds of scenarios would block the
+      // process for more than a minute. Its other work, such as messages to the test runner, would have to wait.
       Effect.zipLeft(Effect.promise(() => setImmediate())),
       Effect.withClock(SimulatedClock.make(scheduler)),
       Effect.provide(Logger.remove(Logger.defaultLogger))
@@ -195,7 +210,7 @@ interface Cast {
   readonly process: SimulatedHost.SimulatedProcess<unknown, unknown>
   readonly starter: Starter
   failed: boolean
-  /** Whether the process believes that it holds both locks. */
+  /** Whether the process believes at this moment that it holds both locks. */
   holds: boolean
 }
 
@@ -230,7 +245,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Pause":
           return Effect.as(Effect.repeatN(Effect.yieldNow(), fate.turns), Option.none())
         case "Delay":
-          // An answer after the probe's deadline counts as none.
+          // A probe of a port has a deadline. An answer after the deadline counts as no answer, so the delay is like a failed
+          // call.
           if (name === "connect") actor.failed = true
           return Effect.as(Effect.sleep(fate.millis), Option.none())
         case "Freeze":
@@ -242,7 +258,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Fail": {
           if (scenario.platform === "win32" && refusedForAMoment.has(name)) {
             const millis = (fate.pick + 1) * 100
-            // A start with no lock timeout does not wait for the file either.
+            // A start whose lock timeout is zero does not wait until the file can be used again either, so the error can make
+            // it fail.
             if (actor.starter.timeout === 0 || actor.starter.how === "standby") actor.failed = true
             const code = windowsRefusals[fate.pick % windowsRefusals.length] ?? "EBUSY"
             refused.set(process.serial, code)
@@ -260,7 +277,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       }
     }
 
-    /** The processes to which the file system refuses calls for a moment, with the error. */
+    /** The serial numbers of the processes whose calls on files fail for a moment, with the error. */
     const refused = new Map<number, string>()
 
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
@@ -318,7 +335,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           process,
           starter: Option.match(within, {
             onNone: () => starter,
-            // The namespaces are those of its process.
+            // A starter within another process has the machine and the namespaces of that process.
             onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
               ...starter,
               machine,
@@ -338,13 +355,13 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         return process
       })
 
-    /** Inspects the lock files as `status` does. */
+    /** Inspects both lock files as the command `gateway status` does, three times. */
     const inspect = Effect.repeatN(
       Effect.forEach(["config", "state"] as const, (file) => subject.LockInspection.inspect(lockPathOf(file))),
       2
     )
 
-    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
+    /** Starts a process, tells it to end after its lifetime, and restarts it as the service manager of the starter would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)
@@ -395,7 +412,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
             yield* host.files.writeFile("/state/other", content)
             yield* tamper(path)
             yield* host.files.rename("/state/other", path)
-            // A full disk keeps strangers from writing as well.
+            // The intruder cannot write a file either while the disk is full, so the error is ignored.
           }).pipe(Effect.ignore)
         }
         case "RemoveFolder":
@@ -434,7 +451,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           const holders = running().filter(({ holds }) => holds)
           const actor = holders[what.victim % Math.max(1, holders.length)]
           if (actor === undefined) return Effect.void
-          // The loss of a lock during this stop is not a violation by another process.
+          // If the holder loses a lock during this stop, the loss is expected, so it is not a violation by another process.
           actor.failed = true
           return freezeFor(actor.process, what.millis)
         }

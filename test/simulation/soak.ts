@@ -1,8 +1,9 @@
 /**
- * `npm run test:soak [-- --runs N] [--seed S]`: the property of `guard.test.ts`, a hundred thousand times, on every core.
+ * `npm run test:soak [-- --runs N] [--seed S]`: tests the property of `guard.test.ts` with a hundred thousand scenarios, on
+ * all cores.
  *
- * Prints its progress, and at the end the runs, the seeds and the time. Prints a violation with its seed, path and trace. The
- * exit status is 0 if there was none.
+ * Prints its progress, and at the end the number of runs, the seeds and the time. If a scenario violates the guard, prints the
+ * violation with its seed, path and log. The exit status is 0 if there was no violation.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -41,12 +42,15 @@ const options = Effect.gen(function*() {
 })
 
 /**
- * The runs of one process. A process that is killed in a simulation stays among the runtime's fibers, half a megabyte for
- * each schedule. More runs would fill the heap.
+ * The number of scenarios that one process plays. A simulated process that is killed stays in memory as a fiber of the
+ * runtime, which is half a megabyte for each scenario. More scenarios would fill the heap.
  */
 const mostRunsOfOne = 500
 
-/** Simulations create many errors, which need no stack traces, and mostly short-lived garbage. */
+/**
+ * Flags for Node. Simulations create many errors, which need no stack traces, and many short-lived objects, for which a larger
+ * young generation is faster.
+ */
 const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 const since = (began: bigint) =>
@@ -76,7 +80,7 @@ const soak = Effect.gen(function*() {
             Command.stderr("inherit")
           )
         ),
-        // Once one process has found a violation, the others are stopped.
+        // When one process has found a violation, the others are killed.
         (child) => Effect.ignore(child.kill("SIGKILL"))
       )
       const said = yield* child.stdout.pipe(

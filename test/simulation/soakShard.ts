@@ -1,6 +1,6 @@
 /**
- * One core's part of a soak: `soakShard <runs> <seed>`. Prints a line at regular intervals. Prints a violation to stdout, and
- * exits 1.
+ * One process of a soak test: `soakShard <runs> <seed>`. Prints its progress at regular intervals. Prints a violation to
+ * stdout, and then exits with status 1.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -19,7 +19,8 @@ Effect.gen(function*() {
       done += 1
       if (done % progressEvery === 0) process.stdout.write(`+${progressEvery}\n`)
     },
-    // Reports a violation at once. `guard.test.ts` shrinks it, given the seed and path that are printed with it.
+    // Reports a violation at once, without the search for a smaller scenario. `guard.test.ts` does that search, given the seed
+    // and path that are printed with the violation.
     shrinks: false
   })
   if (done % progressEvery !== 0) process.stdout.write(`+${done % progressEvery}\n`)

@@ -1,5 +1,6 @@
 /**
- * The modules that a simulation tests. They have a module of their own so that a mutant can replace them.
+ * The modules that a simulation tests. This module exports them together, so that a simulation can use a mutant (a version
+ * with one mistake) instead.
  */
 export * as ExitStatus from "../../src/cli/ExitStatus.ts"
 export * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"

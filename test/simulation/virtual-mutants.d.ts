@@ -1,7 +1,9 @@
-/** Made by the plugin in `mutants.ts`: the subject of a simulation, or the places that start programs, with one mistake. */
+/**
+ * A module that the plugin in `mutants.ts` creates. Each entry loads, by the name of a mutant, the modules with that one
+ * mistake: the subject of a simulation, or the places that start programs.
+ */
 declare module "virtual:mutants" {
-  // In an ambient module, only `import()` can refer to a relative module.
-  // oxlint-disable-next-line typescript/consistent-type-imports
+  // A type in an ambient module can refer to a relative module only by `import()`.
   export const load: Readonly<Record<string, () => Promise<typeof import("./subject.ts")>>>
   // oxlint-disable-next-line typescript/consistent-type-imports
   export const loadPlaces: Readonly<Record<string, () => Promise<typeof import("../internal/places.ts")>>>

@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 
 const root = new URL("../../", import.meta.url)
 
-/** The test files whose simulated hosts follow the platform of `GATEWAY_SIMULATED_PLATFORM`. */
+/** The test files that use a simulated host. The host follows the rules of the platform in `GATEWAY_SIMULATED_PLATFORM`. */
 const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding: "utf8" })
   .map((path) => `test/${path.replaceAll("\\", "/")}`)
   .filter((path) => path.endsWith(".test.ts"))
@@ -13,20 +13,21 @@ const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding:
     )
   )
 
-/** Runs the simulated suite by the rules of another platform: `--mode darwin`, `--mode win32`. */
+/** Runs these tests by the rules of another platform, which `--mode darwin` or `--mode win32` selects. */
 export default defineConfig(({ mode }) => ({
   test: {
     include: files,
     env: {
       GATEWAY_SIMULATED_PLATFORM: mode,
-      // The whole suite runs on Linux. Fewer cases are enough to show what depends on the platform.
+      // `npm test` runs all cases by the rules of Linux. Here fewer cases are enough, because they only have to show what
+      // depends on the platform.
       FAST_CHECK_NUM_RUNS: "8"
     },
     testTimeout: 180_000,
     hookTimeout: 30_000,
     isolate: false,
     pool: "forks",
-    // For the same reasons as in the configuration of `npm test`.
+    // The main configuration (that of `npm test`) explains the reasons for these values.
     poolOptions: { forks: { minForks: 2, maxForks: 2, execArgv: ["--max-semi-space-size=64"] } }
   }
 }))

@@ -1,5 +1,6 @@
 /**
- * The guard as Windows programs under wine, with the kernel lock (`LockFileEx`) of the addon's Windows build.
+ * Gateways that run as Windows programs under wine: only one of them may serve. The kernel lock is `LockFileEx`, from the
+ * Windows build of the addon.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schema } from "effect"
@@ -10,7 +11,10 @@ import * as Windows from "./support/windows.ts"
 
 const refusal = (site: Gateways.Site) => `another gateway instance is already listening on ${Gateways.url(site)}`
 
-/** The output so far of a gateway that still runs. */
+/**
+ * The output so far of a gateway that still runs, in the form of an ended process, because the checks of output need that
+ * form.
+ */
 const soFar = (gateway: Processes.Running): Effect.Effect<Processes.Ended> =>
   Effect.map(gateway.stderr, (stderr) => ({ code: null, signal: null, stdout: "", stderr }))
 
@@ -55,7 +59,8 @@ describe("a gateway on Windows", () => {
       const second = yield* Windows.gateway(site)
       Gateways.assertRefused(second, refusal(site))
       assert.deepInclude(Gateways.facts(second), {
-        // The error names no program: a refused start does not wait for PowerShell.
+        // The error does not name the program of the owner. Only PowerShell could tell it, and a refused start does not wait
+        // for PowerShell.
         "held by": `pid ${owner.pid}`,
         phase: "listening",
         config: site.configPath,
@@ -101,7 +106,8 @@ describe("a gateway on Windows", () => {
 
       const first = yield* Windows.startListening(site)
       const { pid } = yield* Windows.record(site)
-      // On a busy machine netstat can take longer than `status` waits.
+      // On a busy machine, netstat can take longer than `status` waits for it. Then the list of listeners is empty, so the
+      // test runs `status` again.
       const status = yield* statusOf(site).pipe(
         Effect.repeat({ until: ({ port }) => port.listeners.length > 0, times: 5 })
       )
@@ -222,7 +228,8 @@ describe("a gateway on Windows without the addon", () => {
         other.stderr,
         `GatewayLockError: gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}\n`
       )
-      // A start with kernel locks does not take this gateway's lock either.
+      // The owner here has no kernel lock, only its record. A start that has kernel locks must not take the lock of this owner
+      // either.
       const locking = yield* Windows.gateway(port)
       assert.include(
         locking.stderr,

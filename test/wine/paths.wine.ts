@@ -1,5 +1,6 @@
 /**
- * Paths that only Windows has: drives, several spellings of one file, folders of a user's profile.
+ * Paths that only Windows has: paths with a drive letter, several spellings of the path of one file, and folders of a user's
+ * profile.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -18,7 +19,7 @@ describe("a state directory on Windows that cannot be made", () => {
         const doctor = yield* Windows.gateway(site, { command: "doctor", patience: "30 seconds" })
         assert.strictEqual(doctor.code, 1, doctor.stdout)
         assert.include(doctor.stdout, path)
-        // No gateway runs in this state directory.
+        // No gateway runs in this state directory, so the exit status of `status` must not say that one runs.
         const status = yield* Windows.gateway(site, { command: "status", patience: "30 seconds" })
         assert.include([3, 4], status.code, status.stdout)
       }))
@@ -42,7 +43,7 @@ describe("another spelling of the config's path on Windows", () => {
       const before = yield* Windows.record(site)
       const wrong: Array<string> = []
       for (const [name, spell] of spellings) {
-        // The state directory gets the other spelling too, because it has a lock of its own.
+        // The state directory gets another spelling as well, because it has a lock of its own.
         const other = { ...site, configPath: spell(site.configPath), stateDir: spell(site.stateDir) }
         const status = yield* Windows.gateway(other, { command: "status" })
         if (status.code !== 0) wrong.push(`${name}: ${status.stdout}${status.stderr}`)

@@ -1,6 +1,7 @@
 /**
- * Windows programs that the gateway asks, and shells from which users run it. Stand-ins for PowerShell and netstat answer
- * with the true state of the prefix.
+ * The Windows programs from which the gateway gets information (PowerShell and netstat), and the shells from which users start
+ * the gateway. In wine, stand-ins replace PowerShell and netstat. They answer with the true state of the wine prefix, which is
+ * the folder of one simulated Windows.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, type Scope } from "effect"

@@ -1,13 +1,14 @@
 /**
- * Files that another program has open without sharing them, as virus scanners, indexers and backups do for a moment.
+ * Lock files that another program has opened without sharing them. Virus scanners, indexers and backup programs do that for a
+ * moment.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Windows from "./support/windows.ts"
 
 /**
- * Keeps a file open for a while. With `unshared` no other program can open it; with `undeleted` no other program can delete
- * it.
+ * Keeps a file open for a number of milliseconds. With `unshared`, no other program can open the file meanwhile. With
+ * `undeleted`, other programs can open but not delete it.
  */
 const hold = (path: string, milliseconds: number, how: "unshared" | "undeleted") =>
   Effect.tap(

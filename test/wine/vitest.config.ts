@@ -3,13 +3,14 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/wine/**/*.wine.ts"],
-    // One prefix for all tests: wine, Node for Windows, the built program and the stand-ins.
+    // All tests share one wine prefix, which the setup makes: wine, Node for Windows, the built program and the stand-ins.
     globalSetup: ["test/wine/support/setup.ts"],
-    // A program takes a second to start. Each wait has a limit of its own.
+    // A Windows program takes a second to start. Each wait in a test has its own limit, so this limit is rarely reached.
     testTimeout: 180_000,
     hookTimeout: 60_000,
     pool: "forks",
-    // Eight programs at one time are enough for two processors.
+    // The test files run one after the other. One file runs up to eight programs at one time, which is enough for two
+    // processors.
     fileParallelism: false,
     reporters: ["verbose"]
   }

@@ -1,5 +1,6 @@
 /**
- * The experiments. Add a figure as a row of the experiment that takes its samples, or else as a new experiment.
+ * The experiments. If an experiment already takes the samples of a new figure, add the figure as a row of that experiment.
+ * Otherwise add a new experiment.
  */
 import type { Experiment } from "../program.ts"
 import { locking } from "./locking.ts"

@@ -1,6 +1,6 @@
 /**
- * The cost of one lock and unlock within one process, without a port. This project's lock writes, syncs and removes two files
- * with a record each. The others do less.
+ * The cost of one lock and unlock within one process, without a port. This project's lock writes, syncs and removes two files,
+ * each with a record of the owner. The other locks in the comparison do less.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,7 +25,7 @@ const lockAndUnlock = (contender: "kernel" | "record" | "os-lock" | "proper-lock
     const began = clock.unsafeCurrentTimeNanos()
     yield* Effect.replicateEffect(once, perSample)
     return millis(began, clock.unsafeCurrentTimeNanos()) / perSample
-    // Without a kernel lock, each acquire would log a warning.
+    // In the mode without a kernel lock, each acquire would log a warning.
   }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
 
 const figures = [

@@ -1,5 +1,5 @@
 /**
- * The life of a server: how soon it answers, how much memory it takes, how soon it ends.
+ * The life of a server process: how soon the server answers, how much memory it takes, and how soon it ends after SIGTERM.
  */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
@@ -7,7 +7,10 @@ import { measure } from "../measure.ts"
 import { expectEnd, firstAnswer, freePort, host, millis, residentMiB, startNode } from "../processes.ts"
 import * as Program from "../program.ts"
 
-/** The smallest server that gives the gateway's answer. It has no signal handler, so SIGTERM ends it at once. */
+/**
+ * The smallest server that gives the same answer as the gateway's health endpoint. It has no signal handler, so SIGTERM ends
+ * it at once.
+ */
 const bareScript = `import { createServer } from "node:http"
 const body = JSON.stringify({ ok: true, status: "live", instanceId: "00000000-0000-4000-8000-000000000000" })
 const headers = { "content-type": "application/json", "cache-control": "no-store" }

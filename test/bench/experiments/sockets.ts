@@ -1,5 +1,5 @@
 /**
- * Thousands of idle WebSockets: the memory of each, and how long they delay a shutdown.
+ * Thousands of idle WebSockets on one server: how much memory each takes, and how long they delay a shutdown of the server.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -11,7 +11,7 @@ import * as Program from "../program.ts"
 
 const sockets = 5_000
 
-/** How many sockets are opened at one time; fewer than a listener's backlog. */
+/** How many sockets are opened at one time. The number is smaller than a listener's backlog, so no connection is dropped. */
 const atOnce = 100
 
 const open = (port: number) =>

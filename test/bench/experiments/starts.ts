@@ -1,5 +1,5 @@
 /**
- * Starts that end at once.
+ * How long starts of the program take: a start that is refused, many starts at one time, and `--version`.
  */
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -13,10 +13,13 @@ import * as Program from "../program.ts"
 
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
 
-/** Newer Node starts faster by itself, but the gateway loads the same code, so the aim for the ratio is higher. */
+/**
+ * The aim for a refused start of the gateway, as a multiple of the time of `node -e 0`. From version 22 on, Node itself starts
+ * faster, but the gateway loads as much code as before. So the ratio is larger there.
+ */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
-/** A second start, which the port or the lock refuses. */
+/** A second start of a gateway that already runs. The start is refused because the port is in use or the lock is held. */
 export const refusedStart: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -79,7 +82,10 @@ export const version: Program.Experiment = (runs) =>
     rows: [{ name: "--version", unit: "ms", read: Program.itself, compare: "ratio" }]
   })
 
-/** A script that counts what a process loads: Node's own modules, other modules, and the bytes of those. */
+/**
+ * A script that counts what a process loads: Node's own modules, the modules in `folder`, and the size of the files in
+ * `folder` in bytes.
+ */
 const countingScript = (folder: string, output: string) =>
   `const fs = require("node:fs")
 const read = fs.readFileSync
@@ -145,7 +151,7 @@ export const loaded: Program.Experiment = () =>
 
 const crowdSize = 64
 
-/** Starts many at once. One serves, and all others end. */
+/** Starts many gateways with the same settings at one time. One gateway serves, and all others are refused and end. */
 export const crowd: Program.Experiment = (runs) =>
   measure({
     runs: Math.min(runs, 3),

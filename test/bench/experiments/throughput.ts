@@ -1,8 +1,8 @@
 /**
- * Requests per second of a server process, over kept connections with one request at a time on each.
+ * Requests per second of a server process. The client keeps its connections open and has one request at a time on each.
  *
- * The servers that are compared run at the same time, and are asked in short turns, because the load of a machine changes
- * within tenths of a second.
+ * The compared servers run at the same time, and the client sends requests to each of them in short turns. The turns are short
+ * because the load of a machine changes within tenths of a second.
  */
 import * as Effect from "effect/Effect"
 import { connect, type Socket } from "node:net"
@@ -13,19 +13,25 @@ import { body } from "../servers/answer.ts"
 
 const connections = 16
 
-/** Requests of one turn, which takes about ten milliseconds. */
+/**
+ * The number of requests in one turn. A turn is a short time in which one process gets all requests; it takes about ten
+ * milliseconds.
+ */
 const requestsOfTurn = 128
 
-/** Turns of each process in one sample. */
+/** The number of turns that each process gets in one sample. */
 const turns = 3
 
 /**
- * Turns of each process before the measured ones. Until then, V8 has not optimized much of the code. While a process waits
- * for its turn, it loses some of that again.
+ * The number of turns that each process gets before the measured ones. With fewer turns, much of the server's code is not yet
+ * optimized by V8. The number is high because a process loses some of the optimized code while it waits for its turn.
  */
 const warmUpTurns = 150
 
-/** Processes of each program. Two processes of one program differ by a few percent as long as they live. */
+/**
+ * The number of processes of each server program. Two processes of the same program can differ in speed by a few percent
+ * during their whole lives, so one process is not enough.
+ */
 const processes = 7
 
 const request = `GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`
@@ -39,7 +45,7 @@ const connectTo = (port: number) =>
     (socket) => Effect.sync(() => socket.destroy())
   )
 
-/** Sends a number of requests over the same connections each time. Returns the time in milliseconds. */
+/** Sends a number of requests and returns the time that they took, in milliseconds. All calls use the same connections. */
 type Client = (requests: number) => Effect.Effect<number, BenchFailed>
 
 const client = (port: number) =>
@@ -79,7 +85,7 @@ const client = (port: number) =>
     return client
   })
 
-/** Starts a program that listens on a number of ports. */
+/** Starts a server program that listens on a number of free ports. Returns the ports. */
 const serving = (program: string, ports: number) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -89,7 +95,10 @@ const serving = (program: string, ports: number) =>
     return listening
   })
 
-/** The ports of several processes of one server program, grouped by listener. */
+/**
+ * Starts several processes of one server program. The result selects one listener of the program by its index, and returns the
+ * ports on which all processes have that listener.
+ */
 const servers = (name: string, ports: number) =>
   Effect.gen(function*() {
     const program = yield* Program.server(name, yield* Program.temporaryFolder)
@@ -100,12 +109,15 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** The number of samples of each side for one run of the other experiments. */
+  /** How many samples of each side this figure gets for each run that the user asked for with `--runs`. */
   readonly samples: number
   readonly aim?: Aim
 }
 
-/** A sample is the result of all processes of one side, in turns with those of the other side. */
+/**
+ * Compares two servers, the two sides. One sample of a side is the total of all its processes. The two sides get their turns
+ * alternately.
+ */
 const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
   Effect.gen(function*() {
     const sides = yield* Effect.forEach([baseline.ports, subject], (ports) => Effect.forEach(ports, client))
@@ -115,7 +127,7 @@ const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
     const pair = Effect.gen(function*() {
       const spent = [0, 0]
       for (let turn = 0; turn < turns * processes; turn += 1) {
-        // The sides take turns at going first, because the processor is warmer for the second one.
+        // The two sides take turns at going first. Otherwise one side would always go second, when the processor is warmer.
         for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           const ask = sides[which]?.[turn % processes]
           if (ask === undefined) return yield* new BenchFailed({ reason: `${baseline.name}: too few processes` })

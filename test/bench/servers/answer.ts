@@ -1,2 +1,2 @@
-/** The answer of each server to `GET /`. */
+/** The body with which each server of this folder answers `GET /`. */
 export const body = JSON.stringify({ hello: "world" })

@@ -1,7 +1,9 @@
 /**
- * The same app with `Gateway.layer` and with `NodeHttpServer.layer`, in one process: `layers <port> <other port> <folder>`.
+ * Serves the same app twice in one process, with `Gateway.layer` and with `NodeHttpServer.layer`: `layers <port> <other port>
+ * <folder>`.
  *
- * Measures the cost of the layer itself. Two processes of one program can differ by 8 percent as long as they live.
+ * The difference is the cost of the gateway's layer alone. Two processes of one program would not show this, because their
+ * speeds can differ by 8 percent during their whole lives.
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"

@@ -1,4 +1,7 @@
-/** `ws` alone: `sockets <port> <folder>`. On SIGTERM it closes every socket with 1001, and ends when all are closed. */
+/**
+ * A server with the library `ws` and without a gateway: `sockets <port> <folder>`. On SIGTERM it closes every socket with code
+ * 1001, and ends when all are closed.
+ */
 import { createServer } from "node:http"
 import { WebSocketServer } from "ws"
 

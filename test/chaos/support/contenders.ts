@@ -1,5 +1,6 @@
 /**
- * The locks that a storm can test. Each is held from its acquisition until the scope closes.
+ * The kinds of locks that a storm can test. Each function returns an effect that acquires the lock and holds it until the
+ * scope closes.
  */
 import * as NodeCommandExecutor from "@effect/platform-node/NodeCommandExecutor"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
@@ -25,17 +26,23 @@ export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason
 
 class Busy extends Data.TaggedError("Busy") {}
 
-/** Runs before each step of a lock that changes files, because a death there leaves the most behind. */
+/**
+ * Runs before each change that a lock makes to a file. A worker can kill itself there, because a death between two changes
+ * leaves the most behind.
+ */
 export type Step = Effect.Effect<void>
 
-/** The folder of a lock, and how often a worker that waits tries again. */
+/**
+ * What the workers of a storm share: the folder of the lock, and the interval at which a worker that waits for the lock tries
+ * again.
+ */
 export interface Contest {
   readonly folder: string
   readonly pollInterval: Duration.Duration
   readonly step: Step
 }
 
-/** Longer than the files of a dead worker can block the others. */
+/** The lock timeout of a worker. It is longer than the time for which the files of a dead worker can block the others. */
 const timeout = "1 minutes"
 
 const codeOf = (cause: unknown): string =>
@@ -63,7 +70,7 @@ const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
   return new Proxy(file, { get: (target, key) => Reflect.get(key in changes ? changes : target, key) })
 }
 
-/** The live file system, which runs `step` before each change of a file. */
+/** The real file system, with `step` before each change of a file. */
 const steppingFiles = (step: Step) =>
   Layer.effect(
     FileSystem.FileSystem,
@@ -82,7 +89,7 @@ const steppingFiles = (step: Step) =>
     }))
   ).pipe(Layer.provide(NodeFileSystem.layer))
 
-/** The services that one process needs for all its turns. */
+/** The services that the lock needs. One process builds them once and uses them for all its turns. */
 const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   const files = steppingFiles(step)
   const table = Layer.provide(ProcessTable.layerLive, [
@@ -96,7 +103,7 @@ const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   return Layer.mergeAll(files, kernel, table, probes)
 }
 
-/** The lock without a port, so that no listener keeps others out. */
+/** This project's lock without a port. With a port, the listener of one worker would also keep the others out. */
 const lockFile = (
   { folder, pollInterval, step }: Contest,
   kernel: Layer.Layer<KernelLock.KernelLock>
@@ -116,7 +123,7 @@ const lockFile = (
 // other locks
 // ---------------------------------------------------------------------------
 
-/** The operating system's lock on a file that is never removed. */
+/** The operating system's lock on a file. No worker ever removes the file. */
 const bareOsLock = ({ folder, pollInterval }: Contest) => {
   const addon = osLock()
   return poll(
@@ -132,8 +139,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 }
 
 /**
- * proper-lockfile with its shortest `stale` time, and the interval that follows from it. The judge reports a lock that it
- * lost, so its own report of a compromise is ignored.
+ * The library proper-lockfile with the shortest `stale` time that it allows, and its default update interval for that time.
+ * Its own report of a compromised lock is ignored, because the judge of the storm reports each lock that was lost.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
@@ -145,7 +152,8 @@ const properLockfile = ({ folder, pollInterval }: Contest) => {
             lock(Path.join(folder, "proper"), { stale: 2000, realpath: false, retries: 0, onCompromised: () => {} }),
           catch: (cause) => codeOf(cause) === "ELOCKED" ? new Busy() : failed(cause)
         })),
-      // The release fails if another process has taken the lock from its holder.
+      // The release fails if another process has taken the lock from this worker. The judge reports that, so the error is
+      // ignored.
       (release) => Effect.ignore(Effect.tryPromise(() => release()))
     )),
     pollInterval
@@ -162,8 +170,8 @@ const isGone = (pid: number): boolean => {
 }
 
 /**
- * A pid file, as it is often written: a worker that finds a dead pid removes the file and tries again. This is wrong: the
- * removed file may belong to another worker that has just done the same.
+ * A pid file as many programs write it: a worker that finds the pid of a dead process removes the file and tries again. This
+ * is wrong, because the file may meanwhile be the new one of another worker that has just done the same.
  */
 const pidFile = ({ folder, pollInterval }: Contest) => {
   const path = Path.join(folder, "pid")
@@ -186,7 +194,7 @@ const pidFile = ({ folder, pollInterval }: Contest) => {
 
 export type Acquire = Effect.Effect<void, NotGranted, Scope.Scope>
 
-/** Makes the lock under test for one process. The lock is held from each acquisition until its scope closes. */
+/** Makes the lock under test for one process. The result acquires the lock and holds it until the scope closes. */
 export const make = (contender: Contender, contest: Contest): Effect.Effect<Acquire, never, Scope.Scope> => {
   switch (contender) {
     case "kernel":

@@ -1,6 +1,6 @@
 /**
- * Locks the two files named in the arguments, with many open files between, the first under the lower descriptor; says
- * so, and stays.
+ * Locks the two files that the arguments name, prints `locked`, and then stays. The first file has a low descriptor and the
+ * second a high one, with many open files between them.
  */
 const { openSync, writeSync } = require("node:fs")
 const { tryLock } = require("fs-native-extensions")

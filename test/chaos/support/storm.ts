@@ -1,6 +1,8 @@
 /**
- * A storm on one lock: eight processes acquire it and then release it or die by SIGKILL, as fast as they can. A new process
- * replaces each dead one. The witness judges whether two ever held the lock at one time.
+ * A storm on one lock: eight worker processes acquire the lock as fast as they can, and each time either release it or die by
+ * SIGKILL. A new process replaces each dead one.
+ *
+ * A second lock, the witness, is the judge. It shows whether two workers ever held the lock under test at one time.
  */
 import {
   Array,
@@ -38,9 +40,9 @@ export interface StormOptions {
   readonly atLeast: Duration.DurationInput
   /** The storm ends after this time in any case. */
   readonly atMost: Duration.DurationInput
-  /** How many of a thousand turns end in death. */
+  /** How many of a thousand turns end with the death of the worker. Default: 40. */
   readonly killsPerThousand?: number
-  /** How often a worker that waits tries again. Default: 50. */
+  /** The milliseconds after which a worker that waits for the lock tries again. Default: 50. */
   readonly pollMillis?: number
 }
 
@@ -49,16 +51,21 @@ export interface Storm {
   readonly seed: string
   readonly seconds: number
   readonly acquisitions: number
-  /** Deaths by point, such as `acquiring 12`. The key of an `any` names the phase as well. */
+  /**
+   * The number of deaths at each point of a turn. The key of a death at a random time also names the phase: `any (holding)`.
+   */
   readonly kills: Record<string, number>
   readonly killed: number
   readonly reclaims: number
-  /** Why locks could not be acquired. */
+  /** The reasons of attempts that ended without the lock. */
   readonly failures: ReadonlyArray<string>
   readonly violations: ReadonlyArray<Violation>
-  /** Violations reported by a worker that was granted a lock while another held it: one for each such grant. */
+  /**
+   * How many of the violations are of the kind `refused`: a worker was granted the lock under test while another worker still
+   * held it.
+   */
   readonly refused: number
-  /** How long each acquisition waited, in milliseconds, ascending. */
+  /** How long each acquisition waited, in milliseconds, in ascending order. */
   readonly waits: ReadonlyArray<number>
   /**
    * The files other than the lock that are left after all workers have ended and one more has acquired and released the lock.
@@ -69,10 +76,16 @@ export interface Storm {
 const workers = 8
 const turnsOfOne = 400
 
-/** The flags make garbage and expected errors cheap: most work of a storm is that of workers that wait. */
+/**
+ * Flags for Node that make short-lived objects and expected errors cheap. Most work of a storm is done by workers that wait,
+ * and they create many of both.
+ */
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
-/** Printed with each storm. The same seed gives the same fates, but the machine decides the interleaving. */
+/**
+ * The seed of a storm, which its result prints. The same seed gives the same deaths in the same turns, but the order of the
+ * processes still depends on the machine.
+ */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
   Option.match({
@@ -92,7 +105,9 @@ const encode = Schema.encodeSync(Schema.parseJson(Orders))
 /** How a worker ended: it killed itself, or it finished its turns. */
 type End = "killed" | "finished"
 
-/** Runs one worker until it ends. On interruption it asks the worker to end, and kills it if it does not. */
+/**
+ * Runs one worker until it ends. On interruption, the worker gets SIGTERM, and SIGKILL if it has not ended within 20 seconds.
+ */
 const runWorker = (
   path: string,
   orders: Orders,
@@ -102,8 +117,8 @@ const runWorker = (
     const over = yield* Deferred.make<End, StormFailed>()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        // The workers inherit no environment: some variables slow each start of Node, and there are many workers. One thread
-        // for files is enough, because a worker makes one call after the other.
+        // The workers inherit no environment, because some variables slow each start of Node and a storm starts many workers.
+        // One thread for file calls is enough, because a worker makes only one call at a time.
         const child = ChildProcess.spawn(process.execPath, [...nodeOptions, path, encode(orders)], {
           env: { UV_THREADPOOL_SIZE: "1" },
           stdio: ["ignore", "pipe", "pipe"]
@@ -150,7 +165,7 @@ const runWorker = (
     return yield* Deferred.await(over)
   }))
 
-/** The value below which `percent` of the waits lie; `waits` are ascending. */
+/** The value below which `percent` of the waits are. `waits` must be in ascending order. */
 export const percentile = (waits: ReadonlyArray<number>, percent: number): number =>
   waits[Math.min(waits.length - 1, Math.floor(waits.length * percent / 100))] ?? Number.NaN
 
@@ -223,7 +238,7 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
     const acquisitions = waits.length
     const sorted = Array.sort(waits, Order.number)
 
-    // The lock can be acquired whatever files the dead workers have left.
+    // One more worker must be able to acquire the lock, whatever files the dead workers have left.
     yield* runWorker(path, { ...orders, turns: 1, killsPerThousand: 0, seed: "last" }, heard)
     const litter = yield* Effect.promise(() => Fs.readdir(Path.join(place, "locks")).catch(() => []))
     return {

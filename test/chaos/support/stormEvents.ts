@@ -1,19 +1,19 @@
 /**
- * The orders of a storm's worker, and the events it reports: one line of JSON for each event. A line survives the worker's
- * death.
+ * The orders that a storm gives to a worker, and the events that the worker reports. A worker writes one line of JSON for each
+ * event. A line that is written is not lost if the worker dies.
  */
 import * as Schema from "effect/Schema"
 
 /**
- * The lock under test. `kernel` and `record` are this project's two modes. `os-lock` is correct by construction; `none` and
- * `pid-file` are wrong by construction and test the judge.
+ * The kinds of locks that a storm can test. `kernel` and `record` are the two modes of this project's lock. `os-lock` is
+ * correct by construction. `none` and `pid-file` are wrong by construction, and show whether the judge finds violations.
  */
 export const Contender = Schema.Literal("kernel", "record", "os-lock", "proper-lockfile", "pid-file", "none")
 export type Contender = typeof Contender.Type
 
 /**
- * Where in its turn a worker kills itself. `acquiring` and `releasing` are in the middle of that step; `any` is after a
- * random time.
+ * The point of its turn at which a worker kills itself. `acquiring` and `releasing` are in the middle of that step. `any` is
+ * after a random time, whatever the worker does then.
  */
 export const Point = Schema.Literal("acquiring", "granted", "holding", "releasing", "any")
 export type Point = typeof Point.Type
@@ -25,9 +25,9 @@ export const Orders = Schema.Struct({
   contender: Contender,
   folder: Schema.String,
   seed: Schema.String,
-  /** A worker that is not killed ends after this number of turns. */
+  /** If the worker does not die before, it ends after this number of turns. */
   turns: Schema.Int,
-  /** How many of a thousand turns end in death. */
+  /** How many of a thousand turns end with the death of the worker. */
   killsPerThousand: Schema.Int,
   pollMillis: Schema.Int
 })
@@ -36,15 +36,18 @@ export type Orders = typeof Orders.Type
 /** Two workers held the lock at one time. */
 export const Violation = Schema.TaggedStruct("Violation", {
   /**
-   * `refused`: the lock was granted while another worker held the witness. `overtaken`: another worker was granted the lock
-   * before this one had released it.
+   * `refused`: this worker was granted the lock under test, but could not take the witness because another worker held it.
+   * `overtaken`: another worker was granted the lock under test before this worker had released it.
    */
   kind: Schema.Literal("refused", "overtaken"),
   pid: Schema.Int,
   /** Milliseconds since the epoch. */
   at: Schema.Number,
   turn: Schema.Int,
-  /** The token that was found in place of this worker's own: pid, turn and time of the grant. */
+  /**
+   * The other worker's token, which the witness contained instead of this worker's own. A token consists of pid, turn and time
+   * of the grant.
+   */
   other: Schema.String
 })
 export type Violation = typeof Violation.Type
@@ -53,9 +56,12 @@ export const Event = Schema.Union(
   Schema.TaggedStruct("Granted", { waitedMs: Schema.Number }),
   Schema.TaggedStruct("Released", {}),
   Schema.TaggedStruct("Reclaimed", { message: Schema.String }),
-  /** The lock could not be acquired. This is no violation, but not expected either. */
+  /**
+   * The worker could not acquire the lock within its timeout, or got an error. This is not a violation, but it is not expected
+   * either.
+   */
   Schema.TaggedStruct("Failed", { reason: Schema.String }),
-  /** The last line of a worker that kills itself. */
+  /** The last event of a worker that kills itself. */
   Schema.TaggedStruct("Dying", { point: Point, phase: Phase }),
   Violation
 )

@@ -1,5 +1,6 @@
 /**
- * One process in a storm: acquires the lock, takes the witness, holds, and releases or dies, in a loop.
+ * One worker process of a storm. In a loop, it acquires the lock under test, takes the witness, holds both for a moment, and
+ * then releases both or kills itself.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Array from "effect/Array"
@@ -16,7 +17,7 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// The witness is the first file that the worker opens. It has the highest descriptor, also of all files opened later.
+// The worker opens the witness first, under a high descriptor. So all files that it opens later have lower descriptors.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
@@ -31,7 +32,10 @@ const die = (point: Point) => {
   process.kill(process.pid, "SIGKILL")
 }
 
-/** How many more steps of the lock under test may run before the worker dies; `undefined` means any number. */
+/**
+ * If set, the worker dies at `point` before the `count`-th next step of the lock under test. If `undefined`, the steps do not
+ * kill the worker.
+ */
 let stepsLeft: { readonly point: Point; count: number } | undefined
 
 const step = Effect.sync(() => {
@@ -45,15 +49,15 @@ const below = (bound: number) => Effect.map(random.nextIntBetween(0, Math.round(
 
 const points = ["acquiring", "granted", "holding", "releasing", "any"] as const satisfies ReadonlyArray<Point>
 
-/** Where the worker dies in this turn, if it does. */
+/** Draws the point at which the worker dies in this turn. `undefined` if it survives the turn. */
 const fate = Effect.map(
   random.nextIntBetween(0, 1000),
   (n) => n < orders.killsPerThousand ? points[n % points.length] : undefined
 )
 
 /**
- * Arranges the worker's death during its next phase: before one of the lock's steps if the lock reports them, otherwise after
- * a random time. Returns the effect that cancels it.
+ * Arranges the worker's death during its next phase. The death is after a random time. For a lock that reports its steps, it
+ * is in half of the cases before one of these steps instead. Returns the effect that cancels the death.
  */
 const arm = (point: Point, most: { readonly steps: number; readonly millis: number }) =>
   Effect.gen(function*() {
@@ -69,7 +73,10 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
     return Fiber.interrupt(yield* Effect.fork(Effect.delay(Effect.sync(() => die(point)), Duration.millis(delay))))
   })
 
-/** Both judges check the holder until the scope closes. */
+/**
+ * Takes the witness until the scope closes. Reports a violation if another worker holds the witness now, or has overwritten
+ * the token in it by the end.
+ */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(
     Effect.map(Clock.currentTimeMillis, (at) => {

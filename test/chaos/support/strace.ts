@@ -1,9 +1,10 @@
 /**
- * Runs a gateway under strace(1), which records its system calls, or kills, fails or delays the gateway at one of them.
+ * Runs a gateway under strace(1). strace records the system calls of the gateway, or tampers with one of them: it kills the
+ * gateway there, or makes the call fail, or delays it.
  *
- * First a run without tampering records the calls that matter, in their order. Then each call gets a run in which strace
- * tampers with it. strace counts calls per name and thread, and only calls that pass the filter. With a single thread in
- * Node's pool the n-th call of a name is the same in every run.
+ * A first run without tampering records the calls that matter, in their order. Then each call gets a run of its own, in which
+ * strace tampers with that call. strace counts calls per name and thread, and counts only calls that pass its filter. Node's
+ * thread pool has a single thread in these runs, so the n-th call of a name is the same in every run.
  */
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
@@ -22,13 +23,14 @@ const findProblem = (): string | undefined => {
   return status === 0 && stderr === "" ? undefined : `strace(1) may not trace here: ${stderr.split("\n", 1)[0]}`
 }
 
-/** Why no program can be traced here; `undefined` if it can. */
+/** Why this machine cannot trace a program. `undefined` if it can. */
 export const unavailable = findProblem()
 
 /**
  * Which calls are recorded.
  *
- * - `files`: calls on the lock files, on the names that a reclaim gives them, and on their folders; by name or descriptor.
+ * - `files`: calls on the lock files, on the files that a reclaim creates beside them, and on their folders. strace selects
+ *   them by path, and by the descriptors of these paths.
  * - `sockets`: calls on TCP sockets.
  */
 export type Filter = "files" | "sockets"
@@ -36,31 +38,31 @@ export type Filter = "files" | "sockets"
 export interface Call {
   readonly thread: string
   readonly name: string
-  /** Counted from 1, among the calls of this name and thread. */
+  /** The number of the call among the calls of this name and thread, counted from 1. */
   readonly ordinal: number
   /** The arguments and the result, as strace writes them. */
   readonly text: string
-  /** Whether the gateway had received a SIGTERM by then. */
+  /** `release` if the gateway had received a SIGTERM before this call, otherwise `start`. */
   readonly phase: "start" | "release"
 }
 
-/** A call of one run that can be found again in the next run. */
+/** A system call of the recorded run. Its filter, name and ordinal identify the same call in the next run. */
 export interface Point {
   readonly filter: Filter
   readonly name: string
   readonly ordinal: number
   readonly phase: Call["phase"]
-  /** A label for people; a comparison of labels shows that another run reached the same call. */
+  /** A description of the call for people. A later run has reached the same call if the label of its call is equal. */
   readonly label: string
-  /** The position in the run, counted from 0. */
+  /** The position among all recorded calls of the run, counted from 0. */
   readonly index: number
 }
 
 export type Tamper =
   | { readonly _tag: "Kill" }
-  /** With `always`, this call and all later ones of its kind fail. */
+  /** The call fails. With `always`, all later calls of the same name fail as well. */
   | { readonly _tag: "Fail"; readonly errno: string; readonly always: boolean }
-  /** This call and all later ones of its kind do nothing, but report success. */
+  /** This call and all later calls of the same name do nothing, but report success. */
   | { readonly _tag: "Pretend" }
   | { readonly _tag: "Delay"; readonly millis: number }
 
@@ -70,7 +72,10 @@ export const kill: Tamper = { _tag: "Kill" }
 // names
 // ---------------------------------------------------------------------------
 
-/** The name of each path under `files`. Longer paths come first, because they contain the shorter ones. */
+/**
+ * The name that labels show for each path of the filter `files`. Longer paths come first, because they contain the shorter
+ * ones.
+ */
 const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role: string]> => [
   [Gateways.configLock(site), "config lock"],
   [Gateways.stateLock(site), "state lock"],
@@ -79,23 +84,27 @@ const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role:
 ]
 
 /**
- * The part of a file name that is derived from an owner's instance id. The claim on that owner has it, and the owner's file
- * that was moved aside.
+ * The part of a file name that is derived from the instance id of a gateway. The name of a claim contains the part of the
+ * owner whose lock is reclaimed, and so does the name of the lock file that was moved aside.
  */
 const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
 
 /**
- * The paths that a reclaimer will create beside the lock file of a dead owner. strace needs the whole paths to select files.
+ * The paths that a start will create beside the lock file of a dead owner when it reclaims the lock. strace needs the whole
+ * paths to select the calls on these files.
  */
 const besides = (path: string): ReadonlyArray<string> => {
   const owner = existsSync(path) ? /"instanceId":"([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] : undefined
   return owner === undefined ? [] : [`${path}.${nameOf(owner)}.reclaim`, `${path}.${nameOf(owner)}.stale`]
 }
 
-/** The instance id of the traced gateway; no other gateway has it. */
+/** The fixed instance id of the traced gateway. No other gateway has this id. */
 const tracedInstance = "7ace7ace-7ace-4ace-8ace-7ace7ace7ace"
 
-/** The draft of a lock file: the traced gateway writes the file under this name first, and tries there whether locks work. */
+/**
+ * The path of the draft of a lock file. The traced gateway first writes the file under this name, and tests on it whether
+ * kernel locks work.
+ */
 const draftOf = (path: string): string => `${path}.${nameOf(tracedInstance)}.draft`
 
 const filesOf = (site: Gateways.Site): ReadonlyArray<string> => [
@@ -120,13 +129,13 @@ const labelOf = (site: Gateways.Site, call: Call): string => {
 
 const line = /^(\d+) +(?:<\.\.\. (\w+) resumed>(.*)|(\w+)\((.*)|--- (SIGTERM) .*)$/
 
-/** The calls in a log, in the order in which they began. */
+/** Parses a log of strace. Returns the calls in the order in which they began. */
 export const parse = (log: string): ReadonlyArray<Call> => {
   const calls: Array<Call> = []
   const counts = new Map<string, number>()
   const pending = new Map<string, number>()
   let phase: Call["phase"] = "start"
-  // The last line may be incomplete.
+  // The last line is left out, because strace may not have finished writing it.
   for (const row of log.split("\n").slice(0, -1)) {
     const [, thread = "", resumed, rest = "", name, text = "", sigterm] = line.exec(row) ?? []
     if (sigterm !== undefined) phase = "release"
@@ -145,14 +154,14 @@ export const parse = (log: string): ReadonlyArray<Call> => {
   return calls
 }
 
-/** Reads the calls of a log; none if the log does not exist yet. */
+/** Reads the calls of a log. Returns no calls if the log does not exist yet. */
 export const readLog = (path: string): Effect.Effect<ReadonlyArray<Call>> =>
   Effect.map(
     Effect.orElseSucceed(Effect.tryPromise(() => Fs.readFile(path, "utf8")), () => ""),
     parse
   )
 
-/** The calls of a recorded run that can be tampered with. */
+/** The calls of a recorded run that a later run can tamper with. */
 export const pointsOf = (
   site: Gateways.Site,
   filter: Filter,
@@ -178,7 +187,7 @@ const mark: Record<Tamper["_tag"], RegExp> = {
 
 const isEveryLater = (tamper: Tamper): boolean => tamper._tag === "Pretend" || (tamper._tag === "Fail" && tamper.always)
 
-/** The call that was tampered with, if the run reached it. */
+/** The call that strace tampered with. `undefined` if the run did not reach it. */
 export const findHit = (
   site: Gateways.Site,
   point: Point,
@@ -194,7 +203,7 @@ export const findHit = (
 // running
 // ---------------------------------------------------------------------------
 
-/** The path of the log. A site has one traced gateway at a time. */
+/** The path of the log of strace. A site is the folders and port of a gateway, and has one traced gateway at a time. */
 export const logPath = (site: Gateways.Site): string => Path.join(site.root, "strace.log")
 
 const injected = (tamper: Tamper): string => {
@@ -219,8 +228,8 @@ export type Tracing = readonly [
 ]
 
 /**
- * Options that start a gateway of the site under strace. The pid of the process is the gateway's own: strace runs as its
- * detached grandchild.
+ * Options that start a gateway of the site under strace. strace runs as a detached grandchild (`-D`), so the pid of the
+ * started process is that of the gateway itself.
  */
 export const options = (
   site: Gateways.Site,
@@ -237,7 +246,8 @@ export const options = (
     ...(filter === "files" ? filesOf(site).flatMap((path) => ["-P", path]) : []),
     ...(tampering === undefined
       ? ["-e", `trace=${watched[filter]}`]
-      // During a delay the log shows how far the run is. Signals do not work together with --seccomp-bpf.
+      // For a delay, strace records all calls, because the test reads from the log how far the gateway is. For a kill,
+      // `--seccomp-bpf` is left out, because it does not work together with injected signals.
       : tampering.tamper._tag === "Delay"
       ? ["-e", `trace=${watched[filter]}`]
       : ["-e", `trace=${tampering.point.name}`, ...(tampering.tamper._tag === "Kill" ? [] : ["--seccomp-bpf"])]),
@@ -254,6 +264,7 @@ export const options = (
     NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
     PINNED_INSTANCE: tracedInstance
   },
-  // On an address that does not cover 127.0.0.1 the gateway binds two addresses.
+  // A gateway on 127.0.0.1 binds only this address. On another address it also binds 127.0.0.1 as a guard against gateways on
+  // other addresses. So this run makes the calls for both.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []
 })

@@ -1,6 +1,6 @@
 /**
- * Shared by the sweeps over system calls: the two lock modes, a site with the files of a dead gateway, and the checks after
- * each run.
+ * A sweep runs a gateway once for each of its system calls, and tampers with that call. This module has what the sweeps share:
+ * the two lock modes, the files of a dead gateway to start with, and the checks after each run.
  */
 import { assert } from "@effect/vitest"
 import { Array, Cause, Effect, Exit, Option, type Scope } from "effect"
@@ -22,7 +22,7 @@ export interface Mode {
   readonly name: "kernel lock" | "record only"
   /** Why the tests of this mode are skipped; `undefined` if they can run. */
   readonly unavailable: string | undefined
-  /** The path of a program that locks in this mode. */
+  /** The path of the built program that locks in this mode. */
   readonly main: Effect.Effect<string, never, Scope.Scope>
 }
 
@@ -40,12 +40,12 @@ export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
 // sites
 // ---------------------------------------------------------------------------
 
-/** The files that a gateway finds when it starts. */
+/** The state of the lock folder before a run: empty, or with the lock files of a gateway that was killed. */
 export type Scene = "a first start" | "a start after a crash"
 
 export const scenes: ReadonlyArray<Scene> = ["a first start", "a start after a crash"]
 
-/** A site that can be reset to its scene. */
+/** A gateway's folders and port, with a program. `reset` restores the files that the gateway finds when it starts. */
 export interface Stage {
   readonly mode: Mode
   readonly main: string
@@ -72,10 +72,13 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
     return { mode, main, site, reset: Effect.zipRight(remove, copyFolder(left, site.stateDir)) }
   })
 
-/** How many runs may go on at one time if they use the processor. */
+/** How many runs go on at one time, if the runs keep the processor busy. */
 const busyLanes = 2
 
-/** Runs each point once. Each lane has a stage of its own, which is reset before each run. */
+/**
+ * Runs `each` once for each point, in several lanes at one time. Each lane has its own folders and port, which are reset
+ * before each run.
+ */
 export const sweep = <P, A>(
   points: ReadonlyArray<P>,
   stage: Effect.Effect<Stage, never, Scope.Scope>,
@@ -100,7 +103,7 @@ export const sweep = <P, A>(
 // runs
 // ---------------------------------------------------------------------------
 
-/** Whether the gateway listened, or ended before. */
+/** Waits until the gateway listens (`true`), or ends before that (`false`). */
 export const cameToListen = ({ ended, listening }: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(Effect.as(ended, false), Effect.map(Effect.exit(listening), Exit.isSuccess))
 
@@ -114,10 +117,10 @@ export const startTraced = (
     Gateways.start(site, { main, ...Strace.options(site, ...tracing) })
   )
 
-/** An effect that runs while the gateway listens, before it is told to end. */
+/** An effect that runs while the gateway listens. The gateway gets a SIGTERM only after this effect. */
 export type Visit<A> = (gateway: Processes.Running) => Effect.Effect<A>
 
-/** Runs a gateway from start to end under strace; `None` if it never listened. */
+/** Runs a gateway under strace from its start to its end. `visited` is `None` if the gateway never listened. */
 export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.Tracing) =>
   Effect.scoped(Effect.gen(function*() {
     const gateway = yield* startTraced(stage, ...tracing)
@@ -127,13 +130,13 @@ export const runTraced = <A>(stage: Stage, visit: Visit<A>, ...tracing: Strace.T
     return { visited, ended, calls: yield* Strace.readLog(Strace.logPath(stage.site)) }
   }))
 
-/** Calls that every gateway makes. If they are missing, strace traced nothing. */
+/** Calls that every gateway makes. If the log of a run lacks one of them, strace has not traced the gateway. */
 const landmarks: Record<Strace.Filter, ReadonlyArray<string>> = {
   files: ["pwrite64 config lock", "fsync state lock", "unlink config lock", "unlink state lock"],
   sockets: ["connect port", "bind port", "listen port"]
 }
 
-/** Records every call of a gateway without tampering. */
+/** Records the calls of a gateway from its start to its end, without tampering. */
 export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = () => Effect.void) =>
   Effect.gen(function*() {
     yield* stage.reset
@@ -144,10 +147,10 @@ export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = 
     return points
   })
 
-/** How many runs may miss a point before the test gives up. */
+/** How many runs may fail to reach a point before the test gives up. */
 export const tries = 3
 
-/** Kills a gateway of the stage at this call. */
+/** Starts a gateway and kills it at this call. */
 export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =>
   Effect.gen(function*() {
     for (let run = 1; run <= tries; run++) {
@@ -166,7 +169,7 @@ export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =
 export const strays = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(Gateways.namesIn(Gateways.locksFolder(site)), Array.difference(Gateways.lockNames(site)))
 
-/** Checks that this gateway and no other holds the locks, and that it serves. */
+/** Checks that both lock files name this gateway as the owner, and that it serves. */
 export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<void> =>
   Effect.gen(function*() {
     const served = yield* Clients.instanceIdOf(site)
@@ -181,7 +184,7 @@ export const assertOwns = (site: Gateways.Site, gateway: Processes.Running): Eff
     }
   })
 
-/** Dates everything in the lock folder back by an hour. */
+/** Sets the times of all files in the lock folder back by an hour. */
 const letAnHourPass = (site: Gateways.Site): Effect.Effect<void> =>
   Effect.flatMap(Gateways.namesIn(Gateways.locksFolder(site)), (names) =>
     Effect.promise(async () => {
@@ -201,7 +204,10 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
       return sizes
     }))
 
-/** Whether only time can show that no start is in progress: without kernel locks, a file that has no record yet. */
+/**
+ * Whether a lock file has no record. Without kernel locks, only the age of such a file can show that no start is still writing
+ * it.
+ */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
 
@@ -218,18 +224,21 @@ const stop = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<Pr
   })
 
 /**
- * Checks that the next start succeeds without help and serves alone, and that it removes its files when it ends.
+ * Checks that the next start of a gateway succeeds without manual help, serves alone, and removes its files when it ends.
  *
- * The start succeeds at once. The exception is a file without a record and without kernel locks: then the start succeeds once
- * the files are old. The files of a reclaimer that died may stay beside the lock files, where they block no start.
+ * The start must succeed at once, with one exception. Without kernel locks, a lock file without a record may belong to a start
+ * in progress. Then the start must succeed once the files are old.
+ *
+ * Files that a gateway left when it died during a reclaim may stay beside the lock files, because they block no start.
  */
 export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Effect<string> =>
   Effect.scoped(Effect.gen(function*() {
     const before = yield* strays(site)
     for (const stray of before) {
-      // With kernel locks, a start takes over a dead owner's file in place, under a claim, and moves no file aside.
+      // With kernel locks, a start takes over the lock file of a dead owner in place. It reserves this step by a claim, and
+      // moves no file aside.
       const kinds = mode.name === "record only" ? "reclaim|stale|draft" : "reclaim|draft"
-      // A claim is also written under a draft name before it gets its own.
+      // A start writes a claim under a draft name too, before the claim gets its own name.
       assert.match(stray, new RegExp(`\\.lock(\\.[0-9a-f]{16}\\.reclaim)*\\.[0-9a-f]{16}\\.(${kinds})$`))
     }
     const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
@@ -262,14 +271,14 @@ export type Result =
   | { readonly _tag: "Passed"; readonly outcome: string }
   | { readonly _tag: "Failed"; readonly what: string }
 
-/** Runs the check of one point. A failed assertion is reported at the end, together with all others. */
+/** Runs the check of one point. A failed assertion is not thrown here, but reported at the end together with all others. */
 export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
   Effect.match(Effect.sandbox(outcome), {
     onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),
     onFailure: (cause): Result => ({ _tag: "Failed", what: `${what}: ${Cause.pretty(cause)}` })
   })
 
-/** How many points had each outcome, in one line for each. */
+/** The summary of a sweep: for each outcome, one line with the number of points that had it. */
 export const summary = (title: string, results: ReadonlyArray<Result>): string => {
   const outcomes = results.map((result) => result._tag === "Passed" ? result.outcome : "FAILED")
   const counts = Object.entries(Array.groupBy(outcomes, (outcome) => outcome))

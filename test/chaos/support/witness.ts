@@ -1,11 +1,12 @@
 /**
- * The judge of a storm: a kernel lock, taken without waiting by each worker that was granted the lock under test.
+ * The judge of a storm: a second lock, the witness. It is a kernel lock. Each worker takes the witness, without waiting, when
+ * it was granted the lock under test. If the witness is taken, two workers hold the lock under test.
  *
- * The judge must not accuse the successor of a killed holder, so the kernel must drop the witness before it drops the lock
- * under test. Linux closes the files of a dead process as deferred work, and runs the last piece of work first
- * (`task_work_run`); a test checks that. So the witness has a higher descriptor than every file of the lock under test.
+ * The judge must not accuse the successor of a worker that was killed. So the kernel must release the witness before it
+ * releases the lock under test. Linux closes the files of a dead process as deferred work, and runs the last piece of work
+ * first (`task_work_run`). A test checks that. So the witness has a higher descriptor than every file of the lock under test.
  *
- * A second judge: every holder writes its token into the witness, and must find it there at the end.
+ * The token is a second judge: every holder writes its token into the witness, and must still find it there at the end.
  */
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
@@ -27,13 +28,13 @@ const load = (): Addon => {
   return addon
 }
 
-/** The kernel's lock on an open file, without waiting. */
+/** Loads the addon for the kernel's lock on an open file. `tryLock` does not wait. */
 export const osLock: () => Addon = load
 
 const lowest = 200
 const tokenBytes = 64
 
-/** Opens a file under a higher descriptor than all other files of a worker. */
+/** Opens a file under a descriptor that is higher than those of all other files of a worker. */
 const openHigh = (path: string): number => {
   const fillers: Array<number> = []
   for (;;) {
@@ -47,9 +48,12 @@ const openHigh = (path: string): number => {
 }
 
 export interface Witness {
-  /** Whether no other worker held the witness; otherwise the other's token. In both cases the worker's own token is written. */
+  /**
+   * Tries to take the witness, and writes the token into it in any case. `granted` is whether no other worker held the
+   * witness. `other` is the token that was there before.
+   */
   readonly take: (token: string) => { readonly granted: boolean; readonly other: string }
-  /** The token in the witness: this worker's own, or that of a worker that was granted the lock in the meantime. */
+  /** The token in the witness. It is this worker's own, or that of a worker that was granted the lock in the meantime. */
   readonly read: () => string
   readonly drop: () => void
 }
@@ -65,7 +69,7 @@ export const open = (folder: string): Witness => {
     take: (token) => {
       const granted = addon.tryLock(fd)
       const other = read()
-      // One write of a fixed size, so that a reader never sees a mixture of two tokens.
+      // The token is written in one call and has a fixed size, so that a reader never sees a mixture of two tokens.
       Fs.writeSync(fd, token.padEnd(tokenBytes), 0)
       return { granted, other }
     },

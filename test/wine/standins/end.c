@@ -1,5 +1,5 @@
 /*
- * end.exe <pid>: ends a process by TerminateProcess, which is what a crash, `taskkill /F` and the Task Manager come to.
+ * end.exe <pid>: ends a process by TerminateProcess. A crash, `taskkill /F` and the Task Manager have the same effect.
  */
 #include <stdlib.h>
 #include <windows.h>

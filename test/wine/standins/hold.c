@@ -1,8 +1,9 @@
 /*
- * hold.exe <path> <milliseconds> [undeleted]: opens a file without sharing it, for so long, as a virus scanner or a backup does.
- * Every other open fails with a sharing violation meanwhile. With "undeleted" others may read and write it, but not delete it.
+ * hold.exe <path> <milliseconds> [undeleted]: opens a file without sharing it, and closes it after this time. A virus scanner
+ * or a backup program does the same. Meanwhile every other open fails with a sharing violation. With "undeleted", other
+ * programs may read and write the file, but not delete it.
  *
- * Waits until the file can be opened so, then writes "held".
+ * Waits until the file can be opened in this way, then writes "held".
  */
 #include <stdio.h>
 #include <stdlib.h>

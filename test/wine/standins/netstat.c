@@ -1,9 +1,9 @@
 /*
- * Stands in for `netstat.exe -ano`, which is empty in wine: the listening sockets, in the form of a German Windows (code page
- * 850): the program must not depend on the language.
+ * Replaces `netstat.exe -ano`, which does nothing in wine. Prints the listening sockets as a German Windows does (code page
+ * 850), because the gateway must not depend on the language.
  *
- * The sockets are from the table that Windows' own netstat reads. In wine that table does not name the process, so this asks for
- * all open handles, and which of them are sockets that are bound and not connected.
+ * The sockets are from the same table that Windows' own netstat reads. In wine that table does not name the processes. So this
+ * program looks at all open handles, and finds those that are sockets which are bound and not connected.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,10 @@ typedef struct {
 static Owner owners[256];
 static int ownerCount;
 
-/* Notes a socket that is bound and not connected. The port is at the same place in both families. */
+/*
+ * Records a socket and its process, if the socket is bound and not connected. The port is at the same offset in IPv4 and IPv6
+ * addresses.
+ */
 static void note(SOCKET socket, DWORD pid) {
   struct sockaddr_in6 name, peer;
   int length = sizeof name, peerLength = sizeof peer;
@@ -71,14 +74,14 @@ static void findOwners(void) {
     }
     if (!process || !DuplicateHandle(process, (HANDLE)all->handles[i].handle, GetCurrentProcess(), &copy, 0, FALSE,
       DUPLICATE_SAME_ACCESS)) continue;
-    /* Sockets are pipes to this function. */
+    /* GetFileType returns FILE_TYPE_PIPE for a socket. */
     if (GetFileType(copy) == FILE_TYPE_PIPE) note((SOCKET)copy, pid);
     CloseHandle(copy);
   }
   if (process) CloseHandle(process);
 }
 
-/* Which process listens on a port, in the byte order of the network; 0 if none was found. */
+/* The pid of the process that listens on a port; 0 if none was found. `port` is in network byte order. */
 static DWORD ownerOf(int family, u_short port) {
   for (int i = 0; i < ownerCount; i++)
     if (owners[i].family == family && owners[i].port == port) return owners[i].pid;

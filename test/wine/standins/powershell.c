@@ -1,10 +1,11 @@
 /*
- * Stands in for powershell.exe, which is empty in wine. It answers what the gateway asks: all processes.
+ * Replaces powershell.exe, which does nothing in wine. It answers the only question of the gateway: a list of all processes.
  *
- * The answer is JSON as `ConvertTo-Json -Compress` writes it. `Created` is ISO 8601 as .NET's format "o" has it, in UTC, and
- * null for a process that cannot be opened.
+ * The answer is JSON in the form of `ConvertTo-Json -Compress`. `Created` is an ISO 8601 time in UTC, in the form of .NET's
+ * format "o". It is null for a process that cannot be opened.
  *
- * In its working directory, which is the gateway's (a variable would not do: the gateway passes few of its own on):
+ * The settings are files in the working directory, which is that of the gateway. They are not environment variables, because the
+ * gateway passes only a few variables on to its programs.
  *   powershell.delay   how many milliseconds each call takes before it answers
  *   powershell.log     gets a line for each call: the command
  */

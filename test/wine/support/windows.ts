@@ -1,8 +1,9 @@
 /**
- * Gateways as Windows programs: a site for each, starting, and the files that a gateway leaves.
+ * Runs gateways as Windows programs under wine: makes a site (folders and a port) for a gateway, starts the gateway, and reads
+ * the files that it leaves.
  *
- * The fields of a `Gateways.Site` are Windows paths here, so that the checks of messages apply unchanged. `onDisk` returns
- * the path that this process uses.
+ * The fields of a `Gateways.Site` are Windows paths here, so that the checks of messages in other tests work unchanged.
+ * `onDisk` returns the path on this machine.
  */
 import { assert } from "@effect/vitest"
 import { Deferred, Duration, Effect, FiberId, type Scope } from "effect"
@@ -25,13 +26,13 @@ export { installed } from "./prefix.ts"
 // sites
 // ---------------------------------------------------------------------------
 
-/** The path that this process uses for a path of `C:\`. */
+/** Converts a Windows path of `C:\` to the path of the same file on this machine. */
 export const onDisk = (path: string): string => {
   assert.match(path, /^[cC]:\\/)
   return Path.join(prefix.drive, ...path.slice(3).split("\\"))
 }
 
-/** Makes folders and reserves a port that no other test has. `name` is part of the paths. */
+/** Makes the folders of a site and reserves a port that no other test has. `name` is part of the paths. */
 export const newSite = (name = "site"): Effect.Effect<Gateways.Site, never, Scope.Scope> =>
   Effect.gen(function*() {
     const root = `C:\\${name}-${randomUUID().slice(0, 8)}`
@@ -58,7 +59,7 @@ export const lockNames = (site: Gateways.Site): Effect.Effect<ReadonlyArray<stri
 
 const stateLockName = "gateway.state.lock"
 
-/** The lock files of a running gateway: that of its config, and that of its state directory. */
+/** The paths of the two lock files of a running gateway: one for its config, and one for its state directory. */
 export const lockPaths = (site: Gateways.Site): Effect.Effect<{ readonly config: string; readonly state: string }> =>
   Effect.map(lockNames(site), (names) => {
     const [config, ...others] = names.filter((name) => name !== stateLockName)
@@ -68,7 +69,7 @@ export const lockPaths = (site: Gateways.Site): Effect.Effect<{ readonly config:
     return { config: `${site.stateDir}\\locks\\${config}`, state: `${site.stateDir}\\locks\\${stateLockName}` }
   })
 
-/** The record of a running gateway. Both lock files have the same one. */
+/** The owner record of a running gateway. Both lock files must contain the same record. */
 export const record = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const { config, state } = yield* lockPaths(site)
@@ -81,14 +82,14 @@ export const record = (site: Gateways.Site) =>
 // programs
 // ---------------------------------------------------------------------------
 
-/** The longest time for a program of a test, even on a busy machine. */
+/** The longest time for which a test waits for a program, even on a busy machine. */
 const patience = Duration.seconds(60)
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly patience?: Duration.DurationInput
-  /** Runs the program in a console, in which Ctrl+C can be pressed. */
+  /** Runs the program in a console, so that the test can press Ctrl+C there. */
   readonly console?: boolean
 }
 
@@ -100,10 +101,10 @@ export interface Running extends Processes.Running {
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
 
 /**
- * Starts a Windows program and ends it when the scope closes. Its `pid` is the one on this machine, not the one that Windows
- * programs see.
+ * Starts a Windows program and ends it when the scope closes. The `pid` in the result is the pid on this machine, which
+ * differs from the pid that Windows programs see.
  *
- * Its standard streams are files, because Node for Windows does not work with a pipe of this machine.
+ * The standard streams of the program are files, because Node for Windows does not work with a pipe of this machine.
  */
 export const start = (
   words: ReadonlyArray<string>,
@@ -129,7 +130,7 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
   const paths = { stdout: Path.join(folder, "stdout"), stderr: Path.join(folder, "stderr") }
   const files = { stdout: FsSync.openSync(paths.stdout, "w"), stderr: FsSync.openSync(paths.stderr, "w") }
   const settings = { cwd: onDisk(options.cwd ?? "C:\\"), env: { ...prefix.env, ...options.env } }
-  // script(1) gives the program a terminal as standard input, which wine turns into a console.
+  // script(1) gives the program a terminal as its standard input. wine turns a terminal into a Windows console.
   const child = options.console === true
     ? spawn("script", [
       "--quiet",
@@ -183,7 +184,7 @@ const launch = (words: ReadonlyArray<string>, folder: string, options: StartOpti
 export const run = (words: ReadonlyArray<string>, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
   Effect.scoped(Effect.flatMap(start(words, options), ({ ended }) => ended))
 
-/** Ends a process by its Windows pid, as a crash does. */
+/** Ends the process with this Windows pid at once, as a crash does. */
 export const terminate = (pid: number): Effect.Effect<void> =>
   Effect.map(run([installed.end, String(pid)]), ({ code }) => assert.strictEqual(code, 0, `TerminateProcess of ${pid}`))
 
@@ -194,14 +195,14 @@ export const terminate = (pid: number): Effect.Effect<void> =>
 export interface GatewayOptions extends StartOptions {
   /** Replaces `run`. */
   readonly command?: string
-  /** Flags that follow those of the site. */
+  /** More flags, after those that name the site. */
   readonly flags?: ReadonlyArray<string>
-  /** Flags that replace those of the site. */
+  /** All flags, in place of those that name the site. */
   readonly args?: ReadonlyArray<string>
   readonly main?: string
 }
 
-/** The flags that name a site. */
+/** The flags by which a command gets the port and folders of a site. */
 export const flagsOf = ({ configPath, port, stateDir }: Gateways.Site): ReadonlyArray<string> => [
   "--port",
   String(port),
@@ -219,7 +220,10 @@ const wordsOf = (site: Gateways.Site, options: GatewayOptions) => [
   ...(options.flags ?? [])
 ]
 
-/** Starts a gateway. Its working directory is the site, where the stand-in for PowerShell looks for its settings. */
+/**
+ * Starts a gateway. Its working directory is the root folder of the site, because the stand-in for PowerShell looks for its
+ * settings in the working directory.
+ */
 export const startGateway = (
   site: Gateways.Site,
   options: GatewayOptions = {}
@@ -231,11 +235,11 @@ export const startListening = (
   options: GatewayOptions = {}
 ): Effect.Effect<Running, never, Scope.Scope> => Effect.tap(startGateway(site, options), ({ listening }) => listening)
 
-/** Runs a command on a site, or a start that ends by itself. */
+/** Runs a command for a site, or a start that ends by itself, and waits for its end. */
 export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
   run(wordsOf(site, options), { cwd: site.root, ...options })
 
-/** Ends a running gateway as a crash does, waits for its end, and returns its Windows pid. */
+/** Ends a running gateway at once, as a crash does, and waits until it has ended. Returns the Windows pid that it had. */
 export const crash = (site: Gateways.Site, gateway: Processes.Running) =>
   Effect.gen(function*() {
     const { pid } = yield* record(site)
