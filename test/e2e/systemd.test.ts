@@ -120,7 +120,7 @@ const staged = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** The systemd boots once for all tests below, because a boot with all scenes takes half a minute, mostly systemd's own waits. */
+/** This systemd boots only once for all tests below, because a boot takes half a minute, in which systemd mostly waits. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged

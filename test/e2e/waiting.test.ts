@@ -58,8 +58,8 @@ const python = (site: Gateways.Site, server: "http.server" | "single-threaded") 
   })
 
 /**
- * Opens as many watcher connections as a gateway accepts. A watcher is a client that waits for the gateway's end over a WebSocket.
- * Each connection answers the gateway's pings.
+ * Opens as many watcher connections as a gateway accepts. A watcher is a client that waits for the gateway's end over a
+ * WebSocket. Each connection answers the gateway's pings.
  */
 const takeWatcherSlots = (site: Gateways.Site) =>
   Effect.forEach(
@@ -89,8 +89,8 @@ describe("the end of the owner is noticed by", () => {
             const site = yield* Gateways.newSite
             const owner = yield* python(site, server)
             const waits = yield* waiting(site, waiter)
-            // The single-threaded server handles one connection at a time. So a client that is served proves that the start, which
-            // waits for the server's end, keeps no connection open.
+            // The single-threaded server handles one connection at a time. So a client that is served proves that the start,
+            // which waits for the server's end, keeps no connection open.
             for (let asked = 0; asked < 5; asked += 1) {
               yield* Gateways.within(takeover, Clients.request(site, "/"))
               yield* Effect.sleep("200 millis")
@@ -132,8 +132,8 @@ describe("the end of the owner is noticed by", () => {
           // A start under a supervisor does not wait for a healthy owner, but leaves it in control. So this owner must not answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
-          // The owner refuses the waiting start a watcher slot, milliseconds after the line for which `waiting` has waited. No event
-          // reports that refusal, so the test waits a second.
+          // The owner refuses the waiting start a watcher slot, milliseconds after the line for which `waiting` has waited. No
+          // event reports that refusal, so the test waits a second.
           yield* Effect.sleep("1 second")
           yield* takesOver(waits, owner.signal("SIGKILL"))
         }))
@@ -216,7 +216,7 @@ describe("beside the released OpenClaw, which names no instance", () => {
       const facts = Gateways.facts(ended)
       if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} `))
       assert.notProperty(facts, "to stop it")
-      // The error does not advise `gateway list`, because that command finds gateways by their lock files and this server has none.
+      // The error does not advise `gateway list`, because that command finds gateways by their lock files. This server has none.
       assert.notProperty(facts, "to identify it")
     }))
 
@@ -261,8 +261,8 @@ describe("health.timeout", () => {
       const elsewhere = yield* Gateways.onAnotherPort(site)
       yield* owner.signal("SIGSTOP")
       const ended = yield* Gateways.within(
-        // The start may take the health timeout and three probes of a second each. The limit is below the lock timeout of a minute,
-        // so the lock timeout cannot be what ended the start.
+        // The start may take the health timeout and three probes of a second each. The limit is below the lock timeout of a
+        // minute, so the lock timeout cannot be what ended the start.
         "15 seconds",
         Gateways.run(elsewhere, {
           env: { GATEWAY_SUPERVISOR: "external", GATEWAY_HEALTH_TIMEOUT: "1 second", GATEWAY_LOCK_TIMEOUT: "1 minute" }

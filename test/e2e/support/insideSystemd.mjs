@@ -207,7 +207,7 @@ const scenes = {
   },
 
   async unhealthy() {
-    // This script is not a unit of its own for the gateway: it listens on the service's port, accepts connections and never answers.
+    // This script, which is no gateway, listens on the service's port, accepts connections and never answers.
     const server = createServer(() => {})
     await new Promise((resolve) => server.listen(21803, "127.0.0.1", resolve))
     const began = Date.now()

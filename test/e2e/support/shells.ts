@@ -10,7 +10,7 @@ export interface Shell {
   readonly name: "bash" | "zsh" | "fish"
   /** Why this shell cannot be asked; `undefined` if it can. */
   readonly unavailable: string | undefined
-  /** The command that prints the candidates for a line, one on each line. `check` is the command that checks a script's syntax. */
+  /** The command that prints the candidates for a line, each on its own line. `check` is the command that checks a script. */
   readonly complete: (script: string, line: string) => ReadonlyArray<string>
   readonly check: (script: string) => ReadonlyArray<string>
 }

@@ -26,8 +26,8 @@ const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
   )
 
 /**
- * Starts `starters` gateways of one site at the same time, and checks that exactly one gets the lock. Returns that winner once all
- * others have ended with an error that names the winner.
+ * Starts `starters` gateways of one site at the same time, and checks that exactly one gets the lock. Returns that winner once
+ * all others have ended with an error that names the winner.
  */
 export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
