@@ -138,8 +138,8 @@ const leftovers: ReadonlyArray<Leftover> = [
     what: "that is empty",
     content: () => Effect.succeed(""),
     withoutKernelLocks: "once old",
-    // A start with kernel locks takes an empty file without a lock for one that another start has just created. So it logs no
-    // former owner.
+    // With kernel locks, a start finds the empty file unlocked. So it assumes that a slower start created the file a moment ago,
+    // and logs no former owner.
     by: Program.kernelLocks ? undefined : unreadable
   },
   {

@@ -20,8 +20,8 @@ const installed = Effect.gen(function*() {
     await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
     await Fs.writeFile(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
     if (!Program.kernelLocks) return
-    // Copies the addon's package, the addon's loader (`require-addon`) and the package that the loader needs. Depending on the
-    // addon's version, the program finds the addon through the addon's own package or through the loader.
+    // Copies the addon's package, the addon's loader (`require-addon`) and the package that the loader needs. The program loads
+    // the addon's binary directly, and uses the loader only if the binary is elsewhere.
     const manifest = createRequire(Program.main).resolve("fs-native-extensions/package.json")
     const modules = Path.dirname(Path.dirname(manifest))
     await Fs.cp(Path.dirname(manifest), Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })

@@ -129,7 +129,8 @@ describe("the end of the owner is noticed by", () => {
         Effect.gen(function*() {
           const [site, owner] = yield* Gateways.newGateway()
           yield* takeWatcherSlots(site)
-          // A start under a supervisor does not wait for a healthy owner, but leaves it in control. So this owner must not answer.
+          // A start under a supervisor does not wait for a healthy owner: it leaves that owner in control. So this owner must not
+          // answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
           // The owner refuses the waiting start a watcher slot, milliseconds after the line for which `waiting` has waited. No
