@@ -20,7 +20,7 @@ const tokenFile = (site: Gateways.Site, content = `${token}\n`, mode = 0o600) =>
     return path
   })
 
-/** Opens a WebSocket: returns its subprotocol, or the HTTP status with which the gateway refused it. */
+/** Opens a WebSocket. Returns its subprotocol, or the HTTP status with which the gateway refused the WebSocket. */
 const open = (site: Gateways.Site, protocols: ReadonlyArray<string>, headers: Readonly<Record<string, string>> = {}) =>
   Effect.async<string | number>((resume) => {
     const ws = new WebSocket(`ws://127.0.0.1:${site.port}/`, [...protocols], { headers })
@@ -39,7 +39,7 @@ interface Refusal {
   readonly what: string
   readonly env?: Readonly<Record<string, string>>
   readonly flags?: ReadonlyArray<string>
-  /** The content of the token file, and its mode. */
+  /** The content of the token file, and the file's mode bits. */
   readonly file?: readonly [content: string, mode: number]
   readonly line: (site: Gateways.Site) => string
 }
@@ -49,7 +49,7 @@ const ofFile = (reason: string) => (site: Gateways.Site) =>
     reason.replaceAll("FILE", Path.join(site.root, "token"))
   }`
 const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters without spaces; ${why}`
-/** The offset of the first character after the token. */
+/** The offset of the first character after the token in the token file, which an error message names. */
 const next = token.length + 1
 const exposed =
   "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
@@ -154,7 +154,8 @@ describe("a start is refused with status 64 and one line, and without the token,
           await Fs.chown(path, 0, Program.nobody)
           await Fs.chmod(path, 0o440)
         })
-        // Kubernetes and systemd hand secrets to a service in this way: a link to a file of root's that the group may read.
+        // Kubernetes and systemd pass a secret to a service as a symbolic link to a file that root owns and the service's
+        // group may read.
         const link = Path.join(site.root, "link")
         yield* Gateways.symlink(path, link)
         const under = Program.asNobody

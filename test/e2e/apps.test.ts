@@ -1,5 +1,6 @@
 /**
- * Apps behind the guard, as real processes: their WebSockets, and an agent that records their requests.
+ * Tests apps that run under the library's lock, as real processes. They cover the apps' WebSockets, and an OpenTelemetry agent
+ * that records the requests.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
@@ -37,7 +38,7 @@ describe("an app's WebSocket", () => {
           assert.strictEqual(yield* client.next, "hi")
           return client
         })
-        // The first client closes before the gateway stops, the second one stays connected.
+        // The first client closes its WebSocket before the gateway stops. The second client stays connected.
         yield* Effect.scoped(talking)
         const client = yield* talking
         const before = yield* Clock.currentTimeMillis

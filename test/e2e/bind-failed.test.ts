@@ -7,7 +7,7 @@ import * as Program from "./support/program.ts"
 
 const unprivilegedStart = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
-/** The highest port that needs a privilege. On a machine where every port is unprivileged the tests are skipped. */
+/** The highest port that needs a privilege. If every port of this machine is unprivileged, the tests are skipped. */
 const privilegedPort = Fs.existsSync(unprivilegedStart) ? Number(Fs.readFileSync(unprivilegedStart, "utf8")) - 1 : 1023
 
 const noPrivilegedPort = Program.noOtherUser ?? (privilegedPort < 1 ? "every port is unprivileged here" : undefined)
@@ -47,12 +47,13 @@ describe("a port that cannot be bound", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // In a new network namespace the loopback interface is down. There `::1` does not exist, but 127.0.0.1 can be bound.
+        // In a new network namespace the loopback interface is down: `::1` does not exist, but 127.0.0.1 can be bound.
         const ended = yield* Gateways.run(site, { flags: ["--host", "::1"], under: ["unshare", "--net"] })
         const cause = `listen EADDRNOTAVAIL: address not available ::1:${site.port}`
         Gateways.assertRefused(ended, `failed to bind gateway socket on ${Gateways.url(site, "[::1]")}: ${cause}`)
         const { "addresses here": addresses, ...facts } = Gateways.facts(ended)
-        // The interface list leaves out interfaces that are down, and loopback is the only interface here.
+        // The list of interfaces leaves out interfaces that are down. Loopback is the only interface here and is down, so the
+        // list is empty.
         assert.strictEqual(addresses, "none")
         assert.deepStrictEqual(facts, {
           address: Gateways.url(site, "[::1]"),

@@ -1,6 +1,6 @@
 /**
- * An app that esbuild bundles with the library, in each common output format. The bundle finds the addon, or the warning says
- * where the addon belongs.
+ * esbuild bundles an app with the library, in each common output format. The bundle either finds the addon for kernel locks,
+ * or prints a warning that says where to put the addon.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -18,7 +18,7 @@ const createRequire =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 const filename = "import { fileURLToPath as __path } from 'node:url'; const __filename = __path(import.meta.url);"
 
-/** The options of each bundle, in addition to those of `bundle`. */
+/** The esbuild options of each variant. `bundle` adds the options that all variants share. */
 const variants: Readonly<Record<string, Esbuild.BuildOptions>> = {
   "cjs": { format: "cjs" },
   "cjs, minified": { format: "cjs", minify: true },

@@ -9,7 +9,10 @@ import * as Variants from "./support/variants.ts"
 
 const notLinux = Program.isLinux ? undefined : "needs proc(5)"
 
-/** Returns one value of `/proc/<pid>/status`. `seen` is the path of that `/proc` as this process reaches it. */
+/**
+ * Returns one value of `/proc/<pid>/status`. `seen` is the path by which this process reaches that `/proc`, which may belong to
+ * another PID namespace.
+ */
 const statusOf = (pid: number, key: string, seen = "/proc") =>
   Effect.promise(async () =>
     new RegExp(`^${key}:\\s+(\\S+)`, "m").exec(await Fs.readFile(`${seen}/${pid}/status`, "utf8"))?.[1]
@@ -47,8 +50,8 @@ describe("an owner that is a zombie", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // The shell starts the gateway and becomes `sleep`, which never waits for its children: the dead gateway stays a
-        // zombie.
+        // The shell starts the gateway as its child and then becomes `sleep`. `sleep` never waits for its children, so the
+        // gateway stays a zombie after its death.
         const parent = yield* Gateways.startListening(site, {
           main,
           under: ["sh", "-c", "\"$@\" & exec sleep 300", "sh"]
@@ -77,8 +80,9 @@ describe("a pid that was given away", () => {
   const gateway = 100
 
   /**
-   * A script for a PID namespace in which the next pid can be chosen. It kills a gateway and gives its pid to a stranger.
-   * Then the shell, which is pid 1, becomes the next gateway.
+   * A shell script for a new PID namespace, where a process can choose the next pid (`ns_last_pid`). The script kills a gateway
+   * and starts `stranger`, a process that is not a gateway, with the gateway's pid. Then the shell, which is pid 1, becomes the
+   * next gateway.
    */
   const giveAway = (stranger: string) =>
     [
@@ -96,7 +100,8 @@ describe("a pid that was given away", () => {
     { what: "a stranger", start: `next ${gateway}; sleep 300 &`, leader: gateway },
     {
       what: "a stranger's thread",
-      // Node's threads take the pids after its own. Until the gateway is ready, no other process may be started.
+      // Node's threads take the pids after Node's own pid, so one of them gets the dead gateway's pid. Until Node has started
+      // its threads, no other process may start and take that pid.
       start: [
         "mkfifo \"$log.ready\"",
         `next ${

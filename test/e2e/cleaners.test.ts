@@ -11,7 +11,7 @@ import * as Program from "./support/program.ts"
 const noCleaner = Program.noNamespaces ?? Program.without("systemd-tmpfiles")
 
 /**
- * Runs `systemd-tmpfiles` with one rule for one folder: it removes files that were not written for ten minutes.
+ * Runs `systemd-tmpfiles` with a single rule: remove the files in the site's lock folder that were not written for ten minutes.
  *
  * All other folders are mounted read-only, and no other rule is loaded.
  */
@@ -19,7 +19,7 @@ const clean = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const folder = Gateways.locksFolder(site)
     const rules = Path.join(site.root, "rules.conf")
-    // The rule looks at the modification time only (`m:`). A test cannot set back the time of the last status change.
+    // The rule looks at the modification time only (`m:`), because a test cannot set back the time of the last status change.
     yield* Effect.promise(() => Fs.writeFile(rules, `d ${folder} 0700 - - m:10m\n`))
     const script = [
       "mount --make-rprivate /",
@@ -54,7 +54,7 @@ describe("a cleaner of temporary folders", () => {
         yield* Gateways.age(site)
         const old = yield* lastWritten(Gateways.stateLock(site))
         assert.isBelow(old, written)
-        // The holder touches the state lock last.
+        // The holder touches the state lock last, so both files are fresh once this one is.
         yield* Effect.repeat(lastWritten(Gateways.stateLock(site)), {
           until: (time) => time > old,
           schedule: Schedule.spaced("20 millis").pipe(Schedule.intersect(Schedule.recurs(500)))

@@ -1,5 +1,5 @@
 /**
- * Clients other than browsers, such as curl, Java and load balancers; and ports that browsers refuse.
+ * Tests clients other than browsers, such as curl, Java and load balancers, and the warning about ports that browsers refuse.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"

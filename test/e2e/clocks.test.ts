@@ -39,13 +39,14 @@ describe.skipIf(Shims.noShims !== undefined)(
             yield* Gateways.writeConfig(site, Gateways.impatient)
             const { env } = yield* Shims.wallClock(seconds)
             const owner = yield* Gateways.startListening(site, { main })
-            // A stopped owner answers no probe. Its record, its lock and the process table are the only evidence left.
+            // A stopped owner answers no probe. The second start has only the owner's lock, the record in the lock file and
+            // the process table to judge whether the owner lives.
             yield* owner.signal("SIGSTOP")
             const before = yield* Gateways.lockIdentities(site)
             const other = yield* Gateways.onAnotherPort(site)
             const refused = yield* Gateways.run(other, { main, env, flags: Gateways.hurried })
             Gateways.assertWaitedInVain(refused, owner.pid)
-            // The message shows an age only for a time in the past.
+            // The message shows how long ago the owner started only if that time is in the past by the second start's clock.
             assert.match(
               Gateways.facts(refused)["since"] ?? "",
               seconds > 0 ? /^[\dTZ:.-]+ \(1d(?: \d+s)? ago\)$/ : /^[\dTZ:.-]+$/
@@ -61,7 +62,8 @@ describe.skipIf(Shims.noShims !== undefined)(
             )
             const ended = yield* Gateways.stop(next)
             yield* Gateways.assertGone(other, ended)
-            // If the clock was set back, the message shows how far ahead the file is: a little less than a day.
+            // If the new start's clock is set back, the message shows how far the lock file's time is ahead of this clock: a
+            // little less than a day.
             const touched = seconds > 0 ? "1d(?: \\d+s)? ago" : "23h 59m \\d+s ahead of this clock"
             Gateways.assertReclaimedOnce(
               ended,

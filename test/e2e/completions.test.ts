@@ -19,7 +19,7 @@ const flagsOf = (name: CommandName): ReadonlyArray<string> =>
     "version"
   ].map((flag) => `--${flag}`)
 
-/** Makes a home folder with a profile, some files and the completion script of the program. */
+/** Makes a home folder with profiles, some files and the completion script that the program prints for the shell. */
 const prepare = (shell: Shells.Shell) =>
   Effect.gen(function*() {
     const site = yield* Gateways.newSite
@@ -74,7 +74,7 @@ for (const shell of Shells.all) {
             name
           )
         }
-        // A line without a command is completed as one of `run`.
+        // `run` is the default command, so a line without a command is completed like a line of `gateway run`.
         assert.deepStrictEqual((yield* complete("gateway --stan")).map((word) => word.trim()), ["--standby"])
         assert.deepStrictEqual(yield* complete("gateway --jso"), [])
       }))

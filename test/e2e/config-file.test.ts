@@ -9,8 +9,8 @@ import * as Gateways from "./support/gateways.ts"
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
 /**
- * The words that run the program in a shell. `before` and `after` stand around the program's words; they create and pass the
- * config.
+ * A command prefix that runs the program in a shell with a config. The shell line is `before`, the program's command, `after`:
+ * `before` and `after` create the config and pass it to the program.
  */
 const byShell = (before: string, after: string, settings: unknown): ReadonlyArray<string> => [
   "bash",
@@ -21,7 +21,7 @@ const byShell = (before: string, after: string, settings: unknown): ReadonlyArra
 
 const named = (site: Gateways.Site) => ["--port", String(site.port), "--state-dir", site.stateDir]
 
-/** The default path of the config file. It names the lock if the config is not a regular file. */
+/** The default path of the config file. If the config is not a regular file, the lock file's name is derived from this path. */
 const defaultConfig = (site: Gateways.Site) => Path.join(site.root, ".config/gateway-lock/default/gateway.json")
 
 /** Ways to pass a config that is not a regular file. */
@@ -110,7 +110,7 @@ unless(notLinux).describe("a config file that is no regular file is read:", () =
       const pipe = Path.join(site.root, "pipe")
       NodeChildProcess.execFileSync("mkfifo", [pipe])
       const gateway = yield* Gateways.start(site, { args: [...named(site), "--config", pipe] })
-      // Opening a FIFO for writing waits until the gateway opens it for reading.
+      // The open of a FIFO for writing waits until the gateway has opened the FIFO for reading.
       yield* Effect.acquireRelease(
         Effect.promise(() => Fs.open(pipe, "w")),
         (file) => Effect.promise(() => file.close())
@@ -182,7 +182,7 @@ describe("a config file that was named and is not there", () => {
   it.scopedLive("no advice names the profile's own where that is absent", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The default path leads through a link, so it differs from its canonical form.
+      // The default path of the config leads through a symbolic link, so the path differs from its canonical form.
       yield* Effect.promise(async () => {
         await Fs.mkdir(Path.join(site.root, "real"))
         await Fs.symlink("real", Path.join(site.root, "link"))

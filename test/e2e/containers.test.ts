@@ -15,7 +15,7 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 const ours = (env: Readonly<Record<string, string>>) =>
   Object.entries(env).filter(([name]) => name.startsWith("GATEWAY_"))
 
-/** Each `GATEWAY_*` variable belongs to a setting and has a value that the setting accepts. */
+/** Checks that each `GATEWAY_*` variable belongs to a setting and has a value that the setting accepts. */
 const assertKnown = (env: Readonly<Record<string, string>>) => {
   for (const [name, value] of ours(env)) {
     const setting = all.find(({ env }) => env === name)
@@ -24,7 +24,7 @@ const assertKnown = (env: Readonly<Record<string, string>>) => {
   }
 }
 
-/** The longest time that a stop takes: the drain timeout that the environment sets, and the rest of the shutdown. */
+/** The longest time that a stop takes, in seconds: the drain timeout that the environment sets, plus the rest of the shutdown. */
 const stopOf = (env: Readonly<Record<string, string>>): number => {
   const drainTimeout = Option.getOrElse(
     settings.drainTimeout.decode(env["GATEWAY_DRAIN_TIMEOUT"]),
@@ -33,7 +33,7 @@ const stopOf = (env: Readonly<Record<string, string>>): number => {
   return Duration.toSeconds(longestStop({ drainTimeout }))
 }
 
-/** Checks the words of a command after the script's path. */
+/** Checks that a command runs the program, and that the program parses its arguments as the command with this tag. */
 const assertCommand = (words: ReadonlyArray<string>, tag: string) =>
   Effect.gen(function*() {
     assert.deepStrictEqual(words.slice(0, 2), ["node", "dist/main.js"])
@@ -49,7 +49,7 @@ const image = Effect.map(Files.dockerfile, (file): Containers.Image => ({
   tokenMount: file.env["GATEWAY_TOKEN_FILE"] ?? "/run/secrets/gateway-token"
 }))
 
-/** The gateway's image with the changes of the StatefulSet. */
+/** The gateway's image with the command, environment and mounts that the Kubernetes StatefulSet sets. */
 const podImage = Effect.gen(function*() {
   const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
   const [container] = spec.containers
@@ -76,7 +76,7 @@ describe("the Dockerfile", () => {
       assert.strictEqual(file.only("EXPOSE"), settings.port.default)
       assert.strictEqual(file.only("VOLUME"), file.env["GATEWAY_STATE_DIR"])
       assert.include(file.only("RUN"), `-m 0700 -o ${Containers.user} -g ${Containers.user} ${file.only("VOLUME")}`)
-      // A container is reached from outside its own network.
+      // Clients reach a container from outside its own network namespace, so the gateway must not listen on loopback only.
       assert.strictEqual(file.env["GATEWAY_HOST"], "0.0.0.0")
     }))
 
@@ -183,7 +183,7 @@ describe("the Kubernetes manifests", () => {
         fsGroupChangePolicy: "OnRootMismatch"
       })
       assert.deepInclude(container.securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true })
-      // Every mount names a volume that exists.
+      // Every mount of the container names a volume that the manifest defines, and every volume is mounted.
       const volumes = [...pod.volumes.map(({ name }) => name), spec.volumeClaimTemplates[0].metadata.name]
       assert.deepStrictEqual(container.volumeMounts.map(({ name }) => name).toSorted(), volumes.toSorted())
       const at = (name: string) => container.volumeMounts.find((mount) => mount.name === name)?.mountPath ?? "?"
@@ -196,7 +196,8 @@ describe("the Kubernetes manifests", () => {
     Effect.gen(function*() {
       const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
       assert.isFalse(spec.enableServiceLinks)
-      // Without that, Kubernetes sets this variable for the Service, and the start is refused.
+      // With service links, Kubernetes sets GATEWAY_PORT to the address of the Service. That is no valid port, so the start is
+      // refused.
       const site = yield* Gateways.newSite
       const env = { GATEWAY_PORT: "tcp://10.0.0.1:18789" }
       const { code, stderr } = yield* Gateways.run(site, { env, args: ["--state-dir", site.stateDir] })
@@ -312,7 +313,7 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
       Effect.gen(function*() {
         const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
         const volumes = yield* Containers.volumes
-        // A new volume belongs to root, and other users cannot write to it.
+        // A new volume belongs to root, and other users cannot write to the volume until kubelet applies `fsGroup`.
         yield* Effect.promise(() => Fs.chown(volumes.state, 0, 0).then(() => Fs.chmod(volumes.state, 0o755)))
         const image = yield* podImage
         const mounted = Containers.applyFsGroup(volumes.state, { ...spec.securityContext, fsGroupChangePolicy })
@@ -325,13 +326,13 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
           const names = (await Fs.readdir(locks)).map((name) => Path.join(locks, name))
           return Promise.all([locks, ...names].map(async (path) => ((await Fs.stat(path)).mode & 0o7777).toString(8)))
         })
-        // SIGTERM is an orderly end; SIGKILL leaves the lock files behind.
+        // After SIGTERM the gateway removes its lock files. After SIGKILL the lock files stay.
         for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL", "SIGTERM"] as const) {
           yield* mounted
           const container = yield* started(image, volumes)
           assert.deepStrictEqual((yield* modes).map((mode) => mode.replace(/^2/, "")), ["700", "600", "600"])
           assert.strictEqual((yield* healthcheck(container)).code, 0)
-          // kubelet is restarted while the pod runs, and applies `fsGroup` to the volume again.
+          // A kubelet that restarts while the pod runs applies `fsGroup` to the volume again.
           yield* mounted
           assert.strictEqual((yield* healthcheck(container)).code, 0)
           yield* container.stop(signal)
@@ -386,7 +387,8 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
       Effect.gen(function*() {
         const container = yield* started(yield* image, yield* Containers.volumes)
         const pid = yield* container.pid
-        // Pid 1 must collect a process whose parent has ended. Node collects only the children that it started.
+        // When a process's parent has ended, pid 1 becomes its parent and must collect it. Node as pid 1 does not do that,
+        // because Node collects only the children that it started. So the process stays a zombie.
         yield* container.exec(["sh", "-c", "(exec 1>&- 2>&-; sleep 0.1) &"])
         const zombie = yield* childrenOf(pid).pipe(
           Effect.filterOrFail((children) => children.length === 1 && (children[0] ?? 0) > 0, () => "none yet" as const),

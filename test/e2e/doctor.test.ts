@@ -11,7 +11,7 @@ import * as Variants from "./support/variants.ts"
 
 const decode = Schema.decodeUnknown(Schema.parseJson(DoctorReport.DoctorReport), { onExcessProperty: "error" })
 
-/** Runs `doctor` and returns its findings. The exit status is 1 if and only if there is a problem. */
+/** Runs `doctor`, returns its findings, and checks that its exit status is 1 if and only if a finding is a problem. */
 const examine = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const { code, stderr, stdout } = yield* Gateways.run(site, {
@@ -27,7 +27,7 @@ const examine = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
     return { ...report, problems }
   })
 
-/** Returns the problem if there is exactly one. */
+/** Runs `doctor`, checks that it finds exactly one problem, and returns the problem. */
 const theProblem = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.map(examine(site, options), ({ problems }) => {
     assert.strictEqual(problems.length, 1, JSON.stringify(problems))
@@ -301,7 +301,7 @@ describe("the folder of the locks is judged by doctor as by a start:", () => {
           const [problem] = problems
           assert.deepInclude(problem, { check: "lock-folder", severity: "error" })
           const [line = ""] = Gateways.linesOf(yield* Gateways.run(site))
-          // The start gives the same explanation and the same command as `doctor`.
+          // A start that is refused prints the same explanation and the same command as `doctor`.
           const said = problem?.message.replace("the folder", "its folder")
           assert.isTrue(line.endsWith(`: ${said}; run: ${problem?.remedy}`), line)
         })

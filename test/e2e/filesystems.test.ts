@@ -16,7 +16,7 @@ const assertUnavailable = (ended: Processes.Ended, site: Gateways.Site, cause: s
   assert.strictEqual(ended.stdout, "")
 }
 
-/** Mounts a disk of the test's own at the state directory; returns the words that run a program there. */
+/** Mounts a tmpfs for this test at the state directory, in a new mount namespace. Returns access to that namespace. */
 const disk = (site: Gateways.Site, options: string) =>
   Effect.zipRight(
     Effect.promise(() => Fs.mkdir(site.stateDir)),
@@ -38,7 +38,8 @@ const faults = [
   },
   {
     what: "a disk without a free inode",
-    // Two more than the two lock files. A hard link on a tmpfs counts as an inode, and a start needs one for a moment.
+    // The root, the lock folder and the three fillers take all five inodes, so a start finds none for a lock file. Without the
+    // fillers a start has enough: two for its lock files, and one for a hard link, which a tmpfs counts as an inode.
     options: "nr_inodes=5",
     break: "mkdir \"$1/locks\"; for n in 1 2 3; do : > \"$1/filler.$n\"; done",
     mend: "rm \"$1\"/filler.*",
@@ -135,7 +136,7 @@ describe("a file system", () => {
           }
           const other = yield* Gateways.onAnotherPort(site)
           const before = yield* Gateways.lockIdentities(site)
-          // With kernel locks or without, a start does not take the lock from a living owner.
+          // Whether the second start's file system enforces kernel locks or not, it does not take the lock from a living owner.
           for (const environment of [env, {}]) {
             Gateways.assertRefused(
               yield* Gateways.run(other, { main, env: environment }),

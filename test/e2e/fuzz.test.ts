@@ -1,8 +1,9 @@
 /**
- * Sends tens of thousands of drawn requests and frames to the built program: valid ones, mutated ones, garbage, and
- * well-formed extremes. The gateway stays healthy and keeps neither connections nor memory.
+ * Sends tens of thousands of random requests and frames to the built program: valid ones, mutated ones, garbage, and
+ * well-formed extremes. Checks that the gateway stays healthy and leaks neither connections nor memory.
  *
- * A seed determines what is sent. Every failure shows it: `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
+ * A seed determines what the test sends. Every failure shows the seed, and this command repeats the run:
+ * `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Config, Duration, Effect, FastCheck as fc, Fiber, Option, Queue, Schedule, Schema } from "effect"
@@ -20,7 +21,7 @@ const seed = Effect.runSync(Config.withDefault(Config.integer("GATEWAY_FUZZ_SEED
 const total = 10_000
 /** How many connections are open at one time. */
 const crowd = 20
-/** The longest time that the test keeps a connection open. */
+/** The longest time that `exchange` keeps a connection open. */
 const patience = Duration.seconds(3)
 
 const token = "fuzz-token-of-thirty-two-characters"
@@ -105,7 +106,7 @@ const valid = fc.constantFrom("/healthz", "/readyz", "/startupz", "/x").map((pat
   Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
 )
 
-/** Makes one change at a random place: another byte, a gap or a repetition. */
+/** Makes one change at a random place: it replaces one byte, cuts off the rest, or repeats the beginning. */
 const changed = (whole: fc.Arbitrary<Buffer>) =>
   fc.tuple(whole, fc.nat(), fc.nat({ max: 255 }), fc.constantFrom("byte", "cut", "double")).map(
     ([whole, at, byte, how]) => {
@@ -126,7 +127,7 @@ const opening = Buffer.from(
   "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     + `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: gateway, ${carrier}\r\n\r\n`
 )
-/** A frame (RFC 6455, 5.2), well-formed or not: any opcode, bits, mask and stated length. */
+/** A WebSocket frame (RFC 6455, 5.2), well-formed or not: it has any opcode, any bits, a mask or none, and any stated length. */
 const frame = fc.record({
   first: fc.oneof(fc.constantFrom(0x81, 0x82, 0x88, 0x89, 0x8a, 0x01, 0x00, 0x80), fc.nat({ max: 255 })),
   isMasked: fc.constantFrom(true, true, true, false),
@@ -185,7 +186,7 @@ const nested = fc.record({
   return `${before}${open.repeat(count)}${core}${close.repeat(count)}${after}`
 })
 
-/** One frame, or a few that belong together. */
+/** One WebSocket frame, or a few frames that belong together, such as the fragments of one message. */
 const unit = fc.oneof(
   nested.map((text) => [wellFormed(opcode.text, text)]),
   nested.map((text) => [wellFormed(opcode.binary, text)]),
@@ -303,7 +304,7 @@ const openSockets = (pid: number) =>
     return links.filter((link) => link.startsWith("socket:")).length
   })
 
-/** Waits until the process has this number of open sockets. Dies if that takes too long. */
+/** Waits until the process has this number of open sockets. The effect dies if that takes too long. */
 const untilOpen = (pid: number, sockets: number) =>
   openSockets(pid).pipe(
     Effect.repeat({ until: (now) => now === sockets, schedule: Schedule.spaced("20 millis") }),
@@ -315,7 +316,7 @@ const untilOpen = (pid: number, sockets: number) =>
 
 const decodeMemory = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ heapUsed: Schema.Number })))
 
-/** Returns the bytes on the heap of a program that preloads `support/heap.cjs`, after a forced collection. */
+/** Returns the bytes on a gateway's heap after a forced garbage collection. The gateway must preload `support/heap.cjs`. */
 const heapBytes = (gateway: Processes.Running, file: string) =>
   Effect.gen(function*() {
     yield* Effect.promise(() => Fs.rm(file, { force: true }))
@@ -351,7 +352,7 @@ const probing = (site: Gateways.Site) =>
       longest = Math.max(longest, Duration.toMillis(took))
       yield* Effect.sleep("25 millis")
     })
-    // The first probe opens the connection, so that it is part of the count that is taken before the test.
+    // The first probe opens the connection, so the number of open sockets that the test counts next includes this connection.
     yield* probe
     const fiber = yield* Effect.forkScoped(Effect.forever(probe))
     /** Fails the test if a probe was not answered. */
@@ -364,8 +365,8 @@ const probing = (site: Gateways.Site) =>
   })
 
 /**
- * Opens a connection, sends the bytes, and keeps it open until the scope closes. Returns the first bytes of the answer, if
- * any.
+ * Opens a connection, sends the bytes, and keeps the connection open until the scope closes. Returns the first 12 characters of
+ * the answer, or an empty text if the gateway does not answer.
  */
 const hold = (site: Gateways.Site, bytes: Buffer) =>
   Effect.map(
@@ -416,7 +417,8 @@ describe("a gateway", () => {
         assert.isBelow(after / warm, 1.2, `${after} bytes after ${warm} (seed ${seed})`)
         assert.strictEqual(yield* Clients.instanceIdOf(site), instanceId)
         const { stderr } = yield* Gateways.stop(gateway).pipe(Effect.tap((ended) => Gateways.assertGone(site, ended)))
-        // None of this is an error of the gateway, and none of it is logged.
+        // Bad input from a client is no error of the gateway, so the gateway logs none of it. Only the warning about missing
+        // kernel locks may appear.
         assert.strictEqual(Gateways.count(stderr, /level=(WARN|ERROR|FATAL)/), Program.kernelLocks ? 0 : 1, stderr)
         assert.notInclude(stderr, token)
         yield* Effect.logInfo(`sent ${count} requests and frames; resident ${warm} → ${after} bytes (seed ${seed})`)
@@ -448,7 +450,7 @@ describe("a gateway", () => {
             yield* Effect.forEach(drawn, (sent) => exchange(site, sent), { concurrency: crowd, discard: true })
             return drawn.reduce((sum, { count }) => sum + count, 0)
           })
-        /** More clients of each kind than the limits allow. */
+        /** Connects more clients of each kind than the gateway's connection limits allow, and checks how many are served. */
         const crowds = Effect.scoped(Effect.gen(function*() {
           const answersTo = (count: number, bytes: Buffer) =>
             Effect.forEach(Array.from({ length: count }), () => hold(site, bytes), { concurrency: crowd })
@@ -457,7 +459,8 @@ describe("a gateway", () => {
           const control = yield* answersTo(slots.controlSockets + 20, opening)
           assert.strictEqual(opened(control), slots.controlSockets)
           assert.strictEqual(control.filter((answer) => answer === "HTTP/1.1 503").length, 20)
-          // A watcher gets only the answer to its handshake. The number of watchers is limited as well.
+          // A watcher is a client that waits for the gateway's end: it gets only the answer to its handshake. The number of
+          // watchers is limited as well.
           const watchers = yield* answersTo(120, watcherOpening)
           assert.isAtMost(opened(watchers), 120)
           const request = Buffer.from("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -9,10 +9,10 @@ import * as Program from "./support/program.ts"
 /** A uid that the user database does not have. */
 const nameless = 54_321
 
-/** The words that run a program as that user, without HOME. */
+/** A command prefix that runs a program as the user `nameless`, without HOME. */
 const homeless: ReadonlyArray<string> = ["env", "--unset=HOME", ...Program.as(nameless)]
 
-/** A site whose folders belong to that user. */
+/** A site (the folders and the port of one gateway) whose folders belong to the user `nameless`. */
 const siteOfNameless = Effect.tap(
   Gateways.newSite,
   (site) => Gateways.giveTo(nameless, site.root)
@@ -72,7 +72,7 @@ describe("a user without a home folder and without HOME", () => {
           [["stop"], "config file"],
           [["doctor", ...config], "state directory"],
           [["service", "print"], "config file"],
-          // A user unit is stored in the home folder.
+          // systemd reads a user's units from the home folder, so `service install` needs one.
           [["service", "install", "--dry-run", ...config, ...stateDir], "home folder"]
         ]
         for (const [args, missing] of cases) {

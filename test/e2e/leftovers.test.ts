@@ -7,7 +7,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-/** A record of an owner on this machine, in this boot and this PID namespace. */
+/** An owner's record, as a lock file has it. The owner ran on this machine, in this boot and this PID namespace. */
 const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly startTime: number }) =>
   Effect.map(
     Effect.promise(async () => ({
@@ -47,8 +47,8 @@ const leave = (site: Gateways.Site, content: string | Uint8Array) =>
   })
 
 /**
- * When a start without kernel locks takes over a leftover. Without a kernel lock, a lock file counts as held until other
- * evidence shows that it is stale.
+ * When a start takes over the lock file of an owner that is gone, if the start has no kernel locks. For such a start a lock
+ * file counts as held until other evidence shows that the file is stale.
  */
 type WithoutKernelLocks = "at once" | "once old" | "never"
 
@@ -138,7 +138,8 @@ const leftovers: ReadonlyArray<Leftover> = [
     what: "that is empty",
     content: () => Effect.succeed(""),
     withoutKernelLocks: "once old",
-    // The kernel lock is free, so a slower starter made this file a moment ago. The log has no former owner to name.
+    // With kernel locks, a start finds the empty file unlocked. So it assumes that a slower start created the file a moment ago,
+    // and logs no former owner.
     by: Program.kernelLocks ? undefined : unreadable
   },
   {
@@ -219,7 +220,7 @@ describe("a lock file", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         yield* leave(site, lines(yield* recordOf(site, { pid: nobodysPid, startTime: 1 })))
-        // The shell writes its own pid into the records, and then becomes the gateway.
+        // The shell writes its own pid into the records, and then becomes the gateway. So the records name the new gateway.
         const script = `sed -i "s/${nobodysPid}/$$/" "$1"/*.lock && chmod 600 "$1"/*.lock && shift && exec "$@"`
         yield* assertTakenOver(site, /left by pid \d+ since/, {
           under: ["sh", "-c", script, "sh", Gateways.locksFolder(site)]
@@ -363,7 +364,7 @@ describe("a start says why it cannot use", () => {
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Effect.promise(() => Fs.mkdir(site.stateDir))
-          // Only the program sees this disk, so the script must list what is left on it.
+          // Only processes in this mount namespace see the tmpfs, so the script itself must list the files that are left.
           const script = [
             `mount -t tmpfs -o ${option} tmpfs "$1"`,
             fill,

@@ -8,7 +8,7 @@ import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** Folders for a user of this test only, and the flags of a profile there. */
+/** Makes state and config folders that only this test uses, and returns the flags that name a profile in these folders. */
 const profiles = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const env = {
@@ -22,7 +22,7 @@ const profiles = Effect.gen(function*() {
   return { site, env, of }
 })
 
-/** A uid as which no other test starts a gateway. */
+/** The uid of a user as whom no other test starts a gateway. */
 const loner = 61_803
 
 describe("list", () => {
@@ -40,7 +40,7 @@ describe("list", () => {
         yield* Gateways.stop(dead, "SIGKILL")
 
         const { lines, list } = yield* Looking.list(site, { main, env })
-        // Gateways of other tests may run under the same user at the same time.
+        // `list` also shows gateways that other tests run under the same user at the same time.
         const mine = list.gateways.filter(({ stateDir }) => stateDir.startsWith(site.root))
         assert.deepStrictEqual(
           mine.map(({ owner, profile, verdict }) => [profile, verdict, owner?.pid, owner?.port]),

@@ -6,7 +6,7 @@ import type * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** The words that run a program in a new network namespace, after a script has changed its interfaces. */
+/** A command prefix that runs a program in a new network namespace, after a script has changed the namespace's interfaces. */
 const network = (script: string): ReadonlyArray<string> => [
   "unshare",
   "--net",
@@ -19,7 +19,7 @@ const network = (script: string): ReadonlyArray<string> => [
 /** A network with `::1` and without 127.0.0.1. */
 const onlyV6 = network("ip addr del 127.0.0.1/8 dev lo")
 
-/** The same, with an additional address that other hosts could reach. */
+/** A network with `::1` and without 127.0.0.1, and with an additional address that other hosts could reach. */
 const onlyV6AndLan = network("ip addr del 127.0.0.1/8 dev lo && ip addr add 10.9.9.9/32 dev lo")
 
 /** A network whose loopback interface is down: 127.0.0.1 can be bound, but a connection to it hangs. */

@@ -9,7 +9,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 
-/** The holder checks its files often, so that the test need not wait long. */
+/** A config with which the holder checks its lock files often, so that a test need not wait long. */
 const watchful = { lock: { recheckInterval: "200 millis" } }
 
 const startWatchful = (site: Gateways.Site) =>
@@ -29,7 +29,7 @@ const until = (what: string, condition: () => Promise<boolean>) =>
 
 const exists = (path: string) => Fs.stat(path).then(() => true, () => false)
 
-/** Both lock files name this gateway, and `/healthz` answers with the same instance. */
+/** Checks that both lock files name this gateway, and that `/healthz` still answers with the same instance. */
 const assertServing = (
   site: Gateways.Site,
   { gateway, instanceId }: Effect.Effect.Success<ReturnType<typeof startWatchful>>
@@ -78,7 +78,8 @@ describe("a running gateway", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
-      // The folder disappears in one step (rename). Otherwise the gateway could restore a file between two removals.
+      // A rename removes the folder in one step. A removal file by file would give the gateway time to restore a file between
+      // two removals.
       yield* Effect.promise(async () => {
         await Fs.rename(Gateways.locksFolder(site), `${site.root}/gone`)
         await Fs.rm(`${site.root}/gone`, { recursive: true })
@@ -133,7 +134,7 @@ describe("a running gateway", () => {
         )
         assert.strictEqual(ended.code, 1, ended.stderr)
         assert.isTrue(yield* Ports.isFree(site.port))
-        // The foreign file is unchanged. The gateway's own other lock file is removed.
+        // The gateway does not touch the file of the other process, and removes its own second lock file.
         assert.deepStrictEqual(yield* Gateways.identityOf(path), { ...stranger, path })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [Path.basename(path)])
       })
@@ -163,7 +164,7 @@ describe("a running gateway", () => {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
       const folder = Gateways.locksFolder(site)
-      // The owner is stopped meanwhile. Otherwise it could create the folder again between the two steps.
+      // SIGSTOP pauses the owner, because it could otherwise create the folder again between the rename and the write.
       yield* running.gateway.signal("SIGSTOP")
       yield* Effect.promise(async () => {
         await Fs.rename(folder, `${site.root}/aside`)

@@ -12,7 +12,7 @@ import * as Program from "./support/program.ts"
 
 const source = manPage({ year: 2026, month: "January", day: 1 })
 
-/** Runs a program on the source of the manual page. */
+/** Runs a program with the source of the manual page as its last argument. */
 const over = (...words: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
@@ -26,7 +26,8 @@ const over = (...words: ReadonlyArray<string>) =>
   })
 
 /**
- * Joins the lines into plain words, and removes overstrikes (a character, a backspace, the character again), which mean bold.
+ * Joins the lines of a formatted page into plain words. It also removes overstrikes: a character, a backspace and the character
+ * again, which a terminal shows in bold.
  */
 const flat = (text: string): string =>
   text
@@ -92,7 +93,7 @@ describe("gateway(1)", () => {
       const manifest: unknown = JSON.parse(
         yield* Effect.promise(() => Fs.readFile(Path.join(root, "package.json"), "utf8"))
       )
-      // bin-links, which npm uses, links manual pages only if `man` is an array.
+      // npm links manual pages by its package bin-links, which does so only if `man` is an array.
       assert.deepPropertyVal(manifest, "man", ["./dist/gateway.1"])
       const built = yield* Effect.promise(() => Fs.readFile(Path.join(root, "dist/gateway.1"), "utf8"))
       const undated = (page: string) => page.split("\n").slice(1)

@@ -22,7 +22,7 @@ const valueOf = ({ text }: { readonly text: string }, series: string): number | 
   return line === undefined ? undefined : Number(line.slice(series.length + 1))
 }
 
-/** The sample names, with the suffixes of histograms. */
+/** The names of all samples in an exposition. The names of a histogram's samples end in `_bucket`, `_sum` or `_count`. */
 const namesIn = (text: string): ReadonlySet<string> =>
   new Set(
     text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(/[ {]/)[0] ?? "")
@@ -30,7 +30,7 @@ const namesIn = (text: string): ReadonlySet<string> =>
 
 const own = /\b(?:gateway|process|nodejs)_[a-z_]+\b/g
 
-/** Polls until a series has the value. The gateway notices the end of a connection a moment after its client. */
+/** Polls until a series has the value, because the gateway notices the end of a connection a moment after the client does. */
 const eventually = (site: Gateways.Site, series: string, value: number) =>
   scrape(site).pipe(
     Effect.repeat({ until: (metrics) => valueOf(metrics, series) === value }),
@@ -99,7 +99,7 @@ describe("/metrics", () => {
   it.scopedLive("counts the connections that are open now", () =>
     Effect.gen(function*() {
       const [site] = yield* Gateways.newGateway()
-      // The scrape's own connection counts as well.
+      // The connection over which the test reads `/metrics` counts as well, so the value is 1 without any other client.
       yield* eventually(site, "gateway_connections", 1)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* Effect.replicateEffect(Clients.greeted(site), 3)
@@ -120,7 +120,7 @@ describe("/metrics", () => {
         ) => [.../^\| `((?:gateway|process|nodejs)_[a-z_]+)/.exec(line)?.slice(1) ?? []])
       )
       const families = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name))
-      // This gauge is set only while a start waits, and a waiting start does not serve `/metrics`.
+      // This gauge is set only while a start waits for the lock, and such a start does not serve `/metrics` yet.
       told.delete("gateway_lock_waiters")
       assert.deepStrictEqual(
         [...told].toSorted(),

@@ -7,7 +7,7 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Variants from "./support/variants.ts"
 
-/** The error advises no signal: the recorded pid is another process in this PID namespace. */
+/** Checks that the error advises no signal, because the recorded pid belongs to another process in this PID namespace. */
 const assertOutOfReach = (refused: Processes.Ended) => {
   const facts = Gateways.facts(refused)
   assert.strictEqual(facts["held by"], "pid 1 in another PID namespace")
@@ -28,7 +28,8 @@ describe("two containers on one state directory and one network", () => {
         const { instanceId, lock, pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.deepStrictEqual({ lock, pid }, { lock: variant.lock, pid: 1 })
 
-        // The owner's pid is 1, as is the pid of every other start in a namespace of its own. Outside, pid 1 is init.
+        // Every start in a PID namespace of its own has pid 1, like the owner. Outside these namespaces pid 1 is init. So the
+        // recorded pid must not be taken for the other start or for init.
         const other = yield* Gateways.onAnotherPort(site)
         for (const options of [inside, { main }]) {
           const same = yield* Gateways.run(site, options)
@@ -89,7 +90,8 @@ describe("two containers on one state directory and one network", () => {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.pid })
         yield* Namespaces.stopChild(owner, "SIGKILL")
 
-        // Outside the namespace the recorded pid has no meaning, so only the record's age shows that the owner has ended.
+        // Outside the owner's PID namespace the recorded pid has no meaning, so only the record's age shows that the owner has
+        // ended.
         Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const next = yield* Gateways.startListening(site, { main })
@@ -137,8 +139,8 @@ describe("a container's gateway, which is pid 1", () => {
       yield* Gateways.writeConfig(site, Gateways.impatient)
       const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       yield* Namespaces.stopChild(first, "SIGKILL")
-      // The new PID namespace can have the same inode number as the old one, or another. The start takes over at once, or
-      // once the record is stale, but it always succeeds.
+      // The kernel may give the new PID namespace the inode number of the old one. Then the record seems to name the new start
+      // itself, which takes over at once. With another number the start takes over once the record is stale.
       const second = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       const ended = yield* Namespaces.stopChild(second)
       yield* Gateways.assertGone(site, ended)
@@ -153,13 +155,13 @@ describe("two network namespaces on one state directory", () => {
     (main) =>
       Effect.gen(function*() {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
-        // Compares the files without their modification times, which the owner updates to keep its record fresh.
+        // The comparison leaves out the modification times, because the owner updates them to keep its record fresh.
         const files = Effect.map(
           Gateways.lockIdentities(site),
           (identities) => identities.map(({ content, ino, path }) => ({ content, ino, path }))
         )
         const before = yield* files
-        // The same port is free outside, and in a third network namespace.
+        // The owner's port is free outside the owner's network namespace, and in a third network namespace.
         for (const under of [[], Namespaces.network]) {
           const refused = yield* Gateways.run(site, { flags: Gateways.hurried, main, under })
           Gateways.assertWaitedInVain(refused, owner.pid)
@@ -190,7 +192,7 @@ describe("an owner in another network, whose processes can be seen,", () => {
         const doctor = yield* Gateways.run(site, { main, flags: ["doctor"] })
         assert.notInclude(doctor.stdout, "--force")
         assert.notInclude(doctor.stdout, "does not serve")
-        // Inside its own network the owner is healthy.
+        // `status` finds the owner healthy if it runs in the owner's own network namespace.
         const inside = ["nsenter", "--target", String(owner.pid), "--net"]
         const there = yield* Gateways.run(site, { main, flags: ["status"], under: inside })
         assert.strictEqual(there.code, 0, there.stdout)
@@ -231,7 +233,7 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         const other = yield* Gateways.onAnotherPort(site)
-        // A stopped owner answers no probe, so only the process table shows that it lives.
+        // An owner that SIGSTOP has stopped answers no probe, so only the process table shows that the owner lives.
         yield* owner.signal("SIGSTOP")
         Gateways.assertWaitedInVain(
           yield* Gateways.run(other, { flags: Gateways.hurried, main, under: inside }),
@@ -257,7 +259,8 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         const gateway = yield* Namespaces.childOf(owner)
         const { pid, startTime } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, gateway)
-        // The record has the start time as processes outside the time namespace see it, to the tick except for rounding.
+        // The record has the process's start time as processes outside the time namespace see it. Rounding may change it by one
+        // clock tick.
         assert.approximately(startTime ?? 0, yield* Processes.startTimeOf(gateway), 1)
         yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
         const other = yield* Gateways.onAnotherPort(site)
@@ -290,7 +293,7 @@ describe("a /proc that hides other users' processes", () => {
         const site = yield* Gateways.newSite
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
-        // The other user may read and write the files, but cannot see the process.
+        // The other user, as whom the second start runs, may read and write the lock files but cannot see the owner's process.
         const paths = [Gateways.configLock(site), Gateways.stateLock(site)]
         yield* Gateways.giveTo(Program.nobody, site.root, site.stateDir, Gateways.locksFolder(site), ...paths)
         yield* owner.signal("SIGSTOP")
@@ -299,12 +302,12 @@ describe("a /proc that hides other users' processes", () => {
         const other = yield* Gateways.onAnotherPort(site)
         const refused = yield* Gateways.run(other, { flags: Gateways.hurried, main, under: hidden })
         Gateways.assertWaitedInVain(refused, owner.pid)
-        // The error shows no command of the owner, so `/proc` did hide it.
+        // The error does not show the owner's command, so `/proc` did hide the owner from the second start.
         assert.strictEqual(Gateways.facts(refused)["held by"], `pid ${owner.pid}, not visible from here`)
         assert.notProperty(Gateways.facts(refused), "to stop it")
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
 
-        // kill(2) tells any caller that the owner is gone.
+        // kill(2) reports ESRCH for a process that is gone, even if `/proc` hides other processes. So the next start takes over.
         yield* Gateways.stop(owner, "SIGKILL")
         const ended = yield* Gateways.stop(yield* Gateways.startListening(other, { main, under: hidden }))
         yield* Gateways.assertGone(other, ended)

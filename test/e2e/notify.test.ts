@@ -1,5 +1,6 @@
 /**
- * The messages that a gateway sends over `NOTIFY_SOCKET`, and the environment that its own children get.
+ * Tests the messages that a gateway sends to its service manager over `NOTIFY_SOCKET`, and the environment of the gateway's own
+ * child processes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -11,7 +12,7 @@ import * as Program from "./support/program.ts"
 const notLinux = Program.isLinux ? undefined : "needs Linux"
 const skipped = NotifySocket.noNotifySocket
 
-/** Runs a test twice: with a socket at a path, and with a socket in the abstract namespace. */
+/** Runs a test twice: with a notification socket at a path, and with one in the abstract namespace (unix(7)). */
 const eachKind = (name: string, test: (kind: "path" | "abstract") => Effect.Effect<void, never, Scope.Scope>) => {
   for (const kind of ["path", "abstract"] as const) {
     it.scopedLive.skipIf(skipped !== undefined)(Program.named(`${name} (${kind})`, skipped), () => test(kind))
@@ -23,7 +24,7 @@ describe("the notification socket", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const manager = yield* NotifySocket.listen(kind)
-      // The main process of the other service is the process that receives the messages.
+      // SYSTEMD_EXEC_PID names the main process of the other service. The fake manager's own process stands in for it.
       const env = {
         NOTIFY_SOCKET: manager.name,
         NOTIFY_ACCESS: "all",
@@ -32,7 +33,7 @@ describe("the notification socket", () => {
         WATCHDOG_USEC: "200000"
       }
       const gateway = yield* Gateways.startListening(site, { env })
-      // A start that is refused does not notify the other service's manager either.
+      // A second start, which is refused, does not notify the other service's manager either.
       Gateways.assertRefused(
         yield* Gateways.run(site, { env: { ...env, GATEWAY_LOG_LEVEL: "error" } }),
         `another gateway instance is already listening on ${Gateways.url(site)}`
@@ -68,7 +69,7 @@ describe("the notification socket", () => {
       const gateway = yield* Gateways.startListening(site, { env })
       yield* manager.message(/^READY=1/)
       yield* manager.message(/^WATCHDOG=1$/)
-      // The second start is refused, and reports that to its own manager only.
+      // The second start is refused. It reports the refusal to its own service manager, and nothing to the first gateway's.
       const second = yield* NotifySocket.listen(kind)
       const refused = yield* Gateways.run(site, { env: { ...env, NOTIFY_SOCKET: second.name } })
       assert.strictEqual(refused.code, 78, refused.stderr)
@@ -91,7 +92,7 @@ describe("the program's children", () => {
         const tools = yield* FakeTools.make(names)
         const handed: Readonly<Record<string, string>> = { PATH: tools.path, HOME: site.root, ...FakeTools.handed }
         const env = { ...handed, ...FakeTools.withheld }
-        // systemd older than 248 does not set SYSTEMD_EXEC_PID, so `systemctl` reports the main process.
+        // systemd older than 248 does not set SYSTEMD_EXEC_PID, so the gateway asks `systemctl` for the service's main process.
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env })))
         const named = { ...env, GATEWAY_SUPERVISOR: "systemd" }
         yield* Gateways.assertGone(site, yield* Gateways.stop(yield* Gateways.startListening(site, { env: named })))

@@ -32,7 +32,7 @@ describe("a gateway under OpenTelemetry's variables", () => {
           OTEL_RESOURCE_ATTRIBUTES: "deployment.environment=test"
         }
       })
-      // The gateway exports while it runs, not only when it ends.
+      // The spans arrive while the gateway runs, because it exports them at intervals and not only when it ends.
       yield* collector.arrival("gateway.start")
       yield* Clients.request(site, "/healthz")
       yield* Clients.request(site, "/metrics")

@@ -1,5 +1,5 @@
 /**
- * Commands whose output cannot be written, or not at once; and the form of stderr.
+ * Tests commands whose output cannot be written, or not at once, and the form of the lines on stderr.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -13,11 +13,11 @@ import * as Strangers from "./support/strangers.ts"
 
 const notLinux = Program.isLinux ? undefined : "needs /dev/full"
 
-/** Runs a shell script in which `"$@"` stands for the program's words. */
+/** Runs a shell script in which `"$@"` stands for the command that runs the program. */
 const inShell = (site: Gateways.Site, script: string, args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
   Gateways.run(site, { under: ["bash", "-c", script, "bash"], args, env })
 
-/** Each command that writes to stdout. `ended` is its exit status if the output can be written. */
+/** Each command that writes to stdout. `ended` is the exit status of the command if its output can be written. */
 const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyArray<string>, ended: number]> => {
   const where = ["--port", String(site.port), "--state-dir", site.stateDir, "--config", site.configPath]
   return [
@@ -40,7 +40,10 @@ const commands = (site: Gateways.Site): ReadonlyArray<readonly [args: ReadonlyAr
   ]
 }
 
-/** Removes the advice about a path that does not stay: the checkout may be in a folder for temporary files. */
+/**
+ * Removes the warning that a path may disappear. The program prints the warning if the checkout of this project is in a folder
+ * for temporary files.
+ */
 const besidesPaths = (stderr: string): string => stderr.replaceAll(/^.* may disappear \(.*\n/gm, "")
 
 describe("output that cannot be written", () => {
@@ -62,7 +65,7 @@ describe("output that cannot be written", () => {
         const ensured = yield* inShell(site, "\"$@\" > /dev/full", ["run", "--ensure", ...where])
         assert.strictEqual(ensured.code, 1)
         assert.match(ensured.stderr, /^gateway: failed to write the output: ENOSPC: [^\n]+\n$/)
-        // The command has stopped the gateway, although it could not write its output.
+        // `gateway stop` stops the gateway, although it cannot write its output.
         const stopped = yield* inShell(site, "\"$@\" > /dev/full", ["stop", ...where])
         assert.strictEqual(stopped.code, 1)
         assert.match(stopped.stderr, /^gateway: failed to write the output: ENOSPC: [^\n]+\n$/)
@@ -103,7 +106,7 @@ describe("output that nobody reads", () => {
         for (
           const [args, ended] of commands(site).filter(([args]) => args.includes("--json") || args[0] === "--help")
         ) {
-          // The reader ends before the program writes.
+          // The reader of the pipe ends before the program writes, so a write fails with EPIPE.
           const script = "exec 3> >(exec true); wait $!; \"$@\" >&3"
           const { code, stderr } = yield* inShell(site, script, args)
           assert.deepStrictEqual({ code, stderr }, { code: ended, stderr: "" }, args.join(" "))
@@ -116,7 +119,10 @@ describe("output that nobody reads", () => {
 })
 
 describe("output that is read late", () => {
-  /** Reads a pipe of one page only after the writer has ended or waits. */
+  /**
+   * A Python script that runs a program with a pipe of one page (4096 bytes) as stdout. The script reads nothing until the
+   * program has ended, or has waited for 1.5 seconds because the pipe is full.
+   */
   const reader = `
 import fcntl, os, subprocess, sys
 out, into = os.pipe()
@@ -149,7 +155,7 @@ describe("stderr with --log-format json", () => {
   const json = { GATEWAY_LOG_FORMAT: "json" }
   const levels = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
-  /** Checks that each line has the same form, and returns the messages. */
+  /** Checks that each line is a JSON object with a level, a timestamp and a message. Returns the messages. */
   const messages = (stderr: string): ReadonlyArray<string> =>
     stderr.trimEnd().split("\n").map((line) => {
       const { level, message, timestamp }: Record<string, unknown> = JSON.parse(line)

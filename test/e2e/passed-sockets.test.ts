@@ -6,8 +6,8 @@ import * as Namespaces from "./support/namespaces.ts"
 import * as Program from "./support/program.ts"
 
 /**
- * A Python script: opens a descriptor of the given kind as number 3, sets the variables of sd_listen_fds(3), and becomes the
- * given program.
+ * A Python script that plays a service manager. It opens a descriptor of the given kind as number 3, sets the variables of
+ * sd_listen_fds(3), and becomes the given program.
  */
 const passing = `
 import os, socket, sys
@@ -74,7 +74,7 @@ const under = (kind: string, site: Gateways.Site): ReadonlyArray<string> => [
 
 const noPython = Program.isLinux ? Program.without("python3") : "needs Linux"
 
-/** How the error names each kind of descriptor; `<root>` is the site's folder. */
+/** How the error names each kind of descriptor. `<root>` stands for the test's folder. */
 const kinds: ReadonlyArray<readonly [kind: string, what: string | RegExp]> = [
   ["unix", "a Unix stream socket (<root>/own.sock)"],
   ["unix-datagram", "a Unix datagram socket (<root>/own.sock)"],
@@ -90,7 +90,7 @@ const kinds: ReadonlyArray<readonly [kind: string, what: string | RegExp]> = [
   ["file", "not a socket (<root>/file)"],
   ["folder", "not a socket (<root>)"],
   ["null", "not a socket (/dev/null)"],
-  // Descriptor 3 is closed, so Node uses that number for a file of its own.
+  // The script passes no descriptor 3. Node opens a file of its own under that number, and the gateway finds that file.
   ["closed", /not a socket \(.+\)/]
 ]
 
@@ -172,7 +172,8 @@ describe("a descriptor passed by a supervisor", () => {
           flags: ["--host", "::1"],
           env: { LISTEN_FDNAMES: "gateway.socket" }
         })
-        // The gateway binds the guard address in addition to the passed socket.
+        // The passed socket listens on `::1`. The gateway also binds the port on the guard address 127.0.0.1, as every gateway
+        // does whatever its host is. So two gateways on different hosts cannot have the same port.
         assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
       })
@@ -186,7 +187,7 @@ describe("a descriptor passed by a supervisor", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // The socket is created in this network namespace. The gateway that gets it runs in another one.
+        // The script creates the socket in this network namespace, and runs the gateway in another network namespace.
         const gateway = yield* Gateways.startListening(site, {
           under: [...under("tcp", site), ...Namespaces.network]
         })

@@ -15,7 +15,7 @@ const makeFolder = (path: string, mode: number) =>
     await Fs.chmod(path, mode)
   })
 
-/** The mode bits in octal, with the sticky bit. */
+/** The mode bits of a file in octal, including the sticky bit. */
 const fullModeOf = (path: string) => Effect.promise(async () => ((await Fs.stat(path)).mode & 0o7777).toString(8))
 
 const assertDenied = (ended: Processes.Ended, path: string) => {
@@ -38,7 +38,7 @@ const assertForeign = (
   )
 }
 
-/** Runs the command that the error message gives. */
+/** Runs the command that the error message advises, and checks that it succeeds. */
 const mend = ({ stderr }: Processes.Ended) =>
   Effect.gen(function*() {
     const command = /; run: (.*)$/m.exec(stderr)?.[1] ?? ""
@@ -133,7 +133,8 @@ describe("a state directory", () => {
           mode: "0700",
           us: Program.nobody - 1
         })
-        // Root can read the folder, but its owner could redirect root's writes by a link.
+        // Root could use the folder, but the folder's owner could place a symbolic link there that redirects root's writes. So
+        // root is refused as well.
         assertForeign(site, yield* Gateways.run(other), { owner: Program.nobody, mode: "0700", us: 0 })
         assert.deepStrictEqual(yield* Gateways.lockIdentities(site), before)
         yield* Gateways.assertGone(site, yield* Gateways.stop(first))
@@ -150,7 +151,8 @@ describe("a state directory", () => {
         yield* Gateways.giveTo(Program.nobody, site.root)
         yield* makeFolder(site.stateDir, 0o755)
         yield* Gateways.giveTo(Program.nobody, site.stateDir)
-        // The reverse of a start with sudo(8): root has created the lock files in the user's folders.
+        // Root starts a gateway in the user's folders, as with sudo(8), and the gateway is killed. So root owns the lock folder,
+        // and the user's next start is refused.
         yield* Gateways.stop(yield* Gateways.startListening(site), "SIGKILL")
         const before = yield* Gateways.lockIdentities(site)
         const refused = yield* Gateways.run(site, { under: Program.asNobody })

@@ -80,7 +80,10 @@ describe("without kernel locks", () => {
 describe("a gateway with kernel locks and one without", () => {
   const skipped = Program.kernelLocks ? undefined : "the program under test has no kernel locks"
 
-  /** The owner is one variant of the program (with kernel locks or without), the second start is the other. */
+  /**
+   * Starts an owner from one variant of the program (with kernel locks or without), and returns the other variant for the
+   * second start.
+   */
   const mixed = (first: "with" | "without") =>
     Effect.gen(function*() {
       const bare = yield* bareProgram
@@ -101,7 +104,7 @@ describe("a gateway with kernel locks and one without", () => {
           const refused = yield* Gateways.within("15 seconds", Gateways.run(other, { main: otherMain }))
           Gateways.assertRefused(refused, `gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}`)
 
-          // A stopped owner keeps its lock as well.
+          // An owner that SIGSTOP has stopped answers no probe, but it keeps its lock as well.
           yield* owner.signal("SIGSTOP")
           const late = yield* Gateways.run(other, { main: otherMain, flags: ["--lock-timeout", "300 millis"] })
           assert.strictEqual(late.code, 1, late.stderr)

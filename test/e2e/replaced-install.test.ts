@@ -1,5 +1,5 @@
 /**
- * An upgrade removes the program's files while a start waits. The start still takes over.
+ * Tests an upgrade that removes the program's files while a start waits for the lock. That start must still take over.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Predicate, Scope } from "effect"
@@ -13,14 +13,15 @@ import type * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
-/** A copy of the program and of its addon, which a test can remove. */
+/** A copy of the program and of its addon for kernel locks, which a test can remove. */
 const installed = Effect.gen(function*() {
   const folder = Path.join(yield* Gateways.temporaryFolder, "installed")
   yield* Effect.promise(async () => {
     await Fs.cp(Path.dirname(Program.main), Path.join(folder, "dist"), { recursive: true })
     await Fs.writeFile(Path.join(folder, "package.json"), "{\"type\":\"module\"}")
     if (!Program.kernelLocks) return
-    // The addon's package, its loader and what the loader needs, because the addon may be found through either package.
+    // Copies the addon's package, the addon's loader (`require-addon`) and the package that the loader needs. The program loads
+    // the addon's binary directly, and uses the loader only if the binary is elsewhere.
     const manifest = createRequire(Program.main).resolve("fs-native-extensions/package.json")
     const modules = Path.dirname(Path.dirname(manifest))
     await Fs.cp(Path.dirname(manifest), Path.join(folder, "node_modules", "fs-native-extensions"), { recursive: true })
@@ -47,7 +48,7 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
       const { status } = yield* Effect.promise(() => fetch(`http://127.0.0.1:${site.port}${path}`, { headers }))
       assert.strictEqual(status, 200, path)
     }
-    // A viewer gets the list of other gateways as well.
+    // A viewer is a client of the status page. The gateway also sends it the list of other gateways (`neighbours`).
     const viewer = yield* Clients.greeted(site)
     yield* viewer.send("{\"type\":\"watch\"}")
     yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("neighbours") })

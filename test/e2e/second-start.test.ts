@@ -4,7 +4,7 @@ import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Program from "./support/program.ts"
 
-/** Only the documented keys of the line. Other keys are allowed. */
+/** The documented keys of the JSON line that reports an error. The line may have other keys as well. */
 const ErrorLine = Schema.parseJson(Schema.Struct({
   level: Schema.String,
   timestamp: Schema.String,
@@ -163,7 +163,8 @@ describe("a start on the port of another profile's gateway", () => {
             "to stop it": `gateway stop --profile blue --port ${site.port}`,
             "to look at it": `gateway status --profile blue --port ${site.port}`
           })
-          // A supervised start prints the same, whether it leaves the owner in control or gives up.
+          // A start under a supervisor prints the same holder. If the owner answers, that start leaves the owner in control.
+          // Otherwise it gives up after the health timeout.
           const service = yield* Gateways.run(site, {
             ...profile(site, "green"),
             args: [...profile(site, "green").args, "--supervisor", "external"],

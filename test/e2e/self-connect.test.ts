@@ -10,8 +10,9 @@ import * as Program from "./support/program.ts"
 const port = 23_999
 
 /**
- * A network namespace in which the kernel gives outgoing connections only this port. By default the port is one of 28,232, so
- * a connection to a free port occasionally connects to itself (RFC 9293, 3.5, simultaneous open).
+ * A command prefix for a network namespace in which every outgoing connection gets the local port `port`. So a connection to
+ * that port, if it is free, connects to itself (RFC 9293, 3.5, simultaneous open). By default the kernel picks the local port
+ * among 28,232 ports, so a connection to a free port connects to itself only occasionally.
  */
 const onePort = [
   "unshare",

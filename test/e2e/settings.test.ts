@@ -10,7 +10,7 @@ import * as Program from "./support/program.ts"
 
 const hosts = { flag: "127.0.0.4", env: "127.0.0.3", file: "127.0.0.2", otherwise: "127.0.0.1" }
 
-/** Returns the host on which a gateway with these settings listens. The tests compare settings by it. */
+/** Returns the host on which a gateway with these settings listens. The tests see by this host which setting took effect. */
 const hostOf = (site: Gateways.Site, options: Gateways.StartOptions) =>
   Effect.scoped(Effect.gen(function*() {
     const gateway = yield* Gateways.startListening(site, options)
@@ -89,7 +89,7 @@ interface Refusal {
   readonly env?: Record<string, string>
   /** The text of the config file. */
   readonly file?: string
-  /** The parts that the one line must contain: setting, source, value and allowed values. */
+  /** The parts that the line on stderr must contain: the setting, its source, its value and the allowed values. */
   readonly names: ReadonlyArray<string>
 }
 
@@ -155,7 +155,8 @@ describe("bad usage ends with status 64 and one line that says what is wrong whe
         if (file !== undefined) yield* Effect.promise(() => Fs.writeFile(site.configPath, file))
         const args = ["--state-dir", site.stateDir, "--config", site.configPath, ...flags]
 
-        // If a bad value were accepted by mistake, the gateway would start on this test's own port.
+        // The gateway must refuse the value. If it accepted the value by mistake, it would start, so it gets this test's port
+        // instead of the default port.
         const ownPort = file?.startsWith("{\"port\":") === true ? undefined : { GATEWAY_PORT: String(site.port) }
         const { code, stderr, stdout } = yield* Gateways.run(site, { args, env: { ...ownPort, ...env } })
         assert.strictEqual(code, 64, stderr)

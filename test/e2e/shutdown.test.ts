@@ -14,7 +14,7 @@ const endless = (site: Gateways.Site) =>
     return connection
   })
 
-/** An idle connection that has had one response. */
+/** Opens a connection, gets one response over it, and returns it idle. */
 const keptAlive = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
@@ -23,12 +23,12 @@ const keptAlive = (site: Gateways.Site) =>
     return connection
   })
 
-/** A request whose headers lack the last line. */
+/** Sends a request without the empty line that ends its headers, so the request stays incomplete. */
 const beginRequest = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
-    // A later connection has been answered, so these bytes have arrived as well.
+    // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -72,7 +72,8 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         assert.deepStrictEqual(farewells, Array.map(controls, () => told))
         yield* Effect.forEach(idle, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
         yield* stuck.closed
-        // The request was in flight: the idle connections closed by themselves, and only this one was cut.
+        // The gateway closed the idle connections during the drain. Only the connection with the request in flight (`stuck`) was
+        // cut.
         assert.match(ended.stderr, /draining \d+ connections on .*, up to 1s/)
         assert.match(ended.stderr, /cutting 1 connection that did not end in time/)
       }))
@@ -87,7 +88,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         assert.deepStrictEqual(yield* farewell(control), told)
         assert.isTrue(yield* stuck.isOpen)
 
-        // A second signal within half a second counts as part of the first request to stop.
+        // A signal within half a second of the first one counts as the same request to stop, so the test waits longer.
         yield* Effect.sleep("600 millis")
         const ended = yield* Gateways.within("2 seconds", Gateways.stop(gateway, signal))
         yield* Gateways.assertGone(site, ended)
@@ -151,8 +152,8 @@ describe("while it drains", () => {
 })
 
 /**
- * A Python script: runs a program on a pseudo-terminal, closes the terminal once the program listens, and prints how the
- * program ended.
+ * A Python script that runs a program on a pseudo-terminal, and closes the terminal once the program listens. It prints how the
+ * program ended: the exit status, or a negative signal number.
  */
 const onTerminal = `
 import os, pty, sys
@@ -178,7 +179,7 @@ describe("a terminal that closes", () => {
       })
   )
 
-  // Node aborts when its terminal closes: nodejs/node#51519, fixed by #58200 in later versions of Node.
+  // Node 20 aborts when its terminal closes: nodejs/node#51519, fixed by #58200 in later versions of Node.
   const isMended = Number(process.versions.node.split(".")[0]) > 20
   it.scopedLive.skipIf(noPython !== undefined || isMended)(
     Program.named(
@@ -194,7 +195,7 @@ describe("a terminal that closes", () => {
           under: ["python3", "-c", onTerminal, process.execPath, "-e", program],
           args: []
         })
-        // The process ends by SIGABRT, or by SIGSEGV on the way to it.
+        // The process ends by SIGABRT, or by a SIGSEGV that occurs while Node aborts.
         assert.match(ended.stdout, /^-(6|11)\n$/, ended.stderr)
       })
   )
@@ -226,7 +227,8 @@ describe("a file system that hangs", () => {
           ended.stderr,
           /level=WARN .*gateway lock .* was not released within 5s: the file system does not answer/
         )
-        // A thread of the process waits for a file, and only SIGKILL ends such a process.
+        // A thread of the process waits for a write that never returns. Only SIGKILL ends such a process, so the gateway sends
+        // itself SIGKILL.
         assert.deepStrictEqual(
           { code: ended.code, signal: ended.signal },
           { code: null, signal: "SIGKILL" },
@@ -286,7 +288,7 @@ describe("a signal in the middle of a start", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         const start = Effect.scoped(Effect.flatMap(Gateways.startListening(site), (gateway) => Gateways.stop(gateway)))
-        // Measures how long a start takes on this machine. The signals are spread over that time and ten percent more.
+        // The test measures how long a start takes on this machine. It spreads the signals over that time and ten percent more.
         const [duration] = yield* Effect.timed(start)
         for (let step = 0; step <= steps; step++) {
           const moment = Duration.times(duration, 1.1 * step / steps)
@@ -294,8 +296,8 @@ describe("a signal in the middle of a start", () => {
             const gateway = yield* Gateways.start(site)
             yield* Effect.sleep(moment)
             const ended = yield* Gateways.stop(gateway)
-            // Before Node installs its handler, the signal's default action ends the process. Nothing is on disk at that
-            // point.
+            // A SIGTERM that arrives before the gateway handles the signal ends the process by the default action. At that
+            // point the gateway has written nothing to the disk.
             if (ended.signal !== "SIGTERM") yield* Gateways.assertClean(ended)
             const files = yield* Gateways.namesIn(Gateways.locksFolder(site))
             assert.deepStrictEqual(files, [], `after ${Duration.format(moment)}`)

@@ -1,5 +1,5 @@
 /**
- * On this machine no program can be started: every `spawn` of the real program throws.
+ * Tests a machine on which the gateway cannot start any other program: every `spawn` call of the gateway throws.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -79,7 +79,7 @@ describe("where every spawn throws", () => {
           GATEWAY_SUPERVISOR: "systemd"
         }
         const gateway = yield* Gateways.startListening(site, { env })
-        // The first of two watchdog feeds throws.
+        // The first attempt to feed the watchdog throws. The gateway tries again before the watchdog's time is over.
         yield* gateway.line(/cannot notify systemd: systemd-notify: spawn ENOMEM/)
         yield* manager.message(/^WATCHDOG=1$/)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))

@@ -20,7 +20,7 @@ afterAll(async () => {
   if (Browsers.noBrowser === undefined) await browser.close()
 })
 
-/** A test in the browser, with a long timeout for a busy machine. */
+/** Declares a test in the browser, with a long timeout for a busy machine. */
 const inBrowser = (name: string, test: Parameters<typeof it.scopedLive>[1]) =>
   it.scopedLive.skipIf(Browsers.noBrowser !== undefined)(Program.named(name, Browsers.noBrowser), test, 120_000)
 
@@ -45,12 +45,12 @@ const textsOf = (page: Page, selector: string) => Effect.promise(() => page.loca
 const fact = (page: Page, label: string) =>
   textOf(page, `xpath=//dl[contains(@class,"facts")]/div[dt[.="${label}"]]/dd`)
 
-/** Accessibility rules that the page breaks, with the elements that break them. */
+/** Returns the accessibility rules that the page breaks, each with the elements that break it. */
 const brokenRules = (page: Page) =>
   Effect.promise(async () => {
     await page.evaluate(Axe.source)
     const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
-      // The script that was evaluated above defines this global.
+      // The axe script, which the line above evaluated in the page, defines this global.
       Reflect.get(globalThis, "axe").run()
     )
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
@@ -62,12 +62,12 @@ const isWiderThanScreen = (page: Page) =>
 /** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
 
-/** A request whose headers are incomplete: a drain waits for it. */
+/** Sends a request without the empty line that ends its headers. A drain waits for such a request. */
 const halfSent = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n")
-    // A later connection has been answered, so these bytes have arrived as well.
+    // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -158,7 +158,7 @@ describe("the status page", () => {
         const second = yield* Gateways.startListening(site)
         yield* isIn(page, "listening")
         assert.strictEqual(yield* fact(page, "Process"), `pid ${second.pid}`)
-        // The browser itself reports the connections that failed while no gateway listened.
+        // The browser logs each connection that failed while no gateway listened. The page itself must log nothing.
         for (const complaint of complaints()) assert.match(complaint, /ERR_CONNECTION_(REFUSED|RESET)/)
       })
   )
@@ -198,7 +198,7 @@ describe("the status page", () => {
         const otherConfig = Path.join(site.root, markup)
         yield* Gateways.withConfig(site, markup)
         const env = { HOME: site.root }
-        // Gateways of other tests are in the list as well, so the profile's name is unique.
+        // The list of gateways also shows gateways of other tests, so the second profile needs a unique name.
         const profile = `second-${other.port}`
         const start = (site: Gateways.Site, profile: string, config: string) =>
           Gateways.startListening(site, {
@@ -223,7 +223,7 @@ describe("the status page", () => {
         assert.deepStrictEqual(yield* brokenRules(page), [])
         assert.strictEqual(yield* Effect.promise(() => page.locator("img, b").count()), 0)
 
-        // The other gateway's own page shows the same text as data, not as markup.
+        // The second gateway's own page also shows its config path as text and not as markup.
         yield* Effect.promise(() => card.locator("a").click())
         yield* sees(page, "h1", `127.0.0.1:${other.port}`)
         assert.strictEqual(yield* fact(page, "Config"), otherConfig)
@@ -316,7 +316,7 @@ describe("the status page", () => {
       assert.notInclude(page.url(), token)
       assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
 
-      // Another tab does not share the token.
+      // A new tab does not share the token that the first tab keeps, so its page is refused.
       yield* openPage(site, {}, "refused")
     }))
 })

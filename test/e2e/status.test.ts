@@ -9,7 +9,7 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 import * as Variants from "./support/variants.ts"
 
-/** A site whose owner does not touch its lock files while a test compares them. */
+/** A site (the folders and the port of one gateway) whose owner does not touch its lock files while a test compares them. */
 const quietSite = Effect.tap(Gateways.newSite, (site) => Gateways.writeConfig(site, Looking.undisturbed))
 
 describe("status and health, of an owner", () => {
@@ -63,7 +63,7 @@ describe("status and health, of an owner", () => {
       assert.strictEqual(rows["to use it"], Gateways.url(site))
       assert.include(rows["lock"], lock === "kernel" ? "held (kernel lock)" : "held (lock record only")
       assert.include(rows["to stop it"], `gateway stop --port ${site.port}`)
-      // The output shows no argument or variable of the owner, and no colours because stdout is not a terminal.
+      // The output shows no argument or variable of the owner. It has no colours, because stdout is not a terminal.
       assert.notMatch(text + JSON.stringify(status), /hush|1234|TOKEN/)
       assert.notInclude(text, "\u001b")
     }))
@@ -89,7 +89,7 @@ describe("status and health, of an owner", () => {
       const owner = yield* Gateways.startListening(site, { main, flags: ["--drain-timeout", "1 minute"] })
       const connection = yield* Clients.connect(site)
       yield* connection.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")
-      // A later connection has been answered, so these bytes have arrived as well.
+      // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
       yield* Clients.request(site, "/readyz")
       yield* owner.signal("SIGTERM")
       yield* owner.line(/draining 1 connection on /)
@@ -163,7 +163,8 @@ describe("status and health, of an owner", () => {
       assert.deepInclude(outside.status.owner, { pid: 1, pidMeaning: "OtherPidNamespace" })
       assert.notProperty(outside.status.owner, "command")
       assert.strictEqual(outside.rows["held by"], "pid 1 in another PID namespace")
-      // A container that shares network and folder sees none of the processes outside its PID namespace.
+      // A container that shares the network and the folder with the owner cannot see the owner's process, because that process is
+      // outside the container's PID namespace.
       const beside = yield* Looking.expectStatus(site, "running", { main, under: Namespaces.pid })
       assert.deepStrictEqual(beside.status.port?.listeners, [{ host: "127.0.0.1", isOwner: false }])
       assert.strictEqual(beside.rows["listens"], "a process on 127.0.0.1, not visible from here")

@@ -32,7 +32,7 @@ const assertNotStopped = (ended: Processes.Ended, line: RegExp): void => {
   assert.match(ended.stderr, line)
 }
 
-/** The options of a start that takes long on a busy machine. */
+/** Options that give the steps of a test up to 60 seconds, for a busy machine. */
 const slow = { main: Program.main, patience: "60 seconds" } as const
 
 describe("gateway stop", () => {
@@ -60,7 +60,7 @@ describe("gateway stop", () => {
   it.scopedLive("ends one that still starts, once its bind comes to an end", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The preloaded library holds the gateway up after it has acquired the lock and before it binds the port.
+      // The preloaded library delays the gateway after the gateway has acquired the lock and before it binds the port.
       const gateway = yield* Gateways.start(site, { env: { NODE_OPTIONS: `--require=${yield* holdUp}` } })
       yield* gateway.line(/^held up$/)
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).phase, "starting")
@@ -216,7 +216,7 @@ describe("gateway stop", () => {
   )
 })
 
-/** A library that Node preloads. It holds a gateway up between its lock and its port. */
+/** A library that Node preloads. It delays a gateway after the lock is acquired and before the port is bound. */
 const holdUp = Effect.flatMap(Gateways.temporaryFolder, (folder) =>
   Effect.promise(async () => {
     const path = Path.join(folder, "hold.cjs")
@@ -244,7 +244,7 @@ const untilPhase = (site: Gateways.Site, phase: string): Effect.Effect<void> =>
 // processes that stop must not signal
 // ---------------------------------------------------------------------------
 
-/** A living process that is not a gateway, and a lock file whose record names it. */
+/** Makes a lock file whose record names `stranger`, a living process that is not a gateway. */
 const forged = (site: Gateways.Site, stranger: Processes.Running, change: Record<string, unknown> = {}) =>
   Effect.gen(function*() {
     const owner = yield* Gateways.startListening(site)
@@ -325,7 +325,7 @@ describe("gateway stop signals nobody", () => {
       const library = Path.join(yield* Gateways.temporaryFolder, "child.cjs")
       const output = `${library}.out`
       const words = Gateways.command(site, { flags: ["stop", "--force"] })
-      // Once it listens, the gateway runs a shell, which runs `gateway stop`, and the gateway keeps serving.
+      // On SIGUSR2 the gateway runs a shell, and the shell runs `gateway stop`. The gateway keeps serving.
       yield* Effect.promise(() =>
         Fs.writeFile(
           library,

@@ -61,7 +61,7 @@ describe("a start on a port that belongs to", () => {
         const facts = Gateways.facts(ended)
         assert.match(facts["listener"] ?? "", answers)
         assert.strictEqual(facts["to identify it"], `gateway status ${Gateways.selectors(site)}`)
-        // The listener is a server in the test's own process.
+        // The test's own process runs the listener, so the error must name the test's pid.
         if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} \\(\\S+\\)$`))
         assert.notProperty(facts, "to stop it")
         assert.deepStrictEqual(yield* Gateways.namesIn(site.root), ["gateway.json"])

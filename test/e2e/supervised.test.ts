@@ -18,7 +18,10 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     return { result, took: (yield* Clock.currentTimeMillis) - began }
   })
 
-/** Starts the program again after each exit for which `again` is true, as its supervisor documents, at most `times` times. */
+/**
+ * Emulates a supervisor: it starts the program again after each exit for which `again` is true, at most `times` times. `again`
+ * follows the supervisor's documentation.
+ */
 const relaunched = (
   site: Gateways.Site,
   options: Gateways.StartOptions,
@@ -85,7 +88,7 @@ describe("an owner that accepts and never answers", () => {
         result.stderr,
         "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms\n"
       )
-      // A state is logged once, not at each attempt.
+      // A start that retries logs a state once, and not at each attempt.
       assert.strictEqual(Gateways.count(result.stderr, /waiting up to 3s for the owner/g), 1)
     }))
 

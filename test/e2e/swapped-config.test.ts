@@ -5,17 +5,17 @@ import * as Path from "node:path"
 import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 
-/** A config that is reached by a link, and an effect that makes the link lead to its next version. */
+/** A config file behind a symbolic link. `swap` makes the link lead to the next version of the config. */
 interface Place {
   readonly site: Gateways.Site
   readonly swap: Effect.Effect<void>
-  /** Removes the version that the link led to before. */
+  /** Removes the version of the config to which the link led before `swap`. */
   readonly removeOld: Effect.Effect<void>
 }
 
 /**
- * Swaps the links as kubelet's AtomicWriter does: `config.json -> ..data/config.json`, `..data -> ..<time>`, and renames
- * `..data_tmp` over `..data`.
+ * A config in a Kubernetes ConfigMap volume, with the links that kubelet's AtomicWriter makes: `gateway.json` leads to
+ * `..data/gateway.json`, and `..data` leads to the folder `..<time>`. A swap renames a new link, `..data_tmp`, over `..data`.
  */
 const configMap = Effect.gen(function*() {
   const site = yield* Gateways.newSite
@@ -92,7 +92,7 @@ const kinds = [
   ["a default config that is a link into a store", store]
 ] as const
 
-/** The flags that name the gateway. The default config is not passed. */
+/** The flags that name the gateway. A config at the default path gets no `--config`. */
 const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
   "--port",
   String(port),
@@ -104,7 +104,7 @@ const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
 const ask = (site: Gateways.Site, ...command: ReadonlyArray<string>) =>
   Gateways.run(site, { args: [...command, ...words(site)] })
 
-/** Checks that every command finds this gateway and no other owner of its lock. */
+/** Checks that every command finds this gateway, with this pid, as the owner of the lock. */
 const assertSeen = (site: Gateways.Site, pid: number) =>
   Effect.gen(function*() {
     for (const command of [["status"], ["health"], ["doctor"], ["run", "--ensure"]]) {
@@ -160,7 +160,7 @@ unless(notLinux).describe("with", () => {
           assert.strictEqual(supervised.code, status, supervised.stderr)
           assert.include(supervised.stderr, "existing gateway is healthy")
         }
-        // The advice works exactly as it is printed.
+        // The test runs the command that the error advises, exactly as the error prints it.
         const stop = (facts["to stop it"] ?? "").split(" ").slice(1)
         assert.strictEqual((yield* Gateways.run(site, { args: stop })).code, 0)
         yield* Gateways.assertGone(site, yield* gateway.ended)
@@ -190,7 +190,8 @@ unless(notLinux).describe("with", () => {
         await Fs.symlink(Path.join(site.root, "releases", "1"), `${current}.new`)
         await Fs.rename(`${current}.new`, current)
       })
-      // The commands look for the lock file under the name that the first gateway gave it.
+      // The lock file's name comes from the config's path. The commands must find the file under the name that the first gateway
+      // gave it.
       for (const command of [["status"], ["health"], ["run", "--ensure"], ["stop"]]) {
         const { code, stderr, stdout } = yield* ask(site, ...command)
         assert.deepStrictEqual({ command, code }, { command, code: 0 }, stdout + stderr)

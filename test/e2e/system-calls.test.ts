@@ -1,6 +1,6 @@
 /**
- * A few of the system calls that `npm run test:chaos` tests one by one: the start is killed there, the call fails, or it
- * reports success without effect.
+ * `npm run test:chaos` interferes with every system call of a start, one by one. This file does so at a few of these calls: the
+ * start is killed at the call, the call fails, or the call reports success without effect.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -12,8 +12,8 @@ import * as Program from "./support/program.ts"
 const [kernel, recordOnly] = Sweep.modes
 
 /**
- * The calls at which a start is killed here. They leave a file that is empty, not synced, locked once instead of twice, or
- * one of two files.
+ * The system calls at which this test kills a start. Such a start leaves a lock file that is empty, not synced or locked once
+ * instead of twice, or leaves only one of its two lock files.
  */
 const deadly = [
   "fcntl config lock",
@@ -58,7 +58,8 @@ describe("a gateway with kernel locks", () => {
           for (const path of [Gateways.configLock(site), Gateways.stateLock(site)]) {
             assert.strictEqual((yield* Gateways.readRecord(path)).lock, "record")
           }
-          // A start that has kernel locks does not treat these files as abandoned.
+          // The owner's lock files have no kernel lock. A second start, which does have kernel locks, must still treat the files
+          // as held.
           const other = yield* Gateways.run(yield* Gateways.onAnotherPort(site), { main })
           Gateways.assertRefused(other, `gateway already running (pid ${gateway.pid}) on ${Gateways.url(site)}`)
 

@@ -1,7 +1,7 @@
 /**
- * The program under a real systemd that only this test uses, with a unit that the program itself generates and installs.
+ * Tests the program under a real systemd that only this test uses, with units that the program itself generates and installs.
  *
- * `support/insideSystemd.mjs` plays the scenes there. This file checks what it recorded.
+ * `support/insideSystemd.mjs` runs under that systemd, plays the scenes and records what it sees. This file checks the record.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Schema } from "effect"
@@ -102,8 +102,8 @@ const support = (name: string) => fileURLToPath(new URL(`support/${name}`, impor
 const skipped = Program.noSystemd
 
 /**
- * Copies the program and its addon to a folder that the private systemd can see. It has its own `/tmp`, and the checkout may
- * be in the host's.
+ * Copies the program and its addon to a folder that the systemd of this test can see. That systemd has its own `/tmp`, so it
+ * could not see a checkout in the host's `/tmp`.
  */
 const staged = Effect.acquireRelease(
   Effect.sync(() => {
@@ -120,7 +120,7 @@ const staged = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** One boot serves every test below, because it takes half a minute. Most of that is systemd's own waiting. */
+/** This systemd boots only once for all tests below, because a boot takes half a minute, in which systemd mostly waits. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged
@@ -136,7 +136,7 @@ const scenes = await (skipped === undefined
     const { code, stderr, stdout } = yield* played.ended
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
     return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
-      // A scene that failed printed its reason instead of its facts.
+      // If a scene failed, the output has the reason of the failure instead of what the scene saw, so the decoding fails.
       Effect.tapError(() => Console.error(`${stdout}\n${stderr}`))
     )
   })).pipe(Effect.runPromise)
@@ -205,7 +205,7 @@ describe("a duplicate under Restart=always", () => {
   scene("exits 78 with the message and is not restarted; the first one is untouched", ({ duplicate }) => {
     assert.strictEqual(duplicate.copy.ExecMainStatus, "78")
     assert.strictEqual(duplicate.copy.NRestarts, "0")
-    // The holder is a service, so the advice is to stop that service.
+    // The gateway that holds the lock is a service, so the error advises to stop that service.
     assert.match(duplicate.log, /^ {2}supervisor: +systemd \(gateway-twin\.service\)$/m)
     assert.match(duplicate.log, /^ {2}to see its service: +systemctl status gateway-twin\.service$/m)
     assert.match(duplicate.log, /^ {2}to stop it: +systemctl stop gateway-twin\.service$/m)
@@ -339,7 +339,7 @@ describe("a system unit without --user (N40)", () => {
       assert.match(stderr, /^ {2}to look at it: +gateway status --profile kept$/m)
       assert.match(stderr, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
     }
-    // Ran the command that the error advised.
+    // The script ran the command that the error advised.
     assert.match(said(seen, "advised").stdout, /^gateway kept: running$/m)
   })
 

@@ -7,8 +7,8 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 /**
- * A Python script: takes a port without listening on it, as the kernel does for any outgoing connection. It frees the port at
- * once when it is killed.
+ * A Python script that takes a port without listening on it, as the kernel takes a port for any outgoing connection. When the
+ * script is killed, the port is free at once.
  */
 const holding = `
 import socket, struct, sys, time
@@ -26,7 +26,7 @@ time.sleep(300)
 
 interface Kind {
   readonly name: string
-  /** How an error describes the holder of the port, given its pid and its peer's port. */
+  /** How an error describes the process that has the port, given that process's pid and the port of the connection's peer. */
   readonly words: (pid: number, peer: string) => string
 }
 
@@ -101,7 +101,7 @@ for (const kind of kinds) {
         assert.match(problem?.message ?? "", new RegExp(`cannot be bound, though nothing listens there: ${words}$`))
         assert.match(problem?.remedy ?? "", / run .*--port /)
         assert.strictEqual(examined.code, 1)
-        // The commands that look have not taken the port, and leave nothing that keeps it.
+        // The commands that only report a state must not take the port, and must leave nothing that keeps it in use.
         yield* Effect.zipRight(holder.signal("SIGKILL"), holder.ended)
         const free = yield* Gateways.run(site, { flags: ["status", "--json"] })
         assert.isUndefined((yield* Effect.orDie(decodeStatus(free.stdout))).port?.blocked)

@@ -9,11 +9,12 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
 /**
- * From the end of the owner until the successor listens. The documented limit is two seconds; the rest is for a busy machine.
+ * The longest time from the end of the owner until the successor listens. The documentation promises two seconds. The rest is for
+ * a busy machine.
  */
 const takeover = "10 seconds"
 
-/** A retry interval and a health timeout that are longer than any test. */
+/** A retry interval and a health timeout that are longer than any test, so a start cannot take over by a retry. */
 const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIMEOUT: "5 minutes" }
 
 interface Waiter {
@@ -34,7 +35,7 @@ const waiters: ReadonlyArray<Waiter> = [standby, supervised]
 const waiting = (site: Gateways.Site, { options, waits }: Waiter) =>
   Effect.tap(Gateways.start(site, options), ({ line }) => line(waits))
 
-/** Python's web server: the common command, or a server that handles one connection at a time. */
+/** Starts a web server of Python's: the usual `python3 -m http.server`, or a server that handles one connection at a time. */
 const python = (site: Gateways.Site, server: "http.server" | "single-threaded") =>
   Effect.gen(function*() {
     const running = yield* Processes.start(
@@ -56,7 +57,10 @@ const python = (site: Gateways.Site, server: "http.server" | "single-threaded") 
     return running
   })
 
-/** Takes every watcher slot of a gateway, and answers its pings. */
+/**
+ * Opens as many watcher connections as a gateway accepts. A watcher is a client that waits for the gateway's end over a
+ * WebSocket. Each connection answers the gateway's pings.
+ */
 const takeWatcherSlots = (site: Gateways.Site) =>
   Effect.forEach(
     Array.from({ length: 100 }),
@@ -85,8 +89,8 @@ describe("the end of the owner is noticed by", () => {
             const site = yield* Gateways.newSite
             const owner = yield* python(site, server)
             const waits = yield* waiting(site, waiter)
-            // This server handles one connection at a time. A client that is served proves that the waiting start keeps no
-            // connection open.
+            // The single-threaded server handles one connection at a time. So a client that is served proves that the start,
+            // which waits for the server's end, keeps no connection open.
             for (let asked = 0; asked < 5; asked += 1) {
               yield* Gateways.within(takeover, Clients.request(site, "/"))
               yield* Effect.sleep("200 millis")
@@ -125,10 +129,12 @@ describe("the end of the owner is noticed by", () => {
         Effect.gen(function*() {
           const [site, owner] = yield* Gateways.newGateway()
           yield* takeWatcherSlots(site)
-          // A supervised start leaves a healthy owner in control, so this owner must not answer.
+          // A start under a supervisor does not wait for a healthy owner: it leaves that owner in control. So this owner must not
+          // answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
-          // No client sees when the waiting start is refused a slot. That happens within milliseconds of the line above.
+          // The owner refuses the waiting start a watcher slot, milliseconds after the line for which `waiting` has waited. No
+          // event reports that refusal, so the test waits a second.
           yield* Effect.sleep("1 second")
           yield* takesOver(waits, owner.signal("SIGKILL"))
         }))
@@ -163,7 +169,8 @@ describe("a listener that is no gateway of this program", () => {
       const site = yield* Gateways.newSite
       const stranger = yield* Strangers.web(site, 404, "nothing here")
       const waits = yield* waiting(site, standby)
-      // First the refused start probes, then the standby: at once, and then every second.
+      // The standby probes once as any start does, once as it begins to stand by, and then every second. So five connections take
+      // at least 2.5 seconds.
       const [elapsed] = yield* Effect.timed(stranger.accepted(5))
       assert.isAtLeast(Duration.toMillis(elapsed), 2500)
       for (const duration of stranger.durations()) assert.isBelow(duration, 900)
@@ -210,7 +217,7 @@ describe("beside the released OpenClaw, which names no instance", () => {
       const facts = Gateways.facts(ended)
       if (Program.isLinux) assert.match(facts["held by"] ?? "", new RegExp(`^pid ${process.pid} `))
       assert.notProperty(facts, "to stop it")
-      // This responder has no lock file, and `list` shows lock files only.
+      // The error does not advise `gateway list`, because that command finds gateways by their lock files. This server has none.
       assert.notProperty(facts, "to identify it")
     }))
 
@@ -255,7 +262,8 @@ describe("health.timeout", () => {
       const elsewhere = yield* Gateways.onAnotherPort(site)
       yield* owner.signal("SIGSTOP")
       const ended = yield* Gateways.within(
-        // Three probes of a second each come on top of the timeout. The lock timeout is a minute.
+        // The start may take the health timeout and three probes of a second each. The limit is below the lock timeout of a
+        // minute, so the lock timeout cannot be what ended the start.
         "15 seconds",
         Gateways.run(elsewhere, {
           env: { GATEWAY_SUPERVISOR: "external", GATEWAY_HEALTH_TIMEOUT: "1 second", GATEWAY_LOCK_TIMEOUT: "1 minute" }

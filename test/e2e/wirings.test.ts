@@ -1,5 +1,6 @@
 /**
- * A lost lock ends the app while a successor serves, however the app is run.
+ * Tests an app that has lost its lock to a successor, which serves already. The app must end in every way in which its layers can
+ * be run.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -29,8 +30,8 @@ const startWiring = (site: Gateways.Site, wiring: string, more: Record<string, u
   ], { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } })
 
 /**
- * Stops an owner as if its machine were suspended, starts a successor on another port with the same lock, and continues the
- * owner. The owner has no moment in between in which it could restore its files.
+ * Stops an owner as if its machine were suspended, removes its lock files, starts a successor on another port with the same lock,
+ * and continues the owner. The owner cannot restore its files before the successor has the lock, because it is stopped.
  */
 const succeed = (site: Gateways.Site, owner: Processes.Running) =>
   Effect.gen(function*() {
@@ -59,7 +60,7 @@ const slowWirings = [
   "an app in its ninth second of building, under Gateway.launch"
 ]
 
-/** A process that ignores SIGTERM ends ten seconds after its drain. */
+/** The longest time until the app has ended. A process that ignores SIGTERM ends ten seconds after its drain. */
 const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "5 seconds"
 
 const endsIn = (wiring: string) =>
@@ -96,7 +97,7 @@ const endsIn = (wiring: string) =>
       yield* Gateways.assertGone(successorSite, yield* Gateways.stop(successor))
     }))
 
-// Each of these tests waits about ten seconds without using a processor.
+// These tests run at the same time, because each waits about ten seconds without using a processor.
 describe.concurrent("a lost lock, beside a successor that serves, ends", () => {
   for (const wiring of slowWirings) endsIn(wiring)
 })
@@ -125,7 +126,7 @@ describe("a lost lock, beside a successor that serves, ends", () => {
       const site = yield* Gateways.newSite
       const app = yield* startWiring(site, "Layer.launch under runMain", { drainTimeout: "20 seconds" })
       yield* app.listening
-      // A request whose headers lack the last line.
+      // The request lacks the empty line that ends its headers, so the request stays in flight.
       const connection = yield* Clients.connect(site)
       yield* connection.send("GET /readyz HTTP/1.1\r\nhost: localhost\r\n")
       assert.strictEqual((yield* Clients.request(site, "/readyz")).body, "{\"ready\":true}")

@@ -1,4 +1,4 @@
-/** An `@effect/cluster` runner in the gateway's process. There is one gateway, so each database has one runner. */
+/** An `@effect/cluster` runner in the gateway's process. Only one gateway runs at a time, so each database has one runner. */
 import { Entity, SingleRunner } from "@effect/cluster"
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"

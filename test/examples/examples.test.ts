@@ -1,5 +1,5 @@
 /**
- * Runs the examples as a user would: each in its own process, twice.
+ * Runs each example as a user would, in its own process. A second copy of the example, started beside the first, is refused.
  */
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { NodeSocket } from "@effect/platform-node"
@@ -25,7 +25,7 @@ interface Place {
   readonly env: Record<string, string>
 }
 
-/** A folder and a port that no other test has. The gateway's own folders are below it. */
+/** A folder and a port that no other test uses. The folders of the example's gateway are below this folder. */
 const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   const folder = yield* Gateways.temporaryFolder
   const port = yield* Ports.reserve
@@ -38,7 +38,7 @@ const place: Effect.Effect<Place, never, Scope.Scope> = Effect.gen(function*() {
   return { folder, port, env }
 })
 
-/** The example with another port, because a test must not take the default one. */
+/** Copies an example and changes its port, because a test must not take the default port. */
 const onAnotherPort = (name: string, port: number) =>
   Effect.gen(function*() {
     const copy = Path.join(yield* Gateways.temporaryFolder, name)
@@ -50,7 +50,7 @@ const onAnotherPort = (name: string, port: number) =>
     return pathToFileURL(copy)
   })
 
-/** Runs an example with installed packages; `gateway-lock` is the built one. */
+/** Starts an example with the packages that are installed here. `gateway-lock` is the built library of this project. */
 const start = (name: string, { env, port }: Place, more: Record<string, string> = {}) =>
   Effect.gen(function*() {
     const source = name === "server.ts" ? yield* onAnotherPort(name, port) : new URL(name, import.meta.url)
@@ -82,7 +82,7 @@ const isUp = (port: number) =>
 
 const text = (port: number, path: string) => Effect.flatMap(get(port, path), ({ text }) => text)
 
-/** Checks that a second copy is refused with the error's message, and that the first one ends in order when told to. */
+/** Checks that a second copy of an example is refused with an error, and that the first copy ends in order on a signal. */
 const isOneOfAKind = (name: string, first: Processes.Running, place: Place) =>
   Effect.gen(function*() {
     const second = yield* Effect.flatMap(start(name, place), ({ ended }) => ended)

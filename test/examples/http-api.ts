@@ -1,4 +1,4 @@
-/** An `HttpApi` with its OpenAPI document. Only one process serves it. */
+/** An `HttpApi` with its OpenAPI document. However often the program is started, only one process serves the API. */
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Ref, Schema } from "effect"

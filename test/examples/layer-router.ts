@@ -6,7 +6,7 @@ import { Gateway } from "gateway-lock"
 
 const Hello = HttpLayerRouter.add("GET", "/hello", HttpServerResponse.text("world"))
 
-/** Any route can use the running gateway's service. */
+/** Any route can use the service `Gateway.Gateway`, which describes the running gateway. */
 const Whoami = HttpLayerRouter.add(
   "GET",
   "/whoami",

@@ -1,4 +1,4 @@
-/** Each new version takes the place of the running one when it starts. The running one first answers its open requests. */
+/** A new version that starts takes the place of the running version. The running version first answers its open requests. */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer } from "effect"

@@ -1,4 +1,4 @@
-/** An app with an SQLite file. Its migrations run only under the lock. */
+/** An app with an SQLite file. The app's migrations run only while this process holds the gateway lock. */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"

@@ -1,4 +1,4 @@
-/** A worker without a port. However many copies are started, only one drains the folder's queue at a time. */
+/** A worker without a port. Any number of copies may be started, but only one at a time works through the folder's queue. */
 import { FileSystem } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Schedule } from "effect"

@@ -1,6 +1,6 @@
 /**
- * A headless Chromium that is installed on this machine, and pages in it. Each page records its errors and the origins it
- * requests.
+ * Starts the headless Chromium that is installed on this machine, and opens pages in it. Each page records its errors and the
+ * origins to which it sends requests.
  */
 import { assert } from "@effect/vitest"
 import { Effect, Option, type Scope } from "effect"
@@ -17,7 +17,7 @@ export const noBrowser = executable === undefined ? "needs chromium(1)" : undefi
 /** How long a test waits for one element, in milliseconds. */
 const patience = 60_000
 
-/** The flags run Chromium as root and without a screen, and keep it from contacting other machines. */
+/** Flags for Chromium: they let it run as root and without a screen, and keep it from contacting other machines. */
 const args = [
   "--no-sandbox",
   "--disable-gpu",
@@ -42,7 +42,7 @@ export interface WatchedPage {
   readonly origins: () => ReadonlyArray<string>
 }
 
-/** Opens a page in a browser context of its own, without storage. Both are closed when the scope closes. */
+/** Opens a page in a new browser context, which has no stored data. The page and the context close when the scope closes. */
 export const open = (
   browser: Browser,
   options: BrowserContextOptions = {}
@@ -79,10 +79,10 @@ export const sees = (page: Page, selector: string, text?: string | RegExp): Effe
 export const textOf = (page: Page, selector: string): Effect.Effect<string> =>
   Effect.map(Effect.promise(() => page.locator(selector).first().innerText()), (text) => text.trim())
 
-/** Checks that an image has the width and more than one colour. */
+/** Checks that a PNG image has the width and more than one colour. */
 export const assertPicture = (png: Buffer, width: number): void => {
   assert.strictEqual(png.subarray(1, 4).toString("latin1"), "PNG")
   assert.strictEqual(png.readUInt32BE(16), width)
-  // An image of one colour compresses to a few bytes.
+  // A PNG of one colour compresses to less than 5,000 bytes.
   assert.isAbove(png.length, 5_000)
 }

@@ -79,7 +79,7 @@ export interface Control {
 
 const parse = (text: string): unknown => JSON.parse(text)
 
-/** Opens a WebSocket at `/`; returns once it is open. */
+/** Opens a WebSocket at `/`, and returns when the WebSocket is open. */
 export const control = (site: Site): Effect.Effect<Control, never, Scope.Scope> =>
   Effect.gen(function*() {
     const frames = yield* Queue.unbounded<unknown>()
@@ -133,7 +133,7 @@ export const greeted = (site: Site): Effect.Effect<Control, never, Scope.Scope> 
 
 export interface Connection {
   readonly send: (text: string) => Effect.Effect<void>
-  /** Completes once the received text matches, with all text so far. */
+  /** Completes when the text that the gateway has sent matches the pattern, and returns all text so far. */
   readonly received: (pattern: RegExp) => Effect.Effect<string>
   /** Completes when the gateway has closed or reset the connection. */
   readonly closed: Effect.Effect<void>

@@ -1,5 +1,5 @@
 /**
- * A collector of OTLP over HTTP, in JSON, on loopback.
+ * A collector for OpenTelemetry data: a server on loopback that accepts OTLP exports as JSON over HTTP.
  */
 import { Deferred, Effect, FiberId, Schema, type Scope } from "effect"
 import type * as Http from "node:http"
@@ -46,13 +46,13 @@ export interface Received {
 
 export interface Collector {
   readonly url: string
-  /** All spans so far, in the order in which they ended. */
+  /** All spans that have been received so far, in the order in which the spans ended. */
   readonly spans: () => ReadonlyArray<Received>
   /** The names of the metrics in the last export. */
   readonly metrics: () => ReadonlyArray<string>
   /** The resource of the last export. */
   readonly resource: () => Readonly<Record<string, unknown>>
-  /** The headers of each request. */
+  /** The headers of each export request. */
   readonly requests: () => ReadonlyArray<Http.IncomingHttpHeaders>
   /** Completes once a span of this name has been received. */
   readonly arrival: (name: string) => Effect.Effect<void>

@@ -1,6 +1,6 @@
 /**
- * Reads the container files in `test/examples/containers` as strictly as an engine does: a key that this schema does not have
- * is an error.
+ * Reads the container files in `test/examples/containers` as strictly as a container engine does: a key that the schemas below
+ * do not have is an error.
  */
 import { Effect, Schema } from "effect"
 import * as Fs from "node:fs/promises"
@@ -16,7 +16,7 @@ const strict = { onExcessProperty: "error" } as const
 const optional = Schema.optional
 const Strings = Schema.Array(Schema.String)
 
-/** The seconds of a duration that Compose and Kubernetes write as a whole number, such as `30s`. */
+/** Parses a duration in whole seconds, such as `30s`, from one of the container files. */
 export const seconds = (text: string): number => {
   const match = /^(\d+)s$/.exec(text)
   if (match === null) throw new Error(`no whole seconds: ${text}`)
@@ -40,8 +40,8 @@ export interface Dockerfile {
 const decodeWords = Schema.decodeUnknownSync(Schema.parseJson(Strings))
 
 /**
- * Splits the file into instructions, as the Dockerfile reference defines them. A line that ends with a backslash continues on
- * the next line.
+ * Splits the Dockerfile into instructions, as the Dockerfile reference defines them. An instruction whose line ends with a
+ * backslash continues on the next line.
  */
 export const dockerfile: Effect.Effect<Dockerfile> = Effect.map(read("Dockerfile"), (text) => {
   const instructions = text
@@ -101,7 +101,7 @@ const Compose = Schema.Struct({
   services: Schema.Struct({ gateway: ComposeService, standby: ComposeService }),
   volumes: Schema.Record({ key: Schema.String, value: Schema.Struct({}) }),
   secrets: Schema.Record({ key: Schema.String, value: Schema.Struct({ file: Schema.String }) }),
-  // An extension field, which services merge into themselves.
+  // An extension field of Compose. The services merge its content into their own by the YAML key `<<`.
   "x-gateway": Schema.Unknown
 })
 

@@ -1,6 +1,6 @@
 /**
- * Runs an image without a container engine, by kernel features alone: a read-only root file system, new PID, network, mount,
- * IPC and UTS namespaces, an unprivileged user without capabilities, and mounts.
+ * Runs an image without a container engine, by kernel features alone. The container has new PID, network, mount, IPC and UTS
+ * namespaces, a read-only root file system, mounts for its volume and secret, and an unprivileged user without capabilities.
  */
 import { Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -13,10 +13,10 @@ import * as Program from "./program.ts"
 /** Why a test in a container is skipped; `undefined` if it can run. */
 export const unavailable = Namespaces.noNetwork ?? Program.noOtherUser ?? Program.without("chroot")
 
-/** The uid in the container, the same as in the container files. */
+/** The uid as which the container's program runs. The Dockerfile and the Kubernetes manifest name the same uid. */
 export const user = 1000
 
-/** A volume and a secret, which two containers can share. */
+/** The host folders of a volume (`state`) and of a secret (`token`). Two containers can share them. */
 export interface Volumes {
   readonly state: string
   readonly token: string
@@ -34,7 +34,7 @@ export const volumes: Effect.Effect<Volumes, never, Scope.Scope> = Effect.gen(fu
   return { state, token }
 })
 
-/** Every file and folder below a folder, in kubelet's order: the folder itself comes last. */
+/** A folder and everything below it, in the order in which kubelet changes them: a folder comes after its content. */
 const walk = async (path: string): Promise<ReadonlyArray<string>> => {
   const info = await Fs.lstat(path)
   if (!info.isDirectory()) return [path]
@@ -47,8 +47,8 @@ const folderMode = 0o2110
 
 /**
  * Changes a volume as kubelet does before a pod with `fsGroup` starts (`SetVolumeOwnership` and `changeFilePermission` of
- * Kubernetes). It sets the group, the group's right to read and write, and the setgid bit of folders. With `OnRootMismatch`
- * nothing changes if the volume's root folder already has all of that.
+ * Kubernetes). It sets the group of each file and folder, lets that group read and write, and sets the setgid bit of folders.
+ * With `OnRootMismatch` nothing changes if the volume's root folder already has this group and these mode bits.
  */
 export const applyFsGroup = (
   volume: string,
@@ -70,19 +70,21 @@ export const applyFsGroup = (
   })
 
 export interface Image {
-  /** The folder of the program in the container. */
+  /** The folder in the container that has the program. */
   readonly workingDirectory: string
   readonly command: ReadonlyArray<string>
   readonly env: Readonly<Record<string, string>>
-  /** The mount points of the volume and the secret in the container. */
+  /** The paths in the container at which the volume (`stateMount`) and the secret (`tokenMount`) are mounted. */
   readonly stateMount: string
   readonly tokenMount: string
 }
 
 /**
- * Builds the root file system and becomes the command. Every step is an exec, so that the command is pid 1.
+ * A shell script that builds the container's root file system and then becomes the command. From the shell to the command every
+ * program replaces the one before it by exec, so the command is pid 1.
  *
- * The system's own folders stand in for the base image. A path that is a link on this machine is a link there as well.
+ * This machine's own folders stand in for the base image. A path that is a symbolic link on this machine is a symbolic link in
+ * the container as well.
  */
 const script = `
 root=$1 state=$2 state_at=$3 token=$4 token_at=$5 app=$6 app_at=$7; shift 7
@@ -113,10 +115,11 @@ ip link set lo up
 exec chroot "$root" "$@"
 `
 
-/** Runs words as a user without privileges, in the program's folder, with only the image's environment. */
+/** The command that runs `words` as a user without privileges, in the program's folder, with only the image's environment. */
 const inside = (image: Image, words: ReadonlyArray<string>): ReadonlyArray<string> => [
   ...Program.as(user),
-  // unshare(1) sets the same death signal, but a change of user clears it (PR_SET_PDEATHSIG of prctl(2)).
+  // The kernel kills the container when its parent dies. unshare(1) sets this death signal too, but a change of user clears it
+  // (PR_SET_PDEATHSIG of prctl(2)).
   "--pdeathsig=KILL",
   "--bounding-set=-all",
   "--inh-caps=-all",
@@ -132,15 +135,15 @@ const inside = (image: Image, words: ReadonlyArray<string>): ReadonlyArray<strin
 export interface Container {
   readonly image: Image
   readonly running: Processes.Running
-  /** The pid of the container's first process, as this process sees it. */
+  /** The pid of the container's first process in the PID namespace of the test. Inside the container that pid is 1. */
   readonly pid: Effect.Effect<number>
-  /** Runs words inside the container, as an engine does for a health check or `docker exec`. */
+  /** Runs a command inside the container, as a container engine does for a health check or `docker exec`. */
   readonly exec: (words: ReadonlyArray<string>) => Effect.Effect<Processes.Ended>
-  /** Sends the first signal of a stop to pid 1, as an engine does, and waits for the end. */
+  /** Sends a signal to the container's pid 1, as a container engine does to stop a container, and waits until pid 1 ends. */
   readonly stop: (signal: NodeJS.Signals) => Effect.Effect<Processes.Ended>
 }
 
-/** Runs an image's command as pid 1. */
+/** Runs an image's command as pid 1 of a new container. */
 export const run = (image: Image, volumes: Volumes): Effect.Effect<Container, never, Scope.Scope> =>
   Effect.gen(function*() {
     const root = yield* Gateways.temporaryFolder

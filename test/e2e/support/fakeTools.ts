@@ -1,5 +1,5 @@
 /**
- * Stand-ins for programs of this machine. Each records the environment it was started with.
+ * Stand-ins for programs of this machine, such as `systemctl`. Each stand-in records the environment that it was started with.
  */
 import { Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -21,7 +21,7 @@ export interface FakeTools {
 /** The variables that a shell sets by itself. */
 const ofTheShell = new Set(["PWD", "OLDPWD", "SHLVL", "_"])
 
-/** Makes stand-ins that print nothing and exit with 0. */
+/** Makes stand-ins for the named programs. Each stand-in prints nothing and exits with 0. */
 export const make = (names: ReadonlyArray<string>): Effect.Effect<FakeTools, never, Scope.Scope> =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
@@ -52,7 +52,7 @@ export const make = (names: ReadonlyArray<string>): Effect.Effect<FakeTools, nev
     return { path: bin, started }
   })
 
-/** Variables that no child may get: secrets, and the variables that systemd sets for one process only. */
+/** Variables that the gateway must not pass to a child process: secrets, and variables that systemd sets for one process only. */
 export const withheld: Readonly<Record<string, string>> = {
   GATEWAY_TOKEN: "secret-token-0123456789-0123456789-0123456789",
   GATEWAY_LEASE_URL: "postgresql://user:secret-lease@db/lease",

@@ -1,5 +1,6 @@
 /**
- * Gateways in processes of their own: a site for each, starting and stopping, and the files that a gateway leaves.
+ * Starts and stops gateways as processes of their own, makes a site (the folders and the port) for each gateway, and reads the
+ * lock files of a gateway.
  */
 import { assert } from "@effect/vitest"
 import { Duration, Effect, Schema, type Scope } from "effect"
@@ -11,7 +12,7 @@ import * as Ports from "./ports.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** The folders and the port of one gateway. No other test has them. */
+/** The folders and the port of one gateway. No other test uses these folders or this port. */
 export interface Site {
   readonly root: string
   readonly stateDir: string
@@ -29,19 +30,19 @@ export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(funct
   const root = yield* temporaryFolder
   const port = yield* Ports.reserve
   const site = { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
-  // A config file that a flag names must exist.
+  // The flags of a site name the config file. A config file that a flag names must exist, or the start is refused.
   yield* writeConfig(site, {})
   return site
 })
 
-/** The same site with another port. */
+/** Reserves another port, and returns the same site with that port. */
 export const onAnotherPort = (site: Site): Effect.Effect<Site, never, Scope.Scope> =>
   Effect.map(Ports.reserve, (port) => ({ ...site, port }))
 
 export const writeConfig = (site: Site, config: unknown): Effect.Effect<void> =>
   Effect.promise(() => Fs.writeFile(site.configPath, JSON.stringify(config)))
 
-/** The same site with another config file, of the given name. */
+/** Writes a config file of the given name that has no settings, and returns the same site with this config file. */
 export const withConfig = (site: Site, name: string): Effect.Effect<Site> => {
   const other = { ...site, configPath: Path.join(site.root, name) }
   return Effect.as(writeConfig(other, {}), other)
@@ -82,21 +83,21 @@ export const selectors = (site: Site, host = "127.0.0.1"): string =>
 // ---------------------------------------------------------------------------
 
 export interface StartOptions {
-  /** Flags that follow those of the site. */
+  /** Flags that follow the flags of the site. */
   readonly flags?: ReadonlyArray<string>
-  /** Flags that replace those of the site. */
+  /** Arguments that replace the flags of the site. */
   readonly args?: ReadonlyArray<string>
   readonly env?: Record<string, string>
-  /** The path of another copy of the program. */
+  /** The path of the program. Default: the program under test. */
   readonly main?: string
-  /** The words of a program that runs the gateway as its child, or becomes it. */
+  /** A command prefix: a program with arguments that runs the gateway as its child, or becomes the gateway by exec. */
   readonly under?: ReadonlyArray<string>
   readonly niceness?: number
   /** How long the gateway may take to listen, or to end. */
   readonly patience?: Duration.DurationInput
 }
 
-/** The words that start a gateway. */
+/** The command that starts a gateway, as a list of words. */
 export const command = (site: Site, options: StartOptions = {}): ReadonlyArray<string> => [
   ...(options.under ?? []),
   process.execPath,
@@ -118,14 +119,14 @@ export const start = (
     ...(options.patience === undefined ? {} : { patience: options.patience })
   })
 
-/** Starts a gateway and waits for the line that says that it listens. */
+/** Starts a gateway and waits for the log line that says that the gateway listens. */
 export const startListening = (
   site: Site,
   options: StartOptions = {}
 ): Effect.Effect<Processes.Running, never, Scope.Scope> =>
   Effect.tap(start(site, options), ({ listening }) => listening)
 
-/** Makes a new site and starts a gateway there; returns once it listens. */
+/** Makes a new site, starts a gateway there, and waits until the gateway listens. */
 export const newGateway = (
   options: StartOptions = {}
 ): Effect.Effect<readonly [site: Site, gateway: Processes.Running], never, Scope.Scope> =>
@@ -135,7 +136,7 @@ export const newGateway = (
 export const run = (site: Site, options: StartOptions = {}): Effect.Effect<Processes.Ended> =>
   Effect.scoped(Effect.flatMap(start(site, options), ({ ended }) => ended))
 
-/** Signals a gateway and waits until it ends. */
+/** Sends a signal to a gateway and waits until the gateway ends. */
 export const stop = (gateway: Processes.Running, signal: NodeJS.Signals = "SIGTERM"): Effect.Effect<Processes.Ended> =>
   Effect.zipRight(gateway.signal(signal), gateway.ended)
 
@@ -143,7 +144,7 @@ export const stop = (gateway: Processes.Running, signal: NodeJS.Signals = "SIGTE
 // the lock files
 // ---------------------------------------------------------------------------
 
-/** The documented form of a lock file's record. */
+/** The documented form of the record in a lock file, which describes the owner of the lock. */
 export const LockRecord = Schema.Struct({
   version: Schema.Literal(1),
   instanceId: Schema.UUID,
@@ -165,21 +166,24 @@ export const LockRecord = Schema.Struct({
 
 const decodeRecord = Schema.decodeUnknown(Schema.parseJson(LockRecord), { onExcessProperty: "error" })
 
-/** Reads a record. An undocumented key fails the test. */
+/** Reads the record of a lock file. A key that is not documented fails the test. */
 export const readRecord = (path: string): Effect.Effect<typeof LockRecord.Type> =>
   Effect.orDie(Effect.flatMap(Effect.promise(() => Fs.readFile(path, "utf8")), decodeRecord))
 
-/** The inode, times and content of a file: they show whether the file was replaced, rewritten or touched. */
+/**
+ * Returns the inode number, the modification time and the content of a file. They show whether the file was replaced, touched
+ * or rewritten.
+ */
 export const identityOf = (path: string) =>
   Effect.promise(async () => {
     const { ino, mtimeNs } = await Fs.stat(path, { bigint: true })
     return { path, ino, mtimeNs, content: await Fs.readFile(path, "utf8") }
   })
 
-/** The identity of both lock files, to check that no process has changed them. */
+/** The identities of both lock files of a site. A test compares them to check that no process has changed the files. */
 export const lockIdentities = (site: Site) => Effect.all([identityOf(configLock(site)), identityOf(stateLock(site))])
 
-/** Dates both lock files back by an hour. */
+/** Sets the modification times of both lock files back by one hour. */
 export const age = (site: Site): Effect.Effect<void> =>
   Effect.promise(async () => {
     for (const path of [configLock(site), stateLock(site)]) {
@@ -207,7 +211,7 @@ export const lockNames = (site: Site): ReadonlyArray<string> =>
 // checks after the end of a program
 // ---------------------------------------------------------------------------
 
-/** The number of lines that match. */
+/** The number of lines of a text that match the pattern. */
 export const count = (text: string, pattern: RegExp): number =>
   text.split("\n").filter((line) => pattern.test(line)).length
 
@@ -217,20 +221,23 @@ export const linesOf = ({ stderr }: Processes.Ended): ReadonlyArray<string> =>
     line !== "" && (Program.kernelLocks || !/level=WARN .*no kernel lock for /.test(line))
   )
 
-/** Checks that the start was refused: exactly this message on the first line, and exit status 1. */
+/** Checks that a start was refused: stderr begins with exactly this message, stdout is empty, and the exit status is 1. */
 export const assertRefused = (ended: Processes.Ended, message: string): void => {
   assert.strictEqual(linesOf(ended)[0], `GatewayLockError: ${message}`, ended.stderr)
   assert.strictEqual(ended.code, 1, ended.stderr)
   assert.strictEqual(ended.stdout, "")
 }
 
-/** Settings with the shortest time after which a record is stale. */
+/** A config in which a record is stale after one second, which is the shortest time that the setting accepts. */
 export const impatient = { lock: { staleAfter: "1 seconds" } }
 
-/** Flags of a start that waits for 400 ms only. */
+/** Flags of a start that waits for the lock for 400 ms only. */
 export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
 
-/** Checks that a start with the flags `hurried` waited and was refused, because the owner did not report that it listens. */
+/**
+ * Checks that a start with the flags `hurried` waited for the lock and was then refused. A start waits as long as the lock's
+ * owner (`pid`) does not report that it listens.
+ */
 export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pid: number): void => {
   assert.strictEqual(count(stderr, /waiting up to 400ms for gateway lock /), 1, stderr)
   assert.include(stderr, `GatewayLockError: gateway already running (pid ${pid}); lock timeout after 400ms\n`)
@@ -238,13 +245,13 @@ export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pi
   assert.strictEqual(stdout, "")
 }
 
-/** Checks that a start took over a stale lock, and logged that in one line. */
+/** Checks that a start took over the lock of an owner that was gone, and logged that in exactly one line. */
 export const assertReclaimedOnce = ({ stderr }: Processes.Ended, by: RegExp): void => {
   assert.strictEqual(count(stderr, /reclaimed gateway lock/), 1, stderr)
   assert.match(stderr, by)
 }
 
-/** The facts below an error message, label to value. */
+/** Returns the facts that an error prints below its message, as a map from label to value. */
 export const facts = ({ stderr }: Processes.Ended): Readonly<Record<string, string>> =>
   Object.fromEntries(
     stderr.split("\n").flatMap((line) => {
@@ -266,10 +273,10 @@ export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<vo
   })
 
 /**
- * Fails the test if an effect takes longer than the limit; returns its value.
+ * Runs an effect and returns its value. Fails the test if the effect takes longer than the limit.
  *
- * Tests check by stderr that the gateway did not wait. Where no duration is promised, the limit is generous, for a busy
- * machine.
+ * Where the documentation promises no duration, the limit is generous, for a busy machine. To check that a gateway did not wait
+ * for the lock, a test looks at stderr instead: a gateway that waits logs that.
  */
 export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timed(self).pipe(

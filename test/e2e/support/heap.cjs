@@ -1,6 +1,7 @@
 /**
- * Preloaded into a program (`NODE_OPTIONS=--require …`): on SIGUSR2 it collects its garbage and writes what is left to the
- * file that GATEWAY_TEST_HEAP_FILE names. NODE_OPTIONS does not allow --expose-gc.
+ * A test preloads this file into a gateway (`NODE_OPTIONS=--require …`). On SIGUSR2 the gateway collects its garbage, and writes
+ * the number of bytes that are left on its heap to the file that GATEWAY_TEST_HEAP_FILE names. The code below sets --expose-gc
+ * itself, because NODE_OPTIONS does not allow that flag.
  */
 const fs = require("node:fs")
 const v8 = require("node:v8")

@@ -1,5 +1,6 @@
-// Runs under a private systemd (see with-systemd) as root, on plain Node: the root file system is read-only there.
-// Plays the scenes one after the other and prints what was seen, one JSON object; the test judges it.
+// This script runs as root under a systemd that only this test uses (see with-systemd). Node runs the script as it is, without a
+// compiler, because the root file system is read-only. The script plays the scenes below one after the other, and prints what it
+// saw as one JSON object. systemd.test.ts checks that object.
 import { execFile, execFileSync, spawnSync } from "node:child_process"
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
@@ -8,7 +9,7 @@ import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 
 const [staged] = process.argv.slice(2)
-// A unit with PrivateTmp= does not see /var/tmp.
+// The program is copied to /run, because a unit with PrivateTmp= does not see the host's /var/tmp.
 const main = "/run/installed/dist/main.js"
 mkdirSync("/run/installed", { mode: 0o755 })
 cpSync(dirname(dirname(staged)), "/run/installed", { recursive: true })
@@ -51,16 +52,16 @@ const healthy = (port, not) =>
 const unitFolder = "/etc/systemd/system"
 const gateway = (...args) => [process.execPath, main, ...args]
 const flags = (name, port) => ["--profile", name, "--port", String(port)]
-// Where the unit of a profile keeps its state.
+// The lock folder of the unit that runs a profile.
 const locks = (name) => `/var/lib/gateway-lock/${name}/locks`
 const dropIn = (unit, lines) => {
   mkdirSync(`${unitFolder}/${unit}.d`, { recursive: true })
   writeFileSync(`${unitFolder}/${unit}.d/test.conf`, `${lines.join("\n")}\n`)
 }
 mkdirSync("/run/gateways", { recursive: true })
-// Through the bus, as on any machine, systemd answers ordinary users too.
+// systemd answers ordinary users only over D-Bus, so the bus must run here as it does on an ordinary machine.
 systemctl("start", "dbus.socket")
-/** The program as an ordinary user runs it. */
+/** Runs the program as an ordinary user. */
 const ordinary = (...words) => {
   const { status, stderr, stdout } = spawnSync(
     "setpriv",
@@ -69,7 +70,7 @@ const ordinary = (...words) => {
   )
   return { status, stderr, stdout }
 }
-/** The program as root runs it. */
+/** Runs the program as root. */
 const asRoot = (...words) => {
   const { status, stderr, stdout } = spawnSync(process.execPath, [main, ...words], {
     encoding: "utf8",
@@ -78,7 +79,10 @@ const asRoot = (...words) => {
   return { status, stderr, stdout }
 }
 
-/** The generated unit, installed by the program itself, started, told apart by `systemctl status`. */
+/**
+ * Makes the program install the unit that it generates for a profile, and starts the unit. If the start succeeds, waits until the
+ * gateway is healthy.
+ */
 const install = async (name, port, overrides = [], more = []) => {
   const unit = `gateway-${name}.service`
   const [node, ...words] = gateway("service", "install", "--system", ...flags(name, port), ...more)
@@ -104,20 +108,20 @@ const scenes = {
       execFileSync("sh", ["-c", `cat ${locks("main")}/gateway.*.lock | head -1`], { encoding: "utf8" })
     )
 
-    // A child of the service inherits its variables, and is no service.
+    // A process that a service starts inherits the service's variables, but it is not the service.
     const inherited = spawnSync(process.execPath, [main, ...flags("child", 21809), "--log-level", "debug", "--lock-timeout", "0 seconds", "--port", "21801"], {
       encoding: "utf8",
       env: { ...process.env, SYSTEMD_EXEC_PID: before.MainPID, INVOCATION_ID: "0123", NOTIFY_SOCKET: "/run/systemd/notify" }
     })
 
-    // SIGKILL of the main process: restarted, and healthy.
+    // After SIGKILL of its main process, systemd restarts the service.
     process.kill(Number(before.MainPID), "SIGKILL")
     const restarted = await healthy(21801, first.instanceId)
-    // A watchdog is armed by READY=1, which arrives a moment after the port answers.
+    // READY=1 arms the watchdog. That message reaches systemd a moment after the port answers.
     await until("the restarted unit to be active", () => show(unit, "ActiveState").ActiveState === "active")
     const after = show(unit, "MainPID", "NRestarts")
 
-    // SIGSTOP: nobody feeds the watchdog.
+    // A process that SIGSTOP has stopped does not feed the watchdog, so systemd restarts the service.
     process.kill(Number(after.MainPID), "SIGSTOP")
     const woken = await healthy(21801, restarted.instanceId)
     const last = show(unit, "MainPID", "NRestarts")
@@ -140,8 +144,9 @@ const scenes = {
   },
 
   async borrowed() {
-    // A service of its own kind, in which a shell runs a gateway for a while: that is not the service. Its manager before
-    // systemd 248 did not say which process is the service.
+    // This service is a shell script that runs a gateway for a while. The gateway is not the service's main process, so the
+    // gateway must not speak for the service. systemd before 248 sets no SYSTEMD_EXEC_PID, which would name the main process; the
+    // run `old` removes the variable.
     const runs = {}
     for (const [name, port, wrapper] of [["new", 21807, []], ["old", 21808, ["env", "-u", "SYSTEMD_EXEC_PID"]]]) {
       const unit = `borrower-${name}.service`
@@ -175,7 +180,7 @@ const scenes = {
   },
 
   async duplicate() {
-    // The same gateway in two units, as after a botched migration; both with Restart=always.
+    // Two units with Restart=always run the same gateway, as after a migration that went wrong.
     const original = await install("twin", 21802)
     const { MainPID } = show(original.unit, "MainPID")
     const text = readFileSync(`${unitFolder}/${original.unit}`, "utf8")
@@ -187,7 +192,7 @@ const scenes = {
       const seen = show("gateway-copy.service", "ActiveState", "SubState", "ExecMainStatus", "NRestarts", "Result")
       return ["failed", "inactive"].includes(seen.ActiveState) ? seen : undefined
     })
-    // RestartSec passes, and nothing comes back.
+    // The time of RestartSec= passes, and systemd must not start the copy again.
     await sleep(1500)
     const later = show("gateway-copy.service", "ActiveState", "SubState", "NRestarts")
     const untouched = show(original.unit, "MainPID", "ActiveState", "NRestarts")
@@ -202,7 +207,7 @@ const scenes = {
   },
 
   async unhealthy() {
-    // Somebody outside systemd accepts and never answers.
+    // This script, which is no gateway, listens on the service's port, accepts connections and never answers.
     const server = createServer(() => {})
     await new Promise((resolve) => server.listen(21803, "127.0.0.1", resolve))
     const began = Date.now()
@@ -224,13 +229,14 @@ const scenes = {
     const stop = run("stop")
     const still = await health(21806)
 
-    // Told to nevertheless: ended, and started again by systemd.
+    // `stop` refuses to end a service's process. With --force it ends the process, and systemd starts the service again.
     const forced = run("stop", "--force")
     const successor = await healthy(21806, first.instanceId)
     const advised = spawnSync("sh", ["-c", /to stop it: (.*)/.exec(stop.stderr)?.[1] ?? "false"]).status
     const stopped = show(unit, "ActiveState", "Result")
 
-    // What somebody's own drop-in may do to it.
+    // An administrator's drop-in can break the unit. Here the start fails until systemd gives up (StartLimitBurst=), and `doctor`
+    // examines the unit.
     dropIn(unit, ["[Unit]", "StartLimitIntervalSec=60", "StartLimitBurst=2", "[Service]", "RestartSec=100ms", "RestartPreventExitStatus=", "NotifyAccess=main", "TimeoutStopSec=5", "ExecStart=", "ExecStart=/bin/false"])
     systemctl("daemon-reload")
     systemctl("start", unit)
@@ -258,7 +264,7 @@ const scenes = {
   },
 
   async hardened() {
-    // In DynamicUser= and with everything that keeps it in.
+    // The generated unit has DynamicUser= and further options that confine the service.
     const { started, unit } = await install("kept", 21807)
     const pid = Number(show(unit, "MainPID").MainPID)
     const status = readFileSync(`/proc/${pid}/status`, "utf8")
@@ -282,7 +288,8 @@ const scenes = {
     for (const words of [["status"], ["status", "--json"], ["list"], ["list", "--json"], ["doctor"], ["stop"], ["health"], ["run"]]) {
       commands[words.join(" ")] = ordinary(...words, ...(words[0] === "list" ? [] : flags("kept", 21807)))
     }
-    // Of another profile, on the same port; and on another port than the service has.
+    // The first two commands name another profile on the service's port. The third command names the service's profile on another
+    // port.
     commands.other = ordinary("status", ...flags("other", 21807))
     commands.refusedOther = ordinary("run", ...flags("other", 21807))
     commands.elsewhere = ordinary("status", ...flags("kept", 21899))
@@ -298,7 +305,7 @@ const scenes = {
   },
 
   async user() {
-    // As a user of this system, on a port for which a capability is needed, with a token that only root can read.
+    // The service runs as an existing user, on a port that needs a capability, with a token file that only root can read.
     writeFileSync("/run/gateways/token", "0123456789abcdef".repeat(4), { mode: 0o600 })
     const { log, started, unit } = await install("named", 443, [], ["--user", "nobody", "--host", "0.0.0.0", "--token-file", "/run/gateways/token"])
     const pid = Number(show(unit, "MainPID").MainPID)
@@ -336,7 +343,7 @@ const scenes = {
     symlinkSync("/dev/null", `${unitFolder}/gateway-masked.service`)
     systemctl("daemon-reload")
     const masked = asRoot("service", "uninstall", "--system", ...flags("masked", 21813))
-    // A unit that failed, and is remembered.
+    // systemd remembers that a unit has failed. `service uninstall` must also remove such a unit.
     const { unit } = await install("broken", 21814, ["ExecStart=", "ExecStart=/bin/false", "Restart=no"])
     const failed = asRoot("service", "uninstall", "--system", ...flags("broken", 21814))
     return { never, uninstalled, again, shown, masked, failed, after: show(unit, "ActiveState", "LoadState") }
@@ -376,7 +383,8 @@ const scenes = {
     const restarts = []
     for (let round = 0; round < 3; round += 1) {
       await sleep(300)
-      // Not synchronously: the clients live in this process, and a client that connects and then sleeps is let go.
+      // The clients run in this process, so the restart must not block it: the gateway would cut a client that has connected and
+      // then sends nothing.
       restarts.push(
         await new Promise((resolve) => {
           execFile("systemctl", ["restart", unit], (error) => resolve(error === null ? 0 : error.code))
@@ -388,7 +396,7 @@ const scenes = {
     await Promise.all(clients)
     systemctl("stop", `gateway-${name}.socket`, unit)
 
-    // A socket unit that does not say what the gateway is told.
+    // The port of this socket unit differs from the port that the gateway is configured for.
     writeFileSync(`${unitFolder}/gateway-${name}.socket`, "[Socket]\nListenStream=127.0.0.1:21805\n")
     dropIn(unit, ["[Service]", `StandardError=file:/run/gateways/${name}.log`, "Restart=no"])
     systemctl("daemon-reload")

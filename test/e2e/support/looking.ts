@@ -1,5 +1,6 @@
 /**
- * Runs the commands that only look, in both output forms, and checks that they change nothing.
+ * Runs the commands that only read the state of a gateway (`status`, `health`, `list`), as text and as JSON, and checks that they
+ * change nothing.
  */
 import { assert } from "@effect/vitest"
 import { Effect, Schema } from "effect"
@@ -12,7 +13,7 @@ import * as Gateways from "./gateways.ts"
 const decodeStatus = Schema.decodeUnknownSync(Schema.parseJson(GatewayStatus), { onExcessProperty: "error" })
 const decodeList = Schema.decodeUnknownSync(Schema.parseJson(GatewayList), { onExcessProperty: "error" })
 
-/** Everything below a folder, with what shows a change. */
+/** Lists everything below a folder, each entry with its inode number, mode, size and times. These values show any change. */
 const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
   const names = await Fs.readdir(folder, { withFileTypes: true })
   const found = await Promise.all(names.map(async (entry) => {
@@ -24,7 +25,7 @@ const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
   return found.flat()
 }
 
-/** Runs an effect and checks that nothing below the site has changed. */
+/** Runs an effect, and checks that it has changed no file or folder of the site. */
 export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const before = yield* Effect.promise(() => below(site.root))
@@ -33,7 +34,7 @@ export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E
     return seen
   })
 
-/** Settings of an owner that does not recheck its files while a test compares them. */
+/** A config of an owner that does not check (and so touch) its lock files while a test compares them. */
 export const undisturbed = { lock: { recheckInterval: "1 hour" } }
 
 const codes: Readonly<Record<Verdict, number>> = {
@@ -51,13 +52,13 @@ const codes: Readonly<Record<Verdict, number>> = {
 export interface Seen {
   readonly status: GatewayStatus
   readonly text: string
-  /** The rows of the text, label to value. */
+  /** The rows of the text that `status` prints, as a map from label to value. */
   readonly rows: Readonly<Record<string, string>>
   /** The text that `health` wrote to stderr. */
   readonly health: string
 }
 
-/** Runs `status` in both forms and `health`. Each must give this verdict in time, and change nothing. */
+/** Runs `status`, `status --json` and `health`. Each command must give this verdict in time, and change nothing. */
 export const expectStatus = (
   site: Gateways.Site,
   verdict: Verdict,
@@ -68,7 +69,7 @@ export const expectStatus = (
       Gateways.run(site, { ...options, flags: [...(options.flags ?? []), ...words] })
     const [text, json, health] = yield* unchanged(
       site,
-      // At most two probes of a second each are sent. The rest of the limit is for a busy machine.
+      // Each command sends at most two probes, which time out after a second. The rest of the limit is for a busy machine.
       Gateways.within(
         "20 seconds",
         Effect.all([ask("status"), ask("status", "--json"), ask("health")], { concurrency: "unbounded" })

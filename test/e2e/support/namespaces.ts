@@ -1,5 +1,6 @@
 /**
- * Runs programs in new namespaces: the words that put them there, and access to them from outside.
+ * Runs programs in new namespaces (namespaces(7)). A command prefix puts a program there, and the functions give a test access
+ * to the program from outside.
  */
 import { Effect, Option, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -7,10 +8,10 @@ import * as Os from "node:os"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Runs a program as pid 1 of a new PID namespace with its own `/proc`, as in a container. */
+/** A command prefix that runs a program as pid 1 of a new PID namespace with its own `/proc`, as in a container. */
 export const pid: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
-/** Runs a program in a new network namespace whose loopback interface is up. */
+/** A command prefix that runs a program in a new network namespace whose loopback interface is up. */
 export const network: ReadonlyArray<string> = [
   "unshare",
   "--net",
@@ -20,7 +21,7 @@ export const network: ReadonlyArray<string> = [
   "sh"
 ]
 
-/** Runs a program in a new time namespace, in which the clocks since boot are shifted by these seconds. */
+/** A command prefix for a new time namespace, which shifts the clocks that count from boot by these seconds. */
 export const time = (offsets: { readonly boottime?: number; readonly monotonic?: number }): ReadonlyArray<string> => [
   "unshare",
   "--time",
@@ -32,14 +33,14 @@ export const time = (offsets: { readonly boottime?: number; readonly monotonic?:
 /** Why a test that needs a network namespace is skipped; `undefined` if it can run. */
 export const noNetwork = Program.noNamespaces ?? Program.without("ip")
 
-/** The parent of a process (proc(5)); none once the process is gone. */
+/** The pid of a process's parent, from proc(5). None if the process is gone. */
 const parentOf = (pid: string): Effect.Effect<Option.Option<number>> =>
   Effect.tryPromise(() => Fs.readFile(`/proc/${pid}/stat`, "utf8")).pipe(
     Effect.map((stat) => Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])),
     Effect.option
   )
 
-/** The pid, as seen from outside, of the only child of a program that forks, such as unshare(1). */
+/** The pid of the only child of a program that forks, such as unshare(1). It is the pid in the PID namespace of the test. */
 export const childOf = (parent: Processes.Running): Effect.Effect<number> =>
   Effect.gen(function*() {
     const pids = (yield* Effect.promise(() => Fs.readdir("/proc"))).filter((name) => /^\d+$/.test(name))
@@ -51,7 +52,7 @@ export const childOf = (parent: Processes.Running): Effect.Effect<number> =>
       : Number(only)
   })
 
-/** Signals the only child of a program that forks, and waits until both have ended. */
+/** Sends a signal to the only child of a program that forks, and waits until the child and the program have ended. */
 export const stopChild = (
   parent: Processes.Running,
   signal: NodeJS.Signals = "SIGTERM"
@@ -61,11 +62,11 @@ export const stopChild = (
     (child) => Effect.zipRight(Effect.sync(() => process.kill(child, signal)), parent.ended)
   )
 
-/** Mounts that only this test sees, and that last as long as its scope. */
+/** Mounts in a mount namespace of one test. No other test sees them, and they end when the scope closes. */
 export interface Mounts {
-  /** The words that run a program with these mounts. */
+  /** A command prefix that runs a program with these mounts. */
   readonly under: ReadonlyArray<string>
-  /** The path by which this process reaches a path below these mounts. */
+  /** Converts a path in the mount namespace to a path by which this process reaches the same file. */
   readonly seen: (path: string) => string
   /** Runs a shell script with these mounts; a failure fails the test. */
   readonly sh: (script: string, ...args: ReadonlyArray<string>) => Effect.Effect<void>

@@ -1,6 +1,6 @@
 /**
- * The service manager's end of `NOTIFY_SOCKET`, a Unix datagram socket. It is written in Python, because Node has no such
- * sockets.
+ * The service manager's end of `NOTIFY_SOCKET` (sd_notify(3)), which is a Unix datagram socket. A Python program opens the
+ * socket, because Node has no Unix datagram sockets.
  */
 import { Effect, type Scope } from "effect"
 import * as Path from "node:path"
@@ -13,8 +13,8 @@ export const noNotifySocket = (Program.isLinux ? Program.without("python3") : "n
   ?? Program.without("systemd-notify")
 
 /**
- * Prints each datagram as one line to both streams, its lines joined by spaces. On SIGTERM it reads the remaining datagrams
- * and ends.
+ * A Python program that prints each datagram as one line to stdout and to stderr; spaces join the lines of a datagram. On SIGTERM
+ * the program reads the remaining datagrams and ends.
  */
 const receiver = `
 import os, signal, socket, sys
@@ -38,13 +38,13 @@ export interface Manager {
   /** The value for `NOTIFY_SOCKET`. */
   readonly name: string
   readonly pid: number
-  /** Waits for the first message that matches, already received or not. */
+  /** Returns the first message that matches. If no received message matches, it waits for one. */
   readonly message: (pattern: RegExp) => Effect.Effect<string>
   /** Ends the receiver. Returns all messages, one line for each. */
   readonly heard: Effect.Effect<ReadonlyArray<string>>
 }
 
-/** Listens on a path, or on a name in the abstract namespace. */
+/** Opens a notification socket at a path, or at a name in the abstract namespace (unix(7)). */
 export const listen = (kind: "path" | "abstract"): Effect.Effect<Manager, never, Scope.Scope> =>
   Effect.gen(function*() {
     const folder = yield* Gateways.temporaryFolder
@@ -56,7 +56,8 @@ export const listen = (kind: "path" | "abstract"): Effect.Effect<Manager, never,
     yield* running.line(/^ready$/)
     const heard = Effect.map(
       Gateways.stop(running),
-      // systemd-notify itself sends BARRIER=1: it waits until the manager has read everything before it.
+      // systemd-notify(1) sends BARRIER=1 after each message, to wait until the service manager has read that message. The
+      // gateway itself does not send BARRIER=1, so the test leaves it out.
       ({ stdout }) => stdout.split("\n").filter((line) => line !== "" && line !== "BARRIER=1")
     )
     return { name, pid: running.pid, message: running.line, heard }

@@ -1,9 +1,10 @@
 /**
  * Ports for tests that run in parallel, in several processes.
  *
- * A port that the system picked and the test closed again could be given to two tests. Here a test reserves a port as long as
- * it runs, by listening on the port's twin, some thousands higher. The system gives the twin to one test only, and takes it
- * back when the test's process ends. All ports are below the range that outgoing connections use.
+ * If a test let the system pick a port and closed it again, the system could give the same port to another test. Here a test
+ * listens on the port's twin (the port plus 6,000) instead, which reserves the port as long as the test runs. Only one test can
+ * listen on a twin, and the system frees the twin when the test's process ends. All ports and twins are below the range that
+ * the system uses for outgoing connections.
  */
 import { Effect, Option, Random, type Scope } from "effect"
 import * as Net from "node:net"
@@ -28,8 +29,8 @@ const close = Option.match({
 })
 
 /**
- * Whether no process listens on the port of 127.0.0.1. Tested by a connection: a listener would block another process
- * meanwhile.
+ * Whether no process listens on this port of 127.0.0.1. The test connects to the port instead of listening on it, because a
+ * listener would keep other processes from the port meanwhile.
  */
 export const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.async((resume) => {

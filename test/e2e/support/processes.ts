@@ -1,12 +1,12 @@
 /**
- * Programs that a test starts, and that are killed when the test ends.
+ * Starts programs for a test. Each program is killed when the scope in which the test started it closes.
  */
 import { Cause, Deferred, Duration, Effect, FiberId, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 
-/** How a program ended, and all its output. */
+/** How a program ended: its exit status or signal, and all its output. */
 export interface Ended {
   readonly code: number | null
   readonly signal: string | null
@@ -19,18 +19,18 @@ export interface Running {
   /** The text written to stderr so far. */
   readonly stderr: Effect.Effect<string>
   /**
-   * Waits for the first line of stderr that matches, already written or not. Dies if the program ends without it or takes too
-   * long.
+   * Returns the first line of stderr that matches. If no line matches yet, it waits for one. The effect dies if the program ends
+   * without such a line, or if the wait takes too long.
    */
   readonly line: (pattern: RegExp) => Effect.Effect<string>
   /** Completes once a gateway has logged that it listens. */
   readonly listening: Effect.Effect<void>
-  /** Completes when the program ends. Dies if that takes too long. */
+  /** Completes when the program ends. The effect dies if that takes too long. */
   readonly ended: Effect.Effect<Ended>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
 }
 
-/** The start time of a process, from proc(5), in the unit of the lock file. */
+/** The start time of a process from proc(5), in clock ticks since boot, as a lock file's record has it. */
 export const startTimeOf = (pid: number): Effect.Effect<number> =>
   Effect.promise(async () => {
     const stat = await Fs.readFile(`/proc/${pid}/stat`, "utf8")
@@ -57,7 +57,7 @@ export interface StartOptions {
   readonly patience?: Duration.DurationInput
 }
 
-/** Starts a program without a shell, with `env` as its whole environment. It is killed when the scope closes. */
+/** Starts a program without a shell, with `env` as its whole environment. The program is killed when the scope closes. */
 export const start = (
   words: ReadonlyArray<string>,
   options: StartOptions
@@ -65,7 +65,8 @@ export const start = (
   Effect.map(
     Effect.acquireRelease(
       Effect.sync(() => launch(words, options)),
-      // Kills only by this child's handle, and only before its pid can be reused.
+      // The kill uses the handle of this child, and only while the child has not ended. So it cannot hit another process that
+      // has got the same pid.
       ({ child, ended }) =>
         Effect.zipRight(
           Effect.sync(() => isOver(child) || child.kill("SIGKILL")),
@@ -75,7 +76,7 @@ export const start = (
     ({ running }) => running
   )
 
-/** Dies with the program's output if a step takes too long. */
+/** Limits the time of a step. If the step takes too long, the effect dies with a message that has the program's output. */
 export const within = ({ patience, stderr, words }: {
   readonly words: ReadonlyArray<string>
   readonly stderr: () => string
@@ -89,8 +90,8 @@ export const within = ({ patience, stderr, words }: {
   })
 
 /**
- * Waits for the first whole line on stderr that matches. `readers` are called when there is more to read. `over` completes
- * when no more output follows.
+ * Waits for the first whole line on stderr that matches. `readers` has the functions that the caller runs when the program has
+ * written more output. `over` completes when no more output follows.
  */
 export const lineOf = (
   { over, readers, stderr, words }: {
@@ -123,7 +124,7 @@ const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOp
   const words = [command, ...args]
   const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] })
   const { pid, stderr, stdout } = child
-  // Programs that a test starts by the hundred get a lower priority, so that other tests can go on.
+  // A test that starts hundreds of programs gives them a lower priority, so that other tests can go on.
   if (pid !== undefined && options.niceness !== undefined) Os.setPriority(pid, options.niceness)
   const over = Deferred.unsafeMake<Ended>(FiberId.none)
   const written = { stdout: "", stderr: "" }

@@ -1,5 +1,5 @@
 /**
- * Asks real shells for completions at the end of a line, in the way in which their users do.
+ * Asks real shells for the completions at the end of a line, with the completion script that the program prints.
  */
 import { Effect } from "effect"
 import type * as Gateways from "./gateways.ts"
@@ -10,12 +10,12 @@ export interface Shell {
   readonly name: "bash" | "zsh" | "fish"
   /** Why this shell cannot be asked; `undefined` if it can. */
   readonly unavailable: string | undefined
-  /** The words that print the candidates for a line, one per line, and the words that check a script's syntax. */
+  /** The command that prints the candidates for a line, each on its own line. `check` is the command that checks a script. */
   readonly complete: (script: string, line: string) => ReadonlyArray<string>
   readonly check: (script: string) => ReadonlyArray<string>
 }
 
-/** Calls the completion function as readline does: with the line's words, of which `=` is one of its own. */
+/** Calls the completion function as readline does: with the words of the line. Each `=` in the line is a word of its own. */
 const bash = `
 source "$1"
 line=$2
@@ -27,7 +27,7 @@ _gateway 2>&1
 printf '%s\\n' "\${COMPREPLY[@]}"
 `
 
-/** Runs an interactive shell on a pseudo-terminal. Its `compadd` prints the candidates that it gets. */
+/** Runs an interactive zsh on a pseudo-terminal. A `compadd` function of the test prints the candidates that `compadd` gets. */
 const zsh = `
 zmodload zsh/zpty
 zpty z zsh -f -i
@@ -64,7 +64,7 @@ export const all: ReadonlyArray<Shell> = [
   {
     name: "fish",
     unavailable: Program.without("fish"),
-    // The text after the tab is the description.
+    // fish prints a tab and a description after each candidate. `string replace` removes both.
     complete: (script, line) => [
       "fish",
       "--no-config",
@@ -77,7 +77,7 @@ export const all: ReadonlyArray<Shell> = [
   }
 ]
 
-/** Runs the words of a shell with the site as home folder, and returns the lines that it printed. */
+/** Runs a shell command with the site's folder as home folder, and returns the lines that the command printed. */
 export const lines = (site: Gateways.Site, words: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>> =>
   Effect.scoped(Effect.gen(function*() {
     const env = { PATH: Program.searchPath, HOME: site.root, TERM: "dumb", LC_ALL: "C.UTF-8" }

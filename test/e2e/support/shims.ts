@@ -1,5 +1,6 @@
 /**
- * Libraries between a program and its system calls. A test compiles one and preloads it into the programs that it starts.
+ * C libraries that replace functions of libc and so change what a program's system calls do. A test compiles such a library and
+ * preloads it into the programs that the test starts.
  */
 import { Clock, Effect, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -28,21 +29,21 @@ const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =
     return status === 0 ? { LD_PRELOAD: library } : yield* Effect.dieMessage(`cc ended with ${status}: ${stderr}`)
   })
 
-/** One day forward and one day back: more than any duration that a gateway compares. */
+/** Clock offsets of one day forward and one day back. A day is longer than any duration that a gateway compares. */
 export const steps = [["forward", 86_400], ["back", -86_400]] as const
 
-/** How many seconds a time is in the future. */
+/** How many seconds a time is in the future, by the clock of the test. The number is negative for a time in the past. */
 export const fromNow = (iso: string): Effect.Effect<number> =>
   Effect.map(Clock.currentTimeMillis, (now) => (Date.parse(iso) - now) / 1000)
 
-/** A wall clock for the programs of one test. */
+/** A wall clock that a test can set. Only programs that the test starts with `env` see this clock. */
 export interface WallClock {
   readonly env: Preloaded
-  /** Changes the clock's offset to this many seconds, for running programs too. */
+  /** Changes the offset from the real time to this many seconds, also for programs that already run. */
   readonly step: (seconds: number) => Effect.Effect<void>
 }
 
-/** Adds an offset to the time of day. The library reads the offset from a file at each call, and leaves other clocks alone. */
+/** Adds an offset to the time of day. The library reads the offset from a file at each call. It does not change other clocks. */
 export const wallClock = (seconds: number): Effect.Effect<WallClock, never, Scope.Scope> =>
   Effect.gen(function*() {
     const path = Path.join(yield* Gateways.temporaryFolder, "offset")
@@ -98,7 +99,7 @@ time_t time(time_t *out) {
     return { env: { ...preloaded, WALL_CLOCK_OFFSET: path }, step }
   })
 
-/** Answers every request for a lock of an open file with the same result, without asking the kernel. */
+/** Answers every request to lock an open file (fcntl(2)) with the same result, without a call to the kernel. */
 export const lockAnswers = (statement: "errno = ENOLCK; return -1;" | "return 0;") =>
   compile(`
 #define _GNU_SOURCE
@@ -122,14 +123,14 @@ ANSWER(fcntl)
 ANSWER(fcntl64)
 `)
 
-/** A file system that a test can make hang. */
+/** A file system that a test can cause to hang. Only programs that the test starts with `env` are affected. */
 export interface HangingDisk {
   readonly env: Preloaded
-  /** After this, a write to a lock file never returns. */
+  /** Makes the file system hang: from then on, a write to a lock file never returns. */
   readonly hang: Effect.Effect<void>
 }
 
-/** Blocks writes to lock files permanently once told to, as a network file system does whose server is gone. */
+/** After `hang`, every write to a lock file blocks permanently, as on a network file system whose server is gone. */
 export const hangingDisk: Effect.Effect<HangingDisk, never, Scope.Scope> = Effect.gen(function*() {
   const path = Path.join(yield* Gateways.temporaryFolder, "hang")
   const preloaded = yield* compile(`

@@ -9,7 +9,10 @@ import type * as Processes from "./processes.ts"
 /** The starts get a lower priority, because other tests share the machine. */
 const niceness = 10
 
-/** With many processes on few cores the winner needs long until it listens. The losers wait for that. */
+/**
+ * With many processes on few cores, the start that gets the lock (the winner) needs long until it listens. The other starts wait
+ * until then, so their lock timeout is long.
+ */
 const patient = ["--lock-timeout", "1 minutes"]
 
 type Outcome =
@@ -22,7 +25,10 @@ const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
     Effect.andThen(gateway.listening, Effect.succeed<Outcome>({ _tag: "Listening", gateway }))
   )
 
-/** Starts all at once on one site. Returns the only winner once all others have ended and named it. */
+/**
+ * Starts `starters` gateways of one site at the same time, and checks that exactly one gets the lock. Returns that winner once
+ * all others have ended with an error that names the winner.
+ */
 export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const gateways = yield* Effect.forEach(
@@ -59,7 +65,10 @@ export const round = (site: Gateways.Site, starters: number, options: Gateways.S
     return winner
   })
 
-/** Runs rounds on one site. A round finds either the files of a crashed gateway or an empty lock folder. */
+/**
+ * Runs rounds on one site. The winner of a round ends by SIGTERM or SIGKILL in turn, so the next round finds either an empty lock
+ * folder or the files of a crashed gateway.
+ */
 export const rounds = (count: number, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const site = yield* Gateways.newSite

@@ -11,7 +11,7 @@ export interface Stranger {
   readonly visited: Effect.Effect<void>
   /** Completes once this number of connections has been accepted. */
   readonly accepted: (connections: number) => Effect.Effect<void>
-  /** How long each closed connection was open, in milliseconds. */
+  /** For each connection that is closed: how long it was open, in milliseconds. */
   readonly durations: () => ReadonlyArray<number>
 }
 
@@ -55,7 +55,7 @@ const listen = (
   ).pipe(Effect.as({ open, stranger: { visited: accepted(1), accepted, durations: () => durations } }))
 }
 
-/** Sends a text at once that is not HTTP. */
+/** On each connection, sends a text that is not HTTP without waiting for a request. */
 export const babbling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(
     listen(site, Net.createServer((socket) => socket.end("SSH-2.0-Stranger\r\n\u0000\u0001\u0002 no HTTP here\r\n"))),
@@ -73,8 +73,8 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
   )
 
 /**
- * Answers as the released OpenClaw does (`src/gateway/server-http.ts`): its health routes name no instance, and every other
- * path is a 404.
+ * Answers a request as the gateway of the released OpenClaw does (`src/gateway/server-http.ts`). The answers of its health routes
+ * contain no instance id, and the answer to every other path is a 404.
  */
 const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const isHealth = request.url === "/healthz" || request.url === "/health"
@@ -85,11 +85,11 @@ const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerRe
   response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
 }
 
-/** The released OpenClaw, as a probe sees it. */
+/** A server that gives a probe the same answers as the released OpenClaw. */
 export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
 
-/** The released OpenClaw while it warms up: it answers 503 until `goOn` runs. */
+/** A server like the released OpenClaw while that warms up: the server answers 503 until `goOn` runs. */
 export const warmingUp = (
   site: Site
 ): Effect.Effect<Stranger & { readonly goOn: Effect.Effect<void> }, never, Scope.Scope> => {
@@ -104,11 +104,11 @@ export const warmingUp = (
   return Effect.map(listen(site, server), ({ stranger }) => ({ ...stranger, goOn }))
 }
 
-/** Accepts connections and never sends a byte. */
+/** A listener that accepts connections and never sends a byte. */
 export const stalling = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Net.createServer()), ({ stranger }) => stranger)
 
-/** Begins an HTTP response, and sends one more byte of it every few milliseconds without end. */
+/** A listener that begins an HTTP response and never completes it: every few milliseconds the listener sends one more byte. */
 export const dripping = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { open, stranger } = yield* listen(

@@ -1,5 +1,6 @@
 /**
- * Runs a test on both variants of the program: with kernel locks, and a copy without them.
+ * Runs a test on both variants of the program: the program under test, which has kernel locks, and a copy without kernel locks.
+ * The copy keeps other starts out by the owner's record in the lock file alone.
  */
 import { it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
@@ -16,7 +17,7 @@ export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.fla
       const dist = Path.dirname(Program.main)
       await Fs.cp(dist, Path.join(folder, "dist"), { recursive: true })
       await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
-      // A test may run the copy as another user.
+      // A test may run the copy as another user, so that user must be able to read the folder.
       await Fs.chmod(folder, 0o755)
       return Path.join(folder, "dist", Path.basename(Program.main))
     })

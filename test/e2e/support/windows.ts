@@ -1,6 +1,6 @@
 /**
- * Setup of `npm test` on Windows only: skips each test of `test/e2e`, with the reason. These tests end gateways by signals,
- * which Windows does not deliver, and use mode bits and shells. `npm run test:wine` tests the program for Windows.
+ * A setup file for the test runner. On Windows it skips each test of `test/e2e` and gives the reason. These tests end gateways by
+ * signals, which Windows does not deliver, and use mode bits and shells. `npm run test:wine` tests the program for Windows.
  */
 import { beforeEach } from "vitest"
 import { notPosix } from "../../fixtures/skips.ts"
