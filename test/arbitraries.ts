@@ -33,8 +33,10 @@ export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening",
 export const supervisorKind = fc.constantFrom(...Errors.SupervisorKind.literals)
 
 /** A time with milliseconds and no finer part, as in a lock file. */
-export const time = fc.date({ noInvalidDate: true, min: new Date("0001-01-01"), max: new Date("9999-12-31") })
-  .map((date) => DateTime.unsafeMake(date))
+export const time = fc.integer({
+  min: DateTime.unsafeMake("0001-01-01T00:00:00Z").epochMillis,
+  max: DateTime.unsafeMake("9999-12-31T00:00:00Z").epochMillis
+}).map((epochMillis) => DateTime.unsafeMake(epochMillis))
 
 export const processIdentity: fc.Arbitrary<OwnerRecord.ProcessIdentity> = fc.record({
   pid,

@@ -52,7 +52,7 @@ describe("ErrorReport.make, on a simulated host", () => {
       )
       assert.notInclude(report.json, "\n")
       const { error: encoded, facts, next } = JSON.parse(report.json)
-      assert.deepStrictEqual(encoded, Schema.encodeSync(Errors.GatewayLockError)(error))
+      assert.deepStrictEqual(encoded, yield* Effect.orDie(Schema.encode(Errors.GatewayLockError)(error)))
       assert.deepStrictEqual({ ...facts, ...next }, of)
     }))
 

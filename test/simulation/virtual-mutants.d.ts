@@ -4,6 +4,7 @@
  */
 declare module "virtual:mutants" {
   // A type in an ambient module can refer to a relative module only by `import()`.
+  // oxlint-disable-next-line typescript/consistent-type-imports
   export const load: Readonly<Record<string, () => Promise<typeof import("./subject.ts")>>>
   // oxlint-disable-next-line typescript/consistent-type-imports
   export const loadPlaces: Readonly<Record<string, () => Promise<typeof import("../internal/places.ts")>>>
