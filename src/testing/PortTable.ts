@@ -129,10 +129,7 @@ export const makePortTable = (platform: string): PortTable => {
       : undefined
   }
 
-  /**
-   * Whether a connection prevents a bind to an address. Every connection that `occupyByConnection` adds is in the network
-   * namespace of the test. So it prevents no bind in another namespace.
-   */
+  /** Whether a connection prevents a bind to an address. All these connections are in the network namespace of the test. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
     && [...connections].some((connection) =>

@@ -26,7 +26,11 @@ const sentencesOf = (text: string): ReadonlyArray<string> =>
     .replaceAll(/```.*?```/gs, " ")
     .replaceAll(/`[^`]*`/g, "Code")
     .split(/\n\s*\n|\n\s*(?=[-*|] |\d+\. )/)
-    .flatMap((block) => block.replaceAll(/\s+/g, " ").split(/(?<=[.!?][)"']?) (?=[\p{Lu}\d"'(])|(?<=:) (?=[-|] )/u))
+    .flatMap((block) =>
+      block.replaceAll(/\s+/g, " ").split(
+        /(?<=[.!?][)"']?) (?=[\p{Lu}\d"'(]|(?:systemd|launchd|libuv|ws) )|(?<=:) (?=[-|] )/u
+      )
+    )
 
 const tooLong = (text: string): ReadonlyArray<string> => sentencesOf(text).filter((one) => wordsOf(one) > mostWords)
 
