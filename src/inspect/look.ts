@@ -106,7 +106,7 @@ export const look = (target: Target) =>
     const after = yield* LockInspection.inspect(target.lockPath)
     if (!isSameMoment(seen.state, after)) return yield* lookOnce(target, after)
     if (pidMeaningOf(seen.state) === pidMeaningOf(after)) return seen
-    // `running` means that the owner itself answers, so the verdict does not depend on the meaning of its pid.
+    // `running` means that the owner itself answers, so the verdict stays the same if only the state of its pid has changed.
     return seen.verdict === "running"
       ? { ...seen, state: after, owner: ownerOf(after) }
       : yield* lookOnce(target, after)

@@ -99,8 +99,8 @@ unless(notLinux).describe("a process", () => {
     "has the same start in every PID namespace",
     () =>
       Effect.gen(function*() {
-        // The script prints its own `stat` line and keeps running. The line has the start time as the script's namespace
-        // shows it.
+        // In its PID namespace the script is process 1. It prints its line of `/proc/1/stat`, which has its start time by the
+        // clock of its time namespace, and keeps running.
         const script = "read -r line < /proc/1/stat; echo \"$line\"; exec sleep 30"
         const [command = "", ...args] = [...elsewhere.slice(0, -1), "--kill-child", "sh", "-c", script]
         const parent = yield* run(command, args)

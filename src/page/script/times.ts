@@ -2,7 +2,10 @@
 export const times = String.raw`
   // --- times ---------------------------------------------------------------------------------------------------------
 
-  /** The gateway's wall clock time at the zero of the browser's monotonic clock. */
+  /**
+   * The gateway's wall clock time at the zero of the browser's monotonic clock. Until the gateway has sent its time, this is the
+   * browser's own wall clock time.
+   */
   let gatewayZero = Date.now() - performance.now();
   const gatewayNow = () => gatewayZero + performance.now();
 
