@@ -32,8 +32,7 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import * as Timers from "node:timers"
-import { setImmediate as turn } from "node:timers/promises"
+import { setImmediate as turn, setTimeout as after } from "node:timers/promises"
 import * as Util from "node:util"
 import * as WS from "ws"
 import * as Program from "../e2e/support/program.ts"
@@ -205,10 +204,11 @@ describe("HTTP", () => {
       const [socket]: Array<Net.Socket> = await accepted
       await turn()
       client.socket.write("x")
-      Timers.setTimeout(() => order.push("timer"), 1)
+      const timer = after(1).then(() => order.push("timer"))
       const end = performance.now() + 5
       while (performance.now() < end);
       if (socket !== undefined) await once(socket, "data")
+      await timer
       client.socket.destroy()
     })
     assert.deepStrictEqual(order, ["timer", "data"])
