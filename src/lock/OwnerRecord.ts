@@ -18,16 +18,21 @@ const Port = Schema.Int.pipe(Schema.between(0, 65535))
 export { Phase, ProcessIdentity }
 
 /** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
+const readTime = (text: string): Option.Option<DateTime.Utc> => Option.map(DateTime.make(text), DateTime.toUtc)
+const writeTime = (time: Option.Option<DateTime.Utc>): string =>
+  Option.isNone(time) ? "" : DateTime.formatIso(time.value)
 const recordedTime = Schema.transform(Schema.String, Schema.OptionFromSelf(Schema.DateTimeUtcFromSelf), {
   strict: true,
-  decode: (text) => Option.map(DateTime.make(text), DateTime.toUtc),
-  encode: Option.match({ onNone: () => "", onSome: DateTime.formatIso })
+  decode: readTime,
+  encode: writeTime
 })
 
 /** A later version may write a kind of supervisor that this version does not know. That kind is read as `external`. */
+const readSupervisor = (name: string): SupervisorKind =>
+  SupervisorKind.literals.find((kind) => kind === name) ?? "external"
 const recordedSupervisor = Schema.transform(Schema.String, SupervisorKind, {
   strict: true,
-  decode: (name) => Schema.is(SupervisorKind)(name) ? name : "external",
+  decode: readSupervisor,
   encode: (kind) => kind
 })
 
@@ -94,12 +99,18 @@ export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schem
  */
 export const maxBytes = 64 * 1024
 
-const FromJson = Schema.parseJson(OwnerRecord)
+/** The record with its texts as they are in the file. A parser without transformations is built sooner. */
+const FromJson = Schema.parseJson(Schema.Struct({ ...fields, createdAt: Schema.String, supervisor: Schema.String }))
 /**
  * A function, not a constant, so that the parser is built only when the first record is read. A start that finds no
  * record does not build it.
  */
-const decode = (json: string) => Schema.decodeUnknownEither(FromJson)(json)
+const decode = (json: string): Either.Either<OwnerRecord, unknown> =>
+  Either.map(Schema.decodeUnknownEither(FromJson)(json), (record) => ({
+    ...record,
+    createdAt: readTime(record.createdAt),
+    supervisor: readSupervisor(record.supervisor)
+  }))
 
 const keys = Object.keys(fields)
 
@@ -134,7 +145,7 @@ export const parse = (content: Uint8Array): Option.Option<OwnerRecord> =>
  */
 export const encode = (record: OwnerRecord): Uint8Array =>
   new TextEncoder().encode(
-    `${JSON.stringify({ ...record, createdAt: Schema.encodeSync(recordedTime)(record.createdAt) }, keys)}\n`
+    `${JSON.stringify({ ...record, createdAt: writeTime(record.createdAt) }, keys)}\n`
   )
 
 /**
