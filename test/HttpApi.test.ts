@@ -167,7 +167,7 @@ describe("an HttpApi in a simulated process", () => {
       assert.strictEqual(yield* files.download(), "hello from a file")
     }))
 
-  simulated("serves files of the host, whoever has written them", () =>
+  simulated("serves files of the host that another process has written", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
       const { files } = yield* Effect.provide(HttpApiClient.make(Api, { baseUrl }), host.layerClient)

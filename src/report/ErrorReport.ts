@@ -13,8 +13,8 @@ import type { GatewayLockError } from "../GatewayLockError.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import type * as GatewayList from "../inspect/GatewayList.ts"
-import { defaultAddress } from "../settings/GatewayConfig.ts"
-import { identified } from "../settings/GatewayIdentity.ts"
+import { defaultAddress, defaultProfile } from "../settings/GatewayConfig.ts"
+import { type GatewayIdentity, identify } from "../settings/GatewayIdentity.ts"
 import { type Fact, facts, type RunChange, type Start, toJson, toText } from "./facts.ts"
 import type { Found, Occupied } from "./occupant.ts"
 
@@ -126,6 +126,15 @@ export const gather = <R>(
     }
   })
 
+/** What is known of a gateway whose default folders are not. Commands leave out an empty path. */
+const withoutFolders = (options: ErrorReportOptions): GatewayIdentity => ({
+  profile: options.profile ?? defaultProfile,
+  address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },
+  configPath: options.configPath ?? "",
+  configName: options.configPath ?? "",
+  stateDir: options.stateDir ?? ""
+})
+
 /**
  * Builds the report of an error on a platform that you provide, for example an in-memory platform in tests. `Gateway.report` does
  * the same on Node.
@@ -159,7 +168,11 @@ export const make = (
   options: ErrorReportOptions = {}
 ): Effect.Effect<ErrorReport, never, Requirements> =>
   Effect.gen(function*() {
-    const { address, ...self } = yield* identified(options)
+    const { address, ...self } = yield* Effect.catchTag(
+      identify(options),
+      "FolderUnknown",
+      () => Effect.succeed(withoutFolders(options))
+    )
     const { error: known, start } = yield* gather(
       error,
       {

@@ -182,6 +182,8 @@ const gateway = (command: string, target: Target, start: Start): string => {
     .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
     // An unknown profile is left out. The config file and the state directory identify the gateway then.
     .filter(([flag]) => flag !== "profile" || known !== undefined)
+    // A user without a home folder has no default path.
+    .filter(([, value]) => value !== "")
   const flags = shown
     .filter((row) => !isAbsentDefault(row))
     .map(([flag, value]) => value.startsWith("-") ? ` --${flag}=${word(value)}` : ` --${flag} ${word(value)}`)

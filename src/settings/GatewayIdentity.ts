@@ -45,10 +45,14 @@ export const checkName = (
     }
   })
 
-/** The gateway that these options identify. Dies if an option is not allowed, or if a default folder is unknown. */
-export const identified = (
+/** The gateway that these options identify. Dies if an option is not allowed. */
+export const identify = (
   options: IdentityOptions
-): Effect.Effect<GatewayIdentity, never, FileSystem.FileSystem | PlatformFolders.PlatformFolders> =>
+): Effect.Effect<
+  GatewayIdentity,
+  PlatformFolders.FolderUnknown,
+  FileSystem.FileSystem | PlatformFolders.PlatformFolders
+> =>
   Effect.gen(function*() {
     // A wrong option is a mistake in the app's code, which the user of the app cannot fix. So the error becomes a defect.
     yield* Effect.orDie(checkName(options))
@@ -62,8 +66,10 @@ export const identified = (
       configName,
       stateDir: yield* canonicalPath(options.stateDir ?? (yield* folders.stateDir(profile)))
     }
-  }).pipe(
-    // This error becomes a defect as well: if the user may have no home folder, the app must pass `configPath` and
-    // `stateDir`.
-    Effect.catchTag("FolderUnknown", Effect.die)
-  )
+  })
+
+/** `identify`, for an app that must pass `configPath` and `stateDir` if its user may have no home folder. Dies without them. */
+export const identified = (
+  options: IdentityOptions
+): Effect.Effect<GatewayIdentity, never, FileSystem.FileSystem | PlatformFolders.PlatformFolders> =>
+  Effect.catchTag(identify(options), "FolderUnknown", Effect.die)

@@ -23,7 +23,7 @@ export interface ProcessOptions {
   readonly threads?: ReadonlyArray<number> | undefined
   /** The pid of the parent process. Default: the process cannot see its parent. */
   readonly parent?: number | undefined
-  /** The user id. Default 0: root, for whom permissions are not checked. */
+  /** The user id. Default 0: root, whose permissions are not checked. */
   readonly uid?: number | undefined
   /** The umask of the process (umask(2)). Default 0o022. */
   readonly umask?: number | undefined

@@ -1,10 +1,11 @@
 import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, FastCheck as fc, Layer, Schema } from "effect"
+import { Context, Effect, Either, FastCheck as fc, Layer, Schema } from "effect"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Errors from "../../src/GatewayLockError.ts"
 import { HostPlatform } from "../../src/host/HostPlatform.ts"
+import { FolderUnknown, PlatformFolders } from "../../src/host/PlatformFolders.ts"
 import * as ErrorReport from "../../src/report/ErrorReport.ts"
 import type { SimulatedHost } from "../../src/testing/SimulatedHost.ts"
 import * as arbitraries from "../arbitraries.ts"
@@ -67,6 +68,32 @@ describe("ErrorReport.make, on a simulated host", () => {
       assert.strictEqual(of["runBeside"], `app {"profile":"<name>","port":18790}`)
       assert.strictEqual(of["stop"], "gateway stop")
     }))
+
+  simulated(
+    "is made for a user without a home folder too, whose app does not name its folders",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const first = yield* host.spawn(launched({}))
+        yield* host.settle
+        const { error } = yield* refused(host, {})
+        const unknown = new FolderUnknown({ what: "home folder", advice: "set HOME" })
+        const report = yield* ErrorReport.make(error).pipe(
+          Effect.provideService(
+            PlatformFolders,
+            PlatformFolders.of({
+              configPath: () => Either.left(unknown),
+              stateDir: () => Either.left(unknown),
+              stateRoot: Either.left(unknown)
+            })
+          ),
+          Effect.provide(host.layer())
+        )
+        assert.include(report.text, error.message)
+        assert.include(report.text, `pid ${first.pid}`)
+        assert.notInclude(report.text, "''")
+      })
+  )
 
   simulated("names the gateway of another profile that has the port", () =>
     Effect.gen(function*() {
