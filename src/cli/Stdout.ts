@@ -47,7 +47,10 @@ const writeFile = (data: Buffer, done: Done): void => {
   })
 }
 
-/** Syncs the file, because NFS reports some write errors only then. `EINVAL` and `EROFS` mean that stdout cannot be synced. */
+/**
+ * Syncs stdout, because NFS reports some write errors only when a file is synced. `EINVAL` and `EROFS` mean that stdout is not
+ * a file that can be synced, so they are not failures.
+ */
 const flush = (done: Done): void => {
   NodeFs.fdatasync(
     stdoutDescriptor,
@@ -56,8 +59,8 @@ const flush = (done: Done): void => {
 }
 
 /**
- * The `Stdout` of this process. It waits until a pipe, socket or terminal has taken the data, because data that is still
- * queued when the process exits is lost.
+ * The `Stdout` that writes to stdout of this process. It waits until a pipe, socket or terminal has taken the data, because
+ * data that is queued when the process exits is lost.
  */
 export const writeLive = (text: string): Effect.Effect<void, OutputFailed> =>
   Effect.async((resume) => {
