@@ -1,7 +1,7 @@
 /**
  * The exit statuses of the program. Usage errors and defects have the statuses of sysexits(3). A start under systemd exits
- * with 78 if a healthy gateway already holds the lock. This status tells systemd not to start the unit again. The command
- * `status` has the statuses of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
+ * with 78 if a healthy gateway already holds the lock. The unit has `RestartPreventExitStatus=78`, so systemd does not restart
+ * it. The command `status` has the statuses of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"

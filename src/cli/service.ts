@@ -123,7 +123,7 @@ const windowsUser = Effect.gen(function*() {
 })
 
 const unseen: ReadonlyArray<Setting<unknown>> = Object.values(settings).filter((setting) =>
-  // The definition always contains profile and supervisor.
+  // The service definition always contains these two settings, so the service gets them without this environment.
   setting !== settings.profile && setting !== settings.supervisor
 )
 
@@ -260,8 +260,8 @@ export const service = (
         execPath: command.execPath,
         scriptPath: command.scriptPath,
         args,
-        // This path is not resolved, because the state directory of a dynamic user is a symbolic link from /var/lib into
-        // /var/lib/private. Only systemd uses the path in /var/lib/private.
+        // Symbolic links in this path are not resolved. The state directory of a dynamic user is a symbolic link from /var/lib
+        // into /var/lib/private, and only systemd uses the path in /var/lib/private.
         stateDir: isSystemUnit
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,

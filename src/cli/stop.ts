@@ -1,5 +1,5 @@
 /**
- * `gateway stop`, and the first part of `gateway run --force`, which stops the owner before the start.
+ * `gateway stop`, and the first part of `gateway run --force`: before the start, it stops the process that owns the lock.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -187,8 +187,9 @@ export const stop = (command: StopCommand) =>
   })
 
 /**
- * Stops the owner before a start with `--force`, if the owner is verified and has no supervisor. Otherwise it logs a warning
- * with the reason and succeeds. The start that follows then reports its own error.
+ * Before a start with `--force`, stops the process that owns the lock. This process must be verified as the owner, and no
+ * supervisor may run it. Otherwise `makeRoom` logs a warning with the reason and succeeds, and the start that follows reports its
+ * own error.
  */
 export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
   Effect.gen(function*() {

@@ -262,7 +262,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { configName, configPath, health, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
-    // The three run concurrently, because each of them waits for other processes or the network.
+    // These three effects run concurrently, because each of them waits for other processes or for the network.
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
