@@ -157,7 +157,8 @@ const make = (
 /**
  * The part of a gateway above the lock: the listener, the gateway's own routes and the running instance.
  *
- * This layer is separate from the lock, so that a program can wait to load it until the program holds the lock.
+ * This layer is separate from the lock. A program can therefore acquire the lock first, and only then load the code of this
+ * layer.
  *
  * Fails with `PortInUse` or `BindFailed`. When the scope of the layer closes, the gateway drains and closes the listener. After
  * that, the lock's own layer releases the lock.
@@ -181,7 +182,7 @@ export const layerServing = (
  * requests `/readyz`, and only while an app is served. Concurrent requests share one run. A change of the result is logged.
  *
  * A name has 1 to 64 printable ASCII characters. It must not be `draining`, `leadership`, `lock` or `starting`, because the
- * gateway itself reports these in `failing`. Any other name is a defect, `SettingInvalid`.
+ * gateway itself reports these in `failing`. A name that breaks these rules is a defect, `SettingInvalid`.
  *
  * @example
  * import { SqlClient } from "@effect/sql"
@@ -206,7 +207,7 @@ export const readiness = <E, R>(
  * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once the effect has ended, `whileHeld`
  * fails with `LockLost`.
  *
- * Use it for a gateway in a `ManagedRuntime` or in a `Scope` of your own. For layers, use `launch` or `layerLost`.
+ * Use `whileHeld` for a gateway in a `ManagedRuntime` or in a `Scope` that you manage. For layers, use `launch` or `layerLost`.
  *
  * @example
  * import { Effect, ManagedRuntime } from "effect"
@@ -245,8 +246,8 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 )
 
 /**
- * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. It covers layers with
- * several gateways, and a loss while the layer is still being built.
+ * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. The layer may contain
+ * several gateways, and a gateway may lose its lock before the whole layer is built.
  *
  * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends `launch`. `NodeRuntime.runMain`
  * interrupts it on SIGTERM and SIGINT.

@@ -99,8 +99,8 @@ const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
 /**
- * The first of the hosts of a gateway on `address` that cannot be bound. `None` if each host can be bound, or if the test takes
- * too long.
+ * Tests the hosts that a gateway on `address` binds, and returns the first host that cannot be bound. Returns `None` if each host
+ * can be bound, or if the test takes too long.
  */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
