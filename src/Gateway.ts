@@ -3,7 +3,8 @@
  *
  * `layer` is for Node, `layerPlatform` for any platform. Both acquire the lock first. `layerServing`
  * (`gateway/GatewayInstance.ts`) builds the rest on top of the lock: the listener, the gateway's own routes and the `Gateway`
- * service. So nothing listens without the lock. On release, the listener drains and closes before the lock is released.
+ * service. So nothing listens without the lock. On release, the listener first drains (it lets open connections finish) and closes.
+ * After that, the lock is released.
  *
  * @since 0.1.0
  */

@@ -16,7 +16,7 @@ import { printable } from "./internal/printable.ts"
 /**
  * Which process the pid in a lock file's record refers to, as seen from this process now.
  *
- * - `Alive`: the recorded process, which still runs. Only then may the pid be signalled.
+ * - `Alive`: the recorded process runs and has this pid. Only in this case may a signal be sent to the pid.
  * - `Gone`: the recorded process has ended. An unrelated process may have the same pid now.
  * - `OtherPidNamespace`: the pid is from another PID namespace, such as a container's, and means nothing here.
  * - `OtherBoot`: the pid is from another boot or another machine, and means nothing here.
@@ -135,7 +135,7 @@ const fieldsOfHolder = {
 export const Holder: Schema.Schema<Holder, HolderEncoded> = Schema.Struct(fieldsOfHolder)
 
 /**
- * The fields of `Holder`, for schemas that add further fields.
+ * The fields of `Holder`, for schemas that have these fields and others.
  *
  * @internal
  */

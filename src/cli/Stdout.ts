@@ -21,7 +21,7 @@ export class Stdout extends Context.Reference<Stdout>()("gateway-lock/cli/Stdout
   defaultValue: (): (text: string) => Effect.Effect<void, OutputFailed> => (text) => Console.log(text)
 }) {}
 
-/** Writes a part of the output. Completes when the text is written, or when the reader has closed its end. */
+/** Writes a part of the output. Completes when the text is written, or when the reader has closed its end of the pipe. */
 export const print = (text: string): Effect.Effect<void, OutputFailed> => Effect.flatMap(Stdout, (write) => write(text))
 
 // ---------------------------------------------------------------------------
@@ -30,7 +30,7 @@ export const print = (text: string): Effect.Effect<void, OutputFailed> => Effect
 
 const stdoutDescriptor = 1
 
-/** Whether the reader has closed its end, as `| head -1` does after the first line. */
+/** Whether the reader has closed its end of the pipe, as `| head -1` does after the first line. */
 const isUnread = (error: NodeJS.ErrnoException): boolean =>
   error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED"
 

@@ -46,7 +46,7 @@ const showException = (cause: unknown): void =>
     format === "json" ? defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
   )
 
-// After an uncaught exception, the program drains (it lets open requests finish) and releases its lock. If the drain and the
+// After an uncaught exception, the program drains (it lets open connections finish) and releases its lock. If the drain and the
 // release take longer than this time, the process exits.
 const uncaughtGraceMillis = 60_000
 const uncaught = Deferred.unsafeMake<never>(FiberId.none)

@@ -61,8 +61,8 @@ const routes = HttpRouter.empty.pipe(
 )
 
 /**
- * The time for the rest of the shutdown after the drain. The gateway requests it from systemd in addition to the time of
- * the drain.
+ * The time that the rest of the shutdown may take after the drain. The gateway requests this time from systemd in addition to
+ * the time of the drain.
  */
 const shutdownMargin = Duration.seconds(10)
 

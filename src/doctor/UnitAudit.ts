@@ -42,7 +42,7 @@ export interface Unit {
   readonly startLimitBurst: number
   readonly restartPrevented: ReadonlyArray<string>
   readonly needsReload: boolean
-  /** The value of `User=`; empty if the unit does not set it. A system unit then runs as root, unless its user is dynamic. */
+  /** The value of `User=`; empty if it is not set. A system unit without `User=` runs as root, unless its user is dynamic. */
   readonly user: string
   readonly isUserDynamic: boolean
   /** The path of Node in `ExecStart`; empty if unknown. */
@@ -307,7 +307,10 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Checks that systemd waits longer for a stop than the drain may take, in which the gateway lets open connections finish. */
+/**
+ * Checks that systemd waits for a stop longer than the drain timeout. Otherwise systemd kills the gateway while the gateway
+ * waits for its open connections.
+ */
 const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
   Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
     ? [warning(

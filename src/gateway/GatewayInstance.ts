@@ -55,9 +55,12 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly url: string
   /** The path of the lock file of this gateway's config. */
   readonly lockPath: string
-  /** How other processes are kept out: `kernel` by a kernel lock, `record` only by the owner record in the lock file. */
+  /**
+   * What keeps other processes from acquiring the lock: a kernel lock (`kernel`), or only the owner record in the lock file
+   * (`record`).
+   */
   readonly enforcement: Enforcement
-  /** The owner record in the lock file now. */
+  /** The owner record that is in the lock file now. It names the process that owns the lock. */
   readonly record: Effect.Effect<OwnerRecord>
   /** When the lock was acquired. */
   readonly heldSince: DateTime.Utc
@@ -227,7 +230,7 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
 
 /**
  * A layer that never finishes building, and fails with `LockLost` when the lock is lost. Merge it with the layer of an app, so
- * that `Layer.launch` then fails, as `launch` does. A layer that depends on this one never starts.
+ * that `Layer.launch` fails when the lock is lost, as `launch` does. A layer that depends on `layerLost` never starts.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"

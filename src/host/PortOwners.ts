@@ -150,8 +150,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
           socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
-        // Connections that a process still has open come before closed connections (inode 0), because the kernel removes a
-        // closed connection by itself.
+        // A connection that a process has open is reported rather than a closed connection (inode 0), because the kernel
+        // removes a closed connection by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
         if (connection === undefined) return unseenBlocker
         const { inode, peer } = connection
