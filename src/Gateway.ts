@@ -3,8 +3,8 @@
  *
  * `layer` is for Node, `layerPlatform` for any platform. Both acquire the lock first. `layerServing`
  * (`gateway/GatewayInstance.ts`) builds the rest on top of the lock: the listener, the gateway's own routes and the `Gateway`
- * service. So nothing listens without the lock. On release, the listener first drains (it lets open connections finish) and closes.
- * After that, the lock is released.
+ * service. So nothing listens without the lock. On release, the listener first drains (it lets open connections finish) and
+ * closes. After that, the lock is released.
  *
  * @since 0.1.0
  */
@@ -45,8 +45,8 @@ export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"
 
 /**
- * The errors with which the start of a gateway can fail. The documentation of `layer` says when each error occurs. `LockLost`
- * is not among them, because only a running gateway can lose its lock. In that case `launch` fails with `LockLost`.
+ * The errors with which the start of a gateway can fail. The documentation of `layer` says when each error occurs. `LockLost` is
+ * not among them: if a gateway loses the lock that it holds, `launch` fails with `LockLost`.
  *
  * @since 0.1.0
  * @category errors

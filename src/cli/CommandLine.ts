@@ -2,7 +2,7 @@
  * Parses the command line into a command with its flags, or fails with a usage error.
  *
  * `parseArgs` of `node:util` splits the words. It is part of Node, so a start that fails because a gateway already runs does
- * not have to load a parser. The table of settings defines what each flag means.
+ * not have to load a parser. The table `settings` in `settings/GatewayConfig.ts` defines what each flag means.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Shared by the read-only commands: inspects a gateway, even if its config file has problems.
+ * The read-only commands share this module. It inspects a gateway, even if the config file of the gateway has problems.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

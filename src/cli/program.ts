@@ -1,5 +1,6 @@
 /**
- * The whole program, independent of its process: it takes the words of the command line, writes the output and ends with an exit.
+ * The whole program, independent of its process: it takes the words of the command line, writes the output, and ends with a
+ * result or an error.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

@@ -308,8 +308,8 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 }
 
 /**
- * Checks that systemd waits for a stop longer than the drain timeout. Otherwise systemd kills the gateway while the gateway
- * waits for its open connections.
+ * Checks that systemd gives the gateway more time to stop than the drain timeout. Otherwise systemd kills the gateway while the
+ * gateway waits for its open connections.
  */
 const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
   Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)

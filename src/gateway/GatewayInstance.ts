@@ -31,7 +31,8 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import { version } from "../Version.ts"
 
 /**
- * The running gateway. An app reads its identity, lock and state here, protects routes, and adds readiness checks.
+ * The running gateway. An app uses this service to read the gateway's identity, lock and state, to protect routes, and to add
+ * readiness checks.
  *
  * @example
  * import { HttpRouter, HttpServerResponse } from "@effect/platform"

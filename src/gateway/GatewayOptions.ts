@@ -36,7 +36,7 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   readonly configPath?: string | undefined
   /** The state directory. Default: the profile's state directory, in the folder that the platform has for program state. */
   readonly stateDir?: string | undefined
-  /** How long a start waits for the lock, and how the holder keeps it. */
+  /** How long a start waits for the lock, and how a gateway that holds the lock keeps it. */
   readonly lock?: LockOptions | undefined
   /** How the health of the lock's owner is probed. */
   readonly health?: HealthProbeOptions | undefined

@@ -54,7 +54,7 @@ export interface Comparison {
 }
 
 /**
- * Compares a recorded process with the sighting of its pid. Pure.
+ * Compares a recorded process with what the operating system reports about its pid (`sighting`). Pure.
  *
  * - Another PID namespace or another boot: `Unknown`, because the pid has no meaning here. The record may be from before a
  *   reboot, or from another machine with the same shared folder. A record does not show which of the two is the case.
