@@ -117,9 +117,10 @@ export const exclude = (a: string, b: string): boolean =>
  * Platforms on which a wildcard and a specific address can be bound on one port at the same time. The two sockets may belong
  * to one process, or to two processes of the same user.
  *
- * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c). A wildcard can
- *   then be bound beside a specific address. A specific address can be bound beside a wildcard if access is granted. See
- *   Microsoft, "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", and the same table in "Sharing Transport Addresses".
+ * - Windows: libuv sets neither SO_REUSEADDR nor SO_EXCLUSIVEADDRUSE (`uv__tcp_try_bind` in src/win/tcp.c). Windows then
+ *   allows a wildcard beside a specific address. It allows a specific address beside a wildcard only after an access check.
+ *   Microsoft shows both cases in a table, in "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE" and in "Sharing Transport
+ *   Addresses".
  * - macOS and the BSDs: libuv sets SO_REUSEADDR (`uv__tcp_bind` in src/unix/tcp.c). With this option only equal addresses
  *   exclude each other, because `in_pcbbind` in XNU's bsd/netinet/in_pcb.c does its lookup without INPLOOKUP_WILDCARD.
  */
@@ -129,8 +130,8 @@ const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "ne
  * Whether binding `host` alone already prevents every other socket from listening on `guardHost`. `platform` is a value of
  * `process.platform`.
  *
- * `true` for the guard address itself. On Linux also `true` for a wildcard, including `::`, because Node makes `::` dual-stack
- * by default. On Windows, macOS and the BSDs a wildcard does not exclude a specific address.
+ * The result is `true` for `guardHost` itself (127.0.0.1). On Linux it is also `true` for a wildcard, including `::`, because
+ * Node makes `::` dual-stack by default. On Windows, macOS and the BSDs a wildcard does not exclude a specific address.
  *
  * @internal
  */

@@ -1,9 +1,10 @@
 /**
- * One running gateway: a lock, a probe and a listener, composed as a layer.
+ * A running gateway as a layer: it holds a lock file, probes the port for other listeners, and serves HTTP on the port.
  *
  * `layer` is for Node, `layerPlatform` for any platform. Both acquire the lock first. `layerServing`
  * (`gateway/GatewayInstance.ts`) builds the rest on top of the lock: the listener, the gateway's own routes and the `Gateway`
- * service. So nothing listens without the lock. On release, the listener drains and closes before the lock is released.
+ * service. So nothing listens without the lock. On release, the listener first drains (it lets open connections finish) and
+ * closes. After that, the lock is released.
  *
  * @since 0.1.0
  */
@@ -44,8 +45,8 @@ export type { OwnPaths } from "./server/OwnPaths.ts"
 export type { ReadinessOptions } from "./server/Readiness.ts"
 
 /**
- * The errors of a start, by `_tag`. The documentation of `layer` says when each error occurs. A loss of the lock is not among
- * them: if a running gateway loses its lock, `launch` fails with `LockLost`.
+ * The errors with which the start of a gateway can fail. The documentation of `layer` says when each error occurs. `LockLost` is
+ * not among them: if a gateway loses the lock that it holds, `launch` fails with `LockLost`.
  *
  * @since 0.1.0
  * @category errors
@@ -77,8 +78,8 @@ const layerGateway = (
 /**
  * `layer` on a platform that you provide, for example an in-memory one in tests.
  *
- * An app gets the same services as from `layer`, with files from the `FileSystem` of your platform. An `HttpApi` needs only
- * this layer and your platform. The response for a file has a `content-type` only if the app sets one.
+ * An app gets the same HTTP services as from `layer`, but files are read with the `FileSystem` of your platform. An `HttpApi`
+ * needs only this layer and your platform. The response for a file has a `content-type` only if the app sets one.
  *
  * Fails like `layer`. An invalid option is a defect, `SettingInvalid`.
  *
@@ -120,8 +121,8 @@ export const layerPlatform = (
  * Fails with:
  *
  * - `PortInUse` at once, if the port already has a listener.
- * - `LockHeld` if another gateway owns the lock of this profile, and serves another port or does not end within the lock
- *   timeout.
+ * - `LockHeld` if another gateway owns the lock of this profile. The layer fails at once if that gateway serves another port.
+ *   Otherwise the layer waits for that gateway to end, and fails after the lock timeout.
  * - `LockUnavailable` or `BindFailed` if the operating system refuses the lock or the port.
  *
  * When the layer is released, the gateway drains its connections, closes the listener and removes the lock files, in this order.
@@ -130,7 +131,7 @@ export const layerPlatform = (
  * instances that compete for one lock.
  *
  * An invalid option is a defect, `SettingInvalid`, because it is a mistake in the program. Examples are a misspelt name, a
- * port out of range, or a host that is not loopback without a token.
+ * port out of range, or a missing token if the host is not a loopback address.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -160,7 +161,10 @@ export const layer = (
     Layer.merge(NodeHttpServer.layerContext)
   )
 
-/** Removes keys whose value is `undefined`, in nested objects too, because `Config.unwrap` treats `undefined` as a group. */
+/**
+ * Removes keys whose value is `undefined`, in nested objects too. `Config.unwrap` would treat such a value as a nested group of
+ * options, because the value is not a `Config`.
+ */
 const defined = <A extends object>(options: A): A => {
   const copy = { ...options }
   for (const key of Struct.keys(copy)) {
@@ -174,9 +178,10 @@ const defined = <A extends object>(options: A): A => {
 /**
  * `layer`, with its options read from `Config`.
  *
- * Also fails with `ConfigError` if a value is missing, cannot be read or is not allowed, or if an option is unknown. For a value
- * that is not allowed and for an unknown option, the error is `InvalidData`, and its path is the option's name. Values have the
- * same bounds as the settings of the `gateway` program. An option that is `undefined` counts as not given.
+ * Fails with the errors of `layer`, and with `ConfigError` if a value is missing, cannot be read or is not allowed, or if an
+ * option is unknown. For a value that is not allowed and for an unknown option, the error is `InvalidData`, and its path is the
+ * option's name. Values have the same bounds as the settings of the `gateway` program. An option that is `undefined` counts as
+ * not given.
  *
  * @example
  * import { Config } from "effect"

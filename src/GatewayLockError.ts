@@ -1,8 +1,8 @@
 /**
  * The errors of a gateway: one class for each failure that a caller handles differently.
  *
- * Each class has its tag as `_tag` and `name`, its data as fields, and a message derived from them. Match a class with
- * `Effect.catchTag("PortInUse", …)`.
+ * Each class has its tag as `_tag` and `name`, its data as fields, and a message that is derived from those fields. Match a
+ * class with `Effect.catchTag("PortInUse", …)`.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import { printable } from "./internal/printable.ts"
 /**
  * Which process the pid in a lock file's record refers to, as seen from this process now.
  *
- * - `Alive`: the recorded process, which still runs. Only then may the pid be signalled.
+ * - `Alive`: the recorded process runs and has this pid. Only in this case may a signal be sent to the pid.
  * - `Gone`: the recorded process has ended. An unrelated process may have the same pid now.
  * - `OtherPidNamespace`: the pid is from another PID namespace, such as a container's, and means nothing here.
  * - `OtherBoot`: the pid is from another boot or another machine, and means nothing here.
@@ -135,7 +135,7 @@ const fieldsOfHolder = {
 export const Holder: Schema.Schema<Holder, HolderEncoded> = Schema.Struct(fieldsOfHolder)
 
 /**
- * The fields of `Holder`, for schemas that add further fields.
+ * The fields of `Holder`, for schemas that have these fields and others.
  *
  * @internal
  */
@@ -154,7 +154,7 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
   port: Schema.Number,
   /** The process that listens, if it owns a gateway's lock and the record in the lock file could be read. */
   holder: optional(Holder),
-  /** What the listener answered to the probe, in words. */
+  /** What the listener answered when the start probed the port, in words. */
   listener: optional(Schema.String)
 }) {
   override get message() {
@@ -248,7 +248,8 @@ export class LockLost extends Schema.TaggedError<LockLost>("gateway-lock/LockLos
 }
 
 /**
- * A start under a supervisor found that a healthy gateway already runs. The start fails, so that gateway stays in control.
+ * A start under a supervisor found that a healthy gateway already runs. The start fails, and the running gateway keeps the lock
+ * and the port.
  *
  * @since 0.1.0
  * @category errors
@@ -295,8 +296,8 @@ const family = [PortInUse, BindFailed, LockHeld, LockUnavailable, LockLost, Owne
 
 /**
  * The schema of all errors in this module, for encoding and decoding. A start fails with `PortInUse`, `BindFailed`,
- * `LockHeld` or `LockUnavailable`. A start under a supervisor (`Recovery`) also fails with `OwnerHealthy` or `OwnerUnhealthy`. A
- * running gateway fails with `LockLost`.
+ * `LockHeld` or `LockUnavailable`. A start under a supervisor (`supervisor/Recovery.ts`) can also fail with `OwnerHealthy` or
+ * `OwnerUnhealthy`. A running gateway fails with `LockLost`.
  *
  * @example
  * import { Effect } from "effect"

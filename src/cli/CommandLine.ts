@@ -1,8 +1,8 @@
 /**
  * Parses the command line into a command with its flags, or fails with a usage error.
  *
- * The parser of `node:util` splits the words, because it is part of Node and adds no load time to a refused start. The
- * table of settings defines what each flag means.
+ * `parseArgs` of `node:util` splits the words. It is part of Node, so a start that fails because a gateway already runs does
+ * not have to load a parser. The table `settings` in `settings/GatewayConfig.ts` defines what each flag means.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -39,8 +39,8 @@ export type CommandLine =
     /** Succeed if this gateway is already running and healthy. */
     readonly ensure: boolean
     /**
-     * Stop the process that holds the lock before the start, by SIGTERM, and by SIGKILL after the timeout. A process that
-     * cannot be verified as the owner gets no signal.
+     * Before the start, stop the process that holds the lock: send SIGTERM, and SIGKILL if the process has not ended after the
+     * timeout. A process that cannot be verified as the owner of the lock gets no signal.
      */
     readonly force: boolean
   }
@@ -52,7 +52,7 @@ export type CommandLine =
     readonly flags: ReadonlyMap<string, string>
     /** The value as typed, not yet parsed. */
     readonly timeout: string | undefined
-    /** Send SIGKILL to an owner that does not end in time. */
+    /** Send SIGKILL to the process that owns the lock if it does not end within `timeout`. */
     readonly force: boolean
   }
   | { readonly _tag: "Doctor"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
@@ -121,7 +121,7 @@ const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 /** The settings of logs and errors. */
 const logSettings: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
 
-/** The settings that select a gateway. */
+/** The settings that select a gateway, and the settings of logs and errors. */
 const targetSettings: ReadonlyArray<Setting<unknown>> = [
   settings.profile,
   settings.port,
@@ -149,7 +149,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
     switches: json,
     values: {},
     settings: targetSettings,
-    // The statuses of the Linux Standard Base for the status action of an init script.
+    // The Linux Standard Base defines these statuses for the `status` action of an init script.
     exits: [
       [ExitStatus.ExitStatus.ok, "running and healthy"],
       [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
@@ -244,8 +244,8 @@ const shorts = { h: "help", V: "version" } as const
 const isShort = (name: string): name is keyof typeof shorts => Object.hasOwn(shorts, name)
 
 /**
- * The placeholder of each flag that takes a value, for the flags of all commands. The parser needs these flags to split the
- * words, because the command is not known yet.
+ * The placeholder of each flag that takes a value. The parser must know these flags before it can split the words. The command
+ * is not known at that time, so this map has the flags of all commands.
  */
 const allValues: ReadonlyMap<string, string> = new Map([
   ...settingFlags,
@@ -294,7 +294,7 @@ interface Typed {
   readonly words: ReadonlyArray<string>
   readonly values: ReadonlyMap<string, string>
   readonly switches: ReadonlySet<string>
-  /** How each flag was typed the last time, such as `-h` for `help`, by the flag's name. */
+  /** Maps the name of each flag to the form in which it was last typed, for example `help` to `-h`. */
   readonly spelling: ReadonlyMap<string, string>
   readonly refuse: (reason: string) => UsageError
   readonly unknownFlag: (spelt: string) => UsageError

@@ -1,7 +1,7 @@
 /**
  * The exit statuses of the program. Usage errors and defects have the statuses of sysexits(3). A start under systemd exits
- * with 78 if a healthy gateway already holds the lock, so that systemd does not restart it. The command `status` has the
- * statuses of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
+ * with 78 if a healthy gateway already holds the lock. The unit has `RestartPreventExitStatus=78`, so systemd does not restart
+ * it. The command `status` has the statuses of LSB init scripts (Linux Standard Base 5.0, "Init Script Actions").
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -32,7 +32,7 @@ export const ofEvery: ReadonlyArray<Description> = [
   [ExitStatus.defect, "a bug in the program; the full cause is printed"]
 ]
 
-/** The further exit statuses of `run`. */
+/** The exit statuses of `run`, in addition to those of `ofEvery`. */
 export const ofRun: ReadonlyArray<Description> = [
   [
     ExitStatus.ok,
@@ -58,7 +58,7 @@ const isFailure = (error: unknown): boolean =>
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Exit.isSuccess(exit)) return exit.value instanceof Answered ? exit.value.status : ExitStatus.ok
   const { cause } = exit
-  // A defect has precedence over a failure, because it may have happened in a finalizer after that failure.
+  // A cause can contain both a failure and a defect, because a finalizer can die after the failure. The defect has precedence.
   if (Option.isSome(Cause.dieOption(cause))) return ExitStatus.defect
   const failure = Cause.failureOption(cause)
   if (Option.isNone(failure)) return ExitStatus.ok

@@ -1,5 +1,5 @@
 /**
- * Configures the format of log lines. They always go to stderr, because stdout is for the output of commands.
+ * Configures the format of log lines. Log lines always go to stderr, because stdout is for the output of commands.
  */
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"

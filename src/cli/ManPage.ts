@@ -1,5 +1,6 @@
 /**
- * Generates the manual page gateway(1) in mdoc(7) from the tables of settings and commands. The build writes it. Pure.
+ * Generates the manual page gateway(1) in mdoc(7) from the tables of settings and commands. The build writes the page to a
+ * file. Pure.
  */
 import { type Setting, settings } from "../settings/GatewayConfig.ts"
 import { version } from "../Version.ts"

@@ -146,8 +146,8 @@ const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
 }
 
 /**
- * The rows with the commands of systemd that show and stop the system service. If the verdict is `foreign-listener`, the
- * service may be another program that uses the port, so the command that stops it is left out.
+ * The rows with the `systemctl` commands that show and stop the system service. If the verdict is `foreign-listener`, the
+ * service may be a program other than a gateway. The command that stops it is then left out.
  */
 const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   const commands = service === undefined

@@ -21,7 +21,7 @@ export class Stdout extends Context.Reference<Stdout>()("gateway-lock/cli/Stdout
   defaultValue: (): (text: string) => Effect.Effect<void, OutputFailed> => (text) => Console.log(text)
 }) {}
 
-/** Writes a part of the output. Completes when the text is written, or when the reader has closed its end. */
+/** Writes a part of the output. Completes when the text is written, or when the reader has closed its end of the pipe. */
 export const print = (text: string): Effect.Effect<void, OutputFailed> => Effect.flatMap(Stdout, (write) => write(text))
 
 // ---------------------------------------------------------------------------
@@ -30,7 +30,7 @@ export const print = (text: string): Effect.Effect<void, OutputFailed> => Effect
 
 const stdoutDescriptor = 1
 
-/** Whether the reader has closed its end, as `| head -1` does after the first line. */
+/** Whether the reader has closed its end of the pipe, as `| head -1` does after the first line. */
 const isUnread = (error: NodeJS.ErrnoException): boolean =>
   error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED"
 
@@ -47,7 +47,10 @@ const writeFile = (data: Buffer, done: Done): void => {
   })
 }
 
-/** Syncs the file, because NFS reports some write errors only then. `EINVAL` and `EROFS` mean that stdout cannot be synced. */
+/**
+ * Syncs stdout, because NFS reports some write errors only when a file is synced. `EINVAL` and `EROFS` mean that stdout is not
+ * a file that can be synced, so they are not failures.
+ */
 const flush = (done: Done): void => {
   NodeFs.fdatasync(
     stdoutDescriptor,
@@ -56,8 +59,8 @@ const flush = (done: Done): void => {
 }
 
 /**
- * The `Stdout` of this process. It waits until a pipe, socket or terminal has taken the data, because data that is still
- * queued when the process exits is lost.
+ * The `Stdout` that writes to stdout of this process. It waits until a pipe, socket or terminal has taken the data, because
+ * data that is queued when the process exits is lost.
  */
 export const writeLive = (text: string): Effect.Effect<void, OutputFailed> =>
   Effect.async((resume) => {

@@ -62,8 +62,8 @@ export const doctor = (
       problems: problems.map(({ message }) => message),
       process: facts,
       uid: process.getuid?.(),
-      // `sameGateway` adds the given flags after the words of the remedy, and the last value of a repeated flag counts. A
-      // remedy such as `run --port 18790` must therefore leave out the given `--port`.
+      // `sameGateway` appends the flags of this command to the words of the remedy. If a flag is repeated, the last value
+      // counts. So if the remedy itself sets a flag, as in `run --port 18790`, that flag of this command is not appended.
       command: (words) =>
         sameGateway(words, new Map([...flags].filter(([flag]) => !words.includes(`--${flag} `))), platform)
     })

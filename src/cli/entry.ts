@@ -1,6 +1,6 @@
 /**
- * Runs the program in this process, with its signals, uncaught exceptions and exit status. `main.ts` imports this module,
- * which runs the program.
+ * Runs the program in this process, and handles signals, uncaught exceptions and the exit status. The program runs as soon as
+ * `main.ts` imports this module.
  */
 // This code runs outside of fibers, so it uses Node's own timers, clock and console.
 // @effect-diagnostics globalDate:off
@@ -46,8 +46,8 @@ const showException = (cause: unknown): void =>
     format === "json" ? defectToJson(Cause.pretty(Cause.die(cause)), Date.now()) : cause
   )
 
-// After an uncaught exception, the program drains and releases its lock. If the drain and the release take longer than this
-// time, the process exits.
+// After an uncaught exception, the program drains (it lets open connections finish) and releases its lock. If the drain and the
+// release take longer than this time, the process exits.
 const uncaughtGraceMillis = 60_000
 const uncaught = Deferred.unsafeMake<never>(FiberId.none)
 let exceptions = 0
@@ -64,7 +64,7 @@ process.on("uncaughtException", (cause) => {
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
-/** The exit status. Also reports an uncaught exception that came while the program was already ending for another reason. */
+/** The exit status. Also prints an uncaught exception that came while the program was already ending for another reason. */
 const statusOf = (ended: Exit.Exit<unknown, unknown>): number => {
   const status = ExitStatus.fromExit(ended)
   if (exceptions === 0 || status === ExitStatus.ExitStatus.defect) return status

@@ -1,9 +1,9 @@
 /**
- * `gateway health`: for probes of containers and scripts.
+ * `gateway health`: the health check for containers and scripts.
  *
- * The gateway is healthy if the lock is held, and the owner's instance answers `/healthz`. If the lock cannot be read (it
- * belongs to another user, or is outside of this container), the gateway that answers cannot be identified. The command
- * then fails, and one line on stderr says how to check only the port.
+ * The gateway is healthy if a process holds the lock, and the instance that the lock file names answers `/healthz`. If the lock
+ * file cannot be read (it belongs to another user, or is outside of this container), the gateway that answers cannot be
+ * identified. The command then fails, and one line on stderr says how to check only the port.
  */
 import * as Effect from "effect/Effect"
 import { urlHost } from "../Address.ts"
@@ -32,8 +32,8 @@ export const describe = (
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
-    // Every user sees that a system service runs, but only users who may read its lock can identify the instance that
-    // answers. The verdict alone is therefore not enough.
+    // The verdict `running` alone is not enough. For a system service every user gets this verdict, but only users who may read
+    // the lock file of the service can identify the instance that answers.
     if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* notice(describe(seen, yield* HostPlatform), "ERROR")
     return new Answered({ status: ExitStatus.failure })

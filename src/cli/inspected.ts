@@ -1,5 +1,5 @@
 /**
- * Shared by the read-only commands: inspects a gateway, even if its config file has problems.
+ * The read-only commands share this module. It inspects a gateway, even if the config file of the gateway has problems.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,7 +12,10 @@ import { layer as platform } from "./platform.ts"
 /** The host capabilities that the read-only commands need. */
 export const layer = PortOwners.layerLive.pipe(Layer.provideMerge(platform))
 
-/** Inspects the gateway. Fails with `SettingInvalid` for a flag or a variable. Problems of the config file become warnings. */
+/**
+ * Inspects the gateway. Fails with `SettingInvalid` if a flag or an environment variable is invalid. Problems of the config file
+ * become warnings.
+ */
 export const inspect = (
   flags: ReadonlyMap<string, string>,
   options: Pick<GatewayStatus.LookOptions, "listeners"> = {}

@@ -15,7 +15,7 @@ import * as ProcessTable from "../host/ProcessTable.ts"
 import { memoized } from "../internal/memoized.ts"
 import * as OwnerWatch from "../probe/OwnerWatch.ts"
 
-/** Starts programs. The code for it is loaded when the first program is started. */
+/** Starts programs. The code that starts programs is loaded when the first program is started. */
 const Commands = Layer.effect(
   CommandExecutor.CommandExecutor,
   Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * The whole program, independent of its process: it takes the words of the command line, writes the output and ends with an exit.
+ * The whole program, independent of its process: it takes the words of the command line, writes the output, and ends with a
+ * result or an error.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -48,7 +49,7 @@ export interface Invocation {
   readonly uncaught: Effect.Effect<never>
 }
 
-/** Prints why the program ends, except for an interruption. Does not change the exit. */
+/** Prints why the program ends, but prints nothing for an interruption. Does not change the exit status. */
 const report = (format: GatewayConfig.LogFormat) => (cause: Cause.Cause<{ readonly message: string }>) =>
   Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
@@ -110,8 +111,8 @@ const makeRoom = (
 const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
 /**
- * Like `report`, for a start. If another process prevents the start, this function also prints that process and the
- * commands that the user can run next.
+ * Prints why a start failed, as `report` does. If another process prevents the start, this function also prints which process
+ * that is, and the commands that the user can run next.
  */
 const reportStart = (
   format: GatewayConfig.LogFormat,

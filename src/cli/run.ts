@@ -34,13 +34,14 @@ export interface RunOptions {
 }
 
 /**
- * The time that the gateway requests from systemd in addition to a wait, so that it can send its next notification in time.
+ * While a start waits for another gateway, it asks systemd to extend the start timeout of the unit. It asks for the time of the
+ * wait plus this margin, so that its next notification arrives before the timeout ends.
  */
 const notifyMargin = Duration.seconds(30)
 
 /**
- * The maximum time that the gateway requests from systemd at once, because a wait may have no time limit. The gateway
- * requests time again at each change of the state that it waits in.
+ * The maximum wait for which the gateway requests time from systemd in one notification. The limit is needed, because a wait
+ * may have no time limit. The gateway requests time again each time `Recovery` calls `onWaiting`.
  */
 const longestWait = Duration.minutes(10)
 
@@ -75,14 +76,15 @@ const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): st
 const serving = Effect.promise(() => import("./serve.ts"))
 
 /**
- * Loads all code that a takeover needs before the start waits, because an upgrade may replace or remove the program's files
- * during the wait.
+ * Loads all code that the start needs after it has waited for the lock of another gateway. The code is loaded before the wait,
+ * because an upgrade may replace or remove the program's files during the wait.
  */
 const loadForTakeover = Effect.gen(function*() {
   yield* serving
   yield* Effect.promise(() => import("@effect/platform-node/NodeCommandExecutor"))
   yield* Effect.promise(() => import("../page/findNeighbours.ts"))
-  // `supported` loads the addon. Its failure is ignored here, because the acquisition handles a missing addon itself.
+  // `supported` loads the addon for kernel locks. A failure is ignored here, because `LockFile` handles a missing addon when it
+  // acquires the lock.
   const { supported } = yield* KernelLock.KernelLock
   yield* Effect.ignore(supported)
 })
@@ -101,8 +103,8 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
       )
     }
     yield* runNotifying(config, options, facts, verdict, systemd).pipe(
-      // The status is sent after all resources are released, because systemd shows the last status even after the gateway
-      // has ended.
+      // systemd shows the last status that it received, even after the gateway has ended. So this status is sent last, after
+      // all resources are released.
       Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
     )
   })
@@ -125,8 +127,8 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
     configName: config.configName,
     address,
     isPassedSocket: passedSocket !== undefined,
-    // A standby waits for the owner's end by itself, so the lock must not wait. Under a supervisor, `health.timeout` is the
-    // limit of every wait for another owner, so the lock must not wait longer.
+    // With `--standby`, `Recovery.standby` waits until the owner of the lock ends, so this layer must not wait for the lock.
+    // Under a supervisor, `health.timeout` limits every wait for another owner, so this layer must not wait longer than that.
     lock: options.standby
       ? { ...config.lock, timeout: Duration.zero }
       : verdict.kind === "none"
@@ -142,10 +144,11 @@ const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verd
 const startOnce = (start: Start) => {
   const { address, config, options, passedSocket, systemd, verdict: { kind: supervisor } } = start
   const Lock = lockLayer(start)
-  // A layer releases what it has acquired if it fails, so that the next attempt starts without leftovers.
+  // The lock and the server are acquired in one layer. If this layer fails, it releases what it has acquired, so the next
+  // attempt to start does not find resources of this attempt.
   const Started = Layer.scopedContext(Effect.gen(function*() {
     const lock = yield* Layer.build(Lock)
-    // The server is loaded after the lock is acquired, so that a refused start does not load it.
+    // The server's code is loaded after the lock is acquired, so that a start that does not get the lock does not load it.
     const { serve } = yield* serving
     yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token: options.token }), lock)
     return lock
@@ -199,7 +202,7 @@ const runNotifying = (
     const lock = yield* recover(startOnce(start), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
-        // Another start of this gateway succeeded after the check above.
+        // These errors mean that another start of this gateway succeeded after `runningHealthy` was called above.
         (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
         (error) =>
           Effect.gen(function*() {

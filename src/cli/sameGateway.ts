@@ -14,7 +14,7 @@ export const withFlags = (
   return [`gateway ${command}`, ...[...flags].map(([flag, value]) => `--${flag} ${word(value)}`)].join(" ")
 }
 
-/** A command line for the same gateway. Paths are absolute, so that it works in any working directory. */
+/** A command line for the gateway that `flags` select. Its paths are absolute, so that it works in any working directory. */
 export const sameGateway = (command: string, flags: ReadonlyMap<string, string>, platform: string): string =>
   withFlags(
     command,

@@ -1,5 +1,6 @@
 /**
- * Serves the routes of the program. This module is loaded after the lock is acquired, so that a refused start does not load it.
+ * Serves the routes of the program. This module is loaded after the lock is acquired, so that a start that does not get the
+ * lock does not load it.
  */
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -38,8 +39,9 @@ export interface ServeOptions {
 const metricsPath = "/metrics"
 
 /**
- * Whether a request gets no span. Metrics are scraped every few seconds, and a span for each would drown out the rest. A
- * query might contain a token, which must not reach a trace, and no route needs a query.
+ * Whether a request gets no span. Metrics are scraped every few seconds, and a span for each scrape would drown out the other
+ * spans. A URL with a query gets no span, because the query might contain a token, and a token must not reach a trace. No route
+ * needs a query.
  */
 const hasNoSpan = ({ url }: { readonly url: string }): boolean => url === metricsPath || url.includes("?")
 
@@ -59,8 +61,8 @@ const routes = HttpRouter.empty.pipe(
 )
 
 /**
- * The time for the rest of the shutdown after the drain. The gateway requests it from systemd in addition to the time of
- * the drain.
+ * The time that the rest of the shutdown may take after the drain. The gateway requests this time from systemd in addition to
+ * the time of the drain.
  */
 const shutdownMargin = Duration.seconds(10)
 
@@ -103,7 +105,10 @@ const announce = ({ systemd }: ServeOptions) =>
     if (Option.isSome(systemd.watchdog)) yield* feedWatchdog(systemd.watchdog.value, systemd)
   })
 
-/** Notifies systemd of a drain. The listener calls this function when the drain begins. */
+/**
+ * Notifies systemd that the gateway drains: it lets open connections finish before it ends. The listener calls this function
+ * when the drain begins.
+ */
 const announceDrain = (config: GatewayConfig, systemd: SystemdNotify["Type"]) => (reason: string) =>
   systemd.notify(
     "STOPPING=1",

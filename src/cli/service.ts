@@ -73,8 +73,8 @@ const chooseManager = (
 }
 
 /**
- * The folders in which the settings of a service are searched. A systemd system unit uses the folders of the system, and
- * not those of the user who installs it. `None`: the folders of this user.
+ * The folders that contain the default config file and the default state directory of a service. A systemd system unit uses the
+ * folders of the system, and not those of the user who installs it. `None` stands for the folders of this user.
  */
 export const foldersOf = (
   command: Pick<ServiceCommand, "manager" | "platform" | "system">
@@ -99,7 +99,10 @@ const given = (name: string): Effect.Effect<string | undefined> => Effect.map(va
 const givenPath = (name: string): Effect.Effect<string | undefined> =>
   Effect.map(given(name), (path) => path !== undefined && NodePath.isAbsolute(path) ? path : undefined)
 
-/** The home folder, which contains a user's own service. A system service, or a definition that is only printed, needs none. */
+/**
+ * The home folder. A service of a user is installed below it. A system service, or a definition that is only printed, needs no
+ * home folder.
+ */
 const homeOf = (needed: boolean, platform: string): Effect.Effect<string, PlatformFolders.FolderUnknown> =>
   Effect.flatMap(
     PlatformFolders.home(platform),
@@ -123,7 +126,7 @@ const windowsUser = Effect.gen(function*() {
 })
 
 const unseen: ReadonlyArray<Setting<unknown>> = Object.values(settings).filter((setting) =>
-  // The definition always contains profile and supervisor.
+  // The service definition always contains these two settings, so the service gets them without this environment.
   setting !== settings.profile && setting !== settings.supervisor
 )
 
@@ -260,8 +263,8 @@ export const service = (
         execPath: command.execPath,
         scriptPath: command.scriptPath,
         args,
-        // This path is not resolved, because the state directory of a dynamic user is a symbolic link from /var/lib into
-        // /var/lib/private. Only systemd uses the path in /var/lib/private.
+        // Symbolic links in this path are not resolved. The state directory of a dynamic user is a symbolic link from /var/lib
+        // into /var/lib/private, and only systemd uses the path in /var/lib/private.
         stateDir: isSystemUnit
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,

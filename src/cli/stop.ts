@@ -1,5 +1,5 @@
 /**
- * `gateway stop`, and the first part of `gateway run --force`, which stops the owner before the start.
+ * `gateway stop`, and the first part of `gateway run --force`: before the start, it stops the process that owns the lock.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -151,7 +151,7 @@ const stopService = (config: StopConfig, stopping: StopOwner.StopOptions) =>
     const service = yield* SystemServices.find(config)
     if (Option.isNone(service) || service.value.pid === undefined) return Option.none<StopOwner.Outcome>()
     const path = yield* SystemServices.lockOf(service.value)
-    // Only root and the service's own user may read the lock, so this process cannot verify the owner.
+    // `None`: only root and the service's user may read the lock file, so this process cannot verify the owner of the lock.
     if (Option.isNone(path)) {
       return yield* new StopOwner.OwnerSupervised({
         pid: service.value.pid,
@@ -187,8 +187,9 @@ export const stop = (command: StopCommand) =>
   })
 
 /**
- * Stops the owner before a start with `--force`, if the owner is verified and has no supervisor. Otherwise it logs a warning
- * with the reason and succeeds. The start that follows then reports its own error.
+ * Before a start with `--force`, stops the process that owns the lock. This process must be verified as the owner, and no
+ * supervisor may run it. Otherwise `makeRoom` logs a warning with the reason and succeeds, and the start that follows reports its
+ * own error.
  */
 export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
   Effect.gen(function*() {

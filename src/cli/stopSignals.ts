@@ -1,13 +1,15 @@
 /**
  * Handles the signals that ask the program to stop.
  *
- * The first signal interrupts the program (`runMain` listens for SIGTERM and SIGINT). The second signal cuts the drain
- * short. A third signal ends the process. Signals within half a second count as one, because several stop commands can run
- * at the same time. They cannot see each other until the lock's record has the phase `draining`.
+ * The first signal interrupts the program (`runMain` listens for SIGTERM and SIGINT). The gateway then drains: it lets open
+ * connections finish. The second signal cuts the drain short. A third signal ends the process.
+ *
+ * Signals within half a second count as one. Several `stop` commands can run at the same time, and each sends a signal. A
+ * `stop` command sees that the gateway is already stopping only when the record in the lock file has the phase `draining`.
  *
  * Windows has no signals. libuv translates some console events (`uv__signal_control_handler` in src/win/signal.c): Ctrl+C to
- * SIGINT, Ctrl+Break to SIGBREAK, and the closing of a console to SIGHUP. It does not translate a logoff or a shutdown of
- * Windows, which end the process without a signal.
+ * SIGINT, Ctrl+Break to SIGBREAK, and the closing of a console to SIGHUP. libuv does not translate a logoff or a shutdown of
+ * Windows, so these end the process without a signal.
  */
 
 type StopSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGBREAK"

@@ -179,8 +179,8 @@ const checkPortNumber = ({ command, config: { port } }: DoctorOptions): Readonly
     : []
 
 /**
- * Finds claims that interrupted starts left, and lock files with a modification time in the future. A claim is a file that a
- * start creates before it moves a dead owner's lock file away.
+ * Finds claims that remain from interrupted starts, and lock files with a modification time in the future. A claim is a file that
+ * a start creates before it moves away the lock file of an owner that has ended.
  */
 const checkLeftovers = ({ lock, owner }: Status, stateDir: string) =>
   Effect.gen(function*() {
@@ -262,7 +262,7 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
     const { configName, configPath, health, host, port, profile, stateDir } = config
     const place = { stateDir, uid, elsewhere: command("run --state-dir <path>") }
     const unit = serviceNames("systemd", profile).name
-    // The three run concurrently, because each of them waits for other processes or the network.
+    // These three effects run concurrently, because each of them waits for other processes or for the network.
     const [status, verdict, units] = yield* Effect.all([
       SystemServices.inspect({ configName, configPath, health, host, port, profile, stateDir }),
       Supervisor.make(config.supervisor, options.process),
@@ -274,8 +274,8 @@ export const examine = (options: DoctorOptions): Effect.Effect<DoctorReport, nev
         })
         : Effect.succeed([])
     ], { concurrency: "unbounded" })
-    // A system service has its own state directory, which systemd creates. The gateway then does not use the state directory of
-    // these settings, so that directory is not checked.
+    // A gateway that runs as a system service has a state directory that systemd creates. It does not use the `stateDir` of
+    // `config`, so that directory is not checked.
     const isService = status.service !== undefined && status.verdict !== "foreign-listener"
     const findings = [
       ...checkConfig(options, platform),

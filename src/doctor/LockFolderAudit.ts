@@ -56,7 +56,8 @@ export interface FolderFacts {
 }
 
 /**
- * The reasons why a start would refuse to keep its locks in a folder; empty if it would accept the folder. Pure.
+ * The reasons why a gateway would refuse to keep its locks in a folder. The result is empty if the gateway would accept the
+ * folder. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -247,7 +248,10 @@ export const hintFor = (type: string): string | undefined => {
 
 type Tested = KernelLockUnsupported | KernelLockFailed | SelfTest.Verdict
 
-/** Creates a temporary file, tries to lock that file through two descriptors, and removes it. The second lock must be refused. */
+/**
+ * Creates a temporary file, tries to lock it through two descriptors, and removes it. A file system that enforces locks refuses
+ * the second lock.
+ */
 const selfTest = (folder: string) =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem

@@ -42,7 +42,7 @@ export interface Unit {
   readonly startLimitBurst: number
   readonly restartPrevented: ReadonlyArray<string>
   readonly needsReload: boolean
-  /** The value of `User=`; empty if the unit does not set it. A system unit then runs as root, unless its user is dynamic. */
+  /** The value of `User=`; empty if it is not set. A system unit without `User=` runs as root, unless its user is dynamic. */
   readonly user: string
   readonly isUserDynamic: boolean
   /** The path of Node in `ExecStart`; empty if unknown. */
@@ -195,8 +195,9 @@ const restartsFailures = ({ restart }: Unit): boolean => restart === "always" ||
 /**
  * Whether systemd has stopped restarting the unit because it reached its start limit (systemd.unit(5), `StartLimitBurst`).
  *
- * systemd reports the result `start-limit-hit` only if no other failure came before. After another failure, systemd has stopped
- * the restarts if the unit is `failed` although its own `Restart=` would restart it. Pure.
+ * systemd reports the result `start-limit-hit` only if no other failure came before. After another failure, the result is that
+ * failure. In this case, systemd has stopped the restarts if the unit is `failed` although its `Restart=` asks for a restart.
+ * Pure.
  *
  * @since 0.1.0
  * @category predicates
@@ -208,7 +209,8 @@ export const isLatched = (unit: Unit): boolean =>
     && !(unit.result === "exit-code" && unit.restartPrevented.includes(unit.mainStatus)))
 
 /**
- * The shortest time after which a start that waits for an owner fails: the smallest of the timeouts that can end such a start.
+ * The shortest time after which a start fails while it waits for the owner of the lock. It is the smallest of the timeouts that
+ * can end such a start.
  */
 const shortestWait = (unit: Unit, { health }: Needs): Duration.Duration =>
   [health.timeout, unit.startTimeout, unit.watchdog].reduce((a, b) => Duration.min(a, b))
@@ -305,7 +307,10 @@ const auditStartLimit = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
   return findings
 }
 
-/** Checks that systemd waits longer for a stop than the drain takes. */
+/**
+ * Checks that systemd gives the gateway more time to stop than the drain timeout. Otherwise systemd kills the gateway while the
+ * gateway waits for its open connections.
+ */
 const auditStop = (unit: Unit, needs: Needs): ReadonlyArray<Finding> =>
   Duration.lessThanOrEqualTo(unit.stopTimeout, needs.drainTimeout)
     ? [warning(
@@ -370,7 +375,8 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 /**
  * The findings about a unit. Pure.
  *
- * Starts that are `P` apart never reach the start limit if and only if `interval < burst · P`; see `SystemdUnit.systemdTiming`.
+ * `auditStartLimit` follows this rule: starts at a distance of `P` seconds never reach the start limit if and only if
+ * `StartLimitIntervalSec < StartLimitBurst · P`. `systemdTiming` in `supervisor/SystemdUnit.ts` explains the rule.
  *
  * @since 0.1.0
  * @category decisions
@@ -403,8 +409,8 @@ const ask = (name: string, scope: ServiceScope) =>
     ...properties.map((property) => `--property=${property}`),
     name
   ).pipe(
-    // stderr is captured and dropped, because systemctl prints an error without a systemd manager, and that error does not belong
-    // to the report.
+    // stderr is captured and dropped. If no systemd manager runs, systemctl prints an error on stderr, and that error does not
+    // belong to the report.
     Command.stderr("pipe"),
     (command) => output(command, timeLimit),
     Effect.map((text) => parseShow(text, name, scope)),

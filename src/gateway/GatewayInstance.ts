@@ -31,7 +31,8 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import { version } from "../Version.ts"
 
 /**
- * The running gateway. An app reads its identity, lock and state here, protects routes, and adds readiness checks.
+ * The running gateway. An app uses this service to read the gateway's identity, lock and state, to protect routes, and to add
+ * readiness checks.
  *
  * @example
  * import { HttpRouter, HttpServerResponse } from "@effect/platform"
@@ -55,9 +56,12 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   readonly url: string
   /** The path of the lock file of this gateway's config. */
   readonly lockPath: string
-  /** How other processes are kept out: `kernel` by a kernel lock, `record` only by the owner record in the lock file. */
+  /**
+   * What keeps other processes from acquiring the lock: a kernel lock (`kernel`), or only the owner record in the lock file
+   * (`record`).
+   */
   readonly enforcement: Enforcement
-  /** The owner record in the lock file now. */
+  /** The owner record that is in the lock file now. It names the process that owns the lock. */
   readonly record: Effect.Effect<OwnerRecord>
   /** When the lock was acquired. */
   readonly heldSince: DateTime.Utc
@@ -157,7 +161,8 @@ const make = (
 /**
  * The part of a gateway above the lock: the listener, the gateway's own routes and the running instance.
  *
- * This layer is separate from the lock, so that a program can wait to load it until the program holds the lock.
+ * This layer is separate from the lock. A program can therefore acquire the lock first, and only then load the code of this
+ * layer.
  *
  * Fails with `PortInUse` or `BindFailed`. When the scope of the layer closes, the gateway drains and closes the listener. After
  * that, the lock's own layer releases the lock.
@@ -181,7 +186,7 @@ export const layerServing = (
  * requests `/readyz`, and only while an app is served. Concurrent requests share one run. A change of the result is logged.
  *
  * A name has 1 to 64 printable ASCII characters. It must not be `draining`, `leadership`, `lock` or `starting`, because the
- * gateway itself reports these in `failing`. Any other name is a defect, `SettingInvalid`.
+ * gateway itself reports these in `failing`. A name that breaks these rules is a defect, `SettingInvalid`.
  *
  * @example
  * import { SqlClient } from "@effect/sql"
@@ -206,7 +211,7 @@ export const readiness = <E, R>(
  * Runs an effect while the lock is held. If the lock is lost, the effect is interrupted. Once the effect has ended, `whileHeld`
  * fails with `LockLost`.
  *
- * Use it for a gateway in a `ManagedRuntime` or in a `Scope` of your own. For layers, use `launch` or `layerLost`.
+ * Use `whileHeld` for a gateway in a `ManagedRuntime` or in a `Scope` that you manage. For layers, use `launch` or `layerLost`.
  *
  * @example
  * import { Effect, ManagedRuntime } from "effect"
@@ -226,7 +231,7 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
 
 /**
  * A layer that never finishes building, and fails with `LockLost` when the lock is lost. Merge it with the layer of an app, so
- * that `Layer.launch` then fails, as `launch` does. A layer that depends on this one never starts.
+ * that `Layer.launch` fails when the lock is lost, as `launch` does. A layer that depends on `layerLost` never starts.
  *
  * @example
  * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
@@ -245,8 +250,8 @@ export const layerLost: Layer.Layer<never, LockLost, Gateway> = Layer.effectDisc
 )
 
 /**
- * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. It covers layers with
- * several gateways, and a loss while the layer is still being built.
+ * Works like `Layer.launch`, but also fails with `LockLost` if a gateway of the layer loses its lock. The layer may contain
+ * several gateways, and a gateway may lose its lock before the whole layer is built.
  *
  * Fails with the errors of the layer, and with `LockLost`. Otherwise only an interruption ends `launch`. `NodeRuntime.runMain`
  * interrupts it on SIGTERM and SIGINT.

@@ -26,17 +26,17 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   readonly port?: number | undefined
   /**
    * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused unless `token` is set. Clients without the
-   * token cannot open the control socket. If you do not use the control socket, set a random token. Your own routes are open
-   * unless you protect them.
+   * token cannot open the control socket (the gateway's own WebSocket). If you do not use the control socket, set a random
+   * token. The token does not protect your own routes: use `authorized` of the `Gateway` service for them.
    */
   readonly host?: string | undefined
   /** Names this gateway. The default config file and state directory follow from the profile. Default `default`. */
   readonly profile?: string | undefined
   /** The config file. Its canonical path identifies the lock; the file is not read. Default: the profile's config file. */
   readonly configPath?: string | undefined
-  /** The state directory. Default: the profile's, by platform convention. */
+  /** The state directory. Default: the profile's state directory, in the folder that the platform has for program state. */
   readonly stateDir?: string | undefined
-  /** How long a start waits for the lock, and how the holder keeps it. */
+  /** How long a start waits for the lock, and how a gateway that holds the lock keeps it. */
   readonly lock?: LockOptions | undefined
   /** How the health of the lock's owner is probed. */
   readonly health?: HealthProbeOptions | undefined
@@ -171,8 +171,8 @@ const settingsOfTimes = [
 const firstPassedSocket = 3
 
 /**
- * Checks options that the user of a program gives, for example in its environment, rather than the author in its code. If the
- * `gateway` command has a setting of the same name as an option, the bounds of that setting apply.
+ * Checks options whose values come from the user of a program, for example from environment variables, and not from the
+ * program's code. If the `gateway` command has a setting of the same name as an option, the bounds of that setting apply.
  */
 export const checkGiven = (options: GatewayOptions): Effect.Effect<void, SettingInvalid> =>
   Effect.gen(function*() {

@@ -77,7 +77,7 @@ export interface StopOptions extends InspectOptions, Pick<GatewayOptions, "drain
   readonly timeout?: Duration.DurationInput | undefined
   /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
-  /** Called every 3 seconds with what the stop waits for. */
+  /** `stop` calls this function every 3 seconds while it waits, and passes what it waits for. */
   readonly onWaiting?: StopOwner.StopOptions["onWaiting"]
 }
 

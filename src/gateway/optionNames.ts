@@ -1,6 +1,6 @@
 /**
- * The names of all options, so that a misspelt option is refused. TypeScript does not report unknown properties of a value
- * that is passed on, and plain JavaScript has no such check. Without this module, a misspelt option would be ignored.
+ * The names of all options, so that a misspelt option is refused. TypeScript reports an unknown property only in an object
+ * literal, and plain JavaScript has no such check. Without this module, a misspelt option would be ignored.
  */
 import * as Effect from "effect/Effect"
 import { suggest } from "../internal/suggest.ts"
@@ -84,8 +84,8 @@ const unknown = (name: string, here: ReadonlyArray<string>, hint: string) =>
  * Checks the names of all options. Fails at the first misspelt option, at an unknown name in a group (`lock`, `health`,
  * `limits`), or at a group that is not an object. `more` has the names that are known in addition to those of `GatewayOptions`.
  *
- * A name that resembles no option is ignored, because an app may pass on an object that also has the app's own values. A group
- * may also have the names of the `gateway` command's settings, so that a caller can pass on a whole group.
+ * A name that resembles no option is ignored, because an app may pass an object that also contains the app's own values. A
+ * group may also contain names of settings of the `gateway` command, so that a caller can pass a whole group of those settings.
  */
 export const checkNames = (
   options: GatewayOptions,

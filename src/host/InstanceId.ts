@@ -11,8 +11,8 @@ import { randomUUID } from "node:crypto"
  * Makes the id of one run of a gateway: a random UUID (RFC 9562, version 4) from the system's random source.
  *
  * Effect's `Random` is not used, because its generator starts from 32 bits (Effect 3.22.4; `make` in internal/random.ts). Among
- * some ten thousand starts, two gateways would then get the same id, and nothing would distinguish these two gateways. Provide
- * another source of ids in tests.
+ * tens of thousands of starts, two gateways would then probably get the same id, and nothing would distinguish these two
+ * gateways. Provide another source of ids in tests.
  *
  * @example
  * import { Effect, Layer } from "effect"

@@ -13,7 +13,8 @@ import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { lookBy, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
 
 /**
- * Reads three fields of `/proc/<pid>/stat`: state (3), num_threads (20) and starttime (22), in clock ticks since boot.
+ * Reads three fields of `/proc/<pid>/stat`: state (3), num_threads (20) and starttime (22). The start time is in clock ticks
+ * since boot.
  *
  * The command in field 2 can contain spaces and brackets, so counting starts after the last `)`.
  *
@@ -31,7 +32,8 @@ export const parseProcStat = (
 }
 
 /**
- * Reads the thread group id from `/proc/<pid>/status`. It equals the pid for a process, and differs for a thread.
+ * Reads the thread group id from the text of `/proc/<pid>/status`. If the id equals the pid, the pid is that of a process.
+ * Otherwise the pid is that of a thread.
  *
  * @since 0.1.0
  * @category decoding
@@ -55,7 +57,10 @@ export const parseBootOffsetTicks = (text: string): number => {
 const ticksPerSecond = 100
 const nanosPerTick = 1e9 / ticksPerSecond
 
-/** A zombie whose other threads still run counts as alive, because its files stay open and its locks stay held. */
+/**
+ * Whether a process has ended. A zombie counts as ended only if it has no other threads. While other threads run, the files of
+ * the process stay open and its locks stay held.
+ */
 const isDead = (stat: { readonly state: string; readonly threads: number }) =>
   (stat.state === "Z" || stat.state === "X" || stat.state === "x") && stat.threads <= 1
 
@@ -83,7 +88,8 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
       }))
     )
 
-    // Returns `None` if /proc hides the process: the mount option hidepid is set, or another user owns the process.
+    // Returns `None` if /proc does not show the process, for example because /proc is mounted with the option hidepid and
+    // another user owns the process.
     const readProc = (pid: number): Effect.Effect<Option.Option<Sighting>> =>
       Effect.gen(function*() {
         const tgid = Option.flatten(yield* Effect.option(Effect.map(read(`/proc/${pid}/status`), parseTgid)))

@@ -1,5 +1,6 @@
 /**
- * Decides whether a recorded process still runs, from the system's information about its pid. Pure.
+ * Decides whether the process that a lock file's record names still runs. The decision uses the operating system's information
+ * about the pid in the record. Pure.
  *
  * @since 0.1.0
  */
@@ -43,8 +44,9 @@ export interface Comparison {
   /** How far two readings of one start time can differ. */
   readonly tolerance: number
   /**
-   * How much later than the system's time the recorded time may be. On some platforms a process records its start by its own
-   * clock, which it reads only at the end of exec. With the default 0, both times come from the system.
+   * How much later than the system's start time the recorded start time may be. On some platforms a process takes the recorded
+   * time from its own clock. It reads this clock only at the end of exec, so the recorded time is later. With the default 0,
+   * both times come from the system.
    */
   readonly startLag?: number | undefined
   /** Whether the system reports the same start time for as long as a process lives. Default `true`. */
@@ -52,7 +54,7 @@ export interface Comparison {
 }
 
 /**
- * Compares a recorded process with the sighting of its pid. Pure.
+ * Compares a recorded process with what the operating system reports about its pid (`sighting`). Pure.
  *
  * - Another PID namespace or another boot: `Unknown`, because the pid has no meaning here. The record may be from before a
  *   reboot, or from another machine with the same shared folder. A record does not show which of the two is the case.
@@ -61,10 +63,10 @@ export interface Comparison {
  * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
  *   `isFixed` is `false`.
  *
- * With a `startLag`, the recorded time is equal to the system's time or later. So only a process that started later than
- * recorded is certainly another process. A process that started much earlier than recorded did not get the pid after the
- * record was written. But that process may still not be the recorded one, for example if the record is from another machine.
- * So the result is `Unknown`.
+ * With a `startLag`, the recorded time of a process is never earlier than the system's time. So if the system's time is later
+ * than the recorded time, the pid belongs to another process: `Gone`. If the system's time is much earlier, the process had
+ * the pid before the record was written. It may be the recorded process. It may also be another process, for example if the
+ * record is from another machine. So the result is `Unknown`.
  *
  * @since 0.1.0
  * @category decisions

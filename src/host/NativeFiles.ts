@@ -66,8 +66,8 @@ export class NativeFiles extends Context.Reference<NativeFiles>()("gateway-lock/
 }) {}
 
 /**
- * Only the low 32 bits of a Windows volume's serial number are compared. libuv 1.49 and 1.50 return 64 bits for a path, but
- * 32 for a descriptor (`fs__stat_handle` in libuv's src/win/fs.c; fixed by libuv/libuv#4698 in 1.51).
+ * On Windows `dev` is the volume's serial number, and only its low 32 bits are compared. libuv 1.49 and 1.50 return 64 bits for
+ * a path, but 32 for a descriptor (`fs__stat_handle` in libuv's src/win/fs.c; fixed by libuv/libuv#4698 in 1.51).
  */
 const lowHalf = 0xffff_ffffn
 
@@ -80,9 +80,10 @@ export type Identify = (
 /**
  * Identifies files by device and inode.
  *
- * An inode has 64 bits, and `FileSystem` reads it as a number, which holds integers of 53 bits (@effect/platform-node 0.108.2;
- * `makeFileInfo` in internal/fileSystem.ts of @effect/platform-node-shared). Inodes of NTFS, ReFS and some network file systems
- * are longer, so two files can have the same rounded number. For such files a second call reads the exact numbers.
+ * An inode has 64 bits. `FileSystem` reads it as a JavaScript number, which holds integers of up to 53 bits
+ * (@effect/platform-node 0.108.2; `makeFileInfo` in internal/fileSystem.ts of @effect/platform-node-shared). Inodes of NTFS, ReFS
+ * and some network file systems can be longer than 53 bits, so two files can have the same rounded number. For such inodes a
+ * second call reads the exact numbers.
  */
 export const identify: Effect.Effect<Identify> = Effect.gen(function*() {
   const native = yield* NativeFiles

@@ -1,6 +1,6 @@
 /**
- * Finds the lock files that processes of this user have open. So a gateway is found even if its state directory, where its
- * lock files are, is unknown.
+ * Finds the lock files that processes of this user have open. A gateway keeps its lock files in its state directory and has them
+ * open. So this module finds a gateway even if its state directory is unknown.
  *
  * @since 0.1.0
  */
@@ -59,8 +59,8 @@ const timeLimit = Duration.seconds(2)
 /**
  * Reads the processes of one user from `/proc` (proc_pid_fd(5)).
  *
- * A process in another mount namespace may have a lock file open under a path that names another file here, or none. So a
- * lock file is ignored if its path does not lead to the same file in this process's namespace.
+ * A process in another mount namespace may have a lock file open under a path that names another file, or no file, in the
+ * namespace of this process. So a lock file is ignored if its path does not lead to the same file in both namespaces.
  *
  * @internal
  */

@@ -104,7 +104,10 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
   )
 }
 
-/** For each base folder: the variable that names the folder, and its place in the home folder if the variable is not set. */
+/**
+ * The places of the two base folders. `variable` is the environment variable that names a folder. If it is not set, `below` is
+ * the path of that folder in the home folder. `inside` is the path of the base folder in the folder that was found.
+ */
 const conventions = (platform: string) => {
   switch (platform) {
     case "darwin":

@@ -36,9 +36,9 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
 }
 
 /**
- * The listeners that keep a gateway from `address`: those that answer there, and those that answer on 127.0.0.1, the guard
- * address, which every gateway binds too. If only a resolver can translate the host's name to an address, all listeners of the
- * port are returned. Pure.
+ * The listeners that keep a gateway from `address`: those that answer at `address`, and those that answer at 127.0.0.1 on the
+ * same port. Every gateway also binds 127.0.0.1, the guard address. If only a resolver can translate the host's name to an
+ * address, all listeners of the port are returned. Pure.
  *
  * @since 0.1.0
  * @category decisions

@@ -99,8 +99,8 @@ const unseen = (reason: string): PortListeners => ({ _tag: "Unseen", reason })
 const seen = (listeners: ReadonlyArray<PortListener>): PortListeners => ({ _tag: "Seen", listeners })
 
 /**
- * The first of the hosts of a gateway on `address` that cannot be bound. `None` if each host can be bound, or if the test takes
- * too long.
+ * Tests the hosts that a gateway on `address` binds, and returns the first host that cannot be bound. Returns `None` if each host
+ * can be bound, or if the test takes too long.
  */
 const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
   Effect.findFirst(addressesOf(address), (host) => PortTrial.isTaken(host, address.port)).pipe(
@@ -150,8 +150,8 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
         const connections = texts.flatMap((text) => parseConnections(text, endianness())).filter((socket) =>
           socket.port === port && exclude(socket.host, canonical(host) ?? host)
         )
-        // Connections that a process still has open come before closed connections (inode 0), because the kernel removes a
-        // closed connection by itself.
+        // A connection that a process has open is reported rather than a closed connection (inode 0), because the kernel
+        // removes a closed connection by itself.
         const connection = connections.toSorted((a, b) => Number(a.inode === "0") - Number(b.inode === "0"))[0]
         if (connection === undefined) return unseenBlocker
         const { inode, peer } = connection
