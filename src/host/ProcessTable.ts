@@ -50,7 +50,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
    * Whether a process uses the same network as this process. Only with the answer `Same` can this process probe the ports of the
-   * other process. Call `network` only with a pid of this PID namespace, because elsewhere the number belongs to another process.
+   * other process. Call `network` only with a pid of this PID namespace, because a pid of another namespace names an unrelated
+   * process here.
    */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
@@ -59,8 +60,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    */
   readonly noteRelease: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
   /**
-   * Whether a lock file's record is a leftover. A leftover is a record that no gateway uses any more to hold the lock. A record
-   * is a leftover if `noteRelease` remembers its instance id, or if an earlier process with the pid of this process wrote it. A
+   * Whether a lock file's record is a leftover, which means that the gateway that wrote it no longer holds the lock. A record is
+   * a leftover if `noteRelease` remembers its instance id, or if an earlier process with the pid of this process wrote it. A
    * record that another worker thread or another copy of the library wrote in this process is not a leftover.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>

@@ -101,7 +101,10 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
 
-/** Whether two locks belong to one gateway: one instance holds both, or both name one config. */
+/**
+ * Whether the record in the lock of the state directory belongs to the gateway that is inspected. It does if the owner of the
+ * inspected lock wrote the record, or if the record names the config file of that gateway.
+ */
 const isSameGateway = (
   { configName, configPath }: Target,
   owner: LockInspection.Owner | undefined,
@@ -111,7 +114,7 @@ const isSameGateway = (
   record.instanceId === owner?.record.instanceId
   || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }, platform))
 
-/** The lock of the state directory, if a process holds it and its record is readable. */
+/** The lock of the state directory, if a process holds that lock and the lock's record is readable. */
 const stateHolder = (target: Target) =>
   Effect.gen(function*() {
     const path = LockFile.stateLockPath(target)
@@ -200,8 +203,8 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
   )
 
 /**
- * Inspects the gateway of a lock file, if only the path of that file is known. The path is
- * `<state directory>/locks/gateway.<digits>.lock`, or `<state directory>/locks/gateway.state.lock`.
+ * Inspects the gateway of a lock file. This is for callers that know only the path of that file, and not the settings of the
+ * gateway. The path has the form `<state directory>/locks/gateway.<digits>.lock` or `<state directory>/locks/gateway.state.lock`.
  *
  * @example
  * import { Console, Effect } from "effect"
