@@ -1,9 +1,9 @@
 /**
  * Reads a path that is not a regular file: a pipe, a terminal or a device.
  *
- * The read does not block a thread of libuv's pool, neither in read(2) nor in open(2), which blocks on a pipe without a writer.
- * So the wait for data can be interrupted. The process can also exit during the wait. An exit waits for the threads of the pool
- * (`hasFileRequests` in src/host/endProcess.ts), so a blocked thread would prevent the exit.
+ * The read blocks no thread of libuv's pool. An ordinary read would block one in read(2), or in open(2) of a pipe without a
+ * writer. Because no thread is blocked, the wait for data can be interrupted, and the process can exit during the wait. An exit
+ * waits for the threads of the pool (`hasFileRequests` in src/host/endProcess.ts), so a blocked thread would prevent the exit.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"

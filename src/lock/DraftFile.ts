@@ -17,7 +17,9 @@ type Sync = FileSystem.File["sync"]
 export const createExclusively = (fs: FileSystem.FileSystem, path: string, flag: "wx" | "wx+") =>
   open(fs, path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
-/** Removes a draft, including one that an earlier attempt left. */
+/**
+ * Removes a draft of this attempt or of an earlier one. If the removal fails, it is tried once more and then given up.
+ */
 export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Effect<void> =>
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
@@ -42,12 +44,13 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed. Remove the file, because it would block every start until it is stale.
+          // A step failed, so remove the file. Otherwise the file would keep every start from the lock until the file
+          // counts as stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // `isNotFound`: while the draft is empty, another start can remove it (`Claim.sweep`).
+    // With `isNotFound`, another start removed the draft. `Claim.sweep` of another start removes drafts that are empty.
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(
