@@ -1,6 +1,6 @@
 /**
- * Tests whether a port on which nothing listens can be bound. Such a port can nevertheless be in use: by a connection, or by a
- * socket that is bound to the port but does not listen.
+ * Tests whether a port on which nothing listens can be bound. Such a port can be in use all the same: a connection uses it, or a
+ * socket is bound to it and does not listen.
  */
 import * as Effect from "effect/Effect"
 import * as Dns from "node:dns"

@@ -1,8 +1,8 @@
 /**
  * Ends this process: the default of `ProcessEnd`.
  */
-// This file uses Node's own timers and console, because no fiber runs during an exit. Also, some of its timers must not keep
-// the process alive, so they are unreferenced.
+// This file uses Node's own timers and console, because no fiber runs during an exit. Some of the timers in this file must
+// not keep the process alive, so the file calls `unref` on them.
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
@@ -19,8 +19,8 @@ const fileCheckMillis = 20
 
 /**
  * Whether a thread of libuv's pool works on a file. `process.exit` waits for the end of those threads (`uv_library_shutdown` in
- * libuv's src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node names such
- * requests `FSReqCallback` or `FSReqPromise`.
+ * libuv's src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node lists the work of
+ * such a thread as `FSReqCallback` or `FSReqPromise`.
  */
 const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
 

@@ -73,7 +73,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly profile?: string | undefined
   /** The canonical path of the config file. */
   readonly configPath: string
-  /** The path of the config file with symbolic links unresolved. Default: `configPath`. */
+  /** The path of the config file as the settings name it: symbolic links are not resolved. Default: `configPath`. */
   readonly configName?: string | undefined
   /** The canonical path of the state directory. */
   readonly stateDir: string
@@ -133,7 +133,7 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 
 /**
  * Waits for a slow answer of the operating system at most as long as for a health probe. On Windows, a question about a process
- * starts PowerShell, which can take seconds. A starting gateway, unlike an inspection, does not wait for such an answer at all.
+ * starts PowerShell, which can take seconds. An inspection waits for that answer. A starting gateway does not wait for it at all.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(

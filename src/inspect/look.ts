@@ -93,7 +93,8 @@ const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState):
 
 /**
  * Inspects the lock, then the port, then the lock again. If the owner or its phase changed in between, the lock and the port were
- * not seen in the same state. In that case everything is inspected once more.
+ * not seen in the same state. In that case the port and the owner are inspected once more. If the owner answers and the meaning
+ * of its pid is known (`pidMeaning`), the lock is not inspected again.
  */
 export const look = (target: Target) =>
   Effect.gen(function*() {

@@ -5,7 +5,7 @@
  * environment. The program is killed after a time limit. If the start of the program throws an exception, the gateway does not
  * end. A test checks that no other module in `src` starts a program.
  */
-// A child inherits the environment of this process, not the values of a `ConfigProvider`.
+// A child inherits the environment of this process, not the values of a `ConfigProvider`. So this file reads `process.env`.
 // @effect-diagnostics processEnv:off
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -82,7 +82,7 @@ const passed = new Set([
   "COMMONPROGRAMFILES(X86)"
 ])
 
-/** Names are compared without case, because names on Windows can have any case. `LC_*` are variables of the locale. */
+/** Names are compared without case, because names on Windows can have any case. The variables `LC_*` set the locale. */
 const isPassed = (name: string): boolean => passed.has(name.toUpperCase()) || /^LC_[A-Z]+$/.test(name)
 
 /** The part of an environment that a child inherits. Pure. */

@@ -31,8 +31,8 @@ const names = [...nanosOf.keys()].toSorted((a, b) => b.length - a.length).join("
 const term = `(\\d{1,15}(?:\\.\\d{1,15})?)\\s*(${names})(?![a-z\u00b5\u03bc])`
 
 /**
- * A regular expression that matches a text if the whole text is a duration. JSON Schema uses the expression, so its groups do not
- * capture.
+ * A regular expression that matches a text if the whole text is a duration. Its groups do not capture, because JSON Schema uses
+ * the expression only to test texts.
  */
 export const pattern = `^\\s*(?:${term.replaceAll(/\((?!\?)/g, "(?:")}\\s*)+$`
 

@@ -1,5 +1,5 @@
 /**
- * Workaround for Effect-TS/effect#8271: an interruption that arrives during a finalizer would be lost.
+ * Workaround for Effect-TS/effect#8271. Without the workaround, an interruption that arrives during a finalizer is lost.
  */
 import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"

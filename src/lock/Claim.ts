@@ -33,8 +33,8 @@ export interface ClaimOptions {
 }
 
 /**
- * The longest chain of claims, each on the claim before it. A chain grows by one claim when a start dies during a
- * reclaim.
+ * The longest chain of claims, each on the claim before it. A chain grows by one claim when a start dies while it holds
+ * a claim.
  */
 const maxDepth = 4
 
@@ -51,8 +51,8 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
- * The path of the draft, in which an owner writes a file before the file gets its name. No other process uses this
- * path, because the owner's id is new.
+ * The path at which an owner writes a new file before the file gets its final name. No other process uses this path,
+ * because the owner's id is new.
  */
 export const draftPath = (path: string, record: OwnerRecord): string =>
   `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`

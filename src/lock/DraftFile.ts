@@ -27,9 +27,10 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
  * Creates a file and its record in one step, and returns the file's identity. No other process may see the file empty,
  * for two reasons:
  *
- * - A start with a kernel lock takes over an empty lock file, because it must assume that a slower start with a kernel
- *   lock created the file.
- * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
+ * - If a start with a kernel lock finds an empty lock file, it takes over the file. It must assume that a slower start
+ *   with a kernel lock has just created the file.
+ * - If a start was killed and left an empty claim, readers cannot tell which process left the claim. (A claim is a file
+ *   that reserves the right to move a dead owner's lock file.)
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -44,13 +45,14 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed, so remove the file. Otherwise the file would keep every start from the lock until the file
-          // counts as stale.
+          // A step failed, so remove the file. Otherwise no start could acquire the lock until the file counts as
+          // stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // With `isNotFound`, another start removed the draft. `Claim.sweep` of another start removes drafts that are empty.
+    // `isNotFound` is true if another start removed the draft. `Claim.sweep` of that start removes drafts that are
+    // empty.
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(

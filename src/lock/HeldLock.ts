@@ -139,10 +139,15 @@ const recordOnly = ({ enforcement }: LockAttempt.HeldFile): number => enforcemen
 const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
   Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
-/** The number of writes that fit into `staleAfter`. With three, the file stays young even if one write is late. */
+/**
+ * The number of checks that fit into `staleAfter`. Each check writes the record again. With three writes, the file
+ * stays young even if one of them is late.
+ */
 const writesWhileFresh = 3
 
-/** The shortest interval. Without it, a `staleAfter` of zero would make the watch loop without a pause. */
+/**
+ * The shortest time between two checks. Without it, a `staleAfter` of zero would make the watch loop without a pause.
+ */
 const shortestInterval = Duration.millis(10)
 
 /** Logs a warning if only the record enforces the lock. */
@@ -156,8 +161,9 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
 
 /**
- * Whether another gateway has the file and already serves. To serve, that gateway had to acquire a second lock and bind
- * its port. This holder's second lock and port did not prevent that, so the other gateway will keep the file.
+ * Whether another gateway has the file and already serves. To serve, a gateway must hold two locks, of its config and
+ * of its state directory, and bind its port. So this holder's other lock and port did not keep that gateway out.
+ * Therefore that gateway will keep the file.
  */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")

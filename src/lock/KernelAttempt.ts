@@ -38,8 +38,8 @@ type Kernel = KernelLock["Type"]
 class Inspected extends Data.TaggedError("Inspected") {}
 
 /**
- * Retries after 1, 2, 4, … 128 milliseconds. An inspector that was preempted while it held its shared lock releases
- * that lock within a few of these retries.
+ * Retries after 1, 2, 4, … 128 milliseconds. The scheduler can preempt an inspector that holds its shared lock. Such an
+ * inspector releases the lock within a few of these retries.
  */
 const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
@@ -108,9 +108,9 @@ const openOrCreate = (
 
 /**
  * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a file that
- * reserves the right to move or take over the dead owner's file. It is needed because a start without kernel locks may
- * be about to move that file away. If that start moved the file after the takeover, the path would be missing for a
- * moment, and would not keep a third start out. `false`: another start has the claim.
+ * reserves the right to move or take over the dead owner's file. The claim is needed because a start without kernel
+ * locks may be about to move that file away. If that start moved the file after the takeover, the path would be missing
+ * for a moment, and would not keep a third start out. `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
