@@ -304,8 +304,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             count >= maxFailures
               ? lose(kept, `${moved} and could not be re-acquired: ${error.reason}`)
               : warn(kept, "unavailable", `${moved}: could not re-acquire gateway lock ${path} yet: ${error.reason}`)),
-        // A check that fails does not prove a loss, because a folder can be unreadable for a moment. The next check
-        // tries again.
+        // `Unseen` means that the check itself failed, for example because a folder is unreadable for a moment. That
+        // does not prove a loss. The next check tries again.
         Unseen: ({ error }) =>
           Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
       })

@@ -204,8 +204,8 @@ export const withKernelLock = (
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A holder in record-only mode (another build, another container) leaves the kernel lock of this file free while it
-    // lives. So a free kernel lock does not prove that such a holder is dead.
+    // A holder in record-only mode (another build, another container) has no kernel lock, only its record. So a free
+    // kernel lock does not prove that such a holder is dead.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
