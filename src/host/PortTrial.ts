@@ -1,13 +1,13 @@
 /**
- * Tests whether a port on which nothing listens can be bound. A connection that uses the port prevents that, and so does a
- * socket that is bound but does not listen.
+ * Tests whether a port on which nothing listens can be bound. Such a port can be in use all the same: a connection uses it, or a
+ * socket is bound to it and does not listen.
  */
 import * as Effect from "effect/Effect"
 import * as Dns from "node:dns"
 import * as Net from "node:net"
 import { reachableAt } from "../Address.ts"
 
-/** The IP address of a host. `undefined` if a name does not resolve. */
+/** The IP address of a host. `undefined` if the host is a name that does not resolve. */
 const numeric = (host: string): Effect.Effect<string | undefined> =>
   Effect.async((resume) => {
     if (Net.isIP(host) !== 0) return resume(Effect.succeed(host))
@@ -18,8 +18,8 @@ const numeric = (host: string): Effect.Effect<string | undefined> =>
  * Whether bind(2) answers `EADDRINUSE` for an address on which nothing listens.
  *
  * The test does not listen, because a listening socket would keep a starting gateway from the port. Instead, the test binds a
- * socket with `SO_REUSEADDR`, as a listener does, and connects that socket to itself. Then it resets the connection, because
- * after an orderly close the kernel would keep the port in use.
+ * socket with `SO_REUSEADDR`, as a listener does, and connects that socket to itself. Then the test resets the connection,
+ * because after an orderly close the kernel would keep the port in use for a minute.
  */
 export const isTaken = (host: string, port: number): Effect.Effect<boolean> =>
   Effect.flatMap(

@@ -16,8 +16,8 @@ import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
 /**
  * Why no HTTP answer arrived.
  *
- * - `NoListener`: nothing accepts connections there. The connection was refused, the address is not one of this machine, or
- *   the probing socket connected to itself, which TCP allows.
+ * - `NoListener`: nothing accepts connections at the probed address. The connection was refused, the address does not belong to
+ *   this machine, or the probing socket connected to itself, which TCP allows.
  * - `NotHttp`: a listener accepted the connection, but reset it, closed it or sent an answer that is not HTTP.
  *
  * @since 0.1.0
@@ -26,7 +26,7 @@ import { type Address, isLoopback, isV6, isWildcard } from "../Address.ts"
 export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
   readonly reason: "NoListener" | "NotHttp"
   readonly detail: string
-  /** With `NoListener`: this process cannot reach the address, so a listener there would go unnoticed. */
+  /** Set to `true` only with `NoListener`: this process cannot reach the address, so it would not notice a listener there. */
   readonly unreachable?: boolean
 }> {
   override get message() {
@@ -42,12 +42,13 @@ export class ProbeFailed extends Data.TaggedError("ProbeFailed")<{
  */
 export interface Answer {
   readonly status: number
-  /** At most `maxAnswerBytes`. The rest is not read. */
+  /** The first `maxAnswerBytes` bytes of the body. The rest of the body is not read. */
   readonly body: string
 }
 
 /**
- * How many bytes of an answer are read: 1 MiB. A longer answer is not the health answer of a gateway.
+ * The largest number of bytes that are read from the body of an answer: 1 MiB. A longer answer is not the health answer of a
+ * gateway.
  *
  * @internal
  */
@@ -74,8 +75,8 @@ export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<P
    * Sends `GET path`. Fails with `ProbeFailed` if no HTTP answer arrives.
    *
    * This effect has no deadline and may never end. Its interruption destroys the connection. The transport sets `connecting` to
-   * `true` while it makes the connection. If a transport never sets `connecting`, the caller assumes that the connection was
-   * made at once.
+   * `true` before it makes the connection, and to `false` when the connection is made. If a transport never sets `connecting`,
+   * the caller assumes that the connection was made at once.
    */
   readonly get: (
     address: Address,
@@ -177,7 +178,7 @@ const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) |
 
 /**
  * Whether an interface that is up has an address of 127.0.0.0/8. Node throws if it cannot list the interfaces
- * (`getCheckedFunction` in lib/os.js), and the result is then `true`.
+ * (`getCheckedFunction` in lib/os.js). The result is then `true`, because nothing shows that the loopback interface is down.
  *
  * @internal
  */
@@ -235,7 +236,7 @@ const get = (
   })
 
 /**
- * Uses `node:http`, without connection reuse and without a proxy.
+ * Sends requests with `node:http`. It reuses no connection and uses no proxy.
  *
  * @since 0.1.0
  * @category layers

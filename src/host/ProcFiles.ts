@@ -1,7 +1,7 @@
 /**
- * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)).
+ * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)). That folder contains a link for each open file.
  *
- * For a process of another user, or a process that `/proc` hides, the list is empty. Links are read synchronously, because a
+ * For a process of another user, or a process that `/proc` hides, the list is empty. The links are read synchronously, because a
  * host has tens of thousands of links and a synchronous read takes only a few microseconds. After every few processes, other
  * fibers get a turn.
  */
@@ -24,7 +24,7 @@ const attempt = <A>(read: () => A, otherwise: A): A => {
 const folderOf = (pid: number): string => `/proc/${pid}/fd`
 
 export interface OpenFile {
-  /** The path below `/proc`. It leads to the file itself, even if the file's own path now names another file. */
+  /** The path of the link below `/proc`. It leads to the open file, even if the path in `target` now leads to another file. */
   readonly link: string
   /** The text of the link: the path of a file, or a name such as `socket:[<inode>]`. */
   readonly target: string
@@ -38,7 +38,7 @@ export const openFiles = (pid: number): ReadonlyArray<OpenFile> =>
     return target === "" ? [] : [{ link, target }]
   })
 
-/** The program's file name, without arguments. `undefined` if it cannot be read. */
+/** The file name of the program that a process runs, without arguments. `undefined` if it cannot be read. */
 export const commandOf = (pid: number): string | undefined =>
   attempt(() => Fs.readlinkSync(`/proc/${pid}/exe`), undefined)?.replace(/ \(deleted\)$/, "").split("/").pop()
 
@@ -46,8 +46,8 @@ export const commandOf = (pid: number): string | undefined =>
 export const userOf = (pid: number): number | undefined => attempt(() => Fs.statSync(`/proc/${pid}`).uid, undefined)
 
 /**
- * Whether two paths lead to the same file. The check is for a path that a process in another mount namespace uses. In this
- * process's namespace that path may not exist, or may name another file.
+ * Whether two paths lead to the same file. The texts of the paths cannot decide this, because one path can come from a process in
+ * another mount namespace. In the mount namespace of this process, that path may not exist, or may lead to another file.
  */
 export const isSameFile = (a: string, b: string): boolean =>
   attempt(() => {
@@ -56,8 +56,8 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
- * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the limit is reached. Returns `false` if the
- * limit was reached first.
+ * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the time `limit` has passed. Returns `false` if
+ * the time passed first.
  */
 export const scan = (
   look: (pid: number, files: () => ReadonlyArray<OpenFile>) => "enough" | "more",

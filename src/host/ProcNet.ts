@@ -21,7 +21,7 @@ export interface ListeningSocket {
 /** The state of a listening socket, `TCP_LISTEN`. */
 const listening = "0A"
 
-/** The bytes of an address. The kernel prints 32-bit words, each in the byte order of this processor. */
+/** The bytes of an address. The kernel prints an address as 32-bit words, each in the byte order of the processor (`order`). */
 const addressBytes = (hex: string, order: "LE" | "BE"): ReadonlyArray<number> =>
   (hex.match(/.{8}/g) ?? []).flatMap((word) => {
     const bytes = (word.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16))
@@ -73,8 +73,8 @@ export interface ConnectedSocket extends ListeningSocket {
 }
 
 /**
- * Reads the connections from `/proc/net/tcp` or `/proc/net/tcp6`. The kernel keeps closed connections for a while, and lists
- * them with the inode `0`.
+ * Reads the connections from `/proc/net/tcp` or `/proc/net/tcp6`. The result also has recently closed connections, because the
+ * kernel lists them for a while, with the inode `0`.
  *
  * @since 0.1.0
  * @category decoding

@@ -9,29 +9,29 @@ import type * as Effect from "effect/Effect"
 import { end as endProcess } from "./endProcess.ts"
 
 /**
- * When the process ends.
+ * The options of `ProcessEnd.end`, which decide when the process ends.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EndOptions {
   /**
-   * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such a program can report the
-   * loss and exit by itself. So `end` does not end the program until 5 seconds after `drained` has completed.
+   * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such code can report the loss and then
+   * end the process itself. So `end` does not act until 5 seconds after `drained` has completed.
    */
   readonly isWatched: boolean
   /** Completes when the listener and all of its connections are closed. */
   readonly drained: Effect.Effect<void>
-  /** After this time the process is ended at the latest, even if `drained` has not completed. */
+  /** The process ends after this time at the latest, even if `drained` has not completed. */
   readonly within: Duration.Duration
 }
 
 /**
  * Ends the process with an exit status other than 0. `end` returns at once, and never fails.
  *
- * If the process has a listener for SIGTERM, the listener is called at once and can shut the program down. Otherwise the
- * process exits with status 1 when `drained` completes. With `isWatched`, the call or the exit comes 5 seconds after `drained`
- * has completed.
+ * If the process has a listener for SIGTERM, `end` calls that listener at once, and the listener can shut the program down.
+ * Otherwise the process exits with status 1 when `drained` completes. If `isWatched` is `true`, the call of the listener or the
+ * exit is later: 5 seconds after `drained` has completed.
  *
  * The default implementation ends this process. In a worker thread it ends only that thread. Provide another implementation in
  * tests.

@@ -46,8 +46,8 @@ export const ProcessIdentity: Schema.Schema<ProcessIdentity> = Schema.Struct(fie
 export const processIdentityFields = fields
 
 /**
- * Whether the process that a lock file's record describes still runs. `Unknown` means that the system does not show whether
- * the process runs. It proves neither that the process runs nor that it has ended.
+ * Whether the process that a lock file's record describes is still running. `Unknown` means that the system does not show whether
+ * the process runs. So `Unknown` proves neither that the process runs nor that it has ended.
  *
  * @since 0.1.0
  * @category models

@@ -1,5 +1,6 @@
 /**
- * The parts from which a process table is made: a source of facts for each platform, and the facts about this process.
+ * The parts from which a process table (`ProcessTable.ts`) is made. A process table answers questions about processes. Each
+ * platform has a `Source` of facts about all processes. A `ProcessHandle` has the facts about this process.
  *
  * @since 0.1.0
  */
@@ -55,11 +56,11 @@ export interface ProcessHandle {
   /** A value of `process.platform`. */
   readonly platform: string
   /**
-   * When this process started, in milliseconds since the epoch. All threads of the process have the same value. It is used on
-   * platforms where the system's start time is only available by starting another program, such as ps(1).
+   * When this process started, in milliseconds since the epoch. All threads of the process have the same value. This value is
+   * used on platforms where only another program, such as ps(1), can read the start time from the system.
    */
   readonly startedAt: number
-  /** kill(2): throws an error with `code` `ESRCH` or `EPERM`. */
+  /** Calls kill(2). Throws an error whose `code` is `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: 0) => boolean
 }
 
@@ -102,12 +103,12 @@ export const lookBy = (
   })
 
 /**
- * How the system's start time compares with `ProcessHandle.startedAt`, in milliseconds. The `tolerance` is needed because ps(1)
- * shows whole seconds. The `startLag` is needed because Node reads its own start time only after it is loaded. Loading takes
- * up to a minute from a slow disk or through a virus scanner.
+ * How far `ProcessHandle.startedAt` can differ from the system's start time of the same process, in milliseconds. The `tolerance`
+ * is needed because ps(1) shows whole seconds. The `startLag` is needed because Node sets `startedAt` only after the system has
+ * loaded Node. Loading takes up to a minute from a slow disk or through a virus scanner.
  *
- * On macOS the system's start time is the wall clock at the fork (apple-oss-distributions/xnu, bsd/kern/kern_fork.c,
- * `p_start`). On Windows it is the wall clock at the creation (`Win32_Process.CreationDate`). Neither changes when the clock
- * is set.
+ * On macOS the system's start time is the wall clock at the fork (apple-oss-distributions/xnu, bsd/kern/kern_fork.c, `p_start`).
+ * On Windows it is the wall clock at the creation (`Win32_Process.CreationDate`). Neither of these start times changes when the
+ * clock is set.
  */
 export const ownClock = { tolerance: 2000, startLag: 60_000 } as const satisfies Comparison

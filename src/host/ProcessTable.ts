@@ -1,8 +1,9 @@
 /**
- * Tells whether the process that a lock file's record describes is alive and still the same process.
+ * Tells whether the process that a lock file's record (the JSON text in the file) describes is alive and is the same process as
+ * at the time of the record.
  *
- * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID
- * namespace, or if the record has no start time to compare. `Unknown` proves nothing.
+ * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID namespace,
+ * or if the record has no start time to compare. `Unknown` proves nothing.
  *
  * @since 0.1.0
  */
@@ -43,13 +44,14 @@ export { parseCim, Patience } from "./WindowsProcesses.ts"
 export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<ProcessTable, {
   /** The identity of this process. Parts that cannot be read are absent. */
   readonly self: Effect.Effect<ProcessIdentity>
-  /** Whether the process that a record describes still runs. `Unknown` if the system does not show it. */
+  /** Whether the process that a record describes is still running. `Unknown` if the system does not show whether it runs. */
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
   /** The program's file name, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
-   * Whether a process uses the same network as this process. Only then can this process probe the ports of that process. Call
-   * `network` only with a pid of this PID namespace.
+   * Whether a process uses the same network as this process. Only with the answer `Same` can this process probe the ports of the
+   * other process. Call `network` only with a pid of this PID namespace, because a pid of another namespace names an unrelated
+   * process here.
    */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
@@ -58,9 +60,9 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    */
   readonly noteRelease: (instanceId: string) => Effect.Effect<void, never, Scope.Scope>
   /**
-   * Whether a lock file's record is a leftover, which no gateway holds any more. It is a leftover if `noteRelease` remembers its
-   * instance id, or if an earlier process with this pid wrote it. A record that another worker thread or another copy of the
-   * library wrote in this process is not a leftover.
+   * Whether a lock file's record is a leftover, which means that the gateway that wrote it no longer holds the lock. A record is
+   * a leftover if `noteRelease` remembers its instance id, or if an earlier process with the pid of this process wrote it. A
+   * record that another worker thread or another copy of the library wrote in this process is not a leftover.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
@@ -106,8 +108,9 @@ const makeReleased = () => {
   return {
     add,
     /**
-     * Moves the id to the end, because the ids at the beginning are forgotten first. If a lock file could not be removed, each
-     * later start finds it and looks up its instance id. So an id that is still needed is never among the oldest.
+     * Whether an id was released. If so, moves the id to the end, because the ids at the beginning are forgotten first. If a lock
+     * file could not be removed, each later start finds that file and looks up the instance id in it. So an id that is needed
+     * again is never among the oldest.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false

@@ -38,9 +38,9 @@ const psTimeout = Duration.seconds(2)
 export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, CommandExecutor.CommandExecutor> =>
   Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) => {
     const ps = (pid: number) =>
-      // Each column has its own `-o`. In POSIX and on FreeBSD (freebsd-src, bin/ps/keyword.c, parsefmt) the header after `=`
-      // extends to the end of the argument, so ps would read a second column there as part of the first column's header. On
-      // macOS the header ends before the next column, but this form works there too.
+      // Each column has its own `-o`, because a list such as `-o stat=,lstart=` does not work everywhere. In POSIX and on FreeBSD
+      // (freebsd-src, bin/ps/keyword.c, parsefmt) the text after `=` up to the end of the argument is the header of the column.
+      // So ps would read `,lstart=` as the header of `stat`. On macOS the header ends before the next column, so both forms work.
       child("ps", "-o", "stat=", "-o", "lstart=", "-o", "comm=", "-p", String(pid)).pipe(
         Command.env({ LC_ALL: "C", TZ: "UTC" }),
         (command) => output(command, psTimeout),

@@ -16,21 +16,21 @@ import type { ServiceUnit } from "../GatewayLockError.ts"
  * @category decoding
  */
 export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
-  // Version 2 of control groups has one hierarchy, in the line `0:`. In version 1, systemd has its own hierarchy, which is named
-  // `systemd`.
+  // Version 2 of control groups has one hierarchy, in the line that starts with `0:`. Version 1 has several hierarchies with a
+  // line each. The hierarchy of systemd has the name `systemd` there.
   const path = /^(?:0:|\d+:name=systemd):(\/.*)$/m.exec(cgroup)?.[1] ?? ""
   const parts = path.split("/")
   const own = parts.findLastIndex((part) => part.endsWith(".service"))
   const name = parts[own]
   if (name === undefined) return Option.none()
   const manager = parts.findIndex((part) => /^user@\d+\.service$/.test(part))
-  // The process is the user's service manager itself, not a unit of that manager.
+  // In this case the process is the user's service manager itself, not a unit of that manager.
   if (manager === own) return Option.none()
   return Option.some({ name, scope: manager === -1 ? "system" : "user" })
 }
 
 /**
- * The unit that a process of this machine runs in. `None` if it runs in no unit, or if that cannot be read.
+ * The unit that a process of this machine runs in. `None` if the process runs in no unit, or if its unit cannot be read.
  *
  * @since 0.1.0
  * @category reading

@@ -1,8 +1,8 @@
 /**
  * Sends signals to other processes, and lists the ancestors of this process, which must not get a signal.
  *
- * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid still belongs
- * to the process whose pid and start time were recorded.
+ * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid is still the
+ * pid of the process whose pid and start time were recorded.
  *
  * @since 0.1.0
  */
@@ -60,7 +60,7 @@ export class Signals extends Context.Tag("gateway-lock/Signals")<Signals, {
    * Sends a signal if the pid still belongs to the recorded process. If `send` fails with `SignalFailed`, no signal was sent.
    *
    * On Linux the start time is compared in the same turn of the event loop as kill(2), so no other code of this process runs
-   * between the comparison and the signal. The kernel gives out pids in sequence, so it does not reuse this pid within that
+   * between the comparison and the signal. The kernel gives out pids in sequence, so it does not reuse this pid within that short
    * time.
    */
   readonly send: (process: ProcessIdentity, signal: Signal) => Effect.Effect<void, SignalFailed>
@@ -86,13 +86,16 @@ export interface SignalHandle {
   readonly readFile: (path: string) => string
 }
 
-/** How far two readings of one start time can differ, in clock ticks, because the offset of a time namespace is rounded. */
+/**
+ * How far two readings of one start time can differ, in clock ticks. They can differ because the offset of a time namespace is
+ * rounded.
+ */
 const tolerance = 1
 
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** The longest chain of parents to follow. With this limit the walk ends even if pids are reused meanwhile. */
+/** The longest chain of parents to follow. Reused pids can make the chain endless, so the chain is cut at this length. */
 const maxAncestors = 128
 
 /**
@@ -120,7 +123,7 @@ export const isRecorded = (stat: string, process: ProcessIdentity, bootOffsetTic
 
 type ParentOf = (pid: number) => Effect.Effect<Option.Option<number>>
 
-/** Collects the pids from a parent up to the process that has no parent. */
+/** Collects the pids of a parent, of its parent and so on, up to a process that has no parent. */
 const follow = (parentPid: number, parentOf: ParentOf): Effect.Effect<ReadonlyArray<number>> =>
   Effect.gen(function*() {
     const found: Array<number> = []

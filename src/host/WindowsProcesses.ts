@@ -56,8 +56,8 @@ export const parseCim = (text: string): Option.Option<ReadonlyMap<number, Window
   )
 
 /**
- * Lists all processes, so that one query answers every lookup that arrives while the query runs. The query calls only methods
- * of PowerShell's core types. On a locked-down machine, PowerShell forbids methods of other types (PowerShell's
+ * Lists all processes, so that one query answers every lookup that arrives while the query runs. The query calls only methods of
+ * PowerShell's core types, because PowerShell on a locked-down machine forbids methods of other types (PowerShell's
  * about_Language_Modes, ConstrainedLanguage).
  */
 const cimQuery = "Get-CimInstance Win32_Process -Property ProcessId,Name,CreationDate | "
@@ -65,12 +65,11 @@ const cimQuery = "Get-CimInstance Win32_Process -Property ProcessId,Name,Creatio
   + "ConvertTo-Json -Compress"
 
 /**
- * How long a lookup of a process may wait for PowerShell, which is slow to start. Other platforms than Windows ignore this
- * value.
+ * How long a lookup of a process may wait for PowerShell, which is slow to start. Other platforms than Windows ignore this value.
  *
  * The time counts from the start of PowerShell. PowerShell continues after the lookup times out, so a later lookup gets the
- * answer of PowerShell. By default a lookup waits until PowerShell ends, ten seconds at most. A starting gateway does not wait
- * at all. An inspection of a gateway waits for PowerShell at most as long as it waits for a probe of the port.
+ * answer of PowerShell. By default a lookup waits until PowerShell ends, ten seconds at most. A starting gateway does not wait at
+ * all. An inspection of a gateway (`gateway status`) waits for PowerShell at most as long as it waits for a probe of the port.
  *
  * @since 0.1.0
  * @category references
@@ -82,7 +81,10 @@ export class Patience extends Context.Reference<Patience>()("gateway-lock/Proces
 /** How long the query may take. PowerShell alone takes a second to start, and several seconds on a slow machine. */
 const cimTimeout = Duration.seconds(10)
 
-/** In milliseconds: how long an answer is reused, and how long after a failed query the next query may start. */
+/**
+ * Both times are in milliseconds. An answer is reused for `freshFor`. After a failed query, the next query starts after
+ * `retryAfter` at the earliest.
+ */
 const [freshFor, retryAfter] = [2000, 30_000]
 
 interface Query {
@@ -96,7 +98,7 @@ const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 
 
 /**
  * The source of process facts on Windows: PowerShell. Node can check that another process exists (`process.kill(pid, 0)`), but
- * cannot read when it started. PowerShell is queried only for pids that exist.
+ * cannot read when that process started. PowerShell is slow, so it is queried only about pids that exist.
  */
 export const windows = (
   handle: ProcessHandle
@@ -124,7 +126,7 @@ export const windows = (
         ),
         Effect.intoDeferred(answer),
         Effect.interruptible,
-        // PowerShell ends with the scope of the process table.
+        // The query runs in the scope of the process table, so PowerShell ends when that scope closes.
         Effect.forkIn(scope)
       )
       yield* Ref.set(last, Option.some(next))

@@ -1,8 +1,8 @@
 /**
  * Ends this process: the default of `ProcessEnd`.
  */
-// This file uses Node's own timers and console, because no fiber runs during an exit. Also, some of its timers must not keep
-// the process alive, so they are unreferenced.
+// This file uses Node's own timers and console, because no fiber runs during an exit. Some of the timers in this file must
+// not keep the process alive, so the file calls `unref` on them.
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off
@@ -18,15 +18,15 @@ const fileGraceMillis = 1000
 const fileCheckMillis = 20
 
 /**
- * Whether a thread of libuv's pool works on a file. `process.exit` joins those threads (`uv_library_shutdown` in libuv's
- * src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node names such requests
- * `FSReqCallback` or `FSReqPromise`.
+ * Whether a thread of libuv's pool works on a file. `process.exit` waits for the end of those threads (`uv_library_shutdown` in
+ * libuv's src/uv-common.c, called by `node::Exit`), so the process cannot exit while a file system hangs. Node lists the work of
+ * such a thread as `FSReqCallback` or `FSReqPromise`.
  */
 const hasFileRequests = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))
 
 /**
- * Exits with a status, even while a file system hangs. If it hangs for more than one second, the process sends itself
- * SIGKILL, because `process.exit` would wait for the file system.
+ * Exits with a status, even while a file system hangs. If the file system hangs for more than one second, the process sends
+ * itself SIGKILL, because `process.exit` would wait for the file system.
  *
  * `finish` is `process.exit` or a function that calls it. `asLine` formats the message for stderr.
  */
@@ -71,10 +71,13 @@ const sendSigterm = (): void => {
   }
 }
 
-/** The time after the drain in which a program that waits for the loss of the lock can exit by itself. */
+/**
+ * How long `end` waits after `drained` has completed if `isWatched` is `true`. In this time a program that waits for the loss of
+ * the lock can exit by itself.
+ */
 export const watcherGrace = Duration.seconds(5)
 
-/** Calls the program's SIGTERM listeners, or exits after the drain if it has none. */
+/** Calls the program's SIGTERM listeners. If the program has none, exits with status 1 when `drained` completes. */
 const signalOrExit = (drained: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.suspend(() =>
     process.listenerCount("SIGTERM") > 0

@@ -18,8 +18,8 @@ import { HostPlatform } from "./HostPlatform.ts"
 const codes = new Set(["EBUSY", "EPERM", "EACCES"])
 
 /**
- * Whether a retry may succeed after this error. Always `false` on other platforms than Windows. There the same codes mean a
- * missing permission, which a retry does not change.
+ * Whether a retry may succeed after this error. Always `false` on other platforms than Windows. On those platforms the same codes
+ * mean a missing permission, which a retry does not change.
  */
 export const isMomentary = (platform: string, error: PlatformError): boolean =>
   platform === "win32" && error._tag === "SystemError"
@@ -35,7 +35,7 @@ const isPlatformError = (cause: unknown): cause is PlatformError =>
 /** Eight retries after 1, 2, 4, … 128 milliseconds, about a quarter of a second in total. */
 const schedule = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** The file system. On Windows it retries operations that are refused for a moment. */
+/** The `FileSystem` service. On Windows it retries operations that are refused for a moment. */
 export const patientFiles: Effect.Effect<FileSystem.FileSystem, never, FileSystem.FileSystem> = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const platform = yield* HostPlatform

@@ -1,7 +1,9 @@
 /**
- * Lists every gateway of this user on this host. Finds the gateways of all profiles. Where the platform shows which lock files
- * processes have open, it also finds gateways with a state directory outside the profiles. A lock file that a dead gateway left
- * is listed as dead.
+ * Lists every gateway of this user on this host.
+ *
+ * The search covers the state directories of all profiles. A profile is the name of one of the gateways of a user. Some platforms
+ * show which lock files processes have open. On those, the search also finds gateways with a state directory outside the
+ * profiles. A lock file that a dead gateway left is listed with the verdict `dead`.
  *
  * @since 0.1.0
  */
@@ -40,7 +42,7 @@ const fields = {
   version: Schema.Literal(1),
   /** When the last gateway was inspected. */
   asOf: Schema.DateTimeUtc,
-  /** In the order of the paths of their state directories. */
+  /** Sorted by the paths of their state directories. */
   gateways: Schema.Array(GatewayStatus.GatewayStatus),
   /** The places where gateways could not be searched for, each with the reason; one line each. */
   notCovered: Schema.Array(Schema.String)
@@ -81,7 +83,7 @@ const namesIn = (
     const fs = yield* FileSystem.FileSystem
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
-    // `ENOTDIR`: this is a file among the folders of the profiles, so it contains no lock files.
+    // `ENOTDIR` means that the path is a file among the folders of the profiles. A file contains no lock files.
     return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }

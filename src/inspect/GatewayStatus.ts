@@ -73,7 +73,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly profile?: string | undefined
   /** The canonical path of the config file. */
   readonly configPath: string
-  /** The path of the config file with symbolic links unresolved. Default: `configPath`. */
+  /** The path of the config file as the settings name it: symbolic links are not resolved. Default: `configPath`. */
   readonly configName?: string | undefined
   /** The canonical path of the state directory. */
   readonly stateDir: string
@@ -101,7 +101,10 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
     ...(record.supervisorReason === undefined ? {} : { supervisorReason: record.supervisorReason })
   }))
 
-/** Whether two locks belong to one gateway: one instance holds both, or both name one config. */
+/**
+ * Whether the record in the lock of the state directory belongs to the gateway that is inspected. It does if the owner of the
+ * inspected lock wrote the record, or if the record names the config file of that gateway.
+ */
 const isSameGateway = (
   { configName, configPath }: Target,
   owner: LockInspection.Owner | undefined,
@@ -111,7 +114,7 @@ const isSameGateway = (
   record.instanceId === owner?.record.instanceId
   || (configPath !== undefined && LockFile.isNamedBy(record, { configName, configPath }, platform))
 
-/** The lock of the state directory, if a process holds it and its record is readable. */
+/** The lock of the state directory, if a process holds that lock and the lock's record is readable. */
 const stateHolder = (target: Target) =>
   Effect.gen(function*() {
     const path = LockFile.stateLockPath(target)
@@ -130,7 +133,7 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 
 /**
  * Waits for a slow answer of the operating system at most as long as for a health probe. On Windows, a question about a process
- * starts PowerShell, which can take seconds. A starting gateway, unlike an inspection, does not wait for such an answer at all.
+ * starts PowerShell, which can take seconds. An inspection waits for that answer. A starting gateway does not wait for it at all.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
@@ -200,8 +203,8 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
   )
 
 /**
- * Inspects the gateway of a lock file, if only the path of that file is known. The path is
- * `<state directory>/locks/gateway.<digits>.lock`, or `<state directory>/locks/gateway.state.lock`.
+ * Inspects the gateway of a lock file. This is for callers that know only the path of that file, and not the settings of the
+ * gateway. The path has the form `<state directory>/locks/gateway.<digits>.lock` or `<state directory>/locks/gateway.state.lock`.
  *
  * @example
  * import { Console, Effect } from "effect"

@@ -63,7 +63,7 @@ const ownerFields = {
    * no profile.
    */
   profile: optional(Schema.String),
-  /** How the owner found out that `supervisor` started it, in words. */
+  /** How the owner found out that the program in `supervisor` started it, in words. */
   supervisorReason: optional(Schema.String)
 }
 
@@ -203,7 +203,7 @@ export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
-  /** Whether a healthy gateway answers, even if it is not the lock's owner. */
+  /** Whether a healthy gateway answers, even if that gateway is not the lock's owner. */
   healthy: Schema.Boolean,
   /** Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. */
   identity: Schema.Literal("owner", "other", "unknown"),
@@ -314,8 +314,8 @@ const fields = {
   /** The state directory's lock, if a gateway of another config holds it. That gateway prevents this one from starting. */
   stateLock: optional(StateLock),
   /**
-   * The systemd system service that runs this gateway. Set only if no process holds the lock that the settings name. With the
-   * verdict `foreign-listener`, this is the system service that has the port.
+   * The systemd system service that runs this gateway. Set only if no process holds the lock that the settings name. If the
+   * verdict is `foreign-listener`, `service` is instead the system service that has the port.
    */
   service: optional(Service),
   /** Absent if no address is known. */

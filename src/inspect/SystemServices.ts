@@ -1,8 +1,8 @@
 /**
- * Finds the gateways that run as systemd system services, also for users who may not read their lock files.
+ * Finds the gateways that run as systemd system services, even if this user may not read the lock files of those gateways.
  *
- * Only root and the service's own user can read the lock of such a gateway. For other users, `/proc` does not show which
- * process has its port. So this module asks systemd which units exist, which user each one runs as, and where its state
+ * Only root and the user that a service runs as can read the lock of its gateway. To other users, `/proc` does not show which
+ * process has the gateway's port. So this module asks systemd which units exist, which user each one runs as, and where its state
  * directory is. The address comes from the unit's status (`STATUS=`), which the gateway itself sends to systemd.
  *
  * @since 0.1.0
@@ -64,8 +64,8 @@ const addressIn = (statusText: string): Address | undefined => {
 }
 
 /**
- * Reads the output of `systemctl show` for several units, one paragraph each. Skips a unit that does not run a gateway of this
- * program, even if its name matches. Pure.
+ * Reads the output of `systemctl show`, which has one paragraph for each unit. Skips a unit that does not run a gateway of this
+ * program, even if the name of the unit matches. Pure.
  *
  * @since 0.1.0
  * @category decoding
@@ -156,7 +156,7 @@ const listeningOn = (services: ReadonlyArray<SystemService>, port: number): Syst
   services.find(({ address }) => address?.port === port)
 
 /**
- * The system service that says it listens on a port, in the form in which errors carry a holder.
+ * The system service that says it listens on a port, as the `Holder` that errors contain.
  *
  * @since 0.1.0
  * @category reading
@@ -232,8 +232,8 @@ const statusOf = (service: SystemService, asked: Status, options: GatewayStatus.
       } satisfies Status
     }
     const { address } = service
-    // Use the probe of the port that the service reports. `asked` is the status for the settings, and may have probed another
-    // port.
+    // `asked` is the status for the settings. If it has a probe of the port that the service reports, that probe is used.
+    // Otherwise the port that the service reports is probed here.
     const { health, port } = address === undefined || asked.port?.port === address.port
       ? asked
       : yield* GatewayStatus.inspect({
@@ -312,8 +312,8 @@ const hasNoHolder = ({ lock, owner }: Status): boolean =>
 
 /**
  * Like `GatewayStatus.inspect`, but also finds system services. If no process holds the lock of these settings, the result
- * describes the systemd system service of the same profile. If a system service of another profile has the port, the result
- * names that service.
+ * describes the systemd system service of the same profile. If there is no such service and a system service of another profile
+ * has the port, the result names that other service.
  *
  * If the settings give a state directory, a service matches only if it uses that directory.
  *

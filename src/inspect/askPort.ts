@@ -103,9 +103,9 @@ export const askPort = (
   })
 
 /**
- * Whether the listening processes include the lock's owner, by pid. Answers `other` only with proof: every listener's pid is
- * visible, and the owner's pid is valid in this PID namespace. An owner in another network namespace is proof too, because it
- * has no listener in this one.
+ * Whether the listening processes include the lock's owner, by pid. The answer is `other` only with one of two proofs. Either
+ * every listener's pid is visible and the owner's pid is valid in this PID namespace, or the owner is in another network
+ * namespace. An owner in another network namespace has no listener in this one.
  */
 export const listenerIdentity = (
   { listeners }: typeof Port.Type,

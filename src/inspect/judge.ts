@@ -53,7 +53,10 @@ export interface Judgement {
 
 const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reason })
 
-/** Whether another process has the port. `judge` has already handled the case that the owner itself answers. */
+/**
+ * Whether another process has the port. If the owner itself answers, `judge` has already returned, so a gateway that answers here
+ * is another one.
+ */
 const isOccupied = ({ listener, port }: Evidence): boolean =>
   port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")
 
@@ -88,8 +91,11 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
 /**
  * Derives the verdict from lock, port and health. Pure.
  *
- * The kernel's answer about the lock counts first, then the instance that answers, then the phase in the record. If the
- * instance that answers has the instance id of the lock's record, it is the owner. Its pid then does not matter.
+ * If the instance that answers on the port has the instance id of the lock's record, it is the owner, whatever its pid. The
+ * verdict then follows from the phase in the record and the health. If no process holds the lock, the verdict on such an owner is
+ * `unknown`.
+ *
+ * Otherwise the state of the lock decides. If the lock is held, the phase in the record and the port decide too.
  *
  * @since 0.1.0
  * @category decisions

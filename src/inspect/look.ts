@@ -46,8 +46,8 @@ export const describeLock = (path: string, state: LockInspection.LockState): Loc
 const isPresent = (state: LockInspection.LockState): boolean => state._tag === "Held" || state._tag === "Unknown"
 
 /**
- * The source of the address to probe: the present owner's record, or the settings, which the next start would use. A former
- * owner that left its lock file serves no more, so its recorded address does not count.
+ * The source of the address to probe: the present owner's record, or the settings, which the next start would use. A former owner
+ * that left its lock file no longer serves, so the address in its record does not count.
  */
 const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
   const owner = ownerOf(state)
@@ -65,7 +65,8 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
       ? undefined
       : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
     const table = yield* ProcessTable
-    // If `pidMeaning` is not `Alive`, the pid may belong to an unrelated process. So its network says nothing about the owner.
+    // If `pidMeaning` is not `Alive`, the pid may belong to an unrelated process. The network of an unrelated process says
+    // nothing about the owner.
     const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
@@ -91,8 +92,9 @@ const isSameMoment = (a: LockInspection.LockState, b: LockInspection.LockState):
 }
 
 /**
- * Inspects the lock before and after the port. If the owner or its phase changed in between, the lock and the port were not
- * seen in the same state. Then everything is inspected once more.
+ * Inspects the lock, then the port, then the lock again. If the owner or its phase changed in between, the lock and the port were
+ * not seen in the same state. In that case the port and the owner are inspected once more. If the owner answers and the meaning
+ * of its pid is known (`pidMeaning`), the lock is not inspected again.
  */
 export const look = (target: Target) =>
   Effect.gen(function*() {
@@ -106,7 +108,7 @@ export const look = (target: Target) =>
     const after = yield* LockInspection.inspect(target.lockPath)
     if (!isSameMoment(seen.state, after)) return yield* lookOnce(target, after)
     if (pidMeaningOf(seen.state) === pidMeaningOf(after)) return seen
-    // `running` means that the owner itself answers, so the verdict stays the same if only the state of its pid has changed.
+    // `running` means that the owner itself answers. So the verdict stays the same if only `pidMeaning` has changed.
     return seen.verdict === "running"
       ? { ...seen, state: after, owner: ownerOf(after) }
       : yield* lookOnce(target, after)

@@ -1,5 +1,5 @@
 /**
- * Bounded waits in finalizers.
+ * Limits how long a finalizer waits for an effect.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

@@ -1,6 +1,8 @@
 /**
- * A value that changes, whose readers can wait for the next value. This module does not use `Stream`. A start that fails early,
- * for example because the port is in use, would otherwise spend time to load `Stream` and not use it.
+ * A value that changes. Its readers can wait for the next value.
+ *
+ * This module does not use `Stream`, because loading `Stream` takes time. A start that fails early, for example because the port
+ * is in use, would spend that time and not use `Stream`.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -14,7 +16,7 @@ import * as Ref from "effect/Ref"
  */
 export interface Current<A> {
   readonly value: A
-  /** Completes when the value has changed, at once if it has already changed. */
+  /** Completes when the value changes. Completes at once if the value has already changed. */
   readonly outdated: Effect.Effect<void>
 }
 

@@ -2,10 +2,10 @@
  * Starts the programs that the gateway needs (ps, lsof, systemctl, systemd-notify, PowerShell, …).
  *
  * All of these programs are started here, so that three rules hold for each program. The program gets no secret from the
- * environment. It is killed after a time limit. An exception from its start does not end the gateway. A test checks that no
- * other module in `src` starts a program.
+ * environment. The program is killed after a time limit. If the start of the program throws an exception, the gateway does not
+ * end. A test checks that no other module in `src` starts a program.
  */
-// A child inherits the environment of this process, not the values of a `ConfigProvider`.
+// A child inherits the environment of this process, not the values of a `ConfigProvider`. So this file reads `process.env`.
 // @effect-diagnostics processEnv:off
 import * as Command from "@effect/platform/Command"
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -21,8 +21,8 @@ import { codeOf } from "./errno.ts"
 
 /**
  * The environment variables that child processes inherit. Child processes do not get any other variables, because these can
- * contain tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter. Others are set by systemd for this
- * process only (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
+ * contain tokens and passwords of the gateway, of its app and of OpenTelemetry's exporter. Some of the other variables are meant
+ * for this process only, because systemd sets them for it (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
  */
 const passed = new Set([
   // Folders of programs and libraries.
@@ -51,13 +51,13 @@ const passed = new Set([
   "TZ",
   "TZDIR",
   "TERM",
-  // systemctl and loginctl find the service manager by these.
+  // systemctl and loginctl find the service manager by these variables.
   "XDG_RUNTIME_DIR",
   "DBUS_SESSION_BUS_ADDRESS",
   "DBUS_SYSTEM_BUS_ADDRESS",
   "SYSTEMD_OFFLINE",
   "SYSTEMD_IGNORE_CHROOT",
-  // A Windows program needs these to start.
+  // A Windows program needs these variables to start.
   "SYSTEMROOT",
   "SYSTEMDRIVE",
   "WINDIR",
@@ -82,7 +82,7 @@ const passed = new Set([
   "COMMONPROGRAMFILES(X86)"
 ])
 
-/** Names are compared without case, because names on Windows can have any case. `LC_*` are variables of the locale. */
+/** Names are compared without case, because names on Windows can have any case. The variables `LC_*` set the locale. */
 const isPassed = (name: string): boolean => passed.has(name.toUpperCase()) || /^LC_[A-Z]+$/.test(name)
 
 /** The part of an environment that a child inherits. Pure. */
@@ -99,11 +99,11 @@ export const child = (program: string, ...args: ReadonlyArray<string>): Command.
 export type ChildError = PlatformError | Cause.TimeoutException
 
 /**
- * Turns an exception of Node's `spawn` into a failure. The executor of @effect/platform-node 0.108 does not catch such
- * exceptions (`runCommand` in internal/commandExecutor.ts of @effect/platform-node-shared), so they would be defects.
+ * Turns an exception of Node's `spawn` into a failure. The executor of @effect/platform-node 0.108 does not catch such exceptions
+ * (`runCommand` in internal/commandExecutor.ts of @effect/platform-node-shared), so they would be defects.
  *
- * Node emits five errors of a start (EACCES, EAGAIN, EMFILE, ENFILE, ENOENT) and throws all others: ENOMEM, E2BIG, EPERM,
- * UNKNOWN for a file that Windows cannot execute, … (nodejs/node, lib/internal/child_process.js,
+ * If a start fails with EACCES, EAGAIN, EMFILE, ENFILE or ENOENT, Node emits an `error` event. With any other error Node throws:
+ * ENOMEM, E2BIG, EPERM, UNKNOWN for a file that Windows cannot execute, … (nodejs/node, lib/internal/child_process.js,
  * `ChildProcess.prototype.spawn`). Node also throws if an argument has a null byte, or if its permission model forbids child
  * processes.
  */

@@ -30,7 +30,10 @@ const names = [...nanosOf.keys()].toSorted((a, b) => b.length - a.length).join("
 /** A number with its unit. No letter may follow the unit, so that `5 m` does not match the start of `5 months`. */
 const term = `(\\d{1,15}(?:\\.\\d{1,15})?)\\s*(${names})(?![a-z\u00b5\u03bc])`
 
-/** A regular expression that matches a whole text if it is a duration. It is for JSON Schema, so its groups do not capture. */
+/**
+ * A regular expression that matches a text if the whole text is a duration. Its groups do not capture, because JSON Schema uses
+ * the expression only to test texts.
+ */
 export const pattern = `^\\s*(?:${term.replaceAll(/\((?!\?)/g, "(?:")}\\s*)+$`
 
 const whole = new RegExp(pattern)

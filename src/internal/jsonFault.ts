@@ -3,7 +3,9 @@
  * name the place, and quotes the text at that place, which may be a secret.
  */
 
-/** The place of a fault, and the syntax that JSON allows there. Lines and columns count from 1, columns in characters. */
+/**
+ * The place of a fault, and the syntax that JSON allows there. Lines and columns count from 1. A column is a count of characters.
+ */
 export interface JsonFault {
   readonly line: number
   readonly column: number
@@ -37,7 +39,10 @@ const afterString = (text: string, at: number): number => {
   throw new Fault(end, text[end] === "\\" ? "an escape sequence of JSON" : "the end of the string (\")")
 }
 
-/** Finds the first fault. A stack of its own replaces recursion, so that deep nesting does not overflow the call stack. */
+/**
+ * Finds the first fault. The function keeps its own stack (`open`) instead of calling itself, so that deep nesting does not
+ * overflow the call stack.
+ */
 const findFault = (text: string): Fault | undefined => {
   const open: Array<"{" | "["> = []
   let at = skip(text, 0)

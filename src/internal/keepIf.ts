@@ -3,7 +3,10 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
-/** Does the same as `keepIf`, and also returns the scope of the resources. The caller can close it before the caller's scope. */
+/**
+ * Does the same as `keepIf`, and also returns the scope of the resources. The caller can close that scope before the caller's own
+ * scope closes.
+ */
 export const keepIfScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   isKept: (value: A) => boolean

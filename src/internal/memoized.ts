@@ -7,8 +7,8 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 
 /**
- * Returns an effect that runs `self` on first use. Later uses get the same result or failure, and a use during the run waits
- * for it. After an interrupted run, the next use runs `self` again.
+ * Returns an effect that runs `self` on first use. Later uses get the same result or failure. A use during the run waits for the
+ * end of the run. If a run is interrupted, the next use runs `self` again.
  *
  * `Effect.cached` (Effect 3.22.4; `memoize` in internal/core-effect.ts) is not suitable. If its first use is interrupted, every
  * later use gets that interruption as its result.

@@ -6,11 +6,11 @@ import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 
 /**
- * Returns an effect that runs `self` on first use, and on every later use waits for the end of that run.
+ * Returns an effect that runs `self` on its first use. Every later use waits for the end of that run.
  *
  * `Effect.cached` (Effect 3.22.4; `memoize` in internal/core-effect.ts) is not suitable, because it copies the fiber references
- * of the running fiber to the waiting fibers. An interruption of the running fiber is in a fiber reference, so the waiting
- * fibers would get it too.
+ * of the running fiber to the waiting fibers. An interruption of the running fiber is in a fiber reference, so the waiting fibers
+ * would get that interruption too.
  */
 export const once = <R>(self: Effect.Effect<unknown, never, R>): Effect.Effect<Effect.Effect<void, never, R>> =>
   Effect.map(

@@ -1,7 +1,7 @@
 /**
- * Whether the mode bits of a file show its permissions. On Windows they do not, because access control lists decide. There libuv
- * invents the bits (`fs__stat_assign_statbuf` in libuv's src/win/fs.c): every file has 0666, or 0444 if it is read-only. Every
- * file also has the uid 0.
+ * Whether the mode bits of a file show its permissions. On Windows they do not, because access control lists decide there. On
+ * Windows, libuv invents the bits (`fs__stat_assign_statbuf` in libuv's src/win/fs.c): every file has 0666, or 0444 if it is
+ * read-only. Every file also has the uid 0.
  */
 export const hasModeBits = (platform: string): boolean => platform !== "win32"
 

@@ -51,10 +51,10 @@ const cacheHome = (): string => {
  * Makes Node keep compiled code for the next start. Node supports this since version 22.1. With an older version of Node, this
  * function does nothing.
  *
- * Node's default folder for this code is below the temporary folder, where other users may write. Node runs compiled code
- * without checking it, so another user could make this program run foreign code. Therefore this function names a folder of this
- * user. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` take precedence. If the folder cannot be written, Node keeps
- * nothing.
+ * Node's default folder for this code is below the temporary folder, where other users may write. Node runs compiled code without
+ * checking it, so another user could put foreign code there and this program would run it. Therefore this function names a folder
+ * of this user. `NODE_COMPILE_CACHE` and `NODE_DISABLE_COMPILE_CACHE` take precedence. If the folder cannot be written, Node
+ * keeps nothing.
  */
 const enableCompileCache = (): void => {
   const enable: unknown = Reflect.get(Module, "enableCompileCache")
@@ -81,8 +81,8 @@ type Bundled = (
 const isBundled = (value: unknown): value is Bundled => typeof value === "function"
 
 /**
- * Runs the program in `folder`. Without compiled code for this version of V8, Node's own loader loads the files and keeps the
- * code that it compiles.
+ * Runs the program in `folder`. If the folder has compiled code for this version of V8, that code is used. Otherwise Node's own
+ * loader loads the files, and keeps the code that it compiles for the next start.
  */
 export const loadProgram = (folder: string, onScript?: OnScript): void => {
   const require = Module.createRequire(join(folder, entry))

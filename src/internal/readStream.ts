@@ -1,9 +1,9 @@
 /**
  * Reads a path that is not a regular file: a pipe, a terminal or a device.
  *
- * The read does not block a thread of libuv's pool in read(2), or in open(2) of a pipe without a writer. So the wait for data can
- * be interrupted. The process can also exit during the wait. An exit waits for the threads of the pool (`hasFileRequests` in
- * src/host/endProcess.ts), so a blocked thread would prevent it.
+ * The read blocks no thread of libuv's pool. An ordinary read would block one in read(2), or in open(2) of a pipe without a
+ * writer. Because no thread is blocked, the wait for data can be interrupted, and the process can exit during the wait. An exit
+ * waits for the threads of the pool (`hasFileRequests` in src/host/endProcess.ts), so a blocked thread would prevent the exit.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ export class StreamUnreadable extends Data.TaggedError("StreamUnreadable")<{ rea
 
 const { O_NONBLOCK = 0, O_RDONLY } = NodeFs.constants
 
-/** The descriptor of this process that a path names. `undefined` for all other paths. */
+/** The descriptor of this process that a path such as `/dev/stdin` names. `undefined` for a path that names no descriptor. */
 const descriptorOf = (path: string): number | undefined => {
   if (path === "/dev/stdin") return 0
   const digits = /^\/(?:dev|proc\/self)\/fd\/(\d{1,9})$/.exec(path)?.[1]

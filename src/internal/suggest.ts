@@ -22,7 +22,7 @@ const distance = (a: string, b: string): number => {
   return at(a.length, b.length)
 }
 
-/** The longest text to compare. A longer one is not a typing error. */
+/** The longest text to compare. A longer text is not a typing error. */
 const longest = 40
 
 /**

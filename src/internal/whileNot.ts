@@ -11,7 +11,7 @@ import { keepInterruption } from "./keepInterruption.ts"
  * `self`. Its result is the result of `self`, or the error of `failure` if `failure` failed first.
  *
  * `Effect.raceFirst` (Effect 3.22.4; internal/effect/circular.ts) is not suitable. If the fiber that waits for the race is
- * interrupted, this fiber runs its own finalizers too early, while the finalizers of the two racing fibers still run.
+ * interrupted, that fiber runs its own finalizers too early: the finalizers of the two racing fibers are still running.
  */
 export const whileNot =
   <E2>(failure: Effect.Effect<never, E2>) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>

@@ -1,5 +1,5 @@
 /**
- * Reports how an acquisition ended: as a log line, as metrics and on the current span.
+ * Reports how an acquisition of the gateway's locks ended: as a log line, as metrics and on the current span.
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -12,7 +12,10 @@ import type { LockHeld, LockUnavailable, PortInUse } from "../GatewayLockError.t
 import * as Metrics from "../telemetry/Metrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
 
-/** The metric label for each reason to reclaim a lock that a dead owner left. */
+/**
+ * The metric label for each reason to reclaim a lock. To reclaim a lock is to take over a lock file that a dead owner
+ * left.
+ */
 const reclaimLabels = {
   "its kernel lock is free": "kernel_lock_free",
   "names this process": "names_this_process",
@@ -69,7 +72,7 @@ export const recordAcquire = (exit: Exit.Exit<unknown, AcquireError>, seconds: n
   ], { discard: true })
 }
 
-/** Records why a lock file that a dead owner left was reclaimed, as a metric and on the current span. */
+/** Records why a lock file that a dead owner left was taken over, as a metric and on the current span. */
 export const recordReclaim = ({ reason }: Reclaimed): Effect.Effect<void> =>
   Effect.zipRight(
     Metric.increment(Metric.tagged(Metrics.lockReclaimTotal, "reason", reclaimLabels[reason])),

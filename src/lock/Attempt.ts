@@ -1,6 +1,6 @@
 /**
- * The options and results of an attempt to acquire a lock file. Also the steps that attempts with a kernel lock share
- * with attempts in record-only mode, in which no kernel lock is available.
+ * The options and results of an attempt to acquire a lock file. This module also has the steps that all attempts share:
+ * those with a kernel lock, and those in record-only mode, in which no kernel lock is available.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -49,8 +49,8 @@ export interface AttemptOptions {
   readonly path: string
   readonly record: (enforcement: Enforcement) => OwnerRecord.OwnerRecord
   /**
-   * A snapshot that was judged stale. The attempt may take over the lock file only if it is still that file with that
-   * record.
+   * The snapshot of a lock file whose owner was judged dead. The attempt may take over the lock file only if the file
+   * and its record are still the same as in this snapshot. With `None`, no owner was judged dead.
    */
   readonly reclaim: Option.Option<Snapshot>
   /**
@@ -59,8 +59,8 @@ export interface AttemptOptions {
    */
   readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
   /**
-   * The identity of a file that this instance holds already. If another path leads to the same file, the attempt does
-   * not acquire that file a second time.
+   * The identity of a file that this instance holds already. If `path` leads to that same file, the attempt does not
+   * acquire the file a second time.
    */
   readonly present?: string | undefined
   /**
@@ -77,8 +77,8 @@ export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot }
 export const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
 /**
- * Whether a record names this instance. Every acquisition has a new id. So a start that finds its own id in a lock file
- * has held this lock all along.
+ * Whether a record names this instance. Every acquisition has a new id. So if a start finds its own id in a lock file,
+ * that start has held this lock all along.
  */
 export const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
@@ -111,7 +111,9 @@ export const heldFile = (
   })
 })
 
-/** The options with which an attempt claims a file that a dead owner left. */
+/**
+ * The options with which an attempt claims a file that a dead owner left. A claim reserves the right to move that file.
+ */
 export const claimOptions = (
   files: NamedFiles,
   options: AttemptOptions,
@@ -119,7 +121,8 @@ export const claimOptions = (
 ): Claim.ClaimOptions => ({
   look: files.look,
   create: (path) =>
-    // The claim is not synced to disk, because a power cut also ends every process to which the claim matters.
+    // The claim is not synced to disk. A power cut can lose the claim, but also ends every process to which the claim
+    // matters.
     create(files, path, options.record(enforcement), () => Effect.void).pipe(
       Effect.as(true),
       Effect.catchTag("Moved", () => Effect.succeed(false))

@@ -1,10 +1,10 @@
 /**
- * Decides which of several starts may move a dead owner's file away where no kernel lock is available.
+ * Decides which of several starts may move the lock file of a dead owner away, if no kernel lock is available.
  *
- * The start that creates the claim may move the file. A claim is a file beside the lock file, named after the dead
- * owner, so there is one claim for each owner's file. While the lock file is that owner's, only the holder of the claim
- * moves the lock file. Once the lock file belongs to another owner, the claim is void, because an owner's id is never
- * used again. So even a slow holder of a claim cannot move a later owner's file.
+ * A claim is a file beside the lock file, named after the dead owner, so there is one claim for each owner's file. The
+ * start that creates the claim holds the claim. While the lock file belongs to that dead owner, only the holder of the
+ * claim moves the lock file. Once the lock file belongs to another owner, the claim is void, because an owner's id is
+ * never used again. So even a slow holder of a claim cannot move a later owner's file.
  *
  * A claim whose holder died is removed in the same way: by the start that holds a claim on that claim.
  */
@@ -23,13 +23,19 @@ import { isSame, type Snapshot } from "./Snapshot.ts"
 export interface ClaimOptions {
   /** Reads a lock file or a claim. `None` if there is no such file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
-  /** Creates a file exclusively, with this start's record in it from the first moment. `false` if the path exists. */
+  /**
+   * Creates a file exclusively. The file contains this start's record from the first moment. `false` if the path
+   * exists.
+   */
   readonly create: (path: string) => Effect.Effect<boolean, PlatformError>
   /** Whether the holder of a claim is dead, as far as is known. */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** The longest chain of claims on dead claims. Each link of the chain is a start that died during a reclaim. */
+/**
+ * The longest chain of claims, each on the claim before it. A chain grows by one claim when a start dies while it holds
+ * a claim.
+ */
 const maxDepth = 4
 
 /**
@@ -45,18 +51,18 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
- * Where an owner writes a file before the file gets its name. No other process uses this path, because the owner's id
- * is new.
+ * The path at which an owner writes a new file before the file gets its final name. No other process uses this path,
+ * because the owner's id is new.
  */
 export const draftPath = (path: string, record: OwnerRecord): string =>
   `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
 
-/** The path to which the holder of the claim moves the stale file. */
+/** The path to which the holder of a claim moves the file that it claimed. */
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
 
 /**
- * Claims a file that was judged stale, until the scope closes. `true`: this start has the claim. `false`: another start
- * has it. `None`: the claim changed in the meantime, so the caller must look again.
+ * Claims a file whose owner was judged dead, until the scope closes. `true`: this start has the claim. `false`: another
+ * start has the claim. `None`: the claim changed in the meantime, so the caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,
@@ -87,21 +93,22 @@ const isLeftover = (name: string, lockName: string): boolean =>
   name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
- * Removes the files that dead starts left beside a held lock file: claims on former owners, files moved aside under
- * such claims, and drafts. No former owner's id is used again, so none of these files is needed. A file is still kept
- * while the start that made it is alive, because that start may be about to check the file.
+ * Removes the files that dead starts left beside a held lock file. These are claims on the files of former owners,
+ * files that were moved aside under such claims, and drafts. No former owner's id is used again, so none of these files
+ * is needed. A file is kept while the start that made it is alive, because that start may be about to check the file.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
     const names = (yield* fs.readDirectory(folder)).filter((name) => isLeftover(name, NodePath.basename(path)))
-    // Longest names first, so that a claim on a claim is removed before that claim.
+    // The name of a claim on a claim is longer than the name of that claim. So with the longest names first, the claim
+    // on a claim is removed before that claim.
     for (const name of names.toSorted((a, b) => b.length - a.length)) {
       const left = NodePath.join(folder, name)
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
       const claimed = yield* options.look(mover)
       const abandoned = Option.isNone(claimed)
-        // An empty draft may go even if its author, the start that made it, is alive. The author then writes a new
+        // An empty draft is removed even if its author, the start that made it, is alive. The author then writes a new
         // draft, and no other process waits for a draft.
         || (name.endsWith(".draft") && Option.isNone(claimed.value.record))
         || (yield* options.isAbandoned(claimed.value))

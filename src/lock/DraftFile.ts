@@ -17,7 +17,9 @@ type Sync = FileSystem.File["sync"]
 export const createExclusively = (fs: FileSystem.FileSystem, path: string, flag: "wx" | "wx+") =>
   open(fs, path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
-/** Removes a draft, including one that an earlier attempt left. */
+/**
+ * Removes a draft of this attempt or of an earlier one. If the removal fails, it is tried once more and then given up.
+ */
 export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Effect<void> =>
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
@@ -25,9 +27,10 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
  * Creates a file and its record in one step, and returns the file's identity. No other process may see the file empty,
  * for two reasons:
  *
- * - A start with a kernel lock takes over an empty lock file, because it must assume that a slower start with a kernel
- *   lock created the file.
- * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
+ * - If a start with a kernel lock finds an empty lock file, it takes over the file. It must assume that a slower start
+ *   with a kernel lock has just created the file.
+ * - If a start was killed and left an empty claim, readers cannot tell which process left the claim. (A claim is a file
+ *   that reserves the right to move a dead owner's lock file.)
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -42,12 +45,14 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed. Remove the file, because it would block every start until it is stale.
+          // A step failed, so remove the file. Otherwise no start could acquire the lock until the file counts as
+          // stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // `isNotFound`: while the draft is empty, another start can remove it (`Claim.sweep`).
+    // `isNotFound` is true if another start removed the draft. `Claim.sweep` of that start removes drafts that are
+    // empty.
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(

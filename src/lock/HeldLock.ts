@@ -3,23 +3,26 @@
  * restores the file if not. A gateway holds two such locks, one for its config and one for its state directory.
  *
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
- * to the held file, another start can lock the path, although it cannot bind the holder's port. The results of a check:
+ * to the held file, another start can lock the path, although that start cannot bind the holder's port. A check has
+ * these results:
  *
  *     the path leads to the held file  → write the record again, which keeps the file young and complete
- *     it is missing, or another file   → make the folder, attempt to lock the path as any start does
+ *     the path is missing, or leads to another file
+ *                                      → make the folder, and attempt to lock the path as any start does. The attempt:
  *       Mine   → hold the new file from now on; close the old one
  *       Held   → if the other process serves, the lock is lost. Otherwise that process may be a start that fails soon,
- *                because this holder has the other lock and the port: retry for as long as a start waits, then the lock
- *                is lost
+ *                because this holder has the other lock and the port. So retry for as long as a start waits. Then the
+ *                lock is lost
  *       failed → the failure does not tell which process has the lock: warn, keep serving, attempt again at the next
  *                check. After `maxFailures` failures in a row the lock is lost
  *
  * The attempt creates the file exclusively, locks it, and compares it with the path. So regaining a file is as safe as
- * acquiring it. Without a kernel lock, the record is the lock. A file with another record belongs to another owner; a
- * copy of the holder's record belongs to the holder.
+ * acquiring it. Without a kernel lock, only the record shows which gateway holds the lock. If the file has the record of
+ * another owner, the file belongs to that owner. If it has a copy of the holder's record, it belongs to the holder.
  *
  * A mutex lets one step run at a time, so a record is always written to the file that is held at that moment. A release
- * first interrupts the watch. Then it waits for the running step, and releases the file that this step acquired.
+ * first interrupts the watch, which runs the checks. Then it waits for the running step, and releases the file that this
+ * step acquired.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -48,13 +51,16 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
 /** Options for keeping a lock. */
 interface KeepOptions {
   readonly path: string
-  /** The record that the file must have now. */
+  /** The record that the lock file must contain at present. */
   readonly record: Effect.Effect<OwnerRecord>
   /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
   /** The longest time between two checks. The time is shorter if three checks would not fit into `staleAfter`. */
   readonly recheckInterval: Duration.Duration
-  /** The age at which another start treats an unreadable or unverifiable record as stale. The held file must stay younger. */
+  /**
+   * The age of a lock file at which another start may count the file as stale. A start does so if it cannot read the
+   * record, or cannot tell whether the recorded owner is alive. The held file must stay younger.
+   */
   readonly staleAfter: Duration.Duration
   /** How long another process may hold the file at the path before this holder counts the lock as lost. */
   readonly patience: Duration.Duration
@@ -66,7 +72,7 @@ interface KeepOptions {
 
 /** Options for acquiring and keeping a lock. */
 export interface HeldLockOptions<A, E, R> extends KeepOptions {
-  /** Acquires the lock for the first time, and waits for as long as a start may wait. */
+  /** Acquires the lock for the first time. Waits for as long as a start may wait. */
   readonly acquire: Effect.Effect<A, E, R>
 }
 
@@ -123,7 +129,7 @@ class Unseen {
 const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
- * After so many checks in a row that fail to regain a lost file, the lock counts as lost. By default a check runs every
+ * If this number of checks in a row fail to regain a lost file, the lock counts as lost. By default a check runs every
  * 10 seconds, so ten checks take 100 seconds.
  */
 export const maxFailures = 10
@@ -133,10 +139,15 @@ const recordOnly = ({ enforcement }: LockAttempt.HeldFile): number => enforcemen
 const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
   Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
-/** The number of writes that fit into `staleAfter`. With three, the file stays young even if one write is late. */
+/**
+ * The number of checks that fit into `staleAfter`. Each check writes the record again. With three writes, the file
+ * stays young even if one of them is late.
+ */
 const writesWhileFresh = 3
 
-/** The shortest interval. Without it, a `staleAfter` of zero would make the watch loop without a pause. */
+/**
+ * The shortest time between two checks. Without it, a `staleAfter` of zero would make the watch loop without a pause.
+ */
 const shortestInterval = Duration.millis(10)
 
 /** Logs a warning if only the record enforces the lock. */
@@ -150,15 +161,16 @@ export const warnOfFallback = ({ fallback, path }: LockAttempt.HeldFile): Effect
 const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.instanceId !== self.instanceId
 
 /**
- * Whether another gateway that serves has the file. That gateway was refused neither by the other lock of this holder
- * nor by this holder's port, so it will keep the file.
+ * Whether another gateway has the file and already serves. To serve, a gateway must hold two locks, of its config and
+ * of its state directory, and bind its port. So this holder's other lock and port did not keep that gateway out.
+ * Therefore that gateway will keep the file.
  */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
 
 /**
- * The record of the process that took the file. `None` if it is the holder's own record, because another process can
- * lock a copy of the held file.
+ * The record of the process that took the file. `None` if the record is the holder's own. That is possible because
+ * another process can lock a copy of the held file.
  */
 const takerOf = (self: OwnerRecord, { record }: LockAttempt.Snapshot): Option.Option<OwnerRecord> =>
   Option.filter(record, (record) => isOther(self, record))
@@ -212,7 +224,7 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     if (result._tag === "Held") return yield* Effect.fail(new Taken(moved, result.snapshot))
     yield* Ref.set(present, { file: result.file, scope })
     // The old file is closed only now. While the old file is open, the file system cannot give its inode number to a
-    // new file. So a new file cannot be taken for the old one.
+    // new file. So a new file cannot be mistaken for the old one.
     yield* Scope.close(before.scope, Exit.void)
     yield* warn(
       kept,
@@ -232,18 +244,18 @@ const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, Platf
     const { path, record } = kept.options
     const self = yield* record
     const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
-    // Refresh the file's age through the open descriptor. A write by path could reach a file that another program has
-    // just put there.
+    // Refresh the file's age through the open descriptor. A write by path could change a file that another program has
+    // just put at the path.
     yield* writeTo(kept, file)
-    // Only the holder may write the record, so another program has overwritten it. Readers that rely on the record were
-    // misled.
+    // Only the holder may write the record, so another program has overwritten it. This is worth a warning, because
+    // programs that read the record in the meantime were misled.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
     yield* countRecheck("kept")
   })
 
 /**
- * Checks once, and does what the result requires. Uninterruptible, because a newly acquired file must be stored in
- * `present`. Only then is that file released with the lock.
+ * Checks once, and keeps or regains the file. Uninterruptible, so that a newly acquired file is always stored in
+ * `present`. `write` and the next check take the held file from there.
  */
 const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
   Effect.gen(function*() {
@@ -264,7 +276,7 @@ const lose = ({ options }: Kept, reason: string, taker: Option.Option<OwnerRecor
     return yield* new LockLost({ path: options.path, reason, ...holder })
   })
 
-/** Checks, and retries for as long as a retry can help. Fails when the lock is lost. */
+/** Checks the file, and retries while a retry can help. Fails when the lock is lost. */
 const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
   Effect.gen(function*() {
     const { failures, options, platform } = kept
@@ -292,8 +304,8 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
             count >= maxFailures
               ? lose(kept, `${moved} and could not be re-acquired: ${error.reason}`)
               : warn(kept, "unavailable", `${moved}: could not re-acquire gateway lock ${path} yet: ${error.reason}`)),
-        // A check that fails does not prove a loss, because a folder can be unreadable for a moment. The next check
-        // tries again.
+        // `Unseen` means that the check itself failed, for example because a folder is unreadable for a moment. That
+        // does not prove a loss. The next check tries again.
         Unseen: ({ error }) =>
           Effect.logWarning(`could not re-check gateway lock ${path}: ${describePlatformError(error)}`)
       })
@@ -302,7 +314,7 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
 
 /**
  * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock, because some starts
- * have no kernel locks (no addon, another build). If such a start cannot determine this holder's liveness, it judges
+ * have no kernel locks (no addon, another build). If such a start cannot tell whether this holder is alive, it judges
  * the lock by the age of the file. Each check makes the file young again.
  */
 const intervalOf = (options: KeepOptions): Duration.Duration =>
@@ -326,7 +338,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const context = yield* Effect.context<FileSystem.FileSystem | KernelLock>()
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
-    // All files of this lock have one scope, so that a file that is acquired later is released at the same point of the
+    // All files of this lock have one scope. So a file that is acquired later is released at the same point of the
     // caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
     // descriptor number that is closed, or that belongs to another file by then.
     const lockScope = yield* Effect.acquireRelease(

@@ -38,12 +38,15 @@ type Kernel = KernelLock["Type"]
 class Inspected extends Data.TaggedError("Inspected") {}
 
 /**
- * Retries after 1, 2, 4, … 128 milliseconds. An inspector that was preempted while it held its shared lock releases
- * that lock within a few of these retries.
+ * Retries after 1, 2, 4, … 128 milliseconds. The scheduler can preempt an inspector that holds its shared lock. Such an
+ * inspector releases the lock within a few of these retries.
  */
 const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
-/** A file, and an effect that locks the file, or succeeds with `true` because the file is locked already. */
+/**
+ * A file and an effect that locks it. If this process has locked the file already, the effect only succeeds with
+ * `true`.
+ */
 interface Locking<E> {
   readonly path: string
   readonly id: string
@@ -72,8 +75,8 @@ const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path 
 
 /**
  * Tests whether the file system can lock, before the lock file is created. The test uses a draft, which is another file
- * in the same folder. If the lock file itself were tested and failed, it would have to be removed, and by then another
- * start could have taken it.
+ * in the same folder. The lock file itself is not suitable: after a failed test it would have to be removed, and by
+ * then another start could have taken it.
  */
 const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record: OwnerRecord.OwnerRecord) =>
   Effect.scoped(Effect.gen(function*() {
@@ -96,17 +99,18 @@ const openOrCreate = (
     Effect.catchIf(isNotFound, () =>
       Effect.zipRight(
         isLockable ? Effect.void : ensureLockable(files, kernel, Claim.draftPath(path, record), record),
-        // Fails with `Moved` if another process created the path in the meantime. A dangling link would have the same
-        // effect, but `requireRegularFile` has refused links already.
+        // Fails with `Moved` if another process created the path in the meantime. A symbolic link to a missing file
+        // would have the same effect, but `requireRegularFile` has refused links already.
         Effect.map(createExclusively(files.fs, path, "wx+"), (file) => ({ file, created: true }))
       ))
   )
 }
 
 /**
- * Takes over a file that a dead owner left, while this start holds the claim on that file. The claim matters because a
- * start without kernel locks may be about to move the file away. If that happened after the takeover, the path would be
- * missing for a moment, and would not keep a third start out. `false`: another start has the claim.
+ * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a file that
+ * reserves the right to move or take over the dead owner's file. The claim is needed because a start without kernel
+ * locks may be about to move that file away. If that start moved the file after the takeover, the path would be missing
+ * for a moment, and would not keep a third start out. `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -135,8 +139,9 @@ const whileClaimed = <E>(
   }))
 
 /**
- * Tries to lock a file. `false`: an owner or a quicker start holds the lock. They lock exclusively, so an exclusive
- * lock gives `false` without a retry. Inspectors lock shared, and only for a moment, so a shared lock is retried.
+ * Tries to lock a file. `false`: an owner or a quicker start holds the lock. An owner or a start has an exclusive lock,
+ * so an exclusive lock on the file gives `false` without a retry. An inspector, which only tests the lock, has a shared
+ * lock for a moment. So if the lock on the file is shared, the attempt is retried.
  */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>
@@ -175,13 +180,14 @@ export const withKernelLock = (
     if (id === options.present) return yield* reportHeld
 
     const granted = yield* tryLock(kernel, file.fd).pipe(
-      // If this attempt created the file, the file system could lock a moment ago. The attempt fails with `Moved` and
-      // starts over. It leaves the new file in place, because another start may hold it by now. The next attempt finds
-      // the file.
+      // If this attempt created the file, locking has just worked in this folder, so the refusal may be temporary. The
+      // attempt fails with `Moved` and starts over. It leaves the new file in place, because another start may hold the
+      // file by now. The next attempt finds the file.
       Effect.catchTag("KernelLockUnsupported", (error) => Effect.fail(created ? new Moved() : error))
     )
     if (!granted) return yield* reportHeld
-    // Refuse a link before the path is compared: a path that was a link to this file would pass the comparison.
+    // Refuse a link before the path is compared with the file. A path that was a link to this file would pass the
+    // comparison.
     if (!created) yield* refuseLink(fs, path)
     if (!(yield* isStill(path, id))) return yield* Effect.fail(new Moved())
     // Only now may this attempt remove the file that it created. Earlier, another start could have locked the file, and
@@ -190,16 +196,16 @@ export const withKernelLock = (
     if (!created) yield* selfTest(files, kernel, { path, id, lock: Effect.succeed(granted) })
 
     const left = yield* file.stat
-    // If the file is empty, a slower start created it a moment ago, and this start locked it first. So it is no
-    // leftover.
+    // If the file is empty, a slower start created the file a moment ago, and this start locked it first. So the file
+    // is not the leftover of a dead owner.
     const leftover: Option.Option<Leftover> = created || left.size === FileSystem.Size(0)
       ? Option.none()
       : Option.some({ record: yield* readRecord(file, left), ...(yield* touched(left)) })
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A holder in record-only mode (another build, another container) leaves the kernel lock of this file free while it
-    // lives. So a free kernel lock does not prove that such a holder is dead.
+    // A holder in record-only mode (another build, another container) has no kernel lock, only its record. So a free
+    // kernel lock does not prove that such a holder is dead.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)
@@ -207,8 +213,8 @@ export const withKernelLock = (
 
     const scope = yield* Effect.scope
     const write = Effect.gen(function*() {
-      // From here on, a file that a dead owner left belongs to this start, even if the write fails. So the release
-      // removes it.
+      // From here on, a file that a dead owner left belongs to this start, even if the write fails. So the release of
+      // this start removes the file.
       if (!created) yield* Scope.addFinalizer(scope, removeIfStill(path, id))
       yield* writeRecord(file, options.record("kernel"))
       yield* file.sync
