@@ -16,21 +16,22 @@ import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
  */
 export interface LockOptions {
   /**
-   * How long to wait for an owner that does not serve this gateway's port. If the owner serves that port, the start
-   * fails at once. Default 5 seconds.
+   * How long a start waits for the lock if the owner does not serve this gateway's port. If the owner serves that port,
+   * the start fails at once. Default 5 seconds.
    */
   readonly timeout?: Duration.DurationInput | undefined
-  /** The time between two retries during that wait. Default 100 milliseconds. */
+  /** The time between two attempts while a start waits for the lock. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
   /**
-   * The age after which an unreadable or unverifiable record can be stale, in record-only mode (no kernel lock).
-   * Default 30 seconds.
+   * Used only in record-only mode (no kernel lock is available). If the record in a lock file is unreadable, or if it is
+   * unknown whether its owner is alive, another start may take the lock once the file is older than this. Default 30
+   * seconds.
    */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the lock files are still its own, restores lost files, and refreshes the age of
-   * the files. The holder does so at least three times within `staleAfter`, even if this interval is longer. Default 30
-   * seconds.
+   * The time between two checks by the holder. In each check it makes sure that the lock files still belong to it,
+   * restores lost files, and sets the modification time of the files to now. The holder does so at least three times
+   * within `staleAfter`, even if this interval is longer. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
 }
@@ -48,8 +49,8 @@ export interface LockFileOptions {
   readonly configPath: string
   /**
    * The absolute path of the config file with its symbolic links unresolved. A link in it can change to another target,
-   * as in a Kubernetes volume or a release folder. Then readers still find the owner by this path. Default:
-   * `configPath`.
+   * as in a Kubernetes volume or a release folder. Even after such a change, readers find the owner by this path.
+   * Default: `configPath`.
    */
   readonly configName?: string | undefined
   /** The address that the start will serve once it holds the lock. Without it, no port is probed during the wait. */
@@ -68,7 +69,7 @@ export interface LockFileOptions {
   readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** The supervisor that started this process. The start writes it into the owner record. Default `none`. */
   readonly supervisor?: SupervisorKind | undefined
-  /** Why the start assumes this supervisor. The start writes this reason into the owner record. */
+  /** Why the start assumes the supervisor in `supervisor`. The start writes this reason into the owner record. */
   readonly supervisorReason?: string | undefined
 }
 
@@ -83,7 +84,7 @@ export interface LockWithProbesOptions extends LockFileOptions {
 }
 
 /**
- * The values of options that are left out.
+ * The values that apply if an option is left out.
  *
  * @since 0.1.0
  * @category constants

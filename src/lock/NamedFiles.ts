@@ -21,12 +21,12 @@ export class Moved {
 
 /** The file system, and the operations on the path of a lock file. */
 export interface NamedFiles {
-  /** Retries an operation that is refused for a moment (`isMomentary`). */
+  /** The file system. It retries an operation that is refused for a moment (`isMomentary`). */
   readonly fs: FileSystem.FileSystem
   readonly identify: NativeFiles.Identify
   /** The identity of an open file: device and inode. */
   readonly idOf: (file: FileSystem.File) => Effect.Effect<string, PlatformError>
-  /** The identity of the file that has the path now. */
+  /** The identity of the file that has the path now. `None` if there is no file. */
   readonly idAt: (path: string) => Effect.Effect<Option.Option<string>, PlatformError>
   readonly isStill: (path: string, id: string) => Effect.Effect<boolean, PlatformError>
   /** Reads the file at a path. `None` if there is no file. */
