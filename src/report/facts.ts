@@ -47,7 +47,7 @@ export interface App {
 }
 
 /**
- * A change to the start of the program, which a suggested command makes. Without any field, the command starts the program as
+ * What a suggested command changes when it starts the program again. If no field is set, the command starts the program as
  * before. A value in angle brackets is a placeholder that the reader replaces.
  *
  * @since 0.1.0
@@ -115,8 +115,8 @@ const listenerWords = ({ listener }: Start): string => {
 }
 
 /**
- * The facts about the holder of a lock or port that another process certainly has. If no holder is known, the facts name the
- * process that listens on the port.
+ * The facts about the process that has the lock or the port, for errors that occur only if another process has it. If no
+ * holder is known, the facts name the process that listens on the port.
  */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
@@ -156,8 +156,9 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
 /**
  * A command with the flags that identify a gateway. A flag is left out if its value is the default.
  *
- * If a setting of the failed start is not the default, it may come from the environment. The command then always contains the
- * flag, because a flag takes precedence over its environment variable.
+ * If a setting of the failed start is not the default, it may come from an environment variable, which would apply to the
+ * suggested command as well. So the command always contains the flag for such a setting, because a flag takes precedence over
+ * its environment variable.
  *
  * A default config file that does not exist is not named, because a file that is named must exist. If the environment variable
  * for the config file is set, the command unsets that variable instead.
@@ -229,8 +230,8 @@ const runProgram = (change: RunChange, start: Start): string => {
 }
 
 /**
- * The command that starts the program with a change. An app that does not pass the function `run` gets no such fact, because its
- * command is unknown.
+ * The fact with the command that starts the program with a change. If an app does not pass the function `run`, there is no such
+ * fact, because the command that starts the app is unknown.
  */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
@@ -295,8 +296,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // This host has the requested address, so the missing address is the guard address, a loopback address that every gateway
-        // binds.
+        // If this host has the requested address, the bind of the guard address has failed. The guard address is a loopback
+        // address that every gateway binds in addition.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))

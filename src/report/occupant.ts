@@ -1,6 +1,6 @@
 /**
- * Finds the process that has the port of a refused start, if the start's own lock does not name that process. It can be another
- * gateway that `gateway list` knows, a system service, or any process that listens. Only such a start loads this module.
+ * Finds the process that has the port that a failed start wanted to use. That process can be another gateway that `gateway list`
+ * knows, a system service, or any process that listens. This module is loaded only if the error does not name the process.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
