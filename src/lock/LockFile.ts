@@ -64,7 +64,7 @@ export { ensurePortFree } from "./PortCheck.ts"
 export type { Enforcement }
 
 /**
- * The held lock: its record, its history, and whether it is still held.
+ * The held lock: its record, its history, and the effects that report its loss.
  *
  * @since 0.1.0
  * @category tags
@@ -76,7 +76,7 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   readonly instanceId: string
   /** What kept other starts out when the lock was acquired: the kernel lock, or only the record. */
   readonly enforcement: Enforcement
-  /** The current content of both lock files: a record that describes this owner. */
+  /** The current content of both lock files: a record that describes this process as the owner. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
   /**
    * Changes the phase or the address in the record, so that readers of the lock files see the change. Never fails: if a
@@ -118,7 +118,8 @@ export interface Loss {
 const releaseTimeout = Duration.seconds(5)
 
 /**
- * Waits at most `releaseTimeout` for a release, and logs how the shutdown went. A slower release continues in the
+ * Waits at most `releaseTimeout` for a release. If the gateway drained its connections before, logs how long the drain
+ * took. If the release takes longer than `releaseTimeout`, logs a warning instead. The release then continues in the
  * background, and the kernel releases the locks when the process ends.
  */
 const releaseWithin = (
@@ -186,8 +187,8 @@ const update = (
   })
 
 /**
- * Acquires both locks in this order: config, state directory. When the scope closes, releases them in reverse order,
- * within five seconds.
+ * Acquires both locks: first the lock of the config, then the lock of the state directory. When the scope closes,
+ * releases them in reverse order, within five seconds.
  *
  * Fails with `PortInUse`, at once, if the port of this gateway is in use. Fails with `LockHeld` if another process
  * holds the lock, and serves another port or does not release the lock in time. Fails with `LockUnavailable` if the lock
@@ -282,7 +283,7 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
  * does. If the lock is lost later, the service's `lost` fails. To run an effect that a loss of the lock interrupts, use
  * `whileHeld`.
  *
- * Keep the layer in a constant, because a second call makes a second layer, which competes for the same lock.
+ * Keep the layer in a constant, because a second call of `layer` makes a second layer, which competes for the same lock.
  *
  * @since 0.1.0
  * @category layers

@@ -8,8 +8,8 @@ import type { SupervisorKind } from "../GatewayLockError.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 
 /**
- * How long a start waits for the lock, and how the holder keeps it. The names are those of the config file, below
- * `lock`. Times can have any form of `Duration.DurationInput`; a number is in milliseconds.
+ * How long a start waits for the lock, and how the holder keeps it. The options have the names of the settings below
+ * `lock` in the config file. Times can have any form of `Duration.DurationInput`. A number is in milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -43,9 +43,9 @@ export interface LockOptions {
  * @category models
  */
 export interface LockFileOptions {
-  /** The folder that contains the `locks` folder, which is made if it is missing (mode 0700). */
+  /** The state directory. It contains the `locks` folder, which a start makes (mode 0700) if that folder is missing. */
   readonly stateDir: string
-  /** The canonical path of the config file. The file may be absent. The hash of the path names the lock file. */
+  /** The canonical path of the config file. The file may be absent. A hash of the path is in the name of the lock file. */
   readonly configPath: string
   /**
    * The absolute path of the config file with its symbolic links unresolved. A link in it can change to another target,
@@ -53,7 +53,7 @@ export interface LockFileOptions {
    * Default: `configPath`.
    */
   readonly configName?: string | undefined
-  /** The address that the start will serve once it holds the lock. Without it, no port is probed during the wait. */
+  /** The address that the start will serve once it holds the lock. Without an address, no port is probed during the wait. */
   readonly address?: Address | undefined
   /**
    * Whether a supervisor passed a socket of that address to this process. If so, the port of that address is not

@@ -72,7 +72,7 @@ export const fault = (
   })
 }
 
-/** Why a folder cannot be made if the root of its path does not exist. A start and `gateway doctor` both report it. */
+/** Says that a folder cannot be made because the root of its path does not exist. For a start and `gateway doctor`. */
 export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
 
 /** The root of the path does not exist. Internal to this module. */

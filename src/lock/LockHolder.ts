@@ -75,8 +75,8 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
 }
 
 /**
- * The holder that a record names, with the meaning of its pid on this host. The holder has a command and a unit only if
- * the pid still belongs to the recorded process.
+ * The holder that a record names, with the meaning of the recorded pid on this host (`pidMeaning`). The result has a
+ * command and a unit only if that pid belongs to the recorded process, and not to a later process.
  */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord

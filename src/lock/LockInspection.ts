@@ -26,7 +26,7 @@ import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
  */
 export interface Owner {
   readonly record: OwnerRecord.OwnerRecord
-  /** The same owner in the form that errors carry. It adds the command, and what the pid means on this host. */
+  /** The same owner in the form that errors carry. It adds the process's command, and what the pid means here. */
   readonly holder: Holder
 }
 
@@ -60,8 +60,8 @@ const unknown = (reason: string, owner: Option.Option<Owner> = Option.none()): L
 })
 
 /**
- * The state in record-only mode (no kernel lock). If it is known whether the recorded process is alive, that decides.
- * Otherwise the state is `Unknown`.
+ * The state in record-only mode (no kernel lock). The state is `Held` if the recorded process is alive, `Left` if it is
+ * gone, and `Unknown` if neither is known.
  */
 const byRecord = (owner: Option.Option<Owner>, age: Duration.Duration, reason: string): LockState => {
   switch (Option.getOrUndefined(owner)?.holder.pidMeaning) {

@@ -103,8 +103,8 @@ const hold = (
   })
 
 /**
- * Logs at most one warning that only the record enforces the lock, and at most one that names the dead owner that left
- * the lock. Returns the enforcement.
+ * Logs a warning if only the record enforces the lock, and a warning if a dead owner left the lock. Each warning is
+ * logged only once, even if it applies to both files. Returns the enforcement.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {

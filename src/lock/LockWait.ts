@@ -169,7 +169,7 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     })
   })
 
-/** Retries until the lock is acquired, an attempt shows that waiting is useless, or no patience is left. */
+/** Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. */
 const wait = (
   request: AcquireOptions,
   again: Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,

@@ -32,7 +32,7 @@ export interface NamedFiles {
   /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /**
-   * Removes the file if the condition holds. A release uses this. Retries while the removal is refused for a moment,
+   * Removes the file if the condition holds. The release of a lock calls it. Retries while the removal is refused for a moment,
    * and logs a failure.
    */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
@@ -45,8 +45,8 @@ const isMissing = (error: PlatformError | LockUnavailable): boolean =>
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /**
- * How long a release retries a removal that is refused for a moment. This is shorter than `releaseTimeout`, which
- * limits the whole release.
+ * How long a release retries a removal that is refused for a moment. This time is shorter than `releaseTimeout` in
+ * `LockFile.ts`, which limits the whole release.
  */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 

@@ -1,6 +1,6 @@
 /**
- * Makes a start fail at once, without a wait for the lock, in two cases: the port of the start is in use, or the owner of
- * the lock is healthy on another port.
+ * Makes a start fail at once, without a wait for the lock, in two cases. In the first, the port on which the start will
+ * listen is in use. In the second, the owner of the lock is healthy on another port.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -23,7 +23,7 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
 /**
- * Makes the `PortInUse` error for a listener on the port that the start wants to use. The error names the holder in two
+ * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder in two
  * cases only. In the first, the listener answers with the holder's instance id. In the second, the listener does not
  * answer in time, and the holder's record has the same port.
  */
@@ -45,8 +45,8 @@ const portInUse = (
 }
 
 /**
- * Fails with `PortInUse` if the port that the start wants to use is in use. The error names the owner of the lock if that
- * owner answers on the port.
+ * Fails with `PortInUse` if the port on which the start will listen is in use. The error names the owner of the lock if
+ * that owner answers on the port.
  *
  * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
@@ -69,8 +69,8 @@ export const ensurePortFree = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Fails in the two cases in which it is useless to wait for the lock: the port that the start wants to use is in use, or
- * the owner is healthy on another address.
+ * Fails if it is useless to wait for the lock. There are two such cases: the port on which the start will listen is in
+ * use, or the owner of the lock is healthy on another address.
  */
 export const failIfServing = (
   path: string,

@@ -6,9 +6,9 @@
  *
  * Two mistakes have let two gateways run side by side in the field. The rules avoid both:
  *
- * - Taking a free port as proof of death. An owner that is still starting has a free port too. So has an owner in
- *   another network namespace.
- * - Taking an unknown state of the owner as proof of death.
+ * - To take a free port as proof that the owner is dead. While an owner starts, its port is free too. The port of an
+ *   owner in another network namespace also looks free.
+ * - To take an unknown state of the owner as proof that the owner is dead.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
  * @category models
  */
 export interface Evidence {
-  /** The record in the lock file. `None` for an empty, torn, oversized or foreign file. */
+  /** The record in the lock file. `None` if the file is empty, incomplete, too large, or contains no record. */
   readonly record: Option.Option<OwnerRecord>
   /**
    * Whether the record is a leftover. It is one if an earlier process with this process's pid wrote it, or if this
@@ -86,7 +86,8 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  *
  * - No readable record: take the lock once the file is older than `staleAfter`. Until then wait, because an owner may be
  *   writing the record.
- * - The record names an earlier process with this pid, or an instance that this program has released: take the lock.
+ * - The record names an earlier process that had this process's pid, or an instance whose lock this process has released:
+ *   take the lock.
  * - The owner is gone: take the lock.
  * - The owner's state is unknown: wait while its port is in use. Otherwise take the lock once the file is older than
  *   `staleAfter`.

@@ -13,7 +13,7 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
-/** The judgements of one start while it waits for one lock file. */
+/** Judges lock files and claims for one start, while the start waits for one lock file. */
 export interface StalenessJudge {
   /**
    * Whether a lock in record-only mode (no kernel lock) may be taken. Not used for a held kernel lock, because the owner
@@ -27,7 +27,7 @@ export interface StalenessJudge {
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** Makes a judge. From one judgement to the next, the judge remembers the time at which an owner became silent. */
+/** Makes a judge. From one judgement to the next, the judge remembers when it first saw that an owner is silent. */
 export const make = (
   staleAfter: Duration.Duration
 ): Effect.Effect<StalenessJudge, never, ProcessTable | PortProbe> =>
@@ -36,8 +36,8 @@ export const make = (
     const ports = yield* PortProbe
 
     /**
-     * The owner that is silent, and the time on the monotonic clock at which it became silent. An owner is silent if it is
-     * alive and its record has phase `listening`, but its port is free.
+     * The owner that is silent, and the time on the monotonic clock at which it was first seen silent. An owner is silent
+     * if it is alive and its record has phase `listening`, but its port is free.
      */
     const silent = yield* Ref.make(Option.none<{ readonly instanceId: string; readonly since: bigint }>())
 

@@ -74,8 +74,8 @@ export const isClosable = (
   })
 
 /**
- * Takes the group's access to the folder away if `isClosable`, and otherwise leaves the folder as it was. Returns the
- * resulting info. Changes no other folder.
+ * Takes the group's access to the folder away if `isClosable` allows it, and otherwise leaves the folder as it was.
+ * Returns the file info that the folder has afterwards. Changes no other folder.
  */
 export const close = (
   folder: string,

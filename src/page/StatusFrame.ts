@@ -33,7 +33,7 @@ export interface Neighbour extends Schema.Struct.Type<typeof neighbourFields> {}
 export interface NeighbourEncoded extends Schema.Struct.Encoded<typeof neighbourFields> {}
 
 const neighbourFields = {
-  /** Absent if the state directory does not belong to a profile. */
+  /** The name of the profile. Absent if the state directory does not belong to a profile. */
   profile: optional(Schema.String),
   stateDir: Schema.String,
   lockPath: Schema.String,
@@ -121,7 +121,7 @@ const fields = {
   watching: Schema.Number,
   lock: Schema.Struct({
     path: Schema.String,
-    /** Whether a kernel lock excludes other holders, or only the record in the lock file. */
+    /** What excludes other holders: a kernel lock, or only the record in the lock file. */
     enforcement: Schema.Literal("kernel", "record"),
     heldSince: Schema.DateTimeUtc
   }),

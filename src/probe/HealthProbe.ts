@@ -59,7 +59,7 @@ export interface HealthProbeOptions {
 }
 
 /**
- * Probes whether a healthy gateway answers on an address, and which one.
+ * Probes whether a healthy gateway answers on an address, and which instance it is.
  *
  * @example
  * import { Effect } from "effect"
@@ -188,12 +188,12 @@ export const make = (
     /**
      * The result when the deadline passes. If no connection is made by then, the port can be free all the same, for two
      * reasons. Windows takes 2 seconds to refuse a connection to a free port of an address that is not loopback
-     * (Microsoft KB 175523). A firewall can drop the connection without an answer. So the result is `unconnected`. A
-     * start that binds the port later finds out whether it is free.
+     * (Microsoft KB 175523). A firewall can drop the connection without an answer. So the result is `unconnected`.
+     * Later the start binds the port, and the bind shows whether the port is free.
      *
      * A loopback connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
-     * src/win/tcp.c). If a loopback connection is not made, the queue of a listener that accepts nothing is full. So
-     * the result is `stalled`.
+     * src/win/tcp.c). If a loopback connection is not made, there is a listener, and its queue is full because it accepts
+     * nothing. So the result is `stalled`.
      */
     const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled

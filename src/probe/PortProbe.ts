@@ -2,7 +2,8 @@
  * Finds out what listens on a port. A start probes its port before it waits for a lock, and again before it binds the
  * port.
  *
- * The result serves error messages, and lets a start fail early. Only the bind shows whether the port is free.
+ * Error messages contain the result, and a start can fail early because of it. Only the bind(2) of the port shows for
+ * certain whether the port is free.
  *
  * @since 0.1.0
  */

@@ -160,8 +160,8 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
  * suggested command as well. So the command always contains the flag for such a setting, because a flag takes precedence over
  * its environment variable.
  *
- * A default config file that does not exist is not named, because a file that is named must exist. If the environment variable
- * for the config file is set, the command unsets that variable instead.
+ * The command does not name a default config file that is absent, because the program fails if a named file does not exist. If
+ * the environment variable for the config file is set, the command unsets that variable instead.
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
@@ -196,7 +196,10 @@ const gateway = (command: string, target: Target, start: Start): string => {
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 
-/** The profile of a system service whose lock cannot be read. A command can find such a service only by its profile. */
+/**
+ * The profile of a system service whose lock cannot be read. The name of the service's unit contains the profile. A command can
+ * find such a service only by the profile.
+ */
 const serviceProfileOf = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
   configPath === undefined && unit?.scope === "system"
     ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
@@ -214,8 +217,8 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 
 /**
- * `gateway run` with a change. If the change has a placeholder that the reader must replace, the flags of the failed start are
- * left out.
+ * The command `gateway run` with a change. If the change has a placeholder that the reader must replace, the command contains
+ * only the flags of the change, and not the flags of the failed start.
  */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
@@ -316,7 +319,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           ]
           : [])
       ]
-    // These codes concern a socket that a supervisor passed. Another address would not help.
+    // These codes concern a socket that a supervisor passed. Another address would not help, so the facts suggest none.
     case "EBADF":
     case "ENOTSOCK":
     case "EPROTOTYPE":
@@ -411,7 +414,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
 /** The name that every error of a start has in text and logs. A program reads the error's `_tag` instead. */
 const family = "GatewayLockError"
 
-/** For a terminal or a log: the message, with the facts aligned below it. */
+/** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */
 export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
@@ -424,7 +427,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
 
-/** For a program that reads logs: one line of JSON with the same content as fields. */
+/** Formats the report for a program that reads logs: one line of JSON that has the message and the facts as fields. */
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined

@@ -24,8 +24,8 @@ const numeric = /^(?:\d+|0x[0-9a-f]*)$/
  * The normal form of a host name or address. A name is in lower case and has no trailing dot. An IPv6 address is as in
  * RFC 5952, without brackets; an IPv4-mapped one becomes the IPv4 address.
  *
- * `None` for an address with a zone, for an IPv4 address in any other spelling than four decimal numbers, and for a name that is
- * not ASCII (write such a name as punycode).
+ * `None` for an address with a zone, for an IPv4 address that is not written as four decimal numbers, and for a name that is not
+ * ASCII. Write such a name as punycode.
  *
  * @internal
  */
@@ -250,7 +250,8 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
 }
 
 /**
- * Decides whether a request may be answered. Its request line, `Host` and `Origin` decide. A refusal has one of these statuses:
+ * Decides whether a request may be answered. The decision depends on the request line, `Host` and `Origin` of the request. A
+ * refusal has one of these statuses:
  *
  * - 400: the target is not a path (or `*` with `OPTIONS`), or `Host` is missing, repeated or malformed. An HTTP/1.0 request
  *   for a public path needs no `Host`.

@@ -66,8 +66,8 @@ const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
 const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
 
 /**
- * Explains why a text is not a valid token: names the first wrong character by kind and position, or gives the length if that is
- * wrong. The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
+ * Explains why a text is not a valid token: names the first wrong character by kind and position, or gives the length if the
+ * length is wrong. The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
  *
  * @internal
  */
@@ -130,7 +130,7 @@ export const subprotocols = (token: Redacted.Redacted): readonly [string, string
 export const offered = (header: string | undefined): ReadonlyArray<string> =>
   (header ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "")
 
-/** The name of the scheme is case-insensitive (RFC 9110, 11.1). */
+/** The value of an `Authorization` header with a token. The name of the scheme is case-insensitive (RFC 9110, 11.1). */
 const bearer = /^Bearer +([!-~]+)$/i
 
 /**
