@@ -29,9 +29,9 @@ export interface LockOptions {
    */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * The time between two checks by the holder. In each check it makes sure that the lock files still belong to it,
-   * restores lost files, and sets the modification time of the files to now. The holder does so at least three times
-   * within `staleAfter`, even if this interval is longer. Default 30 seconds.
+   * The time between two checks by the holder of the lock. In each check the holder restores lock files that are lost,
+   * and writes its record again, so that the files do not look stale because of their age. The holder checks at least
+   * three times within `staleAfter`, even if this interval is longer. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
 }
