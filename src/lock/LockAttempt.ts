@@ -1,13 +1,13 @@
 /**
- * One attempt, without waiting, to acquire one lock file.
+ * One attempt to acquire one lock file. The attempt does not wait for the lock.
  *
- * With a kernel lock:
+ * A start is a process that tries to acquire the lock. With a kernel lock, its attempt runs these steps:
  *
  *     open (create, 0600) → try the kernel lock
  *       denied  → is the lock shared?           yes → an inspector tests it: retry soon;  no → read the record → Held
  *       granted → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
- *               → read the left record; claim it, as starts without kernel locks do; write this start's record, sync
+ *               → read the record that a dead owner left; claim the file (`Claim`); write this start's record, sync
  *               → is the path still this file?  no → close, start over;  yes → Mine
  *     release: if the path is still this file, unlink it while holding the lock; then close
  *
@@ -16,10 +16,12 @@
  * If the unlink came after the end of the lock, a release could remove another start's new file. Without the
  * comparison, two processes could hold locks on two files of one name.
  *
- * Record-only means that no kernel lock is available. The file is created exclusively. A stale file is renamed aside by
- * one start at a time (`Claim`) and then checked again, because a start with a kernel lock may have taken the file in
- * between. A file that was moved by mistake is put back. A file that names this very instance is a copy of the held
- * file, made while the lock was held. The attempt takes that copy as it is.
+ * Record-only means that no kernel lock is available. The attempt then creates the file exclusively. A stale file is
+ * one that a dead owner left. Only the start that holds a claim on it (`Claim`) renames it, and then checks it again,
+ * because a start with a kernel lock may have taken the file in between. A file that was renamed by mistake is put back.
+ *
+ * If the record in the file names this instance, the file is a copy. Another program made it while this instance held
+ * the lock. The attempt takes that copy as its lock file.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -36,7 +38,7 @@ import { withRecordOnly } from "./RecordAttempt.ts"
 export type { Attempt, AttemptOptions, HeldFile, Leftover } from "./Attempt.ts"
 export type { Enforcement, Snapshot } from "./Snapshot.ts"
 
-/** How often one attempt may start over. It starts over when another process has changed the path. */
+/** How many times one attempt may start over. It starts over if another process has replaced or removed the file. */
 const maxRestarts = 32
 
 /** Whether an attempt acquired the lock. */
@@ -58,7 +60,8 @@ const make = Effect.gen(function*() {
  * Tries once to acquire a lock file. If the attempt does not acquire the lock, the files it opened are closed before it
  * ends. If the attempt acquires the lock, the lock is released when the caller's scope closes.
  *
- * Uninterruptible. An attempt is short, because it never waits for the lock. The caller waits between attempts.
+ * The attempt cannot be interrupted. It is short, because it never waits for the lock. The caller waits between
+ * attempts.
  */
 export const attempt = (
   options: AttemptOptions

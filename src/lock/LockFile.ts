@@ -1,13 +1,15 @@
 /**
  * Holds a gateway's lock files from acquisition to release.
  *
- * There are two files in `<state-dir>/locks`. One is for the config, so that a config runs only once. The other is for
- * the state directory, so that two configs do not share it.
+ * There are two files in `<state-dir>/locks`. One belongs to the config file, so that only one gateway runs with that
+ * config. The other belongs to the state directory, so that gateways with different configs do not share the directory.
  *
- * **Guarantees.** On a file system with locks, at most one process of one kernel holds a lock file. The lock ends with
- * its process, even if the process crashes or is killed. **Does not guarantee** exclusion between machines that share a
- * folder. If no kernel lock is available (record-only mode), it does not guarantee exclusion against a holder whose
- * liveness is unknown. Then the port is the second lock.
+ * **Guarantees.** On a file system that supports kernel locks, at most one process of one kernel holds a lock file. The
+ * lock ends with its process, even if the process crashes or is killed.
+ *
+ * **Does not guarantee** exclusion between machines that share a folder. If no kernel lock is available (record-only
+ * mode), it does not guarantee exclusion against a holder if it is unknown whether that holder is alive. In that case
+ * the port serves as a second lock, because only one process can listen on it.
  *
  * @since 0.1.0
  */
@@ -62,7 +64,7 @@ export { ensurePortFree } from "./PortCheck.ts"
 export type { Enforcement }
 
 /**
- * The held lock: its record, its history, and whether it is still held.
+ * The held lock: its record, its history, and the effects that report its loss.
  *
  * @since 0.1.0
  * @category tags
@@ -70,26 +72,26 @@ export type { Enforcement }
 export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The lock file of this config. */
   readonly path: string
-  /** New for every acquisition. `/healthz` answers with the same id. */
+  /** A new id for every acquisition. `/healthz` answers with this id. */
   readonly instanceId: string
   /** What kept other starts out when the lock was acquired: the kernel lock, or only the record. */
   readonly enforcement: Enforcement
-  /** The record in both lock files now. */
+  /** The current content of both lock files: a record that describes this process as the owner. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
   /**
-   * Changes the phase or the address in the record, for readers of the lock files. Never fails: a write that fails is
-   * logged.
+   * Changes the phase or the address in the record, so that readers of the lock files see the change. Never fails: if a
+   * write fails, the failure is logged.
    */
   readonly update: (
     change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
   ) => Effect.Effect<void>
-  /** When the start that acquired the lock began, before any wait for the lock. */
+  /** When this process began to acquire the lock, before any wait for the lock. */
   readonly startedAt: DateTime.Utc
-  /** When the lock, which is both files, was acquired. The record's `createdAt`. */
+  /** When both lock files were acquired. The record contains this time as `createdAt`. */
   readonly heldSince: DateTime.Utc
-  /** The latest changes since the start began. */
+  /** The most recent changes of the phase and of the lock files since `startedAt`. */
   readonly history: History.History["changes"]
-  /** Never succeeds; fails once the lock is found to be lost. Race the program against it. */
+  /** Never succeeds. Fails once the lock is found to be lost. Race the program against this effect. */
   readonly lost: Effect.Effect<never, LockLost>
   /** Completes once the lock is found to be lost. */
   readonly whenLost: Effect.Effect<Loss>
@@ -112,11 +114,12 @@ export interface Loss {
   readonly release: Effect.Effect<void>
 }
 
-/** How long a release may take. A file system that hangs must not keep a process from ending. */
+/** How long a release may take. The limit lets the process end even if the file system hangs. */
 const releaseTimeout = Duration.seconds(5)
 
 /**
- * Waits at most `releaseTimeout` for a release, and logs how the shutdown went. A slower release continues in the
+ * Waits at most `releaseTimeout` for a release. If the gateway drained its connections before, logs how long the drain
+ * took. If the release takes longer than `releaseTimeout`, logs a warning instead. The release then continues in the
  * background, and the kernel releases the locks when the process ends.
  */
 const releaseWithin = (
@@ -172,7 +175,7 @@ const update = (
     yield* Ref.update(record, (record) => ({ ...record, ...change }))
     if (change.phase !== undefined) yield* history.note(change.phase)
     if (change.phase === "draining") yield* Ref.set(drainBegan, Option.some(yield* Clock.currentTimeNanos))
-    // After a loss, the lock file can belong to another owner.
+    // After a loss, the lock file can belong to another owner, so it is not written.
     if (yield* Deferred.isDone(loss)) return
     for (const { acquired: { file: { path } }, write } of locks) {
       yield* write.pipe(
@@ -184,11 +187,12 @@ const update = (
   })
 
 /**
- * Acquires both locks in this order: config, state directory. When the scope closes, releases them in reverse order,
- * within five seconds.
+ * Acquires both locks: first the lock of the config, then the lock of the state directory. When the scope closes,
+ * releases them in reverse order, within five seconds.
  *
- * Fails with `PortInUse`, at once, if the gateway's own port is in use. Fails with `LockHeld` if the owner serves
- * another port or does not end in time, and with `LockUnavailable` if the files cannot be used.
+ * Fails with `PortInUse`, at once, if the port of this gateway is in use. Fails with `LockHeld` if another process
+ * holds the lock, and serves another port or does not release the lock in time. Fails with `LockUnavailable` if the lock
+ * files cannot be used.
  *
  * @since 0.1.0
  * @category constructors
@@ -276,10 +280,10 @@ export const whileHeld = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
 
 /**
  * Holds the lock for the lifetime of the layer. Fails with `PortInUse`, `LockHeld` or `LockUnavailable`, as `make`
- * does. If the lock is lost later, the service's `lost` fails. Use `whileHeld` to run an effect that is interrupted
- * then.
+ * does. If the lock is lost later, the service's `lost` fails. To run an effect that a loss of the lock interrupts, use
+ * `whileHeld`.
  *
- * Keep the layer in a constant, because a second call makes a second layer, which competes for the same lock.
+ * Keep the layer in a constant, because a second call of `layer` makes a second layer, which competes for the same lock.
  *
  * @since 0.1.0
  * @category layers
@@ -289,7 +293,8 @@ export const layer = (
 ): Layer.Layer<LockFile, PortInUse | LockHeld | LockUnavailable, Requirements> => Layer.scoped(LockFile, make(options))
 
 /**
- * `layer`, together with the probes that it uses. A listener that is built on this layer uses the same probes.
+ * Holds the lock as `layer` does, and also provides the probes that `layer` requires. A listener that is built on this
+ * layer uses the same probes.
  *
  * Fails as `layer` does.
  *
@@ -316,7 +321,8 @@ export const layerWithProbes = (
   PortInUse | LockHeld | LockUnavailable,
   FileSystem.FileSystem | KernelLock | ProcessTable.ProcessTable | ProbeTransport
 > =>
-  // Built in one effect, because each further layer would cost a start a fraction of a millisecond.
+  // One effect builds all three services, because each additional layer would delay a start by a fraction of a
+  // millisecond.
   Layer.scopedContext(Effect.gen(function*() {
     const health = yield* makeHealthProbe(options.health)
     const ports = yield* Effect.provideService(makePortProbe, HealthProbe, health)

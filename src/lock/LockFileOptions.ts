@@ -8,29 +8,30 @@ import type { SupervisorKind } from "../GatewayLockError.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
 
 /**
- * How long a start waits for the lock, and how the holder keeps it. The names are those of the config file, below
- * `lock`. Times can have any form of `Duration.DurationInput`; a number is in milliseconds.
+ * How long a start waits for the lock, and how the holder keeps it. The options have the names of the settings below
+ * `lock` in the config file. Times can have any form of `Duration.DurationInput`. A number is in milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LockOptions {
   /**
-   * How long to wait for an owner that does not serve this gateway's port. If the owner serves that port, the start
-   * fails at once. Default 5 seconds.
+   * How long a start waits for the lock if the owner does not serve this gateway's port. If the owner serves that port,
+   * the start fails at once. Default 5 seconds.
    */
   readonly timeout?: Duration.DurationInput | undefined
-  /** The time between two retries during that wait. Default 100 milliseconds. */
+  /** The time between two attempts while a start waits for the lock. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
   /**
-   * The age after which an unreadable or unverifiable record can be stale, in record-only mode (no kernel lock).
-   * Default 30 seconds.
+   * Used only in record-only mode (no kernel lock is available). If the record in a lock file is unreadable, or if it is
+   * unknown whether its owner is alive, another start may take the lock once the file is older than this. Default 30
+   * seconds.
    */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
-   * How often the holder checks that the lock files are still its own, restores lost files, and refreshes the age of
-   * the files. The holder does so at least three times within `staleAfter`, even if this interval is longer. Default 30
-   * seconds.
+   * The time between two checks by the holder of the lock. In each check the holder restores lock files that are lost,
+   * and writes its record again, so that the files do not look stale because of their age. The holder checks at least
+   * three times within `staleAfter`, even if this interval is longer. Default 30 seconds.
    */
   readonly recheckInterval?: Duration.DurationInput | undefined
 }
@@ -42,17 +43,17 @@ export interface LockOptions {
  * @category models
  */
 export interface LockFileOptions {
-  /** The folder that contains the `locks` folder, which is made if it is missing (mode 0700). */
+  /** The state directory. It contains the `locks` folder, which a start makes (mode 0700) if that folder is missing. */
   readonly stateDir: string
-  /** The canonical path of the config file. The file may be absent. The hash of the path names the lock file. */
+  /** The canonical path of the config file. The file may be absent. A hash of the path is in the name of the lock file. */
   readonly configPath: string
   /**
    * The absolute path of the config file with its symbolic links unresolved. A link in it can change to another target,
-   * as in a Kubernetes volume or a release folder. Then readers still find the owner by this path. Default:
-   * `configPath`.
+   * as in a Kubernetes volume or a release folder. Even after such a change, readers find the owner by this path.
+   * Default: `configPath`.
    */
   readonly configName?: string | undefined
-  /** The address that the start will serve once it holds the lock. Without it, no port is probed during the wait. */
+  /** The address that the start will serve once it holds the lock. Without an address, no port is probed during the wait. */
   readonly address?: Address | undefined
   /**
    * Whether a supervisor passed a socket of that address to this process. If so, the port of that address is not
@@ -68,7 +69,7 @@ export interface LockFileOptions {
   readonly beforeWaiting?: Effect.Effect<void> | undefined
   /** The supervisor that started this process. The start writes it into the owner record. Default `none`. */
   readonly supervisor?: SupervisorKind | undefined
-  /** Why the start assumes this supervisor. The start writes this reason into the owner record. */
+  /** Why the start assumes the supervisor in `supervisor`. The start writes this reason into the owner record. */
   readonly supervisorReason?: string | undefined
 }
 
@@ -83,7 +84,7 @@ export interface LockWithProbesOptions extends LockFileOptions {
 }
 
 /**
- * The values of options that are left out.
+ * The values that apply if an option is left out.
  *
  * @since 0.1.0
  * @category constants

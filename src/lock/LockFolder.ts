@@ -44,11 +44,11 @@ export const linkFault = (path: string, target: string, name: string, platform: 
 })
 
 /**
- * The fault, if any, of the folder of a user's locks. A start and `gateway doctor` both report it. `name` is what the
- * text calls the folder. Pure.
+ * Checks the folder of a user's locks, and returns its fault if it has one. A start and `gateway doctor` both report
+ * the fault. `name` is what the text calls the folder. Pure.
  *
- * Checks this folder only, not the folders above it. Finds no fault if users have no numbers or if there are no mode
- * bits, as on Windows.
+ * Checks this folder only, not the folders above it. Finds no fault on platforms without user ids or mode bits, such as
+ * Windows.
  */
 export const fault = (
   path: string,
@@ -72,7 +72,7 @@ export const fault = (
   })
 }
 
-/** Why a folder cannot be made if the root of its path does not exist. A start and `gateway doctor` both report it. */
+/** Says that a folder cannot be made because the root of its path does not exist. For a start and `gateway doctor`. */
 export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
 
 /** The root of the path does not exist. Internal to this module. */
@@ -87,7 +87,7 @@ class RootMissing {
 /**
  * Makes a folder and its missing parents one by one. Node's recursive `mkdir` would hide the cause of a failure,
  * because it fails with `ENOENT` even if the file system is read-only or broken (nodejs/node#47098). Fails with
- * `RootMissing` if even the root does not exist, because no folder above the root can be made.
+ * `RootMissing` if the root of the path does not exist, because a root cannot be made.
  */
 const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMissing, FileSystem.FileSystem> =>
   Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /**
- * Finds the holder of a lock. Reads the record of a lock file without locking the file, and finds out what the recorded
- * pid means on this host.
+ * Finds the holder of a lock. Reads the record in a lock file without locking the file, and finds out what the recorded
+ * pid means on this host: for example, whether the recorded process is alive.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -34,7 +34,7 @@ export const readOwner = (
           )
           : Effect.succeedNone
       ),
-      // By contract, `None` means no information: a reader does not distinguish absent, unreadable and torn files.
+      // By contract, `None` means no information: a reader does not distinguish absent, unreadable and incomplete files.
       Effect.orElseSucceed(() => Option.none())
     ))
 
@@ -42,8 +42,9 @@ export const readOwner = (
  * Reads the records of the gateway that these paths name. The first record is in the lock file of its config. The
  * second is in the lock file of the state directory, and is used only if it names the same config.
  *
- * If a symbolic link in the config's path was changed, only the second record names the owner. The first record is then
- * absent, or was left by an owner that did not shut down cleanly.
+ * If a symbolic link in the config's path was changed, the canonical path is different, and so is the config's lock
+ * file. Then only the second record names the owner. The first record is absent, or was left by an owner that did not
+ * shut down cleanly.
  *
  * @since 0.1.0
  * @category reading
@@ -61,7 +62,10 @@ export const readOwnersOf = (
     ]
   })
 
-/** Why the state of a recorded process is unknown, as far as the record shows. */
+/**
+ * Why it is unknown whether the recorded process is alive. `OtherBoot` and `OtherPidNamespace` are reasons that the
+ * record shows.
+ */
 const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
   const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
   // On every machine, the first PID namespace has the same name. The boot id tells machines apart, so it is compared
@@ -71,8 +75,8 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
 }
 
 /**
- * The holder that a record names, with the meaning of its pid on this host. The holder has a command and a unit only if
- * the pid still belongs to the recorded process.
+ * The holder that a record names, with the meaning of the recorded pid on this host (`pidMeaning`). The result has a
+ * command and a unit only if that pid belongs to the recorded process, and not to a later process.
  */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
@@ -93,9 +97,9 @@ export const holderOf = (
   })
 
 /**
- * Like `holderOf`, but also uses the instance id that a listener answered with. If that is the record's id, the owner
- * is alive, even if the system does not report its processes in time. Exception: a record of another boot or PID
- * namespace, whose pid means nothing here.
+ * Like `holderOf`, but also uses the instance id that a listener answered with. If the record has that id, the owner is
+ * alive, even if the operating system does not list its processes in time. This does not apply to a record from another
+ * boot or another PID namespace, because the pid in such a record means nothing on this host.
  */
 export const holderBy = (
   record: OwnerRecord.OwnerRecord,
@@ -111,8 +115,8 @@ export const holderBy = (
   })
 
 /**
- * Adds to the error the owner that the lock file names, unless that owner is this start itself. Does not follow a
- * symbolic link.
+ * Fails with the error, to which it adds the owner that the lock file names. If that owner is this instance itself, the
+ * error stays as it was. Does not follow a symbolic link.
  */
 export const withHolder = (instanceId: string) =>
 (

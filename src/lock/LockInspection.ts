@@ -26,7 +26,7 @@ import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
  */
 export interface Owner {
   readonly record: OwnerRecord.OwnerRecord
-  /** The owner as errors carry it, with the meaning of its pid on this host and its command. */
+  /** The same owner in the form that errors carry. It adds the process's command, and what the pid means here. */
   readonly holder: Holder
 }
 
@@ -59,7 +59,10 @@ const unknown = (reason: string, owner: Option.Option<Owner> = Option.none()): L
   reason
 })
 
-/** The state in record-only mode. The liveness of the recorded process decides, if it is known. */
+/**
+ * The state in record-only mode (no kernel lock). The state is `Held` if the recorded process is alive, `Left` if it is
+ * gone, and `Unknown` if neither is known.
+ */
 const byRecord = (owner: Option.Option<Owner>, age: Duration.Duration, reason: string): LockState => {
   switch (Option.getOrUndefined(owner)?.holder.pidMeaning) {
     case "Alive":
@@ -91,8 +94,8 @@ export const inspect = (
     const link = yield* linkTarget(fs, path)
     if (Option.isSome(link)) return unknown(`it is a symbolic link to ${link.value}`)
     const age = yield* ageOf(info)
-    // Test the lock first, then read the record. In this order, the record of a held lock is the holder's, or the
-    // holder is still writing it.
+    // Test the lock first, then read the record. If the lock is held, the record is then the holder's, or the holder is
+    // still writing it. In the reverse order, the record could be that of an earlier owner.
     const locked = yield* Effect.either(lock.isLocked(file.fd))
     const record = yield* readRecord(file, info)
     const owner = Option.isSome(record)
@@ -128,10 +131,10 @@ const isPresent = (state: LockState): state is Extract<LockState, { readonly _ta
  * The path of the lock file to inspect for the gateway that these paths name. In most cases this is the lock of its
  * config.
  *
- * The exception: no process holds that lock, and the owner of the state directory's lock names the same config. This
- * happens if a symbolic link in the config's path was changed. Then the result is the config lock's path as that owner
- * resolved it. If that owner does not hold that config lock either, the result is the path of the state directory's
- * lock.
+ * The exception: no process holds the config's lock, but the state directory's lock has an owner whose record names the
+ * same config. This happens if a symbolic link in the config's path was changed after that owner started. Then the
+ * result is the lock file of the canonical path that the owner recorded. If the owner does not hold that file either,
+ * the result is the path of the state directory's lock.
  *
  * @since 0.1.0
  * @category paths

@@ -92,10 +92,10 @@ const hold = (
       holderOf: (record) => Effect.provide(holderOf(record), context),
       recheckInterval,
       staleAfter,
-      // Another start can take the path of one lock file, and then wait this long for the other lock before it gives
-      // up. So this gateway waits as long for that start to end. The minimum is the default, because a standby (a
-      // process that waits to take over) has a `timeout` of zero here. Its recovery does the waiting, between
-      // acquisitions.
+      // If one lock file is removed, another start can acquire that file. It then waits up to `timeout` for the other
+      // lock file before it gives up. So this gateway waits as long, until that start ends. The minimum is the default
+      // timeout, because a standby (a process that waits to take over) has a `timeout` of zero here: it waits between
+      // its acquisitions, not within them.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
       note: history.note
@@ -103,8 +103,8 @@ const hold = (
   })
 
 /**
- * Logs at most one warning that only the record enforces the lock, and at most one that names the dead owner that left
- * the lock. Returns the enforcement.
+ * Logs a warning if only the record enforces the lock, and a warning if a dead owner left the lock. Each warning is
+ * logged only once, even if it applies to both files. Returns the enforcement.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
@@ -153,7 +153,7 @@ export const acquire = (
       start,
       stateLockPath(options),
       // Both files get the same record, unless this start had to wait for the second file. In that case `createdAt` is
-      // set again, because the lock is both files and so was acquired later.
+      // set again, because the lock counts as acquired only when both files are held.
       (isFirst) => isFirst ? Effect.succeed(configLocked.record) : recordNow,
       // Both files are in the same folder, so the first one has shown that the file system can lock.
       config.acquired.file.enforcement === "kernel"

@@ -33,7 +33,7 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
 
 /**
  * Identifies a gateway by its state directory and the path of its config file. The lock file is named after the
- * canonical path. The path as it was given also identifies the gateway.
+ * canonical path (`configPath`). The path with its symbolic links unresolved (`configName`) also identifies the gateway.
  *
  * @since 0.1.0
  * @category models

@@ -63,7 +63,7 @@ export type Reclaimed = LockAttempt.Leftover & {
   readonly reason: Staleness.ReclaimReason | "its kernel lock is free"
 }
 
-/** The file system refuses an operation for a moment (`isMomentary`). Internal to this module. */
+/** The file system refused an operation, but a retry may succeed (`isMomentary`). Internal to this module. */
 class Refused {
   readonly _tag = "Refused"
   readonly error: LockUnavailable
@@ -92,8 +92,8 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =
   })
 
 /**
- * Makes the folder of the lock file. Retries while the file system refuses the operation for a moment, and subtracts
- * the time from the start's patience, which is the time that it may still wait.
+ * Makes the folder of the lock file. Retries while the file system refuses the operation for a moment. Subtracts the
+ * time for the retries from `patience`, which is the time that the start may spend on waiting.
  */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
@@ -154,7 +154,7 @@ const tryOnce = (
     }
   })
 
-/** Fails with the error of a start whose wait has ended without the lock. */
+/** Fails, because the wait has ended without the lock. `last` is the result of the last attempt, and decides the error. */
 const giveUp = ({ options, path }: AcquireOptions) =>
 (
   last: NotYet | Refused
@@ -169,7 +169,7 @@ const giveUp = ({ options, path }: AcquireOptions) =>
     })
   })
 
-/** Retries until the lock is acquired, an attempt shows that waiting is useless, or no patience is left. */
+/** Retries until the lock is acquired, or an attempt shows that waiting is useless, or the time `left` is over. */
 const wait = (
   request: AcquireOptions,
   again: Effect.Effect<Acquired, TryError, Requirements | Scope.Scope>,
@@ -206,8 +206,8 @@ const wait = (
   })
 
 /**
- * Acquires the lock file. The lock is released when the scope closes. The start waits, and can be interrupted, only
- * between attempts.
+ * Acquires the lock file. The lock is released when the scope closes. The start waits only between its attempts, and can
+ * be interrupted only then.
  */
 export const acquire = (
   request: AcquireOptions

@@ -21,18 +21,18 @@ export class Moved {
 
 /** The file system, and the operations on the path of a lock file. */
 export interface NamedFiles {
-  /** Retries an operation that is refused for a moment (`isMomentary`). */
+  /** The file system. It retries an operation that is refused for a moment (`isMomentary`). */
   readonly fs: FileSystem.FileSystem
   readonly identify: NativeFiles.Identify
   /** The identity of an open file: device and inode. */
   readonly idOf: (file: FileSystem.File) => Effect.Effect<string, PlatformError>
-  /** The identity of the file that has the path now. */
+  /** The identity of the file that has the path now. `None` if there is no file. */
   readonly idAt: (path: string) => Effect.Effect<Option.Option<string>, PlatformError>
   readonly isStill: (path: string, id: string) => Effect.Effect<boolean, PlatformError>
   /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /**
-   * Removes the file if the condition holds. A release uses this. Retries while the removal is refused for a moment,
+   * Removes the file if the condition holds. The release of a lock calls it. Retries while the removal is refused for a moment,
    * and logs a failure.
    */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
@@ -45,8 +45,8 @@ const isMissing = (error: PlatformError | LockUnavailable): boolean =>
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /**
- * How long a release retries a removal that is refused for a moment. This is shorter than `releaseTimeout`, which
- * limits the whole release.
+ * How long a release retries a removal that is refused for a moment. This time is shorter than `releaseTimeout` in
+ * `LockFile.ts`, which limits the whole release.
  */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 

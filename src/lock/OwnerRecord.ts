@@ -1,6 +1,6 @@
 /**
- * The owner record in a lock file. The record tells readers about the owner. If there is a kernel lock, only the kernel
- * lock decides which process is the owner.
+ * The owner record: the JSON text in a lock file. It describes the owner, which is the process that holds the lock, to
+ * readers of the file. If there is a kernel lock, only the kernel lock decides which process is the owner.
  *
  * @since 0.1.0
  */
@@ -54,19 +54,19 @@ export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields>
 
 const fields = {
   version: Schema.Literal(1),
-  /** New for every start. `/healthz` answers with the same id. */
+  /** A new id for every start. `/healthz` answers with this id. */
   instanceId: Schema.NonEmptyString,
   ...processIdentityFields,
   /**
-   * When the lock was acquired. The start can have begun earlier, if it waited for the lock. `None` if the file has
-   * text there that is not a time.
+   * When the owner acquired the lock. The owner may have started earlier and waited for the lock. `None` if the text in
+   * the file is not a time.
    */
   createdAt: recordedTime,
   /** The canonical path of the config file. `stateDir` is canonical too. */
   configPath: Schema.String,
   /**
-   * The absolute config path with its symbolic links unresolved. It still identifies the gateway after a link was
-   * changed. Absent in the files of older versions.
+   * The absolute config path with its symbolic links unresolved. It identifies the gateway even after a link was changed
+   * to another target. Absent in files that older versions of this package wrote.
    */
   configName: optional(Schema.String),
   stateDir: Schema.String,
@@ -75,11 +75,11 @@ const fields = {
   port: Port,
   phase: Phase,
   supervisor: recordedSupervisor,
-  /** Why the owner assumes this supervisor, in words. */
+  /** A text that says why the owner assumes the supervisor in `supervisor`. */
   supervisorReason: optional(Schema.String),
   /**
-   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Absent in files
-   * that other programs wrote, which means `kernel`.
+   * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Files that other
+   * programs wrote do not have this key. A file without it counts as `kernel`.
    */
   lock: optional(Schema.Literal("kernel", "record"))
 }
@@ -99,11 +99,14 @@ export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schem
  */
 export const maxBytes = 64 * 1024
 
-/** The record with its texts as they are in the file. A parser without transformations is built sooner. */
+/**
+ * The JSON text of a record, parsed without transformations: the time and the supervisor stay text. Effect builds such a
+ * parser sooner than one with transformations. `decode` converts the two texts.
+ */
 const FromJson = Schema.parseJson(Schema.Struct({ ...fields, createdAt: Schema.String, supervisor: Schema.String }))
 /**
- * A function, not a constant, so that the parser is built only when the first record is read. A start that finds no
- * record does not build it.
+ * Parses a record. This is a function, not a constant, so that the parser is built only when the first record is read. A
+ * start that finds no record does not build the parser.
  */
 const decode = (json: string): Either.Either<OwnerRecord, unknown> =>
   Either.map(Schema.decodeUnknownEither(FromJson)(json), (record) => ({
@@ -117,8 +120,8 @@ const keys = Object.keys(fields)
 const utf8 = new TextDecoder("utf-8", { fatal: false })
 
 /**
- * Reads a record. Ignores unknown keys and never fails. An empty, torn, oversized or foreign file gives `None`, which
- * means no information about the owner.
+ * Reads a record. Ignores unknown keys and never fails. The result is `None` if the content is empty, incomplete, too
+ * large, or no record at all. `None` means that nothing is known about the owner.
  *
  * @example
  * import { FileSystem } from "@effect/platform"
@@ -157,7 +160,7 @@ export const encode = (record: OwnerRecord): Uint8Array =>
 export const address = (record: OwnerRecord): Address => ({ host: record.host, port: record.port })
 
 /**
- * The owner as errors carry it.
+ * Converts a record to a `Holder`, the form in which errors carry the owner.
  *
  * @internal
  */

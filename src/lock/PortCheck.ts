@@ -1,5 +1,6 @@
 /**
- * Makes a start fail without a wait if its own port is in use, or if its lock's owner is healthy on another port.
+ * Makes a start fail at once, without a wait for the lock, in two cases. In the first, the port on which the start will
+ * listen is in use. In the second, the owner of the lock is healthy on another port.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -22,9 +23,9 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
 /**
- * Describes the listener on the start's own port as a `PortInUse`. The record's owner is named as the holder in two
- * cases only. In the first, the listener answers with the record's id. In the second, the listener does not answer in
- * time, and the record has this very port.
+ * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder in two
+ * cases only. In the first, the listener answers with the holder's instance id. In the second, the listener does not
+ * answer in time, and the holder's record has the same port.
  */
 const portInUse = (
   address: Address,
@@ -44,7 +45,8 @@ const portInUse = (
 }
 
 /**
- * Fails with `PortInUse` if the start's own port is in use. Names the lock's owner if that owner answers on the port.
+ * Fails with `PortInUse` if the port on which the start will listen is in use. The error names the owner of the lock if
+ * that owner answers on the port.
  *
  * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
@@ -67,8 +69,8 @@ export const ensurePortFree = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Fails if waiting for the lock is useless, because the start's own port is in use or the owner is healthy on another
- * address.
+ * Fails if it is useless to wait for the lock. There are two such cases: the port on which the start will listen is in
+ * use, or the owner of the lock is healthy on another address.
  */
 export const failIfServing = (
   path: string,

@@ -49,7 +49,10 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
     return yield* Effect.fail(new Moved())
   })
 
-/** Moves a stale file aside. A claim lets only one start at a time do so. `false` if another start has the claim. */
+/**
+ * Moves a stale file aside. Only the start that holds the claim, a file beside the lock file, may do so. `false` if
+ * another start has the claim.
+ */
 const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
   Effect.scoped(Effect.gen(function*() {
     const claimed = yield* Claim.claim(files.fs, options.path, judged, claimOptions(files, options, "record"))
@@ -83,8 +86,8 @@ export const withRecordOnly = (
     yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
-    // A start with a kernel lock takes over a stale file in place. So this same file may belong to another owner by
-    // now. An unreadable record may be one that the other owner is still writing.
+    // A start with a kernel lock takes over a stale file without replacing it. So this file may belong to another owner
+    // by now. If its record is unreadable, that owner may be writing it. In both cases the release must keep the file.
     const isOursStill = Effect.flatMap(
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
@@ -96,8 +99,8 @@ export const withRecordOnly = (
       yield* writeRecord(file, record)
       yield* file.sync
     }
-    // A slow start that reclaims a stale file may have moved this attempt's file away, or another program may have
-    // replaced it.
+    // A slow start that reclaims the earlier, stale file may have moved this attempt's file away. Another program may
+    // have replaced this attempt's file.
     const now = yield* look(path)
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())

@@ -17,7 +17,10 @@ import type { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../hos
  */
 export type Verdict = "works" | "grants everything" | "refuses the first"
 
-/** The file to test. Each descriptor is locked only once, because on Windows a second lock is refused even to the holder. */
+/**
+ * The file to test. Each descriptor is locked only once, because Windows refuses a second lock even to the descriptor that
+ * holds the first.
+ */
 export interface Subject<E, E2> {
   /** Locks the first descriptor, or succeeds with `true` if it is locked already. */
   readonly lockFirst: Effect.Effect<boolean, E>

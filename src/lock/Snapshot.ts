@@ -24,13 +24,14 @@ export interface Snapshot {
   readonly fileId: string
   /** The time since the file was last written or touched. */
   readonly age: Duration.Duration
-  /** Whether the file was touched at a time that is in the future of this clock. */
+  /** Whether the modification time of the file is later than the current time of this host's clock. */
   readonly isAhead?: boolean
 }
 
 /**
- * The target of a path that is a symbolic link. Call this before a file is opened by its path, and again afterwards.
- * Files are opened without `O_NOFOLLOW`, so only the second call shows that the opened file is not one behind a link.
+ * The target of a symbolic link. `None` if the path is not a link. Call `linkTarget` before you open a file by its path,
+ * and again afterwards. Files are opened without `O_NOFOLLOW`, so the path may have become a link before it was opened.
+ * Only the second call shows that the opened file was not reached through a link.
  */
 export const linkTarget = (
   fs: FileSystem.FileSystem,
@@ -38,8 +39,9 @@ export const linkTarget = (
 ): Effect.Effect<Option.Option<string>> => Effect.option(fs.readLink(path))
 
 /**
- * How long ago a file was last written, by the wall clock. A file's time is in the future if the clock was set back
- * after the write. The age is then the distance to that time, because a wait until that time could take days.
+ * How long ago a file was last written, by the wall clock. If the clock was set back after the write, the file's time is
+ * in the future. In that case the age is the time from now to the file's time. Otherwise a start would have to wait until
+ * the file's time has passed, which could take days.
  */
 export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
   Effect.map(
@@ -51,7 +53,7 @@ export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Durati
   )
 
 /**
- * `ageOf`, and whether the file's time is in the future.
+ * The age of a file as `ageOf` gives it, and whether the file's modification time is in the future.
  */
 export const touched = (info: FileSystem.File.Info): Effect.Effect<Pick<Snapshot, "age" | "isAhead">> =>
   Effect.all([ageOf(info), Clock.currentTimeMillis]).pipe(

@@ -1,14 +1,14 @@
 /**
  * Decides whether a lock that no kernel enforces may be taken from its recorded owner. Pure.
  *
- * Used only for a lock in record-only mode. If there are kernel locks, a held lock has a living owner and a free lock
- * has none, so nothing needs to be judged.
+ * Used only for a lock in record-only mode, in which no kernel lock is available. Kernel locks need no such decision,
+ * because a held kernel lock has a living owner and a free kernel lock has none.
  *
  * Two mistakes have let two gateways run side by side in the field. The rules avoid both:
  *
- * - Taking a free port as proof of death. An owner that is still starting has a free port too. So has an owner in
- *   another network namespace.
- * - Taking an unknown state of the owner as proof of death.
+ * - To take a free port as proof that the owner is dead. While an owner starts, its port is free too. The port of an
+ *   owner in another network namespace also looks free.
+ * - To take an unknown state of the owner as proof that the owner is dead.
  *
  * @since 0.1.0
  */
@@ -24,25 +24,28 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
  * @category models
  */
 export interface Evidence {
-  /** The record in the lock file. `None` for an empty, torn, oversized or foreign file. */
+  /** The record in the lock file. `None` if the file is empty, incomplete, too large, or contains no record. */
   readonly record: Option.Option<OwnerRecord>
   /**
-   * Whether the record is a leftover: an earlier process with this pid wrote it, or this program wrote
-   * it for a lock that it has since released.
+   * Whether the record is a leftover. It is one if an earlier process with this process's pid wrote it, or if this
+   * process wrote it for a lock that this process has released.
    */
   readonly namesThisProcess: boolean
   /** The liveness of the recorded process, from the process table. */
   readonly owner: Liveness
-  /** Whether a listener has the recorded address, in this process's network. */
+  /** Whether a program listens on the recorded address, as seen from this process's network. */
   readonly portInUse: boolean
   /**
-   * Whether the owner is known to have the same network. A port that is free here says nothing about an owner in
-   * another network.
+   * Whether the owner is known to be in the same network as this process. A port that is free here says nothing about an
+   * owner in another network.
    */
   readonly sameNetwork: boolean
   /** How long ago the lock file was last written or touched. */
   readonly age: Duration.Duration
-  /** For how long this start has seen a silent owner: alive, with phase `listening` in its record, and with a free port. */
+  /**
+   * For how long this start has seen that the owner is silent. An owner is silent if it is alive and its record has phase
+   * `listening`, but its port is free.
+   */
   readonly silentFor: Duration.Duration
   /** The age after which a file is stale if only its age can decide. Default 30 seconds. */
   readonly staleAfter: Duration.Duration
@@ -81,14 +84,15 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
 /**
  * Decides by the first of these rules that applies:
  *
- * - No readable record: take the lock once the file is older than `staleAfter`. Before, an owner may be writing the
- *   record.
- * - The record names an earlier process with this pid, or an instance that this program has released: take the lock.
+ * - No readable record: take the lock once the file is older than `staleAfter`. Until then wait, because an owner may be
+ *   writing the record.
+ * - The record names an earlier process that had this process's pid, or an instance whose lock this process has released:
+ *   take the lock.
  * - The owner is gone: take the lock.
  * - The owner's state is unknown: wait while its port is in use. Otherwise take the lock once the file is older than
  *   `staleAfter`.
- * - The owner is alive: wait. Exception: take the lock if the owner has this network, its record has phase `listening`,
- *   and its port has been seen free for `staleAfter`.
+ * - The owner is alive: wait. Exception: take the lock if the owner is in this process's network, its record has phase
+ *   `listening`, and its port has been seen free for `staleAfter`.
  *
  * @since 0.1.0
  * @category decisions

@@ -13,9 +13,12 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
-/** The judgements of one start while it waits for one lock file. */
+/** Judges lock files and claims for one start, while the start waits for one lock file. */
 export interface StalenessJudge {
-  /** Whether a lock in record-only mode may be taken. Not used for a held kernel lock, because its owner is alive. */
+  /**
+   * Whether a lock in record-only mode (no kernel lock) may be taken. Not used for a held kernel lock, because the owner
+   * of a held kernel lock is alive.
+   */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
   /**
    * Whether the author of a claim (a start that began to reclaim a lock) is dead. Such a start has no port to probe, so
@@ -24,7 +27,7 @@ export interface StalenessJudge {
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
 
-/** Makes a judge that remembers from one judgement to the next since when an owner has been silent. */
+/** Makes a judge. From one judgement to the next, the judge remembers when it first saw that an owner is silent. */
 export const make = (
   staleAfter: Duration.Duration
 ): Effect.Effect<StalenessJudge, never, ProcessTable | PortProbe> =>
@@ -33,8 +36,8 @@ export const make = (
     const ports = yield* PortProbe
 
     /**
-     * Since when, on the monotonic clock, an owner has been silent: alive, with phase `listening` in its record, and
-     * with a free port.
+     * The owner that is silent, and the time on the monotonic clock at which it was first seen silent. An owner is silent
+     * if it is alive and its record has phase `listening`, but its port is free.
      */
     const silent = yield* Ref.make(Option.none<{ readonly instanceId: string; readonly since: bigint }>())
 
@@ -58,8 +61,8 @@ export const make = (
         const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
         const sameNetwork = Option.isSome(record) && owner === "Alive"
           && (yield* table.network(record.value.pid)) === "Same"
-        // If the owner's address is unreachable from here, the owner can listen there although the probe finds the port
-        // free. So the port of a living owner then counts as in use.
+        // The probe also reports `Free` for an address that is unreachable from here, although the owner may listen
+        // there. So if the owner is alive, a port at an unreachable address counts as in use.
         const portInUse = port?._tag === "Free"
           ? owner === "Alive" && port.unreachable === true
           : port !== undefined

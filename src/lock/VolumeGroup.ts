@@ -1,8 +1,8 @@
 /**
  * Restores the mode of a lock folder that Kubernetes has opened to the group of a volume.
  *
- * With `fsGroup`, kubelet walks through the volume before a pod starts. It gives every file and folder to that group,
- * makes them group-writable, and sets the setgid bit of the folders (`SetVolumeOwnership` in
+ * If a pod sets `fsGroup`, kubelet walks through the volume before the pod starts. It gives every file and folder to that
+ * group, makes them group-writable, and sets the setgid bit of the folders (`SetVolumeOwnership` in
  * kubernetes/pkg/volume/volume_linux.go). So the folder that the first pod made with mode 0700 has mode 2770 when the
  * second pod starts.
  *
@@ -74,8 +74,8 @@ export const isClosable = (
   })
 
 /**
- * Takes the group's access to the folder away if `isClosable`, and otherwise leaves the folder as it was. Returns the
- * resulting info. Changes no other folder.
+ * Takes the group's access to the folder away if `isClosable` allows it, and otherwise leaves the folder as it was.
+ * Returns the file info that the folder has afterwards. Changes no other folder.
  */
 export const close = (
   folder: string,
@@ -86,7 +86,7 @@ export const close = (
     const fs = yield* FileSystem.FileSystem
     if (Option.isNone(ownUid) || !(yield* isClosable(folder, info))) return info
     yield* fs.chmod(folder, 0o700)
-    // Another user may have added a file between the first check and the `chmod`.
+    // Another user may have added a file between the first check and the `chmod`, so check again.
     if (!(yield* isOursAlone(folder, ownUid.value))) {
       yield* fs.chmod(folder, info.mode & 0o7777)
       return info

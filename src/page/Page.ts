@@ -1,7 +1,7 @@
 /**
  * The status page for your own app, the search for other gateways, and the frames that the page reads. The program
- * `gateway` imports the single modules instead of this one, because this one also loads the decoder for frames, which the
- * program does not need.
+ * `gateway` imports only some of the modules below and not this module, because this module also loads the decoder for
+ * frames. The program does not need that decoder.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

@@ -1,6 +1,7 @@
 /**
- * Sends status frames to the clients that watch. A client gets the current state at once, and again after every change.
- * It also gets a frame at intervals, for values that change all the time. Without watching clients, nothing is computed.
+ * Sends status frames to the clients that watch: those that have sent `watch` on the control socket. Such a client gets
+ * the current state at once, and again after every change. It also gets a frame at intervals, because some values, such
+ * as the uptime, change all the time. Without watching clients, nothing is computed.
  *
  * @since 0.1.0
  */
@@ -41,8 +42,8 @@ export interface StatusFeedOptions {
 export const heartbeat = Duration.seconds(5)
 
 /**
- * The longest time between two frames during a drain. It is shorter, so that a client sees how many connections the drain
- * still waits for.
+ * The longest time between two frames during a drain, in which a gateway that shuts down waits for its open connections.
+ * It is shorter than `heartbeat`, so that a client sees how the number of these connections goes down.
  */
 const drainingHeartbeat = Duration.seconds(1)
 
@@ -79,7 +80,8 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One search serves all watching clients. It starts with the first client and ends with the last.
+    // One search serves all clients that watch. It starts when the first client begins to watch, and ends when the last
+    // client leaves.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

@@ -33,7 +33,7 @@ export interface Neighbour extends Schema.Struct.Type<typeof neighbourFields> {}
 export interface NeighbourEncoded extends Schema.Struct.Encoded<typeof neighbourFields> {}
 
 const neighbourFields = {
-  /** Absent if the state directory does not belong to a profile. */
+  /** The name of the profile. Absent if the state directory does not belong to a profile. */
   profile: optional(Schema.String),
   stateDir: Schema.String,
   lockPath: Schema.String,
@@ -41,7 +41,7 @@ const neighbourFields = {
   pid: optional(Schema.Number),
   host: optional(Schema.String),
   port: optional(Schema.Number),
-  /** The verdict that `gateway status` would give. */
+  /** The state of this other gateway in one word, as `gateway status` would report it. */
   verdict: Verdict,
   /** When the gateway acquired its lock. */
   since: optional(Schema.DateTimeUtc)
@@ -91,7 +91,10 @@ export interface StatusFrameEncoded extends Schema.Struct.Encoded<typeof fields>
 const fields = {
   type: Schema.Literal("status"),
   version: Schema.Literal(1),
-  /** The gateway's wall clock when it wrote the frame. Ages are relative to it, because the reader's clock may differ. */
+  /**
+   * The time on the gateway's wall clock when it wrote the frame. Compute ages from this time, because the reader's clock
+   * may differ.
+   */
   now: Schema.DateTimeUtc,
   instance: Schema.Struct({
     instanceId: Schema.String,
@@ -104,7 +107,7 @@ const fields = {
     port: Schema.Number,
     configPath: Schema.String,
     stateDir: Schema.String,
-    /** When the start began. */
+    /** When the gateway began to start, before it acquired its lock. */
     startedAt: Schema.DateTimeUtc,
     /** The time since the server was loaded, by the monotonic clock. In JSON: milliseconds, under `uptimeMs`. */
     uptime: milliseconds("uptimeMs")
@@ -112,24 +115,24 @@ const fields = {
   phase: Phase,
   /** Why the gateway shuts down. Absent until a shutdown begins. */
   shutdownReason: optional(Schema.String),
-  /** The number of open connections, including those that watch. */
+  /** The number of open connections, including those in `watching`. */
   connections: Schema.Number,
-  /** The number of connections that watch. A drain does not wait for them. */
+  /** The number of connections whose client has sent `watch`. A gateway that shuts down does not wait for their end. */
   watching: Schema.Number,
   lock: Schema.Struct({
     path: Schema.String,
-    /** Whether a kernel lock excludes other holders, or only the record in the lock file. */
+    /** What excludes other holders: a kernel lock, or only the record in the lock file. */
     enforcement: Schema.Literal("kernel", "record"),
     heldSince: Schema.DateTimeUtc
   }),
   supervisor: Schema.Struct({
     kind: SupervisorKind,
-    /** Why the gateway detected this supervisor, in words. */
+    /** A text that says why the gateway assumes the supervisor in `kind`. */
     reason: optional(Schema.String)
   }),
   /** The most recent changes, oldest first. */
   history: Schema.Array(StateChange),
-  /** Absent if the gateway does not search for others, and until the first search ends. */
+  /** The user's other gateways. Absent if the gateway does not search for them, and until the first search ends. */
   neighbours: optional(Schema.Array(Neighbour))
 }
 

@@ -1,6 +1,6 @@
 /**
- * A web page that shows the live state of this gateway. It is one document without a build step, framework or further
- * request. The document contains no data: all data arrives over the control socket.
+ * A web page that shows the live state of this gateway. The page is one HTML document. It uses no build step and no
+ * framework, and loads no other file. The document contains no data: all data arrives over the control socket.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ interface MediaRange {
   readonly quality: number
 }
 
-/** RFC 9110, 12.4.2: at most three digits after the point. */
+/** A quality value: a number from 0 to 1 with at most three digits after the point (RFC 9110, 12.4.2). */
 const qualityPattern = /^(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/
 
 /** Parses an `Accept` header (RFC 9110, 12.5.1). Malformed elements are ignored. */
@@ -77,7 +77,7 @@ export const html = ({ controlPath = "/" }: StatusPageOptions = {}): string => m
 /**
  * The Content Security Policy (Level 3) of the document. It allows only the document's own script and style, and
  * connections to the gateway. Received text cannot become markup or script, because that needs a Trusted Types policy, and
- * none is allowed.
+ * the document allows no such policy.
  *
  * @since 0.1.0
  * @category constants
@@ -102,7 +102,7 @@ const headers = {
   "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
-  // A later version of the gateway may have another page.
+  // A later version of the gateway may have another page, so a browser must not show a stored copy of this page.
   "cache-control": "no-store",
   vary: "Accept"
 }

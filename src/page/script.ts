@@ -1,9 +1,11 @@
 /**
- * The script of the status page, as the browser receives it. Its parts share one scope and run in this order.
+ * The script of the status page, as the browser receives it. Its parts share one scope and run in the order in which
+ * `script` joins them.
  * `test/page/StatusPage.test.ts` type-checks the whole script as JavaScript, under strict rules.
  *
- * The script shows everything that the gateway sends as text: it creates elements and sets `textContent`. Times follow the
- * gateway's clock, as of its last frame. Between two frames, the browser's monotonic clock advances them.
+ * The script shows all data from the gateway as plain text: it creates elements and sets `textContent`. The script uses
+ * the time of the gateway's clock, which each frame contains. Between two frames, it advances that time by the browser's
+ * monotonic clock.
  */
 import { connection } from "./script/connection.ts"
 import { elements } from "./script/elements.ts"

@@ -1,6 +1,6 @@
 /**
  * The style of the status page. A shape and a word express each state, because some readers cannot distinguish colours. The
- * colour only repeats them.
+ * colour only repeats what the shape and the word say.
  */
 export const style = String.raw`
 :root {

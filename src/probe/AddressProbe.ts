@@ -1,6 +1,6 @@
 /**
- * Probes every address that a gateway binds: its own, and the guard address. The guard address is 127.0.0.1. Every
- * gateway binds it in addition, so that only one gateway can use a port.
+ * Probes every address that a gateway binds: the address that it serves, and the guard address 127.0.0.1. Every gateway
+ * binds the guard address in addition, so that two gateways on one host cannot use the same port.
  */
 import * as Effect from "effect/Effect"
 import { type Address, guardHost, guardHostV6, probeTargets } from "../Address.ts"
@@ -28,5 +28,5 @@ export const lookAt = (health: HealthProbe["Type"], address: Address): Effect.Ef
       : looks
   })
 
-/** Whether none of the addresses was reachable, so that a listener there would not be seen. */
+/** Whether all the addresses were unreachable. If so, a listener may be there, but the probe cannot see it. */
 export const nothingReached = (looks: ReadonlyArray<Look>): boolean => looks.every(isUnreachable)

@@ -3,7 +3,7 @@
  *
  * A responder is a healthy gateway if and only if it answers 200 with JSON whose `ok` is `true` and whose `status` is
  * `"live"`. The whole response must arrive within the probe timeout. No other key is required. A non-empty `instanceId`
- * identifies the gateway; without one its identity is unknown.
+ * identifies the gateway. Without an `instanceId`, the identity of the gateway is unknown.
  *
  * @since 0.1.0
  */
@@ -24,15 +24,15 @@ import { spanned } from "../telemetry/spans.ts"
 /**
  * The result of a probe.
  *
- * - `NoListener`: nothing accepts connections there. With `unreachable`, the address cannot be reached from here, so a
- *   listener there would not be seen.
+ * - `NoListener`: nothing accepts connections on the address. With `unreachable`, the address cannot be reached from this
+ *   host, so a listener may be there, but the probe cannot see it.
  * - `Healthy`: a gateway that serves.
  * - `Unhealthy`: a gateway that reports that it does not serve (starting or draining).
  * - `Foreign`: a listener that is not a gateway.
  * - `Stalled`: a listener that gave no whole answer in time. If no connection was made in that time to an address that
  *   is not loopback, the result is `NoListener` with `unreachable` instead.
  *
- * Without an `instanceId` the gateway's identity is unknown. The released version of OpenClaw sends no `instanceId`.
+ * Without an `instanceId` the gateway's identity is unknown. The gateway of OpenClaw, in its released versions, sends none.
  *
  * @since 0.1.0
  * @category models
@@ -59,7 +59,7 @@ export interface HealthProbeOptions {
 }
 
 /**
- * Probes whether a healthy gateway answers on an address, and which one.
+ * Probes whether a healthy gateway answers on an address, and which instance it is.
  *
  * @example
  * import { Effect } from "effect"
@@ -88,7 +88,7 @@ export class HealthProbe extends Context.Tag("gateway-lock/HealthProbe")<HealthP
 export const healthPath = "/healthz"
 
 /**
- * The deadline of a probe without `probeTimeout`.
+ * The deadline of a probe if the option `probeTimeout` is left out.
  *
  * @since 0.1.0
  * @category constants
@@ -101,19 +101,19 @@ const Body = Schema.parseJson(Schema.Struct({
   instanceId: Schema.optional(Schema.Unknown)
 }))
 /**
- * A function, not a constant, so that the parser is built only when the first answer arrives. A probe of a free port
- * gets no answer.
+ * Parses the body of an answer. This is a function, not a constant, so that the parser is built only when the first
+ * answer arrives. A probe of a free port gets no answer, so it does not build the parser.
  */
 const decodeBody = (body: string) => Schema.decodeUnknownEither(Body)(body)
 
-/** Without an `instanceId`, only these statuses distinguish an unhealthy gateway from another program's health check. */
+/** If an answer has no `instanceId`, only these statuses distinguish an unhealthy gateway from another program. */
 const gatewayStatuses: ReadonlySet<string> = new Set(["starting", "live", "draining"])
 
 /**
  * Classifies an HTTP answer to `/healthz`. Pure.
  *
- * An answer that is not healthy still comes from a gateway if it has an `instanceId`, or if its `status` is `starting`,
- * `live` or `draining`. An `instanceId` that is not a non-empty string counts as absent.
+ * An answer that is not healthy counts as `Unhealthy`, and not as `Foreign`, if it has an `instanceId`, or if its `status`
+ * is `starting`, `live` or `draining`. An `instanceId` that is empty or not a string counts as absent.
  *
  * @internal
  */
@@ -157,9 +157,10 @@ const record = (exit: Exit.Exit<Health>, seconds: number): Effect.Effect<void> =
 const parts = 4
 
 /**
- * The deadline, as several sleeps in a row. With one sleep, the event loop could run the due timer after a pause of the
- * whole process, before it polls the sockets. A connection that was refused during the pause would then be taken for
- * silence. With several sleeps, the event loop polls the sockets between two of them, so it sees the refusal.
+ * Waits for the deadline in several sleeps, one after the other. The whole process can be paused, and a connection can be
+ * refused during the pause. After the pause, the event loop can run the due timer first, and poll the sockets later.
+ * With only one sleep, the deadline would then pass before the probe sees the refusal. With several sleeps, the event
+ * loop polls the sockets between two of them, so the probe sees the refusal.
  */
 const deadline = (timeout: Duration.Duration): Effect.Effect<void> =>
   Effect.repeatN(Effect.sleep(Duration.times(timeout, 1 / parts)), parts - 1)
@@ -185,14 +186,14 @@ export const make = (
       unreachable: true
     }
     /**
-     * The result when the deadline passes. A connection that is not made by then does not prove that there is a
-     * listener, for two reasons. Windows takes 2 seconds to refuse a connection to a free port of an address that is
-     * not loopback (Microsoft KB 175523). A firewall drops the connection without an answer. So the result is
-     * `unconnected`, and the bind decides later whether the port is free.
+     * The result when the deadline passes. If no connection is made by then, the port can be free all the same, for two
+     * reasons. Windows takes 2 seconds to refuse a connection to a free port of an address that is not loopback
+     * (Microsoft KB 175523). A firewall can drop the connection without an answer. So the result is `unconnected`.
+     * Later the start binds the port, and the bind shows whether the port is free.
      *
      * A loopback connection to a free port is refused at once, also on Windows (`uv__tcp_connect` in libuv's
-     * src/win/tcp.c). If a loopback connection is not made, the queue of a listener that accepts nothing is full. So
-     * the result is `stalled`.
+     * src/win/tcp.c). If a loopback connection is not made, there is a listener, and its queue is full because it accepts
+     * nothing. So the result is `stalled`.
      */
     const afterDeadline = ({ host }: Address, connecting: boolean): Health =>
       connecting && !isLoopback(host) && !isWildcard(host) ? unconnected : stalled

@@ -2,8 +2,8 @@
  * Detects the end of a gateway without polling it.
  *
  * The watcher holds one connection to the gateway open. When the gateway's process ends, the kernel closes that
- * connection, even after a crash or SIGKILL. Watch only a listener that names an `instanceId`. On other programs, an
- * idle connection can do harm: it blocks a single-threaded server, and some programs log it as a failure.
+ * connection, even after a crash or SIGKILL. Watch only a listener whose answer to `/healthz` has an `instanceId`. On other
+ * programs, an idle connection can do harm: it blocks a single-threaded server, and some programs log it as a failure.
  *
  * @since 0.1.0
  */
@@ -93,9 +93,10 @@ const request = (address: Address): Http.ClientRequest =>
       connection: "Upgrade",
       upgrade: "websocket",
       "sec-websocket-version": "13",
-      // No token: an unknown listener must not see it.
+      // The request carries no token, because an unknown listener must not see the token.
       "sec-websocket-protocol": watchSubprotocol,
-      // Any sixteen bytes (RFC 6455, 4.1). The key in the answer is not checked; only the open connection matters.
+      // The key may be any sixteen bytes (RFC 6455, 4.1). The gateway's answer to it is not checked, because only the open
+      // connection matters.
       "sec-websocket-key": "Z2F0ZXdheS1sb2NrIHdjaA=="
     }
   }).on("error", () => {})
@@ -140,8 +141,8 @@ const untilClosed = ({ head, socket }: Accepted): Effect.Effect<void> =>
   Effect.async((resume) => {
     const done = () => resume(Effect.void)
     const read = (frames: Buffer) => {
-      // The shutdown frame completes the watch, because the gateway waits for this side to close as well. Of other
-      // frames, only pings are answered.
+      // The shutdown frame completes the watch, because the gateway then waits until this client closes the connection as
+      // well. Of the other frames, only pings are answered.
       if (frames.includes(shutdownFrame)) done()
       else if (frames[0] === pingByte) socket.write(pong)
     }
@@ -176,7 +177,7 @@ const ended = (address: Address): Effect.Effect<void, NotWatchable> =>
   )
 
 /**
- * The watch over `node:http`.
+ * Provides `OwnerWatch` with connections made by `node:http`.
  *
  * @example
  * import { Effect } from "effect"

@@ -2,7 +2,8 @@
  * Finds out what listens on a port. A start probes its port before it waits for a lock, and again before it binds the
  * port.
  *
- * The result serves error messages, and lets a start fail early. Only the bind shows whether the port is free.
+ * Error messages contain the result, and a start can fail early because of it. Only the bind(2) of the port shows for
+ * certain whether the port is free.
  *
  * @since 0.1.0
  */
@@ -16,10 +17,10 @@ import { type Health, HealthProbe } from "./HealthProbe.ts"
 /**
  * What listens on a port.
  *
- * - `Free`: nothing accepts connections on any of the addresses. With `unreachable`, none of them can be reached from
- *   here, so a listener would not be seen.
- * - `Gateway`: a gateway answers. `healthy` is the verdict of `/healthz`. Without an `instanceId`, the identity of the
- *   gateway is unknown.
+ * - `Free`: nothing accepts connections on any of the addresses that a gateway would bind. With `unreachable`, all of
+ *   these addresses are unreachable from this host, so a listener may be there, but the probe cannot see it.
+ * - `Gateway`: a gateway answers. `healthy` says whether it answers `/healthz` as a healthy gateway. Without an
+ *   `instanceId`, the identity of the gateway is unknown.
  * - `Foreign`: a listener that is not a gateway answers.
  * - `Stalled`: a listener accepts a connection and does not answer in time.
  *
@@ -40,8 +41,8 @@ export type PortState =
  */
 export class PortProbe extends Context.Tag("gateway-lock/PortProbe")<PortProbe, {
   /**
-   * Probes exactly the addresses that a gateway on `address` binds, at the same time, each within the probe timeout.
-   * Port 0 is always free.
+   * Probes exactly the addresses that a gateway on `address` would bind. The probes run at the same time, and each ends
+   * within the probe timeout. Port 0 is always free.
    */
   readonly probe: (address: Address) => Effect.Effect<PortState>
 }>() {}

@@ -74,8 +74,8 @@ export interface ErrorReportOptions {
 export type Requirements = GatewayList.Requirements
 
 /**
- * Finds the process that has the port, if the error does not name that process. `find` loads a further module, so it runs only
- * for such an error.
+ * Finds the process that has the port, if the error is about a port and does not name that process. `find` loads another
+ * module, so it runs only for such an error.
  */
 const found = <R>(
   error: GatewayLockError,
@@ -126,7 +126,10 @@ export const gather = <R>(
     }
   })
 
-/** What is known of a gateway whose default folders are not. Commands leave out an empty path. */
+/**
+ * The identity of a gateway if the default folders are unknown, for example because the user has no home folder. A path that is
+ * neither in the options nor known is empty. Commands in the report leave out an empty path.
+ */
 const withoutFolders = (options: ErrorReportOptions): GatewayIdentity => ({
   profile: options.profile ?? defaultProfile,
   address: { host: options.host ?? defaultAddress.host, port: options.port ?? defaultAddress.port },

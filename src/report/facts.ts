@@ -47,7 +47,7 @@ export interface App {
 }
 
 /**
- * A change to the start of the program, which a suggested command makes. Without any field, the command starts the program as
+ * What a suggested command changes when it starts the program again. If no field is set, the command starts the program as
  * before. A value in angle brackets is a placeholder that the reader replaces.
  *
  * @since 0.1.0
@@ -115,8 +115,8 @@ const listenerWords = ({ listener }: Start): string => {
 }
 
 /**
- * The facts about the holder of a lock or port that another process certainly has. If no holder is known, the facts name the
- * process that listens on the port.
+ * The facts about the process that has the lock or the port, for errors that occur only if another process has it. If no
+ * holder is known, the facts name the process that listens on the port.
  */
 const occupant = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> =>
   holder?.pid === undefined
@@ -156,11 +156,12 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
 /**
  * A command with the flags that identify a gateway. A flag is left out if its value is the default.
  *
- * If a setting of the failed start is not the default, it may come from the environment. The command then always contains the
- * flag, because a flag takes precedence over its environment variable.
+ * If a setting of the failed start is not the default, it may come from an environment variable, which would apply to the
+ * suggested command as well. So the command always contains the flag for such a setting, because a flag takes precedence over
+ * its environment variable.
  *
- * A default config file that does not exist is not named, because a file that is named must exist. If the environment variable
- * for the config file is set, the command unsets that variable instead.
+ * The command does not name a default config file that is absent, because the program fails if a named file does not exist. If
+ * the environment variable for the config file is set, the command unsets that variable instead.
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
@@ -195,7 +196,10 @@ const gateway = (command: string, target: Target, start: Start): string => {
 
 const useIt = (address: Address): Fact => next("use", "to use it", toUrl(address))
 
-/** The profile of a system service whose lock cannot be read. A command can find such a service only by its profile. */
+/**
+ * The profile of a system service whose lock cannot be read. The name of the service's unit contains the profile. A command can
+ * find such a service only by the profile.
+ */
 const serviceProfileOf = ({ configPath, unit }: Target & Pick<Holder, "unit">): string | undefined =>
   configPath === undefined && unit?.scope === "system"
     ? /^gateway-([a-z0-9_-]+)\.service$/.exec(unit.name)?.[1]
@@ -213,8 +217,8 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 
 /**
- * `gateway run` with a change. If the change has a placeholder that the reader must replace, the flags of the failed start are
- * left out.
+ * The command `gateway run` with a change. If the change has a placeholder that the reader must replace, the command contains
+ * only the flags of the change, and not the flags of the failed start.
  */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
@@ -229,8 +233,8 @@ const runProgram = (change: RunChange, start: Start): string => {
 }
 
 /**
- * The command that starts the program with a change. An app that does not pass the function `run` gets no such fact, because its
- * command is unknown.
+ * The fact with the command that starts the program with a change. If an app does not pass the function `run`, there is no such
+ * fact, because the command that starts the app is unknown.
  */
 const runWith = (key: string, label: string, change: RunChange, start: Start): ReadonlyArray<Fact> => {
   const { app } = start
@@ -295,8 +299,8 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
         ...(error.available === undefined
           ? []
           : [fact("available", "addresses here", error.available.length === 0 ? "none" : error.available.join(", "))]),
-        // This host has the requested address, so the missing address is the guard address, a loopback address that every gateway
-        // binds.
+        // If this host has the requested address, the bind of the guard address has failed. The guard address is a loopback
+        // address that every gateway binds in addition.
         ...(error.available?.includes(error.host) === true
           ? [next("loopback", "to fix it", adviceFor(start.platform).restoreLoopback)]
           : runElsewhere({ host: error.available?.[0] ?? defaultAddress.host }, start))
@@ -315,7 +319,7 @@ const bindFacts = (error: BindFailed, start: Start): ReadonlyArray<Fact> => {
           ]
           : [])
       ]
-    // These codes concern a socket that a supervisor passed. Another address would not help.
+    // These codes concern a socket that a supervisor passed. Another address would not help, so the facts suggest none.
     case "EBADF":
     case "ENOTSOCK":
     case "EPROTOTYPE":
@@ -410,7 +414,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
 /** The name that every error of a start has in text and logs. A program reads the error's `_tag` instead. */
 const family = "GatewayLockError"
 
-/** For a terminal or a log: the message, with the facts aligned below it. */
+/** Formats the report for a terminal or a log: the message, with the facts aligned below the message. */
 export const toText = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const width = Math.max(...rows.map(({ label }) => label.length))
@@ -423,7 +427,7 @@ export const toText = (error: GatewayLockError, start: Start): string => {
 const byKey = (rows: ReadonlyArray<Fact>): Readonly<Record<string, string>> =>
   Object.fromEntries(rows.map(({ key, value }) => [key, value]))
 
-/** For a program that reads logs: one line of JSON with the same content as fields. */
+/** Formats the report for a program that reads logs: one line of JSON that has the message and the facts as fields. */
 export const toJson = (error: GatewayLockError, start: Start): string => {
   const rows = facts(error, start)
   const heldForMs = "holder" in error ? ageMillis(error.holder?.since, start) : undefined

@@ -1,5 +1,5 @@
 /**
- * The format of every line on stderr with `--log-format json`: `level`, `timestamp`, `message` and further fields.
+ * The format of every line on stderr with `--log-format json`: `level`, `timestamp`, `message` and additional fields.
  */
 import * as DateTime from "effect/DateTime"
 import * as Inspectable from "effect/Inspectable"

@@ -1,6 +1,6 @@
 /**
- * Finds the process that has the port of a refused start, if the start's own lock does not name that process. It can be another
- * gateway that `gateway list` knows, a system service, or any process that listens. Only such a start loads this module.
+ * Finds the process that has the port that a failed start wanted to use. That process can be another gateway that `gateway list`
+ * knows, a system service, or any process that listens. This module is loaded only if the error does not name the process.
  */
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
 import * as Effect from "effect/Effect"
@@ -20,8 +20,8 @@ export interface Listener {
 }
 
 /**
- * The gateway that has the port, according to the lock files on this host. It is the owner of a lock whose instance id is in the
- * answer from the port, or whose process listens on the port.
+ * The gateway that has the port, according to the lock files on this host. It is the owner of a lock. Either the answer from the
+ * port has the owner's instance id, or the owner's process listens on the port.
  */
 const gatewayAt = ({ port }: Address, listener: Listener | undefined) =>
   Effect.map(GatewayList.list({ listeners: false }), ({ gateways }): Holder | undefined => {
@@ -98,6 +98,6 @@ export const find = (error: Occupied): Effect.Effect<Found, never, GatewayList.R
       : { error: withHolder(error, holder), listener: undefined } satisfies Found
   })
 
-/** `find` with the live services of this machine. */
+/** Runs `find` with the services that look at this machine. */
 export const findLive = (error: Occupied) =>
   find(error).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(PortOwners.layerLive))

@@ -3,7 +3,7 @@
  */
 import { jsonLine } from "./jsonLine.ts"
 
-/** Any other failure, such as wrong usage, as one line of JSON with its fields. */
+/** Formats a failure, such as wrong usage of the command line, as one line of JSON with the fields of the error. */
 export const otherToJson = (error: { readonly message: string }, nowMillis: number): string => {
   const { cause: _cause, name: _name, stack: _stack, ...fields } = Object.fromEntries(Object.entries(error))
   const help = "help" in error && typeof error.help === "string" ? { next: { help: error.help } } : {}
@@ -14,6 +14,6 @@ export const otherToJson = (error: { readonly message: string }, nowMillis: numb
   })
 }
 
-/** A bug, as one line of JSON with the whole cause. */
+/** Formats a bug (a defect) as one line of JSON with the whole cause. */
 export const defectToJson = (cause: string, nowMillis: number): string =>
   jsonLine(nowMillis, "FATAL", cause.split("\n", 1)[0] ?? "", { name: "Defect", cause })

@@ -13,7 +13,7 @@ export const describeSince = (then: DateTime.Utc, nowMillis: number): string => 
   return seconds === 0 ? `${time} (just now)` : `${time} (${Duration.format(Duration.seconds(seconds))} ago)`
 }
 
-/** The reason why a pid must not be signalled. */
+/** The words after a pid that say why this pid must not be signalled. */
 const whyNotSignalled: Record<Exclude<PidMeaning, "Alive">, string> = {
   Gone: ", which is no longer running",
   OtherPidNamespace: " in another PID namespace",

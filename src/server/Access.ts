@@ -1,9 +1,9 @@
 /**
  * Decides from a request's head whether the gateway answers it. Pure.
  *
- * A web page can make its visitor's browser send requests to the gateway. With DNS rebinding, the page's own name resolves to
- * the gateway's address, so `Host` is not a name of the gateway. With a WebSocket or form across sites, `Origin` differs from
- * `Host`. The gateway refuses both.
+ * A web page can make its visitor's browser send requests to the gateway, in two ways. In DNS rebinding, the page's host name
+ * resolves to the gateway's address, so the request's `Host` is the page's name and not a name of the gateway. In a request
+ * across sites, from a WebSocket or a form, `Origin` differs from `Host`. The gateway refuses both.
  *
  * @since 0.1.0
  */
@@ -24,8 +24,8 @@ const numeric = /^(?:\d+|0x[0-9a-f]*)$/
  * The normal form of a host name or address. A name is in lower case and has no trailing dot. An IPv6 address is as in
  * RFC 5952, without brackets; an IPv4-mapped one becomes the IPv4 address.
  *
- * `None` for an address with a zone, for an IPv4 address in any other spelling than four decimal numbers, and for a name that is
- * not ASCII (write such a name as punycode).
+ * `None` for an address with a zone, for an IPv4 address that is not written as four decimal numbers, and for a name that is not
+ * ASCII. Write such a name as punycode.
  *
  * @internal
  */
@@ -96,9 +96,9 @@ const originText = ({ host, port, scheme }: Origin): string =>
 const opaqueOrigin = /^[a-z][a-z0-9+.-]*:\/\/[\w.~%!$&'()*+;=:[\]-]*$/
 
 /**
- * The normal form of an origin (RFC 6454, 6.2). A web page's origin is its scheme, its host, and the port unless that is the
- * scheme's default. An origin of another scheme, such as `file://` or `tauri://localhost`, is put in lower case and is not
- * changed otherwise. `null` is a valid origin.
+ * The normal form of an origin (RFC 6454, 6.2). A web page's origin consists of its scheme, its host and its port. The port is
+ * left out if it is the scheme's default port. An origin of another scheme, such as `file://` or `tauri://localhost`, is put in
+ * lower case and is not changed otherwise. `null` is a valid origin.
  *
  * @internal
  */
@@ -228,9 +228,9 @@ const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArra
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 /**
- * Accepts every name under `localhost`. Browsers connect to loopback for these names and never ask DNS (RFC 6761, 6.3), so a page
- * cannot rebind such a name. `isLoopback` rejects these names, because it also judges hosts to bind: a resolver that looks up
- * such a host may ask DNS.
+ * Whether a host is a loopback host, or a name under `localhost`. For these names, browsers connect to loopback and never ask
+ * DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` rejects the names under `localhost`, because it
+ * also judges the hosts that a gateway binds, and the resolver that looks up such a host may ask DNS.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 
@@ -250,13 +250,14 @@ const sameSite = (origin: Origin, asked: Authority): boolean => {
 }
 
 /**
- * Decides from its request line, `Host` and `Origin` whether a request may be answered. A refusal has one of these statuses:
+ * Decides whether a request may be answered. The decision depends on the request line, `Host` and `Origin` of the request. A
+ * refusal has one of these statuses:
  *
  * - 400: the target is not a path (or `*` with `OPTIONS`), or `Host` is missing, repeated or malformed. An HTTP/1.0 request
  *   for a public path needs no `Host`.
- * - 421: `Host` is not a name or address of the gateway. Accepted are the host to bind, the connection's own address, any
- *   loopback name on a loopback connection, and the hosts in `rules`. The port in `Host` is ignored, because containers and
- *   proxies map ports. A public path is answered under any `Host`.
+ * - 421: `Host` is not a name or address of the gateway. The gateway accepts the host that it binds, the local address of the
+ *   connection, any loopback name on a loopback connection, and the hosts in `rules`. It ignores the port in `Host`, because
+ *   containers and proxies map ports. It answers a public path under any `Host`.
  * - 403: the request could change something or opens a WebSocket, and its `Origin` neither matches `Host` nor is in `rules`.
  *
  * @example
@@ -308,8 +309,8 @@ export const judge: {
 })
 
 /**
- * `judge` for the requests of one connection. Most requests repeat the `Host` that was admitted before. If such a request is
- * safe and asks for a path, it is admitted without parsing its headers again.
+ * Decides as `judge` does, but for the requests of one connection. Most requests repeat the `Host` of an earlier request. If
+ * that `Host` was admitted, the method is safe and the target is a path, the request is admitted without parsing its headers.
  *
  * @internal
  */

@@ -40,7 +40,7 @@ export const isValid = (text: string): boolean =>
   text.length >= minLength && text.length <= maxLength && /^[!-~]+$/.test(text)
 
 /**
- * Removes one trailing line end, such as an editor or `echo` appends.
+ * Removes one trailing line end, because an editor or `echo` may have appended it.
  *
  * @internal
  */
@@ -57,17 +57,17 @@ const names: Readonly<Record<string, string>> = {
 const nameOf = (character: string): string =>
   names[character] ?? (/\p{Cc}/u.test(character) && character < "\u0080" ? "a control character" : "not ASCII")
 
-/** The byte order mark of UTF-8: its three bytes read as Latin-1, or decoded as U+FEFF. */
+/** The byte order mark of UTF-8. Text read as Latin-1 has it as three characters, and text read as UTF-8 has it as U+FEFF. */
 const byteOrderMark = /^(?:\u00EF\u00BB\u00BF|\uFEFF)/
 /**
- * Text in UTF-16. It begins with a byte order mark, read as Latin-1 or decoded as two U+FFFD. Without such a mark, one of its
- * first two characters is a NUL.
+ * Text in UTF-16 that was read in another encoding. It begins with a byte order mark, which is two characters if the text was
+ * read as Latin-1, and two U+FFFD if it was read as UTF-8. Without such a mark, one of its first two characters is a NUL.
  */
 const utf16 = /^(?:\u00FF\u00FE|\u00FE\u00FF|\uFFFD\uFFFD|\0[!-~]|[!-~]\0)/
 
 /**
- * Explains why a text is not a valid token: names the first wrong character by kind and position, or gives the length if that is
- * wrong. The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
+ * Explains why a text is not a valid token: names the first wrong character by kind and position, or gives the length if the
+ * length is wrong. The explanation contains nothing of the text itself, which may be a secret. `None` for a valid token.
  *
  * @internal
  */
@@ -86,8 +86,8 @@ export const fault = (text: string): Option.Option<string> => {
 }
 
 /**
- * The WebSocket subprotocol that a client offers in addition to the subprotocol that carries the token. The answer to a client
- * names the subprotocol that the gateway selects. So the gateway selects this one, and the answer does not repeat the token.
+ * The WebSocket subprotocol that a client offers in addition to the subprotocol that carries the token. The gateway's answer
+ * names the subprotocol that the gateway selects. The gateway selects `gateway`, so that the answer does not repeat the token.
  *
  * @since 0.1.0
  * @category constants
@@ -130,7 +130,7 @@ export const subprotocols = (token: Redacted.Redacted): readonly [string, string
 export const offered = (header: string | undefined): ReadonlyArray<string> =>
   (header ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "")
 
-/** The name of the scheme is case-insensitive (RFC 9110, 11.1). */
+/** The value of an `Authorization` header with a token. The name of the scheme is case-insensitive (RFC 9110, 11.1). */
 const bearer = /^Bearer +([!-~]+)$/i
 
 /**
@@ -149,7 +149,7 @@ export const shown = (
   }
   const carriers = offered(typeof protocols === "string" ? protocols : undefined)
     .filter((name) => name.startsWith(subprotocolPrefix))
-  // With several tokens, the gateway would have to guess which one counts.
+  // With several tokens, the gateway would have to guess which one counts, so it accepts none of them.
   return carriers.length === 1
     ? Option.some(Buffer.from(carriers.join("").slice(subprotocolPrefix.length), "base64url").toString("latin1"))
     : Option.none()

@@ -29,8 +29,8 @@ const listed = (app: unknown, prefix = ""): ReadonlyArray<AppRoute> =>
     : []
 
 /**
- * The tag of `HttpApiBuilder.Router`. It is built here from its key, because importing `HttpApiBuilder` would load all of
- * `HttpApi`.
+ * The tag of `HttpApiBuilder.Router`. This module builds the tag from its key, because an import of `HttpApiBuilder` would load
+ * all of `HttpApi`.
  */
 const ApiRouter = Context.GenericTag<HttpApiBuilder.Router, HttpRouter.HttpRouter.Service<unknown, unknown>>(
   "@effect/platform/HttpApiBuilder/Router"

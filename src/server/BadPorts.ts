@@ -1,5 +1,5 @@
 /**
- * The ports that browsers refuse to connect to, whatever listens there. Pure.
+ * The ports that browsers refuse to connect to, even if a gateway listens there. Pure.
  */
 
 /** The Fetch Standard's bad ports (https://fetch.spec.whatwg.org/#port-blocking): the ports of other protocols. */

@@ -1,6 +1,6 @@
 /**
- * Drains a listener in this order: stop accepting, log the stop, close control sockets, wait for the other connections, cut those
- * that are still open.
+ * Drains a listener, which means that it ends the listener's connections before a shutdown. The order is: stop accepting, log the
+ * stop, close control sockets, wait for the other connections up to a timeout, cut those that did not end in time.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -24,8 +24,8 @@ import { StopRequest } from "./StopRequest.ts"
 const farewellGrace = Duration.seconds(1)
 
 /**
- * How long the drain waits until the phase `draining` is written to the record in the lock file. After this time, the drain goes
- * on without waiting for the write.
+ * How long the drain waits for the write of the phase `draining` to the record in the lock file. After this time, the drain
+ * continues, even if the write has not ended.
  */
 const recordGrace = Duration.seconds(1)
 
@@ -65,7 +65,7 @@ const awaitConnections = (
     if (left > 0) yield* Effect.logWarning(`cutting ${connectionsText(left)} that did not end in time`)
   })
 
-/** Makes the drain of a bound listener. `address` is how log lines name that listener. */
+/** Makes the drain of a bound listener. Log lines name that listener by `address`. */
 export const make = (
   options: ListenerOptions,
   bound: BoundSocket,
@@ -84,7 +84,7 @@ export const make = (
     const runHook = (reason: string) =>
       (options.onDrain?.(reason) ?? Effect.void).pipe(
         // `timeoutOption` interrupts the hook and waits for its end, so an uninterruptible hook would outlast the timeout. With
-        // `disconnect`, that wait is not needed: such a hook goes on in the background.
+        // `disconnect`, the drain does not wait for the end of such a hook, which then continues in the background.
         Effect.disconnect,
         Effect.interruptible,
         Effect.timeoutOption(timeout),
@@ -107,8 +107,8 @@ export const make = (
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // The wait for the write is bounded. Otherwise a file system that hangs would delay the clients and the release of the
-        // port.
+        // The wait for the write has a limit. Without it, a file system that hangs would delay the clients and the release of
+        // the port.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections

@@ -1,5 +1,5 @@
 /**
- * Lets an app cut a drain short.
+ * Lets an app shorten a drain, in which a gateway that shuts down waits for its open connections.
  *
  * @since 0.1.0
  */
@@ -7,8 +7,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
- * An effect that completes when a drain is to stop waiting and cut the remaining connections. In the program of this package, a
- * second stop signal completes the effect. By default the effect never completes.
+ * An effect that the app provides. When it completes, a drain stops waiting and cuts the remaining connections. In the program
+ * `gateway`, a second stop signal completes the effect. By default the effect never completes.
  *
  * @example
  * import { Deferred, Effect, Layer } from "effect"

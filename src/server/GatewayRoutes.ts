@@ -21,7 +21,7 @@ import { type ControlProtocol, OwnRoutes } from "./ServerSocket.ts"
  * @category models
  */
 export interface GatewayRoutesOptions {
-  /** Moves some of the gateway's own routes, or leaves their paths to the app. Default: each route at its default path. */
+  /** Moves some of the gateway's own routes to other paths, or leaves their paths to the app. Default: no route is moved. */
   readonly routes?: OwnPaths.OwnPaths | undefined
   /**
    * Runs for each client of the control socket that has sent `watch`, and pushes frames to that client. Ends when the client
@@ -31,7 +31,7 @@ export interface GatewayRoutesOptions {
 }
 
 /**
- * Makes the gateway's own routes. They report the lock's `instanceId`, and an uptime that counts from this call.
+ * Makes the gateway's own routes. They report the lock's `instanceId`, and the time since `make` ran as the uptime.
  *
  * @since 0.1.0
  * @category constructors

@@ -26,13 +26,13 @@ const json = (status: number, body: unknown) =>
   HttpServerResponse.unsafeJson(body, { status, headers: ownAnswerHeaders })
 
 /**
- * The names of the failing checks. While the gateway starts or drains, it is not ready, whatever the app's own checks would
- * return. So these checks run only while the gateway serves.
+ * The names of the failing checks. While the gateway starts, or drains before its shutdown, it is not ready. At that time the
+ * results of the app's checks do not matter, so the app's checks run only while the gateway serves.
  */
 const failingOf = (lifecycle: Lifecycle["Type"], draining: boolean, started: boolean) =>
   Effect.flatMap(lifecycle.failing, (failing) => {
-    // A failed check of the gateway's own is the reason for a drain, so it is reported instead of `draining`. An example is
-    // `lock`, which fails when the lock is lost.
+    // If one of the gateway's own checks fails, the gateway drains because of that failure. So report that check instead of
+    // `draining`. An example is the check `lock`, which fails when the lock is lost.
     if (failing.length > 0) return Effect.succeed(failing)
     if (draining || !started) {
       return Effect.succeed([...(draining ? ["draining"] : []), ...(started ? [] : ["starting"])])

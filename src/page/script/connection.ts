@@ -1,4 +1,7 @@
-/** A part of the status page's script: the connection to the control socket, its frames, its end, and the next attempt. */
+/**
+ * A part of the status page's script. It connects to the control socket, reads the frames, and connects again after the
+ * connection has ended.
+ */
 export const connection = String.raw`
   // --- the connection ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-/** A part of the status page's script: times by the gateway's clock, as of its last frame, and their text. */
+/** A part of the status page's script. It computes times by the gateway's clock, and formats them as text. */
 export const times = String.raw`
   // --- times ---------------------------------------------------------------------------------------------------------
 
