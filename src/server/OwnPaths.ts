@@ -26,8 +26,8 @@ export interface OwnPaths {
   readonly "/startup"?: string | false | undefined
   /**
    * The control socket: a WebSocket on which the gateway itself answers clients. If this route is moved or switched off, the
-   * gateway answers only one kind of WebSocket at `/`: those that offer the subprotocol `gateway-watch`. A standby (a gateway
-   * that waits to take over) opens such a WebSocket to learn when this gateway ends.
+   * gateway itself answers only one kind of WebSocket at `/`: those that offer the subprotocol `gateway-watch`. A standby (a
+   * gateway that waits to take over) opens such a WebSocket to learn when this gateway ends.
    */
   readonly "/"?: string | false | undefined
 }

@@ -68,7 +68,8 @@ const bindBoth = (
       drainBegan
     }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
-      // With port 0, the kernel picks a port that is free on `host`, but may be in use on the guard address.
+      // With port 0, the kernel picks a port that is free on `host`. That port may be in use on the guard address, so another one
+      // is tried.
       Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
     )
   })
