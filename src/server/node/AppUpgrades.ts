@@ -80,8 +80,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * Makes an app close its WebSockets when the drain begins. The gateway closes its own control sockets at the same time. The
- * upgrade of a WebSocket fails at once if its client has disconnected, or if `ws` would refuse the handshake.
+ * Makes an app close its WebSockets when the drain begins. The gateway closes its own control sockets during the drain as well.
+ * The upgrade of a WebSocket fails at once if its client has disconnected, or if `ws` would refuse the handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
