@@ -33,7 +33,10 @@ export interface LimitOptions {
   readonly headerBytes?: number | undefined
   /** Maximum of unanswered requests on one connection. One more request ends the connection. Default 100. */
   readonly pipelinedRequests?: number | undefined
-  /** Maximum of open control sockets. A request to open one more is answered with 503. Default 1,000. */
+  /**
+   * Maximum of open control sockets (WebSockets that the gateway itself answers). A request to open one more is answered with
+   * 503. Default 1,000.
+   */
   readonly controlSockets?: number | undefined
   /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. Default 64 KiB. */
   readonly frameBytes?: number | undefined
@@ -50,8 +53,8 @@ export interface LimitOptions {
 }
 
 /**
- * Where to listen, which clients to answer, and with which limits. Each time is a `Duration.DurationInput`, in which a plain
- * number means milliseconds.
+ * The options of a listener: where to listen, which clients to answer, and with which limits. Each time is a
+ * `Duration.DurationInput`, in which a plain number means milliseconds.
  *
  * @since 0.1.0
  * @category models

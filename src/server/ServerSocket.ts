@@ -65,7 +65,10 @@ export interface ConnectionLimits {
   readonly headerBytes: number
   /** Maximum of unanswered requests on one connection. One more request ends the connection. */
   readonly pipelinedRequests: number
-  /** Maximum of open control sockets. A request to open one more is answered with 503. */
+  /**
+   * Maximum of open control sockets (WebSockets that the gateway itself answers). A request to open one more is answered with
+   * 503.
+   */
   readonly controlSockets: number
   /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. */
   readonly frameBytes: number

@@ -69,11 +69,14 @@ export interface ControlSockets {
   ) => void
   /** Sends a last frame on every socket except those of viewers (clients that have sent `watch`), and closes the socket. */
   readonly close: (frame: string, code: number, reason: string) => void
-  /** Sends a last frame on the socket of every viewer, and closes the socket. Completes when the viewers have disconnected. */
+  /**
+   * Sends a last frame on the socket of every viewer (a client that has sent `watch`), and closes the socket. Completes when the
+   * viewers have disconnected.
+   */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Ends every socket except those of viewers, without a close frame. */
+  /** Ends every socket except those of viewers (clients that have sent `watch`), without a close frame. */
   readonly terminate: () => void
-  /** Ends the sockets of viewers, without a close frame. */
+  /** Ends the sockets of viewers (clients that have sent `watch`), without a close frame. */
   readonly terminateViewers: () => void
 }
 

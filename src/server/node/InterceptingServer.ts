@@ -247,7 +247,8 @@ export const intercept = (
   Effect.gen(function*() {
     const { options: { limits, routes }, run, table } = answering
     server.on("clientError", makeAnswerUnreadable(table))
-    // The health routes are polled every few seconds; a span for each poll would drown out the rest.
+    // Tracing is off for the gateway's own routes. The health routes are polled every few seconds, and a span for each poll would
+    // drown out all other spans.
     const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
       NodeHttpServer.makeHandler(routes.app),
       constTrue

@@ -24,8 +24,8 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
  * each request (nodejs/node#59824). But it needs Node 22.21 or 24.9, and this package supports Node 20.
  */
 export class UpgradeRequest extends Http.IncomingMessage {
-  // The field has `declare`, because the constructor of the base class already sets it through `upgrade`. An ordinary field would
-  // be reset to `undefined` after that constructor.
+  // The field has `declare`, because the constructor of the base class sets `upgrade`, whose setter writes this field. An
+  // ordinary field would be reset to `undefined` after that constructor.
   declare private asksForUpgrade: boolean | undefined
   get upgrade(): boolean {
     return this.asksForUpgrade === true && (this.method === "CONNECT" || opensWebSocket(this))
@@ -108,7 +108,7 @@ export const keepRest = (request: Http.IncomingMessage): void => {
     Buffer.isBuffer(chunk) && typeof parsed === "number" && parsed > 0 ? chunk.subarray(parsed) : Buffer.alloc(0)
   const parse = (rest: Buffer): void => {
     let left = rest
-    // If the socket has no longer this parser, its connection has ended or belongs to a WebSocket. The rest is then not parsed.
+    // If the socket no longer has this parser, its connection has ended or belongs to a WebSocket. The rest is then not parsed.
     while (left.length > 0 && Reflect.get(socket, "parser") === parser) {
       const chunk = left
       // The connection is paused until the client has read an earlier answer. While it is paused, Node does not read from the
