@@ -189,7 +189,7 @@ export const make = (
     const drain = yield* Drain.make(options, bound, address)
     const lost = yield* watchLock(options, drain)
     yield* lifecycle.setBound
-    // Drains if no app was ever served. Otherwise the finalizer of the last app has already drained.
+    // This finalizer drains if no app was ever served. If apps were served, the finalizer of the last app has already drained.
     yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
     yield* lock.update({ phase: "listening", ...address })
     const server = yield* makeServer(bound, address, drain, lost)

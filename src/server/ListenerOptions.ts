@@ -1,6 +1,6 @@
 /**
- * The options of a listener, and their defaults. They are in a module that does not import the server's code, so that a start can
- * read the defaults without loading the server. A start that is refused, because another gateway runs, never needs the server.
+ * The options of a listener, and their defaults. They are in a separate module, so that a start can read the defaults without
+ * loading the code of the server. A start that is refused, because another gateway runs, never needs the server.
  *
  * @since 0.1.0
  */

@@ -48,11 +48,11 @@ const questions: ReadonlyArray<readonly [name: Exclude<keyof OwnPaths, "/">, que
   ["/startup", "startup"]
 ]
 
-/** The characters of a path (RFC 3986, 3.3). Percent-escapes are not decoded. */
+/** Matches a path that has only the characters of RFC 3986, 3.3. Percent-escapes are not decoded. */
 const pathPattern = /^\/[\w\-.~%!$&'()*+,;=:@/]*$/
 
 /**
- * The rule for these paths, as text for errors.
+ * The rule for `OwnPaths` in words, for error messages.
  *
  * @since 0.1.0
  * @category constants

@@ -99,8 +99,8 @@ class FreeAgain {
 }
 
 /**
- * Always fails, with the reason why an address is in use. `PortInUse` means that a listener has the address, and `BindFailed`
- * that a socket has it that does not listen. `FreeAgain` means that nothing was found that uses it.
+ * Always fails, with the reason why an address is in use. `PortInUse`: a listener has the address. `BindFailed`: a socket has the
+ * address, but does not listen on it. `FreeAgain`: nothing was found that uses the address.
  */
 const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
   Effect.gen(function*() {

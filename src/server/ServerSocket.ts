@@ -18,7 +18,8 @@ import type { Address } from "../Address.ts"
 import type { Rules } from "./Access.ts"
 
 /**
- * bind(2) or listen(2) failed. `code` is the errno name, or empty if there is none.
+ * bind(2) or listen(2) failed. `code` is the name of the system error, such as `EADDRINUSE`. It is empty if the failure has no
+ * such name.
  *
  * @since 0.1.0
  * @category errors
@@ -28,7 +29,7 @@ export class BindError extends Data.TaggedError("BindError")<{
   readonly port: number
   readonly code: string
   readonly reason: string
-  /** With `EADDRNOTAVAIL`: the addresses that this machine has. */
+  /** The addresses that this machine has. Set only if `code` is `EADDRNOTAVAIL`. */
   readonly available?: ReadonlyArray<string>
   readonly cause?: unknown
 }> {
@@ -169,7 +170,7 @@ export interface WatchingClient {
 }
 
 /**
- * The routes that the gateway answers itself, whatever app is served.
+ * The routes that the gateway answers itself, independently of the app.
  *
  * @example
  * import { HttpServerResponse } from "@effect/platform"
@@ -248,7 +249,7 @@ export interface BoundSocket {
    * guard address, which is the loopback address that every gateway binds.
    */
   readonly lacksLoopbackV4: boolean
-  /** Makes the same server accept on another host too, at the same port. */
+  /** Makes this server accept connections on another host too, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Stops accepting connections, and closes those that are idle. */
   readonly stopAccepting: Effect.Effect<void>

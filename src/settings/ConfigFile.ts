@@ -107,7 +107,7 @@ export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem
     return type.value !== "File" || Option.isNone(yield* Effect.option(realPath(path)))
   })
 
-/** The text of a config file; `None` if the file does not exist. Fails with the reason if it cannot be read. */
+/** Returns the text of a config file, or `None` if the file does not exist. Fails with the reason if the file cannot be read. */
 const readConfigText = (path: string, isStream: boolean): Effect.Effect<
   Option.Option<string>,
   string,

@@ -49,8 +49,8 @@ export interface LockSettings {
   /** The time between two attempts to acquire the lock, while a start waits for it. Default 100 milliseconds. */
   readonly pollInterval: Duration.Duration
   /**
-   * How old the record (the JSON text in a lock file) must be before it can count as stale. This applies only if there is no
-   * kernel lock. Default 30 seconds.
+   * How old the record (the JSON text in a lock file) must be before it can count as stale, which means left by a gateway that no
+   * longer runs. This applies only if there is no kernel lock. Default 30 seconds.
    */
   readonly staleAfter: Duration.Duration
   /** How often the process that holds the lock checks its lock files. Default 30 seconds. */

@@ -158,8 +158,8 @@ export const untilEnded = (
   }))
 
 /**
- * Waits up to `exitTimeout` for the process itself to exit, so that a caller that looks for the process after the stop does not
- * find it.
+ * A gateway releases its lock and closes its port shortly before its process exits. This function waits up to `exitTimeout` until
+ * the process has exited, so that a caller that looks for the process after the stop does not find it.
  */
 export const untilGone = (instance: OwnerRecord.OwnerRecord) =>
   Effect.flatMap(ProcessTable, (table) => table.liveness(instance)).pipe(

@@ -52,7 +52,7 @@ export interface StopOptions {
 }
 
 /**
- * The progress of a wait for an owner to end.
+ * The progress of a stop that waits until the owner has ended.
  *
  * @since 0.1.0
  * @category models
@@ -72,7 +72,7 @@ export interface Waiting {
  * @category constants
  */
 export const defaults = {
-  /** How long the rest of a shutdown may take, in addition to the drain. */
+  /** The time that a shutdown may take in addition to the drain. */
   margin: Duration.seconds(5),
   /** How long an owner may take to end after SIGKILL. */
   killTimeout: Duration.seconds(5),

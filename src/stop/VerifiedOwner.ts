@@ -17,7 +17,7 @@ import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { OwnerUnverified } from "./StopError.ts"
 import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts"
 
-/** The commands that a user can type on this platform. */
+/** The advice for this platform: the commands that error messages tell the user to type. */
 export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 
 const asOther = (options: StopOptions, advice: Advice): string =>
@@ -148,7 +148,7 @@ export const signal = (
     // instance has ended.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
-    // A second SIGTERM would cut the owner's drain short.
+    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short.
     if (what === "SIGTERM" && owner.value.record.phase === "draining") return false
     return yield* signals.send(owner.value.record, what).pipe(
       Effect.as(true),

@@ -26,7 +26,7 @@ export interface Connection {
   /** The response to the latest request. It is kept here even after it was sent. */
   latest: Http.ServerResponse | undefined
   readonly judge: (head: Access.Head) => Access.Verdict
-  /** How many bytes had been sent when the connection was upgraded. */
+  /** How many bytes had been sent on this connection when it was upgraded. */
   writtenBeforeUpgrade: number
   /** This client has sent `watch`, so a drain does not wait for it. Such a client is called a viewer. */
   viewing: boolean
@@ -116,8 +116,8 @@ const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket,
     unansweredOf(connection).filter((response) => response.writableEnded)
   )
   const silent = [...open.keys()].filter((socket) => socket.bytesRead === 0)
-  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js).
-  // `finished` is cleared for the call below while bytes are queued, so that Node does not close the connection.
+  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js). So
+  // `finished` is cleared during the call below for each response whose bytes are still queued. Node then keeps the connection.
   for (const response of beingSent) response.finished = false
   // Node 26 also closes connections on which nothing has arrived (nodejs/node#63470), unless their `_httpMessage` is unfinished.
   // So these connections get an unfinished `_httpMessage` for the call below.

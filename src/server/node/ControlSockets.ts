@@ -22,7 +22,10 @@ import * as FrameHeads from "./FrameHeads.ts"
 import { needsToken, refuseRaw } from "./Refusals.ts"
 import * as TokenBucket from "./TokenBucket.ts"
 
-/** How often each control socket is pinged. A peer that has not answered by the next ping is cut. */
+/**
+ * The interval between two pings on each control socket. If a peer has not answered a ping when the next one is due, its socket
+ * is ended.
+ */
 const pingInterval = Duration.seconds(30)
 
 /**
@@ -332,7 +335,7 @@ export const make = (
     const limitFrames = makeFrameLimit(limits, actions, () => clock.unsafeCurrentTimeNanos())
     const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
-      // When an error is emitted, ws has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
+      // When `ws` emits an error, it has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
       // oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))

@@ -56,7 +56,7 @@ class DroppingServer extends Http.Server {
 /** The interval at which Node compares each connection with the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
 
-/** Whole milliseconds, as Node requires. 0 means no limit. */
+/** Converts a duration to whole milliseconds, as Node requires. 0 means no limit. */
 const timerMillis = (duration: Duration.Duration): number =>
   Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
@@ -239,7 +239,7 @@ const makeAnswerUnreadable = (table: ConnectionTable) => (error: Error, socket: 
   if (!connection.refused) refuseUnreadable(socket, connection, ...unreadable(codeOf(error)))
 }
 
-/** Makes a server answer from now on. */
+/** Adds the listeners with which the server answers requests and upgrades. */
 export const intercept = (
   server: DroppingServer,
   answering: Answering

@@ -1,5 +1,5 @@
 /**
- * `ServerSocket` over `node:http` and `ws`.
+ * Implements `ServerSocket` with `node:http` and `ws`.
  *
  * @since 0.1.0
  */

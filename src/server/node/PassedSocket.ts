@@ -17,7 +17,7 @@ export interface Fault {
   readonly reason: string
 }
 
-/** The tables of a network namespace that list sockets by inode. */
+/** The tables in `/proc/net` that list the sockets of a network namespace by inode. */
 export interface SocketTables {
   /** `/proc/net/tcp` and `/proc/net/tcp6`. */
   readonly tcp: string
@@ -62,7 +62,7 @@ export type Kind =
   | { readonly _tag: "Other"; readonly what: string }
   | { readonly _tag: "Unlisted" }
 
-/** Looks up in the tables what the socket with an inode is. Pure. */
+/** Looks up in the tables what kind of socket has the given inode. Pure. */
 export const kindOf = (inode: string, tables: SocketTables): Kind => {
   const tcp = lineWith(tables.tcp, 9, inode)
   if (tcp !== undefined) {

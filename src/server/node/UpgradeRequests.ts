@@ -16,8 +16,8 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
   method === "GET" && httpVersion !== "1.0" && protocolsOf(headers.upgrade).includes(webSocket)
 
 /**
- * A request that decides by its property `upgrade` whether Node hands over its connection. Only if `upgrade` is true, Node gives
- * the connection to a listener for "upgrade" or "connect".
+ * A request that decides by its property `upgrade` whether Node hands over its connection. Node gives the connection to a
+ * listener for "upgrade" or "connect" only if `upgrade` is true.
  *
  * A plain `IncomingMessage` is not enough. As soon as a server has an "upgrade" listener, Node hands over every request with an
  * `Upgrade` (nodejs/node#57054; `parserOnIncoming` in lib/_http_server.js). Node's option `shouldUpgradeCallback` can decide for
@@ -80,8 +80,8 @@ const isCallable = (value: unknown): value is (this: unknown, ...args: ReadonlyA
   typeof value === "function"
 
 /**
- * The parser listeners that `keepRest` has set, so that it does not set one twice. The set has the listeners and not their
- * parsers, because Node reuses a parser for later connections and then sets its own listener again.
+ * Remembers the parser listeners that `keepRest` has set, so that `keepRest` does not set one twice. The set has the listeners
+ * and not their parsers, because Node reuses a parser for later connections and then sets its own listener again.
  */
 const installed = new WeakSet<object>()
 
