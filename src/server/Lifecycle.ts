@@ -1,5 +1,5 @@
 /**
- * The phase of a gateway, shared by the listener, its routes and the lock's record.
+ * The phase of a gateway: starting, listening or draining. The listener sets the phase, and the routes of the gateway report it.
  *
  * @since 0.1.0
  */
@@ -30,27 +30,27 @@ export class Lifecycle extends Context.Tag("gateway-lock/Lifecycle")<Lifecycle, 
   /** Completes when shutdown begins, with the reason that clients receive. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * The names of the gateway's own checks that have failed: `lock` once the gateway has lost its lock. While any check is listed
-   * here, the gateway is not ready.
+   * The names of the built-in checks that have failed. The check `lock` fails when the gateway loses its lock. While any name is
+   * listed here, the gateway is not ready.
    */
   readonly failing: Effect.Effect<ReadonlyArray<string>>
   /**
-   * Runs the app's own checks concurrently, and returns the names of those that fail, each name once. This takes as long as the
-   * slowest check. `Gateway.readiness` bounds each check that it adds by a timeout.
+   * Runs all checks that the app has added (`addCheck`), and returns the names of those that fail, each name once. The checks run
+   * concurrently, so this takes as long as the slowest check. `Gateway.readiness` bounds each check that it adds by a timeout.
    */
   readonly failingChecks: Effect.Effect<ReadonlyArray<string>>
   /** Records that the port is bound. */
   readonly setBound: Effect.Effect<void>
   /** Records that an app is served on the port. */
   readonly setStarted: Effect.Effect<void>
-  /** Begins the shutdown, with the reason that clients receive. Returns `false` if it had begun before. */
+  /** Begins the shutdown, with the reason that clients receive. Returns `false` if the shutdown had already begun. */
   readonly beginDrain: (reason: string) => Effect.Effect<boolean>
-  /** Records that one of the gateway's own checks has failed. A failed check is never removed. */
+  /** Records that one of the built-in checks has failed. A failed check is never removed. */
   readonly fail: (check: string) => Effect.Effect<void>
   /**
-   * Adds a check of the app until the scope closes. Each run of `failingChecks` runs `passes`, so concurrent runs of
-   * `failingChecks` run `passes` several times at once. The effect that `Gateway.readiness` adds shares one run of the app's
-   * check among them.
+   * Adds a check of the app, and removes the check when the scope closes. Each run of `failingChecks` runs `passes`, so
+   * concurrent runs of `failingChecks` run `passes` several times at once. To avoid this, the effect that `Gateway.readiness`
+   * passes here shares one run of the app's check among them.
    */
   readonly addCheck: (name: string, passes: Effect.Effect<boolean>) => Effect.Effect<void, never, Scope.Scope>
 }>() {}
@@ -61,7 +61,7 @@ interface Check {
 }
 
 /**
- * Makes the lifecycle of a gateway that is neither bound nor started, and not draining.
+ * Makes the lifecycle of a new gateway: the port is not bound, no app has been served, and no shutdown has begun.
  *
  * @since 0.1.0
  * @category constructors
@@ -98,7 +98,8 @@ export const make: Effect.Effect<Lifecycle["Type"]> = Effect.gen(function*() {
 })
 
 /**
- * A new lifecycle, for `Listener.layer`. `Gateway.layer` has its own lifecycle, whose `drainBegan` is `Gateway.drainBegan`.
+ * Provides a new lifecycle, which `Listener.layer` needs. `Gateway.layer` does not need this layer, because it makes its own
+ * lifecycle. The `drainBegan` of that lifecycle is `Gateway.drainBegan`.
  *
  * @example
  * import { Effect } from "effect"

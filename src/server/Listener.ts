@@ -1,5 +1,5 @@
 /**
- * Binds the port exclusively, serves on it, drains it and closes it.
+ * Binds the port exclusively and serves on it. At a shutdown, drains the port (waits for the requests in flight) and closes it.
  *
  * @since 0.1.0
  */
@@ -49,9 +49,9 @@ export class Listener extends Context.Tag("gateway-lock/Listener")<Listener, {
 }>() {}
 
 /**
- * An app cannot be served, because the listener was drained and closed when its last app ended. Build the gateway's layer
- * again, or serve the next app before the last one ends. `serve` dies with this error, because `HttpServer.serve` has no error
- * channel.
+ * An app cannot be served, because the listener was drained and closed when the last of its apps ended. To serve again, build the
+ * gateway's layer again. To avoid this error, serve the next app before the present app ends. `serve` dies with this error,
+ * because `HttpServer.serve` has no error channel.
  *
  * @since 0.1.0
  * @category errors
@@ -65,7 +65,7 @@ export class ListenerClosed extends Data.TaggedError("ListenerClosed")<Address> 
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** A process that has lost its lock must end within `drainTimeout` and this additional time. */
+/** A process that has lost its lock must end within the sum of `drainTimeout` and this time. */
 const endGrace = Duration.seconds(10)
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
@@ -74,7 +74,7 @@ const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>
     onFailure: (cause) => Cause.isInterruptedOnly(cause) ? "stopped" : "failed"
   })
 
-/** Adds the connection limit of this listener to the metric, until the scope closes. */
+/** Adds the connection limit of this listener to the metric. When the scope closes, subtracts the limit again. */
 const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   Effect.acquireRelease(
     Metric.modify(Metrics.connectionsLimit, connections),
@@ -82,8 +82,9 @@ const countLimit = ({ connections }: ServerSocket.ConnectionLimits) =>
   )
 
 /**
- * Drains as soon as the lock is lost, so that this process does not serve next to the lock's new owner. Returns a reference that
- * holds the loss, or `None` until the lock is lost.
+ * Starts a fiber that begins the drain as soon as the lock is lost. Another process may acquire a lost lock and serve, and this
+ * process must not serve at the same time. Returns a reference that is `None` until the lock is lost, and then has the error
+ * `LockLost`.
  */
 const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
   Effect.gen(function*() {
@@ -111,8 +112,8 @@ const watchLock = (options: ListenerOptions, { drain, timeout }: Drain.Drain) =>
   })
 
 /**
- * Logs a warning for each route of the app whose path the gateway answers itself, because the app never gets requests for such a
- * path.
+ * Logs a warning for each route of the app that never gets a request. This happens if the gateway itself answers the path of the
+ * route.
  */
 const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp.Default<unknown, unknown>) =>
   Effect.gen(function*() {
@@ -125,7 +126,7 @@ const warnOfHiddenRoutes = (routes: ServerSocket.OwnRoutes["Type"], app: HttpApp
     }
   })
 
-/** The `HttpServer` that apps are served on. The listener drains when the last of these apps ends. */
+/** Makes the `HttpServer` on which apps are served. When the last of these apps ends, the listener drains. */
 const makeServer = (
   bound: ServerSocket.BoundSocket,
   address: Address,
@@ -145,8 +146,8 @@ const makeServer = (
           if (Option.isSome(before)) return yield* Effect.die(before.value)
           if (yield* hasBegun) return yield* Effect.die(new ListenerClosed(address))
           yield* middleware === undefined ? bound.server.serve(app) : bound.server.serve(app, middleware)
-          // Finalizers run in reverse order. This finalizer is added after that of the inner `serve`, so it runs first. The drain
-          // still needs the app's handlers, which the inner finalizer removes.
+          // Finalizers run in reverse order. `bound.server.serve` has added a finalizer that removes the handlers of the app. The
+          // drain below needs these handlers. So the finalizer with the drain is added later, and therefore runs first.
           yield* Effect.acquireRelease(
             Ref.update(apps, (served) => served + 1),
             (_, exit) =>
@@ -162,8 +163,9 @@ const makeServer = (
   })
 
 /**
- * Binds the port and serves on it until the scope closes. Then drains, within `drainTimeout`, and closes the port. Fails with
- * `PortInUse` if another listener has the port, and with `BindFailed` if the operating system refuses to bind.
+ * Binds the port and serves on it until the scope closes. Then drains (waits up to `drainTimeout` for the requests in flight) and
+ * closes the port. Fails with `PortInUse` if another listener has the port, and with `BindFailed` if the operating system refuses
+ * to bind.
  *
  * @since 0.1.0
  * @category constructors
@@ -187,7 +189,7 @@ export const make = (
     const drain = yield* Drain.make(options, bound, address)
     const lost = yield* watchLock(options, drain)
     yield* lifecycle.setBound
-    // Drains if no app was ever served. Otherwise the finalizer of the last app has already drained.
+    // This finalizer drains if no app was ever served. If apps were served, the finalizer of the last app has already drained.
     yield* Effect.addFinalizer((exit) => drain.drain(shutdownReason(exit)))
     yield* lock.update({ phase: "listening", ...address })
     const server = yield* makeServer(bound, address, drain, lost)
@@ -197,8 +199,8 @@ export const make = (
   })
 
 /**
- * The listener, and the `HttpServer` that apps are served on. Fails with `PortInUse` or `BindFailed`. The listener answers the
- * routes of `ServerSocket.OwnRoutes` itself; `Gateway.layerServing` provides those of a gateway.
+ * Provides the listener, and the `HttpServer` on which apps are served. Fails with `PortInUse` or `BindFailed`. The listener
+ * itself answers the routes of `ServerSocket.OwnRoutes`. `Gateway.layerServing` provides the `OwnRoutes` of a complete gateway.
  *
  * @example
  * import { HttpServer, HttpServerResponse } from "@effect/platform"

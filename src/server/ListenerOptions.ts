@@ -1,6 +1,6 @@
 /**
- * The options of a listener, and their defaults. They have a module of their own, so that a start reads the defaults without
- * loading the server. A start that is refused, because another gateway runs, never needs the server.
+ * The options of a listener, and their defaults. They are in a separate module, so that a start can read the defaults without
+ * loading the code of the server. A start that is refused, because another gateway runs, never needs the server.
  *
  * @since 0.1.0
  */
@@ -10,9 +10,10 @@ import type * as Redacted from "effect/Redacted"
 import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
- * Limits on what clients may use. The config file has the same names under `limits`, except `pipelinedRequests` and
- * `bufferedBytes`, which users of the program cannot set. Each time is a `Duration.DurationInput`, in which a plain number means
- * milliseconds.
+ * Limits on the connections, requests and control sockets of clients. A control socket is a WebSocket that the gateway itself
+ * answers. In the config file, the object `limits` has keys of the same names. Only `pipelinedRequests` and `bufferedBytes` are
+ * missing there, because users of the program cannot set them. Each time is a `Duration.DurationInput`, in which a plain number
+ * means milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -32,25 +33,28 @@ export interface LimitOptions {
   readonly headerBytes?: number | undefined
   /** Maximum of unanswered requests on one connection. One more request ends the connection. Default 100. */
   readonly pipelinedRequests?: number | undefined
-  /** Maximum of open control sockets. A request to open one more is answered with 503. Default 1,000. */
+  /**
+   * Maximum of open control sockets (WebSockets that the gateway itself answers). A request to open one more is answered with
+   * 503. Default 1,000.
+   */
   readonly controlSockets?: number | undefined
   /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. Default 64 KiB. */
   readonly frameBytes?: number | undefined
   /**
    * Maximum of frames per second on one control socket, pings included. After a pause, a client may send the frames of two
-   * seconds at once. More frames close the socket with 1008. Default 100.
+   * seconds at once. If a client sends more, the gateway closes the socket with 1008. Default 100.
    */
   readonly framesPerSecond?: number | undefined
   /**
-   * Maximum of data that waits to be sent on one control socket, in bytes. The gateway cuts a client that reads so slowly that
-   * more data waits. Default 1 MiB.
+   * Maximum size of the data that waits to be sent on one control socket, in bytes. If a client reads so slowly that more data
+   * waits, the gateway ends its connection. Default 1 MiB.
    */
   readonly bufferedBytes?: number | undefined
 }
 
 /**
- * Where to listen, which clients to answer, and with which limits. Each time is a `Duration.DurationInput`, in which a plain
- * number means milliseconds.
+ * The options of a listener: where to listen, which clients to answer, and with which limits. Each time is a
+ * `Duration.DurationInput`, in which a plain number means milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -61,43 +65,45 @@ export interface ListenerOptions {
   /** The port to bind. 0 picks a free port. */
   readonly port: number
   /**
-   * The descriptor of a socket that a supervisor passed. It must already listen on `host` and `port`; the gateway then does not
-   * bind these itself.
+   * The descriptor of a socket that a supervisor passed. This socket must already listen on `host` and `port`. The gateway then
+   * serves on it instead of binding `host` and `port`.
    */
   readonly passedSocket?: number | undefined
   /**
-   * Runs when shutdown begins, with the reason. The drain runs at the same time, and waits for this effect at most
-   * `drainTimeout`.
+   * Runs when the shutdown begins, and gets its reason. The drain (the wait for requests in flight) runs at the same time. The
+   * drain also waits for this effect, but not longer than `drainTimeout`.
    */
   readonly onDrain?: ((reason: string) => Effect.Effect<void>) | undefined
   /** How long requests in flight may take after shutdown has begun. Default 10 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /**
-   * What happens to the process when the lock is lost. The listener drains and closes in any case.
+   * What happens to the process when the lock is lost. With either value, the listener drains and closes.
    *
-   * - `exit` (the default): the process ends with a status other than 0. If it has SIGTERM listeners, it gets SIGTERM at once;
-   *   otherwise it exits with status 1 after the drain. If code in the process waits for `Gateway.lost`, as `Gateway.launch`
-   *   does, the program can end by itself. SIGTERM or the exit then comes only 5 seconds after the drain. In any case, the
-   *   process ends at the latest `drainTimeout` plus 10 seconds after the loss.
-   * - `close`: the process goes on. Use it if the process has other work and watches `Gateway.lost`.
+   * - `exit` (the default): the process ends with a status other than 0. If the process has SIGTERM listeners, it gets SIGTERM at
+   *   once; otherwise it exits with status 1 after the drain. If code in the process waits for `Gateway.lost`, as
+   *   `Gateway.launch` does, that code can end the program by itself. To leave time for that, SIGTERM or the exit then comes only
+   *   5 seconds after the drain. In all cases, the process ends at the latest `drainTimeout` plus 10 seconds after the loss.
+   * - `close`: the process continues to run. Use this value if the process has other work and watches `Gateway.lost`.
    */
   readonly onLost?: "exit" | "close" | undefined
-  /** Limits on what clients may use. */
+  /** Limits on the connections, requests and control sockets of clients. */
   readonly limits?: LimitOptions | undefined
   /**
-   * The token that a client must send to open a control socket, in `Authorization: Bearer` or with
-   * `AccessToken.subprotocols`. 32 to 1,024 printable ASCII characters without spaces. The app's own routes do not require it;
-   * to protect these, use `Gateway.authorized`.
+   * The token that a client must send to open a control socket (a WebSocket that the gateway itself answers). The client sends
+   * the token in `Authorization: Bearer` or with `AccessToken.subprotocols`. The token has 32 to 1,024 printable ASCII
+   * characters, and no spaces. The routes of the app do not require the token; to protect them, use `Gateway.authorized`.
    */
   readonly token?: Redacted.Redacted | undefined
   /**
-   * Additional names and addresses that a request may have as its `Host`; `*` allows any. Always allowed are the host to bind,
-   * the connection's own address, and loopback names on a loopback connection. Default: none.
+   * Additional names and addresses that the `Host` header of a request may contain; `*` allows any. Always allowed are the host
+   * of these options and the address at which the connection arrived. If that address is a loopback address, loopback names are
+   * allowed as well. Default: none.
    */
   readonly allowedHosts?: ReadonlyArray<string> | undefined
   /**
-   * Additional origins whose pages may open WebSockets and send requests that change something: `https://app.example`, or `*`
-   * for any. The origin that matches `Host` is always allowed. Default: none.
+   * Additional origins, such as `https://app.example`; `*` allows any. The pages of an allowed origin may open WebSockets and
+   * send requests that change something. The origin that matches the `Host` header of the request is always allowed. Default:
+   * none.
    */
   readonly allowedOrigins?: ReadonlyArray<string> | undefined
 }
@@ -133,7 +139,7 @@ export const defaults = {
 export const longestTimer = Duration.millis(2 ** 31 - 1)
 
 /**
- * Fills in the default of each limit that is absent.
+ * Returns the limits, with the default for each limit that is absent.
  *
  * @since 0.1.0
  * @category getters

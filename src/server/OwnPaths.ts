@@ -7,9 +7,10 @@ import * as Option from "effect/Option"
 import { watchPath } from "../probe/OwnerWatch.ts"
 
 /**
- * Moves the gateway's own routes. Each key is the default path of a route. Another path as its value moves the route to that
- * path, and `false` switches the route off. In both cases, the default path then belongs to the app. A route that is left out
- * stays at its default path. `/healthz` cannot be moved, because gateways recognize each other by it.
+ * Moves the gateway's own routes. Each key is the default path of a route. If the value is another path, the route moves to that
+ * path. If the value is `false`, the route is switched off. In both cases, the default path then belongs to the app. A route
+ * whose key is left out stays at its default path. `/healthz` cannot be moved, because gateways request this path to recognize
+ * each other.
  *
  * @since 0.1.0
  * @category models
@@ -24,8 +25,9 @@ export interface OwnPaths {
   /** The short name of `/startupz`. */
   readonly "/startup"?: string | false | undefined
   /**
-   * The control socket, a WebSocket. Even if it is moved or switched off, the gateway answers WebSockets at `/` that offer the
-   * subprotocol `gateway-watch`. Standbys, which wait to take over, open such WebSockets to learn when this gateway ends.
+   * The control socket: a WebSocket on which the gateway itself answers clients. If this route is moved or switched off, the
+   * gateway itself answers only one kind of WebSocket at `/`: those that offer the subprotocol `gateway-watch`. A standby (a
+   * gateway that waits to take over) opens such a WebSocket to learn when this gateway ends.
    */
   readonly "/"?: string | false | undefined
 }
@@ -46,11 +48,11 @@ const questions: ReadonlyArray<readonly [name: Exclude<keyof OwnPaths, "/">, que
   ["/startup", "startup"]
 ]
 
-/** The characters of a path (RFC 3986, 3.3). Percent-escapes are not decoded. */
+/** Matches a path that has only the characters of RFC 3986, 3.3. Percent-escapes are not decoded. */
 const pathPattern = /^\/[\w\-.~%!$&'()*+,;=:@/]*$/
 
 /**
- * The rule for these paths, as text for errors.
+ * The rule for `OwnPaths` in words, for error messages.
  *
  * @since 0.1.0
  * @category constants
@@ -59,7 +61,8 @@ export const allowed =
   "another path or false for each of /health, /readyz, /ready, /startupz, /startup and /; no path twice"
 
 /**
- * Whether these paths can be served. Each must begin with `/` and have no query. No two health routes may have the same path.
+ * Whether these options are valid. Each key must be the default path of a route. Each value must be `false`, or a path that
+ * begins with `/` and has no query. No two health routes may have the same path.
  *
  * @since 0.1.0
  * @category predicates

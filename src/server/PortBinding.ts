@@ -18,13 +18,16 @@ import * as Access from "./Access.ts"
 import { limitsOf, type ListenerOptions } from "./ListenerOptions.ts"
 import * as ServerSocket from "./ServerSocket.ts"
 
-/** How many more free ports are tried with port 0, if the first one is in use on the guard address. */
+/**
+ * With port 0, the kernel picks a port that is free on `host`. If that port is in use on the guard address (see `bindGuard`),
+ * binding is retried with another port. This is the maximum number of these retries.
+ */
 const freePortTries = 16
 
 /**
- * Binds the guard address in addition to `host`, unless `host` covers it: a socket on `host` then already keeps other sockets
- * from the guard address. The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. All gateways bind this
- * address, so that gateways with different hosts exclude each other.
+ * Binds the guard address: the loopback address that all gateways bind, so that gateways with different hosts exclude each other.
+ * The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. Nothing is bound if `host` covers the guard address.
+ * It does so if a socket on `host` already keeps other sockets from the guard address.
  *
  * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. 0.0.0.0 never covers `::1`.
  */
@@ -35,7 +38,8 @@ const bindGuard = (
   const { address, alsoBind, lacksLoopbackV4 } = bound
   const host = canonical(address.host) ?? address.host
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
-  // On a machine with 127.0.0.1, only that address is the guard: gateways with different guards would not exclude each other.
+  // If the machine has 127.0.0.1, every gateway uses this guard address, and none uses `::1`. Gateways with different guard
+  // addresses would not exclude each other.
   if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
   if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
   if (coversGuard(host, platform)) return Effect.void
@@ -45,7 +49,7 @@ const bindGuard = (
       : Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => isWildcard(host) ? Effect.void : Effect.fail(error)))
 }
 
-/** Binds `host` and the guard address, both exclusively. */
+/** Binds `host` and the guard address (the loopback address that all gateways bind), both exclusively. */
 const bindBoth = (
   options: ListenerOptions,
   routes: ServerSocket.OwnRoutes["Type"],
@@ -64,7 +68,8 @@ const bindBoth = (
       drainBegan
     }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
-      // With port 0, the kernel picks a port that is free on `host`, but may be in use on the guard address.
+      // With port 0, the kernel picks a port that is free on `host`. That port may be in use on the guard address, so another one
+      // is tried.
       Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
     )
   })
@@ -76,12 +81,15 @@ const bindResult = (exit: Exit.Exit<ServerSocket.BoundSocket, ServerSocket.BindE
 }
 
 /**
- * How many times binding is retried if the port is released between the failed bind and the probe that looks for the port's
- * listener.
+ * If the port is in use, a probe looks for the listener that has it. The port may be released between the failed bind and the
+ * probe. Binding is then retried, at most this many times.
  */
 const takenTries = 3
 
-/** The bind failed with EADDRINUSE, but nothing has the port any more. Internal to this module. */
+/**
+ * The bind failed with EADDRINUSE, but nothing was found afterwards that uses the port. So binding can be retried. This error
+ * does not leave this module.
+ */
 class FreeAgain {
   readonly _tag = "FreeAgain"
   readonly error: BindFailed
@@ -90,7 +98,10 @@ class FreeAgain {
   }
 }
 
-/** Fails with the reason why an address is in use: a listener has it, or a socket that does not listen. */
+/**
+ * Always fails, with the reason why an address is in use. `PortInUse`: a listener has the address. `BindFailed`: a socket has the
+ * address, but does not listen on it. `FreeAgain`: nothing was found that uses the address.
+ */
 const whyTaken = (asked: Address, error: ServerSocket.BindError) =>
   Effect.gen(function*() {
     const state = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(asked))
@@ -135,8 +146,9 @@ export const bindPort = (
     const ports = yield* PortProbe
     const asked: Address = { host: options.host, port: options.port }
 
-    // On BSD and macOS, a wildcard and a specific address do not exclude each other, so only a probe finds the other listener. If
-    // a supervisor has passed a socket, there is no probe. That socket already listens, so the probe would find it.
+    // On BSD and macOS, a wildcard address and a specific address do not exclude each other. So the bind can succeed although
+    // another listener has the port, and only a probe finds that listener. If a supervisor has passed a socket, there is no
+    // probe, because that socket already listens and the probe would find it.
     if (options.passedSocket === undefined) {
       const before = yield* ports.probe(asked)
       if (before._tag !== "Free") return yield* new PortInUse({ ...asked, listener: before.detail })

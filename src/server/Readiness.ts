@@ -19,7 +19,10 @@ import { atMost } from "../internal/atMost.ts"
  * @category models
  */
 export interface ReadinessOptions {
-  /** How long a run of the check may take before it counts as failed. Default 1 second, as for a Kubernetes probe. */
+  /**
+   * A run of the check that takes longer than this counts as failed. Default 1 second, which is also the default of a Kubernetes
+   * probe.
+   */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
@@ -29,11 +32,13 @@ export interface ReadinessOptions {
  */
 export const defaultTimeout = Duration.seconds(1)
 
-/** The names that `/readyz` uses for the gateway's own reasons. */
+/**
+ * The names with which `/readyz` itself reports why the gateway is not ready. A check of an app cannot have one of these names.
+ */
 const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock", "starting"])
 
 /**
- * The rule for the name of a check, as text for errors.
+ * The rule for the name of a check in words, for error messages.
  *
  * @since 0.1.0
  * @category constants
@@ -51,11 +56,12 @@ export const isAllowedName = (name: string): boolean => /^[ -~]{1,64}$/.test(nam
 type Outcome = Exit.Exit<boolean, unknown>
 
 /**
- * Makes an effect that runs a check and tells whether it passes. A check passes if it succeeds within its timeout with any
- * value other than `false`.
+ * Makes an effect that runs a check and returns `true` if the check passes. A check passes if it succeeds within its timeout with
+ * any value other than `false`.
  *
- * Only one run of the check is active at a time. Clients that ask during a run share its result. If a run cannot be
- * interrupted, no second run starts until it ends. One line is logged whenever the result changes.
+ * Only one run of the check is active at a time. Clients that request readiness during a run share the result of that run. A run
+ * that exceeds the timeout is interrupted. If the run cannot be interrupted, no second run starts until it ends. One line is
+ * logged whenever the result of the check changes.
  *
  * @since 0.1.0
  * @category constructors
@@ -83,8 +89,8 @@ export const make = <E, R>(
       )
       yield* Ref.set(running, Option.some(fiber))
       return fiber
-      // Uninterruptible, because an interruption between the fork and `Ref.set` would lose the run. The next client would then
-      // start a second run beside it.
+      // `start` is uninterruptible. An interruption between the fork and `Ref.set` would leave a run that `running` does not
+      // contain. The next client would then start a second run at the same time.
     }).pipe(Effect.uninterruptible)
     const current = turn.withPermits(1)(Effect.gen(function*() {
       const before = yield* Ref.get(running)

@@ -1,6 +1,7 @@
 /**
- * The part of a listener that uses the network: an HTTP server on a bound port. It answers the gateway's own routes before any
- * app's. A drain can count its connections, announce the shutdown on them, and cut them.
+ * The part of a listener that uses the network: an HTTP server on a bound port. It answers the gateway's own routes itself and
+ * passes other requests to the app. At a shutdown, the listener counts the connections of this server, announces the shutdown on
+ * them, and cuts those that are still open.
  *
  * @since 0.1.0
  */
@@ -17,7 +18,8 @@ import type { Address } from "../Address.ts"
 import type { Rules } from "./Access.ts"
 
 /**
- * bind(2) or listen(2) failed. `code` is the errno name, or empty if there is none.
+ * bind(2) or listen(2) failed. `code` is the name of the system error, such as `EADDRINUSE`. It is empty if the failure has no
+ * such name.
  *
  * @since 0.1.0
  * @category errors
@@ -27,7 +29,7 @@ export class BindError extends Data.TaggedError("BindError")<{
   readonly port: number
   readonly code: string
   readonly reason: string
-  /** With `EADDRNOTAVAIL`: the addresses that this machine has. */
+  /** The addresses that this machine has. Set only if `code` is `EADDRNOTAVAIL`. */
   readonly available?: ReadonlyArray<string>
   readonly cause?: unknown
 }> {
@@ -37,22 +39,26 @@ export class BindError extends Data.TaggedError("BindError")<{
 }
 
 /**
- * Limits on what clients may use.
+ * Limits on the connections, requests and control sockets of clients. A control socket is a WebSocket that the gateway itself
+ * answers.
  *
- * The options of a `Listener` list the defaults.
+ * `LimitOptions`, in the options of a `Listener`, lists the defaults.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConnectionLimits {
   /**
-   * Maximum of open connections. HTTP and WebSocket connections, to all addresses, count together. A further connection is closed
+   * Maximum of open connections. HTTP and WebSocket connections, to all addresses, count together. One more connection is closed
    * at once.
    */
   readonly connections: number
-  /** Maximum time from the connection, or from the first byte of a further request, to the end of the headers. */
+  /**
+   * Maximum time for the headers of a request, until their end. For the first request on a connection, the time begins when the
+   * connection is opened. For each later request, the time begins with the first byte of the request.
+   */
   readonly headersTimeout: Duration.Duration
-  /** Maximum time from the moment at which `headersTimeout` begins to the end of the body. */
+  /** Maximum time for a whole request, until the end of its body. The time begins at the same moment as `headersTimeout`. */
   readonly requestTimeout: Duration.Duration
   /** How long a connection may stay open without a request. */
   readonly keepAliveTimeout: Duration.Duration
@@ -60,32 +66,35 @@ export interface ConnectionLimits {
   readonly headerBytes: number
   /** Maximum of unanswered requests on one connection. One more request ends the connection. */
   readonly pipelinedRequests: number
-  /** Maximum of open control sockets. A request to open one more is answered with 503. */
+  /**
+   * Maximum of open control sockets (WebSockets that the gateway itself answers). A request to open one more is answered with
+   * 503.
+   */
   readonly controlSockets: number
   /** Maximum size of a frame on a control socket, in bytes. A larger frame closes the socket with 1009. */
   readonly frameBytes: number
   /**
    * Maximum of frames per second on one control socket, pings included. After a pause, a client may send the frames of two
-   * seconds at once. More frames close the socket with 1008.
+   * seconds at once. If a client sends more, the gateway closes the socket with 1008.
    */
   readonly framesPerSecond: number
   /**
-   * Maximum of data that waits to be sent on one control socket, in bytes. The gateway cuts a client that reads so slowly that
-   * more data waits.
+   * Maximum size of the data that waits to be sent on one control socket, in bytes. If a client reads so slowly that more data
+   * waits, the gateway ends its connection.
    */
   readonly bufferedBytes: number
 }
 
 /**
- * Headers of every answer that the gateway itself gives. Caches must not store such an answer, and browsers must not guess
- * another content type.
+ * The gateway sends these headers with every answer that it gives itself. They tell caches not to store the answer, and browsers
+ * not to guess another content type.
  *
  * @internal
  */
 export const ownAnswerHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const
 
 /**
- * A frame that a client sent on the control socket.
+ * A frame that a client sent on a control socket (a WebSocket that the gateway itself answers).
  *
  * @since 0.1.0
  * @category models
@@ -104,8 +113,8 @@ export interface ControlReply {
   /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
   /**
-   * The client receives every change of the gateway's state from now on. For a client that receives them already, nothing
-   * changes.
+   * If set, the client receives every change of the gateway's state from now on. This has no effect on a client that receives the
+   * changes already.
    */
   readonly watch?: true
   /** A close code (RFC 6455, 7.4) and reason. */
@@ -113,7 +122,8 @@ export interface ControlReply {
 }
 
 /**
- * The close code of WebSockets when the gateway ends: the endpoint is going away (RFC 6455, 7.4.1).
+ * The code with which the gateway closes WebSockets when it shuts down. The code means that the endpoint is going away (RFC 6455,
+ * 7.4.1).
  *
  * @internal
  */
@@ -127,8 +137,8 @@ export const goingAway = 1001
  */
 export interface ControlProtocol {
   /**
-   * The path whose WebSockets the gateway answers instead of an app. With `None`, the gateway answers only the WebSockets of
-   * `OwnerWatch`, on which another start waits for this gateway to end.
+   * The gateway itself answers the WebSockets at this path, so an app does not get them. With `None`, the gateway answers only
+   * the WebSockets on which another start waits until this gateway ends (`OwnerWatch`).
    */
   readonly path: Option.Option<string>
   /** The first frame to each client. */
@@ -136,11 +146,11 @@ export interface ControlProtocol {
   /** Decides the reply to a frame. Pure. */
   readonly answer: (frame: ControlFrame) => ControlReply
   /**
-   * Runs from a client's message `watch` on, and pushes frames to that client. Ends when the client disconnects or the gateway
-   * shuts down.
+   * Starts when a client sends the message `watch`, and pushes frames to that client. It is interrupted when the client
+   * disconnects or the gateway shuts down.
    */
   readonly watch: (client: WatchingClient) => Effect.Effect<never>
-  /** The last frame to a client when the gateway shuts down, with the reason. */
+  /** Makes the last frame that a client receives when the gateway shuts down. The argument is the reason for the shutdown. */
   readonly farewell: (reason: string) => string
 }
 
@@ -151,16 +161,16 @@ export interface ControlProtocol {
  * @category models
  */
 export interface WatchingClient {
-  /** Sends a frame. A client that reads too slowly is cut, as with any frame. */
+  /** Sends a frame. If the client reads too slowly (`bufferedBytes`), its connection is ended instead. */
   readonly push: (frame: string) => Effect.Effect<void>
   /** The number of open connections of the whole server. */
   readonly connections: Effect.Effect<number>
-  /** The number of open connections without those of clients that watch. */
+  /** The number of open connections, without those of clients that have sent `watch`. */
   readonly pending: Effect.Effect<number>
 }
 
 /**
- * The routes that the gateway answers itself, whatever app is served.
+ * The routes that the gateway answers itself, independently of the app.
  *
  * @example
  * import { HttpServerResponse } from "@effect/platform"
@@ -195,25 +205,31 @@ export class OwnRoutes extends Context.Tag("gateway-lock/OwnRoutes")<OwnRoutes, 
 }>() {}
 
 /**
- * Where to bind, which requests to answer, and with which limits and routes.
+ * The options of `bind`: where to bind, which requests to answer, and with which limits and routes.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BindOptions {
   readonly address: Address
-  /** The descriptor of a socket that already listens, to use instead of binding. It must listen on `address`. */
+  /**
+   * The descriptor of a socket that already listens on `address`. If it is set, the server uses that socket and does not bind
+   * `address`.
+   */
   readonly passedSocket?: number | undefined
   readonly limits: ConnectionLimits
-  /** The rules that decide which requests are answered, including those for the app. */
+  /** These rules decide which requests are answered and which are refused. They apply to the requests for the app as well. */
   readonly rules: Rules
   /**
-   * The token that a client must send to open a control socket. A client of `OwnerWatch` needs no token, because it learns only
-   * that the gateway ends.
+   * The token that a client must send to open a control socket. A start that waits until this gateway ends (`OwnerWatch`) needs
+   * no token, because it learns nothing else about the gateway.
    */
   readonly token?: Redacted.Redacted | undefined
   readonly routes: OwnRoutes["Type"]
-  /** Completes with the reason when the drain begins. The app's own WebSockets are then closed with 1001. */
+  /**
+   * Completes when the drain (the first part of a shutdown) begins, with the reason. The server then closes the app's WebSockets
+   * with 1001.
+   */
   readonly drainBegan: Effect.Effect<string>
 }
 
@@ -233,31 +249,29 @@ export interface BoundSocket {
    * guard address, which is the loopback address that every gateway binds.
    */
   readonly lacksLoopbackV4: boolean
-  /** Makes the same server accept on another host too, at the same port. */
+  /** Makes this server accept connections on another host too, at the same port. */
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
-  /** Accepts no further connection and closes the idle ones. */
+  /** Stops accepting connections, and closes those that are idle. */
   readonly stopAccepting: Effect.Effect<void>
-  /**
-   * Sends a last frame on every control socket whose client does not watch, and closes the socket.
-   */
+  /** Sends a last frame on every control socket and closes it, except on those of viewers (clients that have sent `watch`). */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
-   * Sends a last frame to every client that watches, and closes its socket. A shutdown dismisses these clients last, so that they
-   * see it to its end. Completes when they have disconnected.
+   * Sends a last frame to every viewer (a client that has sent `watch`), and closes the sockets of the viewers. A shutdown does
+   * this last, so that viewers see the whole shutdown. Completes when all viewers have disconnected.
    */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** The number of open connections, including those of clients that watch. */
+  /** The number of open connections, including those of viewers (clients that have sent `watch`). */
   readonly connections: Effect.Effect<number>
-  /** The number of open connections without those of clients that watch. A shutdown waits for these. */
+  /** The number of open connections without those of viewers (clients that have sent `watch`). A drain waits until this is 0. */
   readonly pending: Effect.Effect<number>
   /** Completes once `stopAccepting` has run and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Cuts every connection except those of clients that watch. The connections of these clients are cut when the scope closes. */
+  /** Cuts every connection except those of viewers (clients that have sent `watch`). Those are cut when the scope closes. */
   readonly destroyConnections: Effect.Effect<void>
 }
 
 /**
- * Binds sockets for servers. `NodeServerSocket.layer` binds those of the operating system.
+ * Binds sockets for servers. `NodeServerSocket.layer` binds sockets of the operating system.
  *
  * @since 0.1.0
  * @category tags

@@ -1,5 +1,5 @@
 /**
- * What asked the process to stop, for the log.
+ * Tells the log what asked the process to stop.
  *
  * @since 0.1.0
  */
@@ -8,8 +8,9 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 
 /**
- * Names what asked the process to stop, for the log. In the program of this package, this is the name of the signal. `None`, the
- * default, means that the origin of the stop is not known.
+ * When a gateway stops, its log line names what asked the process to stop. The gateway reads that name from this reference. The
+ * program of this package sets the reference to the name of the signal. `None`, the default, means that the origin of the stop is
+ * not known.
  *
  * @example
  * import { Effect, Layer, Option } from "effect"

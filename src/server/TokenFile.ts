@@ -42,7 +42,7 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
   if (owner !== uid && owner !== 0) {
     return `it belongs to uid ${owner}, but this process runs as uid ${uid}; run: ${advice.ownFile(path, uid)}`
   }
-  // The group may read a file of root's, because Kubernetes and systemd pass secrets to a service in this way.
+  // If the file belongs to root, its group may read it, because Kubernetes and systemd pass secrets to a service in this way.
   const forbidden = owner === uid ? 0o077 : 0o027
   return (info.mode & forbidden) === 0
     ? undefined
@@ -54,8 +54,8 @@ const fault = (path: string, uid: number, info: FileSystem.File.Info, platform: 
 /**
  * Reads a token from a file. One trailing line end is ignored, and symbolic links are followed.
  *
- * The file must belong to this user or to root. If it belongs to this user, no other user may access it. If it belongs to root,
- * its group may read it. Windows has no mode bits, so permissions are not checked there.
+ * The file must belong to the user of this process or to root. If it belongs to this user, no other user may access it. If it
+ * belongs to root, its group may read it. Windows has no mode bits, so permissions are not checked there.
  *
  * Fails with `TokenFileInvalid`.
  *
@@ -77,7 +77,7 @@ export const read = (
   Effect.gen(function*() {
     const refuse = (reason: string) => new TokenFileInvalid({ path, reason })
     const fs = yield* FileSystem.FileSystem
-    // Checked before opening the file, because opening a FIFO waits for a writer.
+    // The type is checked before the file is opened, because opening a FIFO would wait for a writer.
     const before = yield* fs.stat(path)
     if (before.type !== "File") return yield* refuse(`it is not a regular file but a ${before.type.toLowerCase()}`)
     const file = yield* fs.open(path, { flag: "r" })
@@ -85,7 +85,8 @@ export const read = (
     const uid = yield* Effect.flatten(UserId)
     const wrong = Option.isSome(uid) ? fault(path, uid.value, info, yield* HostPlatform) : undefined
     if (wrong !== undefined) return yield* refuse(wrong)
-    // One byte more than the limit, so that a file that is too long is not mistaken for a token.
+    // This reads one byte more than the limit. Without that byte, the beginning of a file that is too long could be mistaken for
+    // a token.
     const content = yield* file.readAlloc(maxBytes + 1)
     const token = AccessToken.withoutLineEnd(
       Option.match(content, { onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString("latin1") })

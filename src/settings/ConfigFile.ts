@@ -1,6 +1,4 @@
-/**
- * Reads the config file: its text, the checks of its JSON and keys, and the values in it.
- */
+/** Reads the config file, checks its JSON and its keys, and looks up the values in it. */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -42,8 +40,8 @@ const filePaths: ReadonlyArray<ReadonlyArray<string>> = Object.values(settings).
 )
 
 /**
- * The first fault among the keys of a config file: an unknown key, or a group of settings that is not an object. `above`
- * has the keys that lead from the root of the file to `value`.
+ * Returns the first fault among the keys of a config file: an unknown key, or a group of settings that is not an object. `value`
+ * is the whole file or an object in it. `above` has the keys that lead from the root of the file to `value`.
  */
 const findFault = (value: JsonObject, above: ReadonlyArray<string>): Option.Option<string> => {
   const here = filePaths.filter((path) => above.every((key, index) => path[index] === key))
@@ -83,8 +81,8 @@ const parseJson = (text: string): Either.Either<unknown, string> =>
 export type FileProblem = SettingInvalid | ConfigFileInvalid
 
 /**
- * Handles a problem of the config file. If the handler fails, resolving the settings fails with the same error. If the
- * handler succeeds, the problem is ignored.
+ * Handles a problem of the config file. If this handler fails, resolving the settings fails with the same error. If the handler
+ * succeeds, the problem is ignored.
  */
 export type OnFileProblem = (problem: FileProblem) => Effect.Effect<void, FileProblem>
 
@@ -92,14 +90,14 @@ const maxConfigBytes = 1024 * 1024
 const tooLarge = "larger than 1 MiB"
 
 /**
- * How long reading the config from a pipe may take. The read ends when the writer closes the pipe, so without this limit a
- * pipe that stays open would block the start permanently.
+ * How long reading the config from a pipe may take. The read ends when the writer closes the pipe. So without this limit, a pipe
+ * that stays open would block the start of the gateway permanently.
  */
 const streamTimeout = Duration.seconds(30)
 
 /**
- * Whether a config file is a pipe, a terminal, a device or an unlinked file. Such a file cannot be read a second time, or
- * has no path of its own.
+ * Whether a config file is a pipe, a terminal, a device or an unlinked file. A pipe, terminal or device cannot be read a second
+ * time. An unlinked file no longer has a path.
  */
 export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -109,7 +107,7 @@ export const isStream = (path: string): Effect.Effect<boolean, never, FileSystem
     return type.value !== "File" || Option.isNone(yield* Effect.option(realPath(path)))
   })
 
-/** The text of a config file; `None` if the file does not exist. Fails with the reason if it cannot be read. */
+/** Returns the text of a config file, or `None` if the file does not exist. Fails with the reason if the file cannot be read. */
 const readConfigText = (path: string, isStream: boolean): Effect.Effect<
   Option.Option<string>,
   string,
@@ -143,12 +141,12 @@ export interface ConfigFile {
   readonly values: JsonObject
 }
 
-/** Reads a config file. The default file may be absent. A file that a flag or a variable names must exist. */
+/** Reads a config file. The default file may be absent. A file that a flag or an environment variable names must exist. */
 export const read = (
   path: string,
   options: {
     readonly isStream: boolean
-    /** The flag or variable that names the file; `None` for the default file. */
+    /** The flag or environment variable that names the file; `None` for the default file. */
     readonly namedBy: Option.Option<string>
   },
   onProblem: OnFileProblem

@@ -37,7 +37,8 @@ export { defaultAddress, defaultProfile, type LogFormat } from "./SettingsTable.
 export { settings } from "./SettingsTable.ts"
 
 /**
- * How long a start waits for the lock, when a record counts as stale, and how often the holder checks its lock files.
+ * The settings of the lock: how long a start waits for it, when a record counts as stale, and how often the holder checks its
+ * lock files. The record is the JSON text in a lock file. It is stale if the gateway that wrote it no longer runs.
  *
  * @since 0.1.0
  * @category models
@@ -48,15 +49,17 @@ export interface LockSettings {
   /** The time between two attempts to acquire the lock, while a start waits for it. Default 100 milliseconds. */
   readonly pollInterval: Duration.Duration
   /**
-   * If there is no kernel lock: how old the record in a lock file must be before it can count as stale. Default 30 seconds.
+   * How old the record (the JSON text in a lock file) must be before it can count as stale, which means left by a gateway that no
+   * longer runs. This applies only if there is no kernel lock. Default 30 seconds.
    */
   readonly staleAfter: Duration.Duration
-  /** How often the holder checks its lock files. Default 30 seconds. */
+  /** How often the process that holds the lock checks its lock files. Default 30 seconds. */
   readonly recheckInterval: Duration.Duration
 }
 
 /**
- * How the health of an owner is probed, and how long a start waits for an unhealthy owner.
+ * The settings for a start that finds an owner: another gateway that has the lock or the port. They say how the health of the
+ * owner is probed, and how long the start waits if the owner is not healthy.
  *
  * @since 0.1.0
  * @category models
@@ -65,11 +68,11 @@ export interface HealthSettings {
   /** Time limit of one health probe. Default 1 second. */
   readonly probeTimeout: Duration.Duration
   /**
-   * Under a supervisor such as systemd: the time between two attempts to start while the owner of the lock or port is not
-   * healthy. Default 5 seconds.
+   * The time between two attempts of a start, while the owner of the lock or port is not healthy. This applies only under a
+   * supervisor such as systemd. Default 5 seconds.
    */
   readonly retryInterval: Duration.Duration
-  /** Under a supervisor: how long a start waits for an owner that is not healthy. Default 5 minutes. */
+  /** How long a start waits for an owner that is not healthy. This applies only under a supervisor. Default 5 minutes. */
   readonly timeout: Duration.Duration
 }
 
@@ -89,14 +92,13 @@ export interface GatewayConfig {
   /** Default `default`. */
   readonly profile: string
   /**
-   * The path of the config file. The lock file's name contains a hash of this path. It is absolute, with symbolic links
-   * resolved as far as the path exists. If the config is read from a pipe, this is the path of the profile's default config
-   * file.
+   * The path of the config file. The path is absolute, with symbolic links resolved as far as the path exists. The lock file's
+   * name contains a hash of this path. If the config is read from a pipe, this is the path of the profile's default config file.
    */
   readonly configPath: string
   /**
-   * The same path as `configPath`, but without resolving symbolic links. Even after a link in this path changes its target,
-   * the path still identifies this gateway.
+   * The same path as `configPath`, but without resolving symbolic links. If a link in this path gets another target, `configPath`
+   * changes, but this path still identifies the same gateway.
    */
   readonly configName: string
   /** Where the config path came from: `--config`, `GATEWAY_CONFIG` or `the default`. */
@@ -105,26 +107,38 @@ export interface GatewayConfig {
   readonly isConfigStream: boolean
   /** The directory with the lock files: an absolute path, with symbolic links resolved as far as the path exists. */
   readonly stateDir: string
-  /** How long a start waits for the lock, when a record counts as stale, and how often the holder checks its lock files. */
+  /** The settings of the lock, such as how long a start waits for it. */
   readonly lock: LockSettings
-  /** How the health of an owner is probed, and how long a start waits for an unhealthy owner. */
+  /** The settings for a start that finds another gateway with the lock or the port. */
   readonly health: HealthSettings
-  /** The supervisor that restarts this gateway. Default `auto`: the supervisor for which this process finds proof. */
+  /**
+   * The supervisor that restarts this gateway. With `auto`, the default, the gateway detects the supervisor, and accepts only one
+   * for which it finds proof.
+   */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
   readonly drainTimeout: Duration.Duration
-  /** The access token from the environment. A token in `tokenFile` is not read here; the function `accessToken` reads it. */
+  /**
+   * The access token from the environment. A token in `tokenFile` is not part of the settings, because only the function
+   * `accessToken` reads that file.
+   */
   readonly token: Option.Option<Redacted.Redacted>
   /**
    * The absolute path of the file with the access token. `None` if no file is named, or if `token` is set, because `token`
    * takes precedence.
    */
   readonly tokenFile: Option.Option<string>
-  /** Further names and addresses to accept in the `Host` header of a request, in normal form. */
+  /**
+   * Additional names and addresses to accept in the `Host` header of a request. Each entry is in its normal form, for example in
+   * lower case.
+   */
   readonly allowedHosts: ReadonlyArray<string>
-  /** Further origins whose pages may open sockets and send requests that change something, in normal form. */
+  /**
+   * Additional origins whose pages may open WebSockets and send requests that change something. Each entry is in its normal form,
+   * for example in lower case.
+   */
   readonly allowedOrigins: ReadonlyArray<string>
-  /** The limits on clients. Two limits are left out, because no setting exists for them. */
+  /** The limits on clients. `pipelinedRequests` and `bufferedBytes` are left out, because no setting exists for them. */
   readonly limits: Omit<ConnectionLimits, "pipelinedRequests" | "bufferedBytes">
   /** The format of log lines. `None` means `pretty` on a terminal, and `logfmt` otherwise. */
   readonly logFormat: Option.Option<LogFormat>
@@ -160,7 +174,7 @@ interface ConfigPlace {
   readonly isStream: boolean
   readonly configPath: string
   readonly configName: string
-  /** The flag or variable that names the file; `None` for the default file. */
+  /** The flag or environment variable that names the file; `None` for the default file. */
   readonly namedBy: Option.Option<string>
 }
 
@@ -174,8 +188,8 @@ const locateConfig = (
     const named = yield* Sources.decoded(settings.configPath, given)
     const path = NodePath.resolve(Option.isSome(named) ? named.value : yield* folders.configPath(profile))
     const isStream = yield* ConfigFile.isStream(path)
-    // The lock is named after the path of the config file. A pipe has no such path, so the lock is named after the
-    // profile's default path.
+    // The name of the lock file comes from the path of the config file. A pipe has no lasting path. So for a pipe, the name comes
+    // from the path of the profile's default config file.
     const configName = isStream ? NodePath.resolve(yield* folders.configPath(profile)) : path
     const configPath = yield* canonicalPath(configName)
     return {
@@ -188,8 +202,8 @@ const locateConfig = (
   })
 
 /**
- * The token, or the file that contains it. `--token-file` overrides `GATEWAY_TOKEN` and `GATEWAY_TOKEN_FILE`. Fails with
- * `SettingInvalid` if both variables are set.
+ * Returns the token, or the file that contains it. `--token-file` overrides `GATEWAY_TOKEN` and `GATEWAY_TOKEN_FILE`. Fails with
+ * `SettingInvalid` if both of these variables are set.
  */
 const tokenFrom = (flags: ReadonlyMap<string, string>, sources: Sources.Sources) =>
   Effect.gen(function*() {
@@ -242,7 +256,8 @@ const healthFrom = ({ or }: Sources.Sources) =>
   })
 
 /**
- * Resolves every setting. If several values are not allowed, only the first is reported, so the order of decoding matters.
+ * Resolves every setting. If several values are not allowed, only the first one that is decoded is reported. So the order of
+ * decoding decides which error the user sees.
  */
 const resolveWith = (
   flags: ReadonlyMap<string, string>,
@@ -260,8 +275,8 @@ const resolveWith = (
     const { given, optional, or } = sources
 
     /**
-     * A relative path in a config file starts at the folder of that file. A pipe has no folder, so a relative path that
-     * comes from a pipe starts at the working directory.
+     * Resolves a path. A relative path in a config file starts at the folder of that file. A pipe has no folder, so a relative
+     * path that comes from a pipe starts at the working directory.
      */
     const fileFor = ({ isInFile }: Given, path: string) =>
       NodePath.resolve(isInFile === true && !isStream ? NodePath.dirname(configPath) : "", path)
@@ -298,14 +313,14 @@ const resolveWith = (
   })
 
 /**
- * Resolves every setting. Precedence: flag, environment variable (through the current `ConfigProvider`), config file,
- * default. The default config file may be absent. A config file that a flag or a variable names must exist.
+ * Resolves every setting. Precedence: flag, environment variable (through the current `ConfigProvider`), config file, default.
+ * The default config file may be absent. A config file that a flag or an environment variable names must exist.
  *
  * Fails with the first error:
  *
  * - `SettingInvalid`: a value is not allowed.
  * - `ConfigFileInvalid`: the config file cannot be used.
- * - `ConfigError`: the provider cannot read a variable.
+ * - `ConfigError`: the `ConfigProvider` cannot read a variable.
  * - `FolderUnknown`: a default folder is needed, and this user has no home folder.
  *
  * @example
@@ -328,7 +343,7 @@ export const resolve = (
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
 
 /**
- * The settings that could be read, and the problems of the config file that were ignored.
+ * The resolved settings, and the problems of the config file that were ignored. A default replaces each value with a problem.
  *
  * @since 0.1.0
  * @category models
@@ -340,8 +355,8 @@ export interface LenientConfig {
 }
 
 /**
- * Resolves the settings for a command that does not start a gateway, such as `status`. It works like `resolve`, but
- * collects the problems of the config file instead of failing. The valid values in the file still count. A flag or
+ * Resolves the settings for a command that does not start a gateway, such as `status`. It works like `resolve`, but it collects
+ * the problems of the config file and does not fail with them. The valid values in the file are used all the same. A flag or
  * variable that is not allowed fails as in `resolve`.
  *
  * @since 0.1.0
@@ -360,7 +375,7 @@ export const resolveLenient = (
     return { config, problems }
   })
 
-/** The error for a host that other machines can reach, without a token. */
+/** Makes the error for a configuration without a token whose host other machines can reach. */
 const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   new SettingInvalid({
     setting: settings.host.name,
@@ -384,9 +399,9 @@ export const checkExposure = (
     : exposed(config)
 
 /**
- * Checks that a service can run with these settings. Fails with `SettingInvalid` under the same condition as
- * `checkExposure`. Fails with `ConfigFileInvalid` if the config file is a pipe or a device, because the service could not
- * read it again.
+ * Checks that a supervisor can run the gateway as a service with these settings. Fails with `SettingInvalid` under the same
+ * condition as `checkExposure`. Fails with `ConfigFileInvalid` if the config file is a pipe or a device, because a later start of
+ * the service could not read it again.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 /**
- * Determines which gateway the options identify that an app passes to this library. The rules are those of the program's
- * settings.
+ * An app passes options to this library. This module determines which gateway these options identify. It follows the same rules
+ * as the settings of the program `gateway`.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
@@ -32,7 +32,9 @@ export interface GatewayIdentity {
 export const refuse = (setting: string, value: unknown, allowed: string): SettingInvalid =>
   new SettingInvalid({ setting, source: "GatewayOptions", value: JSON.stringify(value), allowed })
 
-/** Checks port and profile against the rules of the settings. In addition, port 0 is allowed, which means any free port. */
+/**
+ * Checks port and profile against the rules of the settings, with one exception: port 0 is allowed here, and means any free port.
+ */
 export const checkName = (
   { port, profile }: Pick<IdentityOptions, "port" | "profile">
 ): Effect.Effect<void, SettingInvalid> =>
@@ -68,7 +70,10 @@ export const identify = (
     }
   })
 
-/** `identify`, for an app that must pass `configPath` and `stateDir` if its user may have no home folder. Dies without them. */
+/**
+ * Like `identify`, but dies where `identify` fails with `FolderUnknown`. This happens if the user has no home folder, and the app
+ * does not pass both `configPath` and `stateDir`.
+ */
 export const identified = (
   options: IdentityOptions
 ): Effect.Effect<GatewayIdentity, never, FileSystem.FileSystem | PlatformFolders.PlatformFolders> =>

@@ -67,7 +67,7 @@ export interface Setting<A> {
   readonly allowed: string
   /** The default in words. */
   readonly default: string
-  /** All allowed values, if they are a few fixed words. Shell completion offers these words. */
+  /** All allowed values, if the setting allows only a few fixed words. Shell completion offers these words. */
   readonly values?: ReadonlyArray<string>
   /** Whether the value is the path of a file or of a directory. Shell completion then offers such paths. */
   readonly path?: "file" | "directory"
@@ -78,7 +78,7 @@ export interface Setting<A> {
    * allowed.
    */
   readonly decode: (raw: unknown) => Option.Option<A>
-  /** A further reason why a value is not allowed. For a secret, the reason must not contain the value. */
+  /** An additional explanation why a value is not allowed. For a secret, the explanation must not contain the value. */
   readonly explain?: (raw: unknown) => Option.Option<string>
 }
 
@@ -181,7 +181,7 @@ export interface Given {
   readonly isInFile?: boolean
 }
 
-/** A value as messages show it: JSON, cut after 100 characters. */
+/** Returns a value as messages show it: as JSON, cut after 100 characters. */
 export const showValue = (raw: unknown): string => {
   const json = JSON.stringify(raw) ?? String(raw)
   return json.length > 100 ? `${json.slice(0, 100)}…` : json

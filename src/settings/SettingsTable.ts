@@ -56,7 +56,8 @@ const logLevels: Record<typeof supportedLogLevels[number], LogLevel.LogLevel> = 
 }
 
 /**
- * All settings, by their names in `GatewayConfig`. A dot separates a group from its setting: `lock.timeout`.
+ * All settings. Each key is the name of the setting in `GatewayConfig`. In a key such as `lock.timeout`, the dot separates the
+ * group from the setting.
  *
  * @since 0.1.0
  * @category settings
@@ -266,7 +267,7 @@ export const settings = {
     file: ["limits", "keepAliveTimeout"],
     description: "time limit for an idle connection; must exceed the idle timeout of a load balancer",
     default: Listener.defaults.limits.keepAliveTimeout,
-    // Not 0, because Node takes 0 for no limit.
+    // The minimum is not 0, because for Node 0 means that there is no limit.
     minimum: Duration.seconds(1)
   }),
   "limits.headerBytes": countSetting({

@@ -15,7 +15,7 @@ const fromEnvironment = (name: string): Effect.Effect<Option.Option<Given>, Conf
     (value) => Option.map(Option.filter(value, (value) => value !== ""), (raw) => ({ raw, source: name }))
   )
 
-/** The value of a setting from its flag or its environment variable. */
+/** Returns the value of a setting from its flag, or else from its environment variable. */
 export const outside = <A>(
   flags: ReadonlyMap<string, string>,
   setting: Setting<A>
@@ -36,7 +36,7 @@ export const decoded = <A>(
     onSome: (given) => Effect.asSome(decodeGiven(setting, given))
   })
 
-/** The errors of a lookup. A problem of the config file is among them only if `onFileProblem` fails with it. */
+/** The errors of a lookup. A lookup fails with a problem of the config file only if `onFileProblem` fails with that problem. */
 export type LookupError = ConfigFile.FileProblem | ConfigError.ConfigError
 
 /** The values that were given for one start. */

@@ -1,5 +1,6 @@
 /**
- * Waits for the end of an owner: the owner has released its lock and closed its port.
+ * Waits until an owner (a gateway that holds a lock) has ended. An owner has ended when it has released its lock and closed its
+ * port.
  *
  * @since 0.1.0
  */
@@ -23,8 +24,8 @@ import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 
 /**
- * The delay between two checks of the owner if no change in the lock's folder is seen. The first delays are short, because an
- * idle gateway ends within a few milliseconds.
+ * The delay between two checks of the owner. A change in the folder of the lock file ends the delay early. The first delays are
+ * short, because an idle gateway ends within a few milliseconds.
  */
 const lookAgain = (looks: number): Duration.Duration =>
   Duration.min(Duration.times("10 millis", 1.5 ** Math.min(looks, 20)), "100 millis")
@@ -38,7 +39,7 @@ type Progress =
 
 const waiting = (what: string): Progress => ({ _tag: "Waiting", for: what })
 
-/** Whether a signal or a debugger has suspended the process (proc(5)). `false` if its state cannot be read. */
+/** Whether a signal or a debugger has suspended the process (proc(5)). `false` if the state of the process cannot be read. */
 const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(`/proc/${pid}/stat`)).pipe(
     Effect.map((text) => Option.exists(parseProcStat(text), ({ state }) => /^[Tt]$/.test(state))),
@@ -46,7 +47,8 @@ const isSuspended = (pid: number): Effect.Effect<boolean, never, FileSystem.File
   )
 
 /**
- * Whether an instance has closed its port: nothing listens on the port, or another process listens on it. Pure.
+ * Whether an instance (one run of a gateway) has closed its port. This is so if nothing listens on the port, or if another
+ * process listens on it. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -56,9 +58,9 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
     case "Free":
       return true
     case "Gateway":
-      // A gateway that names no instance may be a program that the owner started, so its answer does not show whether the owner
-      // has closed its port. Therefore the owner's port counts as closed once the owner's process has ended, as for any other
-      // listener.
+      // This listener answers as a gateway, but names no instance. It may be a program that the owner started, so its answer does
+      // not show whether the owner has closed its port. Therefore the port counts as closed once the owner's process has ended.
+      // The same rule applies to a `Foreign` listener.
       return state.instanceId === undefined ? isProcessGone : state.instanceId !== instanceId
     case "Foreign":
       return isProcessGone
@@ -104,8 +106,8 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
   })
 
 /**
- * Reports each change in the lock's folder. The end of an owner is such a change, because an owner removes its lock file as its
- * last step.
+ * Reports each change in the folder of the lock file. The end of an owner is such a change, because the last step of an owner is
+ * to remove its lock file.
  */
 const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function*() {
@@ -113,7 +115,7 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
     const changes = yield* Queue.sliding<void>(1)
     yield* fs.watch(NodePath.dirname(path)).pipe(
       Stream.runForEach(() => Queue.offer(changes, undefined)),
-      // If the folder cannot be watched, `lookAgain` alone sets the pace.
+      // If the folder cannot be watched, the owner is checked only after the delays of `lookAgain`.
       Effect.ignore,
       Effect.forkScoped
     )
@@ -121,8 +123,8 @@ const folderChanges = (path: string): Effect.Effect<Queue.Dequeue<void>, never, 
   })
 
 /**
- * Waits until the instance has ended, and succeeds with the present holder of its lock, if there is one. The outer `None` means
- * that the timeout has passed. `last` then says, in words, what the stop was still waiting for.
+ * Waits until the instance has ended. The inner option is the process that holds the lock now, if there is one. The outer option
+ * is `None` if the timeout has passed before the instance has ended. `last` then says, in words, what the stop was waiting for.
  */
 export const untilEnded = (
   instance: OwnerRecord.OwnerRecord,
@@ -156,8 +158,8 @@ export const untilEnded = (
   }))
 
 /**
- * Waits up to `exitTimeout` for the process itself to exit, so that a caller that looks for the process after the stop does not
- * find it.
+ * A gateway releases its lock and closes its port shortly before its process exits. This function waits up to `exitTimeout` until
+ * the process has exited, so that a caller that looks for the process after the stop does not find it.
  */
 export const untilGone = (instance: OwnerRecord.OwnerRecord) =>
   Effect.flatMap(ProcessTable, (table) => table.liveness(instance)).pipe(

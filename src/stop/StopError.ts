@@ -13,8 +13,9 @@ const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
 const pidOf = ({ pid }: { readonly pid?: number }): string => pid === undefined ? "" : ` (pid ${pid})`
 
 /**
- * There is no proof that ending this process ends the gateway, and only the gateway. No signal was sent, with one exception: with
- * `force`, SIGTERM may have been sent before the check that precedes SIGKILL failed. The program exits with status 1.
+ * The stop was refused, because there is no proof that ending this process would end the gateway and nothing else. No signal was
+ * sent, with one exception. With `force`, the owner is verified again before SIGKILL, and SIGTERM may have been sent before that
+ * verification failed. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -33,8 +34,8 @@ export class OwnerUnverified
 }
 
 /**
- * A supervisor runs the owner. If a signal ended the owner, the supervisor would restart it or record a failure. No signal was
- * sent. The program exits with status 1.
+ * A supervisor runs the owner of the lock. If a signal ended the owner, the supervisor would restart it or record a failure. So
+ * no signal was sent. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
@@ -53,18 +54,18 @@ export class OwnerSupervised
 }
 
 /**
- * The owner did not end in time. The program exits with status 1.
+ * The owner of the lock did not end in time. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors
  */
 export class OwnerNotEnded extends Schema.TaggedError<OwnerNotEnded>("gateway-lock/OwnerNotEnded")("OwnerNotEnded", {
   pid: Schema.Number,
-  /** How long the stop waited. As JSON, milliseconds under `timeoutMs`. */
+  /** How long the stop waited. In JSON, this is the field `timeoutMs`, in milliseconds. */
   timeout: milliseconds("timeoutMs"),
   /** Whether SIGKILL was sent. */
   killed: Schema.Boolean,
-  /** What the stop was still waiting for, in words. */
+  /** What the stop was waiting for when its time ended, in words. */
   waitingFor: Schema.String,
   /** What to type next. */
   advice: Schema.String

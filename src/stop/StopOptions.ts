@@ -14,7 +14,7 @@ import type { Signals } from "../host/Signals.ts"
 import type { PortProbe } from "../probe/PortProbe.ts"
 
 /**
- * Selects the owner to stop, and sets how long to wait for the end of that owner.
+ * Selects the owner to stop (the gateway that holds the lock), and sets how long to wait until that owner has ended.
  *
  * @since 0.1.0
  * @category models
@@ -22,23 +22,26 @@ import type { PortProbe } from "../probe/PortProbe.ts"
 export interface StopOptions {
   /** The path of the lock file that the gateway holds for its config file. */
   readonly path: string
-  /** The configured address of the gateway. If no process holds the lock, the outcome describes the listeners there. */
+  /**
+   * The configured address of the gateway. If no process holds the lock, the outcome of the stop describes the listeners on this
+   * address.
+   */
   readonly address: Address
   /** The profile of the gateway. Under a supervisor, the name of the gateway's service contains the profile. */
   readonly profile: string
-  /** How long the owner may take to end after SIGTERM. Use the owner's drain timeout plus `defaults.margin`. */
+  /** How long the owner may take to end after SIGTERM. Pass the drain timeout of the owner plus `defaults.margin`. */
   readonly timeout: Duration.DurationInput
   /** Whether to send SIGKILL after `timeout`. Default `false`. */
   readonly force?: boolean | undefined
   /**
-   * What to do if a supervisor runs the owner, and the stop command of that supervisor is known. `refuse` fails with
-   * `OwnerSupervised`, `stop` signals the owner. Default: `stop` with `force`, else `refuse`.
+   * What to do if a supervisor runs the owner, and the stop command of that supervisor is known. With `refuse`, the stop fails
+   * with `OwnerSupervised`. With `stop`, the owner is signalled. The default is `stop` if `force` is set, and `refuse` otherwise.
    */
   readonly supervised?: "refuse" | "stop" | undefined
   /** The command that the user typed, without `--force`. The advice of errors repeats this command. Default `gateway stop`. */
   readonly command?: string | undefined
   /**
-   * The command with the same effect for another user to type. It can differ from `command`, because the default folders of
+   * The command that another user must type for the same effect. It can differ from `command`, because the default folders of
    * another user are different. Default: `command`.
    */
   readonly commandAsOther?: string | undefined
@@ -49,7 +52,7 @@ export interface StopOptions {
 }
 
 /**
- * The progress of a wait for an owner to end.
+ * The progress of a stop that waits until the owner has ended.
  *
  * @since 0.1.0
  * @category models
@@ -63,13 +66,13 @@ export interface Waiting {
 }
 
 /**
- * The defaults of the options, and two times that no option changes.
+ * The defaults of the options. `margin` and `killTimeout` are not options: these two times are fixed.
  *
  * @since 0.1.0
  * @category constants
  */
 export const defaults = {
-  /** How long the rest of a shutdown may take, in addition to the drain. */
+  /** The time that a shutdown may take in addition to the drain. */
   margin: Duration.seconds(5),
   /** How long an owner may take to end after SIGKILL. */
   killTimeout: Duration.seconds(5),

@@ -9,10 +9,10 @@
  *
  * An owner is verified if all of these hold:
  *
- * - The lock is held, and its record is readable.
- * - The process lives on this host under the recorded pid, start time, boot and PID namespace.
- * - The process has the lock file open. This is checked only on operating systems that show the open files of a process.
- * - The process is neither this process nor an ancestor of it.
+ * - The lock is held, and its record (the JSON text in the lock file) is readable.
+ * - A process with the recorded pid, start time, boot and PID namespace runs on this host.
+ * - This process has the lock file open. This is checked only on operating systems that show the open files of a process.
+ * - This process is neither the process that performs the stop nor an ancestor of it.
  *
  * The stop verifies the owner again directly before each signal.
  *
@@ -47,10 +47,10 @@ export { defaults, type Requirements, type StopOptions, type Waiting } from "./S
 /**
  * The outcome of a stop.
  *
- * - `NotRunning`: no process holds the lock. `left` is the former holder that the lock file still names. `port` and `listeners`
+ * - `NotRunning`: no process holds the lock. `left` is the last holder, if the lock file still names it. `port` and `listeners`
  *   (in words) describe what listens on the configured address.
- * - `Stopped`: the owner has released its lock and closed its port. `killed`: whether SIGKILL was sent. `successor`: the process
- *   that holds the lock now, if there is one.
+ * - `Stopped`: the owner has released its lock and closed its port. `killed` tells whether SIGKILL was sent. `successor` is the
+ *   process that holds the lock now, if there is one.
  *
  * @since 0.1.0
  * @category models
@@ -87,16 +87,16 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * The outcome if no process holds the lock. The lock of a gateway that still serves looks free after its lock file was removed.
- * So this function fails if a gateway may still serve on the address.
+ * Returns the outcome if no process holds the lock. The lock also looks free if its lock file was removed while the gateway
+ * serves. So this function fails if a gateway may be serving on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
     const { address, path } = options
     const port = yield* Effect.flatMap(PortProbe, (ports) => ports.probe(address))
     const listeners = port._tag === "Free" ? [] : yield* whoListens(address)
-    // A stalled listener may be this gateway. A listener that answers without an instance id is not this gateway, because a
-    // gateway of this program always names its instance.
+    // A stalled listener accepts connections but does not answer, so it may be this gateway. A listener that answers without an
+    // instance id is not this gateway, because a gateway of this program always names its instance.
     if ((port._tag === "Gateway" && port.instanceId !== undefined) || port._tag === "Stalled") {
       const by = listeners.length === 0 ? "" : ` by ${listeners.join(", ")}`
       return yield* refused(
@@ -125,9 +125,9 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  *
  * Succeeds when the owner has released its lock and closed its port. Also succeeds if no process holds the lock at the beginning.
  *
- * If the owner is already draining, the stop sends no SIGTERM and only waits, because a second SIGTERM would cut the drain short.
- * Before the owner's record says `draining`, several stops at the same time can each send a SIGTERM. The shipped program
- * `gateway` counts these signals as one.
+ * If the owner is already draining (ending its requests in flight), the stop sends no SIGTERM and only waits, because a second
+ * SIGTERM would cut the drain short. The owner's record says `draining` a moment after the drain begins. Until then, several
+ * stops at the same time can each send a SIGTERM. The shipped program `gateway` counts these signals as one.
  *
  * Fails with
  *

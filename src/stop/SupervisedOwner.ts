@@ -1,6 +1,6 @@
 /**
- * Finds the supervisor's own command that stops an owner. A supervised owner should not be ended by a signal, because systemd
- * would restart it (`Restart=always`), and the Task Scheduler would count a failure.
+ * Finds the command with which a supervisor stops an owner (a gateway that holds the lock). A signal is the wrong way to end a
+ * supervised owner, because systemd would restart it (`Restart=always`), and the Task Scheduler would count a failure.
  *
  * @since 0.1.0
  */
@@ -10,11 +10,11 @@ import * as ServiceCommands from "../supervisor/ServiceCommands.ts"
 import { serviceNames } from "../supervisor/ServiceOptions.ts"
 
 /**
- * The command that stops the owner through its supervisor. `None` if no such command is known, as for `none` and `external`. The
- * caller can then signal the owner. Pure.
+ * Returns the command that stops the owner through its supervisor. Returns `None` if no such command is known, which is the case
+ * for `none` and `external`. The caller can then signal the owner. Pure.
  *
- * Under systemd, `unit` comes from the owner's control group. Without `unit`, and under other supervisors, the command names the
- * service as `gateway service install` does.
+ * `unit` is the systemd unit of the owner, which the caller finds from the owner's control group. Without `unit`, and under other
+ * supervisors, the command contains the service name that `gateway service install` gives.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,6 +1,6 @@
 /**
- * Verifies the owner of a lock, and signals that owner. If the verification fails, the error has the reason and what to type
- * next.
+ * Verifies that a process is the owner of a lock, and signals that owner. If the verification fails, the error has the reason and
+ * what to type next.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import type * as OwnerRecord from "../lock/OwnerRecord.ts"
 import { OwnerUnverified } from "./StopError.ts"
 import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts"
 
-/** The commands that a user can type on this platform. */
+/** The advice for this platform: the commands that error messages tell the user to type. */
 export const currentAdvice = Effect.map(HostPlatform, adviceFor)
 
 const asOther = (options: StopOptions, advice: Advice): string =>
@@ -31,8 +31,8 @@ export const refused = (reason: string, advice: string, owner?: LockInspection.O
   new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
 
 /**
- * Returns the error of a refused stop if the recorded pid is not valid in this PID namespace, because a signal could then reach
- * another process. Returns `undefined` if the process may be signalled.
+ * Returns `undefined` if the recorded pid is valid here and belongs to the live owner, so that the owner may be signalled.
+ * Otherwise returns the error of the refused stop, because a signal to that pid could reach another process.
  */
 const whyNotSignalled = (
   owner: LockInspection.Owner,
@@ -68,8 +68,8 @@ const whyNotSignalled = (
 }
 
 /**
- * Returns the owner in a lock's state, if the owner may be signalled. `None` if no process holds the lock. Otherwise fails with
- * `OwnerUnverified`.
+ * Returns the owner that the state of the lock names, if this owner may be signalled. Returns `None` if no process holds the
+ * lock. Otherwise fails with `OwnerUnverified`.
  */
 const verify = (
   state: LockInspection.LockState,
@@ -113,9 +113,9 @@ const verify = (
   })
 
 /**
- * Inspects the lock and verifies its owner, if `isWanted` accepts the state. Retries a refusal three times, 50 ms apart, because
- * a refusal can be temporary. An owner that is just ending has already closed its lock file, and an owner that is just starting
- * has no record yet.
+ * Inspects the lock. If `isWanted` accepts the state of the lock, verifies the owner as well. A refusal is retried three times,
+ * 50 ms apart, because its cause can be temporary. An owner that is just ending has already closed its lock file, and an owner
+ * that is just starting has no record yet.
  */
 export const look = (
   options: StopOptions,
@@ -131,9 +131,9 @@ export const look = (
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
 /**
- * Verifies the owner, and signals the owner if it is still the given instance. Returns whether the signal was sent. The result is
- * `false` if the instance has released the lock or has ended. It is also `false` if the signal is SIGTERM and the instance is
- * already draining.
+ * Verifies the owner of the lock, and signals it if it is still the given instance. Returns whether the signal was sent. The
+ * result is `false` if the instance has released the lock or has ended. It is also `false` if the signal is SIGTERM and the
+ * instance is already draining.
  */
 export const signal = (
   instance: OwnerRecord.OwnerRecord,
@@ -143,11 +143,12 @@ export const signal = (
   Effect.gen(function*() {
     const signals = yield* Signals
     const advice = yield* currentAdvice
-    // If the instance has released the lock meanwhile, the lock may have a new owner. That owner is not verified, because a
-    // refusal would be about the wrong process. The caller then waits for the instance to end.
+    // Meanwhile, the instance may have released the lock, and another process may have acquired it. That new owner is not
+    // verified, because a refusal would be about the wrong process. The result is then `false`, and the caller waits until the
+    // instance has ended.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
-    // A second SIGTERM would cut the owner's drain short.
+    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short.
     if (what === "SIGTERM" && owner.value.record.phase === "draining") return false
     return yield* signals.send(owner.value.record, what).pipe(
       Effect.as(true),

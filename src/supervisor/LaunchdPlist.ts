@@ -9,11 +9,13 @@ import { lines, writtenBy } from "./serviceText.ts"
 /**
  * The property list, for `~/Library/LaunchAgents` or `/Library/LaunchDaemons`.
  *
- * - `KeepAlive={SuccessfulExit=false}`: launchd restarts a crashed gateway. It does not restart a duplicate: a start that finds a
- *   healthy gateway leaves that gateway in control and exits 0. `KeepAlive=true` would restart the duplicate permanently.
- * - `ThrottleInterval`: at most one start in ten seconds, which is launchd's default. launchd has no limit on the number of
- *   restarts.
- * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. This time is longer than the drain timeout.
+ * - `KeepAlive={SuccessfulExit=false}`: launchd restarts a gateway that crashes, but not one that exits with status 0. A start
+ *   that finds a healthy gateway is a duplicate, and exits 0. So launchd does not restart it. `KeepAlive=true` would restart the
+ *   duplicate again and again.
+ * - `ThrottleInterval`: launchd starts the gateway at most once in ten seconds, which is also its default. launchd has no limit
+ *   on the number of restarts.
+ * - `ExitTimeOut`: the time between SIGTERM and SIGKILL. It is longer than the drain timeout, so that SIGKILL does not cut off
+ *   the drain.
  *
  * @since 0.1.0
  * @category constructors

@@ -14,13 +14,13 @@ import { type Place, showWord } from "./ServiceSteps.ts"
 /** How a program ended. */
 export interface Outcome {
   readonly status: number
-  /** What the program printed, on one line: stderr, or stdout if stderr is empty. */
+  /** The output of the program, on one line: its stderr, or its stdout if stderr is empty. */
   readonly output: string
 }
 
 /**
- * Runs a command-line program of the service manager, and waits until that program ends. The program may wait for a stop of the
- * service. So its time limit is the longest time of such a stop, plus 30 seconds.
+ * Runs a command-line program of the service manager, and waits until that program ends. The program may itself wait until the
+ * service has stopped. So the time limit of the program is the longest time that such a stop can take, plus 30 seconds.
  */
 export const execute = (
   options: Pick<Place, "manager" | "service">,

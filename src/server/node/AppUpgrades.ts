@@ -1,6 +1,6 @@
 /**
- * Adds to an app's own WebSockets what plain requests do not need: checks before the handshake, a close when the drain begins,
- * and a token that stays out of traces.
+ * Adds three things to the WebSockets that an app itself answers: checks before the handshake, a close when the drain begins, and
+ * the removal of the token from traces. Plain requests do not need these.
  */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -12,7 +12,7 @@ import * as Http from "node:http"
 import { goingAway } from "../ServerSocket.ts"
 import { handshakeFault } from "./UpgradeRequests.ts"
 
-/** The only header in which a browser can send the token with a WebSocket: it cannot set any other. */
+/** A browser can send the token of a WebSocket only in this header, because a web page cannot set any other header there. */
 export const protocolHeader = "sec-websocket-protocol"
 
 /** Keeps the token out of traces. Effect redacts `Authorization` by itself, but not `Sec-WebSocket-Protocol`. */
@@ -24,12 +24,12 @@ export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Eff
 const gone = new Error("the client closed its connection before the WebSocket was opened")
 
 /**
- * Runs a WebSocket, or fails if its client has disconnected. For a disconnected client, `ws` never calls back (8.23.0;
+ * Runs a WebSocket, or fails if its client has already disconnected. For a disconnected client, `ws` never calls back (8.23.0;
  * `completeUpgrade` in lib/websocket-server.js). `NodeHttpServer` (0.108.2; `makeUpgradeHandler` in internal/httpServer.ts) waits
- * for that call uninterruptibly, so neither the fiber nor a shutdown would ever end.
+ * uninterruptibly until `ws` calls back. So without this check, neither the fiber nor a shutdown would ever end.
  *
- * A new fiber must begin with this check. The fiber then does not yield between the check and the handshake, so the client cannot
- * disconnect in between.
+ * This check must be the first step of a new fiber. Such a fiber does not yield between the check and the handshake, so the
+ * client cannot disconnect in between.
  */
 const whilePresent = ({ socket }: Http.IncomingMessage) => <A, E, R>(run: Effect.Effect<A, E, R>) =>
   Effect.suspend((): Effect.Effect<A, E | Socket.SocketGenericError, R> =>
@@ -45,8 +45,9 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-    // This effect is made interruptible, because an app that is not a router runs uninterruptibly. Otherwise the race would wait
-    // for this effect, which does not end, and a shutdown would wait for the race.
+    // `Effect.interruptible` is needed, because an app that is not a router runs uninterruptibly, and so would this effect.
+    // `raceFirst` below interrupts this effect and waits for its end. Without the interruption it never ends, so a shutdown would
+    // wait permanently.
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
@@ -68,7 +69,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
         ? Effect.map(request.upgrade, closingOnDrain(drainBegan, source))
         : new HttpServerError.RequestError({ request, reason: "Decode", description: fault })
     })
-    // A router that is mounted in another one gets a modified copy of the request. That copy needs the same guard.
+    // A router that is mounted in another router gets a modified copy of the request. That copy needs the same `upgrade` and
+    // `modify`.
     const modify: Request["modify"] = (options) => guard(request.modify(options))
     return new Proxy(request, {
       get: (target, key) => key === "upgrade" ? upgrade : key === "modify" ? modify : Reflect.get(target, key, target)
@@ -78,8 +80,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * Makes an app close its WebSockets when the drain begins, as the gateway closes control sockets. The upgrade of a WebSocket
- * fails at once if its client has disconnected or if `ws` would refuse its handshake.
+ * Makes an app close its WebSockets when the drain begins. The gateway closes its own control sockets during the drain as well.
+ * The upgrade of a WebSocket fails at once if its client has disconnected, or if `ws` would refuse the handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

@@ -1,6 +1,6 @@
 /**
- * The open connections of a server. A drain counts them to know when it is done, closes those that are idle, and cuts those that
- * are left.
+ * The open connections of a server. A drain (the first part of a shutdown) closes the connections that are idle and waits until
+ * the others have ended. At its timeout, it cuts the connections that are still open.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,20 +11,22 @@ import type * as Net from "node:net"
 import * as Metrics from "../../telemetry/Metrics.ts"
 import * as Access from "../Access.ts"
 
-/** Starts a fiber that ends with the server's scope at the latest. */
+/** Starts a fiber. If the fiber is still running when the server's scope closes, the fiber is interrupted. */
 export type Run = <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>
 
-/** During a shutdown, how long a newly accepted connection may take to send its first bytes. */
+/** How long a newly accepted connection may take, during a shutdown, to send its first bytes. */
 const firstRequestGrace = Duration.seconds(1)
 
 /** The state of one connection. */
 export interface Connection {
-  /** Responses in the order of their requests. The first ones may already be answered; `unansweredOf` removes these. */
+  /**
+   * The responses, in the order of their requests. The first ones may already be sent completely; `unansweredOf` removes these.
+   */
   readonly responses: Array<Http.ServerResponse>
-  /** The response to the latest request, kept after it was answered. */
+  /** The response to the latest request. It is kept here even after it was sent. */
   latest: Http.ServerResponse | undefined
   readonly judge: (head: Access.Head) => Access.Verdict
-  /** How many bytes had been sent when the connection was upgraded. */
+  /** How many bytes had been sent on this connection when it was upgraded. */
   writtenBeforeUpgrade: number
   /** This client has sent `watch`, so a drain does not wait for it. Such a client is called a viewer. */
   viewing: boolean
@@ -33,8 +35,9 @@ export interface Connection {
 }
 
 /**
- * The responses of a connection that are not completely sent yet. They are computed on demand, because a listener for the end of
- * each response would be expensive. On a busy server, it would take as much time as all other work in this file for a request.
+ * Returns the responses that are not completely sent yet on a connection. They are computed on demand, because the alternative, a
+ * listener for the end of each response, would be expensive. On a busy server, such a listener would take as much time for each
+ * request as all other work in this file.
  */
 export const unansweredOf = ({ responses }: Connection): ReadonlyArray<Http.ServerResponse> => {
   while (responses[0]?.closed === true) responses.shift()
@@ -56,7 +59,10 @@ export interface ConnectionTable {
   readonly pending: Effect.Effect<number>
   /** Completes when the server has stopped accepting and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Counts a connection as a viewer's until the connection closes. Returns `false` if it is already counted as one. */
+  /**
+   * Counts a connection as that of a viewer (a client that has sent `watch`) until the connection closes. Returns `false` if the
+   * connection is counted in this way already.
+   */
   readonly startViewing: (connection: Connection) => boolean
   /** Whether the server has stopped accepting upgrades. */
   readonly isStopping: () => boolean
@@ -65,23 +71,23 @@ export interface ConnectionTable {
   /** Closes the connection of a response once all requests on that connection are answered. */
   readonly closeAfter: (response: Http.ServerResponse) => void
   /**
-   * Stops accepting upgrades at once. Accepts the connections in the kernel's backlog, then closes the listeners and the idle
-   * connections.
+   * Stops accepting upgrades at once. Then accepts the connections that wait in the kernel's backlog. Finally, closes the
+   * listeners and the idle connections.
    */
   readonly stopAccepting: (closeListeners: () => void) => Effect.Effect<void>
-  /** Destroys all connections except those of viewers. */
+  /** Destroys all connections except those of viewers (clients that have sent `watch`). */
   readonly destroyPending: () => void
 }
 
 /**
- * How many turns of the event loop to wait for the backlog. The loop polls once between two turns: it accepts a connection in one
- * poll, and reads the request in the next.
+ * How many turns of the event loop to wait until the connections in the kernel's backlog are accepted. The loop polls once
+ * between two turns. It accepts a connection in one poll, and reads the request on that connection in the next poll.
  */
 const backlogTurns = 4
 
 /**
- * Lets the event loop accept the connections that the kernel holds in its backlog. The kernel resets these connections when the
- * listening socket is closed, although their clients may have connected and sent a request before the shutdown began.
+ * Lets the event loop accept the connections that the kernel holds in its backlog. Without this, the kernel would reset these
+ * connections when the listening socket is closed, although their clients may have sent a request before the shutdown began.
  */
 const takeBacklog = Effect.async<void>((resume) => {
   const turn = (left: number) => {
@@ -93,28 +99,28 @@ const takeBacklog = Effect.async<void>((resume) => {
 
 /** Closes a connection on which nothing has arrived yet, unless something arrives within `firstRequestGrace`. */
 const closeIfSilent = (socket: Net.Socket) =>
-  // There are two sleeps, because a loop runs the timers that are due before it polls (`uv_run` in libuv's src/unix/core.c and
-  // src/win/core.c). So after the event loop was blocked, the first sleep ends before the loop reads what has arrived meanwhile.
-  // The second sleep ends after that read.
+  // There are two sleeps, because the event loop runs the timers that are due before it polls (`uv_run` in libuv's
+  // src/unix/core.c and src/win/core.c). If the loop was blocked, the first sleep ends before the loop reads the bytes that
+  // arrived during the block. The second sleep ends after the loop has read these bytes.
   Effect.sleep(firstRequestGrace).pipe(
     Effect.zipRight(Effect.sleep(Duration.millis(1))),
     Effect.map(() => socket.bytesRead === 0 && socket.destroySoon())
   )
 
 /**
- * Closes the connections of a server that have no unanswered request. Keeps those whose responses are still being sent, and
- * those on which nothing has arrived yet.
+ * Closes the idle connections of a server: those without an unanswered request. Two kinds of connections are kept: those on which
+ * a response is still being sent, and those on which nothing has arrived yet.
  */
 const closeIdleConnections = (server: Http.Server, open: ReadonlyMap<Net.Socket, Connection>) => {
   const beingSent = [...open.values()].flatMap((connection) =>
     unansweredOf(connection).filter((response) => response.writableEnded)
   )
   const silent = [...open.keys()].filter((socket) => socket.bytesRead === 0)
-  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js).
-  // Clear `finished` while bytes are queued, so that the connection survives.
+  // Node treats a response as sent once `end()` was called (`Server.prototype.closeIdleConnections` in lib/_http_server.js). So
+  // `finished` is cleared during the call below for each response whose bytes are still queued. Node then keeps the connection.
   for (const response of beingSent) response.finished = false
   // Node 26 also closes connections on which nothing has arrived (nodejs/node#63470), unless their `_httpMessage` is unfinished.
-  // So these connections have an unfinished one during the call.
+  // So these connections get an unfinished `_httpMessage` for the call below.
   for (const socket of silent) Reflect.set(socket, "_httpMessage", { finished: false })
   server.closeIdleConnections()
   for (const socket of silent) Reflect.set(socket, "_httpMessage", null)
@@ -157,15 +163,15 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       response.on("close", () => {
         const { complete, socket } = response.req
         const connection = open.get(socket)
-        // A request that is still incomplete was answered before its end was read. Its connection stays open, because the client
-        // still sends.
+        // If the request is incomplete, it was answered before its end was read. Its connection then stays open, because the
+        // client is still sending the request.
         if (complete && connection !== undefined && unansweredOf(connection).length === 0) socket.destroySoon()
       })
     }
     const closeIdle = () => {
       for (const [socket, connection] of open) {
         for (const response of unansweredOf(connection)) closeAfter(response)
-        // This connection is newly accepted, so its request may still be on the way.
+        // Nothing has arrived on this connection since it was accepted, so its first request may still be on the way.
         if (socket.bytesRead === 0) run(closeIfSilent(socket))
       }
       closeIdleConnections(server, open)

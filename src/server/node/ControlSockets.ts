@@ -1,6 +1,7 @@
 /**
- * The WebSockets that the gateway itself answers. Most of them speak the control protocol. A watcher is another start that waits
- * for this gateway to end (`OwnerWatch`). A viewer is a client of the control protocol that has sent `watch`.
+ * The control sockets: the WebSockets that the gateway itself answers. Most of them speak the control protocol. A watcher is
+ * another start that waits until this gateway ends (`OwnerWatch`). A viewer is a client of the control protocol that has sent
+ * `watch`.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -21,15 +22,21 @@ import * as FrameHeads from "./FrameHeads.ts"
 import { needsToken, refuseRaw } from "./Refusals.ts"
 import * as TokenBucket from "./TokenBucket.ts"
 
-/** How often each control socket is pinged. A peer that has not answered by the next ping is cut. */
+/**
+ * The interval between two pings on each control socket. If a peer has not answered a ping when the next one is due, its socket
+ * is ended.
+ */
 const pingInterval = Duration.seconds(30)
 
-/** How long a peer may take to answer a close frame while the gateway runs. A drain has its own timeout. */
+/**
+ * How long a peer may take to answer a close frame while the gateway runs. During a drain, the timeout of the drain applies
+ * instead.
+ */
 const closeTimeoutMillis = 5_000
 
 /**
- * The maximum of open watchers (starts that wait for this gateway to end). Watchers need no token, so a limit of their own keeps
- * them from crowding out other clients.
+ * The maximum of open watchers (starts that wait until this gateway ends). Watchers need no token, so any client could open many
+ * of them. Because they have a separate limit, they do not use up the control sockets of other clients.
  */
 const maxWatchers = 100
 
@@ -37,23 +44,25 @@ const maxWatchers = 100
 const closeCode = { policyViolation: 1008, internalError: 1011 } as const
 
 /**
- * The maximum of fragments in one message. Each fragment stays in memory until the last one has arrived. The limit does not
- * affect browsers, because they send no fragments.
+ * The maximum of fragments in one message. Such a limit is needed, because each fragment stays in memory until the last one has
+ * arrived. The limit does not affect browsers, because they send no fragments.
  */
 const maxFragments = 64
 
 /**
- * The maximum of chunks in which `ws` buffers one frame. Each chunk costs about 200 bytes in addition to its data. The limit
- * allows for chunks of 256 bytes, because TCP segments are larger than that.
+ * The maximum of chunks in which `ws` buffers one frame. Such a limit is needed, because each chunk costs about 200 bytes in
+ * addition to its data. The limit is high enough for chunks of 256 bytes, and TCP segments are normally larger than that.
  */
 const maxBufferedChunks = (frameBytes: number): number => 16 + Math.ceil(frameBytes / 256)
 
-/** The frames that a watcher may send: close and pong (RFC 6455, 5.5). */
+/** The frames that a watcher (a start that waits until this gateway ends) may send: close and pong (RFC 6455, 5.5). */
 const watcherOpcodes: ReadonlySet<number> = new Set([0x8, 0xa])
 
 /** The control sockets of one server. */
 export interface ControlSockets {
-  /** Opens the control socket of a client, or refuses it. A watcher, which waits for this gateway to end, needs no token. */
+  /**
+   * Opens the control socket of a client, or refuses it. A watcher (a start that waits until this gateway ends) needs no token.
+   */
   readonly open: (
     request: Http.IncomingMessage,
     socket: Duplex,
@@ -63,11 +72,14 @@ export interface ControlSockets {
   ) => void
   /** Sends a last frame on every socket except those of viewers (clients that have sent `watch`), and closes the socket. */
   readonly close: (frame: string, code: number, reason: string) => void
-  /** Sends a last frame on the socket of every viewer, and closes the socket. Completes when the viewers have disconnected. */
+  /**
+   * Sends a last frame on the socket of every viewer (a client that has sent `watch`), and closes the socket. Completes when the
+   * viewers have disconnected.
+   */
   readonly dismissViewers: (frame: string, code: number, reason: string) => Effect.Effect<void>
-  /** Ends every socket except those of viewers, without a close frame. */
+  /** Ends every socket except those of viewers (clients that have sent `watch`), without a close frame. */
   readonly terminate: () => void
-  /** Ends the sockets of viewers, without a close frame. */
+  /** Ends the sockets of viewers (clients that have sent `watch`), without a close frame. */
   readonly terminateViewers: () => void
 }
 
@@ -75,7 +87,7 @@ export interface ControlSockets {
 // one socket: sending, closing, failures
 // ---------------------------------------------------------------------------
 
-/** Actions on a control socket. The control protocol and the protocol of watchers use the same ones. */
+/** Actions on a control socket. The control protocol and the protocol of watchers both use these actions. */
 interface Actions {
   readonly run: Run
   /** Sends a frame. Ends the socket instead if its client reads too slowly. */
@@ -134,7 +146,7 @@ const makeActions = (limits: ConnectionLimits, run: Run): Actions => {
 
 /** The sockets of viewers: clients that have sent `watch`, and receive every change of the gateway's state. */
 interface Viewers {
-  /** Pushes every change to the client from now on. A second call changes nothing. */
+  /** Starts to push every change of the gateway's state to the client. A second call for the same client changes nothing. */
   readonly add: (ws: WS.WebSocket, connection: Connection) => void
   readonly has: (ws: WS.WebSocket) => boolean
   readonly dismiss: ControlSockets["dismissViewers"]
@@ -183,18 +195,18 @@ const makeViewers = (
 // ---------------------------------------------------------------------------
 
 /**
- * Enforces the limits of a socket. `refusal` returns why a frame with an opcode is not allowed, or `undefined` if the frame is
- * allowed.
+ * Enforces the limits of a socket. `refusal` returns the reason why a frame with the given opcode is not allowed, or `undefined`
+ * if the frame is allowed.
  */
 type EnforceLimits = (ws: WS.WebSocket, socket: Duplex, refusal: (opcode: number) => string | undefined) => void
 
-/** Limits the frames of a socket. It counts each frame before ws reads it, because ws does not report every frame. */
+/** Limits the frames of a socket. Each frame is counted before `ws` reads it, because `ws` does not report every frame. */
 const makeFrameLimit = (
   { framesPerSecond }: ConnectionLimits,
   { close, closingOnThrow }: Actions,
   now: () => bigint
 ): EnforceLimits => {
-  /** Closes a socket with 1008, and discards whatever the client still sends. */
+  /** Closes a socket with 1008, and discards everything that the client sends afterwards. */
   const cutOff = (ws: WS.WebSocket, socket: Duplex, reason: string) => {
     close(ws, closeCode.policyViolation, reason)
     socket.removeAllListeners("data")
@@ -240,7 +252,7 @@ const pingAll = (wss: WS.WebSocketServer, silent: WeakSet<WS.WebSocket>): Effect
 /** Registers the listeners of a protocol on an open socket. */
 type Protocol = (ws: WS.WebSocket, socket: Duplex, connection: Connection) => void
 
-/** The control protocol: the gateway replies to each message. */
+/** Makes the control protocol, in which the gateway replies to each message. */
 const makeControlProtocol = (
   { routes: { control } }: BindOptions,
   { close, closingOnThrow, run, runFor, send }: Actions,
@@ -254,8 +266,8 @@ const makeControlProtocol = (
     if (reply.watch === true) viewers.add(ws, connection)
     if (reply.close === undefined) return
     close(ws, reply.close.code, reply.close.reason)
-    // Logged once for each server, as a hint to the operator. The client may belong to an app that expects its own WebSocket on
-    // this path.
+    // The client may belong to an app that expects its own WebSocket on this path. So this close is logged as a hint to the
+    // operator, but only once for each server.
     if (isHinted || !isAppServed()) return
     isHinted = true
     run(Effect.logInfo(
@@ -276,13 +288,13 @@ const makeControlProtocol = (
   }
 }
 
-/** The protocol of watchers: a watcher waits for the gateway to end, and sends no messages. */
+/** Makes the protocol of watchers. A watcher is another start that waits until this gateway ends, and sends no messages. */
 const makeWatchProtocol = (watchers: Set<WS.WebSocket>, enforceLimits: EnforceLimits): Protocol => (ws, socket) => {
   watchers.add(ws)
   ws.once("close", () => watchers.delete(ws))
   enforceLimits(ws, socket, (opcode) => watcherOpcodes.has(opcode) ? undefined : "a watcher must not send messages")
-  // End the socket as soon as the close frame with the reason is sent. Otherwise a refused watcher that does not close its side
-  // would count towards `maxWatchers` until the close timeout.
+  // The socket is ended as soon as the close frame with the reason is sent. Otherwise a refused watcher that does not close its
+  // side of the connection would count towards `maxWatchers` until the close timeout.
   socket.once("finish", () => ws.terminate())
 }
 
@@ -292,7 +304,8 @@ const makeWebSocketServer = ({ frameBytes }: ConnectionLimits): WS.WebSocketServ
     maxPayload: frameBytes,
     maxFragments,
     maxBufferedChunks: maxBufferedChunks(frameBytes),
-    // Never select a subprotocol that carries a token: the answer would repeat the token.
+    // A subprotocol that carries a token is never selected, because the answer contains the selected subprotocol and would show
+    // the token.
     handleProtocols: (names) =>
       names.has(AccessToken.subprotocol)
         ? AccessToken.subprotocol
@@ -322,7 +335,7 @@ export const make = (
     const limitFrames = makeFrameLimit(limits, actions, () => clock.unsafeCurrentTimeNanos())
     const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
-      // When an error is emitted, ws has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
+      // When `ws` emits an error, it has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
       // oversized frame).
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))

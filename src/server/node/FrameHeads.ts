@@ -1,9 +1,9 @@
 /**
- * Finds the heads of the WebSocket frames in a stream of bytes (RFC 6455, 5.2), in whatever chunks the stream arrives. Payloads
- * are skipped. Nothing is validated, because ws does that. Pure.
+ * Finds the heads of the WebSocket frames in a stream of bytes (RFC 6455, 5.2). The stream can arrive in chunks of any size.
+ * Payloads are skipped. Nothing is validated, because `ws` validates the same bytes. Pure.
  *
- * ws (8.23.0; lib/receiver.js) reports messages, pings and pongs. It does not report fragments and empty continuation frames,
- * so a count of its events misses most of the frames that a client can send.
+ * This module is needed, because `ws` (8.23.0; lib/receiver.js) reports only messages, pings and pongs. It does not report
+ * fragments and empty continuation frames. So a count of its events would miss most of the frames that a client can send.
  */
 
 /** The state between two chunks: the bytes of an incomplete head, and how many bytes to skip before the next head. */
@@ -22,8 +22,8 @@ const extendedLength = (second: number): number => {
 }
 
 /**
- * Size of masking key and payload together, in bytes. The size is inexact above 2^53, which does no harm, because ws closes a
- * socket that receives such a frame.
+ * The size of masking key and payload together, in bytes. Above 2^53, the size is inexact. This does no harm, because `ws` closes
+ * a socket that receives such a large frame.
  */
 const bodyLength = (head: ReadonlyArray<number>): number => {
   const [, second = 0, ...extended] = head

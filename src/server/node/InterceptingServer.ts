@@ -1,5 +1,6 @@
 /**
- * An HTTP server that judges each request and upgrade first, and answers the gateway's own routes before any app's.
+ * An HTTP server that first checks each request and upgrade against the access rules. Then it answers the gateway's own routes
+ * itself, and passes all other requests to the app.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
@@ -30,12 +31,12 @@ import * as UpgradeRequests from "./UpgradeRequests.ts"
 // ---------------------------------------------------------------------------
 
 /**
- * An HTTP server that can drop a connection before any listener sees it. A "connection" listener could not keep Node's own
- * listener (`connectionListener` in lib/_http_server.js) from using the socket. `maxConnections` is not enough, because it counts
- * only the connections that one listening socket has accepted (`onconnection` in lib/net.js). A gateway can have several
- * listening sockets.
+ * An HTTP server that can drop a connection before any listener gets it. A "connection" listener cannot do this, because Node's
+ * own listener (`connectionListener` in lib/_http_server.js) would use the socket all the same. `maxConnections` is not enough
+ * either, because it counts only the connections that one listening socket has accepted (`onconnection` in lib/net.js). A gateway
+ * can have several listening sockets.
  *
- * Requests and upgrades still go through `emit` of `http.Server`, because monitoring agents patch that method to observe them.
+ * Requests and upgrades must go through `emit` of `http.Server`, because monitoring agents patch that method to observe them.
  */
 class DroppingServer extends Http.Server {
   #drops: (socket: Net.Socket) => boolean = () => false
@@ -52,28 +53,29 @@ class DroppingServer extends Http.Server {
   }
 }
 
-/** How often connections are checked against the header and request timeouts. */
+/** The interval at which Node compares each connection with the header and request timeouts. */
 const checkingInterval = Duration.seconds(1)
 
-/** Whole milliseconds, as Node requires. 0 means no limit. */
+/** Converts a duration to whole milliseconds, as Node requires. 0 means no limit. */
 const timerMillis = (duration: Duration.Duration): number =>
   Math.ceil(Duration.toMillis(Duration.min(duration, longestTimer)))
 
 /**
- * The limit for headers. Node throws if `headersTimeout` is longer than `requestTimeout` (`storeHTTPOptions` in
- * lib/_http_server.js), so this is the shorter one of both.
+ * The limit for headers, in milliseconds. Node throws if `headersTimeout` is longer than `requestTimeout` (`storeHTTPOptions` in
+ * lib/_http_server.js). So the result is the shorter one of the two, unless `requestTimeout` is 0 (no limit).
  */
 const headersMillis = ({ headersTimeout, requestTimeout }: ConnectionLimits): number => {
   const [headers, request] = [timerMillis(headersTimeout), timerMillis(requestTimeout)]
   return request === 0 ? headers : Math.min(headers, request)
 }
 
-/** Makes a server with these limits. It answers nothing until `intercept` adds its listeners. */
+/** Makes a server with these limits. The server answers nothing until `intercept` has added listeners to it. */
 export const make = (limits: ConnectionLimits): DroppingServer => {
   const server = new DroppingServer({
     IncomingMessage: UpgradeRequests.UpgradeRequest,
     maxHeaderSize: limits.headerBytes,
-    // Node's own check is off, because `Access` refuses a missing `Host` in the same form as a wrong `Host`.
+    // Node's check of the `Host` header is off, because `Access` checks that header. `Access` refuses a missing `Host` in the
+    // same form as a wrong one.
     requireHostHeader: false,
     headersTimeout: headersMillis(limits),
     requestTimeout: timerMillis(limits.requestTimeout),
@@ -93,7 +95,7 @@ export interface Answering {
   readonly options: BindOptions
   readonly table: ConnectionTable
   readonly controlSockets: ControlSockets
-  /** The apps that are served now. The last one answers. */
+  /** The apps that are served now. Only the last one gets requests. */
   readonly apps: ReadonlyArray<ServedApp>
   readonly run: Run
 }
@@ -134,7 +136,10 @@ const pathOf = (request: Http.IncomingMessage): string => {
   return end === -1 ? url : url.slice(0, end)
 }
 
-/** Whether the app still has to answer as many requests of a connection as the limit allows. */
+/**
+ * Whether a connection has reached the limit of unanswered requests. A request counts as answered once the app has ended its
+ * response, even if part of that response is not sent yet.
+ */
 const isFull = (connection: Connection, { pipelinedRequests }: ConnectionLimits): boolean => {
   const unanswered = unansweredOf(connection)
   return unanswered.length >= pipelinedRequests
@@ -153,7 +158,7 @@ const makeAnswerRequest = (
 ): RequestListener =>
 (request, response) => {
   const connection = table.get(request.socket)
-  // The connection has already ended, or an earlier request on it was refused.
+  // The request is ignored if its connection has already ended, or if an earlier request on it was refused.
   if (connection === undefined || connection.refused) return
   if (isFull(connection, limits)) return request.socket.destroy()
   UpgradeRequests.keepRest(request)
@@ -183,7 +188,7 @@ const makeAnswerUpgrade = (
 ): UpgradeListener =>
 (request, socket, head) => {
   // Node's server stops handling the errors of a socket that was upgraded (`onParserExecuteCommon` in lib/_http_server.js).
-  // Unhandled, such an error would end the process.
+  // Without this listener, such an error would end the process.
   socket.on("error", () => socket.destroy())
   const connection = table.get(request.socket)
   if (connection !== undefined) connection.writtenBeforeUpgrade = request.socket.bytesWritten
@@ -206,21 +211,21 @@ const makeAnswerUpgrade = (
 // ---------------------------------------------------------------------------
 
 /**
- * Answers a request that Node cannot parse, after the responses to earlier requests. The answer goes directly to the socket, as
- * Node's own answer does if there is no "clientError" listener (`socketOnError` in lib/_http_server.js). If an app answers the
- * same request later, the app writes to a closed socket.
+ * Refuses a request that Node cannot parse. The refusal is sent after the responses to earlier requests, and is written directly
+ * to the socket. Node writes its own refusal in the same way if there is no "clientError" listener (`socketOnError` in
+ * lib/_http_server.js). If an app answers the same request later, the app writes to a closed socket.
  */
 const refuseUnreadable = (socket: Net.Socket, connection: Connection, status: number, reason: string) => {
   connection.refused = true
   const { latest } = connection
-  // If the latest request is incomplete, the error is in its body. An app already handles that request.
+  // If the latest request is incomplete, the error is in the body of that request. An app may already be answering it.
   const broken = latest?.req.complete === false ? latest : undefined
   const before = unansweredOf(connection).filter((response) => response !== broken).at(-1)
   const answer = () => {
     if (!socket.writable) return
     if (broken?.headersSent !== true) return refuseRaw(socket, status, reason)
-    // The response to the broken request has begun, so no other answer can follow. If that response is complete, send the rest of
-    // it; otherwise cut it.
+    // The response to the broken request has begun, so no refusal can follow. If the app has ended that response, its remaining
+    // bytes are sent before the socket is closed. Otherwise, the response is cut off.
     if (broken.writableEnded && !broken.closed) broken.once("close", () => socket.destroySoon())
     else socket.destroy()
   }
@@ -234,7 +239,7 @@ const makeAnswerUnreadable = (table: ConnectionTable) => (error: Error, socket: 
   if (!connection.refused) refuseUnreadable(socket, connection, ...unreadable(codeOf(error)))
 }
 
-/** Makes a server answer from now on. */
+/** Adds the listeners with which the server answers requests and upgrades. */
 export const intercept = (
   server: DroppingServer,
   answering: Answering
@@ -242,7 +247,8 @@ export const intercept = (
   Effect.gen(function*() {
     const { options: { limits, routes }, run, table } = answering
     server.on("clientError", makeAnswerUnreadable(table))
-    // The health routes are polled every few seconds; a span for each poll would drown out the rest.
+    // Tracing is off for the gateway's own routes. The health routes are polled every few seconds, and a span for each poll would
+    // drown out all other spans.
     const ownHandler = yield* HttpMiddleware.withTracerDisabledWhenEffect(
       NodeHttpServer.makeHandler(routes.app),
       constTrue
@@ -270,7 +276,7 @@ export const intercept = (
         if (request.socket.bytesWritten === table.get(request.socket)?.writtenBeforeUpgrade) {
           return refuseRaw(socket, 500, "internal error")
         }
-        // Part of another answer has already been sent, so no refusal can follow.
+        // Part of another answer has already been sent on this connection, so no refusal can follow.
         socket.destroy()
       }
     })

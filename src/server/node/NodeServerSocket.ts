@@ -1,5 +1,5 @@
 /**
- * `ServerSocket` over `node:http` and `ws`.
+ * Implements `ServerSocket` with `node:http` and `ws`.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,10 @@ import * as ServedApps from "./ServedApps.ts"
 // why an address cannot be bound
 // ---------------------------------------------------------------------------
 
-/** The addresses of this network namespace's interfaces, loopback first; `undefined` if Node throws instead of listing them. */
+/**
+ * Returns the addresses of the interfaces in this network namespace, loopback addresses first. Returns `undefined` if Node throws
+ * instead of listing the interfaces.
+ */
 const localAddresses = (): ReadonlyArray<string> | undefined => {
   try {
     return [
@@ -70,15 +73,15 @@ const listenOnAddress = (
   server: Http.Server,
   asked: Address
 ): Effect.Effect<Listening, BindError, Scope.Scope> =>
-  // Uninterruptible, because `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not close the server if it is
-  // interrupted between listen() and "listening". The server would then listen permanently.
+  // This effect is uninterruptible, because an interruption between listen() and the event "listening" would leave the server
+  // open permanently. In that case, `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) does not close the server.
   NodeHttpServer.make(() => server, { ...asked, exclusive: true }).pipe(
     Effect.mapError((error) => bindError(asked, error.cause)),
     Effect.uninterruptible,
     Effect.map((inner) => ({ address: addressOf(server, asked), inner }))
   )
 
-/** Whether the address of a socket is the one that a host names. */
+/** Whether `bound`, the address of a socket, is the address that the name or address `host` stands for. */
 const isAddressOf = (bound: string, host: string): boolean =>
   (canonical(bound) ?? bound) === (canonical(host) ?? host) || (host === "localhost" && isLoopback(bound)) ||
   (isWildcard(bound) && isWildcard(host))
@@ -144,7 +147,7 @@ const logErrors = (server: Http.Server): Effect.Effect<(error: Error) => void, n
     return log
   })
 
-/** Accepts connections on one more address for a server that already listens. */
+/** Makes a server that already listens accept connections on one more address. */
 const listenFor = (
   server: Http.Server,
   address: Address,
@@ -193,12 +196,12 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
       table.destroyPending()
     })
     const destroyAll = Effect.zipRight(destroyConnections, Effect.sync(controlSockets.terminateViewers))
-    // This finalizer runs before the finalizers above, which close the servers. It cuts the connections first, because the close
-    // of a server waits for them.
+    // Finalizers run in reverse order, so this one runs before those above, which close the server. It cuts all connections,
+    // because the close of a server waits until its connections have ended.
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
         destroyAll,
-        // `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
+        // Only `close` of `Http.Server` stops the timer that checks for slow requests. `stopAccepting` below calls `close` of
         // `Net.Server`, which does not stop that timer.
         Effect.sync(() => server.close(() => {}))
       )
@@ -218,7 +221,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
         ),
       stopAccepting: table.stopAccepting(() => {
         for (const other of others) other.close()
-        // This is not `close` of `Http.Server`, because that method also cuts responses that are still being sent
+        // This calls `close` of `Net.Server`. The `close` of `Http.Server` would also cut responses that are still being sent
         // (`httpServerPreClose` in lib/_http_server.js).
         if (server.listening) Net.Server.prototype.close.call(server)
       }),
@@ -232,7 +235,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
   })
 
 /**
- * The operating system's sockets, bound exclusively (no `SO_REUSEPORT`). Part of `Gateway.layerNode`.
+ * Binds sockets of the operating system, exclusively (without `SO_REUSEPORT`). `Gateway.layerNode` includes this layer.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

@@ -1,11 +1,11 @@
 /**
- * Checks a descriptor that a supervisor passed. A gateway serves only on a listening TCP socket. It refuses any other
- * descriptor, and says what that descriptor is.
+ * Checks a descriptor that a supervisor passed. A gateway serves only on a TCP socket that listens. It refuses any other
+ * descriptor, and the error says what that descriptor is.
  *
- * Node does not tell these cases apart (`createServerHandle` in lib/net.js). It serves HTTP on a Unix socket, whose address is
- * `null`. It makes a TCP socket listen that did not listen before; if that socket has no port, the kernel picks one. For every
- * other descriptor, Node fails with `EINVAL`. If the parent passed nothing, the descriptor's number may belong to a file that
- * Node opened for itself. On Linux, `/proc` tells what a descriptor is.
+ * Node alone does not detect every wrong descriptor (`createServerHandle` in lib/net.js). It serves HTTP on a Unix socket, whose
+ * address is `null`. If a TCP socket does not listen, Node makes it listen; if that socket has no port, the kernel picks one. For
+ * every other descriptor, Node fails with `EINVAL`, which does not say what the descriptor is. If the parent process passed
+ * nothing, the number may belong to a file that Node opened for itself. On Linux, `/proc` tells what a descriptor is.
  */
 import * as Fs from "node:fs"
 import { type Address, urlHost } from "../../Address.ts"
@@ -17,7 +17,7 @@ export interface Fault {
   readonly reason: string
 }
 
-/** The tables of a network namespace that list sockets by inode. */
+/** The tables in `/proc/net` that list the sockets of a network namespace by inode. */
 export interface SocketTables {
   /** `/proc/net/tcp` and `/proc/net/tcp6`. */
   readonly tcp: string
@@ -29,7 +29,7 @@ export interface SocketTables {
 
 const words = (line: string): ReadonlyArray<string> => line.trim().split(/\s+/)
 
-/** The fields of the line that has the inode in the given column of a table. */
+/** Finds the line of a table that has the inode in the given column, and returns the fields of that line. */
 const lineWith = (table: string, column: number, inode: string): ReadonlyArray<string> | undefined => {
   for (const line of table.split("\n")) {
     // A table can have a hundred thousand lines, so only lines that contain the inode are split.
@@ -54,15 +54,15 @@ const unixTypes: Readonly<Record<string, string>> = {
  *
  * - `Listening`: a TCP socket that listens.
  * - `Other`: something else, described by `what`.
- * - `Unlisted`: no table lists it. That is so for a TCP socket that is neither bound nor connected. It is also so for a socket
- *   of another network namespace, which systemd passes to a service that has `PrivateNetwork=`.
+ * - `Unlisted`: no table lists it. This can be a TCP socket that is neither bound nor connected. It can also be a socket of
+ *   another network namespace; systemd passes such a socket to a service that has `PrivateNetwork=`.
  */
 export type Kind =
   | { readonly _tag: "Listening" }
   | { readonly _tag: "Other"; readonly what: string }
   | { readonly _tag: "Unlisted" }
 
-/** Looks up in the tables what the socket with an inode is. Pure. */
+/** Looks up in the tables what kind of socket has the given inode. Pure. */
 export const kindOf = (inode: string, tables: SocketTables): Kind => {
   const tcp = lineWith(tables.tcp, 9, inode)
   if (tcp !== undefined) {
@@ -92,7 +92,10 @@ const reading = <A>(read: () => A): A | undefined => {
 const table = (...names: ReadonlyArray<string>): string =>
   names.map((name) => reading(() => Fs.readFileSync(`/proc/self/net/${name}`, "utf8")) ?? "").join("\n")
 
-/** The link in `/proc/self/fd`: `socket:[<inode>]`, or a path. `undefined` on a machine without `/proc`. */
+/**
+ * The target of the descriptor's link in `/proc/self/fd`: `socket:[<inode>]`, or a path. `undefined` on a machine without
+ * `/proc`.
+ */
 const linkOf = (fd: number): string | undefined => reading(() => Fs.readlinkSync(`/proc/self/fd/${fd}`))
 
 const look = (fd: number): Kind => {
@@ -140,18 +143,19 @@ export const inspect = (fd: number, address: Address): Seen => {
 }
 
 /**
- * The fault of a socket in which `inspect` found no fault, but on which Node cannot listen: Node does not know the socket's
- * family.
+ * Makes the fault for a socket on which Node cannot listen, because Node does not know the family of the socket. `inspect` finds
+ * no fault in such a socket.
  */
 export const notListenable = (fd: number, address: Address, reason: string): Fault =>
   fault("EPROTOTYPE", fd, `a socket that cannot be listened on (${reason})`, address)
 
 /**
- * The fault of a TCP socket that no table listed before the gateway listened on it. If a table lists the socket now, the socket
- * did not listen when it was passed. A socket of another network namespace is in no table, before or now, so it has no fault.
+ * Looks up a socket again that no table listed before the gateway listened on it. If a table lists it now as a listening TCP
+ * socket, the socket did not listen when it was passed. That is a fault. A socket of another network namespace is in no table
+ * even now, so the result is `undefined`.
  */
 export const startedToListen = (fd: number, address: Address): Fault | undefined =>
   look(fd)._tag === "Listening" ? fault("EPROTOTYPE", fd, "a TCP socket that did not listen", address) : undefined
 
-/** The fault of a socket on which Node listens, but which has no address and port. */
+/** Makes the fault for a socket on which Node listens, but which has no address and port. */
 export const notTcp = (fd: number, address: Address): Fault => fault("EPROTOTYPE", fd, "not a TCP socket", address)

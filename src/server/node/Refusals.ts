@@ -21,7 +21,7 @@ const answerHead = (body: string, headers: AnswerHeaders): AnswerHeaders => ({
 
 const lineOf = (reason: string): string => `${reason}\n`
 
-/** Refuses a request that Node has parsed and has made a response for. */
+/** Refuses a request that Node has parsed. The refusal is written to the response that Node has made for the request. */
 export const refuseRequest = (response: Http.ServerResponse, status: number, reason: string) => {
   const body = lineOf(reason)
   response.shouldKeepAlive = false
@@ -33,7 +33,7 @@ export const refuseRequest = (response: Http.ServerResponse, status: number, rea
 export const refuseRaw = (socket: Duplex, status: number, reason: string, headers: AnswerHeaders = {}) => {
   const body = lineOf(reason)
   const lines = Object.entries(answerHead(body, headers)).map(([name, value]) => `${name}: ${value}\r\n`)
-  // Without this, a client that does not close its side would keep the connection open permanently.
+  // Without this listener, a client that does not close its side would keep the connection open permanently.
   socket.once("finish", () => socket.destroy())
   socket.end(`HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n${lines.join("")}\r\n${body}`)
 }

@@ -1,7 +1,7 @@
 /**
  * The apps that are served on a server. `NodeHttpServer` (0.108.2; `make` in internal/httpServer.ts) registers each app as
- * listeners of the server. This module takes these listeners off again and keeps them, so that the gateway's own answers come
- * first.
+ * listeners of the server. This module removes these listeners from the server and keeps them. So the gateway gets each request
+ * first, and calls the listeners only if it does not answer the request itself.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -19,7 +19,7 @@ export interface ServedApp {
   readonly upgrade: ReadonlyArray<AppListener>
 }
 
-/** Runs an effect that adds listeners to a server, takes these off again, and returns them. */
+/** Runs an effect that adds listeners to a server, removes these listeners from the server, and returns them. */
 const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
     const before = new Set(server.listeners(event))
@@ -30,7 +30,7 @@ const takeListeners = <A, E, R>(server: Http.Server, event: string, adding: Effe
     })
   })
 
-/** An `HttpServer` that adds each app to the end of `apps` for as long as the app is served. */
+/** Makes an `HttpServer`. It appends each app to `apps` when the app is served, and removes the app when its scope closes. */
 export const serverOf = (
   apps: Array<ServedApp>,
   server: Http.Server,
@@ -41,7 +41,7 @@ export const serverOf = (
     address: inner.address,
     serve: (app, middleware) =>
       Effect.gen(function*() {
-        // Plain requests get a handler of their own, because the additions that upgrades need would slow down each plain request.
+        // Plain requests have a separate handler, because the additions that upgrades need would slow down each plain request.
         // Even a FiberRef that is set and reset costs time.
         const request = yield* middleware === undefined
           ? NodeHttpServer.makeHandler(app)

@@ -19,7 +19,7 @@ export interface TokenBucket {
 }
 
 /**
- * How many seconds' worth of tokens a full bucket holds: the burst that is allowed after a pause.
+ * A full bucket holds the tokens of this many seconds. So this is the size of the burst that is allowed after a pause.
  *
  * @since 0.1.0
  * @category constants
@@ -35,7 +35,7 @@ export const burstSeconds = 2
 export const make = (perSecond: number, now: bigint): TokenBucket => ({ left: perSecond * burstSeconds, at: now })
 
 /**
- * Takes one token; `None` if none is left. A clock that goes back adds no tokens.
+ * Takes one token. Returns `None` if no token is left. If the clock goes back, no tokens are added.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,7 +1,7 @@
 /**
- * Decides which requests Node hands over as upgrades. The gateway upgrades to WebSocket only. It ignores every other `Upgrade`
- * (RFC 9110, 7.8) and treats the request as a plain one. Clients such as curl and Java's HTTP client offer HTTP/2 with `Upgrade`,
- * and go on in HTTP/1.1 if the server ignores the offer.
+ * Decides which requests Node hands over as upgrades. The gateway upgrades a connection to WebSocket only. If a request has an
+ * `Upgrade` to another protocol, the gateway ignores that header (RFC 9110, 7.8) and treats the request as a plain one. Clients
+ * such as curl and Java's HTTP client offer HTTP/2 with `Upgrade`. They continue in HTTP/1.1 if the server ignores the offer.
  */
 import * as Http from "node:http"
 
@@ -16,15 +16,16 @@ const opensWebSocket = ({ headers, httpVersion, method }: Http.IncomingMessage):
   method === "GET" && httpVersion !== "1.0" && protocolsOf(headers.upgrade).includes(webSocket)
 
 /**
- * A request whose `upgrade` is true only if Node is to hand the request's connection over to a listener for "upgrade" or
- * "connect".
+ * A request that decides by its property `upgrade` whether Node hands over its connection. Node gives the connection to a
+ * listener for "upgrade" or "connect" only if `upgrade` is true.
  *
- * As soon as a server has an "upgrade" listener, Node hands over every request with an `Upgrade` (nodejs/node#57054;
- * `parserOnIncoming` in lib/_http_server.js). The option `shouldUpgradeCallback` decides for each request
- * (nodejs/node#59824), but needs Node 22.21 or 24.9, and this package supports Node 20.
+ * A plain `IncomingMessage` is not enough. As soon as a server has an "upgrade" listener, Node hands over every request with an
+ * `Upgrade` (nodejs/node#57054; `parserOnIncoming` in lib/_http_server.js). Node's option `shouldUpgradeCallback` can decide for
+ * each request (nodejs/node#59824). But it needs Node 22.21 or 24.9, and this package supports Node 20.
  */
 export class UpgradeRequest extends Http.IncomingMessage {
-  // `declare`: the constructor of the base class sets `upgrade`, and an ordinary field would then be reset to `undefined`.
+  // The field has `declare`, because the constructor of the base class sets `upgrade`, whose setter writes this field. An
+  // ordinary field would be reset to `undefined` after that constructor.
   declare private asksForUpgrade: boolean | undefined
   get upgrade(): boolean {
     return this.asksForUpgrade === true && (this.method === "CONNECT" || opensWebSocket(this))
@@ -32,7 +33,7 @@ export class UpgradeRequest extends Http.IncomingMessage {
   set upgrade(asks: boolean | null) {
     if (asks === true) this.asksForUpgrade = true
   }
-  /** Whether the request asks for a protocol that the gateway does not speak. */
+  /** Whether the request has an `Upgrade` that the gateway ignores. */
   get isIgnored(): boolean {
     return this.asksForUpgrade === true && !this.upgrade
   }
@@ -56,8 +57,8 @@ const isProtocolList = (header: string): boolean => {
 }
 
 /**
- * Why a request cannot become a WebSocket; `undefined` if it can. Such a request must not reach `ws`, because `ws` refuses it
- * without calling back (8.23.0; `handleUpgrade` in lib/websocket-server.js).
+ * Returns the reason why a request cannot become a WebSocket, or `undefined` if it can. A request with such a reason must not
+ * reach `ws`, because `ws` would refuse it without calling back (8.23.0; `handleUpgrade` in lib/websocket-server.js).
  */
 export const handshakeFault = ({ headers }: Http.IncomingMessage): string | undefined => {
   if (!key.test(headers["sec-websocket-key"] ?? "")) return "Sec-WebSocket-Key must be 16 bytes in base64"
@@ -70,8 +71,8 @@ export const handshakeFault = ({ headers }: Http.IncomingMessage): string | unde
 }
 
 /**
- * `HTTPParser.kOnExecute` in src/node_http_parser.cc: the key of the listener that Node's parser calls after each chunk, with
- * the number of bytes parsed.
+ * The key of a listener on Node's HTTP parser: `HTTPParser.kOnExecute` in src/node_http_parser.cc. The parser calls this listener
+ * after each chunk, with the number of bytes parsed.
  */
 const onExecuteKey = 5
 
@@ -79,17 +80,18 @@ const isCallable = (value: unknown): value is (this: unknown, ...args: ReadonlyA
   typeof value === "function"
 
 /**
- * The listeners that `keepRest` has set. They are remembered instead of their parsers, because Node reuses a parser for further
- * connections and sets its own listener for each.
+ * Remembers the parser listeners that `keepRest` has set, so that `keepRest` does not set one twice. The set has the listeners
+ * and not their parsers, because Node reuses a parser for later connections and then sets its own listener again.
  */
 const installed = new WeakSet<object>()
 
 /**
- * Parses the rest of a chunk after a request with an ignored `Upgrade`.
+ * Makes Node's parser parse the rest of a chunk after a request with an ignored `Upgrade`.
  *
- * After a request with an `Upgrade`, llhttp stops, even if the upgrade is ignored. Node (20 to 26; `onParserExecuteCommon` in
- * lib/_http_server.js) then drops the rest of the chunk, and with it the requests that the client has pipelined. Call this
- * while a request is parsed. It does nothing for a request without an ignored `Upgrade`.
+ * After a request with an `Upgrade`, llhttp (the parser in Node) stops, even if the gateway ignores the upgrade. Node (20 to 26;
+ * `onParserExecuteCommon` in lib/_http_server.js) then drops the rest of the chunk. That rest can contain further requests, which
+ * the client has pipelined. Call this function while the first request is parsed. It does nothing for a request without an
+ * ignored `Upgrade`.
  */
 export const keepRest = (request: Http.IncomingMessage): void => {
   if (!(request instanceof UpgradeRequest) || !request.isIgnored) return
@@ -106,7 +108,7 @@ export const keepRest = (request: Http.IncomingMessage): void => {
     Buffer.isBuffer(chunk) && typeof parsed === "number" && parsed > 0 ? chunk.subarray(parsed) : Buffer.alloc(0)
   const parse = (rest: Buffer): void => {
     let left = rest
-    // Once the socket has lost its parser, the connection has ended or belongs to a WebSocket.
+    // If the socket no longer has this parser, its connection has ended or belongs to a WebSocket. The rest is then not parsed.
     while (left.length > 0 && Reflect.get(socket, "parser") === parser) {
       const chunk = left
       // The connection is paused until the client has read an earlier answer. While it is paused, Node does not read from the
