@@ -1,6 +1,7 @@
 /**
- * The supervisors' own commands for a gateway that a supervisor started. Such a gateway should not be ended by a signal, because
- * systemd would restart it (`Restart=always`), and the Task Scheduler would count a failure.
+ * The commands of systemd, launchd and the Task Scheduler that show or stop a gateway which the supervisor started. A user should
+ * stop such a gateway with these commands and not with a signal. After a signal, systemd would restart the gateway
+ * (`Restart=always`), and the Task Scheduler would count a failure.
  *
  * @since 0.1.0
  */
@@ -28,9 +29,9 @@ const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
 }
 
 /**
- * The commands try both launchd domains, because the gateway's record does not say which domain has the job. An agent is in the
- * domain of its user's login. A daemon is in the system domain. Every user may print that domain, and only root may change it
- * (launchctl(1)).
+ * The commands try both launchd domains, because the gateway's record (the JSON text in its lock file) does not say which domain
+ * has the job. An agent is in the domain of its user's login. A daemon is in the system domain. Every user may print the system
+ * domain, but only root may change it (launchctl(1)), so its `bootout` needs `sudo`.
  */
 const launchctl = (label: string): ServiceCommands => ({
   status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,
@@ -46,8 +47,8 @@ const schtasks = (task: string): ServiceCommands => ({
  * The commands for a supervised gateway. `None` if no command is known for the supervisor (`none`, `external`), or if the name
  * of the service is not known. Pure.
  *
- * For systemd, `unit` is the unit of the process's control group. For launchd and the Task Scheduler, the service has the name
- * that `gateway service install` gives to `profile`.
+ * For systemd, `unit` is the unit of the control group of the gateway's process. For launchd and the Task Scheduler, the service
+ * has the name that `gateway service install` gives to `profile`.
  *
  * @since 0.1.0
  * @category constructors
