@@ -7,7 +7,7 @@ import { type Manager, serviceNames, type ServiceOptions } from "./ServiceOption
 import { systemFolders, systemStateDir } from "./SystemdUnit.ts"
 
 /**
- * The folders that contain the definition files of each manager, or parents of these folders.
+ * The folders from which `definitionPath` makes the path of a definition file.
  *
  * @since 0.1.0
  * @category models
