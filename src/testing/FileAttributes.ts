@@ -34,8 +34,8 @@ export const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity 
 }
 
 /**
- * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. It reports
- * 666 or 444, also for a folder, and 0 for uid and gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+ * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. libuv reports
+ * the mode 666 or 444, even for a folder, and reports 0 as the uid and as the gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
  */
 const shownMode = (kernel: SimulatedKernel, mode: number) =>
   kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666
