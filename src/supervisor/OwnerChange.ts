@@ -145,7 +145,7 @@ export interface Wait<E = never, R = never> {
   readonly address: Address
   /** Whether this start may watch the owner over an open connection. */
   readonly mayWatch: boolean
-  /** Whether the last wait saw no change. */
+  /** Whether the last wait for this owner ended without a change. */
   readonly isSettled: boolean
   /** Called with the answer to each probe. If this function fails, the wait fails as well. */
   readonly onAnswer: (answer: Health) => Effect.Effect<void, E, R>

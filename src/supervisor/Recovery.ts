@@ -164,7 +164,7 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
 interface Deadline {
   /** The time until the deadline, at least zero. */
   readonly remaining: Effect.Effect<Duration.Duration>
-  /** Moves the deadline later, by a time that the recovery did not spend waiting. */
+  /** Moves the deadline later, by a time that `recover` did not spend waiting. */
   readonly extend: (millis: number) => Effect.Effect<void>
 }
 
@@ -181,14 +181,14 @@ const makeDeadline = (timeout: Duration.Duration): Effect.Effect<Deadline> =>
     }
   })
 
-/** The settings and state that all attempts of one `recover` share. */
+/** The settings and state that one call of `recover` keeps for all its attempts to start. */
 interface Recovering {
   readonly supervisor: RecoveryOptions["supervisor"]
   readonly address: Address
   readonly retryInterval: Duration.Duration
   readonly timeout: Duration.Duration
   readonly deadline: Deadline
-  /** Whether this recovery has already probed the health of an owner. */
+  /** Whether this call of `recover` has already probed the health of an owner. */
   readonly wasJudged: Ref.Ref<boolean>
   readonly report: (status: string, wait: Duration.Duration) => Effect.Effect<void>
 }
@@ -249,8 +249,8 @@ const judge = (self: Recovering, error: OwnerChange.Occupied) =>
   })
 
 /**
- * Waits for a change of the owner, for at most one retry interval. If this process cannot see the owner's end, it waits for at
- * most the poll interval.
+ * Waits for a change of the owner, for at most one retry interval. If this process cannot see the owner's end, the wait takes at
+ * most one poll interval.
  */
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {

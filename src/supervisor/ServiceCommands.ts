@@ -11,7 +11,7 @@ import { shellWord } from "../internal/shellWord.ts"
 import { serviceNames } from "./ServiceOptions.ts"
 
 /**
- * The commands that a user can type for a supervised gateway.
+ * The commands with which a user can show or stop a gateway that a supervisor started.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +23,8 @@ export interface ServiceCommands {
 
 const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   const program = scope === "user" ? "systemctl --user" : "systemctl"
-  // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name.
+  // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name. So the name is
+  // quoted for the shell.
   const unit = shellWord(name)
   return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
 }
@@ -44,11 +45,11 @@ const schtasks = (task: string): ServiceCommands => ({
 })
 
 /**
- * The commands for a supervised gateway. `None` if no command is known for the supervisor (`none`, `external`), or if the name
- * of the service is not known. Pure.
+ * The commands for a gateway that a supervisor started. `None` if no command is known for the supervisor (`none`, `external`), or
+ * if the name of the service is not known. Pure.
  *
  * For systemd, `unit` is the unit of the control group of the gateway's process. For launchd and the Task Scheduler, the service
- * has the name that `gateway service install` gives to `profile`.
+ * has the name that `gateway service install` gives to the service of `profile`.
  *
  * @since 0.1.0
  * @category constructors

@@ -229,7 +229,7 @@ export const connectionsLimit = gauge("gateway_connections_limit", "Connections 
 export const drainSeconds = Metric.histogram("gateway_drain_seconds", durations, "How long a drain took")
 
 /**
- * Counts connections that a drain cut because they did not end in time.
+ * Counts connections that a stopping gateway cut at the end of its drain, because these connections did not end in time.
  *
  * @since 0.1.0
  * @category metrics

@@ -144,7 +144,7 @@ export interface ControlConnections {
   /** Sends a last frame to the control sockets of a kind, then closes them. */
   readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
-   * Cuts each request without a response, and closes control sockets without a close frame. With `others`, the control
+   * Cuts each request that has no response yet, and closes control sockets without a close frame. With `others`, the control
    * sockets whose client watches stay open.
    */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
@@ -186,7 +186,7 @@ export const make = (
       return {
         frames,
         closed,
-        // `run` handles the frame in a fiber of its own. The gateway's process may be stopped, and the sender does not wait
+        // `run` handles the frame in a separate fiber, because the gateway's process may be stopped, and the sender must not wait
         // for that process.
         send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
         close: closeSocket(open, socket, 1005, "")

@@ -17,7 +17,7 @@ const ntfsFileId = (inode: Inode): bigint => (0x0100n << 48n) | BigInt(inode.ino
 
 /**
  * The serial number of the volume, which libuv reports as the device on Windows. libuv 1.49 and 1.50 report all 64 bits for a
- * path, and the lower 32 for a descriptor.
+ * path, and only the lower 32 bits for a descriptor.
  */
 const volumeSerial = 0x1f2e_3d4c_5b6a_7988n
 

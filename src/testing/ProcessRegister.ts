@@ -54,8 +54,8 @@ export const newProcess = (
 }
 
 /**
- * Makes one more program within a process. The program shares the state of the process. It has its own open files and exit
- * status, because a worker thread can end before its process.
+ * Makes one more program within a process. The program shares the state of the process. The program has its own open files and
+ * exit status, because a worker thread can end before its process.
  */
 const newMember = (
   process: SimulatedKernel.KernelProcess,
