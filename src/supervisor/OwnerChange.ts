@@ -1,11 +1,13 @@
 /**
- * Notices that the owner of a port or a lock has changed or ended.
+ * Notices that the owner has changed or ended. The owner is the process that listens on the port or holds the lock.
  *
- * - A gateway that names its instance: this module watches the gateway over an open connection, which ends when the gateway ends.
- * - Any other listener: this module probes the listener once a second, and closes the connection after each probe. An idle
- *   connection stops a single-threaded server, and the released OpenClaw logs each idle connection as a failed handshake.
- * - An owner that holds a lock without listening: this module reads the owner's record in the lock file, and checks the owner's
- *   process.
+ * - If the owner is a gateway whose answers contain an instance id, this module watches the gateway over an open connection. This
+ *   connection ends when the gateway ends.
+ * - If the owner is another listener, this module probes the listener once a second, and closes the connection after each probe.
+ *   An idle connection would stop a single-threaded server, and the released versions of OpenClaw log each idle connection as a
+ *   failed handshake.
+ * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
+ *   checks whether the owner's process has ended.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -23,8 +25,8 @@ import { OwnerWatch } from "../probe/OwnerWatch.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
 /**
- * The errors of a start that failed because another owner has the lock or the port. The next attempt can succeed after that owner
- * has changed or ended.
+ * The errors of a start that failed because another process, the owner, has the lock or the port. The next attempt to start can
+ * succeed after that owner has changed or ended.
  */
 export type Occupied = PortInUse | LockHeld
 
@@ -32,10 +34,10 @@ export type Occupied = PortInUse | LockHeld
  * The result of a wait for a change of the owner.
  *
  * - `Unchanged`: no change was seen.
- * - `Free`: nothing listens, although the start was refused a moment ago.
+ * - `Free`: nothing listens on the port, although an attempt to start was refused a moment ago.
  * - `Changed`: the owner, its phase or its health has changed, so another attempt may have another result.
- * - `Ended`: the owner has ended. `dropped`: the only evidence is that the owner closed a watch (an open connection) soon after
- *   it accepted the watch.
+ * - `Ended`: the owner has ended. `dropped` is `true` if the only evidence is that the owner closed a watch (an open connection)
+ *   soon after it accepted the watch.
  */
 export type Change =
   | { readonly _tag: "Unchanged" }
@@ -50,14 +52,14 @@ const ended: Change = { _tag: "Ended", dropped: false }
 const dropped: Change = { _tag: "Ended", dropped: true }
 
 /**
- * A watch is an open connection to the owner. A watch that ends sooner than this counts as dropped, and the start does not open
- * another one at once.
+ * A watch is a connection that a start holds open to the owner, because the connection ends when the owner ends. A watch that
+ * lasted less than this time counts as dropped. After a dropped watch, the start does not open another watch at once.
  */
 const shortestWatch = Duration.seconds(10)
 
 /**
- * How long to poll a listener that refused or closed a watch (an open connection), before the start tries to watch that listener
- * again.
+ * How long a start polls a listener that refused or closed a watch (an open connection). After this time, the start tries to
+ * watch that listener again.
  */
 const watchAgainAfter = Duration.seconds(30)
 
@@ -66,13 +68,14 @@ export const isSilent = (error: Occupied): error is LockHeld => error._tag === "
 
 /**
  * Whether a start can see the owner's end without another attempt to acquire the lock. It can see the end of every owner that
- * listens. For an owner that does not listen, the owner's record must be readable, and its pid must be valid in this PID
- * namespace.
+ * listens. For an owner that does not listen, the owner's record (the JSON text in the lock file) must be readable. The pid in
+ * that record must also be valid in the PID namespace of this process.
  */
 export const isObservable = (error: Occupied): boolean => !isSilent(error) || error.holder?.pidMeaning === "Alive"
 
 /**
- * Where the owner listens, according to the error. If the error names no such address, the result is the address of this start.
+ * Where the owner listens, according to the error. If the error names no such address, the result is `address`, at which this
+ * start is to listen.
  */
 export const addressOf = (error: Occupied, address: Address): Address => {
   if (error._tag === "PortInUse") return { host: error.host, port: error.port }
@@ -82,8 +85,9 @@ export const addressOf = (error: Occupied, address: Address): Address => {
 }
 
 /**
- * Whether the answer is from this owner, and healthy. The owner's record names a port, but another gateway may listen on that
- * port by now. So this function compares the instance ids.
+ * Whether the answer to a probe says that the owner in `error` is healthy. The owner's record (the JSON text in the lock file)
+ * names a port, but another gateway may listen on that port by now. So this function compares the instance ids of the answer and
+ * the record.
  */
 export const isHealthy = (error: Occupied, answer: Health): boolean => {
   if (answer._tag !== "Healthy") return false
@@ -91,12 +95,15 @@ export const isHealthy = (error: Occupied, answer: Health): boolean => {
   return owner === undefined || answer.instanceId === undefined || answer.instanceId === owner
 }
 
-/** Orders the answers of probes by how much each answer tells about the owner: 0 is the strongest. */
+/**
+ * Orders the answers of probes by how much each answer tells about the owner. The strongest answer, which tells the most, has
+ * rank 0.
+ */
 const rank: Record<Health["_tag"], number> = { Healthy: 0, Unhealthy: 1, Foreign: 2, Stalled: 3, NoListener: 4 }
 
 /**
- * Selects the strongest answer of all addresses that a gateway binds. These are its own address and the guard address, which is a
- * loopback address that every gateway binds.
+ * Selects the strongest of the answers from all addresses that a gateway binds. A gateway binds its configured address and the
+ * guard address, which is a loopback address that every gateway binds.
  */
 export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
   looks.reduce<Health>(
@@ -114,14 +121,17 @@ const hasListener = ({ answer }: Look): boolean => answer._tag !== "NoListener"
 
 const instanceOf = (answer: Health): string | undefined => "instanceId" in answer ? answer.instanceId : undefined
 
-/** Whether every listener that was found names its instance. A start watches only such listeners over an idle connection. */
+/**
+ * Whether the answer of every listener contains an instance id. A start holds an idle connection only to listeners whose answers
+ * contain an instance id.
+ */
 const isWatchable = (looks: ReadonlyArray<Look>): boolean =>
   looks.filter(hasListener).every(({ answer }) => instanceOf(answer) !== undefined)
 
 const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceOf(a) === instanceOf(b)
 
 /**
- * The services of the machine that waiting for another owner needs.
+ * The services that a wait for a change of the owner requires.
  *
  * @since 0.1.0
  * @category models
@@ -131,28 +141,28 @@ export type Requirements = OwnerWatch | HealthProbe | ProcessTable | FileSystem
 /** The owner to wait for, and the settings of the wait. */
 export interface Wait<E = never, R = never> {
   readonly error: Occupied
-  /** The address of this start. */
+  /** The address at which this start is to listen. */
   readonly address: Address
-  /** Whether a gateway may be watched over an open connection. */
+  /** Whether this start may watch the owner over an open connection. */
   readonly mayWatch: boolean
-  /** Whether the last wait saw no change. */
+  /** Whether the last wait for this owner ended without a change. */
   readonly isSettled: boolean
-  /** Called with each answer of a poll. If this function fails, the wait fails as well. */
+  /** Called with the answer to each probe. If this function fails, the wait fails as well. */
   readonly onAnswer: (answer: Health) => Effect.Effect<void, E, R>
 }
 
 const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
 
 /**
- * The wait after a refused attempt, if nothing listens on the port. The first time, the next attempt follows at once, because the
- * owner may have ended since the refusal. Later attempts follow once a second, because the port may belong to an outgoing
- * connection, which no probe can reach.
+ * The wait after an attempt to start was refused although nothing listens on the port. The first time, the next attempt follows
+ * at once, because the owner may have ended after the refusal. Later attempts follow once a second, because an outgoing
+ * connection may have the port, and no probe can reach such a connection.
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 
 /**
- * Probes the owner after `firstPause` and then once a second, until an answer differs from `first`, the answers of an earlier
- * probe.
+ * Probes the owner after `firstPause` and then once a second, until an answer differs from the earlier answer of the same
+ * address. The earlier answers are `first`.
  */
 const poll = <E, R>(
   { address, error, onAnswer }: Wait<E, R>,
@@ -174,7 +184,7 @@ const poll = <E, R>(
     Effect.withTracerEnabled(false)
   )
 
-/** Holds a connection open to each address that has a listener, until the first connection ends. */
+/** Holds a connection open to each address that has a listener, until one of these connections ends. */
 const watch = (looks: ReadonlyArray<Look>) =>
   Effect.gen(function*() {
     const watch = yield* OwnerWatch
@@ -187,8 +197,8 @@ const watch = (looks: ReadonlyArray<Look>) =>
   })
 
 /**
- * Watches the owner over an open connection. If the owner refuses that connection, or if `mayWatch` is `false`, polls the owner
- * for `watchAgainAfter` and then watches the owner again.
+ * Watches the owner over an open connection. If the owner refuses that connection, or if `mayWatch` is `false`, this function
+ * polls the owner for `watchAgainAfter` and then tries to watch the owner.
  */
 const watchOrPoll = (
   wait: Wait,
@@ -199,8 +209,8 @@ const watchOrPoll = (
       Effect.timeoutOption(poll(wait, looks, firstPause), watchAgainAfter),
       Option.match({ onNone: () => watching, onSome: (change) => Effect.succeed(change) })
     )
-  // A gateway that ends during the handshake looks like a gateway that refuses the watch. So the first probe follows without a
-  // pause.
+  // A gateway that ends during the handshake looks like a gateway that refuses the watch. So the first probe follows a refused
+  // watch without a pause, and shows whether the gateway has ended.
   const watching = Effect.catchTag(watch(looks), "NotWatchable", () => polling(Effect.void))
   return wait.mayWatch ? watching : polling()
 }
@@ -221,8 +231,8 @@ export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect
 const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Schedule.spaced(defaults.pollInterval)))
 
 /**
- * Waits, without a timeout, until the lock's record names another instance or another phase, or until the lock has no living
- * owner.
+ * Waits, without a timeout, until the record (the JSON text in the lock file) names another instance or another phase, or until
+ * the lock has no living owner.
  */
 export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, never, Requirements> =>
   Effect.gen(function*() {
@@ -244,8 +254,8 @@ export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, nev
   )
 
 /**
- * Waits for a change of an owner or of its health. So this function probes the owner every second, even while it watches the
- * owner over an open connection. `looks` are the answers of the latest probe.
+ * Waits for a change of the owner or of the owner's health. Only the answer to a probe shows the health. So this function probes
+ * the owner every second, even while it watches the owner over an open connection. `looks` are the answers of the latest probe.
  */
 export const awaitAny = <E, R>(
   wait: Wait<E, R>,

@@ -26,25 +26,25 @@ export { defaults, type RecoveryHealthOptions, type RecoveryOptions, type Recove
 export type { Requirements }
 
 /**
- * The pause before the first quick attempt after an owner's end; each later pause is twice as long. The kernel closes the files
- * of an ended process one after the other. So the kernel may release the owner's lock a moment after it closes the owner's
- * connections.
+ * The pause before the first quick attempt to start after an owner's end. Each later pause is twice as long as the one before.
+ * Several attempts are necessary, because the kernel closes the files of an ended process one after the other. So the kernel may
+ * release the owner's lock a moment after it closes the owner's connections.
  */
 const firstPause = Duration.millis(5)
 const attemptsAfterEnd = 7
 
 /**
- * The longest time that a start needs to find that another owner has the port. If an attempt fails with `PortInUse` after a
- * longer time, it spent the rest on its own warm-up, such as the work of an app before it binds the port. This rest is not time
- * spent waiting, so it is added to the deadline.
+ * The longest time that a start needs to find that another owner has the port. If an attempt fails with `PortInUse` only after a
+ * longer time, the attempt spent the additional time on other work, such as the warm-up of an app before the bind. That work is
+ * not a wait for the owner, so the additional time is added to the deadline.
  */
 const longestRefusal = Duration.seconds(1)
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /**
- * Whether the port is in use by a socket that does not listen. The kernel may give the port to an outgoing connection. It frees
- * the port when that connection closes.
+ * Whether the port is in use by a socket that does not listen. For example, the kernel may give the port to an outgoing
+ * connection, and it frees the port when that connection closes.
  */
 const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
   error._tag === "BindFailed" && "code" in error && error.code === "EADDRINUSE"
@@ -64,8 +64,8 @@ const describe = (error: OwnerChange.Occupied, address: Address, health: Health 
   }${health === undefined || health._tag === "NoListener" ? "" : `, ${health._tag.toLowerCase()}`}`
 
 /**
- * Makes the function that reports a wait. It runs `beforeWaiting` once, and logs one line for each change of state. It calls
- * `onWaiting` for each change of state, and for each wait that ends later than the last reported wait.
+ * Makes the function that reports a wait. That function runs `beforeWaiting` once, and logs one line for each change of `status`.
+ * It calls `onWaiting` for each change of `status`, and for each wait that ends later than the last reported wait.
  */
 const reporter = (options: RecoveryOptions) =>
   Effect.map(
@@ -84,20 +84,20 @@ const reporter = (options: RecoveryOptions) =>
 
 const waitingFor = (what: "owner" | "standby") => Metrics.during(Metric.tagged(Metrics.lockWaiters, "for", what))
 
-/** The state that one attempt to start passes to the next. */
+/** The state that one attempt to start passes to the next attempt. */
 interface Round {
   /**
    * How many quick attempts are left. Quick attempts are milliseconds apart, and begin when this process sees that an owner has
    * ended.
    */
   readonly quickAttempts: number
-  /** The instance that the last wait was for. */
+  /** The instance id of the owner that the last wait was for. */
   readonly owner: string | undefined
   /** Whether the last wait was for the same owner, and saw no change. */
   readonly isSettled: boolean
   /**
    * Whether to watch that owner over an open connection. `false` after the owner closed such a connection soon after it was
-   * opened, because a standby would otherwise reconnect without a pause.
+   * opened, because a standby (a start that waits for the owner's end) would otherwise reconnect without a pause.
    */
   readonly mayWatch: boolean
 }
@@ -107,9 +107,9 @@ const first: Round = { quickAttempts: 0, owner: undefined, isSettled: false, may
 const ownerId = (error: OwnerChange.Occupied): string => error.holder?.instanceId ?? "unknown"
 
 /**
- * The state for the wait after a refused attempt. If the attempt before met a different owner, the state starts afresh. During
- * the quick attempts, a refusal may name no holder, because the ended owner may remove its record before it releases the lock.
- * Such a refusal is still about the ended owner.
+ * The state for the wait after a refused attempt. If the previous attempt was refused because of a different owner, the result is
+ * a new state, made from `first`. During the quick attempts, a refusal may name no holder, because the ended owner may remove its
+ * record before it releases the lock. Such a refusal counts as a refusal by the ended owner, so the state is kept.
  */
 const roundFor = (error: OwnerChange.Occupied, before: Round): Round =>
   before.owner === ownerId(error) || (before.quickAttempts > 0 && error.holder === undefined)
@@ -133,10 +133,10 @@ const pauseOf = ({ quickAttempts }: Round): Duration.Duration =>
   Duration.times(firstPause, 2 ** (attemptsAfterEnd - quickAttempts))
 
 /**
- * Repeats a start until it succeeds, or until it fails with an error for which a wait cannot help.
+ * Repeats a start until it succeeds, or until it fails with an error that does not go away by waiting.
  *
- * After `PortInUse` or `LockHeld`, `refused` waits until another attempt is worthwhile. After a `BindFailed` because a socket
- * that does not listen has the port, `taken` waits for the next attempt.
+ * After `PortInUse` or `LockHeld`, `refused` waits until another attempt is worthwhile. If an attempt fails with `BindFailed`
+ * because a socket that does not listen has the port, `taken` waits before the next attempt.
  */
 const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
   start: Effect.Effect<A, E, R>,
@@ -160,11 +160,11 @@ const retrying = <A, E extends { readonly _tag: string }, R, E2, R2, E3, R3>(
     }
   })
 
-/** The end of a recovery's waiting time. Only the time that the recovery spends waiting counts. */
+/** The time at which `recover` stops waiting for an unhealthy owner. Only the time that `recover` spends waiting counts. */
 interface Deadline {
   /** The time until the deadline, at least zero. */
   readonly remaining: Effect.Effect<Duration.Duration>
-  /** Moves the deadline later, by a time that the recovery did not spend waiting. */
+  /** Moves the deadline later, by a time that `recover` did not spend waiting. */
   readonly extend: (millis: number) => Effect.Effect<void>
 }
 
@@ -181,14 +181,14 @@ const makeDeadline = (timeout: Duration.Duration): Effect.Effect<Deadline> =>
     }
   })
 
-/** The settings and state that all attempts of one `recover` share. */
+/** The settings and state that one call of `recover` keeps for all its attempts to start. */
 interface Recovering {
   readonly supervisor: RecoveryOptions["supervisor"]
   readonly address: Address
   readonly retryInterval: Duration.Duration
   readonly timeout: Duration.Duration
   readonly deadline: Deadline
-  /** Whether this recovery has already probed the health of an owner. */
+  /** Whether this call of `recover` has already probed the health of an owner. */
   readonly wasJudged: Ref.Ref<boolean>
   readonly report: (status: string, wait: Duration.Duration) => Effect.Effect<void>
 }
@@ -218,7 +218,7 @@ const leaveIfHealthy = ({ address, supervisor }: Recovering, error: OwnerChange.
     })
     : Effect.void
 
-/** Runs an effect until the deadline at the latest, and then fails with `OwnerUnhealthy`. */
+/** Runs an effect. If the effect has not ended at the deadline, this function interrupts it and fails with `OwnerUnhealthy`. */
 const within =
   ({ address, deadline, supervisor, timeout }: Recovering, { holder }: OwnerChange.Occupied) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | OwnerUnhealthy, R> =>
@@ -235,8 +235,8 @@ const within =
       }))
 
 /**
- * Probes the owner, and fails with `OwnerHealthy` if the owner is healthy. The deadline does not cut the first probe short,
- * because the owner's health is unknown before the first answer. The error `OwnerUnhealthy` could then be wrong.
+ * Probes the owner, and fails with `OwnerHealthy` if the owner is healthy. The deadline does not interrupt the first probe.
+ * Before its answer the owner's health is unknown, so the error `OwnerUnhealthy` could be wrong.
  */
 const judge = (self: Recovering, error: OwnerChange.Occupied) =>
   Effect.gen(function*() {
@@ -249,8 +249,8 @@ const judge = (self: Recovering, error: OwnerChange.Occupied) =>
   })
 
 /**
- * Waits for a change of the owner, for at most one retry interval. If this process cannot see the owner's end, it waits for at
- * most the poll interval.
+ * Waits for a change of the owner, for at most one retry interval. If this process cannot see the owner's end, the wait takes at
+ * most one poll interval.
  */
 const waitForOwner = (self: Recovering, error: OwnerChange.Occupied, round: Round) =>
   Effect.gen(function*() {
@@ -286,11 +286,11 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  *
  * - A healthy owner (`PortInUse`, `LockHeld`): fails with `OwnerHealthy`.
  * - An unhealthy owner (`PortInUse`, `LockHeld`): retries. After `health.timeout`, fails with `OwnerUnhealthy`.
- * - A socket that has the port and does not listen (`BindFailed`): retries. After `health.timeout`, fails with that error.
+ * - A socket that has the port and does not listen (`BindFailed`): retries. After `health.timeout`, fails with `BindFailed`.
  * - Any other failure of the start: fails with that error at once.
  *
- * A retry runs the whole start again, every `health.retryInterval`, and within a second or two of the owner's end. Between the
- * retries, the owner's health is probed every second.
+ * A retry runs the whole start again. Retries follow every `health.retryInterval`. After the owner has ended, the next retry
+ * follows within a second or two. Between the retries, the owner's health is probed every second.
  *
  * `health.timeout` counts only the time spent waiting for another owner, on the monotonic clock. An attempt that has acquired the
  * lock may take as long as it needs before it binds the port.
@@ -355,8 +355,8 @@ export const recover: {
   }))
 
 /**
- * Runs a start as a standby: waits until the present owner ends, without a timeout, and then takes over. If several standbys
- * wait, one takes over and the others wait for that new owner.
+ * Runs a start as a standby: waits until the current owner ends, without a timeout, and then takes over. If several standbys
+ * wait, one takes over and the others wait until that new owner ends.
  *
  * How the standby notices the end of the owner:
  *
@@ -365,8 +365,8 @@ export const recover: {
  * - An owner that holds the lock without listening: the standby tries to acquire the lock every second.
  * - A socket that has the port and does not listen: the standby tries to bind every second.
  *
- * A standby waits only after `PortInUse`, `LockHeld`, and `BindFailed` for a socket that does not listen. Any other failure of
- * the start ends the standby with that failure. The option `health` is not used.
+ * A standby waits only if the start fails with `PortInUse`, with `LockHeld`, or with `BindFailed` because a socket that does not
+ * listen has the port. Any other failure of the start ends the standby with that failure. The option `health` is not used.
  *
  * @since 0.1.0
  * @category combinators

@@ -38,10 +38,10 @@ export interface RecoveryOptions {
   readonly health?: RecoveryHealthOptions | undefined
   /**
    * Runs once, before the first wait and before the log line about that wait. The files of the program may be removed during a
-   * wait. So use this effect to load in advance what the start needs after the wait. Default: nothing.
+   * wait. So use this effect to load the files that the start needs after the wait. Default: nothing.
    */
   readonly beforeWaiting?: Effect.Effect<void> | undefined
-  /** Called for every change of state, and before each wait. */
+  /** Called whenever the `status` changes, and before each wait. */
   readonly onWaiting?: ((waiting: RecoveryWaiting) => Effect.Effect<void>) | undefined
 }
 

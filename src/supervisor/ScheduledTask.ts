@@ -1,5 +1,6 @@
 /**
- * Makes the task with which the Task Scheduler runs a gateway: [MS-TSCH] 2.5, XML Task Definition Format.
+ * Makes the definition of the task with which the Task Scheduler of Windows runs a gateway. The format is that of [MS-TSCH] 2.5,
+ * XML Task Definition Format.
  */
 import { escapeXml } from "./escapeXml.ts"
 import { commandWords, serviceNames, type ServiceOptions } from "./ServiceOptions.ts"
@@ -7,7 +8,7 @@ import { lines, writtenBy } from "./serviceText.ts"
 
 /**
  * Quotes one argument so that `CommandLineToArgvW` reads it back unchanged. Backslashes are special only before a quote, so this
- * function doubles them there.
+ * function doubles the backslashes before a quote.
  *
  * @since 0.1.0
  * @category quoting
@@ -23,14 +24,15 @@ export const quoteWindows = (text: string): string =>
     }"`
 
 /**
- * The task, for `schtasks /Create /XML`. The XML declares UTF-16, which `schtasks` itself writes and reads best. `encode` writes
- * that encoding with a byte order mark.
+ * Makes the task's XML for `schtasks /Create /XML`. The XML declares UTF-16, because `schtasks` writes UTF-16 and reads it best.
+ * `ServiceDefinition.encode` encodes the XML in UTF-16 with a byte order mark.
  *
  * - `MultipleInstancesPolicy=IgnoreNew`: the Task Scheduler runs at most one instance of the task.
- * - `RestartOnFailure`: restarts once a minute, the shortest interval, and 255 times, the greatest count. A duplicate is not
- *   restarted: a start that finds a healthy gateway leaves that gateway in control and exits 0, which is no failure.
- * - `ExecutionTimeLimit=PT0S`: no limit. The default is three days.
- * - `Priority=5`: normal. The default of 7 is below normal.
+ * - `RestartOnFailure`: the Task Scheduler restarts a failed task once a minute, which is the shortest interval, and at most 255
+ *   times, which is the greatest count. A start that finds a healthy gateway leaves that gateway in control and exits 0. Exit
+ *   status 0 is no failure, so the Task Scheduler does not restart such a start.
+ * - `ExecutionTimeLimit=PT0S`: the task may run without a time limit. The default limit is three days.
+ * - `Priority=5`: the process has normal priority. The default of 7 is below normal.
  *
  * **Gotchas.** The Task Scheduler replaces `%NAME%` if an environment variable of that name exists, and the XML format has no
  * escape for `%`. The Task Scheduler has no stop timeout: `schtasks /End` ends the process at once.
@@ -75,7 +77,8 @@ export const taskXml = (options: ServiceOptions): string => {
     "  </Settings>",
     "  <Principals>",
     "    <Principal id=\"Gateway\">",
-    // S-1-5-18 is LocalSystem. S4U runs the task as a user without a password, even if that user is not logged on.
+    // S-1-5-18 is LocalSystem. S4U runs the task as the given user without that user's password, even if that user is not logged
+    // on.
     (isSystem || user !== undefined) && `      <UserId>${user ?? "S-1-5-18"}</UserId>`,
     isSystem
       ? user !== undefined && "      <LogonType>S4U</LogonType>"

@@ -1,6 +1,7 @@
 /**
- * The supervisors' own commands for a gateway that a supervisor started. Such a gateway should not be ended by a signal, because
- * systemd would restart it (`Restart=always`), and the Task Scheduler would count a failure.
+ * The commands of systemd, launchd and the Task Scheduler that show or stop a gateway which the supervisor started. A user should
+ * stop such a gateway with these commands and not with a signal. After a signal, systemd would restart the gateway
+ * (`Restart=always`), and the Task Scheduler would count a failure.
  *
  * @since 0.1.0
  */
@@ -10,7 +11,7 @@ import { shellWord } from "../internal/shellWord.ts"
 import { serviceNames } from "./ServiceOptions.ts"
 
 /**
- * The commands that a user can type for a supervised gateway.
+ * The commands with which a user can show or stop a gateway that a supervisor started.
  *
  * @since 0.1.0
  * @category models
@@ -22,15 +23,16 @@ export interface ServiceCommands {
 
 const systemctl = ({ name, scope }: ServiceUnit): ServiceCommands => {
   const program = scope === "user" ? "systemctl --user" : "systemctl"
-  // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name.
+  // Unit names can contain backslashes, because systemd uses a backslash to escape a special character in a name. So the name is
+  // quoted for the shell.
   const unit = shellWord(name)
   return { status: `${program} status ${unit}`, stop: `${program} stop ${unit}` }
 }
 
 /**
- * The commands try both launchd domains, because the gateway's record does not say which domain has the job. An agent is in the
- * domain of its user's login. A daemon is in the system domain. Every user may print that domain, and only root may change it
- * (launchctl(1)).
+ * The commands try both launchd domains, because the gateway's record (the JSON text in its lock file) does not say which domain
+ * has the job. An agent is in the domain of its user's login. A daemon is in the system domain. Every user may print the system
+ * domain, but only root may change it (launchctl(1)), so its `bootout` needs `sudo`.
  */
 const launchctl = (label: string): ServiceCommands => ({
   status: `launchctl print gui/$(id -u)/${label} || launchctl print system/${label}`,
@@ -43,11 +45,11 @@ const schtasks = (task: string): ServiceCommands => ({
 })
 
 /**
- * The commands for a supervised gateway. `None` if no command is known for the supervisor (`none`, `external`), or if the name
- * of the service is not known. Pure.
+ * The commands for a gateway that a supervisor started. `None` if no command is known for the supervisor (`none`, `external`), or
+ * if the name of the service is not known. Pure.
  *
- * For systemd, `unit` is the unit of the process's control group. For launchd and the Task Scheduler, the service has the name
- * that `gateway service install` gives to `profile`.
+ * For systemd, `unit` is the unit of the control group of the gateway's process. For launchd and the Task Scheduler, the service
+ * has the name that `gateway service install` gives to the service of `profile`.
  *
  * @since 0.1.0
  * @category constructors

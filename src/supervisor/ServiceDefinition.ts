@@ -58,13 +58,13 @@ export const encode = (definition: Pick<ServiceDefinition, "text" | "encoding">)
     : Buffer.from(`\uFEFF${definition.text}`, "utf16le")
 
 /**
- * Finds the first word of the command line, path or user name that the manager's format cannot express, or that the manager
- * refuses.
+ * Finds the first value that the manager's format cannot express, or that the manager refuses. The values are the words of the
+ * command line, the state directory and the user name.
  *
  * - An argument of a program cannot contain a NUL, and a text file cannot contain an unpaired surrogate.
- * - systemd reads no quotes in the values of `LoadCredential=` and `User=`, so a line end in such a value would begin another
- *   setting.
- * - systemd refuses a program whose path contains a control character, a quote or a backslash, even in quotes
+ * - systemd does not interpret quotes in the values of `LoadCredential=` and `User=`. So quotes cannot protect a line end in such
+ *   a value, and the line end would begin another setting.
+ * - systemd refuses a program whose path contains a control character, a quote or a backslash, even if the path is in quotes
  *   ("Executable name contains special characters").
  * - XML 1.0 cannot express most control characters, not even as a character reference.
  *

@@ -2,7 +2,8 @@
  * Installs and uninstalls a service: writes or removes the file of the service's definition, and tells the service manager about
  * the change.
  *
- * All steps are computed before the first one runs. A dry run prints these steps. A failed installation is undone.
+ * All steps are computed before the first one runs. A dry run prints these steps and runs none of them. A failed installation is
+ * undone.
  */
 import type * as CommandExecutor from "@effect/platform/CommandExecutor"
 import type { PlatformError } from "@effect/platform/Error"
@@ -40,7 +41,7 @@ import { writeAtomically } from "./writeAtomically.ts"
 export interface ServiceManagerOptions extends Place {
   /** Whether to report the steps and change nothing. Default `false`. */
   readonly dryRun?: boolean | undefined
-  /** Called with one line before each step, and with the outcome. */
+  /** Called with one line before each step, and with lines about the outcome at the end. */
   readonly report: (line: string) => Effect.Effect<void>
 }
 
@@ -71,7 +72,7 @@ export const checkWritable = (options: ServiceManagerOptions): Effect.Effect<voi
   })
 
 /**
- * Installs a service: writes the definition and tells the manager. A second installation replaces the first.
+ * Installs a service: writes the definition and tells the manager about it. A second installation replaces the first.
  *
  * If a step fails or the installation is interrupted, this function restores the former state: the definition, the definition's
  * folder, and whether the service is enabled.
@@ -97,7 +98,8 @@ export const install = (options: ServiceManagerOptions): Effect.Effect<void, Ser
   })
 
 /**
- * Stops the service, removes its definition and tells the manager. If the service is not installed, reports that and succeeds.
+ * Stops the service, removes its definition and tells the manager about the removal. If the service is not installed, reports
+ * that and succeeds.
  *
  * @since 0.1.0
  * @category operations
@@ -137,9 +139,9 @@ const isMissing = (options: ServiceManagerOptions): Effect.Effect<Option.Option<
     }
     const fs = yield* FileSystem.FileSystem
     const path = definitionPath(options)
-    // `readLink` checks the entry at the path itself, which can be a link: a masked unit is a link to /dev/null. `fs.exists`
-    // would follow the link. `readLink` fails on a regular file as well, but not with ENOENT, so ENOENT means that the path has
-    // no entry.
+    // The entry at `path` can be a link, because a masked systemd unit is a link to /dev/null. `fs.exists` would follow that
+    // link, but `readLink` checks the entry itself. `readLink` also fails on a regular file, but with another error than ENOENT.
+    // So ENOENT means that `path` has no entry.
     return yield* fs.readLink(path).pipe(
       Effect.as(Option.none<string>()),
       Effect.catchAll((error) =>
@@ -190,8 +192,8 @@ const take = (options: ServiceManagerOptions, step: Step): Effect.Effect<void, S
   })
 
 /**
- * Checks the user and the state directory of a system unit. If one of them is missing, systemd would fail the start and report
- * only a number.
+ * Checks the user and the state directory of a system unit. If the user or the directory does not exist, or if the directory
+ * belongs to another user, systemd would fail the start. As the reason, systemd would report only a number.
  */
 const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, ServiceFailed, Needs> =>
   Effect.gen(function*() {
@@ -222,8 +224,8 @@ const checkAccount = (options: ServiceManagerOptions): Effect.Effect<void, Servi
   })
 
 /**
- * When to retry a command that fails because the manager still ends the former service: every 500 ms, for as long as the stop of
- * that service may take.
+ * The schedule of the retries of a command that fails because the manager has not finished the stop of the former service. A
+ * retry follows every 500 ms, up to the longest time that this stop may take.
  */
 const settling = (options: ServiceManagerOptions) =>
   Schedule.spaced("500 millis").pipe(Schedule.upTo(longestStop(options.service)))

@@ -5,7 +5,7 @@
 import * as Duration from "effect/Duration"
 
 /**
- * The supported service managers, by their names in `--supervisor`.
+ * The supported service managers. The flag `--supervisor` uses the same names.
  *
  * @since 0.1.0
  * @category models
@@ -135,7 +135,10 @@ export const tokenFileFlag = "token-file"
 /** A duration in whole seconds, rounded up, because the settings of the managers are in seconds. */
 export const wholeSeconds = (duration: Duration.Duration): number => Math.ceil(Duration.toSeconds(duration))
 
-/** How long the process may take to end after the drain, in seconds. In this time, the gateway only releases its lock. */
+/**
+ * How long the process may take to end after the drain, in seconds. The drain is the time in which open connections may end.
+ * After the drain, the gateway only releases its lock.
+ */
 const stopMargin = 10
 
 /** How long a manager waits for a stop before it kills the process, in seconds. */

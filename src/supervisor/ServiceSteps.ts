@@ -7,7 +7,7 @@ import { type Manager, serviceNames, type ServiceOptions } from "./ServiceOption
 import { systemFolders, systemStateDir } from "./SystemdUnit.ts"
 
 /**
- * The folders that contain the definition files of each manager, or parents of these folders.
+ * The folders from which `definitionPath` makes the path of a definition file.
  *
  * @since 0.1.0
  * @category models
@@ -48,8 +48,8 @@ export type Step =
     /** Whether a failure of the command is an error. `false` for a command that also fails if there is nothing for it to do. */
     readonly required: boolean
     /**
-     * Whether to retry a failed command. A manager may end the former service in the background. It then refuses the new service
-     * until the former service has ended.
+     * Whether to retry a failed command. A manager may end the former service in the background. The manager then refuses the new
+     * service until the former service has ended.
      */
     readonly patient: boolean
   }
@@ -143,7 +143,8 @@ export const installSteps = (place: Place): ReadonlyArray<Step> => {
       ]
     case "launchd":
       return [
-        // launchd opens the file of the error output before it starts the program, and does not create the file's folder.
+        // launchd opens the file of the error output before it starts the program, and does not create the file's folder. So this
+        // step creates the folder.
         { _tag: "MakeFolder", path: place.service.stateDir, mode: 0o700 },
         ...write,
         // `bootstrap` fails while launchd has a job with this label, so `bootout` removes such a job first.

@@ -19,13 +19,14 @@ export interface UndoOptions extends Place {
   readonly report: (line: string) => Effect.Effect<void>
 }
 
-/** The entry at the path of the definition before the installation. */
+/** The entry that was at the path of the definition's file before the installation. */
 type Former =
   | { readonly _tag: "Nothing" }
   | { readonly _tag: "Link"; readonly target: string }
   | { readonly _tag: "Content"; readonly bytes: Uint8Array }
   /**
-   * An entry that cannot be read. The undo leaves this entry unchanged, because the installation could not write over it either.
+   * An entry that cannot be read. The installation could not write over such an entry either, so the undo leaves the entry
+   * unchanged.
    */
   | { readonly _tag: "Unreadable" }
 
@@ -33,7 +34,7 @@ type Former =
 export interface Before {
   readonly path: string
   readonly definition: Former
-  /** Whether systemd's link to the definition exists. */
+  /** Whether the link that `systemctl enable` creates existed. */
   readonly isEnabled: boolean
   /** The folders that did not exist before the installation, the deepest first. */
   readonly missing: ReadonlyArray<string>
@@ -55,8 +56,8 @@ const former = (path: string): Effect.Effect<Former, never, FileSystem.FileSyste
   })
 
 /**
- * The folders of a path that do not exist, from the deepest up to the first folder that exists. The root of the path is not
- * checked.
+ * The folders of a path that do not exist. The search begins with the deepest folder, and stops at the first folder that exists.
+ * The root of the path is not checked.
  */
 const missingFolders = (path: string): Effect.Effect<ReadonlyArray<string>, never, FileSystem.FileSystem> =>
   Effect.gen(function*() {
@@ -96,7 +97,8 @@ const runManager = (options: UndoOptions, ...words: readonly [string, ...Array<s
   execute(options, words).pipe(Effect.interruptible, Effect.timeout(undoTimeout), Effect.ignore)
 
 /**
- * Restores the state from before the installation. Parts that the installation did not change are neither touched nor reported.
+ * Restores the state from before the installation. This function changes and reports only the parts that the installation
+ * changed.
  */
 export const undo = (
   options: UndoOptions,

@@ -1,6 +1,6 @@
 /**
- * Finds the listening socket that systemd passed to this process (sd_listen_fds(3)). The socket stays open between two
- * processes of the service, so a restart refuses no connection.
+ * Finds the listening socket that systemd passed to this process (sd_listen_fds(3)). systemd keeps the socket open while it
+ * restarts the service, so no connection is refused during a restart.
  *
  * @since 0.1.0
  */

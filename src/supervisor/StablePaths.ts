@@ -1,9 +1,9 @@
 /**
  * Finds paths that a service definition must not contain, because they change or disappear while the service is installed.
  *
- * A version manager has one folder for each version of Node, npx has one for each run, Homebrew has one for each release. The
- * definition keeps the path that it got when the service was installed. An upgrade or a clean-up may remove that path, and then
- * the service cannot start.
+ * A version manager has one folder for each version of Node, npx has one folder for each run, and Homebrew has one folder for
+ * each release. The definition keeps the path that was valid when the service was installed. An upgrade or a clean-up may remove
+ * that path, and then the service cannot start.
  *
  * @since 0.1.0
  */
@@ -131,7 +131,7 @@ export interface Advice extends Pick<Unstable, "path" | "because" | "of"> {
 
 /**
  * Checks the paths of Node and of the program. For each path that may disappear, advises the first candidate that exists. If no
- * candidate exists, advises the first general candidate.
+ * candidate exists, advises the first entry of `nodes` (for Node) or `programs` (for the program).
  *
  * @since 0.1.0
  * @category reading

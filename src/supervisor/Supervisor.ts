@@ -21,7 +21,7 @@ import { variable } from "../internal/environment.ts"
 export { SupervisorKind }
 
 /**
- * The detected supervisor, and the reason for the verdict.
+ * The detected supervisor, and the reason why it was detected.
  *
  * @since 0.1.0
  * @category models
@@ -41,7 +41,7 @@ export interface Verdict {
 export class Supervisor extends Context.Tag("gateway-lock/Supervisor")<Supervisor, Verdict>() {}
 
 /**
- * The facts that the verdict follows from.
+ * The facts from which `detect` decides which supervisor started this process.
  *
  * @internal
  */
@@ -54,7 +54,8 @@ export interface Evidence {
   /** `NOTIFY_SOCKET` (sd_notify(3)). */
   readonly notifySocket: Option.Option<string>
   /**
-   * The pid of the main process of this process's unit, which is the unit of its control group. `None` if systemd was not asked.
+   * The unit of this process is the systemd unit that its control group belongs to. The value is the pid of that unit's main
+   * process. `None` if systemd was not asked.
    */
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */
@@ -68,7 +69,8 @@ export interface Evidence {
 const verdict = (kind: SupervisorKind, reason: string): Verdict => ({ kind, reason })
 
 /**
- * Whether a value of `XPC_SERVICE_NAME` names a job. launchd sets `0` in the processes of a login session that belong to no job.
+ * Whether a value of `XPC_SERVICE_NAME` names a job. In a login session, launchd sets the variable to `0` for each process that
+ * belongs to no job.
  */
 const isLabel = (name: string): boolean => name !== "" && name !== "0"
 
@@ -189,8 +191,8 @@ export const parseJobPid = (text: string): Option.Option<number> =>
   )
 
 /**
- * Asks launchctl for the process of a job. `list` looks in the domain of the caller, which has the agents. `print system/…` looks
- * in the system domain, which has the daemons. Every user may print the system domain.
+ * Asks launchctl for the process of a job. `list` looks in the domain of the caller, where the agents are. `print system/…` looks
+ * in the system domain, where the daemons are. Every user may print the system domain.
  */
 const jobPidOf = (label: string) =>
   Effect.gen(function*() {
@@ -210,8 +212,8 @@ const collect = (
   Effect.gen(function*() {
     const systemdExecPid = yield* variable("SYSTEMD_EXEC_PID")
     const notifySocket = yield* variable("NOTIFY_SOCKET")
-    // A query to systemd starts a program. The query is necessary only for a systemd before 248, which does not set
-    // SYSTEMD_EXEC_PID.
+    // A query to systemd starts a program. The query is necessary only if systemd is older than version 248, because such a
+    // systemd does not set SYSTEMD_EXEC_PID.
     const askSystemd = facts.platform === "linux" && Option.isNone(systemdExecPid) && Option.isSome(notifySocket)
     const unit = askSystemd ? yield* ownUnit : Option.none<string>()
     const unitMainPid = Option.isNone(unit)
@@ -240,12 +242,12 @@ const collect = (
   })
 
 /**
- * Returns the supervisor that `setting` names. For `auto`, returns the supervisor for which there is proof. Logs the verdict and
- * its reason at debug level.
+ * Returns the supervisor that `setting` names. For `auto`, returns the supervisor for which there is proof. Logs the supervisor
+ * and the reason at debug level.
  *
- * Never fails. If systemd is older than 248, this function asks systemd's system manager and then the user's manager, for at most
- * two seconds each. If this process may be the process of a launchd job or an orphan of such a job, this function asks launchd,
- * for at most two seconds for each domain.
+ * Never fails. If systemd is older than version 248, this function asks systemd's system manager and then the user's manager, for
+ * at most two seconds each. If this process may be the process of a launchd job or an orphan of such a job, this function asks
+ * launchd, for at most two seconds for each domain.
  *
  * @since 0.1.0
  * @category constructors
@@ -261,7 +263,7 @@ export const make = (
     )
 
 /**
- * Provides the verdict of `make`.
+ * Provides the supervisor that `make` returns, and the reason.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

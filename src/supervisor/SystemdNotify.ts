@@ -28,7 +28,7 @@ export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<Sys
    * Sends assignments such as `READY=1`, and returns whether systemd has read them. Without systemd, sends nothing and returns
    * `true`.
    *
-   * Never fails. A message that cannot be sent is logged as a warning, unless the message before failed for the same reason.
+   * Never fails. A message that cannot be sent is logged as a warning, unless the previous message failed for the same reason.
    */
   readonly notify: (...assignments: ReadonlyArray<string>) => Effect.Effect<boolean>
   /** The interval within which systemd expects `WATCHDOG=1`. `None` if the unit has no watchdog. */
@@ -36,14 +36,14 @@ export class SystemdNotify extends Context.Tag("gateway-lock/SystemdNotify")<Sys
 }>() {}
 
 /**
- * The limit for one message. systemd-notify waits until systemd has read the message (a barrier, sd_notify_barrier(3)). High load
- * can delay this.
+ * How long the `systemd-notify` program may take to send one message. The program waits until systemd has read the message (a
+ * barrier, sd_notify_barrier(3)), and high load can make this wait longer.
  */
 const timeout = Duration.seconds(5)
 
 /**
- * The watchdog interval from `WATCHDOG_USEC`. The variable applies to this process only if `WATCHDOG_PID` is unset or is the pid
- * of this process (sd_watchdog_enabled(3)). Pure.
+ * The watchdog interval from the environment variable `WATCHDOG_USEC`. This variable applies to this process only if
+ * `WATCHDOG_PID` is unset or is the pid of this process (sd_watchdog_enabled(3)). Pure.
  *
  * @internal
  */
@@ -59,8 +59,8 @@ export const watchdogInterval = (
   )
 
 /**
- * The assignment that gives a start or a stop more time, counted from now, before systemd considers it hung. It sets
- * `EXTEND_TIMEOUT_USEC` in microseconds (sd_notify(3)). Pure.
+ * The assignment that gives a start or a stop more time, counted from now, before systemd considers that start or stop hung. The
+ * assignment sets `EXTEND_TIMEOUT_USEC` in microseconds (sd_notify(3)). Pure.
  *
  * @internal
  */
@@ -68,7 +68,7 @@ export const extendTimeout = (duration: Duration.Duration): string =>
   `EXTEND_TIMEOUT_USEC=${Math.round(Duration.toMillis(duration) * 1000)}`
 
 /**
- * The socket from which systemd reads notifications, from the environment.
+ * Reads, from the environment, the path of the socket on which systemd receives notifications.
  *
  * @internal
  */
@@ -125,15 +125,18 @@ export const make = (
     })
   })
 
-/** The lower bound of the timeout of one feed, for a short watchdog interval. */
+/**
+ * The shortest timeout of one feed (one notification `WATCHDOG=1`). It applies if a quarter of the watchdog interval is shorter
+ * than this timeout.
+ */
 const shortestFeed = Duration.seconds(1)
 
 /**
- * Feeds a watchdog permanently: runs `feed` every half interval (sd_watchdog_enabled(3)). After a failed feed, the next feed
- * follows after an eighth of the interval.
+ * Feeds systemd's watchdog without end: runs `feed`, which sends `WATCHDOG=1`, and repeats it after half of the interval
+ * (sd_watchdog_enabled(3)). After a failed feed, the next feed follows after an eighth of the interval.
  *
- * A feed that dies with a defect or times out counts as failed, and the feeding goes on. Otherwise systemd would end a healthy
- * gateway.
+ * A feed that dies with a defect or times out counts as failed, and the next feed follows. If the feeds ended instead, systemd
+ * would end a healthy gateway.
  *
  * @internal
  */
@@ -158,7 +161,7 @@ export const keepFed = (
 const silent: SystemdNotify["Type"] = { notify: () => Effect.succeed(true), watchdog: Option.none() }
 
 /**
- * Provides the notifier of `make`.
+ * Provides the notifier that `make` returns.
  *
  * @example
  * import { NodeContext } from "@effect/platform-node"

@@ -23,33 +23,33 @@ export interface SystemdTiming {
 }
 
 /**
- * Computes the times of a unit. Failures that take time never exhaust the start limit, no matter how often these failures are
- * repeated. systemd does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
+ * Computes the times of a unit. A slow failure (one of those listed below) never exhausts the start limit, no matter how often it
+ * is repeated. systemd does not restart a unit that has exhausted its start limit: the unit stays down until an operator acts.
  *
  * **Start limit.** `I` is `StartLimitIntervalSec`, `B` is `StartLimitBurst`, and `R` is `RestartSec`. systemd counts starts in
  * windows. A start more than `I` after the first start of a window opens a new window. More than `B` starts in one window exhaust
  * the limit (`ratelimit_below` in systemd's `ratelimit.c`). If starts are at least `P` apart, a window has at most `⌊I / P⌋ + 1`
- * starts. So they never exhaust the limit if and only if `I < B · P`.
+ * starts. So such starts never exhaust the limit if and only if `I < B · P`.
  *
- * The failures that take time, with the time between two starts:
+ * These are the slow failures, each with the time between two starts:
  *
  * - The owner never becomes healthy, and the start exits 1: `health.timeout + R`.
  * - The start hangs and sends no more notifications: `TimeoutStartSec + R`.
  * - The gateway serves and then hangs: at least `WatchdogSec + R`.
  *
- * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which
- * is below `B · P` for every `W`, including zero. Starts that fail at once still exhaust the limit, if they are less than about
+ * So `P = R + W`, with `W = min(health.timeout, TimeoutStartSec, WatchdogSec)`. The unit uses `I = ⌈B · (R + W/2)⌉ − 1`, which is
+ * below `B · P` for every `W`, including zero. Starts that fail at once do exhaust the limit, if two starts are less than about
  * `R + W/2` apart.
  *
- * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The failures that take time would exhaust the limit only with an
- * `I` of at least `20 · 32 = 640`. `B` is 20, so that instant failures exhaust the limit only after 40 seconds. A temporary
- * cause, such as a volume that is mounted late, can pass in that time.
+ * With the defaults `R = 2`, `W = 30` and `B = 20`, `I` is 339. The slow failures would exhaust the limit only if `I` was at
+ * least `20 · 32 = 640`. `B` is 20, so that starts that fail at once exhaust the limit only after `B · R = 40` seconds. A
+ * temporary cause, such as a volume that is mounted late, can pass in that time.
  *
- * **Start timeout.** A start that waits for an owner sends `EXTEND_TIMEOUT_USEC` while it waits. The first message must arrive
- * within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90 seconds, which is systemd's
- * default.
+ * **Start timeout.** A start that waits for the lock's owner sends `EXTEND_TIMEOUT_USEC` while it waits. The first message must
+ * arrive within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90 seconds, which is
+ * systemd's default.
  *
- * **Stop timeout.** The drain timeout plus ten seconds.
+ * **Stop timeout.** The stop timeout is the drain timeout plus ten seconds.
  *
  * @since 0.1.0
  * @category timing
@@ -93,7 +93,8 @@ export const quoteSystemd = (text: string): string => {
 }
 
 /**
- * Quotes an argument of a command line of systemd.service(5): as `quoteSystemd`, and `$` is escaped as well.
+ * Quotes an argument of a command line of systemd.service(5). This function does the same as `quoteSystemd`, and also escapes
+ * `$`.
  *
  * **Gotchas.** Use this function for arguments only, because systemd takes a `$` in the path of the program literally.
  *
@@ -103,8 +104,8 @@ export const quoteSystemd = (text: string): string => {
 export const quoteSystemdArgument = (text: string): string => quoteSystemd(text.replace(/\$/g, "$$$$"))
 
 /**
- * The config and state folders of a system unit, in place of those in a user's home. Each is a folder `gateway-lock` below `%E`
- * or `%S` of systemd.unit(5), and has one folder for each profile.
+ * The config and state folders that a system unit uses instead of the folders in a user's home. Each one is the folder
+ * `gateway-lock` below `%E` or `%S` of systemd.unit(5), and contains one folder for each profile.
  *
  * @since 0.1.0
  * @category paths
@@ -117,10 +118,12 @@ const stateRoot = "/var/lib"
 const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`)
 
 /**
- * The name of a state directory in `StateDirectory=`, with which systemd creates the directory for the service's user. Pure.
+ * The name of a state directory for the setting `StateDirectory=`. With this setting, systemd creates the directory for the
+ * service's user. Pure.
  *
- * `None` for a directory that is not below `/var/lib`. Also `None` for a name that `StateDirectory=` would read differently. An
- * example is a name with a colon, because a colon separates a directory from the name of a link to it there.
+ * `None` for a directory that is not below `/var/lib`. Also `None` for a name that systemd would not take literally in this
+ * setting. An example is a name with a colon, because in this setting a colon separates the name of a directory from the name of
+ * a link to that directory.
  *
  * @since 0.1.0
  * @category decisions
@@ -132,7 +135,8 @@ export const stateDirectoryName = (path: string): Option.Option<string> => {
 }
 
 /**
- * The state directory of a system unit: the value of the flag `state-dir`, or the directory of the profile. Pure.
+ * The state directory of a system unit: the value of the flag `state-dir`, or by default the profile's folder below
+ * `systemFolders.state`. Pure.
  *
  * @since 0.1.0
  * @category paths
@@ -149,12 +153,12 @@ const homes = ["/home", "/root", "/run/user"]
 /**
  * The lines of a system unit that set its user and its sandbox.
  *
- * - `DynamicUser=`, set if there is no option `user`: the service has a user of its own, and does not run as root. systemd
- *   creates the state directory, and changes its owner to the uid that the user has in this run.
- * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: a dynamic user has no home, so the profile's folders are below the system's folders.
+ * - `DynamicUser=`, set if the option `user` is absent: the service runs as a user that exists only for this service, and not as
+ *   root. systemd creates the state directory, and gives it to the uid that this user has in the current run.
+ * - `XDG_CONFIG_HOME`, `XDG_STATE_HOME`: a dynamic user has no home, so the unit sets these variables to folders of the system.
  * - `LoadCredential=`: lets the gateway read a token file that only root can read.
- * - `ProtectProc=` is not set, because it would hide the processes of other users, and a hidden owner of the lock would look
- *   dead.
+ * - `ProtectProc=` is not set, because it would hide the processes of other users, and the gateway would consider a hidden owner
+ *   of the lock dead.
  * - `PrivateUsers=` is not set, because it would hide the uids of other users, and the gateway needs these uids to check the
  *   owners of files.
  * - `AF_NETLINK`: the gateway needs these sockets to list the addresses of the host. The error about a host address that does not
@@ -204,8 +208,8 @@ const systemLines = (options: ServiceOptions): ReadonlyArray<string | false> => 
  * The text of the unit, for the user's systemd manager (`systemctl --user`) or for the system's.
  *
  * - `NotifyAccess=all`: systemd-notify(1) sends the notifications, and it is a child process of the gateway.
- * - `RestartPreventExitStatus`: 64 is a usage or configuration error, which a restart repeats. 78 means that a healthy gateway
- *   keeps control.
+ * - `RestartPreventExitStatus`: exit status 64 means a usage or configuration error, which a restart would repeat. Exit status 78
+ *   means that another gateway is healthy and stays in control.
  * - `KillMode=mixed`: only the gateway gets SIGTERM and drains. After the gateway has ended, systemd kills the remaining
  *   processes.
  * - The sandbox takes away only what a gateway does not need. A unit of a user's manager has fewer of these settings, because

@@ -15,7 +15,7 @@ export const writeAtomically = (
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const suffix = yield* Random.nextIntBetween(0, 2 ** 32)
-    // The temporary file is in the same folder, since rename(2) does not work across file systems. No manager reads a file with
+    // The temporary file is in the same folder, because rename(2) does not work across file systems. No manager reads a file with
     // this suffix as a definition.
     const temporary = NodePath.join(
       NodePath.dirname(path),
@@ -31,7 +31,7 @@ export const writeAtomically = (
     })
     yield* Effect.scoped(write).pipe(
       Effect.zipRight(fs.rename(temporary, path)),
-      // A failed removal is ignored, because the error of the write is reported, and that error has the cause.
+      // The error of the write is reported, because it names the cause. So an error of this removal is ignored.
       Effect.onError(() => Effect.ignore(fs.remove(temporary)))
     )
   })

@@ -1,5 +1,6 @@
 /**
- * The metrics of a gateway in Effect's metric registry: lock, probe, connections and drain.
+ * The metrics of a gateway in Effect's metric registry. They measure the lock, the health probes, the connections and the drain
+ * (the time in which a stopping gateway lets its open connections end).
  *
  * Each metric is recorded by the code that does the measured work. An exporter, such as `PrometheusMetrics`, reads the
  * registry. Names and units follow Prometheus: durations are in seconds, and a counter's name ends in `_total`. Durations
@@ -51,8 +52,8 @@ const gauge = (name: string, description: string) => Metric.gauge(name, { descri
 export const lockHeld = gauge("gateway_lock_held", "Gateways in this process that hold their locks")
 
 /**
- * The number of held lock files without a kernel lock, because no kernel lock is available for them. Only the owner's
- * record in such a file shows that the file is held. The normal value is 0.
+ * The number of lock files that are held without a kernel lock, because no kernel lock is available for these files. Only the
+ * owner's record (the JSON text in such a file) shows that the file is held. The normal value is 0.
  *
  * @since 0.1.0
  * @category metrics
@@ -89,7 +90,7 @@ export const lockAcquireSeconds = Metric.histogram(
 )
 
 /**
- * How an attempt of a start to acquire the locks ended.
+ * The result of a start's attempt to acquire the locks.
  *
  * @since 0.1.0
  * @category models
@@ -107,8 +108,8 @@ const verdicts = ["acquired", "port_in_use", "lock_held", "lock_unavailable", "i
 export const lockAcquireTotal = counter("gateway_lock_acquire_total", "Attempts to acquire the locks, by result")
 
 /**
- * Why a start reclaimed a lock that its owner had not removed. With kernel locks the reason is `kernel_lock_free`. Without
- * kernel locks the module `Staleness` decides, and the reason is one of the others.
+ * Why a start reclaimed a lock file that its former owner had left behind. With kernel locks the reason is `kernel_lock_free`.
+ * Without kernel locks the module `Staleness` decides, and the reason is one of the other values.
  *
  * @since 0.1.0
  * @category models
@@ -124,8 +125,8 @@ const reclaimReasons = [
 ] as const
 
 /**
- * Counts locks that a start reclaimed because the owner was killed, crashed or cut off, and so did not remove them. The label
- * `reason` is a `LockReclaimReason`. A start adds at most 1.
+ * Counts lock files that a start reclaimed because the former owner had ended without removing them, for example after a crash.
+ * The label `reason` is a `LockReclaimReason`. A start adds at most 1.
  *
  * @example
  * import { Effect, Metric } from "effect"
@@ -217,10 +218,10 @@ export const connections = gauge("gateway_connections", "Connections that are op
 export const connectionsLimit = gauge("gateway_connections_limit", "Connections that may be open at one time")
 
 /**
- * How long a drain took, in seconds.
+ * How long a drain took, in seconds. A drain is the time in which a stopping gateway lets its open connections end.
  *
- * A draining gateway accepts no new connections, so a scraper misses this metric. Only an exporter that pushes, such as OTLP,
- * reports it.
+ * A draining gateway accepts no new connections, so a scraper cannot read this metric. Only an exporter that pushes metrics, such
+ * as OTLP, reports this metric.
  *
  * @since 0.1.0
  * @category metrics
@@ -228,7 +229,7 @@ export const connectionsLimit = gauge("gateway_connections_limit", "Connections 
 export const drainSeconds = Metric.histogram("gateway_drain_seconds", durations, "How long a drain took")
 
 /**
- * Counts connections that a drain cut because they did not end in time.
+ * Counts connections that a stopping gateway cut at the end of its drain, because these connections did not end in time.
  *
  * @since 0.1.0
  * @category metrics

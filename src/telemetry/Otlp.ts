@@ -2,9 +2,9 @@
  * Exports spans and metrics over OTLP, configured by the standard environment variables of OpenTelemetry. The program loads
  * this module only if those variables ask for an export.
  *
- * A variable with an invalid value gets a warning and counts as not set (OpenTelemetry's specification of environment
- * variables). If a collector cannot be reached, one warning is logged. An unreachable collector delays only the last export
- * at shutdown, by at most one second.
+ * For a variable with an invalid value, this module logs a warning and treats the variable as not set. OpenTelemetry's
+ * specification of environment variables says so. If a collector cannot be reached, one warning is logged. An unreachable
+ * collector delays only the last export at shutdown, by at most one second.
  */
 import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
 import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"
@@ -56,7 +56,10 @@ export interface Settings {
   readonly warnings: ReadonlyArray<string>
 }
 
-/** The value of a variable, or why it is invalid. The reason does not quote a value that can be a secret. */
+/**
+ * The decoded value of a variable, or the reason why the value is invalid. The reason does not quote a value that can be a
+ * secret.
+ */
 type Decoded<A> = Either.Either<A, string>
 
 type Read = <A>(names: ReadonlyArray<string>, decode: (value: string) => Decoded<A>) => Effect.Effect<Option.Option<A>>
@@ -74,8 +77,8 @@ const milliseconds = (value: string): Decoded<Duration.Duration> =>
     : quoted(value, "a number of milliseconds, at least 1")
 
 /**
- * Decodes the URL of a collector. It can contain a password, or a token in its query, so the reason for refusing it does
- * not quote it.
+ * Decodes the URL of a collector. The URL can contain a password, or a token in its query. So the message about an invalid URL
+ * does not quote the URL.
  */
 const endpoint = (value: string): Decoded<URL> => {
   const url = URL.canParse(value) ? new URL(value) : undefined
@@ -118,7 +121,7 @@ const append = (base: URL, path: string): string => {
   return url.href
 }
 
-/** OpenTelemetry's default endpoint. It applies if the variables name an exporter but no endpoint. */
+/** OpenTelemetry's default endpoint. This module uses it if the variables name an exporter but no endpoint. */
 const localCollector = new URL("http://localhost:4318")
 
 const defaults = {
@@ -203,8 +206,8 @@ const shown = (url: string): string => {
 const shutdownTimeout = Duration.seconds(1)
 
 /**
- * The cause of a failed request. The message of Node's `fetch` itself is only "fetch failed"
- * (lib/internal/deps/undici/undici.js). The reason is in the nested causes of the error.
+ * Finds why a request failed. The error of Node's `fetch` has only the message "fetch failed"
+ * (lib/internal/deps/undici/undici.js). The reason is in the nested causes of that error.
  */
 const reasonOf = (error: HttpClientError.HttpClientError): string => {
   const inner = [error.cause, error.cause instanceof Error ? error.cause.cause : undefined]
@@ -217,7 +220,7 @@ const reasonOf = (error: HttpClientError.HttpClientError): string => {
   return error.description ?? error.reason
 }
 
-/** How much longer exports may take while the gateway ends. `None` until the gateway begins to end. */
+/** The time that is left for exports while the gateway ends. `None` before the gateway begins to end. */
 type TimeLeft = Effect.Effect<Option.Option<Duration.Duration>>
 
 /** Makes a `TimeLeft` that counts down from `shutdownTimeout` once the scope begins to close. */
@@ -237,8 +240,9 @@ const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(fun
 })
 
 /**
- * Lets a request in flight finish within the time that is left when the gateway ends. At that moment the exporter
- * interrupts the request, but no longer has the data that the request sends. Without this function, the data would be lost.
+ * Lets a request in flight finish, within the time that is left, when the gateway ends. At that moment the exporter interrupts
+ * the request, although the exporter no longer has the data that the request sends. Without this function, that data would be
+ * lost.
  */
 const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
@@ -284,8 +288,8 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
             timeLeft,
             Option.match({
               onNone: () => finishing(timeLeft)(self),
-              // If the request failed at the deadline, the exporter would retry it. So a request that reaches the deadline
-              // ends by interruption instead.
+              // The exporter retries a request that fails. So a request that reaches the deadline is interrupted and does not
+              // fail.
               onSome: (left) =>
                 Effect.flatMap(
                   Effect.timeoutOption(self, left),
@@ -326,7 +330,7 @@ const exportAll = (settings: Settings, pid: number) =>
         ...attributes
       }
     }
-    // When this scope closes, traces and metrics send their remaining data at the same time.
+    // When `both` closes, the exporters of traces and of metrics send their remaining data at the same time.
     const both = yield* Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope, ExecutionStrategy.parallel))
     // `makeTimeLeft` adds a finalizer that starts the time limit. Finalizers run in reverse order, so the limit starts
     // before `both` closes.
@@ -355,8 +359,9 @@ const exportAll = (settings: Settings, pid: number) =>
   })
 
 /**
- * Exports spans and metrics as the environment variables ask, until the scope closes. Without those variables it exports
- * nothing. Provide the logger below this layer, because the layer logs warnings while it is built and while it is closed.
+ * Exports spans and metrics as the environment variables ask, until the scope closes. Without those variables it exports nothing.
+ * This layer logs warnings while it is built and while it is closed. So build the logger before this layer, and close the logger
+ * after this layer.
  */
 export const layer = (process: { readonly pid: number }): Layer.Layer<never, never, FileSystem.FileSystem> =>
   Layer.unwrapScoped(Effect.gen(function*() {

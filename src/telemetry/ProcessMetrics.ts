@@ -67,8 +67,8 @@ const eventLoopLag = gauge(
 )
 
 /**
- * Makes the service from two effects, which each `refresh` runs. `figures` reads the process. `turn` completes at the next
- * turn of the event loop, so that its duration is the event loop's lag.
+ * Makes the service from two effects, which each `refresh` runs. `figures` reads the figures of the process. `turn` completes at
+ * the next turn of the event loop, so the duration of `turn` is the event loop's lag.
  *
  * @since 0.1.0
  * @category constructors
@@ -125,7 +125,7 @@ export const layerLive: Layer.Layer<ProcessMetrics, never, FileSystem.FileSystem
   Effect.map(FileSystem.FileSystem, (fs) =>
     make(
       Effect.gen(function*() {
-        // Reading the folder opens one descriptor, which is in the list of entries and is not counted.
+        // Reading the folder opens one descriptor, which is in the list of entries. The `- 1` removes it from the count.
         const openFiles = yield* Effect.option(
           Effect.map(fs.readDirectory("/proc/self/fd"), ({ length }) => length - 1)
         )

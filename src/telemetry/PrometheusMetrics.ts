@@ -1,7 +1,7 @@
 /**
- * Effect's metric registry in the Prometheus text exposition format, version 0.0.4.
+ * Renders Effect's metric registry in the Prometheus text exposition format, version 0.0.4.
  *
- * Mount `app` at the path that your scraper reads, by convention `/metrics`. A gateway does not mount it by itself.
+ * Mount `app` at the path that your scraper reads, by convention `/metrics`. A gateway does not mount `app` by itself.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,9 @@ type Type = "counter" | "gauge" | "histogram" | "summary"
 
 type Labels = ReadonlyArray<readonly [key: string, value: string]>
 
-/** One line of output. Its name is the name of the family followed by `suffix`. */
+/**
+ * One line of output. The line begins with the name of its family (all series with the same metric name), followed by `suffix`.
+ */
 interface Sample {
   readonly suffix: string
   readonly labels: Labels
@@ -38,7 +40,7 @@ interface Family {
   readonly name: string
   readonly type: Type
   readonly help: string
-  /** Keyed by the rendered labels. Of two series with the same labels, the first is kept. */
+  /** The key is the text of the rendered labels. Of two series with the same labels, only the first is kept. */
   readonly series: Map<string, ReadonlyArray<Sample>>
 }
 
@@ -53,8 +55,8 @@ const metricName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_:]/g)
 const labelName = (name: string): string => sanitize(name, /[^a-zA-Z0-9_]/g).replace(/^__+/, "_")
 
 /**
- * The label that the format itself adds to each series of a type. A metric's own label with this name gets the prefix
- * `exported_`.
+ * The label that the format itself adds to each series of a type. If the metric already has a label with this name, that label
+ * gets the prefix `exported_`.
  */
 const reserved: Readonly<Record<Type, string | undefined>> = {
   counter: undefined,
@@ -66,8 +68,8 @@ const reserved: Readonly<Record<Type, string | undefined>> = {
 const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
 /**
- * Replaces forbidden characters in label names, and sorts labels by name. If two names become equal, their values are
- * joined with `;`.
+ * Replaces forbidden characters in label names, and sorts labels by name. If two label names become equal, the values of these
+ * labels are joined with `;`.
  */
 const labelsOf = (tags: ReadonlyArray<{ readonly key: string; readonly value: string }>, type: Type): Labels => {
   const values = new Map<string, Array<string>>()
@@ -156,7 +158,7 @@ const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
 const isIncremental = (keyType: unknown): boolean =>
   typeof keyType === "object" && keyType !== null && "incremental" in keyType && keyType.incremental === true
 
-/** All names that the lines of a family begin with. No other family may use any of them. */
+/** All names that the lines of a family begin with. No other family may use any of these names. */
 const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   switch (type) {
     case "histogram":
@@ -194,8 +196,8 @@ const render = ({ help, name, series, type }: Family): string =>
  * - The name of a counter ends in `_total`. A counter that can decrease becomes a gauge.
  * - A frequency becomes a counter with the label `key`.
  * - A character that is not allowed in a name becomes `_`.
- * - If two metrics of different types get the same name, or two metrics get the same series, only the first is kept, in the
- *   order of names.
+ * - If two metrics of different types get the same name, or if two metrics get the same series, only one metric is kept. This is
+ *   the metric that comes first in the order of names.
  *
  * @internal
  */

@@ -12,12 +12,12 @@ import * as Tracer from "effect/Tracer"
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
 /**
- * Spans record no stack trace. A trace shows which steps ran and how they ended, and its reader does not need the position
- * of a step in the source.
+ * Spans record no stack trace. A trace shows which steps ran and how they ended, and the reader of a trace does not need the
+ * position of a step in the source.
  */
 const captureStackTrace = false
 
-/** Runs an effect in a new span, as a child of the current one. */
+/** Runs an effect in a new span, as a child of the current span. */
 export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace })
 
@@ -29,9 +29,9 @@ export const spannedAsRoot = (name: string, attributes: Attributes) => <A, E, R>
   Effect.withSpan(self, name, { attributes, captureStackTrace, root: true })
 
 /**
- * Runs an effect outside the current span. Use this for work that outlives the span, such as a server that handles
- * requests. Otherwise each later request would become part of the trace of the gateway's start. The log lines of that
- * request would be added to a span that has ended.
+ * Runs an effect outside the current span. Use this for work that outlives the span, such as a server that handles requests.
+ * Otherwise each later request would become part of the trace of the gateway's start, and the log lines of each request would be
+ * added to a span that has ended.
  */
 export const detachSpan = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.locallyWith(self, FiberRef.currentContext, (context) => Context.omit(Tracer.ParentSpan)(context))

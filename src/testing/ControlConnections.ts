@@ -1,6 +1,6 @@
 /**
- * The open connections of one simulated gateway: requests without a response yet, and control sockets (the WebSockets that
- * the gateway itself serves).
+ * The open connections of one simulated gateway: requests that have no response yet, and control sockets (the WebSockets that the
+ * gateway itself serves).
  *
  * @since 0.1.0
  */
@@ -55,11 +55,12 @@ type Kind = "viewers" | "others"
 /** The connections that are open now. */
 interface Open {
   readonly sockets: Set<ServerEnd>
-  /** One `Deferred` for each request or handshake. Completing it cuts the connection. */
+  /** One `Deferred` for each request or handshake. The completion of a `Deferred` cuts its connection. */
   readonly inFlight: Set<Deferred.Deferred<void>>
   readonly idle: Deferred.Deferred<void>
   /**
-   * Set when a shutdown begins. From then on, `idle` completes as soon as no connection is left that a shutdown waits for.
+   * `true` after a shutdown has begun. From then on, `idle` completes as soon as `countPending` is 0, because a shutdown waits
+   * for no other connection.
    */
   stopped: boolean
 }
@@ -74,7 +75,7 @@ const finishIfIdle = (open: Open): void => {
 }
 
 /**
- * Runs `answer` once the process is not stopped. The kernel accepts connections even for a process that SIGSTOP has
+ * Runs `answer` as soon as the process is not stopped. The kernel accepts connections even for a process that SIGSTOP has
  * stopped, so the client waits for the response until that process continues.
  */
 const answeredBy =
@@ -143,7 +144,7 @@ export interface ControlConnections {
   /** Sends a last frame to the control sockets of a kind, then closes them. */
   readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
-   * Cuts each request without a response, and closes control sockets without a close frame. With `others`, the control
+   * Cuts each request that has no response yet, and closes control sockets without a close frame. With `others`, the control
    * sockets whose client watches stay open.
    */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
@@ -185,7 +186,7 @@ export const make = (
       return {
         frames,
         closed,
-        // `run` handles the frame in a fiber of its own. The gateway's process may be stopped, and the sender does not wait
+        // `run` handles the frame in a separate fiber, because the gateway's process may be stopped, and the sender must not wait
         // for that process.
         send: (text: string) => Effect.asVoid(Effect.sync(() => run(receive(socket, text)))),
         close: closeSocket(open, socket, 1005, "")

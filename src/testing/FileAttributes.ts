@@ -17,7 +17,7 @@ const ntfsFileId = (inode: Inode): bigint => (0x0100n << 48n) | BigInt(inode.ino
 
 /**
  * The serial number of the volume, which libuv reports as the device on Windows. libuv 1.49 and 1.50 report all 64 bits for a
- * path, and the lower 32 for a descriptor.
+ * path, and only the lower 32 bits for a descriptor.
  */
 const volumeSerial = 0x1f2e_3d4c_5b6a_7988n
 
@@ -34,8 +34,8 @@ export const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity 
 }
 
 /**
- * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. It reports
- * 666 or 444, also for a folder, and 0 for uid and gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+ * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. libuv reports
+ * the mode 666 or 444, even for a folder, and reports 0 as the uid and as the gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
  */
 const shownMode = (kernel: SimulatedKernel, mode: number) =>
   kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666

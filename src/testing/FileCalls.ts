@@ -55,7 +55,7 @@ export const systemError = (method: string, path: string) => (code: string): Pla
 /** Makes a call fail with an errno name such as `ENOENT`. */
 export type Fail = (code: string) => Effect.Effect<never, PlatformError>
 
-/** The place of a name, whether or not the name exists: its full path, and the folder that contains it. */
+/** The place of a file name: the full path, and the folder that contains the name. The name need not exist. */
 export interface Place {
   readonly path: string
   readonly parent: Inode
@@ -72,7 +72,7 @@ export interface FileCalls {
     body: (fail: Fail, now: number) => Effect.Effect<A, PlatformError>,
     opened?: OpenFile
   ) => Effect.Effect<A, PlatformError>
-  /** Calls `found` with the inode at a path. Fails with `ENOENT` if there is none. */
+  /** Calls `found` with the inode at a path. Fails with `ENOENT` if the path has no inode. */
   readonly existing: <A>(
     path: string,
     fail: Fail,

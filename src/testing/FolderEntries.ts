@@ -31,7 +31,9 @@ export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["
         inode.type === "SymbolicLink" ? Effect.succeed(inode.target) : fail("EINVAL"), false)
   )
 
-/** `fs.realpath` of Node, which keeps the upper and lower case of the path that it is given (nodejs/node#11379). */
+/**
+ * Resolves a path as Node's `fs.realpath` does. The result keeps the upper and lower case of the given path (nodejs/node#11379).
+ */
 export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["realPath"] => (given) =>
   call("realpath", given, (fail) =>
     existing(given, fail, (_, { path }) => {
@@ -153,7 +155,7 @@ export const makeTempDirectory =
         return place.path
       }))
 
-/** mkdtemp(3), with removal of the folder and its contents when the scope closes. */
+/** Makes a folder as mkdtemp(3) does, and removes the folder and its contents when the scope closes. */
 export const makeTempDirectoryScoped =
   (calls: FileCalls): FileSystem.FileSystem["makeTempDirectoryScoped"] => (options) =>
     Effect.acquireRelease(

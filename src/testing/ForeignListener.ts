@@ -1,5 +1,5 @@
 /**
- * Listeners on a simulated host that do not belong to any of its processes.
+ * Adds listeners to a simulated host. These listeners do not belong to any process of that host.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ import { literal } from "./SimulatedAddresses.ts"
  * - `Routes`: answers the listed paths, and answers 404 to every other path.
  * - `Garbage`: answers with bytes that are not HTTP.
  * - `Stalls`: accepts the connection and never answers.
- * - `Gateway`: answers every request as a gateway with that `instanceId` answers `/healthz`. Accepts at most `watcherSlots`
+ * - `Gateway`: answers every request as a gateway with the given `instanceId` answers `/healthz`. Accepts at most `watcherSlots`
  *   watchers, which are clients that hold a connection open in order to notice the gateway's end.
  *
  * @since 0.1.0

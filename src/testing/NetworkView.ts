@@ -60,7 +60,7 @@ const watchBound = (bound: Bound, address: Address) =>
   )
 
 /**
- * The pid of the process that listens, if the process `viewer` could see it in `/proc`. A listener outside the host's
+ * The pid of the process that listens, if the process `viewer` could see that pid in `/proc`. A listener outside the host's
  * processes has no pid.
  */
 const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: number): { readonly pid?: number } => {

@@ -28,7 +28,10 @@ export const permission = { execute: 1, write: 2, read: 4 } as const
 export const may = (process: KernelProcess, inode: Inode, bit: number): boolean =>
   process.uid === 0 || (((inode.uid === process.uid ? inode.mode >> 6 : inode.mode) & bit) !== 0)
 
-/** The path as its folder spells it, or as given if the name does not exist. NTFS and APFS ignore case and preserve it. */
+/**
+ * The path in the spelling with which it was created, or as given if it does not exist. The two spellings can differ, because
+ * NTFS and APFS preserve the case of a name but ignore case when they look up a name.
+ */
 const entryOf = (kernel: SimulatedKernel, path: string): string => {
   if (!ignoresCase(kernel.platform) || kernel.paths.has(path)) return path
   const folded = foldPath(kernel.platform, path)
@@ -36,7 +39,10 @@ const entryOf = (kernel: SimulatedKernel, path: string): string => {
   return path
 }
 
-/** Resolves a path from the root and follows its symbolic links. A link as the last name is followed only with `follow`. */
+/**
+ * Resolves a path from the root and follows its symbolic links. If the last name of the path is a link, this link is followed
+ * only if `follow` is `true`.
+ */
 export const resolve = (
   kernel: SimulatedKernel,
   process: KernelProcess,

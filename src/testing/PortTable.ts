@@ -44,7 +44,8 @@ export const get = (
 ): Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed> =>
   Effect.flatMap(bound.request(new Request(`http://simulated${path}`)), (response) =>
     Effect.map(
-      // Decode bytes here: a web response would take turns of the event loop, and a `TestClock` does not wait for those.
+      // Bytes are decoded here, because a web `Response` would need turns of the event loop, and a `TestClock` does not wait for
+      // such turns.
       response.body._tag === "Uint8Array"
         ? Effect.succeed(new TextDecoder().decode(response.body.body))
         : Effect.promise(() => HttpServerResponse.toWeb(response).text()),
@@ -54,7 +55,7 @@ export const get = (
 const firstEphemeralPort = 32768
 
 /**
- * The network namespace of processes by default, and of requests that the test itself sends.
+ * The default network namespace of processes. The requests that the test itself sends come from this namespace as well.
  *
  * @since 0.1.0
  * @category constants

@@ -1,6 +1,6 @@
 /**
- * Starts and ends the processes of a simulated host. A program gets a new process, or runs within a process that runs
- * already.
+ * Starts and ends the processes of a simulated host. A program gets a new process, or runs within a process that is already
+ * running.
  *
  * @since 0.1.0
  */
@@ -29,8 +29,8 @@ export const newProcess = (
     serial,
     pid: options.pid !== undefined && isFree ? options.pid : kernel.nextPid++,
     uid: options.uid ?? 0,
-    // The start time includes the serial. So two processes with the same pid have different start times, even if the clock
-    // did not advance between their starts.
+    // The start time includes `serial`. So two processes with the same pid have different start times, even if the clock did not
+    // advance between their starts.
     startTime: Math.floor((now / 1000) * ticksPerSecond) + serial,
     ...place,
     kernelLocks: options.kernelLocks ?? true,
@@ -54,8 +54,8 @@ export const newProcess = (
 }
 
 /**
- * Makes one more program within a process. The program shares the state of the process. It has its own open files and exit
- * status, because a worker thread can end before its process.
+ * Makes one more program within a process. The program shares the state of the process. The program has its own open files and
+ * exit status, because a worker thread can end before its process.
  */
 const newMember = (
   process: SimulatedKernel.KernelProcess,
@@ -93,7 +93,8 @@ export const makeProcessRegister = (
 ): ProcessRegister => {
   const register = (options: ProcessOptions): Effect.Effect<SimulatedKernel.KernelProcess> =>
     Effect.gen(function*() {
-      // Monotonic time, like the kernel's ticks since boot: a step of the wall clock does not change start times.
+      // Start times are measured in monotonic time, as the kernel's ticks since boot are. So a step of the wall clock does not
+      // change start times.
       const clock = yield* Effect.clock
       const now = Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
       const { within } = options

@@ -2,14 +2,14 @@
  * Simulates the locks of `fs-native-extensions`. The rules of each platform decide which ranges can be locked, and which
  * locks are refused.
  *
- * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock
- *   a range again, even if it changes the mode between shared and exclusive. A conflict with the lock of another open file
- *   gives `EAGAIN`. A write lock on a file that is not open for writing gives `EBADF`.
+ * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock a
+ *   range again, even if the new lock changes the mode between shared and exclusive. A conflict with the lock of another open
+ *   file gives `EAGAIN`. A write lock on a file that is not open for writing gives `EBADF`.
  * - macOS: `flock(2)` (`src/apple.c`). A lock covers the whole file, which is offset 0 and length 0. The addon answers `EINVAL`
- *   for any other range. An open file has one lock, and locking again converts it.
- * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock overlaps no other lock, not even one of the same handle. The error
- *   `ERROR_LOCK_VIOLATION` becomes `EBUSY` (libuv, `uv_translate_sys_error` in `src/win/error.c`). `UnlockFileEx` releases
- *   exactly one lock, and its range must be the same.
+ *   for any other range. An open file has at most one lock, and another lock call converts that lock.
+ * - Windows: `LockFileEx` (`src/win32.c`). An exclusive lock must not overlap any other lock, even a lock of the same handle. The
+ *   error `ERROR_LOCK_VIOLATION` becomes `EBUSY` (libuv, `uv_translate_sys_error` in `src/win/error.c`). `UnlockFileEx` releases
+ *   exactly one lock, and the given range must be equal to the range of that lock.
  */
 import * as Effect from "effect/Effect"
 import type { AddonCalls } from "../host/KernelLock.ts"

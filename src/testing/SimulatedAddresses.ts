@@ -18,7 +18,7 @@ export const literal = (host: string): string => host === "localhost" ? guardHos
  * - Windows: only equal addresses exclude each other. No document was found about the two wildcards. The simulation allows
  *   both at once, because that is the worse case for a gateway.
  *
- * `Address.coversGuard` names the sources for Windows and macOS.
+ * The comment of `sharesWithWildcard` in `src/Address.ts` names the sources for Windows and macOS.
  */
 export const excludes = (a: string, b: string, platform: string): boolean => {
   if (platform === "win32") return a === b

@@ -1,9 +1,9 @@
 /**
  * A `TestClock` that knows when all simulated processes wait for time to pass.
  *
- * At each step, Effect's `TestClock` observes the test's fibers for some milliseconds, and does not see the fibers of
- * simulated processes. This clock asks the scheduler of those processes, which is exact and a thousand times as fast.
- * `TestClock.adjust` works on this clock as well.
+ * At each step, Effect's `TestClock` observes the test's fibers for some milliseconds, and does not see the fibers of simulated
+ * processes. This clock asks the scheduler of those processes instead. The answer of the scheduler is exact, and it arrives a
+ * thousand times as fast. `TestClock.adjust` works on this clock as well.
  *
  * @since 0.1.0
  */

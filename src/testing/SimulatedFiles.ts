@@ -1,8 +1,8 @@
 /**
  * `FileSystem` and `KernelLock` over a simulated kernel.
  *
- * The file system is one tree with a limited capacity. An inode can have several names, and an open file outlives its
- * names. When a process ends, its locks are released.
+ * The file system is one tree with a limited capacity. An inode can have several names, and an open file stays usable after its
+ * last name is removed. When a process ends, the kernel releases the locks of that process.
  *
  * @since 0.1.0
  */

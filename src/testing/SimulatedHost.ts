@@ -1,8 +1,8 @@
 /**
  * Simulates a host in memory, with files, kernel locks, processes and ports.
  *
- * The host takes the time only from the clock of the fiber, which is a `TestClock` in tests. `Gateway.layerPlatform` and
- * every other part of the library run on the simulated host as on a real one.
+ * The host takes the time only from Effect's `Clock`, and a test provides a `TestClock`. `Gateway.layerPlatform` and every other
+ * part of the library run on the simulated host as on a real one.
  *
  * Each system call of a simulated process is one step. `setIntercept` can delay a call, make it fail, or end the process
  * before the call runs. `trace` returns the calls and events so far.
