@@ -117,7 +117,7 @@ const scenario = fc.record({
   onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
   /** In seconds. */
   drainTimeout: fc.constantFrom(0, 1, 10),
-  /** Seconds from the acquisition of the lock until the app is built; 0 for an app that serves at once. */
+  /** Seconds from the acquisition of the lock until the app is built. The value is 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),
   isInterruptible: fc.boolean(),
   /** Whether the gateway is still processing a request that never ends. */

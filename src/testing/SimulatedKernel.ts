@@ -99,7 +99,7 @@ export interface KernelProcess {
   /** All programs of the process, including this one. The others are worker threads or other copies of the library. */
   readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
-  /** The exit status. It is `undefined` while the program runs, and after the program was killed. */
+  /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
   status: number | undefined
   /** What each signal does. The effect completes at once, so the sender does not wait for the process to end. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }

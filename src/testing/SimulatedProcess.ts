@@ -45,7 +45,10 @@ export interface ProcessOptions {
   readonly kernelLocks?: boolean | undefined
   /** The file name of the program. Default `node`. */
   readonly command?: string | undefined
-  /** Whether SIGTERM makes the program run its finalizers, as `NodeRuntime.runMain` does. Default `true`. */
+  /**
+   * Whether the program listens for SIGTERM and runs its finalizers when it gets the signal. A program under
+   * `NodeRuntime.runMain` does so. Default `true`.
+   */
   readonly listensForSigterm?: boolean | undefined
   /**
    * A process that is already running. The program runs in that process, as a worker thread or another copy of the library

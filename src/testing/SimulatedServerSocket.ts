@@ -1,5 +1,5 @@
 /**
- * `ServerSocket` over simulated ports: the listener of a gateway on a simulated host.
+ * Implements the service `ServerSocket` on simulated ports. The service makes the listener of a gateway on a simulated host.
  *
  * @since 0.1.0
  */

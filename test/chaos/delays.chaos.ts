@@ -14,8 +14,8 @@ import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
 /**
- * The delay of the first try, in milliseconds. A start of the other gateway usually takes less time. If it took more time on a
- * busy machine, the test tries again with a longer delay.
+ * The delay of the first try, in milliseconds. A start of the other gateway usually takes less time. If this start took more
+ * time on a busy machine, the test tries again with a longer delay.
  */
 const delayMillis = 500
 
@@ -95,8 +95,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   })
 
 /**
- * Starts another gateway while the first one is delayed at a call of its release. The other gateway may listen only after the
- * first has closed its port, and it must keep its own lock files.
+ * Starts another gateway while the first gateway is delayed at a call of its release. The other gateway may listen only after
+ * the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
  */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {

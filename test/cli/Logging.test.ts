@@ -34,7 +34,7 @@ describe("Logging.logged", () => {
       }
       yield* effect.pipe(
         Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
-        // Loggers run outside of effects, so they use `unsafe`, the console whose methods are no effects.
+        // Loggers run outside of effects, so they use `unsafe`, whose methods are plain functions and not effects.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )
       return { out, err }

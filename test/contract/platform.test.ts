@@ -50,7 +50,7 @@ class Clients extends Context.Tag("test/Clients")<Clients, {
 import { UserId } from "../../src/host/UserId.ts"
 import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
-/** A platform under test: its services, and how time passes there. */
+/** A platform under test: its services, and how a test lets time pass on this platform. */
 interface Subject {
   /** The operating system whose rules apply. */
   readonly system: string

@@ -273,7 +273,7 @@ const extreme: fc.Arbitrary<Extreme> = fc.oneof(
   { weight: 2, arbitrary: upgrade.map(({ bytes, times }) => ({ opening: bytes, parts: [], count: times })) }
 )
 
-/** Sends everything, then waits until the gateway closes the connection or has been silent for a while. */
+/** Sends the opening and all parts. Then waits until the gateway closes the connection or has been silent for a while. */
 const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<void> =>
   Effect.async<void>((resume) => {
     const socket = Net.connect({ host: "127.0.0.1", port: site.port })

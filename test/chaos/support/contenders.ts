@@ -139,8 +139,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 }
 
 /**
- * The library proper-lockfile with the shortest `stale` time that it allows, and its default update interval for that time.
- * Its own report of a compromised lock is ignored, because the judge of the storm reports each lock that was lost.
+ * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
+ * this time. The call of `onCompromised` for a lost lock is ignored, because the judge of the storm reports each lost lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))

@@ -84,8 +84,8 @@ const turnsOfOne = 400
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 /**
- * The seed of a storm, which its result prints. The same seed gives the same deaths in the same turns, but the order of the
- * processes still depends on the machine.
+ * The seed of a storm. The result of the storm prints the seed. The same seed gives the same deaths in the same turns, but the
+ * order in which the processes run depends on the machine.
  */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),

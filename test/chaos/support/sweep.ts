@@ -76,8 +76,8 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
 const busyLanes = 2
 
 /**
- * Runs `each` once for each point, in several lanes at one time. Each lane has its own folders and its own port. Its files are
- * reset before each run.
+ * Runs `each` once for each point, in several lanes at one time. Each lane has its own folders and its own port. The files of a
+ * lane are reset before each run.
  */
 export const sweep = <P, A>(
   points: ReadonlyArray<P>,
