@@ -27,7 +27,7 @@ describe("Address", () => {
     arbitraries.port
   ], ([host, port]) => {
     const url = new URL(toUrl({ host, port }))
-    // URL drops port 80, because it is the default of ws://.
+    // `URL` drops port 80, because 80 is the default port of ws://.
     return url.port === (port === 80 ? "" : String(port)) && url.host.startsWith("[") === host.includes(":")
   })
 
@@ -114,7 +114,7 @@ describe("Address", () => {
     assert.strictEqual(isLoopback(host), loopback)
     assert.strictEqual(isWildcard(host), wildcard)
     assert.strictEqual(coversGuard(host, "linux"), covers)
-    // Except on Linux, a specific address can be bound beside a wildcard.
+    // On these platforms, 127.0.0.1 (the guard) can be bound while a wildcard is bound. So a wildcard does not cover the guard.
     for (const platform of ["darwin", "win32", "freebsd"]) {
       assert.strictEqual(coversGuard(host, platform), covers && !wildcard, platform)
     }

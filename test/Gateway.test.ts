@@ -49,7 +49,7 @@ const start = (
   process?: Parameters<typeof host.spawn>[1]
 ) => Effect.zipLeft(host.spawn(gateway(options), process), settle)
 
-/** A process that holds the locks but has not bound its port, as a gateway during its start. */
+/** Starts a process that holds the locks but has not bound its port, like a gateway during its start. */
 const startWarming = (host: SimulatedHost.SimulatedHost) => {
   const lock = LockFile.layerWithProbes({
     stateDir: "/state/default",
@@ -61,7 +61,7 @@ const startWarming = (host: SimulatedHost.SimulatedHost) => {
 
 const lockings = ["works", "absent"] as const
 
-/** A host whose kernel locks work or are absent. */
+/** Makes a host whose kernel locks work or are absent. */
 const hostWith = (locking: typeof lockings[number]) => Effect.tap(makeHost(), (host) => host.setLocking(locking))
 
 const exists = (host: SimulatedHost.SimulatedHost, path: string) =>
@@ -163,7 +163,7 @@ describe("a gateway on a simulated host", () => {
         const second = yield* start(host)
         assert.deepStrictEqual(host.ports.owners(18789), [second.pid], locking)
         yield* second.kill
-        // A container restart: the same pid again, with no other process in between.
+        // Simulates the restart of a container: the third gateway gets the pid of the second, and no other process ran meanwhile.
         const third = yield* start(host, {}, { pid: second.pid })
         assert.deepStrictEqual(host.ports.owners(18789), [third.pid], locking)
         yield* third.terminate
@@ -288,7 +288,8 @@ describe("a gateway on a simulated host", () => {
         const first = yield* start(host)
         const socket = yield* host.ports.connect(address)
         yield* settle
-        // Once the folder is gone, a second start can acquire the lock, though not on this port.
+        // After the removal of the locks folder, another gateway can acquire the lock. It needs another port, because the first
+        // gateway still listens on port 18789.
         yield* host.files.remove("/state/default/locks", { recursive: true })
         const second = yield* start(host, { port: 18790 })
         assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
@@ -305,7 +306,7 @@ describe("a gateway on a simulated host", () => {
           error?.message
         )
         assert.deepStrictEqual(host.ports.owners(18789), [])
-        // The gateway does not remove files that belong to the second one.
+        // The first gateway does not remove the lock files, because they belong to the second gateway.
         assert.deepStrictEqual(host.lockHolders(lockPath), [second.pid])
         assert.deepStrictEqual(host.lockHolders(statePath), [second.pid])
         assert.deepStrictEqual(host.ports.owners(18790), [second.pid])
@@ -400,7 +401,7 @@ describe("a shutdown", () => {
     }))
 })
 
-/** How many system calls a start makes. The tests let something happen at each of them. */
+/** Counts the system calls of one start. The tests below kill or interrupt a start, or make it fail, at each of these calls. */
 const callsOfAStart = (locking: typeof lockings[number]) =>
   Effect.gen(function*() {
     const host = yield* hostWith(locking)
@@ -417,7 +418,7 @@ const callsOfAStart = (locking: typeof lockings[number]) =>
     return started
   })
 
-/** Runs an effect during some of a process's system calls. The calls are counted from 1. */
+/** Runs the effect that `what` returns before each system call of a process. The number of the first call is 1. */
 const during = (host: SimulatedHost.SimulatedHost, pid: number, what: (call: number) => Effect.Effect<void>) => {
   let calls = 0
   return host.setIntercept((call) =>
@@ -456,7 +457,7 @@ describe("a shutdown", () => {
         yield* host.settle
         yield* running.interrupt
         yield* host.settle
-        // From its first moment, the drain accepts no connection.
+        // As soon as the gateway begins to shut down, it accepts no new connection.
         assert.deepStrictEqual(host.ports.owners(18789), [])
         yield* TestClock.adjust(`${seconds} seconds`)
         yield* host.settle
@@ -508,8 +509,8 @@ describe("a start that ends early", () => {
           for (const at of callsOf(calls)) {
             const host = yield* hostWith(locking)
             const first = yield* host.spawn(gateway())
-            // The interruption arrives while the call is running. The call is not interruptible, but the start must end
-            // anyway.
+            // The interruption arrives during the call. The call itself cannot be interrupted, but the start must end
+            // nevertheless.
             yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
             yield* settle
             yield* TestClock.adjust("1 minute")
@@ -530,7 +531,8 @@ describe("a start that ends early", () => {
           yield* during(host, first.pid, (call) => call >= last ? first.kill : Effect.void)
           yield* settle
           yield* first.kill
-          // Without a kernel lock, a file without a record blocks other starts until it is stale.
+          // Without kernel locks, a lock file that is still empty may belong to a start that is about to write its record. So the
+          // file blocks other starts until it is older than `lock.staleAfter` (30 seconds).
           yield* TestClock.adjust(locking === "absent" ? "31 seconds" : "0 seconds")
           const second = yield* start(host)
           assert.deepStrictEqual(host.ports.owners(18789), [second.pid], `${locking}, killed at call ${last}`)
@@ -556,11 +558,11 @@ describe("a start that ends early", () => {
               })
             )
             const first = yield* start(host)
-            // On Windows a refusal may be temporary, so the start retries within its lock timeout.
+            // On Windows, a call that fails may succeed a moment later. So the start retries the call within its lock timeout.
             if (platform === "win32") yield* TestClock.adjust("1 second")
             const exit = yield* first.poll
             if (Option.isNone(exit)) {
-              // If the call only gathers information, its failure does not matter, and the gateway runs.
+              // Some calls only gather information. If such a call fails, the gateway starts nevertheless.
               assert.deepStrictEqual(host.ports.owners(18789), [first.pid], `${errno} at call ${at}`)
               yield* first.terminate
             } else {
@@ -622,7 +624,7 @@ describe("many starters", () => {
   )
 })
 
-/** The defect of a start with these options; "started" if there is none. */
+/** Returns the message of the defect with which a start with these options dies, or "started" if the start succeeds. */
 const dies = (options: Gateway.GatewayOptions) =>
   Effect.gen(function*() {
     const host = yield* makeHost()
@@ -670,7 +672,7 @@ describe("times and counts", () => {
         )
       }
       assert.match(yield* dies({ limits: { pipelinedRequests: 0 } }), /^invalid limits\.pipelinedRequests 0 /)
-      // Infinity means to wait as long as it takes, 0 means not to wait. Both are allowed.
+      // Infinity means that the gateway waits without a limit. 0 means that it does not wait. Both are allowed.
       for (const time of [0, Duration.infinity]) {
         assert.strictEqual(yield* dies({ lock: { timeout: time }, drainTimeout: time }), "started")
       }
@@ -775,7 +777,7 @@ describe("options from Config", () => {
     ["limits.bufferedBytes", { limits: { bufferedBytes: Config.number("FRACTION") } }],
     ["passedSocket", { passedSocket: Config.number("ONE") }]
   ]
-  /** For each variable, a wrong value of its option. */
+  /** A value that is wrong for the option, by the path of the option. */
   const value: Readonly<Record<string, string>> = {
     port: "99999",
     profile: "No Profile",
@@ -791,8 +793,7 @@ describe("options from Config", () => {
   it.effect.each(wrong)("that are not allowed are a ConfigError: %s", ([path, options]) =>
     Effect.gen(function*() {
       const variables = { V: value[path] ?? "", ZERO: "0 seconds", ENDLESS: "100 days", ONE: "1", FRACTION: "0.5" }
-      // If an option is wrongly accepted, the start still does not serve, because it cannot acquire a lock in this state
-      // directory.
+      // This state directory cannot exist. So the start fails and does not serve, even if a wrong value passes its check.
       const nowhere = { port: Config.succeed(0), stateDir: Config.succeed("/dev/null/state") }
       const layer = Gateway.layerConfig({ ...nowhere, ...options })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(
@@ -806,7 +807,7 @@ describe("options from Config", () => {
   it.effect("are those of a layer otherwise, with every one of them given", () =>
     Effect.gen(function*() {
       const variables = { TOKEN: long, HOSTS: "a.example,b.example", ORIGINS: "https://a.example" }
-      // All options pass their checks. The start then fails because of its state directory.
+      // All options pass their checks. The start fails after the checks, because its state directory cannot exist.
       const error = yield* Effect.flip(Effect.scoped(Layer.build(Gateway.layerConfig({
         port: Config.succeed(0),
         host: Config.succeed("127.0.0.1"),

@@ -6,7 +6,7 @@ import * as arbitraries from "./arbitraries.ts"
 const encode = Schema.encodeSync(Errors.GatewayLockError)
 const decode = Schema.decodeUnknownSync(Errors.GatewayLockError)
 
-/** Every error message, word for word as §5 of the contract (the project's specification) has it. */
+/** All error messages, exactly as §5 of the contract (the project's specification) states them. */
 const messages: ReadonlyArray<readonly [error: Errors.GatewayLockError, tag: string, message: string]> = [
   [
     new Errors.PortInUse({ host: "127.0.0.1", port: 18789 }),
@@ -96,7 +96,7 @@ describe("GatewayLockError", () => {
     assert.instanceOf(error, Error)
     for (const cause of [Cause.fail(error), Cause.die(error)]) {
       assert.strictEqual(Cause.pretty(cause).split("\n", 1)[0], `${tag}: ${message}`)
-      // Effect's log also shows the stack.
+      // The lines after the message show the stack.
       assert.match(Cause.pretty(cause), new RegExp(`^${tag}: [^\n]*\n    at `))
     }
   })

@@ -1,6 +1,6 @@
 /**
- * An `HttpApi` that is written for `NodeHttpServer.layer`, with one line replaced: behind `Gateway.layer`, and on a simulated
- * host.
+ * Tests that an `HttpApi` app that was written for `NodeHttpServer.layer` also works with `Gateway.layer`, and on a simulated
+ * host with `Gateway.layerPlatform`. Only the line that provides the server differs.
  */
 import {
   FetchHttpClient,
@@ -88,7 +88,7 @@ const upload = (): FormData => {
   return form
 }
 
-/** Checks the app from a client's view, which must not depend on the server. */
+/** Checks the answers of the app. They must be the same with every server that can run the app. */
 const isServed = (baseUrl: string) =>
   Effect.gen(function*() {
     const { files } = yield* HttpApiClient.make(Api, { baseUrl })
@@ -176,7 +176,7 @@ describe("an HttpApi in a simulated process", () => {
       const [folder = ""] = yield* host.files.readDirectory("/tmp")
       yield* host.files.writeFile(`/tmp/${folder}/greeting.txt`, new TextEncoder().encode("changed"))
       assert.strictEqual(yield* files.download(), "changed")
-      // An uploaded file is removed at the end of its request.
+      // The temporary folder of an uploaded file is removed at the end of the request.
       yield* files.upload({ payload: upload() })
       assert.deepStrictEqual(yield* host.files.readDirectory("/tmp"), [folder])
     }))

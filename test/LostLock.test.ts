@@ -1,6 +1,7 @@
 /**
- * If a gateway loses its lock, its server must stop, in whichever of several ways the app runs the gateway. The tests draw
- * these ways, and run them on a simulated host. There, another gateway has taken the lock and serves.
+ * If a gateway loses its lock, its server must stop. An app can run a gateway in several ways, and this rule holds for each of
+ * them. Each run of the test draws one of the ways at random, and tests it on a simulated host. On this host, a second gateway
+ * takes the lock and serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -40,7 +41,7 @@ const App = HttpRouter.empty.pipe(
   HttpServer.serve()
 )
 
-/** An app that takes time to build, for example for a database migration. It may be uninterruptible. */
+/** An app that takes time to build, for example for a database migration. The build can be uninterruptible. */
 const buildingFor = (duration: Duration.DurationInput, isInterruptible: boolean) =>
   Layer.unwrapEffect(
     Effect.as(isInterruptible ? Effect.sleep(duration) : Effect.uninterruptible(Effect.sleep(duration)), App)
@@ -75,7 +76,7 @@ const inManagedRuntime = (served: Served): Program =>
     return yield* Effect.never
   }).pipe(Effect.scoped)
 
-/** The ways in which a program may run a gateway. None of them handles a lost lock itself. */
+/** The ways in which a program may run a gateway. None of them has code that closes the server when the lock is lost. */
 const wirings: Record<string, (app: typeof App, options: Gateway.GatewayOptions) => Program> = {
   "Layer.launch": (app, options) => Layer.launch(app.pipe(Layer.provide(Gateway.layerPlatform(options)))),
   "Gateway.launch": (app, options) => Gateway.launch(app.pipe(Layer.provideMerge(Gateway.layerPlatform(options)))),
@@ -116,10 +117,10 @@ const scenario = fc.record({
   onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
   /** In seconds. */
   drainTimeout: fc.constantFrom(0, 1, 10),
-  /** Seconds from the acquisition of the lock until the app is built; 0 for an app that serves at once. */
+  /** Seconds from the acquisition of the lock until the app is built. The value is 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),
   isInterruptible: fc.boolean(),
-  /** Whether a request is in flight that never ends. */
+  /** Whether the gateway is still processing a request that never ends. */
   isBusy: fc.boolean(),
   hook: fc.constantFrom("none" as const, "never" as const, "uninterruptible" as const, "dies" as const),
   locking: fc.constantFrom("works" as const, "absent" as const)
@@ -159,7 +160,7 @@ describe("a lost lock", () => {
         if (isBusy && building === 0) yield* Effect.fork(host.ports.get(address, "/never"))
         yield* host.settle
 
-        // The successor starts while the owner is stopped, as on a suspended machine.
+        // The second gateway (the successor) starts while the first gateway is stopped, as on a suspended machine.
         yield* first.freeze
         yield* host.files.remove(folder, { recursive: true })
         const successor = yield* host.spawn(
@@ -169,7 +170,7 @@ describe("a lost lock", () => {
         yield* first.resume
         yield* TestClock.adjust("31 seconds")
         yield* host.settle
-        // The shutdown takes the time of the drain, and one more second for the viewers of the status page.
+        // The shutdown takes the drain timeout, and one more second in which viewers of the status page disconnect.
         yield* TestClock.adjust(Duration.seconds(drainTimeout + 1))
         yield* host.settle
         assert.notInclude(host.ports.owners(address.port), first.pid, "its port")
@@ -179,14 +180,15 @@ describe("a lost lock", () => {
         const lines = errors.filter((line) => line.startsWith("lost gateway lock at "))
         assert.strictEqual(lines.length, 1, errors.join("\n"))
         if (onLost === "close") {
-          // With "close", only a program that watches the lock ends. These two wirings do.
+          // With "close", the gateway does not end its program when the lock is lost. `Gateway.launch` watches the lock and ends
+          // the program itself, and only these two wirings use `Gateway.launch`.
           const isWatched = wiring === "Gateway.launch" || wiring === "two merged gateways"
           if (!isWatched) assert.isTrue(first.isRunning())
         } else {
           assert.isFalse(first.isRunning(), "its process")
           assert.deepStrictEqual(yield* first.status, Option.some(1))
         }
-        // Port and lock files of the successor are unchanged.
+        // The successor keeps its port and its lock files.
         assert.deepStrictEqual(host.ports.owners(successorPort), [successor.pid])
         for (const path of paths) {
           const record = JSON.parse(new TextDecoder().decode(yield* host.files.readFile(path)))

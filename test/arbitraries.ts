@@ -1,5 +1,6 @@
 /**
- * Arbitraries for properties. Importing this module sets the number of runs: `FAST_CHECK_NUM_RUNS`, or 100.
+ * fast-check arbitraries for the property tests. An import of this module sets the number of runs of each property to
+ * `FAST_CHECK_NUM_RUNS`, or to 100 if that variable is not set.
  */
 import { Config, DateTime, Duration, Effect, FastCheck as fc, Option } from "effect"
 import type { Address } from "../src/Address.ts"
@@ -32,7 +33,7 @@ export const phase = fc.constantFrom<OwnerRecord.Phase>("starting", "listening",
 
 export const supervisorKind = fc.constantFrom(...Errors.SupervisorKind.literals)
 
-/** A time with milliseconds and no finer part, as in a lock file. */
+/** A time in whole milliseconds, as in a lock file. */
 export const time = fc.integer({
   min: DateTime.unsafeMake("0001-01-01T00:00:00Z").epochMillis,
   max: DateTime.unsafeMake("9999-12-31T00:00:00Z").epochMillis

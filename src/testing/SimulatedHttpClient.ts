@@ -1,5 +1,5 @@
 /**
- * `HttpClient` over simulated ports, for requests that the test sends.
+ * An `HttpClient` that sends the requests of a test to the listeners on simulated ports.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /**
- * The state that simulated processes share: processes, files, locks and the trace. Every system call passes through
- * `systemCall`.
+ * The state that simulated processes share: processes, files, locks and the trace, which lists all system calls. Every system
+ * call passes through `systemCall`.
  *
  * @since 0.1.0
  */
@@ -71,8 +71,8 @@ export interface RangeLock {
 }
 
 /**
- * One program of a process, as the kernel sees it. Most processes have one program. A worker thread or another copy of the
- * library counts as a further program.
+ * One program that runs in a process, as the kernel sees it. Most processes run one program. A worker thread, or a second copy
+ * of this library in the same process, counts as another program.
  *
  * @since 0.1.0
  * @category models
@@ -90,16 +90,16 @@ export interface KernelProcess {
   readonly umask: number
   /** How many files the process may have open at the same time. Opening another one fails with `EMFILE`. */
   readonly maxFiles: number
-  /** The ids of further threads of the process. Thread ids share one number space with pids (gettid(2)). */
+  /** The ids of the threads other than the main thread. A thread id is never equal to the pid of another process (gettid(2)). */
   readonly threads: ReadonlyArray<number>
   /** The pid of the parent process, or 0 if the process cannot see its parent. */
   readonly parent: number
-  /** Whether this program has the addon for kernel locks. */
+  /** Whether this program has the native addon that takes kernel locks. */
   readonly kernelLocks: boolean
-  /** All programs of the process, including this one: worker threads, or further copies of the library. */
+  /** All programs of the process, including this one. The others are worker threads or other copies of the library. */
   readonly members: Set<KernelProcess>
   state: "running" | "zombie" | "gone"
-  /** The exit status. `undefined` until it is known. */
+  /** The exit status. It is `undefined` until the status is known, and also if the program was killed. */
   status: number | undefined
   /** What each signal does. The effect completes at once, so the sender does not wait for the process to end. */
   onSignal: { readonly SIGTERM: Effect.Effect<void>; readonly SIGKILL: Effect.Effect<void> }
@@ -131,9 +131,9 @@ export interface SystemCall {
  * Runs before each system call, and decides its outcome.
  *
  * - Succeed with `None` to let the call run.
- * - Succeed with an errno name to make the call fail. A `close` cannot fail.
- * - Sleep to delay the call. The sleep uses the clock of the host: a stopped process or a step of the wall clock does not
- *   change it.
+ * - Succeed with an errno name to make the call fail. For `close` the errno name has no effect, because `close` cannot fail.
+ * - Sleep to delay the call. The sleep uses the clock of the host. So SIGSTOP to the process or a step of the wall clock does
+ *   not change the length of the sleep.
  * - Kill the process to end it before the call runs.
  *
  * @since 0.1.0
@@ -158,8 +158,8 @@ export interface TraceEntry {
   /** The path, descriptor or address that the call concerned. */
   readonly target: string
   /**
-   * The inode of the open file, if the call was on a descriptor. `target` is then the path of that file, which may name
-   * another file by now.
+   * The inode of the open file, if the call was on a descriptor. In this case `target` is the path by which the file was opened.
+   * That path may name another file by now.
    */
   readonly ino: Option.Option<number>
   /** `ok` or an errno name. Empty if the entry has no outcome. */
@@ -178,7 +178,7 @@ export interface SimulatedKernel {
   readonly paths: Map<string, Inode>
   /** The kernel locks, by inode number. */
   readonly locks: Map<number, Array<RangeLock>>
-  /** All programs of the processes whose pid is taken, including zombies. */
+  /** All programs of all processes that run or are zombies. A zombie keeps its pid. */
   readonly processes: Set<KernelProcess>
   readonly trace: Array<TraceEntry>
   /** The limit of the total size of all files, in bytes. */
@@ -188,7 +188,7 @@ export interface SimulatedKernel {
   readOnly: boolean
   /** Whether `/proc` shows a user only its own processes (`hidepid=2`, proc(5)). */
   hidePids: boolean
-  /** How the kernel answers a request for a lock. */
+  /** How the kernel answers a request for a kernel lock. With `absent`, no program can use kernel locks. */
   locking: "works" | "absent" | "refused" | "grants everything"
   /** How far the wall clock has been stepped, in milliseconds. */
   wallClockStep: number
@@ -238,15 +238,15 @@ export const make = (platform: SimulatedPlatform = "linux"): SimulatedKernel => 
 }
 
 /**
- * The `serial` of the test's own file system calls. Those calls are neither intercepted nor traced.
+ * The `serial` of the file system calls that the test itself makes. Those calls are neither intercepted nor traced.
  *
  * @internal
  */
 export const testSerial = 0
 
 /**
- * Finds the process with a pid or a thread id, in one PID namespace of one boot. If the process has several programs, the
- * result is a running one, if there is any.
+ * Finds the process with a pid or a thread id, in one PID namespace of one boot. If the process has several programs and at
+ * least one of them is running, the result is a running program.
  *
  * @internal
  */
@@ -319,8 +319,8 @@ const step = (kernel: SimulatedKernel, process: KernelProcess, call: Omit<System
     const intercepted = process.serial === testSerial
       ? Effect.succeedNone
       : kernel.intercept({ serial: process.serial, pid: process.pid, ...call })
-    // The interceptor mostly returns an `Exit`, which needs no clock. Then the clock is not provided, because providing it
-    // takes longer than the call.
+    // The interceptor mostly returns an `Exit`, which needs no clock. An `Exit` is run without `withClock`, because `withClock`
+    // takes longer than the call itself.
     const fate = yield* Exit.isExit(intercepted) ? intercepted : Effect.withClock(intercepted, process.clock)
     yield* Effect.yieldNow()
     yield* process.gate.await
@@ -339,7 +339,7 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
 
 /**
  * Runs one system call of a process: asks the interceptor, waits while the process is stopped, runs `body`, and adds the
- * outcome to the trace. If the process has ended, the call never returns.
+ * outcome to the trace. If the process ends before `body` runs, the call never returns.
  *
  * @internal
  */
@@ -356,8 +356,8 @@ export const systemCall = <A, E extends { readonly message: string }>(
       const done = Option.isSome(fate) ? Effect.fail(fail(fate.value)) : body(clock)
       const written = (exit: Exit.Exit<unknown, unknown>) =>
         addEntry(kernel, process, clock, call.name, call.target, outcomeOf(exit), ino)
-      // Most bodies are an `Exit` already, so they cannot be interrupted and need no finalizer. A finalizer would take
-      // longer than such a call.
+      // Most bodies are an `Exit` already. An `Exit` cannot be interrupted, so it needs no finalizer. A finalizer would take
+      // longer than the call itself.
       if (!Exit.isExit(done)) return Effect.onExit(done, (exit) => Effect.sync(() => written(exit)))
       written(done)
       return done
@@ -403,8 +403,8 @@ export const overlaps = (
  * @internal
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
-  // When a process was killed, its locks are released already, and another process may hold a lock on this inode. So only the
-  // locks of this open file are removed.
+  // If the process was killed, its locks were released at that time, and another process may hold a lock on this inode by now.
+  // So only the locks of this open file are removed.
   const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
   if (left.length === 0) kernel.locks.delete(file.inode.ino)
   else kernel.locks.set(file.inode.ino, left)
@@ -421,7 +421,7 @@ export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void 
 }
 
 /**
- * Formats an entry as a line: time, process, call and outcome. Pure.
+ * Formats an entry of the trace as one line: time, process, call and outcome.
  *
  * @example
  * import { Console, Effect, Option } from "effect"

@@ -1,6 +1,6 @@
 /**
- * `ServerSocket`, `ProbeTransport` and `OwnerWatch` over simulated ports. The rules of the simulated platform decide which
- * addresses cannot be bound to one port at the same time.
+ * The services `ServerSocket`, `ProbeTransport`, `OwnerWatch` and `PortOwners`, implemented on simulated ports. The rules of the
+ * simulated platform decide which addresses exclude each other on one port.
  *
  * Access control (`Access`, tokens) is not simulated: every request reaches the app.
  *
@@ -48,21 +48,21 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  * @category models
  */
 export interface SimulatedPorts {
-  /** Adds a listener that does not belong to any process of the host, until the scope closes. */
+  /** Adds a listener that does not belong to any process of the host. The listener is removed when the scope closes. */
   readonly foreign: (
     address: Address,
     behaviour: ForeignBehaviour
   ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
-  /** Occupies an address without listening on it, as the local end of a connection does, until the scope closes. */
+  /** Occupies an address without listening on it, as the local end of a connection does. Frees it when the scope closes. */
   readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>
-  /** Sends a GET request to a listener, as any client can. */
+  /** Sends a GET request to the listener on an address. */
   readonly get: (address: Address, path: string) => Effect.Effect<ProbeTransport.Answer, ProbeTransport.ProbeFailed>
   /**
-   * Sends a request with method, headers and body. A response arrives once its body is complete, so an endless response
-   * never arrives.
+   * Sends a request with method, headers and body. A response arrives only after its body is complete, so a response with an
+   * endless body never arrives.
    */
   readonly client: HttpClient.HttpClient
-  /** Opens a control socket to the listener on an address. */
+  /** Opens a control socket (the gateway's WebSocket) to the listener on an address. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>

@@ -15,11 +15,11 @@ import type * as Option from "effect/Option"
  */
 export interface ProcessOptions {
   /**
-   * The pid of the process. It can be the pid of a process that has ended. If the option is missing, or another process has
-   * this pid, the process gets the next free pid.
+   * The pid of the process. It can be the pid of a process that has ended. If the option is missing, or if another process
+   * still has this pid, the process gets the next free pid.
    */
   readonly pid?: number | undefined
-  /** The ids of further threads, which kill(2) accepts like pids. Default: none. */
+  /** The ids of the threads other than the main thread. kill(2) accepts these ids like pids. Default: none. */
   readonly threads?: ReadonlyArray<number> | undefined
   /** The pid of the parent process. Default: the process cannot see its parent. */
   readonly parent?: number | undefined
@@ -41,18 +41,21 @@ export interface ProcessOptions {
    * namespace as well. Set `kernelLocks` to `false` if the shared file system is meant to have no kernel locks.
    */
   readonly bootId?: string | undefined
-  /** Whether the program has the addon for kernel locks. Default `true`. */
+  /** Whether the program has the native addon that takes kernel locks. Default `true`. */
   readonly kernelLocks?: boolean | undefined
   /** The file name of the program. Default `node`. */
   readonly command?: string | undefined
-  /** Whether the program listens for SIGTERM and then runs its finalizers, as under `runMain`. Default `true`. */
+  /**
+   * Whether the program listens for SIGTERM and runs its finalizers when it gets the signal. A program under
+   * `NodeRuntime.runMain` does so. Default `true`.
+   */
   readonly listensForSigterm?: boolean | undefined
   /**
    * A process that is already running. The program runs in that process, as a worker thread or another copy of the library
    * does. Default: the program gets a new process.
    *
-   * The program has the pid, start time, boot id, namespaces, parent, user and limits of that process. Options for these
-   * properties then have no effect. SIGKILL ends all programs of the process, and SIGSTOP stops all of them.
+   * The program has the pid, start time, boot id, namespaces, parent, user and limits of that process. So the options for these
+   * properties have no effect together with `within`. SIGKILL ends all programs of the process, and SIGSTOP stops all of them.
    */
   readonly within?: SimulatedProcess<unknown, unknown> | undefined
 }
@@ -79,15 +82,15 @@ export interface SimulatedProcess<A, E> {
   readonly freeze: Effect.Effect<void>
   /** Sends SIGCONT: lets the process continue. */
   readonly resume: Effect.Effect<void>
-  /** Waits for the exit of the program. If the program is killed, this never completes; use `gone`. */
+  /** Waits for the exit of the program. This effect never completes if the program is killed. In that case, use `gone`. */
   readonly exit: Effect.Effect<Exit.Exit<A, E>>
-  /** The exit, if the program has ended. */
+  /** The exit of the program. `None` while the program runs, and if it was killed. */
   readonly poll: Effect.Effect<Option.Option<Exit.Exit<A, E>>>
   /** Completes when the program has ended, by itself or by SIGKILL, like wait(2). */
   readonly gone: Effect.Effect<void>
   /**
-   * The exit status: 0 after success or interruption, 1 after a failure. It is 1 as well if the program ended its process
-   * through the service `ProcessEnd`. `None` while the program runs, and if it was killed.
+   * The exit status: 0 after success or interruption, 1 after a failure. The status is also 1 if the program ended its process
+   * through the service `ProcessEnd`. The result is `None` while the program runs, and if it was killed.
    */
   readonly status: Effect.Effect<Option.Option<number>>
   /** Whether the program still runs: it has neither ended nor been killed. */

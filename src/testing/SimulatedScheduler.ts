@@ -1,8 +1,8 @@
 /**
  * Decides which simulated process runs next.
  *
- * Each step of a simulated process is a task in a queue. An empty queue therefore means that all processes wait for time to
- * pass. A seed can decide the order of the tasks.
+ * Each step of a simulated process is a task in a queue. If the queue is empty, all processes wait until the clock advances. A
+ * seed can decide the order of the tasks.
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ export interface SimulatedScheduler extends Scheduler.Scheduler {
    * because Effect relies on that order. The order between fibers of different processes is not fixed.
    */
   readonly newLane: () => Scheduler.Scheduler
-  /** Whether a scheduler is this one, or was made by this one's `newLane`. */
+  /** Whether the given scheduler is this scheduler, or was made by `newLane` of this scheduler. */
   readonly owns: (scheduler: Scheduler.Scheduler) => boolean
   /** Runs all tasks, including the tasks that they add, until none is left. */
   readonly drain: () => void
@@ -33,7 +33,10 @@ export interface SimulatedScheduler extends Scheduler.Scheduler {
 /** A call of `drain` fails after this many tasks, because some program must then be in an endless loop. */
 const maxTasksOfOneDrain = 1_000_000
 
-/** How many tasks run in one turn of the event loop. Between two turns, other code in this thread can run. */
+/**
+ * How many tasks run in one turn of the event loop if `drain` is not called. Between two turns, other code in this thread can
+ * run.
+ */
 const tasksOfOneTurn = 2048
 
 /**
@@ -89,7 +92,7 @@ export const make = (seed?: number): SimulatedScheduler => {
     }
   }
 
-  // Without a call of `drain`, tasks still run in the background, like ordinary fibers.
+  // Tasks also run if `drain` is not called. They run in the background then, like ordinary fibers.
   const request = (): void => {
     if (requested) return
     requested = true
@@ -132,7 +135,7 @@ export const make = (seed?: number): SimulatedScheduler => {
 const quietTurns = 100
 
 /**
- * Runs all simulated processes until each of them waits for time to pass.
+ * Runs all simulated processes until each of them waits for the clock to advance.
  *
  * @since 0.1.0
  * @category running

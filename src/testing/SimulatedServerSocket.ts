@@ -1,5 +1,5 @@
 /**
- * `ServerSocket` over simulated ports: the listener of a gateway on a simulated host.
+ * Implements the service `ServerSocket` on simulated ports. The service makes the listener of a gateway on a simulated host.
  *
  * @since 0.1.0
  */
@@ -23,8 +23,8 @@ import { literal } from "./SimulatedAddresses.ts"
 import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * Gives a response its whole body. A streamed body is read in the fiber of the request: reading it elsewhere would take turns
- * of the event loop, and a `TestClock` does not wait for those.
+ * Replaces a streamed body of a response by its complete content. The fiber of the request reads the stream. Another fiber would
+ * need turns of the event loop, and a `TestClock` does not wait for turns of the event loop.
  */
 const withWholeBody = (response: HttpServerResponse.HttpServerResponse): Answered => {
   const { body } = response
@@ -47,7 +47,7 @@ const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return bytes
 }
 
-/** Answers a request to one of the gateway's own routes. */
+/** Answers a request to a route that the gateway itself serves, such as `/healthz`. */
 const answerOfGateway = (app: HttpApp.Default<unknown>, request: Request): Answered =>
   app.pipe(
     Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
@@ -69,7 +69,7 @@ const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered 
       (_, response) => Effect.intoDeferred(Effect.interruptible(withWholeBody(response)), answer)
     ).pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
-      // A failure has already become a response, so its cause is dropped.
+      // `toHandled` has already turned a failure into a response, so the cause of the failure is dropped.
       Effect.exit
     )
     return yield* Deferred.await(answer)
@@ -82,8 +82,8 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
     serve: (app) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
-        // The context of a request contains its scope and the `HttpServerRequest`. It takes precedence over the context of
-        // the server.
+        // The context of a request contains the scope of the request and the `HttpServerRequest`. If a service is in both
+        // contexts, the service from the request is used.
         const provided = Effect.mapInputContext(
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)
@@ -95,7 +95,7 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
       })
   })
 
-/** Binds a listener for a process: first one address, then further ones with `alsoBind`. */
+/** Binds a listener for a process. The listener has one address at first, and `alsoBind` adds other addresses. */
 const bind =
   (kernel: SimulatedKernel, table: PortTable, process: KernelProcess) =>
   (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope.Scope> =>

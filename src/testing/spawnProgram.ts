@@ -18,8 +18,8 @@ import type { ProcessOptions, SimulatedProcess } from "./SimulatedProcess.ts"
 import type { SimulatedScheduler } from "./SimulatedScheduler.ts"
 
 /**
- * The clock of a process. Timers of a stopped process fire once it continues, and timers of an ended process never fire.
- * The wall-clock time includes the steps of `stepWallClock`.
+ * Makes the clock of a process. The timers of a stopped process fire when the process continues, and the timers of an ended
+ * process never fire. The wall-clock time includes the steps of `stepWallClock`.
  */
 const processClock = (
   kernel: SimulatedKernel.SimulatedKernel,
@@ -41,7 +41,7 @@ const processClock = (
   }
 }
 
-/** The handle with which a test controls a running program. */
+/** Makes the handle with which a test controls a running program. */
 const handleOf = <A, E>(
   kernel: SimulatedKernel.SimulatedKernel,
   { endAll }: ProcessRegister,
@@ -97,8 +97,8 @@ export const spawnProgram = (
         return processes.end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
       }),
       Effect.withClock(processClock(kernel, process)),
-      // This fiber outlives the test's fiber only if the process was killed. Then this fiber stays suspended and holds no
-      // resources.
+      // `forkDaemon` lets this fiber outlive the fiber of the test. This happens only if the process was killed. In that case
+      // this fiber stays suspended and holds no resources.
       Effect.forkDaemon,
       Effect.withScheduler(scheduler.newLane())
     )
@@ -106,8 +106,8 @@ export const spawnProgram = (
     const interruptOnceRunning = Effect.zipRight(
       Effect.raceFirst(process.gate.await, process.gone.await),
       Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
-      // The race is interruptible even if the sender of the signal is not. Otherwise `raceFirst` would wait for the loser
-      // of the race.
+      // The race must be interruptible, even if the fiber that sends the signal is uninterruptible. In an uninterruptible
+      // region, `raceFirst` would wait for the loser of the race.
     ).pipe(Effect.interruptible)
     process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(interruptOnceRunning)) }
     return handleOf(kernel, processes, process, fiber)

@@ -1,11 +1,11 @@
 /**
- * `npm run bench [-- --runs N] [--only TEXT] [--json]`: measures the cost of the built program. Each figure stands beside a
- * baseline that the same run measured.
+ * `npm run bench [-- --runs N] [--only TEXT] [--json]`: measures the cost of the built program. The table shows each figure
+ * beside a baseline that the same run measured.
  *
  * `--only` runs only the experiments whose name contains the text.
  *
- * The exit status is 0 whether the figures meet their aims or not, because the load of machines varies. Any other status means
- * that a measurement failed.
+ * The exit status is 0 even if a figure misses its aim, because the load of machines varies. Any other status means that a
+ * measurement failed.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

@@ -1,6 +1,6 @@
 /**
- * Compares a subject with a baseline. The samples of the two are taken in turns, so that a busy machine slows both. Their
- * medians are compared.
+ * Compares a subject with a baseline. The samples of the two are taken in turns, so that a busy machine slows both. Each sample
+ * of the subject is compared with the sample of the baseline from the same turn. The result is the median of these comparisons.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Array from "effect/Array"
@@ -66,8 +66,8 @@ const spread = (values: ReadonlyArray<number>): Spread => {
 const isMet = (aim: Aim, value: number): boolean => "most" in aim ? value <= aim.most : value >= aim.least
 
 /**
- * A line of the table that compares the 95th percentile of the subject with an absolute aim. It shows a baseline only for
- * information.
+ * Makes a line of the table that compares the 95th percentile of the subject with an absolute aim. The line also shows a
+ * baseline, which has no influence on whether the aim is met.
  */
 export const percentile95 = (options: {
   readonly name: string
@@ -142,8 +142,8 @@ export const measure = <Sample>(options: {
     runs: options.runs,
     baseline: options.baseline.name,
     subject: options.subject.name,
-    // Baseline and subject take turns at going first. Otherwise one of them would always go second, when the processor is
-    // warmer.
+    // The baseline goes first in every second pair, and the subject in the others. Otherwise one of them would always go
+    // second, when the processor is warmer.
     pair: (run) =>
       run % 2 === 0
         ? Effect.all([before, after])

@@ -13,7 +13,7 @@ import { get } from "node:http"
 import { createServer } from "node:net"
 import { env, execPath, platform } from "node:process"
 
-/** A step of the benchmark failed. A slow machine is no failure. */
+/** A step of the benchmark failed. A slow result is not a failure. */
 export class BenchFailed extends Data.TaggedError("BenchFailed")<{ readonly reason: string }> {
   override get message() {
     return this.reason
@@ -49,8 +49,8 @@ export const bounded =
     })
 
 /**
- * Environment variables that the started processes do not inherit. Each would change how Node starts, the gateway's settings,
- * or the supervisor that the gateway detects.
+ * Environment variables that the started processes do not inherit. Each of them would change one of these: how Node starts, the
+ * settings of the gateway, or the supervisor that the gateway detects.
  *
  * `NODE_EXTRA_CA_CERTS` is inherited, because it is a property of the machine. It delays every start of Node by the same time,
  * and the head of the table mentions it.
@@ -150,8 +150,8 @@ const askOnce = (port: number): Effect.Effect<bigint, BenchFailed> =>
     }))
 
 /**
- * The time at which this process first answered 200 on `/healthz`. The connection of that request is already closed when the
- * effect completes.
+ * Returns the time at which this process first answered 200 on `/healthz`. When this effect completes, the connection of that
+ * request is already closed.
  */
 export const firstAnswer = (process: NodeProcess, port: number): Effect.Effect<bigint, BenchFailed> =>
   Effect.raceFirst(

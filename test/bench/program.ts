@@ -21,8 +21,8 @@ export const gatewayArgs = (folder: string, port: number): ReadonlyArray<string>
     .concat("--config", join(folder, "gateway.json"), "--state-dir", join(folder, "state"))
 
 /**
- * Installs a server of the folder `servers` into `folder` and returns the path of the installed program. Its arguments are a
- * port and a folder, and it prints `listening` when it listens.
+ * Installs a server of the folder `servers` into `folder` and returns the path of the installed program. The program takes its
+ * ports and a folder as arguments, and prints `listening` when it listens.
  */
 export const server = (name: string, folder: string): Effect.Effect<string> =>
   Bundle.installed(new URL(`servers/${name}.ts`, import.meta.url), folder)

@@ -1,7 +1,8 @@
 /**
- * `npm run bench:storm [-- --seconds N] [--json]`: runs the witness storm on several kinds of locks, one after the other, and
- * compares them. In a storm, eight processes acquire one lock again and again, and release it or die. The result is how many
- * acquisitions overlapped, and how long the processes waited.
+ * `npm run bench:storm [-- --seconds N] [--json]`: runs a storm on each of several kinds of locks, one after the other, and
+ * compares the results. In a storm, eight processes acquire one lock again and again. Each time, a process either releases the
+ * lock or dies. A second lock, the witness, shows how many acquisitions overlapped. The storm also measures how long the
+ * processes waited for the lock.
  *
  * The exit status is 0 for any result, because this is a measurement. `test/chaos/storm.chaos.ts` is the test that must pass.
  */

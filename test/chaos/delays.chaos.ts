@@ -14,20 +14,20 @@ import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
 /**
- * The delay of the first try. It is longer than a start usually takes. If the machine was too busy for that, the next try
- * takes a longer delay.
+ * The delay of the first try, in milliseconds. A start of the other gateway usually takes less time. If this start took more
+ * time on a busy machine, the test tries again with a longer delay.
  */
 const delayMillis = 500
 
 /**
- * How many runs go on at one time. The number is higher than the number of cores, because each run spends half of its time
- * waiting.
+ * How many runs go on at one time. The number is higher than the number of cores that the tests use, because each run waits for
+ * half of its time.
  */
 const lanes = 3
 
 /**
- * Waits until the log of a traced gateway shows that it has begun all calls before the point. Returns `false` if the gateway
- * ends before that.
+ * Waits until the log of strace shows that the gateway has begun all calls before the call `point`. Returns `false` if the
+ * gateway ends before that.
  */
 const cameTo = (stage: Sweep.Stage, point: Strace.Point, gateway: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(
@@ -56,8 +56,8 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
   })
 
 /**
- * Starts a gateway that is delayed at a call of its start, and another gateway during the delay. Exactly one of them may
- * listen, and the other must report the owner.
+ * Starts a gateway that is delayed at a call of its start, and starts another gateway during the delay. Exactly one of the two
+ * gateways may listen. The error of the other one must name the gateway that listens as the owner of the lock.
  */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
@@ -95,8 +95,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   })
 
 /**
- * Starts another gateway while the first one is delayed at a call of its release. The other gateway may listen only after the
- * first has closed its port, and it must keep its own lock files.
+ * Starts another gateway while the first gateway is delayed at a call of its release. The other gateway may listen only after
+ * the first gateway has closed its port. The first gateway must not remove the lock files of the other gateway.
  */
 const holdUpRelease = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {

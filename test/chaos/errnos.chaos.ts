@@ -1,6 +1,6 @@
 /**
- * Makes each file and socket call of a gateway fail with each errno that is possible for it, once or permanently. The gateway
- * must either serve anyway, or name the problem and end.
+ * Makes each file and socket call of a gateway fail, once or permanently, with each errno that this call can return. The gateway
+ * must either serve nevertheless, or name the problem and end.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schedule } from "effect"
@@ -18,7 +18,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   statx: ["EACCES", "EIO"],
   openat: ["EACCES", "EMFILE", "ENFILE", "EIO", "EINTR"],
   "openat(O_CREAT)": ["EACCES", "EMFILE", "EIO", "EINTR", "EROFS", "ENOSPC", "EDQUOT"],
-  // EACCES is left out. POSIX allows it as the answer for a lock that another process holds, so it is not an error here.
+  // EACCES is left out, because it is not an error here: POSIX allows this errno if another process holds the lock.
   fcntl: ["ENOLCK", "EOPNOTSUPP", "EINVAL", "EIO", "EINTR"],
   pread64: ["EIO", "EINTR"],
   pwrite64: ["ENOSPC", "EIO", "EDQUOT", "EINTR"],
@@ -66,8 +66,8 @@ const once = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   )
 
 /**
- * The calls that must work for a gateway to serve, so they are not made to fail permanently. Without `close`, not even Node
- * can start.
+ * The calls that the test does not make fail permanently, because no gateway can serve without them. If every `close` fails, not
+ * even Node can start.
  */
 const boundToServe = new Set(["sockets accept4", "sockets close"])
 
@@ -100,8 +100,8 @@ const served = (site: Gateways.Site) =>
   })
 
 /**
- * The texts by which an error message can name an errno: those of the system, of Node and of the gateway. libuv has no name
- * for some errnos, so Node shows only their number.
+ * The texts by which an error message can name an errno. The text can come from the system, from Node or from the gateway.
+ * libuv has no name for some errnos, so Node shows only the number of such an errno.
  */
 const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
   const number = Object.entries(Os.constants.errno).find(([name]) => name === errno)?.[1]
@@ -156,8 +156,8 @@ const failAt = (stage: Sweep.Stage, scene: Sweep.Scene, { point, tamper }: Failu
       // Another process could have locked the new file in the moment after its creation. So the refused start does not remove
       // the file, which has no record yet.
       if (outcome === "refused" && sizes.every((size) => size === 0)) return `refused, left an empty file; ${next}`
-      // A claim is the file with which a start reserves the right to reclaim a lock. The claim of a process that has ended is
-      // void. So the start need not report that it left one.
+      // A claim is the file with which a start reserves the right to reclaim a lock. The claim of a process that has ended has
+      // no effect. So a start need not report that it left a claim.
       if (names.every((name) => name.endsWith(".reclaim"))) return `${outcome}, left its claim; ${next}`
       assert.match(ended.stderr, /could not remove gateway lock /)
       return `${outcome}, left files and said so; ${next}`
@@ -179,7 +179,7 @@ describe("any system call that fails", () => {
         Effect.gen(function*() {
           const main = yield* mode.main
           const first = yield* watchAll(yield* Sweep.makeStage(mode, main, "a first start"))
-          // After a crash, test only those calls that a first start does not make, and one call of each kind.
+          // For the start after a crash, the test uses only the calls that a first start does not make, one call of each kind.
           const reclaim = Array.dedupeWith(
             (yield* watchAll(yield* Sweep.makeStage(mode, main, "a start after a crash")))
               .filter(({ label }) => first.every((point) => point.label !== label)),

@@ -1,7 +1,7 @@
 /**
- * Runs the witness storm for minutes: processes acquire one lock again and again, and a judge, the witness, checks that no two
- * hold it at one time. The lock under test is this project's lock in both of its modes. Two other locks test the judge: one is
- * correct and one is wrong.
+ * Runs storms for minutes. In a storm, processes acquire one lock again and again. A second lock, the witness, is the judge: it
+ * shows whether two processes ever held the lock at one time. The lock under test is this project's lock, in both of its modes.
+ * Two other locks test the judge: one of them is correct and the other is wrong.
  *
  * `GATEWAY_STORM_DURATION` is the shortest time for each mode. `GATEWAY_STORM_SEED` sets the seed that decides which worker
  * dies when.
@@ -57,8 +57,8 @@ describe("in a storm of deaths and releases", sideBySide, () => {
             acquisitions,
             atLeast: yield* duration,
             killsPerThousand: 20,
-            // The default interval of the gateway. With a shorter one, the workers that wait would leave little processor time
-            // for the others.
+            // This is the default poll interval of the gateway. With a shorter interval, the workers that wait would leave
+            // little processor time for the other workers.
             pollMillis: 100
           })
           assert.deepStrictEqual(seen.violations, [])

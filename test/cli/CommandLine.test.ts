@@ -24,7 +24,7 @@ const run = (flags: Readonly<Record<string, string>>, switches = {}) => ({
   ...switches
 })
 
-/** The hint of an error: it names the help page of the command, if one was typed. */
+/** The end of an error message: it names the help page of the typed command, or the general page if no command was typed. */
 const hint = (...[word = ""]: ReadonlyArray<string>) =>
   `; see "gateway ${Object.hasOwn(commands, word) ? `${word} ` : ""}--help"`
 
@@ -66,7 +66,7 @@ describe("CommandLine.parse", () => {
     assert.strictEqual(read(`--${flag}`), needs)
     assert.strictEqual(read(`--${flag}`, "--help"), needs)
     assert.strictEqual(read(`--${flag}`, "-1"), needs)
-    // With `=`, the parser takes any value. The setting checks it later.
+    // With `=`, the parser accepts any value. The value is checked later, by the setting that belongs to the flag.
     assert.deepStrictEqual(read(`--${flag}=-1`), run({ [flag]: "-1" }))
   })
 
@@ -149,7 +149,7 @@ describe("CommandLine.parse", () => {
     ["unknown flag \"--prot\" (did you mean \"--port\"?)", ["--prot=1"]],
     ["unknown flag \"--jsno\" (did you mean \"--json\"?)", ["status", "--jsno"]],
     ["unknown flag \"--satndby\" (did you mean \"--standby\"?)", ["--satndby"]],
-    // A flag of another command is not suggested.
+    // `--json` is not suggested, because `stop` does not have this flag.
     ["unknown flag \"--jsno\"", ["stop", "--jsno"]],
     ["unknown flag \"--colour\"", ["list", "--colour"]],
     ["unknown flag \"-p\"", ["-p", "1"]],

@@ -14,7 +14,7 @@ const all: ReadonlyArray<readonly [name: string, setting: Setting<unknown>]> = O
   setting
 ])
 
-/** Joins all lines into one, so that wrapping does not matter. */
+/** Joins all lines into one, so that the position of line breaks does not matter. */
 const flat = (text: string): string => text.replace(/\s+/g, " ")
 const whole = flat(page())
 
@@ -109,7 +109,7 @@ describe("--help", () => {
       for (const line of text.split("\n")) {
         assert.match(line, /^$|^[\x20-\x7e]*[\x21-\x7e]$/)
         const rest = line.trimStart()
-        // The left column is never wrapped, nor is a word.
+        // The help never wraps an entry of its left column, and never breaks a word. So only such a line may be too long.
         const isWhole = !rest.includes(" ") || /^ {2}\S/.test(line)
         if (line.length > width) assert.isTrue(isWhole, `${line.length} > ${width}: ${line}`)
         if (width >= 60) assert.isAtMost(line.length, width, line)

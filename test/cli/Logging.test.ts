@@ -19,7 +19,7 @@ describe("Logging.formatFor", () => {
 })
 
 describe("Logging.logged", () => {
-  /** Collects what an effect writes to stdout and to stderr, by a test console. */
+  /** Runs an effect with a test console. Returns what the effect has written to stdout and to stderr. */
   const written = (
     effect: Effect.Effect<void>,
     config: { readonly logFormat: LogFormat; readonly logLevel: LogLevel.LogLevel },
@@ -34,7 +34,7 @@ describe("Logging.logged", () => {
       }
       yield* effect.pipe(
         Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
-        // Loggers use the unsafe console, because they run outside of effects.
+        // Loggers run outside of effects, so they use `unsafe`, whose methods are plain functions and not effects.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )
       return { out, err }

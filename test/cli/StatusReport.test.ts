@@ -8,7 +8,7 @@ import { GatewayList } from "../../src/inspect/GatewayList.ts"
 import { GatewayStatus, Verdict } from "../../src/inspect/GatewayStatus.ts"
 import "../arbitraries.ts"
 
-/** Draws only values that JSON can express: no infinite numbers, and times to the millisecond. */
+/** Draws only values that JSON can express: no infinite numbers, and only times in whole milliseconds. */
 const inJson = <A, I>(schema: Schema.Schema<A, I>) => {
   const decoded = Schema.decodeUnknownOption(schema)
   const encode = Schema.encodeSync(schema)
@@ -27,7 +27,7 @@ const plain = { colors: false }
 const colored = { colors: true }
 const none: ReadonlyMap<string, string> = new Map()
 
-/** Whether a text has no line end and no control character for a terminal. */
+/** Whether a text contains no line end and no other control character. */
 const isLine = (line: string) => !/\p{Cc}/u.test(line)
 
 const example: GatewayStatus = {

@@ -22,7 +22,7 @@ import { SimulatedHost } from "../../src/testing/index.ts"
 import * as arbitraries from "../arbitraries.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
-/** Programs and shell syntax that a platform does not have. */
+/** For each platform, the programs and the shell syntax that this platform does not have. */
 const foreignTo = {
   win32:
     /(?<![\w.-])(?:chmod|chown|sudo|install|ss|lsof|lsns|systemctl|journalctl|launchctl|curl|kill|ps|cat|ls|rm|mv|touch|ip|ifconfig|sysctl|timedatectl|sntp)\s|'|\$\{EDITOR|\$\(id/,
@@ -44,8 +44,8 @@ const self = {
 const start: Start = { self, folders, platform: "win32", nowMillis: 0 }
 
 /**
- * Stands for free text such as a path, which is quoted for the shell and may contain anything. The test draws a plain word
- * instead, so that `foreignTo` matches only the text of this project.
+ * Draws a plain word where a real error has free text, such as a path. Free text may contain anything, so `foreignTo` could match
+ * it. With a plain word, `foreignTo` matches only texts of this project.
  */
 const plain = fc.stringMatching(/^[A-Z]{1,8}$/)
 const bindFailed = fc.record({
@@ -57,7 +57,7 @@ const bindFailed = fc.record({
 }).map((fields) => new Errors.BindFailed(fields))
 const error = fc.oneof(arbitraries.gatewayLockError, bindFailed)
 
-/** Removes texts of other programs, which may contain anything. */
+/** Removes from an error's holder all texts of other programs, because these texts may contain anything. */
 const withPlainHolder = <E extends Errors.GatewayLockError>(error: E): E => {
   if (!("holder" in error) || error.holder === undefined) return error
   const { configPath, pid, pidMeaning, stateDir, supervisor } = error.holder
@@ -220,13 +220,13 @@ describe("on a Windows host (N67, N72)", () => {
         config,
         problems: ["the config file is not JSON"],
         process: { platform: "win32", pid: 1, parentPid: 0 },
-        // Windows has no uids, but a library could report one. The uids of files that libuv reports on Windows are made up
-        // as well.
+        // Windows has no uids, but a library could report one for the process. libuv also reports uids for files on Windows, and
+        // these uids have no meaning.
         uid: 1000,
         command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
       })
     }).pipe(
-      // The simulated files do not implement access(2).
+      // The simulated file system does not implement access(2), so the test provides an `access` that always succeeds.
       (examine) =>
         Effect.flatMap(FileSystem.FileSystem, (fs) =>
           Effect.provideService(examine, FileSystem.FileSystem, { ...fs, access: () => Effect.void })),

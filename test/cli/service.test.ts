@@ -44,7 +44,7 @@ const options: ServiceOptions = {
   args: command.flags
 }
 
-/** Runs the command; returns its output and its exit. */
+/** Runs the command. Returns its output and its exit. */
 const invoke = (
   changes: Partial<ServiceCommand>,
   environment: Readonly<Record<string, string>> = { HOME: "/nonexistent/home" }
@@ -63,7 +63,7 @@ const invoke = (
     return { exit, out: yield* Ref.get(out), err: yield* Ref.get(err) }
   })
 
-/** Replaces the programs of this machine: each call is recorded and succeeds. */
+/** Makes a command executor that runs no program. It records each command, and each command succeeds. */
 const programless = Effect.gen(function*() {
   const executor = yield* CommandExecutor.CommandExecutor
   const calls = yield* Ref.make<ReadonlyArray<string>>([])
@@ -130,8 +130,8 @@ describe("service print", () => {
     Effect.gen(function*() {
       const { err, out } = yield* invoke({}, {
         HOME: "/home/me",
-        // There is no warning for these three variables: a flag gives the port, and the definition always contains profile
-        // and supervisor.
+        // There is no warning for these three variables. The port comes from a flag, and the service definition always contains
+        // the profile and the supervisor.
         GATEWAY_PORT: "18790",
         GATEWAY_PROFILE: "a-b",
         GATEWAY_SUPERVISOR: "none",

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { EventEmitter } from "node:events"
 import * as StopSignals from "../../src/cli/stopSignals.ts"
 
-/** A process whose signals the test sends. It records which of them the program's `runMain` gets. */
+/** Makes a process to which the test sends signals. `heard` lists the signals that the program's `runMain` receives. */
 const made = (platform: string) => {
   const source = new EventEmitter()
   const heard: Array<string> = []

@@ -65,7 +65,7 @@ unless(notLinux ?? noKernelLocks(hasAddon)).describe("a lock of an open file", (
 const startTicks = (pid: number) =>
   Option.getOrThrow(parseProcStat(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))).startTicks
 
-/** Reads the start time of a process (field 22 of its `stat`) from a program that runs in new namespaces. */
+/** Reads the start time of a process (field 22 of its `stat`) by a program that the command `words` runs in new namespaces. */
 const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
   Effect.gen(function*() {
     const [command = "", ...args] = [...words, "cat", `/proc/${pid}/stat`]
@@ -99,8 +99,8 @@ unless(notLinux).describe("a process", () => {
     "has the same start in every PID namespace",
     () =>
       Effect.gen(function*() {
-        // In its PID namespace the script is process 1. It prints its line of `/proc/1/stat`, which has its start time by the
-        // clock of its time namespace, and keeps running.
+        // The script is process 1 in its PID namespace. It prints the line in `/proc/1/stat`, and keeps running. That line
+        // contains the start time of the script, by the clock of the script's time namespace.
         const script = "read -r line < /proc/1/stat; echo \"$line\"; exec sleep 30"
         const [command = "", ...args] = [...elsewhere.slice(0, -1), "--kill-child", "sh", "-c", script]
         const parent = yield* run(command, args)

@@ -1,5 +1,5 @@
 /**
- * One test suite for the simulated host and the live adapters, so that both keep the same behaviour.
+ * Runs the same tests on the simulated host and on the services for a real machine, so that both behave in the same way.
  */
 import { FileSystem, HttpRouter, HttpServerResponse } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
@@ -50,7 +50,7 @@ class Clients extends Context.Tag("test/Clients")<Clients, {
 import { UserId } from "../../src/host/UserId.ts"
 import { isLinux, noKernelLocks, notLinux, unless } from "../fixtures/skips.ts"
 
-/** A platform under test: its services, and how time passes there. */
+/** A platform under test: its services, and how a test lets time pass on this platform. */
 interface Subject {
   /** The operating system whose rules apply. */
   readonly system: string
@@ -68,8 +68,8 @@ interface Subject {
 const needsAddon = { needsAddon: true }
 
 /**
- * Whether the addon for kernel locks works. Without it, only the record in the lock file marks the owner, and the tests
- * that do not need the addon run in this way.
+ * Whether the addon for kernel locks works. Without the addon, only the record in the lock file shows which process owns the
+ * lock. The tests that do not need the addon also run without it.
  */
 const hasAddon = await Effect.flatMap(KernelLock, (lock) => lock.supported).pipe(
   Effect.isSuccess,
@@ -97,7 +97,7 @@ const simulatedOn = (system: SimulatedKernel.SimulatedPlatform): Subject => {
       yield* Effect.orDie(fs.makeDirectory("/folder", { recursive: true }))
       return "/folder"
     }),
-    // Forked fibers must begin to wait before the test clock advances, because a wait that begins later would not end.
+    // Forked fibers must begin to wait before the test clock advances. A wait that begins later would not end.
     advance: (duration) => Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 1000), TestClock.adjust(duration)),
     run: (name, test) => it.scoped(name, () => Effect.provide(test(subject), subject.platform))
   }
@@ -559,8 +559,8 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
       Effect.gen(function*() {
         const signals = yield* Signals.Signals
         const { pid, startTime, ...identity } = yield* self
-        // This process's own pid with another start time stands for an earlier process. If the signal were sent anyway, it
-        // would end this test.
+        // The pid of this process with another start time stands for an earlier process that had the same pid. If the signal
+        // were sent nevertheless, it would end this test.
         const before = { ...identity, pid, startTime: (startTime ?? 0) + 1000 }
         assert.strictEqual((yield* Effect.flip(signals.send(before, "SIGTERM"))).why, "Gone")
         // No process has this pid, because it is above the highest pid that Linux assigns (proc_sys_kernel(5), pid_max).
@@ -694,7 +694,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
               const paths = [lock.path, LockFile.stateLockPath(options)]
               yield* lock.update({ phase: "listening", port: 4711 })
               for (const path of paths) {
-                // The holder may create a file in the folder while the test removes it.
+                // The holder may create a file in the folder while the test removes the folder. So the removal is retried.
                 yield* Effect.retry(
                   fs.remove(loss === "file" ? path : `${folder}/locks`, { recursive: true }),
                   { times: 20 }
@@ -726,7 +726,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           yield* fs.writeFile(`${folder}/copy`, yield* fs.readFile(lock.path))
           yield* fs.rename(`${folder}/copy`, lock.path)
           const { ino } = yield* fs.stat(lock.path)
-          // After its next recheck the holder owns the new file, and writes its updates there.
+          // After the holder has checked its lock file again, it owns the new file and writes its updates there.
           yield* until(Effect.gen(function*() {
             yield* lock.update({ phase: "draining" })
             return Option.exists(yield* LockFile.readOwner(lock.path), ({ phase }) => phase === "draining")

@@ -5,7 +5,7 @@ import * as UnitAudit from "../../src/doctor/UnitAudit.ts"
 import type { ServiceScope } from "../../src/supervisor/ServiceOptions.ts"
 import { systemdTiming } from "../../src/supervisor/SystemdUnit.ts"
 
-/** The generated unit as `systemctl show` of systemd 252 prints it, with the defaults. */
+/** The properties of the generated unit, with default settings, as `systemctl show` of systemd 252 prints them. */
 const shown: Readonly<Record<string, string>> = {
   LoadState: "loaded",
   ActiveState: "active",
@@ -118,7 +118,7 @@ describe("UnitAudit.audit", () => {
         RestartUSec: `${restart}s`,
         StartLimitIntervalUSec: `${interval}s`
       })
-      // The shortest time between two starts is the restart delay plus the watchdog interval of 30 s.
+      // The shortest time between two starts is the restart delay plus 30 s, which is the watchdog interval of the unit.
       const latches = interval >= burst * (restart + 30)
       assert.strictEqual(
         found.some(({ message }) => message.includes("one unhealthy owner exhausts the start limit")),

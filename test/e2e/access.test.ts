@@ -49,7 +49,7 @@ const ofFile = (reason: string) => (site: Gateways.Site) =>
     reason.replaceAll("FILE", Path.join(site.root, "token"))
   }`
 const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters without spaces; ${why}`
-/** The offset of the first character after the token in the token file, which an error message names. */
+/** The offset of the first character after the token in the token file. An error message names this offset. */
 const next = token.length + 1
 const exposed =
   "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"
@@ -213,7 +213,7 @@ describe("a gateway with a token", () => {
   it.scopedLive("is watched by a standby without it, and succeeded at once", () =>
     Effect.gen(function*() {
       const [site, owner] = yield* Gateways.newGateway({ env: { GATEWAY_TOKEN: token } })
-      // This standby has no token: a standby never sends a token to the process that it watches.
+      // This standby has no token. It needs none, because a standby never sends a token to the process that it watches.
       const standby = yield* Gateways.start(site, { flags: ["--standby"] })
       yield* standby.line(/standing by/)
       yield* Gateways.stop(owner, "SIGKILL")

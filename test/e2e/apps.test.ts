@@ -1,6 +1,6 @@
 /**
- * Tests apps that run under the library's lock, as real processes. They cover the apps' WebSockets, and an OpenTelemetry agent
- * that records the requests.
+ * Tests apps that use the library, as real processes. The tests cover the WebSockets of an app, and an OpenTelemetry agent that
+ * records the requests to an app.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"

@@ -1,6 +1,6 @@
 /**
- * esbuild bundles an app with the library, in each common output format. The bundle either finds the addon for kernel locks,
- * or prints a warning that says where to put the addon.
+ * Bundles an app and the library by esbuild, in each common output format. The tests check that the bundle either finds the
+ * addon for kernel locks, or prints a warning that says where to put the addon.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"

@@ -10,8 +10,8 @@ import * as Variants from "./support/variants.ts"
 const notLinux = Program.isLinux ? undefined : "needs proc(5)"
 
 /**
- * Returns one value of `/proc/<pid>/status`. `seen` is the path by which this process reaches that `/proc`, which may belong to
- * another PID namespace.
+ * Returns one value of `/proc/<pid>/status`. `seen` is the path by which this process reaches `/proc`. The path may lead to the
+ * `/proc` of another PID namespace.
  */
 const statusOf = (pid: number, key: string, seen = "/proc") =>
   Effect.promise(async () =>

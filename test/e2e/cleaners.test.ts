@@ -54,7 +54,7 @@ describe("a cleaner of temporary folders", () => {
         yield* Gateways.age(site)
         const old = yield* lastWritten(Gateways.stateLock(site))
         assert.isBelow(old, written)
-        // The holder touches the state lock last, so both files are fresh once this one is.
+        // The holder updates the time of the state lock last. So if the state lock has a new time, the config lock has one too.
         yield* Effect.repeat(lastWritten(Gateways.stateLock(site)), {
           until: (time) => time > old,
           schedule: Schedule.spaced("20 millis").pipe(Schedule.intersect(Schedule.recurs(500)))

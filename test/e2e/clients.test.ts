@@ -107,7 +107,7 @@ describe("a connection without a request", () => {
         assert.match(answer, new RegExp(`keep-alive: timeout=${seconds}\\r\\n`, "i"))
         const [kept] = yield* Effect.timed(client.closed)
         assert.isAtLeast(Duration.toMillis(kept), seconds * 1000 - 50)
-        // Node 24 and later keep an idle connection for one second longer than configured.
+        // Node 24 and later keep an idle connection one second longer than the configured time.
         assert.isBelow(Duration.toMillis(kept), seconds * 1000 + 2500)
       }))
   }

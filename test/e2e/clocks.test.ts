@@ -62,8 +62,8 @@ describe.skipIf(Shims.noShims !== undefined)(
             )
             const ended = yield* Gateways.stop(next)
             yield* Gateways.assertGone(other, ended)
-            // If the new start's clock is set back, the message shows how far the lock file's time is ahead of this clock: a
-            // little less than a day.
+            // If the clock of the new start is set back by a day, the time of the lock file is in the future by this clock. The
+            // message then shows how far in the future it is: a little less than a day.
             const touched = seconds > 0 ? "1d(?: \\d+s)? ago" : "23h 59m \\d+s ahead of this clock"
             Gateways.assertReclaimedOnce(
               ended,

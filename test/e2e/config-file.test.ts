@@ -9,8 +9,8 @@ import * as Gateways from "./support/gateways.ts"
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
 /**
- * A command prefix that runs the program in a shell with a config. The shell line is `before`, the program's command, `after`:
- * `before` and `after` create the config and pass it to the program.
+ * A command prefix that runs the program in a shell with a config. The shell line consists of `before`, the command of the
+ * program, and `after`. The parts `before` and `after` create the config and pass it to the program.
  */
 const byShell = (before: string, after: string, settings: unknown): ReadonlyArray<string> => [
   "bash",

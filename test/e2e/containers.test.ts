@@ -196,8 +196,8 @@ describe("the Kubernetes manifests", () => {
     Effect.gen(function*() {
       const [, { spec: { template: { spec } } }] = yield* Files.kubernetes
       assert.isFalse(spec.enableServiceLinks)
-      // With service links, Kubernetes sets GATEWAY_PORT to the address of the Service. That is no valid port, so the start is
-      // refused.
+      // If service links are on, Kubernetes sets GATEWAY_PORT to the address of the Service `gateway`. This address is not a
+      // valid port, so the start is refused.
       const site = yield* Gateways.newSite
       const env = { GATEWAY_PORT: "tcp://10.0.0.1:18789" }
       const { code, stderr } = yield* Gateways.run(site, { env, args: ["--state-dir", site.stateDir] })
@@ -213,7 +213,7 @@ const isHere = Containers.unavailable === undefined
 const started = (image: Containers.Image, volumes: Containers.Volumes) =>
   Effect.tap(Containers.run(image, volumes), ({ running }) => running.listening)
 
-/** Requests a path from inside the container; returns status and body. */
+/** Requests a path from inside the container. Returns the status and the body. */
 const get = (container: Containers.Container, path: string) =>
   Effect.map(
     container.exec([
@@ -387,8 +387,8 @@ describe.skipIf(!isHere)("in a container, what the files say", () => {
       Effect.gen(function*() {
         const container = yield* started(yield* image, yield* Containers.volumes)
         const pid = yield* container.pid
-        // When a process's parent has ended, pid 1 becomes its parent and must collect it. Node as pid 1 does not do that,
-        // because Node collects only the children that it started. So the process stays a zombie.
+        // If the parent of a process has ended, pid 1 becomes the parent and must collect the process when it ends. As pid 1,
+        // Node does not do that, because Node collects only the children that it started. So the process stays a zombie.
         yield* container.exec(["sh", "-c", "(exec 1>&- 2>&-; sleep 0.1) &"])
         const zombie = yield* childrenOf(pid).pipe(
           Effect.filterOrFail((children) => children.length === 1 && (children[0] ?? 0) > 0, () => "none yet" as const),

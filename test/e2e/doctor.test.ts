@@ -11,7 +11,7 @@ import * as Variants from "./support/variants.ts"
 
 const decode = Schema.decodeUnknown(Schema.parseJson(DoctorReport.DoctorReport), { onExcessProperty: "error" })
 
-/** Runs `doctor`, returns its findings, and checks that its exit status is 1 if and only if a finding is a problem. */
+/** Runs `doctor` and returns its findings. Checks that the exit status is 1 if a finding is a problem, and 0 otherwise. */
 const examine = (site: Gateways.Site, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
     const { code, stderr, stdout } = yield* Gateways.run(site, {

@@ -23,7 +23,7 @@ const disk = (site: Gateways.Site, options: string) =>
     Namespaces.mounts(`mount -t tmpfs -o "$1" tmpfs "$2"`, options, site.stateDir)
   )
 
-/** The names in the lock folder on that disk. */
+/** The names in the lock folder, which is on the tmpfs that `disk` has mounted. */
 const locksOn = (mounts: Namespaces.Mounts, site: Gateways.Site) =>
   Gateways.namesIn(mounts.seen(Gateways.locksFolder(site)))
 
@@ -136,7 +136,7 @@ describe("a file system", () => {
           }
           const other = yield* Gateways.onAnotherPort(site)
           const before = yield* Gateways.lockIdentities(site)
-          // Whether the second start's file system enforces kernel locks or not, it does not take the lock from a living owner.
+          // The second start does not take the lock from a living owner. This holds with kernel locks (`{}`) and without (`env`).
           for (const environment of [env, {}]) {
             Gateways.assertRefused(
               yield* Gateways.run(other, { main, env: environment }),

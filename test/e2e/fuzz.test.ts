@@ -1,6 +1,6 @@
 /**
- * Sends tens of thousands of random requests and frames to the built program: valid ones, mutated ones, garbage, and
- * well-formed extremes. Checks that the gateway stays healthy and leaks neither connections nor memory.
+ * Sends tens of thousands of random requests and frames to the built program. Some are valid, some are changed at random, some
+ * are garbage, and some are well-formed but extreme. Checks that the gateway stays healthy and leaks no connection and no memory.
  *
  * A seed determines what the test sends. Every failure shows the seed, and this command repeats the run:
  * `GATEWAY_FUZZ_SEED=… npx vitest run test/e2e/fuzz.test.ts`.
@@ -127,7 +127,7 @@ const opening = Buffer.from(
   "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     + `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: gateway, ${carrier}\r\n\r\n`
 )
-/** A WebSocket frame (RFC 6455, 5.2), well-formed or not: it has any opcode, any bits, a mask or none, and any stated length. */
+/** Draws a WebSocket frame (RFC 6455, 5.2) that may be malformed: its opcode, flags, mask bit and stated length are random. */
 const frame = fc.record({
   first: fc.oneof(fc.constantFrom(0x81, 0x82, 0x88, 0x89, 0x8a, 0x01, 0x00, 0x80), fc.nat({ max: 255 })),
   isMasked: fc.constantFrom(true, true, true, false),
@@ -273,7 +273,7 @@ const extreme: fc.Arbitrary<Extreme> = fc.oneof(
   { weight: 2, arbitrary: upgrade.map(({ bytes, times }) => ({ opening: bytes, parts: [], count: times })) }
 )
 
-/** Sends everything, then waits until the gateway closes the connection or has been silent for a while. */
+/** Sends the opening and all parts. Then waits until the gateway closes the connection or has been silent for a while. */
 const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<void> =>
   Effect.async<void>((resume) => {
     const socket = Net.connect({ host: "127.0.0.1", port: site.port })
@@ -393,7 +393,7 @@ describe("a gateway", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // With a small heap, garbage is collected early and does not count as memory in use.
+        // A small heap makes Node collect garbage early, so that garbage does not count as memory in use.
         const env = { GATEWAY_TOKEN: token, NODE_OPTIONS: "--max-semi-space-size=1 --max-old-space-size=48" }
         const gateway: Processes.Running = yield* Gateways.startListening(site, { env })
         const before = yield* openSockets(gateway.pid)
@@ -459,8 +459,8 @@ describe("a gateway", () => {
           const control = yield* answersTo(slots.controlSockets + 20, opening)
           assert.strictEqual(opened(control), slots.controlSockets)
           assert.strictEqual(control.filter((answer) => answer === "HTTP/1.1 503").length, 20)
-          // A watcher is a client that waits for the gateway's end: it gets only the answer to its handshake. The number of
-          // watchers is limited as well.
+          // A watcher is a client that waits for the end of the gateway. It gets only the answer to its handshake. The gateway
+          // also limits the number of watchers.
           const watchers = yield* answersTo(120, watcherOpening)
           assert.isAtMost(opened(watchers), 120)
           const request = Buffer.from("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -1,6 +1,6 @@
 /**
- * The experiments. If an experiment already takes the samples of a new figure, add the figure as a row of that experiment.
- * Otherwise add a new experiment.
+ * The experiments of the benchmark. Each row of the results shows one figure. To add a figure, add a row to the experiment that
+ * already takes the necessary samples. If no experiment takes them, add an experiment.
  */
 import type { Experiment } from "../program.ts"
 import { locking } from "./locking.ts"
@@ -10,7 +10,7 @@ import { crowd, loaded, refusedStart, version } from "./starts.ts"
 import { takeover } from "./takeover.ts"
 import { throughput } from "./throughput.ts"
 
-/** The experiments by the name that the progress line shows. */
+/** The experiments. The key is the name that the progress line shows. */
 export const experiments: Readonly<Record<string, Experiment>> = {
   "refused starts": refusedStart,
   "what they load": loaded,

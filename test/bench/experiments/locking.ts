@@ -1,6 +1,6 @@
 /**
- * The cost of one lock and unlock within one process, without a port. This project's lock writes, syncs and removes two files,
- * each with a record of the owner. The other locks in the comparison do less.
+ * Measures one lock and unlock within one process, without a port. This project's lock writes, syncs and removes two files, and
+ * each file contains a record of the owner. The other locks in the comparison do less work.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,7 +25,7 @@ const lockAndUnlock = (contender: "kernel" | "record" | "os-lock" | "proper-lock
     const began = clock.unsafeCurrentTimeNanos()
     yield* Effect.replicateEffect(once, perSample)
     return millis(began, clock.unsafeCurrentTimeNanos()) / perSample
-    // In the mode without a kernel lock, each acquire would log a warning.
+    // The log is off, because this project's lock logs a warning each time that it is acquired without a kernel lock.
   }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
 
 const figures = [

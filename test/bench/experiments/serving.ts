@@ -1,5 +1,5 @@
 /**
- * The life of a server process: how soon the server answers, how much memory it takes, and how soon it ends after SIGTERM.
+ * Measures how soon a server process answers, how much memory it takes, and how soon it ends after SIGTERM.
  */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
@@ -17,7 +17,7 @@ const headers = { "content-type": "application/json", "cache-control": "no-store
 createServer((_, response) => response.writeHead(200, headers).end(body)).listen(Number(process.argv[2]), "${host}")
 `
 
-/** Runs a server through its life: it starts, answers, idles, and is told to end. */
+/** Starts a server, waits for its first answer, lets it idle, sends SIGTERM, and waits for its end. */
 const lifeOfServer = (argsFor: (port: number) => ReadonlyArray<string>, endsBy: number | NodeJS.Signals) =>
   Effect.gen(function*() {
     const port = yield* freePort

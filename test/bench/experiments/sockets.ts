@@ -1,5 +1,6 @@
 /**
- * Thousands of idle WebSockets on one server: how much memory each takes, and how long they delay a shutdown of the server.
+ * Opens thousands of idle WebSockets to one server. Measures the memory for each WebSocket, and how long all of them delay a
+ * shutdown of the server.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -11,7 +12,7 @@ import * as Program from "../program.ts"
 
 const sockets = 5_000
 
-/** How many sockets are opened at one time. The number is smaller than a listener's backlog, so no connection is dropped. */
+/** How many sockets are opened at one time. The backlog of a listener is larger, so no connection is dropped. */
 const atOnce = 100
 
 const open = (port: number) =>
@@ -29,7 +30,7 @@ const closedBy = (socket: WebSocket) =>
     socket.once("close", (code) => resume(Effect.succeed(code)))
   })
 
-/** Starts a server, opens all sockets, tells the server to end, and checks that each socket got the close code. */
+/** Starts a server, opens all sockets, tells the server to end, and checks the close code that each socket gets. */
 const lifeWithSockets = (argsFor: (port: number) => ReadonlyArray<string>, ready: string) =>
   Effect.gen(function*() {
     const port = yield* freePort

@@ -1,5 +1,5 @@
 /**
- * How long starts of the program take: a start that is refused, many starts at one time, and `--version`.
+ * Measures how long starts of the program take: a start that is refused, many starts at one time, and `--version`.
  */
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -14,8 +14,8 @@ import * as Program from "../program.ts"
 const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
 
 /**
- * The aim for a refused start of the gateway, as a multiple of the time of `node -e 0`. From version 22 on, Node itself starts
- * faster, but the gateway loads as much code as before. So the ratio is larger there.
+ * The aim for a refused start of the gateway, as a multiple of the time of `node -e 0`. Node 22 and later start faster than
+ * Node 20, but the gateway loads the same amount of code. So the multiple is larger for Node 22 and later.
  */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
@@ -83,8 +83,8 @@ export const version: Program.Experiment = (runs) =>
   })
 
 /**
- * A script that counts what a process loads: Node's own modules, the modules in `folder`, and the size of the files in
- * `folder` in bytes.
+ * A script that counts what a process loads: the modules of Node, the modules in `folder`, and the bytes of the files in
+ * `folder`.
  */
 const countingScript = (folder: string, output: string) =>
   `const fs = require("node:fs")

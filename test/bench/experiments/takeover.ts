@@ -1,5 +1,6 @@
 /**
- * How soon a standby serves after the owner of the lock crashed. A standby is a gateway that waits until the owner ends.
+ * Measures how soon a standby serves after the owner of the lock crashed. A standby is a gateway that waits until the owner
+ * ends.
  */
 import * as Effect from "effect/Effect"
 import { percentile95 } from "../measure.ts"
@@ -9,7 +10,7 @@ import * as Program from "../program.ts"
 const standbys = 3
 const takeovers = 50
 
-/** Kills the gateway that serves while three standbys wait for its lock. Measures the time until the port answers again. */
+/** Kills the serving gateway while three standbys wait for its lock. Measures the time until the port answers again. */
 export const takeover: Program.Experiment = () =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder

@@ -96,8 +96,8 @@ const serving = (program: string, ports: number) =>
   })
 
 /**
- * Starts several processes of one server program. The result selects one listener of the program by its index, and returns the
- * ports on which all processes have that listener.
+ * Starts several processes of one server program. Each process has the same listeners, on ports of its own. The result is a
+ * function: it takes the index of a listener, and returns the ports of this listener, one for each process.
  */
 const servers = (name: string, ports: number) =>
   Effect.gen(function*() {
@@ -109,14 +109,14 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** How many samples of each side this figure gets for each run that the user asked for with `--runs`. */
+  /** The number of samples of each side, for `--runs 1`. With `--runs N`, this number is multiplied by N. */
   readonly samples: number
   readonly aim?: Aim
 }
 
 /**
- * Compares two servers, the two sides. One sample of a side is the total of all its processes. The two sides get their turns
- * alternately.
+ * Compares two servers (the sides). One sample of a side is the rate of all processes of this side together. The two sides get
+ * their turns alternately.
  */
 const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
   Effect.gen(function*() {
@@ -127,7 +127,7 @@ const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
     const pair = Effect.gen(function*() {
       const spent = [0, 0]
       for (let turn = 0; turn < turns * processes; turn += 1) {
-        // The two sides take turns at going first. Otherwise one side would always go second, when the processor is warmer.
+        // Each side goes first in every second turn. Otherwise one side would always go second, when the processor is warmer.
         for (const which of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           const ask = sides[which]?.[turn % processes]
           if (ask === undefined) return yield* new BenchFailed({ reason: `${baseline.name}: too few processes` })

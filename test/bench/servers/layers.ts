@@ -2,8 +2,8 @@
  * Serves the same app twice in one process, with `Gateway.layer` and with `NodeHttpServer.layer`: `layers <port> <other port>
  * <folder>`.
  *
- * The difference is the cost of the gateway's layer alone. Two processes of one program would not show this, because their
- * speeds can differ by 8 percent during their whole lives.
+ * The difference in speed is the cost of `Gateway.layer` alone. If each layer ran in its own process, the difference would not
+ * show this cost, because the speeds of two equal processes can differ by 8 percent during their whole lives.
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"

@@ -27,8 +27,8 @@ export class NotGranted extends Data.TaggedError("NotGranted")<{ readonly reason
 class Busy extends Data.TaggedError("Busy") {}
 
 /**
- * Runs before each change that a lock makes to a file. A worker can kill itself there, because a death between two changes
- * leaves the most behind.
+ * Runs before each change that a lock makes to a file. A worker can kill itself in this step. Then it leaves the files between
+ * two changes, which is the hardest case for the next worker.
  */
 export type Step = Effect.Effect<void>
 
@@ -89,7 +89,7 @@ const steppingFiles = (step: Step) =>
     }))
   ).pipe(Layer.provide(NodeFileSystem.layer))
 
-/** The services that the lock needs. One process builds them once and uses them for all its turns. */
+/** The services that this project's lock needs. A worker builds them once and uses them each time that it acquires the lock. */
 const services = (kernel: Layer.Layer<KernelLock.KernelLock>, step: Step) => {
   const files = steppingFiles(step)
   const table = Layer.provide(ProcessTable.layerLive, [
@@ -139,8 +139,8 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 }
 
 /**
- * The library proper-lockfile with the shortest `stale` time that it allows, and its default update interval for that time.
- * Its own report of a compromised lock is ignored, because the judge of the storm reports each lock that was lost.
+ * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
+ * this time. The call of `onCompromised` for a lost lock is ignored, because the judge of the storm reports each lost lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
@@ -171,7 +171,8 @@ const isGone = (pid: number): boolean => {
 
 /**
  * A pid file as many programs write it: a worker that finds the pid of a dead process removes the file and tries again. This
- * is wrong, because the file may meanwhile be the new one of another worker that has just done the same.
+ * lock is wrong. Before the worker removes the file, another worker may already have replaced it by its own pid file. Then the
+ * first worker removes the pid file of a living owner.
  */
 const pidFile = ({ folder, pollInterval }: Contest) => {
   const path = Path.join(folder, "pid")

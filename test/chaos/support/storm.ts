@@ -68,7 +68,8 @@ export interface Storm {
   /** How long each acquisition waited, in milliseconds, in ascending order. */
   readonly waits: ReadonlyArray<number>
   /**
-   * The files other than the lock that are left after all workers have ended and one more has acquired and released the lock.
+   * The names of the files that remain in the folder of the lock at the end. Before that, all workers have ended, and one more
+   * worker has acquired and released the lock.
    */
   readonly litter: ReadonlyArray<string>
 }
@@ -77,14 +78,14 @@ const workers = 8
 const turnsOfOne = 400
 
 /**
- * Flags for Node that make short-lived objects and expected errors cheap. Most work of a storm is done by workers that wait,
- * and they create many of both.
+ * Flags for Node that make short-lived objects and expected errors cheap. Most of the work of a storm is done by workers that
+ * wait for the lock, and these workers create many such objects and errors.
  */
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
 /**
- * The seed of a storm, which its result prints. The same seed gives the same deaths in the same turns, but the order of the
- * processes still depends on the machine.
+ * The seed of a storm. The result of the storm prints the seed. The same seed gives the same deaths in the same turns, but the
+ * order in which the processes run depends on the machine.
  */
 const seed = Effect.flatMap(
   Config.option(Config.string("GATEWAY_STORM_SEED")),
@@ -117,7 +118,7 @@ const runWorker = (
     const over = yield* Deferred.make<End, StormFailed>()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        // The workers inherit no environment, because some variables slow each start of Node and a storm starts many workers.
+        // The workers inherit no environment, because some variables slow each start of Node, and a storm starts many workers.
         // One thread for file calls is enough, because a worker makes only one call at a time.
         const child = ChildProcess.spawn(process.execPath, [...nodeOptions, path, encode(orders)], {
           env: { UV_THREADPOOL_SIZE: "1" },
@@ -165,7 +166,7 @@ const runWorker = (
     return yield* Deferred.await(over)
   }))
 
-/** The value below which `percent` of the waits are. `waits` must be in ascending order. */
+/** Returns a percentile: `percent` percent of the waits are shorter than the result. `waits` must be in ascending order. */
 export const percentile = (waits: ReadonlyArray<number>, percent: number): number =>
   waits[Math.min(waits.length - 1, Math.floor(waits.length * percent / 100))] ?? Number.NaN
 

@@ -12,8 +12,8 @@ export const Contender = Schema.Literal("kernel", "record", "os-lock", "proper-l
 export type Contender = typeof Contender.Type
 
 /**
- * The point of its turn at which a worker kills itself. `acquiring` and `releasing` are in the middle of that step. `any` is
- * after a random time, whatever the worker does then.
+ * The point of a turn at which the worker kills itself. With `acquiring` or `releasing`, the worker dies while it acquires or
+ * releases the lock. With `any`, it dies after a random time, in any phase of the turn.
  */
 export const Point = Schema.Literal("acquiring", "granted", "holding", "releasing", "any")
 export type Point = typeof Point.Type
@@ -25,7 +25,7 @@ export const Orders = Schema.Struct({
   contender: Contender,
   folder: Schema.String,
   seed: Schema.String,
-  /** If the worker does not die before, it ends after this number of turns. */
+  /** The worker ends after this number of turns, unless it dies earlier. */
   turns: Schema.Int,
   /** How many of a thousand turns end with the death of the worker. */
   killsPerThousand: Schema.Int,
@@ -45,8 +45,8 @@ export const Violation = Schema.TaggedStruct("Violation", {
   at: Schema.Number,
   turn: Schema.Int,
   /**
-   * The other worker's token, which the witness contained instead of this worker's own. A token consists of pid, turn and time
-   * of the grant.
+   * The token of the other worker, which this worker found in the witness. A token consists of the pid, the turn and the time at
+   * which the lock was granted.
    */
   other: Schema.String
 })

@@ -1,6 +1,6 @@
 /**
- * One worker process of a storm. In a loop, it acquires the lock under test, takes the witness, holds both for a moment, and
- * then releases both or kills itself.
+ * One worker process of a storm. In a loop, the worker acquires the lock under test, takes the witness (the second lock, which
+ * is the judge), holds both for a moment, and then releases both or kills itself.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Array from "effect/Array"
@@ -17,7 +17,8 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// The worker opens the witness first, under a high descriptor. So all files that it opens later have lower descriptors.
+// The worker opens the witness first, under a high descriptor. So all files that it opens later have lower descriptors. See
+// `witness.ts` for the reason.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
@@ -33,8 +34,8 @@ const die = (point: Point) => {
 }
 
 /**
- * If set, the worker dies at `point` before the `count`-th next step of the lock under test. If `undefined`, the steps do not
- * kill the worker.
+ * If set, the worker kills itself before a later step of the lock under test. A step is a change of a file. `count` is the
+ * number of steps to that death, and `point` is the cause that the worker reports. If `undefined`, no step kills the worker.
  */
 let stepsLeft: { readonly point: Point; count: number } | undefined
 
@@ -56,8 +57,8 @@ const fate = Effect.map(
 )
 
 /**
- * Arranges the worker's death during its next phase. The death is after a random time. For a lock that reports its steps, it
- * is in half of the cases before one of these steps instead. Returns the effect that cancels the death.
+ * Schedules a death of the worker, and returns the effect that cancels this death. Usually the worker dies after a random time.
+ * If the lock under test reports its steps, the worker dies before a random step instead, in half of the cases.
  */
 const arm = (point: Point, most: { readonly steps: number; readonly millis: number }) =>
   Effect.gen(function*() {
@@ -74,8 +75,8 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
   })
 
 /**
- * Takes the witness until the scope closes. Reports a violation if another worker holds the witness now, or has overwritten
- * the token in it by the end.
+ * Takes the witness until the scope closes. Reports a violation if another worker already holds the witness. Also reports a
+ * violation if the witness contains the token of another worker when the scope closes.
  */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(

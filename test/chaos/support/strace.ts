@@ -1,6 +1,6 @@
 /**
- * Runs a gateway under strace(1). strace records the system calls of the gateway, or tampers with one of them: it kills the
- * gateway there, or makes the call fail, or delays it.
+ * Runs a gateway under strace(1). strace records the system calls of the gateway, or tampers with one of them: at this call,
+ * strace kills the gateway, makes the call fail, lets the call do nothing, or delays the call.
  *
  * A first run without tampering records the calls that matter, in their order. Then each call gets a run of its own, in which
  * strace tampers with that call. strace counts calls per name and thread, and counts only calls that pass its filter. Node's
@@ -52,7 +52,7 @@ export interface Point {
   readonly name: string
   readonly ordinal: number
   readonly phase: Call["phase"]
-  /** A description of the call for people. A later run has reached the same call if the label of its call is equal. */
+  /** A readable description of the call. A later run has reached the same call if its call has the same label. */
   readonly label: string
   /** The position among all recorded calls of the run, counted from 0. */
   readonly index: number
@@ -73,8 +73,8 @@ export const kill: Tamper = { _tag: "Kill" }
 // ---------------------------------------------------------------------------
 
 /**
- * The name that labels show for each path of the filter `files`. Longer paths come first, because they contain the shorter
- * ones.
+ * The name that labels show for each path of the filter `files`. A longer path comes before the shorter path that it contains,
+ * because a call gets the name of the first path that matches.
  */
 const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role: string]> => [
   [Gateways.configLock(site), "config lock"],
@@ -84,8 +84,9 @@ const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role:
 ]
 
 /**
- * The part of a file name that is derived from the instance id of a gateway. The name of a claim contains the part of the
- * owner whose lock is reclaimed, and so does the name of the lock file that was moved aside.
+ * The part of a file name that is derived from the instance id of a gateway. If a start reclaims the lock of a dead owner, two
+ * names contain the part of this owner: the name of the claim (the file that reserves the reclaim), and the name under which the
+ * old lock file is moved aside.
  */
 const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
 
@@ -246,8 +247,8 @@ export const options = (
     ...(filter === "files" ? filesOf(site).flatMap((path) => ["-P", path]) : []),
     ...(tampering === undefined
       ? ["-e", `trace=${watched[filter]}`]
-      // For a delay, strace records all calls, because the test reads from the log how far the gateway is. For a kill,
-      // `--seccomp-bpf` is left out, because it does not work together with injected signals.
+      // For a delay, strace records all calls of the filter, because the test reads from the log how far the gateway is. For a
+      // kill, `--seccomp-bpf` is left out, because this option does not work together with injected signals.
       : tampering.tamper._tag === "Delay"
       ? ["-e", `trace=${watched[filter]}`]
       : ["-e", `trace=${tampering.point.name}`, ...(tampering.tamper._tag === "Kill" ? [] : ["--seccomp-bpf"])]),
@@ -264,7 +265,7 @@ export const options = (
     NODE_OPTIONS: `--require=${fileURLToPath(new URL("pinnedInstance.cjs", import.meta.url))}`,
     PINNED_INSTANCE: tracedInstance
   },
-  // A gateway on 127.0.0.1 binds only this address. On another address it also binds 127.0.0.1 as a guard against gateways on
-  // other addresses. So this run makes the calls for both.
+  // A gateway on 127.0.0.1 binds only this address. A gateway on another address also binds 127.0.0.1, as a guard against
+  // gateways on other addresses. So with 127.0.0.2, the run contains the calls for both addresses.
   flags: filter === "sockets" ? ["--host", "127.0.0.2"] : []
 })

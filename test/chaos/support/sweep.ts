@@ -1,6 +1,6 @@
 /**
- * A sweep runs a gateway once for each of its system calls, and tampers with that call. This module has what the sweeps share:
- * the two lock modes, the files of a dead gateway to start with, and the checks after each run.
+ * A sweep runs a gateway once for each of its system calls, and tampers with that call. This module contains the parts that all
+ * sweeps share: the two lock modes, the files that a run finds at its start, and the checks after each run.
  */
 import { assert } from "@effect/vitest"
 import { Array, Cause, Effect, Exit, Option, type Scope } from "effect"
@@ -76,8 +76,8 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
 const busyLanes = 2
 
 /**
- * Runs `each` once for each point, in several lanes at one time. Each lane has its own folders and port, which are reset
- * before each run.
+ * Runs `each` once for each point, in several lanes at one time. Each lane has its own folders and its own port. The files of a
+ * lane are reset before each run.
  */
 export const sweep = <P, A>(
   points: ReadonlyArray<P>,
@@ -103,7 +103,7 @@ export const sweep = <P, A>(
 // runs
 // ---------------------------------------------------------------------------
 
-/** Waits until the gateway listens (`true`), or ends before that (`false`). */
+/** Waits until the gateway listens or ends. Returns whether it listens. */
 export const cameToListen = ({ ended, listening }: Processes.Running): Effect.Effect<boolean> =>
   Effect.raceFirst(Effect.as(ended, false), Effect.map(Effect.exit(listening), Exit.isSuccess))
 
@@ -205,8 +205,8 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
     }))
 
 /**
- * Whether a lock file has no record. Without kernel locks, only the age of such a file can show that no start is still writing
- * it.
+ * Whether a lock file is empty. Without kernel locks, an empty file may belong to a start that is about to write its record.
+ * Only the age of the file can show that there is no such start.
  */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
@@ -226,19 +226,20 @@ const stop = (site: Gateways.Site, gateway: Processes.Running): Effect.Effect<Pr
 /**
  * Checks that the next start of a gateway succeeds without manual help, serves alone, and removes its files when it ends.
  *
- * The start must succeed at once, with one exception. Without kernel locks, a lock file without a record may belong to a start
- * in progress. Then the start must succeed once the files are old.
+ * The start must succeed at once, with one exception. Without kernel locks, an empty lock file may belong to a start that is in
+ * progress. In that case, the start must succeed as soon as the files are old.
  *
- * Files that a gateway left when it died during a reclaim may stay beside the lock files, because they block no start.
+ * A gateway may have died while it reclaimed the lock of a dead owner. The files that it left beside the lock files may stay,
+ * because they block no start.
  */
 export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Effect<string> =>
   Effect.scoped(Effect.gen(function*() {
     const before = yield* strays(site)
     for (const stray of before) {
-      // With kernel locks, a start takes over the lock file of a dead owner in place. It reserves this step by a claim, and
-      // moves no file aside.
+      // With kernel locks, a start creates a claim (a file that reserves the lock), and then takes over the lock file of a dead
+      // owner in place. So with kernel locks, no lock file is moved aside under the name `.stale`.
       const kinds = mode.name === "record only" ? "reclaim|stale|draft" : "reclaim|draft"
-      // A start writes a claim under a draft name too, before the claim gets its own name.
+      // A start writes a claim under a draft name first, as it does with a lock file. So the draft of a claim may be left too.
       assert.match(stray, new RegExp(`\\.lock(\\.[0-9a-f]{16}\\.reclaim)*\\.[0-9a-f]{16}\\.(${kinds})$`))
     }
     const start = (flags: ReadonlyArray<string>) => Gateways.start(site, { main, flags })
@@ -271,7 +272,7 @@ export type Result =
   | { readonly _tag: "Passed"; readonly outcome: string }
   | { readonly _tag: "Failed"; readonly what: string }
 
-/** Runs the check of one point. A failed assertion is not thrown here, but reported at the end together with all others. */
+/** Runs the check of one point. A failed assertion becomes a result, so that all failures are reported together at the end. */
 export const result = <R>(what: string, outcome: Effect.Effect<string, never, R>): Effect.Effect<Result, never, R> =>
   Effect.match(Effect.sandbox(outcome), {
     onSuccess: (outcome): Result => ({ _tag: "Passed", outcome }),

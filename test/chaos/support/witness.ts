@@ -1,12 +1,15 @@
 /**
- * The judge of a storm: a second lock, the witness. It is a kernel lock. Each worker takes the witness, without waiting, when
- * it was granted the lock under test. If the witness is taken, two workers hold the lock under test.
+ * The judge of a storm is a second lock, the witness. The witness is a kernel lock. A worker that was granted the lock under
+ * test tries to take the witness, without waiting. If another worker has the witness, two workers hold the lock under test.
  *
- * The judge must not accuse the successor of a worker that was killed. So the kernel must release the witness before it
- * releases the lock under test. Linux closes the files of a dead process as deferred work, and runs the last piece of work
- * first (`task_work_run`). A test checks that. So the witness has a higher descriptor than every file of the lock under test.
+ * If a worker is killed, the kernel releases both locks of this worker, one after the other. The next worker can acquire the lock
+ * under test as soon as that lock is released. If the witness were not released by then, the judge would report a violation that
+ * did not happen. So the kernel must release the witness first. Linux closes the files of a dead process as deferred work, and
+ * runs the last piece of work first (`task_work_run`). So the witness has a higher descriptor than every file of the lock under
+ * test. A test checks that Linux works in this order.
  *
- * The token is a second judge: every holder writes its token into the witness, and must still find it there at the end.
+ * The token is a second check: every holder writes its token into the witness, and must find it unchanged when it releases the
+ * witness.
  */
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
@@ -49,11 +52,11 @@ const openHigh = (path: string): number => {
 
 export interface Witness {
   /**
-   * Tries to take the witness, and writes the token into it in any case. `granted` is whether no other worker held the
-   * witness. `other` is the token that was there before.
+   * Tries to take the witness, and writes the token into it in any case. `granted` is `true` if no other worker held the
+   * witness. `other` is the token that was in the witness before.
    */
   readonly take: (token: string) => { readonly granted: boolean; readonly other: string }
-  /** The token in the witness. It is this worker's own, or that of a worker that was granted the lock in the meantime. */
+  /** Reads the token in the witness. It belongs to this worker, or to a worker that was granted the lock in the meantime. */
   readonly read: () => string
   readonly drop: () => void
 }
