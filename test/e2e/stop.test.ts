@@ -241,7 +241,7 @@ const untilPhase = (site: Gateways.Site, phase: string): Effect.Effect<void> =>
   )
 
 // ---------------------------------------------------------------------------
-// processes that stop must not signal
+// processes that `gateway stop` must not signal
 // ---------------------------------------------------------------------------
 
 /**

@@ -584,7 +584,7 @@ unless(notLinux).describe("live, on Linux", () => {
     }))
 
   // -------------------------------------------------------------------------
-  // from other namespaces: the fixture reports how it sees a process of this one
+  // from other namespaces: the fixture reports whether it sees a process of this namespace as alive
   // -------------------------------------------------------------------------
 
   const fixture = Effect.runSync(Effect.cached(Bundle.text(new URL("../fixtures/liveness.ts", import.meta.url))))

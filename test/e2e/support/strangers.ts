@@ -85,7 +85,7 @@ const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerRe
   response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
 }
 
-/** A server that gives a probe the same answers as the released OpenClaw. */
+/** A server that gives a probe the same answers as the released OpenClaw gives. */
 export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
 
