@@ -7,7 +7,10 @@ import * as Gateways from "./support/gateways.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-/** An owner's record, as a lock file has it. The owner ran on this machine, in this boot and this PID namespace. */
+/**
+ * Returns the record (the JSON text in a lock file) of an owner, which is the process that held the lock. The record says that
+ * the owner ran on this machine, in this boot and in this PID namespace.
+ */
 const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly startTime: number }) =>
   Effect.map(
     Effect.promise(async () => ({
@@ -32,7 +35,7 @@ const recordOf = (site: Gateways.Site, owner: { readonly pid: number; readonly s
 
 const lines = (value: unknown): string => `${JSON.stringify(value)}\n`
 
-/** A pid that no process of this machine has: it is far above the kernel's limit. */
+/** A pid that no process of this machine has, because the pid is far above the highest pid that the kernel gives. */
 const nobodysPid = 2 ** 30
 
 /** A process that is not a gateway. It lives as long as the test. */
@@ -47,8 +50,8 @@ const leave = (site: Gateways.Site, content: string | Uint8Array) =>
   })
 
 /**
- * When a start takes over the lock file of an owner that is gone, if the start has no kernel locks. For such a start a lock
- * file counts as held until other evidence shows that the file is stale.
+ * Says when a start without kernel locks takes over the lock file of an owner that is gone. Such a start treats the lock file as
+ * held until other evidence, such as the process table or the file's age, shows that the file is stale.
  */
 type WithoutKernelLocks = "at once" | "once old" | "never"
 
@@ -138,8 +141,8 @@ const leftovers: ReadonlyArray<Leftover> = [
     what: "that is empty",
     content: () => Effect.succeed(""),
     withoutKernelLocks: "once old",
-    // With kernel locks, a start finds the empty file unlocked. So it assumes that a slower start created the file a moment ago,
-    // and logs no former owner.
+    // A start with kernel locks finds that no process has locked the empty file. It concludes that another, slower start has
+    // created the file a moment ago and has not locked it yet. So it logs no former owner.
     by: Program.kernelLocks ? undefined : unreadable
   },
   {
@@ -364,7 +367,8 @@ describe("a start says why it cannot use", () => {
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Effect.promise(() => Fs.mkdir(site.stateDir))
-          // Only processes in this mount namespace see the tmpfs, so the script itself must list the files that are left.
+          // Only processes in the new mount namespace see the tmpfs. So the script, and not the test, must list the files that
+          // the program has left there.
           const script = [
             `mount -t tmpfs -o ${option} tmpfs "$1"`,
             fill,

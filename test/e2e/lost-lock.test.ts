@@ -9,7 +9,7 @@ import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
 import * as Program from "./support/program.ts"
 
-/** A config with which the holder checks its lock files often, so that a test need not wait long. */
+/** With this config a gateway checks its lock files every 200 milliseconds, so that a test need not wait long. */
 const watchful = { lock: { recheckInterval: "200 millis" } }
 
 const startWatchful = (site: Gateways.Site) =>
@@ -78,8 +78,8 @@ describe("a running gateway", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
-      // A rename removes the folder in one step. A removal file by file would give the gateway time to restore a file between
-      // two removals.
+      // A rename removes the folder with both lock files in one step. If the test removed the files one by one, the gateway could
+      // restore a file between two removals.
       yield* Effect.promise(async () => {
         await Fs.rename(Gateways.locksFolder(site), `${site.root}/gone`)
         await Fs.rm(`${site.root}/gone`, { recursive: true })
@@ -134,7 +134,8 @@ describe("a running gateway", () => {
         )
         assert.strictEqual(ended.code, 1, ended.stderr)
         assert.isTrue(yield* Ports.isFree(site.port))
-        // The gateway does not touch the file of the other process, and removes its own second lock file.
+        // The gateway had two lock files. It must not touch the file at `path`, which now belongs to another process, and must
+        // remove its other lock file.
         assert.deepStrictEqual(yield* Gateways.identityOf(path), { ...stranger, path })
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [Path.basename(path)])
       })
@@ -164,7 +165,8 @@ describe("a running gateway", () => {
       const site = yield* Gateways.newSite
       const running = yield* startWatchful(site)
       const folder = Gateways.locksFolder(site)
-      // SIGSTOP pauses the owner, because it could otherwise create the folder again between the rename and the write.
+      // The test pauses the owner by SIGSTOP. Otherwise the owner could create the folder again after the rename and before the
+      // write.
       yield* running.gateway.signal("SIGSTOP")
       yield* Effect.promise(async () => {
         await Fs.rename(folder, `${site.root}/aside`)

@@ -16,13 +16,15 @@ const scrape = (site: Gateways.Site) =>
     return { text: body, type: headers["content-type"] }
   })
 
-/** The value of one series, given by its name and labels as the exposition writes them. */
+/** The value of one series in the text of `/metrics`. `series` is the name with the labels, exactly as that text has them. */
 const valueOf = ({ text }: { readonly text: string }, series: string): number | undefined => {
   const line = text.split("\n").find((line) => line.startsWith(`${series} `))
   return line === undefined ? undefined : Number(line.slice(series.length + 1))
 }
 
-/** The names of all samples in an exposition. The names of a histogram's samples end in `_bucket`, `_sum` or `_count`. */
+/**
+ * The names of all samples in the text of `/metrics`. The names of a histogram's samples end in `_bucket`, `_sum` or `_count`.
+ */
 const namesIn = (text: string): ReadonlySet<string> =>
   new Set(
     text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(/[ {]/)[0] ?? "")
@@ -120,7 +122,8 @@ describe("/metrics", () => {
         ) => [.../^\| `((?:gateway|process|nodejs)_[a-z_]+)/.exec(line)?.slice(1) ?? []])
       )
       const families = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name))
-      // This gauge is set only while a start waits for the lock, and such a start does not serve `/metrics` yet.
+      // The gauge `gateway_lock_waiters` is set only while a start waits for the lock, and such a start does not serve `/metrics`
+      // yet.
       told.delete("gateway_lock_waiters")
       assert.deepStrictEqual(
         [...told].toSorted(),

@@ -28,8 +28,9 @@ describe("two containers on one state directory and one network", () => {
         const { instanceId, lock, pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.deepStrictEqual({ lock, pid }, { lock: variant.lock, pid: 1 })
 
-        // Every start in a PID namespace of its own has pid 1, like the owner. Outside these namespaces pid 1 is init. So the
-        // recorded pid must not be taken for the other start or for init.
+        // The owner has pid 1, because it runs in a new PID namespace. The first start below also has pid 1, in another new PID
+        // namespace. In the PID namespace of the second start, pid 1 is init. A start must not take the recorded pid 1 for its
+        // own pid or for init.
         const other = yield* Gateways.onAnotherPort(site)
         for (const options of [inside, { main }]) {
           const same = yield* Gateways.run(site, options)
@@ -90,8 +91,8 @@ describe("two containers on one state directory and one network", () => {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.pid })
         yield* Namespaces.stopChild(owner, "SIGKILL")
 
-        // Outside the owner's PID namespace the recorded pid has no meaning, so only the record's age shows that the owner has
-        // ended.
+        // Outside the owner's PID namespace the pid in the lock file has no meaning. So only the age of the lock file shows that
+        // the owner has ended.
         Gateways.assertWaitedInVain(yield* Gateways.run(site, { flags: Gateways.hurried, main }), 1)
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const next = yield* Gateways.startListening(site, { main })
@@ -139,8 +140,9 @@ describe("a container's gateway, which is pid 1", () => {
       yield* Gateways.writeConfig(site, Gateways.impatient)
       const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       yield* Namespaces.stopChild(first, "SIGKILL")
-      // The kernel may give the new PID namespace the inode number of the old one. Then the record seems to name the new start
-      // itself, which takes over at once. With another number the start takes over once the record is stale.
+      // The kernel may give the new PID namespace the inode number of the old one. Then the lock file seems to name the new start
+      // itself, so the new start takes over at once. With another inode number the new start takes over when the lock file is
+      // stale (too old).
       const second = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       const ended = yield* Namespaces.stopChild(second)
       yield* Gateways.assertGone(site, ended)
@@ -155,7 +157,7 @@ describe("two network namespaces on one state directory", () => {
     (main) =>
       Effect.gen(function*() {
         const [site, owner] = yield* Gateways.newGateway({ main, under: Namespaces.network })
-        // The comparison leaves out the modification times, because the owner updates them to keep its record fresh.
+        // The comparison leaves out the modification times, because the owner updates them to show that it is alive.
         const files = Effect.map(
           Gateways.lockIdentities(site),
           (identities) => identities.map(({ content, ino, path }) => ({ content, ino, path }))
@@ -233,7 +235,7 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         yield* Gateways.writeConfig(site, Gateways.impatient)
         const owner = yield* Gateways.startListening(site, { main })
         const other = yield* Gateways.onAnotherPort(site)
-        // An owner that SIGSTOP has stopped answers no probe, so only the process table shows that the owner lives.
+        // SIGSTOP pauses the owner, so the owner answers no probe. Only the process table shows that the owner is alive.
         yield* owner.signal("SIGSTOP")
         Gateways.assertWaitedInVain(
           yield* Gateways.run(other, { flags: Gateways.hurried, main, under: inside }),
@@ -259,8 +261,8 @@ describe("a time namespace, in which the clocks since boot are shifted,", () => 
         const gateway = yield* Namespaces.childOf(owner)
         const { pid, startTime } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, gateway)
-        // The record has the process's start time as processes outside the time namespace see it. Rounding may change it by one
-        // clock tick.
+        // The lock file has the start time of the gateway's process as processes outside the time namespace see it. Rounding may
+        // change the start time by one clock tick.
         assert.approximately(startTime ?? 0, yield* Processes.startTimeOf(gateway), 1)
         yield* Effect.sync(() => process.kill(gateway, "SIGSTOP"))
         const other = yield* Gateways.onAnotherPort(site)

@@ -24,7 +24,8 @@ describe("the notification socket", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const manager = yield* NotifySocket.listen(kind)
-      // SYSTEMD_EXEC_PID names the main process of the other service. The fake manager's own process stands in for it.
+      // SYSTEMD_EXEC_PID names the main process of the other service. In this test the process of the fake service manager plays
+      // that main process.
       const env = {
         NOTIFY_SOCKET: manager.name,
         NOTIFY_ACCESS: "all",

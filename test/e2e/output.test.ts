@@ -1,5 +1,6 @@
 /**
- * Tests commands whose output cannot be written, or not at once, and the form of the lines on stderr.
+ * Tests commands whose output cannot be written, or can be written only after a delay. Also tests the form of the lines on
+ * stderr.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -121,7 +122,8 @@ describe("output that nobody reads", () => {
 describe("output that is read late", () => {
   /**
    * A Python script that runs a program with a pipe of one page (4096 bytes) as stdout. The script reads nothing until the
-   * program has ended, or has waited for 1.5 seconds because the pipe is full.
+   * program has ended or 1.5 seconds have passed. If the output is larger than the pipe, the program waits during these 1.5
+   * seconds.
    */
   const reader = `
 import fcntl, os, subprocess, sys

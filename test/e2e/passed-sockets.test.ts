@@ -172,8 +172,8 @@ describe("a descriptor passed by a supervisor", () => {
           flags: ["--host", "::1"],
           env: { LISTEN_FDNAMES: "gateway.socket" }
         })
-        // The passed socket listens on `::1`. The gateway also binds the port on the guard address 127.0.0.1, as every gateway
-        // does whatever its host is. So two gateways on different hosts cannot have the same port.
+        // The passed socket listens on `::1`. Every gateway, whatever its host is, also binds its port on the guard address
+        // 127.0.0.1. So two gateways on different hosts cannot have the same port.
         assert.strictEqual((yield* Clients.request(site, "/healthz")).status, 200)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))
       })

@@ -104,7 +104,7 @@ describe("a gateway with kernel locks and one without", () => {
           const refused = yield* Gateways.within("15 seconds", Gateways.run(other, { main: otherMain }))
           Gateways.assertRefused(refused, `gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}`)
 
-          // An owner that SIGSTOP has stopped answers no probe, but it keeps its lock as well.
+          // SIGSTOP pauses the owner, so the owner answers no probe. It must keep its lock in this case as well.
           yield* owner.signal("SIGSTOP")
           const late = yield* Gateways.run(other, { main: otherMain, flags: ["--lock-timeout", "300 millis"] })
           assert.strictEqual(late.code, 1, late.stderr)

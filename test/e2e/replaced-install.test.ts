@@ -48,7 +48,7 @@ const serves = (site: Gateways.Site, gateway: Processes.Running) =>
       const { status } = yield* Effect.promise(() => fetch(`http://127.0.0.1:${site.port}${path}`, { headers }))
       assert.strictEqual(status, 200, path)
     }
-    // A viewer is a client of the status page. The gateway also sends it the list of other gateways (`neighbours`).
+    // A viewer is a client of the status page. The gateway sends each viewer the list of the other gateways (`neighbours`).
     const viewer = yield* Clients.greeted(site)
     yield* viewer.send("{\"type\":\"watch\"}")
     yield* Effect.repeat(viewer.next, { until: Predicate.hasProperty("neighbours") })

@@ -155,8 +155,8 @@ describe("bad usage ends with status 64 and one line that says what is wrong whe
         if (file !== undefined) yield* Effect.promise(() => Fs.writeFile(site.configPath, file))
         const args = ["--state-dir", site.stateDir, "--config", site.configPath, ...flags]
 
-        // The gateway must refuse the value. If it accepted the value by mistake, it would start, so it gets this test's port
-        // instead of the default port.
+        // The gateway must refuse the value. If the gateway accepted the value by mistake, it would start and listen on a port.
+        // So the test sets this test's own port, which replaces the default port.
         const ownPort = file?.startsWith("{\"port\":") === true ? undefined : { GATEWAY_PORT: String(site.port) }
         const { code, stderr, stdout } = yield* Gateways.run(site, { args, env: { ...ownPort, ...env } })
         assert.strictEqual(code, 64, stderr)

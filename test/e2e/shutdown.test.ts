@@ -28,7 +28,8 @@ const beginRequest = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
-    // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
+    // This request goes over a second connection, which is opened after the bytes above were sent. So when the gateway has
+    // answered this request, it has received those bytes as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -72,8 +73,8 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
         assert.deepStrictEqual(farewells, Array.map(controls, () => told))
         yield* Effect.forEach(idle, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
         yield* stuck.closed
-        // The gateway closed the idle connections during the drain. Only the connection with the request in flight (`stuck`) was
-        // cut.
+        // The gateway closed the idle connections during the drain (the shutdown's wait for open requests). It cut only the
+        // connection with the request in flight (`stuck`).
         assert.match(ended.stderr, /draining \d+ connections on .*, up to 1s/)
         assert.match(ended.stderr, /cutting 1 connection that did not end in time/)
       }))
@@ -288,7 +289,8 @@ describe("a signal in the middle of a start", () => {
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
         const start = Effect.scoped(Effect.flatMap(Gateways.startListening(site), (gateway) => Gateways.stop(gateway)))
-        // The test measures how long a start takes on this machine. It spreads the signals over that time and ten percent more.
+        // The test first measures how long a start takes on this machine. Then it sends a signal to one start at each of 25
+        // moments, which lie between 0 and 110 percent of that time.
         const [duration] = yield* Effect.timed(start)
         for (let step = 0; step <= steps; step++) {
           const moment = Duration.times(duration, 1.1 * step / steps)
@@ -296,8 +298,8 @@ describe("a signal in the middle of a start", () => {
             const gateway = yield* Gateways.start(site)
             yield* Effect.sleep(moment)
             const ended = yield* Gateways.stop(gateway)
-            // A SIGTERM that arrives before the gateway handles the signal ends the process by the default action. At that
-            // point the gateway has written nothing to the disk.
+            // If SIGTERM arrives before the gateway has installed its signal handler, the default action of the signal ends the
+            // process. At that point the gateway has written nothing to the disk.
             if (ended.signal !== "SIGTERM") yield* Gateways.assertClean(ended)
             const files = yield* Gateways.namesIn(Gateways.locksFolder(site))
             assert.deepStrictEqual(files, [], `after ${Duration.format(moment)}`)

@@ -79,7 +79,7 @@ describe("where every spawn throws", () => {
           GATEWAY_SUPERVISOR: "systemd"
         }
         const gateway = yield* Gateways.startListening(site, { env })
-        // The first attempt to feed the watchdog throws. The gateway tries again before the watchdog's time is over.
+        // The first attempt to send `WATCHDOG=1` throws. The gateway tries again before systemd's watchdog would expire.
         yield* gateway.line(/cannot notify systemd: systemd-notify: spawn ENOMEM/)
         yield* manager.message(/^WATCHDOG=1$/)
         yield* Gateways.assertGone(site, yield* Gateways.stop(gateway))

@@ -50,7 +50,7 @@ const brokenRules = (page: Page) =>
   Effect.promise(async () => {
     await page.evaluate(Axe.source)
     const { violations } = await page.evaluate((): Promise<Axe.AxeResults> =>
-      // The axe script, which the line above evaluated in the page, defines this global.
+      // The axe script defines the global `axe`. The first `page.evaluate` above has run that script in the page.
       Reflect.get(globalThis, "axe").run()
     )
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
@@ -62,12 +62,13 @@ const isWiderThanScreen = (page: Page) =>
 /** An app that has its own WebSocket at `/`. */
 const appFixture = fileURLToPath(new URL("../fixtures/webSockets.mjs", import.meta.url))
 
-/** Sends a request without the empty line that ends its headers. A drain waits for such a request. */
+/** Sends a request without the empty line that ends its headers. A gateway that shuts down waits for such a request. */
 const halfSent = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const connection = yield* Clients.connect(site)
     yield* connection.send("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n")
-    // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
+    // This request goes over a second connection, which is opened after the bytes above were sent. So when the gateway has
+    // answered this request, it has received those bytes as well.
     yield* Clients.request(site, "/readyz")
     return connection
   })
@@ -316,7 +317,7 @@ describe("the status page", () => {
       assert.notInclude(page.url(), token)
       assert.deepStrictEqual(origins(), [`http://127.0.0.1:${site.port}`, `ws://127.0.0.1:${site.port}`])
 
-      // A new tab does not share the token that the first tab keeps, so its page is refused.
+      // The browser keeps the token for the first tab only. So the page in a new tab has no token and is refused.
       yield* openPage(site, {}, "refused")
     }))
 })

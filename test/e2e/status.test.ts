@@ -9,7 +9,10 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 import * as Variants from "./support/variants.ts"
 
-/** A site (the folders and the port of one gateway) whose owner does not touch its lock files while a test compares them. */
+/**
+ * A site (the folders and the port of one gateway). The site's config keeps the gateway from touching its lock files while a test
+ * compares them.
+ */
 const quietSite = Effect.tap(Gateways.newSite, (site) => Gateways.writeConfig(site, Looking.undisturbed))
 
 describe("status and health, of an owner", () => {
@@ -89,7 +92,8 @@ describe("status and health, of an owner", () => {
       const owner = yield* Gateways.startListening(site, { main, flags: ["--drain-timeout", "1 minute"] })
       const connection = yield* Clients.connect(site)
       yield* connection.send("POST /endless HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nonly this")
-      // Once the gateway has answered a connection that was opened later, the bytes above have arrived as well.
+      // This request goes over a second connection, which is opened after the bytes above were sent. So when the gateway has
+      // answered this request, it has received those bytes as well.
       yield* Clients.request(site, "/readyz")
       yield* owner.signal("SIGTERM")
       yield* owner.line(/draining 1 connection on /)

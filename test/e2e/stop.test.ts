@@ -32,7 +32,7 @@ const assertNotStopped = (ended: Processes.Ended, line: RegExp): void => {
   assert.match(ended.stderr, line)
 }
 
-/** Options that give the steps of a test up to 60 seconds, for a busy machine. */
+/** Options with which each step of a test may take up to 60 seconds, because the machine may be busy. */
 const slow = { main: Program.main, patience: "60 seconds" } as const
 
 describe("gateway stop", () => {
@@ -72,7 +72,7 @@ describe("gateway stop", () => {
     Effect.gen(function*() {
       const [site, owner] = yield* Gateways.newGateway({ ...slow, flags: ["--drain-timeout", "30 seconds"] })
       const client = yield* Clients.connect(site)
-      // The body lacks its last byte, so the request stays in flight until the test sends it.
+      // The body lacks its last byte. So the request stays in flight until the test sends that byte.
       yield* client.send("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\na")
       yield* Clients.request(site, "/healthz")
       yield* owner.signal("SIGTERM")
@@ -241,10 +241,13 @@ const untilPhase = (site: Gateways.Site, phase: string): Effect.Effect<void> =>
   )
 
 // ---------------------------------------------------------------------------
-// processes that stop must not signal
+// processes that `gateway stop` must not signal
 // ---------------------------------------------------------------------------
 
-/** Makes a lock file whose record names `stranger`, a living process that is not a gateway. */
+/**
+ * Makes a lock file whose record (its JSON text) names `stranger` as the owner. `stranger` is a living process that is not a
+ * gateway.
+ */
 const forged = (site: Gateways.Site, stranger: Processes.Running, change: Record<string, unknown> = {}) =>
   Effect.gen(function*() {
     const owner = yield* Gateways.startListening(site)

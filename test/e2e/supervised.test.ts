@@ -19,8 +19,8 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   })
 
 /**
- * Emulates a supervisor: it starts the program again after each exit for which `again` is true, at most `times` times. `again`
- * follows the supervisor's documentation.
+ * Emulates a supervisor. It starts the program again after each exit for which `again` returns true, until the program has ended
+ * `times` times. Each caller's `again` follows the rule in the documentation of one supervisor.
  */
 const relaunched = (
   site: Gateways.Site,
@@ -88,7 +88,7 @@ describe("an owner that accepts and never answers", () => {
         result.stderr,
         "GatewayLockError: gateway already running under systemd; existing gateway did not become healthy after 3000ms\n"
       )
-      // A start that retries logs a state once, and not at each attempt.
+      // A start that retries logs each state only once, and not again at each attempt.
       assert.strictEqual(Gateways.count(result.stderr, /waiting up to 3s for the owner/g), 1)
     }))
 
@@ -193,7 +193,7 @@ describe("--standby", () => {
 
 /**
  * launchd.plist(5): with `KeepAlive` = `{SuccessfulExit = false}` "the job will be restarted as long as it does not exit
- * successfully". It is never restarted more often than every `ThrottleInterval` (10 seconds; shorter here).
+ * successfully". launchd restarts a job at most once per `ThrottleInterval` (10 seconds; the tests use a shorter time).
  */
 describe("an emulated launchd", () => {
   const keepAlive = ({ code }: Processes.Ended) => code !== 0
@@ -214,8 +214,8 @@ describe("an emulated launchd", () => {
 })
 
 /**
- * Task Scheduler: `MultipleInstancesPolicy` `IgnoreNew` "does not start a new instance if an instance of the task is already
- * running". `RestartOnFailure` restarts a task whose result is not 0, at most `Count` times.
+ * Task Scheduler: with `MultipleInstancesPolicy` = `IgnoreNew` it "does not start a new instance if an instance of the task is
+ * already running". With `RestartOnFailure` it restarts a task whose result is not 0, at most `Count` times.
  */
 describe("an emulated Task Scheduler", () => {
   const restartOnFailure = ({ code }: Processes.Ended) => code !== 0

@@ -5,7 +5,7 @@ import * as Path from "node:path"
 import { notLinux, unless } from "../fixtures/skips.ts"
 import * as Gateways from "./support/gateways.ts"
 
-/** A config file behind a symbolic link. `swap` makes the link lead to the next version of the config. */
+/** A config file behind a symbolic link. `swap` changes the link, so that it leads to the next version of the config. */
 interface Place {
   readonly site: Gateways.Site
   readonly swap: Effect.Effect<void>
@@ -65,7 +65,10 @@ const releases = Effect.gen(function*() {
   } satisfies Place
 })
 
-/** The profile's default config is a link into a store, as home-manager creates it. */
+/**
+ * A config file at the default path of the profile `default`. The file is a symbolic link into a store, as home-manager creates
+ * it.
+ */
 const store = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const configPath = Path.join(site.root, ".config/gateway-lock/default/gateway.json")
@@ -92,7 +95,7 @@ const kinds = [
   ["a default config that is a link into a store", store]
 ] as const
 
-/** The flags that name the gateway. A config at the default path gets no `--config`. */
+/** The flags that select the gateway. If the config is at the default path, `--config` is left out. */
 const words = ({ configPath, port, root, stateDir }: Gateways.Site) => [
   "--port",
   String(port),
@@ -190,8 +193,9 @@ unless(notLinux).describe("with", () => {
         await Fs.symlink(Path.join(site.root, "releases", "1"), `${current}.new`)
         await Fs.rename(`${current}.new`, current)
       })
-      // The lock file's name comes from the config's path. The commands must find the file under the name that the first gateway
-      // gave it.
+      // The name of a lock file comes from the path to which the config's link leads. The second gateway locked the file while
+      // the link led to another version. The commands must find that lock file, although the link now leads to the first version
+      // again.
       for (const command of [["status"], ["health"], ["run", "--ensure"], ["stop"]]) {
         const { code, stderr, stdout } = yield* ask(site, ...command)
         assert.deepStrictEqual({ command, code }, { command, code: 0 }, stdout + stderr)

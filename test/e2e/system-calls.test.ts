@@ -1,6 +1,6 @@
 /**
- * `npm run test:chaos` interferes with every system call of a start, one by one. This file does so at a few of these calls: the
- * start is killed at the call, the call fails, or the call reports success without effect.
+ * `npm run test:chaos` interferes with every system call of a start, one by one. This file interferes with a few of these calls
+ * only. In each case the start is killed at the call, the call fails, or the call reports success without effect.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

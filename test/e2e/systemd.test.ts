@@ -1,7 +1,8 @@
 /**
  * Tests the program under a real systemd that only this test uses, with units that the program itself generates and installs.
  *
- * `support/insideSystemd.mjs` runs under that systemd, plays the scenes and records what it sees. This file checks the record.
+ * `support/insideSystemd.mjs` runs under that systemd. It runs the steps of all tests (the scenes) and prints what it observes as
+ * one JSON object. This file checks that object.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Schema } from "effect"
@@ -120,7 +121,7 @@ const staged = Effect.acquireRelease(
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** This systemd boots only once for all tests below, because a boot takes half a minute, in which systemd mostly waits. */
+/** Boots systemd once for all tests below, because a boot takes half a minute. systemd mostly waits during that time. */
 const scenes = await (skipped === undefined
   ? Effect.scoped(Effect.gen(function*() {
     const folder = yield* staged
@@ -136,7 +137,7 @@ const scenes = await (skipped === undefined
     const { code, stderr, stdout } = yield* played.ended
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
     return yield* Schema.decodeUnknown(Seen)(stdout.trim().split("\n").at(-1)).pipe(
-      // If a scene failed, the output has the reason of the failure instead of what the scene saw, so the decoding fails.
+      // If a scene failed, the output has the reason of the failure instead of the observations, so the decoding fails.
       Effect.tapError(() => Console.error(`${stdout}\n${stderr}`))
     )
   })).pipe(Effect.runPromise)
@@ -339,7 +340,7 @@ describe("a system unit without --user (N40)", () => {
       assert.match(stderr, /^ {2}to look at it: +gateway status --profile kept$/m)
       assert.match(stderr, /^ {2}to stop it: +systemctl stop gateway-kept\.service$/m)
     }
-    // The script ran the command that the error advised.
+    // `support/insideSystemd.mjs` ran the command that the error advised, and `said(seen, "advised")` is the result.
     assert.match(said(seen, "advised").stdout, /^gateway kept: running$/m)
   })
 

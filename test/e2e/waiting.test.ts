@@ -9,12 +9,12 @@ import * as Program from "./support/program.ts"
 import * as Strangers from "./support/strangers.ts"
 
 /**
- * The longest time from the end of the owner until the successor listens. The documentation promises two seconds. The rest is for
- * a busy machine.
+ * The longest time from the end of the owner until the start that waits for it listens. The documentation promises two seconds.
+ * The other eight seconds allow for a busy machine.
  */
 const takeover = "10 seconds"
 
-/** A retry interval and a health timeout that are longer than any test, so a start cannot take over by a retry. */
+/** The retry interval and the health timeout are longer than any test. So no retry can be the reason why a start takes over. */
 const patient = { GATEWAY_HEALTH_RETRY_INTERVAL: "1 minute", GATEWAY_HEALTH_TIMEOUT: "5 minutes" }
 
 interface Waiter {
@@ -133,8 +133,8 @@ describe("the end of the owner is noticed by", () => {
           // answer.
           if (waiter === supervised) yield* owner.signal("SIGSTOP")
           const waits = yield* waiting(site, waiter)
-          // The owner refuses the waiting start a watcher slot, milliseconds after the line for which `waiting` has waited. No
-          // event reports that refusal, so the test waits a second.
+          // All watcher slots are taken, so the owner refuses one to the start that waits. The refusal comes milliseconds after
+          // the log line that `waiting` has awaited. No event reports the refusal, so the test waits a second.
           yield* Effect.sleep("1 second")
           yield* takesOver(waits, owner.signal("SIGKILL"))
         }))
@@ -169,8 +169,8 @@ describe("a listener that is no gateway of this program", () => {
       const site = yield* Gateways.newSite
       const stranger = yield* Strangers.web(site, 404, "nothing here")
       const waits = yield* waiting(site, standby)
-      // The standby probes once as any start does, once as it begins to stand by, and then every second. So five connections take
-      // at least 2.5 seconds.
+      // The standby probes once as any start does, once when it begins to stand by, and then every second. So five connections
+      // take at least 2.5 seconds.
       const [elapsed] = yield* Effect.timed(stranger.accepted(5))
       assert.isAtLeast(Duration.toMillis(elapsed), 2500)
       for (const duration of stranger.durations()) assert.isBelow(duration, 900)

@@ -1,6 +1,6 @@
 /**
- * Tests an app that has lost its lock to a successor, which serves already. The app must end in every way in which its layers can
- * be run.
+ * Tests an app that has lost its lock to a successor, which already serves. The app must end, whichever of several ways it uses
+ * to run its layers.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -30,8 +30,8 @@ const startWiring = (site: Gateways.Site, wiring: string, more: Record<string, u
   ], { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } })
 
 /**
- * Stops an owner as if its machine were suspended, removes its lock files, starts a successor on another port with the same lock,
- * and continues the owner. The owner cannot restore its files before the successor has the lock, because it is stopped.
+ * Pauses an owner by SIGSTOP, as if its machine were suspended, and removes its lock files. Then starts a successor on another
+ * port with the same lock, and continues the owner. The paused owner cannot restore its files before the successor has the lock.
  */
 const succeed = (site: Gateways.Site, owner: Processes.Running) =>
   Effect.gen(function*() {
@@ -60,7 +60,9 @@ const slowWirings = [
   "an app in its ninth second of building, under Gateway.launch"
 ]
 
-/** The longest time until the app has ended. A process that ignores SIGTERM ends ten seconds after its drain. */
+/**
+ * The longest time until the app has ended. If a program ignores SIGTERM, its process ends ten seconds after the gateway's drain.
+ */
 const bound = (wiring: string) => wiring === "a program that ignores SIGTERM" ? "16 seconds" : "5 seconds"
 
 const endsIn = (wiring: string) =>

@@ -27,8 +27,8 @@ const count = Effect.gen(function*() {
 const Main = HttpRouter.empty.pipe(
   HttpRouter.get("/visits", count),
   HttpServer.serve(),
-  // The layers above the gateway are built after the lock is acquired, and closed before it is released. Until the migrations
-  // are done, /startupz answers "starting".
+  // The app, the migrations and the database are built after the gateway has acquired its lock. They are closed before the
+  // gateway releases the lock. Until the migrations are done, /startupz answers "starting".
   Layer.provide(Migrations),
   Layer.provide(Database),
   Layer.provideMerge(Gateway.layerConfig({ port: Config.port("PORT").pipe(Config.withDefault(18789)) }))

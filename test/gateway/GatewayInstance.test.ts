@@ -19,7 +19,10 @@ const App = HttpRouter.empty.pipe(
   HttpServer.serve()
 )
 
-/** Ways to run an app: `Layer.launch`, `Gateway.launch`, and `Layer.build` with an effect of its own. */
+/**
+ * Three ways to run an app: `Layer.launch`, `Gateway.launch`, and `Layer.build` followed by an effect that uses the built
+ * context.
+ */
 const programs = {
   "Layer.launch": Layer.launch(
     Layer.merge(App, Gateway.layerLost).pipe(Layer.provide(Gateway.layerPlatform()))
@@ -79,7 +82,7 @@ describe("a lock reaches the app as a typed failure", () => {
                   Layer.provideMerge(
                     Gateway.layer({ port, configPath, stateDir, lock: { recheckInterval: "50 millis" } })
                   ),
-                  // A lost lock would otherwise end the process that runs the tests.
+                  // This `ProcessEnd` does nothing, because a lost lock would otherwise end the process that runs the tests.
                   Layer.provide(Layer.succeed(ProcessEnd, { end: () => Effect.void }))
                 )
               )
@@ -104,7 +107,8 @@ describe("a lock reaches the app as a typed failure", () => {
         const refused = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : Option.none()
         assert.deepStrictEqual(Option.map(refused, ({ _tag }) => _tag), Option.some("PortInUse"))
 
-        // The rename replaces the file in one step, so that the holder cannot restore it in between.
+        // The rename replaces the lock file in one step. If the test removed the file first, the holder could restore it before
+        // the test creates the link.
         const path = LockFile.configLockPath(site)
         yield* Gateways.symlink(site.configPath, `${path}.link`)
         yield* Effect.promise(() => Fs.rename(`${path}.link`, path))

@@ -6,8 +6,8 @@ import { SettingInvalid } from "../../src/settings/Setting.ts"
 import { makeHost, simulated } from "../fixtures/simulated.ts"
 
 /**
- * Allows unknown keys. The compiler checks the keys only of an object literal, and not of the argument that this function
- * returns.
+ * Lets a test pass unknown keys. The compiler reports unknown keys only in an object literal, and the result of this function is
+ * not an object literal.
  */
 const loose = <A extends Gateway.GatewayOptions>(options: A): Gateway.GatewayOptions => options
 const looseConfig = <A extends Config.Config.Wrap<Gateway.GatewayOptions>>(
@@ -15,7 +15,7 @@ const looseConfig = <A extends Config.Config.Wrap<Gateway.GatewayOptions>>(
 ): Config.Config.Wrap<Gateway.GatewayOptions> => options
 
 /**
- * Sets options to `undefined`. A user's compiler may allow that, although this project's does not
+ * Sets options to `undefined`. A user's compiler options may allow that, although this project's compiler options do not
  * (`exactOptionalPropertyTypes`).
  */
 const withUndefined = <A extends object>(options: A, ...names: ReadonlyArray<string>): A =>
@@ -49,7 +49,7 @@ const unknown: ReadonlyArray<
   ["maxBufferedBytes", "limits.bufferedBytes", loose({ port: undefined, maxBufferedBytes: 1 })]
 ]
 
-/** The `SettingInvalid` that a program dies of, if any. */
+/** The `SettingInvalid` that is the defect in a program's exit; `undefined` if there is no such defect. */
 const defectOf = (exit: Exit.Exit<unknown, unknown>): SettingInvalid | undefined => {
   const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
   return defect instanceof SettingInvalid ? defect : undefined
@@ -59,8 +59,8 @@ const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gat
 
 const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
   Effect.scoped(Layer.build(Gateway.layerConfig({
-    // If an option is wrongly accepted, the start still does not serve, because it cannot acquire a lock in this state
-    // directory.
+    // `/dev/null` is not a folder, so no start can acquire a lock in this state directory. So a start that wrongly accepts an
+    // option does not serve either.
     port: Config.succeed(0),
     stateDir: Config.succeed("/dev/null/state"),
     ...options
@@ -178,7 +178,7 @@ describe("a group of options", () => {
           withUndefined({ lock: undefined }, "host", "token", "onDrain")
         ]
       ) {
-        // All options pass their checks. The start then fails because of its state directory.
+        // All options pass their checks. The start then fails, because it cannot create its state directory.
         const error = yield* Effect.flip(startWith(options))
         assert.isTrue(isGatewayLockError(error) && error._tag === "LockUnavailable", String(error))
       }

@@ -36,15 +36,15 @@ describe("KernelLock.fromAddon", () => {
       const { calls, lock } = throwing()
       yield* lock.supported
       assert.isTrue(yield* lock.tryLock(fd))
-      // The lock is exclusive and covers one byte beyond the end of any record. A JavaScript number holds the offset
-      // exactly.
+      // The lock is exclusive. It covers one byte, which lies beyond the end of any record. A JavaScript number holds the offset
+      // of that byte exactly.
       assert.deepStrictEqual(calls, [[7, 0x4000_0000_0000, 1, true]])
     }))
 
   it.effect.each<readonly [platform: string, range: readonly [offset: number, length: number]]>([
     ["linux", [0x4000_0000_0000, 1]],
     ["win32", [0x4000_0000_0000, 1]],
-    // On macOS the addon supports only the whole file (fs-native-extensions, `src/apple.c`).
+    // On macOS the addon can lock only the whole file (fs-native-extensions, `src/apple.c`).
     ["darwin", [0, 0]]
   ])("which range is locked on %s", ([platform, range]) =>
     Effect.gen(function*() {
@@ -168,8 +168,8 @@ unless(noKernelLocks(hasAddon)).describe("KernelLock.layerLive, live", () => {
         const first = yield* Scope.extend(open(path), scope)
         const second = yield* open(path)
         assert.isTrue(yield* lock.tryLock(first))
-        // With the older locks of fcntl(2), closing another descriptor of the file would release the lock. With this lock
-        // it does not.
+        // With the older locks of fcntl(2), closing any other descriptor of the file would release the lock. The lock under test
+        // stays held in this case.
         yield* Effect.scoped(open(path))
         assert.isFalse(yield* lock.tryLock(second))
         yield* Scope.close(scope, Exit.void)

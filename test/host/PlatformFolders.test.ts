@@ -21,7 +21,7 @@ describe("PlatformFolders", () => {
     assert.deepStrictEqual(folders.stateDir("night"), Either.right("/s/night"))
   })
 
-  /** The path of the config file and the state directory on a platform, with these environment variables. */
+  /** Returns the path of the config file and the state directory, as they are on a platform with these environment variables. */
   const foldersOn = (platform: string, variables: Readonly<Record<string, string>>) =>
     Effect.gen(function*() {
       const { configPath, stateDir } = yield* PlatformFolders.PlatformFolders

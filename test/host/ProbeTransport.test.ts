@@ -15,7 +15,7 @@ const get = (address: { readonly host: string; readonly port: number }, path = "
 const live = (name: string, self: () => Effect.Effect<void, unknown, Scope.Scope | ProbeTransport>, reason?: string) =>
   unless(reason).scopedLive(name, () => Effect.provide(self(), Transport.layerLive))
 
-/** A server that responds once it gets a request, and reports when its client closes. */
+/** A server that responds when it gets a request, and reports when its client has closed the connection. */
 const asked = (respond: (socket: Net.Socket) => void) =>
   Effect.gen(function*() {
     const request = yield* Deferred.make<string>()
@@ -69,7 +69,8 @@ describe("ProbeTransport, live", () => {
       const request = yield* server.request
       assert.match(request, /^GET \/healthz\?x=1 HTTP\/1\.1\r\n/)
       assert.match(request, /^connection: close\r$/im)
-      // The server kept its side open, so the client closed the connection.
+      // The server does not close the connection after its answer. So `gone` completes only because the client closes the
+      // connection.
       yield* server.gone
       assert.strictEqual(yield* server.connections, 1)
     }))

@@ -84,7 +84,7 @@ describe("ProcessTable.judge", () => {
     "a process that read its start by its own clock is never gone while it lives, however long its exec took",
     [millis, fc.nat({ max: 3_600_000 }), fc.boolean()],
     ([created, exec, toTheSecond]) => {
-      // The system reports the time of the fork; ps(1) truncates it to seconds.
+      // The system reports the time of the fork, which is before the exec. ps(1) truncates that time to seconds.
       const seen = toTheSecond ? Math.floor(created / 1000) * 1000 : created
       const liveness = judge(self, { ...recorded, startTime: created + exec }, Sighting.present(seen), own)
       assert.notStrictEqual(liveness, "Gone")
@@ -98,7 +98,8 @@ describe("ProcessTable.judge", () => {
     ([startTime, later]) => {
       const sighting = Sighting.present(startTime + later)
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, own), "Gone")
-      // FreeBSD computes start times from its boot time by the wall clock, which may have been set since.
+      // FreeBSD computes the start time of a process from the boot time by the wall clock. The wall clock may have been set to
+      // another time after the process started. So another start time proves nothing there.
       assert.strictEqual(judge(self, { ...recorded, startTime }, sighting, { ...own, isFixed: false }), "Unknown")
     }
   )
@@ -301,8 +302,9 @@ describe("ProcessTable.layer", () => {
 })
 
 /**
- * A ps(1) that follows each system's rules. On FreeBSD, the rest of an argument is a column's header (bin/ps/keyword.c,
- * parsefmt); on macOS, the header ends at a comma. The start time is in the words of the locale.
+ * A stand-in for ps(1) that follows the rules of macOS or FreeBSD for `-o column=header`. On FreeBSD everything after the `=` is
+ * the header of the column (bin/ps/keyword.c, parsefmt). On macOS the header ends at a comma, after which another column may
+ * follow. The start time is written in the language of the locale.
  */
 const psOf = (platform: "darwin" | "freebsd") =>
   Programs.make((_program, args, env) => {
@@ -445,7 +447,7 @@ unless(notLinux).describe("live, on Linux", () => {
   type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
   /**
-   * The identity of the process with this pid, as its record would have it. It has the boot id and the namespaces of this
+   * The identity that the lock record of the process with this pid would have. Its boot id and its namespaces are those of this
    * process.
    */
   const identityOf = (pid: number) =>
@@ -582,7 +584,7 @@ unless(notLinux).describe("live, on Linux", () => {
     }))
 
   // -------------------------------------------------------------------------
-  // from other namespaces: the fixture reports how it sees a process of this one
+  // from other namespaces: the fixture reports whether it sees a process of this namespace as alive
   // -------------------------------------------------------------------------
 
   const fixture = Effect.runSync(Effect.cached(Bundle.text(new URL("../fixtures/liveness.ts", import.meta.url))))
@@ -594,7 +596,7 @@ unless(notLinux).describe("live, on Linux", () => {
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const folder = yield* fs.makeTempDirectoryScoped({ prefix: "liveness-" })
-      // Another user must be able to read the fixture.
+      // One test runs the fixture as another user, who must be able to read it.
       yield* fs.chmod(folder, 0o755)
       yield* fs.writeFileString(`${folder}/liveness.mjs`, yield* fixture)
       const [command = process.execPath, ...args] = [
@@ -637,7 +639,7 @@ unless(notLinux).describe("live, on Linux", () => {
       const table = yield* ProcessTable.ProcessTable
       const self = yield* table.self
       assert.strictEqual((yield* seenFrom(elsewhere, self)).verdict, "Unknown")
-      // The verdict is `Unknown` even for a pid that belongs to another process there, such as pid 1.
+      // In the new PID namespace, pid 1 belongs to another process. The verdict for the recorded pid 1 must be `Unknown` as well.
       assert.strictEqual((yield* seenFrom(elsewhere, { ...self, pid: 1 })).verdict, "Unknown")
     }), works("unshare", [...elsewhere.slice(1), "true"]) ? undefined : "needs root and unshare(1)")
 
@@ -653,7 +655,7 @@ unless(notLinux).describe("live, on Linux", () => {
         assert.deepInclude(yield* seenFrom(alone, self), { verdict: "Alive", network: "Other" })
         const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         assert.deepInclude(yield* seenFrom(asNobody, self), { verdict: "Alive", network: "Unknown" })
-        // No process has this pid, which is the highest pid on 64-bit Linux plus one.
+        // No process has this pid, because it is above the highest pid that 64-bit Linux gives.
         assert.strictEqual(yield* table.network(2 ** 22 + 1), "Unknown")
       }),
     works("unshare", [...alone.slice(1), "true"]) && works("setpriv", ["--reuid=65534", "true"])
@@ -716,7 +718,8 @@ unless(notPosix ?? (works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]) ? unde
         const zombie = Number(yield* parent.line)
         const { startTime: _, ...where } = self
         process.kill(zombie, "SIGKILL")
-        // Without a start time a living process is `Unknown`, so `Gone` depends on the state alone.
+        // `where` has no start time. Without a start time a living process is `Unknown`, so only the state of the process
+        // (zombie) makes the verdict `Gone`.
         yield* eventually("a zombie", Effect.map(table.liveness({ ...where, pid: zombie }), (seen) => seen === "Gone"))
         assert.strictEqual(yield* table.liveness({ ...where, pid: parent.pid }), "Unknown")
         yield* parent.kill

@@ -36,8 +36,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // Two combinations do not occur and are excluded. One is a healthy answer without a gateway on the port. The other is an
-  // identity other than `unknown` without an owner, because there is no instance id to compare.
+  // Two combinations do not occur and are excluded. One is a healthy answer although no gateway has the port. The other is an
+  // identity other than `unknown` although there is no owner, because without an owner there is no instance id to compare.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,
@@ -111,7 +111,10 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 const decode = Schema.decodeUnknownSync(GatewayStatus)
 const encode = Schema.encodeSync(GatewayStatus)
 
-/** The status that a process sees, decoded from its JSON. Advances time for probes without an answer. */
+/**
+ * The status that a process sees, decoded from its JSON. The time advances by four seconds, so that probes without an answer time
+ * out.
+ */
 const inspect = (
   host: SimulatedHost.SimulatedHost,
   options: Gateway.InspectOptions = {},

@@ -17,7 +17,10 @@ const answers: ReadonlyArray<[string, Programs.Behaviour]> = [
   ["missing", { isMissing: true }]
 ]
 
-/** A process table that asks PowerShell, except for pids that no process has. */
+/**
+ * A process table as on Windows, which asks PowerShell about a process. `kill` reports that every pid exists, because the table
+ * does not ask PowerShell about a pid that no process has.
+ */
 const table = (powershell: Programs.Programs) =>
   Layer.provide(
     ProcessTable.layerCim({ pid: 99, platform: "win32", startedAt: 0, kill: () => true }),

@@ -51,7 +51,8 @@ describe("the library's children", () => {
         const started = yield* tools.started
         assert.sameMembers([...new Set(started.map(({ program }) => program))], names)
         for (const { environment: given, program } of started) {
-          // The gateway sets the locale of `ps`, so that its output can be parsed.
+          // The gateway sets some variables itself: the socket for `systemd-notify`, and the locale and the time zone for `ps`,
+          // so that the output of `ps` can be parsed.
           const own = program === "systemd-notify" && "NOTIFY_SOCKET" in given
             ? { NOTIFY_SOCKET: FakeTools.withheld["NOTIFY_SOCKET"] }
             : program === "ps" && "LC_ALL" in given

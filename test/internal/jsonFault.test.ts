@@ -12,7 +12,7 @@ const parses = (text: string): boolean => {
   }
 }
 
-/** JSON in which a piece was removed, doubled or replaced. */
+/** JSON in which a piece was removed, inserted or replaced. */
 const nearlyJson = fc.tuple(fc.json(), fc.nat(), fc.nat(4), fc.string({ unit: "binary", maxLength: 2 })).map((
   [json, at, length, piece]
 ) => {
@@ -29,7 +29,7 @@ describe("jsonFault", () => {
     const fault = jsonFault(text)
     if (fault === undefined || /[\r\n]/.test(text)) return
     const before = [...text].slice(0, fault.column - 1).join("")
-    // If the prefix is incomplete JSON, its fault is at its end.
+    // If `before` is not a whole JSON text, its own fault must be at its end, because everything in it can begin a JSON text.
     const next = jsonFault(before)
     assert.isTrue(next === undefined || next.column === [...before].length + 1, JSON.stringify([text, before]))
   }, { fastCheck: { numRuns: 1000 } })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
 import { keepInterruption } from "../../src/internal/keepInterruption.ts"
 
-/** Interrupts a fiber during its first finalizer, and waits for the fiber's end. */
+/** Interrupts a fiber while its finalizer runs, and waits until the fiber has ended. `prelude` runs in the fiber first. */
 const interruptedWhileReleasing = (prelude: Effect.Effect<void>) =>
   Effect.gen(function*() {
     const releasing = yield* Deferred.make<void>()

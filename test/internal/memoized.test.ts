@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Ref } from "effect"
 import { memoized } from "../../src/internal/memoized.ts"
 
-/** The result of the second caller if the first is interrupted during the computation. */
+/** The result that the second caller gets if the first caller is interrupted during the computation. */
 const afterAnInterruption = (memoize: typeof memoized) =>
   Effect.gen(function*() {
     const begun = yield* Deferred.make<void>()

@@ -1,6 +1,6 @@
 /**
- * Every place of `src` that starts a program. They have a module of their own, so that a test can load it a second time
- * from sources with a deliberate mistake (a mutant).
+ * Lists every place in `src` that starts a program. The list is in a separate module, because a test loads this module a second
+ * time, from sources with a deliberate mistake (a mutant).
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -20,7 +20,7 @@ import * as Programs from "../fixtures/programs.ts"
 
 export type Needs = CommandExecutor.CommandExecutor | FileSystem.FileSystem
 
-/** The files of a machine that systemd runs, with this process in one of its services. */
+/** The files of a machine that systemd runs. By these files, this process belongs to a systemd service. */
 export const files = FileSystem.makeNoop({
   exists: () => Effect.succeed(true),
   access: () => Effect.void,

@@ -32,13 +32,13 @@ const at = <A, E>(place: Effect.Effect<A, E, Needs>, { executor }: Programs.Prog
 
 type Place = readonly [name: string, place: Effect.Effect<unknown, unknown, Needs>]
 
-/** A start that throws has the same result as a missing program. */
+/** Checks that a place has the same result if `spawn` throws as if the program is missing. */
 const checkThrowing = ([name, place]: Place) =>
   Effect.gen(function*() {
     const missing = Programs.make(() => ({ isMissing: true }))
     const without = yield* Effect.exit(at(place, missing))
     assert.isNotEmpty(missing.started, "it starts no program")
-    // These places use real files, which are slow, so fewer errors are tested.
+    // The places of `ServiceManager` use real files, which are slow, so fewer errors are tested there.
     const some = name.startsWith("ServiceManager") ? ["ENOMEM", "UNKNOWN", "ERR_INVALID_ARG_VALUE"] : undefined
     for (const [code, error] of Programs.thrown.filter(([code]) => some?.includes(code) ?? true)) {
       const exit = yield* Effect.exit(at(place, Programs.make(() => ({ throws: error }))))
@@ -53,14 +53,14 @@ const checkThrowing = ([name, place]: Place) =>
   })
 
 /**
- * A program that ignores SIGTERM and does not end is killed after its time limit, and the caller goes on. That also holds in
- * an uninterruptible region.
+ * Checks that a program that ignores SIGTERM and does not end is killed after its time limit, and that the caller then goes on.
+ * The place runs in an uninterruptible region, because the kill must work there as well.
  */
 const checkHanging = ([name, place]: Place) =>
   Effect.gen(function*() {
     const hanging = Programs.make(() => ({ lasts: "1 day", ignoresSigterm: true }))
     const looking = yield* Effect.forkDaemon(Effect.exit(at(Effect.uninterruptible(place), hanging)))
-    // A place may start several programs, one after the other. The time is enough for all.
+    // A place may start several programs, one after the other. One minute is enough for all of them.
     yield* TestClock.adjust("1 minute")
     const exit = yield* Effect.flatMap(Fiber.poll(looking), (exit) => Effect.orDie(exit))
     assert.isTrue(Exit.isSuccess(exit) && (Exit.isSuccess(exit.value) || Cause.isFailType(exit.value.cause)), name)
@@ -108,7 +108,8 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // This mistake does not show with PowerShell, because the gateway runs PowerShell in the background in any case.
+      // The mistake whose name ends in `is waited for` has no effect with PowerShell, because the gateway runs PowerShell in the
+      // background in any case.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

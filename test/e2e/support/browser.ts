@@ -11,7 +11,7 @@ const executable = ["chromium", "chromium-browser", "google-chrome", "google-chr
   .flatMap((name) => Option.toArray(Program.findTool(name)))
   .at(0)
 
-/** Why a test that needs a browser is skipped; `undefined` if it can run. */
+/** The reason to skip a test that needs a browser; `undefined` if the test can run. */
 export const noBrowser = executable === undefined ? "needs chromium(1)" : undefined
 
 /** How long a test waits for one element, in milliseconds. */
@@ -36,7 +36,7 @@ export const launch = (): Promise<Browser> =>
 
 export interface WatchedPage {
   readonly page: Page
-  /** The console messages since the last call, and the uncaught errors. */
+  /** Returns the console messages and the uncaught errors of the page, and clears the list. */
   readonly complaints: () => ReadonlyArray<string>
   /** The origins that the page has sent requests to. */
   readonly origins: () => ReadonlyArray<string>
@@ -79,10 +79,10 @@ export const sees = (page: Page, selector: string, text?: string | RegExp): Effe
 export const textOf = (page: Page, selector: string): Effect.Effect<string> =>
   Effect.map(Effect.promise(() => page.locator(selector).first().innerText()), (text) => text.trim())
 
-/** Checks that a PNG image has the width and more than one colour. */
+/** Checks that a PNG image has this width and more than one colour. */
 export const assertPicture = (png: Buffer, width: number): void => {
   assert.strictEqual(png.subarray(1, 4).toString("latin1"), "PNG")
   assert.strictEqual(png.readUInt32BE(16), width)
-  // A PNG of one colour compresses to less than 5,000 bytes.
+  // A PNG of one colour compresses to less than 5,000 bytes, so a larger file has more than one colour.
   assert.isAbove(png.length, 5_000)
 }

@@ -31,7 +31,7 @@ export interface Dockerfile {
   /** The instructions of the last stage, in order. */
   readonly last: ReadonlyArray<readonly [instruction: string, rest: string]>
   readonly env: Readonly<Record<string, string>>
-  /** The arguments of an instruction that occurs exactly once. */
+  /** Returns the arguments of an instruction. Throws unless the instruction occurs exactly once. */
   readonly only: (instruction: string) => string
   /** The words of an instruction in exec form. */
   readonly exec: (instruction: string) => ReadonlyArray<string>
@@ -101,7 +101,7 @@ const Compose = Schema.Struct({
   services: Schema.Struct({ gateway: ComposeService, standby: ComposeService }),
   volumes: Schema.Record({ key: Schema.String, value: Schema.Struct({}) }),
   secrets: Schema.Record({ key: Schema.String, value: Schema.Struct({ file: Schema.String }) }),
-  // An extension field of Compose. The services merge its content into their own by the YAML key `<<`.
+  // An extension field of Compose. Each service takes the content of this field into its own settings by the YAML merge key `<<`.
   "x-gateway": Schema.Unknown
 })
 

@@ -10,7 +10,7 @@ import * as Namespaces from "./namespaces.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Why a test in a container is skipped; `undefined` if it can run. */
+/** The reason to skip a test in a container; `undefined` if the test can run. */
 export const unavailable = Namespaces.noNetwork ?? Program.noOtherUser ?? Program.without("chroot")
 
 /** The uid as which the container's program runs. The Dockerfile and the Kubernetes manifest name the same uid. */
@@ -47,8 +47,8 @@ const folderMode = 0o2110
 
 /**
  * Changes a volume as kubelet does before a pod with `fsGroup` starts (`SetVolumeOwnership` and `changeFilePermission` of
- * Kubernetes). It sets the group of each file and folder, lets that group read and write, and sets the setgid bit of folders.
- * With `OnRootMismatch` nothing changes if the volume's root folder already has this group and these mode bits.
+ * Kubernetes). kubelet sets the group of each file and folder, lets that group read and write, and sets the setgid bit of
+ * folders. With `OnRootMismatch` kubelet changes nothing if the volume's root folder already has this group and these mode bits.
  */
 export const applyFsGroup = (
   volume: string,

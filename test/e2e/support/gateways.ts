@@ -51,7 +51,7 @@ export const withConfig = (site: Site, name: string): Effect.Effect<Site> => {
 export const symlink = (target: string, path: string): Effect.Effect<void> =>
   Effect.promise(() => Fs.symlink(target, path))
 
-/** Gives folders to another user, so that a program of that user can work in them. */
+/** Makes another user the owner of these files and folders, so that a program of that user can work with them. */
 export const giveTo = (user: number, ...paths: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.promise(async () => {
     for (const path of paths) await Fs.chown(path, user, user)
@@ -69,7 +69,7 @@ export const configLock = (site: Site): string =>
 
 export const stateLock = (site: Site): string => Path.join(locksFolder(site), "gateway.state.lock")
 
-/** The flags by which an error message names the gateway of a site. */
+/** The flags that select the gateway of a site in the commands that an error message advises. */
 export const selectors = (site: Site, host = "127.0.0.1"): string =>
   [
     `--config ${site.configPath}`,
@@ -83,9 +83,9 @@ export const selectors = (site: Site, host = "127.0.0.1"): string =>
 // ---------------------------------------------------------------------------
 
 export interface StartOptions {
-  /** Flags that follow the flags of the site. */
+  /** Flags that follow the flags of the site (`--port`, `--state-dir` and `--config`). */
   readonly flags?: ReadonlyArray<string>
-  /** Arguments that replace the flags of the site. */
+  /** Arguments that replace the flags of the site (`--port`, `--state-dir` and `--config`). */
   readonly args?: ReadonlyArray<string>
   readonly env?: Record<string, string>
   /** The path of the program. Default: the program under test. */
@@ -215,7 +215,10 @@ export const lockNames = (site: Site): ReadonlyArray<string> =>
 export const count = (text: string, pattern: RegExp): number =>
   text.split("\n").filter((line) => pattern.test(line)).length
 
-/** The lines of stderr without the warning that a program without kernel locks prints first. */
+/**
+ * The lines of stderr that are not empty. The warning `no kernel lock for` is left out if it comes from a program that has no
+ * kernel locks.
+ */
 export const linesOf = ({ stderr }: Processes.Ended): ReadonlyArray<string> =>
   stderr.split("\n").filter((line) =>
     line !== "" && (Program.kernelLocks || !/level=WARN .*no kernel lock for /.test(line))
@@ -228,15 +231,18 @@ export const assertRefused = (ended: Processes.Ended, message: string): void => 
   assert.strictEqual(ended.stdout, "")
 }
 
-/** A config in which a record is stale after one second, which is the shortest time that the setting accepts. */
+/**
+ * With this config a start treats an owner's record (the JSON text in the lock file) as stale after one second without an update.
+ * One second is the shortest time that the setting accepts.
+ */
 export const impatient = { lock: { staleAfter: "1 seconds" } }
 
 /** Flags of a start that waits for the lock for 400 ms only. */
 export const hurried: ReadonlyArray<string> = ["--lock-timeout", "400 millis"]
 
 /**
- * Checks that a start with the flags `hurried` waited for the lock and was then refused. A start waits as long as the lock's
- * owner (`pid`) does not report that it listens.
+ * Checks that a start with the flags `hurried` waited for the lock and was then refused. A start waits if the lock's owner
+ * (`pid`) lives, or may live, and does not answer.
  */
 export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pid: number): void => {
   assert.strictEqual(count(stderr, /waiting up to 400ms for gateway lock /), 1, stderr)
@@ -245,7 +251,9 @@ export const assertWaitedInVain = ({ code, stderr, stdout }: Processes.Ended, pi
   assert.strictEqual(stdout, "")
 }
 
-/** Checks that a start took over the lock of an owner that was gone, and logged that in exactly one line. */
+/**
+ * Checks that a start took over the lock of an owner that was gone, and logged exactly one line about it. The line matches `by`.
+ */
 export const assertReclaimedOnce = ({ stderr }: Processes.Ended, by: RegExp): void => {
   assert.strictEqual(count(stderr, /reclaimed gateway lock/), 1, stderr)
   assert.match(stderr, by)
@@ -275,8 +283,9 @@ export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<vo
 /**
  * Runs an effect and returns its value. Fails the test if the effect takes longer than the limit.
  *
- * Where the documentation promises no duration, the limit is generous, for a busy machine. To check that a gateway did not wait
- * for the lock, a test looks at stderr instead: a gateway that waits logs that.
+ * If the documentation promises no duration, a test passes a generous limit, because the machine may be busy. So a limit does not
+ * show that a gateway did not wait for the lock. For that, a test checks stderr, because a gateway that waits logs a line that
+ * says so.
  */
 export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timed(self).pipe(

@@ -34,7 +34,10 @@ export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E
     return seen
   })
 
-/** A config of an owner that does not check (and so touch) its lock files while a test compares them. */
+/**
+ * With this config an owner of a lock checks its lock files only once an hour. Each check touches the files, and a test that
+ * compares the files before and after a command would see that as a change.
+ */
 export const undisturbed = { lock: { recheckInterval: "1 hour" } }
 
 const codes: Readonly<Record<Verdict, number>> = {

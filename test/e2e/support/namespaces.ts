@@ -30,7 +30,7 @@ export const time = (offsets: { readonly boottime?: number; readonly monotonic?:
   "--kill-child"
 ]
 
-/** Why a test that needs a network namespace is skipped; `undefined` if it can run. */
+/** The reason to skip a test that needs a network namespace; `undefined` if the test can run. */
 export const noNetwork = Program.noNamespaces ?? Program.without("ip")
 
 /** The pid of a process's parent, from proc(5). None if the process is gone. */
@@ -62,7 +62,9 @@ export const stopChild = (
     (child) => Effect.zipRight(Effect.sync(() => process.kill(child, signal)), parent.ended)
   )
 
-/** Mounts in a mount namespace of one test. No other test sees them, and they end when the scope closes. */
+/**
+ * Mounts in a mount namespace that one test has made. Other tests do not see these mounts. The mounts end when the scope closes.
+ */
 export interface Mounts {
   /** A command prefix that runs a program with these mounts. */
   readonly under: ReadonlyArray<string>

@@ -90,8 +90,8 @@ export const within = ({ patience, stderr, words }: {
   })
 
 /**
- * Waits for the first whole line on stderr that matches. `readers` has the functions that the caller runs when the program has
- * written more output. `over` completes when no more output follows.
+ * Waits for the first whole line on stderr that matches. The caller must run all functions in `readers` whenever the program has
+ * written more output. `over` completes when the program has ended and no more output follows.
  */
 export const lineOf = (
   { over, readers, stderr, words }: {
@@ -124,7 +124,7 @@ const launch = ([command = "", ...args]: ReadonlyArray<string>, options: StartOp
   const words = [command, ...args]
   const child = spawn(command, args, { env: options.env, cwd: options.cwd, stdio: ["ignore", "pipe", "pipe"] })
   const { pid, stderr, stdout } = child
-  // A test that starts hundreds of programs gives them a lower priority, so that other tests can go on.
+  // A test that starts hundreds of programs gives them a lower priority, so that other tests get processor time.
   if (pid !== undefined && options.niceness !== undefined) Os.setPriority(pid, options.niceness)
   const over = Deferred.unsafeMake<Ended>(FiberId.none)
   const written = { stdout: "", stderr: "" }

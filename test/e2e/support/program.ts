@@ -13,10 +13,13 @@ export { isLinux, named } from "../../fixtures/machine.ts"
 const read = (name: string, otherwise: string) =>
   Effect.runSync(Config.string(name).pipe(Config.withDefault(otherwise), Effect.orDie))
 
-/** The search path of the programs that tests start. They inherit no other variable. */
+/** The `PATH` of the programs that tests start. These programs inherit no other environment variable. */
 export const searchPath = read("PATH", "/usr/bin:/bin")
 
-/** The program: `dist/main.js`, or another copy of it, such as one without the addon for kernel locks. */
+/**
+ * The program under test: `dist/main.js`, or the copy that `GATEWAY_E2E_MAIN` names, such as one without the addon for kernel
+ * locks.
+ */
 export const main = Path.resolve(
   read("GATEWAY_E2E_MAIN", fileURLToPath(new URL("../../../dist/main.js", import.meta.url)))
 )
@@ -30,10 +33,13 @@ const findsAddon = (path: string): boolean => {
   }
 }
 
-/** Whether `main` finds its addon. Without it, only owner records keep other starts out. */
+/**
+ * Whether `main` finds its addon for kernel locks. Without the addon, only the record in a lock file tells other starts that the
+ * lock is held.
+ */
 export const kernelLocks = findsAddon(main)
 
-/** The value of `lock` in the records of `main`. */
+/** The value of the key `lock` in the record that `main` writes to its lock file. */
 export const enforcement = kernelLocks ? "kernel" : "record"
 
 const isRoot = process.getuid?.() === 0
@@ -46,26 +52,26 @@ export const findTool = (name: string): Option.Option<string> =>
 
 const hasTool = (name: string): boolean => Option.isSome(findTool(name))
 
-/** Why a test that needs a tool is skipped; `undefined` if it can run. */
+/** The reason to skip a test that needs a tool; `undefined` if the test can run. */
 export const without = (tool: string): string | undefined => hasTool(tool) ? undefined : `needs ${tool}(1)`
 
 /** The uid of `nobody`, an unprivileged user that every Unix has. */
 export const nobody = 65534
 
-/** Why a test that needs another user is skipped; `undefined` if it can run. */
+/** The reason to skip a test that needs another user; `undefined` if the test can run. */
 export const noOtherUser = isRoot && hasTool("setpriv") ? undefined : "needs root and setpriv(1)"
 
-/** Why a test that needs new namespaces is skipped; `undefined` if it can run. */
+/** The reason to skip a test that needs new namespaces; `undefined` if the test can run. */
 export const noNamespaces = isLinux && isRoot && hasTool("unshare") ? undefined : "needs Linux, root and unshare(1)"
 
-/** Why a test that shifts the clocks since boot is skipped; `undefined` if it can run. */
+/** The reason to skip a test that shifts the clocks since boot; `undefined` if the test can run. */
 export const noTimeNamespaces = noNamespaces
   ?? (Fs.existsSync("/proc/self/timens_offsets") ? undefined : "needs time namespaces")
 
-/** Why a test in which `/proc` hides processes from another user is skipped; `undefined` if it can run. */
+/** The reason to skip a test in which `/proc` hides processes from another user; `undefined` if the test can run. */
 export const noHiding = noNamespaces ?? noOtherUser
 
-/** Why a test on a real systemd is skipped; `undefined` if it can run. */
+/** The reason to skip a test on a real systemd; `undefined` if the test can run. */
 export const noSystemd = noNamespaces ?? (Fs.existsSync("/lib/systemd/systemd") ? undefined : "needs systemd")
 
 /** The words that run a program as another user. */

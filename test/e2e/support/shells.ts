@@ -8,10 +8,11 @@ import * as Program from "./program.ts"
 
 export interface Shell {
   readonly name: "bash" | "zsh" | "fish"
-  /** Why this shell cannot be asked; `undefined` if it can. */
+  /** Why the tests cannot use this shell; `undefined` if they can. */
   readonly unavailable: string | undefined
-  /** The command that prints the candidates for a line, each on its own line. `check` is the command that checks a script. */
+  /** The command that completes an incomplete command line with a completion script, and prints one candidate per output line. */
   readonly complete: (script: string, line: string) => ReadonlyArray<string>
+  /** The command that checks the syntax of a completion script. */
   readonly check: (script: string) => ReadonlyArray<string>
 }
 
@@ -27,7 +28,10 @@ _gateway 2>&1
 printf '%s\\n' "\${COMPREPLY[@]}"
 `
 
-/** Runs an interactive zsh on a pseudo-terminal. A `compadd` function of the test prints the candidates that `compadd` gets. */
+/**
+ * Runs an interactive zsh on a pseudo-terminal. The script defines a function `compadd`, which prints the candidates that zsh's
+ * builtin `compadd` would add, and then calls that builtin.
+ */
 const zsh = `
 zmodload zsh/zpty
 zpty z zsh -f -i

@@ -9,7 +9,7 @@ import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
 import * as Program from "./program.ts"
 
-/** Why a test that needs a library is skipped; `undefined` if it can run. */
+/** The reason to skip a test that preloads a library of this module; `undefined` if the test can run. */
 export const noShims = Program.isLinux ? Program.without("cc") : "needs Linux"
 
 /** The environment of a program that preloads the library. */
@@ -36,14 +36,17 @@ export const steps = [["forward", 86_400], ["back", -86_400]] as const
 export const fromNow = (iso: string): Effect.Effect<number> =>
   Effect.map(Clock.currentTimeMillis, (now) => (Date.parse(iso) - now) / 1000)
 
-/** A wall clock that a test can set. Only programs that the test starts with `env` see this clock. */
+/** A wall clock that a test can set. Only the programs that the test starts with `env` see this clock. */
 export interface WallClock {
   readonly env: Preloaded
-  /** Changes the offset from the real time to this many seconds, also for programs that already run. */
+  /** Sets how many seconds this clock differs from the real time. Programs that already run see the change too. */
   readonly step: (seconds: number) => Effect.Effect<void>
 }
 
-/** Adds an offset to the time of day. The library reads the offset from a file at each call. It does not change other clocks. */
+/**
+ * Makes a wall clock from a library that adds an offset to the time of day, and does not change other clocks. The library reads
+ * the offset from a file at each call.
+ */
 export const wallClock = (seconds: number): Effect.Effect<WallClock, never, Scope.Scope> =>
   Effect.gen(function*() {
     const path = Path.join(yield* Gateways.temporaryFolder, "offset")
@@ -123,7 +126,7 @@ ANSWER(fcntl)
 ANSWER(fcntl64)
 `)
 
-/** A file system that a test can cause to hang. Only programs that the test starts with `env` are affected. */
+/** A file system that a test can make hang. Only the programs that the test starts with `env` are affected. */
 export interface HangingDisk {
   readonly env: Preloaded
   /** Makes the file system hang: from then on, a write to a lock file never returns. */

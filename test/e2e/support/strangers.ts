@@ -73,8 +73,8 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
   )
 
 /**
- * Answers a request as the gateway of the released OpenClaw does (`src/gateway/server-http.ts`). The answers of its health routes
- * contain no instance id, and the answer to every other path is a 404.
+ * Answers a request as the gateway of the released OpenClaw does (`src/gateway/server-http.ts` in OpenClaw's sources). The
+ * answers of OpenClaw's health routes contain no instance id, and the answer to every other path is a 404.
  */
 const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const isHealth = request.url === "/healthz" || request.url === "/health"
@@ -85,11 +85,14 @@ const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerRe
   response.end(request.method === "HEAD" ? undefined : isHealth ? "{\"ok\":true,\"status\":\"live\"}" : "Not Found")
 }
 
-/** A server that gives a probe the same answers as the released OpenClaw. */
+/** A server that gives a probe the same answers as the released OpenClaw gives. */
 export const openClaw = (site: Site): Effect.Effect<Stranger, never, Scope.Scope> =>
   Effect.map(listen(site, Http.createServer(answerAsOpenClaw)), ({ stranger }) => stranger)
 
-/** A server like the released OpenClaw while that warms up: the server answers 503 until `goOn` runs. */
+/**
+ * A server that behaves like the released OpenClaw while OpenClaw warms up. The server answers 503 until `goOn` runs, and after
+ * that as OpenClaw does.
+ */
 export const warmingUp = (
   site: Site
 ): Effect.Effect<Stranger & { readonly goOn: Effect.Effect<void> }, never, Scope.Scope> => {

@@ -24,11 +24,11 @@ export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.fla
 )
 
 export interface Variant {
-  /** The text that ends a test's name. */
+  /** The text that is appended to the name of a test of this variant. */
   readonly name: string
   readonly lock: "kernel" | "record"
   readonly main: Effect.Effect<string, never, Scope.Scope>
-  /** Why this variant cannot be tested; `undefined` if it can. */
+  /** Why this variant cannot be tested; `undefined` if it can be tested. */
   readonly skipped: string | undefined
 }
 
