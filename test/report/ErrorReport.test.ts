@@ -15,7 +15,7 @@ const address = { host: "127.0.0.1", port: 18789 }
 
 const launched = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.layerPlatform(options))
 
-/** The error of a refused start, and its report with the same options. */
+/** The error of a refused start, and the report about that error, made with the same options. */
 const refused = (
   host: SimulatedHost,
   options: Gateway.GatewayOptions,

@@ -1,6 +1,7 @@
 /**
- * Bytes that scanners, proxies and clients of other protocols send to an HTTP port. They come from reports about servers that
- * such a client has crashed: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes beyond 64 bits.
+ * These tests send bytes that scanners, proxies and clients of other protocols send to an HTTP port. The bytes come from
+ * reports about servers that crashed because of them: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes
+ * beyond 64 bits.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"

@@ -282,8 +282,8 @@ describe("watching, live", () => {
       const client = yield* connect(bound.address, { reading: false })
       yield* client.send(upgradeRequest("/control"))
       yield* client.send(textFrame("watch"))
-      // A push has 100 kB. The gateway cuts the client after the pushes have filled the buffers of the kernel and the
-      // megabyte that the gateway buffers.
+      // A push has 100 kB. The pushes first fill the buffers of the kernel and then the buffer of the gateway, which is one
+      // megabyte. Then the gateway cuts the client.
       assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
     }))
