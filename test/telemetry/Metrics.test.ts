@@ -18,7 +18,10 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 /** Holds the locks and never serves. */
 const warming = Effect.zipRight(Layer.build(LockFile.layerWithProbes({ ...place, address })), Effect.never)
 
-/** All processes of a test share one metric registry. A label distinguishes them. */
+/**
+ * Effect has one metric registry for the whole test run. The label `test` distinguishes the tests in it, and the label
+ * `process` the simulated processes of one test.
+ */
 let labels = 0
 const labelled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => Effect.tagMetrics(self, "test", String(labels++)))
