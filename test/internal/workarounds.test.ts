@@ -184,7 +184,7 @@ describe("HTTP", () => {
       }`
     ),
     async () => {
-      // Node 20 to 24 keep such a connection. Node 26 closes it at once (nodejs/node#63470).
+      // Node 20 to 24 keep a connection that has sent nothing yet. Node 26 closes it at once (nodejs/node#63470).
       const server = Http.createServer()
       await withServer(server, async (port) => {
         const accepted = once(server, "connection")

@@ -626,7 +626,10 @@ describe("a holder whose file was overwritten in place", () => {
 })
 
 describe("what a gateway says of itself", () => {
-  /** A gateway that drains until the test lets it end. */
+  /**
+   * Starts a gateway with an open request to `/slow`. If the gateway is told to end, it first drains: it waits until that
+   * request is answered. `end` lets the app answer the request, and waits until the gateway has ended.
+   */
   const draining = (mode: Mode) =>
     Effect.gen(function*() {
       const done = yield* Deferred.make<void>()

@@ -140,7 +140,8 @@ describe("ErrorReport.make, on a simulated host", () => {
   simulated("does not name a config file that is absent, where it is the default one", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      // Two config files with one state directory: the lock of the state directory refuses the second start.
+      // The two gateways have different config files but the same state directory. So the lock of the state directory refuses
+      // the second start.
       yield* host.spawn(launched({}))
       yield* host.settle
       const second = { configPath: "/etc/app.json", stateDir: "/state/default", port: 18790 }

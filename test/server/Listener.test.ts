@@ -125,7 +125,8 @@ describe("binding", () => {
 
   live("an address that is not this machine's is BindFailed, with the system's words", () =>
     Effect.gen(function*() {
-      // An address of TEST-NET-1 (RFC 5737), which no host has. The probe is simulated, so no packet leaves this machine.
+      // 192.0.2.1 is an address of TEST-NET-1 (RFC 5737), which no host has. The probe is simulated, so no packet leaves this
+      // machine.
       const ports = probeThatSays({ _tag: "Free" })
       const error = yield* Effect.flip(start({ host: "192.0.2.1", port: 4711, ports }))
       assert.strictEqual(error._tag, "BindFailed")
@@ -776,7 +777,7 @@ describe("limits", () => {
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
         yield* client.ended
-        // The client is cut later than after 200 ms, because the listener checks its time limits only once a second.
+        // The listener checks its time limits only once a second, so it cuts the client later than after 200 ms.
         assert.isBelow((yield* Clock.currentTimeMillis) - before, 4000)
         yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
       }))

@@ -55,7 +55,7 @@ describe("a client that sends", () => {
     it.scopedLive(`${what}, gets ${status === "" ? "no answer" : status}, however it goes`, () =>
       Effect.gen(function*() {
         const gateway = yield* start()
-        // Reads the whole request, as apps do.
+        // This app reads the whole body of a request, as most apps do.
         yield* gateway.serve(
           Effect.as(
             HttpServerRequest.HttpServerRequest.pipe(Effect.flatMap(({ text }) => text)),

@@ -1,6 +1,6 @@
 /**
- * In these tests, requests ask for another protocol. The gateway supports WebSockets only. It ignores any other `Upgrade` (RFC
- * 9110, 7.8), and answers the request normally.
+ * In these tests, requests ask for another protocol. The gateway supports WebSockets only. As RFC 9110, 7.8 allows, it ignores
+ * any other `Upgrade` and answers the request normally.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"

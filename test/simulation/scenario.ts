@@ -52,7 +52,7 @@ export interface Starter {
   readonly pid: number | undefined
   /**
    * If set, the starter has no process of its own. It runs as a worker thread, or as another copy of the library, within a
-   * running process. That process is the n-th one, modulo the number of running processes.
+   * running process. `within` is the index of that process, modulo the number of running processes.
    */
   readonly within: number | undefined
   /** How long the starter waits for the lock, in milliseconds. Default: the default of the library. */
@@ -131,7 +131,7 @@ export const usual: Starter = {
   faults: []
 }
 
-/** A start and a shutdown together make about a hundred and thirty calls. */
+/** A start and a shutdown together make about 130 system calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
   // Among these calls are those that acquire the lock.
@@ -368,9 +368,9 @@ const containerPid = 7
  * Starters of one gateway on a volume that several containers or machines mount. They are in several network namespaces, so a
  * taken port does not show that an owner lives. Most of them are in several PID namespaces too.
  *
- * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after `staleAfter` (30
- * s), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays of a
- * scenario together are shorter than that.
+ * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
+ * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
+ * of a scenario together are shorter than that.
  */
 const volume = (
   locking: Scenario["locking"],

@@ -198,9 +198,9 @@ export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Re
   Effect.suspend(() => {
     const scheduler = SimulatedScheduler.make(scenario.order)
     return play(subject, scenario, scheduler).pipe(
-      // Simulated time passes without real waiting, so nothing else would let the event loop turn. Without this turn, hundreds
-      // of scenarios would block the process for more than a minute. Its other work, such as messages to the test runner, would
-      // have to wait.
+      // Simulated time passes without real waiting. Without this `setImmediate`, which lets the event loop turn, hundreds of
+      // scenarios would block the process for more than a minute. Other work of the process, such as messages to the test
+      // runner, would have to wait.
       Effect.zipLeft(Effect.promise(() => setImmediate())),
       Effect.withClock(SimulatedClock.make(scheduler)),
       Effect.provide(Logger.remove(Logger.defaultLogger))

@@ -30,7 +30,7 @@ import { numRuns } from "../arbitraries.ts"
 // arbitraries
 // ---------------------------------------------------------------------------
 
-/** Text with characters that are special in some format, several in a word, and any Unicode. */
+/** Draws a word. Many words combine characters that are special in some format. Other words have any Unicode characters. */
 const word = fc.oneof(
   fc.string({
     unit: fc.constantFrom(
@@ -798,7 +798,7 @@ describe("Task Scheduler task", () => {
     }
   })
 
-  /** The elements of the schema in its order ([MS-TSCH] 2.5), restricted to those that a definition contains. */
+  /** For each element that a definition contains: its child elements, in the order that the schema requires ([MS-TSCH] 2.5). */
   const order: Readonly<Record<string, ReadonlyArray<string>>> = {
     Task: ["RegistrationInfo", "Triggers", "Settings", "Data", "Principals", "Actions"],
     RegistrationInfo: ["URI", "SecurityDescriptor", "Source", "Date", "Author", "Version", "Description"],
@@ -939,7 +939,7 @@ describe("systemd-analyze verify", () => {
         .pipe(Command.env({ XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_COLORS: "0" }), Command.string)
     })
 
-  /** A path to node through a folder of this name. */
+  /** The path of a link to node, in a new folder with this name. */
   const nodeIn = (name: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem

@@ -173,7 +173,7 @@ describe("routing, live", () => {
       const raw = yield* connect(bound.address)
       yield* raw.send(upgradeRequest("/control"))
       yield* raw.until(/hello/)
-      // An unmasked text frame, which a client must not send.
+      // These bytes are an unmasked text frame, which a client must not send.
       yield* raw.send(Uint8Array.of(0x81, 0x01, 0x78))
       yield* raw.closed
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
