@@ -19,8 +19,8 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 const warming = Effect.zipRight(Layer.build(LockFile.layerWithProbes({ ...place, address })), Effect.never)
 
 /**
- * Effect has one metric registry for the whole test run. The label `test` distinguishes the tests in it, and the label
- * `process` the simulated processes of one test.
+ * All tests of this file share one metric registry of Effect. The label `test` distinguishes the tests in it, and the label
+ * `process` distinguishes the simulated processes of one test.
  */
 let labels = 0
 const labelled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
