@@ -1,6 +1,6 @@
 /**
- * The names of the slowest test files, the slowest first. They begin before all others, because a slow file that begins last
- * runs alone. A new clone has no recorded durations by which Vitest could order them.
+ * The names of the slowest test files, the slowest first. These files begin before all others, because a slow file that begins
+ * late runs alone at the end. A new clone has no recorded durations by which Vitest could order the files.
  */
 export const longFiles = [
   "guard.test.ts",

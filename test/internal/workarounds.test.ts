@@ -1,9 +1,9 @@
 /**
- * Why the workarounds in `src` are needed. Each test shows how Node, libuv, ws or Effect behaves without the workaround, and
- * names the file of the workaround. If a test fails after an upgrade, the workaround may no longer be needed: read the comment
- * at the workaround, and remove both once no supported version needs it.
+ * These tests show why the workarounds in `src` are needed. Each test shows how Node, libuv, ws or Effect behaves without a
+ * workaround, and its title names the file of the workaround. If a test fails after an upgrade, the workaround may no longer be
+ * needed. Then read the comment at the workaround. Remove the workaround and its test once no supported version needs them.
  *
- * The behavior is that of Node 20, 22, 24 and 26, unless the test says otherwise.
+ * Node 20, 22, 24 and 26 all behave in this way, unless the test says otherwise.
  *
  * Three workarounds have their test elsewhere:
  *
@@ -16,9 +16,10 @@
  * - `src/host/NativeFiles.ts`, `lowHalf`: needs Windows, with libuv 1.49 or 1.50.
  * - `src/host/momentary.ts`: needs the sharing violations and pending removals of Windows.
  * - `src/host/ProbeTransport.ts`, `hasLoopbackV4`: the system must refuse to list its network interfaces.
- * - `src/host/endProcess.ts`, `sendSigterm`: a kill of the own process ends it at once on Windows only.
+ * - `src/host/endProcess.ts`, `sendSigterm`: only on Windows does `process.kill` of the calling process end that process at
+ *   once.
  * - `src/cli/stopSignals.ts`, SIGBREAK and SIGHUP: needs a console of Windows.
- * - `src/internal/permissions.ts`: needs Windows, where libuv makes up the mode bits.
+ * - `src/internal/permissions.ts`: needs Windows, where libuv makes up the mode bits of files.
  */
 import { Command, CommandExecutor, FileSystem, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeContext, NodeHttpServer } from "@effect/platform-node"
@@ -82,14 +83,14 @@ const withServer = async <S extends Net.Server>(server: S, use: (port: number) =
 const connect = async (port: number) => {
   const socket = Net.connect(port, "127.0.0.1")
   const received: Array<Buffer> = []
-  // The event "close" follows every error.
+  // An error needs no handling here, because the event "close" follows every error.
   socket.on("error", () => {})
   socket.on("data", (chunk: Buffer) => received.push(chunk))
   await once(socket, "connect")
   return { socket, text: () => Buffer.concat(received).toString("latin1") }
 }
 
-/** Sends a text on a connection of its own, and returns everything that arrives until the server closes it. */
+/** Sends a text on a new connection, and returns everything that arrives until the server closes the connection. */
 const exchange = async (port: number, text: string): Promise<string> => {
   const client = await connect(port)
   client.socket.write(text)
@@ -121,8 +122,8 @@ describe("HTTP", () => {
   )
 
   it(needed("server/node/UpgradeRequests.ts", "Node 20 has no shouldUpgradeCallback"), () => {
-    // Node 22.21 and 24.9 have `shouldUpgradeCallback`. Once this package supports no older version, the callback can
-    // replace `UpgradeRequest`.
+    // Node has `shouldUpgradeCallback` from 22.21 and 24.9 on. Once this package supports no older version of Node, that
+    // callback can replace the class `UpgradeRequest`.
     assert.strictEqual(oldest, 20)
     assert.strictEqual("shouldUpgradeCallback" in Http.createServer(), major > 20)
   })
@@ -146,7 +147,7 @@ describe("HTTP", () => {
     }
   )
 
-  // The body is larger than what the buffers of two sockets hold.
+  // The body is larger than what the buffers of the two sockets of a connection hold together.
   const body = Buffer.alloc(32 * 1024 * 1024)
   const closing: ReadonlyArray<readonly [what: string, isCut: boolean, close: (server: Http.Server) => void]> = [
     ["closeIdleConnections", true, (server) => server.closeIdleConnections()],
@@ -183,7 +184,7 @@ describe("HTTP", () => {
       }`
     ),
     async () => {
-      // Node 20 to 24 keep such a connection. Node 26 closes it at once (nodejs/node#63470).
+      // Node 20 to 24 keep a connection that has sent nothing yet. Node 26 closes it at once (nodejs/node#63470).
       const server = Http.createServer()
       await withServer(server, async (port) => {
         const accepted = once(server, "connection")
@@ -355,7 +356,8 @@ describe("NodeHttpServer", () => {
               Effect.as(HttpServerResponse.empty())
             )
         )
-        // This scope would wait for the app permanently, so it stays open.
+        // Closing this scope would wait forever for the app, because the app cannot be interrupted. So the test leaves the
+        // scope open.
         const scope = yield* Scope.make()
         const { serve } = yield* Scope.extend(NodeHttpServer.make(() => server, loopback), scope)
         yield* Scope.extend(serve(app), scope)
@@ -377,7 +379,7 @@ describe("NodeHttpServer", () => {
         yield* Effect.yieldNow()
         yield* Fiber.interrupt(fiber)
         assert.isFalse(server.listening)
-        // The other server begins to listen later, so when it listens, the first one does as well.
+        // The second server calls `listen` later than the first one. So when the second one listens, the first one listens too.
         yield* Effect.promise(() => withServer(Net.createServer(), async () => assert.isTrue(server.listening)))
         server.close()
       })
@@ -515,7 +517,8 @@ describe("files", () => {
       withFolder(async (folder) => {
         const path = Path.join(folder, "out")
         const size = 100_000
-        // The limit is 1 block, which is 512 or 1024 bytes. The signal at the limit is ignored, so the write is partial.
+        // `ulimit -f 1` limits the output file to 1 block, which is 512 or 1024 bytes. A write beyond the limit raises SIGXFSZ.
+        // `trap` makes the process ignore that signal, so the write is partial and the process lives on.
         const limited = "trap '' XFSZ; ulimit -f 1; exec \"$1\" -e \"$2\" > \"$3\""
         const script = `process.stdout.write("x".repeat(${size}), (error) => console.error(error ?? "written"))`
         const args = ["-c", limited, "sh", process.execPath, script, path]
@@ -545,11 +548,11 @@ describe("files", () => {
         const ended = once(exiting, "exit")
         const [resources]: Array<Buffer> = await once(exiting.stdout, "data")
         assert.match(String(resources), /\bFSReq/)
-        // Another process begins and ends meanwhile, so this one has had the time for an exit.
+        // `execFileSync` runs another process from its start to its end. In that time, `exiting` could have exited too.
         ChildProcess.execFileSync(process.execPath, ["-e", ""])
         await turn()
         assert.isNull(exiting.exitCode)
-        // The open ends once the pipe has a writer, and then the process exits.
+        // The pending `open` completes once the pipe has a writer. Then `exiting` exits.
         Fs.closeSync(Fs.openSync(pipe, Fs.constants.O_WRONLY | Fs.constants.O_NONBLOCK))
         assert.deepStrictEqual(await ended, [0, null])
       })

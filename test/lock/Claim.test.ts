@@ -30,7 +30,9 @@ const attempt = (options: Partial<LockAttempt.AttemptOptions> = {}) =>
     ...options
   })
 
-/** Makes an attempt that finds another owner's file, and returns the snapshot of that file. */
+/**
+ * Makes one attempt to acquire the lock. Another owner holds it, so the effect returns the snapshot of that owner's lock file.
+ */
 const look = Effect.flatMap(
   attempt(),
   (first) => first._tag === "Held" ? Effect.succeed(first.snapshot) : Effect.dieMessage("nobody was there")
@@ -119,7 +121,8 @@ describe("a start with kernel locks that is killed while it takes over what a de
         const host = yield* makeHost()
         yield* host.files.makeDirectory(folder)
         yield* host.files.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), lock: "kernel" }))
-        // The victim runs in another PID namespace, so the next start cannot judge its process.
+        // The victim is the process that the test kills. It runs in another PID namespace, so the next start cannot see whether
+        // the victim is alive.
         const victim = yield* host.spawn(
           Effect.zipRight(attempt({ record: (lock) => ({ ...ownedBy("victim"), lock }) }), Effect.never),
           { pidNamespace: "pid:[2]" }
@@ -163,8 +166,8 @@ describe("a file that a start without kernel locks is about to move away", () =>
             return yield* Effect.never
           }).pipe((program) => Effect.zipLeft(host.spawn(program, options), host.settle))
 
-        // The reclaimer, a start that takes over a dead owner's lock, has read the owner's file. It is slow to rename the
-        // file, and to put back the file that it moved.
+        // The reclaimer is a start that takes over a dead owner's lock. It has read the owner's file. The latches delay it
+        // twice: when it renames the file, and when it puts back the file that it moved.
         const [renames, links] = [Effect.unsafeMakeLatch(), Effect.unsafeMakeLatch()]
         const reclaimer = yield* Effect.gen(function*() {
           yield* host.setIntercept(({ name, target }) =>

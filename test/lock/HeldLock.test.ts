@@ -43,7 +43,7 @@ const text = (content: string) => new TextEncoder().encode(content)
 
 const App = HttpRouter.empty.pipe(HttpRouter.get("/hello", HttpServerResponse.text("world")), HttpServer.serve())
 
-/** Starts a gateway; returns its logs and its number of open files. */
+/** Starts a gateway; returns its process, its log lines and the number of its open files. */
 const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App = App) =>
   Effect.gen(function*() {
     const lines: Array<string> = []
@@ -74,8 +74,8 @@ const start = (host: Host, options: Gateway.GatewayOptions = {}, app: typeof App
 type Started = Effect.Effect.Success<ReturnType<typeof start>>
 
 /**
- * Makes a host and starts a gateway there. It holds both locks, that of its config file and that of its state directory,
- * under `instanceId`.
+ * Makes a host and starts a gateway there. The gateway holds two locks: the lock of its config file and the lock of its state
+ * directory. Both lock files name the gateway by its `instanceId`.
  */
 const holder = (mode: Mode, options?: Gateway.GatewayOptions, app?: typeof App) =>
   Effect.gen(function*() {
@@ -91,8 +91,8 @@ const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
 /**
- * Advances time until the holder has rechecked its lock files. It does so at intervals of a third of the time after which a
- * record is stale, even if it has a kernel lock.
+ * Advances time until the holder has rechecked its lock files. A holder rechecks them three times within the period after which
+ * a record is stale, whether or not it has a kernel lock.
  */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
@@ -113,7 +113,7 @@ const replaceBy = (host: Host, path: string, content: Uint8Array) =>
 const failureSoFar = (gateway: Started) =>
   Effect.map(gateway.poll, (exit) => Option.getOrUndefined(Option.map(exit, failureOf)))
 
-/** Checks that the gateway serves and has both lock files under their names. */
+/** Checks that the gateway serves, and that the two lock files are its own. */
 const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
   Effect.gen(function*() {
     assert.deepStrictEqual(host.ports.owners(address.port), [gateway.pid])
@@ -133,7 +133,7 @@ const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
     assert.strictEqual(gateway.openFiles(), 2)
   })
 
-/** The reason that a holder gives for its loss after a `squatter` has acquired its lock file. */
+/** The reason that a holder gives for the loss of its lock, if the process that `squatter` starts has acquired it. */
 const takenBySquatter = "the file was replaced and another process (pid 4711) holds it now"
 
 const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
@@ -244,7 +244,7 @@ describe("a holder whose file was removed", () => {
         assert.strictEqual(told(gateway, `recreated gateway lock ${path}: the file was removed`), 1)
         assert.strictEqual(gateway.lines.filter((line) => line.includes("recreated")).length, 1)
         assert.strictEqual(told(gateway, "reclaimed"), 0)
-        // The test removes the file a second time, because the holder must also recheck the restored file.
+        // The test removes the file a second time, because the holder must recheck the restored file too.
         yield* host.files.remove(path)
         yield* recheck(host)
         yield* assertHolding(host, gateway, mode)
@@ -274,7 +274,8 @@ describe("a holder whose file was removed", () => {
           yield* host.files.rename(paths.config, "/aside")
           yield* onceAtCall(host, gateway.pid, at, replace(host, "/aside", paths.config))
           yield* recheck(host)
-          // If the old file was moved over the new one, the next recheck finds it.
+          // If the test moves the old file back after the holder has made a new one, the old file replaces the new one. The
+          // second recheck finds that.
           yield* recheck(host)
           yield* assertHolding(host, gateway, mode)
           yield* assertCleanEnd(host, gateway)
@@ -314,7 +315,8 @@ describe("a holder whose file was removed", () => {
           )
           yield* recheck(host)
           yield* gateway.kill
-          // Without a kernel lock, a file without a record blocks other starts until it is stale.
+          // Without a kernel lock, a lock file that contains no record blocks other starts until the file is old enough to be
+          // stale.
           yield* TestClock.adjust(mode === "record" ? "31 seconds" : "0 seconds")
           const next = yield* start(host)
           assert.deepStrictEqual(host.ports.owners(address.port), [next.pid], `killed at call ${last}`)
@@ -360,7 +362,7 @@ describe("a holder whose file was removed", () => {
         yield* host.setCapacity(Number.POSITIVE_INFINITY)
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
-        // The earlier failures no longer count: after a success the count of retries starts again.
+        // The recheck above succeeded, so the holder counts its failures from zero again.
         yield* host.setCapacity(0)
         yield* host.files.remove(paths.config)
         for (let looks = 1; looks < maxFailures; looks += 1) yield* recheck(host)
@@ -417,7 +419,7 @@ describe("a holder whose file was replaced", () => {
         yield* recheck(host)
         yield* assertHolding(host, gateway, "kernel")
         assert.strictEqual(yield* inodeAt(host, path), inode)
-        // The log says `recreated` if the new file is empty, and `re-acquired` otherwise. Both messages count here.
+        // The log says `recreated` if the new file is empty, and `re-acquired` otherwise. The test counts both messages.
         const ways = [
           `re-acquired gateway lock ${path}: the file was replaced`,
           `recreated gateway lock ${path}: the file was replaced`
@@ -508,7 +510,8 @@ describe("a holder whose file was replaced", () => {
     "gives up for one that stays, not before, by $mode, for the $name",
     ({ mode, path }) =>
       Effect.gen(function*() {
-        // The holder waits for the other process as long as a start would, and at least the default time.
+        // The holder waits for the other process as long as `lock.timeout`, but at least 5 seconds, the default. Here the
+        // timeout is 0, so the holder waits 5 seconds.
         const { gateway, host } = yield* holder(mode, { lock: { timeout: "0 millis", pollInterval: "100 millis" } })
         yield* host.files.remove(path)
         yield* squatter(host, path, "starting")
@@ -623,7 +626,10 @@ describe("a holder whose file was overwritten in place", () => {
 })
 
 describe("what a gateway says of itself", () => {
-  /** A gateway that drains until the test lets it end. */
+  /**
+   * Starts a gateway with an open request to `/slow`. If the gateway is told to end, it first drains: it waits until that
+   * request is answered. `end` lets the app answer the request, and waits until the gateway has ended.
+   */
   const draining = (mode: Mode) =>
     Effect.gen(function*() {
       const done = yield* Deferred.make<void>()
@@ -700,8 +706,8 @@ describe("a lock that is lost while others start", () => {
       name: fc.constantFrom(...names),
       loss: fc.constantFrom(...losses),
       /**
-       * When the other gateways start. 0 means before the holder rechecks; any other number means at that system call of
-       * the holder.
+       * The moment at which the other gateways start. 0 means before the holder rechecks its lock files. Any other number is
+       * the number of a system call that the holder makes after the loss of its lock file.
        */
       at: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 40 })),
       starters: fc.array(fc.constantFrom(address.port, address.port + 1), { maxLength: 3 }),
@@ -709,7 +715,7 @@ describe("a lock that is lost while others start", () => {
     },
     ({ at, delays, loss, mode, name, starters }) =>
       Effect.gen(function*() {
-        // The gateways poll seldom, because each step of the clock costs real time.
+        // The gateways poll once a second instead of more often, because each step of the simulated clock costs real time.
         const patient = { lock: { pollInterval: "1 second" } } as const
         const { gateway: first, host } = yield* holder(mode, patient)
         const others: Array<{ readonly port: number; readonly gateway: Started }> = []
@@ -724,7 +730,8 @@ describe("a lock that is lost while others start", () => {
         yield* host.setIntercept(({ pid }) =>
           Effect.gen(function*() {
             step += 1
-            // The holder's call may be uninterruptible, but the new starters must not inherit that.
+            // The holder's call may run uninterruptibly, and a forked fiber inherits that. The new gateways must not, so
+            // `arrive` is interruptible.
             if (pid === first.pid && (calls += 1) === at) yield* Effect.forkDaemon(Effect.interruptible(arrive))
             yield* Effect.repeatN(Effect.yieldNow(), delays[step % delays.length] ?? 0)
             most = Math.max(
@@ -737,12 +744,13 @@ describe("a lock that is lost while others start", () => {
         )
         if (at === 0) yield* arrive
         yield* Effect.repeatN(host.settle, 3)
-        // One recheck, a wait for a holder that may release the lock, and another recheck.
+        // The time of these steps is enough for a recheck, a wait for another holder that may release the lock, and a second
+        // recheck.
         for (let looks = 1; looks <= 3; looks += 1) {
           yield* TestClock.adjust("30 seconds")
           yield* Effect.repeatN(host.settle, 3)
         }
-        // If the holder made fewer calls than drawn, the starters arrive now.
+        // If the holder made fewer than `at` calls, the other gateways have not started yet. They start now.
         if (calls < at) yield* arrive
         for (const { fiber, port } of yield* Deferred.await(arrived)) {
           others.push({ port, gateway: yield* Fiber.join(fiber) })
@@ -771,7 +779,7 @@ describe("a lock that is lost while others start", () => {
         }
         const survived = running.some(({ gateway }) => gateway === first)
         if (survived) yield* assertHolding(host, first, mode)
-        // With a kernel lock, the gateway ends only if another one runs in its place.
+        // With a kernel lock, the first gateway ends only if another gateway runs in its place.
         if (mode === "kernel") assert.isTrue(survived || running.length === 1)
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
       }),

@@ -29,7 +29,10 @@ const grantsAll = Layer.succeed(
   KernelLock.fromAddon({ tryLock: () => undefined, unlock: () => undefined })
 )
 
-/** Makes one attempt in its own scope. `release`, or the end of the test, releases the lock. */
+/**
+ * Makes one attempt to acquire the lock, in a new scope. Closing the scope releases the lock. `release` closes the scope, and
+ * so does the end of the test.
+ */
 const attempt = (path: string, instanceId: string, reclaim?: LockAttempt.Snapshot, present?: string) =>
   Effect.gen(function*() {
     const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
@@ -89,7 +92,9 @@ const testsIn = (
   body: (folder: Folder) => Effect.Effect<A, E, KernelLock.KernelLock | NodeContext.NodeContext | Scope.Scope>
 ) => test(title, () => inFolder(kernel, body))
 
-/** Checks that one of several simultaneous attempts acquires the lock, and that the file names it. */
+/**
+ * Starts several attempts at the same time. Checks that exactly one acquires the lock, and that the lock file names that one.
+ */
 const assertOneOf = (starters: number, path: string, judged?: LockAttempt.Snapshot) =>
   Effect.gen(function*() {
     const results = yield* Effect.forEach(
@@ -111,8 +116,8 @@ const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) =
 const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
 /**
- * Runs an effect with a file system in which something happens just before or after a call, as if another process had done
- * it.
+ * Runs an effect with a changed file system. In it, something happens right before or after a call, as if another process had
+ * done it at that moment.
  */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
 <A, E, R>(
@@ -124,8 +129,8 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
   )
 
 /**
- * Makes an effect that runs `self` only the first time. `self` gets the services that are available where `first` is
- * called.
+ * Makes an effect that runs `self` the first time and does nothing after that. `self` gets the services of the fiber that calls
+ * `first`.
  */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
   Effect.zipWith(
@@ -148,7 +153,7 @@ const patched = (file: FileSystem.File, changes: Partial<FileSystem.File>): File
 const withFiles = (changes: Partial<FileSystem.File>) =>
   hooked((fs) => ({ open: (path, options) => Effect.map(fs.open(path, options), (file) => patched(file, changes)) }))
 
-/** Runs an effect before an existing file is opened. */
+/** Runs `act` before each open of an existing file (flag `r+`). */
 const beforeOpening = (act: Effect.Effect<unknown>) =>
   hooked((fs) => ({
     open: (path, options) => Effect.zipRight(options?.flag === "r+" ? act : Effect.void, fs.open(path, options))
@@ -224,7 +229,7 @@ for (const { kernel, mode, skip } of modes) {
               ({ file }) => Effect.map(file.check, Option.isNone)
             )
             assert.isAtMost(valid.length, 1)
-            // No release has removed another owner's file.
+            // A file with the lock's name always belongs to a holder. So if no holder has such a file, no such file exists.
             if (valid.length === 0) assert.isFalse(yield* fs.exists(path))
           }
         })), { fastCheck: { numRuns: Math.min(numRuns, 20) } })
@@ -379,7 +384,7 @@ for (const { kernel, mode, skip } of modes) {
       ({ folder, path }) =>
         Effect.gen(function*() {
           const calls = yield* Ref.make(0)
-          // The first `open` creates the file and succeeds; the next one fails.
+          // The first `open` succeeds and creates the file. Every later `open` fails.
           const error = yield* Effect.flip(mine(path, "a")).pipe(
             hooked((fs) => ({
               open: (path, options) =>
@@ -445,8 +450,8 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
         const release = yield* first(a.release)
         // b has opened a's file, and locks it only after a has released it.
         const b = yield* mine(path, "b").pipe(
-          // A program that another test starts at this moment may still have a copy of a's descriptor, so the lock can be
-          // denied (see the tests of KernelLock).
+          // A program that another test starts at this moment may hold an inherited copy of a's descriptor. Then the lock is
+          // still taken, and b is refused, so the test tries again (see the tests of KernelLock).
           Effect.catchAllDefect(Effect.fail),
           Effect.retry({ times: 100, schedule: Schedule.spaced("5 millis") }),
           hooked((fs) => ({ open: (path, options) => Effect.tap(fs.open(path, options), release) }))
@@ -486,7 +491,7 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
               Effect.zipRight(
                 fs.remove(path, options),
                 Effect.scoped(Effect.gen(function*() {
-                  // Through `/proc`, a file that has lost its name can still be opened.
+                  // The removed file is still open in this process, so it can be opened again through `/proc/self/fd`.
                   const nameless = (yield* fs.readDirectory("/proc/self/fd")).map((fd) => `/proc/self/fd/${fd}`)
                   for (const link of nameless) {
                     const target = yield* Effect.orElseSucceed(fs.readLink(link), () => "")
@@ -523,7 +528,8 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
           yield* fs.writeFileString(path, content)
           const inode = yield* inodeAt(path)
           const { file } = yield* mine(path, "a")
-          // An empty file names no owner: a slower starter made it a moment ago.
+          // An empty file does not count as a leftover of an owner: a slower starter may just have created it, before it writes
+          // its record.
           assert.strictEqual(Option.isSome(file.leftover), content !== "")
           const record = Option.flatMap(file.leftover, ({ record }) => record)
           assert.strictEqual(Option.getOrUndefined(record)?.instanceId, owner)
@@ -797,7 +803,7 @@ describe("by the record alone", () => {
         const { file } = yield* mine(path, "a").pipe(
           hooked((fs) => ({ link: (from, to) => Effect.zipLeft(fs.link(from, to), steal) }))
         )
-        // The attempt made another file, under the lock's name.
+        // The test had moved the attempt's first file aside. The attempt then made a second file under the lock's name.
         assert.deepStrictEqual(yield* file.check, Option.none())
         assert.deepStrictEqual((yield* entries(folder)).toSorted(), ["aside", "gateway.lock"])
       })

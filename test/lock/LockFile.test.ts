@@ -10,7 +10,9 @@ import { makeHost, noNamespaces, pass, platform, simulated } from "../fixtures/s
 
 const pid = 7
 
-/** A process that keeps running, and the record that it would write as an owner. */
+/**
+ * Starts a process that keeps running. Returns the process, and the record that it would write into a lock file as its owner.
+ */
 const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.ProcessOptions = {}) =>
   Effect.gen(function*() {
     const known = yield* Deferred.make<OwnerRecord.ProcessIdentity>()
@@ -38,7 +40,7 @@ const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.Process
 
 const stranger = (host: SimulatedHost.SimulatedHost) => host.spawn(Effect.never, { pid, command: "init" })
 
-/** The holder as another process of the host's own namespaces sees it. */
+/** What another process learns about the holder. By default, that process is in the host's own namespaces. */
 const seen = (
   host: SimulatedHost.SimulatedHost,
   record: OwnerRecord.OwnerRecord,
@@ -234,7 +236,7 @@ describe("without kernel locks, a record with the pid of the process that reads 
         assert.isTrue(yield* first.holds)
         const second = yield* start(host, { lock: { timeout: "5 minutes", pollInterval: "1 second" } }, container)
         assert.strictEqual(second.process.pid, pid)
-        // The holder's updates keep its record fresh.
+        // The holder keeps updating its record, so the record does not become stale.
         yield* pass(host, "2 minutes")
         assert.isFalse(yield* second.holds)
         yield* first.process.kill
@@ -281,7 +283,8 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const left = yield* recordAt(host, path)
         assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
         yield* host.setIntercept(() => Effect.succeedNone)
-        // Another program in this process cannot see that kernel lock.
+        // The record in the lock file names this process, which lives. `other` is another program in the process, so it cannot
+        // know that the lock was released.
         const other = yield* start(host, { lock: { timeout: 0 } }, { within: process, kernelLocks: false })
         assert.isFalse(other.process.isRunning())
         yield* Deferred.succeed(again, undefined)

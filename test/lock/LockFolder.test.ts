@@ -119,8 +119,8 @@ const claim = Claim.claimPath(path, {
 })
 
 /**
- * Puts a link to the victim, a file that no start may change, in the place of a lock file, right before the n-th system
- * call of a process.
+ * Puts a symbolic link to the victim in the place of a lock file, right before the n-th system call of a process. The victim is
+ * a file that no start may change.
  */
 const linkedBefore = (n: number, subject: string, locking: "works" | "absent", wanted = path) =>
   Effect.gen(function*() {
@@ -166,7 +166,7 @@ const linkedBefore = (n: number, subject: string, locking: "works" | "absent", w
   })
 
 describe("a path whose root does not exist (N66)", () => {
-  /** A drive or a share that does not exist: every call answers "not found". */
+  /** A file system for a drive or a share that does not exist: every call fails with `NotFound`. */
   const nowhere = Effect.gen(function*() {
     const made: Array<string> = []
     const notFound = (method: string, path: string) =>

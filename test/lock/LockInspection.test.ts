@@ -7,7 +7,7 @@ import type { SimulatedHost } from "../../src/testing/index.ts"
 import { ownedBy } from "../fixtures/records.ts"
 import { makeHost, noNamespaces, simulated } from "../fixtures/simulated.ts"
 
-/** A host with the lock folder, and a process that inspects. */
+/** A host that has the lock folder. `look` inspects a lock file as a process of the host. */
 const hostWithFolder = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* Effect.orDie(host.files.makeDirectory("/locks", { recursive: true }))
@@ -73,7 +73,7 @@ describe("LockInspection.inspect", () => {
       yield* host.setLocking("absent")
       const { gateway, lock } = yield* runningGateway(host)
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
-      // A process that has kernel locks must also treat a record without a kernel lock as a held lock.
+      // A process that can use kernel locks must also report a lock as held if only the record of its owner protects it.
       yield* host.setLocking("works")
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
       yield* host.setLocking("refused")
@@ -128,7 +128,7 @@ describe("LockInspection.inspect", () => {
       const { host, look } = yield* hostWithFolder
       yield* Effect.orDie(host.files.writeFile("/locks/a", OwnerRecord.encode(ownedBy("somebody")), { mode: 0o600 }))
       const looking = yield* Effect.fork(look("/locks/a", { uid: 1000 }))
-      // On Windows a refusal may be temporary, so the inspection retries.
+      // On Windows a refused open may be temporary, so the inspection tries again for a while.
       yield* TestClock.adjust("1 second")
       const unreadable = yield* Fiber.join(looking)
       assert.strictEqual(unreadable._tag, "Unknown")

@@ -23,7 +23,7 @@ const full: OwnerRecord.OwnerRecord = {
   supervisor: "none"
 }
 
-/** The JSON of a record as a file has it. */
+/** The JSON object that a lock file contains for this record. */
 const jsonOf = (record: OwnerRecord.OwnerRecord): object => JSON.parse(text(OwnerRecord.encode(record)))
 const json = jsonOf(full)
 
@@ -60,7 +60,7 @@ describe("OwnerRecord", () => {
     })
   ], ([record, part]) => {
     const whole = OwnerRecord.encode(record)
-    // Without its line end a record is still whole, so at least one more byte is cut.
+    // A record without its line end is complete. So at least one more byte is cut off.
     return Option.isNone(OwnerRecord.parse(whole.subarray(0, Math.floor((whole.length - 2) * part))))
   })
 

@@ -19,7 +19,7 @@ const ensure = (host: SimulatedHost.SimulatedHost, uid: number) =>
     })
   })
 
-/** Root's folder with one of its lock files, closed to other users. */
+/** A host with a lock folder that belongs to root and contains a lock file. Other users cannot enter the folder. */
 const closed = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* host.files.makeDirectory("/state")
@@ -28,7 +28,7 @@ const closed = Effect.gen(function*() {
   return host
 })
 
-/** A folder of user 1000 with one of its lock files, with the modes that kubelet sets. */
+/** A host with a lock folder that belongs to user 1000 and contains a lock file of this user. */
 const opened = Effect.gen(function*() {
   const host = yield* makeHost()
   yield* host.files.makeDirectory("/state")

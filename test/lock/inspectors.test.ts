@@ -29,7 +29,10 @@ const lockPaths = (stateDir: string) => [
 
 const lock = LockFile.configLockPath(optionsIn("/state"))
 
-/** A start that does not wait, and holds the lock that it gets. */
+/**
+ * Starts a process that acquires the lock, with a lock timeout of 0, and then holds it. `state` says what has become of the
+ * process.
+ */
 const start = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const process = yield* host.spawn(
@@ -57,7 +60,7 @@ describe("a start that does not wait", () => {
   simulated("is not refused for an inspector that asks about the lock at that moment", () =>
     Effect.gen(function*() {
       const host = yield* hostWithLeftover
-      // The inspector is delayed while it has the shared lock.
+      // The inspector is delayed before it releases its shared lock, so it holds that lock for 20 ms.
       yield* host.setIntercept(({ name, target }) =>
         Effect.as(Effect.sleep(name === "fcntl" && target.endsWith("unlock") ? "20 millis" : 0), Option.none())
       )
@@ -128,7 +131,7 @@ describe("a start that does not wait", () => {
         const paths = lockPaths(stateDir)
         const leaveBehind = Effect.promise(() =>
           Promise.all(
-            // No process has a pid this high.
+            // The pid 2 ** 30 is higher than the pid of any process, so the owner in the record is dead.
             paths.map((path) =>
               Fs.writeFile(path, OwnerRecord.encode({ ...ownedBy("dead"), pid: 2 ** 30 }), { mode: 0o600 })
             )

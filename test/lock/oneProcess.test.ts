@@ -1,5 +1,5 @@
 /**
- * Real worker threads and real copies of the library in one real process, with real files.
+ * These tests run real worker threads and real copies of the library in one real process, with real files.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -56,7 +56,8 @@ describe("when this process started", () => {
         worker.once("message", (origin) => resume(Effect.succeed(Number(origin))))
         return Effect.promise(() => worker.terminate())
       })
-      // This worker of the test runner has run for a while. A time origin of the thread's own would differ by that time.
+      // The thread that runs this test is older than 500 ms. If the new thread had its own time origin, the two origins would
+      // differ by at least that time.
       assert.isAbove(performance.now(), 500)
       assert.strictEqual(inThread, performance.timeOrigin)
     }))

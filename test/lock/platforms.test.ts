@@ -1,5 +1,5 @@
 /**
- * Lock files by the rules of macOS and Windows, on a simulated host.
+ * These tests use lock files by the rules of macOS and Windows, on a simulated host.
  */
 import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Option, TestClock } from "effect"
@@ -17,7 +17,7 @@ const lockPath = LockFile.configLockPath({ stateDir, configPath })
 
 const gateway = (options: Gateway.GatewayOptions = {}) => Gateway.launch(Gateway.layerPlatform(options))
 
-/** Makes every call of these names fail with this errno until the time is over. */
+/** Makes every system call with one of these names on a lock file fail with `errno`, for this number of milliseconds. */
 const refuseFor = (host: SimulatedHost.SimulatedHost, names: ReadonlyArray<string>, errno: string, millis: number) => {
   let over = false
   return Effect.zipRight(
@@ -139,7 +139,8 @@ describe("another spelling of a path", () => {
     (platform) =>
       Effect.gen(function*() {
         const host = yield* SimulatedHost.makeWith({ platform })
-        // The platform's folder is named `/state`.
+        // The gateway uses the path `/state`. The folder has the name `/State`, which is the same on a platform that ignores
+        // case.
         yield* host.files.makeDirectory("/State/blue", { recursive: true })
         yield* host.spawn(gateway({ profile: "blue" }))
         yield* host.settle

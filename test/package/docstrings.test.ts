@@ -8,7 +8,7 @@ import { posix } from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
 
-/** Compiler paths have slashes on every platform. */
+/** The compiler's paths have forward slashes on every platform, so this path must have them too. */
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
 
@@ -45,7 +45,7 @@ const sources = readdirSync(`${root}/src`, { recursive: true, encoding: "utf8" }
 
 const examples = sources.flatMap((source) => examplesIn(source, read(source)))
 
-/** The project's compiler options. Unused names are allowed, because an example may only show a name. */
+/** The project's compiler options, except that unused names are allowed. An example may declare a name only to show it. */
 const compilerOptions = (): ts.CompilerOptions => {
   const { config }: { readonly config?: { readonly compilerOptions?: object } } = ts.readConfigFile(
     `${root}/tsconfig.json`,
@@ -89,7 +89,7 @@ const check = (examples: ReadonlyArray<Example>): ReadonlyArray<string> => {
   )
 }
 
-/** The modules that an entry exports, and those that these export. */
+/** The modules that an entry exports, and the modules that these modules export in turn. */
 const modulesOf = (entry: string): ReadonlyArray<string> =>
   [...read(entry).matchAll(/^export \* (?:as \w+ )?from "(.*\.ts)"$/gm)].flatMap(([, specifier = ""]) => {
     const path = posix.join(posix.dirname(entry), specifier)

@@ -1,4 +1,7 @@
-/** No import of `src` leads to a higher floor (see `docs/internals.md`, "Floors"), and no file or function is too long. */
+/**
+ * These tests check that no import of `src` leads to a higher floor (see `docs/internals.md`, "Floors"). They also check that
+ * no file and no function is too long.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { readdir, readFile } from "node:fs/promises"
 import { dirname, join, normalize, relative } from "node:path"
@@ -24,7 +27,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["cli", "testing", "promise.ts", "index.ts", "main.ts"]
 ]
 
-/** The files of each list form one room: the lowest floor, the composition, and the start of the program. */
+/**
+ * Each list names the files and folders that form one room. The first room is the lowest floor, the second one composes the
+ * gateway, and the third one starts the program.
+ */
 const oneRoom: ReadonlyArray<ReadonlyArray<string>> = [
   ["Address.ts", "GatewayLockError.ts", "Version.ts", "internal"],
   ["Gateway.ts", "gateway"],

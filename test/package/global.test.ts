@@ -1,6 +1,6 @@
 /**
- * The packed package after a global installation: what its user gets in addition to modules. Its dependencies are left out,
- * so that npm asks no registry.
+ * This test installs the packed package globally, and checks what a user gets in addition to modules: the program and its
+ * manual page. The test leaves out the dependencies, so that npm asks no registry.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -31,7 +31,7 @@ const run = (folder: string, ...words: ReadonlyArray<string>) =>
     return ended.stdout
   })
 
-/** A folder with a package like this one, without dependencies. */
+/** Makes a folder with a copy of this package, whose manifest has no dependencies. Returns the path of the folder. */
 const alone = (folder: string) =>
   Effect.promise(async () => {
     const copy = Path.join(folder, "package")

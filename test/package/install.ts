@@ -1,10 +1,12 @@
 /**
  * `npm run test:package [-- --node 20,22,24,26]`: tests that the packed package works after an installation.
  *
- * Packs it and installs it into a fresh folder with npm and no install scripts, once whole and once with `--omit=optional`.
- * There, on each Node version, it runs the README's library example twice (the second copy must be refused) and the `gateway`
- * program. The Node binaries are packages of the registry, in a folder that is removed afterwards. Then the package is
- * installed globally and run by npx, as the README says.
+ * The script packs the package. It installs the package into a new folder with npm and no install scripts: once whole, and once
+ * with `--omit=optional`. There, on each Node version, it runs the `gateway` program and the README's library example. The
+ * example runs twice, because the second copy must be refused.
+ *
+ * The Node binaries are packages of the registry, and are installed into a folder that is removed afterwards. At the end, the
+ * package is installed globally and run by npx, as the README says.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -44,7 +46,7 @@ const options = Effect.try({
   )
 )
 
-/** How a program ended, and its output on both streams. */
+/** Runs a program to its end; returns its exit status and its output on both streams. */
 const finish = (command: Command.Command) =>
   Effect.gen(function*() {
     const child = yield* Command.start(command)
@@ -72,7 +74,7 @@ const freePort = Effect.async<number>((resume) => {
   })
 })
 
-/** The README's first library example, on another port. */
+/** The code of the README's first library example, with this port in place of the README's. */
 const example = (port: number) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -99,7 +101,7 @@ interface Installed {
 /** The folder in which Node keeps V8's compiled code of the program, on Linux. */
 const compiled = (home: string) => `${home}/.cache/gateway-lock/compiled`
 
-/** Runs the example and the program in a folder where the package is installed, on one Node. */
+/** Runs the example and the program on one Node version, in a folder where the package is installed. */
 const tryOut = (folder: string, { major, path: node }: Installed) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -133,7 +135,10 @@ const tryOut = (folder: string, { major, path: node }: Installed) =>
     yield* Effect.flatMap(first.exitCode, (status) => check(status === 0, `ended with ${status}`))
   }).pipe(Effect.scoped)
 
-/** Runs the README's section Install: globally, and by npx, with the npm and the Node that run this script. */
+/**
+ * Runs the commands of the README's section Install, with the npm and the Node that run this script: an installation with
+ * `--global`, and npx.
+ */
 const tryCommands = (place: string, tarball: string) =>
   Effect.gen(function*() {
     const global = `${place}/global`
@@ -143,7 +148,7 @@ const tryCommands = (place: string, tarball: string) =>
         Command.workingDirectory(place),
         Command.env({
           HOME: global,
-          // The prefix of npm's global folder.
+          // npm installs global packages below this prefix.
           NPM_CONFIG_PREFIX: global,
           PATH: `${global}/bin:${path}`
         })
@@ -154,7 +159,7 @@ const tryCommands = (place: string, tarball: string) =>
     const installed = yield* finish(here("npm", "install", "--global", "--silent", "--ignore-scripts", tarball))
     yield* check(installed.status === 0, `npm install --global: ${installed.text}`)
     yield* prints(here("gateway", "--version"), "gateway, installed globally")
-    // The definition contains the link, which stays when the package is replaced.
+    // The service definition names the link in npm's `bin` folder, because npm keeps that link when it replaces the package.
     const printed = yield* finish(here("gateway", "service", "print", "--manager", "launchd"))
     yield* check(printed.text.includes(`${global}/bin/gateway</string>`), `service print: ${printed.text}`)
     yield* prints(here("npx", "--yes", `--package=${tarball}`, "gateway", "--version"), "npx")
@@ -190,7 +195,7 @@ Effect.gen(function*() {
     const folder = `${place}/${how.replaceAll(" ", "-")}`
     yield* fs.makeDirectory(folder)
     yield* fs.writeFileString(`${folder}/package.json`, "{\"private\":true,\"type\":\"module\"}")
-    // No install script may be necessary, so none is run.
+    // The package must work without install scripts, so npm runs none.
     yield* npm(folder, "install", "--silent", "--ignore-scripts", ...flags, tarball)
     for (const node of nodes) {
       yield* tryOut(folder, node)

@@ -58,8 +58,8 @@ describe("the package", () => {
     assert.deepPropertyVal(manifest, "repository", { type: "git", url: `git+${url}.git` })
   })
 
-  // The package has no source maps and no sources, because they would double its size. They are not needed, because the
-  // output of tsc reads like its source, and the declarations have the comments.
+  // The package contains no source maps and no TypeScript sources, because they would double its size. Users do not need them:
+  // the output of tsc reads like its source, and the declarations have the comments.
   it("ships no source map without its sources", async () => {
     const built = new URL("../../dist/", import.meta.url)
     const names = await readdir(built, { recursive: true })

@@ -1,7 +1,7 @@
 /**
- * The names that an app can import: the declarations of `dist`, as the app's compiler reads them by `exports`.
- * `publicNames.txt` lists them, so that no name becomes public by accident. After an intended change, `vitest -u` writes that
- * file again.
+ * These tests read the declarations of `dist` through `exports`, as an app's compiler does. They list the names that an app can
+ * import. `publicNames.txt` has the same list, so that no name becomes public by accident. After an intended change, update
+ * that file by `vitest -u`.
  */
 import { assert, describe, expect, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
@@ -12,11 +12,11 @@ interface Manifest {
   readonly exports: Readonly<Record<string, string | { readonly types: string }>>
 }
 
-/** Compiler paths have slashes on every platform. */
+/** The compiler's paths have forward slashes on every platform, so this path must have them too. */
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/").replace(/\/$/, "")
 const manifest: Manifest = JSON.parse(readFileSync(`${root}/package.json`, "utf8"))
 
-/** Each entry with declarations, and the file of those. */
+/** Each entry of `exports` that has declarations, with the path of its declaration file. */
 const entries = Object.entries(manifest.exports).flatMap(([name, target]) =>
   typeof target === "string" ? [] : [{ name, file: `${root}/${target.types.replace(/^\.\//, "")}` }]
 )
@@ -31,7 +31,10 @@ const options: ts.CompilerOptions = {
   noEmit: true
 }
 
-/** A compiler program of the entries. `texts` replaces or adds files. */
+/**
+ * Makes a compiler program of these files. `texts` has the content of files that do not exist, or replaces the content of
+ * files.
+ */
 const compile = (
   files: ReadonlyArray<string>,
   options: ts.CompilerOptions,
@@ -80,9 +83,11 @@ const publicNames = (
 }
 
 /**
- * The types of the package that the declarations of `names` mention and that an app cannot import, each with the declarations
- * that mention it. A type that its file does not export counts as part of the declaration that mentions it. An app does not
- * need its name, but needs to import the types inside it.
+ * Finds the types of the package that an app cannot import although the declarations of `names` mention them. Returns each such
+ * type with the name whose declaration mentions it.
+ *
+ * If a file does not export a type, the type counts as part of the declaration that mentions it. An app does not need the name
+ * of such a type, but it needs to import the types inside it.
  */
 const unreachable = (program: ts.Program, names: ReadonlyArray<Name>, folder: string): ReadonlyArray<string> => {
   const checker = program.getTypeChecker()
@@ -148,7 +153,7 @@ describe("the public face", () => {
   })
 
   it("a mention that cannot be imported is seen, also behind a declaration that is not exported", () => {
-    // The folder must exist, or the compiler resolves no import.
+    // The files do not exist, but their folder must exist. Otherwise the compiler resolves none of their imports.
     const at = (name: string) => `${root}/test/package/face${name}.d.ts`
     const program = compile(
       [at("Index")],

@@ -54,7 +54,7 @@ describe("the README's Install section (N52)", () => {
         const env = {
           PATH: `${Path.join(place, "bin")}${Path.delimiter}${Program.searchPath}`,
           HOME: place,
-          // The prefix of npm's global folder. npm must not ask a registry.
+          // npm installs global packages below this prefix. It must not ask a registry.
           NPM_CONFIG_PREFIX: place,
           NPM_CONFIG_OFFLINE: "true"
         }
@@ -67,7 +67,8 @@ describe("the README's Install section (N52)", () => {
 
         const version = yield* run(place, "gateway", "--version")
         assert.match(version.stdout, /^gateway \d+\.\d+\.\d+\n$/)
-        // The definition contains the link, which stays when the package is replaced.
+        // The service definition names the link in npm's `bin` folder, because npm keeps that link when it replaces the
+        // package.
         const printed = yield* run(place, "gateway", "service", "print", "--manager", "launchd")
         assert.include(
           printed.stdout,

@@ -16,11 +16,11 @@ const below = (folder: string, extension: string): ReadonlyArray<string> =>
 
 const mostWords = 35
 
-/** Code, paths and URLs count as one word each. */
+/** Counts the words of a sentence. Code, a path or a URL counts as one word. */
 const wordsOf = (sentence: string): number =>
   sentence.trim().split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word)).length
 
-/** The sentences of a text. A line of a list and a row of a table end where the next one begins. */
+/** The sentences of a text. An item of a list or a row of a table ends where the next one begins, even without a full stop. */
 const sentencesOf = (text: string): ReadonlyArray<string> =>
   text
     .replaceAll(/```.*?```/gs, " ")

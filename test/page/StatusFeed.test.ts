@@ -14,7 +14,7 @@ import { makeHost, simulated } from "../fixtures/simulated.ts"
 const address = { host: "127.0.0.1", port: 18789 }
 const decode = Schema.decodeUnknown(Schema.parseJson(StatusFrame), { onExcessProperty: "error" })
 
-/** An app with one request that waits until `word` completes. */
+/** An app with one route, `/slow`, whose response waits until `word` completes. */
 const app = (word: Effect.Effect<void>) =>
   HttpRouter.empty.pipe(
     HttpRouter.get("/slow", Effect.as(word, HttpServerResponse.empty())),

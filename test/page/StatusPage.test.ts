@@ -7,7 +7,7 @@ import { script } from "../../src/page/script.ts"
 import * as StatusPage from "../../src/page/StatusPage.ts"
 import "../arbitraries.ts"
 
-/** The Accept headers of browsers for a typed address. */
+/** The Accept header that each browser sends when the user types an address. */
 const browsers = {
   chromium:
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",

@@ -14,7 +14,7 @@ const address: Address = { host: "127.0.0.1", port: 18789 }
 
 const answer = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) })
 
-/** A transport with this answer, which records its requests. */
+/** A transport that answers requests by calling `get`. */
 const transport = (get: ProbeTransport["Type"]["get"]) => Layer.succeed(ProbeTransport, ProbeTransport.of({ get }))
 
 const probe = (get: ProbeTransport["Type"]["get"], timeout?: Duration.DurationInput) =>

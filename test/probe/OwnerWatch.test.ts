@@ -12,7 +12,10 @@ const ended = (address: { readonly host: string; readonly port: number }) =>
     within("the watch")
   )
 
-/** Answers the head of a request with these bytes, and reports when the client closes. */
+/**
+ * Starts a server that answers the first bytes of a request with `answer`. `asked` completes with those bytes, and `gone`
+ * completes when the connection has closed.
+ */
 const answering = (answer: string | ((socket: Net.Socket) => void)) =>
   Effect.gen(function*() {
     const gone = yield* Deferred.make<void>()
@@ -41,8 +44,8 @@ describe("OwnerWatch, live", () => {
       const gateway = yield* start()
       const watching = yield* Effect.fork(ended(gateway.address))
       yield* eventually("the watcher", Effect.map(gateway.connections, (open) => open === 1))
-      // The gateway upgrades this connection after the watcher's connection. So once this one is open, the watcher's is
-      // open too.
+      // The gateway upgrades this connection later than the watcher's connection. So once this connection is open, the
+      // watcher's is open too.
       yield* webSocket(gateway.address, "/", { protocols: [watchSubprotocol] })
       assert.strictEqual((yield* Fiber.poll(watching))._tag, "None")
       const shutdown = yield* Effect.fork(gateway.shutdown)

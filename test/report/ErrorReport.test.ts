@@ -15,7 +15,7 @@ const address = { host: "127.0.0.1", port: 18789 }
 
 const launched = (options: Gateway.GatewayOptions) => Gateway.launch(Gateway.layerPlatform(options))
 
-/** The error of a refused start, and its report with the same options. */
+/** The error of a refused start, and the report about that error, made with the same options. */
 const refused = (
   host: SimulatedHost,
   options: Gateway.GatewayOptions,
@@ -140,7 +140,8 @@ describe("ErrorReport.make, on a simulated host", () => {
   simulated("does not name a config file that is absent, where it is the default one", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
-      // Two config files with one state directory: the lock of the state directory refuses the second start.
+      // The two gateways have different config files but the same state directory. So the lock of the state directory refuses
+      // the second start.
       yield* host.spawn(launched({}))
       yield* host.settle
       const second = { configPath: "/etc/app.json", stateDir: "/state/default", port: 18790 }

@@ -420,10 +420,10 @@ const golden: ReadonlyArray<Golden> = [
 
 const table = golden.map((row) => [row.what, row] as const)
 
-/** Removes the alignment of labels, so that the table above need not contain it. */
+/** Removes the spaces that align the values behind the labels, because the table above has none. */
 const squeezed = (line: string) => line.replace(/:\s+/g, ": ")
 
-/** Splits a line into words as a shell does: single quotes, and `\'` between them. */
+/** Splits a line into words as a shell does. It knows single quotes, and `\'` between two quoted parts. */
 const unquote = (line: string): ReadonlyArray<string> =>
   [...line.matchAll(/(?:'[^']*'|\\'|[^\s'\\])+/g)].map(([word]) =>
     word.replace(/'([^']*)'|\\(')/g, (_, quoted?: string, escaped?: string) => quoted ?? escaped ?? "")
@@ -464,7 +464,7 @@ describe("toText", () => {
     ["2026-01-01T01:02:02.500Z", "2026-01-01T01:02:02.500Z (just now)"],
     ["2026-01-01T01:02:01.000Z", "2026-01-01T01:02:01.000Z (2s ago)"],
     ["2025-12-31T01:02:03.000Z", "2025-12-31T01:02:03.000Z (1d ago)"],
-    // After a clock was set back, no negative age is shown.
+    // If a clock was set back, this time is in the future. Then no age is shown, because it would be negative.
     ["2026-01-01T01:02:04.000Z", "2026-01-01T01:02:04.000Z"]
   ])("since %s reads: %s", (since, expected) => {
     const error = new Errors.LockHeld({
@@ -497,9 +497,10 @@ describe("toText", () => {
       holder: { pid: 1, command: "node", ...unit, ...meaning }
     })
     assert.deepInclude(rowsOf(error), ["held by", heldBy])
-    // A pid that is not valid here belongs to the systemd of another machine or container.
+    // If the process is not known to live here, it may belong to the systemd of another machine or container. Then `systemctl`
+    // on this machine cannot stop it.
     assert.strictEqual(toText(error, start).includes("systemctl"), pidMeaning === "Alive")
-    // In every case the message has the pid in the same place, for programs that read it.
+    // In every case the pid is at the same place of the message, because other programs parse the message.
     assert.strictEqual(error.message, "gateway already running (pid 1); lock timeout after 1ms")
   })
 

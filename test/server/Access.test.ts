@@ -195,9 +195,9 @@ describe("an origin", () => {
     ["http://[0::1]:18789", "http://[::1]:18789"],
     ["chrome-extension://abcdef", "chrome-extension://abcdef"],
     ["null", "null"],
-    // The origins that app shells send: Electron (webpack/webpack-dev-server#3821), an Electron app's own protocol
-    // (openclaw/openclaw#35035), Capacitor and Tauri (openclaw/openclaw#44371), Tauri on Windows, VS Code's web views,
-    // browser extensions.
+    // These are origins that app shells send: Electron (webpack/webpack-dev-server#3821), an Electron app's own protocol
+    // (openclaw/openclaw#35035), Capacitor and Tauri (openclaw/openclaw#44371), Tauri on Windows, VS Code's web views, browser
+    // extensions.
     ["file://", "file://"],
     ["app://obsidian.md", "app://obsidian.md"],
     ["app://localhost", "app://localhost"],

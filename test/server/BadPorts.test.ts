@@ -5,7 +5,10 @@ import * as BadPorts from "../../src/server/BadPorts.ts"
 const all = Array.from({ length: 65535 }, (_, index) => index + 1)
 const bad = all.filter(BadPorts.isBad)
 
-/** Whether Node's own `fetch`, which follows the same standard, refuses a port before it connects. */
+/**
+ * Whether Node's `fetch` refuses a port before it connects. `fetch` and `BadPorts` follow the same list of ports, that of the
+ * Fetch standard.
+ */
 const refusedByFetch = (port: number) =>
   Effect.promise((signal) =>
     fetch(`http://127.0.0.1:${port}/`, { signal }).then(

@@ -101,7 +101,7 @@ describe("ControlSocket", () => {
       assert.deepStrictEqual(reply.send.map((frame): unknown => JSON.parse(frame)), [
         { type: "error", code: reply.close.code, message: reply.close.reason }
       ])
-      // RFC 6455, 5.5: a control frame has 125 bytes at most, two of which are the code.
+      // RFC 6455, 5.5: a control frame has at most 125 bytes. The close code takes two of them, so 123 are left for the reason.
       assert.isAtMost(Buffer.byteLength(reply.close.reason), 123)
     }
   })

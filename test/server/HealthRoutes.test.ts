@@ -7,7 +7,7 @@ import "../arbitraries.ts"
 
 const instanceId = "0b5e0e1c-5c1c-4d39-8c4b-0b3a1f8a7d10"
 
-/** The answers of the routes, without a network. */
+/** Returns the answer of a route without using a network. */
 const ask = (lifecycle: Lifecycle.Lifecycle["Type"], path: string, method = "GET") =>
   Effect.gen(function*() {
     const request = HttpServerRequest.fromWeb(new Request(`http://127.0.0.1${path}`, { method }))

@@ -44,7 +44,10 @@ const probeThatSays = (...answers: ReadonlyArray<PortState>): Layer.Layer<PortPr
 const alive = { ok: true, status: "live", instanceId }
 const draining = { ok: false, status: "draining", instanceId }
 
-/** An app whose `/slow` reports a request, and answers it when told to. */
+/**
+ * An app with a route `/slow`. `reached` completes when a request for it arrives, and `release` lets the app answer that
+ * request.
+ */
 const slowApp = Effect.gen(function*() {
   const reached = yield* Deferred.make<void>()
   const release = yield* Deferred.make<void>()
@@ -122,7 +125,8 @@ describe("binding", () => {
 
   live("an address that is not this machine's is BindFailed, with the system's words", () =>
     Effect.gen(function*() {
-      // An address of TEST-NET-1 (RFC 5737), which no host has. The probe is simulated, so no packet leaves this machine.
+      // 192.0.2.1 is an address of TEST-NET-1 (RFC 5737), which no host has. The probe is simulated, so no packet leaves this
+      // machine.
       const ports = probeThatSays({ _tag: "Free" })
       const error = yield* Effect.flip(start({ host: "192.0.2.1", port: 4711, ports }))
       assert.strictEqual(error._tag, "BindFailed")
@@ -170,7 +174,7 @@ describe("binding", () => {
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )
       assert.strictEqual(blind._tag, "PortInUse")
-      // The loser has released the address that it had bound.
+      // The gateway that failed to start has released the address that it had bound.
       yield* refused({ host: "127.0.0.3", port: first.address.port })
     }))
 
@@ -199,7 +203,7 @@ describe("binding", () => {
       assert.strictEqual(yield* Ref.get(attempts), 3)
       assert.strictEqual(yield* Ref.get(open), 1)
       assert.strictEqual((yield* request(gateway.address, "/healthz")).status, 200)
-      // If a specific port was asked for, the listener tries no other.
+      // If the port is not 0, the listener tries no other port.
       yield* Ref.set(attempts, 0)
       const { port } = yield* tcpServer(() => {})
       yield* Effect.flip(start({ host: "127.0.0.2", port, sockets, ports: probeThatSays({ _tag: "Free" }) }))
@@ -405,7 +409,8 @@ describe("the control socket", () => {
       client.socket.pause()
       yield* client.send(upgradeRequest("/"))
       const ping = textFrame(JSON.stringify({ type: "ping", id: "x".repeat(60_000) }))
-      // Enough data to fill the buffers of both kernels and of the gateway. The cut comes before the end.
+      // The client sends more data than fits into the buffers of both sockets and of the gateway. The gateway must cut the
+      // connection before the client has sent everything.
       yield* Effect.iterate(0, {
         while: (sent) => sent < 2000 && !client.socket.destroyed,
         body: (sent) =>
@@ -502,7 +507,8 @@ describe("the drain", () => {
         const { app, reached, release } = yield* slowApp
         yield* gateway.serve(app)
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
-        // A request whose first bytes arrived before the drain began is still answered.
+        // The first bytes of this request arrive before the drain begins. During a drain, the gateway answers the requests that
+        // it has begun to receive, so it answers this one.
         const asking = yield* connect(gateway.address)
         yield* asking.send("GET /healthz HTTP/1.1\r\n")
         yield* reached
@@ -570,7 +576,7 @@ describe("the drain", () => {
         yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
         yield* reached
-        // Once this later request is answered, the earlier bytes have been read.
+        // This request is sent later than the bytes above. So once it is answered, the gateway has read those bytes.
         yield* request(gateway.address, "/hello")
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan
@@ -771,7 +777,7 @@ describe("limits", () => {
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
         yield* client.ended
-        // The listener checks its time limits once a second.
+        // The listener checks its time limits only once a second, so it cuts the client later than after 200 ms.
         assert.isBelow((yield* Clock.currentTimeMillis) - before, 4000)
         yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
       }))

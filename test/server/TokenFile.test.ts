@@ -13,8 +13,8 @@ const path = "/token"
 const token = "0123456789abcdef0123456789ABCDEF"
 
 /**
- * The uid that by default owns the token file and reads it. Windows has no uids, so the test uses 0 there, because no
- * permission stops root.
+ * The uid of the user who owns the token file and reads it, unless a test says otherwise. Where files have no mode bits, as on
+ * Windows, this is root's uid, 0, because no permission stops root.
  */
 const us = noModeBits === undefined ? 1000 : 0
 

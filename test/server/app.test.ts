@@ -1,6 +1,6 @@
 /**
- * An app must behave in a gateway, which checks each request first, as it does under `NodeHttpServer.layer`. So each test
- * sends the same requests to both servers.
+ * The gateway checks each request before an app gets it. Nevertheless, an app must behave in a gateway as it does under
+ * `NodeHttpServer.layer`. So each test sends the same requests to both servers.
  */
 import {
   type HttpApp,
@@ -81,7 +81,7 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>) =>
 
 const upgraded = Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket))
 
-/** Counts how many of an app's requests are being handled. */
+/** Counts in `running` how many requests the app is handling. */
 const counting = (running: Ref.Ref<number>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
   Effect.acquireUseRelease(
     Ref.update(running, (n) => n + 1),
@@ -274,7 +274,10 @@ describe("serving again", () => {
 })
 
 describe("a request that breaks off while its app handles it", () => {
-  /** Answers once it has read the body of its request, or reports why the body cannot be read. */
+  /**
+   * An app that reads the body of a request and answers with it. If the body cannot be read, `failed` completes with the
+   * reason.
+   */
   const reading = (failed: Deferred.Deferred<string>): HttpApp.Default =>
     Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) => text).pipe(
       Effect.tapErrorCause((cause) => Deferred.succeed(failed, Cause.pretty(cause))),

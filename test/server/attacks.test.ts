@@ -1,5 +1,5 @@
 /**
- * Which requests the gateway refuses, sent over real sockets.
+ * These tests show which requests the gateway refuses. They send the requests over real sockets.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"

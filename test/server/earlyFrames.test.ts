@@ -1,6 +1,6 @@
 /**
- * Clients that send their first frames together with the request for a WebSocket. The frames arrive before any handler is
- * attached.
+ * In these tests, clients send their first frames together with the request for a WebSocket. So the frames arrive before the
+ * app has attached a handler to the socket.
  */
 import { HttpRouter, HttpServerRequest, HttpServerResponse, type Socket } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -31,7 +31,10 @@ const early: ReadonlyArray<readonly [what: string, frames: Uint8Array]> = [
 
 const later = (socket: Socket.Socket) => Effect.delay(echo(socket), "20 millis")
 
-/** Apps that attach a handler at once, after some work, or never; one that fails, and one behind a prefix. */
+/**
+ * An app whose routes attach a handler to the WebSocket at once, after some work, or never. One route has a handler that fails,
+ * and one is mounted behind a prefix.
+ */
 const app = HttpRouter.empty.pipe(
   HttpRouter.get("/at-once", Effect.flatMap(HttpServerRequest.upgrade, (socket) => echo(socket))),
   HttpRouter.get("/later", Effect.flatMap(HttpServerRequest.upgrade, later)),
@@ -49,7 +52,10 @@ const app = HttpRouter.empty.pipe(
 )
 const paths = ["/at-once", "/later", "/no-socket", "/fails", "/mounted/later"]
 
-/** Sends bytes to each path, and ends the connection in each way. The server must keep nothing. */
+/**
+ * Sends bytes to each path, and ends the connection in two ways: by a close and by a reset. Afterwards the server must have no
+ * open connection, and must be able to shut down.
+ */
 const inVain = (bytes: Uint8Array) =>
   Effect.gen(function*() {
     const gateway = yield* start()

@@ -1,5 +1,6 @@
 /**
- * Floods of every kind of frame, on both kinds of control socket, over real sockets. Each flood ends its own socket only.
+ * These tests send floods of every kind of frame over real sockets, to both kinds of control socket. The gateway must end the
+ * socket that a flood comes from, and no other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -43,7 +44,7 @@ const floods: ReadonlyArray<Flood> = [
   { what: "frames of an unknown kind", each: frame(0x0b) }
 ]
 
-/** The timers of this process, which a flood could increase. */
+/** The number of timers in this process. A flood could increase it. */
 const held = Effect.sync(() => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length)
 
 const flooded = (options: Options, opening: string, { each, first }: Flood, frames = 10_000) =>
@@ -54,12 +55,12 @@ const flooded = (options: Options, opening: string, { each, first }: Flood, fram
     yield* client.until(/ 101 /)
     const before = yield* held
     if (first !== undefined) yield* client.send(first)
-    // Sent in many chunks: the server's decision about one chunk must hold for the next.
+    // The frames are sent in many chunks, because the server's decision about one chunk must hold for the next one too.
     const chunk = Buffer.concat(Array.from({ length: 100 }, () => each))
     yield* Effect.repeat(client.send(chunk), Schedule.recurs(Math.ceil(frames / 100) - 1))
     yield* client.ended
     const after = yield* held
-    // Only a few timers may be new: those of the test's client, and one that the server uses to close the socket.
+    // Only a few timers may be new: those of the test's client, and the one with which the server closes the socket.
     assert.isAtMost(after - before, 5, "timers")
     client.socket.destroy()
     yield* eventually("no connection", Effect.map(gateway.connections, (open) => open === 0))

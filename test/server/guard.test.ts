@@ -1,4 +1,7 @@
-/** The guard address, which every gateway binds in addition to its own, on a host without 127.0.0.1. */
+/**
+ * These tests use a host without 127.0.0.1. That is the guard address, which every gateway binds in addition to its own
+ * address, so that only one gateway can use a port.
+ */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Redacted, TestClock } from "effect"
 import * as Gateway from "../../src/Gateway.ts"

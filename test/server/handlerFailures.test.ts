@@ -51,7 +51,7 @@ const serving = (routes: OwnRoutes["Type"]) =>
     }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
     return {
       address: bound.address,
-      /** Checks that the log has one entry, which shows the cause. */
+      /** Checks that the log has exactly one entry, and that it shows the cause. */
       assertLoggedOnce: Effect.gen(function*() {
         const entry = yield* Queue.take(logged).pipe(within("a log line"))
         assert.include(entry.cause, "provoked")

@@ -1,6 +1,7 @@
 /**
- * Bytes that scanners, proxies and clients of other protocols send to an HTTP port. They come from reports about servers that
- * such a client has crashed: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes beyond 64 bits.
+ * These tests send bytes that scanners, proxies and clients of other protocols send to an HTTP port. The bytes come from
+ * reports about servers that crashed because of them: upgrades to HTTP/2 that are reset, TLS, SOCKS and PROXY headers, sizes
+ * beyond 64 bits.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -54,7 +55,7 @@ describe("a client that sends", () => {
     it.scopedLive(`${what}, gets ${status === "" ? "no answer" : status}, however it goes`, () =>
       Effect.gen(function*() {
         const gateway = yield* start()
-        // Reads the whole request, as apps do.
+        // This app reads the whole body of a request, as most apps do.
         yield* gateway.serve(
           Effect.as(
             HttpServerRequest.HttpServerRequest.pipe(Effect.flatMap(({ text }) => text)),

@@ -1,5 +1,6 @@
 /**
- * The gateway's own routes beside those of an app, and the readiness checks that an app adds.
+ * The gateway answers some routes itself. These tests use those routes together with the routes of an app, and with readiness
+ * checks that an app adds.
  */
 import {
   HttpApi,
@@ -123,7 +124,8 @@ describe("an app's routes where the gateway has its own", () => {
         assert.strictEqual(yield* client.next, "app hi")
         const control = yield* webSocket(address, "/control")
         assert.include(yield* control.next, "\"type\":\"hello\"")
-        // A standby (a start that waits until the gateway ends) still opens its connection at the original path.
+        // A standby (a start that waits until the gateway ends) connects at `/`, even if the option `routes` has moved that
+        // route.
         const watcher = yield* webSocket(address, "/", { protocols: [watchSubprotocol] })
         assert.strictEqual(watcher.protocol, watchSubprotocol)
         yield* gateway.shutdown

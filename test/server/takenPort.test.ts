@@ -1,5 +1,5 @@
 /**
- * A port that is in use although no socket listens on it, for example by a connection. All tests run on a simulated host.
+ * In these tests, a port is in use although no socket listens on it: a connection uses it. All tests run on a simulated host.
  */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Layer, Option, Scope, TestClock } from "effect"

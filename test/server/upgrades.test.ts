@@ -1,6 +1,6 @@
 /**
- * Requests that ask for another protocol. The gateway supports WebSockets only. It ignores any other `Upgrade` (RFC 9110,
- * 7.8), and answers the request normally.
+ * In these tests, requests ask for another protocol. The gateway supports WebSockets only. As RFC 9110, 7.8 allows, it ignores
+ * any other `Upgrade` and answers the request normally.
  */
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
@@ -27,7 +27,7 @@ const withLength = `Content-Length: 5\r\n`
 const chunked = "Transfer-Encoding: chunked\r\n"
 const chunks = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
 
-/** Status and body of every response in the received text; each has a Content-Length. */
+/** Status and body of every response in the received text. Each response must have a Content-Length. */
 const answers = (received: string): ReadonlyArray<readonly [status: number, body: string]> => {
   const found: Array<readonly [number, string]> = []
   let rest = received
@@ -41,7 +41,10 @@ const answers = (received: string): ReadonlyArray<readonly [status: number, body
   return found
 }
 
-/** Sends the parts one by one, each after the responses to the previous ones. The last response closes the connection. */
+/**
+ * Sends the parts one by one. Each part after the first waits for the response to the part before it. The last response closes
+ * the connection.
+ */
 const conversation = (gateway: Effect.Effect.Success<ReturnType<typeof echoing>>, parts: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const client = yield* connect(gateway.address)

@@ -47,7 +47,7 @@ const resolveLenient = (what: Given) => given(what)(GatewayConfig.resolveLenient
 
 const refusal = (given: Given) => Effect.map(Effect.flip(resolve(given)), (error) => error.message)
 
-/** A config file that sets one key, nested at the dots. */
+/** The content of a config file that sets one key. A key with dots, such as `lock.timeout`, becomes nested objects. */
 const nested = (key: string, value: unknown): unknown =>
   key.split(".").reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
 const file = (key: string, value: unknown) => ({ [defaultFile]: JSON.stringify(nested(key, value)) })
@@ -80,7 +80,7 @@ const shown = ({ health, limits, lock, ...config }: GatewayConfig.GatewayConfig)
 })
 type Shown = ReturnType<typeof shown>
 
-/** A setting with the sources that can set it: the raw value of each, and its meaning. */
+/** One way to set a setting, such as a flag: its key, the raw value, and the value that the gateway must read from it. */
 interface Source {
   readonly key: string
   readonly raw: string | number

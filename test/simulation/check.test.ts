@@ -8,7 +8,7 @@ const scenario: Scenario = { platform: "linux", order: 0, locking: "works", star
 const lock = "/state/locks/gateway.state.lock"
 
 /**
- * The log entry of a system call by the process with this serial number. `ino` is the inode of the file, if the call is on a
+ * The log entry of a system call by the process with this serial number. If the call is on a file, `ino` is the inode of that
  * file.
  */
 const call = (serial: number, name: string, target: string, outcome = "ok", ino?: number): Entry => ({
@@ -73,8 +73,8 @@ describe("who listens on a port", () => {
   it("is one, whatever its own address", () => {
     const both = ["#2 and #1 both listen on port 18789"]
     assert.deepStrictEqual(judge(call(1, "bind", url("127.0.0.1")), call(2, "bind", url("127.0.0.1"))), both)
-    // The bind of the guard address (127.0.0.1, for which all gateways compete) failed for another reason than a conflict. In
-    // that case a gateway serves without it, so both gateways listen.
+    // 127.0.0.1 is the guard address, for which all gateways compete. Here its bind failed for another reason than a conflict.
+    // In that case a gateway serves without the guard address, so both gateways listen.
     assert.deepStrictEqual(
       judge(
         call(1, "bind", url("127.0.0.1")),

@@ -1,9 +1,9 @@
 /**
- * Judges whether the guard was kept in a simulation: at most one process at a time holds a lock, and at most one listens on a
- * port. Pure.
+ * Judges a simulation. The main rule is mutual exclusion: at most one process at a time holds a lock, and at most one listens
+ * on a port. The functions below check further rules, such as the order of releases. All of them are pure.
  *
- * The judge reads the log of system calls and of what each process believed. It does not read the records in the lock files. A
- * holder is a living process that was told that it holds the lock, and has not released it yet.
+ * The judge reads the log, which has the system calls and what each process believed. It does not read the records in the lock
+ * files. A holder is a living process that was told that it holds the lock, and has not released the lock yet.
  */
 import { Cause, Exit, Option } from "effect"
 import { isTagged } from "effect/Predicate"
@@ -18,8 +18,9 @@ interface Holding {
   /** The inode of the lock file that this process last wrote. */
   readonly ino: number | undefined
   /**
-   * Whether the holder may have lost the lock without a mistake of the algorithm. An intruder, which ignores the rules of the
-   * lock, has removed or replaced the lock file. Or the holder was stopped for longer than its record stays fresh.
+   * Whether the holder may have lost the lock without a mistake of the algorithm. There are two such cases. An intruder, which
+   * ignores the rules of the lock, has removed or replaced the lock file. Or the holder was stopped for longer than its record
+   * stays fresh.
    */
   dispossessed: boolean
 }
@@ -39,8 +40,8 @@ const hostOf = (url: string): string => url.slice("ws://".length, url.lastIndexO
 const changes = new Set(["write", "ftruncate", "utimes", "rename", "unlink"])
 
 /**
- * The calls that a start makes between opening a stale lock file and moving it aside. These calls do not show whether the name
- * still belongs to the opened file.
+ * The calls that a start makes after it has opened a stale lock file, and before it renames that file to move it aside. These
+ * calls do not show whether the name still belongs to the opened file.
  */
 const reads = new Set(["fstat", "read", "close", "readlink"])
 
@@ -69,7 +70,7 @@ export const describeEntry = (entry: Entry): string => {
   }
 }
 
-/** The violations of the guard as text. The result is empty if the guard was kept. */
+/** The violations of all rules, as text. The result is empty if there is none. */
 export const check = (scenario: Scenario, report: Report): ReadonlyArray<string> => [
   ...exclusion(report, isBeyondRecords(scenario) && hasFallenBack(report)),
   ...inspection(report),
@@ -84,32 +85,32 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 // ---------------------------------------------------------------------------
 
 /**
- * Whether a scenario is one in which the gateway does not promise exclusion without kernel locks: the wall clock is stepped,
- * and the owners are in several PID namespaces.
+ * Whether a scenario is one in which the gateway does not promise mutual exclusion without kernel locks. In such a scenario the
+ * wall clock is stepped, and the owners are in several PID namespaces.
  *
- * `scenario.ts` does not draw this scenario without kernel locks. It does draw it with kernel locks. There one refused call
- * makes a start fall back to its record, so the limit can still be reached.
+ * `scenario.ts` draws such a scenario only with kernel locks. But if a call for a kernel lock fails there, the start that made
+ * the call locks by its record alone. Then the promise does not hold for that start.
  */
 const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
   events.some(({ what }) => what._tag === "StepClock")
   && new Set(starters.map(({ pidNamespace }) => pidNamespace)).size > 1
 
 /**
- * The milliseconds for which a holder may be stopped and still be safe without kernel locks. A record gets stale half a minute
- * after the holder last wrote it. From then on another start may treat the holder as dead. The holder still must not change a
- * lock that another process holds.
+ * The longest stop of a holder, in milliseconds, during which its lock is safe without kernel locks. A record gets stale half a
+ * minute after the holder last wrote it. From then on, another start may treat the holder as dead. Even then the holder must
+ * not change a lock that another process holds.
  */
 const longestStop = 18_000
 
 /**
- * The number of calls that a process may make on a changed file after a long stop. The process had already decided on these
- * calls before the stop, so it makes them even if the file has changed since.
+ * The number of calls that a process may make on a changed file after a long stop. The process had decided on these calls
+ * before the stop. So it makes them even if the file has changed during the stop.
  */
 const callsUnderWay = 2
 
 /**
- * At most one process holds a lock, and at most one listens on a port. With `onlyPorts` the locks are not judged: the port is
- * a second lock and must exclude alone.
+ * Checks that at most one process holds a lock, and that at most one listens on a port. With `onlyPorts`, only the ports are
+ * judged: even if the locks fail, the port lets only one gateway serve.
  */
 const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<string> => {
   const violations: Array<string> = []
@@ -125,9 +126,9 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
    */
   let together: Array<{ readonly pair: readonly [number, number]; readonly port: string; readonly at: number }> = []
   /**
-   * Processes, by serial number, that have bound their own address but not yet the guard address, for which all gateways
-   * compete. The value is the position in the log of that bind. A process that does not get the guard address closes its own
-   * address at once, and has served no client.
+   * Processes that have bound their own address but not yet the guard address, for which all gateways compete. The key is the
+   * serial number. The value is the position in the log at which the process bound its own address. A process that does not get
+   * the guard address closes its own address at once, before it has served a client.
    */
   const binding = new Map<number, number>()
   const hasNotBound = (serial: number) => {
@@ -136,8 +137,8 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   }
   const networks = new Map(players.map(({ networkNamespace, serial }) => [serial, networkNamespace]))
   /**
-   * When each stopped process was stopped. The next map counts the calls that a process has made since it continued after a
-   * long stop.
+   * `stopped`: the time at which each process that is stopped now was stopped. `callsSinceStop`: the number of calls that a
+   * process has made since it continued after a long stop.
    */
   const stopped = new Map<number, number>()
   const callsSinceStop = new Map<number, number>()
@@ -148,23 +149,23 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
   }
   const dead = new Set<number>()
   /**
-   * The position in the log at which each process started. The next map has the position at which an intruder last changed
-   * each path.
+   * `started`: the position in the log at which each process started. `tampered`: the position in the log at which an intruder
+   * last changed each path.
    */
   const started = new Map<number, number>()
   const tampered = new Map<string, number>()
   /** For each process and path: the inode of the file that the process last wrote under this path. */
   const written = new Map<string, number>()
-  /** For each process: its last system call. The next map has its last call that is not one of `reads`. */
+  /** `last`: the last system call of each process. `lastBeforeReads`: its last call that is not one of `reads`. */
   const last = new Map<number, Call>()
   const lastBeforeReads = new Map<number, Call>()
   /**
-   * Whether the process has just made sure that the name belongs to the file that it expects, and an intruder changed the name
-   * after that.
+   * Whether this call is excused. It is excused if the process had just checked that the name belongs to the file that it
+   * expects, and an intruder changed the name after that check.
    *
-   * Such a change is excused. A process may remove a name in the call right after `stat`, or move aside a file that it has
-   * just opened and read. It cannot know what an intruder did in between. No system call removes or renames a name only on the
-   * condition that the name still belongs to a certain file.
+   * A process may remove a name in the call right after `stat`, and may move aside a file that it has just opened and read. It
+   * cannot know what an intruder did in between. No system call can remove or rename a name on the condition that the name
+   * belongs to a certain file.
    */
   const wasSure = (who: number, name: string, target: string): boolean => {
     const before = (call: Call | undefined, look: string) =>
@@ -234,7 +235,8 @@ const exclusion = ({ log, players }: Report, onlyPorts: boolean): ReadonlyArray<
           if (Option.isSome(ino)) written.set(`${who} ${target}`, ino.value)
           const victim = holdersOf(target).find((holding) =>
             holding.serial !== who && !holding.dispossessed
-            // If a process still has a file open, it may write to the file even after the file has lost its name.
+            // A process that has a file open may write to the file even after the file has lost its name. Such a write does not
+            // harm the holder, whose file has another inode.
             && (Option.isNone(ino) || ino.value === holding.ino)
           )
           if (!onlyPorts && victim !== undefined && !excused) {
@@ -288,11 +290,12 @@ const releaseOrder = ({ log }: Report): ReadonlyArray<string> => {
   const leaving = new Map<number, Set<string>>()
   for (const entry of log) {
     if (entry._tag === "Enters") taken.set(entry.serial, entry.lockPaths)
-    // An unlink counts only after the process began to release. An earlier one is part of restoring a lost lock file.
+    // An unlink counts only after the process has begun to release its locks. An unlink before that is part of restoring a lost
+    // lock file.
     if (entry._tag === "Leaves") leaving.set(entry.serial, new Set())
     if (entry._tag !== "Traced" || Option.isNone(entry.entry.serial)) continue
     const { name, outcome, serial: { value: serial }, target } = entry.entry
-    // If a process tries again to start, the attempt begins with a probe of the port.
+    // A `connect` is the probe of the port, with which another attempt to start begins. So the release is over.
     if (name === "connect") leaving.delete(serial)
     const done = leaving.get(serial)
     if (done === undefined || outcome !== "ok") continue
@@ -336,8 +339,8 @@ const endOf = (scenario: Scenario, report: Report, player: Player): ReadonlyArra
 }
 
 /**
- * The two outcomes of a request for a kernel lock that are not errors. Either the lock is granted (`ok`), or it is refused
- * because another open file holds it (`EAGAIN`, or `EBUSY` on Windows).
+ * The outcomes of a request for a kernel lock that are not errors. Either the lock is granted (`ok`), or it is refused because
+ * another open file holds the lock (`EAGAIN`, or `EBUSY` on Windows).
  */
 const lockAnswers = new Set(["ok", "EAGAIN", "EBUSY"])
 
@@ -355,7 +358,10 @@ const locks = ({ locking }: Scenario, { log }: Report): ReadonlyArray<string> =>
       : []
   )
 
-/** Whether the system refused a kernel lock to any process. Such a process may have locked by its record alone. */
+/**
+ * Whether a request for a kernel lock failed with an error. The process that made the request may then have locked by its
+ * record alone.
+ */
 const hasFallenBack = ({ log }: Report): boolean =>
   log.some((entry) =>
     entry._tag === "Traced" && entry.entry.name === "fcntl"
@@ -363,8 +369,9 @@ const hasFallenBack = ({ log }: Report): boolean =>
   )
 
 /**
- * Whether another process ran during the lifetime of this one, so that it could be refused because of that process. With
- * `leftoversCount`, a process that ended earlier counts as well, because without kernel locks its files can block a start.
+ * Whether another process ran during the lifetime of `player`, so that this other process can be the reason for a refusal. With
+ * `leftoversCount`, a process that ended before `player` started counts as well. Without kernel locks, the files of such a
+ * process can block a start.
  */
 const hadCompany = ({ inspectors, log }: Report, player: Player, leftoversCount: boolean): boolean => {
   const alive = new Set<number>()

@@ -1,5 +1,5 @@
 /**
- * The contract of the simulated clock: everything that is due at a moment runs before time advances.
+ * These tests check the contract of the simulated clock: everything that is due at a moment runs before time advances.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Option, TestClock } from "effect"

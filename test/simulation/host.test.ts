@@ -1,6 +1,6 @@
 /**
- * The contract of the simulated host in three cases: several programs that share one process, processes on other machines, and
- * queries whether a lock is held.
+ * These tests check the contract of the simulated host in three cases: several programs share one process, processes run on
+ * other machines, and a process asks whether a lock is held.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe } from "@effect/vitest"
@@ -99,8 +99,9 @@ describe("another machine on the same volume", () => {
       const here = yield* stay(host, { pid: 7 })
       const there = yield* stay(host, { pid: 7, bootId: "another" })
       assert.deepStrictEqual([here.self.pid, there.self.pid], [7, 7])
-      // Only Linux records to which boot of a machine a pid belongs. So only on Linux is it unknown whether the process on
-      // another machine lives.
+      // Only Linux records to which boot of a machine a pid belongs. So on Linux, a process here cannot know whether the
+      // process on the other machine lives. On the other systems it looks up pid 7 on this machine, where it is another
+      // process.
       assert.strictEqual(yield* livenessSeen(host, there.self), platform === "linux" ? "Unknown" : "Gone")
       yield* host.reboot
       assert.isFalse(here.process.isRunning())
@@ -126,8 +127,8 @@ describe("the network of a process", () => {
       const asking = yield* host.spawn(
         Effect.flatMap(ProcessTable.ProcessTable, ({ network }) => network(other.pid))
       )
-      // Only Linux distinguishes network namespaces. On the other platforms, the real process table gives the same answer as
-      // this simulated one.
+      // Only Linux has network namespaces. On the other platforms, the simulated process table gives the same answer as the
+      // real one.
       assert.deepStrictEqual(yield* asking.exit, Exit.succeed(expected))
     }))
 })

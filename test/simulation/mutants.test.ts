@@ -1,6 +1,6 @@
 /**
- * A mutant is a version of the sources with one mistake. The simulation finds every mistake in `mutants.ts`, by a scenario in
- * which the unchanged sources keep the guard.
+ * A mutant is a version of the sources with one mistake. The tests check that the simulation finds each mistake in
+ * `mutants.ts`. It does so by a scenario in which the unchanged sources break no rule of `check.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Exit, FastCheck as fc, Option } from "effect"
@@ -21,7 +21,7 @@ const isLeftInControl = ({ exit, how }: Player): boolean =>
     Exit.isFailure(exit) && Option.exists(Cause.failureOption(exit.cause), (error) =>
       isTagged(error, "OwnerHealthy")))
 
-/** More scenarios than are needed to catch any mutant. */
+/** The number of scenarios that a search draws. No mutant needs that many. */
 const most = 1000
 const seed = 20261120
 
@@ -63,7 +63,8 @@ describe("a guard with a mistake in it is caught:", () => {
           if (found.length === 0) continue
           assert.deepStrictEqual(yield* violations(Original, scenario), [], JSON.stringify(scenario))
           const at = drawn.indexOf(scenario)
-          // The test searches all scenarios again in each run until `caughtBy` names the new one. That is slow.
+          // If another scenario than number `caughtBy` finds the mistake, each run has to search all scenarios, which is slow.
+          // So the test warns until `caughtBy` has the new number.
           if (at !== caughtBy) yield* Console.warn(`${name}: caught by ${at}, no longer by ${caughtBy}`)
           return
         }

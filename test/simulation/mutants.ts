@@ -2,10 +2,10 @@
  * Mutants: wrong versions of the algorithm. Each contains one mistake that other locks of this kind have made. A mutant is
  * described as a replacement in the source text.
  *
- * `mutantSources` is a plugin of the test runner. A module that is imported as `…?mutant=<name>` contains the mistake, and so
- * does every module of `src` that imports a changed one. All other modules are shared with the other tests, because loading
- * them anew for each mutant would take longer than finding the mistake. If the text to replace is no longer in the source, the
- * plugin fails.
+ * `mutantSources` is a plugin of the test runner. It loads a module that is imported as `…?mutant=<name>` with the mistake of
+ * that mutant. It also loads anew every module of `src` that imports a changed module, directly or indirectly. All other
+ * modules are shared with the other tests, because loading them anew for each mutant would take longer than finding the
+ * mistake. If the text to replace is no longer in the source, the plugin fails.
  */
 import { readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
@@ -336,8 +336,8 @@ export const spawnMutants: ReadonlyArray<Pick<Mutant, "name" | "changes">> = [
 ]
 
 /**
- * The name of a build that has no mistake but is loaded in the same way as the mutants. A scenario that fails with this build
- * shows no mistake of a mutant.
+ * The name of a build that has no mistake but is loaded in the same way as the mutants. If a scenario fails with this build,
+ * the cause is not the mistake of a mutant.
  */
 export const unchanged = "unchanged"
 

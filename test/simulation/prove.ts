@@ -1,6 +1,6 @@
 /**
- * Draws scenarios, plays each on a simulated host, and judges the result. Ends at the first scenario that violates the guard,
- * or after the given number of runs.
+ * Draws scenarios, plays each on a simulated host, and judges the result. Ends at the first scenario that breaks a rule of
+ * `check.ts`, or after the given number of runs.
  */
 import { Effect, FastCheck as fc } from "effect"
 import { check, describeEntry } from "./check.ts"
@@ -11,20 +11,20 @@ export interface Proof {
   readonly runs: number
   /** The same seed draws the same scenarios. */
   readonly seed?: number | undefined
-  /** The path that a failure printed, for use with the seed of that failure. Only that scenario is played then. */
+  /** The path that a failure printed, for use with the seed of that failure. With a path, only that scenario is played. */
   readonly path?: string | undefined
   /** Called after each run. */
   readonly onRun?: (() => void) | undefined
   /**
-   * After a violation, whether to search for a smaller scenario that violates the guard as well. The search can take minutes
-   * and much memory. Default: `true`.
+   * Whether to search for a smaller scenario after one has broken a rule. The search can take minutes and much memory. Default:
+   * `true`.
    */
   readonly shrinks?: boolean | undefined
 }
 
 /**
- * Plays one scenario. Returns `undefined` if the guard was kept. Otherwise returns the violations and then the log, line by
- * line.
+ * Plays one scenario. Returns `undefined` if the scenario broke no rule of `check.ts`. Otherwise returns the violations and
+ * then the log, line by line.
  */
 export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string | undefined> =>
   Effect.map(simulate(subject, scenario), (report) => {
@@ -35,8 +35,8 @@ export const play = (subject: Subject, scenario: Scenario): Effect.Effect<string
   })
 
 /**
- * Returns `undefined` if no scenario violated the guard. Otherwise returns a report: the seed, the path, the smallest failing
- * scenario that was found, and its violations and log.
+ * Returns `undefined` if no scenario broke a rule of `check.ts`. Otherwise returns a report: the seed, the path, the smallest
+ * failing scenario that was found, and its violations and log.
  */
 export const prove = (
   subject: Subject,

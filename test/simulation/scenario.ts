@@ -6,8 +6,8 @@ import { FastCheck as fc } from "effect"
 import type { SimulatedPlatform } from "../../src/testing/SimulatedKernel.ts"
 
 /**
- * How a process starts: whether it waits as a standby for the end of an existing owner, and which supervisor restarts it when
- * it ends.
+ * How a process starts. A `standby` waits for the end of an existing owner. The last four names are the supervisors that
+ * restart a process when it ends.
  */
 export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
 
@@ -52,7 +52,7 @@ export interface Starter {
   readonly pid: number | undefined
   /**
    * If set, the starter has no process of its own. It runs as a worker thread, or as another copy of the library, within a
-   * running process. That process is the n-th one, modulo the number of running processes.
+   * running process. `within` is the index of that process, modulo the number of running processes.
    */
   readonly within: number | undefined
   /** How long the starter waits for the lock, in milliseconds. Default: the default of the library. */
@@ -67,8 +67,8 @@ export interface Starter {
 }
 
 /**
- * What happens to the host or to processes on it, independently of their system calls. `victim` is the index n of a process;
- * if it is too high, it is taken modulo the number of processes.
+ * What happens to the host or to processes on it, independently of their system calls. `victim` is the index of a process; an
+ * index that is too high is taken modulo the number of processes.
  */
 export type Happening =
   | { readonly _tag: "Unlink"; readonly file: "config" | "state" }
@@ -85,8 +85,8 @@ export type Happening =
   | { readonly _tag: "Freeze"; readonly victim: number; readonly millis: number }
   | { readonly _tag: "Terminate"; readonly victim: number }
   /**
-   * Stops the n-th of the processes that hold both locks. It is stopped for so long that its record gets stale. Without a
-   * kernel lock, a stale record no longer protects the locks.
+   * Stops the n-th of the processes that hold both locks, for so long that its record gets stale. Without a kernel lock, a
+   * stale record does not protect the locks.
    */
   | { readonly _tag: "FreezeHolder"; readonly victim: number; readonly millis: number }
 
@@ -131,7 +131,7 @@ export const usual: Starter = {
   faults: []
 }
 
-/** A start and a shutdown together make about a hundred and thirty calls. */
+/** A start and a shutdown together make about 130 system calls. */
 const call = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 130 }) },
   // Among these calls are those that acquire the lock.
@@ -229,8 +229,8 @@ const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitra
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
 /**
- * The longest delay in milliseconds at one system call of a start without a kernel lock. A reclaim without a kernel lock is
- * protected by a claim file, and another start may treat that file as abandoned if it gets too old.
+ * The longest delay in milliseconds at one system call of a start without a kernel lock. Such a start protects the reclaim of a
+ * dead owner's lock by a claim file. If the claim file gets too old, another start may treat it as abandoned.
  */
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
@@ -248,11 +248,11 @@ const kernelMode: fc.Arbitrary<Drawn> = fc.record({
 const noKernelLock = fc.constantFrom("absent" as const, "refused" as const, "grants everything" as const)
 
 /**
- * Without kernel locks, a start knows only two things about an owner in another PID namespace: the age of its record, and
- * whether its port is taken.
+ * Without kernel locks, a start knows only two things about an owner in another PID namespace: the age of the owner's record,
+ * and whether the owner's port is taken.
  *
- * If the wall clock is stepped before such an owner listens, the age says nothing. The gateway does not promise exclusion in
- * that case. So no scenario here has both several PID namespaces and a stepped clock.
+ * If the wall clock is stepped before such an owner listens, the age shows nothing, and the port is free. The gateway does not
+ * promise exclusion in that case. So no scenario here has both several PID namespaces and a stepped clock.
  */
 const recordOnly: fc.Arbitrary<Drawn> = fc.oneof(
   fc.record({
@@ -305,7 +305,7 @@ type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeou
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 
-/** Starters of the same gateway that start and end, while others are delayed in the middle of an acquire or a release. */
+/** Starters of the same gateway. Some start and end while others are delayed in the middle of an acquire or a release. */
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
@@ -346,8 +346,8 @@ const crowd = (
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
 
 /**
- * Starters with and without the addon for kernel locks. They are in several network namespaces, so a taken port does not keep
- * them apart.
+ * Starters with and without the addon for kernel locks. They are in several network namespaces, each of which has its own
+ * ports. So a taken port does not keep a second gateway from starting.
  */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 
@@ -359,18 +359,18 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
 })
 
 /**
- * The pid that a gateway in a container can ask for. It is the same in all containers, because each container often gives the
- * same pid to its first process.
+ * The pid of a gateway that has the same pid in each container. In real containers this is common, because each container often
+ * gives the same pid to its first process.
  */
 const containerPid = 7
 
 /**
  * Starters of one gateway on a volume that several containers or machines mount. They are in several network namespaces, so a
- * taken port does not show that an owner lives. Most of them are also in several PID namespaces.
+ * taken port does not show that an owner lives. Most of them are in several PID namespaces too.
  *
- * In another PID namespace, only the age of the record shows that a holder lives. A holder writes its record three times
- * within `staleAfter` (30 s). So a holder can bear a delay of 30 s less one interval of 10 s. All delays of a scenario
- * together are shorter than that.
+ * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
+ * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
+ * of a scenario together are shorter than that.
  */
 const volume = (
   locking: Scenario["locking"],
@@ -454,8 +454,9 @@ const containers = volume(
 )
 
 /**
- * Starters on two machines that mount one volume. The first PID namespace of each machine has the same name. No scenario here
- * has kernel locks that work on one machine only, because the server of the volume does not know them.
+ * Starters on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
+ * absent here: if each machine had its own, unknown to the server of the volume, they would not exclude starters of the other
+ * machine.
  */
 const machines = volume(
   "absent",
@@ -497,9 +498,9 @@ const watched: fc.Arbitrary<Drawn> = fc.record({
 })
 
 /**
- * Starters of one gateway without kernel locks. They see each other's processes, but are in several network namespaces. So the
- * record can say that the owner listens, while a start sees that its port is free. Some starts wait for the lock longer than a
- * record stays fresh.
+ * Starters of one gateway without kernel locks. They see each other's processes, but are in several network namespaces, each of
+ * which has its own ports. So the record can say that the owner listens, while a start finds the port free. Some starts wait
+ * for the lock longer than a record stays fresh.
  */
 const patient: fc.Arbitrary<Drawn> = fc.record({
   order,

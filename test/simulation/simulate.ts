@@ -20,9 +20,9 @@ export type Subject = typeof Original
 /** One entry of the log. The log has its entries in the order in which they happened. */
 export type Entry =
   | { readonly _tag: "Traced"; readonly entry: TraceEntry }
-  /** The layer of the lock has been built. From here on the process believes that it holds both locks. */
+  /** The layer of `LockFile` has been built. From here on the process believes that it holds both locks. */
   | { readonly _tag: "Enters"; readonly serial: number; readonly lockPaths: ReadonlyArray<string> }
-  /** The layer of the lock is about to be released. From here on the process does not rely on the locks. */
+  /** The layer of `LockFile` is about to be released. From here on the process does not rely on the locks. */
   | { readonly _tag: "Leaves"; readonly serial: number }
   /** An intruder, which is a program that ignores the rules of the lock, has removed or replaced these files. */
   | { readonly _tag: "Tampers"; readonly paths: ReadonlyArray<string> }
@@ -86,8 +86,8 @@ const windowsRefusals = ["EBUSY", "EPERM", "EACCES"]
 const refusedForAMoment = new Set(["open", "stat", "rename", "unlink"])
 
 /**
- * The milliseconds after which a service manager restarts a gateway that has ended. `None` if it does not. The values are
- * those of the service definitions that `gateway service` writes.
+ * The milliseconds after which a service manager restarts a gateway that has ended. `None` if it does not restart the gateway.
+ * The values are those of the service definitions that `gateway service` writes.
  */
 const restartAfter = (
   { ExitStatus: { ExitStatus, fromExit } }: Subject,
@@ -155,8 +155,8 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
   )
   const options = { supervisor, address } as const
   return (starter.how === "standby" ? Recovery.standby(start, options) : Recovery.recover(start, options)).pipe(
-    // The program waits for the loss of the lock, not for `Effect.never`. The `Effect.never` of a killed process would keep
-    // the process of the test from ending.
+    // The program waits for the loss of the lock, not for `Effect.never`. The `Effect.never` of a killed simulated process
+    // would keep its timer, so the real process of the tests would not end.
     Effect.flatMap(({ lost }) => lost),
     Effect.scoped,
     LossReport.untilLost,
@@ -172,9 +172,9 @@ const program = (subject: Subject, starter: Starter, witness: Witness) => {
 const longestLife = Duration.seconds(42)
 
 /**
- * The time until all consequences of the last event are over. It includes the time until a record gets stale, until an owner
- * rechecks its lock, and the minute after which the Task Scheduler restarts a gateway. A gateway that is restarted after that
- * still warms up before it serves.
+ * The time until all consequences of the last event are over. It includes the time until a record gets stale, the time until an
+ * owner rechecks its lock, and the minute after which the Task Scheduler restarts a gateway. After a restart, the gateway warms
+ * up before it serves.
  */
 const calm = ({ starters }: Scenario): Duration.Duration =>
   Duration.sum(
@@ -183,23 +183,24 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * The time within which a start must serve if no gateway runs. Without a kernel lock, a start waits until the files of a
- * killed process are stale. A start may also wait five seconds for its locks, if no port shows that another gateway uses its
- * state directory.
+ * The time within which a start must serve if no gateway runs. Without a kernel lock, a start waits until the files of a killed
+ * process are stale. If no port shows that another gateway uses its state directory, a start may also wait five seconds for its
+ * locks.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
 
 /**
- * Plays a scenario. The scheduler draws the order of everything that happens at the same simulated time, including what
+ * Plays a scenario. At each simulated time, the scheduler draws the order of everything that happens, including what
  * supervisors do.
  */
 export const simulate = (subject: Subject, scenario: Scenario): Effect.Effect<Report> =>
   Effect.suspend(() => {
     const scheduler = SimulatedScheduler.make(scenario.order)
     return play(subject, scenario, scheduler).pipe(
-      // Simulated time passes without real waiting. Without this turn of the event loop, hundreds of scenarios would block the
-      // process for more than a minute. Its other work, such as messages to the test runner, would have to wait.
+      // Simulated time passes without real waiting. Without this `setImmediate`, which lets the event loop turn, hundreds of
+      // scenarios would block the process for more than a minute. Other work of the process, such as messages to the test
+      // runner, would have to wait.
       Effect.zipLeft(Effect.promise(() => setImmediate())),
       Effect.withClock(SimulatedClock.make(scheduler)),
       Effect.provide(Logger.remove(Logger.defaultLogger))
@@ -258,8 +259,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         case "Fail": {
           if (scenario.platform === "win32" && refusedForAMoment.has(name)) {
             const millis = (fate.pick + 1) * 100
-            // A start whose lock timeout is zero does not wait until the file can be used again either, so the error can make
-            // it fail.
+            // A start whose lock timeout is zero does not wait until the file can be used again. So the error can make this
+            // start fail.
             if (actor.starter.timeout === 0 || actor.starter.how === "standby") actor.failed = true
             const code = windowsRefusals[fate.pick % windowsRefusals.length] ?? "EBUSY"
             refused.set(process.serial, code)
@@ -277,7 +278,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       }
     }
 
-    /** The serial numbers of the processes whose calls on files fail for a moment, with the error. */
+    /** For each process whose calls on files fail for a moment: its serial number, and the error of those calls. */
     const refused = new Map<number, string>()
 
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
@@ -335,7 +336,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           process,
           starter: Option.match(within, {
             onNone: () => starter,
-            // A starter within another process has the machine and the namespaces of that process.
+            // A starter that runs within another process has the machine and the namespaces of that process.
             onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
               ...starter,
               machine,
@@ -412,7 +413,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
             yield* host.files.writeFile("/state/other", content)
             yield* tamper(path)
             yield* host.files.rename("/state/other", path)
-            // The intruder cannot write a file either while the disk is full, so the error is ignored.
+            // While the disk is full, the intruder cannot write its file. So the error is ignored.
           }).pipe(Effect.ignore)
         }
         case "RemoveFolder":
@@ -451,7 +452,8 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           const holders = running().filter(({ holds }) => holds)
           const actor = holders[what.victim % Math.max(1, holders.length)]
           if (actor === undefined) return Effect.void
-          // If the holder loses a lock during this stop, the loss is expected, so it is not a violation by another process.
+          // The holder may lose a lock during this stop. `failed` says that this is expected, so that `check` does not report
+          // it.
           actor.failed = true
           return freezeFor(actor.process, what.millis)
         }

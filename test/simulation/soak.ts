@@ -1,9 +1,9 @@
 /**
- * `npm run test:soak [-- --runs N] [--seed S]`: tests the property of `guard.test.ts` with a hundred thousand scenarios, on
- * all cores.
+ * `npm run test:soak [-- --runs N] [--seed S]`: tests the property of `guard.test.ts` with a hundred thousand scenarios, on all
+ * cores.
  *
- * Prints its progress, and at the end the number of runs, the seeds and the time. If a scenario violates the guard, prints the
- * violation with its seed, path and log. The exit status is 0 if there was no violation.
+ * Prints its progress, and at the end the number of runs, the seeds and the time. If a scenario breaks a rule of `check.ts`,
+ * prints the violation with its seed, path and log. The exit status is 0 if there was no violation.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -42,14 +42,14 @@ const options = Effect.gen(function*() {
 })
 
 /**
- * The number of scenarios that one process plays. A simulated process that is killed stays in memory as a fiber of the
- * runtime, which is half a megabyte for each scenario. More scenarios would fill the heap.
+ * The number of scenarios that one process plays. Each simulated process that is killed stays in memory as a fiber of the
+ * runtime. That is half a megabyte for each scenario, so more scenarios would fill the heap.
  */
 const mostRunsOfOne = 500
 
 /**
- * Flags for Node. Simulations create many errors, which need no stack traces, and many short-lived objects, for which a larger
- * young generation is faster.
+ * Flags for Node. Simulations create many errors, which need no stack traces. They also create many short-lived objects, for
+ * which a larger young generation of the heap is faster.
  */
 const nodeFlags = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 

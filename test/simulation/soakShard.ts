@@ -19,8 +19,8 @@ Effect.gen(function*() {
       done += 1
       if (done % progressEvery === 0) process.stdout.write(`+${progressEvery}\n`)
     },
-    // Reports a violation at once, without the search for a smaller scenario. `guard.test.ts` does that search, given the seed
-    // and path that are printed with the violation.
+    // Reports a violation at once, without the search for a smaller scenario. To search for one, run `guard.test.ts` with the
+    // seed and path that are printed with the violation.
     shrinks: false
   })
   if (done % progressEvery !== 0) process.stdout.write(`+${done % progressEvery}\n`)

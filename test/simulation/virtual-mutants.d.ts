@@ -1,6 +1,7 @@
 /**
- * A module that the plugin in `mutants.ts` creates. Each entry loads, by the name of a mutant, the modules with that one
- * mistake: the subject of a simulation, or the places that start programs.
+ * The module that the plugin in `mutants.ts` creates. The keys of `load` and `loadPlaces` are the names of mutants. A function
+ * of `load` imports the modules that a simulation tests, with the mistake of that mutant. A function of `loadPlaces` imports
+ * the places that start programs, with that mistake.
  */
 declare module "virtual:mutants" {
   // A type in an ambient module can refer to a relative module only by `import()`.

@@ -13,7 +13,9 @@ const files = Fs.readdirSync(new URL("test", root), { recursive: true, encoding:
     )
   )
 
-/** Runs these tests by the rules of another platform, which `--mode darwin` or `--mode win32` selects. */
+/**
+ * Runs these test files by the rules of another platform than Linux. `--mode darwin` or `--mode win32` selects the platform.
+ */
 export default defineConfig(({ mode }) => ({
   test: {
     include: files,

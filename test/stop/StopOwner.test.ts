@@ -20,20 +20,20 @@ const stop = (options: Partial<StopOwner.StopOptions> = {}) =>
     Effect.provide(PortProbe.layer.pipe(Layer.provide(HealthProbe.layer())))
   )
 
-/** Advances time in small steps, so that work that one step starts continues in the next. */
+/** Advances time in small steps, so that work that begins in one step continues in the next. */
 const pass = (host: SimulatedHost.SimulatedHost, duration: Duration.DurationInput) =>
   Effect.zipRight(TestClock.adjust("50 millis"), host.settle).pipe(
     Effect.repeatN(Math.ceil(Duration.toMillis(duration) / 50) - 1)
   )
 
-/** Advances time until the process has ended, up to a limit. */
+/** Advances time until the process has ended, but by 30 seconds at most. */
 const toItsEnd = <A, E>(host: SimulatedHost.SimulatedHost, process: SimulatedHost.SimulatedProcess<A, E>) =>
   Effect.zipRight(pass(host, "50 millis"), process.poll).pipe(
     Effect.repeat({ until: Option.isSome, times: 600 }),
     Effect.map(Option.getOrThrow)
   )
 
-/** Runs a stop in its own process until it ends. */
+/** Runs `stop` in a new process until that process ends. */
 const stopped = (
   host: SimulatedHost.SimulatedHost,
   options: Partial<StopOwner.StopOptions> = {},
@@ -48,7 +48,7 @@ const stopped = (
       : { outcome: undefined, error: exit.cause._tag === "Fail" ? exit.cause.error : yield* Effect.die(exit.cause) }
   })
 
-/** The signals by process. A process is named by its serial number, which is never reused. */
+/** The signals that processes got, each with the serial number of the process. Serial numbers are never reused. */
 const signalled = (host: SimulatedHost.SimulatedHost) =>
   host.trace().flatMap(({ name, serial }) =>
     name.startsWith("gets SIG") ? [[Option.getOrThrow(serial), name.slice("gets ".length)] as const] : []
@@ -162,7 +162,7 @@ describe("StopOwner.stop", () => {
       const { outcome } = yield* stopped(host, { ...brief, force: true })
       assert.deepInclude(outcome, { _tag: "Stopped", killed: true })
       assert.deepStrictEqual(signalled(host).slice(1), [[other.serial, "SIGTERM"], [other.serial, "SIGKILL"]])
-      // As after any death without a release, the next start takes over the file.
+      // The killed owner did not release its lock. So its lock file stays, and the next start takes the file over.
       assert.isTrue(Option.isSome(yield* Effect.option(host.files.stat(path))))
       assert.strictEqual((yield* stopped(host)).outcome?._tag, "NotRunning")
     }))
@@ -312,7 +312,8 @@ describe("StopOwner.stop", () => {
     () =>
       Effect.gen(function*() {
         const { host, owner } = yield* listening
-        // The successor polls so often that it acquires the lock before the stop sees it free.
+        // The successor is a start that waits for the lock. It polls so often that it acquires the lock before `stop` sees the
+        // lock free.
         const successor = yield* host.spawn(
           gateway({ port: 18790, lock: { timeout: "1 minute", pollInterval: "1 millis" } })
         )
@@ -331,8 +332,7 @@ describe("StopOwner.stop", () => {
     () =>
       Effect.gen(function*() {
         /**
-         * Runs a stop. Right before the stop's system call number `fateful`, the owner dies and another process gets the
-         * owner's pid.
+         * Runs `stop`. Right before its system call number `fateful`, the owner dies and another process gets the owner's pid.
          */
         const play = (locking: "works" | "absent", fateful: number) =>
           Effect.gen(function*() {

@@ -27,7 +27,7 @@ import { makeHost } from "../fixtures/simulated.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const holder = { pid: 4711, pidMeaning: "Alive" as const, instanceId: "owner", phase: "starting" as const }
-/** The record in the lock file of `lockHeld`, which does not change. */
+/** The record that the lock file of `lockHeld` contains during all tests. */
 const ownerRecord = OwnerRecord.encode({
   version: 1,
   instanceId: "owner",
@@ -52,8 +52,8 @@ const stalled: Health = { _tag: "Stalled", detail: "no answer" }
 const free: Health = { _tag: "NoListener", detail: "refused" }
 
 /**
- * The result of each attempt to start, and of each probe, by its number or by the time in milliseconds. The last result of
- * a list repeats.
+ * `starts` has the result of each attempt to start, by its number. `probes` has the result of each probe, by its number or by
+ * the time in milliseconds. The last result of a list repeats.
  */
 interface World {
   readonly starts: ReadonlyArray<"running" | PortInUse | LockHeld | BindFailed | Effect.Effect<never, PortInUse>>
@@ -322,7 +322,7 @@ describe("recover", () => {
     it.effect("an attempt that is refused after it is over is the last one", () =>
       Effect.gen(function*() {
         const simulation = yield* simulate({ starts: [lockHeld], probes: [free] })
-        // Each attempt takes as long as a start that waits for the lock.
+        // Each attempt takes four seconds, as if the start waited for the lock.
         const fiber = yield* Recovery.recover(Effect.delay(simulation.start, "4 seconds"), {
           supervisor: "systemd",
           address,
@@ -369,8 +369,8 @@ describe("recover", () => {
     ],
     ([failures, healthyFrom, interval, tenths, runsAtLast]) =>
       Effect.gen(function*() {
-        // The timeout is an odd number, and all other events are at even times. So no event is at the moment of the
-        // timeout, where the result is not specified.
+        // The timeout is an odd number of milliseconds, and all other events are at even times. So no event happens exactly at
+        // the timeout, for which the result is not specified.
         const timeout = 1 + 2 * Math.floor((interval * tenths) / 20)
         const errors = failures.map((name) => name === "portInUse" ? portInUse : lockHeld)
         const starts = runsAtLast ? [...errors, "running" as const] : [...errors, portInUse]
@@ -380,7 +380,8 @@ describe("recover", () => {
         )
         const ended = yield* Effect.fork(Effect.zipRight(Fiber.await(fiber), Clock.currentTimeMillis))
 
-        // The model: attempt n is made after n intervals. The owner is probed then, and every second until the next attempt.
+        // The model: attempt n, counted from 0, is made after n intervals. At that time the owner is probed, and then every
+        // second until the next attempt.
         const expected: Array<number> = []
         let outcome: "running" | "healthy" | "unhealthy" = "unhealthy"
         let end = timeout
@@ -465,7 +466,7 @@ describe("standby", () => {
       const { attempts, fiber } = yield* standby({
         starts: [portInUse, successor, "running"],
         probes: [healthy],
-        // The first owner ends at once, its successor after an hour.
+        // The first owner ends at once. Its successor ends after an hour.
         ended: Effect.flatMap(
           Ref.getAndUpdate(ends, (count) => count + 1),
           (count) => count === 0 ? Effect.void : Effect.sleep("1 hour")

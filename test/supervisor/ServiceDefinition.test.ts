@@ -30,7 +30,7 @@ import { numRuns } from "../arbitraries.ts"
 // arbitraries
 // ---------------------------------------------------------------------------
 
-/** Text with characters that are special in some format, several in a word, and any Unicode. */
+/** Draws a word. Many words combine characters that are special in some format. Other words have any Unicode characters. */
 const word = fc.oneof(
   fc.string({
     unit: fc.constantFrom(
@@ -151,8 +151,8 @@ const simpleEscapes: Readonly<Record<string, number>> = {
 }
 
 /**
- * systemd.syntax(7), "Quoting": splits words, removes quotes, replaces escapes. Throws on anything that the page does not
- * allow.
+ * Follows systemd.syntax(7), "Quoting": splits a line into words, removes quotes and replaces escapes. Throws on anything that
+ * the page does not allow.
  */
 const readWords = (line: string): ReadonlyArray<string> => {
   const words: Array<string> = []
@@ -200,14 +200,20 @@ const readWords = (line: string): ReadonlyArray<string> => {
   return words
 }
 
-/** systemd.unit(5), "Specifiers": `%%` is a percent sign; any other specifier would be replaced. */
+/**
+ * Follows systemd.unit(5), "Specifiers": `%%` becomes a percent sign. Throws on any other specifier, because systemd would
+ * replace it.
+ */
 const readSpecifiers = (text: string): string =>
   text.replace(/%(.?)/gsu, (_, next: string) => {
     if (next !== "%") throw new Error(`a specifier %${next}`)
     return "%"
   })
 
-/** systemd.service(5), "Command Lines": `$$` is a dollar sign; `${…}` anywhere and `$…` as a word are variables. */
+/**
+ * Follows systemd.service(5), "Command Lines": `$$` becomes a dollar sign. Throws on a variable, which is `${…}` anywhere or
+ * `$…` as a word.
+ */
 const readVariables = (text: string): string => {
   if (/^\$[^${]/u.test(text)) throw new Error("a variable as a word")
   return text.replace(/\$([${])/g, (_, next: string) => {
@@ -216,7 +222,7 @@ const readVariables = (text: string): string => {
   })
 }
 
-/** The command line of ExecStart=: the program, then its arguments. */
+/** Parses the command line of ExecStart= in a unit. Returns the program and then its arguments. */
 const readExecStart = (unit: string): ReadonlyArray<string> => {
   const [program = "", ...args] = readWords(/^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "").map(readSpecifiers)
   return [program, ...args.map(readVariables)]
@@ -254,7 +260,7 @@ const readWindows = (line: string): ReadonlyArray<string> => {
   return current === undefined ? words : [...words, current]
 }
 
-/** The sections and keys of a unit, systemd.syntax(7). */
+/** Parses a unit by systemd.syntax(7). Returns the values by section and key, such as `Service.Type`. */
 const readUnit = (unit: string): ReadonlyMap<string, string> => {
   const keys = new Map<string, string>()
   let section = ""
@@ -281,7 +287,7 @@ const hasTool = (name: string): boolean =>
   searchPath.split(Path.delimiter).some((folder) => Fs.existsSync(Path.join(folder, name)))
 const named = (name: string, tool: string): string => hasTool(tool) ? name : `${name} [skipped: no ${tool} here]`
 
-/** Runs a Python program on files; it prints one JSON value. */
+/** Runs a Python program with these files as its arguments. The program must print one JSON value. */
 const python = <A, I>(schema: Schema.Schema<A, I>, program: string, files: ReadonlyArray<string>) =>
   Command.make("python3", "-c", program, ...files).pipe(
     Command.string,
@@ -561,8 +567,8 @@ WantedBy=multi-user.target
 })
 
 /**
- * Whether starts at these times, in seconds, latch the unit: systemd then refuses further starts. Follows `ratelimit_below`
- * of systemd's ratelimit.c (252).
+ * Whether starts at these times, in seconds, are so frequent that systemd refuses further starts of the unit. The function
+ * follows `ratelimit_below` in systemd's ratelimit.c (252).
  */
 const latches = (timing: SystemdTiming, starts: ReadonlyArray<number>): boolean => {
   let begin: number | undefined
@@ -792,7 +798,7 @@ describe("Task Scheduler task", () => {
     }
   })
 
-  /** The elements of the schema in its order ([MS-TSCH] 2.5), restricted to those that a definition contains. */
+  /** For each element that a definition contains: its child elements, in the order that the schema requires ([MS-TSCH] 2.5). */
   const order: Readonly<Record<string, ReadonlyArray<string>>> = {
     Task: ["RegistrationInfo", "Triggers", "Settings", "Data", "Principals", "Actions"],
     RegistrationInfo: ["URI", "SecurityDescriptor", "Source", "Date", "Author", "Version", "Description"],
@@ -933,7 +939,7 @@ describe("systemd-analyze verify", () => {
         .pipe(Command.env({ XDG_RUNTIME_DIR: folder, HOME: folder, SYSTEMD_COLORS: "0" }), Command.string)
     })
 
-  /** A path to node through a folder of this name. */
+  /** The path of a link to node, in a new folder with this name. */
   const nodeIn = (name: string) =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem

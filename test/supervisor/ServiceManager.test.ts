@@ -39,8 +39,8 @@ interface Programs {
 const willing: Programs = { systemctl: "exit 0", launchctl: "exit 0", schtasks: "exit 0" }
 
 /**
- * A machine with its own folders and fake service managers, which record their calls and then run their lines; and the
- * service to install.
+ * Makes a machine with new folders and fake service managers, and the options of a service to install there. Each fake manager
+ * records its call and then runs its shell lines.
  */
 const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs = willing) =>
   Effect.gen(function*() {
@@ -89,7 +89,7 @@ const makeMachine = (manager: Manager, scope: ServiceScope, programs: Programs =
         Effect.provide(ServiceManager.install({ ...options, ...changes }), context),
       uninstall: (changes: Partial<ServiceManager.ServiceManagerOptions> = {}) =>
         Effect.provide(ServiceManager.uninstall({ ...options, ...changes }), context),
-      /** The calls of the managers, in order. */
+      /** The calls of the fake service managers, in order. */
       calls: Effect.map(fs.readFileString(log), (text) => text.split("\n").slice(0, -1)),
       /** The reports so far. */
       reported: Ref.get(reported),
@@ -169,7 +169,7 @@ describe("install", () => {
         const fs = yield* FileSystem.FileSystem
         const machine = yield* makeMachine(manager, scope)
         const options = { ...machine.options, dryRun: true }
-        // Every file operation fails or dies.
+        // In this context every file operation fails or dies, and no program can be run.
         const context = Context.make(FileSystem.FileSystem, FileSystem.makeNoop({})).pipe(
           Context.add(
             CommandExecutor.CommandExecutor,
@@ -409,7 +409,8 @@ describe("an installation that fails (N41)", () => {
   it.scopedLive("takes back the link that enabled the unit, and tells systemd", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      // As if the bus connection broke: the link exists, but the manager's answer is lost.
+      // The fake systemctl acts as if its connection to the bus broke: it creates the link of the service, but its answer is
+      // lost.
       const machine = yield* makeMachine("systemd", "system", {
         systemctl:
           "case \"$*\" in *enable*) mkdir -p \"$WANTS\"; ln -s ../x \"$WANTS/gateway-a-b.service\"; exit 1 ;; esac"
@@ -507,7 +508,7 @@ describe("uninstall, where a step does not matter (N41)", () => {
 })
 
 describe("what fails", () => {
-  /** One line with what failed, where, why, and what to do. */
+  /** Checks that the message of an error is one line, which says what failed, where, why, and what to do. Returns the error. */
   const oneLine = (error: ServiceFailed) => {
     for (const part of [error.what, error.where, error.reason, error.advice]) {
       assert.notStrictEqual(part, "")
@@ -527,7 +528,7 @@ describe("what fails", () => {
       assert.strictEqual(error.where, Path.join(machine.root, "etc", "systemd"))
       assert.match(error.message, /^cannot make the folder .*ENOTDIR.*; run it as root/)
       assert.isEmpty(yield* machine.calls)
-      // In those folders nothing is installed.
+      // Nothing is installed in those folders, so `uninstall` must say so.
       yield* machine.uninstall({ folders })
       assert.match((yield* machine.reported).at(-1) ?? "", /is not installed/)
     }).pipe(live))

@@ -30,7 +30,7 @@ const enomem = Programs.thrown.find(([code]) => code === "ENOMEM")?.[1]
 describe("the watchdog", () => {
   const interval = Duration.seconds(20)
 
-  /** The times at which the watchdog is fed within two intervals. */
+  /** The times at which the watchdog is fed. `keepFed` runs for 39 seconds, which is almost two intervals. */
   const fedAt = (feed: (count: number) => Effect.Effect<boolean>) =>
     Effect.gen(function*() {
       const at = yield* Ref.make<ReadonlyArray<number>>([])

@@ -23,7 +23,7 @@ const stepMillis = 250
 
 type Host = SimulatedHost.SimulatedHost
 
-/** An owner of the port or the lock: how it begins, and what the test expects of it. */
+/** An owner of the port or the lock. `begin` starts it, and the other properties say what the test expects of it. */
 interface Owner {
   readonly isHealthy: boolean
   /** Whether a start that waits for the end of this owner may keep an idle connection to it. */
@@ -51,7 +51,10 @@ const serving = (lock: LockFile.LockFileOptions) =>
     )
   )
 
-/** A process of the host that is killed when the scope closes. */
+/**
+ * An owner that is a process of the host. `begin` starts the process, and the process is killed when the scope of `begin`
+ * closes.
+ */
 const spawned = (
   program: Parameters<Host["spawn"]>[0],
   owner: Pick<Owner, "isHealthy" | "isSilent">,
@@ -88,7 +91,7 @@ const owners: Readonly<Record<string, Owner>> = {
 }
 
 interface Scenario {
-  /** The owners one after the other, without a gap; the first begins at once. */
+  /** The owners, one after the other without a gap. The first one begins at once. */
   readonly phases: ReadonlyArray<{ readonly who: string; readonly steps: number }>
   readonly how: "standby" | "systemd" | "launchd" | "external"
   readonly retryMillis: number
@@ -125,7 +128,9 @@ const waiter = ({ healthTimeoutMillis, how, retryMillis }: Scenario) => {
 }
 
 interface Seen {
-  /** How the start that waits ended, and when: it serves or has failed. `None` if it still waits. */
+  /**
+   * How the start that waits ended, and when. `what` is `serves` or the tag of the error. `None` if the start has not ended.
+   */
   readonly outcome: Option.Option<{ readonly what: string; readonly atMillis: number }>
   readonly strangers: ReadonlyArray<SimulatedPorts.SimulatedStranger>
 }
@@ -176,8 +181,8 @@ const play = (scenario: Scenario): Effect.Effect<Seen> =>
 const lengthOf = (phases: Scenario["phases"]) => phases.reduce((sum, { steps }) => sum + steps * stepMillis, 0)
 
 /**
- * The time within which a start that waits must notice a change: two seconds and the time of a probe. A step of the test is
- * added, because the test sees the change only after a step.
+ * The time within which a start that waits must notice a change: two seconds, and the time of a probe. The test sees the result
+ * only after its next step, so one step is added.
  */
 const noticedWithin = 2000 + probeMillis + stepMillis
 
@@ -187,8 +192,8 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
   if (Option.isNone(outcome)) return assert.fail("neither serves nor fails")
   const { atMillis, what } = outcome.value
   const elapsed = Math.min(atMillis, end)
-  // Each attempt to start probes the port, and after a failed attempt the start probes the owner. In addition, the start
-  // polls every second, and makes some attempts after each change of owner.
+  // Each attempt to start probes the port. After a failed attempt, the start also probes the owner. In addition, the start
+  // polls every second, and it makes some more attempts after each change of owner.
   const attempts = how === "standby" ? 0 : elapsed / retryMillis
   const requests = strangers.reduce((sum, stranger) => sum + stranger.requests(), 0)
   assert.isAtMost(requests, elapsed / 1000 + 2 * attempts + 25, "requests")
@@ -205,13 +210,13 @@ const judge = (scenario: Scenario, { outcome, strangers }: Seen) => {
     assert.isAtLeast(atMillis, end)
     return assert.isAtMost(atMillis, end + noticedWithin)
   }
-  // An attempt that is running at the deadline is not cut. It probes the port, and may wait for the lock.
+  // An attempt that is running when the health timeout ends is not cut short. It probes the port, and may wait for the lock.
   const lockMillis = phases.some(({ who }) => owners[who]?.isSilent === true) ? Math.min(5000, healthTimeoutMillis) : 0
   const giveUp = Math.max(healthTimeoutMillis, probeMillis) + probeMillis + lockMillis
   switch (what) {
     case "OwnerHealthy":
-      // A gateway whose process the test stops is healthy for a moment before that, so a start may see a healthy owner at
-      // the begin of its phase.
+      // A gateway whose process the test stops is healthy for a moment before the stop. So the start may see a healthy owner at
+      // the begin of that phase.
       if (
         phases.some(({ who }, index) =>
           who === "a gateway's stopped process" && lengthOf(phases.slice(0, index)) === atMillis

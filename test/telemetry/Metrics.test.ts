@@ -18,7 +18,10 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
 /** Holds the locks and never serves. */
 const warming = Effect.zipRight(Layer.build(LockFile.layerWithProbes({ ...place, address })), Effect.never)
 
-/** All processes of a test share one metric registry. A label distinguishes them. */
+/**
+ * All tests of this file share one metric registry of Effect. The label `test` distinguishes the tests in it, and the label
+ * `process` distinguishes the simulated processes of one test.
+ */
 let labels = 0
 const labelled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => Effect.tagMetrics(self, "test", String(labels++)))

@@ -33,7 +33,7 @@ interface Series {
  */
 const boundaries = MetricBoundaries.fromIterable([0.1, 1])
 
-/** The snapshot of a new registry after these series. */
+/** The snapshot of a new registry that has these series. */
 const snapshotOf = (series: ReadonlyArray<Series>): ReadonlyArray<MetricPair.MetricPair.Untyped> => {
   const registry = MetricRegistry.make()
   for (const { description, kind, name, tags = [], value, word = "word" } of series) {
@@ -244,7 +244,7 @@ words_total{key="hello"} 1
           Effect.gen(function*() {
             const text = encode(...series)
             const { output, status } = yield* Promtool.checkMetrics(text)
-            // Status 3: the text can be parsed, but a linter dislikes its names.
+            // Status 3 means that promtool could parse the text, but its linter dislikes the names.
             assert.include([0, 3], status, `${output}\n${text}`)
             assert.notInclude(output, "parsing error")
           })

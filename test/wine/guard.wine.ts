@@ -1,6 +1,6 @@
 /**
- * Gateways that run as Windows programs under wine: only one of them may serve. The kernel lock is `LockFileEx`, from the
- * Windows build of the addon.
+ * These tests run gateways as Windows programs under wine, and check that only one of them serves. The kernel lock is
+ * `LockFileEx`, from the Windows build of the addon.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Option, Schema } from "effect"
@@ -59,8 +59,8 @@ describe("a gateway on Windows", () => {
       const second = yield* Windows.gateway(site)
       Gateways.assertRefused(second, refusal(site))
       assert.deepInclude(Gateways.facts(second), {
-        // The error does not name the program of the owner. Only PowerShell could tell it, and a refused start does not wait
-        // for PowerShell.
+        // The error does not name the program of the owner. Only PowerShell could find out that name, and a refused start does
+        // not wait for PowerShell.
         "held by": `pid ${owner.pid}`,
         phase: "listening",
         config: site.configPath,
@@ -228,8 +228,7 @@ describe("a gateway on Windows without the addon", () => {
         other.stderr,
         `GatewayLockError: gateway already running (pid ${owner.pid}) on ${Gateways.url(site)}\n`
       )
-      // The owner here has no kernel lock, only its record. A start that has kernel locks must not take the lock of this owner
-      // either.
+      // The owner here has no kernel lock, only its record. A start that has kernel locks must be refused too.
       const locking = yield* Windows.gateway(port)
       assert.include(
         locking.stderr,

@@ -1,6 +1,6 @@
 /**
- * Paths that only Windows has: paths with a drive letter, several spellings of the path of one file, and folders of a user's
- * profile.
+ * These tests use paths that only Windows has: paths with a drive letter, several spellings of the path of one file, and
+ * folders of a user's profile.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

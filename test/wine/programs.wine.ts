@@ -1,7 +1,7 @@
 /**
- * The Windows programs from which the gateway gets information (PowerShell and netstat), and the shells from which users start
- * the gateway. In wine, stand-ins replace PowerShell and netstat. They answer with the true state of the wine prefix, which is
- * the folder of one simulated Windows.
+ * These tests are about the Windows programs from which the gateway gets information (PowerShell and netstat), and about the
+ * shells from which users start the gateway. In wine, stand-ins replace PowerShell and netstat. They answer with the true state
+ * of the wine prefix, which is the folder of one simulated Windows.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, type Scope } from "effect"

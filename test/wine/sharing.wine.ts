@@ -1,6 +1,6 @@
 /**
- * Lock files that another program has opened without sharing them. Virus scanners, indexers and backup programs do that for a
- * moment.
+ * In these tests, another program has opened a lock file without sharing it. Virus scanners, indexers and backup programs do
+ * that for a moment.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -173,7 +173,7 @@ describe("routing, live", () => {
       const raw = yield* connect(bound.address)
       yield* raw.send(upgradeRequest("/control"))
       yield* raw.until(/hello/)
-      // An unmasked text frame, which a client must not send.
+      // These bytes are an unmasked text frame, which a client must not send.
       yield* raw.send(Uint8Array.of(0x81, 0x01, 0x78))
       yield* raw.closed
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
@@ -282,8 +282,8 @@ describe("watching, live", () => {
       const client = yield* connect(bound.address, { reading: false })
       yield* client.send(upgradeRequest("/control"))
       yield* client.send(textFrame("watch"))
-      // A push has 100 kB. The gateway cuts the client after the pushes have filled the buffers of the kernel and the
-      // megabyte that the gateway buffers.
+      // A push has 100 kB. The pushes first fill the buffers of the kernel and then the buffer of the gateway, which is one
+      // megabyte. Then the gateway cuts the client.
       assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
     }))

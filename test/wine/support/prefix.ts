@@ -1,9 +1,8 @@
 /**
- * A Windows for the tests. It is a wine prefix of their own, which is a folder that wine uses as drive `C:` and registry. It
+ * Makes a Windows for the tests. It is a new wine prefix: a folder that wine uses as drive `C:` and as the registry. The prefix
  * contains Node for Windows, the built program, and stand-ins for some Windows programs.
  *
- * The tests install nothing on this machine. Node for Windows comes from the npm registry and is kept in
- * `node_modules/.cache`.
+ * The tests install nothing on this machine. Node for Windows comes from the npm registry and is kept in `node_modules/.cache`.
  */
 import { Config, Data, Effect, Option, type Scope } from "effect"
 import { spawn } from "node:child_process"
@@ -49,7 +48,10 @@ const repository = here("../../..")
 // requirements
 // ---------------------------------------------------------------------------
 
-/** The folder in which Debian's package `wine64` installs wine. The package installs no link on the search path. */
+/**
+ * The folder in which Debian's package `wine64` installs wine. The package puts no link to wine on the search path, so the
+ * tests look here too.
+ */
 const debian = "/usr/lib/wine"
 
 const exists = (path: string): Effect.Effect<boolean> =>
@@ -179,7 +181,7 @@ const nodeForWindows: Effect.Effect<string, NoWindows, Scope.Scope> = Effect.gen
 // the program and the stand-ins
 // ---------------------------------------------------------------------------
 
-/** Copies the program as the package ships it. The cache of code that V8 compiled on this machine is left out. */
+/** Copies the program as the package ships it. The copy leaves out the cache of code that V8 compiled on this machine. */
 const copyProgram = (to: string): Effect.Effect<void, NoWindows> =>
   io(`the program in ${to}`, async () => {
     await Fs.cp(Path.dirname(Program.main), Path.join(to, "dist"), {
@@ -232,16 +234,16 @@ const compile = (compiler: string, folder: string) =>
 // ---------------------------------------------------------------------------
 
 /**
- * The value of `WINEDLLOVERRIDES`. The first part makes wine run the stand-ins instead of its own programs of that name. The
- * second part turns off the installers of .NET and Gecko, which would ask the user.
+ * The value of `WINEDLLOVERRIDES`. The first part makes wine run the stand-ins instead of its own programs with the same names.
+ * The second part turns off the installers of .NET and Gecko, which would ask the user.
  *
  * The prefix is set to Windows 10, because wine's default is Windows 7, on which Node 20 refuses to run.
  */
 const overrides = "netstat.exe,powershell.exe=n;mscoree,mshtml="
 
 /**
- * The seconds for which the wine server stays when no Windows program runs. This is longer than the time between two tests.
- * The server ends after this time even if the test process was killed.
+ * The seconds for which the wine server keeps running when no Windows program runs. This is longer than the time between two
+ * tests. The server ends after this time even if the test process was killed.
  */
 const persistence = 60
 
@@ -272,7 +274,7 @@ export const make: Effect.Effect<Prefix, NoWindows, Scope.Scope> = Effect.gen(fu
   yield* copyProgram(Path.join(drive, "bare"))
   yield* io("the prefix", async () => {
     await Fs.copyFile(node, Path.join(drive, "gateway", "node.exe"))
-    // The command file `gateway.cmd`, as npm creates it when it installs the package. It is in a folder of the search path.
+    // Writes the command file `gateway.cmd`, as npm does when it installs the package. `C:\windows` is on the search path.
     await Fs.writeFile(
       Path.join(drive, "windows", "gateway.cmd"),
       `@"${installed.node}" "${installed.main}" %*\r\n`

@@ -82,7 +82,7 @@ export const record = (site: Gateways.Site) =>
 // programs
 // ---------------------------------------------------------------------------
 
-/** The longest time for which a test waits for a program, even on a busy machine. */
+/** A test waits at most this long for a program, even on a busy machine. */
 const patience = Duration.seconds(60)
 
 export interface StartOptions {
@@ -235,7 +235,7 @@ export const startListening = (
   options: GatewayOptions = {}
 ): Effect.Effect<Running, never, Scope.Scope> => Effect.tap(startGateway(site, options), ({ listening }) => listening)
 
-/** Runs a command for a site, or a start that ends by itself, and waits for its end. */
+/** Runs `command` for a site, or a start that ends by itself, and waits for the end. */
 export const gateway = (site: Gateways.Site, options: GatewayOptions = {}): Effect.Effect<Processes.Ended> =>
   run(wordsOf(site, options), { cwd: site.root, ...options })
 
