@@ -5,29 +5,29 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import * as Fs from "node:fs/promises"
-import { fileURLToPath } from "node:url"
+import * as Bundle from "../fixtures/bundle.ts"
 import * as Clients from "./support/clients.ts"
 import * as Gateways from "./support/gateways.ts"
 import * as Ports from "./support/ports.ts"
 import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
-const fixture = fileURLToPath(new URL("../fixtures/wiring.mjs", import.meta.url))
-
 const startWiring = (site: Gateways.Site, wiring: string, more: Record<string, unknown>) =>
-  Processes.start([
-    process.execPath,
-    fixture,
-    wiring,
-    JSON.stringify({
+  Effect.gen(function*() {
+    const program = yield* Bundle.compiled(new URL("../fixtures/wiring.mjs", import.meta.url))
+    const options = {
       port: site.port,
       stateDir: site.stateDir,
       configPath: site.configPath,
       lock: { recheckInterval: "200 millis" },
       drainTimeout: "1 second",
       ...more
-    })
-  ], { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } })
+    }
+    return yield* Processes.start(
+      [process.execPath, ...program, wiring, JSON.stringify(options)],
+      { cwd: site.root, env: { PATH: Program.searchPath, HOME: site.root } }
+    )
+  })
 
 /**
  * Pauses an owner by SIGSTOP, as if its machine were suspended, and removes its lock files. Then starts a successor on another
