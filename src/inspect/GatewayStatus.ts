@@ -69,7 +69,7 @@ export type Requirements =
  * @category models
  */
 export interface InspectOptions extends LookOptions, Address {
-  /** The profile to show in the answer. No file is looked up by this name. */
+  /** The profile to show in the result. No file is looked up by this name. */
   readonly profile?: string | undefined
   /** The canonical path of the config file. */
   readonly configPath: string
@@ -77,7 +77,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly configName?: string | undefined
   /** The canonical path of the state directory. */
   readonly stateDir: string
-  /** The problems that were found in the settings. The answer shows them. */
+  /** The problems that were found in the settings. The resulting `GatewayStatus` lists them in its own `warnings`. */
   readonly warnings?: ReadonlyArray<string> | undefined
 }
 

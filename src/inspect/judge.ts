@@ -27,7 +27,10 @@ export interface Evidence {
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
-  /** Whether the address of a free port cannot be reached from here. If so, a listener on that port would not be seen. */
+  /**
+   * Whether no connection to the address is possible from this process, for example because the address belongs to another network
+   * namespace. Then the port seems free even if a gateway listens there.
+   */
   readonly unreachable: boolean
   /** Whether a healthy gateway answers. */
   readonly healthy: boolean

@@ -80,8 +80,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One search serves all clients that watch. It starts when the first client begins to watch, and ends when the last
-    // client leaves.
+    // One search serves all clients that watch: the first client starts it, and the departure of the last client ends it.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

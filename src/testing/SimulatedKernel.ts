@@ -132,8 +132,8 @@ export interface SystemCall {
  *
  * - Succeed with `None` to let the call run.
  * - Succeed with an errno name to make the call fail. For `close` the errno name has no effect, because `close` cannot fail.
- * - Sleep to delay the call. The sleep uses the clock of the host. So SIGSTOP to the process or a step of the wall clock does
- *   not change the length of the sleep.
+ * - Sleep to delay the call. The sleep uses the monotonic clock of the simulated host. SIGSTOP to the process does not stop that
+ *   clock, and a step of the wall clock does not change it.
  * - Kill the process to end it before the call runs.
  *
  * @since 0.1.0

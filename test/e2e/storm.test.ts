@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import * as Storm from "./support/storm.ts"
 
 /** `test/chaos/starts.chaos.ts` runs more rounds. */
-const rounds = 5
+const rounds = 4
 
 describe("20 simultaneous starts", () => {
   it.scopedLive(

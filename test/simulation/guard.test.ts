@@ -8,7 +8,7 @@ import * as Original from "./subject.ts"
  * `GATEWAY_SIMULATION_PATH`, the test plays only that scenario. `npm run test:soak` draws new seeds.
  */
 const settings = Effect.runSync(Effect.all({
-  runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 100),
+  runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 60),
   seed: Config.withDefault(Config.integer("GATEWAY_SIMULATION_SEED"), 20261120),
   path: Config.option(Config.string("GATEWAY_SIMULATION_PATH"))
 }))

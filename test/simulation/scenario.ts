@@ -346,8 +346,9 @@ const crowd = (
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
 
 /**
- * Starters with and without the addon for kernel locks. They are in several network namespaces, each of which has its own
- * ports. So a taken port does not keep a second gateway from starting.
+ * Draws the traits of a starter, which is a simulated process that starts a gateway. Starters have the addon for kernel locks or
+ * do not have it, and they are in several network namespaces. Each network namespace has its own ports, so a port that is taken
+ * in one of them does not keep a gateway from starting in another.
  */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 

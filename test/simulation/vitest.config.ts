@@ -23,7 +23,7 @@ export default defineConfig(({ mode }) => ({
       GATEWAY_SIMULATED_PLATFORM: mode,
       // `npm test` runs all cases by the rules of Linux. Here fewer cases are enough, because they only have to show what
       // depends on the platform.
-      FAST_CHECK_NUM_RUNS: "8"
+      FAST_CHECK_NUM_RUNS: "4"
     },
     testTimeout: 180_000,
     hookTimeout: 30_000,
