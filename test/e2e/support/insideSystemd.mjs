@@ -25,7 +25,8 @@ const until = async (what, check, seconds = 30) => {
     const result = await check()
     if (result) return result
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}\n${systemctl("status", "gateway-*").stdout}`)
-    await sleep(20)
+    // A check starts systemctl, which takes more processor time than the gateways do.
+    await sleep(100)
   }
 }
 const health = (port) =>

@@ -15,7 +15,11 @@ export const bareProgram: Effect.Effect<string, never, Scope.Scope> = Effect.fla
   (folder) =>
     Effect.promise(async () => {
       const dist = Path.dirname(Program.main)
-      await Fs.cp(dist, Path.join(folder, "dist"), { recursive: true })
+      // The program does not use the library in `esm`, which consists of hundreds of files.
+      await Fs.cp(dist, Path.join(folder, "dist"), {
+        recursive: true,
+        filter: (path) => path !== Path.join(dist, "esm")
+      })
       await Fs.writeFile(Path.join(folder, "package.json"), JSON.stringify({ type: "module" }))
       // A test may run the copy as another user, so that user must be able to read the folder.
       await Fs.chmod(folder, 0o755)
