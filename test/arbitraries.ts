@@ -60,7 +60,14 @@ export const ownerRecord: fc.Arbitrary<OwnerRecord.OwnerRecord> = fc.record({
   port: fc.integer({ min: 0, max: 65535 }),
   phase,
   supervisor: supervisorKind,
-  lock: fc.constantFrom("kernel" as const, "record" as const)
+  lock: fc.constantFrom("kernel" as const, "record" as const),
+  mode: fc.constantFrom("run" as const, "exec" as const),
+  child: fc.record({ pid, startTime: fc.nat() }, { requiredKeys: ["pid"] }),
+  ready: fc.oneof(
+    fc.constantFrom("none" as const, "port" as const),
+    fc.webPath().map((path) => `http:/${path}` as const)
+  ),
+  inheritsLock: fc.boolean()
 }, {
   requiredKeys: [
     "version",

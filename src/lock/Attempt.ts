@@ -21,6 +21,8 @@ export interface HeldFile {
   readonly path: string
   /** The identity of this file: device and inode. */
   readonly id: string
+  /** The descriptor of the open file. A kernel lock belongs to what it refers to, so a process that inherits it keeps the lock. */
+  readonly descriptor: FileSystem.File.Descriptor
   readonly enforcement: Enforcement
   /** Why there is no kernel lock. `None` if there is a kernel lock. */
   readonly fallback: Option.Option<KernelLockUnsupported>
@@ -91,6 +93,7 @@ export const heldFile = (
   facts: Pick<HeldFile, "id" | "enforcement" | "fallback" | "leftover">
 ): HeldFile => ({
   path: options.path,
+  descriptor: file.fd,
   ...facts,
   // If there is no kernel lock, the record is the lock. A file whose record names another instance then belongs to that
   // instance, so `write` leaves the file unchanged. The next `check` reports the change.

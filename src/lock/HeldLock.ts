@@ -85,6 +85,10 @@ export interface HeldLock<A> {
   readonly acquired: A
   /** Writes the current record into the held file. */
   readonly write: Effect.Effect<void, PlatformError>
+  /** Runs an effect with the descriptor of the held file, which stays open until the effect has ended. */
+  readonly withDescriptor: <A, E, R>(
+    use: (descriptor: FileSystem.File.Descriptor) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E, R>
   /** Checks the file at an interval. Never succeeds; fails when the lock is lost. */
   readonly watch: Effect.Effect<never, LockLost>
 }
@@ -363,6 +367,8 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
         Effect.unlessEffect(Ref.get(isReleased)),
         mutex.withPermits(1)
       ),
+      withDescriptor: (use) =>
+        mutex.withPermits(1)(Effect.flatMap(Ref.get(present), ({ file }) => use(file.descriptor))),
       watch: Effect.forever(Effect.zipRight(Effect.sleep(intervalOf(options)), recheck(kept)))
     }
   })

@@ -79,12 +79,19 @@ export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The current content of both lock files: a record that describes this process as the owner. */
   readonly record: Effect.Effect<OwnerRecord.OwnerRecord>
   /**
-   * Changes the phase or the address in the record, so that readers of the lock files see the change. Never fails: if a
-   * write fails, the failure is logged.
+   * Changes the phase, the address or the child in the record, so that readers of the lock files see the change. Never fails: if
+   * a write fails, the failure is logged.
    */
   readonly update: (
-    change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
+    change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
   ) => Effect.Effect<void>
+  /**
+   * Runs an effect with the descriptors of both lock files, which stay open until the effect has ended. A child process that
+   * inherits them keeps the kernel locks until it closes them or ends, even if this process is killed.
+   */
+  readonly withDescriptors: <A, E, R>(
+    use: (descriptors: ReadonlyArray<FileSystem.File.Descriptor>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E, R>
   /** When this process began to acquire the lock, before any wait for the lock. */
   readonly startedAt: DateTime.Utc
   /** When both lock files were acquired. The record contains this time as `createdAt`. */
@@ -169,7 +176,7 @@ const update = (
   { history, locks, record }: LockPair.LockPair,
   loss: Deferred.Deferred<Loss>,
   drainBegan: Ref.Ref<Option.Option<bigint>>,
-  change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port">>
+  change: Partial<Pick<OwnerRecord.OwnerRecord, "phase" | "host" | "port" | "child" | "inheritsLock">>
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Ref.update(record, (record) => ({ ...record, ...change }))
@@ -185,6 +192,18 @@ const update = (
       )
     }
   })
+
+/** Opens the descriptors of the locks one after the other, because each lock guards its own. */
+const withDescriptors = <A, E, R>(
+  { locks }: Pick<LockPair.LockPair, "locks">,
+  use: (descriptors: ReadonlyArray<FileSystem.File.Descriptor>) => Effect.Effect<A, E, R>,
+  collected: ReadonlyArray<FileSystem.File.Descriptor> = []
+): Effect.Effect<A, E, R> => {
+  const lock = locks[collected.length]
+  return lock === undefined
+    ? use(collected)
+    : lock.withDescriptor((descriptor) => withDescriptors({ locks }, use, [...collected, descriptor]))
+}
 
 /**
  * Acquires both locks: first the lock of the config, then the lock of the state directory. When the scope closes,
@@ -245,6 +264,7 @@ export const make = (
       enforcement,
       record: Ref.get(record),
       update: (change) => update(held, loss, drainBegan, change),
+      withDescriptors: (use) => withDescriptors(held, use),
       startedAt,
       heldSince,
       history: history.changes,

@@ -6,6 +6,7 @@ import type * as Effect from "effect/Effect"
 import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "../GatewayLockError.ts"
 import type { HealthProbeOptions } from "../probe/HealthProbe.ts"
+import type { OwnerRecord } from "./OwnerRecord.ts"
 
 /**
  * How long a start waits for the lock, and how the holder keeps it. The options have the names of the settings below
@@ -71,6 +72,16 @@ export interface LockFileOptions {
   readonly supervisor?: SupervisorKind | undefined
   /** Why the start assumes the supervisor in `supervisor`. The start writes this reason into the owner record. */
   readonly supervisorReason?: string | undefined
+  /**
+   * `exec` for a wrapper that starts another program and keeps the lock for it. The start writes the mode into the owner record.
+   * Default `run`.
+   */
+  readonly mode?: OwnerRecord["mode"]
+  /**
+   * When the owner counts as healthy, if it does not answer at `/healthz`. The start writes this rule into the owner record.
+   * Default: `none` for an owner without an address, which is healthy while it holds the lock.
+   */
+  readonly ready?: OwnerRecord["ready"]
 }
 
 /**

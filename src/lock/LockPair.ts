@@ -48,6 +48,12 @@ interface Start {
   readonly patience: Ref.Ref<Duration.Duration>
 }
 
+/** The rule by which this owner counts as healthy. Without an address it has no `/healthz`, so the lock alone decides. */
+const readyOf = ({ address, ready }: LockFileOptions): Pick<OwnerRecord.OwnerRecord, "ready"> => {
+  const rule = ready ?? (address === undefined ? "none" : undefined)
+  return rule === undefined ? {} : { ready: rule }
+}
+
 const firstRecord = (
   options: LockFileOptions,
   instanceId: string,
@@ -65,7 +71,9 @@ const firstRecord = (
   port: options.address?.port ?? 0,
   phase: "starting",
   supervisor: options.supervisor ?? "none",
-  ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason })
+  ...(options.supervisorReason === undefined ? {} : { supervisorReason: options.supervisorReason }),
+  mode: options.mode ?? "run",
+  ...readyOf(options)
 })
 
 /** Acquires one of the two locks, and keeps it until the scope closes. */

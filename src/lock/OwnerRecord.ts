@@ -52,6 +52,31 @@ export interface OwnerRecord extends Schema.Struct.Type<typeof fields> {}
  */
 export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
+/**
+ * The identity of a child process within the boot and the PID namespace of its record.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Child extends Schema.Struct.Type<typeof childFields> {}
+
+const { pid, startTime } = processIdentityFields
+const childFields = { pid, startTime }
+const Child: Schema.Schema<Child> = Schema.Struct(childFields)
+
+/**
+ * A rule that says when an owner is ready. `fields` of the record explains the three forms.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ready = "none" | "port" | `http:/${string}`
+
+const Ready: Schema.Schema<Ready> = Schema.Union(
+  Schema.Literal("none", "port"),
+  Schema.TemplateLiteral("http:/", Schema.String)
+)
+
 const fields = {
   version: Schema.Literal(1),
   /** A new id for every start. `/healthz` answers with this id. */
@@ -81,7 +106,25 @@ const fields = {
    * What keeps other starts out: a kernel lock, or only this record if no kernel lock is available. Files that other
    * programs wrote do not have this key. A file without it counts as `kernel`.
    */
-  lock: optional(Schema.Literal("kernel", "record"))
+  lock: optional(Schema.Literal("kernel", "record")),
+  /**
+   * `run`: the owner serves by itself. `exec`: the owner is a wrapper, which started `child` and keeps the lock for it. Files
+   * without this key count as `run`.
+   */
+  mode: optional(Schema.Literal("run", "exec")),
+  /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
+  child: optional(Child),
+  /**
+   * When the owner counts as healthy, if it does not answer at `/healthz`: `none` while it holds the lock; `port` while a process
+   * of its tree listens on the port; `http:<path>` while that path answers with a status of 200 to 299. Absent for an owner
+   * that answers at `/healthz`.
+   */
+  ready: optional(Ready),
+  /**
+   * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last
+   * process that inherited it has ended, even if the wrapper is killed.
+   */
+  inheritsLock: optional(Schema.Boolean)
 }
 
 /**

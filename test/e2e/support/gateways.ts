@@ -161,7 +161,11 @@ export const LockRecord = Schema.Struct({
   pidNamespace: Schema.optional(Schema.String),
   supervisor: Schema.String,
   supervisorReason: Schema.optional(Schema.String),
-  lock: Schema.optional(Schema.Literal("kernel", "record"))
+  lock: Schema.optional(Schema.Literal("kernel", "record")),
+  mode: Schema.optional(Schema.Literal("run", "exec")),
+  child: Schema.optional(Schema.Struct({ pid: Schema.Int, startTime: Schema.optional(Schema.Number) })),
+  ready: Schema.optional(Schema.String),
+  inheritsLock: Schema.optional(Schema.Boolean)
 })
 
 const decodeRecord = Schema.decodeUnknown(Schema.parseJson(LockRecord), { onExcessProperty: "error" })
