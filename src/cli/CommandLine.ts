@@ -8,9 +8,26 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import { suggest } from "../internal/suggest.ts"
-import { type Setting, settings } from "../settings/GatewayConfig.ts"
-import type { Manager } from "../supervisor/ServiceOptions.ts"
-import * as ExitStatus from "./ExitStatus.ts"
+import { settings } from "../settings/GatewayConfig.ts"
+import {
+  type Command,
+  type CommandName,
+  commands,
+  type ServiceAction,
+  serviceActions,
+  type Shell,
+  shells
+} from "./commands.ts"
+
+export {
+  type Command,
+  type CommandName,
+  commands,
+  type CommandValue,
+  type ServiceAction,
+  type Shell,
+  shells
+} from "./commands.ts"
 
 /** The command line is not valid. Exit status 64. */
 export class UsageError extends Data.TaggedError("UsageError")<{
@@ -25,6 +42,25 @@ export class UsageError extends Data.TaggedError("UsageError")<{
   override get message() {
     return `${this.reason}; see "${this.help}"`
   }
+}
+
+/** `gateway exec`. The values of `ready`, the timeouts and the exit status are as typed, not yet parsed. */
+export interface ExecCommandLine {
+  readonly _tag: "Exec"
+  readonly flags: ReadonlyMap<string, string>
+  /** The command to run: a program and its arguments. */
+  readonly words: readonly [program: string, ...args: ReadonlyArray<string>]
+  readonly standby: boolean
+  readonly ensure: boolean
+  readonly force: boolean
+  readonly hasPort: boolean
+  readonly toGroup: boolean
+  readonly inheritsLock: boolean
+  readonly diesWithWrapper: boolean
+  readonly ready: string | undefined
+  readonly startTimeout: string | undefined
+  readonly stopTimeout: string | undefined
+  readonly conflictStatus: string | undefined
 }
 
 export type CommandLine =
@@ -44,6 +80,7 @@ export type CommandLine =
      */
     readonly force: boolean
   }
+  | ExecCommandLine
   | { readonly _tag: "Status"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
   | { readonly _tag: "Health"; readonly flags: ReadonlyMap<string, string> }
   | { readonly _tag: "List"; readonly flags: ReadonlyMap<string, string>; readonly json: boolean }
@@ -68,162 +105,6 @@ export type CommandLine =
     readonly dryRun: boolean
   }
   | { readonly _tag: "Completions"; readonly shell: Shell }
-
-const serviceActions = ["print", "install", "uninstall"] as const
-
-/** The actions of `gateway service`. */
-export type ServiceAction = typeof serviceActions[number]
-
-/** The shells for which there are completions. */
-export const shells = ["bash", "zsh", "fish"] as const
-
-export type Shell = typeof shells[number]
-
-export type CommandName =
-  | "run"
-  | "status"
-  | "health"
-  | "stop"
-  | "list"
-  | "doctor"
-  | "service"
-  | "completions"
-
-/** A flag that takes a value and belongs to only one command. */
-export interface CommandValue {
-  readonly placeholder: string
-  readonly description: string
-  /** All allowed words, if there are few. Shells complete them. */
-  readonly values?: ReadonlyArray<string>
-}
-
-/**
- * One command of the program. Help, completions and the manual page are generated from these fields.
- */
-export interface Command {
-  readonly description: string
-  /** The word that must follow the command. */
-  readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
-  /** The flags without a value that only this command has, with their descriptions. */
-  readonly switches: Readonly<Record<string, string>>
-  /** The flags with a value that only this command has. */
-  readonly values: Readonly<Record<string, CommandValue>>
-  /** The settings that this command uses. */
-  readonly settings: ReadonlyArray<Setting<unknown>>
-  /** The exit statuses of this command, in addition to those of every command. */
-  readonly exits: ReadonlyArray<ExitStatus.Description>
-}
-
-const json = { json: "print one JSON document, for programs" } as const
-
-const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
-
-/** The settings of logs and errors. */
-const logSettings: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
-
-/** The settings that select a gateway, and the settings of logs and errors. */
-const targetSettings: ReadonlyArray<Setting<unknown>> = [
-  settings.profile,
-  settings.port,
-  settings.host,
-  settings.configPath,
-  settings.stateDir,
-  ...logSettings
-]
-
-/** All commands, in the order in which the help lists them. */
-export const commands: Readonly<Record<CommandName, Command>> = {
-  run: {
-    description: "start the gateway and keep running; the default command",
-    switches: {
-      standby: "wait without a time limit until the current owner ends, then take over",
-      ensure: "exit 0 at once if this gateway is already running and healthy",
-      force: "stop a verified owner first, by SIGTERM, then SIGKILL; an unverified process is never signalled"
-    },
-    values: {},
-    settings: allSettings,
-    exits: ExitStatus.ofRun
-  },
-  status: {
-    description: "show the owner of this gateway's lock and port, and whether it is healthy",
-    switches: json,
-    values: {},
-    settings: targetSettings,
-    // The Linux Standard Base defines these statuses for the `status` action of an init script.
-    exits: [
-      [ExitStatus.ExitStatus.ok, "running and healthy"],
-      [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
-      [ExitStatus.ExitStatus.notRunning, "not running"],
-      [
-        ExitStatus.ExitStatus.otherwise,
-        "any other state: starting, draining, unhealthy, another program on the port, or unknown"
-      ]
-    ]
-  },
-  health: {
-    description: "exit 0 if this gateway is healthy, else 1; for probes",
-    switches: {},
-    values: {},
-    settings: targetSettings,
-    exits: [[0, "this gateway answers and is healthy"], [1, "it is not healthy, or cannot be identified"]]
-  },
-  stop: {
-    description: "stop the verified owner, and return when the lock is free",
-    switches: { force: "send SIGKILL to an owner that does not end in time" },
-    values: {
-      timeout: {
-        placeholder: "<duration>",
-        description: "time limit for the owner to end; default: the drain timeout plus 5 seconds"
-      }
-    },
-    settings: [...targetSettings, settings.drainTimeout],
-    exits: [[0, "stopped, or not running"], [1, "it did not end in time, or cannot be verified"]]
-  },
-  list: {
-    description: "list all gateways of this user on this host",
-    switches: json,
-    values: {},
-    settings: logSettings,
-    exits: [[0, "always, even if there is no gateway"]]
-  },
-  doctor: {
-    description: "find problems, and show the command that fixes each",
-    switches: json,
-    values: {},
-    settings: targetSettings,
-    exits: [[0, "no problem was found"], [1, "a warning or an error was found"]]
-  },
-  service: {
-    description: "print, install or uninstall the definition of this gateway as a service",
-    argument: { name: "action", allowed: serviceActions },
-    switches: {
-      system: "use a service of the whole machine instead of this user's",
-      "dry-run": "show what would be done, without doing it"
-    },
-    values: {
-      manager: {
-        placeholder: "<name>",
-        description: "service manager: systemd, launchd or schtasks; default: the one of this platform",
-        values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
-      },
-      user: {
-        placeholder: "<name>",
-        description:
-          "with --system: user that the service runs as; default on systemd: a user that exists only while the service runs"
-      }
-    },
-    settings: allSettings,
-    exits: [[0, "done"], [1, "failed"]]
-  },
-  completions: {
-    description: "print the completion script for a shell",
-    argument: { name: "shell", allowed: shells },
-    switches: {},
-    values: {},
-    settings: [],
-    exits: [[0, "always"]]
-  }
-}
 
 export const commandNames: ReadonlyArray<CommandName> = Object.keys(commands).filter((name): name is CommandName =>
   Object.hasOwn(commands, name)
@@ -292,6 +173,8 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
 interface Typed {
   /** The command's name and its arguments. */
   readonly words: ReadonlyArray<string>
+  /** The words after `--`, for a command that takes another program's command line. `undefined` if there is no `--`. */
+  readonly program: ReadonlyArray<string> | undefined
   readonly values: ReadonlyMap<string, string>
   readonly switches: ReadonlySet<string>
   /** Maps the name of each flag to the form in which it was last typed, for example `help` to `-h`. */
@@ -303,8 +186,10 @@ interface Typed {
 /** Splits the words. Fails if a flag lacks its value, or has a value that it does not take. */
 const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError> =>
   Effect.gen(function*() {
+    const end = argv.indexOf("--")
+    const program = argv[0] === "exec" && end !== -1 ? argv.slice(end + 1) : undefined
     const { tokens } = parseArgs({
-      args: [...argv],
+      args: program === undefined ? [...argv] : argv.slice(0, end),
       options: Object.fromEntries([...allValues.keys()].map((name) => [name, { type: "string" as const }])),
       strict: false,
       allowPositionals: true,
@@ -337,7 +222,7 @@ const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError
         values.set(name, value)
       }
     }
-    return { words, values, switches, spelling, refuse, unknownFlag }
+    return { words, program, values, switches, spelling, refuse, unknownFlag }
   })
 
 /** Fails if a flag does not belong to the command. */
@@ -372,29 +257,60 @@ export const parse = (argv: ReadonlyArray<string>): Effect.Effect<CommandLine, U
       const names = Object.keys(commands)
       return yield* refuse(`unknown command ${quote(word)}${meant(word, names)}; commands: ${names.join(", ")}`)
     }
+    if (commands[word].command === true && typed.program === undefined) {
+      return yield* refuse(`${word} needs "--" before the command: gateway ${word} [flags] -- <command> [arguments]`)
+    }
     const unexpected = commands[word].argument === undefined ? argument : extra[0]
     if (unexpected !== undefined) return yield* refuse(`unexpected argument ${quote(unexpected)}`)
     return yield* commandLine(word, argument, typed)
   })
 
+/** Fails if flags of a start cannot be combined. */
+const checkStart = ({ refuse, switches }: Typed): Effect.Effect<void, UsageError> => {
+  if (switches.has("standby") && switches.has("ensure")) return refuse("--standby and --ensure cannot be combined")
+  return switches.has("force") && (switches.has("standby") || switches.has("ensure"))
+    ? refuse("--force cannot be combined with --standby or --ensure")
+    : Effect.void
+}
+
+const execCommandLine = (
+  { program = [], refuse, switches, values }: Typed,
+  flags: ReadonlyMap<string, string>
+): Effect.Effect<ExecCommandLine, UsageError> => {
+  const [name, ...args] = program
+  if (name === undefined || name === "") return refuse("exec needs a command after \"--\"")
+  return Effect.succeed({
+    _tag: "Exec",
+    flags,
+    words: [name, ...args],
+    standby: switches.has("standby"),
+    ensure: switches.has("ensure"),
+    force: switches.has("force"),
+    hasPort: !switches.has("no-port"),
+    toGroup: switches.has("group"),
+    inheritsLock: !switches.has("no-inherit-lock"),
+    diesWithWrapper: switches.has("die-with-wrapper"),
+    ready: values.get("ready"),
+    startTimeout: values.get("start-timeout"),
+    stopTimeout: values.get("stop-timeout"),
+    conflictStatus: values.get("conflict-exit-code")
+  })
+}
+
 /** Builds a command from its flags. Fails if flags cannot be combined, or if the argument is missing or unknown. */
 const commandLine = (
   word: CommandName,
   argument: string | undefined,
-  { refuse, switches, values }: Typed
+  typed: Typed
 ): Effect.Effect<CommandLine, UsageError> =>
   Effect.gen(function*() {
+    const { refuse, switches, values } = typed
     const flags = new Map([...values].filter(([name]) => settingFlags.has(name)))
     const needs = (allowed: ReadonlyArray<string>) =>
       refuse(`${word} needs one of ${allowed.join(", ")}${argument === undefined ? "" : meant(argument, allowed)}`)
     switch (word) {
       case "run":
-        if (switches.has("standby") && switches.has("ensure")) {
-          return yield* refuse("--standby and --ensure cannot be combined")
-        }
-        if (switches.has("force") && (switches.has("standby") || switches.has("ensure"))) {
-          return yield* refuse("--force cannot be combined with --standby or --ensure")
-        }
+        yield* checkStart(typed)
         return {
           _tag: "Run",
           flags,
@@ -402,6 +318,10 @@ const commandLine = (
           ensure: switches.has("ensure"),
           force: switches.has("force")
         }
+      case "exec": {
+        yield* checkStart(typed)
+        return yield* execCommandLine(typed, flags)
+      }
       case "status":
         return { _tag: "Status", flags, json: switches.has("json") }
       case "health":

@@ -17,11 +17,24 @@ export const ExitStatus = {
   otherwise: 4,
   usage: 64,
   defect: 70,
-  leftInControl: 78
+  /** `EX_TEMPFAIL` of sysexits(3), as lockf(1) uses it: another process has the lock. */
+  taken: 75,
+  leftInControl: 78,
+  /** As of timeout(1). */
+  timedOut: 124,
+  /** The wrapper itself failed, as of env(1), nohup(1) and timeout(1). */
+  wrapperFailed: 125,
+  /** As of a shell: the command was found, but cannot be executed. */
+  notExecutable: 126,
+  /** As of a shell: the command was not found. */
+  notFound: 127
 } as const
 
 /** The result of a command that reports a state, such as `status`. Its exit status is part of the answer. */
 export class Answered extends Data.TaggedClass("Answered")<{ readonly status: number }> {}
+
+/** A command that a signal ended. The program ends itself by the same signal, so that its parent sees how the command ended. */
+export class EndedBySignal extends Data.TaggedClass("EndedBySignal")<{ readonly signal: NodeJS.Signals }> {}
 
 /** An exit status with its meaning, for `--help` and the manual page. */
 export type Description = readonly [status: number, when: string]
@@ -42,6 +55,17 @@ export const ofRun: ReadonlyArray<Description> = [
   [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control"]
 ]
 
+/** The exit statuses of `exec`, in addition to those of `ofEvery`. */
+export const ofExec: ReadonlyArray<Description> = [
+  [ExitStatus.taken, "the lock or the port is taken; the command was not started"],
+  [ExitStatus.leftInControl, "under systemd, a healthy owner stays in control; 0 under other supervisors"],
+  [ExitStatus.timedOut, "with --ready: the command was not ready in time, and was stopped"],
+  [ExitStatus.wrapperFailed, "the lock cannot be used or was lost, an owner stays unhealthy, or the wrapper failed"],
+  [ExitStatus.notExecutable, "the command cannot be executed"],
+  [ExitStatus.notFound, "the command was not found"],
+  [ExitStatus.ok, "otherwise the exit status of the command; if a signal ended it, the wrapper ends by the same signal"]
+]
+
 /** The tags of the errors that end a command other than `run` with status 1. */
 const failures: ReadonlySet<string> = new Set([
   "OutputFailed",
@@ -53,6 +77,34 @@ const failures: ReadonlySet<string> = new Set([
 
 const isFailure = (error: unknown): boolean =>
   hasProperty(error, "_tag") && isString(error._tag) && failures.has(error._tag)
+
+/** The status of `exec` after an error of its own. `None` for an error that has the same status in every command. Pure. */
+export const ofExecFailure = (error: unknown, conflict: number): Option.Option<number> => {
+  const tag = hasProperty(error, "_tag") ? error._tag : undefined
+  switch (tag) {
+    case "PortInUse":
+    case "LockHeld":
+      return Option.some(conflict)
+    case "OwnerHealthy":
+      return Option.none()
+    case "NotReady":
+      return Option.some(ExitStatus.timedOut)
+    case "ExecUnavailable":
+      return Option.some(ExitStatus.wrapperFailed)
+    case "SpawnFailed": {
+      const why = hasProperty(error, "why") ? error.why : undefined
+      return Option.some(
+        why === "NotFound"
+          ? ExitStatus.notFound
+          : why === "NotExecutable"
+          ? ExitStatus.notExecutable
+          : ExitStatus.wrapperFailed
+      )
+    }
+    default:
+      return isGatewayLockError(error) ? Option.some(ExitStatus.wrapperFailed) : Option.none()
+  }
+}
 
 /** The status of a finished program. */
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): number => {

@@ -59,6 +59,9 @@ export const ownFlags = (command: Command): ReadonlyArray<readonly [flag: string
 export const signature = (name: string, { argument }: Command): string =>
   argument === undefined ? name : `${name} ${argument.allowed.join("|")}`
 
+/** The words that follow the flags of a command. */
+const tail = ({ command }: Command): string => command === true ? " -- <command> [arguments]" : ""
+
 const statusRows = (rows: ReadonlyArray<readonly [number, string]>): ReadonlyArray<Row> =>
   rows.toSorted(([a], [b]) => a - b).map(([status, when]) => [String(status), when])
 
@@ -116,7 +119,7 @@ export const ofCommand = (name: CommandName, width: number = defaultWidth): stri
   return join([
     ...wrap(`gateway ${name}: ${command.description}`, width),
     "",
-    ...wrap(`Usage: gateway ${signature(name, command)} [flags]`, width),
+    ...wrap(`Usage: gateway ${signature(name, command)} [flags]${tail(command)}`, width),
     ...section("Flags:", [...own, ...flags, ...everywhere], width),
     ...section("Keys of the config file without a flag:", keys, width),
     ...section(

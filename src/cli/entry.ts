@@ -9,13 +9,15 @@
 // @effect-diagnostics globalConsole:off
 // @effect-diagnostics globalConsoleInEffect:off
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Runtime from "@effect/platform/Runtime"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import { closeSync } from "node:fs"
+import { constants } from "node:os"
 import * as NodePath from "node:path"
 import * as Timers from "node:timers"
 import { exit } from "../host/endProcess.ts"
@@ -30,7 +32,9 @@ import { Stdout, writeLive } from "./Stdout.ts"
 import * as StopSignals from "./stopSignals.ts"
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
-const signals = StopSignals.listen({
+/** `exec` handles signals itself, because it relays them to its command. */
+const isExec = process.argv[2] === "exec"
+const signals = isExec ? undefined : StopSignals.listen({
   source: process,
   platform: process.platform,
   cutDrain: () => Deferred.unsafeDone(drainCut, Effect.void),
@@ -86,6 +90,32 @@ const leaveTerminal = (): void => {
   }
 }
 
+/** The signal that ended the command of `exec`. `undefined` if no signal ended it. */
+const signalOf = (ended: Exit.Exit<unknown, unknown>): NodeJS.Signals | undefined =>
+  Exit.isSuccess(ended) && ended.value instanceof ExitStatus.EndedBySignal ? ended.value.signal : undefined
+
+/**
+ * Ends this process by a signal, so that its parent sees the same end as without the wrapper. As pid 1 of a PID namespace, a
+ * process cannot end itself by a signal (pid_namespaces(7)), so it exits with the status that a shell shows for the signal.
+ */
+const endBySignal = (signal: NodeJS.Signals): void => {
+  process.removeAllListeners(signal)
+  if (process.pid !== 1) process.kill(process.pid, signal)
+  // A signal that does not end this process, such as one that it inherited as ignored, leaves only the status.
+  Timers.setTimeout(() => exit(128 + constants.signals[signal]), process.pid === 1 ? 0 : 50)
+}
+
+/** Like `NodeRuntime.runMain`, but does not listen for signals. It keeps this process alive until the fiber has ended. */
+const runWithoutSignals = Runtime.makeRunMain(({ fiber, teardown }) => {
+  const keepAlive = Timers.setInterval(() => {}, 2 ** 31 - 1)
+  fiber.addObserver((ended) => {
+    Timers.clearInterval(keepAlive)
+    teardown(ended, (status) => process.exit(status))
+  })
+})
+
+const runMain = isExec ? runWithoutSignals : NodeRuntime.runMain
+
 program({
   argv: process.argv.slice(2),
   isTerminal: process.stderr.isTTY === true,
@@ -98,6 +128,7 @@ program({
     execPath: process.execPath,
     scriptPath: NodePath.resolve(process.argv[1] ?? "")
   },
+  environment: process.env,
   onFormat: (asked) => {
     format = asked
   },
@@ -106,14 +137,16 @@ program({
   Effect.provideService(Stdout, writeLive),
   Effect.provideService(
     StopRequest,
-    Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals.first()) : Option.some("an uncaught exception"))
+    Effect.sync(() => exceptions === 0 ? Option.fromNullable(signals?.first()) : Option.some("an uncaught exception"))
   ),
   Effect.provideService(DrainCut, Deferred.await(drainCut)),
-  NodeRuntime.runMain({
+  runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (ended, onExit) => {
-      if (signals.isHungUp()) leaveTerminal()
+      if (signals?.isHungUp() === true) leaveTerminal()
+      const signal = signalOf(ended)
+      if (signal !== undefined) return endBySignal(signal)
       exit(
         statusOf(ended),
         onExit,

@@ -22,6 +22,7 @@ import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import * as Supervisor from "../supervisor/Supervisor.ts"
 import { version } from "../Version.ts"
 import * as CommandLine from "./CommandLine.ts"
+import { Answered, ofExecFailure } from "./ExitStatus.ts"
 import * as Logging from "./Logging.ts"
 import { notice, StderrFormat } from "./Notice.ts"
 import { layer as platform } from "./platform.ts"
@@ -43,6 +44,8 @@ export interface Invocation {
     /** The absolute path of the script that Node runs. */
     readonly scriptPath: string
   }
+  /** The environment of this process. The command of `exec` inherits most of it. */
+  readonly environment: Readonly<Record<string, string | undefined>>
   /** The program calls this function with the format of stderr before it writes to stderr. */
   readonly onFormat: (format: GatewayConfig.LogFormat) => void
   /** Dies with the first uncaught exception. Never succeeds. */
@@ -93,7 +96,7 @@ const exportIfAsked = (process: Supervisor.ProcessFacts) => <A, E, R>(self: Effe
  */
 const makeRoom = (
   { isTerminal, process }: Invocation,
-  { flags }: Pick<CommandLine.CommandLine & { readonly _tag: "Run" }, "flags">,
+  { flags }: { readonly flags: ReadonlyMap<string, string> },
   config: GatewayConfig.GatewayConfig
 ) =>
   Effect.gen(function*() {
@@ -153,6 +156,32 @@ const runCommand = (
     yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
       whileNot(invocation.uncaught),
       Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
+      exportIfAsked(invocation.process),
+      Logging.logged(config, terminal)
+    )
+  })
+
+/** Runs `exec`. An error of the start or of the wrapper becomes an exit status that no command is likely to use. */
+const execCommand = (
+  invocation: Invocation,
+  command: CommandLine.ExecCommandLine,
+  typed: GatewayConfig.LogFormat
+) =>
+  Effect.gen(function*() {
+    const config = yield* GatewayConfig.resolve(command.flags).pipe(Effect.tapErrorCause(report(typed)))
+    const terminal = { isTerminal: invocation.isTerminal, colors: yield* colors }
+    const { conflictStatus, exec } = yield* Effect.promise(() => import("./exec.ts"))
+    const conflict = yield* conflictStatus(command).pipe(Effect.tapErrorCause(report(typed)))
+    const start = exec(config, command, invocation.process, invocation.environment)
+    return yield* (command.force ? Effect.zipRight(makeRoom(invocation, command, config), start) : start).pipe(
+      whileNot(invocation.uncaught),
+      Effect.tapErrorCause(reportStart(Logging.formatFor(config, terminal), invocation, config)),
+      Effect.catchAll((error) =>
+        Option.match(ofExecFailure(error, conflict), {
+          onNone: () => Effect.fail(error),
+          onSome: (status) => Effect.succeed(new Answered({ status }))
+        })
+      ),
       exportIfAsked(invocation.process),
       Logging.logged(config, terminal)
     )
@@ -255,6 +284,8 @@ const answer = (invocation: Invocation, typed: GatewayConfig.LogFormat) =>
       case "List":
       case "Doctor":
         return yield* inspectCommand(invocation, command, typed)
+      case "Exec":
+        return yield* Effect.provide(execCommand(invocation, command, typed), platform)
       case "Run":
         return yield* Effect.provide(runCommand(invocation, command, typed), platform)
     }

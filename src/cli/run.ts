@@ -49,7 +49,7 @@ const longestWait = Duration.minutes(10)
  * The record in the lock file, if this gateway is already running and healthy. It is healthy if the instance that answers
  * the probe is the one that the record names.
  */
-const runningHealthy = (config: GatewayConfig) =>
+export const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
     for (const record of yield* LockFile.readOwnersOf(config)) {
       const { host, instanceId, port } = record
@@ -61,11 +61,11 @@ const runningHealthy = (config: GatewayConfig) =>
     return Option.none<OwnerRecord>()
   })
 
-const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
+export const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
   print(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
 
 /** The final status text, which `systemctl status` shows after the gateway has ended. */
-const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
+export const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
   if (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) return "stopped"
   return Option.match(Cause.failureOption(exit.cause), {
     onNone: () => "ended by a defect",
@@ -89,11 +89,8 @@ const loadForTakeover = Effect.gen(function*() {
   yield* Effect.ignore(supported)
 })
 
-/**
- * Runs the gateway. The effect ends by interruption, by an error of the start or by `LockLost`. It succeeds only if
- * `ensure` is set and this gateway is already running and healthy.
- */
-export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
+/** The supervisor of this process, and the notifier of systemd. */
+export const supervision = (config: Pick<GatewayConfig, "supervisor">, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {
     const verdict = yield* Supervisor.make(config.supervisor, facts)
     const systemd = yield* Effect.provideService(SystemdNotify.make(facts.pid), Supervisor.Supervisor, verdict)
@@ -102,6 +99,16 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
         `NOTIFY_SOCKET is set, but systemd is not notified: ${verdict.reason}; if this gateway is the service, use --supervisor systemd`
       )
     }
+    return { verdict, systemd }
+  })
+
+/**
+ * Runs the gateway. The effect ends by interruption, by an error of the start or by `LockLost`. It succeeds only if
+ * `ensure` is set and this gateway is already running and healthy.
+ */
+export const run = (config: GatewayConfig, options: RunOptions, facts: Supervisor.ProcessFacts) =>
+  Effect.gen(function*() {
+    const { systemd, verdict } = yield* supervision(config, facts)
     yield* runNotifying(config, options, facts, verdict, systemd).pipe(
       // systemd shows the last status that it received, even after the gateway has ended. So this status is sent last, after
       // all resources are released.
@@ -110,9 +117,9 @@ export const run = (config: GatewayConfig, options: RunOptions, facts: Superviso
   })
 
 /** The inputs of a start: settings, options, supervisor and address. */
-interface Start {
+export interface Start {
   readonly config: GatewayConfig
-  readonly options: RunOptions
+  readonly options: Pick<RunOptions, "standby">
   readonly verdict: Supervisor.Verdict
   readonly systemd: SystemdNotify.SystemdNotify["Type"]
   readonly address: Address
@@ -120,37 +127,39 @@ interface Start {
   readonly beforeWaiting: Effect.Effect<void>
 }
 
-const lockLayer = ({ address, beforeWaiting, config, options, passedSocket, verdict }: Start) =>
-  LockFile.layerWithProbes({
-    stateDir: config.stateDir,
-    configPath: config.configPath,
-    configName: config.configName,
-    address,
-    isPassedSocket: passedSocket !== undefined,
-    // With `--standby`, `Recovery.standby` waits until the owner of the lock ends, so this layer must not wait for the lock.
-    // Under a supervisor, `health.timeout` limits every wait for another owner, so this layer must not wait longer than that.
-    lock: options.standby
-      ? { ...config.lock, timeout: Duration.zero }
-      : verdict.kind === "none"
-      ? config.lock
-      : { ...config.lock, timeout: Duration.min(config.lock.timeout, config.health.timeout) },
-    health: config.health,
-    beforeWaiting,
-    supervisor: verdict.kind,
-    supervisorReason: verdict.reason
-  })
+/** The options of the lock of a start. */
+export const lockOptions = (
+  { address, beforeWaiting, config, options, passedSocket, verdict }: Start
+): LockFile.LockWithProbesOptions => ({
+  stateDir: config.stateDir,
+  configPath: config.configPath,
+  configName: config.configName,
+  address,
+  isPassedSocket: passedSocket !== undefined,
+  // With `--standby`, `Recovery.standby` waits until the owner of the lock ends, so this layer must not wait for the lock.
+  // Under a supervisor, `health.timeout` limits every wait for another owner, so this layer must not wait longer than that.
+  lock: options.standby
+    ? { ...config.lock, timeout: Duration.zero }
+    : verdict.kind === "none"
+    ? config.lock
+    : { ...config.lock, timeout: Duration.min(config.lock.timeout, config.health.timeout) },
+  health: config.health,
+  beforeWaiting,
+  supervisor: verdict.kind,
+  supervisorReason: verdict.reason
+})
 
 /** Acquires the lock, then serves. Fails if another process has the lock or the port. */
-const startOnce = (start: Start) => {
-  const { address, config, options, passedSocket, systemd, verdict: { kind: supervisor } } = start
-  const Lock = lockLayer(start)
+const startOnce = (start: Start, token: RunOptions["token"]) => {
+  const { address, config, passedSocket, systemd, verdict: { kind: supervisor } } = start
+  const Lock = LockFile.layerWithProbes(lockOptions(start))
   // The lock and the server are acquired in one layer. If this layer fails, it releases what it has acquired, so the next
   // attempt to start does not find resources of this attempt.
   const Started = Layer.scopedContext(Effect.gen(function*() {
     const lock = yield* Layer.build(Lock)
     // The server's code is loaded after the lock is acquired, so that a start that does not get the lock does not load it.
     const { serve } = yield* serving
-    yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token: options.token }), lock)
+    yield* Effect.provide(serve(config, { passedSocket, supervisor, systemd, token }), lock)
     return lock
   }))
   return Effect.map(Layer.build(Started), (context) => Context.get(context, LockFile.LockFile)).pipe(
@@ -163,7 +172,9 @@ const startOnce = (start: Start) => {
   )
 }
 
-const recoveryOptions = ({ address, beforeWaiting, config, systemd, verdict }: Start): Recovery.RecoveryOptions => ({
+export const recoveryOptions = (
+  { address, beforeWaiting, config, systemd, verdict }: Start
+): Recovery.RecoveryOptions => ({
   supervisor: verdict.kind,
   address,
   health: config.health,
@@ -199,7 +210,7 @@ const runNotifying = (
       if (Option.isSome(running)) return yield* sayRunning(running.value)
     }
     const recover = options.standby ? Recovery.standby : Recovery.recover
-    const lock = yield* recover(startOnce(start), recoveryOptions(start)).pipe(
+    const lock = yield* recover(startOnce(start, options.token), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
         // These errors mean that another start of this gateway succeeded after `runningHealthy` was called above.

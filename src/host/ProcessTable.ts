@@ -46,6 +46,11 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   readonly self: Effect.Effect<ProcessIdentity>
   /** Whether the process that a record describes is still running. `Unknown` if the system does not show whether it runs. */
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
+  /**
+   * The identity of a process of this PID namespace. The start time is absent if it cannot be read. Parts that cannot differ from
+   * those of this process are taken from `self`.
+   */
+  readonly identify: (pid: number) => Effect.Effect<ProcessIdentity>
   /** The program's file name, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
@@ -83,6 +88,12 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
           Effect.all([self, source.look(recorded.pid)]),
           ([self, sighting]) => judge(self, recorded, sighting, source)
         ),
+      identify: (pid) =>
+        Effect.map(Effect.all([self, source.look(pid)]), ([{ startTime: _, ...self }, sighting]) => ({
+          ...self,
+          pid,
+          ...(sighting._tag === "Present" ? { startTime: sighting.startTime } : {})
+        })),
       commandName: source.commandName,
       network: source.network,
       noteRelease: (instanceId) => Effect.addFinalizer(() => Effect.sync(() => released.add(instanceId))),

@@ -1,0 +1,199 @@
+/**
+ * The table of all commands, from which the parser, the help, the completions and the manual page are made.
+ */
+import { type Setting, settings } from "../settings/GatewayConfig.ts"
+import type { Manager } from "../supervisor/ServiceOptions.ts"
+import * as ExitStatus from "./ExitStatus.ts"
+
+export const serviceActions = ["print", "install", "uninstall"] as const
+
+/** The actions of `gateway service`. */
+export type ServiceAction = typeof serviceActions[number]
+
+/** The shells for which there are completions. */
+export const shells = ["bash", "zsh", "fish"] as const
+
+export type Shell = typeof shells[number]
+
+export type CommandName =
+  | "run"
+  | "exec"
+  | "status"
+  | "health"
+  | "stop"
+  | "list"
+  | "doctor"
+  | "service"
+  | "completions"
+
+/** A flag that takes a value and belongs to only one command. */
+export interface CommandValue {
+  readonly placeholder: string
+  readonly description: string
+  /** All allowed words, if there are few. Shells complete them. */
+  readonly values?: ReadonlyArray<string>
+}
+
+/**
+ * One command of the program. Help, completions and the manual page are generated from these fields.
+ */
+export interface Command {
+  readonly description: string
+  /** Whether `--` and another program's command line follow the flags. */
+  readonly command?: boolean
+  /** The word that must follow the command. */
+  readonly argument?: { readonly name: string; readonly allowed: ReadonlyArray<string> }
+  /** The flags without a value that only this command has, with their descriptions. */
+  readonly switches: Readonly<Record<string, string>>
+  /** The flags with a value that only this command has. */
+  readonly values: Readonly<Record<string, CommandValue>>
+  /** The settings that this command uses. */
+  readonly settings: ReadonlyArray<Setting<unknown>>
+  /** The exit statuses of this command, in addition to those of every command. */
+  readonly exits: ReadonlyArray<ExitStatus.Description>
+}
+
+const json = { json: "print one JSON document, for programs" } as const
+
+const allSettings: ReadonlyArray<Setting<unknown>> = Object.values(settings)
+
+/** The settings of logs and errors. */
+const logSettings: ReadonlyArray<Setting<unknown>> = [settings.logFormat, settings.logLevel]
+
+/** The settings that select a gateway, and the settings of logs and errors. */
+const targetSettings: ReadonlyArray<Setting<unknown>> = [
+  settings.profile,
+  settings.port,
+  settings.host,
+  settings.configPath,
+  settings.stateDir,
+  ...logSettings
+]
+
+/** All commands, in the order in which the help lists them. */
+export const commands: Readonly<Record<CommandName, Command>> = {
+  run: {
+    description: "start the gateway and keep running; the default command",
+    switches: {
+      standby: "wait without a time limit until the current owner ends, then take over",
+      ensure: "exit 0 at once if this gateway is already running and healthy",
+      force: "stop a verified owner first, by SIGTERM, then SIGKILL; an unverified process is never signalled"
+    },
+    values: {},
+    settings: allSettings,
+    exits: ExitStatus.ofRun
+  },
+  exec: {
+    description: "run any command under the lock, for as long as it runs",
+    command: true,
+    switches: {
+      standby: "wait without a time limit until the current owner ends, then start the command",
+      ensure: "exit 0 at once if this gateway is already running and healthy",
+      force: "stop a verified owner first, by SIGTERM, then SIGKILL; an unverified process is never signalled",
+      "no-port": "hold the lock alone; the port is neither probed nor passed to the command",
+      group: "relay signals to the command's process group instead of the command alone",
+      "no-inherit-lock": "release the lock when the command ends, even if processes that it started still run",
+      "die-with-wrapper": "end the command if this wrapper is killed (Linux, needs setpriv)"
+    },
+    values: {
+      ready: {
+        placeholder: "<rule>",
+        description:
+          "when the command is ready: none, port (it listens on the port), or http:/<path> (that path answers 200 to 299); default: port, but only reported"
+      },
+      "start-timeout": {
+        placeholder: "<duration>",
+        description: "time limit for the command to become ready; default: 1 minute"
+      },
+      "stop-timeout": {
+        placeholder: "<duration>",
+        description: "time from SIGTERM to SIGKILL if the wrapper has to stop the command; default: 10 seconds"
+      },
+      "conflict-exit-code": {
+        placeholder: "<status>",
+        description: "exit status if the lock or the port is taken, from 0 to 255; default: 75"
+      }
+    },
+    settings: allSettings,
+    exits: ExitStatus.ofExec
+  },
+  status: {
+    description: "show the owner of this gateway's lock and port, and whether it is healthy",
+    switches: json,
+    values: {},
+    settings: targetSettings,
+    // The Linux Standard Base defines these statuses for the `status` action of an init script.
+    exits: [
+      [ExitStatus.ExitStatus.ok, "running and healthy"],
+      [ExitStatus.ExitStatus.failure, "not running, but a lock file remains"],
+      [ExitStatus.ExitStatus.notRunning, "not running"],
+      [
+        ExitStatus.ExitStatus.otherwise,
+        "any other state: starting, draining, unhealthy, another program on the port, or unknown"
+      ]
+    ]
+  },
+  health: {
+    description: "exit 0 if this gateway is healthy, else 1; for probes",
+    switches: {},
+    values: {},
+    settings: targetSettings,
+    exits: [[0, "this gateway answers and is healthy"], [1, "it is not healthy, or cannot be identified"]]
+  },
+  stop: {
+    description: "stop the verified owner, and return when the lock is free",
+    switches: { force: "send SIGKILL to an owner that does not end in time" },
+    values: {
+      timeout: {
+        placeholder: "<duration>",
+        description: "time limit for the owner to end; default: the drain timeout plus 5 seconds"
+      }
+    },
+    settings: [...targetSettings, settings.drainTimeout],
+    exits: [[0, "stopped, or not running"], [1, "it did not end in time, or cannot be verified"]]
+  },
+  list: {
+    description: "list all gateways of this user on this host",
+    switches: json,
+    values: {},
+    settings: logSettings,
+    exits: [[0, "always, even if there is no gateway"]]
+  },
+  doctor: {
+    description: "find problems, and show the command that fixes each",
+    switches: json,
+    values: {},
+    settings: targetSettings,
+    exits: [[0, "no problem was found"], [1, "a warning or an error was found"]]
+  },
+  service: {
+    description: "print, install or uninstall the definition of this gateway as a service",
+    argument: { name: "action", allowed: serviceActions },
+    switches: {
+      system: "use a service of the whole machine instead of this user's",
+      "dry-run": "show what would be done, without doing it"
+    },
+    values: {
+      manager: {
+        placeholder: "<name>",
+        description: "service manager: systemd, launchd or schtasks; default: the one of this platform",
+        values: ["systemd", "launchd", "schtasks"] satisfies ReadonlyArray<Manager>
+      },
+      user: {
+        placeholder: "<name>",
+        description:
+          "with --system: user that the service runs as; default on systemd: a user that exists only while the service runs"
+      }
+    },
+    settings: allSettings,
+    exits: [[0, "done"], [1, "failed"]]
+  },
+  completions: {
+    description: "print the completion script for a shell",
+    argument: { name: "shell", allowed: shells },
+    switches: {},
+    values: {},
+    settings: [],
+    exits: [[0, "always"]]
+  }
+}

@@ -1,0 +1,357 @@
+/**
+ * `gateway exec`: runs any command for as long as it holds the lock.
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Exec from "../exec/Exec.ts"
+import * as ChildProgram from "../host/ChildProgram.ts"
+import * as PortOwners from "../host/PortOwners.ts"
+import * as ProbeTransport from "../host/ProbeTransport.ts"
+import * as ProcessTree from "../host/ProcessTree.ts"
+import * as ReceivedSignals from "../host/ReceivedSignals.ts"
+import * as Signals from "../host/Signals.ts"
+import { atMost } from "../internal/atMost.ts"
+import * as LockFile from "../lock/LockFile.ts"
+import { ensurePortFree } from "../lock/PortCheck.ts"
+import * as HealthProbe from "../probe/HealthProbe.ts"
+import type { GatewayConfig } from "../settings/GatewayConfig.ts"
+import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
+import * as Recovery from "../supervisor/Recovery.ts"
+import { passedSocket } from "../supervisor/SocketActivation.ts"
+import type * as Supervisor from "../supervisor/Supervisor.ts"
+import { keepFed } from "../supervisor/SystemdNotify.ts"
+import { spanned } from "../telemetry/spans.ts"
+import type { ExecCommandLine } from "./CommandLine.ts"
+import { Answered, EndedBySignal, ExitStatus } from "./ExitStatus.ts"
+import {
+  finalStatus,
+  lockOptions,
+  recoveryOptions,
+  runningHealthy,
+  sayRunning,
+  type Start,
+  supervision
+} from "./run.ts"
+
+/** `exec` is not available on this platform. */
+export class ExecUnavailable extends Data.TaggedError("ExecUnavailable")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+const readySetting = setting<LockFile.OwnerRecord.Ready>({
+  name: "readiness rule",
+  flag: "ready",
+  placeholder: "<rule>",
+  description: "when the command is ready",
+  allowed: "none, port, or http:/ and the rest of a path",
+  default: "none",
+  decode: (raw) =>
+    raw === "none" || raw === "port"
+      ? Option.some(raw)
+      : typeof raw === "string" && raw.startsWith("http:/")
+      ? Option.some(`http:/${raw.slice("http:/".length)}` as const)
+      : Option.none()
+})
+
+const startTimeoutSetting = durationSetting({
+  name: "start timeout",
+  flag: "start-timeout",
+  description: "time limit for the command to become ready",
+  default: Duration.minutes(1)
+})
+
+const stopTimeoutSetting = durationSetting({
+  name: "stop timeout of exec",
+  flag: "stop-timeout",
+  description: "time from SIGTERM to SIGKILL",
+  default: Duration.seconds(10)
+})
+
+const conflictSetting = setting<number>({
+  name: "conflict exit status",
+  flag: "conflict-exit-code",
+  placeholder: "<status>",
+  description: "exit status if the lock or the port is taken",
+  allowed: "a whole number from 0 to 255",
+  default: String(ExitStatus.taken),
+  decode: (raw) =>
+    typeof raw === "string" && /^\d{1,3}$/.test(raw) && Number(raw) <= 255 ? Option.some(Number(raw)) : Option.none()
+})
+
+const given = <A>(setting: Parameters<typeof decodeGiven<A>>[0], raw: string | undefined, otherwise: A) =>
+  raw === undefined
+    ? Effect.succeed(otherwise)
+    : decodeGiven(setting, { raw, source: `--${setting.flag ?? setting.name}` })
+
+/** The parsed flags of `exec`. */
+interface Flags {
+  readonly ready: Option.Option<LockFile.OwnerRecord.Ready>
+  readonly startTimeout: Duration.Duration
+  readonly stopTimeout: Duration.Duration
+}
+
+const parseFlags = (command: ExecCommandLine) =>
+  Effect.gen(function*() {
+    const ready = command.ready === undefined
+      ? Option.none<LockFile.OwnerRecord.Ready>()
+      : Option.some(yield* decodeGiven(readySetting, { raw: command.ready, source: "--ready" }))
+    const flags: Flags = {
+      ready,
+      startTimeout: yield* given(startTimeoutSetting, command.startTimeout, Duration.minutes(1)),
+      stopTimeout: yield* given(stopTimeoutSetting, command.stopTimeout, Duration.seconds(10))
+    }
+    return flags
+  })
+
+/** The exit status for a lock or a port that is taken. */
+export const conflictStatus = (command: ExecCommandLine) =>
+  given(conflictSetting, command.conflictStatus, ExitStatus.taken)
+
+/** The rule that the record shows: without a port, only the lock counts. */
+const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerRecord.Ready =>
+  Option.getOrElse(ready, () => hasPort ? "port" : "none")
+
+// ---------------------------------------------------------------------------
+// environment
+// ---------------------------------------------------------------------------
+
+/**
+ * The variables that the command does not inherit. The first two are secrets of the gateway. The others are for this process: the
+ * command would pass for a service that systemd watches, or for the receiver of sockets that this process got.
+ */
+const withheld: ReadonlySet<string> = new Set([
+  "GATEWAY_TOKEN",
+  "GATEWAY_LEASE_URL",
+  "NOTIFY_SOCKET",
+  "WATCHDOG_USEC",
+  "WATCHDOG_PID",
+  "LISTEN_PID",
+  "LISTEN_FDS",
+  "LISTEN_FDNAMES"
+])
+
+/**
+ * The environment of the command. Under systemd, it also gets `NOTIFY_SOCKET`, so that a command that notifies systemd itself can
+ * do so. Pure.
+ */
+export const environmentOf = (
+  own: Readonly<Record<string, string | undefined>>,
+  port: number | undefined,
+  isUnderSystemd: boolean
+): Record<string, string> => ({
+  ...Object.fromEntries(
+    Object.entries(own).flatMap(([name, value]) =>
+      value === undefined || (withheld.has(name) && !(isUnderSystemd && name === "NOTIFY_SOCKET"))
+        ? []
+        : [[name, value]]
+    )
+  ),
+  ...(port === undefined ? {} : { PORT: String(port) })
+})
+
+// ---------------------------------------------------------------------------
+// readiness
+// ---------------------------------------------------------------------------
+
+/** The pids of the command's tree that listen on a port. */
+const listensOn = (port: number, pid: number) =>
+  Effect.gen(function*() {
+    const family = yield* Effect.flatMap(ProcessTree.ProcessTree, ({ familyOf }) => familyOf([pid]))
+    const seen = yield* Effect.flatMap(PortOwners.PortOwners, ({ listeners }) => listeners(port, family))
+    return seen._tag === "Seen" &&
+      seen.listeners.some((listener) => listener.pid !== undefined && family.includes(listener.pid))
+  })
+
+/** Whether a path answers with a status of 200 to 299 within the probe timeout. */
+const answers = (path: string, { health, host, port }: GatewayConfig) =>
+  Effect.flatMap(ProbeTransport.ProbeTransport, (transport) => transport.get({ host, port }, path)).pipe(
+    Effect.map(({ status }) => status >= 200 && status <= 299),
+    Effect.catchTag("ProbeFailed", () => Effect.succeed(false)),
+    atMost(health.probeTimeout),
+    Effect.map(Option.getOrElse(() => false))
+  )
+
+type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTree.ProcessTree
+
+const isReady = (
+  rule: LockFile.OwnerRecord.Ready,
+  config: GatewayConfig,
+  pid: number
+): Effect.Effect<boolean, never, Evidence> =>
+  rule === "none"
+    ? Effect.succeed(true)
+    : rule === "port"
+    ? listensOn(config.port, pid)
+    : answers(rule.slice("http:".length), config)
+
+// ---------------------------------------------------------------------------
+// running
+// ---------------------------------------------------------------------------
+
+const relayed: ReadonlyArray<NodeJS.Signals> = [
+  "SIGTERM",
+  "SIGHUP",
+  "SIGINT",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGWINCH",
+  "SIGCONT"
+]
+
+const endsWaiting: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
+
+/**
+ * Listens for all signals that are relayed. In the foreground of a terminal, this process does not listen for SIGTSTP, so that
+ * Ctrl+Z suspends it together with the command.
+ */
+const listen = Effect.gen(function*() {
+  const signals = yield* ReceivedSignals.ReceivedSignals
+  const hasTerminal = (yield* signals.terminal) !== "None"
+  return yield* signals.listen(hasTerminal ? relayed : [...relayed, "SIGTSTP"])
+})
+
+/** Completes when a signal asks this process to end while no command runs yet. */
+const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
+  Queue.take(signals).pipe(
+    Effect.repeat({ until: (signal) => endsWaiting.has(signal) }),
+    Effect.map((signal) => new EndedBySignal({ signal }))
+  )
+
+/** Acquires the lock, and asks the port once more: another program can have taken it during a wait for the lock. */
+const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRecord.Ready) => {
+  const options = { ...lockOptions(start), mode: "exec" as const, ready: rule }
+  const { address: _, ...withoutPort } = options
+  const lock = command.hasPort ? options : withoutPort
+  return Effect.gen(function*() {
+    const context = yield* Layer.build(LockFile.layerWithProbes(lock))
+    yield* Effect.provide(ensurePortFree(lock), context)
+    return context
+  }).pipe(
+    spanned("gateway.start", { "gateway.profile": start.config.profile, "gateway.supervisor": start.verdict.kind })
+  )
+}
+
+/** The program to start. `setpriv` asks the kernel to kill the command when the wrapper's process ends (prctl(2)). */
+const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["words"] =>
+  diesWithWrapper ? ["setpriv", "--pdeathsig", "KILL", "--", ...words] : words
+
+const runChild = (
+  start: Start,
+  command: ExecCommandLine,
+  flags: Flags,
+  environment: Readonly<Record<string, string | undefined>>,
+  signals: Queue.Dequeue<NodeJS.Signals>
+) =>
+  Effect.gen(function*() {
+    const { config, systemd, verdict } = start
+    const rule = ruleOf(command, flags)
+    const [program, ...args] = wordsOf(command)
+    const context = yield* Effect.context<Evidence>()
+    const lock = yield* LockFile.LockFile
+    yield* Effect.logInfo(`starting ${JSON.stringify(command.words[0])} with gateway lock ${lock.path}`)
+    const ended = yield* Exec.run({
+      command: program,
+      args,
+      env: environmentOf(environment, command.hasPort ? config.port : undefined, verdict.kind === "systemd"),
+      readiness: {
+        mode: rule === "none" ? "none" : Option.isSome(flags.ready) ? "require" : "report",
+        rule: rule === "port" ? `it does not listen on port ${config.port}` : rule,
+        isReady: ({ pid }) => Effect.provide(isReady(rule, config, pid), context),
+        describe: () => Effect.succeed(`; many programs take the port from an argument instead of PORT=${config.port}`),
+        startTimeout: flags.startTimeout
+      },
+      stopTimeout: flags.stopTimeout,
+      inheritsLock: command.inheritsLock,
+      toGroup: command.toGroup,
+      onReady: Effect.asVoid(systemd.notify("READY=1", `STATUS=running ${command.words[0]}`)),
+      signals
+    })
+    return ended._tag === "Exited"
+      ? new Answered({ status: ended.status })
+      : new EndedBySignal({ signal: ended.signal })
+  })
+
+/** Feeds systemd's watchdog while the command runs, because the command does not get the watchdog's variables. */
+const feedWatchdog = ({ systemd }: Start) =>
+  Option.match(systemd.watchdog, {
+    onNone: () => Effect.void,
+    onSome: (interval) => Effect.asVoid(Effect.forkScoped(keepFed(interval, systemd.notify("WATCHDOG=1"))))
+  })
+
+const Live = Layer.mergeAll(
+  ChildProgram.layerLive,
+  ReceivedSignals.layerLive,
+  ProcessTree.layerLive,
+  PortOwners.layerLive,
+  Signals.layerLive
+)
+
+const execNotifying = (
+  start: Start,
+  command: ExecCommandLine,
+  flags: Flags,
+  environment: Readonly<Record<string, string | undefined>>
+) =>
+  Effect.gen(function*() {
+    const { config } = start
+    const signals = yield* listen
+    if (command.ensure) {
+      const running = yield* runningHealthy(config)
+      if (Option.isSome(running)) return yield* Effect.as(sayRunning(running.value), new Answered({ status: 0 }))
+    }
+    const recover = command.standby ? Recovery.standby : Recovery.recover
+    const acquired = yield* recover(acquire(start, command, ruleOf(command, flags)), recoveryOptions(start)).pipe(
+      Effect.raceFirst(askedToEnd(signals))
+    )
+    if (acquired instanceof EndedBySignal) return acquired
+    yield* feedWatchdog(start)
+    return yield* Effect.provide(
+      runChild(start, command, flags, environment, signals),
+      Context.pick(LockFile.LockFile)(acquired)
+    )
+  }).pipe(
+    Effect.scoped,
+    Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(start.config.health)),
+    Effect.provide(Live)
+  )
+
+/**
+ * Runs the command under the lock. Succeeds with the command's exit status, or with the signal that ended it. Fails like a start,
+ * and with `SpawnFailed`, `NotReady` or `LockLost`.
+ */
+export const exec = (
+  config: GatewayConfig,
+  command: ExecCommandLine,
+  facts: Supervisor.ProcessFacts,
+  environment: Readonly<Record<string, string | undefined>>
+) =>
+  Effect.gen(function*() {
+    if (facts.platform === "win32") {
+      return yield* new ExecUnavailable({ reason: "exec is not available on Windows" })
+    }
+    if (command.diesWithWrapper && facts.platform !== "linux") {
+      return yield* new ExecUnavailable({ reason: "--die-with-wrapper is available only on Linux" })
+    }
+    const flags = yield* parseFlags(command)
+    const { systemd, verdict } = yield* supervision(config, facts)
+    const start: Start = {
+      config,
+      options: command,
+      verdict,
+      systemd,
+      address: { host: config.host, port: config.port },
+      passedSocket: Option.getOrUndefined(yield* passedSocket(facts.pid)),
+      beforeWaiting: Effect.void
+    }
+    return yield* execNotifying(start, command, flags, environment).pipe(
+      Effect.onExit((exit) => systemd.notify(`STATUS=${finalStatus(exit)}`))
+    )
+  })

@@ -1,0 +1,252 @@
+/**
+ * Runs a command as a child of this process for as long as the lock is held.
+ *
+ *     start the child with the lock's descriptors → write its pid into the record → relay signals
+ *       the child ends   → wait for processes that it left behind → release the lock, return how it ended
+ *       the lock is lost → stop the child and its tree, fail with `LockLost`
+ *       not ready in time (only with an explicit rule) → stop the child and its tree, fail with `NotReady`
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { LockLost } from "../GatewayLockError.ts"
+import { type ChildExit, ChildProgram, type SpawnFailed, type StartedChild } from "../host/ChildProgram.ts"
+import { ProcessTable } from "../host/ProcessTable.ts"
+import { ProcessTree } from "../host/ProcessTree.ts"
+import { ReceivedSignals } from "../host/ReceivedSignals.ts"
+import { Signals } from "../host/Signals.ts"
+import { LockFile } from "../lock/LockFile.ts"
+
+/**
+ * The command did not become ready within `timeout`, by a rule that was requested.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotReady extends Data.TaggedError("NotReady")<{
+  readonly command: string
+  readonly rule: string
+  readonly timeout: Duration.Duration
+}> {
+  override get message() {
+    return `${JSON.stringify(this.command)} was not ready (${this.rule}) within ${
+      Duration.format(this.timeout)
+    }, so it was stopped`
+  }
+}
+
+/**
+ * When the command is ready.
+ *
+ * - `none`: as soon as it has started.
+ * - `report`: when `isReady` holds. If that takes longer than `startTimeout`, one warning is logged, and the command runs on.
+ * - `require`: the same, but the command is stopped instead.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Readiness {
+  readonly mode: "none" | "report" | "require"
+  /** The rule in words, for messages. */
+  readonly rule: string
+  readonly isReady: (child: StartedChild) => Effect.Effect<boolean>
+  /** What to add to the warning, such as the ports on which the command does listen. */
+  readonly describe: (child: StartedChild) => Effect.Effect<string>
+  readonly startTimeout: Duration.Duration
+}
+
+/**
+ * What to run, and how.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecOptions {
+  readonly command: string
+  readonly args: ReadonlyArray<string>
+  /** The whole environment of the command, without the variables that describe the lock. */
+  readonly env: Readonly<Record<string, string>>
+  readonly readiness: Readiness
+  /** How long the command may take to end after SIGTERM, when this process stops it. Then its tree gets SIGKILL. */
+  readonly stopTimeout: Duration.Duration
+  /** Whether the command inherits the lock's descriptors, which keep the kernel lock after a SIGKILL of this process. */
+  readonly inheritsLock: boolean
+  /** Whether signals are relayed to the process group of the command instead of the command alone. */
+  readonly toGroup: boolean
+  /** Runs when the command is ready. */
+  readonly onReady: Effect.Effect<void>
+  /** Receives the signals that this process gets. It reads the same queue as before the start. */
+  readonly signals: Queue.Dequeue<NodeJS.Signals>
+}
+
+/** The services that `run` needs. */
+export type Requirements = LockFile | ChildProgram | ReceivedSignals | ProcessTable | ProcessTree | Signals
+
+/** The signals of a terminal's keys. The kernel sends them to all processes of the group in the foreground. */
+const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGTSTP"])
+
+/**
+ * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
+ * already, so a relay would deliver them twice.
+ */
+const relay = (child: StartedChild, { signals, toGroup }: ExecOptions) =>
+  Effect.gen(function*() {
+    const { terminal } = yield* ReceivedSignals
+    yield* Queue.take(signals).pipe(
+      Effect.flatMap((signal) =>
+        child.signal(signal, toGroup ? "group" : "child").pipe(
+          Effect.unlessEffect(Effect.map(terminal, (where) => where === "Foreground" && fromKeys.has(signal)))
+        )
+      ),
+      Effect.forever,
+      Effect.forkScoped
+    )
+  })
+
+/** How long to wait between two looks at the command's readiness. */
+const readinessInterval = Duration.millis(200)
+
+/** How long the end of a killed tree may take. SIGKILL does not end a process that is blocked in the kernel. */
+const killTimeout = Duration.seconds(2)
+
+/**
+ * Sends SIGKILL to the command and its descendants, the descendants first. If the parent died first, its children would get
+ * another parent, and could no longer be found.
+ */
+const killTree = (child: StartedChild) =>
+  Effect.gen(function*() {
+    const tree = yield* ProcessTree
+    const table = yield* ProcessTable
+    const signals = yield* Signals
+    const kill = (pid: number) =>
+      Effect.flatMap(table.identify(pid), (identity) => Effect.ignore(signals.send(identity, "SIGKILL")))
+    const pids = yield* tree.familyOf([child.pid])
+    yield* Effect.forEach(pids.filter((pid) => pid !== child.pid), kill, { discard: true })
+    yield* child.signal("SIGKILL", "group")
+    yield* child.signal("SIGKILL", "child")
+    if (Option.isSome(yield* Effect.timeoutOption(child.deserted, "100 millis"))) return
+    // A daemon has left the tree and the group, but still has the lock files open, by which it is found.
+    const { path } = yield* LockFile
+    yield* Effect.forEach(yield* tree.holdersOf(path), kill, { discard: true })
+  })
+
+/** Stops the command: SIGTERM, and SIGKILL to its whole tree if anything of it still lives after `stopTimeout`. */
+export const stopChild = (
+  child: StartedChild,
+  { stopTimeout }: Pick<ExecOptions, "stopTimeout">
+): Effect.Effect<void, never, LockFile | ProcessTable | ProcessTree | Signals> =>
+  Effect.gen(function*() {
+    yield* child.signal("SIGCONT", "group")
+    yield* child.signal("SIGTERM", "group")
+    const ended = yield* Effect.timeoutOption(Effect.zipRight(child.ended, child.deserted), stopTimeout)
+    if (Option.isSome(ended)) return
+    yield* killTree(child)
+    yield* Effect.timeoutOption(Effect.zipRight(child.ended, child.deserted), killTimeout)
+  })
+
+/** Waits until the command is ready, then updates the record. Fails if readiness is required and takes too long. */
+const awaitReady = (child: StartedChild, options: ExecOptions) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const { command, onReady, readiness: { describe, isReady, mode, rule, startTimeout } } = options
+    const ready = Effect.zipRight(lock.update({ phase: "listening" }), onReady)
+    if (mode === "none") return yield* ready
+    const look = isReady(child).pipe(
+      Effect.repeat({ until: (isReady) => isReady, schedule: Schedule.spaced(readinessInterval) })
+    )
+    if (Option.isSome(yield* Effect.timeoutOption(look, startTimeout))) return yield* ready
+    if (mode === "require") return yield* new NotReady({ command, rule, timeout: startTimeout })
+    yield* Effect.logWarning(
+      `${JSON.stringify(command)} is not ready (${rule}) after ${
+        Duration.format(startTimeout)
+      }; it runs on${yield* describe(
+        child
+      )}`
+    )
+    yield* Effect.zipRight(look, ready)
+  })
+
+/** Waits for processes that the command left behind and that still have its descriptors, and names them. */
+const awaitDescendants = (child: StartedChild, { command }: ExecOptions) =>
+  Effect.gen(function*() {
+    // The kernel closes the descriptors of an ended process one after the other, so the pipe can be a moment late.
+    if (Option.isSome(yield* Effect.timeoutOption(child.deserted, "100 millis"))) return
+    yield* Effect.logWarning(
+      `${
+        JSON.stringify(command)
+      } ended, but processes that it started still run and keep the lock; run it in the foreground, or use --no-inherit-lock`
+    )
+    yield* child.deserted
+  })
+
+/** Starts the command, and writes it into the record before it can do anything if only the record enforces the lock. */
+const start = (options: ExecOptions) =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const programs = yield* ChildProgram
+    const { terminal } = yield* ReceivedSignals
+    const table = yield* ProcessTable
+    const waits = lock.enforcement === "record"
+    const newSession = (yield* terminal) === "None"
+    const child = yield* lock.withDescriptors((descriptors) =>
+      programs.start({
+        command: options.command,
+        args: options.args,
+        env: { ...options.env, GATEWAY_LOCK_PATH: lock.path, GATEWAY_INSTANCE_ID: lock.instanceId },
+        inherits: options.inheritsLock ? descriptors : [],
+        newSession,
+        waits
+      })
+    )
+    const { pid, startTime } = yield* table.identify(child.pid)
+    yield* lock.update({
+      child: { pid, ...(startTime === undefined ? {} : { startTime }) },
+      inheritsLock: options.inheritsLock
+    })
+    yield* child.begin
+    return child
+  })
+
+/**
+ * Starts the command, and returns how it ended. While it runs, signals are relayed to it.
+ *
+ * Fails with `SpawnFailed` if the command cannot be started, with `NotReady` if readiness is required and the command is not ready
+ * in time, and with `LockLost` if the lock is lost. In the last two cases, and if the effect is interrupted, the command is
+ * stopped before the effect ends.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const run = (
+  options: ExecOptions
+): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
+  Effect.gen(function*() {
+    const lock = yield* LockFile
+    const hasEnded = yield* Ref.make(false)
+    const child = yield* Effect.acquireRelease(
+      start(options),
+      (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(hasEnded))
+    )
+    yield* relay(child, options)
+    const failed = yield* Deferred.make<never, NotReady>()
+    yield* awaitReady(child, options).pipe(
+      Effect.catchTag("NotReady", (error) => Deferred.fail(failed, error)),
+      Effect.forkScoped
+    )
+    const ended = yield* child.ended.pipe(
+      Effect.raceFirst(Deferred.await(failed)),
+      Effect.raceFirst(lock.lost)
+    )
+    yield* lock.update({ phase: "draining" })
+    yield* Effect.raceFirst(awaitDescendants(child, options), lock.lost)
+    yield* Ref.set(hasEnded, true)
+    return ended
+  })

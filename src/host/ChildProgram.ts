@@ -1,0 +1,213 @@
+/**
+ * Starts the command of `gateway exec` as a child of this process.
+ *
+ * `internal/child.ts` starts the tools that a gateway needs for itself, and hides the environment from them. The command here is
+ * the user's own program, so it inherits standard streams, environment and lock descriptors.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import { type ChildProcess, spawn, type StdioOptions } from "node:child_process"
+import type { Duplex } from "node:stream"
+import { codeOf } from "../internal/errno.ts"
+
+/**
+ * The command could not be started.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SpawnFailed extends Data.TaggedError("SpawnFailed")<{
+  readonly command: string
+  /** `NotFound`: there is no such program. `NotExecutable`: the file exists, but cannot be executed. */
+  readonly why: "NotFound" | "NotExecutable" | "Failed"
+  readonly reason: string
+}> {
+  override get message() {
+    return `failed to start ${JSON.stringify(this.command)}: ${this.reason}`
+  }
+}
+
+/**
+ * How a child ended: it exited with a status, or a signal ended it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ChildExit =
+  | { readonly _tag: "Exited"; readonly status: number }
+  | { readonly _tag: "Signalled"; readonly signal: NodeJS.Signals }
+
+/**
+ * What to start, and what the child inherits.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChildSpec {
+  readonly command: string
+  readonly args: ReadonlyArray<string>
+  /** The whole environment of the child. */
+  readonly env: Readonly<Record<string, string>>
+  /** The descriptors of this process that the child inherits, in addition to its standard streams. */
+  readonly inherits: ReadonlyArray<number>
+  /** Whether the child becomes the leader of a new session and process group (setsid(2)). */
+  readonly newSession: boolean
+  /**
+   * Whether the child waits until `begin` is called before it executes the command. If this process ends before that, the command
+   * is never executed.
+   */
+  readonly waits: boolean
+}
+
+/**
+ * A child that was started.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StartedChild {
+  readonly pid: number
+  /** Completes when the child has ended. */
+  readonly ended: Effect.Effect<ChildExit>
+  /**
+   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. The
+   * kernel shows this as the end of a pipe, so nothing is polled. Completes at once if the child inherits none.
+   */
+  readonly deserted: Effect.Effect<void>
+  /** Lets a child that `waits` execute the command. */
+  readonly begin: Effect.Effect<void>
+  /**
+   * Sends a signal to the child, or to its process group. Does nothing if the child has ended. The handle of the child is used, so
+   * the signal cannot reach another process with the same pid.
+   */
+  readonly signal: (signal: NodeJS.Signals, to: "child" | "group") => Effect.Effect<void>
+}
+
+/**
+ * Starts a child process.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class ChildProgram extends Context.Tag("gateway-lock/ChildProgram")<ChildProgram, {
+  readonly start: (spec: ChildSpec) => Effect.Effect<StartedChild, SpawnFailed>
+}>() {}
+
+/**
+ * The first descriptor that a child inherits. The numbers below it are free for the command, which may expect a passed socket at
+ * descriptor 3 (sd_listen_fds(3)).
+ */
+const firstInherited = 20
+
+/** The descriptor at which a child that `waits` reads the permission to begin. The shell `dash` accepts only one digit. */
+const gateDescriptor = 9
+
+/**
+ * Reads one line, closes the descriptor, and executes the command. At the end of the pipe without a line, the process that
+ * started this shell has ended, so the command is not executed.
+ */
+const gateScript = `read -r _ <&${gateDescriptor} || exit 125; exec ${gateDescriptor}<&-; exec "$@"`
+
+const words = ({ args, command, waits }: ChildSpec): readonly [string, ReadonlyArray<string>] =>
+  waits ? ["/bin/sh", ["-c", gateScript, "sh", command, ...args]] : [command, args]
+
+const stdioOf = ({ inherits, waits }: ChildSpec): StdioOptions => {
+  // Descriptors from 3 on that are `ignore` stay closed in the child (`uv__process_child_init` in libuv's src/unix/process.c).
+  const stdio: Array<"inherit" | "ignore" | "pipe" | number> = Array.from(
+    { length: firstInherited + inherits.length + 1 },
+    (_, descriptor) => descriptor < 3 ? "inherit" : "ignore"
+  )
+  for (const [index, descriptor] of inherits.entries()) stdio[firstInherited + index] = descriptor
+  if (inherits.length > 0) stdio[firstInherited + inherits.length] = "pipe"
+  if (waits) stdio[gateDescriptor] = "pipe"
+  return stdio
+}
+
+const failure = (command: string, cause: unknown): SpawnFailed => {
+  const code = codeOf(cause)
+  if (code === "ENOENT") return new SpawnFailed({ command, why: "NotFound", reason: "there is no such program" })
+  if (code === "EACCES" || code === "ENOEXEC") {
+    return new SpawnFailed({ command, why: "NotExecutable", reason: "it cannot be executed" })
+  }
+  return new SpawnFailed({ command, why: "Failed", reason: cause instanceof Error ? cause.message : String(cause) })
+}
+
+const isDuplex = (stream: unknown): stream is Duplex =>
+  typeof stream === "object" && stream !== null && "write" in stream && "on" in stream
+
+const signalTo = (child: ChildProcess, newSession: boolean) => (signal: NodeJS.Signals, to: "child" | "group") =>
+  Effect.sync(() => {
+    const { exitCode, pid, signalCode } = child
+    if (pid === undefined) return
+    if (to === "child" || !newSession) {
+      if (exitCode === null && signalCode === null) child.kill(signal)
+      return
+    }
+    try {
+      // The group's id is the child's pid. The kernel does not reuse that number while a process of the group lives.
+      process.kill(-pid, signal)
+    } catch {
+      // No process of the group is left.
+    }
+  })
+
+const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChild => {
+  const ended = Deferred.unsafeMake<ChildExit>(FiberId.none)
+  child.on("exit", (status, signal) =>
+    Deferred.unsafeDone(
+      ended,
+      Effect.succeed(signal === null ? { _tag: "Exited", status: status ?? 0 } : { _tag: "Signalled", signal })
+    ))
+  const deserted = Deferred.unsafeMake<void>(FiberId.none)
+  const streams: ReadonlyArray<unknown> = child.stdio
+  const pipe = streams[firstInherited + spec.inherits.length]
+  if (isDuplex(pipe)) {
+    // A process can write to any descriptor that it has, so what arrives here is discarded.
+    pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()
+  } else Deferred.unsafeDone(deserted, Effect.void)
+  const gate = streams[gateDescriptor]
+  if (isDuplex(gate)) gate.on("error", () => {}).resume()
+  return {
+    pid,
+    ended: Deferred.await(ended),
+    deserted: Deferred.await(deserted),
+    begin: Effect.sync(() => {
+      if (isDuplex(gate)) gate.end("\n")
+    }),
+    signal: signalTo(child, spec.newSession)
+  }
+}
+
+/**
+ * Starts children of this process with `node:child_process`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLive: Layer.Layer<ChildProgram> = Layer.succeed(
+  ChildProgram,
+  ChildProgram.of({
+    start: (spec) =>
+      Effect.async<StartedChild, SpawnFailed>((resume) => {
+        const [command, args] = words(spec)
+        try {
+          const child = spawn(command, args, {
+            env: spec.env,
+            stdio: stdioOf(spec),
+            detached: spec.newSession
+          })
+          child.once("error", (cause) => resume(failure(spec.command, cause)))
+          // The listeners for the exit must be set in this turn of the event loop, because the child may end at once.
+          if (child.pid !== undefined) resume(Effect.succeed(started(child, child.pid, spec)))
+        } catch (cause) {
+          resume(failure(spec.command, cause))
+        }
+      })
+  })
+)
