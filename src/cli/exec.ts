@@ -228,8 +228,7 @@ const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
 /** Acquires the lock, and asks the port once more: another program can have taken it during a wait for the lock. */
 const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRecord.Ready) => {
   const options = { ...lockOptions(start), mode: "exec" as const, ready: rule }
-  const { address: _, ...withoutPort } = options
-  const lock = command.hasPort ? options : withoutPort
+  const lock = command.hasPort ? options : { ...options, address: undefined }
   return Effect.gen(function*() {
     const context = yield* Layer.build(LockFile.layerWithProbes(lock))
     yield* Effect.provide(ensurePortFree(lock), context)

@@ -89,10 +89,11 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
           ([self, sighting]) => judge(self, recorded, sighting, source)
         ),
       identify: (pid) =>
-        Effect.map(Effect.all([self, source.look(pid)]), ([{ startTime: _, ...self }, sighting]) => ({
-          ...self,
+        Effect.map(Effect.all([self, source.look(pid)]), ([{ bootId, pidNamespace }, sighting]) => ({
           pid,
-          ...(sighting._tag === "Present" ? { startTime: sighting.startTime } : {})
+          ...(sighting._tag === "Present" ? { startTime: sighting.startTime } : {}),
+          ...(bootId === undefined ? {} : { bootId }),
+          ...(pidNamespace === undefined ? {} : { pidNamespace })
         })),
       commandName: source.commandName,
       network: source.network,

@@ -65,7 +65,11 @@ const childFields = { pid, startTime }
 const Child: Schema.Schema<Child> = Schema.Struct(childFields)
 
 /**
- * A rule that says when an owner is ready. `fields` of the record explains the three forms.
+ * A rule that says when an owner is healthy:
+ *
+ * - `none`: while it holds the lock.
+ * - `port`: while a process of its tree listens on its port.
+ * - `http:<path>`: while that path on its port answers with a status of 200 to 299.
  *
  * @since 0.1.0
  * @category models
@@ -114,11 +118,7 @@ const fields = {
   mode: optional(Schema.Literal("run", "exec")),
   /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
   child: optional(Child),
-  /**
-   * When the owner counts as healthy, if it does not answer at `/healthz`: `none` while it holds the lock; `port` while a process
-   * of its tree listens on the port; `http:<path>` while that path answers with a status of 200 to 299. Absent for an owner
-   * that answers at `/healthz`.
-   */
+  /** When an owner that does not answer at `/healthz` counts as healthy. Absent for an owner that answers there. */
   ready: optional(Ready),
   /**
    * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last

@@ -78,6 +78,10 @@ describe("the library's children", () => {
         starters.push(name)
       }
     }
-    assert.deepStrictEqual(starters, [Path.join("internal", "child.ts")])
+    // `ChildProgram` starts the user's own command, which must inherit the environment.
+    assert.deepStrictEqual(starters.toSorted(), [
+      Path.join("host", "ChildProgram.ts"),
+      Path.join("internal", "child.ts")
+    ])
   })
 })
