@@ -12,6 +12,7 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
@@ -23,6 +24,7 @@ import { ProcessTable } from "../host/ProcessTable.ts"
 import { ProcessTree } from "../host/ProcessTree.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
 import { Signals } from "../host/Signals.ts"
+import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
 
 /**
@@ -97,22 +99,26 @@ const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIG
  * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
  * already, so a relay would deliver them twice.
  */
-const relay = (child: StartedChild, { signals, toGroup }: ExecOptions) =>
+const relay = (child: StartedChild, hasEnded: Ref.Ref<boolean>, { signals, toGroup }: ExecOptions) =>
   Effect.gen(function*() {
     const { terminal } = yield* ReceivedSignals
-    yield* Queue.take(signals).pipe(
-      Effect.flatMap((signal) =>
-        child.signal(signal, toGroup ? "group" : "child").pipe(
-          Effect.unlessEffect(Effect.map(terminal, (where) => where === "Foreground" && fromKeys.has(signal)))
-        )
-      ),
-      Effect.forever,
-      Effect.forkScoped
-    )
+    const relayOne = (signal: NodeJS.Signals) =>
+      Effect.gen(function*() {
+        if (fromKeys.has(signal) && (yield* terminal) === "Foreground") return
+        // Once the command itself has ended, only the processes that it left behind can still get the signal.
+        yield* child.signal(signal, toGroup || (yield* Ref.get(hasEnded)) ? "group" : "child")
+      })
+    yield* Queue.take(signals).pipe(Effect.flatMap(relayOne), Effect.forever, Effect.interruptible, Effect.forkScoped)
   })
 
-/** How long to wait between two looks at the command's readiness. */
-const readinessInterval = Duration.millis(200)
+/** The pauses between two looks at the command's readiness: first short, because many commands are ready at once. */
+const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule.spaced("1 second")))
+
+/** The pauses after the start timeout. A look reads the process table, so a command that is never ready must not cost much. */
+const later = Schedule.spaced("5 seconds")
+
+/** The kernel closes the descriptors of an ended process one after the other, so the end of the pipe can be a moment late. */
+const pipeDelay = Duration.millis(100)
 
 /** How long the end of a killed tree may take. SIGKILL does not end a process that is blocked in the kernel. */
 const killTimeout = Duration.seconds(2)
@@ -132,7 +138,7 @@ const killTree = (child: StartedChild) =>
     yield* Effect.forEach(pids.filter((pid) => pid !== child.pid), kill, { discard: true })
     yield* child.signal("SIGKILL", "group")
     yield* child.signal("SIGKILL", "child")
-    if (Option.isSome(yield* Effect.timeoutOption(child.deserted, "100 millis"))) return
+    if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
     // A daemon has left the tree and the group, but still has the lock files open, by which it is found.
     const { path } = yield* LockFile
     yield* Effect.forEach(yield* tree.holdersOf(path), kill, { discard: true })
@@ -146,10 +152,10 @@ export const stopChild = (
   Effect.gen(function*() {
     yield* child.signal("SIGCONT", "group")
     yield* child.signal("SIGTERM", "group")
-    const ended = yield* Effect.timeoutOption(Effect.zipRight(child.ended, child.deserted), stopTimeout)
-    if (Option.isSome(ended)) return
+    const ended = Effect.zipRight(child.ended, child.deserted)
+    if (Option.isSome(yield* atMost(stopTimeout)(ended))) return
     yield* killTree(child)
-    yield* Effect.timeoutOption(Effect.zipRight(child.ended, child.deserted), killTimeout)
+    yield* atMost(killTimeout)(ended)
   })
 
 /** Waits until the command is ready, then updates the record. Fails if readiness is required and takes too long. */
@@ -159,26 +165,24 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
     const { command, onReady, readiness: { describe, isReady, mode, rule, startTimeout } } = options
     const ready = Effect.zipRight(lock.update({ phase: "listening" }), onReady)
     if (mode === "none") return yield* ready
-    const look = isReady(child).pipe(
-      Effect.repeat({ until: (isReady) => isReady, schedule: Schedule.spaced(readinessInterval) })
-    )
-    if (Option.isSome(yield* Effect.timeoutOption(look, startTimeout))) return yield* ready
+    const untilReady = <A>(schedule: Schedule.Schedule<A>) =>
+      Effect.repeat(isReady(child), { until: (isReady) => isReady, schedule })
+    if (Option.isSome(yield* Effect.timeoutOption(untilReady(soon), startTimeout))) return yield* ready
     if (mode === "require") return yield* new NotReady({ command, rule, timeout: startTimeout })
     yield* Effect.logWarning(
-      `${JSON.stringify(command)} is not ready (${rule}) after ${
+      `${JSON.stringify(command)} is not ready after ${
         Duration.format(startTimeout)
-      }; it runs on${yield* describe(
+      } (${rule}), and runs on${yield* describe(
         child
       )}`
     )
-    yield* Effect.zipRight(look, ready)
+    yield* Effect.zipRight(untilReady(later), ready)
   })
 
 /** Waits for processes that the command left behind and that still have its descriptors, and names them. */
 const awaitDescendants = (child: StartedChild, { command }: ExecOptions) =>
   Effect.gen(function*() {
-    // The kernel closes the descriptors of an ended process one after the other, so the pipe can be a moment late.
-    if (Option.isSome(yield* Effect.timeoutOption(child.deserted, "100 millis"))) return
+    if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
     yield* Effect.logWarning(
       `${
         JSON.stringify(command)
@@ -231,22 +235,27 @@ export const run = (
   Effect.gen(function*() {
     const lock = yield* LockFile
     const hasEnded = yield* Ref.make(false)
+    /** Whether nothing of the command is left to be stopped. */
+    const isOver = yield* Ref.make(false)
     const child = yield* Effect.acquireRelease(
       start(options),
-      (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(hasEnded))
+      (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(isOver))
     )
-    yield* relay(child, options)
+    yield* relay(child, hasEnded, options)
     const failed = yield* Deferred.make<never, NotReady>()
-    yield* awaitReady(child, options).pipe(
+    const readiness = yield* awaitReady(child, options).pipe(
       Effect.catchTag("NotReady", (error) => Deferred.fail(failed, error)),
+      Effect.interruptible,
       Effect.forkScoped
     )
     const ended = yield* child.ended.pipe(
       Effect.raceFirst(Deferred.await(failed)),
       Effect.raceFirst(lock.lost)
     )
+    yield* Ref.set(hasEnded, true)
+    yield* Fiber.interrupt(readiness)
     yield* lock.update({ phase: "draining" })
     yield* Effect.raceFirst(awaitDescendants(child, options), lock.lost)
-    yield* Ref.set(hasEnded, true)
+    yield* Ref.set(isOver, true)
     return ended
   })
