@@ -191,6 +191,16 @@ const isReady = (
     ? listensOn(config.port, pid)
     : answers(rule.slice("http:".length), config)
 
+/** The ports on which the command listens instead, in words. */
+const describePorts = (pid: number) =>
+  Effect.gen(function*() {
+    const family = yield* Effect.flatMap(ProcessTree.ProcessTree, ({ familyOf }) => familyOf([pid]))
+    const ports = yield* Effect.flatMap(PortOwners.PortOwners, ({ portsOf }) => portsOf(family))
+    return ports.length === 0
+      ? "it listens on no port"
+      : `it listens on port ${ports.join(" and ")}; many programs take their port from an argument instead of PORT`
+  })
+
 // ---------------------------------------------------------------------------
 // running
 // ---------------------------------------------------------------------------
@@ -264,7 +274,7 @@ const runChild = (
         mode: rule === "none" ? "none" : Option.isSome(flags.ready) ? "require" : "report",
         rule: rule === "port" ? `it does not listen on port ${config.port}` : rule,
         isReady: ({ pid }) => Effect.provide(isReady(rule, config, pid), context),
-        describe: () => Effect.succeed(`; many programs take the port from an argument instead of PORT=${config.port}`),
+        describe: ({ pid }) => Effect.provide(describePorts(pid), context),
         startTimeout: flags.startTimeout
       },
       stopTimeout: flags.stopTimeout,

@@ -172,7 +172,7 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
     yield* Effect.logWarning(
       `${JSON.stringify(command)} is not ready after ${
         Duration.format(startTimeout)
-      } (${rule}), and runs on${yield* describe(
+      } (${rule}), but runs on: ${yield* describe(
         child
       )}`
     )

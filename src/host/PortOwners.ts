@@ -85,6 +85,8 @@ export class PortOwners extends Context.Tag("gateway-lock/PortOwners")<PortOwner
    * if one of these has the socket open.
    */
   readonly listeners: (port: number, likely?: ReadonlyArray<number>) => Effect.Effect<PortListeners>
+  /** The TCP ports on which these processes listen, ascending. Never fails. Empty if the system does not show them. */
+  readonly portsOf: (pids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
   /**
    * The reason why a gateway cannot bind an address, or the guard address 127.0.0.1 on the same port, although nothing listens
    * there. `None` if nothing blocks these addresses, or if the reason cannot be determined. Never fails, and takes two seconds
@@ -115,6 +117,8 @@ const unseenBlocker: PortBlocker = {
 // ---------------------------------------------------------------------------
 // Linux: proc_net(5)
 // ---------------------------------------------------------------------------
+
+const distinct = (ports: ReadonlyArray<number>): ReadonlyArray<number> => [...new Set(ports)].toSorted((a, b) => a - b)
 
 const socketOf = (target: string): string | undefined => /^socket:\[(\d+)\]$/.exec(target)?.[1]
 
@@ -168,7 +172,16 @@ const linux: Effect.Effect<PortOwners["Type"], never, FileSystem.FileSystem> = E
           ...(command === undefined ? {} : { command })
         }
       })
+    const listening = Effect.map(
+      Effect.all([table("/proc/net/tcp"), table("/proc/net/tcp6")]),
+      ([v4, v6]) => [...Option.getOrElse(v4, () => []), ...Option.getOrElse(v6, () => [])]
+    )
     return PortOwners.of({
+      portsOf: (pids) =>
+        Effect.map(listening, (sockets) => {
+          const inodes = new Set(pids.flatMap((pid) => ProcFiles.openFiles(pid).map(({ target }) => socketOf(target))))
+          return distinct(sockets.flatMap(({ inode, port }) => inodes.has(inode) ? [port] : []))
+        }),
       blocker: (address) =>
         Effect.flatMap(
           firstTaken(address),
@@ -206,6 +219,7 @@ export const layerProc: Layer.Layer<PortOwners, never, FileSystem.FileSystem> = 
 
 const byCommand = (
   command: (port: number) => Command.Command,
+  all: Command.Command,
   name: string,
   parse: (text: string) => ReadonlyArray<PortListener>
 ): Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> =>
@@ -214,6 +228,14 @@ const byCommand = (
     Effect.map(Effect.context<CommandExecutor.CommandExecutor>(), (context) =>
       PortOwners.of({
         blocker: (address) => Effect.map(firstTaken(address), Option.as(unseenBlocker)),
+        portsOf: (pids) =>
+          output(all, timeLimit).pipe(
+            Effect.map((text) =>
+              distinct(parse(text).flatMap(({ pid, port }) => pid !== undefined && pids.includes(pid) ? [port] : []))
+            ),
+            Effect.orElseSucceed(() => []),
+            Effect.provide(context)
+          ),
         listeners: (port) =>
           output(command(port), timeLimit).pipe(
             Effect.map((text) => seen(parse(text).filter((listener) => listener.port === port))),
@@ -230,6 +252,7 @@ const byCommand = (
  */
 export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
   (port) => child("lsof", "-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-F", "ptn"),
+  child("lsof", "-nP", "-iTCP", "-sTCP:LISTEN", "-F", "ptn"),
   "lsof",
   parseLsof
 )
@@ -241,6 +264,7 @@ export const layerLsof: Layer.Layer<PortOwners, never, CommandExecutor.CommandEx
  */
 export const layerNetstat: Layer.Layer<PortOwners, never, CommandExecutor.CommandExecutor> = byCommand(
   () => child("netstat.exe", "-ano"),
+  child("netstat.exe", "-ano"),
   "netstat",
   parseNetstat
 )

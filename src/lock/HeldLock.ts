@@ -55,7 +55,10 @@ interface KeepOptions {
   readonly record: Effect.Effect<OwnerRecord>
   /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
-  /** The longest time between two checks. The time is shorter if three checks would not fit into `staleAfter`. */
+  /**
+   * The longest time between two checks, in which the holder compares the file at the path with the file that it holds. The time
+   * is shorter if three checks would not fit into `staleAfter`.
+   */
   readonly recheckInterval: Duration.Duration
   /**
    * The age of a lock file at which another start may count the file as stale. A start does so if it cannot read the

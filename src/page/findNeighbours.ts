@@ -28,6 +28,7 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
  */
 const noPortOwners = PortOwners.of({
   blocker: () => Effect.succeedNone,
+  portsOf: () => Effect.succeed([]),
   listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not looked for" })
 })
 

@@ -253,7 +253,10 @@ export interface BoundSocket {
   readonly alsoBind: (host: string) => Effect.Effect<void, BindError, Scope.Scope>
   /** Stops accepting connections, and closes those that are idle. */
   readonly stopAccepting: Effect.Effect<void>
-  /** Sends a last frame on every control socket and closes it, except on those of viewers (clients that have sent `watch`). */
+  /**
+   * Sends a last frame on every control socket (a WebSocket of the gateway itself, not of the app), and then closes the socket. The
+   * sockets of viewers (clients that have sent `watch`) stay open.
+   */
   readonly closeControlSockets: (frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
    * Sends a last frame to every viewer (a client that has sent `watch`), and closes the sockets of the viewers. A shutdown does

@@ -19,7 +19,10 @@ export interface UndoOptions extends Place {
   readonly report: (line: string) => Effect.Effect<void>
 }
 
-/** The entry that was at the path of the definition's file before the installation. */
+/**
+ * The entry that was at a path before the installation wrote the service definition there. A service definition is a systemd unit,
+ * a launchd plist or a task of the Task Scheduler.
+ */
 type Former =
   | { readonly _tag: "Nothing" }
   | { readonly _tag: "Link"; readonly target: string }

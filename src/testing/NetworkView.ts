@@ -82,6 +82,14 @@ export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (proces
           ? Option.some({ reason: "a connection has it" })
           : Option.none()
       ),
+    portsOf: (pids) =>
+      Effect.sync(() => {
+        const ports = [...table.bounds].flatMap(({ networkNamespace, port, serial }) => {
+          const { pid } = visiblePid(kernel, process, serial)
+          return networkNamespace === process.networkNamespace && pid !== undefined && pids.includes(pid) ? [port] : []
+        })
+        return [...new Set(ports)].toSorted((a, b) => a - b)
+      }),
     listeners: (port) =>
       Effect.sync(() => ({
         _tag: "Seen",
