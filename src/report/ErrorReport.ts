@@ -93,7 +93,7 @@ const found = <R>(
  */
 export const gather = <R>(
   error: GatewayLockError,
-  of: Pick<Start, "self" | "app">,
+  of: Pick<Start, "self" | "app" | "isExec">,
   find: (error: Occupied) => Effect.Effect<Found, never, R>
 ): Effect.Effect<
   { readonly error: GatewayLockError; readonly start: Start },

@@ -36,6 +36,8 @@ export interface Start {
   readonly listener?: { readonly pid: number; readonly command?: string }
   /** Set if an app started the gateway, and not the command `gateway run`. */
   readonly app?: App
+  /** Set if the command `gateway exec` started the gateway, and not `gateway run`. */
+  readonly isExec?: boolean
 }
 
 /** A program that uses the library. */
@@ -153,6 +155,9 @@ const profileOf = (target: Target, { folders, self }: Start): string | undefined
     : undefined
 }
 
+/** The port of a gateway. A gateway without a port (`exec --no-port`) has 0 in its record, which no command accepts. */
+const portOf = ({ port }: Target): number | undefined => port === 0 ? undefined : port
+
 /**
  * A command with the flags that identify a gateway. A flag is left out if its value is the default.
  *
@@ -174,7 +179,7 @@ const gateway = (command: string, target: Target, start: Start): string => {
     ["profile", profile, self.profile, () => defaultProfile],
     ["config", configOf(target) ?? configOf(self) ?? "", configOf(self) ?? "", folders.configPath],
     ["state-dir", target.stateDir ?? self.stateDir, self.stateDir, folders.stateDir],
-    ["port", String(target.port ?? self.port), String(self.port), () => String(defaultAddress.port)],
+    ["port", String(portOf(target) ?? self.port), String(self.port), () => String(defaultAddress.port)],
     ["host", target.host ?? self.host, self.host, () => defaultAddress.host]
   ]
   const isAbsentDefault = ([flag, value]: typeof rows[number]) =>
@@ -222,14 +227,14 @@ const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("d
  */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
+  const [command, rest] = start.isExec === true ? ["exec", " -- <command>"] as const : ["run", ""] as const
   if (!Object.values(change).some((value) => String(value).startsWith("<"))) {
-    return gateway("run", {
-      ...(host === undefined ? {} : { host }),
-      ...(typeof port === "number" ? { port } : {})
-    }, start)
+    const flags = { ...(host === undefined ? {} : { host }), ...(typeof port === "number" ? { port } : {}) }
+    return `${gateway(command, flags, start)}${rest}`
   }
   const flags = Object.entries({ profile, "state-dir": stateDir, port, host })
-  return `gateway run${flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")}`
+  const typed = flags.map(([flag, value]) => value === undefined ? "" : ` --${flag} ${value}`).join("")
+  return `gateway ${command}${typed}${rest}`
 }
 
 /**

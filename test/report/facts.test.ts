@@ -708,3 +708,21 @@ describe("toJson", () => {
     })
   })
 })
+
+describe("advice about gateway exec", () => {
+  const held = (error: Partial<Errors.Holder>) =>
+    new Errors.LockHeld({ path: "/l", timeout: Duration.seconds(1), holder: { ...holder, ...error } })
+  const of = (error: Errors.GatewayLockError, more: Partial<Start> = {}) =>
+    facts(error, { ...start, ...more }).map(({ value }) => value)
+
+  it("starts exec, not run, if exec was refused", () => {
+    const values = of(held({}), { isExec: true })
+    assert.include(values, "gateway exec --profile <name> --port <port> -- <command>")
+    assert.isFalse(values.some((value) => value.includes("gateway run")), values.join("\n"))
+  })
+
+  it("names no port 0, which a holder without a port has in its record", () => {
+    const values = of(held({ host: "", port: 0 }))
+    assert.isFalse(values.some((value) => value.includes("--port 0")), values.join("\n"))
+  })
+})
