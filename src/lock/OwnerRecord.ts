@@ -9,13 +9,13 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Address } from "../Address.ts"
-import { type Holder, Phase, SupervisorKind } from "../GatewayLockError.ts"
+import { type Holder, Phase, Ready, SupervisorKind } from "../GatewayLockError.ts"
 import { ProcessIdentity, processIdentityFields } from "../host/ProcessIdentity.ts"
 import { optional } from "../internal/optional.ts"
 
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
-export { Phase, ProcessIdentity }
+export { Phase, ProcessIdentity, Ready }
 
 /** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
 const readTime = (text: string): Option.Option<DateTime.Utc> => Option.map(DateTime.make(text), DateTime.toUtc)
@@ -63,19 +63,6 @@ export interface Child extends Schema.Struct.Type<typeof childFields> {}
 const { pid, startTime } = processIdentityFields
 const childFields = { pid, startTime }
 const Child: Schema.Schema<Child> = Schema.Struct(childFields)
-
-/**
- * A rule that says when an owner is ready. `fields` of the record explains the three forms.
- *
- * @since 0.1.0
- * @category models
- */
-export type Ready = "none" | "port" | `http:/${string}`
-
-const Ready: Schema.Schema<Ready> = Schema.Union(
-  Schema.Literal("none", "port"),
-  Schema.TemplateLiteral("http:/", Schema.String)
-)
 
 const fields = {
   version: Schema.Literal(1),
@@ -218,5 +205,6 @@ export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   port: record.port,
   instanceId: record.instanceId,
   supervisor: record.supervisor,
+  ...(record.ready === undefined ? {} : { ready: record.ready }),
   ...(command === undefined ? {} : { command })
 })

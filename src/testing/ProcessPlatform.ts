@@ -78,6 +78,17 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
         if (seen === undefined || isHidden) return "Unknown"
         return seen.networkNamespace === process.networkNamespace ? "Same" : "Other"
       }),
+    processes: Effect.sync(() =>
+      [...kernel.processes].filter((seen) =>
+        seen.bootId === process.bootId && seen.pidNamespace === process.pidNamespace && seen.state === "running"
+        && !(kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid)
+      ).map((seen) => {
+        // The kernel gives the children of an ended process another parent. The pid of that process can be in use again by now.
+        const parent = SimulatedKernel.findProcess(kernel, process, seen.parent)
+        const isParent = parent?.state === "running" && parent.serial < seen.serial
+        return { pid: seen.pid, parent: isParent ? parent.pid : 0, startTime: seen.startTime }
+      })
+    ),
     tolerance: 0
   })
 
