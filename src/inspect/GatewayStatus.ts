@@ -144,7 +144,10 @@ const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A
 
 const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirements> =>
   Effect.gen(function*() {
-    const [{ asked, owner, reason, state, verdict }, holder] = yield* Effect.all([look(target), stateHolder(target)], {
+    const [{ asked, health, owner, reason, state, verdict }, holder] = yield* Effect.all([
+      look(target),
+      stateHolder(target)
+    ], {
       concurrency: "unbounded"
     })
     const platform = yield* HostPlatform
@@ -174,9 +177,9 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
         }
         : {}),
       ...(asked === undefined ? {} : {
-        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value },
-        health: asked.health
+        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value }
       }),
+      ...(health === undefined ? {} : { health }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     } satisfies GatewayStatus
   }).pipe(withinProbe(target))

@@ -18,7 +18,9 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
     lockPath: lock.path,
     ...(config === undefined ? {} : { configPath: config }),
     verdict,
-    ...(owner === undefined ? {} : { pid: owner.pid, host: owner.host, port: owner.port, since: owner.since })
+    ...(owner === undefined ? {} : { pid: owner.pid, since: owner.since }),
+    // The port is 0 for an owner that does not listen.
+    ...(owner?.port === undefined || owner.port === 0 ? {} : { host: owner.host, port: owner.port })
   }
 }
 
