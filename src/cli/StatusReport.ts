@@ -130,6 +130,9 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
   }
 }
 
+const inheritorRows = ({ lock: { holders = [] } }: Status): ReadonlyArray<Row> =>
+  holders.map(({ command, pid }) => ["lock open in", command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`])
+
 const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
   stateLock?.owner === undefined ? [] : [[
     "state lock",
@@ -210,6 +213,7 @@ export const rows = (
   ...portRows(status),
   ...healthRows(status),
   ["lock", lockWords(status.lock)],
+  ...inheritorRows(status),
   ...stateLockRows(status),
   ["because", status.reason],
   ...nextRows(status, flags, platform),

@@ -98,6 +98,11 @@ const lockFields = {
    * - `unknown`: the state cannot be determined.
    */
   state: Schema.Literal("absent", "held", "left", "unknown"),
+  /**
+   * The processes that share a held kernel lock, if no process that the record names lives. They have inherited it. Absent if the
+   * system shows none.
+   */
+  holders: optional(Schema.Array(Schema.Struct({ pid: Schema.Int, command: optional(Schema.String) }))),
   /** How a held lock keeps other processes out: by a kernel lock, or only by the owner record. */
   enforcement: optional(Schema.Literal("kernel", "record")),
   /** The time since a `left` file was last written or touched. In JSON, milliseconds under `ageMs`. */

@@ -160,7 +160,15 @@ const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: Simulate
       )
       const paths = [...kernel.paths].filter(([path, inode]) => isConfigLock(path) && open.has(inode))
       return { _tag: "Seen", paths: paths.map(([path]) => path) }
-    })
+    }),
+    holders: (path) =>
+      Effect.sync(() => {
+        const locks = kernel.locks.get(kernel.paths.get(path)?.ino ?? -1) ?? []
+        return [...kernel.processes].filter(({ bootId, files, pidNamespace, uid }) =>
+          bootId === viewer.bootId && pidNamespace === viewer.pidNamespace && (viewer.uid === 0 || viewer.uid === uid)
+          && locks.some(({ file }) => files.get(file.fd) === file)
+        ).map(({ pid }) => pid)
+      })
   })
 
 /** Paths use `/` on every simulated platform. */

@@ -139,6 +139,23 @@ describe("an owner by exec", () => {
       })
   )
 
+  live("with wrapper and command killed, the process that still has the lock is named", () =>
+    Effect.gen(function*() {
+      const { command, site, wrapper } = yield* wrapping("none", () => ["sh", "-c", "sleep 60 & wait"])
+      yield* wrapper.kill
+      yield* Effect.sync(() => process.kill(command, "SIGKILL"))
+      const { rows, status } = yield* Looking.expectStatus(site, "running")
+      const [holder] = status.lock.holders ?? []
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (holder !== undefined) process.kill(holder.pid, "SIGKILL")
+        })
+      )
+      assert.deepInclude(status.owner, { pid: wrapper.pid, pidMeaning: "Gone" })
+      assert.strictEqual(holder?.command, "sleep")
+      assert.strictEqual(rows["lock open in"], `pid ${holder?.pid} (sleep)`)
+    }))
+
   live("that needs only its lock runs, although it does not listen", () =>
     Effect.gen(function*() {
       const { command, site, wrapper } = yield* wrapping("none", () => ["sleep", "60"])

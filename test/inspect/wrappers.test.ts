@@ -145,6 +145,22 @@ describe("Gateway.inspect, of a wrapper and its command", () => {
       assert.strictEqual((yield* inspect(host)).verdict, "dead")
     }))
 
+  simulated(
+    "wrapper and command killed, a descendant has the lock: it is named, and serves",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const { command, grandchild, wrapper } = yield* Wrapper.start(host, { ready: "none", listener: "grandchild" })
+        assert.notProperty((yield* inspect(host)).lock, "holders")
+        yield* wrapper.kill
+        assert.notProperty((yield* inspect(host)).lock, "holders")
+        yield* command.kill
+        const { lock, verdict } = yield* inspect(host)
+        assert.strictEqual(verdict, "running")
+        assert.deepInclude(lock, { state: "held", holders: [{ pid: grandchild?.pid ?? 0, command: "worker" }] })
+      })
+  )
+
   simulated("in record-only mode the owner lives while its command does", () =>
     Effect.gen(function*() {
       const host = yield* makeHost()
