@@ -12,10 +12,10 @@ import { type Network, ProcessTable } from "../host/ProcessTable.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
+import { listenersOf, whoseListener } from "../ready/OwnerProcesses.ts"
+import * as ReadyRule from "../ready/ReadyRule.ts"
+import { statusAt } from "../ready/statusAt.ts"
 import type { Evidence } from "./judge.ts"
-import { listenersOf, whoseListener } from "./OwnerProcesses.ts"
-import * as ReadyRule from "./ReadyRule.ts"
-import { statusAt } from "./statusAt.ts"
 import type { Health, Port } from "./StatusModel.ts"
 
 /**

@@ -6,7 +6,7 @@
 import type { Holder } from "../GatewayLockError.ts"
 import type { Network } from "../host/ProcessTable.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
-import type * as ReadyRule from "./ReadyRule.ts"
+import type * as ReadyRule from "../ready/ReadyRule.ts"
 import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
 
 /**

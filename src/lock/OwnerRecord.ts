@@ -101,11 +101,7 @@ const fields = {
   mode: optional(Schema.Literal("run", "exec")),
   /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
   child: optional(Child),
-  /**
-   * When the owner counts as healthy, if it does not answer at `/healthz`: `none` while it holds the lock; `port` while a process
-   * of its tree listens on the port; `http:<path>` while that path answers with a status of 200 to 299. Absent for an owner
-   * that answers at `/healthz`.
-   */
+  /** When the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
   ready: optional(Ready),
   /**
    * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last

@@ -76,9 +76,11 @@ export const ensurePortFree = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Fails if it is useless to wait for the lock. There are three such cases: the port on which the start will listen is in
- * use, the owner of the lock is healthy on another address, or the owner has a port and a rule of its own for its health and is
- * ready.
+ * Fails if it is useless to wait for the lock. There are three such cases:
+ *
+ * - The port on which the start will listen is in use.
+ * - The owner of the lock is healthy on another address.
+ * - The owner has a port and a rule of its own for its health, and is ready.
  */
 export const failIfServing = (
   path: string,

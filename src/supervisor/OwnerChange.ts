@@ -11,6 +11,7 @@
  * - If the owner's record has a rule for its health (an owner by `gateway exec`), this module does the same, and evaluates that
  *   rule. It holds no connection to the owner's port open.
  */
+import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,12 +19,16 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { Address } from "../Address.ts"
 import type { Holder, LockHeld, PortInUse } from "../GatewayLockError.ts"
-import * as OwnerHealth from "../inspect/OwnerHealth.ts"
+import type { KernelLock } from "../host/KernelLock.ts"
+import type { PortOwners } from "../host/PortOwners.ts"
+import type { ProbeTransport } from "../host/ProbeTransport.ts"
+import type { ProcessTable } from "../host/ProcessTable.ts"
 import { configLockPath, readOwner } from "../lock/LockFile.ts"
 import { ownerLiveness } from "../lock/PresentProcess.ts"
 import { type Look, lookAt } from "../probe/AddressProbe.ts"
 import { type Health, HealthProbe } from "../probe/HealthProbe.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
+import * as OwnerHealth from "../ready/OwnerHealth.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
 /**
@@ -164,7 +169,14 @@ const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceO
  * @since 0.1.0
  * @category models
  */
-export type Requirements = OwnerWatch | HealthProbe | OwnerHealth.Requirements
+export type Requirements =
+  | OwnerWatch
+  | HealthProbe
+  | FileSystem
+  | KernelLock
+  | ProcessTable
+  | PortOwners
+  | ProbeTransport
 
 /** The owner to wait for, and the settings of the wait. */
 export interface Wait<E = never, R = never> {

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCheck as fc, Schema } from "effect"
 import { PidMeaning, Ready } from "../../src/GatewayLockError.ts"
 import { type Evidence as StatusEvidence, judge as verdictOf } from "../../src/inspect/GatewayStatus.ts"
-import { whoseListener } from "../../src/inspect/OwnerProcesses.ts"
-import { type Evidence, judge, pathOf } from "../../src/inspect/ReadyRule.ts"
+import { whoseListener } from "../../src/ready/OwnerProcesses.ts"
+import { type Evidence, judge, pathOf } from "../../src/ready/ReadyRule.ts"
 import * as arbitraries from "../arbitraries.ts"
 
 const rule = fc.constantFrom<Ready>("none", "port", "http:/ready?a=b")
