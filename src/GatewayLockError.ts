@@ -89,6 +89,27 @@ export const Phase = Schema.Literal("starting", "listening", "draining")
 export type Phase = typeof Phase.Type
 
 /**
+ * A rule that says when an owner counts as healthy, if it does not answer at `/healthz`:
+ *
+ * - `none`: while it holds the lock.
+ * - `port`: while one of its processes listens on its port.
+ * - `http:<path>`: while that path of its address answers with a status of 200 to 299.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ready = "none" | "port" | `http:/${string}`
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Ready: Schema.Schema<Ready> = Schema.Union(
+  Schema.Literal("none", "port"),
+  Schema.TemplateLiteral("http:/", Schema.String)
+)
+
+/**
  * What is known of the process that holds a lock or a port. Never contains the process's arguments or environment, because
  * they can contain secrets.
  *
@@ -112,6 +133,13 @@ const fieldsOfHolder = {
   pidMeaning: optional(PidMeaning),
   /** The program's file name, without its arguments. Present only if the process is `Alive`. */
   command: optional(Schema.String),
+  /**
+   * The pid of a wrapper that has ended, while the command that it started still runs. `pid` is then that of the command, which
+   * is the present owner.
+   */
+  endedWrapper: optional(Schema.Number),
+  /** When the owner counts as healthy, if it does not answer at `/healthz`. */
+  ready: optional(Ready),
   /** When the holder acquired the lock, by the wall clock of its host. */
   since: optional(Schema.DateTimeUtc),
   phase: optional(Phase),

@@ -87,6 +87,8 @@ export const holder: fc.Arbitrary<Holder> = fc.record({
   pid,
   pidMeaning: fc.constantFrom(...Errors.PidMeaning.literals),
   command: text,
+  endedWrapper: pid,
+  ready: fc.constantFrom<OwnerRecord.Ready>("none", "port", "http:/ready"),
   since: time,
   phase,
   configPath: text,

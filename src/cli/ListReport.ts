@@ -15,7 +15,9 @@ const cells = (
   nowMillis: number
 ): ReadonlyArray<string> => {
   const address = port ??
-    (owner?.host === undefined || owner.port === undefined ? undefined : { host: owner.host, port: owner.port })
+    (owner?.host === undefined || owner.port === undefined || owner.port === 0
+      ? undefined
+      : { host: owner.host, port: owner.port })
   return [
     profile ?? "-",
     verdictWords(verdict),

@@ -91,7 +91,13 @@ const stateWords = ({ blocked, state }: NonNullable<Status["port"]>): string => 
   return state === "free" ? "free" : "in use"
 }
 
-const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
+const healthRows = ({ health }: Status): ReadonlyArray<Row> => {
+  if (health === undefined) return []
+  const identity = { owner: ", the owner of the lock", other: ", not the owner of the lock", unknown: "" }
+  return [["health", `${health.detail}${health.rule === undefined ? identity[health.identity] : ` (${health.rule})`}`]]
+}
+
+const portRows = ({ port }: Status): ReadonlyArray<Row> => {
   if (port === undefined) return []
   const listeners = port.listeners.map((listener) => ["listens", listenerWords(listener)] as const)
   const unseen = port.state !== "free" && listeners.length === 0
@@ -102,12 +108,10 @@ const portRows = ({ health, port }: Status): ReadonlyArray<Row> => {
       ] as const
     ]
     : []
-  const identity = { owner: ", the owner of the lock", other: ", not the owner of the lock", unknown: "" }
   return [
     ["port", `${toUrl(port)}, ${stateWords(port)}`],
     ...listeners,
-    ...unseen,
-    ...(health === undefined ? [] : [["health", `${health.detail}${identity[health.identity]}`] as const])
+    ...unseen
   ]
 }
 
@@ -125,6 +129,9 @@ const lockWords = ({ age = Duration.zero, enforcement, path, reason, state }: Ga
       return `${path}, unknown: ${reason ?? ""}`
   }
 }
+
+const inheritorRows = ({ lock: { holders = [] } }: Status): ReadonlyArray<Row> =>
+  holders.map(({ command, pid }) => ["lock open in", command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`])
 
 const stateLockRows = ({ stateLock }: Status): ReadonlyArray<Row> =>
   stateLock?.owner === undefined ? [] : [[
@@ -204,7 +211,9 @@ export const rows = (
   ...ownerRows(status, nowMillis),
   ...serviceRows(status),
   ...portRows(status),
+  ...healthRows(status),
   ["lock", lockWords(status.lock)],
+  ...inheritorRows(status),
   ...stateLockRows(status),
   ["because", status.reason],
   ...nextRows(status, flags, platform),

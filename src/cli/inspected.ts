@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import type * as GatewayStatus from "../inspect/GatewayStatus.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
@@ -10,7 +11,7 @@ import * as GatewayConfig from "../settings/GatewayConfig.ts"
 import { layer as platform } from "./platform.ts"
 
 /** The host capabilities that the read-only commands need. */
-export const layer = PortOwners.layerLive.pipe(Layer.provideMerge(platform))
+export const layer = Layer.merge(PortOwners.layerLive, OpenLockFiles.layerLive).pipe(Layer.provideMerge(platform))
 
 /**
  * Inspects the gateway. Fails with `SettingInvalid` if a flag or an environment variable is invalid. Problems of the config file

@@ -3,7 +3,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as OpenLockFiles from "../host/OpenLockFiles.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import * as SystemServices from "../inspect/SystemServices.ts"
 import * as GatewayConfig from "../settings/GatewayConfig.ts"
@@ -25,4 +24,4 @@ export const list = ({ flags, json }: Extract<CommandLine, { readonly _tag: "Lis
     const ours = yield* GatewayList.list({ health })
     const seen = yield* SystemServices.addTo(ours, { health })
     yield* print(json ? ListReport.toJson(seen) : ListReport.toText(seen, yield* Clock.currentTimeMillis, style))
-  }).pipe(Effect.provide(OpenLockFiles.layerLive), Effect.provide(Inspected.layer))
+  }).pipe(Effect.provide(Inspected.layer))

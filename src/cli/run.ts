@@ -11,11 +11,14 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { type Address, toUrl } from "../Address.ts"
 import * as KernelLock from "../host/KernelLock.ts"
+import * as PortOwners from "../host/PortOwners.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { untilLost } from "../lock/LossReport.ts"
 import type { OwnerRecord } from "../lock/OwnerRecord.ts"
+import { presentProcess } from "../lock/PresentProcess.ts"
 import { lookAt } from "../probe/AddressProbe.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
+import * as OwnerHealth from "../ready/OwnerHealth.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
 import { passedSocket } from "../supervisor/SocketActivation.ts"
@@ -46,13 +49,24 @@ const notifyMargin = Duration.seconds(30)
 const longestWait = Duration.minutes(10)
 
 /**
- * The record in the lock file, if this gateway is already running and healthy. It is healthy if the instance that answers
- * the probe is the one that the record names.
+ * The owner, if this gateway is already running and healthy. It is healthy if the instance that answers the probe is the one that
+ * the record names, or if it is healthy by the rule in its record.
  */
 export const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
     for (const record of yield* LockFile.readOwnersOf(config)) {
-      const { host, instanceId, port } = record
+      const { configPath, host, instanceId, port, ready, stateDir } = record
+      if (ready !== undefined) {
+        const answer = yield* OwnerHealth.probe(
+          LockFile.configLockPath({ configPath, stateDir }),
+          instanceId,
+          config.health
+        )
+        if (answer._tag === "Healthy") {
+          return Option.some({ ...record, pid: (yield* presentProcess(record)).process.pid })
+        }
+        continue
+      }
       const looks = yield* Effect.flatMap(HealthProbe.HealthProbe, (health) => lookAt(health, { host, port }))
       if (looks.some(({ answer }) => answer._tag === "Healthy" && answer.instanceId === instanceId)) {
         return Option.some(record)
@@ -62,7 +76,7 @@ export const runningHealthy = (config: GatewayConfig) =>
   })
 
 export const sayRunning = (record: { readonly host: string; readonly port: number; readonly pid: number }) =>
-  print(`gateway already running on ${toUrl(record)} (pid ${record.pid})`)
+  print(`gateway already running${record.port === 0 ? "" : ` on ${toUrl(record)}`} (pid ${record.pid})`)
 
 /** The final status text, which `systemctl status` shows after the gateway has ended. */
 export const finalStatus = (exit: Exit.Exit<unknown, { readonly message: string }>): string => {
@@ -214,7 +228,9 @@ const runNotifying = (
       Effect.asSome,
       Effect.catchIf(
         // These errors mean that another start of this gateway succeeded after `runningHealthy` was called above.
-        (error) => options.ensure && (error._tag === "PortInUse" || error._tag === "OwnerHealthy"),
+        (error) =>
+          options.ensure
+          && (error._tag === "PortInUse" || error._tag === "LockHeld" || error._tag === "OwnerHealthy"),
         (error) =>
           Effect.gen(function*() {
             const running = yield* runningHealthy(config)
@@ -228,5 +244,6 @@ const runNotifying = (
   }).pipe(
     Effect.scoped,
     untilLost,
+    Effect.provide(PortOwners.layerLive),
     Effect.provideServiceEffect(HealthProbe.HealthProbe, HealthProbe.make(config.health))
   )

@@ -124,7 +124,7 @@ export const describe = (
     })
     return { answer: `gateway is not running${who}`, notes: describePort(outcome, address, platform) }
   }
-  const { killed, record, successor } = outcome
+  const { killed, pid, record, successor } = outcome
   const notes = [
     ...Option.match(successor, {
       onNone: () => [],
@@ -137,7 +137,7 @@ export const describe = (
       : [`the gateway ran under ${record.supervisor}, which may start it again`])
   ]
   return {
-    answer: `${killed ? "killed" : "stopped"} gateway on ${toUrl(record)} (pid ${record.pid})`,
+    answer: `${killed ? "killed" : "stopped"} gateway${record.port === 0 ? "" : ` on ${toUrl(record)}`} (pid ${pid})`,
     notes
   }
 }
@@ -211,10 +211,10 @@ export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
       )
     )
     if (Option.isNone(outcome) || outcome.value._tag === "NotRunning") return
-    const { killed, record } = outcome.value
+    const { killed, pid } = outcome.value
     yield* Effect.logInfo(
       killed
-        ? `killed pid ${record.pid}, which did not end within ${Duration.toMillis(timeout)}ms`
-        : `stopped pid ${record.pid}`
+        ? `killed pid ${pid}, which did not end within ${Duration.toMillis(timeout)}ms`
+        : `stopped pid ${pid}`
     )
   })

@@ -11,6 +11,7 @@ import { memoized } from "../internal/memoized.ts"
 import { Sighting } from "./Liveness.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
 import { lookBy, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import type { ProcessEntry } from "./ProcessTree.ts"
 
 /**
  * Reads three fields of `/proc/<pid>/stat`: state (3), num_threads (20) and starttime (22). The start time is in clock ticks
@@ -30,6 +31,17 @@ export const parseProcStat = (
     ? Option.some({ state, threads, startTicks })
     : Option.none()
 }
+
+/**
+ * The pid of the parent in `/proc/<pid>/stat` (field 4, proc(5)). It is 0 if the parent is outside this PID namespace.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseParent = (stat: string): Option.Option<number> =>
+  Option.fromNullable(/^\s+[A-Za-z]\s+(\d+)\s/.exec(stat.slice(stat.lastIndexOf(")") + 1))?.[1]).pipe(
+    Option.map(Number)
+  )
 
 /**
  * Reads the thread group id from the text of `/proc/<pid>/status`. If the id equals the pid, the pid is that of a process.
@@ -122,5 +134,19 @@ export const linux = (handle: ProcessHandle): Effect.Effect<Source, never, FileS
           Option.isNone(own) || Option.isNone(other) ? "Unknown" : own.value === other.value ? "Same" : "Other"
       )
 
-    return { self, look, commandName, network, tolerance: 1 }
+    const entry = (pid: number): Effect.Effect<ReadonlyArray<ProcessEntry>> =>
+      Effect.zipWith(read(`/proc/${pid}/stat`), offset, (text, offset) => {
+        const [seen, parent] = [parseProcStat(text), parseParent(text)]
+        return Option.isNone(seen) || Option.isNone(parent) || isDead(seen.value)
+          ? []
+          : [{ pid, parent: parent.value, startTime: Math.max(0, seen.value.startTicks - offset) }]
+      }).pipe(Effect.orElseSucceed(() => []))
+    const processes = fs.readDirectory("/proc").pipe(
+      Effect.map((names) => names.filter((name) => /^\d+$/.test(name)).map(Number)),
+      Effect.orElseSucceed((): ReadonlyArray<number> => []),
+      Effect.flatMap(Effect.forEach(entry, { concurrency: 16 })),
+      Effect.map((found) => found.flat())
+    )
+
+    return { self, look, commandName, network, processes, tolerance: 1 }
   })

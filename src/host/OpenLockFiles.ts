@@ -45,6 +45,11 @@ export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<Ope
    * listed. Never fails, and takes two seconds at most.
    */
   readonly paths: Effect.Effect<OpenLocks>
+  /**
+   * The pids of the processes that have a file open with a kernel lock on it. These processes share the lock, which they have
+   * inherited. Empty if the system does not show them. Never fails, and takes two seconds at most.
+   */
+  readonly holders: (path: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}
 
 /**
@@ -80,7 +85,20 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
         return inTime
           ? { _tag: "Seen", paths: [...paths] }
           : { _tag: "Unseen", reason: `reading /proc took longer than ${Duration.format(timeLimit)}` }
-      })
+      }),
+      holders: (path) =>
+        Effect.gen(function*() {
+          const pids: Array<number> = []
+          yield* ProcFiles.scan((pid, files) => {
+            if (
+              files().some(({ link, target }) =>
+                target === path && ProcFiles.isSameFile(link, path) && ProcFiles.isLocked(link)
+              )
+            ) pids.push(pid)
+            return "more"
+          }, timeLimit)
+          return pids
+        })
     })
   )
 
@@ -90,7 +108,10 @@ export const layerProc = (user: number): Layer.Layer<OpenLockFiles> =>
  * @internal
  */
 export const layerUnseen = (reason: string): Layer.Layer<OpenLockFiles> =>
-  Layer.succeed(OpenLockFiles, OpenLockFiles.of({ paths: Effect.succeed({ _tag: "Unseen", reason }) }))
+  Layer.succeed(
+    OpenLockFiles,
+    OpenLockFiles.of({ paths: Effect.succeed({ _tag: "Unseen", reason }), holders: () => Effect.succeed([]) })
+  )
 
 /**
  * Reads `/proc` on Linux. On other platforms the result is always `Unseen`.

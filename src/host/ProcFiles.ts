@@ -56,6 +56,13 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
+ * Whether an open file has a kernel lock (`lock:` in proc_pid_fdinfo(5)). `link` is the path of its link below `/proc`. A program
+ * that only inspects the file has it open without a lock.
+ */
+export const isLocked = (link: string): boolean =>
+  /^lock:/m.test(attempt(() => Fs.readFileSync(link.replace("/fd/", "/fdinfo/"), "utf8"), ""))
+
+/**
  * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the time `limit` has passed. Returns `false` if
  * the time passed first.
  */

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import { codeOf } from "../internal/errno.ts"
 import { type Comparison, Sighting } from "./Liveness.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
+import type { ProcessEntry } from "./ProcessTree.ts"
 
 /**
  * Whether a process uses the same network as this process.
@@ -37,6 +38,11 @@ export interface Source {
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /** Whether a process uses the same network as this process. */
   readonly network: (pid: number) => Effect.Effect<Network>
+  /**
+   * All running processes with their parents. Without it, the platform shows no parents, and the tree of a process is that process
+   * alone.
+   */
+  readonly processes?: Effect.Effect<ReadonlyArray<ProcessEntry>> | undefined
   /** How far two readings of one start time can differ, in the unit of `startTime`. */
   readonly tolerance: number
   /** The `startLag` of `Comparison`. */

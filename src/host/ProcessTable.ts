@@ -19,11 +19,12 @@ import { linux } from "./LinuxProcesses.ts"
 import { isPredecessor, judge } from "./Liveness.ts"
 import type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
 import { currentProcess, type Network, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import { descendants, type ProcessEntry } from "./ProcessTree.ts"
 import { posix } from "./PsProcesses.ts"
 import { windows } from "./WindowsProcesses.ts"
 
 /** @internal */
-export { parseBootOffsetTicks, parseProcStat, parseTgid } from "./LinuxProcesses.ts"
+export { parseBootOffsetTicks, parseParent, parseProcStat, parseTgid } from "./LinuxProcesses.ts"
 /** @internal */
 export { type Comparison, isPredecessor, judge, Sighting } from "./Liveness.ts"
 export type { Liveness, ProcessIdentity } from "./ProcessIdentity.ts"
@@ -31,7 +32,7 @@ export type { Network } from "./ProcessSource.ts"
 /** @internal */
 export { currentProcess, type ProcessHandle, type Source } from "./ProcessSource.ts"
 /** @internal */
-export { parsePs } from "./PsProcesses.ts"
+export { parsePs, parsePsTree } from "./PsProcesses.ts"
 /** @internal */
 export { parseCim, Patience } from "./WindowsProcesses.ts"
 
@@ -60,6 +61,13 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
+   * The processes with these pids and all their descendants, each after its parent. Processes that have ended are left out. On
+   * Windows, only the processes with these pids.
+   *
+   * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent.
+   */
+  readonly tree: (pids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<ProcessIdentity>>
+  /**
    * When the scope closes, remembers that the gateway with this instance id has released its lock. From then on, a lock file
    * that this gateway failed to remove counts as a leftover, even though the process that the file names is alive.
    */
@@ -71,6 +79,17 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}
+
+const treeOf = ({ look, processes }: Source, pids: ReadonlyArray<number>): Effect.Effect<ReadonlyArray<ProcessEntry>> =>
+  processes === undefined
+    ? Effect.map(
+      Effect.forEach(pids, (pid) => Effect.map(look(pid), (sighting) => ({ pid, sighting }))),
+      (found) =>
+        found.flatMap(({ pid, sighting }) =>
+          sighting._tag === "Present" ? [{ pid, parent: 0, startTime: sighting.startTime }] : []
+        )
+    )
+    : Effect.map(processes, (entries) => descendants(entries, pids))
 
 /**
  * Makes a process table from the facts of a platform. The identity of this process is read once.
@@ -97,7 +116,20 @@ export const make = (source: Source): Effect.Effect<ProcessTable["Type"]> =>
         })),
       commandName: source.commandName,
       network: source.network,
-      noteRelease: (instanceId) => Effect.addFinalizer(() => Effect.sync(() => released.add(instanceId))),
+      tree: (pids) =>
+        Effect.zipWith(self, treeOf(source, pids), ({ bootId, pidNamespace }, entries) =>
+          entries.map(({ pid, startTime }) => ({
+            pid,
+            startTime,
+            ...(bootId === undefined ? {} : { bootId }),
+            ...(pidNamespace === undefined ? {} : { pidNamespace })
+          }))),
+      noteRelease: (instanceId) =>
+        Effect.addFinalizer(() =>
+          Effect.sync(() =>
+            released.add(instanceId)
+          )
+        ),
       isLeftover: (recorded) =>
         Effect.map(self, (self) => released.has(recorded.instanceId) || isPredecessor(self, recorded, source.tolerance))
     })

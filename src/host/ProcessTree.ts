@@ -1,118 +1,43 @@
 /**
- * Lists the descendants of a process.
+ * Finds the processes that a process has started, by the parents that the operating system reports. Pure.
  *
  * @since 0.1.0
  */
-import type * as CommandExecutor from "@effect/platform/CommandExecutor"
-import * as FileSystem from "@effect/platform/FileSystem"
-import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import { child, output } from "../internal/child.ts"
-import * as ProcFiles from "./ProcFiles.ts"
-import { parseParent } from "./Signals.ts"
 
 /**
- * Lists processes by their parents.
+ * A running process and its parent, as the operating system reports them.
  *
  * @since 0.1.0
- * @category tags
+ * @category models
  */
-export class ProcessTree extends Context.Tag("gateway-lock/ProcessTree")<ProcessTree, {
-  /**
-   * The pids of the given processes and of all their descendants. Children come before their parents, so that a caller that kills
-   * the processes in this order leaves no process whose parent is already gone. Never fails. A process that has left the tree,
-   * because its parent ended (a daemon), is not found.
-   */
-  readonly familyOf: (roots: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
-  /**
-   * The pids of the processes, other than this process, that have a file open. Never fails. The list is empty where the system
-   * does not show open files, which is everywhere but on Linux.
-   */
-  readonly holdersOf: (path: string) => Effect.Effect<ReadonlyArray<number>>
-}>() {}
-
-type Parents = ReadonlyMap<number, number>
-
-/** The processes of `roots` and all their descendants, children before parents. Pure. */
-export const family = (parents: Parents, roots: ReadonlyArray<number>): ReadonlyArray<number> => {
-  const children = new Map<number, Array<number>>()
-  for (const [pid, parent] of parents) children.set(parent, [...(children.get(parent) ?? []), pid])
-  const found = new Set<number>()
-  const waiting = [...roots]
-  for (let pid = waiting.shift(); pid !== undefined; pid = waiting.shift()) {
-    if (found.has(pid)) continue
-    found.add(pid)
-    waiting.push(...(children.get(pid) ?? []))
-  }
-  return [...found].toReversed()
+export interface ProcessEntry {
+  readonly pid: number
+  /** The pid of the parent. 0 if the parent is outside this PID namespace. */
+  readonly parent: number
+  /** When the process started, in the unit of `ProcessIdentity`. */
+  readonly startTime: number
 }
 
-const psTimeout = Duration.seconds(2)
-
-/** Each line has a pid and the pid of its parent (`ps -A -o pid=,ppid=`). Pure. */
-export const parsePairs = (text: string): Parents =>
-  new Map(
-    [...text.matchAll(/^\s*(\d+)\s+(\d+)\s*$/gm)].map(([, pid, parent]) => [Number(pid), Number(parent)] as const)
-  )
-
-const fromProc = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
-  const names = yield* Effect.orElseSucceed(fs.readDirectory("/proc"), () => [])
-  const parents = new Map<number, number>()
-  yield* Effect.forEach(
-    names.filter((name) => /^\d+$/.test(name)),
-    (name) =>
-      fs.readFileString(`/proc/${name}/stat`).pipe(
-        Effect.map((stat) => {
-          const parent = parseParent(stat)
-          if (Option.isSome(parent)) parents.set(Number(name), parent.value)
-        }),
-        // The process has ended since the folder was read.
-        Effect.ignore
-      ),
-    { concurrency: 16, discard: true }
-  )
-  return parents
-})
-
-const parentsNow = (
-  platform: string
-): Effect.Effect<Parents, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> =>
-  platform === "linux" ? fromProc : fromPs
-
-const scanLimit = Duration.seconds(2)
-
-const holdersOf = (path: string) =>
-  Effect.gen(function*() {
-    const found: Array<number> = []
-    yield* ProcFiles.scan((pid, files) => {
-      if (pid !== process.pid && files().some(({ link }) => ProcFiles.isSameFile(link, path))) found.push(pid)
-      return "more"
-    }, scanLimit)
-    return found
-  })
-
-const fromPs = output(child("ps", "-A", "-o", "pid=,ppid="), psTimeout).pipe(
-  Effect.map(parsePairs),
-  Effect.orElseSucceed((): Parents => new Map())
-)
-
 /**
- * Reads `/proc` on Linux (proc_pid_stat(5)), and runs ps(1) on other Unix systems.
+ * The processes with these pids, and all their descendants. Each process comes after its parent.
+ *
+ * A process whose parent has ended is not in the tree of that parent, because the kernel gives it another parent.
  *
  * @since 0.1.0
- * @category layers
+ * @category decisions
  */
-export const layerLive: Layer.Layer<ProcessTree, never, FileSystem.FileSystem | CommandExecutor.CommandExecutor> = Layer
-  .effect(
-    ProcessTree,
-    Effect.map(Effect.context<FileSystem.FileSystem | CommandExecutor.CommandExecutor>(), (context) =>
-      ProcessTree.of({
-        familyOf: (roots) =>
-          Effect.provide(Effect.map(parentsNow(process.platform), (parents) => family(parents, roots)), context),
-        holdersOf: (path) => process.platform === "linux" ? holdersOf(path) : Effect.succeed([])
-      }))
-  )
+export const descendants = (
+  entries: ReadonlyArray<ProcessEntry>,
+  roots: ReadonlyArray<number>
+): ReadonlyArray<ProcessEntry> => {
+  const children = new Map<number, Array<ProcessEntry>>()
+  for (const entry of entries) children.set(entry.parent, [...children.get(entry.parent) ?? [], entry])
+  const found = new Map<number, ProcessEntry>()
+  const add = (entry: ProcessEntry) => {
+    if (!found.has(entry.pid)) found.set(entry.pid, entry)
+  }
+  entries.filter(({ pid }) => roots.includes(pid)).forEach(add)
+  // A `Map` also visits the entries that are added during the visit.
+  for (const pid of found.keys()) children.get(pid)?.forEach(add)
+  return [...found.values()]
+}

@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import { child, output } from "../internal/child.ts"
 import { Sighting } from "./Liveness.ts"
 import { lookBy, ownClock, type ProcessHandle, type Source } from "./ProcessSource.ts"
+import type { ProcessEntry } from "./ProcessTree.ts"
 
 /**
  * Reads one line of `ps -o stat= -o lstart= -o comm= -p <pid>`, run with `LC_ALL=C` and `TZ=UTC`. The line has the state
@@ -31,6 +32,23 @@ export const parsePs = (
     : Option.some({ state: match[1], startMillis, command: match[3].split("/").pop() ?? match[3] })
 }
 
+/**
+ * Reads the lines of `ps -A -o pid= -o ppid= -o stat= -o lstart=`, run with `LC_ALL=C` and `TZ=UTC`. Zombies and lines of another
+ * form are left out.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parsePsTree = (text: string): ReadonlyArray<ProcessEntry> =>
+  text.split("\n").flatMap((line) => {
+    const match =
+      /^\s*(\d+)\s+(\d+)\s+(\S+)\s+[A-Z][a-z]{2}\s+([A-Z][a-z]{2}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4})\s*$/.exec(line)
+    const startTime = Date.parse(`${match?.[4]} UTC`)
+    return match === null || Number.isNaN(startTime) || match[3]?.startsWith("Z") === true
+      ? []
+      : [{ pid: Number(match[1]), parent: Number(match[2]), startTime }]
+  })
+
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
@@ -49,6 +67,13 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
         Effect.map(Option.flatten),
         Effect.provide(context)
       )
+    const processes = child("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "lstart=").pipe(
+      Command.env({ LC_ALL: "C", TZ: "UTC" }),
+      (command) => output(command, psTimeout),
+      Effect.map(parsePsTree),
+      Effect.orElseSucceed((): ReadonlyArray<ProcessEntry> => []),
+      Effect.provide(context)
+    )
     const look = (pid: number): Effect.Effect<Sighting> =>
       lookBy(
         handle,
@@ -65,6 +90,7 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       look,
       commandName: (pid) => Effect.map(ps(pid), Option.map(({ command }) => command)),
       network: () => Effect.succeed("Same"),
+      processes,
       ...ownClock,
       // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
       // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So start times count as

@@ -19,7 +19,7 @@ import { child, output } from "../internal/child.ts"
 import { codeOf } from "../internal/errno.ts"
 import { memoized } from "../internal/memoized.ts"
 import type { ProcessIdentity } from "./ProcessIdentity.ts"
-import { parseBootOffsetTicks, parseProcStat } from "./ProcessTable.ts"
+import { parseBootOffsetTicks, parseParent, parseProcStat } from "./ProcessTable.ts"
 
 /**
  * `SIGTERM` asks a process to end, `SIGKILL` ends it. On Windows both end the process at once.
@@ -97,16 +97,6 @@ const psTimeout = Duration.seconds(2)
 
 /** The longest chain of parents to follow. Reused pids can make the chain endless, so the chain is cut at this length. */
 const maxAncestors = 128
-
-/**
- * The pid of the parent in `/proc/<pid>/stat` (field 4, proc(5)). It is 0 if the parent is outside this PID namespace.
- *
- * @internal
- */
-export const parseParent = (stat: string): Option.Option<number> =>
-  Option.fromNullable(/^\s+[A-Za-z]\s+(\d+)\s/.exec(stat.slice(stat.lastIndexOf(")") + 1))?.[1]).pipe(
-    Option.map(Number)
-  )
 
 /**
  * Whether the start time in the text of `/proc/<pid>/stat` is the recorded start time of `process`. Pure.

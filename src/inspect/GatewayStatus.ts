@@ -17,10 +17,11 @@ import { type Address, toUrl } from "../Address.ts"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import type { KernelLock } from "../host/KernelLock.ts"
 import { realPath } from "../host/NativeFiles.ts"
+import { OpenLockFiles } from "../host/OpenLockFiles.ts"
 import { PlatformFolders } from "../host/PlatformFolders.ts"
 import { type PortBlocker, PortOwners } from "../host/PortOwners.ts"
 import type { ProbeTransport } from "../host/ProbeTransport.ts"
-import { Patience, type ProcessTable } from "../host/ProcessTable.ts"
+import { Patience, ProcessTable } from "../host/ProcessTable.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
@@ -61,6 +62,7 @@ export type Requirements =
   | ProbeTransport
   | PortOwners
   | PlatformFolders
+  | OpenLockFiles
 
 /**
  * Which gateway to inspect.
@@ -142,9 +144,27 @@ const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A
       Effect.provideService(self, Patience, Duration.min(patience, health?.probeTimeout ?? HealthProbe.defaultTimeout))
   )
 
+/** The processes that share the kernel lock, if the lock is held although no process that its record names lives. */
+const inheritors = (path: string, state: LockInspection.LockState) =>
+  Effect.gen(function*() {
+    if (state._tag !== "Held" || state.enforcement !== "kernel") return {}
+    if (!Option.exists(state.owner, ({ holder }) => holder.pidMeaning === "Gone")) return {}
+    const pids = yield* Effect.flatMap(OpenLockFiles, ({ holders }) => holders(path))
+    const table = yield* ProcessTable
+    const holders = yield* Effect.forEach(pids, (pid) =>
+      Effect.map(
+        table.commandName(pid),
+        (command) => Option.isNone(command) ? { pid } : { pid, command: command.value }
+      ))
+    return holders.length === 0 ? {} : { holders }
+  })
+
 const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirements> =>
   Effect.gen(function*() {
-    const [{ asked, owner, reason, state, verdict }, holder] = yield* Effect.all([look(target), stateHolder(target)], {
+    const [{ asked, health, owner, reason, state, verdict }, holder] = yield* Effect.all([
+      look(target),
+      stateHolder(target)
+    ], {
       concurrency: "unbounded"
     })
     const platform = yield* HostPlatform
@@ -163,7 +183,7 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
       ...(target.profile === undefined ? {} : { profile: target.profile }),
       ...(configPath === undefined ? {} : { configPath }),
       stateDir: target.stateDir,
-      lock: describeLock(target.lockPath, state),
+      lock: { ...describeLock(target.lockPath, state), ...(yield* inheritors(target.lockPath, state)) },
       ...(owner === undefined ? {} : { owner: yield* describeOwner(owner) }),
       ...(Option.isSome(other)
         ? {
@@ -174,9 +194,9 @@ const answer = (target: Target): Effect.Effect<GatewayStatus, never, Requirement
         }
         : {}),
       ...(asked === undefined ? {} : {
-        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value },
-        health: asked.health
+        port: Option.isNone(blocked) ? asked.port : { ...asked.port, blocked: blocked.value }
       }),
+      ...(health === undefined ? {} : { health }),
       warnings: [...target.warnings, ...differs(target, asked?.port)]
     } satisfies GatewayStatus
   }).pipe(withinProbe(target))

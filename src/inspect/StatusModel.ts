@@ -4,14 +4,14 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { holderFields, ServiceUnit } from "../GatewayLockError.ts"
+import { holderFields, Ready, ServiceUnit } from "../GatewayLockError.ts"
 import { optionalMilliseconds } from "../internal/milliseconds.ts"
 import { optional } from "../internal/optional.ts"
 
 /**
  * The state of a gateway in one word, from its lock, owner and port.
  *
- * - `running`: the lock is held, and its owner answers and is healthy.
+ * - `running`: the lock is held, and its owner answers and is healthy, or is healthy by its own rule.
  * - `starting`: the owner holds the lock and does not serve yet.
  * - `draining`: the owner holds the lock and is shutting down.
  * - `unhealthy`: the owner holds the lock and should serve, but does not answer or reports that it is not healthy.
@@ -98,6 +98,11 @@ const lockFields = {
    * - `unknown`: the state cannot be determined.
    */
   state: Schema.Literal("absent", "held", "left", "unknown"),
+  /**
+   * The processes that share a held kernel lock, if no process that the record names lives. They have inherited it. Absent if the
+   * system shows none.
+   */
+  holders: optional(Schema.Array(Schema.Struct({ pid: Schema.Int, command: optional(Schema.String) }))),
   /** How a held lock keeps other processes out: by a kernel lock, or only by the owner record. */
   enforcement: optional(Schema.Literal("kernel", "record")),
   /** The time since a `left` file was last written or touched. In JSON, milliseconds under `ageMs`. */
@@ -127,7 +132,7 @@ const listenerFields = {
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
-  /** Whether the process is the lock's owner. */
+  /** Whether the process is the lock's owner. For an owner by `gateway exec`, also whether the owner started the process. */
   isOwner: Schema.Boolean
 }
 
@@ -195,7 +200,7 @@ const portFields = {
 export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 
 /**
- * The answer of `/healthz` on the probed port.
+ * The answer of `/healthz` on the probed port, or the health of the owner by its own rule.
  *
  * @since 0.1.0
  * @category models
@@ -203,12 +208,20 @@ export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
-  /** Whether a healthy gateway answers, even if that gateway is not the lock's owner. */
+  /**
+   * Whether a healthy gateway answers, even if that gateway is not the lock's owner. With a `rule`, whether the owner is healthy by
+   * that rule.
+   */
   healthy: Schema.Boolean,
-  /** Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. */
+  /**
+   * Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. With a `rule`,
+   * whether the process that listens is one of the owner's.
+   */
   identity: Schema.Literal("owner", "other", "unknown"),
   /** The instance that answers. Absent if no gateway answers, or if the gateway names no instance. */
   instanceId: optional(Schema.String),
+  /** The rule by which the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
+  rule: optional(Ready),
   /** The answer, in words. */
   detail: Schema.String
 }
@@ -320,7 +333,7 @@ const fields = {
   service: optional(Service),
   /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent if no port was probed. */
+  /** Absent if no port was probed, unless the owner needs no port to be healthy. */
   health: optional(Health),
   /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)

@@ -6,11 +6,15 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
+import type { Ready } from "../GatewayLockError.ts"
 import { listenersAt, type PortListeners, PortOwners } from "../host/PortOwners.ts"
 import { type Network, ProcessTable } from "../host/ProcessTable.ts"
 import type * as LockInspection from "../lock/LockInspection.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 import * as PortProbe from "../probe/PortProbe.ts"
+import { listenersOf, whoseListener } from "../ready/OwnerProcesses.ts"
+import * as ReadyRule from "../ready/ReadyRule.ts"
+import { statusAt } from "../ready/statusAt.ts"
 import type { Evidence } from "./judge.ts"
 import type { Health, Port } from "./StatusModel.ts"
 
@@ -56,48 +60,98 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
-/** Probes a port by HTTP and, at the same time, asks the operating system which processes listen on it. */
-export const askPort = (
+/** The listeners on an address, each with whether it is the owner, or belongs to an owner with a rule of its own. */
+const askListeners = (
   address: Address,
-  from: (typeof Port.Type)["from"],
-  owner: LockInspection.Owner | undefined,
+  { lockPath, owner, ready }: Asked,
   options: LookOptions
 ) =>
   Effect.gen(function*() {
+    if (owner !== undefined && ready !== undefined && ReadyRule.needsListeners(ready)) {
+      return yield* listenersOf(owner, address, lockPath)
+    }
+    const alive = owner?.holder.pidMeaning === "Alive" ? [owner.process.pid] : []
     const owners = yield* PortOwners
+    const seen = options.listeners === false ? noListeners : yield* owners.listeners(address.port, alive)
+    return {
+      seen,
+      listeners: (seen._tag === "Seen" ? listenersAt(address, seen.listeners) : []).map((listener) => ({
+        ...listener,
+        isOwner: listener.pid !== undefined && alive.includes(listener.pid)
+      }))
+    }
+  })
+
+/** The owner whose port is asked. */
+export interface Asked {
+  readonly lockPath: string
+  readonly owner: LockInspection.Owner | undefined
+  /** The rule for the owner's health. Set only while a process holds the lock. */
+  readonly ready: Ready | undefined
+}
+
+/** Derives the health of an owner by its rule. `path` is the answer at the path of the rule. */
+const describeReady = (
+  rule: Ready,
+  owner: LockInspection.Owner,
+  listener: ReadyRule.Evidence["listener"],
+  status: number | undefined
+): typeof Health.Type => {
+  const { detail, healthy } = ReadyRule.judge({ rule, phase: owner.record.phase, listener, status })
+  return {
+    healthy,
+    identity: healthy || listener === "owner" ? "owner" : listener === "other" ? "other" : "unknown",
+    rule,
+    detail
+  }
+}
+
+/** The health of an owner that has no port. `undefined` if only a port can show it. */
+export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type | undefined =>
+  owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
+
+/**
+ * Probes a port by HTTP and, at the same time, asks the operating system which processes listen on it. If the owner has a rule for
+ * its health, also gathers what that rule depends on.
+ */
+export const askPort = (
+  address: Address,
+  from: (typeof Port.Type)["from"],
+  asked: Asked,
+  options: LookOptions
+) =>
+  Effect.gen(function*() {
+    const { owner, ready } = asked
     const table = yield* ProcessTable
     const health = yield* HealthProbe.make(options.health)
     const ports = yield* Effect.provideService(PortProbe.make, HealthProbe.HealthProbe, health)
-    const alive = owner?.holder.pidMeaning === "Alive" ? [owner.record.pid] : []
-    const [answer, listening] = yield* Effect.all([
+    const path = ready === undefined ? undefined : ReadyRule.pathOf(ready)
+    const [answer, { listeners, seen }, status] = yield* Effect.all([
       ports.probe(address),
-      options.listeners === false ? Effect.succeed(noListeners) : owners.listeners(address.port, alive)
+      askListeners(address, asked, options),
+      path === undefined ? Effect.succeed(undefined) : statusAt(address, path, options.health)
     ], { concurrency: "unbounded" })
-    const listeners = yield* Effect.forEach(
-      listening._tag === "Seen" ? listenersAt(address, listening.listeners) : [],
-      ({ host, pid }) =>
-        Effect.gen(function*() {
-          if (pid === undefined) return { host, isOwner: false }
-          const command = yield* table.commandName(pid)
-          return {
-            host,
-            pid,
-            ...(Option.isSome(command) ? { command: command.value } : {}),
-            isOwner: alive.includes(pid)
-          }
-        })
-    )
+    const shown = yield* Effect.forEach(listeners, ({ host, isOwner, pid }) =>
+      Effect.gen(function*() {
+        if (pid === undefined) return { host, isOwner }
+        const command = yield* table.commandName(pid)
+        return { host, pid, ...(Option.isSome(command) ? { command: command.value } : {}), isOwner }
+      }))
     const port: typeof Port.Type = {
       host: address.host,
       port: address.port,
       from,
       state: states[answer._tag],
-      listeners,
-      ...(listening._tag === "Unseen" ? { listenersUnknown: listening.reason } : {})
+      listeners: shown,
+      ...(seen._tag === "Unseen" ? { listenersUnknown: seen.reason } : {})
     }
     return {
       port,
-      health: describeHealth(answer, owner),
+      health: owner === undefined || ready === undefined
+        ? describeHealth(answer, owner)
+        : describeReady(ready, owner, whoseListener(seen, listeners, answer._tag === "Free"), status),
+      /** What answers on the port, in words. */
+      detail: describeHealth(answer, owner).detail,
       unreachable: answer._tag === "Free" && answer.unreachable === true
     }
   })

@@ -6,6 +6,7 @@
 import type { Holder } from "../GatewayLockError.ts"
 import type { Network } from "../host/ProcessTable.ts"
 import type { Phase } from "../lock/OwnerRecord.ts"
+import type * as ReadyRule from "../ready/ReadyRule.ts"
 import type { Health, Lock, Port, Verdict } from "./StatusModel.ts"
 
 /**
@@ -24,6 +25,10 @@ export interface Evidence {
     readonly pidMeaning: Holder["pidMeaning"]
     /** Whether an owner that is alive is in the same network as this process. */
     readonly network: Network
+    /**
+     * Whether the owner is healthy by the rule in its record, and why. `undefined` for an owner that answers at `/healthz`.
+     */
+    readonly ready?: ReadyRule.Judgement | undefined
   } | undefined
   /** What answers on the port. `unasked` if no address is known. */
   readonly port: (typeof Port.Type)["state"] | "unasked"
@@ -91,8 +96,26 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
   }
 }
 
+/** The verdict on an owner that holds the lock, and whose record has a rule for its health. */
+const judgeReady = (
+  { detail, listener, port, unreachable }: Evidence,
+  { network, phase, pidMeaning }: NonNullable<Evidence["owner"]>,
+  ready: ReadyRule.Judgement
+): Judgement => {
+  if (phase === "draining") return judged("draining", "its owner is shutting down")
+  if (phase === "starting") return judged("starting", "its owner holds the lock and is not ready yet")
+  if (ready.healthy) return judged("running", `the owner holds the lock and is healthy: ${ready.detail}`)
+  const isFree = port === "free" || port === "unasked"
+  if (!isFree && listener === "other") return foreign(detail)
+  // A port or a process that cannot be seen from here proves nothing about the owner.
+  const isVisible = isFree ? pidMeaning === "Alive" && network === "Same" && !unreachable : listener === "owner"
+  return judged(isVisible ? "unhealthy" : "unknown", `the owner holds the lock, but ${ready.detail}`)
+}
+
 /**
  * Derives the verdict from lock, port and health. Pure.
+ *
+ * If a process holds the lock and its record has a rule for its health, that rule decides, and the phase in the record.
  *
  * If the instance that answers on the port has the instance id of the lock's record, it is the owner, whatever its pid. The
  * verdict then follows from the phase in the record and the health. If no process holds the lock, the verdict on such an owner is
@@ -105,6 +128,7 @@ const judgeHeld = (evidence: Evidence, { network, phase, pidMeaning }: NonNullab
  */
 export const judge = (evidence: Evidence): Judgement => {
   const { detail, healthy, identity, lock, lockReason, owner, port } = evidence
+  if (lock === "held" && owner?.ready !== undefined) return judgeReady(evidence, owner, owner.ready)
   if (identity === "owner") {
     if (lock === "left" || lock === "absent") {
       return judged("unknown", "the recorded instance answers, but does not hold this lock: its lock file was replaced")

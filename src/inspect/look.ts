@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type { Address } from "../Address.ts"
 import { Patience, ProcessTable } from "../host/ProcessTable.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
-import { askPort, listenerIdentity, type LookOptions } from "./askPort.ts"
+import { askPort, healthWithoutPort, listenerIdentity, type LookOptions } from "./askPort.ts"
 import { judge } from "./judge.ts"
 import type { Lock, Port } from "./StatusModel.ts"
 
@@ -52,6 +52,8 @@ const isPresent = (state: LockInspection.LockState): boolean => state._tag === "
 const addressOf = (target: Target, state: LockInspection.LockState): Option.Option<typeof Port.Type["from"]> => {
   const owner = ownerOf(state)
   if (isPresent(state) && owner !== undefined && owner.record.port > 0) return Option.some("owner")
+  // An owner that needs only its lock uses no port, so the port in the settings has nothing to do with it.
+  if (state._tag === "Held" && owner?.record.ready !== undefined) return Option.none()
   return target.address === undefined || target.address.port === 0 ? Option.none() : Option.some("settings")
 }
 
@@ -61,27 +63,35 @@ const lookOnce = (target: Target, state: LockInspection.LockState) =>
     const owner = ownerOf(state)
     const from = Option.getOrUndefined(addressOf(target, state))
     const address = from === "owner" ? owner?.record : target.address
+    const ready = state._tag === "Held" ? owner?.record.ready : undefined
+    const who = { lockPath: target.lockPath, owner, ready }
     const asked = from === undefined || address === undefined
       ? undefined
-      : yield* askPort({ host: address.host, port: address.port }, from, owner, target)
+      : yield* askPort({ host: address.host, port: address.port }, from, who, target)
+    const health = asked === undefined ? healthWithoutPort(who) : asked.health
     const table = yield* ProcessTable
     // If `pidMeaning` is not `Alive`, the pid may belong to an unrelated process. The network of an unrelated process says
     // nothing about the owner.
-    const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.record.pid) : "Unknown"
+    const network = owner?.holder.pidMeaning === "Alive" ? yield* table.network(owner.process.pid) : "Unknown"
     const { reason, verdict } = judge({
       lock: describeLock(target.lockPath, state).state,
       lockReason: state._tag === "Unknown" ? state.reason : undefined,
       owner: owner === undefined
         ? undefined
-        : { phase: owner.record.phase, pidMeaning: owner.holder.pidMeaning, network },
+        : {
+          phase: owner.record.phase,
+          pidMeaning: owner.holder.pidMeaning,
+          network,
+          ready: ready === undefined ? undefined : health
+        },
       port: asked?.port.state ?? "unasked",
       unreachable: asked?.unreachable ?? false,
-      healthy: asked?.health.healthy ?? false,
-      identity: asked?.health.identity ?? "unknown",
+      healthy: health?.healthy ?? false,
+      identity: health?.identity ?? "unknown",
       listener: asked === undefined ? "unknown" : listenerIdentity(asked.port, owner, network),
-      detail: asked?.health.detail ?? ""
+      detail: asked?.detail ?? ""
     })
-    return { state, owner, asked, reason, verdict }
+    return { state, owner, asked, health, reason, verdict }
   })
 
 const pidMeaningOf = (state: LockInspection.LockState) => ownerOf(state)?.holder.pidMeaning

@@ -11,6 +11,7 @@ import * as ProcessTable from "../host/ProcessTable.ts"
 import * as ServiceUnit from "../host/ServiceUnit.ts"
 import { configLockPath, type ConfigNames, isNamedBy, stateLockPath } from "./LockPaths.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
+import { presentProcess } from "./PresentProcess.ts"
 import { linkTarget } from "./Snapshot.ts"
 
 /**
@@ -74,27 +75,46 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
   return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
 }
 
+/** The owner that a record names: the form that errors carry, and the process that is the owner at present. */
+interface Owner {
+  readonly holder: Holder
+  /** The process that `holder.pid` names. */
+  readonly process: OwnerRecord.ProcessIdentity
+}
+
 /**
- * The holder that a record names, with the meaning of the recorded pid on this host (`pidMeaning`). The result has a
- * command and a unit only if that pid belongs to the recorded process, and not to a later process.
+ * The owner that a record names, with the meaning of its pid on this host (`pidMeaning`). The holder has a command and a unit
+ * only if that pid belongs to the recorded process, and not to a later process.
+ *
+ * If the recorded wrapper has ended and its child has not, the child is the owner.
  */
+export const ownerOf = (
+  record: OwnerRecord.OwnerRecord
+): Effect.Effect<Owner, never, ProcessTable.ProcessTable | FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable.ProcessTable
+    const { isChild, liveness, process } = yield* presentProcess(record)
+    // Look the command up only if the recorded process is alive. Otherwise the pid can belong to an unrelated process.
+    const command = liveness === "Alive" ? yield* table.commandName(process.pid) : Option.none<string>()
+    const unit = liveness === "Alive" && record.supervisor === "systemd"
+      ? yield* ServiceUnit.ofProcess(process.pid)
+      : Option.none()
+    return {
+      process,
+      holder: {
+        ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
+        ...(isChild ? { pid: process.pid, endedWrapper: record.pid } : {}),
+        ...(Option.isSome(unit) ? { unit: unit.value } : {}),
+        pidMeaning: liveness === "Unknown" ? whyUnknown(yield* table.self, record) : liveness
+      }
+    }
+  })
+
+/** The holder of `ownerOf`, for an error. */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
 ): Effect.Effect<Holder, never, ProcessTable.ProcessTable | FileSystem.FileSystem> =>
-  Effect.gen(function*() {
-    const table = yield* ProcessTable.ProcessTable
-    const liveness = yield* table.liveness(record)
-    // Look the command up only if the recorded process is alive. Otherwise the pid can belong to an unrelated process.
-    const command = liveness === "Alive" ? yield* table.commandName(record.pid) : Option.none<string>()
-    const unit = liveness === "Alive" && record.supervisor === "systemd"
-      ? yield* ServiceUnit.ofProcess(record.pid)
-      : Option.none()
-    return {
-      ...OwnerRecord.toHolder(record, Option.getOrUndefined(command)),
-      ...(Option.isSome(unit) ? { unit: unit.value } : {}),
-      pidMeaning: liveness === "Unknown" ? whyUnknown(yield* table.self, record) : liveness
-    }
-  })
+  Effect.map(ownerOf(record), ({ holder }) => holder)
 
 /**
  * Like `holderOf`, but also uses the instance id that a listener answered with. If the record has that id, the owner is

@@ -13,7 +13,7 @@ import { KernelLock } from "../host/KernelLock.ts"
 import { patientFiles } from "../host/momentary.ts"
 import type { ProcessTable } from "../host/ProcessTable.ts"
 import { describePlatformError, isNotFound } from "../internal/describeError.ts"
-import { holderOf } from "./LockHolder.ts"
+import { ownerOf } from "./LockHolder.ts"
 import { configLockPath, type ConfigNames, isNamedBy, stateLockPath } from "./LockPaths.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
@@ -28,6 +28,11 @@ export interface Owner {
   readonly record: OwnerRecord.OwnerRecord
   /** The same owner in the form that errors carry. It adds the process's command, and what the pid means here. */
   readonly holder: Holder
+  /**
+   * The process that is the owner at present, by which it can be signalled. It is the recorded process, or the command that a
+   * wrapper started, if the wrapper has ended.
+   */
+  readonly process: OwnerRecord.ProcessIdentity
 }
 
 /**
@@ -99,7 +104,7 @@ export const inspect = (
     const locked = yield* Effect.either(lock.isLocked(file.fd))
     const record = yield* readRecord(file, info)
     const owner = Option.isSome(record)
-      ? Option.some({ record: record.value, holder: yield* holderOf(record.value) })
+      ? Option.some({ record: record.value, ...(yield* ownerOf(record.value)) })
       : Option.none<Owner>()
     if (locked._tag === "Left") {
       return byRecord(

@@ -23,6 +23,7 @@ import * as LockFolder from "./LockFolder.ts"
 import { holderOf } from "./LockHolder.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import { failIfServing } from "./PortCheck.ts"
+import { presentProcess } from "./PresentProcess.ts"
 import type * as Staleness from "./Staleness.ts"
 import * as StalenessJudge from "./StalenessJudge.ts"
 
@@ -85,10 +86,10 @@ type TryError = NotYet | Refused | PortInUse | LockHeld | LockUnavailable
 
 const isPassing = (error: TryError): error is NotYet | Refused => error._tag === "NotYet" || error._tag === "Refused"
 
-const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): string =>
+const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.Effect<string, never, ProcessTable> =>
   Option.match(record, {
-    onNone: () => "an owner without a readable record",
-    onSome: ({ phase, pid }) => `pid ${pid} (${phase})`
+    onNone: () => Effect.succeed("an owner without a readable record"),
+    onSome: (record) => Effect.map(presentProcess(record), ({ process }) => `pid ${process.pid} (${record.phase})`)
   })
 
 /**
@@ -183,7 +184,9 @@ const wait = (
     yield* options.beforeWaiting ?? Effect.void
     yield* Effect.logInfo(
       `waiting up to ${Math.round(Duration.toMillis(left))}ms for gateway lock ${path}${
-        first._tag === "Refused" ? `: ${first.error.reason}` : `, held by ${describeOwner(first.snapshot.record)}`
+        first._tag === "Refused"
+          ? `: ${first.error.reason}`
+          : `, held by ${yield* describeOwner(first.snapshot.record)}`
       }`
     )
     return yield* again.pipe(

@@ -9,13 +9,13 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Address } from "../Address.ts"
-import { type Holder, Phase, SupervisorKind } from "../GatewayLockError.ts"
+import { type Holder, Phase, Ready, SupervisorKind } from "../GatewayLockError.ts"
 import { ProcessIdentity, processIdentityFields } from "../host/ProcessIdentity.ts"
 import { optional } from "../internal/optional.ts"
 
 const Port = Schema.Int.pipe(Schema.between(0, 65535))
 
-export { Phase, ProcessIdentity }
+export { Phase, ProcessIdentity, Ready }
 
 /** If another program wrote text that is not a time, the time is `None`, and the rest of the record is still used. */
 const readTime = (text: string): Option.Option<DateTime.Utc> => Option.map(DateTime.make(text), DateTime.toUtc)
@@ -64,23 +64,6 @@ const { pid, startTime } = processIdentityFields
 const childFields = { pid, startTime }
 const Child: Schema.Schema<Child> = Schema.Struct(childFields)
 
-/**
- * A rule that says when an owner is healthy:
- *
- * - `none`: while it holds the lock.
- * - `port`: while a process of its tree listens on its port.
- * - `http:<path>`: while that path on its port answers with a status of 200 to 299.
- *
- * @since 0.1.0
- * @category models
- */
-export type Ready = "none" | "port" | `http:/${string}`
-
-const Ready: Schema.Schema<Ready> = Schema.Union(
-  Schema.Literal("none", "port"),
-  Schema.TemplateLiteral("http:/", Schema.String)
-)
-
 const fields = {
   version: Schema.Literal(1),
   /** A new id for every start. `/healthz` answers with this id. */
@@ -118,7 +101,7 @@ const fields = {
   mode: optional(Schema.Literal("run", "exec")),
   /** The command that a wrapper (`mode` is `exec`) has started, in the wrapper's PID namespace. Absent until it has started. */
   child: optional(Child),
-  /** When an owner that does not answer at `/healthz` counts as healthy. Absent for an owner that answers there. */
+  /** When the owner counts as healthy. Absent for an owner that answers at `/healthz`. */
   ready: optional(Ready),
   /**
    * Whether `child` has the lock files open, which it inherited from the wrapper. The kernel lock is then held until the last
@@ -218,5 +201,6 @@ export const toHolder = (record: OwnerRecord, command?: string): Holder => ({
   port: record.port,
   instanceId: record.instanceId,
   supervisor: record.supervisor,
+  ...(record.ready === undefined ? {} : { ready: record.ready }),
   ...(command === undefined ? {} : { command })
 })

@@ -1,6 +1,7 @@
 /**
- * Makes a start fail at once, without a wait for the lock, in two cases. In the first, the port on which the start will
- * listen is in use. In the second, the owner of the lock is healthy on another port.
+ * Makes a start fail at once, without a wait for the lock, in three cases. In the first, the port on which the start will
+ * listen is in use. In the second, the owner of the lock is healthy on another port. In the third, the owner has a port and a
+ * rule of its own for its health, and is ready.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -13,7 +14,7 @@ import { lookAt } from "../probe/AddressProbe.ts"
 import { HealthProbe } from "../probe/HealthProbe.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import type { LockFileOptions } from "./LockFileOptions.ts"
-import { holderBy, readOwner, readOwnersOf } from "./LockHolder.ts"
+import { holderBy, holderOf, readOwner, readOwnersOf } from "./LockHolder.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
 import type { Snapshot } from "./Snapshot.ts"
 
@@ -22,10 +23,15 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
+/** Whether a holder with a rule of its own for its health lives and is ready on a port. */
+const isReady = ({ phase, pidMeaning, port, ready }: Holder, on: number): boolean =>
+  ready !== undefined && phase === "listening" && pidMeaning === "Alive" && port === on
+
 /**
- * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder in two
+ * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder in three
  * cases only. In the first, the listener answers with the holder's instance id. In the second, the listener does not
- * answer in time, and the holder's record has the same port.
+ * answer in time, and the holder's record has the same port. In the third, the holder has a rule of its own for its health, and
+ * is ready on the same port: the program that answers need not know the instance id.
  */
 const portInUse = (
   address: Address,
@@ -34,9 +40,10 @@ const portInUse = (
 ): PortInUse => {
   const listener = state.detail
   const shown = Option.filter(holder, (holder) =>
-    state._tag === "Gateway"
+    isReady(holder, address.port)
+    || (state._tag === "Gateway"
       ? state.instanceId !== undefined && holder.instanceId === state.instanceId
-      : state._tag === "Stalled" && holder.port === address.port)
+      : state._tag === "Stalled" && holder.port === address.port))
   return new PortInUse({
     ...address,
     listener,
@@ -69,8 +76,11 @@ export const ensurePortFree = (
   }).pipe(Effect.provideService(ProcessTable.Patience, Duration.zero))
 
 /**
- * Fails if it is useless to wait for the lock. There are two such cases: the port on which the start will listen is in
- * use, or the owner of the lock is healthy on another address.
+ * Fails if it is useless to wait for the lock. There are three such cases:
+ *
+ * - The port on which the start will listen is in use.
+ * - The owner of the lock is healthy on another address.
+ * - The owner has a port and a rule of its own for its health, and is ready.
  */
 export const failIfServing = (
   path: string,
@@ -101,6 +111,14 @@ export const failIfServing = (
     }
     if (Option.isNone(record) || record.value.phase !== "listening") return
     const serving = OwnerRecord.address(record.value)
+    if (record.value.ready !== undefined) {
+      // Such an owner is ready, so it will not end by itself. Only an owner without a port may be waited for, as by flock(1).
+      if (serving.port === 0) return
+      const holder = yield* holderOf(record.value)
+      // A lock that only its record enforces may be that of a dead owner, which the start can take over.
+      if (snapshot.enforcement === "record" && holder.pidMeaning !== "Alive") return
+      return yield* new LockHeld({ path, timeout: Duration.zero, holder, serving })
+    }
     if (address !== undefined && sameAddress(address, serving)) return
     const { instanceId } = record.value
     const looks = yield* Effect.flatMap(HealthProbe, (health) => lookAt(health, serving))

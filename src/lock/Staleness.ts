@@ -31,7 +31,10 @@ export interface Evidence {
    * process wrote it for a lock that this process has released.
    */
   readonly namesThisProcess: boolean
-  /** The liveness of the recorded process, from the process table. */
+  /**
+   * Whether the owner lives, from the process table. If the recorded process is a wrapper, its owner lives while the wrapper or
+   * the command that it started lives.
+   */
   readonly owner: Liveness
   /** Whether a program listens on the recorded address, as seen from this process's network. */
   readonly portInUse: boolean
@@ -82,6 +85,12 @@ const reclaim = (reason: ReclaimReason): Verdict => ({ _tag: "Reclaim", reason }
 const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
 
 /**
+ * Whether the port of a living owner should be in use. An owner with a rule of its own for its health may not listen at all, so
+ * its free port proves nothing.
+ */
+export const shouldListen = ({ phase, ready }: OwnerRecord): boolean => phase === "listening" && ready === undefined
+
+/**
  * Decides by the first of these rules that applies:
  *
  * - No readable record: take the lock once the file is older than `staleAfter`. Until then wait, because an owner may be
@@ -92,7 +101,7 @@ const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
  * - The owner's state is unknown: wait while its port is in use. Otherwise take the lock once the file is older than
  *   `staleAfter`.
  * - The owner is alive: wait. Exception: take the lock if the owner is in this process's network, its record has phase
- *   `listening`, and its port has been seen free for `staleAfter`.
+ *   `listening` and no rule of its own for its health, and its port has been seen free for `staleAfter`.
  *
  * @since 0.1.0
  * @category decisions
@@ -112,7 +121,7 @@ export const decide = (evidence: Evidence): Verdict => {
     case "Alive":
       return !evidence.portInUse
           && evidence.sameNetwork
-          && evidence.record.value.phase === "listening"
+          && shouldListen(evidence.record.value)
           && Duration.greaterThanOrEqualTo(evidence.silentFor, evidence.staleAfter)
         ? reclaim("port free")
         : wait("owner alive")

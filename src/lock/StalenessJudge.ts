@@ -10,6 +10,7 @@ import * as Ref from "effect/Ref"
 import { ProcessTable } from "../host/ProcessTable.ts"
 import { PortProbe } from "../probe/PortProbe.ts"
 import * as OwnerRecord from "./OwnerRecord.ts"
+import { presentProcess } from "./PresentProcess.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
@@ -58,9 +59,9 @@ export const make = (
       Effect.gen(function*() {
         const { record } = snapshot
         const port = Option.isSome(record) ? yield* ports.probe(OwnerRecord.address(record.value)) : undefined
-        const owner = Option.isSome(record) ? yield* table.liveness(record.value) : "Unknown"
-        const sameNetwork = Option.isSome(record) && owner === "Alive"
-          && (yield* table.network(record.value.pid)) === "Same"
+        const present = Option.isSome(record) ? yield* presentProcess(record.value) : undefined
+        const owner = present?.owner ?? "Unknown"
+        const sameNetwork = present?.liveness === "Alive" && (yield* table.network(present.process.pid)) === "Same"
         // The probe also reports `Free` for an address that is unreachable from here, although the owner may listen
         // there. So if the owner is alive, a port at an unreachable address counts as in use.
         const portInUse = port?._tag === "Free"
@@ -68,18 +69,20 @@ export const make = (
           : port !== undefined
         return Staleness.decide({
           record,
-          namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),
+          // The pid of a dead wrapper can be this process's pid by now, while the command that the wrapper started still runs.
+          namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
+            (yield* table.isLeftover(record.value)),
           owner,
           portInUse,
           sameNetwork,
           age: snapshot.age,
           silentFor: yield* silentFor(
             record,
-            sameNetwork && !portInUse && Option.exists(record, ({ phase }) => phase === "listening")
+            sameNetwork && !portInUse && Option.exists(record, Staleness.shouldListen)
           ),
           staleAfter
         })
-      })
+      }).pipe(Effect.provideService(ProcessTable, table))
 
     const isAbandoned = ({ age, record }: Snapshot) =>
       Effect.gen(function*() {

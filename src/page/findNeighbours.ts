@@ -2,8 +2,9 @@
  * Finds the gateways of this user, for `Neighbours`. The module is loaded when a client watches for the first time.
  */
 import * as Effect from "effect/Effect"
+import { HostPlatform } from "../host/HostPlatform.ts"
 import * as OpenLockFiles from "../host/OpenLockFiles.ts"
-import { PortOwners } from "../host/PortOwners.ts"
+import * as PortOwners from "../host/PortOwners.ts"
 import * as GatewayList from "../inspect/GatewayList.ts"
 import type { GatewayStatus } from "../inspect/GatewayStatus.ts"
 import type { Requirements } from "./Neighbours.ts"
@@ -18,15 +19,17 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
     lockPath: lock.path,
     ...(config === undefined ? {} : { configPath: config }),
     verdict,
-    ...(owner === undefined ? {} : { pid: owner.pid, host: owner.host, port: owner.port, since: owner.since })
+    ...(owner === undefined ? {} : { pid: owner.pid, since: owner.since }),
+    // The port is 0 for an owner that does not listen.
+    ...(owner?.port === undefined || owner.port === 0 ? {} : { host: owner.host, port: owner.port })
   }
 }
 
 /**
- * Skips the search for the processes that listen. The status page does not show these processes, and finding them is the
- * most expensive part of the search.
+ * Finds no processes that listen. The status page does not show these processes. Only an owner by `gateway exec` needs them for its
+ * verdict. On other systems than Linux, the search would start a program for each such owner, so its verdict is `unknown` there.
  */
-const noPortOwners = PortOwners.of({
+const noPortOwners = PortOwners.PortOwners.of({
   blocker: () => Effect.succeedNone,
   portsOf: () => Effect.succeed([]),
   listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not looked for" })
@@ -38,5 +41,9 @@ export const findNeighbours: Effect.Effect<ReadonlyArray<Neighbour>, never, Requ
 }).pipe(
   Effect.map(({ gateways }) => gateways.map(toNeighbour)),
   Effect.provide(OpenLockFiles.layerLive),
-  Effect.provideService(PortOwners, noPortOwners)
+  (search) =>
+    Effect.flatMap(HostPlatform, (platform) =>
+      platform === "linux"
+        ? Effect.provide(search, PortOwners.layerProc)
+        : Effect.provideService(search, PortOwners.PortOwners, noPortOwners))
 )

@@ -22,8 +22,9 @@ const whyNotSignalled: Record<Exclude<PidMeaning, "Alive">, string> = {
 }
 
 /** Describes a process by its pid, and says whether that pid is valid on this host. */
-export const describeProcess = ({ command, pid, pidMeaning }: Holder): string => {
+export const describeProcess = ({ command, endedWrapper, pid, pidMeaning }: Holder): string => {
+  const wrapper = endedWrapper === undefined ? "" : `; its wrapper (pid ${endedWrapper}) has ended`
   if (pidMeaning === undefined) return `pid ${pid}`
-  if (pidMeaning !== "Alive") return `pid ${pid}${whyNotSignalled[pidMeaning]}`
-  return command === undefined ? `pid ${pid}` : `pid ${pid} (${command})`
+  if (pidMeaning !== "Alive") return `pid ${pid}${whyNotSignalled[pidMeaning]}${wrapper}`
+  return command === undefined ? `pid ${pid}${wrapper}` : `pid ${pid} (${command})${wrapper}`
 }

@@ -1,6 +1,6 @@
 /**
  * Waits until an owner (a gateway that holds a lock) has ended. An owner has ended when it has released its lock and closed its
- * port.
+ * port. An owner with a rule of its own for its health has ended when its lock is free.
  *
  * @since 0.1.0
  */
@@ -17,9 +17,10 @@ import * as Stream from "effect/Stream"
 import * as NodePath from "node:path"
 import { toUrl } from "../Address.ts"
 import type { Holder } from "../GatewayLockError.ts"
-import { parseProcStat, ProcessTable } from "../host/ProcessTable.ts"
+import { parseProcStat } from "../host/ProcessTable.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import * as OwnerRecord from "../lock/OwnerRecord.ts"
+import { ownerLiveness, presentProcess } from "../lock/PresentProcess.ts"
 import { PortProbe, type PortState } from "../probe/PortProbe.ts"
 import { defaults, type Requirements, type StopOptions } from "./StopOptions.ts"
 
@@ -71,19 +72,19 @@ export const isPortClosed = (state: PortState, instanceId: string, isProcessGone
   }
 }
 
-const describeAlive = (record: OwnerRecord.OwnerRecord) =>
-  Effect.map(isSuspended(record.pid), (suspended) =>
+const describeAlive = (pid: number, record: OwnerRecord.OwnerRecord) =>
+  Effect.map(isSuspended(pid), (suspended) =>
     suspended
-      ? `it is suspended (SIGSTOP), so SIGTERM has no effect yet; to resume it: kill -CONT ${record.pid}`
+      ? `it is suspended (SIGSTOP), so SIGTERM has no effect yet; to resume it: kill -CONT ${pid}`
       : record.phase === "draining"
       ? "it is draining"
       : `it is still ${record.phase}`)
 
 const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effect<Progress, never, Requirements> =>
   Effect.gen(function*() {
-    const table = yield* ProcessTable
     const ports = yield* PortProbe
-    const isGone = (yield* table.liveness(instance)) === "Gone"
+    const { owner, process } = yield* presentProcess(instance)
+    const isGone = owner === "Gone"
     const state = yield* LockInspection.inspect(path)
     if (state._tag === "Unknown") return waiting(`its lock cannot be inspected (${state.reason})`)
     const other = state._tag === "Held"
@@ -93,13 +94,19 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
       return isGone
         ? waiting("its process has ended, but its lock is still held, perhaps by a child process")
         : waiting(
-          yield* describeAlive(Option.match(state.owner, { onNone: () => instance, onSome: ({ record }) => record }))
+          yield* describeAlive(
+            process.pid,
+            Option.match(state.owner, { onNone: () => instance, onSome: ({ record }) => record })
+          )
         )
     }
+    const successor = Option.map(other, ({ holder }) => holder)
+    // The end of an owner with a rule of its own is the end of its lock. Another program may have had its port all the time.
+    if (instance.ready !== undefined) return { _tag: "Ended", successor }
     const address = OwnerRecord.address(instance)
     const port = yield* ports.probe(address)
     return isPortClosed(port, instance.instanceId, isGone)
-      ? { _tag: "Ended", successor: Option.map(other, ({ holder }) => holder) }
+      ? { _tag: "Ended", successor }
       : waiting(
         `its lock is free, but ${toUrl(address)} is still in use${port._tag === "Free" ? "" : ` (${port.detail})`}`
       )
@@ -136,12 +143,11 @@ export const untilEnded = (
     const began = yield* Clock.currentTimeNanos
     const changes = yield* folderChanges(options.path)
     const { onWaiting } = options
+    const { pid } = (yield* presentProcess(instance)).process
     if (onWaiting !== undefined) {
       const interval = Duration.decode(options.progressInterval ?? defaults.progressInterval)
       yield* Effect.all([Ref.get(last), Clock.currentTimeNanos]).pipe(
-        Effect.flatMap(([what, now]) =>
-          onWaiting({ pid: instance.pid, for: what, elapsed: Duration.nanos(now - began) })
-        ),
+        Effect.flatMap(([what, now]) => onWaiting({ pid, for: what, elapsed: Duration.nanos(now - began) })),
         Effect.schedule(Schedule.spaced(interval)),
         Effect.forkScoped
       )
@@ -162,7 +168,7 @@ export const untilEnded = (
  * the process has exited, so that a caller that looks for the process after the stop does not find it.
  */
 export const untilGone = (instance: OwnerRecord.OwnerRecord) =>
-  Effect.flatMap(ProcessTable, (table) => table.liveness(instance)).pipe(
+  ownerLiveness(instance).pipe(
     Effect.repeat({ while: (liveness) => liveness === "Alive", schedule: Schedule.spaced("10 millis") }),
     Effect.timeoutOption(exitTimeout),
     Effect.asVoid

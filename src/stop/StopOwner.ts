@@ -19,6 +19,10 @@
  * The stop ends when the verified owner has released the lock and closed its port. By then, another process may have the lock or
  * the port.
  *
+ * An owner by `gateway exec` is a wrapper with its command. SIGTERM goes to the wrapper, which relays it, or to the command if the
+ * wrapper has ended. SIGKILL goes to the command and all its descendants, and then to the wrapper. The stop ends when the lock is
+ * free.
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
@@ -64,6 +68,8 @@ export type Outcome =
   }
   | {
     readonly _tag: "Stopped"
+    /** The process that was the owner: the recorded one, or the command of a wrapper that had ended before. */
+    readonly pid: number
     readonly record: OwnerRecord.OwnerRecord
     readonly killed: boolean
     readonly successor: Option.Option<Holder>
@@ -113,7 +119,7 @@ const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
 
 const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
   Effect.gen(function*() {
-    const { pid, supervisor } = owner.record
+    const { process: { pid }, record: { supervisor } } = owner
     const unit = supervisor === "systemd" ? yield* ServiceUnit.ofProcess(pid) : Option.none()
     const command = SupervisedOwner.stopCommand(supervisor, options.profile, unit)
     if (Option.isNone(command)) return
@@ -164,16 +170,16 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
     const timeout = Duration.decode(options.timeout)
     const { owner, state } = yield* look(options)
     if (Option.isNone(owner)) return yield* notRunning(state, options)
-    const { record } = owner.value
+    const { process: { pid }, record } = owner.value
     if ((options.supervised ?? (force ? "stop" : "refuse")) === "refuse") yield* refuseSupervised(owner.value, options)
 
     const last = yield* Ref.make("it was told to stop just now")
     const stopped = (killed: boolean) => (successor: Option.Option<Holder>) =>
-      Effect.as(untilGone(record), { _tag: "Stopped", record, killed, successor } satisfies Outcome)
+      Effect.as(untilGone(record), { _tag: "Stopped", pid, record, killed, successor } satisfies Outcome)
     const notEnded = (killed: boolean, timeout: Duration.Duration, advice: string) =>
       Effect.flatMap(Ref.get(last), (waitingFor) =>
         new OwnerNotEnded({
-          pid: record.pid,
+          pid,
           timeout,
           killed,
           waitingFor,
@@ -189,5 +195,5 @@ export const stop = (options: StopOptions): Effect.Effect<Outcome, StopError, Re
     const killed = yield* signal(record, "SIGKILL", options)
     const ended2 = yield* untilEnded(record, options, defaults.killTimeout, last)
     if (Option.isSome(ended2)) return yield* stopped(killed)(ended2.value)
-    return yield* notEnded(killed, defaults.killTimeout, `to look at it: ps -o pid,stat,wchan,comm -p ${record.pid}`)
+    return yield* notEnded(killed, defaults.killTimeout, `to look at it: ps -o pid,stat,wchan,comm -p ${pid}`)
   })

@@ -10,10 +10,11 @@ import * as Schedule from "effect/Schedule"
 import { HostPlatform } from "../host/HostPlatform.ts"
 import { hasOpen } from "../host/OpenFiles.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
-import { type Signal, Signals } from "../host/Signals.ts"
+import { type Signal, type SignalFailed, Signals } from "../host/Signals.ts"
 import { type Advice, adviceFor } from "../internal/advice.ts"
 import * as LockInspection from "../lock/LockInspection.ts"
 import type * as OwnerRecord from "../lock/OwnerRecord.ts"
+import { childOf } from "../lock/PresentProcess.ts"
 import { OwnerUnverified } from "./StopError.ts"
 import { commandOf, type Requirements, type StopOptions } from "./StopOptions.ts"
 
@@ -28,7 +29,7 @@ const seeWhoHolds = (path: string, advice: Advice): string =>
 
 /** Makes the error of a refused stop. */
 export const refused = (reason: string, advice: string, owner?: LockInspection.Owner) =>
-  new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.record.pid }) })
+  new OwnerUnverified({ reason, advice, ...(owner === undefined ? {} : { pid: owner.process.pid }) })
 
 /**
  * Returns `undefined` if the recorded pid is valid here and belongs to the live owner, so that the owner may be signalled.
@@ -39,7 +40,7 @@ const whyNotSignalled = (
   options: StopOptions,
   advice: Advice
 ): OwnerUnverified | undefined => {
-  const { pid, pidNamespace } = owner.record
+  const { pid, pidNamespace } = owner.process
   switch (owner.holder.pidMeaning) {
     case "Alive":
       return undefined
@@ -68,6 +69,35 @@ const whyNotSignalled = (
 }
 
 /**
+ * Whether the owner's process must have the lock file open. A command that did not inherit the file from its wrapper does not. Its
+ * pid, start time, boot and PID namespace identify it.
+ */
+const mustHaveOpen = ({ process, record }: LockInspection.Owner): boolean =>
+  process.pid === record.pid || record.inheritsLock === true
+
+/** Whether the signal was sent: `false` if the process has ended meanwhile. */
+const unlessGone = (send: Effect.Effect<void, SignalFailed>): Effect.Effect<boolean, SignalFailed> =>
+  Effect.catchIf(Effect.as(send, true), ({ why }) => why === "Gone", () => Effect.succeed(false))
+
+/**
+ * Sends SIGKILL to the command that a wrapper started, and to all its descendants. A killed wrapper could no longer end them. A
+ * process that has ended meanwhile is skipped. Returns whether a signal was sent.
+ */
+const killCommand = ({ record }: LockInspection.Owner) =>
+  Effect.gen(function*() {
+    const child = childOf(record)
+    const table = yield* ProcessTable
+    if (child === undefined || (yield* table.liveness(child)) !== "Alive") return false
+    const { send } = yield* Signals
+    // Parents are killed before their children, so that they start no more processes.
+    const sent = yield* Effect.forEach(
+      yield* table.tree([child.pid]),
+      (process) => unlessGone(send(process, "SIGKILL"))
+    )
+    return sent.includes(true)
+  })
+
+/**
  * Returns the owner that the state of the lock names, if this owner may be signalled. Returns `None` if no process holds the
  * lock. Otherwise fails with `OwnerUnverified`.
  */
@@ -91,7 +121,7 @@ const verify = (
     const why = whyNotSignalled(owner, options, advice)
     if (why !== undefined) return yield* why
     if (state._tag === "Unknown") return yield* refused(state.reason, seeWhoHolds(path, advice), owner)
-    const { pid } = owner.record
+    const { pid } = owner.process
     const { pid: self } = yield* Effect.flatMap(ProcessTable, (table) => table.self)
     if (pid === self) return yield* refused("it is this process itself", "interrupt the program instead", owner)
     const ancestors = yield* Effect.flatMap(Signals, (signals) => signals.ancestors)
@@ -102,7 +132,7 @@ const verify = (
         owner
       )
     }
-    if (Option.contains(yield* hasOpen(pid, path), false)) {
+    if (mustHaveOpen(owner) && Option.contains(yield* hasOpen(pid, path), false)) {
       return yield* refused(
         `it does not have ${path} open, so the record belongs to another process`,
         seeWhoHolds(path, advice),
@@ -131,7 +161,8 @@ export const look = (
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
 /**
- * Verifies the owner of the lock, and signals it if it is still the given instance. Returns whether the signal was sent. The
+ * Verifies the owner of the lock, and signals it if it is still the given instance. A wrapper relays SIGTERM to its command. Before
+ * a wrapper gets SIGKILL, its command and all descendants of the command get it. Returns whether the signal was sent. The
  * result is `false` if the instance has released the lock or has ended. It is also `false` if the signal is SIGTERM and the
  * instance is already draining.
  */
@@ -148,22 +179,23 @@ export const signal = (
     // instance has ended.
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
-    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short.
-    if (what === "SIGTERM" && owner.value.record.phase === "draining") return false
-    return yield* signals.send(owner.value.record, what).pipe(
-      Effect.as(true),
-      Effect.catchAll((error) =>
-        error.why === "Gone"
-          ? Effect.succeed(false)
-          : refused(
-            error.reason,
-            error.why === "NotPermitted"
-              ? asOther(options, advice)
-              : `to look at it: ${advice.showProcess(error.pid)}`,
-            owner.value
-          )
-      )
+    const { process, record } = owner.value
+    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. A command whose
+    // wrapper has ended has no phase of its own, so it gets the signal.
+    if (what === "SIGTERM" && record.phase === "draining" && process.pid === record.pid) return false
+    const send = Effect.zipWith(
+      what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),
+      unlessGone(signals.send(process, what)),
+      (toCommand, toOwner) => toCommand || toOwner
     )
+    return yield* Effect.catchAll(send, (error) =>
+      refused(
+        error.reason,
+        error.why === "NotPermitted"
+          ? asOther(options, advice)
+          : `to look at it: ${advice.showProcess(error.pid)}`,
+        owner.value
+      ))
   })
 
 /** Whether the record of the lock still names the given instance. */

@@ -8,6 +8,8 @@
  *   failed handshake.
  * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
  *   checks whether the owner's process has ended.
+ * - If the owner's record has a rule for its health (an owner by `gateway exec`), this module does the same, and evaluates that
+ *   rule. It holds no connection to the owner's port open.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -16,12 +18,17 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { Address } from "../Address.ts"
-import type { LockHeld, PortInUse } from "../GatewayLockError.ts"
-import { ProcessTable } from "../host/ProcessTable.ts"
-import { readOwner } from "../lock/LockFile.ts"
+import type { Holder, LockHeld, PortInUse } from "../GatewayLockError.ts"
+import type { KernelLock } from "../host/KernelLock.ts"
+import type { PortOwners } from "../host/PortOwners.ts"
+import type { ProbeTransport } from "../host/ProbeTransport.ts"
+import type { ProcessTable } from "../host/ProcessTable.ts"
+import { configLockPath, readOwner } from "../lock/LockFile.ts"
+import { ownerLiveness } from "../lock/PresentProcess.ts"
 import { type Look, lookAt } from "../probe/AddressProbe.ts"
 import { type Health, HealthProbe } from "../probe/HealthProbe.ts"
 import { OwnerWatch } from "../probe/OwnerWatch.ts"
+import * as OwnerHealth from "../ready/OwnerHealth.ts"
 import { defaults } from "./RecoveryOptions.ts"
 
 /**
@@ -111,9 +118,35 @@ export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
     { _tag: "NoListener", detail: "" }
   )
 
-/** Probes all addresses of the owner at the same time. */
-export const look = (error: Occupied, address: Address): Effect.Effect<ReadonlyArray<Look>, never, HealthProbe> =>
-  Effect.flatMap(HealthProbe, (health) => lookAt(health, addressOf(error, address)))
+/** An owner with a rule of its own for its health, and the path of its lock file. */
+interface RuledOwner {
+  readonly path: string
+  readonly holder: Holder
+  readonly instanceId: string
+}
+
+/** The owner in the error, if its record has a rule for its health. */
+const ruledOwner = (error: Occupied): RuledOwner | undefined => {
+  const { holder } = error
+  if (holder?.ready === undefined || holder.instanceId === undefined) return undefined
+  const { configPath, instanceId, stateDir } = holder
+  if (error._tag === "LockHeld") return { path: error.path, holder, instanceId }
+  return configPath === undefined || stateDir === undefined
+    ? undefined
+    : { path: configLockPath({ configPath, stateDir }), holder, instanceId }
+}
+
+/** Probes all addresses of the owner at the same time. An owner with a rule of its own is judged by that rule instead. */
+export const look = (
+  error: Occupied,
+  address: Address
+): Effect.Effect<ReadonlyArray<Look>, never, HealthProbe | OwnerHealth.Requirements> => {
+  const target = addressOf(error, address)
+  const ruled = ruledOwner(error)
+  return ruled === undefined
+    ? Effect.flatMap(HealthProbe, (health) => lookAt(health, target))
+    : Effect.map(OwnerHealth.probe(ruled.path, ruled.instanceId), (answer) => [{ target, answer }])
+}
 
 const isFree = (looks: ReadonlyArray<Look>): boolean => looks.every(({ answer }) => answer._tag === "NoListener")
 
@@ -136,7 +169,14 @@ const isSame = (a: Health, b: Health): boolean => a._tag === b._tag && instanceO
  * @since 0.1.0
  * @category models
  */
-export type Requirements = OwnerWatch | HealthProbe | ProcessTable | FileSystem
+export type Requirements =
+  | OwnerWatch
+  | HealthProbe
+  | FileSystem
+  | KernelLock
+  | ProcessTable
+  | PortOwners
+  | ProbeTransport
 
 /** The owner to wait for, and the settings of the wait. */
 export interface Wait<E = never, R = never> {
@@ -203,8 +243,8 @@ const watch = (looks: ReadonlyArray<Look>) =>
 const watchOrPoll = (
   wait: Wait,
   looks: ReadonlyArray<Look>
-): Effect.Effect<Change, never, OwnerWatch | HealthProbe> => {
-  const polling = (firstPause?: Effect.Effect<unknown>): Effect.Effect<Change, never, OwnerWatch | HealthProbe> =>
+): Effect.Effect<Change, never, Requirements> => {
+  const polling = (firstPause?: Effect.Effect<unknown>): Effect.Effect<Change, never, Requirements> =>
     Effect.flatMap(
       Effect.timeoutOption(poll(wait, looks, firstPause), watchAgainAfter),
       Option.match({ onNone: () => watching, onSome: (change) => Effect.succeed(change) })
@@ -217,10 +257,16 @@ const watchOrPoll = (
 
 /**
  * Waits for a change of a port's owner, without a timeout. While this function watches a gateway over an open connection, it does
- * not probe that gateway. `looks` are the answers of the latest probe.
+ * not probe that gateway. An owner with a rule of its own is watched by its lock file and its process, without any connection.
+ * `looks` are the answers of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)
+  const ruled = ruledOwner(wait.error)
+  if (ruled !== undefined) {
+    // The pid shows the end of the owner only if it is valid here. Otherwise, the next attempt to start shows it.
+    return ruled.holder.pidMeaning === "Alive" ? awaitLock(ruled) : Effect.raceFirst(awaitLock(ruled), pause)
+  }
   return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)
 }
 
@@ -234,14 +280,15 @@ const lookAgain = Schedule.exponential("50 millis", 1.5).pipe(Schedule.union(Sch
  * Waits, without a timeout, until the record (the JSON text in the lock file) names another instance or another phase, or until
  * the lock has no living owner.
  */
-export const awaitLock = ({ holder, path }: LockHeld): Effect.Effect<Change, never, Requirements> =>
+export const awaitLock = (
+  { holder, path }: Pick<LockHeld, "holder" | "path">
+): Effect.Effect<Change, never, Requirements> =>
   Effect.gen(function*() {
-    const table = yield* ProcessTable
     const now = Effect.gen(function*() {
       const record = yield* readOwner(path)
       if (Option.isNone(record)) return holder === undefined ? unchanged : ended
       if (record.value.instanceId !== holder?.instanceId || record.value.phase !== holder.phase) return changed
-      const hasEnded = holder.pidMeaning !== "Gone" && (yield* table.liveness(record.value)) === "Gone"
+      const hasEnded = holder.pidMeaning !== "Gone" && (yield* ownerLiveness(record.value)) === "Gone"
       return hasEnded ? ended : unchanged
     })
     return yield* now.pipe(
@@ -263,6 +310,8 @@ export const awaitAny = <E, R>(
 ): Effect.Effect<Change, E, R | Requirements> => {
   const { error, mayWatch } = wait
   if (isSilent(error)) return Effect.raceFirst(awaitLock(error), poll(wait, looks))
+  const ruled = ruledOwner(error)
+  if (ruled !== undefined && !isFree(looks)) return Effect.raceFirst(awaitLock(ruled), poll(wait, looks))
   if (isFree(looks)) return whileFree(wait)
   return mayWatch && isWatchable(looks)
     ? Effect.raceFirst(

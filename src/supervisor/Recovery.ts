@@ -363,6 +363,8 @@ export const recover: {
  * - A gateway: the standby watches the gateway over an open connection.
  * - A listener that cannot be watched in this way: the standby probes the listener every second.
  * - An owner that holds the lock without listening: the standby tries to acquire the lock every second.
+ * - An owner with a rule of its own for its health, such as an owner by `gateway exec`: the standby watches the owner's lock file
+ *   and process, and opens no connection.
  * - A socket that has the port and does not listen: the standby tries to bind every second.
  *
  * A standby waits only if the start fails with `PortInUse`, with `LockHeld`, or with `BindFailed` because a socket that does not

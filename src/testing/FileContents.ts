@@ -131,8 +131,8 @@ const openFile = (
 
 const close = ({ kernel, process }: FileCalls, open: OpenFile, path: string) =>
   closeCall(kernel, process, path, () => {
-    unlock(kernel, open)
     process.files.delete(open.fd)
+    unlock(kernel, open)
   })
 
 /** open(2). The file is closed when the scope closes. */

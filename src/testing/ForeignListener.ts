@@ -14,6 +14,7 @@ import type { BindError } from "../server/ServerSocket.ts"
 import type { Closed } from "./ControlConnections.ts"
 import { type Bound, defaultNetworkNamespace, pathOf, type PortTable } from "./PortTable.ts"
 import { literal } from "./SimulatedAddresses.ts"
+import type { KernelProcess } from "./SimulatedKernel.ts"
 
 /**
  * How a listener outside the host's processes handles a request.
@@ -163,11 +164,15 @@ const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
     close: Effect.void
   }))
 
-/** Adds a listener that does not belong to any process of the host, until the scope closes. */
+/**
+ * Adds a listener until the scope closes. The listener belongs to `owner`, or to no process of the host. A listener of `owner` is
+ * also removed when that process ends.
+ */
 export const listenAsForeign = (table: PortTable) =>
 (
   address: Address,
-  behaviour: ForeignBehaviour
+  behaviour: ForeignBehaviour,
+  owner: Pick<KernelProcess, "pid" | "serial"> = { pid: 0, serial: foreignSerial }
 ): Effect.Effect<SimulatedStranger, BindError, Scope.Scope> =>
   Effect.gen(function*() {
     const gone = yield* Deferred.make<Closed>()
@@ -178,8 +183,8 @@ export const listenAsForeign = (table: PortTable) =>
     const bound: Bound = {
       ...address,
       host: literal(address.host),
-      pid: 0,
-      serial: foreignSerial,
+      pid: owner.pid,
+      serial: owner.serial,
       networkNamespace: defaultNetworkNamespace,
       reset,
       watch: counted(count, "watches", handshakeOf(behaviour, count, gone)),

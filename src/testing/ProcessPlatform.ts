@@ -78,6 +78,17 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
         if (seen === undefined || isHidden) return "Unknown"
         return seen.networkNamespace === process.networkNamespace ? "Same" : "Other"
       }),
+    processes: Effect.sync(() =>
+      [...kernel.processes].filter((seen) =>
+        seen.bootId === process.bootId && seen.pidNamespace === process.pidNamespace && seen.state === "running"
+        && !(kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid)
+      ).map((seen) => {
+        // The kernel gives the children of an ended process another parent. The pid of that process can be in use again by now.
+        const parent = SimulatedKernel.findProcess(kernel, process, seen.parent)
+        const isParent = parent?.state === "running" && parent.serial < seen.serial
+        return { pid: seen.pid, parent: isParent ? parent.pid : 0, startTime: seen.startTime }
+      })
+    ),
     tolerance: 0
   })
 
@@ -149,7 +160,15 @@ const openLockFiles = (kernel: SimulatedKernel.SimulatedKernel, viewer: Simulate
       )
       const paths = [...kernel.paths].filter(([path, inode]) => isConfigLock(path) && open.has(inode))
       return { _tag: "Seen", paths: paths.map(([path]) => path) }
-    })
+    }),
+    holders: (path) =>
+      Effect.sync(() => {
+        const locks = kernel.locks.get(kernel.paths.get(path)?.ino ?? -1) ?? []
+        return [...kernel.processes].filter(({ bootId, files, pidNamespace, uid }) =>
+          bootId === viewer.bootId && pidNamespace === viewer.pidNamespace && (viewer.uid === 0 || viewer.uid === uid)
+          && locks.some(({ file }) => files.get(file.fd) === file)
+        ).map(({ pid }) => pid)
+      })
   })
 
 /** Paths use `/` on every simulated platform. */

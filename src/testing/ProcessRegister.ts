@@ -111,6 +111,8 @@ export const makeProcessRegister = (
         SIGTERM: endAll(process, "gone", "ends by SIGTERM"),
         SIGKILL: endAll(process, "gone", "is killed")
       }
+      const lender = [...kernel.processes].find(({ serial }) => serial === options.inherits?.serial)
+      for (const [fd, file] of lender?.files ?? []) process.files.set(fd, file)
       kernel.processes.add(process)
       yield* SimulatedKernel.note(kernel, process, "starts", host === undefined ? "" : `within #${host.serial}`)
       return process

@@ -398,11 +398,12 @@ export const overlaps = (
 ): boolean => one.from < other.to && other.from < one.to
 
 /**
- * Releases the locks of an open file, exclusive or shared, if it has any.
+ * Releases the locks of an open file, unless another process has inherited that open file.
  *
  * @internal
  */
 export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
+  for (const { files } of kernel.processes) if (files.get(file.fd) === file) return
   // If the process was killed, its locks were released at that time, and another process may hold a lock on this inode by now.
   // So only the locks of this open file are removed.
   const left = kernel.locks.get(file.inode.ino)?.filter((lock) => lock.file !== file) ?? []
@@ -416,8 +417,9 @@ export const unlock = (kernel: SimulatedKernel, file: OpenFile): void => {
  * @internal
  */
 export const closeAll = (kernel: SimulatedKernel, process: KernelProcess): void => {
-  for (const file of process.files.values()) unlock(kernel, file)
+  const files = [...process.files.values()]
   process.files.clear()
+  for (const file of files) unlock(kernel, file)
 }
 
 /**

@@ -48,10 +48,14 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  * @category models
  */
 export interface SimulatedPorts {
-  /** Adds a listener that does not belong to any process of the host. The listener is removed when the scope closes. */
+  /**
+   * Adds a listener that is no gateway of this package. The listener is removed when the scope closes. It belongs to the process
+   * `owner`, or by default to no process of the host.
+   */
   readonly foreign: (
     address: Address,
-    behaviour: ForeignBehaviour
+    behaviour: ForeignBehaviour,
+    owner?: Pick<KernelProcess, "pid" | "serial">
   ) => Effect.Effect<SimulatedStranger, BindError, Scope.Scope>
   /** Occupies an address without listening on it, as the local end of a connection does. Frees it when the scope closes. */
   readonly connection: (address: Address) => Effect.Effect<void, BindError, Scope.Scope>

@@ -23,6 +23,11 @@ export interface ProcessOptions {
   readonly threads?: ReadonlyArray<number> | undefined
   /** The pid of the parent process. Default: the process cannot see its parent. */
   readonly parent?: number | undefined
+  /**
+   * A running process whose open files the new process inherits, with the kernel locks on them. The locks then last until both
+   * processes have closed the files or ended. Default: the process inherits no open file.
+   */
+  readonly inherits?: SimulatedProcess<unknown, unknown> | undefined
   /** The user id. Default 0: root, whose permissions are not checked. */
   readonly uid?: number | undefined
   /** The umask of the process (umask(2)). Default 0o022. */

@@ -701,6 +701,24 @@ unless(notPosix ?? (works("ps", ["-o", "stat=,lstart=,comm=", "-p", "1"]) ? unde
       )
     type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
+    live("the tree of a process has its descendants, each after its parent", () =>
+      Effect.gen(function*() {
+        const table = yield* ProcessTable.ProcessTable
+        const shell = yield* run("sh", ["-c", "sleep 60 & echo $!; wait"])
+        const sleeper = Number(yield* shell.line)
+        const tree = yield* table.tree([shell.pid])
+        assert.deepStrictEqual(tree.map(({ pid }) => pid), [shell.pid, sleeper])
+        for (const process of tree) assert.strictEqual(yield* table.liveness(process), "Alive")
+        assert.includeMembers((yield* table.tree([process.pid])).map(({ pid }) => pid), [
+          process.pid,
+          shell.pid,
+          sleeper
+        ])
+        process.kill(sleeper, "SIGKILL")
+        yield* shell.ended
+        assert.deepStrictEqual(yield* table.tree([shell.pid]), [])
+      }))
+
     live("this process is alive, with another start it is not", () =>
       Effect.gen(function*() {
         const table = yield* ProcessTable.ProcessTable

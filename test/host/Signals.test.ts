@@ -2,6 +2,7 @@ import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Option } from "effect"
+import { parseParent } from "../../src/host/ProcessTable.ts"
 import * as Signals from "../../src/host/Signals.ts"
 
 /** A line of `/proc/<pid>/stat` (proc(5)) with this command, parent and start time. The other fields do not matter. */
@@ -34,13 +35,13 @@ describe("Signals", () => {
   it.prop(
     "finds the parent after any command",
     [fc.string(), fc.nat()],
-    ([command, parent]) => Option.contains(Signals.parseParent(stat(command, parent, 1)), parent)
+    ([command, parent]) => Option.contains(parseParent(stat(command, parent, 1)), parent)
   )
 
   it.prop(
     "never fails on what is no such line",
     [fc.string()],
-    ([text]) => Option.match(Signals.parseParent(text), { onNone: () => true, onSome: Number.isSafeInteger })
+    ([text]) => Option.match(parseParent(text), { onNone: () => true, onSome: Number.isSafeInteger })
   )
 
   it.prop(

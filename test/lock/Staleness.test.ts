@@ -142,7 +142,7 @@ describe("Staleness.decide", () => {
   ], ([given]) =>
     reclaims(given) === (!given.portInUse
       && given.sameNetwork
-      && Option.exists(given.record, ({ phase }) => phase === "listening")
+      && Option.exists(given.record, ({ phase, ready }) => phase === "listening" && ready === undefined)
       && Duration.greaterThanOrEqualTo(given.silentFor, given.staleAfter)))
 
   it.prop("a free port alone is never proof of death", [

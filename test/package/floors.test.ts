@@ -18,7 +18,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["telemetry"],
   ["probe"],
   ["lock"],
-  ["leader"],
+  ["leader", "ready"],
   ["server"],
   ["inspect", "supervisor"],
   ["settings", "page"],

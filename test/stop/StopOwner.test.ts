@@ -8,6 +8,7 @@ import * as PortProbe from "../../src/probe/PortProbe.ts"
 import * as StopOwner from "../../src/stop/StopOwner.ts"
 import type { SimulatedHost } from "../../src/testing/index.ts"
 import { callsOf, makeHost, noModeBits, noNamespaces, simulated } from "../fixtures/simulated.ts"
+import * as Wrapper from "../fixtures/wrapper.ts"
 
 const address = { host: "127.0.0.1", port: 18789 }
 const place = { stateDir: "/state/default", configPath: "/config/default/gateway.json" }
@@ -407,4 +408,86 @@ describe("StopOwner.isPortClosed", () => {
   ])("%s", (_, state, gone, closed) => {
     assert.strictEqual(StopOwner.isPortClosed(state, "a", gone), closed)
   })
+})
+
+describe("StopOwner.stop, of a wrapper and its command", () => {
+  simulated(
+    "SIGTERM goes to the wrapper, which relays it, and the stop ends when the lock is free",
+    () =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        const { command, wrapper } = yield* Wrapper.start(host, { ready: "port" })
+        const { outcome } = yield* stopped(host)
+        assert.deepInclude(outcome, { _tag: "Stopped", killed: false, pid: wrapper.pid })
+        assert.deepStrictEqual(signalled(host), [[wrapper.serial, "SIGTERM"], [command.serial, "SIGTERM"]])
+        assert.deepStrictEqual(host.lockHolders(path), [])
+      })
+  )
+
+  simulated.each(["works", "absent"] as const)(
+    "without its wrapper the command gets SIGTERM; locks: %s",
+    (locking) =>
+      Effect.gen(function*() {
+        const host = yield* makeHost()
+        yield* host.setLocking(locking)
+        const { command, wrapper } = yield* Wrapper.start(host, { ready: "port", phase: "draining" })
+        yield* wrapper.kill
+        const { outcome } = yield* stopped(host)
+        assert.deepInclude(outcome, { _tag: "Stopped", killed: false, pid: command.pid })
+        assert.deepStrictEqual(signalled(host), [[command.serial, "SIGTERM"]])
+        assert.isFalse(command.isRunning())
+      })
+  )
+
+  simulated("with force, the tree of the command is killed first, and then the wrapper", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const { command, grandchild, wrapper } = yield* Wrapper.start(host, { ready: "port", listener: "grandchild" })
+      yield* wrapper.freeze
+      const { outcome } = yield* stopped(host, { force: true, timeout: "1 second" })
+      assert.deepInclude(outcome, { _tag: "Stopped", killed: true, pid: wrapper.pid })
+      assert.deepStrictEqual(signalled(host), [
+        [wrapper.serial, "SIGTERM"],
+        [command.serial, "SIGKILL"],
+        [grandchild?.serial ?? 0, "SIGKILL"],
+        [wrapper.serial, "SIGKILL"]
+      ])
+      assert.deepStrictEqual(host.lockHolders(path), [])
+    }))
+
+  simulated("with force and without its wrapper, the tree of the command is killed", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const { command, grandchild, wrapper } = yield* Wrapper.start(host, { ready: "port", listener: "grandchild" })
+      yield* wrapper.kill
+      yield* command.freeze
+      const { outcome } = yield* stopped(host, { force: true, timeout: "1 second" })
+      assert.deepInclude(outcome, { _tag: "Stopped", killed: true, pid: command.pid })
+      assert.deepStrictEqual(signalled(host), [
+        [command.serial, "SIGTERM"],
+        [command.serial, "SIGKILL"],
+        [grandchild?.serial ?? 0, "SIGKILL"]
+      ])
+    }))
+
+  simulated("a process that has got the child's pid is not signalled", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      const { command, wrapper } = yield* Wrapper.start(host, { ready: "none", listener: "none" })
+      yield* command.kill
+      const stranger = yield* host.spawn(Effect.never, { pid: command.pid })
+      assert.strictEqual(stranger.pid, command.pid)
+      yield* wrapper.freeze
+      yield* stopped(host, { force: true, timeout: "1 second" })
+      assert.isTrue(stranger.isRunning())
+      assert.isFalse(wrapper.isRunning())
+    }))
+
+  simulated("a stranger on the port does not keep the stop waiting", () =>
+    Effect.gen(function*() {
+      const host = yield* makeHost()
+      yield* Wrapper.start(host, { ready: "none", listener: "stranger", behaviour: { _tag: "Stalls" } })
+      const { outcome } = yield* stopped(host)
+      assert.deepInclude(outcome, { _tag: "Stopped", killed: false })
+    }))
 })

@@ -16,6 +16,9 @@ import {
 } from "effect"
 import * as GatewayInstance from "../../src/gateway/GatewayInstance.ts"
 import { BindFailed, LockHeld, OwnerHealthy, OwnerUnhealthy, PortInUse } from "../../src/GatewayLockError.ts"
+import * as KernelLock from "../../src/host/KernelLock.ts"
+import { PortOwners } from "../../src/host/PortOwners.ts"
+import * as ProbeTransport from "../../src/host/ProbeTransport.ts"
 import * as ProcessTable from "../../src/host/ProcessTable.ts"
 import * as LockFile from "../../src/lock/LockFile.ts"
 import * as OwnerRecord from "../../src/lock/OwnerRecord.ts"
@@ -106,6 +109,15 @@ const simulate = (world: World) =>
           )
       }),
       Layer.succeed(OwnerWatch, { ended: () => world.ended ?? Effect.never }),
+      // Only owners with a rule of their own for their health need these.
+      KernelLock.layerAbsent("tried without"),
+      Layer.succeed(PortOwners, {
+        blocker: () => Effect.succeedNone,
+        listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not asked" })
+      }),
+      Layer.succeed(ProbeTransport.ProbeTransport, {
+        get: () => new ProbeTransport.ProbeFailed({ reason: "NoListener", detail: "refused" })
+      }),
       Layer.effect(
         ProcessTable.ProcessTable,
         ProcessTable.make({

@@ -1,0 +1,63 @@
+/**
+ * Finds the process that is the owner of a lock at present. If a wrapper was killed while the command that it started still
+ * runs, that command is the owner.
+ */
+import * as Effect from "effect/Effect"
+import type { Liveness, ProcessIdentity } from "../host/ProcessIdentity.ts"
+import { ProcessTable } from "../host/ProcessTable.ts"
+import type { OwnerRecord } from "./OwnerRecord.ts"
+
+/** The process that is the owner at present. */
+export interface PresentProcess {
+  /** The identity by which the process can be found and signalled. */
+  readonly process: ProcessIdentity
+  /** Whether the process is the command that a wrapper started. The wrapper has ended then. */
+  readonly isChild: boolean
+  /** Whether `process` lives. */
+  readonly liveness: Liveness
+  /** Whether the owner lives: its wrapper, or the command that the wrapper started. */
+  readonly owner: Liveness
+}
+
+/** The identity of the recorded child. The child runs in the boot and the PID namespace of its wrapper. */
+export const childOf = (record: OwnerRecord): ProcessIdentity | undefined =>
+  record.child === undefined
+    ? undefined
+    : {
+      ...record.child,
+      ...(record.bootId === undefined ? {} : { bootId: record.bootId }),
+      ...(record.pidNamespace === undefined ? {} : { pidNamespace: record.pidNamespace })
+    }
+
+/**
+ * Whether the child is the present owner: the wrapper has ended, and the child has not. Pure.
+ *
+ * If it is unknown whether the child lives, the child still is the owner, because the wrapper certainly is not.
+ */
+export const isChildOwner = (wrapper: Liveness, child: Liveness): boolean => wrapper === "Gone" && child !== "Gone"
+
+/** Whether an owner lives that consists of these two processes. Pure. */
+export const either = (wrapper: Liveness, child: Liveness): Liveness => {
+  if (wrapper === "Alive" || child === "Alive") return "Alive"
+  return wrapper === "Unknown" || child === "Unknown" ? "Unknown" : "Gone"
+}
+
+/** Finds the present process of the owner that a record names. */
+export const presentProcess = (
+  record: OwnerRecord
+): Effect.Effect<PresentProcess, never, ProcessTable> =>
+  Effect.gen(function*() {
+    const table = yield* ProcessTable
+    const wrapper = yield* table.liveness(record)
+    const child = childOf(record)
+    if (child === undefined) return { process: record, isChild: false, liveness: wrapper, owner: wrapper }
+    const liveness = yield* table.liveness(child)
+    const owner = either(wrapper, liveness)
+    return isChildOwner(wrapper, liveness)
+      ? { process: child, isChild: true, liveness, owner }
+      : { process: record, isChild: false, liveness: wrapper, owner }
+  })
+
+/** Whether the owner that a record names lives: its process, or the command that it started. */
+export const ownerLiveness = (record: OwnerRecord): Effect.Effect<Liveness, never, ProcessTable> =>
+  Effect.map(presentProcess(record), ({ owner }) => owner)
