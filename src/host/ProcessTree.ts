@@ -28,10 +28,11 @@ export class ProcessTree extends Context.Tag("gateway-lock/ProcessTree")<Process
    */
   readonly familyOf: (roots: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
   /**
-   * The pids of the processes, other than this process, that have a file open. Never fails. The list is empty where the system
-   * does not show open files, which is everywhere but on Linux.
+   * The pids of the processes, other than this process, that have an open file whose link in `/proc/<pid>/fd` has this text, such
+   * as `socket:[<inode>]`. Never fails. The list is empty where the system does not show open files, which is everywhere but on
+   * Linux.
    */
-  readonly holdersOf: (path: string) => Effect.Effect<ReadonlyArray<number>>
+  readonly holdersOf: (target: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}
 
 type Parents = ReadonlyMap<number, number>
@@ -85,11 +86,11 @@ const parentsNow = (
 
 const scanLimit = Duration.seconds(2)
 
-const holdersOf = (path: string) =>
+const holdersOf = (target: string) =>
   Effect.gen(function*() {
     const found: Array<number> = []
     yield* ProcFiles.scan((pid, files) => {
-      if (pid !== process.pid && files().some(({ link }) => ProcFiles.isSameFile(link, path))) found.push(pid)
+      if (pid !== process.pid && files().some((file) => file.target === target)) found.push(pid)
       return "more"
     }, scanLimit)
     return found
@@ -113,6 +114,6 @@ export const layerLive: Layer.Layer<ProcessTree, never, FileSystem.FileSystem | 
       ProcessTree.of({
         familyOf: (roots) =>
           Effect.provide(Effect.map(parentsNow(process.platform), (parents) => family(parents, roots)), context),
-        holdersOf: (path) => process.platform === "linux" ? holdersOf(path) : Effect.succeed([])
+        holdersOf: (target) => process.platform === "linux" ? holdersOf(target) : Effect.succeed([])
       }))
   )
