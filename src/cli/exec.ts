@@ -160,7 +160,7 @@ export const environmentOf = (
 // readiness
 // ---------------------------------------------------------------------------
 
-/** The pids of the command's tree that listen on a port. */
+/** Whether a process of the command's tree listens on a port. */
 const listensOn = (port: number, pid: number) =>
   Effect.gen(function*() {
     const family = yield* Effect.flatMap(ProcessTree.ProcessTree, ({ familyOf }) => familyOf([pid]))
@@ -189,7 +189,11 @@ const isReady = (
     ? Effect.succeed(true)
     : rule === "port"
     ? listensOn(config.port, pid)
-    : answers(rule.slice("http:".length), config)
+    // A program that is not the command's can answer on the port too.
+    : Effect.flatMap(
+      listensOn(config.port, pid),
+      (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
+    )
 
 // ---------------------------------------------------------------------------
 // running
