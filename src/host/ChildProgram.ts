@@ -14,7 +14,7 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process"
-import { readlinkSync } from "node:fs"
+import { fstatSync } from "node:fs"
 import type { Duplex } from "node:stream"
 import { codeOf } from "../internal/errno.ts"
 
@@ -83,8 +83,8 @@ export interface StartedChild {
    */
   readonly deserted: Effect.Effect<void>
   /**
-   * What identifies the processes that `deserted` waits for: they have a file open whose link in `/proc/<pid>/fd` has this text.
-   * No other process has it. `None` if the child inherits none, or if the system does not show open files.
+   * The first file of `inherits`, as `<device>:<inode>`. While it is locked, a process that has the file open with this lock has
+   * inherited it from the child. `None` if the child inherits no file.
    */
   readonly mark: Option.Option<string>
   /** Whether the child has ended. Its pid may belong to another process then. */
@@ -152,13 +152,11 @@ const isDuplex = (stream: unknown): stream is Duplex =>
 
 const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
 
-/**
- * The child's end of the pipe, such as `socket:[<inode>]`. It is read as soon as spawn(2) has returned, because the command can
- * close the descriptor.
- */
-const markOf = (pid: number, descriptor: number): Option.Option<string> => {
+/** The identity of an open file. */
+const markOf = (descriptor: number): Option.Option<string> => {
   try {
-    return Option.some(readlinkSync(`/proc/${pid}/fd/${descriptor}`))
+    const { dev, ino } = fstatSync(descriptor, { bigint: true })
+    return Option.some(`${dev}:${ino}`)
   } catch {
     return Option.none()
   }
@@ -189,9 +187,8 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
     ))
   const deserted = Deferred.unsafeMake<void>(FiberId.none)
   const streams: ReadonlyArray<unknown> = child.stdio
-  const pipeDescriptor = firstInherited + spec.inherits.length
-  const pipe = streams[pipeDescriptor]
-  const mark = isDuplex(pipe) ? markOf(pid, pipeDescriptor) : Option.none()
+  const pipe = streams[firstInherited + spec.inherits.length]
+  const mark = Option.flatMap(Option.fromNullable(spec.inherits[0]), markOf)
   if (isDuplex(pipe)) {
     // A process can write to any descriptor that it has, so what arrives here is discarded.
     pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()

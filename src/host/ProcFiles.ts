@@ -56,6 +56,16 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
+ * Whether an open file is this file (`<device>:<inode>`) and has a lock. `/proc/<pid>/fdinfo` lists the locks of an open file,
+ * and only to processes that share the open file with the one that has locked it (proc_pid_fdinfo(5)).
+ */
+export const isLocked = (link: string, file: string): boolean =>
+  attempt(() => {
+    const { dev, ino } = Fs.statSync(link, { bigint: true })
+    return `${dev}:${ino}` === file && /^lock:/m.test(Fs.readFileSync(link.replace("/fd/", "/fdinfo/"), "utf8"))
+  }, false)
+
+/**
  * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the time `limit` has passed. Returns `false` if
  * the time passed first.
  */

@@ -28,11 +28,11 @@ export class ProcessTree extends Context.Tag("gateway-lock/ProcessTree")<Process
    */
   readonly familyOf: (roots: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
   /**
-   * The pids of the processes, other than this process, that have an open file whose link in `/proc/<pid>/fd` has this text, such
-   * as `socket:[<inode>]`. Never fails. The list is empty where the system does not show open files, which is everywhere but on
-   * Linux.
+   * The pids of the processes, other than this process, that hold a lock on a file (`<device>:<inode>`), because they have
+   * inherited an open file with that lock. A process that has only opened the file is not listed. Never fails. The list is empty
+   * where the system does not show locks of open files, which is everywhere but on Linux.
    */
-  readonly holdersOf: (target: string) => Effect.Effect<ReadonlyArray<number>>
+  readonly holdersOf: (file: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}
 
 type Parents = ReadonlyMap<number, number>
@@ -86,11 +86,14 @@ const parentsNow = (
 
 const scanLimit = Duration.seconds(2)
 
-const holdersOf = (target: string) =>
+const holdersOf = (file: string) =>
   Effect.gen(function*() {
     const found: Array<number> = []
     yield* ProcFiles.scan((pid, files) => {
-      if (pid !== process.pid && files().some((file) => file.target === target)) found.push(pid)
+      if (
+        pid !== process.pid &&
+        files().some(({ link, target }) => target.startsWith("/") && ProcFiles.isLocked(link, file))
+      ) found.push(pid)
       return "more"
     }, scanLimit)
     return found
@@ -114,6 +117,6 @@ export const layerLive: Layer.Layer<ProcessTree, never, FileSystem.FileSystem | 
       ProcessTree.of({
         familyOf: (roots) =>
           Effect.provide(Effect.map(parentsNow(process.platform), (parents) => family(parents, roots)), context),
-        holdersOf: (target) => process.platform === "linux" ? holdersOf(target) : Effect.succeed([])
+        holdersOf: (file) => process.platform === "linux" ? holdersOf(file) : Effect.succeed([])
       }))
   )
