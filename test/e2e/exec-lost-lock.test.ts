@@ -55,7 +55,8 @@ const hurried = ["--stop-timeout", "500 millis"]
 /** A shell that starts a command of `execChild.cjs`, which ignores SIGTERM, and waits for it. SIGTERM ends this shell. */
 const belowShell = ["sh", "-c", "\"$@\" & wait", "sh", ...Execs.child("listen")]
 
-describe("gateway exec that loses its lock", () => {
+// It takes five seconds until a lock counts as lost, so the tests run at the same time.
+describe.concurrent("gateway exec that loses its lock", () => {
   test(
     "ends a command that obeys SIGTERM without waiting for --stop-timeout",
     Effect.gen(function*() {
