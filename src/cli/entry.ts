@@ -99,9 +99,12 @@ const signalOf = (ended: Exit.Exit<unknown, unknown>): NodeJS.Signals | undefine
  * process cannot end itself by a signal (pid_namespaces(7)), so it exits with the status that a shell shows for the signal.
  */
 const endBySignal = (signal: NodeJS.Signals): void => {
+  // A signal that is ignored ends nothing: Node ignores SIGPIPE, and a parent such as nohup(1) can ignore others. When the last
+  // listener of a signal is removed, its default action is restored. SIGKILL and SIGSTOP accept no listener.
+  if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.on(signal, () => {})
   process.removeAllListeners(signal)
   if (process.pid !== 1) process.kill(process.pid, signal)
-  // A signal that does not end this process, such as one that it inherited as ignored, leaves only the status.
+  // If the signal has not ended this process, only the status is left.
   Timers.setTimeout(() => exit(128 + constants.signals[signal]), process.pid === 1 ? 0 : 50)
 }
 

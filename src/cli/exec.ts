@@ -10,9 +10,10 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Exec from "../exec/Exec.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
+import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
 import * as ProbeTransport from "../host/ProbeTransport.ts"
-import * as ProcessTree from "../host/ProcessTree.ts"
+import * as ProcessTable from "../host/ProcessTable.ts"
 import * as ReceivedSignals from "../host/ReceivedSignals.ts"
 import * as Signals from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
@@ -160,10 +161,17 @@ export const environmentOf = (
 // readiness
 // ---------------------------------------------------------------------------
 
-/** The pids of the command's tree that listen on a port. */
+/** The pids of the command's tree. */
+const familyOf = (pid: number) =>
+  Effect.flatMap(
+    ProcessTable.ProcessTable,
+    ({ tree }) => Effect.map(tree([pid]), (family) => family.map(({ pid }) => pid))
+  )
+
+/** Whether a process of the command's tree listens on a port. */
 const listensOn = (port: number, pid: number) =>
   Effect.gen(function*() {
-    const family = yield* Effect.flatMap(ProcessTree.ProcessTree, ({ familyOf }) => familyOf([pid]))
+    const family = yield* familyOf(pid)
     const seen = yield* Effect.flatMap(PortOwners.PortOwners, ({ listeners }) => listeners(port, family))
     return seen._tag === "Seen" &&
       seen.listeners.some((listener) => listener.pid !== undefined && family.includes(listener.pid))
@@ -178,7 +186,7 @@ const answers = (path: string, { health, host, port }: GatewayConfig) =>
     Effect.map(Option.getOrElse(() => false))
   )
 
-type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTree.ProcessTree
+type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTable.ProcessTable
 
 const isReady = (
   rule: LockFile.OwnerRecord.Ready,
@@ -189,12 +197,16 @@ const isReady = (
     ? Effect.succeed(true)
     : rule === "port"
     ? listensOn(config.port, pid)
-    : answers(rule.slice("http:".length), config)
+    // A program that is not the command's can answer on the port too.
+    : Effect.flatMap(
+      listensOn(config.port, pid),
+      (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
+    )
 
 /** The ports on which the command listens instead, in words. */
 const describePorts = (pid: number) =>
   Effect.gen(function*() {
-    const family = yield* Effect.flatMap(ProcessTree.ProcessTree, ({ familyOf }) => familyOf([pid]))
+    const family = yield* familyOf(pid)
     const ports = yield* Effect.flatMap(PortOwners.PortOwners, ({ portsOf }) => portsOf(family))
     return ports.length === 0
       ? "it listens on no port"
@@ -298,7 +310,7 @@ const feedWatchdog = ({ systemd }: Start) =>
 const Live = Layer.mergeAll(
   ChildProgram.layerLive,
   ReceivedSignals.layerLive,
-  ProcessTree.layerLive,
+  FileHolders.layerLive,
   PortOwners.layerLive,
   Signals.layerLive
 )

@@ -8,6 +8,7 @@
  *
  * @since 0.1.0
  */
+import * as Array from "effect/Array"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -20,10 +21,11 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { LockLost } from "../GatewayLockError.ts"
 import { type ChildExit, ChildProgram, type SpawnFailed, type StartedChild } from "../host/ChildProgram.ts"
+import { FileHolders } from "../host/FileHolders.ts"
+import type { ProcessIdentity } from "../host/ProcessIdentity.ts"
 import { ProcessTable } from "../host/ProcessTable.ts"
-import { ProcessTree } from "../host/ProcessTree.ts"
 import { ReceivedSignals } from "../host/ReceivedSignals.ts"
-import { Signals } from "../host/Signals.ts"
+import { type Signal, Signals } from "../host/Signals.ts"
 import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
 
@@ -90,26 +92,10 @@ export interface ExecOptions {
 }
 
 /** The services that `run` needs. */
-export type Requirements = LockFile | ChildProgram | ReceivedSignals | ProcessTable | ProcessTree | Signals
+export type Requirements = LockFile | ChildProgram | ReceivedSignals | ProcessTable | FileHolders | Signals
 
 /** The signals of a terminal's keys. The kernel sends them to all processes of the group in the foreground. */
 const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGTSTP"])
-
-/**
- * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
- * already, so a relay would deliver them twice.
- */
-const relay = (child: StartedChild, hasEnded: Ref.Ref<boolean>, { signals, toGroup }: ExecOptions) =>
-  Effect.gen(function*() {
-    const { terminal } = yield* ReceivedSignals
-    const relayOne = (signal: NodeJS.Signals) =>
-      Effect.gen(function*() {
-        if (fromKeys.has(signal) && (yield* terminal) === "Foreground") return
-        // Once the command itself has ended, only the processes that it left behind can still get the signal.
-        yield* child.signal(signal, toGroup || (yield* Ref.get(hasEnded)) ? "group" : "child")
-      })
-    yield* Queue.take(signals).pipe(Effect.flatMap(relayOne), Effect.forever, Effect.interruptible, Effect.forkScoped)
-  })
 
 /** The pauses between two looks at the command's readiness: first short, because many commands are ready at once. */
 const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule.spaced("1 second")))
@@ -117,45 +103,120 @@ const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule
 /** The pauses after the start timeout. A look reads the process table, so a command that is never ready must not cost much. */
 const later = Schedule.spaced("5 seconds")
 
-/** The kernel closes the descriptors of an ended process one after the other, so the end of the pipe can be a moment late. */
-const pipeDelay = Duration.millis(100)
-
 /** How long the end of a killed tree may take. SIGKILL does not end a process that is blocked in the kernel. */
 const killTimeout = Duration.seconds(2)
 
+/** The processes that have inherited the descriptors of the command, including daemons that have left its tree. */
+const holdersOf = ({ mark }: StartedChild) =>
+  Option.match(mark, {
+    onNone: () => Effect.succeed([]),
+    onSome: (mark) => Effect.flatMap(FileHolders, ({ holdersOf }) => holdersOf(mark))
+  })
+
+/** Sends a signal to these processes, unless their pids have been given to others. */
+const signalAll = (processes: ReadonlyArray<ProcessIdentity>, signal: Signal) =>
+  Effect.flatMap(
+    Signals,
+    ({ send }) => Effect.forEach(processes, (process) => Effect.ignore(send(process, signal)), { discard: true })
+  )
+
+const identifyAll = (pids: ReadonlyArray<number>) =>
+  Effect.flatMap(ProcessTable, ({ identify }) => Effect.forEach(pids, identify))
+
+/** These processes and all their descendants, children before parents. */
+const familyOf = (pids: ReadonlyArray<number>) =>
+  Effect.map(Effect.flatMap(ProcessTable, ({ tree }) => tree(pids)), Array.reverse)
+
+/** The processes of the command's tree, children before parents. Empty if the command has ended. */
+const treeOf = (child: StartedChild): Effect.Effect<ReadonlyArray<ProcessIdentity>, never, ProcessTable> =>
+  Effect.flatMap(child.hasEnded, (hasEnded) => hasEnded ? Effect.succeed([]) : familyOf([child.pid]))
+
+const isAlive = (process: ProcessIdentity) =>
+  Effect.map(
+    Effect.flatMap(ProcessTable, ({ liveness }) => liveness(process)),
+    (liveness) => liveness === "Alive"
+  )
+
+/** How long to wait between two looks at a process that is not a child of this process. The kernel reports only children. */
+const livenessInterval = Duration.millis(50)
+
+/**
+ * How late the end of the pipe can be. The kernel closes the descriptors of an ended process one after the other.
+ */
+const pipeDelay = Duration.millis(100)
+
+/** Completes when the command, the processes that inherited its descriptors, and these processes have ended. */
+const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
+  Effect.forEach(tree, (process) =>
+    isAlive(process).pipe(
+      Effect.repeat({ while: (isAlive) => isAlive, schedule: Schedule.spaced(livenessInterval) })
+    ), { discard: true }).pipe(
+      Effect.zipRight(child.deserted),
+      Effect.zipRight(child.ended)
+    )
+
 /**
  * Sends SIGKILL to the command and its descendants, the descendants first. If the parent died first, its children would get
- * another parent, and could no longer be found.
+ * another parent, and could no longer be found. `before` is the tree as it was before SIGTERM, which may have ended some parents.
  */
-const killTree = (child: StartedChild) =>
+const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =>
   Effect.gen(function*() {
-    const tree = yield* ProcessTree
-    const table = yield* ProcessTable
-    const signals = yield* Signals
-    const kill = (pid: number) =>
-      Effect.flatMap(table.identify(pid), (identity) => Effect.ignore(signals.send(identity, "SIGKILL")))
-    const pids = yield* tree.familyOf([child.pid])
-    yield* Effect.forEach(pids.filter((pid) => pid !== child.pid), kill, { discard: true })
+    const survivors = yield* Effect.filter(before, isAlive)
+    const family = yield* familyOf(survivors.map(({ pid }) => pid))
+    yield* signalAll([...family, ...(yield* treeOf(child))].filter(({ pid }) => pid !== child.pid), "SIGKILL")
     yield* child.signal("SIGKILL", "group")
     yield* child.signal("SIGKILL", "child")
     if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
-    // A daemon has left the tree and the group, but still has the lock files open, by which it is found.
-    const { path } = yield* LockFile
-    yield* Effect.forEach(yield* tree.holdersOf(path), kill, { discard: true })
+    // A daemon has left the tree and the group, but still has the descriptors, by which it is found. The lock's path does not
+    // identify it: after a loss, another process can have the file that is at that path.
+    yield* signalAll(yield* identifyAll(yield* holdersOf(child)), "SIGKILL")
   })
 
 /** Stops the command: SIGTERM, and SIGKILL to its whole tree if anything of it still lives after `stopTimeout`. */
 export const stopChild = (
   child: StartedChild,
   { stopTimeout }: Pick<ExecOptions, "stopTimeout">
-): Effect.Effect<void, never, LockFile | ProcessTable | ProcessTree | Signals> =>
+): Effect.Effect<void, never, ProcessTable | FileHolders | Signals> =>
   Effect.gen(function*() {
+    const before = yield* treeOf(child)
     yield* child.signal("SIGCONT", "group")
     yield* child.signal("SIGTERM", "group")
-    const ended = Effect.zipRight(child.ended, child.deserted)
-    if (Option.isSome(yield* atMost(stopTimeout)(ended))) return
-    yield* killTree(child)
-    yield* atMost(killTimeout)(ended)
+    if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return
+    yield* killTree(child, before)
+    yield* atMost(killTimeout)(allEnded(child, before))
+  })
+
+/** The signals that ask a process to end. */
+const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
+
+/**
+ * Asks the processes that an ended command has left behind to end. This process waits for them, so a stop would otherwise have no
+ * effect.
+ */
+const endHeirs = (child: StartedChild, signal: NodeJS.Signals) =>
+  asksToEnd.has(signal)
+    ? Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
+    : Effect.void
+
+/**
+ * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
+ * already, so a relay would deliver them twice.
+ */
+const relay = (child: StartedChild, { signals, toGroup }: ExecOptions) =>
+  Effect.gen(function*() {
+    const { terminal } = yield* ReceivedSignals
+    yield* Queue.take(signals).pipe(
+      Effect.flatMap((signal) =>
+        Effect.gen(function*() {
+          if (yield* child.hasEnded) return yield* endHeirs(child, signal)
+          if (fromKeys.has(signal) && (yield* terminal) === "Foreground") return
+          yield* child.signal(signal, toGroup ? "group" : "child")
+        })
+      ),
+      Effect.forever,
+      Effect.interruptible,
+      Effect.forkScoped
+    )
   })
 
 /** Waits until the command is ready, then updates the record. Fails if readiness is required and takes too long. */
@@ -183,10 +244,12 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
 const awaitDescendants = (child: StartedChild, { command }: ExecOptions) =>
   Effect.gen(function*() {
     if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
+    const pids = yield* holdersOf(child)
+    yield* Effect.flatMap(LockFile, ({ update }) => update({ phase: "draining" }))
     yield* Effect.logWarning(
-      `${
-        JSON.stringify(command)
-      } ended, but processes that it started still run and keep the lock; run it in the foreground, or use --no-inherit-lock`
+      `${JSON.stringify(command)} ended, but processes that it started${
+        pids.length === 0 ? "" : ` (${pids.map((pid) => `pid ${pid}`).join(", ")})`
+      } still run and keep the lock; run it in the foreground, or use --no-inherit-lock`
     )
     yield* child.deserted
   })
@@ -234,14 +297,13 @@ export const run = (
 ): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const lock = yield* LockFile
-    const hasEnded = yield* Ref.make(false)
     /** Whether nothing of the command is left to be stopped. */
     const isOver = yield* Ref.make(false)
     const child = yield* Effect.acquireRelease(
       start(options),
       (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(isOver))
     )
-    yield* relay(child, hasEnded, options)
+    yield* relay(child, options)
     const failed = yield* Deferred.make<never, NotReady>()
     const readiness = yield* awaitReady(child, options).pipe(
       Effect.catchTag("NotReady", (error) => Deferred.fail(failed, error)),
@@ -252,9 +314,7 @@ export const run = (
       Effect.raceFirst(Deferred.await(failed)),
       Effect.raceFirst(lock.lost)
     )
-    yield* Ref.set(hasEnded, true)
     yield* Fiber.interrupt(readiness)
-    yield* lock.update({ phase: "draining" })
     yield* Effect.raceFirst(awaitDescendants(child, options), lock.lost)
     yield* Ref.set(isOver, true)
     return ended

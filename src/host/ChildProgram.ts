@@ -12,7 +12,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process"
+import { fstatSync } from "node:fs"
 import type { Duplex } from "node:stream"
 import { codeOf } from "../internal/errno.ts"
 
@@ -80,6 +82,13 @@ export interface StartedChild {
    * kernel shows this as the end of a pipe, so nothing is polled. Completes at once if the child inherits none.
    */
   readonly deserted: Effect.Effect<void>
+  /**
+   * The first file of `inherits`, as `<device>:<inode>`. While it is locked, a process that has the file open with this lock has
+   * inherited it from the child. `None` if the child inherits no file.
+   */
+  readonly mark: Option.Option<string>
+  /** Whether the child has ended. Its pid may belong to another process then. */
+  readonly hasEnded: Effect.Effect<boolean>
   /** Lets a child that `waits` execute the command. */
   readonly begin: Effect.Effect<void>
   /**
@@ -141,12 +150,24 @@ const failure = (command: string, cause: unknown): SpawnFailed => {
 const isDuplex = (stream: unknown): stream is Duplex =>
   typeof stream === "object" && stream !== null && "write" in stream && "on" in stream
 
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
+
+/** The identity of an open file. */
+const markOf = (descriptor: number): Option.Option<string> => {
+  try {
+    const { dev, ino } = fstatSync(descriptor, { bigint: true })
+    return Option.some(`${dev}:${ino}`)
+  } catch {
+    return Option.none()
+  }
+}
+
 const signalTo = (child: ChildProcess, newSession: boolean) => (signal: NodeJS.Signals, to: "child" | "group") =>
   Effect.sync(() => {
-    const { exitCode, pid, signalCode } = child
+    const { pid } = child
     if (pid === undefined) return
     if (to === "child" || !newSession) {
-      if (exitCode === null && signalCode === null) child.kill(signal)
+      if (!hasEnded(child)) child.kill(signal)
       return
     }
     try {
@@ -167,6 +188,7 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
   const deserted = Deferred.unsafeMake<void>(FiberId.none)
   const streams: ReadonlyArray<unknown> = child.stdio
   const pipe = streams[firstInherited + spec.inherits.length]
+  const mark = Option.flatMap(Option.fromNullable(spec.inherits[0]), markOf)
   if (isDuplex(pipe)) {
     // A process can write to any descriptor that it has, so what arrives here is discarded.
     pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()
@@ -177,6 +199,8 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
     pid,
     ended: Deferred.await(ended),
     deserted: Deferred.await(deserted),
+    mark,
+    hasEnded: Effect.sync(() => hasEnded(child)),
     begin: Effect.sync(() => {
       if (isDuplex(gate)) gate.end("\n")
     }),

@@ -1,5 +1,5 @@
 /**
- * Finds the processes that have a file open that they inherited.
+ * Finds the processes that have inherited a locked file.
  *
  * @since 0.1.0
  */
@@ -10,34 +10,37 @@ import * as Layer from "effect/Layer"
 import * as ProcFiles from "./ProcFiles.ts"
 
 /**
- * Finds the processes that have a file open.
+ * Finds the processes that hold a lock because they have inherited an open file with that lock.
  *
  * @since 0.1.0
  * @category tags
  */
 export class FileHolders extends Context.Tag("gateway-lock/FileHolders")<FileHolders, {
   /**
-   * The pids of the processes, other than this process, that have an open file whose link in `/proc/<pid>/fd` has this text, such
-   * as `socket:[<inode>]`. Never fails. The list is empty where the system does not show open files, which is everywhere but on
-   * Linux.
+   * The pids of the processes, other than this process, that hold a lock on a file (`<device>:<inode>`). A process that has only
+   * opened the file is not listed. Never fails. The list is empty where the system does not show locks of open files, which is
+   * everywhere but on Linux.
    */
-  readonly holdersOf: (target: string) => Effect.Effect<ReadonlyArray<number>>
+  readonly holdersOf: (file: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}
 
 const timeLimit = Duration.seconds(2)
 
-const fromProc = (target: string) =>
+const fromProc = (file: string) =>
   Effect.gen(function*() {
     const found: Array<number> = []
     yield* ProcFiles.scan((pid, files) => {
-      if (pid !== process.pid && files().some((file) => file.target === target)) found.push(pid)
+      const isHolder = pid !== process.pid && files().some(({ link, target }) =>
+        target.startsWith("/") && ProcFiles.fileId(link) === file && ProcFiles.isLocked(link)
+      )
+      if (isHolder) found.push(pid)
       return "more"
     }, timeLimit)
     return found
   })
 
 /**
- * Reads `/proc` on Linux (proc_pid_fd(5)).
+ * Reads `/proc` on Linux (proc_pid_fd(5), proc_pid_fdinfo(5)).
  *
  * @since 0.1.0
  * @category layers
@@ -45,6 +48,6 @@ const fromProc = (target: string) =>
 export const layerLive: Layer.Layer<FileHolders> = Layer.succeed(
   FileHolders,
   FileHolders.of({
-    holdersOf: (target) => process.platform === "linux" ? fromProc(target) : Effect.succeed([])
+    holdersOf: (file) => process.platform === "linux" ? fromProc(file) : Effect.succeed([])
   })
 )

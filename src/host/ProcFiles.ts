@@ -62,6 +62,13 @@ export const isSameFile = (a: string, b: string): boolean =>
 export const isLocked = (link: string): boolean =>
   /^lock:/m.test(attempt(() => Fs.readFileSync(link.replace("/fd/", "/fdinfo/"), "utf8"), ""))
 
+/** The identity of the file that a link below `/proc` leads to (`<device>:<inode>`). `undefined` if it cannot be read. */
+export const fileId = (link: string): string | undefined =>
+  attempt(() => {
+    const { dev, ino } = Fs.statSync(link, { bigint: true })
+    return `${dev}:${ino}`
+  }, undefined)
+
 /**
  * Calls `look` for every process in `/proc`, until `look` returns `"enough"` or the time `limit` has passed. Returns `false` if
  * the time passed first.

@@ -4,7 +4,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, FastCheck as fc, Fiber, Queue, TestClock } from "effect"
 import { environmentOf } from "../../src/cli/exec.ts"
-import { family, parsePairs } from "../../src/host/ProcessTree.ts"
 import { parseTerminal } from "../../src/host/ReceivedSignals.ts"
 import { simulated } from "../fixtures/simulated.ts"
 import * as World from "./world.ts"
@@ -242,21 +241,5 @@ describe("/proc/<pid>/stat", () => {
   )(
     "tells a terminal: %s",
     (expected, text) => assert.strictEqual(parseTerminal(text), expected)
-  )
-})
-
-describe("a process tree", () => {
-  it("has all descendants, children before their parents", () => {
-    const parents = parsePairs("    1     0\n   10     1\n   11    10\n   12    11\n   20     1\n")
-    assert.deepStrictEqual(family(parents, [10]), [12, 11, 10])
-  })
-  it.prop(
-    "ends, even if reused pids make a circle",
-    [fc.array(fc.tuple(fc.nat({ max: 20 }), fc.nat({ max: 20 })), { maxLength: 40 })],
-    ([pairs]) => {
-      const found = family(new Map(pairs), [1])
-      assert.strictEqual(new Set(found).size, found.length)
-      assert.include(found, 1)
-    }
   )
 })

@@ -7,8 +7,8 @@ import { Context, DateTime, Deferred, Duration, Effect, Fiber, Option, Queue, Re
 import * as Exec from "../../src/exec/Exec.ts"
 import { LockLost } from "../../src/GatewayLockError.ts"
 import { type ChildExit, ChildProgram, type ChildSpec } from "../../src/host/ChildProgram.ts"
+import { FileHolders } from "../../src/host/FileHolders.ts"
 import { ProcessTable } from "../../src/host/ProcessTable.ts"
-import { ProcessTree } from "../../src/host/ProcessTree.ts"
 import { ReceivedSignals, type Terminal } from "../../src/host/ReceivedSignals.ts"
 import { Signals } from "../../src/host/Signals.ts"
 import * as History from "../../src/lock/History.ts"
@@ -75,6 +75,8 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
           pid: childPid,
           ended: Deferred.await(childEnd),
           deserted: Effect.zipRight(Deferred.await(childEnd), Deferred.await(daemonEnd)),
+          mark: Option.some("1:2"),
+          hasEnded: Deferred.isDone(childEnd),
           begin: Effect.void,
           signal: (signal: NodeJS.Signals, to: "child" | "group") =>
             Effect.gen(function*() {
@@ -110,11 +112,8 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
         })
       ),
       Context.add(
-        ProcessTree,
-        ProcessTree.of({
-          familyOf: () => Effect.map(Ref.get(alive), (pids) => [...pids].filter((pid) => pid === childPid)),
-          holdersOf: () => Effect.map(Ref.get(alive), (pids) => [...pids])
-        })
+        FileHolders,
+        FileHolders.of({ holdersOf: () => Effect.map(Ref.get(alive), (pids) => [...pids]) })
       ),
       Context.add(
         ProcessTable,
@@ -123,6 +122,11 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
           liveness: ({ pid }) => Effect.map(Ref.get(alive), (pids) => pids.has(pid) ? "Alive" : "Gone"),
           identify: (pid) => Effect.succeed({ pid, startTime: 5 }),
           commandName: () => Effect.succeedNone,
+          tree: (roots) =>
+            Effect.map(Ref.get(alive), (pids) =>
+              [...pids].filter((pid) =>
+                pid === childPid && roots.includes(pid)
+              ).map((pid) => ({ pid, startTime: 5 }))),
           network: () => Effect.succeed("Same"),
           noteRelease: () => Effect.void,
           isLeftover: () => Effect.succeed(false)
@@ -133,9 +137,9 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
         Signals.of({
           send: ({ pid }, signal) =>
             Effect.gen(function*() {
-              if (pid !== daemonPid || signal !== "SIGKILL") return
+              if (pid !== daemonPid || !(yield* Ref.get(alive)).has(pid)) return
               sent.push({ at: yield* now, signal, to: "daemon" })
-              yield* endDaemon
+              if (signal === "SIGKILL") yield* endDaemon
             }),
           ancestors: Effect.succeed([])
         })

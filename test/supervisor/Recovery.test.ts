@@ -112,6 +112,7 @@ const simulate = (world: World) =>
       // Only owners with a rule of their own for their health need these.
       KernelLock.layerAbsent("tried without"),
       Layer.succeed(PortOwners, {
+        portsOf: () => Effect.succeed([]),
         blocker: () => Effect.succeedNone,
         listeners: () => Effect.succeed({ _tag: "Unseen", reason: "not asked" })
       }),

@@ -1,0 +1,332 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Array, Effect } from "effect"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import * as Execs from "./support/execs.ts"
+import * as Gateways from "./support/gateways.ts"
+import * as Program from "./support/program.ts"
+import * as Variants from "./support/variants.ts"
+
+const needsLinux = Program.isLinux ? undefined : "needs /proc"
+const noKernelLock = Program.kernelLocks ? needsLinux : "the program under test has no kernel locks"
+
+/** A command that leaves a file behind if it is ever started. */
+const marking = (site: Gateways.Site) => ["touch", Path.join(site.root, "started")]
+
+const assertNeverStarted = (site: Gateways.Site) =>
+  Effect.map(Gateways.namesIn(site.root), (names) => assert.notInclude(names, "started"))
+
+/** Kills one process, and waits until it has ended. The streams of a killed wrapper stay open, because its command has them. */
+const killAndWait = (pid: number) =>
+  Effect.zipRight(Effect.sync(() => process.kill(pid, "SIGKILL")), Execs.untilEnded(pid))
+
+describe("after SIGKILL of the wrapper", () => {
+  Variants.each(
+    "the command runs on and the next start is refused, until the command ends",
+    needsLinux,
+    (main) =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        // The command does not listen, so only the lock refuses the second start.
+        const { pid, wrapper } = yield* Execs.startChild(site, [], { main })
+        yield* Execs.untilRecord(site, "the command's pid", ({ child }) => child?.pid === pid)
+        yield* killAndWait(wrapper.pid)
+        const second = yield* Execs.run(site, marking(site), { main, flags: Gateways.hurried })
+        assert.strictEqual(second.code, 75, second.stderr)
+        assert.include(second.stderr, "gateway already running")
+        yield* assertNeverStarted(site)
+        assert.isFalse(yield* Execs.hasEnded(pid))
+
+        yield* killAndWait(pid)
+        const third = yield* Execs.run(site, ["true"], { main })
+        assert.strictEqual(third.code, 0, third.stderr)
+        assert.strictEqual(Gateways.count(third.stderr, /waiting/), 0, third.stderr)
+      }),
+    [Variants.kernel]
+  )
+
+  it.scopedLive("a command that has closed its descriptors still keeps the next start out by its port", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const close = "for (const fd of fs.readdirSync('/proc/self/fd')) {"
+        + " if (fd >= 20 && fd < 100 && /lock|pipe/.test(fs.readlinkSync('/proc/self/fd/' + fd))) fs.closeSync(Number(fd)) }"
+      const listen =
+        "net.createServer().listen(process.env.PORT, '127.0.0.1', () => console.error('child', process.pid))"
+      const wrapper = yield* Execs.start(site, ["node", "-e", `try { ${close} } catch {}; ${listen}`])
+      const pid = yield* Execs.pidOf(wrapper)
+      yield* killAndWait(wrapper.pid)
+      const second = yield* Execs.run(site, marking(site))
+      assert.strictEqual(second.code, 75, second.stderr)
+      assert.include(second.stderr, `another gateway instance is already listening on ${Gateways.url(site)}`)
+      yield* assertNeverStarted(site)
+      yield* killAndWait(pid)
+      const third = yield* Execs.run(site, ["true"])
+      assert.strictEqual(third.code, 0, third.stderr)
+    }))
+
+  const noSetpriv = needsLinux ?? Program.without("setpriv")
+  it.scopedLive.skipIf(noSetpriv !== undefined)(
+    Program.named("the command ends too with --die-with-wrapper", noSetpriv),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const { pid, wrapper } = yield* Execs.startChild(site, [], { flags: ["--die-with-wrapper"] })
+        yield* wrapper.signal("SIGKILL")
+        yield* Execs.untilEnded(pid)
+        assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
+        const next = yield* Execs.run(site, ["true"])
+        assert.strictEqual(next.code, 0, next.stderr)
+      })
+  )
+
+  it.scopedLive("the command does not keep the lock with --no-inherit-lock", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const { pid, wrapper } = yield* Execs.startChild(site, [], { flags: ["--no-inherit-lock"] })
+      yield* Execs.untilRecord(site, "the command's pid", ({ child }) => child?.pid === pid)
+      assert.isFalse((yield* Gateways.readRecord(Gateways.configLock(site))).inheritsLock)
+      yield* killAndWait(wrapper.pid)
+      const links = yield* Effect.promise(async () => {
+        const names = await Fs.readdir(`/proc/${pid}/fd`)
+        return Promise.all(names.map((name) => Fs.readlink(`/proc/${pid}/fd/${name}`).catch(() => "")))
+      })
+      assert.deepStrictEqual(links.filter((link) => link.endsWith(".lock")), [])
+    }))
+})
+
+describe("a start that finds the lock taken", () => {
+  it.scopedLive("ends with the status of --conflict-exit-code", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      yield* Execs.startChild(site, ["listen"])
+      for (
+        const [flags, status] of [[[], 75], [["--conflict-exit-code", "0"], 0], [
+          ["--conflict-exit-code", "7"],
+          7
+        ]] as const
+      ) {
+        const { code, stderr, stdout } = yield* Execs.run(site, marking(site), { flags })
+        assert.deepStrictEqual({ code, stdout }, { code: status, stdout: "" }, stderr)
+      }
+      yield* assertNeverStarted(site)
+      const bad = yield* Execs.run(site, marking(site), { flags: ["--conflict-exit-code", "256"] })
+      assert.strictEqual(bad.code, 64, bad.stderr)
+    }))
+
+  it.scopedLive("with --no-port waits for it as long as --lock-timeout, then starts its command", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const { wrapper } = yield* Execs.startChild(site, [], { flags: ["--no-port"] })
+      const refused = yield* Execs.run(site, marking(site), { flags: ["--no-port", ...Gateways.hurried] })
+      assert.strictEqual(refused.code, 75, refused.stderr)
+      assert.include(refused.stderr, "lock timeout after 400ms")
+      yield* assertNeverStarted(site)
+
+      const patient = yield* Execs.start(site, ["true"], { flags: ["--no-port", "--lock-timeout", "1 minutes"] })
+      yield* patient.line(/waiting up to 60000ms for gateway lock|waiting up to 1m for gateway lock/)
+      yield* wrapper.signal("SIGUSR1")
+      assert.strictEqual((yield* wrapper.ended).code, 0)
+      const { code, stderr } = yield* patient.ended
+      assert.strictEqual(code, 0, stderr)
+    }))
+
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    it.scopedLive(`and gets ${signal} while it waits, ends by that signal and never starts its command`, () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const owner = yield* Execs.startChild(site, [])
+        const waiting = yield* Execs.start(site, marking(site), { flags: ["--lock-timeout", "1 minutes"] })
+        yield* waiting.line(/waiting up to/)
+        const standby = yield* Execs.start(site, marking(site), { flags: ["--standby"] })
+        yield* standby.line(/standing by/)
+        for (const start of [waiting, standby]) {
+          const ended = yield* Gateways.stop(start, signal)
+          assert.deepStrictEqual({ code: ended.code, signal: ended.signal }, { code: null, signal }, ended.stderr)
+        }
+        yield* assertNeverStarted(site)
+        assert.isFalse(yield* Execs.hasEnded(owner.pid))
+      }))
+  }
+
+  it.scopedLive("with --standby starts its command when the owner has ended", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const owner = yield* Execs.startChild(site, ["listen"])
+      const standby = yield* Execs.start(site, Execs.child("listen"), { flags: ["--standby"] })
+      yield* standby.line(/standing by/)
+      assert.notInclude(yield* standby.stderr, "child ")
+      yield* owner.wrapper.signal("SIGUSR1")
+      yield* owner.wrapper.ended
+      const pid = yield* Execs.pidOf(standby)
+      yield* Execs.untilRecord(site, "the command of the standby", ({ child }) => child?.pid === pid)
+      yield* standby.signal("SIGUSR1")
+      yield* Gateways.assertGone(site, yield* standby.ended)
+    }))
+
+  it.scopedLive("with --standby starts its command when a killed wrapper's command has ended", () =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const owner = yield* Execs.startChild(site, [])
+      const standby = yield* Execs.start(site, Execs.child(), { flags: ["--standby"] })
+      yield* standby.line(/standing by/)
+      yield* killAndWait(owner.wrapper.pid)
+      assert.notInclude(yield* standby.stderr, "child ")
+      yield* killAndWait(owner.pid)
+      yield* Execs.pidOf(standby)
+      yield* standby.signal("SIGUSR1")
+      yield* Gateways.assertGone(site, yield* standby.ended)
+    }))
+})
+
+/** A library that Node preloads. It kills the wrapper as soon as the wrapper has started its command, before any other step. */
+const killAfterSpawn = Effect.flatMap(Gateways.temporaryFolder, (folder) =>
+  Effect.promise(async () => {
+    const path = Path.join(folder, "kill.cjs")
+    await Fs.writeFile(
+      path,
+      `const processes = require("node:child_process")
+const { spawn } = processes
+processes.spawn = (...words) => {
+  const child = spawn(...words)
+  if (words[1].some((word) => word.includes("started"))) process.kill(process.pid, "SIGKILL")
+  return child
+}
+require("node:module").syncBuiltinESMExports()\n`
+    )
+    return { NODE_OPTIONS: `--require=${path}` }
+  }))
+
+describe("SIGKILL of the wrapper between the start of the command and its record", () => {
+  const script = "touch started; echo child $$ >&2; exec sleep 300"
+
+  Variants.each("leaves a command that keeps the lock", needsLinux, (main) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const wrapper = yield* Execs.start(site, ["sh", "-c", script], { main, env: yield* killAfterSpawn })
+      const pid = yield* Execs.pidOf(wrapper)
+      yield* Execs.untilEnded(wrapper.pid)
+      const second = yield* Execs.run(site, ["true"], { main, flags: Gateways.hurried })
+      assert.strictEqual(second.code, 75, second.stderr)
+      yield* killAndWait(pid)
+      assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
+    }), [Variants.kernel])
+
+  Variants.each("never runs the command", needsLinux, (main) =>
+    Effect.gen(function*() {
+      const site = yield* Gateways.newSite
+      const wrapper = yield* Execs.start(site, ["sh", "-c", script], { main, env: yield* killAfterSpawn })
+      // Its streams close when the shell that would have executed the command has ended as well.
+      assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
+      yield* assertNeverStarted(site)
+      const next = yield* Execs.run(site, ["true"], { main })
+      assert.strictEqual(next.code, 0, next.stderr)
+    }), [Variants.recordOnly])
+})
+
+/** A shell script that leaves a process behind, which has left the tree (its parent ends) and the group (setsid(1)). */
+const daemonising = "(setsid sh -c 'echo daemon $$ >&2; exec sleep 300' </dev/null >/dev/null &); exit 5"
+const noDaemons = noKernelLock ?? Program.without("setsid")
+
+describe("a command that leaves a daemon behind", () => {
+  it.scopedLive.skipIf(noDaemons !== undefined)(
+    Program.named("keeps the lock until the daemon ends, with a warning that names it", noDaemons),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const wrapper = yield* Execs.start(site, ["sh", "-c", daemonising])
+        const daemon = yield* Execs.pidOf(wrapper, "daemon")
+        const warning = yield* wrapper.line(/level=WARN .*keep the lock/)
+        assert.include(warning, "run it in the foreground")
+        assert.include(warning, `pid ${daemon}`)
+        const second = yield* Execs.run(site, marking(site), { flags: Gateways.hurried })
+        assert.strictEqual(second.code, 75, second.stderr)
+        yield* assertNeverStarted(site)
+        yield* killAndWait(daemon)
+        const { code, stderr } = yield* wrapper.ended
+        assert.strictEqual(code, 5, stderr)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+      })
+  )
+
+  it.scopedLive.skipIf(noDaemons !== undefined)(
+    Program.named("passes SIGTERM on to the daemon, and then ends", noDaemons),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const wrapper = yield* Execs.start(site, ["sh", "-c", daemonising])
+        const daemon = yield* Execs.pidOf(wrapper, "daemon")
+        yield* wrapper.line(/level=WARN .*keep the lock/)
+        const { code, stderr } = yield* Gateways.stop(wrapper)
+        assert.strictEqual(code, 5, stderr)
+        assert.isTrue(yield* Execs.hasEnded(daemon))
+      })
+  )
+
+  it.scopedLive.skipIf(noDaemons !== undefined)(
+    Program.named("does not wait for it with --no-inherit-lock", noDaemons),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const wrapper = yield* Execs.start(site, ["sh", "-c", daemonising], { flags: ["--no-inherit-lock"] })
+        const daemon = yield* Execs.pidOf(wrapper, "daemon")
+        yield* Execs.untilEnded(wrapper.pid)
+        assert.isFalse(yield* Execs.hasEnded(daemon))
+        const next = yield* Execs.run(site, ["true"])
+        assert.strictEqual(next.code, 0, next.stderr)
+        yield* killAndWait(daemon)
+        assert.strictEqual((yield* wrapper.ended).code, 5)
+      })
+  )
+})
+
+describe("64 exec at one time", () => {
+  const noFlock = noKernelLock ?? Program.without("flock")
+  it.scopedLive.skipIf(noFlock !== undefined)(
+    Program.named(
+      "run one command, as a kernel lock that the command takes itself shows, and the others end with 75",
+      noFlock
+    ),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        // `flock -n` fails at once if another command has the witness. Then the file `two` says so.
+        const script = "echo run >> runs; exec flock -n witness \"$@\" || echo two > two"
+        const words = ["sh", "-c", script, "sh", ...Execs.child("listen")]
+        const starts = yield* Effect.forEach(
+          Array.range(1, 64),
+          () =>
+            Execs.start(site, words, {
+              niceness: 10,
+              patience: "150 seconds",
+              flags: ["--lock-timeout", "2 minutes", "--log-level", "warning"]
+            }),
+          { concurrency: "unbounded" }
+        )
+        const outcomes = yield* Effect.forEach(
+          starts,
+          (start) =>
+            Effect.raceFirst(
+              Effect.map(start.ended, (ended) => ({ _tag: "Ended" as const, ended })),
+              Effect.map(start.line(/^child \d+$/), () => ({ _tag: "Running" as const, start }))
+            ),
+          { concurrency: "unbounded" }
+        )
+        const winners = outcomes.flatMap((outcome) => outcome._tag === "Running" ? [outcome.start] : [])
+        assert.strictEqual(winners.length, 1)
+        for (const outcome of outcomes) {
+          if (outcome._tag === "Ended") assert.strictEqual(outcome.ended.code, 75, outcome.ended.stderr)
+        }
+        for (const winner of winners) {
+          yield* Execs.pidOf(winner)
+          assert.deepStrictEqual(
+            yield* Effect.promise(() => Fs.readFile(Path.join(site.root, "runs"), "utf8")),
+            "run\n"
+          )
+          assert.notInclude(yield* Gateways.namesIn(site.root), "two")
+          yield* winner.signal("SIGUSR1")
+        }
+        assert.isDefined(winners[0])
+      }),
+    240_000
+  )
+})

@@ -1,0 +1,116 @@
+/**
+ * Runs `gateway exec` for a test, and ends what its commands leave behind.
+ */
+import { Effect, Schedule, type Scope } from "effect"
+import * as Fs from "node:fs/promises"
+import { fileURLToPath } from "node:url"
+import * as Gateways from "./gateways.ts"
+import * as Processes from "./processes.ts"
+
+/** The words that run a command of `execChild.cjs`, which describes the behaviors. */
+export const child = (...behaviors: ReadonlyArray<string>): ReadonlyArray<string> => [
+  process.execPath,
+  fileURLToPath(new URL("execChild.cjs", import.meta.url)),
+  ...behaviors
+]
+
+/** The arguments of the program that run a command. `flags` belong to `exec`. */
+export const args = (
+  site: Gateways.Site,
+  words: ReadonlyArray<string>,
+  flags: ReadonlyArray<string> = []
+): ReadonlyArray<string> => [
+  "exec",
+  "--port",
+  String(site.port),
+  "--state-dir",
+  site.stateDir,
+  "--config",
+  site.configPath,
+  ...flags,
+  "--",
+  ...words
+]
+
+export type Options = Omit<Gateways.StartOptions, "args">
+
+const options = (site: Gateways.Site, words: ReadonlyArray<string>, { flags, ...rest }: Options) => ({
+  ...rest,
+  args: args(site, words, flags)
+})
+
+/** Starts `gateway exec`. The wrapper is killed when the scope closes. */
+export const start = (site: Gateways.Site, words: ReadonlyArray<string>, given: Options = {}) =>
+  Gateways.start(site, options(site, words, given))
+
+/** Runs `gateway exec` until it ends. */
+export const run = (site: Gateways.Site, words: ReadonlyArray<string>, given: Options = {}) =>
+  Gateways.run(site, options(site, words, given))
+
+// ---------------------------------------------------------------------------
+// processes that are not children of the test
+// ---------------------------------------------------------------------------
+
+const stateOf = (pid: number): Promise<string | undefined> =>
+  Fs.readFile(`/proc/${pid}/stat`, "utf8").then(
+    (stat) => stat.slice(stat.lastIndexOf(")") + 2).split(" ")[0],
+    () => undefined
+  )
+
+/** Whether a process has ended. A process whose parent has not collected its status yet (a zombie) has ended as well. */
+export const hasEnded = (pid: number): Effect.Effect<boolean> =>
+  Effect.map(Effect.promise(() => stateOf(pid)), (state) => state === undefined || state === "Z" || state === "X")
+
+/** Polls a condition, because no event reports the change to a process that is not the parent. */
+export const until = (what: string, condition: Effect.Effect<boolean>): Effect.Effect<void> =>
+  condition.pipe(
+    Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),
+    Effect.timeoutFail({ duration: "30 seconds", onTimeout: () => new Error(`waited in vain: ${what}`) }),
+    Effect.orDie,
+    Effect.asVoid
+  )
+
+export const untilEnded = (pid: number): Effect.Effect<void> => until(`the end of pid ${pid}`, hasEnded(pid))
+
+/** Waits until the record of the config's lock has a property. The file does not exist before the lock is acquired. */
+export const untilRecord = (
+  site: Gateways.Site,
+  what: string,
+  holds: (record: typeof Gateways.LockRecord.Type) => boolean
+): Effect.Effect<void> =>
+  until(
+    what,
+    Gateways.readRecord(Gateways.configLock(site)).pipe(
+      Effect.map(holds),
+      Effect.catchAllCause(() => Effect.succeed(false))
+    )
+  )
+
+/** Sends SIGKILL to a process, unless its pid has been given to another process. */
+export const kill = (pid: number, startTime: number): Effect.Effect<void> =>
+  Processes.startTimeOf(pid).pipe(
+    Effect.map((now) => now === startTime && process.kill(pid, "SIGKILL")),
+    Effect.catchAllCause(() => Effect.void),
+    Effect.asVoid
+  )
+
+/** Kills a process when the scope closes, because it can outlive the wrapper that the test has started. */
+export const killLater = (pid: number): Effect.Effect<number, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.map(Processes.startTimeOf(pid), (startTime) => ({ pid, startTime })),
+    ({ pid, startTime }) => kill(pid, startTime)
+  ).pipe(Effect.as(pid))
+
+/** The pid in the first line `<name> <pid>` of stderr. The process is killed when the scope closes. */
+export const pidOf = (running: Processes.Running, name = "child"): Effect.Effect<number, never, Scope.Scope> =>
+  running.line(new RegExp(`^${name} \\d+$`)).pipe(
+    Effect.map((line) => Number(line.split(" ")[1])),
+    Effect.flatMap(killLater)
+  )
+
+/** Starts `gateway exec`, and waits until its command is set up. */
+export const startChild = (site: Gateways.Site, behaviors: ReadonlyArray<string>, given: Options = {}) =>
+  Effect.gen(function*() {
+    const wrapper = yield* start(site, child(...behaviors), given)
+    return { wrapper, pid: yield* pidOf(wrapper) }
+  })
