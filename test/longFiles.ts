@@ -5,6 +5,7 @@
 export const longFiles = [
   "guard.test.ts",
   "storm.test.ts",
+  "exec-lock.test.ts",
   "namespaces.test.ts",
   "waiting.test.ts",
   "mutants.test.ts",

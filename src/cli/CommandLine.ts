@@ -169,6 +169,20 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
   return words[at]?.includes("=") === true ? words[at].slice(flag.length + 3) : at === -1 ? undefined : words[at + 1]
 }
 
+/**
+ * Whether the words name a command. Finds that out without parsing the whole command line, which may be invalid: the command is
+ * the first word before `--` that is neither a flag nor the value of one.
+ */
+export const namesCommand = (argv: ReadonlyArray<string>, command: CommandName): boolean => {
+  for (let at = 0; at < argv.length; at += 1) {
+    const word = argv[at] ?? ""
+    if (word === "--") return false
+    if (!word.startsWith("-")) return word === command
+    if (allValues.has(word.replace(/^--/, ""))) at += 1
+  }
+  return false
+}
+
 /** The typed words, split into positional words and flags, but not yet checked against a command. */
 interface Typed {
   /** The command's name and its arguments. */
@@ -187,7 +201,7 @@ interface Typed {
 const readWords = (argv: ReadonlyArray<string>): Effect.Effect<Typed, UsageError> =>
   Effect.gen(function*() {
     const end = argv.indexOf("--")
-    const program = argv[0] === "exec" && end !== -1 ? argv.slice(end + 1) : undefined
+    const program = end !== -1 && namesCommand(argv, "exec") ? argv.slice(end + 1) : undefined
     const { tokens } = parseArgs({
       args: program === undefined ? [...argv] : argv.slice(0, end),
       options: Object.fromEntries([...allValues.keys()].map((name) => [name, { type: "string" as const }])),

@@ -26,6 +26,7 @@ import { defectToJson } from "../report/otherFailures.ts"
 import { DrainCut } from "../server/DrainCut.ts"
 import { StopRequest } from "../server/StopRequest.ts"
 import type { LogFormat } from "../settings/GatewayConfig.ts"
+import { namesCommand } from "./CommandLine.ts"
 import * as ExitStatus from "./ExitStatus.ts"
 import { program } from "./program.ts"
 import { Stdout, writeLive } from "./Stdout.ts"
@@ -33,7 +34,7 @@ import * as StopSignals from "./stopSignals.ts"
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
 /** `exec` handles signals itself, because it relays them to its command. */
-const isExec = process.argv[2] === "exec"
+const isExec = namesCommand(process.argv.slice(2), "exec")
 const signals = isExec ? undefined : StopSignals.listen({
   source: process,
   platform: process.platform,

@@ -172,6 +172,13 @@ const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =
     yield* signalAll(yield* identifyAll(yield* holdersOf(child)), "SIGKILL")
   })
 
+/** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
+const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
+
+/** Asks the processes that an ended command has left behind to end. They are found by the lock that they have inherited. */
+const endHeirs = (child: StartedChild) =>
+  Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
+
 /** Stops the command: SIGTERM, and SIGKILL to its whole tree if anything of it still lives after `stopTimeout`. */
 export const stopChild = (
   child: StartedChild,
@@ -181,34 +188,23 @@ export const stopChild = (
     const before = yield* treeOf(child)
     yield* child.signal("SIGCONT", "group")
     yield* child.signal("SIGTERM", "group")
+    if (yield* child.hasEnded) yield* endHeirs(child)
     if (Option.isSome(yield* atMost(stopTimeout)(allEnded(child, before)))) return
     yield* killTree(child, before)
     yield* atMost(killTimeout)(allEnded(child, before))
   })
 
-/** The signals that ask a process to end. */
-const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
-
-/**
- * Asks the processes that an ended command has left behind to end. This process waits for them, so a stop would otherwise have no
- * effect.
- */
-const endHeirs = (child: StartedChild, signal: NodeJS.Signals) =>
-  asksToEnd.has(signal)
-    ? Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
-    : Effect.void
-
 /**
  * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
  * already, so a relay would deliver them twice.
  */
-const relay = (child: StartedChild, { signals, toGroup }: ExecOptions) =>
+const relay = (child: StartedChild, wasAsked: Deferred.Deferred<void>, { signals, toGroup }: ExecOptions) =>
   Effect.gen(function*() {
     const { terminal } = yield* ReceivedSignals
     yield* Queue.take(signals).pipe(
       Effect.flatMap((signal) =>
         Effect.gen(function*() {
-          if (yield* child.hasEnded) return yield* endHeirs(child, signal)
+          if (asksToEnd.has(signal)) yield* Deferred.succeed(wasAsked, undefined)
           if (fromKeys.has(signal) && (yield* terminal) === "Foreground") return
           yield* child.signal(signal, toGroup ? "group" : "child")
         })
@@ -240,18 +236,23 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
     yield* Effect.zipRight(untilReady(later), ready)
   })
 
-/** Waits for processes that the command left behind and that still have its descriptors, and names them. */
-const awaitDescendants = (child: StartedChild, { command }: ExecOptions) =>
+/**
+ * Waits for processes that the command left behind and that still hold the lock, and names them. If a signal has asked this process
+ * to end, before or during the wait, stops these processes instead: they keep the lock, so an end without them would not be one.
+ */
+const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, options: ExecOptions) =>
   Effect.gen(function*() {
     if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
-    const pids = yield* holdersOf(child)
     yield* Effect.flatMap(LockFile, ({ update }) => update({ phase: "draining" }))
-    yield* Effect.logWarning(
-      `${JSON.stringify(command)} ended, but processes that it started${
-        pids.length === 0 ? "" : ` (${pids.map((pid) => `pid ${pid}`).join(", ")})`
-      } still run and keep the lock; run it in the foreground, or use --no-inherit-lock`
-    )
-    yield* child.deserted
+    if (!(yield* Deferred.isDone(wasAsked))) {
+      const pids = yield* holdersOf(child)
+      yield* Effect.logWarning(
+        `${JSON.stringify(options.command)} ended, but processes that it started${
+          pids.length === 0 ? "" : ` (${pids.map((pid) => `pid ${pid}`).join(", ")})`
+        } still run and keep the lock; run it in the foreground, or use --no-inherit-lock`
+      )
+    }
+    yield* Effect.raceFirst(child.deserted, Effect.zipRight(Deferred.await(wasAsked), stopChild(child, options)))
   })
 
 /** Starts the command, and writes it into the record before it can do anything if only the record enforces the lock. */
@@ -303,7 +304,8 @@ export const run = (
       start(options),
       (child) => Effect.unlessEffect(stopChild(child, options), Ref.get(isOver))
     )
-    yield* relay(child, options)
+    const wasAsked = yield* Deferred.make<void>()
+    yield* relay(child, wasAsked, options)
     const failed = yield* Deferred.make<never, NotReady>()
     const readiness = yield* awaitReady(child, options).pipe(
       Effect.catchTag("NotReady", (error) => Deferred.fail(failed, error)),
@@ -315,7 +317,7 @@ export const run = (
       Effect.raceFirst(lock.lost)
     )
     yield* Fiber.interrupt(readiness)
-    yield* Effect.raceFirst(awaitDescendants(child, options), lock.lost)
+    yield* Effect.raceFirst(awaitHeirs(child, wasAsked, options), lock.lost)
     yield* Ref.set(isOver, true)
     return ended
   })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
-import { commands, parse } from "../../src/cli/CommandLine.ts"
+import { commands, namesCommand, parse } from "../../src/cli/CommandLine.ts"
 import { type Setting, settings } from "../../src/settings/GatewayConfig.ts"
 import "../arbitraries.ts"
 
@@ -220,4 +220,36 @@ describe("CommandLine.parse", () => {
       return typeof understood !== "string" || /^[^\n]*; see "gateway (?:[a-z]+ )?--help"$/.test(understood)
     }
   )
+})
+
+describe("CommandLine.namesCommand", () => {
+  it.each([
+    [true, ["exec", "--", "true"]],
+    [true, ["--port", "1", "exec", "--", "true"]],
+    [true, ["--port=1", "--standby", "exec"]],
+    [false, []],
+    [false, ["--", "exec"]],
+    [false, ["status", "exec"]],
+    // A value is not a command.
+    [false, ["--profile", "exec"]],
+    [true, ["--profile", "exec", "exec"]]
+  ])("is %s for %j", (expected, argv) => {
+    assert.strictEqual(namesCommand(argv, "exec"), expected)
+  })
+
+  it.effect("lets flags precede exec", () =>
+    Effect.gen(function*() {
+      const parsed = yield* parse([
+        "--port",
+        "1",
+        "exec",
+        "--no-port",
+        "--",
+        "sh",
+        "-c",
+        "x --port 2",
+        "--"
+      ])
+      assert.deepInclude(parsed, { _tag: "Exec", words: ["sh", "-c", "x --port 2", "--"], hasPort: false })
+    }))
 })

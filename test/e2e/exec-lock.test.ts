@@ -41,8 +41,7 @@ describe("after SIGKILL of the wrapper", () => {
         const third = yield* Execs.run(site, ["true"], { main })
         assert.strictEqual(third.code, 0, third.stderr)
         assert.strictEqual(Gateways.count(third.stderr, /waiting/), 0, third.stderr)
-      }),
-    [Variants.kernel]
+      })
   )
 
   it.scopedLive("a command that has closed its descriptors still keeps the next start out by its port", () =>

@@ -132,6 +132,45 @@ const quiet: World.Behaviour = {
   readyAfter: undefined
 }
 
+describe("processes that a command leaves behind", () => {
+  const daemon: World.Behaviour = { ...quiet, daemon: 3_600_000 }
+
+  simulated("are stopped if a signal has asked the wrapper to end", () =>
+    Effect.gen(function*() {
+      const world = yield* World.make(daemon)
+      const running = yield* world.run()
+      yield* TestClock.adjust(0)
+      yield* Queue.offer(world.signals, "SIGTERM")
+      yield* TestClock.adjust("9 seconds")
+      assert.deepStrictEqual(
+        world.sent.map(({ signal, to }) => `${signal} ${to}`).filter((sent) => sent.startsWith("SIGTERM")),
+        ["SIGTERM child", "SIGTERM daemon"]
+      )
+      assert.isFalse(yield* World.isOver(running))
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual([...yield* world.alive], [])
+      assert.deepStrictEqual(
+        yield* Fiber.await(running),
+        Exit.succeed({ _tag: "Signalled" as const, signal: "SIGTERM" as const })
+      )
+    }))
+
+  simulated(
+    "are not stopped by SIGHUP, which many programs take as a request to read their configuration again",
+    () =>
+      Effect.gen(function*() {
+        const world = yield* World.make({ ...daemon, lifetime: 1000 })
+        const running = yield* world.run()
+        yield* TestClock.adjust(0)
+        yield* Queue.offer(world.signals, "SIGHUP")
+        yield* TestClock.adjust("50 minutes")
+        assert.isFalse(yield* World.isOver(running))
+        yield* TestClock.adjust("11 minutes")
+        assert.deepStrictEqual(yield* Fiber.await(running), Exit.succeed({ _tag: "Exited" as const, status: 0 }))
+      })
+  )
+})
+
 describe("the keys of a terminal", () => {
   for (const [terminal, relayed] of [["Foreground", ["SIGTERM"]], ["Background", keys], ["None", keys]] as const) {
     simulated(
