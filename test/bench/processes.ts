@@ -64,13 +64,13 @@ const foreign =
 export const readsCertificates = (env.NODE_EXTRA_CA_CERTS ?? "") !== ""
 const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)))
 
-const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed> =>
+const launch = (program: string, args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed> =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
-    const name = `node ${args.join(" ")}`
+    const name = `${program === execPath ? "node" : program} ${args.join(" ")}`
     const ended = yield* Deferred.make<Ended, BenchFailed>()
     const startedAt = clock.unsafeCurrentTimeNanos()
-    const child = spawn(execPath, args, { env: childEnv, stdio: ["ignore", "pipe", "pipe"] })
+    const child = spawn(program, args, { env: childEnv, stdio: ["ignore", "pipe", "pipe"] })
     let endedAt = startedAt
     let output = ""
     const listeners = new Set<() => void>()
@@ -92,10 +92,15 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
     child.on("exit", () => {
       endedAt = clock.unsafeCurrentTimeNanos()
     })
-    child.on("close", (status, signal) =>
-      Deferred.unsafeDone(ended, Effect.succeed({ at: endedAt, by: signal ?? status ?? -1, output })))
-    child.on("error", (error) =>
-      Deferred.unsafeDone(ended, new BenchFailed({ reason: `${name} did not start: ${error.message}` })))
+    child.on(
+      "close",
+      (status, signal) =>
+        Deferred.unsafeDone(ended, Effect.succeed({ at: endedAt, by: signal ?? status ?? -1, output }))
+    )
+    child.on(
+      "error",
+      (error) => Deferred.unsafeDone(ended, new BenchFailed({ reason: `${name} did not start: ${error.message}` }))
+    )
     if (child.pid === undefined) {
       return yield* Effect.zipRight(Deferred.await(ended), Effect.never)
     }
@@ -112,7 +117,14 @@ const launch = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFa
 
 /** Starts `node` with these arguments. The process is killed when the scope closes. */
 export const startNode = (args: ReadonlyArray<string>): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
-  Effect.acquireRelease(launch(args), (process) =>
+  start(execPath, args)
+
+/** Starts a program. The process is killed when the scope closes. */
+export const start = (
+  program: string,
+  args: ReadonlyArray<string>
+): Effect.Effect<NodeProcess, BenchFailed, Scope.Scope> =>
+  Effect.acquireRelease(launch(program, args), (process) =>
     Effect.sync(() => process.kill("SIGKILL")).pipe(
       Effect.zipRight(Effect.interruptible(process.ended)),
       Effect.ignore

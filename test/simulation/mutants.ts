@@ -105,7 +105,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       file: staleness,
       from: `      return !evidence.portInUse
           && evidence.sameNetwork
-          && evidence.record.value.phase === "listening"
+          && shouldListen(evidence.record.value)
           && Duration.greaterThanOrEqualTo(evidence.silentFor, evidence.staleAfter)
         ? reclaim`,
       to: `      return !evidence.portInUse
@@ -227,7 +227,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 3,
     changes: [{
       file: judge,
-      from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
+      from: `namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
+            (yield* table.isLeftover(record.value)),`,
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.startTime === record.value.startTime)),`
     }]
@@ -238,7 +239,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     caughtBy: 19,
     changes: [{
       file: judge,
-      from: "namesThisProcess: Option.isSome(record) && (yield* table.isLeftover(record.value)),",
+      from: `namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
+            (yield* table.isLeftover(record.value)),`,
       to: `namesThisProcess: Option.isSome(record) && (yield* Effect.map(table.self, (self) =>
             self.pid === record.value.pid && self.pidNamespace === record.value.pidNamespace
             && self.startTime !== record.value.startTime)),`

@@ -9,6 +9,7 @@ import { idleSockets } from "./sockets.ts"
 import { crowd, loaded, refusedStart, version } from "./starts.ts"
 import { takeover } from "./takeover.ts"
 import { throughput } from "./throughput.ts"
+import { wrapping } from "./wrapping.ts"
 
 /** The experiments. The key is the name that the progress line shows. */
 export const experiments: Readonly<Record<string, Experiment>> = {
@@ -20,5 +21,6 @@ export const experiments: Readonly<Record<string, Experiment>> = {
   "lock and unlock": locking,
   "requests per second": throughput,
   "idle WebSockets": idleSockets,
+  "a command under the lock": wrapping,
   "the least that the program does": version
 }
