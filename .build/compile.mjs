@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url"
 import { loadProgram } from "../dist/esm/internal/programLoader.js"
 
 const scene = process.argv[2]
-const looks = scene !== "start" && scene !== "refused"
+const looks = !["start", "refused", "exec"].includes(scene)
 const state = mkdtempSync(join(tmpdir(), "gateway-lock-build-"))
 
 const freePort = () =>
@@ -47,11 +47,14 @@ process.on("exit", (status) => {
   rmSync(state, { recursive: true, force: true })
   // A refused start ends with 1. `status`, `health` and `list` must have found a healthy gateway. `doctor` may find
   // anything on this machine.
-  process.exitCode = scripts.length > (scene === "refused" ? 0 : 1) && (!looks || status === 0 || scene === "doctor") ? 0 : 1
+  process.exitCode = scripts.length > (scene === "refused" ? 0 : 1) && ((!looks && scene !== "exec") || status === 0 || scene === "doctor") ? 0 : 1
 })
 for (const name of Object.keys(process.env)) if (name.startsWith("GATEWAY_")) delete process.env[name]
 const settings = ["--port", String(port), "--state-dir", state, "--config", join(state, "gateway.json")]
-process.argv = [process.argv[0], "gateway", looks ? scene : "run", ...settings]
+const words = scene === "exec"
+  ? ["exec", ...settings, "--", process.execPath, "-e", "0"]
+  : [looks ? scene : "run", ...settings]
+process.argv = [process.argv[0], "gateway", ...words]
 if (scene === "start") whenHealthy(() => process.kill(process.pid, "SIGTERM"))
 if (looks) {
   // The gateway that the command looks at.

@@ -71,8 +71,8 @@ writeFileSync(here("dist/package.json"), JSON.stringify({ type: "commonjs" }))
 writeFileSync(here("dist/esm/package.json"), JSON.stringify({ type: "module" }))
 
 // V8's cache has the functions that had run when the cache was written. So run a start to its end, then the commands that only
-// look, then a refused start.
-for (const scene of ["start", "status", "health", "list", "doctor", "stop", "refused"]) {
+// look, then a command under the lock, then a refused start.
+for (const scene of ["start", "status", "health", "list", "doctor", "stop", "exec", "refused"]) {
   // Its output is shown only if it fails, as part of the error.
   execFileSync(process.execPath, [here(".build/compile.mjs"), scene], { stdio: "pipe", timeout: 60_000 })
 }

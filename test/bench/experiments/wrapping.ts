@@ -63,7 +63,11 @@ export const wrapping: Program.Experiment = (runs) =>
       },
       subject: {
         name: "a wrapper that waits",
-        sample: memoryOf(execArgs(folder, free, "sh", "-c", "echo waiting; exec sleep 60"), "waiting")
+        sample: memoryOf(
+          // The bench ends each wrapper by SIGKILL. Without this flag, the command would run on and keep the lock.
+          execArgs(folder, free, "sh", "-c", "echo waiting; exec sleep 60").toSpliced(2, 0, "--die-with-wrapper"),
+          "waiting"
+        )
       },
       rows: [{
         name: "memory of a waiting wrapper",
