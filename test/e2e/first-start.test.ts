@@ -47,7 +47,8 @@ describe("a first start", () => {
           phase: "listening",
           supervisor: "none",
           supervisorReason: "no supervisor was detected",
-          lock: Program.enforcement
+          lock: Program.enforcement,
+          mode: "run"
         })
         assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
         assert.isTrue(startTime !== undefined && startTime > 0)
