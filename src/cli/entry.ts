@@ -32,6 +32,9 @@ import { program } from "./program.ts"
 import { Stdout, writeLive } from "./Stdout.ts"
 import * as StopSignals from "./stopSignals.ts"
 
+/** Whether `exec` got SIGHUP, which the kernel sends when the terminal is closed. */
+let isHungUp = false
+
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
 /** `exec` handles signals itself, because it relays them to its command. */
 const isExec = namesCommand(process.argv.slice(2), "exec")
@@ -44,6 +47,12 @@ const signals = isExec ? undefined : StopSignals.listen({
     Timers.setTimeout(call, millis).unref()
   }
 })
+
+if (isExec) {
+  process.on("SIGHUP", () => {
+    isHungUp = true
+  })
+}
 
 let format: LogFormat = "logfmt"
 const showException = (cause: unknown): void =>
@@ -148,7 +157,7 @@ program({
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (ended, onExit) => {
-      if (signals?.isHungUp() === true) leaveTerminal()
+      if (signals?.isHungUp() ?? isHungUp) leaveTerminal()
       const signal = signalOf(ended)
       if (signal !== undefined) return endBySignal(signal)
       exit(

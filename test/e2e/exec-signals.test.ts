@@ -9,7 +9,7 @@ import * as Program from "./support/program.ts"
  * A Python script that runs a program on a pseudo-terminal. Its first argument has the steps, one a line: `expect <text>`,
  * `type <text with escapes>`, `signal <name>` to the parent of the process that wrote `child <pid>`, and `state <letters>`, which
  * waits until both have one of these states. It prints all output, then how the program ended: the exit status, or a negative
- * signal number.
+ * signal number. The step `close` closes the terminal, as a terminal program does when its window is closed.
  */
 const onTerminal = `
 import os, pty, re, signal, sys, time
@@ -27,6 +27,7 @@ for line in sys.argv[1].split("\\n"):
     while text not in seen[at:]: read()
     at = seen.index(text, at) + len(text)
   elif step == "type": os.write(terminal, text.encode().decode("unicode_escape").encode())
+  elif step == "close": os.close(terminal)
   else:
     while not (found := re.search(r"child (\\d+)", seen)): read()
     child = int(found[1])
@@ -120,6 +121,20 @@ describe("gateway exec on a terminal", () => {
           under: under("expect child", "type \\x03")
         })
         assert.match(stdout, /^status -2$/m, stderr)
+        assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
+      })
+  )
+
+  it.scopedLive.skipIf(noPython !== undefined)(
+    Program.named("passes the command's status after the terminal was closed, and releases the lock", noPython),
+    () =>
+      Effect.gen(function*() {
+        const site = yield* Gateways.newSite
+        const script = "trap 'exit 3' HUP; echo ready; while :; do sleep 0.1; done"
+        const { stderr, stdout } = yield* Execs.run(site, ["sh", "-c", script], {
+          under: under("expect ready", "close")
+        })
+        assert.match(stdout, /^status 3$/m, stderr)
         assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
       })
   )
