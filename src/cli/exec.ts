@@ -12,14 +12,14 @@ import * as Exec from "../exec/Exec.ts"
 import * as ChildProgram from "../host/ChildProgram.ts"
 import * as FileHolders from "../host/FileHolders.ts"
 import * as PortOwners from "../host/PortOwners.ts"
-import * as ProbeTransport from "../host/ProbeTransport.ts"
+import type * as ProbeTransport from "../host/ProbeTransport.ts"
 import * as ProcessTable from "../host/ProcessTable.ts"
 import * as ReceivedSignals from "../host/ReceivedSignals.ts"
 import * as Signals from "../host/Signals.ts"
-import { atMost } from "../internal/atMost.ts"
 import * as LockFile from "../lock/LockFile.ts"
 import { ensurePortFree } from "../lock/PortCheck.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
+import { statusAt } from "../ready/statusAt.ts"
 import type { GatewayConfig } from "../settings/GatewayConfig.ts"
 import { decodeGiven, durationSetting, setting } from "../settings/Setting.ts"
 import * as Recovery from "../supervisor/Recovery.ts"
@@ -179,11 +179,9 @@ const listensOn = (port: number, pid: number) =>
 
 /** Whether a path answers with a status of 200 to 299 within the probe timeout. */
 const answers = (path: string, { health, host, port }: GatewayConfig) =>
-  Effect.flatMap(ProbeTransport.ProbeTransport, (transport) => transport.get({ host, port }, path)).pipe(
-    Effect.map(({ status }) => status >= 200 && status <= 299),
-    Effect.catchTag("ProbeFailed", () => Effect.succeed(false)),
-    atMost(health.probeTimeout),
-    Effect.map(Option.getOrElse(() => false))
+  Effect.map(
+    statusAt({ host, port }, path, health),
+    (status) => status !== undefined && status >= 200 && status <= 299
   )
 
 type Evidence = ProbeTransport.ProbeTransport | PortOwners.PortOwners | ProcessTable.ProcessTable

@@ -156,7 +156,7 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
       lose: Deferred.fail(loss, new LockLost({ path: lock.path, reason: "the file was replaced" })),
       /**
        * Runs the command in the background. The fiber is not a child of the test's fiber: at the end of a test it would be
-       * interrupted, and its stop would wait for a clock that nobody advances any more.
+       * interrupted, and its stop would wait for a clock that no longer advances.
        */
       run: (exec: Partial<Exec.ExecOptions> = {}) =>
         Exec.run({
