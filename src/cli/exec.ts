@@ -354,10 +354,14 @@ export const exec = (
 ) =>
   Effect.gen(function*() {
     if (facts.platform === "win32") {
-      return yield* new ExecUnavailable({ reason: "exec is not available on Windows" })
+      return yield* new ExecUnavailable({
+        reason: "exec is not available on Windows; run it in WSL, or use LockFile of the library"
+      })
     }
     if (command.diesWithWrapper && facts.platform !== "linux") {
-      return yield* new ExecUnavailable({ reason: "--die-with-wrapper is available only on Linux" })
+      return yield* new ExecUnavailable({
+        reason: "--die-with-wrapper is available only on Linux; start exec without it"
+      })
     }
     const flags = yield* parseFlags(command)
     const { systemd, verdict } = yield* supervision(config, facts)

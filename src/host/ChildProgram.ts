@@ -140,9 +140,15 @@ const stdioOf = ({ inherits, waits }: ChildSpec): StdioOptions => {
 
 const failure = (command: string, cause: unknown): SpawnFailed => {
   const code = codeOf(cause)
-  if (code === "ENOENT") return new SpawnFailed({ command, why: "NotFound", reason: "there is no such program" })
+  if (code === "ENOENT") {
+    return new SpawnFailed({ command, why: "NotFound", reason: "there is no such program; check its name and PATH" })
+  }
   if (code === "EACCES" || code === "ENOEXEC") {
-    return new SpawnFailed({ command, why: "NotExecutable", reason: "it cannot be executed" })
+    return new SpawnFailed({
+      command,
+      why: "NotExecutable",
+      reason: "it cannot be executed; check its mode bits (chmod +x) and the interpreter in its first line"
+    })
   }
   return new SpawnFailed({ command, why: "Failed", reason: cause instanceof Error ? cause.message : String(cause) })
 }
