@@ -127,10 +127,10 @@ export const exclude = (a: string, b: string): boolean =>
 const sharesWithWildcard = new Set(["win32", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly"])
 
 /**
- * Whether binding `host` alone already prevents every other socket from listening on `guardHost`. `platform` is a value of
- * `process.platform`.
+ * Whether a gateway that binds only `host` already prevents every other socket from listening on 127.0.0.1 (`guardHost`).
+ * `platform` is a value of `process.platform`.
  *
- * The result is `true` for `guardHost` itself (127.0.0.1). On Linux it is also `true` for a wildcard, including `::`, because
+ * The result is `true` for 127.0.0.1 itself. On Linux it is also `true` for a wildcard, including `::`, because
  * Node makes `::` dual-stack by default. On Windows, macOS and the BSDs a wildcard does not exclude a specific address.
  *
  * @internal
@@ -151,9 +151,9 @@ export const isLoopback = (host: string): boolean => {
 }
 
 /**
- * The addresses to probe to find the process that holds `address`: the address itself and `guardHost`, which every gateway
- * binds too. A wildcard is probed at the loopback address of its family. On a machine without 127.0.0.1, the caller must also
- * probe `guardHostV6`.
+ * The addresses to probe to find the process that holds `address`: the address itself and 127.0.0.1 (`guardHost`), which every
+ * gateway binds too. A wildcard is probed at the loopback address of its family. On a machine without 127.0.0.1, the caller must
+ * also probe ::1 (`guardHostV6`), which a gateway binds instead.
  *
  * @internal
  */

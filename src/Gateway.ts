@@ -121,8 +121,9 @@ export const layerPlatform = (
  * Fails with:
  *
  * - `PortInUse` at once, if the port already has a listener.
- * - `LockHeld` if another gateway owns the lock of this profile. The layer fails at once if that gateway serves another port.
- *   Otherwise the layer waits for that gateway to end, and fails after the lock timeout.
+ * - `LockHeld` if another gateway holds the same lock, because it uses the same config file or the same state directory. The
+ *   layer fails at once if that gateway serves another port. Otherwise the layer waits for that gateway to end, and fails after
+ *   the lock timeout.
  * - `LockUnavailable` or `BindFailed` if the operating system refuses the lock or the port.
  *
  * When the layer is released, the gateway drains its connections, closes the listener and removes the lock files, in this order.
@@ -162,8 +163,8 @@ export const layer = (
   )
 
 /**
- * Removes keys whose value is `undefined`, in nested objects too. `Config.unwrap` would treat such a value as a nested group of
- * options, because the value is not a `Config`.
+ * Removes keys whose value is `undefined`, in nested objects too. `Config.unwrap` treats each value that is not a `Config` as a
+ * nested group of options, and would throw on `undefined`.
  */
 const defined = <A extends object>(options: A): A => {
   const copy = { ...options }

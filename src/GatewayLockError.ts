@@ -14,7 +14,8 @@ import { optional } from "./internal/optional.ts"
 import { printable } from "./internal/printable.ts"
 
 /**
- * Which process the pid in a lock file's record refers to, as seen from this process now.
+ * The meaning of the pid in a lock file's record, as seen from this process now. When the record was written, that pid was the pid
+ * of the lock's owner.
  *
  * - `Alive`: the recorded process runs and has this pid. Only in this case may a signal be sent to the pid.
  * - `Gone`: the recorded process has ended. An unrelated process may have the same pid now.
@@ -89,11 +90,12 @@ export const Phase = Schema.Literal("starting", "listening", "draining")
 export type Phase = typeof Phase.Type
 
 /**
- * A rule that says when an owner counts as healthy, if it does not answer at `/healthz`:
+ * The rule by which the owner of a lock counts as healthy. Only an owner that does not answer at `/healthz` has such a rule, for
+ * example a command that `gateway exec` runs. The owner is healthy:
  *
  * - `none`: while it holds the lock.
  * - `port`: while one of its processes listens on its port.
- * - `http:<path>`: while that path of its address answers with a status of 200 to 299.
+ * - `http:<path>`: while a request for that path at its address gets a status of 200 to 299.
  *
  * @since 0.1.0
  * @category models
@@ -129,16 +131,16 @@ export interface HolderEncoded extends Schema.Struct.Encoded<typeof fieldsOfHold
 const fieldsOfHolder = {
   /** Process id in the holder's own PID namespace. */
   pid: optional(Schema.Number),
-  /** Which process `pid` refers to, as seen from the process that raised the error. Absent if no process was looked up. */
+  /** What `pid` means to the process that raised the error. Absent if that process did not look the pid up. */
   pidMeaning: optional(PidMeaning),
   /** The program's file name, without its arguments. Present only if the process is `Alive`. */
   command: optional(Schema.String),
   /**
-   * The pid of a wrapper that has ended, while the command that it started still runs. `pid` is then that of the command, which
-   * is the present owner.
+   * The pid of a `gateway exec` process that has ended, although the command that it started still runs and keeps the lock. The
+   * field `pid` then has the pid of that command.
    */
   endedWrapper: optional(Schema.Number),
-  /** When the owner counts as healthy, if it does not answer at `/healthz`. */
+  /** The rule by which the holder counts as healthy. Absent for a holder that answers at `/healthz`. */
   ready: optional(Ready),
   /** When the holder acquired the lock, by the wall clock of its host. */
   since: optional(Schema.DateTimeUtc),

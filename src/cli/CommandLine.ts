@@ -32,7 +32,7 @@ export {
 /** The command line is not valid. Exit status 64. */
 export class UsageError extends Data.TaggedError("UsageError")<{
   readonly reason: string
-  /** The help of this command explains the mistake. If absent, the help of the whole program explains it. */
+  /** The command whose help explains the mistake. If absent, the message refers to the help of the whole program. */
   readonly command?: string
 }> {
   /** The command that prints the help. */
@@ -44,7 +44,7 @@ export class UsageError extends Data.TaggedError("UsageError")<{
   }
 }
 
-/** `gateway exec`. The values of `ready`, the timeouts and the exit status are as typed, not yet parsed. */
+/** The command line of `gateway exec`. The last four fields contain the text that the user typed, which is parsed later. */
 export interface ExecCommandLine {
   readonly _tag: "Exec"
   readonly flags: ReadonlyMap<string, string>
@@ -170,8 +170,8 @@ export const lastValue = (argv: ReadonlyArray<string>, flag: string): string | u
 }
 
 /**
- * Whether the words name a command. Finds that out without parsing the whole command line, which may be invalid: the command is
- * the first word before `--` that is neither a flag nor the value of one.
+ * Whether the words of a command line start the given command. The whole command line may be invalid, so it is not parsed. The
+ * command is the first word before `--` that is neither a flag nor the value of a flag.
  */
 export const namesCommand = (argv: ReadonlyArray<string>, command: CommandName): boolean => {
   for (let at = 0; at < argv.length; at += 1) {

@@ -20,20 +20,23 @@ export const ExitStatus = {
   /** `EX_TEMPFAIL` of sysexits(3), as lockf(1) uses it: another process has the lock. */
   taken: 75,
   leftInControl: 78,
-  /** As of timeout(1). */
+  /** `exec` stopped its command, because the command was not ready in time. timeout(1) uses the same status. */
   timedOut: 124,
-  /** The wrapper itself failed, as of env(1), nohup(1) and timeout(1). */
+  /** `exec` itself failed, and not the command that it runs. env(1), nohup(1) and timeout(1) use the same status. */
   wrapperFailed: 125,
-  /** As of a shell: the command was found, but cannot be executed. */
+  /** The command of `exec` was found, but cannot be executed. Shells use the same status. */
   notExecutable: 126,
-  /** As of a shell: the command was not found. */
+  /** The command of `exec` was not found. Shells use the same status. */
   notFound: 127
 } as const
 
 /** The result of a command that reports a state, such as `status`. Its exit status is part of the answer. */
 export class Answered extends Data.TaggedClass("Answered")<{ readonly status: number }> {}
 
-/** A command that a signal ended. The program ends itself by the same signal, so that its parent sees how the command ended. */
+/**
+ * The result of `exec` if a signal ended its command. The program then ends itself by the same signal, so that its parent sees
+ * how the command ended.
+ */
 export class EndedBySignal extends Data.TaggedClass("EndedBySignal")<{ readonly signal: NodeJS.Signals }> {}
 
 /** An exit status with its meaning, for `--help` and the manual page. */
@@ -78,7 +81,10 @@ const failures: ReadonlySet<string> = new Set([
 const isFailure = (error: unknown): boolean =>
   hasProperty(error, "_tag") && isString(error._tag) && failures.has(error._tag)
 
-/** The status of `exec` after an error of its own. `None` for an error that has the same status in every command. Pure. */
+/**
+ * The exit status of `exec` if `exec` itself fails. `conflict` is the status for a lock or a port that is taken. `None` for an
+ * error that has the same status in every command. Pure.
+ */
 export const ofExecFailure = (error: unknown, conflict: number): Option.Option<number> => {
   const tag = hasProperty(error, "_tag") ? error._tag : undefined
   switch (tag) {

@@ -36,7 +36,7 @@ export const verdictWords = (verdict: GatewayStatus.Verdict): string => verdict.
 // colours
 // ---------------------------------------------------------------------------
 
-/** Select Graphic Rendition (ECMA-48, 8.3.117). */
+/** Codes of foreground colours: the parameters of Select Graphic Rendition (ECMA-48, 8.3.117). */
 const sgr = { green: 32, yellow: 33, red: 31, grey: 90 } as const
 
 const colorOf = (verdict: GatewayStatus.Verdict): keyof typeof sgr => {
@@ -154,7 +154,7 @@ const serviceRows = ({ service }: Status): ReadonlyArray<Row> => {
 
 /**
  * The rows with the `systemctl` commands that show and stop the system service. If the verdict is `foreign-listener`, the
- * service may be a program other than a gateway. The command that stops it is then left out.
+ * service may be a program other than a gateway. The row with the stop command is then left out.
  */
 const serviceCommands = ({ service, verdict }: Status): ReadonlyArray<Row> => {
   const commands = service === undefined

@@ -9,7 +9,7 @@ import * as NodeFs from "node:fs"
 import { Socket } from "node:net"
 import { nameErrno } from "../internal/errno.ts"
 
-/** The output cannot be written: a full disk, a file size limit, or a terminal that was closed. */
+/** The output could not be written, for example because the disk is full or the terminal was closed. */
 export class OutputFailed extends Data.TaggedError("OutputFailed")<{ readonly reason: string }> {
   override get message() {
     return `failed to write the output: ${this.reason}`
@@ -38,7 +38,8 @@ type Done = (error: NodeJS.ErrnoException | null | undefined) => void
 
 /**
  * Writes until all data is written. Node's own stream for files treats a partial write as complete
- * (`SyncWriteStream.prototype._write` in lib/internal/fs/sync_write_stream.js). A full disk causes such partial writes.
+ * (`SyncWriteStream.prototype._write` in lib/internal/fs/sync_write_stream.js). A full disk can cause a partial write, and the
+ * rest of the output would be lost without an error.
  */
 const writeFile = (data: Buffer, done: Done): void => {
   NodeFs.write(stdoutDescriptor, data, (error, written) => {

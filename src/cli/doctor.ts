@@ -21,7 +21,7 @@ const encode = Schema.encodeSync(DoctorReport)
 /** The JSON form, as the Schema `DoctorReport` describes it. */
 export const toJson = (report: DoctorReport): string => JSON.stringify(encode(report), null, 2)
 
-/** Select Graphic Rendition (ECMA-48, 8.3.117). */
+/** Codes of foreground colours: the parameters of Select Graphic Rendition (ECMA-48, 8.3.117). */
 const sgr: Readonly<Record<Severity, number>> = { ok: 32, info: 90, warning: 33, error: 31 }
 
 const width = Math.max(...Object.keys(sgr).map((severity) => severity.length))

@@ -36,7 +36,7 @@ import * as StopSignals from "./stopSignals.ts"
 let isHungUp = false
 
 const drainCut = Deferred.unsafeMake<void>(FiberId.none)
-/** `exec` handles signals itself, because it relays them to its command. */
+/** Whether the command is `exec`. It needs its own signal handling, because it relays signals to the program that it runs. */
 const isExec = namesCommand(process.argv.slice(2), "exec")
 const signals = isExec ? undefined : StopSignals.listen({
   source: process,
@@ -74,7 +74,8 @@ process.on("uncaughtException", (cause) => {
   Timers.setTimeout(() => exit(ExitStatus.ExitStatus.defect), uncaughtGraceMillis).unref()
 })
 
-// Without a listener, a reader that closes its end (EPIPE) would end the gateway with an uncaught error.
+// If the reader of stdout or stderr closes its end of the pipe, the next write emits an error (EPIPE). Without a listener, this
+// error would be uncaught and end the gateway.
 process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
@@ -105,16 +106,17 @@ const signalOf = (ended: Exit.Exit<unknown, unknown>): NodeJS.Signals | undefine
   Exit.isSuccess(ended) && ended.value instanceof ExitStatus.EndedBySignal ? ended.value.signal : undefined
 
 /**
- * Ends this process by a signal, so that its parent sees the same end as without the wrapper. As pid 1 of a PID namespace, a
- * process cannot end itself by a signal (pid_namespaces(7)), so it exits with the status that a shell shows for the signal.
+ * Ends this process, which ran a command for `exec`, by the signal that ended the command. The parent of this process then sees
+ * the same end as if it had run the command itself. As pid 1 of a PID namespace, a process cannot end itself by a signal
+ * (pid_namespaces(7)). It then exits with the status that a shell shows for the signal.
  */
 const endBySignal = (signal: NodeJS.Signals): void => {
-  // A signal that is ignored ends nothing: Node ignores SIGPIPE, and a parent such as nohup(1) can ignore others. When the last
-  // listener of a signal is removed, its default action is restored. SIGKILL and SIGSTOP accept no listener.
+  // This process may ignore the signal: Node ignores SIGPIPE, and nohup(1) starts programs with SIGHUP ignored. Node restores
+  // the default action of a signal when its last listener is removed. SIGKILL and SIGSTOP accept no listener.
   if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.on(signal, () => {})
   process.removeAllListeners(signal)
   if (process.pid !== 1) process.kill(process.pid, signal)
-  // If the signal has not ended this process, only the status is left.
+  // If the signal has not ended this process after a moment, the exit status reports the signal.
   Timers.setTimeout(() => exit(128 + constants.signals[signal]), process.pid === 1 ? 0 : 50)
 }
 

@@ -1,5 +1,5 @@
 /**
- * `gateway exec`: runs any command for as long as it holds the lock.
+ * `gateway exec`: acquires the lock, runs any command, and releases the lock after the command has ended.
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -39,7 +39,7 @@ import {
   supervision
 } from "./run.ts"
 
-/** `exec` is not available on this platform. */
+/** `exec`, or one of its flags, is not available on this platform. */
 export class ExecUnavailable extends Data.TaggedError("ExecUnavailable")<{ readonly reason: string }> {
   override get message() {
     return this.reason
@@ -115,7 +115,10 @@ const parseFlags = (command: ExecCommandLine) =>
 export const conflictStatus = (command: ExecCommandLine) =>
   given(conflictSetting, command.conflictStatus, ExitStatus.taken)
 
-/** The rule that the record shows: without a port, only the lock counts. */
+/**
+ * The readiness rule that is written into the lock file's record. Other processes use this rule to judge whether the command is
+ * healthy. By default the command must listen on its port. Without a port, it is healthy while it holds the lock.
+ */
 const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerRecord.Ready =>
   Option.getOrElse(ready, () => hasPort ? "port" : "none")
 
@@ -124,8 +127,8 @@ const ruleOf = ({ hasPort }: ExecCommandLine, { ready }: Flags): LockFile.OwnerR
 // ---------------------------------------------------------------------------
 
 /**
- * The variables that the command does not inherit. The first two are secrets of the gateway. The others are for this process: the
- * command would pass for a service that systemd watches, or for the receiver of sockets that this process got.
+ * The variables that the command does not inherit. The first two can contain secrets of the gateway. The others tell a process that
+ * systemd watches it, or that systemd passes sockets to it. This is not true of the command.
  */
 const withheld: ReadonlySet<string> = new Set([
   "GATEWAY_TOKEN",
@@ -139,8 +142,8 @@ const withheld: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The environment of the command. Under systemd, it also gets `NOTIFY_SOCKET`, so that a command that notifies systemd itself can
- * do so. Pure.
+ * The environment of the command. If systemd supervises this process, the command also inherits `NOTIFY_SOCKET`, so that it can
+ * send its own notifications to systemd. Pure.
  */
 export const environmentOf = (
   own: Readonly<Record<string, string | undefined>>,
@@ -161,14 +164,14 @@ export const environmentOf = (
 // readiness
 // ---------------------------------------------------------------------------
 
-/** The pids of the command's tree. */
+/** The pids of a process and of all its descendants. */
 const familyOf = (pid: number) =>
   Effect.flatMap(
     ProcessTable.ProcessTable,
     ({ tree }) => Effect.map(tree([pid]), (family) => family.map(({ pid }) => pid))
   )
 
-/** Whether a process of the command's tree listens on a port. */
+/** Whether a process or one of its descendants listens on a port. */
 const listensOn = (port: number, pid: number) =>
   Effect.gen(function*() {
     const family = yield* familyOf(pid)
@@ -195,13 +198,13 @@ const isReady = (
     ? Effect.succeed(true)
     : rule === "port"
     ? listensOn(config.port, pid)
-    // A program that is not the command's can answer on the port too.
+    // Another program on the port could give the expected answer. So the answer counts only if a process of the command listens.
     : Effect.flatMap(
       listensOn(config.port, pid),
       (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
     )
 
-/** The ports on which the command listens instead, in words. */
+/** Names the ports on which the command listens, for the warning that it is not ready. */
 const describePorts = (pid: number) =>
   Effect.gen(function*() {
     const family = yield* familyOf(pid)
@@ -229,8 +232,8 @@ const relayed: ReadonlyArray<NodeJS.Signals> = [
 const endsWaiting: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
 
 /**
- * Listens for all signals that are relayed. In the foreground of a terminal, this process does not listen for SIGTSTP, so that
- * Ctrl+Z suspends it together with the command.
+ * Listens for all signals that are relayed to the command. If this process has a terminal, it does not listen for SIGTSTP.
+ * Ctrl+Z sends SIGTSTP to the command and to this process. Without a listener, the signal suspends this process too.
  */
 const listen = Effect.gen(function*() {
   const signals = yield* ReceivedSignals.ReceivedSignals
@@ -245,7 +248,10 @@ const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
     Effect.map((signal) => new EndedBySignal({ signal }))
   )
 
-/** Acquires the lock, and asks the port once more: another program can have taken it during a wait for the lock. */
+/**
+ * Acquires the lock, then probes the port. The start has probed the port before, but another program may have bound it during the
+ * wait for the lock.
+ */
 const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRecord.Ready) => {
   const options = { ...lockOptions(start), mode: "exec" as const, ready: rule }
   const lock = command.hasPort ? options : { ...options, address: undefined }
@@ -258,7 +264,10 @@ const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRec
   )
 }
 
-/** The program to start. `setpriv` asks the kernel to kill the command when the wrapper's process ends (prctl(2)). */
+/**
+ * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. It asks the kernel to kill the
+ * command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
+ */
 const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["words"] =>
   diesWithWrapper ? ["setpriv", "--pdeathsig", "KILL", "--", ...words] : words
 
@@ -343,8 +352,8 @@ const execNotifying = (
   )
 
 /**
- * Runs the command under the lock. Succeeds with the command's exit status, or with the signal that ended it. Fails like a start,
- * and with `SpawnFailed`, `NotReady` or `LockLost`.
+ * Acquires the lock, then runs the command. Succeeds with the command's exit status, or with the signal that ended it. Fails if
+ * the lock cannot be acquired, with the same errors as `gateway run`. Also fails with `SpawnFailed`, `NotReady` or `LockLost`.
  */
 export const exec = (
   config: GatewayConfig,

@@ -110,7 +110,7 @@ const makeRoom = (
     yield* stop.makeRoom({ config, flags, isTerminal })
   })
 
-/** `NO_COLOR` is unset or empty (no-color.org). */
+/** Whether colours are allowed: `NO_COLOR` is unset or empty (no-color.org). */
 const colors = Effect.map(variable("NO_COLOR"), Option.isNone)
 
 /**
@@ -162,7 +162,10 @@ const runCommand = (
     )
   })
 
-/** Runs `exec`. An error of the start or of the wrapper becomes an exit status that no command is likely to use. */
+/**
+ * Runs `exec`. Its exit status is that of the command that it runs. An error of `exec` itself becomes an exit status that such a
+ * command is not likely to use.
+ */
 const execCommand = (
   invocation: Invocation,
   command: CommandLine.ExecCommandLine,
@@ -202,7 +205,7 @@ const stopCommand = (
   typed: GatewayConfig.LogFormat
 ) =>
   Effect.gen(function*() {
-    // A problem in the config file must not prevent a stop.
+    // A problem in the config file must not prevent a stop, so such problems are only printed.
     const config = yield* resolveWarning(command.flags)
     const { stop } = yield* Effect.promise(() => import("./stop.ts"))
     yield* stop({ ...command, config, isTerminal: invocation.isTerminal })

@@ -49,8 +49,8 @@ const notifyMargin = Duration.seconds(30)
 const longestWait = Duration.minutes(10)
 
 /**
- * The owner, if this gateway is already running and healthy. It is healthy if the instance that answers the probe is the one that
- * the record names, or if it is healthy by the rule in its record.
+ * The lock file's record of the owner, if this gateway is already running and healthy. If the record has a rule (`ready`), the
+ * rule decides whether the owner is healthy. Otherwise the instance that the record names must answer the health probe.
  */
 export const runningHealthy = (config: GatewayConfig) =>
   Effect.gen(function*() {
@@ -103,7 +103,7 @@ const loadForTakeover = Effect.gen(function*() {
   yield* Effect.ignore(supported)
 })
 
-/** The supervisor of this process, and the notifier of systemd. */
+/** Detects the supervisor of this process, and makes the service that sends notifications to systemd. */
 export const supervision = (config: Pick<GatewayConfig, "supervisor">, facts: Supervisor.ProcessFacts) =>
   Effect.gen(function*() {
     const verdict = yield* Supervisor.make(config.supervisor, facts)
@@ -141,7 +141,7 @@ export interface Start {
   readonly beforeWaiting: Effect.Effect<void>
 }
 
-/** The options of the lock of a start. */
+/** The options with which a start acquires the lock. */
 export const lockOptions = (
   { address, beforeWaiting, config, options, passedSocket, verdict }: Start
 ): LockFile.LockWithProbesOptions => ({
@@ -150,8 +150,8 @@ export const lockOptions = (
   configName: config.configName,
   address,
   isPassedSocket: passedSocket !== undefined,
-  // With `--standby`, `Recovery.standby` waits until the owner of the lock ends, so this layer must not wait for the lock.
-  // Under a supervisor, `health.timeout` limits every wait for another owner, so this layer must not wait longer than that.
+  // With `--standby`, `Recovery.standby` waits until the owner of the lock ends. So an attempt to acquire the lock does not wait.
+  // Under a supervisor, `health.timeout` limits every wait for another owner. So an attempt does not wait longer than that.
   lock: options.standby
     ? { ...config.lock, timeout: Duration.zero }
     : verdict.kind === "none"
@@ -227,7 +227,7 @@ const runNotifying = (
     const lock = yield* recover(startOnce(start, options.token), recoveryOptions(start)).pipe(
       Effect.asSome,
       Effect.catchIf(
-        // These errors mean that another start of this gateway succeeded after `runningHealthy` was called above.
+        // With `ensure`, these errors can mean that another start of this gateway succeeded after the first `runningHealthy`.
         (error) =>
           options.ensure
           && (error._tag === "PortInUse" || error._tag === "LockHeld" || error._tag === "OwnerHealthy"),

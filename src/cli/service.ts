@@ -45,7 +45,7 @@ export interface ServiceCommand {
   readonly scriptPath: string
   /** As `process.platform`. */
   readonly platform: string
-  /** The user ID. Default: that of this process. */
+  /** The ID of the user who installs the service. Default: the user of this process. */
   readonly uid?: number | undefined
   /** The folders where the managers keep system services. */
   readonly folders?: Pick<ServiceFolders, "systemdSystem" | "launchDaemons"> | undefined
@@ -263,8 +263,8 @@ export const service = (
         execPath: command.execPath,
         scriptPath: command.scriptPath,
         args,
-        // Symbolic links in this path are not resolved. The state directory of a dynamic user is a symbolic link from /var/lib
-        // into /var/lib/private, and only systemd uses the path in /var/lib/private.
+        // Symbolic links in this path are not resolved. With a dynamic user, systemd keeps the state directory in
+        // /var/lib/private, and makes a symbolic link to it in /var/lib. The unit must name the path in /var/lib.
         stateDir: isSystemUnit
           ? systemStateDir({ args, profile: config.profile })
           : config.stateDir,

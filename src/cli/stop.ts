@@ -187,9 +187,9 @@ export const stop = (command: StopCommand) =>
   })
 
 /**
- * Before a start with `--force`, stops the process that owns the lock. This process must be verified as the owner, and no
- * supervisor may run it. Otherwise `makeRoom` logs a warning with the reason and succeeds, and the start that follows reports its
- * own error.
+ * Before a start with `--force`, stops the process that owns the lock. That process is stopped only if it is verified as the owner
+ * and no supervisor runs it. Otherwise `makeRoom` logs a warning with the reason and succeeds, and the start that follows reports
+ * its own error.
  */
 export const makeRoom = (command: Omit<StopCommand, "timeout" | "force">) =>
   Effect.gen(function*() {

@@ -4,8 +4,9 @@
  * The first signal interrupts the program (`runMain` listens for SIGTERM and SIGINT). The gateway then drains: it lets open
  * connections finish. The second signal cuts the drain short. A third signal ends the process.
  *
- * Signals within half a second count as one. Several `stop` commands can run at the same time, and each sends a signal. A
- * `stop` command sees that the gateway is already stopping only when the record in the lock file has the phase `draining`.
+ * Signals within half a second count as one. Several `stop` commands can run at the same time, and each sends a signal. A later
+ * `stop` sends none once the lock file says that the gateway drains, but that takes a moment. Without the half second, the second
+ * signal would cut the drain short.
  *
  * Windows has no signals. libuv translates some console events (`uv__signal_control_handler` in src/win/signal.c): Ctrl+C to
  * SIGINT, Ctrl+Break to SIGBREAK, and the closing of a console to SIGHUP. libuv does not translate a logoff or a shutdown of
@@ -63,7 +64,7 @@ export const listen = ({ cutDrain, later, now, platform, source }: StopSignalOpt
   }
   // runMain listens only for SIGTERM and SIGINT, so SIGBREAK is emitted again as SIGTERM.
   const onBreak = () => source.emit("SIGTERM", "SIGBREAK")
-  // The closing of a terminal or a console also asks for an orderly shutdown.
+  // SIGHUP means that the terminal or the console was closed. That also asks for an orderly shutdown.
   const onHangup = () => {
     if (platform === "win32" && !isHungUp) later(closingConsoleMillis, cutDrain)
     isHungUp = true

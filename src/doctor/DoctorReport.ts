@@ -60,7 +60,7 @@ export interface Finding extends Schema.Struct.Type<typeof findingFields> {}
 const findingFields = {
   check: Check,
   severity: Severity,
-  /** One line. */
+  /** The description of the finding, in one line. */
   message: Schema.String,
   /** The shell command that fixes the problem. */
   remedy: optional(Schema.String)
@@ -99,7 +99,7 @@ export interface DoctorReport extends Schema.Struct.Type<typeof fields> {}
 export interface DoctorReportEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 const fields = {
-  /** The version of this form. The version changes if a field changes its meaning. */
+  /** The version of the report's form. It changes if a field changes its meaning. */
   version: Schema.Literal(1),
   /** When the findings were collected. */
   asOf: Schema.DateTimeUtc,

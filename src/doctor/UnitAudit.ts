@@ -176,7 +176,7 @@ export interface Needs {
   readonly install: string
   /** Whether systemd-notify(1) can be started. */
   readonly canNotify: boolean
-  /** Those of the two paths (of Node and of the program) that an upgrade or a clean-up may remove. */
+  /** The unit's paths, of Node and of the program, that an upgrade or a clean-up may remove. */
   readonly unstable: ReadonlyArray<StablePaths.Advice>
 }
 
@@ -375,7 +375,7 @@ const auditProgram = (unit: Unit, needs: Needs): ReadonlyArray<Finding> => {
 /**
  * The findings about a unit. Pure.
  *
- * `auditStartLimit` follows this rule: starts at a distance of `P` seconds never reach the start limit if and only if
+ * `auditStartLimit` follows this rule: starts that are `P` seconds apart never reach the start limit if and only if
  * `StartLimitIntervalSec < StartLimitBurst · P`. `systemdTiming` in `supervisor/SystemdUnit.ts` explains the rule.
  *
  * @since 0.1.0

@@ -3,8 +3,8 @@
  *
  *     start the child with the lock's descriptors → write its pid into the record → relay signals
  *       the child ends   → wait for processes that it left behind → release the lock, return how it ended
- *       the lock is lost → stop the child and its tree, fail with `LockLost`
- *       not ready in time (only with an explicit rule) → stop the child and its tree, fail with `NotReady`
+ *       the lock is lost → stop the child and its descendants, fail with `LockLost`
+ *       not ready in time, and readiness is required → stop the child and its descendants, fail with `NotReady`
  *
  * @since 0.1.0
  */
@@ -30,7 +30,7 @@ import { atMost } from "../internal/atMost.ts"
 import { LockFile } from "../lock/LockFile.ts"
 
 /**
- * The command did not become ready within `timeout`, by a rule that was requested.
+ * The command had to become ready within `timeout`, but did not, so it was stopped.
  *
  * @since 0.1.0
  * @category errors
@@ -51,8 +51,9 @@ export class NotReady extends Data.TaggedError("NotReady")<{
  * When the command is ready.
  *
  * - `none`: as soon as it has started.
- * - `report`: when `isReady` holds. If that takes longer than `startTimeout`, one warning is logged, and the command runs on.
- * - `require`: the same, but the command is stopped instead.
+ * - `report`: when `isReady` returns `true`. If that takes longer than `startTimeout`, a warning is logged, and the command
+ *   continues.
+ * - `require`: when `isReady` returns `true`. If that takes longer than `startTimeout`, the command is stopped.
  *
  * @since 0.1.0
  * @category models
@@ -62,13 +63,13 @@ export interface Readiness {
   /** The rule in words, for messages. */
   readonly rule: string
   readonly isReady: (child: StartedChild) => Effect.Effect<boolean>
-  /** What to add to the warning, such as the ports on which the command does listen. */
+  /** The text to add to the warning, such as the ports on which the command does listen. */
   readonly describe: (child: StartedChild) => Effect.Effect<string>
   readonly startTimeout: Duration.Duration
 }
 
 /**
- * What to run, and how.
+ * The command to run, and how to run it.
  *
  * @since 0.1.0
  * @category models
@@ -76,10 +77,10 @@ export interface Readiness {
 export interface ExecOptions {
   readonly command: string
   readonly args: ReadonlyArray<string>
-  /** The whole environment of the command, without the variables that describe the lock. */
+  /** The whole environment of the command. `run` only adds the variables that name the lock and the instance. */
   readonly env: Readonly<Record<string, string>>
   readonly readiness: Readiness
-  /** How long the command may take to end after SIGTERM, when this process stops it. Then its tree gets SIGKILL. */
+  /** How long the command may take to end after SIGTERM. After that time, the command and its descendants get SIGKILL. */
   readonly stopTimeout: Duration.Duration
   /** Whether the command inherits the lock's descriptors, which keep the kernel lock after a SIGKILL of this process. */
   readonly inheritsLock: boolean
@@ -87,33 +88,36 @@ export interface ExecOptions {
   readonly toGroup: boolean
   /** Runs when the command is ready. */
   readonly onReady: Effect.Effect<void>
-  /** Receives the signals that this process gets. It reads the same queue as before the start. */
+  /** The queue of the signals that this process receives. The caller has started to listen for them. */
   readonly signals: Queue.Dequeue<NodeJS.Signals>
 }
 
 /** The services that `run` needs. */
 export type Requirements = LockFile | ChildProgram | ReceivedSignals | ProcessTable | FileHolders | Signals
 
-/** The signals of a terminal's keys. The kernel sends them to all processes of the group in the foreground. */
+/** The signals of keys such as Ctrl+C. The kernel sends them to every process in the terminal's foreground process group. */
 const fromKeys: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGTSTP"])
 
-/** The pauses between two looks at the command's readiness: first short, because many commands are ready at once. */
+/** The pauses between two checks of the command's readiness. The first are short, because many commands are ready at once. */
 const soon = Schedule.exponential("50 millis", 1.3).pipe(Schedule.union(Schedule.spaced("1 second")))
 
-/** The pauses after the start timeout. A look reads the process table, so a command that is never ready must not cost much. */
+/** The pauses after the start timeout. They are longer, because a check is costly and the command may never be ready. */
 const later = Schedule.spaced("5 seconds")
 
-/** How long the end of a killed tree may take. SIGKILL does not end a process that is blocked in the kernel. */
+/** How long to wait for killed processes to end. SIGKILL does not end a process that is blocked in the kernel. */
 const killTimeout = Duration.seconds(2)
 
-/** The processes that have inherited the descriptors of the command, including daemons that have left its tree. */
+/**
+ * The pids of the processes that have inherited the lock's open file from the command. A daemon among them is found too, although
+ * it is no longer a descendant of the command.
+ */
 const holdersOf = ({ mark }: StartedChild) =>
   Option.match(mark, {
     onNone: () => Effect.succeed([]),
     onSome: (mark) => Effect.flatMap(FileHolders, ({ holdersOf }) => holdersOf(mark))
   })
 
-/** Sends a signal to these processes, unless their pids have been given to others. */
+/** Sends a signal to these processes. A process that has ended is skipped, even if another process has its pid now. */
 const signalAll = (processes: ReadonlyArray<ProcessIdentity>, signal: Signal) =>
   Effect.flatMap(
     Signals,
@@ -127,7 +131,7 @@ const identifyAll = (pids: ReadonlyArray<number>) =>
 const familyOf = (pids: ReadonlyArray<number>) =>
   Effect.map(Effect.flatMap(ProcessTable, ({ tree }) => tree(pids)), Array.reverse)
 
-/** The processes of the command's tree, children before parents. Empty if the command has ended. */
+/** The command and all its descendants, children before parents. Empty if the command has ended. */
 const treeOf = (child: StartedChild): Effect.Effect<ReadonlyArray<ProcessIdentity>, never, ProcessTable> =>
   Effect.flatMap(child.hasEnded, (hasEnded) => hasEnded ? Effect.succeed([]) : familyOf([child.pid]))
 
@@ -137,15 +141,16 @@ const isAlive = (process: ProcessIdentity) =>
     (liveness) => liveness === "Alive"
   )
 
-/** How long to wait between two looks at a process that is not a child of this process. The kernel reports only children. */
+/** The pause between two checks whether a descendant has ended. The kernel reports only the end of this process's own children. */
 const livenessInterval = Duration.millis(50)
 
 /**
- * How late the end of the pipe can be. The kernel closes the descriptors of an ended process one after the other.
+ * How long to wait for `deserted` after a process has ended. `deserted` is the end of a pipe that the process inherited, and the
+ * kernel closes the descriptors of an ended process one after the other.
  */
 const pipeDelay = Duration.millis(100)
 
-/** Completes when the command, the processes that inherited its descriptors, and these processes have ended. */
+/** Completes when the command, the processes that inherited its descriptors, and the processes of `tree` have ended. */
 const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
   Effect.forEach(tree, (process) =>
     isAlive(process).pipe(
@@ -156,8 +161,9 @@ const allEnded = (child: StartedChild, tree: ReadonlyArray<ProcessIdentity>) =>
     )
 
 /**
- * Sends SIGKILL to the command and its descendants, the descendants first. If the parent died first, its children would get
- * another parent, and could no longer be found. `before` is the tree as it was before SIGTERM, which may have ended some parents.
+ * Sends SIGKILL to the command and its descendants, the descendants first. If a parent died first, its children would get
+ * another parent, and could no longer be found as descendants. SIGTERM may have ended some parents already. So `before`, the list
+ * of the processes before SIGTERM, is searched too.
  */
 const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =>
   Effect.gen(function*() {
@@ -167,19 +173,22 @@ const killTree = (child: StartedChild, before: ReadonlyArray<ProcessIdentity>) =
     yield* child.signal("SIGKILL", "group")
     yield* child.signal("SIGKILL", "child")
     if (Option.isSome(yield* atMost(pipeDelay)(child.deserted))) return
-    // A daemon has left the tree and the group, but still has the descriptors, by which it is found. The lock's path does not
-    // identify it: after a loss, another process can have the file that is at that path.
+    // A process that became a daemon is no longer a descendant. It is found by the lock's open file, which it inherited. A search
+    // by the lock's path could kill the wrong process: after a loss of the lock, another owner may have a new file at that path.
     yield* signalAll(yield* identifyAll(yield* holdersOf(child)), "SIGKILL")
   })
 
 /** The signals that ask a process to end. Many programs read their configuration again on SIGHUP, so SIGHUP is not one of them. */
 const asksToEnd: ReadonlySet<NodeJS.Signals> = new Set(["SIGTERM", "SIGINT", "SIGQUIT"])
 
-/** Asks the processes that an ended command has left behind to end. They are found by the lock that they have inherited. */
+/** Sends SIGTERM to the processes that an ended command has left behind. They are found by the lock file that they inherited. */
 const endHeirs = (child: StartedChild) =>
   Effect.flatMap(Effect.flatMap(holdersOf(child), identifyAll), (heirs) => signalAll(heirs, "SIGTERM"))
 
-/** Stops the command: SIGTERM, and SIGKILL to its whole tree if anything of it still lives after `stopTimeout`. */
+/**
+ * Stops the command with SIGTERM. If the command or a process that it started still lives after `stopTimeout`, all of them get
+ * SIGKILL.
+ */
 export const stopChild = (
   child: StartedChild,
   { stopTimeout }: Pick<ExecOptions, "stopTimeout">
@@ -195,8 +204,8 @@ export const stopChild = (
   })
 
 /**
- * Relays signals to the command. In the foreground of a terminal, the kernel has sent the signals of the keys to the command
- * already, so a relay would deliver them twice.
+ * Relays signals to the command. If this process is in the foreground of a terminal, the kernel has already sent the signal of a
+ * key such as Ctrl+C to the command. A relay would deliver that signal twice.
  */
 const relay = (child: StartedChild, wasAsked: Deferred.Deferred<void>, { signals, toGroup }: ExecOptions) =>
   Effect.gen(function*() {
@@ -215,7 +224,7 @@ const relay = (child: StartedChild, wasAsked: Deferred.Deferred<void>, { signals
     )
   })
 
-/** Waits until the command is ready, then updates the record. Fails if readiness is required and takes too long. */
+/** Waits until the command is ready, then writes that into the lock file. Fails if readiness is required and takes too long. */
 const awaitReady = (child: StartedChild, options: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
@@ -237,8 +246,8 @@ const awaitReady = (child: StartedChild, options: ExecOptions) =>
   })
 
 /**
- * Waits for processes that the command left behind and that still hold the lock, and names them. If a signal has asked this process
- * to end, before or during the wait, stops these processes instead: they keep the lock, so an end without them would not be one.
+ * Logs and waits for processes that the command left behind and that still hold the lock. If a signal asks this process to end,
+ * before or during the wait, these processes are stopped instead. Otherwise they would keep the lock after the end of this process.
  */
 const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, options: ExecOptions) =>
   Effect.gen(function*() {
@@ -255,7 +264,11 @@ const awaitHeirs = (child: StartedChild, wasAsked: Deferred.Deferred<void>, opti
     yield* Effect.raceFirst(child.deserted, Effect.zipRight(Deferred.await(wasAsked), stopChild(child, options)))
   })
 
-/** Starts the command, and writes it into the record before it can do anything if only the record enforces the lock. */
+/**
+ * Starts the command, and writes its pid into the lock file's record. If only the record enforces the lock, the command waits until
+ * the record is written. Otherwise, if this process were killed before that, the command would run without an owner in the record,
+ * and another start could take over the lock.
+ */
 const start = (options: ExecOptions) =>
   Effect.gen(function*() {
     const lock = yield* LockFile
@@ -298,7 +311,7 @@ export const run = (
 ): Effect.Effect<ChildExit, SpawnFailed | NotReady | LockLost, Requirements | Scope.Scope> =>
   Effect.gen(function*() {
     const lock = yield* LockFile
-    /** Whether nothing of the command is left to be stopped. */
+    /** Whether the command and the processes that it left behind have ended. They need no stop then. */
     const isOver = yield* Ref.make(false)
     const child = yield* Effect.acquireRelease(
       start(options),

@@ -72,9 +72,9 @@ export class Gateway extends Context.Tag("gateway-lock/Gateway")<Gateway, {
   /** Completes when shutdown begins, with the reason. */
   readonly drainBegan: Effect.Effect<string>
   /**
-   * Protects an app with the token. A request gets 401 unless it has the token, as `Authorization: Bearer` or as a WebSocket
-   * subprotocol. If no token is set, returns the app unchanged. An app that is not protected answers every request whose `Host`
-   * and `Origin` are allowed.
+   * Protects an app with the token. A client sends the token as `Authorization: Bearer` or as a WebSocket subprotocol. A request
+   * without the token gets 401. If no token is set, returns the app unchanged. An app that is not protected answers every request
+   * whose `Host` and `Origin` are allowed.
    */
   readonly authorized: <E, R>(app: HttpApp.Default<E, R>) => HttpApp.Default<E, R>
   /** Adds a check to `/readyz`, until the scope closes. See `Gateway.readiness`. */

@@ -25,7 +25,7 @@ export interface GatewayOptions extends Partial<Omit<ListenerOptions, "host" | "
   /** The base port, on which the gateway listens. 0 selects a free port. Default 18789. */
   readonly port?: number | undefined
   /**
-   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused unless `token` is set. Clients without the
+   * The host to bind. Default `127.0.0.1`. A host that is not loopback is refused if `token` is not set. Clients without the
    * token cannot open the control socket (the gateway's own WebSocket). If you do not use the control socket, set a random
    * token. The token does not protect your own routes: use `authorized` of the `Gateway` service for them.
    */

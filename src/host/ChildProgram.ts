@@ -46,7 +46,7 @@ export type ChildExit =
   | { readonly _tag: "Signalled"; readonly signal: NodeJS.Signals }
 
 /**
- * What to start, and what the child inherits.
+ * The command to start, and the resources that the child inherits.
  *
  * @since 0.1.0
  * @category models
@@ -78,22 +78,22 @@ export interface StartedChild {
   /** Completes when the child has ended. */
   readonly ended: Effect.Effect<ChildExit>
   /**
-   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. The
-   * kernel shows this as the end of a pipe, so nothing is polled. Completes at once if the child inherits none.
+   * Completes when the child and all processes that inherited the descriptors of `inherits` have ended or have closed them. They
+   * also inherit a pipe, and the kernel reports its end, so no polling is needed. Completes at once if `inherits` is empty.
    */
   readonly deserted: Effect.Effect<void>
   /**
-   * The first file of `inherits`, as `<device>:<inode>`. While it is locked, a process that has the file open with this lock has
-   * inherited it from the child. `None` if the child inherits no file.
+   * The identity of the first file of `inherits`, as `<device>:<inode>`. If another process has this file open and shares the lock
+   * on it, that process has inherited the file from the child. `None` if the child inherits no file.
    */
   readonly mark: Option.Option<string>
   /** Whether the child has ended. Its pid may belong to another process then. */
   readonly hasEnded: Effect.Effect<boolean>
-  /** Lets a child that `waits` execute the command. */
+  /** Lets a child that was started with `waits` execute the command. */
   readonly begin: Effect.Effect<void>
   /**
-   * Sends a signal to the child, or to its process group. Does nothing if the child has ended. The handle of the child is used, so
-   * the signal cannot reach another process with the same pid.
+   * Sends a signal to the child, or to its process group. A child that has ended gets no signal, because another process may have
+   * its pid now. Its group, if it has its own (`newSession`), gets the signal as long as a process of the group lives.
    */
   readonly signal: (signal: NodeJS.Signals, to: "child" | "group") => Effect.Effect<void>
 }
@@ -118,8 +118,8 @@ const firstInherited = 20
 const gateDescriptor = 9
 
 /**
- * Reads one line, closes the descriptor, and executes the command. At the end of the pipe without a line, the process that
- * started this shell has ended, so the command is not executed.
+ * Reads one line, closes the descriptor, and executes the command. If the pipe ends without a line, the process that started this
+ * shell has ended. The command is not executed then.
  */
 const gateScript = `read -r _ <&${gateDescriptor} || exit 125; exec ${gateDescriptor}<&-; exec "$@"`
 
@@ -196,7 +196,7 @@ const started = (child: ChildProcess, pid: number, spec: ChildSpec): StartedChil
   const pipe = streams[firstInherited + spec.inherits.length]
   const mark = Option.flatMap(Option.fromNullable(spec.inherits[0]), markOf)
   if (isDuplex(pipe)) {
-    // A process can write to any descriptor that it has, so what arrives here is discarded.
+    // The command can write to the pipe, because it has the descriptor. Its data is discarded, so that the end of the pipe is seen.
     pipe.on("error", () => {}).on("close", () => Deferred.unsafeDone(deserted, Effect.void)).resume()
   } else Deferred.unsafeDone(deserted, Effect.void)
   const gate = streams[gateDescriptor]

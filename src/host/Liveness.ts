@@ -22,7 +22,7 @@ export type Sighting =
   | { readonly _tag: "Present"; readonly startTime: number }
 
 /**
- * Constructors of the three cases.
+ * Constructors of the three cases of a sighting.
  *
  * @since 0.1.0
  * @category constructors
@@ -44,9 +44,9 @@ export interface Comparison {
   /** How far two readings of one start time can differ. */
   readonly tolerance: number
   /**
-   * How much later than the system's start time the recorded start time may be. On some platforms a process takes the recorded
-   * time from its own clock. It reads this clock only at the end of exec, so the recorded time is later. With the default 0,
-   * both times come from the system.
+   * How much later than the system's start time the recorded start time may be. On some platforms a process records the time that
+   * it reads from its own clock. It can read this clock only after Node has been loaded, so the recorded time is later. With the
+   * default 0, both times come from the system.
    */
   readonly startLag?: number | undefined
   /** Whether the system reports the same start time for as long as a process lives. Default `true`. */
@@ -57,7 +57,7 @@ export interface Comparison {
  * Compares a recorded process with what the operating system reports about its pid (`sighting`). Pure.
  *
  * - Another PID namespace or another boot: `Unknown`, because the pid has no meaning here. The record may be from before a
- *   reboot, or from another machine with the same shared folder. A record does not show which of the two is the case.
+ *   reboot, or from another machine that shares the folder. The record does not show which of the two is the case.
  * - No process under the pid: `Gone`.
  * - A process whose start time cannot be compared: `Unknown`.
  * - Start times that differ by more than the tolerance: `Gone`, because the pid now belongs to another process. `Unknown` if
@@ -98,9 +98,9 @@ export const judge = (
  * Whether a record names an earlier process that had this process's pid. Pid, PID namespace and boot must be equal, and
  * the start times must differ by more than `tolerance`.
  *
- * A record with the same start time names this process, which is alive. A record with another boot id is no proof, because it
- * may be from another machine with the same shared folder. The PID namespace does not tell machines apart, because the first
- * PID namespace has the same name on every machine.
+ * A record with the same start time names this process, which is alive. A record with another boot id does not prove that its
+ * process has ended, because it may be from another machine that shares the folder. The PID namespace does not tell machines apart,
+ * because the first PID namespace has the same name on every machine.
  *
  * @since 0.1.0
  * @category decisions

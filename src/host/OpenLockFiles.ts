@@ -46,8 +46,8 @@ export class OpenLockFiles extends Context.Tag("gateway-lock/OpenLockFiles")<Ope
    */
   readonly paths: Effect.Effect<OpenLocks>
   /**
-   * The pids of the processes that have a file open with a kernel lock on it. These processes share the lock, which they have
-   * inherited. Empty if the system does not show them. Never fails, and takes two seconds at most.
+   * The pids of the processes that hold the kernel lock on a file: the process that acquired it, and the processes that inherited
+   * the open file. Empty if the system does not show them. Never fails, and takes two seconds at most.
    */
   readonly holders: (path: string) => Effect.Effect<ReadonlyArray<number>>
 }>() {}

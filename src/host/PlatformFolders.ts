@@ -94,7 +94,7 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
     pathFrom(platform === "win32" ? "USERPROFILE" : "HOME", isAbsolute),
     Option.match({
       onSome: Effect.succeedSome,
-      // `userInfo` throws if the user database has no entry, as in a container that runs as a bare uid.
+      // `userInfo` throws if the user database has no entry for the uid. That can be the case in a container.
       onNone: () =>
         Effect.map(
           Effect.option(Effect.try(() => NodeOs.userInfo().homedir)),
@@ -105,8 +105,9 @@ export const home = (platform: string): Effect.Effect<Option.Option<string>> => 
 }
 
 /**
- * The places of the two base folders. `variable` is the environment variable that names a folder. If it is not set, `below` is
- * the path of that folder in the home folder. `inside` is the path of the base folder in the folder that was found.
+ * Where a platform keeps the two base folders, for configuration and for state. The path of a base folder has two parts. The first
+ * part is the value of the environment variable `variable`. If it is not set, the first part is `below` in the home folder. The
+ * second part is `inside`.
  */
 const conventions = (platform: string) => {
   switch (platform) {

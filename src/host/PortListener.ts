@@ -36,9 +36,9 @@ const reachedAt = (host: string, listeners: ReadonlyArray<PortListener>): Readon
 }
 
 /**
- * The listeners that keep a gateway from `address`: those that answer at `address`, and those that answer at 127.0.0.1 on the
- * same port. Every gateway also binds 127.0.0.1, the guard address. If only a resolver can translate the host's name to an
- * address, all listeners of the port are returned. Pure.
+ * The listeners that a start finds when it probes `address`: those that answer at `address`, and those that answer at 127.0.0.1 on
+ * the same port. Every gateway also binds 127.0.0.1. If only a resolver can translate the host's name to an address, all listeners
+ * of the port are returned. Pure.
  *
  * @since 0.1.0
  * @category decisions
@@ -51,8 +51,8 @@ export const listenersAt = (address: Address, listeners: ReadonlyArray<PortListe
 }
 
 /**
- * The hosts that a gateway on an address binds: its own host and the guard address 127.0.0.1. The guard address is listed even
- * if the gateway's own host is a wildcard that covers 127.0.0.1, because checking both does no harm.
+ * The hosts that a gateway on an address binds: its own host and 127.0.0.1. 127.0.0.1 is listed even if the gateway's own host is
+ * a wildcard that covers it, because checking both does no harm.
  */
 export const addressesOf = ({ host }: Address): ReadonlyArray<string> => host === guardHost ? [host] : [host, guardHost]
 

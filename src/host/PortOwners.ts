@@ -88,9 +88,9 @@ export class PortOwners extends Context.Tag("gateway-lock/PortOwners")<PortOwner
   /** The TCP ports on which these processes listen, ascending. Never fails. Empty if the system does not show them. */
   readonly portsOf: (pids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
   /**
-   * The reason why a gateway cannot bind an address, or the guard address 127.0.0.1 on the same port, although nothing listens
-   * there. `None` if nothing blocks these addresses, or if the reason cannot be determined. Never fails, and takes two seconds
-   * at most.
+   * The reason why a gateway cannot bind an address although nothing listens there. Every gateway also binds 127.0.0.1 on the
+   * same port, so that address is checked too. `None` if nothing blocks these addresses, or if the reason cannot be determined.
+   * Never fails, and takes two seconds at most.
    */
   readonly blocker: (address: Address) => Effect.Effect<Option.Option<PortBlocker>>
 }>() {}
@@ -109,7 +109,7 @@ const firstTaken = (address: Address): Effect.Effect<Option.Option<string>> =>
     Effect.timeoutTo({ duration: timeLimit, onSuccess: (host) => host, onTimeout: () => Option.none<string>() })
   )
 
-/** The result of `blocker` if an address is in use and no visible connection explains why. */
+/** The result of `blocker` if an address cannot be bound, and no visible connection explains why. */
 const unseenBlocker: PortBlocker = {
   reason: "a process that is not visible from here has bound it and does not listen"
 }
