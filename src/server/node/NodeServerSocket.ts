@@ -97,7 +97,8 @@ const listenOnPassed = (
     const seen = PassedSocket.inspect(fd, asked)
     if (seen.fault !== undefined) return yield* refuse(seen.fault)
     const listenOn: Net.ListenOptions & { readonly fd: number } = { fd }
-    // Uninterruptible, as in `listenOnAddress`.
+    // This effect is uninterruptible, because an interruption between listen() and the event "listening" would leave the server
+    // open permanently.
     const inner = yield* NodeHttpServer.make(() => server, listenOn).pipe(
       Effect.mapError((error) => {
         const failed = bindError(asked, error.cause)
