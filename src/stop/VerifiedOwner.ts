@@ -69,8 +69,9 @@ const whyNotSignalled = (
 }
 
 /**
- * Whether the owner's process must have the lock file open. If the wrapper `gateway exec` has ended, the owner is its command. The
- * record says whether that command inherited the open file. If not, only its pid, start time, boot and PID namespace identify it.
+ * Whether the owner's process must have the lock file open. `gateway exec` is a wrapper that holds the lock for a command. If the
+ * wrapper was killed, the command is the owner, and the record says whether the command inherited the open file. If not, only the
+ * pid, start time, boot and PID namespace identify the command.
  */
 const mustHaveOpen = ({ process, record }: LockInspection.Owner): boolean =>
   process.pid === record.pid || record.inheritsLock === true
@@ -161,8 +162,8 @@ export const look = (
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
 /**
- * Verifies the owner of the lock, and signals it if it is still the given instance (one run of a gateway). If the owner is a
- * wrapper (`gateway exec`), it relays SIGTERM to its command. SIGKILL goes to the command and its descendants first.
+ * Verifies the owner of the lock, and signals it if it is still the given instance (one run of a gateway). The owner can be
+ * `gateway exec`, a wrapper that relays SIGTERM to its command. With SIGKILL, the command and its descendants get the signal first.
  *
  * Returns whether the signal was sent. The result is `false` if the instance has released the lock or has ended. It is also
  * `false` if the signal is SIGTERM and the instance is already draining.
@@ -181,8 +182,8 @@ export const signal = (
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
     const { process, record } = owner.value
-    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. If only the command
-    // of a wrapper (`gateway exec`) is left, it gets the signal, because `phase` is the phase of the ended wrapper.
+    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. If the wrapper
+    // `gateway exec` was killed, only its command is left. `phase` was the phase of the wrapper, so the command gets the signal.
     if (what === "SIGTERM" && record.phase === "draining" && process.pid === record.pid) return false
     const send = Effect.zipWith(
       what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),

@@ -1,6 +1,6 @@
 /**
- * Notices that the owner has changed or ended. The owner is the process that listens on the port or holds the lock. A start (a
- * gateway process that is starting) waits for that.
+ * Notices that the owner has changed or ended, for a gateway that waits to start. The owner is the process that listens on the
+ * port or holds the lock.
  *
  * - If the owner is a gateway whose answers contain an instance id, this module watches the gateway over an open connection. This
  *   connection ends when the gateway ends.
@@ -9,8 +9,8 @@
  *   failed handshake.
  * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
  *   checks whether the owner's process has ended.
- * - If the owner is a server that `gateway exec` runs, its record has a rule for its health. This module does the same, and
- *   evaluates that rule. It holds no connection to the owner's port open.
+ * - If the owner is a server that `gateway exec` runs, its record has a rule for its health. This module then reads the record,
+ *   checks the process, and evaluates the rule. It holds no connection to the owner's port open.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"

@@ -43,7 +43,7 @@ const longestRefusal = Duration.seconds(1)
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /**
- * Whether the port is in use by a socket that does not listen. (With a listening socket, the error is `PortInUse`.) For example,
+ * Whether the port is in use by a socket that does not listen. If the socket listened, the error would be `PortInUse`. For example,
  * the kernel may give the port to an outgoing connection, and it frees the port when that connection closes.
  */
 const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
@@ -308,7 +308,7 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  * const address = { host: "127.0.0.1", port: 18789 }
  * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
  *
- * // As a service of systemd, whose unit has RestartPreventExitStatus=78.
+ * // For a systemd unit with RestartPreventExitStatus=78: systemd does not restart this program after it exits 78.
  * Layer.build(Main).pipe(
  *   Recovery.recover({ supervisor: "systemd", address, health: { timeout: "2 minutes" } }),
  *   Effect.flatMap((context) => Context.get(context, Gateway.Gateway).lost),

@@ -243,7 +243,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
  * import { Layer } from "effect"
  * import { Gateway, Host, Server } from "gateway-lock"
  *
- * // The real machine without kernel locks, to try an app on a disk that does not support them.
+ * // Uses the real machine, but no kernel locks. So it shows how an app behaves on a disk that does not support them.
  * const Machine = Layer.mergeAll(
  *   Host.KernelLock.layerAbsent("tried without"),
  *   Host.ProcessTable.layerLive,
