@@ -11,7 +11,8 @@
  *
  * - The lock is held, and its record (the JSON text in the lock file) is readable.
  * - A process with the recorded pid, start time, boot and PID namespace runs on this host.
- * - That process has the lock file open. This is checked only on operating systems that show the open files of a process.
+ * - That process has the lock file open. This is checked only on operating systems that show the open files of a process. It is not
+ *   checked for a command of `gateway exec` that did not inherit the open file.
  * - That process is neither the process that performs the stop nor an ancestor of it.
  *
  * The stop verifies the owner again directly before each signal.
