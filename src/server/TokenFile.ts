@@ -1,5 +1,5 @@
 /**
- * Reads the file that holds a token.
+ * Reads the file that contains the gateway's access token.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /**
- * Resolves the settings of one start from flags, environment variables, the config file and defaults. Also exports the
- * table of settings, which the command line, `--help` and the README follow.
+ * Resolves the settings for one start of a gateway from flags, environment variables, the config file and defaults. Also exports
+ * the table of settings, from which the command line and `--help` are made.
  *
  * @since 0.1.0
  */
@@ -44,7 +44,10 @@ export { settings } from "./SettingsTable.ts"
  * @category models
  */
 export interface LockSettings {
-  /** How long a start waits for the lock while the lock's owner does not serve this gateway's port. Default 5 seconds. */
+  /**
+   * How long a start waits for the lock. The start fails at once instead if its port is in use, or if the lock's owner is healthy.
+   * Default 5 seconds.
+   */
   readonly timeout: Duration.Duration
   /** The time between two attempts to acquire the lock, while a start waits for it. Default 100 milliseconds. */
   readonly pollInterval: Duration.Duration

@@ -82,7 +82,7 @@ export interface Setting<A> {
   readonly explain?: (raw: unknown) => Option.Option<string>
 }
 
-/** Returns its argument, and infers the type of the setting's values. */
+/** Returns its argument. TypeScript infers the type of the setting's values (`A`) from `decode`. */
 export const setting = <A>(setting: Setting<A>): Setting<A> => setting
 
 /** Decodes a string. */

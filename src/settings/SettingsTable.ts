@@ -1,6 +1,6 @@
 /**
  * The table of settings. It has the name of each setting on the command line, in the environment and in the config file,
- * and the allowed values. The command line, the schema of the config file, `--help` and the README follow this table.
+ * and the allowed values. The command line, the schema of the config file and `--help` are made from this table.
  */
 import * as Duration from "effect/Duration"
 import * as LogLevel from "effect/LogLevel"
@@ -267,7 +267,7 @@ export const settings = {
     file: ["limits", "keepAliveTimeout"],
     description: "time limit for an idle connection; must exceed the idle timeout of a load balancer",
     default: Listener.defaults.limits.keepAliveTimeout,
-    // The minimum is not 0, because for Node 0 means that there is no limit.
+    // The minimum is not 0, because Node would never close an idle connection with a timeout of 0.
     minimum: Duration.seconds(1)
   }),
   "limits.headerBytes": countSetting({

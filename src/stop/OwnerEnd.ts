@@ -1,6 +1,6 @@
 /**
  * Waits until an owner (a gateway that holds a lock) has ended. An owner has ended when it has released its lock and closed its
- * port. An owner with a rule of its own for its health has ended when its lock is free.
+ * port. For an owner by `gateway exec`, which runs another server under the lock, only the lock counts.
  *
  * @since 0.1.0
  */
@@ -101,7 +101,8 @@ const progress = (instance: OwnerRecord.OwnerRecord, path: string): Effect.Effec
         )
     }
     const successor = Option.map(other, ({ holder }) => holder)
-    // The end of an owner with a rule of its own is the end of its lock. Another program may have had its port all the time.
+    // `ready` is set if `gateway exec` runs another server as the owner. That server need not listen on the recorded port, so
+    // another program may have had the port all the time. Therefore only the lock shows the end of such an owner.
     if (instance.ready !== undefined) return { _tag: "Ended", successor }
     const address = OwnerRecord.address(instance)
     const port = yield* ports.probe(address)

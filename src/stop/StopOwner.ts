@@ -11,17 +11,18 @@
  *
  * - The lock is held, and its record (the JSON text in the lock file) is readable.
  * - A process with the recorded pid, start time, boot and PID namespace runs on this host.
- * - This process has the lock file open. This is checked only on operating systems that show the open files of a process.
- * - This process is neither the process that performs the stop nor an ancestor of it.
+ * - That process has the lock file open. This is checked only on operating systems that show the open files of a process. It is not
+ *   checked for a command of `gateway exec` that did not inherit the open file.
+ * - That process is neither the process that performs the stop nor an ancestor of it.
  *
  * The stop verifies the owner again directly before each signal.
  *
  * The stop ends when the verified owner has released the lock and closed its port. By then, another process may have the lock or
  * the port.
  *
- * An owner by `gateway exec` is a wrapper with its command. SIGTERM goes to the wrapper, which relays it, or to the command if the
- * wrapper has ended. SIGKILL goes to the command and all its descendants, and then to the wrapper. The stop ends when the lock is
- * free.
+ * `gateway exec` is a wrapper: it holds the lock, and runs another server as its command. SIGTERM goes to the wrapper, which relays
+ * it, or to the command if the wrapper has ended. SIGKILL goes to the command and all its descendants, and then to the wrapper.
+ * The stop of such an owner ends when the lock is free.
  *
  * @since 0.1.0
  */
@@ -68,7 +69,7 @@ export type Outcome =
   }
   | {
     readonly _tag: "Stopped"
-    /** The process that was the owner: the recorded one, or the command of a wrapper that had ended before. */
+    /** The pid of the owner's process. If the wrapper `gateway exec` had ended before the stop, that process is its command. */
     readonly pid: number
     readonly record: OwnerRecord.OwnerRecord
     readonly killed: boolean
@@ -93,8 +94,8 @@ const whoListens = (address: Address): Effect.Effect<ReadonlyArray<string>, neve
   })
 
 /**
- * Returns the outcome if no process holds the lock. The lock also looks free if its lock file was removed while the gateway
- * serves. So this function fails if a gateway may be serving on the address.
+ * Returns the outcome if no process holds the lock. If the lock file was removed while the gateway serves, the lock looks free as
+ * well. So this function fails if a gateway may be serving on the address.
  */
 const notRunning = (state: LockInspection.LockState, options: StopOptions) =>
   Effect.gen(function*() {
@@ -150,7 +151,7 @@ const refuseSupervised = (owner: LockInspection.Owner, options: StopOptions) =>
  *   Layer.provideMerge(Gateway.layerNode)
  * )
  *
- * // By its lock file alone; Gateway.stop finds that from the options of the gateway.
+ * // Stops the gateway that holds this lock file. Gateway.stop computes the path from the options of a gateway.
  * const program = StopOwner.stop({
  *   path: LockFile.configLockPath({ stateDir: "/var/lib/importer", configPath: "/etc/importer.json" }),
  *   address: { host: "127.0.0.1", port: 18789 },

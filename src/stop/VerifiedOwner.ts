@@ -69,19 +69,20 @@ const whyNotSignalled = (
 }
 
 /**
- * Whether the owner's process must have the lock file open. A command that did not inherit the file from its wrapper does not. Its
- * pid, start time, boot and PID namespace identify it.
+ * Whether the owner's process must have the lock file open. `gateway exec` is a wrapper that holds the lock for a command. If the
+ * wrapper was killed, the command is the owner, and the record says whether the command inherited the open file. If not, only the
+ * pid, start time, boot and PID namespace identify the command.
  */
 const mustHaveOpen = ({ process, record }: LockInspection.Owner): boolean =>
   process.pid === record.pid || record.inheritsLock === true
 
-/** Whether the signal was sent: `false` if the process has ended meanwhile. */
+/** Sends a signal. Returns `false` if the process has ended meanwhile, and `true` if the signal was sent. */
 const unlessGone = (send: Effect.Effect<void, SignalFailed>): Effect.Effect<boolean, SignalFailed> =>
   Effect.catchIf(Effect.as(send, true), ({ why }) => why === "Gone", () => Effect.succeed(false))
 
 /**
- * Sends SIGKILL to the command that a wrapper started, and to all its descendants. A killed wrapper could no longer end them. A
- * process that has ended meanwhile is skipped. Returns whether a signal was sent.
+ * Sends SIGKILL to the command that the wrapper `gateway exec` started, and to all descendants of the command. SIGKILL to the
+ * wrapper alone would leave them running. Skips a process that has ended meanwhile. Returns whether a signal was sent.
  */
 const killCommand = ({ record }: LockInspection.Owner) =>
   Effect.gen(function*() {
@@ -161,10 +162,11 @@ export const look = (
   }).pipe(Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(3))))
 
 /**
- * Verifies the owner of the lock, and signals it if it is still the given instance. A wrapper relays SIGTERM to its command. Before
- * a wrapper gets SIGKILL, its command and all descendants of the command get it. Returns whether the signal was sent. The
- * result is `false` if the instance has released the lock or has ended. It is also `false` if the signal is SIGTERM and the
- * instance is already draining.
+ * Verifies the owner of the lock, and signals it if it is still the given instance (one run of a gateway). The owner can be
+ * `gateway exec`, a wrapper that relays SIGTERM to its command. With SIGKILL, the command and its descendants get the signal first.
+ *
+ * Returns whether the signal was sent. The result is `false` if the instance has released the lock or has ended. It is also
+ * `false` if the signal is SIGTERM and the instance is already draining.
  */
 export const signal = (
   instance: OwnerRecord.OwnerRecord,
@@ -180,8 +182,8 @@ export const signal = (
     const { owner } = yield* look(options, (state) => isOf(state, instance))
     if (Option.isNone(owner)) return false
     const { process, record } = owner.value
-    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. A command whose
-    // wrapper has ended has no phase of its own, so it gets the signal.
+    // If the owner is already draining, no SIGTERM is sent, because a second SIGTERM would cut the drain short. If the wrapper
+    // `gateway exec` was killed, only its command is left. `phase` was the phase of the wrapper, so the command gets the signal.
     if (what === "SIGTERM" && record.phase === "draining" && process.pid === record.pid) return false
     const send = Effect.zipWith(
       what === "SIGKILL" ? killCommand(owner.value) : Effect.succeed(false),

@@ -1,15 +1,16 @@
 /**
- * Notices that the owner has changed or ended. The owner is the process that listens on the port or holds the lock.
+ * Notices that the owner has changed or ended, for a gateway that waits to start. The owner is the process that listens on the
+ * port or holds the lock.
  *
  * - If the owner is a gateway whose answers contain an instance id, this module watches the gateway over an open connection. This
  *   connection ends when the gateway ends.
  * - If the owner is another listener, this module probes the listener once a second, and closes the connection after each probe.
- *   An idle connection would stop a single-threaded server, and the released versions of OpenClaw log each idle connection as a
+ *   An idle connection would block a single-threaded server, and some programs (such as OpenClaw) log each idle connection as a
  *   failed handshake.
  * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
  *   checks whether the owner's process has ended.
- * - If the owner's record has a rule for its health (an owner by `gateway exec`), this module does the same, and evaluates that
- *   rule. It holds no connection to the owner's port open.
+ * - If the owner is a server that `gateway exec` runs, its record has a rule for its health. This module then reads the record,
+ *   checks the process, and evaluates the rule. It holds no connection to the owner's port open.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -118,7 +119,7 @@ export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
     { _tag: "NoListener", detail: "" }
   )
 
-/** An owner with a rule of its own for its health, and the path of its lock file. */
+/** An owner whose record has a rule for its health (a server that `gateway exec` runs), and the path of its lock file. */
 interface RuledOwner {
   readonly path: string
   readonly holder: Holder
@@ -136,7 +137,7 @@ const ruledOwner = (error: Occupied): RuledOwner | undefined => {
     : { path: configLockPath({ configPath, stateDir }), holder, instanceId }
 }
 
-/** Probes all addresses of the owner at the same time. An owner with a rule of its own is judged by that rule instead. */
+/** Probes all addresses of the owner at the same time. If the owner's record has a rule for its health, evaluates that rule instead. */
 export const look = (
   error: Occupied,
   address: Address
@@ -257,14 +258,15 @@ const watchOrPoll = (
 
 /**
  * Waits for a change of a port's owner, without a timeout. While this function watches a gateway over an open connection, it does
- * not probe that gateway. An owner with a rule of its own is watched by its lock file and its process, without any connection.
- * `looks` are the answers of the latest probe.
+ * not probe that gateway. For an owner whose record has a rule for its health, it reads the lock file and checks the process, and
+ * opens no connection. `looks` are the answers of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)
   const ruled = ruledOwner(wait.error)
   if (ruled !== undefined) {
-    // The pid shows the end of the owner only if it is valid here. Otherwise, the next attempt to start shows it.
+    // The pid in the record shows the owner's end only if it is valid in this PID namespace. Otherwise only another attempt to
+    // start shows that end, so the wait takes at most one poll interval.
     return ruled.holder.pidMeaning === "Alive" ? awaitLock(ruled) : Effect.raceFirst(awaitLock(ruled), pause)
   }
   return isWatchable(looks) ? watchOrPoll(wait, looks) : poll(wait, looks)

@@ -1,6 +1,6 @@
 /**
- * Decides what a start does when another owner holds the lock or the port. `recover` leaves a healthy owner in control, and
- * waits for an unhealthy owner up to a timeout. `standby` waits without a timeout.
+ * Decides what a starting gateway does when another process, the owner, has the lock or the port. `recover` leaves a healthy owner
+ * in control, and waits for an unhealthy owner up to a timeout. `standby` waits without a timeout.
  *
  * @since 0.1.0
  */
@@ -36,15 +36,15 @@ const attemptsAfterEnd = 7
 /**
  * The longest time that a start needs to find that another owner has the port. If an attempt fails with `PortInUse` only after a
  * longer time, the attempt spent the additional time on other work, such as the warm-up of an app before the bind. That work is
- * not a wait for the owner, so the additional time is added to the deadline.
+ * not a wait for the owner, so it must not use up the timeout of `recover`. The additional time is added to the deadline.
  */
 const longestRefusal = Duration.seconds(1)
 
 const nowMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /**
- * Whether the port is in use by a socket that does not listen. For example, the kernel may give the port to an outgoing
- * connection, and it frees the port when that connection closes.
+ * Whether the port is in use by a socket that does not listen. If the socket listened, the error would be `PortInUse`. For example,
+ * the kernel may give the port to an outgoing connection, and it frees the port when that connection closes.
  */
 const isTaken = <E extends { readonly _tag: string }>(error: E): error is E & BindFailed =>
   error._tag === "BindFailed" && "code" in error && error.code === "EADDRINUSE"
@@ -282,7 +282,8 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
   }).pipe(waitingFor("owner"))
 
 /**
- * Runs a start under a supervisor: leaves a healthy owner in control, and waits for an unhealthy owner up to a timeout.
+ * Runs a start under a supervisor. If another process, the owner, has the lock or the port, leaves a healthy owner in control, and
+ * waits for an unhealthy owner up to a timeout.
  *
  * - A healthy owner (`PortInUse`, `LockHeld`): fails with `OwnerHealthy`.
  * - An unhealthy owner (`PortInUse`, `LockHeld`): retries. After `health.timeout`, fails with `OwnerUnhealthy`.
@@ -307,7 +308,7 @@ const waitForPort = <E>({ deadline, report, retryInterval, timeout }: Recovering
  * const address = { host: "127.0.0.1", port: 18789 }
  * const Main = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Gateway.layer(address)))
  *
- * // As a service of systemd, whose unit has RestartPreventExitStatus=78.
+ * // For a systemd unit with RestartPreventExitStatus=78: systemd does not restart this program after it exits 78.
  * Layer.build(Main).pipe(
  *   Recovery.recover({ supervisor: "systemd", address, health: { timeout: "2 minutes" } }),
  *   Effect.flatMap((context) => Context.get(context, Gateway.Gateway).lost),
@@ -355,16 +356,16 @@ export const recover: {
   }))
 
 /**
- * Runs a start as a standby: waits until the current owner ends, without a timeout, and then takes over. If several standbys
- * wait, one takes over and the others wait until that new owner ends.
+ * Runs a start as a standby: waits until the current owner (the process that has the lock or the port) ends, without a timeout,
+ * and then takes over. If several standbys wait, one takes over and the others wait until that new owner ends.
  *
  * How the standby notices the end of the owner:
  *
  * - A gateway: the standby watches the gateway over an open connection.
  * - A listener that cannot be watched in this way: the standby probes the listener every second.
  * - An owner that holds the lock without listening: the standby tries to acquire the lock every second.
- * - An owner with a rule of its own for its health, such as an owner by `gateway exec`: the standby watches the owner's lock file
- *   and process, and opens no connection.
+ * - A server that `gateway exec` runs under the lock: the standby reads the owner's lock file and checks the owner's process, and
+ *   opens no connection.
  * - A socket that has the port and does not listen: the standby tries to bind every second.
  *
  * A standby waits only if the start fails with `PortInUse`, with `LockHeld`, or with `BindFailed` because a socket that does not

@@ -9,16 +9,18 @@ import type { Address } from "../Address.ts"
 import type { SupervisorKind } from "./Supervisor.ts"
 
 /**
- * How long to wait for an unhealthy owner. In the config file, these settings have the same names, within the object `health`.
+ * How long to wait for an unhealthy owner: another process that has the lock or the port. In the config file, these settings have
+ * the same names, within the object `health`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RecoveryHealthOptions {
-  /** The interval between two attempts while the owner does not change. Default 5 seconds. */
+  /** The interval between two attempts to start while the owner does not change. Default 5 seconds. */
   readonly retryInterval?: Duration.DurationInput | undefined
   /**
-   * How long `recover` waits for an unhealthy owner. This timeout does not limit a start that holds the lock. Default 5 minutes.
+   * How long `recover` waits for an unhealthy owner. This timeout does not limit a start that holds the lock itself. Default 5
+   * minutes.
    */
   readonly timeout?: Duration.DurationInput | undefined
 }

@@ -24,7 +24,7 @@ export const quoteWindows = (text: string): string =>
     }"`
 
 /**
- * Makes the task's XML for `schtasks /Create /XML`. The XML declares UTF-16, because `schtasks` writes UTF-16 and reads it best.
+ * Makes the task's XML for `schtasks /Create /XML`. The XML declares UTF-16, the encoding that `schtasks` itself writes.
  * `ServiceDefinition.encode` encodes the XML in UTF-16 with a byte order mark.
  *
  * - `MultipleInstancesPolicy=IgnoreNew`: the Task Scheduler runs at most one instance of the task.

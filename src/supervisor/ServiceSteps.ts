@@ -176,11 +176,11 @@ export const uninstallSteps = (place: Place): ReadonlyArray<Step> => {
         runIfThere(...systemctl(place), "reset-failed", name)
       ]
     case "launchd":
-      // `bootout` fails if launchd has no job with this label, for example after a manual `bootout`.
+      // `bootout` fails if launchd has no job with this label, for example after a manual `bootout`. The step ignores a failure.
       return [runIfThere("launchctl", "bootout", `${launchdDomain(place)}/${name}`), remove]
     case "schtasks":
       return [
-        // `/End` fails if the task is not running.
+        // `/End` fails if the task is not running. The step ignores a failure.
         runIfThere("schtasks", "/End", "/TN", name),
         run("schtasks", "/Delete", "/TN", name, "/F"),
         remove

@@ -54,8 +54,8 @@ export interface Evidence {
   /** `NOTIFY_SOCKET` (sd_notify(3)). */
   readonly notifySocket: Option.Option<string>
   /**
-   * The unit of this process is the systemd unit that its control group belongs to. The value is the pid of that unit's main
-   * process. `None` if systemd was not asked.
+   * The pid of the main process of this process's systemd unit. The unit is found from the control group of this process. `None`
+   * if systemd was not asked, or named no pid.
    */
   readonly unitMainPid: Option.Option<number>
   /** `XPC_SERVICE_NAME`: the label of the launchd job, or `0` if no job started this process. */

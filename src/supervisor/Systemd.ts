@@ -6,7 +6,7 @@
  * import { Effect } from "effect"
  * import { Systemd } from "gateway-lock"
  *
- * // While an app migrates its data, within TimeoutStartSec of its unit.
+ * // An app tells systemd that it migrates its data. The migration must end within TimeoutStartSec of the app's unit.
  * const migrating = Effect.flatMap(Systemd.SystemdNotify.SystemdNotify, ({ notify }) =>
  *   notify("STATUS=migrating the data"))
  *

@@ -78,8 +78,8 @@ export const notifySocket = variable("NOTIFY_SOCKET")
  * Makes a notifier for the `NOTIFY_SOCKET` of this process. The notifier sends messages only if the service `Supervisor` says
  * that systemd is the supervisor of this process.
  *
- * The reason: every descendant of a service inherits `NOTIFY_SOCKET`, and a message from a descendant would tell systemd that the
- * whole service is ready or stopping. `pid` is the pid of this process, which is compared with `WATCHDOG_PID`.
+ * Every descendant of a service inherits `NOTIFY_SOCKET`. A message from a descendant would wrongly tell systemd that the whole
+ * service is ready or stopping. `pid` is the pid of this process, which is compared with `WATCHDOG_PID`.
  *
  * @since 0.1.0
  * @category constructors

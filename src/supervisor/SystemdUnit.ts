@@ -45,9 +45,9 @@ export interface SystemdTiming {
  * least `20 · 32 = 640`. `B` is 20, so that starts that fail at once exhaust the limit only after `B · R = 40` seconds. A
  * temporary cause, such as a volume that is mounted late, can pass in that time.
  *
- * **Start timeout.** A start that waits for the lock's owner sends `EXTEND_TIMEOUT_USEC` while it waits. The first message must
- * arrive within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90 seconds, which is
- * systemd's default.
+ * **Start timeout.** A start that waits for the lock's owner sends `EXTEND_TIMEOUT_USEC` at least once in each retry interval. The
+ * first message must arrive within `TimeoutStartSec`. So the timeout is two retry intervals plus 30 seconds, and at least 90
+ * seconds, which is systemd's default.
  *
  * **Stop timeout.** The stop timeout is the drain timeout plus ten seconds.
  *
@@ -161,8 +161,8 @@ const homes = ["/home", "/root", "/run/user"]
  *   of the lock dead.
  * - `PrivateUsers=` is not set, because it would hide the uids of other users, and the gateway needs these uids to check the
  *   owners of files.
- * - `AF_NETLINK`: the gateway needs these sockets to list the addresses of the host. The error about a host address that does not
- *   exist contains this list.
+ * - `AF_NETLINK`: the gateway needs these sockets to list the machine's addresses. It shows them in the error about a `host` that
+ *   the machine does not have.
  * - `AF_UNIX`: systemd-notify needs these sockets.
  * - `MemoryDenyWriteExecute=` is not set, because V8 writes machine code to memory and then runs that code.
  */

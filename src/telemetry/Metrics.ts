@@ -125,8 +125,8 @@ const reclaimReasons = [
 ] as const
 
 /**
- * Counts lock files that a start reclaimed because the former owner had ended without removing them, for example after a crash.
- * The label `reason` is a `LockReclaimReason`. A start adds at most 1.
+ * Counts starts that reclaimed lock files because the former owner had ended without removing them, for example after a crash. A
+ * start acquires two lock files, but adds at most 1. The label `reason` is a `LockReclaimReason`.
  *
  * @example
  * import { Effect, Metric } from "effect"

@@ -1,6 +1,6 @@
 /**
- * Adds three things to the WebSockets that an app itself answers: checks before the handshake, a close when the drain begins, and
- * the removal of the token from traces. Plain requests do not need these.
+ * Adds three things to the WebSockets that the served app answers: checks before the handshake, a close when the drain (the first
+ * part of a shutdown) begins, and the removal of the access token from traces. Plain requests do not need these three.
  */
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpApp from "@effect/platform/HttpApp"
@@ -12,10 +12,10 @@ import * as Http from "node:http"
 import { goingAway } from "../ServerSocket.ts"
 import { handshakeFault } from "./UpgradeRequests.ts"
 
-/** A browser can send the token of a WebSocket only in this header, because a web page cannot set any other header there. */
+/** A browser can send an access token for a WebSocket only in this header, because a page cannot set any other header there. */
 export const protocolHeader = "sec-websocket-protocol"
 
-/** Keeps the token out of traces. Effect redacts `Authorization` by itself, but not `Sec-WebSocket-Protocol`. */
+/** Keeps the access token out of traces. Effect redacts `Authorization` by itself, but not `Sec-WebSocket-Protocol`. */
 export const withoutToken: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.locallyWith(
   Headers.currentRedactedNames,
   (names) => [...names, protocolHeader]
@@ -45,9 +45,9 @@ const closingOnDrain = (drainBegan: Effect.Effect<string>, source: Http.Incoming
     const write = yield* socket.writer
     yield* Effect.ignore(write(new Socket.CloseEvent(goingAway, reason)))
     return yield* Effect.never
-    // `Effect.interruptible` is needed, because an app that is not a router runs uninterruptibly, and so would this effect.
-    // `raceFirst` below interrupts this effect and waits for its end. Without the interruption it never ends, so a shutdown would
-    // wait permanently.
+    // An app that is not a router runs uninterruptibly, and without `Effect.interruptible` this effect would as well. `raceFirst`
+    // below interrupts this effect and waits for its end. An uninterruptible `Effect.never` does not end, so the shutdown would
+    // hang.
   }).pipe(Effect.scoped, Effect.interruptible)
   return {
     [Socket.TypeId]: Socket.TypeId,
@@ -69,8 +69,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
         ? Effect.map(request.upgrade, closingOnDrain(drainBegan, source))
         : new HttpServerError.RequestError({ request, reason: "Decode", description: fault })
     })
-    // A router that is mounted in another router gets a modified copy of the request. That copy needs the same `upgrade` and
-    // `modify`.
+    // A router that is mounted in another router gets a modified copy of the request. Without `guard`, a WebSocket that is opened
+    // from that copy would skip the checks and would stay open in a drain.
     const modify: Request["modify"] = (options) => guard(request.modify(options))
     return new Proxy(request, {
       get: (target, key) => key === "upgrade" ? upgrade : key === "modify" ? modify : Reflect.get(target, key, target)
@@ -80,8 +80,8 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 }
 
 /**
- * Makes an app close its WebSockets when the drain begins. The gateway closes its own control sockets during the drain as well.
- * The upgrade of a WebSocket fails at once if its client has disconnected, or if `ws` would refuse the handshake.
+ * Makes an app close its WebSockets when the drain (the first part of a shutdown) begins. The upgrade of a WebSocket fails at once
+ * if its client has disconnected, or if `ws` would refuse the handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

@@ -26,11 +26,14 @@ export interface Connection {
   /** The response to the latest request. It is kept here even after it was sent. */
   latest: Http.ServerResponse | undefined
   readonly judge: (head: Access.Head) => Access.Verdict
-  /** How many bytes had been sent on this connection when it was upgraded. */
+  /** How many bytes the server had sent on this connection when a request to upgrade it arrived. */
   writtenBeforeUpgrade: number
-  /** This client has sent `watch`, so a drain does not wait for it. Such a client is called a viewer. */
+  /**
+   * Whether the client has sent the message `watch`, to receive every change of the gateway's state. Such a client is a viewer. A
+   * drain does not wait for viewers, so that they can watch the whole drain.
+   */
   viewing: boolean
-  /** A request on this connection was refused. Everything that the client sends after that request is ignored. */
+  /** Whether a request on this connection was refused. Everything that the client sends after that request is ignored. */
   refused: boolean
 }
 
@@ -86,7 +89,7 @@ export interface ConnectionTable {
 const backlogTurns = 4
 
 /**
- * Lets the event loop accept the connections that the kernel holds in its backlog. Without this, the kernel would reset these
+ * Lets the event loop accept the connections that the kernel holds in its backlog. Otherwise the kernel would reset these
  * connections when the listening socket is closed, although their clients may have sent a request before the shutdown began.
  */
 const takeBacklog = Effect.async<void>((resume) => {
@@ -163,8 +166,8 @@ export const make = (server: Http.Server, rules: Access.Rules, run: Run): Effect
       response.on("close", () => {
         const { complete, socket } = response.req
         const connection = open.get(socket)
-        // If the request is incomplete, it was answered before its end was read. Its connection then stays open, because the
-        // client is still sending the request.
+        // An incomplete request was answered before its whole body was read. Its client is still sending the body, so the request
+        // is still in flight. A drain lets requests in flight end, so the connection stays open.
         if (complete && connection !== undefined && unansweredOf(connection).length === 0) socket.destroySoon()
       })
     }

@@ -1,7 +1,7 @@
 /**
- * The control sockets: the WebSockets that the gateway itself answers. Most of them speak the control protocol. A watcher is
- * another start that waits until this gateway ends (`OwnerWatch`). A viewer is a client of the control protocol that has sent
- * `watch`.
+ * The control sockets: the WebSockets that the gateway itself answers. On most of them, the gateway answers JSON messages (the
+ * control protocol). A viewer is a client of that protocol that has sent `watch`, to receive every change of the gateway's state.
+ * A watcher is another process that waits until this gateway ends, to start in its place (`OwnerWatch`).
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -336,7 +336,7 @@ export const make = (
     const enforceLimits: EnforceLimits = (ws, socket, refusal) => {
       limitFrames(ws, socket, refusal)
       // When `ws` emits an error, it has already sent a close frame with the right code (1007 for bad UTF-8, 1009 for an
-      // oversized frame).
+      // oversized frame). So this listener sends no frame, and only ends the socket.
       ws.on("error", () => ws.terminate())
       ws.on("pong", () => silent.delete(ws))
     }

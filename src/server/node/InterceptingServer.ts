@@ -101,8 +101,8 @@ export interface Answering {
 }
 
 /**
- * The parts of a request that decide whether it is answered. They are read on demand, because from the second request of a
- * connection on, most of them are not needed (`Access.judgePerConnection`).
+ * The parts of a request that decide whether it is answered. They are read on demand, to save time. If a connection repeats a
+ * `Host` that was admitted before, `Access.judgePerConnection` reads only some of them.
  */
 class RequestHead implements Access.Head {
   readonly #request: Http.IncomingMessage

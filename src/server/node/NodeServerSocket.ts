@@ -97,7 +97,8 @@ const listenOnPassed = (
     const seen = PassedSocket.inspect(fd, asked)
     if (seen.fault !== undefined) return yield* refuse(seen.fault)
     const listenOn: Net.ListenOptions & { readonly fd: number } = { fd }
-    // Uninterruptible, as in `listenOnAddress`.
+    // This effect is uninterruptible, because an interruption between listen() and the event "listening" would leave the server
+    // open permanently.
     const inner = yield* NodeHttpServer.make(() => server, listenOn).pipe(
       Effect.mapError((error) => {
         const failed = bindError(asked, error.cause)
@@ -242,7 +243,7 @@ const bind = (options: BindOptions): Effect.Effect<BoundSocket, BindError, Scope
  * import { Layer } from "effect"
  * import { Gateway, Host, Server } from "gateway-lock"
  *
- * // The real machine without kernel locks, to try an app on a disk that does not support them.
+ * // Uses the real machine, but no kernel locks. So it shows how an app behaves on a disk that does not support them.
  * const Machine = Layer.mergeAll(
  *   Host.KernelLock.layerAbsent("tried without"),
  *   Host.ProcessTable.layerLive,

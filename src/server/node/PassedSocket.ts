@@ -5,7 +5,7 @@
  * Node alone does not detect every wrong descriptor (`createServerHandle` in lib/net.js). It serves HTTP on a Unix socket, whose
  * address is `null`. If a TCP socket does not listen, Node makes it listen; if that socket has no port, the kernel picks one. For
  * every other descriptor, Node fails with `EINVAL`, which does not say what the descriptor is. If the parent process passed
- * nothing, the number may belong to a file that Node opened for itself. On Linux, `/proc` tells what a descriptor is.
+ * nothing, the descriptor's number may belong to a file that Node opened for itself. On Linux, `/proc` tells what a descriptor is.
  */
 import * as Fs from "node:fs"
 import { type Address, urlHost } from "../../Address.ts"

@@ -1,5 +1,5 @@
 /**
- * A rate limit that allows bursts. Pure.
+ * A rate limit that allows bursts. The functions are pure.
  *
  * @since 0.1.0
  */
@@ -19,7 +19,7 @@ export interface TokenBucket {
 }
 
 /**
- * A full bucket holds the tokens of this many seconds. So this is the size of the burst that is allowed after a pause.
+ * A full bucket holds as many tokens as are added in this many seconds. After a pause, a burst of that many tokens is allowed.
  *
  * @since 0.1.0
  * @category constants

@@ -90,8 +90,8 @@ const installed = new WeakSet<object>()
  *
  * After a request with an `Upgrade`, llhttp (the parser in Node) stops, even if the gateway ignores the upgrade. Node (20 to 26;
  * `onParserExecuteCommon` in lib/_http_server.js) then drops the rest of the chunk. That rest can contain further requests, which
- * the client has pipelined. Call this function while the first request is parsed. It does nothing for a request without an
- * ignored `Upgrade`.
+ * the client has pipelined. Call this function synchronously in the "request" listener, while Node still parses the chunk. For a
+ * request without an ignored `Upgrade`, it does nothing.
  */
 export const keepRest = (request: Http.IncomingMessage): void => {
   if (!(request instanceof UpgradeRequest) || !request.isIgnored) return
@@ -102,8 +102,8 @@ export const keepRest = (request: Http.IncomingMessage): void => {
   const currentBuffer: unknown = Reflect.get(parser, "getCurrentBuffer")
   const execute: unknown = Reflect.get(parser, "execute")
   if (!isCallable(onExecute) || !isCallable(currentBuffer) || !isCallable(execute) || installed.has(onExecute)) return
-  // After the last message of a connection, llhttp fails and parses 0 bytes. Node does not see this error after an upgrade. So
-  // the parsing ends here as soon as 0 bytes were parsed.
+  // After the last message of a connection, llhttp parses 0 bytes and fails. After an upgrade, Node does not report that error.
+  // Without the check `parsed > 0`, the loop in `parse` would then try the same bytes again and never end.
   const restOf = (chunk: unknown, parsed: unknown): Buffer =>
     Buffer.isBuffer(chunk) && typeof parsed === "number" && parsed > 0 ? chunk.subarray(parsed) : Buffer.alloc(0)
   const parse = (rest: Buffer): void => {
