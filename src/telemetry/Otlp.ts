@@ -3,8 +3,8 @@
  * this module only if those variables ask for an export.
  *
  * If a variable has an invalid value, this module logs a warning and treats the variable as not set, as OpenTelemetry's
- * specification of environment variables requires. If a collector cannot be reached, this module logs one warning. The export at
- * shutdown then takes at most one second.
+ * specification of environment variables requires. If a collector cannot be reached, this module logs one warning. An unreachable
+ * collector delays the shutdown of the gateway by at most one second.
  */
 import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
 import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"

@@ -22,7 +22,7 @@ export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self:
   Effect.withSpan(self, name, { attributes, captureStackTrace })
 
 /**
- * Runs an effect in a new span that starts its own trace. The drain of connections at shutdown uses this. As a child of the
+ * Runs an effect in a new span that starts its own trace. The drain of connections at shutdown needs this. As a child of the
  * surrounding span, the drain would join the trace of the gateway's start, which began long before.
  */
 export const spannedAsRoot = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>

@@ -78,7 +78,7 @@ export interface SimulatedStranger {
   readonly open: () => number
 }
 
-/** Stands for the `serial` of the owner of a listener that belongs to no process. No process has this number. */
+/** The `serial` (the number of a process) of a listener that belongs to no process. No process has this number. */
 const foreignSerial = -1
 
 const notHttp = (detail: string) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail })
