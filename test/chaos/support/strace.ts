@@ -85,8 +85,8 @@ const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role:
 
 /**
  * The part of a file name that is derived from the instance id of a gateway. A start that reclaims the lock of a dead owner uses
- * two names with the dead owner's part. One is the name of the claim, the file that reserves the reclaim. To the other name it
- * moves the old lock file.
+ * two names with the dead owner's part. One is the name of the claim, the file that reserves the reclaim. The other is the name to
+ * which the start moves the old lock file.
  */
 const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
 
