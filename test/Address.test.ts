@@ -114,7 +114,8 @@ describe("Address", () => {
     assert.strictEqual(isLoopback(host), loopback)
     assert.strictEqual(isWildcard(host), wildcard)
     assert.strictEqual(coversGuard(host, "linux"), covers)
-    // On these platforms, 127.0.0.1 (the guard) can be bound while a wildcard is bound. So a wildcard does not cover the guard.
+    // Every gateway binds 127.0.0.1, the guard address, to keep other gateways off the port. On these platforms, another
+    // process can bind 127.0.0.1 although a wildcard is bound, so a wildcard does not cover the guard address.
     for (const platform of ["darwin", "win32", "freebsd"]) {
       assert.strictEqual(coversGuard(host, platform), covers && !wildcard, platform)
     }

@@ -298,7 +298,7 @@ describe("a gateway on a simulated host", () => {
         assert.deepStrictEqual(yield* Deferred.await(socket.closed), { code: 1001, reason: "lock lost" })
         const error = failureOf(yield* first.exit)
         assert.strictEqual(error?._tag, "LockLost")
-        // Both locks are lost. The gateway fails with the loss of the lock that it checks first.
+        // The gateway has lost both of its lock files. Its error names the file whose loss it finds first.
         assert.include(
           [lockPath, statePath].map((path) =>
             `lost gateway lock at ${path}: the file was replaced and another process (pid ${second.pid}) holds it now`
@@ -509,8 +509,8 @@ describe("a start that ends early", () => {
           for (const at of callsOf(calls)) {
             const host = yield* hostWith(locking)
             const first = yield* host.spawn(gateway())
-            // The interruption arrives during the call. The call itself cannot be interrupted, but the start must end
-            // nevertheless.
+            // The interruption arrives during the call. The call itself cannot be interrupted. The start must end once the
+            // call has returned.
             yield* during(host, first.pid, (call) => call === at ? first.interrupt : Effect.void)
             yield* settle
             yield* TestClock.adjust("1 minute")
@@ -624,7 +624,7 @@ describe("many starters", () => {
   )
 })
 
-/** Returns the message of the defect with which a start with these options dies, or "started" if the start succeeds. */
+/** Starts a gateway with these options. Returns the message of the defect that ends the start, or "started" if it succeeds. */
 const dies = (options: Gateway.GatewayOptions) =>
   Effect.gen(function*() {
     const host = yield* makeHost()
@@ -777,7 +777,7 @@ describe("options from Config", () => {
     ["limits.bufferedBytes", { limits: { bufferedBytes: Config.number("FRACTION") } }],
     ["passedSocket", { passedSocket: Config.number("ONE") }]
   ]
-  /** A value that is wrong for the option, by the path of the option. */
+  /** A value that the option does not allow. The key is the path of the option. */
   const value: Readonly<Record<string, string>> = {
     port: "99999",
     profile: "No Profile",

@@ -74,7 +74,7 @@ const FilesLive = HttpApiBuilder.group(Api, "files", (handlers) =>
         Effect.orDie(HttpServerResponse.file(greeting)))
   }))
 
-/** The app without its server. */
+/** The app, without the layer of the HTTP server that runs it. */
 const App = HttpApiBuilder.serve().pipe(
   Layer.provide(HttpApiSwagger.layer({ path: "/docs" })),
   Layer.provide(HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json" })),
@@ -118,7 +118,7 @@ const baseUrlOf = (context: Context.Context<HttpServer.HttpServer>): string => {
   return address._tag === "TcpAddress" ? `http://127.0.0.1:${address.port}` : assert.fail("no TCP address")
 }
 
-/** The same check over real sockets. */
+/** Serves the app on a real port, and checks its answers there with `isServed`. */
 const isServedLive = <A extends HttpServer.HttpServer, E>(
   server: Layer.Layer<A | Layer.Layer.Context<typeof App>, E>
 ): Effect.Effect<void, unknown, Scope.Scope> =>

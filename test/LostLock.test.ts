@@ -1,7 +1,6 @@
 /**
- * If a gateway loses its lock, its server must stop. An app can run a gateway in several ways, and this rule holds for each of
- * them. Each run of the test draws one of the ways at random, and tests it on a simulated host. On this host, a second gateway
- * takes the lock and serves.
+ * Tests that the server of a gateway stops when the gateway loses its lock. This must hold for every way in which an app can run a
+ * gateway. Each run draws one of the ways at random, on a simulated host on which a second gateway takes the lock and serves.
  */
 import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { assert, describe } from "@effect/vitest"
@@ -115,7 +114,7 @@ const scenario = fc.record({
   wiring: fc.constantFrom(...Object.keys(wirings)),
   listensForSigterm: fc.boolean(),
   onLost: fc.constantFrom("exit" as const, "close" as const, undefined),
-  /** In seconds. */
+  /** How long a shutdown waits for requests in progress, in seconds. */
   drainTimeout: fc.constantFrom(0, 1, 10),
   /** Seconds from the acquisition of the lock until the app is built. The value is 0 for an app that serves at once. */
   building: fc.constantFrom(0, 0, 9, 300),

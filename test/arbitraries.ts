@@ -12,7 +12,7 @@ import type * as OwnerRecord from "../src/lock/OwnerRecord.ts"
 export const numRuns = Effect.runSync(Config.withDefault(Config.integer("FAST_CHECK_NUM_RUNS"), 100))
 fc.configureGlobal({ ...fc.readConfigureGlobal(), numRuns })
 
-/** Text that a hostile file or peer could send: any Unicode, line ends, quotes, brackets. */
+/** Text that a hostile file could contain or a hostile peer could send: any Unicode, line ends, quotes, brackets. */
 export const text = fc.string({ unit: "binary", maxLength: 40 })
 
 export const port = fc.integer({ min: 1, max: 65535 })
@@ -24,7 +24,7 @@ export const host = fc.oneof(
   fc.ipV6()
 )
 
-/** Hosts that may be bound without a token. */
+/** Loopback hosts. For any other host, a gateway requires an access token. */
 export const loopback = fc.constantFrom("127.0.0.1", "127.0.0.2", "::1", "localhost")
 
 export const address: fc.Arbitrary<Address> = fc.record({ host, port })
@@ -140,7 +140,7 @@ export const duration = fc.oneof(
 
 export const liveness = fc.constantFrom<Liveness>("Alive", "Gone", "Unknown")
 
-/** A health response of any kind. */
+/** The body of a health response, with each field valid, wrong or missing. */
 export const healthBody = fc.record({
   ok: fc.oneof(fc.boolean(), fc.jsonValue()),
   status: fc.oneof(fc.constantFrom("live", "draining", "starting", "LIVE"), text),

@@ -2,9 +2,9 @@
  * Exports spans and metrics over OTLP, configured by the standard environment variables of OpenTelemetry. The program loads
  * this module only if those variables ask for an export.
  *
- * For a variable with an invalid value, this module logs a warning and treats the variable as not set. OpenTelemetry's
- * specification of environment variables says so. If a collector cannot be reached, one warning is logged. An unreachable
- * collector delays only the last export at shutdown, by at most one second.
+ * If a variable has an invalid value, this module logs a warning and treats the variable as not set, as OpenTelemetry's
+ * specification of environment variables requires. If a collector cannot be reached, this module logs one warning. An unreachable
+ * collector delays the shutdown of the gateway by at most one second.
  */
 import * as OtlpMetrics from "@effect/opentelemetry/OtlpMetrics"
 import * as OtlpSerialization from "@effect/opentelemetry/OtlpSerialization"
@@ -240,9 +240,8 @@ const makeTimeLeft: Effect.Effect<TimeLeft, never, Scope.Scope> = Effect.gen(fun
 })
 
 /**
- * Lets a request in flight finish, within the time that is left, when the gateway ends. At that moment the exporter interrupts
- * the request, although the exporter no longer has the data that the request sends. Without this function, that data would be
- * lost.
+ * Lets an interrupted request finish within the time that is left. The exporter interrupts its request in flight when the gateway
+ * ends. The exporter has already removed the spans of that request from its buffer, so the interruption would lose them.
  */
 const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
@@ -260,7 +259,7 @@ const finishing = (timeLeft: TimeLeft) => <A, E, R>(self: Effect.Effect<A, E, R>
     })
   )
 
-/** Makes a client that applies the timeout and logs the first failure. The exporter decides whether to retry. */
+/** Makes an HTTP client that applies the target's timeout and logs the first failure. The exporter itself retries requests. */
 const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
   Effect.gen(function*() {
     const client = yield* HttpClient.HttpClient
@@ -288,8 +287,8 @@ const sending = ({ timeout, url }: Target, what: string, timeLeft: TimeLeft) =>
             timeLeft,
             Option.match({
               onNone: () => finishing(timeLeft)(self),
-              // The exporter retries a request that fails. So a request that reaches the deadline is interrupted and does not
-              // fail.
+              // The exporter retries a request that fails, and here the retry would come after the deadline. So a request that
+              // reaches the deadline is interrupted and does not fail.
               onSome: (left) =>
                 Effect.flatMap(
                   Effect.timeoutOption(self, left),
@@ -313,8 +312,8 @@ const exporting = (target: Target, what: string, timeLeft: TimeLeft) =>
   )
 
 /**
- * Hides the environment variables from the exporters. Otherwise the exporters would read the resource variables, such as
- * `OTEL_RESOURCE_ATTRIBUTES`, a second time and with laxer rules.
+ * Hides the environment variables from the exporters. Otherwise the exporters would read `OTEL_RESOURCE_ATTRIBUTES` a second time
+ * and without the checks of this module. They would then send values that this module has rejected.
  */
 const noVariables = Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
 

@@ -23,13 +23,13 @@ export interface ProcessFigures {
   readonly uptime: Duration.Duration
   /** CPU time that the process has used, in user and system mode together. */
   readonly cpu: Duration.Duration
-  /** Bytes. */
+  /** The resident memory, in bytes. */
   readonly residentMemory: number
-  /** Bytes. */
+  /** The size of the JavaScript heap, in bytes. */
   readonly heapTotal: number
-  /** Bytes. */
+  /** The used part of the JavaScript heap, in bytes. */
   readonly heapUsed: number
-  /** Bytes. */
+  /** The memory of objects outside the JavaScript heap, in bytes. */
   readonly externalMemory: number
   /** The number of open file descriptors. */
   readonly openFiles: Option.Option<number>
@@ -97,7 +97,7 @@ export const make = (
 
 const toSeconds = (duration: Duration.Duration): number => Duration.toMillis(duration) / 1000
 
-/** The soft limit from the text of `/proc/self/limits`; `None` if it is `unlimited`. */
+/** Reads the soft limit of open files from the text of `/proc/self/limits`. `None` if there is no limit (`unlimited`). */
 const parseMaxFiles = (limits: string): Option.Option<number> => {
   const match = /^Max open files\s+(\d+)/m.exec(limits)
   return Option.map(Option.fromNullable(match?.[1]), Number)
@@ -111,7 +111,7 @@ const parseMaxFiles = (limits: string): Option.Option<number> => {
  * import { Effect, Schedule } from "effect"
  * import { Telemetry } from "gateway-lock"
  *
- * // For an exporter that reads the registry itself. PrometheusMetrics.app refreshes at each scrape.
+ * // An exporter that reads the registry itself needs this. PrometheusMetrics.app does not: it refreshes at each scrape.
  * const refreshing = Effect.gen(function*() {
  *   const { refresh } = yield* Telemetry.ProcessMetrics.ProcessMetrics
  *   yield* Effect.repeat(refresh, Schedule.spaced("15 seconds"))

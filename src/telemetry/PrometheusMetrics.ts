@@ -158,7 +158,7 @@ const read = (pair: MetricPair.MetricPair.Untyped): Option.Option<
 const isIncremental = (keyType: unknown): boolean =>
   typeof keyType === "object" && keyType !== null && "incremental" in keyType && keyType.incremental === true
 
-/** All names that the lines of a family begin with. No other family may use any of these names. */
+/** All names with which the output lines of one metric can begin. No other metric may use any of these names. */
 const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   switch (type) {
     case "histogram":
@@ -171,7 +171,7 @@ const namesOf = (name: string, type: Type): ReadonlyArray<string> => {
   }
 }
 
-/** The sort key of a metric. It does not depend on the order in which the registry lists its metrics. */
+/** The sort key of a metric. Metrics are sorted, because the registry lists them in no fixed order. */
 const orderOf = ({ metricKey: { description, name, tags } }: MetricPair.MetricPair.Untyped, type: Type): string =>
   JSON.stringify([
     name,

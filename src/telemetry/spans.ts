@@ -22,8 +22,8 @@ export const spanned = (name: string, attributes: Attributes) => <A, E, R>(self:
   Effect.withSpan(self, name, { attributes, captureStackTrace })
 
 /**
- * Runs an effect in a new span that starts its own trace. Use this for work that happens long after the surrounding span
- * began, such as a drain.
+ * Runs an effect in a new span that starts its own trace. The drain of connections at shutdown needs this. As a child of the
+ * surrounding span, the drain would join the trace of the gateway's start, which began long before.
  */
 export const spannedAsRoot = (name: string, attributes: Attributes) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.withSpan(self, name, { attributes, captureStackTrace, root: true })

@@ -1,6 +1,6 @@
 /**
- * The open connections of one simulated gateway: requests that have no response yet, and control sockets (the WebSockets that the
- * gateway itself serves).
+ * The open connections of one simulated gateway: requests that have no response yet, and the WebSockets that the gateway itself
+ * serves.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,7 @@ import type { BindOptions } from "../server/ServerSocket.ts"
 import type { KernelProcess } from "./SimulatedKernel.ts"
 
 /**
- * A WebSocket client of a simulated gateway's control socket.
+ * The client's end of a WebSocket to a simulated gateway.
  *
  * @since 0.1.0
  * @category models
@@ -31,36 +31,37 @@ export interface SimulatedWebSocket {
   readonly closed: Deferred.Deferred<{ readonly code: number; readonly reason: string }>
 }
 
-/** The close code of a control socket (RFC 6455, 7.4) and its reason. */
+/** The close code of a WebSocket (RFC 6455, 7.4) and the close reason. */
 export interface Closed {
   readonly code: number
   readonly reason: string
 }
 
-/** The gateway's end of a control socket. */
+/** The gateway's end of a WebSocket. */
 interface ServerEnd {
   readonly frames: Queue.Queue<string>
   readonly closed: Deferred.Deferred<Closed>
+  /** Whether the client has sent `watch`, the request to receive every change of the gateway's state. */
   watches: boolean
-  /** The fiber that pushes frames to the client, once the client has sent `watch` to receive every change. */
+  /** The fiber that sends a frame at each change of the gateway's state. It starts when the client sends `watch`. */
   watcher: Fiber.Fiber<never> | undefined
 }
 
 /**
- * `viewers` are the control sockets whose client watches: it has sent `watch` to receive every change. `others` are all
- * other control sockets.
+ * `viewers` are the WebSockets whose client has sent `watch`, the request to receive every change of the gateway's state.
+ * `others` are all other WebSockets.
  */
 type Kind = "viewers" | "others"
 
 /** The connections that are open now. */
 interface Open {
   readonly sockets: Set<ServerEnd>
-  /** One `Deferred` for each request or handshake. The completion of a `Deferred` cuts its connection. */
+  /** One `Deferred` for each request or WebSocket handshake. The completion of a `Deferred` cuts its connection. */
   readonly inFlight: Set<Deferred.Deferred<void>>
   readonly idle: Deferred.Deferred<void>
   /**
    * `true` after a shutdown has begun. From then on, `idle` completes as soon as `countPending` is 0, because a shutdown waits
-   * for no other connection.
+   * only for the connections that `countPending` counts.
    */
   stopped: boolean
 }
@@ -128,9 +129,9 @@ const reset = (open: Open, which: "all" | "others") =>
 
 /** The connections of one gateway, with the operations on them. */
 export interface ControlConnections {
-  /** Opens a control socket. */
+  /** Opens a WebSocket to the gateway. */
   readonly connect: Effect.Effect<SimulatedWebSocket>
-  /** Counts a request or a handshake as open until it is answered or cut. */
+  /** Runs `answer`, and counts its request or WebSocket handshake as open until it is answered or cut. */
   readonly answered: <A>(
     answer: Effect.Effect<A, ProbeTransport.ProbeFailed>
   ) => Effect.Effect<A, ProbeTransport.ProbeFailed>
@@ -141,11 +142,11 @@ export interface ControlConnections {
   /** Begins the shutdown: from now on, `idle` completes as soon as `pending` is 0. */
   readonly stop: () => void
   readonly idle: Effect.Effect<void>
-  /** Sends a last frame to the control sockets of a kind, then closes them. */
+  /** Sends a last frame to each WebSocket of a kind, then closes it. */
   readonly closeSockets: (kind: Kind, frame: string, code: number, reason: string) => Effect.Effect<void>
   /**
-   * Cuts each request that has no response yet, and closes control sockets without a close frame. With `others`, the control
-   * sockets whose client watches stay open.
+   * Cuts each request that has no response yet, and closes WebSockets without a close frame. With `others`, the WebSockets whose
+   * client has sent `watch` stay open.
    */
   readonly reset: (which: "all" | "others") => Effect.Effect<void>
 }

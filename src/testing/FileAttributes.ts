@@ -27,20 +27,20 @@ export const identityAt = (kernel: SimulatedKernel, inode: Inode): Identity =>
     ? { dev: volumeSerial, ino: ntfsFileId(inode) }
     : { dev: 1n, ino: BigInt(inode.ino) }
 
-/** Device and inode as fstat(2) reports them for an open file. */
+/** Device and inode as fstat(2) reports them for an open file. libuv on Windows drops the upper 32 bits of the device. */
 export const identityOfOpen = (kernel: SimulatedKernel, inode: Inode): Identity => {
   const { dev, ino } = identityAt(kernel, inode)
   return { dev: dev & 0xffff_ffffn, ino }
 }
 
 /**
- * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. libuv reports
- * the mode 666 or 444, even for a folder, and reports 0 as the uid and as the gid (`fs__stat_assign_statbuf` in `src/win/fs.c`).
+ * The mode that stat(2) reports. On Windows libuv looks only at the read-only attribute and ignores access lists. So the mode is
+ * 444 or 666, even for a folder (`fs__stat_assign_statbuf` in `src/win/fs.c`).
  */
 const shownMode = (kernel: SimulatedKernel, mode: number) =>
   kernel.platform !== "win32" ? mode : (mode & 0o200) === 0 ? 0o444 : 0o666
 
-/** The result of stat(2). */
+/** The result of stat(2). On Windows libuv reports 0 as the uid and as the gid. */
 export const infoOf = (kernel: SimulatedKernel, inode: Inode, { dev, ino }: Identity): FileSystem.File.Info => ({
   type: inode.type,
   mtime: Option.some(DateTime.toDate(DateTime.unsafeMake(inode.mtimeMillis))),
@@ -58,7 +58,7 @@ export const infoOf = (kernel: SimulatedKernel, inode: Inode, { dev, ino }: Iden
   blocks: Option.none()
 })
 
-/** stat(2). */
+/** Simulates stat(2). */
 export const stat = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["stat"] => (path) =>
   call(
     "stat",
@@ -66,7 +66,7 @@ export const stat = ({ call, existing, kernel }: FileCalls): FileSystem.FileSyst
     (fail) => existing(path, fail, (inode) => Effect.succeed(infoOf(kernel, inode, identityAt(kernel, inode))))
   )
 
-/** access(2). On Windows libuv checks only the read-only attribute, and allows every read (`fs__access` in `src/win/fs.c`). */
+/** Simulates access(2). On Windows libuv checks only the read-only attribute, and allows every read (`fs__access` in `src/win/fs.c`). */
 export const access =
   ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["access"] =>
   (path, { readable = false, writable = false } = {}) =>
@@ -80,7 +80,7 @@ export const access =
         return writable && kernel.readOnly ? fail("EROFS") : Effect.void
       }))
 
-/** chmod(2). */
+/** Simulates chmod(2). */
 export const chmod = ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["chmod"] => (path, mode) =>
   call("chmod", path, (fail) =>
     existing(path, fail, (inode) => {
@@ -93,7 +93,7 @@ export const chmod = ({ call, existing, kernel, process }: FileCalls): FileSyste
       return Effect.void
     }))
 
-/** utimensat(2). */
+/** Simulates utimensat(2). */
 export const utimes =
   ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["utimes"] => (path, _, mtime) =>
     call("utimes", path, (fail) =>

@@ -135,7 +135,7 @@ const close = ({ kernel, process }: FileCalls, open: OpenFile, path: string) =>
     unlock(kernel, open)
   })
 
-/** open(2). The file is closed when the scope closes. */
+/** Simulates open(2). The file is closed when the scope closes. */
 export const open = (calls: FileCalls): FileSystem.FileSystem["open"] => (path, options) =>
   Effect.map(
     Effect.acquireRelease(openFile(calls, path, options), (open) => close(calls, open, path)),

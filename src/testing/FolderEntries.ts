@@ -21,7 +21,7 @@ const removeName = (kernel: SimulatedKernel, path: string, inode: Inode) => {
   kernel.paths.delete(path)
 }
 
-/** readlink(2). */
+/** Simulates readlink(2). */
 export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["readLink"] => (path) =>
   call(
     "readlink",
@@ -32,7 +32,8 @@ export const readLink = ({ call, existing }: FileCalls): FileSystem.FileSystem["
   )
 
 /**
- * Resolves a path as Node's `fs.realpath` does. The result keeps the upper and lower case of the given path (nodejs/node#11379).
+ * Resolves a path as Node's `fs.realpath` does. If names ignore case, the result has the upper and lower case of the given path
+ * and not that of the name in the folder (nodejs/node#11379).
  */
 export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.FileSystem["realPath"] => (given) =>
   call("realpath", given, (fail) =>
@@ -43,7 +44,7 @@ export const realPath = ({ call, existing, kernel }: FileCalls): FileSystem.File
       )
     }))
 
-/** symlink(2). */
+/** Simulates symlink(2). */
 export const symlink = ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["symlink"] => (from, to) =>
   call("symlink", to, (fail, now) => {
     const place = resolve(kernel, process, to, false)
@@ -54,7 +55,7 @@ export const symlink = ({ call, create, kernel, process }: FileCalls): FileSyste
     })
   })
 
-/** link(2). */
+/** Simulates link(2). */
 export const link =
   ({ call, existing, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["link"] => (from, to) =>
     call("link", to, (fail) =>
@@ -71,7 +72,7 @@ export const link =
         return Effect.void
       }, false))
 
-/** rename(2). */
+/** Simulates rename(2). */
 export const rename =
   ({ call, existing, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["rename"] => (from, to) =>
     call("rename", from, (fail) =>
@@ -97,7 +98,7 @@ export const rename =
         return Effect.void
       }, false))
 
-/** unlink(2), or rmdir(2) for a folder. A folder with entries is removed only with `recursive`. */
+/** Simulates unlink(2), or rmdir(2) for a folder. A folder with entries is removed only with `recursive`. */
 export const remove =
   ({ call, folderFault, kernel, process }: FileCalls): FileSystem.FileSystem["remove"] => (path, options) =>
     call("unlink", path, (fail) => {
@@ -115,7 +116,7 @@ export const remove =
       return Effect.void
     })
 
-/** mkdir(2). */
+/** Simulates mkdir(2). */
 export const makeDirectory =
   ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["makeDirectory"] => (path, options) =>
     call("mkdir", path, (fail, now) =>
@@ -134,7 +135,7 @@ export const makeDirectory =
         }
       }))
 
-/** mkdtemp(3). The default folder is `/tmp`. */
+/** Simulates mkdtemp(3). The default folder is `/tmp`. */
 export const makeTempDirectory =
   ({ call, create, kernel, process }: FileCalls): FileSystem.FileSystem["makeTempDirectory"] =>
   ({ directory = temporaryFolder, prefix = "" } = {}) =>
@@ -144,8 +145,8 @@ export const makeTempDirectory =
         if (folder._tag === "Fault") return yield* fail(folder.code)
         if (folder.inode === undefined) {
           if (directory !== temporaryFolder) return yield* fail("ENOENT")
-          // Every machine has `/tmp`, and every user may write there. The mode is set after the folder is created, so that
-          // the umask of the process does not apply.
+          // Every machine has `/tmp`, and every user may write there. The mode is set after `create`, because `create` clears
+          // the bits of the process's umask.
           const inode = yield* create(folder, "Directory", 0o777, now, fail)
           inode.mode = 0o1777
         }
@@ -163,7 +164,7 @@ export const makeTempDirectoryScoped =
       (path) => Effect.ignore(remove(calls)(path, { recursive: true }))
     )
 
-/** readdir(3). */
+/** Simulates readdir(3). */
 export const readDirectory =
   ({ call, existing, kernel, process }: FileCalls): FileSystem.FileSystem["readDirectory"] => (path) =>
     call("readdir", path, (fail) =>

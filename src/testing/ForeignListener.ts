@@ -1,5 +1,6 @@
 /**
- * Adds listeners to a simulated host. These listeners do not belong to any process of that host.
+ * Adds listeners to a simulated host. A test chooses how such a listener answers. By default, it belongs to no process of the
+ * host.
  *
  * @since 0.1.0
  */
@@ -17,7 +18,7 @@ import { literal } from "./SimulatedAddresses.ts"
 import type { KernelProcess } from "./SimulatedKernel.ts"
 
 /**
- * How a listener outside the host's processes handles a request.
+ * How a listener that no simulated program serves handles a request.
  *
  * - `Answers`: gives the same answer to every request.
  * - `Routes`: answers the listed paths, and answers 404 to every other path.
@@ -52,7 +53,7 @@ export type ForeignBehaviour =
 const openClawHealth = { status: 200, body: "{\"ok\":true,\"status\":\"live\"}" }
 
 /**
- * Answers like the gateway of OpenClaw in its released versions: healthy, without an `instanceId`.
+ * Answers as the gateway of the program OpenClaw does in its released versions: healthy, without an `instanceId`.
  *
  * @since 0.1.0
  * @category constants
@@ -63,7 +64,7 @@ export const openClaw: ForeignBehaviour = {
 }
 
 /**
- * Counts the connections to a listener outside the host's processes, for assertions in tests.
+ * Counts the connections to a listener that no simulated program serves, for assertions in tests.
  *
  * @since 0.1.0
  * @category models
@@ -71,20 +72,19 @@ export const openClaw: ForeignBehaviour = {
 export interface SimulatedStranger {
   /** The number of HTTP requests so far. */
   readonly requests: () => number
-  /** The number of connections so far with which a client watched for the listener's end, including refused ones. */
+  /** How many connections clients have opened in order to notice the listener's end. Refused connections count too. */
   readonly watches: () => number
   /** The number of connections that are open now. */
   readonly open: () => number
 }
 
-/** The `serial` of listeners outside the host's processes. No process has this number. */
+/** The `serial` (the number of a process) of a listener that belongs to no process. No process has this number. */
 const foreignSerial = -1
 
 const notHttp = (detail: string) => new ProbeTransport.ProbeFailed({ reason: "NotHttp", detail })
 
 /**
- * The answer of a listener outside the host's processes to a request for a path. `gone` completes when the listener's
- * connections end.
+ * The answer of a listener with this behaviour to a request for a path. `gone` completes when the listener's connections end.
  */
 const answerOf =
   (behaviour: ForeignBehaviour, gone: Deferred.Deferred<Closed>) =>
@@ -131,8 +131,8 @@ const counted = <A, E>(count: Count, what: "requests" | "watches", self: Effect.
   )
 
 /**
- * The handshake of a client that watches for the listener's end. Only a listener with the behaviour `Gateway` accepts the
- * handshake, and only while it has a free slot for a watcher.
+ * The WebSocket handshake of a client that wants to notice the listener's end. Only a listener with the behaviour `Gateway`
+ * accepts the handshake, and only while it has a free slot for a watcher.
  */
 const handshakeOf = (
   behaviour: ForeignBehaviour,
@@ -155,7 +155,7 @@ const handshakeOf = (
     })
   })
 
-/** A control socket to a program that does not speak HTTP. The program accepts the connection and never sends a frame. */
+/** The client's end of a connection to a program that does not speak HTTP. The program accepts it and never sends a frame. */
 const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
   Effect.map(Queue.unbounded<string>(), (frames) => ({
     frames,
@@ -165,8 +165,8 @@ const silentSocket = (gone: Deferred.Deferred<Closed>): Bound["connect"] =>
   }))
 
 /**
- * Adds a listener until the scope closes. The listener belongs to `owner`, or to no process of the host. A listener of `owner` is
- * also removed when that process ends.
+ * Adds a listener until the scope closes. The listener belongs to the process `owner`, and is also removed when that process ends.
+ * Without `owner`, the listener belongs to no process of the host.
  */
 export const listenAsForeign = (table: PortTable) =>
 (

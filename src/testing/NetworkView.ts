@@ -23,7 +23,7 @@ import { type KernelProcess, type SimulatedKernel, systemCall } from "./Simulate
  */
 const windowsRefusal = Duration.seconds(2)
 
-/** `ProbeTransport` for a process. */
+/** Makes the service `ProbeTransport` of a process, which sends HTTP requests to listeners of the host. */
 export const probeTransport =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ProbeTransport.ProbeTransport["Type"] =>
     ProbeTransport.ProbeTransport.of({
@@ -46,8 +46,8 @@ export const probeTransport =
     })
 
 /**
- * Waits for the end of a listener, as the live layer of `OwnerWatch` does. The handshake times out after one second, and an
- * interruption closes the connection.
+ * Opens a connection to a listener and waits for the listener's end, as the live layer of `OwnerWatch` does. The handshake times
+ * out after one second. An interruption closes the connection.
  */
 const watchBound = (bound: Bound, address: Address) =>
   Effect.acquireUseRelease(
@@ -71,7 +71,7 @@ const visiblePid = (kernel: SimulatedKernel, viewer: KernelProcess, serial: numb
   return isVisible ? { pid: owner.pid } : {}
 }
 
-/** `PortOwners` for a process. */
+/** Makes the service `PortOwners` of a process, which finds the processes that listen on a port. */
 export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): PortOwners["Type"] =>
   PortOwners.of({
     blocker: ({ host, port }) =>
@@ -99,7 +99,7 @@ export const portOwners = (kernel: SimulatedKernel, table: PortTable) => (proces
       }))
   })
 
-/** `OwnerWatch` for a process. */
+/** Makes the service `OwnerWatch` of a process, which waits for the end of the gateway on an address. */
 export const ownerWatch = (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): OwnerWatch["Type"] =>
   OwnerWatch.of({
     ended: (address) =>

@@ -33,11 +33,11 @@ export interface Bound {
   readonly reset: Effect.Effect<void>
   readonly request: (request: Request) => Answered
   readonly connect: Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
-  /** Performs the handshake of a client that watches for the listener's end. */
+  /** Performs the WebSocket handshake of a client that wants to notice the listener's end. */
   readonly watch: Effect.Effect<Pick<SimulatedWebSocket, "close" | "closed">, ProbeTransport.ProbeFailed>
 }
 
-/** Sends a GET request for a path to a listener, as any client can. */
+/** Sends a GET request for a path to a listener. */
 export const get = (
   bound: Bound,
   path: string
@@ -130,7 +130,7 @@ export const makePortTable = (platform: string): PortTable => {
       : undefined
   }
 
-  /** Whether a connection prevents a bind to an address. All these connections are in the network namespace of the test. */
+  /** Whether a connection prevents a bind to an address. `connections` has only those in the default namespace. */
   const isConnected = ({ host, port }: Address, networkNamespace: string): boolean =>
     networkNamespace === defaultNetworkNamespace
     && [...connections].some((connection) =>

@@ -1,5 +1,5 @@
 /**
- * The platform of a simulated process: all services that its program gets from the simulated host.
+ * The platform of a simulated process: all services that the process's program gets from the simulated host.
  *
  * @since 0.1.0
  */
@@ -83,7 +83,8 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
         seen.bootId === process.bootId && seen.pidNamespace === process.pidNamespace && seen.state === "running"
         && !(kernel.hidePids && process.uid !== 0 && process.uid !== seen.uid)
       ).map((seen) => {
-        // The kernel gives the children of an ended process another parent. The pid of that process can be in use again by now.
+        // If the parent has ended, its pid can belong to a later process by now. A parent starts before its children, so only
+        // a process with a lower `serial` can be the parent.
         const parent = SimulatedKernel.findProcess(kernel, process, seen.parent)
         const isParent = parent?.state === "running" && parent.serial < seen.serial
         return { pid: seen.pid, parent: isParent ? parent.pid : 0, startTime: seen.startTime }
@@ -93,8 +94,8 @@ const processTable = (kernel: SimulatedKernel.SimulatedKernel, process: Simulate
   })
 
 const signals = (kernel: SimulatedKernel.SimulatedKernel, process: SimulatedKernel.KernelProcess): Signals["Type"] => ({
-  // As in the live layer, one call checks that the pid belongs to the recorded process, and sends the signal. So the pid
-  // cannot be reused between the check and the signal.
+  // As in the live layer, one call both checks that the pid belongs to the recorded process and sends the signal. So the pid
+  // cannot pass to another process between the check and the signal.
   send: (recorded, signal) => {
     const { pid } = recorded
     const gone = (reason: string) => new SignalFailed({ pid, why: "Gone", reason })

@@ -1,6 +1,6 @@
 /**
- * Starts and ends the processes of a simulated host. A program gets a new process, or runs within a process that is already
- * running.
+ * Starts and ends the processes of a simulated host. A program gets a new process, or runs in a process that is already running,
+ * as a worker thread does.
  *
  * @since 0.1.0
  */
@@ -54,8 +54,8 @@ export const newProcess = (
 }
 
 /**
- * Makes one more program within a process. The program shares the state of the process. The program has its own open files and
- * exit status, because a worker thread can end before its process.
+ * Makes one more program within a process, such as a worker thread. The program shares the state of the process. It has its own
+ * open files and exit status, because a worker thread can end before its process.
  */
 const newMember = (
   process: SimulatedKernel.KernelProcess,

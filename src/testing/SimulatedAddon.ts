@@ -1,6 +1,6 @@
 /**
- * Simulates the locks of `fs-native-extensions`. The rules of each platform decide which ranges can be locked, and which
- * locks are refused.
+ * Simulates the locks of `fs-native-extensions`, the native addon that takes kernel locks. The rules of each platform decide which
+ * ranges can be locked, and which locks are refused.
  *
  * - Linux: open-file-description locks (fcntl_locking(2), `F_OFD_SETLK`; the addon's `src/linux.c`). An open file may lock a
  *   range again, even if the new lock changes the mode between shared and exclusive. A conflict with the lock of another open
@@ -35,7 +35,7 @@ class AddonError extends Error {
 type Answer = "ok" | "EAGAIN" | "EBADF" | "EBUSY" | "EINVAL" | "ENOENT"
 
 interface Rules {
-  /** Adds a lock to the locks of an inode. Changes nothing unless the answer is `ok`. */
+  /** Adds a lock to the locks of an inode if the answer is `ok`. With any other answer, `locks` does not change. */
   readonly lock: (locks: Array<RangeLock>, wanted: RangeLock) => Answer
   readonly unlock: (locks: Array<RangeLock>, range: RangeLock) => Answer
 }

@@ -16,7 +16,7 @@ export const literal = (host: string): string => host === "localhost" ? guardHos
  * - macOS: equal addresses exclude each other, and so do the wildcards `0.0.0.0` and `::` (the lookup of `in6_pcbbind` in XNU's
  *   bsd/netinet6/in6_pcb.c).
  * - Windows: only equal addresses exclude each other. No document was found about the two wildcards. The simulation allows
- *   both at once, because that is the worse case for a gateway.
+ *   both at once, because that is the worse case: two servers can then have the same port.
  *
  * The comment of `sharesWithWildcard` in `src/Address.ts` names the sources for Windows and macOS.
  */
@@ -36,7 +36,7 @@ export const reaches = (bound: string, host: string): boolean => {
 }
 
 /**
- * The address of each simulated host in its local network, from TEST-NET-2 (RFC 5737).
+ * The address of each simulated host in its local network. It is from TEST-NET-2, which is reserved for examples (RFC 5737).
  *
  * @since 0.1.0
  * @category constants

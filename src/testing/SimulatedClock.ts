@@ -19,7 +19,7 @@ import * as SimulatedScheduler from "./SimulatedScheduler.ts"
 
 interface Sleep {
   readonly end: number
-  /** Whether the sleeping fiber belongs to the test itself. Such a fiber does not run on the scheduler of this clock. */
+  /** Whether the sleeping fiber belongs to the test itself. A fiber of the test does not run on this clock's scheduler. */
   readonly isOutside: boolean
   readonly over: Deferred.Deferred<void>
 }

@@ -19,7 +19,7 @@ import * as SimulatedAddon from "./SimulatedAddon.ts"
 import { type Inode, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * `NativeFiles` for one process: the facts about a file that `FileSystem` does not report.
+ * The service `NativeFiles` for one process. It reports the facts about a file that `FileSystem` does not report.
  *
  * @since 0.1.0
  * @category constructors
@@ -49,7 +49,7 @@ export const makeNativeFiles = (kernel: SimulatedKernel, process: KernelProcess)
 }
 
 /**
- * `FileSystem` for one process, with the permissions of its user.
+ * The service `FileSystem` for one process, with the permissions of the user of that process.
  *
  * @since 0.1.0
  * @category constructors
@@ -79,7 +79,7 @@ export const makeFileSystem = (kernel: SimulatedKernel, process: KernelProcess):
 }
 
 /**
- * `KernelLock` for one process. The code is that of the live layer, and only the native addon is simulated.
+ * `KernelLock` for one process. It runs the code that takes kernel locks on a real host, and simulates only the native addon.
  *
  * @since 0.1.0
  * @category constructors

@@ -43,7 +43,7 @@ const webRequest = (request: HttpClientRequest.HttpClientRequest, url: URL): Eff
   Effect.map(bodyOf(request), (body) =>
     new Request(url, {
       method: request.method,
-      // The header `content-length` would be redundant, because the length follows from the body.
+      // The header `content-length` is left out, because the length follows from the body.
       headers: Headers.remove(request.headers, "content-length"),
       body,
       duplex: "half"

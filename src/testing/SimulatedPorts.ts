@@ -2,7 +2,7 @@
  * The services `ServerSocket`, `ProbeTransport`, `OwnerWatch` and `PortOwners`, implemented on simulated ports. The rules of the
  * simulated platform decide which addresses exclude each other on one port.
  *
- * Access control (`Access`, tokens) is not simulated: every request reaches the app.
+ * Access control (tokens, allowed hosts and origins) is not simulated: no request is refused.
  *
  * @since 0.1.0
  */
@@ -41,7 +41,7 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  *   const host = yield* SimulatedHost.make
  *   yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, hung)
  *   const start = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
- *   return yield* start.exit // PortInUse, once the clock has been adjusted by the probe's second
+ *   return yield* start.exit // fails with PortInUse after the probe's second of clock time
  * }))
  *
  * @since 0.1.0
@@ -66,7 +66,7 @@ export interface SimulatedPorts {
    * endless body never arrives.
    */
   readonly client: HttpClient.HttpClient
-  /** Opens a control socket (the gateway's WebSocket) to the listener on an address. */
+  /** Opens the WebSocket that a gateway itself serves, on the listener at an address. */
   readonly connect: (address: Address) => Effect.Effect<SimulatedWebSocket, ProbeTransport.ProbeFailed>
   /** Removes 127.0.0.0/8 from a network, as `ip addr del 127.0.0.1/8 dev lo` does. Sockets that are bound there stay bound. */
   readonly loseLoopbackV4: (networkNamespace?: string) => Effect.Effect<void>

@@ -23,8 +23,8 @@ import { literal } from "./SimulatedAddresses.ts"
 import { closeCall, type KernelProcess, type SimulatedKernel, systemCall } from "./SimulatedKernel.ts"
 
 /**
- * Replaces a streamed body of a response by its complete content. The fiber of the request reads the stream. Another fiber would
- * need turns of the event loop, and a `TestClock` does not wait for turns of the event loop.
+ * Replaces a streamed body of a response by its complete content. The fiber of the request reads the stream. Otherwise a web
+ * `Response` would read it over turns of the event loop, and a `TestClock` does not wait for such turns.
  */
 const withWholeBody = (response: HttpServerResponse.HttpServerResponse): Answered => {
   const { body } = response
@@ -69,7 +69,7 @@ const answerOfApp = (app: HttpApp.Default<unknown>, request: Request): Answered 
       (_, response) => Effect.intoDeferred(Effect.interruptible(withWholeBody(response)), answer)
     ).pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
-      // `toHandled` has already turned a failure into a response, so the cause of the failure is dropped.
+      // `toHandled` has already turned a failure into a response, so `Effect.exit` can drop the cause of the failure.
       Effect.exit
     )
     return yield* Deferred.await(answer)
@@ -164,7 +164,7 @@ const bind =
       }
     })
 
-/** `ServerSocket` for one process. */
+/** Makes the service `ServerSocket` of one process, which binds the listener of a gateway. */
 export const serverSocket =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ServerSocket["Type"] =>
     ServerSocket.of({ bind: bind(kernel, table, process) })

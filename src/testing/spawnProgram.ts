@@ -97,8 +97,8 @@ export const spawnProgram = (
         return processes.end(process, "gone", Exit.isSuccess(exit) ? "ends" : `ends with ${exit.cause._tag}`)
       }),
       Effect.withClock(processClock(kernel, process)),
-      // `forkDaemon` lets this fiber outlive the fiber of the test. This happens only if the process was killed. In that case
-      // this fiber stays suspended and holds no resources.
+      // `forkDaemon` lets a simulated process outlive the fiber that starts it. If the process is killed, its fiber stays
+      // suspended for ever, and holds no resources.
       Effect.forkDaemon,
       Effect.withScheduler(scheduler.newLane())
     )
@@ -106,8 +106,8 @@ export const spawnProgram = (
     const interruptOnceRunning = Effect.zipRight(
       Effect.raceFirst(process.gate.await, process.gone.await),
       Effect.suspend(() => process.state === "running" ? Fiber.interruptFork(fiber) : Effect.void)
-      // The race must be interruptible, even if the fiber that sends the signal is uninterruptible. In an uninterruptible
-      // region, `raceFirst` would wait for the loser of the race.
+      // `raceFirst` interrupts the loser of the race. In an uninterruptible region it would wait for the loser, which may never
+      // complete. The fiber that sends the signal may be uninterruptible, so the race is made interruptible.
     ).pipe(Effect.interruptible)
     process.onSignal = { ...process.onSignal, SIGTERM: Effect.asVoid(Effect.forkDaemon(interruptOnceRunning)) }
     return handleOf(kernel, processes, process, fiber)

@@ -46,7 +46,7 @@ export interface Measured {
   readonly met: boolean | null
 }
 
-/** Interpolates linearly between the two nearest values. */
+/** The `q`-quantile of values in ascending order. Interpolates linearly between the two nearest values. */
 const quantile = (sorted: ReadonlyArray<number>, q: number): number => {
   const at = (sorted.length - 1) * q
   const below = sorted[Math.floor(at)] ?? Number.NaN
@@ -66,8 +66,8 @@ const spread = (values: ReadonlyArray<number>): Spread => {
 const isMet = (aim: Aim, value: number): boolean => "most" in aim ? value <= aim.most : value >= aim.least
 
 /**
- * Makes a line of the table that compares the 95th percentile of the subject with an absolute aim. The line also shows a
- * baseline, which has no influence on whether the aim is met.
+ * Makes a line of the table that compares the 95th percentile of the subject with an absolute aim. The line shows the baseline
+ * only for information: the baseline does not decide whether the aim is met.
  */
 export const percentile95 = (options: {
   readonly name: string

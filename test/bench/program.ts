@@ -51,7 +51,7 @@ export const readFile = (path: string) =>
     bounded(`reading ${path}`)
   )
 
-/** The time from the start of a Node process to its end, in milliseconds. */
+/** Measures the time from the start of a Node process to its end, in milliseconds. Fails if its exit status is not `status`. */
 export const lifeOf = (args: ReadonlyArray<string>, status: number, output?: string) =>
   Effect.gen(function*() {
     const process = yield* startNode(args)

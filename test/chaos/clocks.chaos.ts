@@ -39,8 +39,8 @@ describe.skipIf(Shims.noShims !== undefined)(
             const replaced = yield* Gateways.stop(owner)
             yield* Gateways.assertGone(site, replaced)
 
-            // This gateway starts after the step, so its record has dates of the stepped clock. The test sets the times of the
-            // lock files to the same date.
+            // This gateway starts after the step, so the record in its lock files has a date of the stepped clock. A real step
+            // would also date the files themselves, so the test sets their times to the same date.
             const dated = yield* Gateways.startListening(site, { main, env: clock.env })
             const { createdAt } = yield* Gateways.readRecord(Gateways.configLock(site))
             assert.approximately(yield* Shims.fromNow(createdAt), seconds, 3600)
@@ -92,7 +92,7 @@ describe.skipIf(Shims.noShims !== undefined)(
         Effect.gen(function*() {
           const site = yield* Gateways.newSite
           yield* Gateways.writeConfig(site, {
-            // The start waits for the owner. It logs that it waits, but only after two health probes got no answer.
+            // The start waits for the owner of the port. It logs this only after two health probes have got no answer.
             health: { probeTimeout: "200 millis", retryInterval: "1 seconds", timeout: "2 seconds" }
           })
           yield* Strangers.stalling(site)

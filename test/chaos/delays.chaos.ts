@@ -1,5 +1,5 @@
 /**
- * Delays one gateway at a system call while another gateway starts. There must never be two owners of the lock.
+ * Delays one gateway at one of its system calls while another gateway starts. Both must never own the lock at one time.
  *
  * The two gateways have the same state directory and the same config, but different ports. So the lock alone decides which of
  * them serves.
@@ -14,8 +14,8 @@ import * as Strace from "./support/strace.ts"
 import * as Sweep from "./support/sweep.ts"
 
 /**
- * The delay of the first try, in milliseconds. A start of the other gateway usually takes less time. If this start took more
- * time on a busy machine, the test tries again with a longer delay.
+ * How long a gateway is delayed in the first try, in milliseconds. The other gateway usually starts in less time. If it takes
+ * longer on a busy machine, the test tries again with a longer delay.
  */
 const delayMillis = 500
 
@@ -57,7 +57,7 @@ const assertHolds = (mode: Sweep.Mode, site: Gateways.Site, gateway: Processes.R
 
 /**
  * Starts a gateway that is delayed at a call of its start, and starts another gateway during the delay. Exactly one of the two
- * gateways may listen. The error of the other one must name the gateway that listens as the owner of the lock.
+ * gateways may listen. The other gateway must end with the error that a gateway is already running.
  */
 const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
   Effect.gen(function*() {
@@ -70,7 +70,8 @@ const holdUpStart = (stage: Sweep.Stage, point: Strace.Point) =>
         const slow = yield* Sweep.startTraced(stage, point.filter, { point, tamper })
         if (!(yield* cameTo(stage, point, slow))) return "not reached"
         const quick = yield* Gateways.start(otherSite, { main })
-        // Usually the gateway without a delay knows first whether it serves. The test waits for both gateways in any case.
+        // This run counts only if the delay lasts until the other gateway listens, ends or waits for the lock. The log shows
+        // whether the delayed gateway has made further calls by then.
         const quickListens = yield* Sweep.cameToListen(quick)
         const calls = yield* Strace.readLog(Strace.logPath(site))
         const waited = Gateways.count(yield* quick.stderr, /waiting up to/) > 0

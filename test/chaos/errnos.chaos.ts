@@ -28,7 +28,7 @@ const errnos: Readonly<Record<string, ReadonlyArray<string>>> = {
   rename: ["EACCES", "EBUSY", "EIO", "ENOSPC", "EROFS"],
   link: ["EPERM", "EACCES", "EIO", "ENOSPC", "EMLINK"],
   unlink: ["EACCES", "EBUSY", "EROFS"],
-  // The gateway makes both calls when it lists a folder.
+  // The gateway makes these two calls when it lists a folder.
   newfstatat: ["EIO", "ENOMEM"],
   getdents64: ["EIO", "ENOENT"],
   socket: ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
@@ -86,8 +86,8 @@ const forGood = (points: ReadonlyArray<Strace.Point>): ReadonlyArray<Failure> =>
   )
 
 /**
- * Checks that the gateway serves: the instance id of the answer is the one in its record. The first connections may fail
- * because of the injected errors.
+ * Checks that the gateway serves: its health answer has the instance id that the record in its lock file names. The first
+ * connections may fail because of the injected errors.
  */
 const served = (site: Gateways.Site) =>
   Effect.gen(function*() {
@@ -100,8 +100,8 @@ const served = (site: Gateways.Site) =>
   })
 
 /**
- * The texts by which an error message can name an errno. The text can come from the system, from Node or from the gateway.
- * libuv has no name for some errnos, so Node shows only the number of such an errno.
+ * The texts by which an error message can name an errno. The text can come from the system, from Node or from the gateway. For an
+ * errno that libuv does not know, Node shows only the number.
  */
 const wordsFor = (errno: string, text: string): ReadonlyArray<string> => {
   const number = Object.entries(Os.constants.errno).find(([name]) => name === errno)?.[1]

@@ -1,5 +1,6 @@
 /**
- * Rounds of simultaneous starts of a gateway. `test/e2e/storm.test.ts` runs a few rounds, and this file runs more of them.
+ * Starts a gateway 64 times at one moment, in several rounds. In each round, exactly one start may win. `test/e2e/storm.test.ts`
+ * runs a few rounds, and this file runs more of them.
  *
  * `GATEWAY_STARTS_ROUNDS` sets the number of rounds.
  */

@@ -1,7 +1,7 @@
 /**
  * Runs storms for minutes. In a storm, processes acquire one lock again and again. A second lock, the witness, is the judge: it
- * shows whether two processes ever held the lock at one time. The lock under test is this project's lock, in both of its modes.
- * Two other locks test the judge: one of them is correct and the other is wrong.
+ * shows whether two processes ever held the lock at one time. The lock under test is this project's lock, with kernel locks and
+ * without them. Two other locks test the judge: one of them is correct and the other is wrong.
  *
  * `GATEWAY_STORM_DURATION` is the shortest time for each mode. `GATEWAY_STORM_SEED` sets the seed that decides which worker
  * dies when.

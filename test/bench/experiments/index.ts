@@ -1,6 +1,6 @@
 /**
- * The experiments of the benchmark. Each row of the results shows one figure. To add a figure, add a row to the experiment that
- * already takes the necessary samples. If no experiment takes them, add an experiment.
+ * The experiments of the benchmark. Each row of the results shows one figure, such as a duration. To add a figure, add a row to
+ * the experiment that already takes the necessary samples. If no experiment takes them, add an experiment.
  */
 import type { Experiment } from "../program.ts"
 import { locking } from "./locking.ts"

@@ -8,8 +8,8 @@ import { expectEnd, firstAnswer, freePort, host, millis, residentMiB, startNode 
 import * as Program from "../program.ts"
 
 /**
- * The smallest server that gives the same answer as the gateway's health endpoint. It has no signal handler, so SIGTERM ends
- * it at once.
+ * The baseline: a minimal server that gives the same answer as the gateway's health endpoint. It has no signal handler, so
+ * SIGTERM ends it at once.
  */
 const bareScript = `import { createServer } from "node:http"
 const body = JSON.stringify({ ok: true, status: "live", instanceId: "00000000-0000-4000-8000-000000000000" })

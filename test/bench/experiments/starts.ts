@@ -19,7 +19,7 @@ const nodeAlone = { name: "node -e 0", sample: Program.lifeOf(["-e", "0"], 0) }
  */
 const refusedAim = Number(versions.node.split(".")[0]) >= 22 ? 4 : 2.5
 
-/** A second start of a gateway that already runs. The start is refused because the port is in use or the lock is held. */
+/** Measures a second start of a gateway that already runs. It is refused because the port is in use or the lock is held. */
 export const refusedStart: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -110,7 +110,7 @@ const Loaded = Schema.parseJson(
   Schema.Struct({ ownModules: Schema.Number, ownKiB: Schema.Number, nodeModules: Schema.Number })
 )
 
-/** Measures what a refused start loads. */
+/** Measures how many modules, and how many bytes of them, a refused start of the gateway loads. */
 export const loaded: Program.Experiment = () =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder

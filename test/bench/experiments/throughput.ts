@@ -1,5 +1,6 @@
 /**
- * Requests per second of a server process. The client keeps its connections open and has one request at a time on each.
+ * Measures the requests per second of a server process. The client keeps its connections open, and has one request at a time on
+ * each connection.
  *
  * The compared servers run at the same time, and the client sends requests to each of them in short turns. The turns are short
  * because the load of a machine changes within tenths of a second.
@@ -109,14 +110,14 @@ const servers = (name: string, ports: number) =>
 interface Figure {
   readonly baseline: { readonly name: string; readonly ports: ReadonlyArray<number> }
   readonly subject: ReadonlyArray<number>
-  /** The number of samples of each side, for `--runs 1`. With `--runs N`, this number is multiplied by N. */
+  /** The number of samples of the baseline and of the subject, for `--runs 1`. With `--runs N`, it is multiplied by N. */
   readonly samples: number
   readonly aim?: Aim
 }
 
 /**
- * Compares two servers (the sides). One sample of a side is the rate of all processes of this side together. The two sides get
- * their turns alternately.
+ * Compares two servers, the baseline and the subject (the two sides). One sample of a side is the rate of all processes of this
+ * side together. The two sides get their turns alternately.
  */
 const compared = (runs: number, { aim, baseline, samples, subject }: Figure) =>
   Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * Measures what `gateway exec` costs: a command that ends at once, and the memory of a wrapper that waits for its command.
+ * Measures the cost of `gateway exec`, the wrapper that runs a command while it holds the lock. It measures the time for a command
+ * that ends at once, and the memory of a wrapper that waits for its command.
  */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
@@ -16,12 +17,15 @@ const memoryOf = (args: ReadonlyArray<string>, listening: string) =>
   Effect.gen(function*() {
     const process = yield* startNode(args)
     yield* process.said(listening)
-    // The program has released most of what only its start needed by then.
+    // After this pause, the program has released most of the memory that only its start needed.
     yield* Effect.sleep("500 millis")
     return yield* residentMiB(process)
   })
 
-/** `gateway exec -- true` beside a refused start, flock(1) and a bare Node; and a wrapper that waits. */
+/**
+ * Compares the time of `gateway exec -- true` with a refused start of the gateway, a bare Node and flock(1). Also compares the
+ * memory of a waiting wrapper with that of a waiting Node.
+ */
 export const wrapping: Program.Experiment = (runs) =>
   Effect.gen(function*() {
     const folder = yield* Program.temporaryFolder
@@ -64,7 +68,7 @@ export const wrapping: Program.Experiment = (runs) =>
       subject: {
         name: "a wrapper that waits",
         sample: memoryOf(
-          // The bench ends each wrapper by SIGKILL. Without this flag, the command would run on and keep the lock.
+          // The bench ends each wrapper by SIGKILL. Without `--die-with-wrapper`, the command would run on and keep the lock.
           execArgs(folder, free, "sh", "-c", "echo waiting; exec sleep 60").toSpliced(2, 0, "--die-with-wrapper"),
           "waiting"
         )

@@ -2,8 +2,8 @@
  * Serves the same app twice in one process, with `Gateway.layer` and with `NodeHttpServer.layer`: `layers <port> <other port>
  * <folder>`.
  *
- * The difference in speed is the cost of `Gateway.layer` alone. If each layer ran in its own process, the difference would not
- * show this cost, because the speeds of two equal processes can differ by 8 percent during their whole lives.
+ * So the difference in speed is the cost of `Gateway.layer` alone. Two processes of the same program can differ in speed by 8
+ * percent during their whole lives. If each layer ran in its own process, that difference would hide the cost.
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"

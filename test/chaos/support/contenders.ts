@@ -1,6 +1,6 @@
 /**
- * The kinds of locks that a storm can test. Each function returns an effect that acquires the lock and holds it until the
- * scope closes.
+ * The kinds of locks that a storm can test. In a storm, worker processes acquire one lock again and again, and some kill themselves.
+ * Each function here returns an effect that acquires the lock and holds it until the scope closes.
  */
 import * as NodeCommandExecutor from "@effect/platform-node/NodeCommandExecutor"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
@@ -58,7 +58,7 @@ const poll = <E>(once: Effect.Effect<void, E | Busy, Scope.Scope>, pollInterval:
   )
 
 // ---------------------------------------------------------------------------
-// this project
+// the lock of this project
 // ---------------------------------------------------------------------------
 
 const changing = (file: FileSystem.File, step: Step): FileSystem.File => {
@@ -140,7 +140,7 @@ const bareOsLock = ({ folder, pollInterval }: Contest) => {
 
 /**
  * The library proper-lockfile. `stale` is the shortest time that the library allows, and the update interval is its default for
- * this time. The call of `onCompromised` for a lost lock is ignored, because the judge of the storm reports each lost lock.
+ * this time. `onCompromised`, which reports a lost lock, does nothing. The storm itself finds out when two workers hold the lock.
  */
 const properLockfile = ({ folder, pollInterval }: Contest) => {
   const load = Effect.promise(() => import("proper-lockfile"))
@@ -152,8 +152,8 @@ const properLockfile = ({ folder, pollInterval }: Contest) => {
             lock(Path.join(folder, "proper"), { stale: 2000, realpath: false, retries: 0, onCompromised: () => {} }),
           catch: (cause) => codeOf(cause) === "ELOCKED" ? new Busy() : failed(cause)
         })),
-      // The release fails if another process has taken the lock from this worker. The judge reports that, so the error is
-      // ignored.
+      // The release fails if another worker has taken the lock from this worker. The error is ignored, because the storm itself
+      // finds out when two workers hold the lock.
       (release) => Effect.ignore(Effect.tryPromise(() => release()))
     )),
     pollInterval
@@ -170,9 +170,9 @@ const isGone = (pid: number): boolean => {
 }
 
 /**
- * A pid file as many programs write it: a worker that finds the pid of a dead process removes the file and tries again. This
- * lock is wrong. Before the worker removes the file, another worker may already have replaced it by its own pid file. Then the
- * first worker removes the pid file of a living owner.
+ * A pid file as many programs write it: a worker that finds the pid of a dead process removes the file and tries again. This lock
+ * is wrong. Between the check and the removal, another worker may replace the file by its own pid file. Then the first worker
+ * removes the pid file of a living owner.
  */
 const pidFile = ({ folder, pollInterval }: Contest) => {
   const path = Path.join(folder, "pid")

@@ -52,7 +52,7 @@ export interface Storm {
   readonly seconds: number
   readonly acquisitions: number
   /**
-   * The number of deaths at each point of a turn. The key of a death at a random time also names the phase: `any (holding)`.
+   * The number of deaths at each point of a turn. For a death after a random time, the key also names the phase: `any (holding)`.
    */
   readonly kills: Record<string, number>
   readonly killed: number
@@ -78,8 +78,8 @@ const workers = 8
 const turnsOfOne = 400
 
 /**
- * Flags for Node that make short-lived objects and expected errors cheap. Most of the work of a storm is done by workers that
- * wait for the lock, and these workers create many such objects and errors.
+ * Flags for Node that make short-lived objects and expected errors cheap. Most of the processor time of a storm goes to workers
+ * that wait for the lock. At each try, they create short-lived objects and errors.
  */
 const nodeOptions = ["--max-semi-space-size=64", "--stack-trace-limit=0"]
 
@@ -180,7 +180,8 @@ export const run = (options: StormOptions): Effect.Effect<Storm, StormFailed, Sc
     const mainSeed = yield* Effect.orDie(seed)
     const reached = yield* Deferred.make<void>()
     if (options.acquisitions === 0) yield* Deferred.succeed(reached, undefined)
-    // This worker ends in order, so it leaves the compiled code with which all others start. Its turn does not count.
+    // The loader of the program caches compiled code in an exit handler, which does not run in a killed worker. This first
+    // worker ends in order, so it fills the cache for all others. Its turn does not count.
     yield* runWorker(program, {
       contender,
       folder: yield* folder,

@@ -5,8 +5,8 @@
 import * as Schema from "effect/Schema"
 
 /**
- * The kinds of locks that a storm can test. `kernel` and `record` are the two modes of this project's lock. `os-lock` is
- * correct by construction. `none` and `pid-file` are wrong by construction, and show whether the judge finds violations.
+ * The kinds of locks that a storm can test. `kernel` and `record` are this project's lock, with kernel locks and without them.
+ * `os-lock` is correct by construction. `none` and `pid-file` are wrong by construction, and show whether a storm finds violations.
  */
 export const Contender = Schema.Literal("kernel", "record", "os-lock", "proper-lockfile", "pid-file", "none")
 export type Contender = typeof Contender.Type
@@ -33,7 +33,7 @@ export const Orders = Schema.Struct({
 })
 export type Orders = typeof Orders.Type
 
-/** Two workers held the lock at one time. */
+/** Two workers held the lock at one time. The witness shows this: a second lock that each worker takes after the lock under test. */
 export const Violation = Schema.TaggedStruct("Violation", {
   /**
    * `refused`: this worker was granted the lock under test, but could not take the witness because another worker held it.
@@ -45,8 +45,8 @@ export const Violation = Schema.TaggedStruct("Violation", {
   at: Schema.Number,
   turn: Schema.Int,
   /**
-   * The token of the other worker, which this worker found in the witness. A token consists of the pid, the turn and the time at
-   * which the lock was granted.
+   * The token of the other worker, which this worker found in the file of the witness. Each holder writes its token there: its pid,
+   * its turn and the time at which the lock under test was granted.
    */
   other: Schema.String
 })

@@ -17,8 +17,8 @@ import { Event, Orders, type Phase, type Point } from "./stormEvents.ts"
 import * as Witness from "./witness.ts"
 
 const orders = Schema.decodeUnknownSync(Schema.parseJson(Orders))(process.argv[2])
-// The worker opens the witness first, under a high descriptor. So all files that it opens later have lower descriptors. See
-// `witness.ts` for the reason.
+// The witness gets a higher descriptor than all other files. If the worker is killed, Linux then releases the witness before the
+// lock under test. So the next worker that acquires the lock under test never finds the witness still held by a dead worker.
 const witness = Witness.open(orders.folder)
 
 const encode = Schema.encodeSync(Schema.parseJson(Event))
@@ -35,7 +35,7 @@ const die = (point: Point) => {
 
 /**
  * If set, the worker kills itself before a later step of the lock under test. A step is a change of a file. `count` is the
- * number of steps to that death, and `point` is the cause that the worker reports. If `undefined`, no step kills the worker.
+ * number of steps to that death, and `point` is the point of the turn that the worker reports. If `undefined`, no step kills it.
  */
 let stepsLeft: { readonly point: Point; count: number } | undefined
 
@@ -75,8 +75,8 @@ const arm = (point: Point, most: { readonly steps: number; readonly millis: numb
   })
 
 /**
- * Takes the witness until the scope closes. Reports a violation if another worker already holds the witness. Also reports a
- * violation if the witness contains the token of another worker when the scope closes.
+ * Takes the witness, the second lock, until the scope closes. Reports a violation if another worker already holds the witness.
+ * Also reports a violation if the witness contains the token of another worker when the scope closes.
  */
 const testify = (token: string, turn: number) =>
   Effect.acquireRelease(

@@ -69,7 +69,7 @@ export type Tamper =
 export const kill: Tamper = { _tag: "Kill" }
 
 // ---------------------------------------------------------------------------
-// names
+// names of files, and labels of calls
 // ---------------------------------------------------------------------------
 
 /**
@@ -84,9 +84,9 @@ const roles = (site: Gateways.Site): ReadonlyArray<readonly [path: string, role:
 ]
 
 /**
- * The part of a file name that is derived from the instance id of a gateway. If a start reclaims the lock of a dead owner, two
- * names contain the part of this owner: the name of the claim (the file that reserves the reclaim), and the name under which the
- * old lock file is moved aside.
+ * The part of a file name that is derived from the instance id of a gateway. A start that reclaims the lock of a dead owner uses
+ * two names with the dead owner's part. One is the name of the claim, the file that reserves the reclaim. The other is the name to
+ * which the start moves the old lock file.
  */
 const nameOf = (instanceId: string): string => createHash("sha256").update(instanceId).digest("hex").slice(0, 16)
 
@@ -125,7 +125,7 @@ const labelOf = (site: Gateways.Site, call: Call): string => {
 }
 
 // ---------------------------------------------------------------------------
-// the log
+// the log of strace
 // ---------------------------------------------------------------------------
 
 const line = /^(\d+) +(?:<\.\.\. (\w+) resumed>(.*)|(\w+)\((.*)|--- (SIGTERM) .*)$/
@@ -201,7 +201,7 @@ export const findHit = (
   )
 
 // ---------------------------------------------------------------------------
-// running
+// running a gateway under strace
 // ---------------------------------------------------------------------------
 
 /** The path of the log of strace. A site is the folders and port of a gateway, and has one traced gateway at a time. */
@@ -222,7 +222,7 @@ const injected = (tamper: Tamper): string => {
 
 const watched = { files: "all", sockets: "%network,close" } as const satisfies Record<Filter, string>
 
-/** Which calls are traced, and how one of them is tampered with. */
+/** Which calls strace records, and how it tampers with one of them, if at all. */
 export type Tracing = readonly [
   filter: Filter,
   tampering?: { readonly point: Pick<Point, "name" | "ordinal">; readonly tamper: Tamper }

@@ -37,7 +37,7 @@ export const modes: readonly [kernel: Mode, recordOnly: Mode] = [
 ]
 
 // ---------------------------------------------------------------------------
-// sites
+// the folders and the port of a gateway
 // ---------------------------------------------------------------------------
 
 /** The state of the lock folder before a run: empty, or with the lock files of a gateway that was killed. */
@@ -72,7 +72,7 @@ export const makeStage = (mode: Mode, main: string, scene: Scene): Effect.Effect
     return { mode, main, site, reset: Effect.zipRight(remove, copyFolder(left, site.stateDir)) }
   })
 
-/** How many runs go on at one time, if the runs keep the processor busy. */
+/** How many runs go on at one time by default. The number is small, because most runs keep the processor busy. */
 const busyLanes = 2
 
 /**
@@ -100,7 +100,7 @@ export const sweep = <P, A>(
   )
 
 // ---------------------------------------------------------------------------
-// runs
+// runs of a gateway under strace
 // ---------------------------------------------------------------------------
 
 /** Waits until the gateway listens or ends. Returns whether it listens. */
@@ -117,7 +117,7 @@ export const startTraced = (
     Gateways.start(site, { main, ...Strace.options(site, ...tracing) })
   )
 
-/** An effect that runs while the gateway listens. The gateway gets a SIGTERM only after this effect. */
+/** An effect that runs while the gateway listens. The gateway gets a SIGTERM only when this effect has completed. */
 export type Visit<A> = (gateway: Processes.Running) => Effect.Effect<A>
 
 /** Runs a gateway under strace from its start to its end. `visited` is `None` if the gateway never listened. */
@@ -147,7 +147,7 @@ export const watch = (stage: Stage, filter: Strace.Filter, visit: Visit<void> = 
     return points
   })
 
-/** How many runs may fail to reach a point before the test gives up. */
+/** How many runs may fail to reach the system call with which they tamper before the test gives up. */
 export const tries = 3
 
 /** Starts a gateway and kills it at this call. */
@@ -165,7 +165,7 @@ export const killAt = (stage: Stage, point: Strace.Point): Effect.Effect<void> =
 // checks after a run
 // ---------------------------------------------------------------------------
 
-/** The names in the lock folder other than those of the two lock files. */
+/** The names of the files in the lock folder, without the two lock files. */
 export const strays = (site: Gateways.Site): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(Gateways.namesIn(Gateways.locksFolder(site)), Array.difference(Gateways.lockNames(site)))
 
@@ -205,8 +205,8 @@ export const sizesIn = (folder: string): Effect.Effect<ReadonlyArray<number>> =>
     }))
 
 /**
- * Whether a lock file is empty. Without kernel locks, an empty file may belong to a start that is about to write its record.
- * Only the age of the file can show that there is no such start.
+ * Whether a lock file is empty. Without kernel locks, an empty file may belong to a start that is about to write its record. So the
+ * next start takes the file only if the file is old.
  */
 const isUndecided = (site: Gateways.Site): Effect.Effect<boolean> =>
   Effect.map(sizesIn(Gateways.locksFolder(site)), (sizes) => sizes.includes(0))
@@ -265,7 +265,7 @@ export const assertNextStartSucceeds = ({ main, mode, site }: Stage): Effect.Eff
   }))
 
 // ---------------------------------------------------------------------------
-// results
+// the results of a sweep
 // ---------------------------------------------------------------------------
 
 export type Result =
