@@ -11,7 +11,7 @@ import * as Program from "./support/program.ts"
 const noCleaner = Program.noNamespaces ?? Program.without("systemd-tmpfiles")
 
 /**
- * Runs `systemd-tmpfiles` with a single rule: remove the files in the site's lock folder that were not written for ten minutes.
+ * Runs `systemd-tmpfiles` with a single rule: remove the files in the gateway's lock folder that were not written for ten minutes.
  *
  * No other rule is loaded, and all other folders are mounted read-only, so that a mistake cannot remove files of this machine.
  */
