@@ -3,12 +3,11 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/chaos/**/*.chaos.ts"],
-    // Each test runs the program some hundred times. Each of these runs has its own time limit.
+    // Each test runs the program some hundred times. Each of these runs also has its own, shorter time limit.
     testTimeout: 600_000,
     hookTimeout: 60_000,
     pool: "threads",
-    // One test file keeps two cores busy. A second file at the same time would slow down the runs, in addition to the delays
-    // that tests insert.
+    // One test file keeps two cores busy. If two files ran at the same time, a slow run could pass its time limit.
     fileParallelism: false,
     // The verbose reporter shows the tables that the tests print.
     reporters: ["verbose"]

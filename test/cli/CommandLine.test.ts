@@ -8,7 +8,7 @@ const all: ReadonlyArray<Setting<unknown>> = Object.values(settings)
 const flags = all.flatMap(({ flag }) => flag === undefined ? [] : [flag])
 const commandNames = Object.keys(commands).join(", ")
 
-/** The parsed command, or the error. */
+/** Parses a command line. Returns the command, or the error message. */
 const read = (...argv: ReadonlyArray<string>): unknown =>
   Either.match(Effect.runSync(Effect.either(parse(argv))), {
     onLeft: (error) => error.message,
@@ -230,7 +230,7 @@ describe("CommandLine.namesCommand", () => {
     [false, []],
     [false, ["--", "exec"]],
     [false, ["status", "exec"]],
-    // A value is not a command.
+    // Here `exec` is the value of `--profile`, and not the command.
     [false, ["--profile", "exec"]],
     [true, ["--profile", "exec", "exec"]]
   ])("is %s for %j", (expected, argv) => {

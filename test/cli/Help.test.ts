@@ -109,7 +109,7 @@ describe("--help", () => {
       for (const line of text.split("\n")) {
         assert.match(line, /^$|^[\x20-\x7e]*[\x21-\x7e]$/)
         const rest = line.trimStart()
-        // The help never wraps an entry of its left column, and never breaks a word. So only such a line may be too long.
+        // Two kinds of lines may be too long: an entry of the left column, which is never wrapped, and a single long word.
         const isWhole = !rest.includes(" ") || /^ {2}\S/.test(line)
         if (line.length > width) assert.isTrue(isWhole, `${line.length} > ${width}: ${line}`)
         if (width >= 60) assert.isAtMost(line.length, width, line)

@@ -34,7 +34,7 @@ describe("Logging.logged", () => {
       }
       yield* effect.pipe(
         Logging.logged({ ...config, logFormat: Option.some(config.logFormat) }, terminal),
-        // Loggers run outside of effects, so they use `unsafe`, whose methods are plain functions and not effects.
+        // A logger is not an effect. So it writes by `unsafe`, the console's methods that are plain functions.
         Effect.withConsole({ ...real, unsafe: { ...real.unsafe, log: keep(out), error: keep(err) } })
       )
       return { out, err }

@@ -22,7 +22,7 @@ import { SimulatedHost } from "../../src/testing/index.ts"
 import * as arbitraries from "../arbitraries.ts"
 import { simulated } from "../fixtures/simulated.ts"
 
-/** For each platform, the programs and the shell syntax that this platform does not have. */
+/** For each platform, a pattern of the programs and the shell syntax that this platform does not have. */
 const foreignTo = {
   win32:
     /(?<![\w.-])(?:chmod|chown|sudo|install|ss|lsof|lsns|systemctl|journalctl|launchctl|curl|kill|ps|cat|ls|rm|mv|touch|ip|ifconfig|sysctl|timedatectl|sntp)\s|'|\$\{EDITOR|\$\(id/,
@@ -57,7 +57,7 @@ const bindFailed = fc.record({
 }).map((fields) => new Errors.BindFailed(fields))
 const error = fc.oneof(arbitraries.gatewayLockError, bindFailed)
 
-/** Removes from an error's holder all texts of other programs, because these texts may contain anything. */
+/** Replaces or removes all free text in an error's holder, such as a command line. `foreignTo` could match free text by chance. */
 const withPlainHolder = <E extends Errors.GatewayLockError>(error: E): E => {
   if (!("holder" in error) || error.holder === undefined) return error
   const { configPath, pid, pidMeaning, stateDir, supervisor } = error.holder
@@ -130,8 +130,8 @@ describe("advice (N72)", () => {
 
   const status = Arbitrary.make(GatewayStatus)
   it.prop("of a status, of health and of doctor's judgements, on Windows", [status], ([drawn]) => {
-    // `service` is removed, because Windows has no system services of systemd. The texts of other programs are removed,
-    // because they may contain anything.
+    // Windows has no systemd, so `service` is left out. The drawn texts are replaced: by chance, they could contain the name
+    // of a Unix program, and the test would fail.
     const { service: _service, ...seen } = {
       ...drawn,
       reason: "",
@@ -220,8 +220,8 @@ describe("on a Windows host (N67, N72)", () => {
         config,
         problems: ["the config file is not JSON"],
         process: { platform: "win32", pid: 1, parentPid: 0 },
-        // Windows has no uids, but a library could report one for the process. libuv also reports uids for files on Windows, and
-        // these uids have no meaning.
+        // `doctor` must ignore this uid on Windows. libuv reports uid 0 for every file there, so all files would seem to belong
+        // to another user.
         uid: 1000,
         command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
       })

@@ -221,7 +221,7 @@ describe("service --system on systemd", () => {
         assert.include(out.join("\n"), "LoadCredential=token:/root/100%%.token\n")
         assert.include(out.join("\n"), " --token-file ${CREDENTIALS_DIRECTORY}/token ")
       }
-      // A user service reads the token file itself.
+      // Only a system service needs a credential, because its user may not be able to read the token file.
       const ofUser = yield* invoke({ flags: new Map([["token-file", "/home/me/token"]]) })
       assert.include(ofUser.out.join("\n"), " --token-file /home/me/token ")
       const injected = yield* invoke({ ...system, flags: new Map([["token-file", "/a\nExecStartPre=/bin/sh"]]) })

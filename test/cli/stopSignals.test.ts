@@ -2,7 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { EventEmitter } from "node:events"
 import * as StopSignals from "../../src/cli/stopSignals.ts"
 
-/** Makes a process to which the test sends signals. `heard` lists the signals that the program's `runMain` receives. */
+/**
+ * Makes a stand-in for `process`, to which the test sends signals. `heard` lists the signals that reach a listener for SIGTERM and
+ * SIGINT, as Effect's `runMain` installs it.
+ */
 const made = (platform: string) => {
   const source = new EventEmitter()
   const heard: Array<string> = []

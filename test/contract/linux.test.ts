@@ -65,7 +65,10 @@ unless(notLinux ?? noKernelLocks(hasAddon)).describe("a lock of an open file", (
 const startTicks = (pid: number) =>
   Option.getOrThrow(parseProcStat(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))).startTicks
 
-/** Reads the start time of a process (field 22 of its `stat`) by a program that the command `words` runs in new namespaces. */
+/**
+ * Runs `cat` in new namespaces by the command prefix `words`, such as unshare(1). Returns the start time of process `pid` (field 22
+ * of its `stat`) as `cat` reads it there.
+ */
 const startTicksSeen = (words: ReadonlyArray<string>, pid: string) =>
   Effect.gen(function*() {
     const [command = "", ...args] = [...words, "cat", `/proc/${pid}/stat`]

@@ -36,14 +36,14 @@ import * as SimulatedHost from "../../src/testing/SimulatedHost.ts"
 import type * as SimulatedKernel from "../../src/testing/SimulatedKernel.ts"
 import { webSocket } from "../fixtures/net.ts"
 
-/** A client of a control socket that has read its first frame. */
+/** A client of the control socket, the gateway's WebSocket at `/`. It has read the first frame already. */
 interface ControlClient {
   readonly next: Effect.Effect<string>
   readonly send: (text: string) => Effect.Effect<void>
   readonly closed: Effect.Effect<{ readonly code: number; readonly reason: string }>
 }
 
-/** How the test itself connects to a listener. */
+/** Connects the test to a listener, over the real or the simulated network. */
 class Clients extends Context.Tag("test/Clients")<Clients, {
   readonly control: (address: Address) => Effect.Effect<ControlClient, never, Scope.Scope>
 }>() {}
@@ -55,7 +55,7 @@ interface Subject {
   /** The operating system whose rules apply. */
   readonly system: string
   readonly platform: Layer.Layer<SimulatedHost.Requirements | Clients>
-  /** An empty folder. */
+  /** Makes an empty folder, and returns its path. */
   readonly folder: Effect.Effect<string, never, FileSystem.FileSystem | Scope.Scope>
   readonly advance: (duration: Duration.DurationInput) => Effect.Effect<void>
   readonly run: <E>(
@@ -694,7 +694,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
               const paths = [lock.path, LockFile.stateLockPath(options)]
               yield* lock.update({ phase: "listening", port: 4711 })
               for (const path of paths) {
-                // The holder may create a file in the folder while the test removes the folder. So the removal is retried.
+                // The removal of the folder fails if the holder creates a file there at that moment. So it is retried.
                 yield* Effect.retry(
                   fs.remove(loss === "file" ? path : `${folder}/locks`, { recursive: true }),
                   { times: 20 }
@@ -726,7 +726,7 @@ for (const [name, subject] of Object.entries({ simulated, live })) {
           yield* fs.writeFile(`${folder}/copy`, yield* fs.readFile(lock.path))
           yield* fs.rename(`${folder}/copy`, lock.path)
           const { ino } = yield* fs.stat(lock.path)
-          // After the holder has checked its lock file again, it owns the new file and writes its updates there.
+          // The holder checks its lock file at intervals. Once it has found the copy, it writes its updates there.
           yield* until(Effect.gen(function*() {
             yield* lock.update({ phase: "draining" })
             return Option.exists(yield* LockFile.readOwner(lock.path), ({ phase }) => phase === "draining")

@@ -118,7 +118,8 @@ describe("UnitAudit.audit", () => {
         RestartUSec: `${restart}s`,
         StartLimitIntervalUSec: `${interval}s`
       })
-      // The shortest time between two starts is the restart delay plus 30 s, which is the watchdog interval of the unit.
+      // A start that waits for an unhealthy owner can fail after 30 s, the watchdog interval of this unit. systemd then waits for
+      // the restart delay.
       const latches = interval >= burst * (restart + 30)
       assert.strictEqual(
         found.some(({ message }) => message.includes("one unhealthy owner exhausts the start limit")),
@@ -192,7 +193,7 @@ describe("UnitAudit.audit", () => {
     const asTold = found({ User: "root" })
     assert.isFalse(asTold.some(isProblem))
     assert.isTrue(asTold.some(({ message }) => message.includes("runs as root, as set by its User=")))
-    // A user manager cannot run a unit as another user.
+    // This unit is a user's own. systemd cannot run it as another user, so it is no problem that the unit names no user.
     assert.isFalse(UnitAudit.audit(unit(), needs).some(isProblem))
   })
 

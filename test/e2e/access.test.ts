@@ -49,7 +49,7 @@ const ofFile = (reason: string) => (site: Gateways.Site) =>
     reason.replaceAll("FILE", Path.join(site.root, "token"))
   }`
 const isNone = (why: string) => `expected 32 to 1024 printable ASCII characters without spaces; ${why}`
-/** The offset of the first character after the token in the token file. An error message names this offset. */
+/** The position, counted from 1, of the first character after the token. The error message names this position. */
 const next = token.length + 1
 const exposed =
   "expected a loopback host (localhost, 127.0.0.0/8 or ::1), or another host with a token: --token-file, GATEWAY_TOKEN_FILE or GATEWAY_TOKEN"

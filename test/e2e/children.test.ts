@@ -9,10 +9,7 @@ import * as Variants from "./support/variants.ts"
 
 const notLinux = Program.isLinux ? undefined : "needs proc(5)"
 
-/**
- * Returns one value of `/proc/<pid>/status`. `seen` is the path by which this process reaches `/proc`. The path may lead to the
- * `/proc` of another PID namespace.
- */
+/** Returns one value of `/proc/<pid>/status`. `seen` is the path of a `/proc`, which may be that of another PID namespace. */
 const statusOf = (pid: number, key: string, seen = "/proc") =>
   Effect.promise(async () =>
     new RegExp(`^${key}:\\s+(\\S+)`, "m").exec(await Fs.readFile(`${seen}/${pid}/status`, "utf8"))?.[1]

@@ -11,9 +11,9 @@ import * as Program from "./support/program.ts"
 const noCleaner = Program.noNamespaces ?? Program.without("systemd-tmpfiles")
 
 /**
- * Runs `systemd-tmpfiles` with a single rule: remove the files in the site's lock folder that were not written for ten minutes.
+ * Runs `systemd-tmpfiles` with a single rule: remove the files in the gateway's lock folder that were not written for ten minutes.
  *
- * All other folders are mounted read-only, and no other rule is loaded.
+ * No other rule is loaded, and all other folders are mounted read-only, so that a mistake cannot remove files of this machine.
  */
 const clean = (site: Gateways.Site) =>
   Effect.gen(function*() {
@@ -54,7 +54,8 @@ describe("a cleaner of temporary folders", () => {
         yield* Gateways.age(site)
         const old = yield* lastWritten(Gateways.stateLock(site))
         assert.isBelow(old, written)
-        // The holder updates the time of the state lock last. So if the state lock has a new time, the config lock has one too.
+        // The gateway has two lock files, and updates the time of the state lock last. So once the state lock has a new time, the
+        // other file has one too.
         yield* Effect.repeat(lastWritten(Gateways.stateLock(site)), {
           until: (time) => time > old,
           schedule: Schedule.spaced("20 millis").pipe(Schedule.intersect(Schedule.recurs(500)))

@@ -39,8 +39,8 @@ describe.skipIf(Shims.noShims !== undefined)(
             yield* Gateways.writeConfig(site, Gateways.impatient)
             const { env } = yield* Shims.wallClock(seconds)
             const owner = yield* Gateways.startListening(site, { main })
-            // A stopped owner answers no probe. The second start has only the owner's lock, the record in the lock file and
-            // the process table to judge whether the owner lives.
+            // SIGSTOP pauses the owner, so it answers no probe. The second start can judge only by the kernel lock, the record
+            // in the lock file and the process table whether the owner lives.
             yield* owner.signal("SIGSTOP")
             const before = yield* Gateways.lockIdentities(site)
             const other = yield* Gateways.onAnotherPort(site)

@@ -9,8 +9,8 @@ import * as Gateways from "./support/gateways.ts"
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
 /**
- * A command prefix that runs the program in a shell with a config. The shell line consists of `before`, the command of the
- * program, and `after`. The parts `before` and `after` create the config and pass it to the program.
+ * A command prefix that runs the program from a shell. The shell variable `config` has the settings as JSON. `before` and `after`
+ * are shell code around the program's command, and pass the content of this variable to the program as its config.
  */
 const byShell = (before: string, after: string, settings: unknown): ReadonlyArray<string> => [
   "bash",
@@ -110,7 +110,7 @@ unless(notLinux).describe("a config file that is no regular file is read:", () =
       const pipe = Path.join(site.root, "pipe")
       NodeChildProcess.execFileSync("mkfifo", [pipe])
       const gateway = yield* Gateways.start(site, { args: [...named(site), "--config", pipe] })
-      // The open of a FIFO for writing waits until the gateway has opened the FIFO for reading.
+      // The test's open of the FIFO returns once the gateway has opened it too. The test writes nothing, so the gateway waits.
       yield* Effect.acquireRelease(
         Effect.promise(() => Fs.open(pipe, "w")),
         (file) => Effect.promise(() => file.close())
@@ -182,7 +182,8 @@ describe("a config file that was named and is not there", () => {
   it.scopedLive("no advice names the profile's own where that is absent", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The default path of the config leads through a symbolic link, so the path differs from its canonical form.
+      // The default path of the config leads through a symbolic link. If the gateway compared this path with the canonical one,
+      // it would not know it for the default, and would advise it as `--config`.
       yield* Effect.promise(async () => {
         await Fs.mkdir(Path.join(site.root, "real"))
         await Fs.symlink("real", Path.join(site.root, "link"))

@@ -16,7 +16,10 @@ const marking = (site: Gateways.Site) => ["touch", Path.join(site.root, "started
 const assertNeverStarted = (site: Gateways.Site) =>
   Effect.map(Gateways.namesIn(site.root), (names) => assert.notInclude(names, "started"))
 
-/** Kills one process, and waits until it has ended. The streams of a killed wrapper stay open, because its command has them. */
+/**
+ * Kills one process, and polls until it has ended. The end of its output would not show that: if the process is `gateway exec` (the
+ * wrapper), its command still has the same streams open.
+ */
 const killAndWait = (pid: number) =>
   Effect.zipRight(Effect.sync(() => process.kill(pid, "SIGKILL")), Execs.untilEnded(pid))
 
@@ -27,7 +30,7 @@ describe("after SIGKILL of the wrapper", () => {
     (main) =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // The command does not listen, so only the lock refuses the second start.
+        // The command does not listen on the port, so only the lock can be the reason why the second start is refused.
         const { pid, wrapper } = yield* Execs.startChild(site, [], { main })
         yield* Execs.untilRecord(site, "the command's pid", ({ child }) => child?.pid === pid)
         yield* killAndWait(wrapper.pid)
@@ -177,7 +180,10 @@ describe("a start that finds the lock taken", () => {
     }))
 })
 
-/** A library that Node preloads. It kills the wrapper as soon as the wrapper has started its command, before any other step. */
+/**
+ * A script that Node preloads. It kills the process of `gateway exec` (the wrapper) right after this process has started its
+ * command, so the wrapper cannot write the command's pid into the lock file.
+ */
 const killAfterSpawn = Effect.flatMap(Gateways.temporaryFolder, (folder) =>
   Effect.promise(async () => {
     const path = Path.join(folder, "kill.cjs")
@@ -214,7 +220,8 @@ describe("SIGKILL of the wrapper between the start of the command and its record
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const wrapper = yield* Execs.start(site, ["sh", "-c", script], { main, env: yield* killAfterSpawn })
-      // Its streams close when the shell that would have executed the command has ended as well.
+      // Without kernel locks, the wrapper first starts a shell that executes the command only when the wrapper tells it to. The
+      // shell shares the wrapper's streams, so `ended` completes only when the shell has ended too.
       assert.strictEqual((yield* wrapper.ended).signal, "SIGKILL")
       yield* assertNeverStarted(site)
       const next = yield* Execs.run(site, ["true"], { main })
@@ -222,7 +229,10 @@ describe("SIGKILL of the wrapper between the start of the command and its record
     }), [Variants.recordOnly])
 })
 
-/** A shell script that leaves a process behind, which has left the tree (its parent ends) and the group (setsid(1)). */
+/**
+ * A shell script that leaves a daemon behind. The daemon is no longer a descendant of the script, because its parent ends at once,
+ * and setsid(1) puts it into another process group.
+ */
 const daemonising = "(setsid sh -c 'echo daemon $$ >&2; exec sleep 300' </dev/null >/dev/null &); exit 5"
 const noDaemons = noKernelLock ?? Program.without("setsid")
 
@@ -288,7 +298,8 @@ describe("64 exec at one time", () => {
     () =>
       Effect.gen(function*() {
         const site = yield* Gateways.newSite
-        // `flock -n` fails at once if another command has the witness. Then the file `two` says so.
+        // Each command locks the file `witness`. If another command runs at the same time, it has this lock. Then `flock -n`
+        // fails at once, and the shell writes the file `two`.
         const script = "echo run >> runs; exec flock -n witness \"$@\" || echo two > two"
         const words = ["sh", "-c", script, "sh", ...Execs.child("listen")]
         const starts = yield* Effect.forEach(

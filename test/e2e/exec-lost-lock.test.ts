@@ -10,12 +10,12 @@ import * as Program from "./support/program.ts"
 
 const skipped = Program.kernelLocks && Program.isLinux ? undefined : "needs Linux and kernel locks"
 
-/** With this config `exec` checks its lock files every 200 milliseconds. */
+/** With this config `gateway exec` checks its lock files every 200 milliseconds, and so notices soon that one was replaced. */
 const watchful = { lock: { recheckInterval: "200 millis" } }
 
 const newSite = Effect.tap(Gateways.newSite, (site) => Gateways.writeConfig(site, watchful))
 
-/** Puts a file that another process has locked in the place of the config's lock. Returns that process. */
+/** Replaces one of the two lock files by a file that another process has locked. Returns that process. */
 const takeLock = (site: Gateways.Site) =>
   Effect.gen(function*() {
     const other = `${site.root}/other`
@@ -29,7 +29,10 @@ const takeLock = (site: Gateways.Site) =>
     return locker
   })
 
-/** Loses the lock, and checks that the wrapper ends with 125, that none of the processes lives, and that the stranger does. */
+/**
+ * Lets another process take the lock from `gateway exec` (the wrapper). Checks that the wrapper ends with status 125, that the
+ * processes `pids` have ended, and that the other process still runs.
+ */
 const assertStopped = (
   site: Gateways.Site,
   wrapper: Processes.Running,
@@ -52,7 +55,7 @@ const test = (name: string, body: Effect.Effect<void, never, Scope.Scope>, reaso
 
 const hurried = ["--stop-timeout", "500 millis"]
 
-/** A shell that starts a command of `execChild.cjs`, which ignores SIGTERM, and waits for it. SIGTERM ends this shell. */
+/** A shell that runs `execChild.cjs` as its child and waits for it. SIGTERM ends this shell, but not the child. */
 const belowShell = ["sh", "-c", "\"$@\" & wait", "sh", ...Execs.child("listen")]
 
 // It takes five seconds until a lock counts as lost, so the tests run at the same time.
@@ -108,7 +111,7 @@ describe.concurrent("gateway exec that loses its lock", () => {
     "kills a daemon that has left the tree and the group, and no other process that has the lock file open",
     Effect.gen(function*() {
       const site = yield* newSite
-      // The daemon is a grandchild: its parent ends at once.
+      // The parent of the daemon ends at once, so the daemon is no longer a descendant of the command.
       const script =
         "(setsid sh -c 'trap \"\" TERM; echo daemon $$ >&2; sleep 300' </dev/null >/dev/null &); exec \"$@\""
       const wrapper = yield* Execs.start(site, ["sh", "-c", script, "sh", ...Execs.child("ends")], { flags: hurried })

@@ -18,7 +18,7 @@ const live = <A, E>(name: string, test: () => Effect.Effect<A, E, Scope.Scope>) 
 
 const server = (site: Gateways.Site) => ["python3", "-m", "http.server", String(site.port), "--bind", "127.0.0.1"]
 
-/** Starts a wrapper that holds the lock of a new site for a command. */
+/** Starts a program that runs a command and holds the lock of a new site (folders and port) for it, as `gateway exec` does. */
 const wrapping = (
   ready: string,
   commandOf: (site: Gateways.Site) => ReadonlyArray<string> = server
@@ -40,7 +40,7 @@ const wrapping = (
         try {
           process.kill(command, "SIGKILL")
         } catch {
-          // It has ended.
+          // The command has ended already.
         }
       })
     )

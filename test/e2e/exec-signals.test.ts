@@ -6,10 +6,15 @@ import * as Processes from "./support/processes.ts"
 import * as Program from "./support/program.ts"
 
 /**
- * A Python script that runs a program on a pseudo-terminal. Its first argument has the steps, one a line: `expect <text>`,
- * `type <text with escapes>`, `signal <name>` to the parent of the process that wrote `child <pid>`, and `state <letters>`, which
- * waits until both have one of these states. It prints all output, then how the program ended: the exit status, or a negative
- * signal number. The step `close` closes the terminal, as a terminal program does when its window is closed.
+ * A Python script that runs a program on a pseudo-terminal. The program is `gateway exec` (the wrapper) or a shell that starts it.
+ * The wrapper's command (the child) writes `child <pid>`. The first argument of the script has the steps, one a line:
+ *
+ * - `expect <text>` waits for this output. `type <text with escapes>` types a text.
+ * - `signal <name>` sends a signal to the wrapper, which is the parent of the child.
+ * - `state <letters>` waits until the wrapper and the child are each in one of these states of proc(5).
+ * - `close` closes the terminal, as a terminal program does when its window is closed.
+ *
+ * The script prints all output, then how the program ended: the exit status, or a negative signal number.
  */
 const onTerminal = `
 import os, pty, re, signal, sys, time
@@ -45,7 +50,7 @@ const noPython = Program.isLinux ? Program.without("python3") : "needs /proc"
 const under = (...steps: ReadonlyArray<string>) => ["python3", "-c", onTerminal, steps.join("\n")]
 
 describe("gateway exec without a terminal", () => {
-  // A new session has no terminal, wherever the tests run.
+  // setsid(1) runs the program in a new session, which has no terminal, even if the tests run on a terminal.
   const detached = { under: ["setsid"] }
   const skipped = Program.without("setsid")
 
@@ -95,7 +100,8 @@ describe("gateway exec without a terminal", () => {
 })
 
 describe("gateway exec on a terminal", () => {
-  // SIGUSR1 follows SIGINT through the wrapper. So when the command has got SIGUSR1, it has got each relayed SIGINT too.
+  // On Ctrl+C the kernel sends SIGINT to the command too, so the wrapper must not relay it. The test then sends SIGUSR1 through
+  // the wrapper. A SIGINT that the wrapper relayed by mistake arrives before SIGUSR1, so the command counts it.
   for (const presses of [1, 2]) {
     it.scopedLive.skipIf(noPython !== undefined)(
       Program.named(`gives the command ${presses} SIGINT for ${presses} Ctrl+C`, noPython),

@@ -20,7 +20,7 @@ describe("gateway exec ends as its command", () => {
       assert.deepStrictEqual(yield* Gateways.namesIn(Gateways.locksFolder(site)), [])
     }))
 
-  // A shell does not write a core file for SIGSEGV here, because its limit is set to zero.
+  // SIGQUIT and SIGSEGV would make the kernel write core files. `ulimit -c 0` keeps it from that.
   it.scopedLive.each(["TERM", "INT", "HUP", "QUIT", "PIPE", "SEGV", "KILL", "USR1"])(
     "by SIG%s, which the parent of the wrapper sees",
     (name) =>
@@ -88,7 +88,8 @@ describe("the command of gateway exec", () => {
       const site = yield* Gateways.newSite
       const bytes = randomBytes(2 ** 20)
       yield* Effect.promise(() => Fs.writeFile(Path.join(site.root, "in"), bytes))
-      // Both ends are pipes, because a pipe can be non-blocking, which a file cannot.
+      // Node makes a pipe non-blocking when it opens `process.stdin` or `process.stdout`. The command shares this mode, so `cat`
+      // would then fail with EAGAIN. On a file, the mode has no effect and the fault would not show. So both ends are pipes.
       const ended = yield* Execs.run(site, ["cat"], { under: ["sh", "-c", "cat in | \"$@\" | cat > out", "sh"] })
       assert.strictEqual(ended.code, 0, ended.stderr)
       assert.isTrue(bytes.equals(yield* Effect.promise(() => Fs.readFile(Path.join(site.root, "out")))))
@@ -145,7 +146,7 @@ describe("the command of gateway exec", () => {
   it.scopedLive("finds only the lock files and a pipe open, at the descriptors from 20 on", () =>
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
-      // The shell expands the list without a program of its own.
+      // The shell itself expands `*`. A program such as `ls` would open the folder under one more descriptor.
       const { stderr, stdout } = yield* Execs.run(site, sh("cd /proc/$$/fd; echo *"))
       const descriptors = stdout.trim().split(" ").filter((name) => name !== "10" && name !== "255").map(Number)
       const inherited = Program.kernelLocks ? [20, 21, 22] : []

@@ -287,7 +287,7 @@ const exchange = (site: Gateways.Site, { opening, parts }: Sent): Effect.Effect<
   }).pipe(Effect.timeoutFailCause({ duration: patience, onTimeout: () => Cause.die(new Error("a connection hangs")) }))
 
 // ---------------------------------------------------------------------------
-// what is left afterwards
+// memory and sockets of the gateway
 // ---------------------------------------------------------------------------
 
 const residentBytes = (pid: number) =>
@@ -316,7 +316,7 @@ const untilOpen = (pid: number, sockets: number) =>
 
 const decodeMemory = Schema.decodeUnknown(Schema.parseJson(Schema.Struct({ heapUsed: Schema.Number })))
 
-/** Returns the bytes on a gateway's heap after a forced garbage collection. The gateway must preload `support/heap.cjs`. */
+/** Returns the heap size after a garbage collection. The gateway preloads `support/heap.cjs`, which writes it to `file` on SIGUSR2. */
 const heapBytes = (gateway: Processes.Running, file: string) =>
   Effect.gen(function*() {
     yield* Effect.promise(() => Fs.rm(file, { force: true }))
@@ -355,7 +355,7 @@ const probing = (site: Gateways.Site) =>
     // The first probe opens the connection, so the number of open sockets that the test counts next includes this connection.
     yield* probe
     const fiber = yield* Effect.forkScoped(Effect.forever(probe))
-    /** Fails the test if a probe was not answered. */
+    /** Returns the result so far. Fails the test if a probe was not answered. */
     const report = Effect.gen(function*() {
       const exit = yield* Fiber.poll(fiber)
       if (Option.isSome(exit)) return yield* exit.value

@@ -22,7 +22,7 @@ const profiles = Effect.gen(function*() {
   return { site, env, of }
 })
 
-/** The uid of a user. No other test starts a gateway as this user. */
+/** A uid as which no other test starts a gateway. */
 const loner = 61_803
 
 describe("list", () => {

@@ -19,7 +19,7 @@ const startWatchful = (site: Gateways.Site) =>
     return { gateway, instanceId: yield* Clients.instanceIdOf(site) }
   })
 
-/** Polls a condition on a file, because no event reports the change. */
+/** Waits until a condition holds. It polls, because no event reports the change of a lock file to the test. */
 const until = (what: string, condition: () => Promise<boolean>) =>
   Effect.promise(condition).pipe(
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced("20 millis") }),

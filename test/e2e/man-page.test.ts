@@ -93,7 +93,7 @@ describe("gateway(1)", () => {
       const manifest: unknown = JSON.parse(
         yield* Effect.promise(() => Fs.readFile(Path.join(root, "package.json"), "utf8"))
       )
-      // npm links manual pages by its package bin-links, which does so only if `man` is an array.
+      // bin-links, the package by which npm links manual pages, ignores a `man` that is not an array.
       assert.deepPropertyVal(manifest, "man", ["./dist/gateway.1"])
       const built = yield* Effect.promise(() => Fs.readFile(Path.join(root, "dist/gateway.1"), "utf8"))
       const undated = (page: string) => page.split("\n").slice(1)

@@ -140,9 +140,9 @@ describe("a container's gateway, which is pid 1", () => {
       yield* Gateways.writeConfig(site, Gateways.impatient)
       const first = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       yield* Namespaces.stopChild(first, "SIGKILL")
-      // The kernel may give the new PID namespace the inode number of the old one. Then the lock file seems to name the new start
-      // itself, so the new start takes over at once. With another inode number the new start takes over when the lock file is
-      // stale (too old).
+      // Both gateways have pid 1. The kernel may give the new PID namespace the inode number of the old one. Then the lock file
+      // seems to name the new start itself, so the new start takes over at once. With another inode number the new start takes
+      // over when the lock file is stale (too old).
       const second = yield* Gateways.startListening(site, { main, under: Namespaces.pid })
       const ended = yield* Namespaces.stopChild(second)
       yield* Gateways.assertGone(site, ended)

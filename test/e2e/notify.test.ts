@@ -24,8 +24,8 @@ describe("the notification socket", () => {
     Effect.gen(function*() {
       const site = yield* Gateways.newSite
       const manager = yield* NotifySocket.listen(kind)
-      // SYSTEMD_EXEC_PID names the main process of the other service. In this test the process of the fake service manager plays
-      // that main process.
+      // SYSTEMD_EXEC_PID names the main process of a service. Here it names a process that is not the gateway, as if the gateway
+      // ran in a shell of another service.
       const env = {
         NOTIFY_SOCKET: manager.name,
         NOTIFY_ACCESS: "all",

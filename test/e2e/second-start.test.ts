@@ -163,9 +163,8 @@ describe("a start on the port of another profile's gateway", () => {
             "to stop it": `gateway stop --profile blue --port ${site.port}`,
             "to look at it": `gateway status --profile blue --port ${site.port}`
           })
-          // A start under a supervisor names the same holder of the lock. If the holder answers, that start leaves the holder in
-          // control and exits with 0. If the holder does not answer, that start gives up after the health timeout and exits with
-          // 1.
+          // A start under a supervisor names the same holder of the lock. If the holder answers, this start leaves it in control
+          // and exits with 0. If the holder does not answer, this start gives up after the health timeout and exits with 1.
           const service = yield* Gateways.run(site, {
             ...profile(site, "green"),
             args: [...profile(site, "green").args, "--supervisor", "external"],

@@ -155,8 +155,8 @@ describe("bad usage ends with status 64 and one line that says what is wrong whe
         if (file !== undefined) yield* Effect.promise(() => Fs.writeFile(site.configPath, file))
         const args = ["--state-dir", site.stateDir, "--config", site.configPath, ...flags]
 
-        // The gateway must refuse the value. If the gateway accepted the value by mistake, it would start and listen on a port.
-        // So the test sets this test's own port, which replaces the default port.
+        // A gateway that accepted the wrong value by mistake would listen on the default port, which other programs may use. So
+        // the test sets a port of its own, if the case itself sets none.
         const ownPort = file?.startsWith("{\"port\":") === true ? undefined : { GATEWAY_PORT: String(site.port) }
         const { code, stderr, stdout } = yield* Gateways.run(site, { args, env: { ...ownPort, ...env } })
         assert.strictEqual(code, 64, stderr)

@@ -41,7 +41,7 @@ const configMap = Effect.gen(function*() {
   } satisfies Place
 })
 
-/** Swaps the link `current -> releases/1`. */
+/** A config in `releases/1`, reached by the link `current`. A swap lets this link lead to the next release. */
 const releases = Effect.gen(function*() {
   const site = yield* Gateways.newSite
   const release = (number: number) => Path.join(site.root, "releases", String(number))
@@ -193,9 +193,9 @@ unless(notLinux).describe("with", () => {
         await Fs.symlink(Path.join(site.root, "releases", "1"), `${current}.new`)
         await Fs.rename(`${current}.new`, current)
       })
-      // The name of a lock file comes from the path to which the config's link leads. The second gateway locked the file while
-      // the link led to another version. The commands must find that lock file, although the link now leads to the first version
-      // again.
+      // The name of a lock file comes from the path to which the config's link leads. The second gateway made its lock file while
+      // the link led to another version. Now the link leads to the first version again, and the commands must still find that
+      // lock file.
       for (const command of [["status"], ["health"], ["run", "--ensure"], ["stop"]]) {
         const { code, stderr, stdout } = yield* ask(site, ...command)
         assert.deepStrictEqual({ command, code }, { command, code: 0 }, stdout + stderr)

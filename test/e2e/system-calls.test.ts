@@ -12,8 +12,8 @@ import * as Program from "./support/program.ts"
 const [kernel, recordOnly] = Sweep.modes
 
 /**
- * The system calls at which this test kills a start. Such a start leaves a lock file that is empty, not synced or locked once
- * instead of twice, or leaves only one of its two lock files.
+ * The system calls at which this test kills a start, each the first of its name and file. `config lock` here includes the draft, a
+ * file beside this lock file by which a start tests kernel locks. So a kill leaves a draft, or a state lock that is not synced.
  */
 const deadly = [
   "fcntl config lock",

@@ -101,7 +101,7 @@ for (const kind of kinds) {
         assert.match(problem?.message ?? "", new RegExp(`cannot be bound, though nothing listens there: ${words}$`))
         assert.match(problem?.remedy ?? "", / run .*--port /)
         assert.strictEqual(examined.code, 1)
-        // The commands that only report a state must not take the port, and must leave nothing that keeps it in use.
+        // `status` and `doctor` try to bind the port. They must leave nothing that keeps it in use after its holder has ended.
         yield* Effect.zipRight(holder.signal("SIGKILL"), holder.ended)
         const free = yield* Gateways.run(site, { flags: ["status", "--json"] })
         assert.isUndefined((yield* Effect.orDie(decodeStatus(free.stdout))).port?.blocked)

@@ -93,7 +93,7 @@ const endsIn = (wiring: string) =>
         1,
         ended.stdout + ended.stderr
       )
-      // The successor is unchanged.
+      // The successor still has the lock, and still serves.
       assert.strictEqual((yield* Gateways.readRecord(Gateways.configLock(site))).pid, successor.pid)
       assert.strictEqual((yield* Clients.request(successorSite, "/healthz")).status, 200)
       yield* Gateways.assertGone(successorSite, yield* Gateways.stop(successor))

@@ -1,4 +1,4 @@
-/** An `HttpApi` on the simulated host, and a client of it. */
+/** Serves an `HttpApi` on a simulated host, which opens no real port, and calls it by a client. */
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"

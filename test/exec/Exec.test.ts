@@ -34,7 +34,10 @@ const events = fc.array(
   { maxLength: 6 }
 ).map((events) => events.toSorted((a, b) => a.at - b.at))
 
-/** The longest time that a stop may take: SIGTERM, `stopTimeout`, SIGKILL, and a moment for the end of the pipe. */
+/**
+ * The longest time that a stop may take, in milliseconds: `stopTimeout` after SIGTERM, 100 to see whether SIGKILL has ended
+ * all processes, and 2000 for the end of those that are left.
+ */
 const longestStop = 10_000 + 100 + 2000
 
 const play = (behaviour: World.Behaviour, drawn: typeof events extends fc.Arbitrary<infer E> ? E : never) =>

@@ -40,7 +40,7 @@ const daemonPid = 1001
 
 const now = Effect.map(DateTime.now, ({ epochMillis }) => epochMillis)
 
-/** Makes a world with one command. Its clock is the clock of the test. */
+/** Makes one simulated command and the services that run it. Time passes by the `TestClock` of the test. */
 export const make = (behaviour: Behaviour, options: { readonly terminal?: Terminal } = {}) =>
   Effect.gen(function*() {
     const sent: Array<Sent> = []
@@ -155,8 +155,8 @@ export const make = (behaviour: Behaviour, options: { readonly terminal?: Termin
       startedAt: Ref.get(startedAt),
       lose: Deferred.fail(loss, new LockLost({ path: lock.path, reason: "the file was replaced" })),
       /**
-       * Runs the command in the background. The fiber is not a child of the test's fiber: at the end of a test it would be
-       * interrupted, and its stop would wait for a clock that no longer advances.
+       * Runs the command in the background. The fiber is not a child of the test's fiber. Otherwise the end of the test would
+       * interrupt it, and the stop of the command would wait for a clock that no longer advances.
        */
       run: (exec: Partial<Exec.ExecOptions> = {}) =>
         Exec.run({

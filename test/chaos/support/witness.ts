@@ -1,15 +1,16 @@
 /**
- * The judge of a storm is a second lock, the witness. The witness is a kernel lock. A worker that was granted the lock under
- * test tries to take the witness, without waiting. If another worker has the witness, two workers hold the lock under test.
+ * In a storm test, many worker processes compete for one lock, the lock under test. A second lock, the witness, shows whether two
+ * workers ever hold the lock under test at the same time. The witness is a kernel lock on a file. A worker that was granted the
+ * lock under test tries to take the witness, without waiting. If another worker has the witness, both hold the lock under test.
  *
  * If a worker is killed, the kernel releases both locks of this worker, one after the other. The next worker can acquire the lock
- * under test as soon as that lock is released. If the witness were not released by then, the judge would report a violation that
- * did not happen. So the kernel must release the witness first. Linux closes the files of a dead process as deferred work, and
- * runs the last piece of work first (`task_work_run`). So the witness has a higher descriptor than every file of the lock under
- * test. A test checks that Linux works in this order.
+ * under test as soon as that lock is released. If the dead worker still had the witness then, the test would report a violation
+ * that did not happen. So the kernel must release the witness first. At the end of a process, Linux queues the close of each file
+ * in the order of the descriptors, and works off this queue from its end (`task_work_run`). So the witness has a higher
+ * descriptor than every file of the lock under test. A test checks that Linux works in this order.
  *
- * The token is a second check: every holder writes its token into the witness, and must find it unchanged when it releases the
- * witness.
+ * The token is a second check: every holder of the witness writes its token into the file, and must find it unchanged when it
+ * releases the witness.
  */
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
@@ -37,7 +38,7 @@ export const osLock: () => Addon = load
 const lowest = 200
 const tokenBytes = 64
 
-/** Opens a file under a descriptor that is higher than those of all other files of a worker. */
+/** Opens a file under a descriptor of at least 200, which is higher than those of all other files of a worker. */
 const openHigh = (path: string): number => {
   const fillers: Array<number> = []
   for (;;) {
@@ -56,7 +57,7 @@ export interface Witness {
    * witness. `other` is the token that was in the witness before.
    */
   readonly take: (token: string) => { readonly granted: boolean; readonly other: string }
-  /** Reads the token in the witness. It belongs to this worker, or to a worker that was granted the lock in the meantime. */
+  /** Reads the token in the witness. If another worker was granted the lock in the meantime, it is the token of that worker. */
   readonly read: () => string
   readonly drop: () => void
 }

@@ -1,5 +1,5 @@
 /**
- * Runs `gateway exec` for a test, and ends what its commands leave behind.
+ * Runs `gateway exec` (the wrapper of a command) for a test, and kills the processes that the command leaves behind.
  */
 import { Effect, Schedule, type Scope } from "effect"
 import * as Fs from "node:fs/promises"
@@ -7,14 +7,14 @@ import { fileURLToPath } from "node:url"
 import * as Gateways from "./gateways.ts"
 import * as Processes from "./processes.ts"
 
-/** The words that run a command of `execChild.cjs`, which describes the behaviors. */
+/** The command line that runs `execChild.cjs`. A comment in that file lists the behaviors. */
 export const child = (...behaviors: ReadonlyArray<string>): ReadonlyArray<string> => [
   process.execPath,
   fileURLToPath(new URL("execChild.cjs", import.meta.url)),
   ...behaviors
 ]
 
-/** The arguments of the program that run a command. `flags` belong to `exec`. */
+/** The arguments with which the program runs a command under the lock. `flags` are flags of `gateway exec`. */
 export const args = (
   site: Gateways.Site,
   words: ReadonlyArray<string>,
@@ -72,7 +72,7 @@ export const until = (what: string, condition: Effect.Effect<boolean>): Effect.E
 
 export const untilEnded = (pid: number): Effect.Effect<void> => until(`the end of pid ${pid}`, hasEnded(pid))
 
-/** Waits until the record of the config's lock has a property. The file does not exist before the lock is acquired. */
+/** Polls the record, which is the JSON text in the lock file, until `holds` is true. While the file is missing, it polls on. */
 export const untilRecord = (
   site: Gateways.Site,
   what: string,
@@ -86,7 +86,7 @@ export const untilRecord = (
     )
   )
 
-/** Sends SIGKILL to a process, unless its pid has been given to another process. */
+/** Sends SIGKILL to a process. If its start time differs, the pid belongs to another process by now, which is left alone. */
 export const kill = (pid: number, startTime: number): Effect.Effect<void> =>
   Processes.startTimeOf(pid).pipe(
     Effect.map((now) => now === startTime && process.kill(pid, "SIGKILL")),
@@ -94,7 +94,7 @@ export const kill = (pid: number, startTime: number): Effect.Effect<void> =>
     Effect.asVoid
   )
 
-/** Kills a process when the scope closes, because it can outlive the wrapper that the test has started. */
+/** Kills a process when the scope closes, because a command can outlive the `gateway exec` that started it. */
 export const killLater = (pid: number): Effect.Effect<number, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.map(Processes.startTimeOf(pid), (startTime) => ({ pid, startTime })),
@@ -108,7 +108,7 @@ export const pidOf = (running: Processes.Running, name = "child"): Effect.Effect
     Effect.flatMap(killLater)
   )
 
-/** Starts `gateway exec`, and waits until its command is set up. */
+/** Starts `gateway exec`, and waits until its command has written its pid. */
 export const startChild = (site: Gateways.Site, behaviors: ReadonlyArray<string>, given: Options = {}) =>
   Effect.gen(function*() {
     const wrapper = yield* start(site, child(...behaviors), given)

@@ -69,7 +69,7 @@ export const withheld: Readonly<Record<string, string>> = {
   LISTEN_PID: "1"
 }
 
-/** Variables that every child may get. */
+/** Variables that the gateway passes on to a child process. */
 export const handed: Readonly<Record<string, string>> = {
   LANG: "C.UTF-8",
   XDG_RUNTIME_DIR: "/nonexistent/run",

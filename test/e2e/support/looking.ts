@@ -25,7 +25,7 @@ const below = async (folder: string): Promise<ReadonlyArray<unknown>> => {
   return found.flat()
 }
 
-/** Runs an effect, and checks that it has changed no file or folder of the site. */
+/** Runs an effect, and checks that it has changed no file or folder in the folder of this gateway. */
 export const unchanged = <A, E, R>(site: Gateways.Site, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const before = yield* Effect.promise(() => below(site.root))

@@ -1,7 +1,7 @@
 /**
  * Ports for tests that run in parallel, in several processes.
  *
- * If a test let the system pick a port and closed it again, the system could give the same port to another test. Here a test
+ * If a test let the system pick a port and closed it again, the system could give the same port to another test. So a test here
  * listens on the port's twin (the port plus 6,000) instead, which reserves the port as long as the test runs. Only one test can
  * listen on a twin, and the system frees the twin when the test's process ends. All ports and twins are below the range that
  * the system uses for outgoing connections.

@@ -81,7 +81,7 @@ export const all: ReadonlyArray<Shell> = [
   }
 ]
 
-/** Runs a shell command with the site's folder as home folder, and returns the lines that the command printed. */
+/** Runs a shell command with the test's folder as home folder, and returns the lines that the command printed. */
 export const lines = (site: Gateways.Site, words: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>> =>
   Effect.scoped(Effect.gen(function*() {
     const env = { PATH: Program.searchPath, HOME: site.root, TERM: "dumb", LC_ALL: "C.UTF-8" }

@@ -26,8 +26,8 @@ const settle = (gateway: Processes.Running): Effect.Effect<Outcome> =>
   )
 
 /**
- * Starts `starters` gateways of one site at the same time, and checks that exactly one gets the lock. Returns that winner once
- * all others have ended with an error that names the winner.
+ * Starts `starters` gateways with the same folders and port at the same time, and checks that exactly one gets the lock. Returns
+ * this winner once all others have ended with an error that names it.
  */
 export const round = (site: Gateways.Site, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {
@@ -66,8 +66,8 @@ export const round = (site: Gateways.Site, starters: number, options: Gateways.S
   })
 
 /**
- * Runs rounds on one site. The winner of a round ends by SIGTERM or SIGKILL in turn, so the next round finds either an empty lock
- * folder or the files of a crashed gateway.
+ * Runs rounds with the same folders and port. The winner of a round ends by SIGTERM or SIGKILL in turn, so the next round finds
+ * either an empty lock folder or the files of a crashed gateway.
  */
 export const rounds = (count: number, starters: number, options: Gateways.StartOptions = {}) =>
   Effect.gen(function*() {

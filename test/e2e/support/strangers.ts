@@ -73,8 +73,8 @@ export const web = (site: Site, status: number, body: string): Effect.Effect<Str
   )
 
 /**
- * Answers a request as the gateway of the released OpenClaw does (`src/gateway/server-http.ts` in OpenClaw's sources). The
- * answers of OpenClaw's health routes contain no instance id, and the answer to every other path is a 404.
+ * Answers a request as OpenClaw, another program with a gateway, does in its released versions (`src/gateway/server-http.ts` in its
+ * sources). The answers of its health routes contain no instance id. The answer to every other path is a 404.
  */
 const answerAsOpenClaw = (request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const isHealth = request.url === "/healthz" || request.url === "/health"
