@@ -1,7 +1,7 @@
 /**
- * Sends status frames to the clients that watch: those that have sent `watch` on the control socket. Such a client gets
- * the current state at once, and again after every change. It also gets a frame at intervals, because some values, such
- * as the uptime, change all the time. Without watching clients, nothing is computed.
+ * Sends status frames to the clients that watch: those that have sent `watch` on the control socket (the gateway's own
+ * WebSocket). Such a client gets the current state at once, and again after every change. It also gets a frame at
+ * intervals, because some values, such as the uptime, change all the time. Without watching clients, nothing is computed.
  *
  * @since 0.1.0
  */
@@ -56,8 +56,8 @@ const drainingHeartbeat = Duration.seconds(1)
 export const lookInterval = Duration.seconds(5)
 
 /**
- * After a search, the pause is at least 20 times as long as the search was, because a search over very many processes can
- * be slow.
+ * After a search, the pause is at least 20 times as long as the search was. A search over very many processes can be slow,
+ * and without such a pause it would keep the CPU busy.
  */
 const lookShare = 20
 
