@@ -115,8 +115,8 @@ const hold = (
   })
 
 /**
- * Logs a warning if only the record enforces the lock, and a warning if a dead owner left the lock. Each warning is
- * logged only once, even if it applies to both files. Returns the enforcement.
+ * Logs a warning if no kernel lock is available and only the record enforces the lock. Logs another warning if a dead
+ * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns the enforcement.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {

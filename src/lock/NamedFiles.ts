@@ -14,7 +14,7 @@ import * as NativeFiles from "../host/NativeFiles.ts"
 import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
 
-/** Another process changed the path between two steps of an attempt. The attempt then starts over. */
+/** Another process created, removed or replaced the file at the path between two steps of an attempt, which then starts over. */
 export class Moved {
   readonly _tag = "Moved"
 }

@@ -86,8 +86,9 @@ export const withRecordOnly = (
     yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
-    // A start with a kernel lock takes over a stale file without replacing it. So this file may belong to another owner
-    // by now. If its record is unreadable, that owner may be writing it. In both cases the release must keep the file.
+    // If another start has judged this file stale and has a kernel lock, it takes over the file without replacing it. The
+    // file then belongs to that start. If the record is unreadable, that start may be writing it. In both cases the
+    // release must keep the file.
     const isOursStill = Effect.flatMap(
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)

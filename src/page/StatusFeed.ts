@@ -28,7 +28,7 @@ import { type Neighbour, StatusFrame } from "./StatusFrame.ts"
  * @category models
  */
 export interface StatusFeedOptions {
-  /** The profile that the frames name. Absent by default. */
+  /** The name of the gateway's profile, which every frame contains. By default the frames contain none. */
   readonly profile?: string | undefined
 }
 
@@ -80,7 +80,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One search serves all clients that watch: the first client starts it, and the departure of the last client ends it.
+    // One repeated search serves all clients that watch. It begins with the first client, and ends when the last one leaves.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

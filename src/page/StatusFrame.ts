@@ -102,7 +102,7 @@ const fields = {
     instanceId: Schema.String,
     /** The version of this package (`gateway-lock`) that the gateway uses. */
     version: Schema.String,
-    /** Absent if the app has not named a profile. */
+    /** The name of the gateway's profile. Absent if the app has not set one. */
     profile: optional(Schema.String),
     pid: Schema.Number,
     host: Schema.String,

@@ -46,8 +46,8 @@ export class NotWatchable extends Data.TaggedError("NotWatchable")<{
 export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatch, {
   /**
    * Completes when the connection to the gateway ends. By then the gateway has ended, has begun to shut down, or has
-   * closed the connection because it took this watcher for idle. Completes at once if nothing listens. Fails with
-   * `NotWatchable`, within about a second, if the listener does not accept the watch.
+   * closed the connection because this watcher did not answer a ping in time. Completes at once if nothing listens.
+   * Fails with `NotWatchable`, within about a second, if the listener does not accept the watch.
    */
   readonly ended: (address: Address) => Effect.Effect<void, NotWatchable>
 }>() {}
