@@ -19,18 +19,18 @@ import type * as OwnerRecord from "./OwnerRecord.ts"
 import { ageOf, type Enforcement, linkTarget, readRecord } from "./Snapshot.ts"
 
 /**
- * The owner that a lock file with a readable record names.
+ * The owner of a lock, as the record in the lock file names it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Owner {
   readonly record: OwnerRecord.OwnerRecord
-  /** The same owner in the form that errors carry. It adds the process's command, and what the pid means here. */
+  /** The owner in the form that errors carry. It also has the process's command, and whether the process is alive (`pidMeaning`). */
   readonly holder: Holder
   /**
-   * The process that is the owner at present, by which it can be signalled. It is the recorded process, or the command that a
-   * wrapper started, if the wrapper has ended.
+   * The process to which a signal for the owner is sent. It is the process in the record. If that process is a wrapper (`gateway
+   * exec`) that has ended, it is the command that the wrapper started.
    */
   readonly process: OwnerRecord.ProcessIdentity
 }
@@ -39,8 +39,8 @@ export interface Owner {
  * The state of a lock file.
  *
  * - `Absent`: there is no lock file.
- * - `Held`: a process holds the lock. Enforcement `kernel`: the kernel lock is taken. Enforcement `record`: the
- *   recorded process is alive.
+ * - `Held`: a process holds the lock. With the enforcement `kernel`, it holds a kernel lock on the file. With `record`,
+ *   no kernel lock is available, but the process that the record names is alive.
  * - `Left`: no process holds the lock. An owner that did not shut down cleanly left the file.
  * - `Unknown`: the state cannot be determined, for the given reason.
  *
@@ -65,8 +65,8 @@ const unknown = (reason: string, owner: Option.Option<Owner> = Option.none()): L
 })
 
 /**
- * The state in record-only mode (no kernel lock). The state is `Held` if the recorded process is alive, `Left` if it is
- * gone, and `Unknown` if neither is known.
+ * The state of a lock file without a kernel lock, from its record alone. It is `Held` if the recorded process is alive,
+ * `Left` if that process has ended, and `Unknown` if neither can be determined.
  */
 const byRecord = (owner: Option.Option<Owner>, age: Duration.Duration, reason: string): LockState => {
   switch (Option.getOrUndefined(owner)?.holder.pidMeaning) {
@@ -100,7 +100,8 @@ export const inspect = (
     if (Option.isSome(link)) return unknown(`it is a symbolic link to ${link.value}`)
     const age = yield* ageOf(info)
     // Test the lock first, then read the record. If the lock is held, the record is then the holder's, or the holder is
-    // still writing it. In the reverse order, the record could be that of an earlier owner.
+    // still writing it. In the reverse order, the lock could pass to another owner in between, and the record would be
+    // that of the earlier owner.
     const locked = yield* Effect.either(lock.isLocked(file.fd))
     const record = yield* readRecord(file, info)
     const owner = Option.isSome(record)
@@ -133,13 +134,13 @@ const isPresent = (state: LockState): state is Extract<LockState, { readonly _ta
   state._tag === "Held" || state._tag === "Unknown"
 
 /**
- * The path of the lock file to inspect for the gateway that these paths name. In most cases this is the lock of its
- * config.
+ * The path of the lock file to inspect for a gateway. A gateway holds two lock files, one for its config and one for its
+ * state directory. In most cases the result is the config's lock file.
  *
- * The exception: no process holds the config's lock, but the state directory's lock has an owner whose record names the
- * same config. This happens if a symbolic link in the config's path was changed after that owner started. Then the
- * result is the lock file of the canonical path that the owner recorded. If the owner does not hold that file either,
- * the result is the path of the state directory's lock.
+ * The exception: no process holds the config's lock file, but the owner of the state directory's lock file has recorded
+ * the same config. This happens if a symbolic link in the config's path was changed after that owner started, because
+ * the config's lock file is named after the canonical path. The result is then the lock file for the canonical path that
+ * the owner recorded. If the owner does not hold that file either, the result is the state directory's lock file.
  *
  * @since 0.1.0
  * @category paths

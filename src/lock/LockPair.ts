@@ -1,5 +1,6 @@
 /**
- * The two lock files of a gateway, acquired in this order: config, state directory. Both have the same record.
+ * Acquires the two lock files of a gateway: first the one of its config, then the one of its state directory. Both files
+ * contain the same record, which describes the gateway.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as DateTime from "effect/DateTime"
@@ -29,7 +30,7 @@ export interface LockPair {
   /** The lock file of the config. */
   readonly path: string
   readonly instanceId: string
-  /** The record that both files must have. */
+  /** The present record. Both files must contain it. */
   readonly record: Ref.Ref<OwnerRecord.OwnerRecord>
   readonly locks: ReadonlyArray<HeldLock.HeldLock<Acquired>>
   readonly enforcement: Enforcement
@@ -38,7 +39,7 @@ export interface LockPair {
   readonly history: History.History
 }
 
-/** What a start uses for both of its locks. */
+/** The values that a start (a gateway that is starting) needs for both of its locks. */
 interface Start {
   readonly options: LockFileOptions
   readonly instanceId: string
@@ -48,7 +49,10 @@ interface Start {
   readonly patience: Ref.Ref<Duration.Duration>
 }
 
-/** The rule by which this owner counts as healthy. Without an address it has no `/healthz`, so the lock alone decides. */
+/**
+ * The rule (`ready`) in the record, by which other processes judge whether this owner is healthy. Without a rule, they request
+ * `/healthz`. An owner without an address cannot be asked, so its rule is `none`: it is healthy while it holds the lock.
+ */
 const readyOf = ({ address, ready }: LockFileOptions): Pick<OwnerRecord.OwnerRecord, "ready"> => {
   const rule = ready ?? (address === undefined ? "none" : undefined)
   return rule === undefined ? {} : { ready: rule }
@@ -100,10 +104,10 @@ const hold = (
       holderOf: (record) => Effect.provide(holderOf(record), context),
       recheckInterval,
       staleAfter,
-      // If one lock file is removed, another start can acquire that file. It then waits up to `timeout` for the other
-      // lock file before it gives up. So this gateway waits as long, until that start ends. The minimum is the default
-      // timeout, because a standby (a process that waits to take over) has a `timeout` of zero here: it waits between
-      // its acquisitions, not within them.
+      // If one lock file is removed, another start can acquire that file. That start then waits up to `timeout` for the
+      // other lock file, and gives up. So this gateway tries for as long to re-acquire the removed file. The minimum is
+      // the default timeout, because the `timeout` of a standby (a process that waits to take over) is zero. A standby
+      // waits before it tries to acquire the locks, not while it tries.
       patience: Duration.max(timeout, defaults.lock.timeout),
       pollInterval,
       note: history.note
@@ -111,14 +115,14 @@ const hold = (
   })
 
 /**
- * Logs a warning if only the record enforces the lock, and a warning if a dead owner left the lock. Each warning is
- * logged only once, even if it applies to both files. Returns the enforcement.
+ * Logs a warning if no kernel lock is available and only the record enforces the lock. Logs another warning if a dead
+ * owner left the lock. Each warning is logged only once, even if it applies to both files. Returns the enforcement.
  */
 const reportAcquired = (config: Acquired, state: Acquired, history: History.History): Effect.Effect<Enforcement> =>
   Effect.gen(function*() {
     const recordOnly = [config.file, state.file].find(({ enforcement }) => enforcement === "record")
     if (recordOnly !== undefined) yield* HeldLock.warnOfFallback(recordOnly)
-    // A dead owner leaves both files. One log line is enough.
+    // A dead owner leaves both files, so one log line stands for both.
     const reclaimed = Option.orElse(config.reclaimed, () => state.reclaimed)
     if (Option.isSome(reclaimed)) {
       const message = describeReclaim(reclaimed.value)
@@ -167,7 +171,8 @@ export const acquire = (
       config.acquired.file.enforcement === "kernel"
     )
     const since = yield* Ref.get(heldSince)
-    // A failed write is harmless, because the next check of the file writes the record again.
+    // If `createdAt` was set again, the first file still has the earlier time, so write its record again. A failed write
+    // is harmless, because each periodic check of the file writes the record.
     if (!DateTime.Equivalence(since, configLocked.since)) yield* Effect.ignore(config.write)
     const enforcement = yield* reportAcquired(config.acquired, state.acquired, history)
     return {

@@ -1,5 +1,5 @@
 /**
- * The paths of a gateway's lock files, and whether a record names that gateway.
+ * The paths of a gateway's lock files, and whether the record in a lock file names that gateway.
  */
 import { createHash } from "node:crypto"
 import * as NodePath from "node:path"
@@ -7,11 +7,12 @@ import { foldPath } from "../host/NativeFiles.ts"
 import type { LockFileOptions } from "./LockFileOptions.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 
-/** The folder of the lock files: `<state-dir>/locks` */
+/** The folder of the lock files: `<state-dir>/locks`. */
 export const lockFolder = ({ stateDir }: Pick<LockFileOptions, "stateDir">): string => NodePath.join(stateDir, "locks")
 
 /**
- * `<state-dir>/locks/gateway.<first 8 hex digits of SHA-256 of the canonical config path>.lock`
+ * The path of the config's lock file:
+ * `<state-dir>/locks/gateway.<first 8 hex digits of SHA-256 of the canonical config path>.lock`.
  *
  * @since 0.1.0
  * @category paths
@@ -23,7 +24,7 @@ export const configLockPath = (options: Pick<LockFileOptions, "stateDir" | "conf
   )
 
 /**
- * `<state-dir>/locks/gateway.state.lock`
+ * The path of the state directory's lock file: `<state-dir>/locks/gateway.state.lock`.
  *
  * @since 0.1.0
  * @category paths
@@ -32,8 +33,9 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
   NodePath.join(lockFolder(options), "gateway.state.lock")
 
 /**
- * Identifies a gateway by its state directory and the path of its config file. The lock file is named after the
- * canonical path (`configPath`). The path with its symbolic links unresolved (`configName`) also identifies the gateway.
+ * Identifies a gateway by its state directory and the path of its config file. The config's lock file is named after the
+ * canonical path (`configPath`). If a symbolic link in the path is changed, the canonical path is another one. The path
+ * with its links unresolved (`configName`) then still identifies the gateway.
  *
  * @since 0.1.0
  * @category models
@@ -41,8 +43,8 @@ export const stateLockPath = (options: Pick<LockFileOptions, "stateDir">): strin
 export type ConfigNames = Pick<LockFileOptions, "stateDir" | "configPath" | "configName">
 
 /**
- * Whether a record belongs to the gateway that these paths name. Pure. Ignores case on macOS and Windows, because their
- * file systems do. `platform` is a value of `process.platform`.
+ * Whether a lock file's record belongs to the gateway that these paths name. Pure. Ignores the case of letters on macOS
+ * and Windows, because their file systems do. `platform` is a value of `process.platform`.
  *
  * @since 0.1.0
  * @category predicates

@@ -73,7 +73,7 @@ class Refused {
   }
 }
 
-/** Another process holds the lock, and may release it in time. Internal to this module. */
+/** Another process holds the lock, and may release it before the start gives up. Internal to this module. */
 class NotYet {
   readonly _tag = "NotYet"
   readonly snapshot: LockAttempt.Snapshot
@@ -93,8 +93,8 @@ const describeOwner = (record: Option.Option<OwnerRecord.OwnerRecord>): Effect.E
   })
 
 /**
- * Makes the folder of the lock file. Retries while the file system refuses the operation for a moment. Subtracts the
- * time for the retries from `patience`, which is the time that the start may spend on waiting.
+ * Makes the folder of the lock file. Windows can refuse that for a moment, for example while a removal of the folder is
+ * pending. Then retries, and subtracts the time for the retries from `patience`, the time that the start may wait.
  */
 export const ensureFolder = (
   { options, path, patience }: Pick<AcquireOptions, "path" | "options" | "patience">
@@ -118,8 +118,8 @@ export const ensureFolder = (
   })
 
 /**
- * Makes one attempt without waiting. Acquires the lock if the lock is free, or if only its record enforces it and that
- * record is judged stale.
+ * Makes one attempt without waiting. Acquires the lock if it is free. If no kernel lock is held and only a record names
+ * an owner, also acquires the lock if that record is judged stale.
  */
 const tryOnce = (
   { isLockable, options, path, recordOf }: AcquireOptions,
@@ -155,7 +155,7 @@ const tryOnce = (
     }
   })
 
-/** Fails, because the wait has ended without the lock. `last` is the result of the last attempt, and decides the error. */
+/** Fails, because the wait has ended without the lock. The error depends on `last`, the result of the last attempt. */
 const giveUp = ({ options, path }: AcquireOptions) =>
 (
   last: NotYet | Refused

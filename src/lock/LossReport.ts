@@ -1,6 +1,5 @@
 /**
- * Reports the loss of a lock to the code that runs an effect. The lock belongs to a gateway that the effect has built.
- * The effect can build several gateways.
+ * Interrupts an effect when a gateway that was built within it loses its lock. One effect can build several gateways.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -19,8 +18,8 @@ export class LossReport extends Context.Reference<LossReport>()("gateway-lock/Lo
 
 /**
  * Runs an effect until a gateway that was built within it loses its lock. Then the effect is interrupted, and
- * `untilLost` fails with `LockLost`. Unlike `Gateway.lost`, `untilLost` covers all gateways of the effect, even while the
- * app with these gateways is not completely built.
+ * `untilLost` fails with `LockLost`. In contrast, `Gateway.lost` reports the loss of only one gateway, and code can use
+ * it only once the layer of that gateway is built.
  */
 export const untilLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLost, R> =>
   Effect.flatMap(

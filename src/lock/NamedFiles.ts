@@ -14,14 +14,14 @@ import * as NativeFiles from "../host/NativeFiles.ts"
 import { describeDefect, describePlatformError, isNotFound } from "../internal/describeError.ts"
 import { linkTarget, readRecord, type Snapshot, touched } from "./Snapshot.ts"
 
-/** Another process changed the path between two steps of an attempt. The attempt then starts over. */
+/** Another process created, removed or replaced the file at the path between two steps of an attempt, which then starts over. */
 export class Moved {
   readonly _tag = "Moved"
 }
 
 /** The file system, and the operations on the path of a lock file. */
 export interface NamedFiles {
-  /** The file system. It retries an operation that is refused for a moment (`isMomentary`). */
+  /** The file system. It retries an operation that Windows refuses for a moment (`isMomentary`). */
   readonly fs: FileSystem.FileSystem
   readonly identify: NativeFiles.Identify
   /** The identity of an open file: device and inode. */
@@ -32,8 +32,8 @@ export interface NamedFiles {
   /** Reads the file at a path. `None` if there is no file. */
   readonly look: (path: string) => Effect.Effect<Option.Option<Snapshot>, PlatformError | LockUnavailable>
   /**
-   * Removes the file if the condition holds. The release of a lock calls it. Retries while the removal is refused for a moment,
-   * and logs a failure.
+   * Removes the file if the condition holds. Used for the release of a lock. Retries while Windows refuses the removal for a
+   * moment (`isMomentary`). Never fails: a failure is logged.
    */
   readonly removeIf: (path: string, condition: Effect.Effect<boolean, PlatformError>) => Effect.Effect<void>
   readonly removeIfStill: (path: string, id: string) => Effect.Effect<void>
@@ -45,8 +45,8 @@ const isMissing = (error: PlatformError | LockUnavailable): boolean =>
 const refuse = (path: string, reason: string) => new LockUnavailable({ path, reason })
 
 /**
- * How long a release retries a removal that is refused for a moment. This time is shorter than `releaseTimeout` in
- * `LockFile.ts`, which limits the whole release.
+ * How long a release retries a removal that Windows refuses for a moment (`isMomentary`). This time is shorter than
+ * `releaseTimeout` in `LockFile.ts`, which limits the whole release.
  */
 const removal = Schedule.spaced("100 millis").pipe(Schedule.upTo("2 seconds"))
 
@@ -84,8 +84,8 @@ const statPath = (
   )
 
 /**
- * Fails unless the path is absent or leads to a regular file without a symbolic link. Opening any other file could
- * block, and a link could lead to an unrelated file.
+ * Fails if the path is a symbolic link, which could lead to an unrelated file. Also fails if the path leads to a file
+ * that is not regular, because open(2) of a FIFO could block. Succeeds if there is no file.
  */
 export const requireRegularFile = (
   fs: FileSystem.FileSystem,
@@ -99,7 +99,7 @@ export const requireRegularFile = (
     }
   })
 
-/** The operations on this host's files. */
+/** Makes the operations for the file system of this host. */
 export const make: Effect.Effect<NamedFiles, never, FileSystem.FileSystem> = Effect.gen(function*() {
   const fs = yield* patientFiles
   const platform = yield* HostPlatform

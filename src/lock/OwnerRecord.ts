@@ -53,7 +53,8 @@ export interface OwnerRecord extends Schema.Struct.Type<typeof fields> {}
 export interface OwnerRecordEncoded extends Schema.Struct.Encoded<typeof fields> {}
 
 /**
- * The identity of a child process within the boot and the PID namespace of its record.
+ * Identifies the command that a wrapper (`gateway exec`) has started, by pid and start time. Its boot and its PID
+ * namespace are those of the wrapper, which are in the same record.
  *
  * @since 0.1.0
  * @category models
@@ -126,8 +127,8 @@ export const OwnerRecord: Schema.Schema<OwnerRecord, OwnerRecordEncoded> = Schem
 export const maxBytes = 64 * 1024
 
 /**
- * The JSON text of a record, parsed without transformations: the time and the supervisor stay text. Effect builds such a
- * parser sooner than one with transformations. `decode` converts the two texts.
+ * Parses the JSON text of a record without transformations: the time and the supervisor stay text, and `decode` converts
+ * them. Effect builds a parser without transformations in less time than one with them.
  */
 const FromJson = Schema.parseJson(Schema.Struct({ ...fields, createdAt: Schema.String, supervisor: Schema.String }))
 /**

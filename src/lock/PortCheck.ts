@@ -1,7 +1,6 @@
 /**
- * Makes a start fail at once, without a wait for the lock, in three cases. In the first, the port on which the start will
- * listen is in use. In the second, the owner of the lock is healthy on another port. In the third, the owner has a port and a
- * rule of its own for its health, and is ready.
+ * Makes a start fail at once if it is useless to wait for the lock. That is the case if the port on which the start will listen
+ * is in use, or if the owner of the lock already serves on another address.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
@@ -23,15 +22,18 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
-/** Whether a holder with a rule of its own for its health lives and is ready on a port. */
+/** Whether a holder whose record has a health rule (`ready`, used instead of `/healthz`) is alive and serves on the port `on`. */
 const isReady = ({ phase, pidMeaning, port, ready }: Holder, on: number): boolean =>
   ready !== undefined && phase === "listening" && pidMeaning === "Alive" && port === on
 
 /**
- * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder in three
- * cases only. In the first, the listener answers with the holder's instance id. In the second, the listener does not
- * answer in time, and the holder's record has the same port. In the third, the holder has a rule of its own for its health, and
- * is ready on the same port: the program that answers need not know the instance id.
+ * Makes the `PortInUse` error for a listener on the port on which the start will listen. The error names the holder of the lock
+ * only in these cases:
+ *
+ * - The listener answers with the holder's instance id.
+ * - The listener does not answer in time, and the holder's record has the same port.
+ * - The holder's record has a health rule (`ready`), and the holder is alive and serves on the same port. Such a holder is a
+ *   wrapper of another program, and the answers of that program have no instance id.
  */
 const portInUse = (
   address: Address,
@@ -53,7 +55,7 @@ const portInUse = (
 
 /**
  * Fails with `PortInUse` if the port on which the start will listen is in use. The error names the owner of the lock if
- * that owner answers on the port.
+ * that owner seems to be the listener (`portInUse`).
  *
  * A start makes this check first, because the check is cheaper than acquiring the lock, and changes nothing.
  *
@@ -80,7 +82,7 @@ export const ensurePortFree = (
  *
  * - The port on which the start will listen is in use.
  * - The owner of the lock is healthy on another address.
- * - The owner has a port and a rule of its own for its health, and is ready.
+ * - The owner serves a port, and its record has a health rule (`ready`, used instead of `/healthz`).
  */
 export const failIfServing = (
   path: string,
@@ -97,8 +99,8 @@ export const failIfServing = (
     if (address !== undefined) {
       const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
       if (state._tag !== "Free") {
-        // The lock may have changed hands between the snapshot and the probe. If another instance answers, read the
-        // record again.
+        // If another instance answers than the recorded one, read the record again. The lock may have passed to that
+        // instance between the snapshot and the probe.
         const isListener = state._tag !== "Gateway"
           || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
         const owner = isListener ? record : yield* readOwner(path)
@@ -112,10 +114,11 @@ export const failIfServing = (
     if (Option.isNone(record) || record.value.phase !== "listening") return
     const serving = OwnerRecord.address(record.value)
     if (record.value.ready !== undefined) {
-      // Such an owner is ready, so it will not end by itself. Only an owner without a port may be waited for, as by flock(1).
+      // An owner with a port is a server, which does not end by itself. An owner without a port is a command that may end at any
+      // time, so the start waits for it, as flock(1) does.
       if (serving.port === 0) return
       const holder = yield* holderOf(record.value)
-      // A lock that only its record enforces may be that of a dead owner, which the start can take over.
+      // If only the record enforces the lock, the owner may be dead. The start then does not fail, because it can take over.
       if (snapshot.enforcement === "record" && holder.pidMeaning !== "Alive") return
       return yield* new LockHeld({ path, timeout: Duration.zero, holder, serving })
     }

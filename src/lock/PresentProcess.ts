@@ -1,6 +1,6 @@
 /**
- * Finds the process that is the owner of a lock at present. If a wrapper was killed while the command that it started still
- * runs, that command is the owner.
+ * Finds the process that is the owner of a lock at present. A wrapper (`gateway exec`) starts a command and holds the lock for
+ * it. If the wrapper was killed and the command still runs, the command is the owner.
  */
 import * as Effect from "effect/Effect"
 import type { Liveness, ProcessIdentity } from "../host/ProcessIdentity.ts"
@@ -19,7 +19,7 @@ export interface PresentProcess {
   readonly owner: Liveness
 }
 
-/** The identity of the recorded child. The child runs in the boot and the PID namespace of its wrapper. */
+/** The identity of the command that a wrapper started (`child`). It has the boot and the PID namespace of its wrapper. */
 export const childOf = (record: OwnerRecord): ProcessIdentity | undefined =>
   record.child === undefined
     ? undefined
@@ -32,11 +32,11 @@ export const childOf = (record: OwnerRecord): ProcessIdentity | undefined =>
 /**
  * Whether the child is the present owner: the wrapper has ended, and the child has not. Pure.
  *
- * If it is unknown whether the child lives, the child still is the owner, because the wrapper certainly is not.
+ * If it is unknown whether the child lives, the child counts as the owner, because the wrapper has certainly ended.
  */
 export const isChildOwner = (wrapper: Liveness, child: Liveness): boolean => wrapper === "Gone" && child !== "Gone"
 
-/** Whether an owner lives that consists of these two processes. Pure. */
+/** Whether an owner lives that consists of a wrapper and its child. It lives while one of the two lives. Pure. */
 export const either = (wrapper: Liveness, child: Liveness): Liveness => {
   if (wrapper === "Alive" || child === "Alive") return "Alive"
   return wrapper === "Unknown" || child === "Unknown" ? "Unknown" : "Gone"

@@ -42,16 +42,16 @@ const moveAside = ({ fs, look }: NamedFiles, path: string, judged: Snapshot) =>
     yield* fs.rename(path, aside).pipe(Effect.catchIf(isNotFound, () => Effect.fail(new Moved())))
     const moved = yield* look(aside)
     if (Option.exists(moved, (moved) => isSame(judged, moved))) return yield* fs.remove(aside)
-    // A start with a kernel lock has just taken this file over, so it must not be moved. Put it back, unless a third
-    // start has created the path again.
+    // Just before the rename, a start with a kernel lock has taken over the file, so the file must not be moved. Put it
+    // back. If a third start has created the path again, that start's file stays.
     yield* fs.link(aside, path).pipe(Effect.catchIf(isAlreadyExists, () => Effect.void))
     yield* fs.remove(aside)
     return yield* Effect.fail(new Moved())
   })
 
 /**
- * Moves a stale file aside. Only the start that holds the claim, a file beside the lock file, may do so. `false` if
- * another start has the claim.
+ * Moves a stale lock file aside. Several starts can attempt this at the same time. Only the start that creates the claim,
+ * a second file beside the lock file, may move the lock file. `false` if another start has the claim.
  */
 const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =>
   Effect.scoped(Effect.gen(function*() {
@@ -61,7 +61,7 @@ const reclaim = (files: NamedFiles, options: AttemptOptions, judged: Snapshot) =
     return claimed.value
   }))
 
-/** Creates the file exclusively, or replaces a stale file. `unsupported` is the reason why there is no kernel lock. */
+/** Creates the lock file exclusively, or replaces a stale one. `unsupported` is the reason why there is no kernel lock. */
 export const withRecordOnly = (
   files: NamedFiles,
   options: AttemptOptions,
@@ -86,8 +86,9 @@ export const withRecordOnly = (
     yield* Effect.addFinalizer(() => Effect.unlessEffect(removeIfStill(path, id), Ref.get(isOpen)))
     const file = yield* openExisting(fs, path)
     yield* Ref.set(isOpen, true)
-    // A start with a kernel lock takes over a stale file without replacing it. So this file may belong to another owner
-    // by now. If its record is unreadable, that owner may be writing it. In both cases the release must keep the file.
+    // If another start has judged this file stale and has a kernel lock, it takes over the file without replacing it. The
+    // file then belongs to that start. If the record is unreadable, that start may be writing it. In both cases the
+    // release must keep the file.
     const isOursStill = Effect.flatMap(
       readOpen(file),
       (found) => isOurs(options, found) ? isStill(path, id) : Effect.succeed(false)
@@ -99,8 +100,8 @@ export const withRecordOnly = (
       yield* writeRecord(file, record)
       yield* file.sync
     }
-    // A slow start that reclaims the earlier, stale file may have moved this attempt's file away. Another program may
-    // have replaced this attempt's file.
+    // Check that the path still leads to this attempt's file. A slow start that wants to move the earlier, stale file
+    // may have moved this attempt's file instead, or another program may have replaced it.
     const now = yield* look(path)
     if (!Option.exists(now, (now) => now.fileId === id && isOurs(options, now.record))) {
       return yield* Effect.fail(new Moved())

@@ -11,8 +11,8 @@ import type { KernelLock, KernelLockFailed, KernelLockUnsupported } from "../hos
  * The result of a self-test.
  *
  * - `works`: the second lock is refused.
- * - `grants everything`: both locks are granted, so the file system does not enforce locks (seen with overlays, proxies
- *   and strace).
+ * - `grants everything`: both locks are granted, so the file system does not enforce locks. This was seen on overlay and
+ *   proxy file systems, and under strace.
  * - `refuses the first`: a lock that no process holds is refused.
  */
 export type Verdict = "works" | "grants everything" | "refuses the first"

@@ -40,8 +40,8 @@ export const linkTarget = (
 
 /**
  * How long ago a file was last written, by the wall clock. If the clock was set back after the write, the file's time is
- * in the future. In that case the age is the time from now to the file's time. Otherwise a start would have to wait until
- * the file's time has passed, which could take days.
+ * in the future. In that case the age is the time from now to the file's time. A negative age would make the file look
+ * new until its time has passed, and a start that waits until the file is old could wait for days.
  */
 export const ageOf = (info: FileSystem.File.Info): Effect.Effect<Duration.Duration> =>
   Effect.map(

@@ -85,8 +85,8 @@ const reclaim = (reason: ReclaimReason): Verdict => ({ _tag: "Reclaim", reason }
 const wait = (reason: WaitReason): Verdict => ({ _tag: "Wait", reason })
 
 /**
- * Whether the port of a living owner should be in use. An owner with a rule of its own for its health may not listen at all, so
- * its free port proves nothing.
+ * Whether the port of a living owner should be in use. An owner whose record has a health rule (`ready`) may not listen at all,
+ * so its free port proves nothing.
  */
 export const shouldListen = ({ phase, ready }: OwnerRecord): boolean => phase === "listening" && ready === undefined
 
@@ -101,7 +101,7 @@ export const shouldListen = ({ phase, ready }: OwnerRecord): boolean => phase ==
  * - The owner's state is unknown: wait while its port is in use. Otherwise take the lock once the file is older than
  *   `staleAfter`.
  * - The owner is alive: wait. Exception: take the lock if the owner is in this process's network, its record has phase
- *   `listening` and no rule of its own for its health, and its port has been seen free for `staleAfter`.
+ *   `listening` and no health rule (`ready`), and its port has been seen free for `staleAfter`.
  *
  * @since 0.1.0
  * @category decisions

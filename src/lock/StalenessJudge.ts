@@ -14,7 +14,10 @@ import { presentProcess } from "./PresentProcess.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import * as Staleness from "./Staleness.ts"
 
-/** Judges lock files and claims for one start, while the start waits for one lock file. */
+/**
+ * Judges lock files and claims for one start, while the start waits for one lock file. A claim is a file by which a start
+ * reserves the right to move a dead owner's lock file.
+ */
 export interface StalenessJudge {
   /**
    * Whether a lock in record-only mode (no kernel lock) may be taken. Not used for a held kernel lock, because the owner
@@ -22,8 +25,8 @@ export interface StalenessJudge {
    */
   readonly judge: (snapshot: Snapshot) => Effect.Effect<Staleness.Verdict>
   /**
-   * Whether the author of a claim (a start that began to reclaim a lock) is dead. Such a start has no port to probe, so
-   * the process table decides. If the process table does not know, the age of the claim decides.
+   * Whether the author of a claim (the start that made the claim file) is dead. A start has no port to probe yet, so the
+   * process table decides. If the process table does not know, the age of the claim decides.
    */
   readonly isAbandoned: (claim: Snapshot) => Effect.Effect<boolean>
 }
@@ -69,7 +72,8 @@ export const make = (
           : port !== undefined
         return Staleness.decide({
           record,
-          // The pid of a dead wrapper can be this process's pid by now, while the command that the wrapper started still runs.
+          // If the command of a dead wrapper still runs, that command owns the lock. The record is then not a leftover, even if
+          // this process now has the wrapper's pid.
           namesThisProcess: Option.isSome(record) && present?.isChild !== true &&
             (yield* table.isLeftover(record.value)),
           owner,

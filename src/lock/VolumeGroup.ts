@@ -48,7 +48,7 @@ const isOursAlone = (folder: string, ownUid: number): Effect.Effect<boolean, Pla
       const path = NodePath.join(folder, name)
       if (Option.isSome(yield* linkTarget(fs, path))) return false
       const info = yield* Effect.option(fs.stat(path))
-      // The file was removed after the folder was read. For example, starts remove their claims.
+      // The file was removed after the folder was read. For example, a start removes its temporary files.
       if (Option.isNone(info)) continue
       const { nlink, type, uid } = info.value
       if (type !== "File" || !Option.contains(uid, ownUid)) return false

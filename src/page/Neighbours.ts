@@ -25,8 +25,8 @@ export type Requirements = FileSystem.FileSystem | KernelLock | ProcessTable | P
 /**
  * Searches once for the gateways of this user on this host. The result may contain the gateway that searches.
  *
- * The status feed repeats the search as long as a client watches, which means that the client has sent `watch` on the
- * control socket. The default is `None`: no search.
+ * The status feed repeats the search as long as a client watches. A client watches from the moment that it sends `watch`
+ * on the control socket, the gateway's own WebSocket. The default is `None`: no search.
  *
  * @since 0.1.0
  * @category references
@@ -37,7 +37,7 @@ export class Neighbours extends Context.Reference<Neighbours>()("gateway-lock/Ne
 
 /**
  * Provides a search for the user's other gateways. It looks into the state directories of the profiles and, on Linux, at
- * the files that processes have open. The code for the search is loaded when a client watches for the first time.
+ * the lock files that processes have open. The code for the search is loaded when the first client asks for the status.
  *
  * `Gateway.layer` includes this layer. `Gateway.layerPlatform` does not include it. Without this layer, the status feed
  * searches for no other gateways.

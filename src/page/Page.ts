@@ -1,7 +1,7 @@
 /**
- * The status page for your own app, the search for other gateways, and the frames that the page reads. The program
- * `gateway` imports only some of the modules below and not this module, because this module also loads the decoder for
- * frames. The program does not need that decoder.
+ * The status page for your own app, the search for other gateways, and the status frames (WebSocket messages) that the
+ * page reads. The program `gateway` does not import this module, but only some of the modules below. This module also
+ * loads the decoder for frames, which the program does not need.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

@@ -1,7 +1,7 @@
 /**
- * Sends status frames to the clients that watch: those that have sent `watch` on the control socket. Such a client gets
- * the current state at once, and again after every change. It also gets a frame at intervals, because some values, such
- * as the uptime, change all the time. Without watching clients, nothing is computed.
+ * Sends status frames to the clients that watch: those that have sent `watch` on the control socket (the gateway's own
+ * WebSocket). Such a client gets the current state at once, and again after every change. It also gets a frame at
+ * intervals, because some values, such as the uptime, change all the time. Without watching clients, nothing is computed.
  *
  * @since 0.1.0
  */
@@ -28,7 +28,7 @@ import { type Neighbour, StatusFrame } from "./StatusFrame.ts"
  * @category models
  */
 export interface StatusFeedOptions {
-  /** The profile that the frames name. Absent by default. */
+  /** The name of the gateway's profile, which every frame contains. By default the frames contain none. */
   readonly profile?: string | undefined
 }
 
@@ -56,8 +56,8 @@ const drainingHeartbeat = Duration.seconds(1)
 export const lookInterval = Duration.seconds(5)
 
 /**
- * After a search, the pause is at least 20 times as long as the search was, because a search over very many processes can
- * be slow.
+ * After a search, the pause is at least 20 times as long as the search was. A search over very many processes can be slow,
+ * and without such a pause it would keep the CPU busy.
  */
 const lookShare = 20
 
@@ -80,7 +80,7 @@ export const make = (
     const look = yield* Neighbours
     const loadedAt = yield* Clock.currentTimeNanos
 
-    // One search serves all clients that watch: the first client starts it, and the departure of the last client ends it.
+    // One repeated search serves all clients that watch. It begins with the first client, and ends when the last one leaves.
     const neighbours = yield* RcRef.make({
       acquire: Effect.gen(function*() {
         const seen = yield* Changing.make<Sighting>(Option.none())

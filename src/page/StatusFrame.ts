@@ -1,6 +1,6 @@
 /**
- * The frame that a client receives after it sends `watch` on the control socket: the whole state of a gateway. A new frame
- * follows after every change.
+ * The frame that a client receives after it sends `watch` on the control socket (a WebSocket that the gateway itself
+ * answers): the whole state of the gateway. A new frame follows after every change.
  *
  *     → {"type":"watch"}
  *     ← {"type":"status","version":1,…}
@@ -48,6 +48,8 @@ const neighbourFields = {
 }
 
 /**
+ * The schema of `Neighbour`.
+ *
  * @since 0.1.0
  * @category schemas
  */
@@ -98,9 +100,9 @@ const fields = {
   now: Schema.DateTimeUtc,
   instance: Schema.Struct({
     instanceId: Schema.String,
-    /** The version of the package. */
+    /** The version of this package (`gateway-lock`) that the gateway uses. */
     version: Schema.String,
-    /** Absent if the app has not named a profile. */
+    /** The name of the gateway's profile. Absent if the app has not set one. */
     profile: optional(Schema.String),
     pid: Schema.Number,
     host: Schema.String,
@@ -117,7 +119,7 @@ const fields = {
   shutdownReason: optional(Schema.String),
   /** The number of open connections, including those in `watching`. */
   connections: Schema.Number,
-  /** The number of connections whose client has sent `watch`. A gateway that shuts down does not wait for their end. */
+  /** The number of connections whose client has sent `watch`. A shutdown does not wait until these connections end. */
   watching: Schema.Number,
   lock: Schema.Struct({
     path: Schema.String,
@@ -137,6 +139,8 @@ const fields = {
 }
 
 /**
+ * The schema of `StatusFrame`.
+ *
  * @since 0.1.0
  * @category schemas
  */

@@ -1,6 +1,7 @@
 /**
  * A web page that shows the live state of this gateway. The page is one HTML document. It uses no build step and no
- * framework, and loads no other file. The document contains no data: all data arrives over the control socket.
+ * framework, and loads no other file. The document contains no data: all data arrives over the control socket, the
+ * gateway's own WebSocket.
  *
  * @since 0.1.0
  */
@@ -20,7 +21,7 @@ import { style } from "./style.ts"
 
 interface MediaRange {
   readonly type: string
-  /** 0 to 1. */
+  /** The preference for this type, from 0 to 1. */
   readonly quality: number
 }
 
@@ -62,7 +63,7 @@ const hashSource = (text: string): string => `'sha256-${createHash("sha256").upd
  * @category models
  */
 export interface StatusPageOptions {
-  /** The path of the control socket, if the gateway's option `routes` has moved it. Default `/`. */
+  /** The path of the WebSocket from which the page gets its data, if the gateway's option `routes` has moved it. Default `/`. */
   readonly controlPath?: string | undefined
 }
 
@@ -128,7 +129,8 @@ export const make = (options: StatusPageOptions = {}): HttpApp.Default<RouteNotF
  * An HTTP app that serves the page to browsers. For requests that do not prefer HTML, and for methods other than `GET` and
  * `HEAD`, it fails with `RouteNotFound`. A server turns that into a 404 response.
  *
- * You can mount the app on any path, because the page connects to the gateway's control socket.
+ * You can mount the app on any path: the page gets its data from the control socket (a WebSocket), whose path does not
+ * depend on the path of the page.
  *
  * @example
  * import { HttpRouter } from "@effect/platform"

@@ -1,5 +1,6 @@
 /**
- * Finds the gateways of this user, for `Neighbours`. The module is loaded when a client watches for the first time.
+ * Finds the gateways of this user, for `Neighbours`. The module is loaded when the first client sends `watch` on the
+ * control socket (the gateway's own WebSocket), so a gateway without such a client never loads it.
  */
 import * as Effect from "effect/Effect"
 import { HostPlatform } from "../host/HostPlatform.ts"
@@ -26,8 +27,9 @@ const toNeighbour = ({ configPath, lock, owner, profile, stateDir, verdict }: Ga
 }
 
 /**
- * Finds no processes that listen. The status page does not show these processes. Only an owner by `gateway exec` needs them for its
- * verdict. On other systems than Linux, the search would start a program for each such owner, so its verdict is `unknown` there.
+ * Finds no processes that listen. The status page does not show these processes. Only the verdict on an owner whose record has a
+ * health rule (`ready`, written by `gateway exec`) depends on them. On other systems than Linux, the search for them would start a
+ * program (lsof or netstat) for each such owner. So there, the verdict on an owner whose port is in use can be `unknown`.
  */
 const noPortOwners = PortOwners.PortOwners.of({
   blocker: () => Effect.succeedNone,

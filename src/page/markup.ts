@@ -39,7 +39,7 @@ const tokenForm = `  <form id="token-form" class="token" hidden autocomplete="of
     <p id="token-note" class="note">The token is stored in this tab until you close it, and is sent only to this gateway.</p>
   </form>`
 
-/** The facts. The script fills them in from each frame. */
+/** The facts about the gateway. The script fills them in from each status message of the gateway. */
 const facts = `  <div id="facts" hidden>
     <p id="as-of" class="as-of" hidden></p>
     <dl class="figures">

@@ -32,7 +32,8 @@ import { spanned } from "../telemetry/spans.ts"
  * - `Stalled`: a listener that gave no whole answer in time. If no connection was made in that time to an address that
  *   is not loopback, the result is `NoListener` with `unreachable` instead.
  *
- * Without an `instanceId` the gateway's identity is unknown. The gateway of OpenClaw, in its released versions, sends none.
+ * Without an `instanceId` the gateway's identity is unknown. For example, the released versions of the OpenClaw gateway send
+ * none.
  *
  * @since 0.1.0
  * @category models

@@ -20,8 +20,8 @@ import type { Address } from "../Address.ts"
 import { endConnectionToItself, isNoListener, isToItself } from "../host/ProbeTransport.ts"
 
 /**
- * The listener cannot be watched. It refused the watch subprotocol, has no free slot for another watcher, speaks
- * another protocol, or gave no answer within a second. Poll that listener instead.
+ * The listener cannot be watched. It refused the subprotocol `gateway-watch`, accepts no more watchers, speaks another
+ * protocol, or gave no answer within a second. Poll that listener instead.
  *
  * @since 0.1.0
  * @category errors
@@ -46,8 +46,8 @@ export class NotWatchable extends Data.TaggedError("NotWatchable")<{
 export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatch, {
   /**
    * Completes when the connection to the gateway ends. By then the gateway has ended, has begun to shut down, or has
-   * closed the connection because it took this watcher for idle. Completes at once if nothing listens. Fails with
-   * `NotWatchable`, within about a second, if the listener does not accept the watch.
+   * closed the connection because this watcher did not answer a ping in time. Completes at once if nothing listens.
+   * Fails with `NotWatchable`, within about a second, if the listener does not accept the watch.
    */
   readonly ended: (address: Address) => Effect.Effect<void, NotWatchable>
 }>() {}
@@ -63,7 +63,8 @@ export class OwnerWatch extends Context.Tag("gateway-lock/OwnerWatch")<OwnerWatc
 export const watchSubprotocol = "gateway-watch"
 
 /**
- * The path that watch clients request. It does not depend on the path of the control socket.
+ * The path that a client requests with the subprotocol `gateway-watch`. It is the same for every gateway, even if an app
+ * has moved the control socket (the gateway's own WebSocket) from `/` to another path.
  *
  * @since 0.1.0
  * @category constants

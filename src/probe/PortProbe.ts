@@ -81,7 +81,7 @@ export const combine = (states: ReadonlyArray<PortState>): PortState =>
   states.reduce((best, state) => rank[state._tag] < rank[best._tag] ? state : best, free)
 
 /**
- * A port probe that uses `HealthProbe`, and takes at most as long as a health probe.
+ * A port probe that uses `HealthProbe`. It takes at most as long as one health probe, or as two on a host without 127.0.0.1.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,5 +1,6 @@
 /**
- * Probes the health of an owner with a rule of its own (`ready` in its record), for starts that meet such an owner.
+ * Probes the health of an owner whose record has a health rule (`ready`). Such an owner does not answer at `/healthz`. A start
+ * uses this probe if such an owner has the lock or the port that the start needs.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,7 @@ import * as ReadyRule from "./ReadyRule.ts"
 import { statusAt } from "./statusAt.ts"
 
 /**
- * The services that a probe by rule needs.
+ * The services that `probe` needs.
  *
  * @since 0.1.0
  * @category models
@@ -30,7 +31,7 @@ export type Requirements =
   | PortOwners
   | ProbeTransport
 
-/** Whose listener it is, from the listeners alone. No connection is made. */
+/** Finds out which process listens on the owner's port: one of the owner's processes, another, or none. Makes no connection. */
 const listenerOf = (owner: LockInspection.Owner, path: string, rule: OwnerRecord.Ready) =>
   Effect.gen(function*() {
     if (!ReadyRule.needsListeners(rule)) return "unknown"

@@ -16,15 +16,15 @@ import type { Evidence } from "./ReadyRule.ts"
 /** The pids of the owner's present process and of all its descendants. */
 const treeOf = ({ holder, process }: LockInspection.Owner): Effect.Effect<ReadonlySet<number>, never, ProcessTable> =>
   Effect.gen(function*() {
-    // A pid that does not belong to the owner's process can belong to an unrelated process.
+    // If the owner's process is not alive, or is in another PID namespace, an unrelated process can have its pid here.
     if (holder.pidMeaning !== "Alive") return new Set<number>()
     const tree = yield* Effect.flatMap(ProcessTable, (table) => table.tree([process.pid]))
     return new Set([process.pid, ...tree.map(({ pid }) => pid)])
   })
 
 /**
- * Whether a process belongs to the owner: it is in the owner's tree, or it has the lock file open. A daemon is no longer in the tree
- * of the process that started it, but keeps the lock that it inherited.
+ * Whether a process belongs to the owner: it is in the owner's process tree, or it has the lock file open. A daemon leaves the tree
+ * of the process that started it, but keeps the lock file open that it inherited.
  */
 const isOwners = (
   pid: number,
@@ -33,7 +33,10 @@ const isOwners = (
 ): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
   tree.has(pid) ? Effect.succeed(true) : Effect.map(hasOpen(pid, lockPath), Option.contains(true))
 
-/** Decides whose listener it is, for a rule, from the listeners that are visible. Pure. */
+/**
+ * Decides which process listens on the owner's port, from the listeners that are visible. `isPortFree` says that the port is known
+ * to be free. Pure.
+ */
 export const whoseListener = (
   seen: PortListeners,
   listeners: ReadonlyArray<Pick<PortListener, "pid"> & { readonly isOwner: boolean }>,
@@ -46,8 +49,9 @@ export const whoseListener = (
 }
 
 /**
- * The listeners that answer at the owner's address, and the owner's other listeners on that port. Each says whether it belongs to
- * the owner. Many programs listen on another address than they are told to, such as `::1` instead of 127.0.0.1.
+ * The listeners that answer at the owner's address, and the owner's listeners on other addresses with the same port. The latter
+ * count too, because many programs listen on another address than they are told to, such as `::1` instead of 127.0.0.1. Each
+ * listener says whether it belongs to the owner.
  */
 export const listenersOf = (
   owner: LockInspection.Owner,

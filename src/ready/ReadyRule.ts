@@ -6,7 +6,7 @@
 import type { Phase, Ready } from "../GatewayLockError.ts"
 
 /**
- * The facts that the decision depends on. The owner holds its lock.
+ * The facts about an owner on which the decision depends. The owner must hold its lock.
  *
  * @since 0.1.0
  * @category models
@@ -19,7 +19,7 @@ export interface Evidence {
    * cannot see who listens.
    */
   readonly listener: "owner" | "other" | "none" | "unknown"
-  /** The status that the path of the rule answered with. `undefined` without an answer in time. */
+  /** The HTTP status of the answer at the rule's path. `undefined` if the rule has no path, or if no answer came in time. */
   readonly status?: number | undefined
 }
 

@@ -1,5 +1,5 @@
 /**
- * Asks a path of an owner's address for its HTTP status, for an owner whose rule for its health names a path.
+ * Requests a path at an owner's address and returns the HTTP status. Used for an owner whose health rule is `http:<path>`.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -8,8 +8,8 @@ import { ProbeTransport } from "../host/ProbeTransport.ts"
 import * as HealthProbe from "../probe/HealthProbe.ts"
 
 /**
- * The status that a path answers with, at the address itself and not at the guard address. `undefined` if no answer arrives within
- * the probe timeout. The connection is closed after the answer.
+ * The HTTP status of the answer at a path. Only the owner's own address is asked, and not 127.0.0.1, which `probeTargets` also
+ * returns. `undefined` if no answer arrives within the probe timeout. The connection is closed after the answer.
  */
 export const statusAt = (
   address: Address,

@@ -127,8 +127,8 @@ export const gather = <R>(
   })
 
 /**
- * The identity of a gateway if the default folders are unknown, for example because the user has no home folder. A path that is
- * neither in the options nor known is empty. Commands in the report leave out an empty path.
+ * The identity of a gateway if the default folders are unknown, for example because the user has no home folder. A path that the
+ * options do not contain is then empty, and the commands in the report leave it out.
  */
 const withoutFolders = (options: ErrorReportOptions): GatewayIdentity => ({
   profile: options.profile ?? defaultProfile,

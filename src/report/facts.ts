@@ -166,7 +166,7 @@ const portOf = ({ port }: Target): number | undefined => port === 0 ? undefined 
  * its environment variable.
  *
  * The command does not name a default config file that is absent, because the program fails if a named file does not exist. If
- * the environment variable for the config file is set, the command unsets that variable instead.
+ * the failed start got its config path from an environment variable, the command unsets that variable, so that the default applies.
  */
 const gateway = (command: string, target: Target, start: Start): string => {
   const { folders, self } = start
@@ -186,9 +186,9 @@ const gateway = (command: string, target: Target, start: Start): string => {
     flag === "config" && value === folders.configPath(profile) && start.absent?.has(value) === true
   const shown = rows
     .filter(([, value, ours, byDefault]) => value !== byDefault(profile) || ours !== byDefault(self.profile))
-    // An unknown profile is left out. The config file and the state directory identify the gateway then.
+    // If the profile is unknown, its flag is left out. The config file and the state directory then identify the gateway.
     .filter(([flag]) => flag !== "profile" || known !== undefined)
-    // A user without a home folder has no default path.
+    // For a user without a home folder, the default paths are unknown, and the value is empty.
     .filter(([, value]) => value !== "")
   const flags = shown
     .filter((row) => !isAbsentDefault(row))
@@ -222,8 +222,8 @@ const lookAtIt = (target: Target & Pick<Holder, "unit">, start: Start): Fact => 
 const checkIt = (start: Start): Fact => next("doctor", "to check it", gateway("doctor", {}, start))
 
 /**
- * The command `gateway run` with a change. If the change has a placeholder that the reader must replace, the command contains
- * only the flags of the change, and not the flags of the failed start.
+ * The command that starts the program again (`gateway run` or `gateway exec`) with a change. If the change has a placeholder that
+ * the reader must replace, the command contains only the flags of the change, and not the flags of the failed start.
  */
 const runProgram = (change: RunChange, start: Start): string => {
   const { host, port, profile, stateDir } = change
@@ -256,8 +256,8 @@ const runElsewhere = (change: RunChange, start: Start): ReadonlyArray<Fact> =>
 const otherPort = (port: number): number => port < 65535 ? port + 1 : port - 1
 
 /**
- * How to stop the holder, if its pid is valid in this PID namespace. Otherwise there is no such fact, because the command could
- * reach an unrelated process, or init.
+ * How to stop the holder, if it is alive and its pid is valid in this PID namespace. Otherwise there is no such fact, because the
+ * pid could be that of an unrelated process, which the command would then end.
  */
 const stopIt = (holder: Holder | undefined, start: Start): ReadonlyArray<Fact> => {
   if (holder?.pid === undefined || holder.pidMeaning !== "Alive") return []
@@ -356,7 +356,7 @@ export const facts = (error: GatewayLockError, start: Start): ReadonlyArray<Fact
         ...occupant(holder, start),
         ...(listener === undefined ? [] : [fact("listener", "listener", listener)]),
         ...(isGateway ? [useIt(error)] : []),
-        // `list` reads lock files. A gateway that names no instance has no lock file that `list` could read.
+        // `gateway list` finds gateways by their lock files. A gateway that answers without an instance id has none.
         ...(isGateway && holder === undefined && !namesNoInstance(listener)
           ? [next("list", "to identify it", `${program(start)} list`)]
           : []),

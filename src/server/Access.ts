@@ -228,9 +228,9 @@ const valuesOf = (rawHeaders: ReadonlyArray<string>, name: string): ReadonlyArra
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 /**
- * Whether a host is a loopback host, or a name under `localhost`. For these names, browsers connect to loopback and never ask
- * DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` rejects the names under `localhost`, because it
- * also judges the hosts that a gateway binds, and the resolver that looks up such a host may ask DNS.
+ * Whether a host is a loopback host, or a name under `localhost` such as `app.localhost`. For these names, browsers connect to
+ * loopback and never ask DNS (RFC 6761, 6.3), so a page cannot use DNS rebinding with them. `isLoopback` alone rejects names under
+ * `localhost`. It also judges hosts that a gateway binds, and for these the system's resolver may ask DNS and get any address.
  */
 const isLoopbackName = (host: string): boolean => isLoopback(host) || host.endsWith(".localhost")
 

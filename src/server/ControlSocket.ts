@@ -41,8 +41,8 @@ const refuse = (code: number, reason: string): ControlReply => ({
 })
 
 /**
- * The `id` of a ping, which the pong repeats. Arrays and objects are refused, because they can be nested too deeply for
- * `JSON.stringify`.
+ * The `id` of a ping, which the pong repeats. Arrays and objects are refused. They can be nested so deeply that `JSON.stringify`
+ * throws when it encodes the pong.
  */
 const PingId = Schema.Union(Schema.String, Schema.Finite, Schema.Null)
 const Ping = Schema.Struct({ type: Schema.Literal("ping"), id: Schema.optionalWith(PingId, { exact: true }) })

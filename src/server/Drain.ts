@@ -1,6 +1,7 @@
 /**
  * Drains a listener, which means that it ends the listener's connections before a shutdown. The order is: stop accepting, log the
- * stop, close control sockets, wait for the other connections up to a timeout, cut those that did not end in time.
+ * stop, close the control sockets (WebSockets that the gateway itself answers), wait for the other connections up to a timeout, cut
+ * those that did not end in time.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -107,8 +108,8 @@ export const make = (
         const farewell = routes.control.farewell(reason)
         yield* bound.closeControlSockets(farewell, goingAway, reason)
         const open = yield* bound.pending
-        // The wait for the write has a limit. Without it, a file system that hangs would delay the clients and the release of
-        // the port.
+        // The wait for the write has a limit. Without it, a file system that hangs would stop the drain here, and the open
+        // connections would not be ended.
         yield* atMost(recordGrace)(Fiber.await(updated))
         yield* awaitConnections(bound, address, open, timeout, drainCut)
         yield* bound.destroyConnections

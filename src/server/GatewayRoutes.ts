@@ -1,5 +1,5 @@
 /**
- * The routes that every gateway answers itself: the health routes and the control socket of the running instance.
+ * The routes that every gateway answers itself: the health routes and the control socket, a WebSocket.
  *
  * @since 0.1.0
  */
@@ -61,7 +61,7 @@ export const make = (
   })
 
 /**
- * The gateway's own routes, with options.
+ * Provides the gateway's own routes, with options.
  *
  * @since 0.1.0
  * @category layers
@@ -70,7 +70,8 @@ export const layerWith = (options: GatewayRoutesOptions): Layer.Layer<OwnRoutes,
   Layer.effect(OwnRoutes, make(options))
 
 /**
- * The gateway's own routes, each at its default path. Nothing is pushed to a client that has sent `watch` on the control socket.
+ * Provides the gateway's own routes, each at its default path. A client that sends `watch` on the control socket gets no
+ * status frames.
  *
  * @since 0.1.0
  * @category layers

@@ -65,7 +65,10 @@ export class ListenerClosed extends Data.TaggedError("ListenerClosed")<Address> 
 
 type Requirements = LockFile | PortProbe | ServerSocket.ServerSocket | ServerSocket.OwnRoutes | Lifecycle
 
-/** A process that has lost its lock must end within the sum of `drainTimeout` and this time. */
+/**
+ * A process that has lost its lock must end within the sum of `drainTimeout` and this time. The additional time is for the release
+ * of the lock files after the drain, and for code that waits for the loss of the lock and then ends the program itself.
+ */
 const endGrace = Duration.seconds(10)
 
 const shutdownReason = (exit: Exit.Exit<unknown, unknown>): string =>

@@ -11,9 +11,8 @@ import type { ConnectionLimits } from "./ServerSocket.ts"
 
 /**
  * Limits on the connections, requests and control sockets of clients. A control socket is a WebSocket that the gateway itself
- * answers. In the config file, the object `limits` has keys of the same names. Only `pipelinedRequests` and `bufferedBytes` are
- * missing there, because users of the program cannot set them. Each time is a `Duration.DurationInput`, in which a plain number
- * means milliseconds.
+ * answers. In the config file, the object `limits` has keys of the same names. There are no keys for `pipelinedRequests` and
+ * `bufferedBytes`, which only code can set. Each time is a `Duration.DurationInput`, in which a plain number means milliseconds.
  *
  * @since 0.1.0
  * @category models

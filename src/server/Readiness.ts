@@ -1,5 +1,5 @@
 /**
- * The checks that an app adds to `/readyz`.
+ * The checks that an app adds to `/readyz`, the route that says whether the gateway is ready for requests.
  *
  * @since 0.1.0
  */
@@ -27,13 +27,16 @@ export interface ReadinessOptions {
 }
 
 /**
+ * The timeout of a check if the option `timeout` is left out.
+ *
  * @since 0.1.0
  * @category constants
  */
 export const defaultTimeout = Duration.seconds(1)
 
 /**
- * The names with which `/readyz` itself reports why the gateway is not ready. A check of an app cannot have one of these names.
+ * The names that a check of an app cannot have. With `draining`, `lock` and `starting`, `/readyz` itself reports why the gateway is
+ * not ready. `leadership` is reserved for a later version.
  */
 const reserved: ReadonlySet<string> = new Set(["draining", "leadership", "lock", "starting"])
 

@@ -113,11 +113,11 @@ export interface ControlReply {
   /** Text frames, in this order. */
   readonly send: ReadonlyArray<string>
   /**
-   * If set, the client receives every change of the gateway's state from now on. This has no effect on a client that receives the
-   * changes already.
+   * If set, the client receives every change of the gateway's state from now on. For a client that receives the changes already,
+   * `watch` has no effect.
    */
   readonly watch?: true
-  /** A close code (RFC 6455, 7.4) and reason. */
+  /** If set, the gateway then closes the WebSocket with this close code (RFC 6455, 7.4) and reason. */
   readonly close?: { readonly code: number; readonly reason: string }
 }
 
@@ -137,8 +137,8 @@ export const goingAway = 1001
  */
 export interface ControlProtocol {
   /**
-   * The gateway itself answers the WebSockets at this path, so an app does not get them. With `None`, the gateway answers only
-   * the WebSockets on which another start waits until this gateway ends (`OwnerWatch`).
+   * The path of the control socket. The gateway itself answers the WebSockets at this path, so an app does not get them. With
+   * `None`, the gateway answers only the WebSockets on which another start waits until this gateway ends (`OwnerWatch`).
    */
   readonly path: Option.Option<string>
   /** The first frame to each client. */
@@ -269,7 +269,7 @@ export interface BoundSocket {
   readonly pending: Effect.Effect<number>
   /** Completes once `stopAccepting` has run and `pending` is 0. */
   readonly idle: Effect.Effect<void>
-  /** Cuts every connection except those of viewers (clients that have sent `watch`). Those are cut when the scope closes. */
+  /** Cuts every connection except those of viewers (clients that have sent `watch`). Viewers are cut when the scope closes. */
   readonly destroyConnections: Effect.Effect<void>
 }
 

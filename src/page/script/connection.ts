@@ -1,6 +1,6 @@
 /**
- * A part of the status page's script. It connects to the control socket, reads the frames, and connects again after the
- * connection has ended.
+ * A part of the status page's script. It connects to the control socket (the gateway's own WebSocket), reads the frames,
+ * and connects again after the connection has ended.
  */
 export const connection = String.raw`
   // --- the connection ------------------------------------------------------------------------------------------------
