@@ -229,8 +229,9 @@ const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitra
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
 /**
- * The longest delay in milliseconds at one system call of a start without a kernel lock. Such a start protects the reclaim of a
- * dead owner's lock by a claim file. If the claim file gets too old, another start may treat it as abandoned.
+ * The longest delay in milliseconds at one system call of a start without a kernel lock. Before such a start takes over a dead
+ * owner's lock file, it creates a claim file, which keeps other starts from doing the same. If the start is delayed for too long,
+ * the claim file gets old, and another start may treat it as abandoned.
  */
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
@@ -305,7 +306,7 @@ type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeou
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 
-/** Starters of the same gateway. Some start and end while others are delayed in the middle of an acquire or a release. */
+/** Draws starters of one gateway. Some start and end while others are delayed in the middle of an acquire or a release. */
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
@@ -456,8 +457,8 @@ const containers = volume(
 
 /**
  * Starters on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
- * absent here: if each machine had its own, unknown to the server of the volume, they would not exclude starters of the other
- * machine.
+ * absent here. A machine may keep them to itself, without telling the server of the volume. Then they do not exclude starters on
+ * the other machine.
  */
 const machines = volume(
   "absent",
