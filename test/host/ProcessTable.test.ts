@@ -448,8 +448,8 @@ unless(notLinux).describe("live, on Linux", () => {
   type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
   /**
-   * The identity that the lock record of the process with this pid would have. Its boot id and its namespaces are those of this
-   * process.
+   * Returns the identity that the process with this pid would write into a lock file. Its boot id and its namespaces are those of
+   * the process that runs this test.
    */
   const identityOf = (pid: number) =>
     Effect.gen(function*() {

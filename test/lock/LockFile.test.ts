@@ -110,7 +110,7 @@ describe("holderOf: the recorded pid", () => {
         const { bootId: _bootId, pidNamespace: _pidNamespace, ...placeless } = record
         assert.deepStrictEqual(
           yield* seen(host, placeless),
-          // Only Linux records the namespace in which a pid is valid.
+          // Only Linux records the boot and the namespace in which a pid is valid. Elsewhere nothing is missing in this record.
           platform === "linux" ? { pid, pidMeaning: "Unknown" } : { pid, pidMeaning: "Alive", command: "gateway" }
         )
         yield* host.setHidePids(true)

@@ -335,7 +335,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           process,
           starter: Option.match(within, {
             onNone: () => starter,
-            // A starter that runs within another process has the machine and the namespaces of that process.
+            // A gateway that starts within another process has the machine and the namespaces of that process.
             onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
               ...starter,
               machine,
@@ -361,7 +361,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       2
     )
 
-    /** Starts a process, tells it to end after its lifetime, and restarts it as the service manager of the starter would. */
+    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)
