@@ -59,8 +59,8 @@ const start = (options: Gateway.GatewayOptions) => Effect.scoped(Layer.build(Gat
 
 const startWith = (options: Config.Config.Wrap<Gateway.GatewayOptions>) =>
   Effect.scoped(Layer.build(Gateway.layerConfig({
-    // `/dev/null` is not a folder, so no start can acquire a lock in this state directory. So a start that wrongly accepts an
-    // option does not serve either.
+    // `/dev/null` is not a folder, so no start can create a lock file in this state directory. Thus a start that wrongly accepts
+    // an option still ends with an error, and the test does not hang.
     port: Config.succeed(0),
     stateDir: Config.succeed("/dev/null/state"),
     ...options

@@ -168,8 +168,8 @@ unless(noKernelLocks(hasAddon)).describe("KernelLock.layerLive, live", () => {
         const first = yield* Scope.extend(open(path), scope)
         const second = yield* open(path)
         assert.isTrue(yield* lock.tryLock(first))
-        // With the older locks of fcntl(2), closing any other descriptor of the file would release the lock. The lock under test
-        // stays held in this case.
+        // POSIX locks (`F_SETLK` of fcntl(2)) would be released here, because the process closes a descriptor of the locked file.
+        // The lock under test must stay held.
         yield* Effect.scoped(open(path))
         assert.isFalse(yield* lock.tryLock(second))
         yield* Scope.close(scope, Exit.void)

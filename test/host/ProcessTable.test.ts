@@ -84,7 +84,8 @@ describe("ProcessTable.judge", () => {
     "a process that read its start by its own clock is never gone while it lives, however long its exec took",
     [millis, fc.nat({ max: 3_600_000 }), fc.boolean()],
     ([created, exec, toTheSecond]) => {
-      // The system reports the time of the fork, which is before the exec. ps(1) truncates that time to seconds.
+      // The process read its clock after the exec and recorded `created + exec` as its start. The system reports the time of the
+      // fork, `created`. ps(1) truncates that time to seconds.
       const seen = toTheSecond ? Math.floor(created / 1000) * 1000 : created
       const liveness = judge(self, { ...recorded, startTime: created + exec }, Sighting.present(seen), own)
       assert.notStrictEqual(liveness, "Gone")
@@ -283,7 +284,7 @@ describe("ProcessTable.layer", () => {
       Effect.gen(function*() {
         const table = yield* ProcessTable.ProcessTable
         assert.deepStrictEqual(yield* table.self, { pid: 1, startTime: 1000 })
-        // kill(2) answers ESRCH, so no program is started for a pid that no process has.
+        // `kill` throws ESRCH, so no process has pid 2. The table then starts neither ps(1) nor PowerShell to ask about it.
         assert.strictEqual(yield* table.liveness({ pid: 2, startTime: 1000 }), "Gone")
       }).pipe(
         Effect.provide(Layer.provide(
@@ -447,8 +448,8 @@ unless(notLinux).describe("live, on Linux", () => {
   type Live = ProcessTable.ProcessTable | NodeContext.NodeContext | Scope.Scope
 
   /**
-   * The identity that the lock record of the process with this pid would have. Its boot id and its namespaces are those of this
-   * process.
+   * Returns the identity that the process with this pid would write into a lock file. Its boot id and its namespaces are those of
+   * the process that runs this test.
    */
   const identityOf = (pid: number) =>
     Effect.gen(function*() {

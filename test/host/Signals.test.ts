@@ -15,7 +15,7 @@ const failure = (code: string) => () => {
   throw Object.assign(new Error(`kill ${code}`), { code })
 }
 
-/** A handle that records the signals. */
+/** Makes a `SignalHandle` whose `kill` records each signal in `sent` instead of sending it. */
 const handle = (options: Partial<Signals.SignalHandle> = {}) => {
   const sent: Array<readonly [number, Signals.Signal]> = []
   const made: Signals.SignalHandle = {

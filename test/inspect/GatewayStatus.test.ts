@@ -36,8 +36,8 @@ const evidence: fc.Arbitrary<Evidence> = fc.record({
 }).map((drawn) => ({
   ...drawn,
   unreachable: drawn.unreachable && drawn.port === "free",
-  // Two combinations do not occur and are excluded. One is a healthy answer although no gateway has the port. The other is an
-  // identity other than `unknown` although there is no owner, because without an owner there is no instance id to compare.
+  // These lines exclude combinations that do not occur. Only a gateway at the port can answer that it is healthy. `identity` says
+  // whether the gateway at the port is the owner in the lock file. It is `unknown` if there is no such gateway or no such owner.
   healthy: drawn.healthy && drawn.port === "gateway",
   identity: drawn.port !== "gateway" || drawn.owner === undefined ? "unknown" : drawn.identity,
   owner: drawn.lock === "absent" ? undefined : drawn.owner,
@@ -127,7 +127,7 @@ const inspect = (
     return decode(JSON.parse(JSON.stringify(encode(yield* Fiber.join(asked)))))
   })
 
-/** All files with times and content. */
+/** Returns all files of the host, each with its times and its content. */
 const disk = (
   host: SimulatedHost.SimulatedHost,
   folder = ""

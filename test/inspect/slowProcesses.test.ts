@@ -1,5 +1,6 @@
 /**
- * Status and starts on Windows, where PowerShell lists the processes and can be slow.
+ * These tests run `status` and starts on Windows, where PowerShell lists the processes. They check that a slow, hanging or missing
+ * PowerShell does not delay them for long.
  */
 import { HttpServer, HttpServerResponse } from "@effect/platform"
 import * as CommandExecutor from "@effect/platform/CommandExecutor"
@@ -18,8 +19,8 @@ const answers: ReadonlyArray<[string, Programs.Behaviour]> = [
 ]
 
 /**
- * A process table as on Windows, which asks PowerShell about a process. `kill` reports that every pid exists, because the table
- * does not ask PowerShell about a pid that no process has.
+ * A process table as on Windows, which asks PowerShell about a process. `kill` reports that every pid exists. Otherwise the table
+ * would know without PowerShell that a process has ended, and the test would not reach PowerShell.
  */
 const table = (powershell: Programs.Programs) =>
   Layer.provide(

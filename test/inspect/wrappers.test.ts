@@ -73,7 +73,7 @@ describe("Gateway.inspect, of a wrapper and its command", () => {
 
         yield* wrapper.kill
         const after = yield* inspect(host)
-        // The owner of a command without a wrapper is the command, and the verdict is the same.
+        // The command has inherited the lock, so it is the owner after the wrapper was killed. The verdict must stay the same.
         assert.strictEqual(after.verdict, verdict, after.reason)
         assert.deepInclude(after.owner, { command: "python3", endedWrapper: wrapper.pid, pidMeaning: "Alive" })
       }))

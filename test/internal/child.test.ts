@@ -78,7 +78,8 @@ describe("the library's children", () => {
         starters.push(name)
       }
     }
-    // `ChildProgram` starts the user's own command, which must inherit the environment.
+    // `internal/child.ts` withholds environment variables that can be secret. `ChildProgram` does not use it, because it starts the
+    // user's own command, which must inherit every variable.
     assert.deepStrictEqual(starters.toSorted(), [
       Path.join("host", "ChildProgram.ts"),
       Path.join("internal", "child.ts")

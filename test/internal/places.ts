@@ -20,7 +20,7 @@ import * as Programs from "../fixtures/programs.ts"
 
 export type Needs = CommandExecutor.CommandExecutor | FileSystem.FileSystem
 
-/** The files of a machine that systemd runs. By these files, this process belongs to a systemd service. */
+/** A file system in which every path exists, and `/proc/self/cgroup` says that this process belongs to a systemd service. */
 export const files = FileSystem.makeNoop({
   exists: () => Effect.succeed(true),
   access: () => Effect.void,
@@ -62,7 +62,7 @@ export const unitNeeds = {
   install: () => ""
 }
 
-/** Each place that starts a program. The definitions of service managers are real files in `folder`. */
+/** Each place in `src` that starts a program. `ServiceManager.install` writes real files, below `folder`. */
 export const places = (folder: string): Readonly<Record<string, Effect.Effect<unknown, unknown, Needs>>> => ({
   "ProcessTable.liveness by ps": inTable(ProcessTable.layerPs, ({ liveness }) => liveness(recorded)),
   "ProcessTable.commandName by ps": inTable(ProcessTable.layerPs, ({ commandName }) => commandName(2)),

@@ -32,7 +32,7 @@ const at = <A, E>(place: Effect.Effect<A, E, Needs>, { executor }: Programs.Prog
 
 type Place = readonly [name: string, place: Effect.Effect<unknown, unknown, Needs>]
 
-/** Checks that a place has the same result if `spawn` throws as if the program is missing. */
+/** Checks that a place that starts a program has the same result when `spawn` throws as when the program is missing. */
 const checkThrowing = ([name, place]: Place) =>
   Effect.gen(function*() {
     const missing = Programs.make(() => ({ isMissing: true }))
@@ -100,7 +100,8 @@ describe("a program whose start throws is as good as missing:", () => {
 })
 
 describe("a program that does not end is left after its time, and killed:", () => {
-  // Service managers use real files, for which the test clock does not wait.
+  // `ServiceManager` reads and writes real files. `TestClock` does not wait for that, so its minute would be over before the
+  // program starts.
   it.effect.each(Object.entries(places).filter(([name]) => !name.startsWith("ServiceManager")))("%s", checkHanging)
 })
 
@@ -108,8 +109,8 @@ describe("a mistake is caught at every place:", () => {
   it.effect.each(spawnMutants.map(({ name }) => name))("%s", (mutant) =>
     Effect.gen(function*() {
       const { places } = yield* Effect.promise(() => loadPlaces[mutant]?.() ?? Promise.reject(new Error(mutant)))
-      // The mistake whose name ends in `is waited for` has no effect with PowerShell, because the gateway runs PowerShell in the
-      // background in any case.
+      // With the mistake whose name ends in `is waited for`, a caller waits for the end of a program that hangs. That does not show
+      // with PowerShell: the gateway runs PowerShell in the background, and the caller never waits for its end.
       const excepted = mutant.endsWith("is waited for") ? /^ServiceManager|PowerShell$/ : /^ServiceManager/
       for (const place of Object.entries(places(folder)).filter(([name]) => !excepted.test(name))) {
         const checked = yield* Effect.exit(

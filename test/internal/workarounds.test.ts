@@ -79,7 +79,7 @@ const withServer = async <S extends Net.Server>(server: S, use: (port: number) =
   }
 }
 
-/** A connection to a port, with everything that it has received. */
+/** Connects to a port. `text` returns everything that the connection has received. */
 const connect = async (port: number) => {
   const socket = Net.connect(port, "127.0.0.1")
   const received: Array<Buffer> = []
@@ -147,7 +147,7 @@ describe("HTTP", () => {
     }
   )
 
-  // The body is larger than what the buffers of the two sockets of a connection hold together.
+  // The body does not fit into the buffers of the connection's two sockets. So a part of it is still unsent when `close` is called.
   const body = Buffer.alloc(32 * 1024 * 1024)
   const closing: ReadonlyArray<readonly [what: string, isCut: boolean, close: (server: Http.Server) => void]> = [
     ["closeIdleConnections", true, (server) => server.closeIdleConnections()],
@@ -288,7 +288,7 @@ describe("ws", () => {
     server.on("upgrade", (request, socket, head) => {
       before(request.socket)
       sockets.handleUpgrade(request, socket, head, () => calls += 1)
-      // If the WebSocket was opened, this ends its connection.
+      // If the WebSocket was opened, its connection stays open. It is ended here, because `exchange` waits for its end.
       socket.end()
     })
     await withServer(server, async (port) => {

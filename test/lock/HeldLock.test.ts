@@ -91,8 +91,8 @@ const pass = (host: Host, duration: string & Parameters<typeof TestClock.adjust>
   Effect.zipRight(host.settle, Effect.zipRight(TestClock.adjust(duration), host.settle))
 
 /**
- * Advances time until the holder has rechecked its lock files. A holder rechecks them three times within the period after which
- * a record is stale, whether or not it has a kernel lock.
+ * Advances time until the holder has rechecked its lock files. A record that is not written again is stale after 30 seconds.
+ * A holder rechecks its files three times in that period, so every 10 seconds, whether or not it has a kernel lock.
  */
 const recheck = (host: Host) => pass(host, "10 seconds")
 
@@ -133,7 +133,7 @@ const assertHolding = (host: Host, gateway: Holder, mode: Mode) =>
     assert.strictEqual(gateway.openFiles(), 2)
   })
 
-/** The reason that a holder gives for the loss of its lock, if the process that `squatter` starts has acquired it. */
+/** The reason that a holder gives for the loss of its lock, if the process of `squatter` (below) has acquired that lock. */
 const takenBySquatter = "the file was replaced and another process (pid 4711) holds it now"
 
 const assertLost = (host: Host, gateway: Started, path: string, reason: string) =>
@@ -160,7 +160,7 @@ const assertCleanEnd = (host: Host, gateway: Started) =>
 
 const told = (gateway: Started, line: string) => gateway.lines.filter((said) => said.includes(line)).length
 
-/** A process that acquires one lock file and does nothing else. */
+/** Starts a process that acquires the lock of one file, and then holds it without doing anything else. */
 const squatter = (host: Host, path: string, phase: OwnerRecord.Phase, instanceId = "squatter") =>
   Effect.gen(function*() {
     const process = yield* host.spawn(Effect.flatMap(
@@ -730,8 +730,8 @@ describe("a lock that is lost while others start", () => {
         yield* host.setIntercept(({ pid }) =>
           Effect.gen(function*() {
             step += 1
-            // The holder's call may run uninterruptibly, and a forked fiber inherits that. The new gateways must not, so
-            // `arrive` is interruptible.
+            // The holder may make this call in an uninterruptible region, and a fiber that is forked there would be
+            // uninterruptible too. The test must be able to end the new gateways, so `arrive` is made interruptible.
             if (pid === first.pid && (calls += 1) === at) yield* Effect.forkDaemon(Effect.interruptible(arrive))
             yield* Effect.repeatN(Effect.yieldNow(), delays[step % delays.length] ?? 0)
             most = Math.max(
@@ -779,7 +779,7 @@ describe("a lock that is lost while others start", () => {
         }
         const survived = running.some(({ gateway }) => gateway === first)
         if (survived) yield* assertHolding(host, first, mode)
-        // With a kernel lock, the first gateway ends only if another gateway runs in its place.
+        // With a kernel lock, the first gateway may end only if another gateway has acquired the lock and runs in its place.
         if (mode === "kernel") assert.isTrue(survived || running.length === 1)
         for (const { gateway } of running) yield* assertCleanEnd(host, gateway)
       }),

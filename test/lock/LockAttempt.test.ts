@@ -82,7 +82,7 @@ const inFolder = <A, E, R>(
     return yield* use({ folder, fs, path: `${folder}/gateway.lock` })
   }).pipe(Effect.provide(Layer.merge(kernel, NodeContext.layer)))
 
-/** Makes tests that use this kernel lock. Each test has its own folder. */
+/** Returns a function that declares tests. Each test uses the given kernel lock, and gets a new folder. */
 const testsIn = (
   kernel: Layer.Layer<KernelLock.KernelLock>,
   test: Vitest.Test<Scope.Scope> = it.scopedLive
@@ -116,8 +116,8 @@ const entries = (folder: string) => Effect.flatMap(FileSystem.FileSystem, (fs) =
 const openCount = (folder: string) => Effect.map(openFiles(folder), ({ length }) => length)
 
 /**
- * Runs an effect with a changed file system. In it, something happens right before or after a call, as if another process had
- * done it at that moment.
+ * Runs an effect with some calls of its file system replaced. By a replaced call, a test acts right before or after the original
+ * call, as another process could at that moment.
  */
 const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>) =>
 <A, E, R>(
@@ -129,8 +129,8 @@ const hooked = (change: (fs: FileSystem.FileSystem) => Partial<FileSystem.FileSy
   )
 
 /**
- * Makes an effect that runs `self` the first time and does nothing after that. `self` gets the services of the fiber that calls
- * `first`.
+ * Makes an effect that runs `self` the first time, and does nothing after that. `self` is provided with the services that are
+ * present here, so it can run inside a replaced call, which has none.
  */
 const first = <E, R>(self: Effect.Effect<unknown, E, R>) =>
   Effect.zipWith(
@@ -528,8 +528,8 @@ unless(noKernelLocks(hasAddon)).describe("with a kernel lock", () => {
           yield* fs.writeFileString(path, content)
           const inode = yield* inodeAt(path)
           const { file } = yield* mine(path, "a")
-          // An empty file does not count as a leftover of an owner: a slower starter may just have created it, before it writes
-          // its record.
+          // An empty file does not count as the leftover of a dead owner. Another start, which is slower, may have created it and
+          // not yet written its record.
           assert.strictEqual(Option.isSome(file.leftover), content !== "")
           const record = Option.flatMap(file.leftover, ({ record }) => record)
           assert.strictEqual(Option.getOrUndefined(record)?.instanceId, owner)

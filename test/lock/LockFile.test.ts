@@ -40,7 +40,7 @@ const owner = (host: SimulatedHost.SimulatedHost, options: SimulatedHost.Process
 
 const stranger = (host: SimulatedHost.SimulatedHost) => host.spawn(Effect.never, { pid, command: "init" })
 
-/** What another process learns about the holder. By default, that process is in the host's own namespaces. */
+/** Returns what another process learns about the owner in a record. By default, that process is in the host's own namespaces. */
 const seen = (
   host: SimulatedHost.SimulatedHost,
   record: OwnerRecord.OwnerRecord,
@@ -110,7 +110,7 @@ describe("holderOf: the recorded pid", () => {
         const { bootId: _bootId, pidNamespace: _pidNamespace, ...placeless } = record
         assert.deepStrictEqual(
           yield* seen(host, placeless),
-          // Only Linux records the namespace in which a pid is valid.
+          // Only Linux records the boot and the namespace in which a pid is valid. Elsewhere nothing is missing in this record.
           platform === "linux" ? { pid, pidMeaning: "Unknown" } : { pid, pidMeaning: "Alive", command: "gateway" }
         )
         yield* host.setHidePids(true)
@@ -283,8 +283,8 @@ describe("without kernel locks, a record with the pid of the process that reads 
         const left = yield* recordAt(host, path)
         assert.deepStrictEqual({ pid: left.pid, lock: left.lock }, { pid, lock: "record" })
         yield* host.setIntercept(() => Effect.succeedNone)
-        // The record in the lock file names this process, which lives. `other` is another program in the process, so it cannot
-        // know that the lock was released.
+        // The lock file's record names `process`, which is alive. `other` is a second program in that process. It cannot know that
+        // the first program has released the lock, so it must be refused.
         const other = yield* start(host, { lock: { timeout: 0 } }, { within: process, kernelLocks: false })
         assert.isFalse(other.process.isRunning())
         yield* Deferred.succeed(again, undefined)

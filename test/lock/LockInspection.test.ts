@@ -22,7 +22,7 @@ const write = (host: SimulatedHost.SimulatedHost, content: Uint8Array) =>
 const identity = (state: LockInspection.LockState) =>
   "owner" in state ? Option.getOrUndefined(state.owner)?.holder.pidMeaning : undefined
 
-/** A gateway that listens, and the paths of its lock files. */
+/** Starts a gateway. Returns its process, and the path of the lock file of its config. */
 const runningGateway = (host: SimulatedHost.SimulatedHost) =>
   Effect.gen(function*() {
     const gateway = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
@@ -73,7 +73,8 @@ describe("LockInspection.inspect", () => {
       yield* host.setLocking("absent")
       const { gateway, lock } = yield* runningGateway(host)
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
-      // A process that can use kernel locks must also report a lock as held if only the record of its owner protects it.
+      // Without a kernel lock, only the owner's record in the lock file protects the lock. A process that can use kernel locks
+      // finds the file unlocked, but must report the lock as held nevertheless.
       yield* host.setLocking("works")
       assert.deepInclude(yield* look(lock), { _tag: "Held", enforcement: "record" })
       yield* host.setLocking("refused")

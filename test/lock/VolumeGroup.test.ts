@@ -106,7 +106,7 @@ unless(noModeBits).describe("a lock folder that kubelet has opened to the volume
       assert.strictEqual(yield* ensure(host, 1000), "used")
       yield* open(host)
       const before = yield* modeOf(host, folder)
-      // A file that the test writes on the simulated host belongs to root.
+      // The test writes this lock file as root, so it belongs to another user than the folder, which belongs to user 1000.
       yield* host.files.writeFileString(`${folder}/gateway.state.lock`, "{}")
       assert.include(yield* ensure(host, 1000), refused)
       assert.strictEqual(yield* modeOf(host, folder), before)

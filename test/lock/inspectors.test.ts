@@ -140,7 +140,7 @@ describe("a start that does not wait", () => {
         const once = Effect.scoped(
           Effect.provide(LockFile.LockFile, LockFile.layerWithProbes(optionsIn(stateDir)))
         ).pipe(Effect.provide(Gateway.layerNode))
-        // Creates the folder.
+        // This first start creates the folder of the lock files, into which `leaveBehind` writes.
         yield* once
         const file = yield* Bundle.file(new URL("../fixtures/inspecting.ts", import.meta.url), folder)
         const inspector = Effect.flatMap(run(process.execPath, [file, ...paths]), ({ line }) => line)

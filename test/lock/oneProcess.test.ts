@@ -1,5 +1,6 @@
 /**
- * These tests run real worker threads and real copies of the library in one real process, with real files.
+ * In these tests, one process tries to acquire a lock twice: in two worker threads, or by two loaded copies of the library. Both
+ * share a pid, so the pid in the lock file does not tell them apart. The process and the files are real.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

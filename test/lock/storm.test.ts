@@ -1,6 +1,8 @@
 /**
- * Runs the storm for a few seconds: many processes acquire and release a lock, and some are killed. A witness, a second
- * lock, shows whether two of them held the lock at once. `test/chaos/storm.chaos.ts` runs the storm for minutes.
+ * Runs the storm for a few seconds: many processes acquire and release a lock, and some are killed. Each process that is granted
+ * the lock also takes a second lock, the witness. If the witness is taken, two processes hold the lock at one time.
+ *
+ * `test/chaos/storm.chaos.ts` runs the storm for minutes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -17,7 +19,10 @@ const brief = (contender: Storm.StormOptions["contender"], acquisitions: number,
   Storm.run({ contender, acquisitions, atLeast: 0, atMost, killsPerThousand: 250, pollMillis: 100 })
 
 const lowAndHigh = fileURLToPath(new URL("../chaos/support/lowAndHigh.cjs", import.meta.url))
-/** Kills the holder of two locks; returns which lock was seen free while the other was still held. */
+/**
+ * Kills a process that holds two locks, one under a low descriptor and one under a high one. Returns which lock was seen free while
+ * the other was still held.
+ */
 const dropped = (folder: string) =>
   Effect.gen(function*() {
     const paths = [Path.join(folder, "low"), Path.join(folder, "high")] as const

@@ -14,12 +14,12 @@ const read = (path: string) => readFileSync(`${root}/${path}`, "utf8")
 
 interface Example {
   readonly source: string
-  /** The number of its first line in `source`, from 1. */
+  /** The number of the line of `source` in which the code begins, from 1. */
   readonly line: number
   readonly code: string
 }
 
-/** The lines from `@example` to the next tag or the end of the comment. */
+/** Finds the examples in a source file. An example goes from the line after `@example` to the next tag or the comment's end. */
 const examplesIn = (source: string, text: string): ReadonlyArray<Example> => {
   const examples: Array<Example> = []
   let code: Array<string> | undefined

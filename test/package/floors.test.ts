@@ -1,6 +1,6 @@
 /**
- * These tests check that no import of `src` leads to a higher floor (see `docs/internals.md`, "Floors"). They also check that
- * no file and no function is too long.
+ * The modules of `src` are in layers, called floors (see `docs/internals.md`, "Floors"). These tests check that no module imports
+ * from a higher floor. They also check that no file and no function is too long.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { readdir, readFile } from "node:fs/promises"

@@ -2,11 +2,11 @@
  * `npm run test:package [-- --node 20,22,24,26]`: tests that the packed package works after an installation.
  *
  * The script packs the package. It installs the package into a new folder with npm and no install scripts: once whole, and once
- * with `--omit=optional`. There, on each Node version, it runs the `gateway` program and the README's library example. The
- * example runs twice, because the second copy must be refused.
+ * with `--omit=optional`. There, on each Node version, it runs the `gateway` program and the README's library example. While the
+ * example runs, a second process that runs it must be refused, because the first one has the lock.
  *
- * The Node binaries are packages of the registry, and are installed into a folder that is removed afterwards. At the end, the
- * package is installed globally and run by npx, as the README says.
+ * The Node binaries come from packages of the npm registry. They are installed into a folder that is removed afterwards. At the
+ * end, the package is installed globally and run by npx, as the README says.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

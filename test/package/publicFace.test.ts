@@ -56,7 +56,7 @@ const compile = (
 }
 
 interface Name {
-  /** The path from the entry on, such as `LockFile.OwnerRecord.parse`. */
+  /** The name with the names of the modules that contain it, such as `LockFile.OwnerRecord.parse`. */
   readonly path: string
   readonly symbol: ts.Symbol
 }

@@ -34,7 +34,7 @@ const sentencesOf = (text: string): ReadonlyArray<string> =>
 
 const tooLong = (text: string): ReadonlyArray<string> => sentencesOf(text).filter((one) => wordsOf(one) > mostWords)
 
-/** A docstring without its frame, its tags and its examples. */
+/** Returns the text of a docstring, without the comment's stars, its tags and its examples. */
 const proseOf = (comment: string): string =>
   comment
     .replace(/^\/\*\*/, "")
@@ -42,7 +42,7 @@ const proseOf = (comment: string): string =>
     .replaceAll(/^[ \t]*\* ?/gm, "")
     .replaceAll(/^@example\n.*?(?=^@|(?![\s\S]))/gms, "")
     .replaceAll(/^@.*$/gm, "")
-    // Diagrams and code.
+    // Removes indented lines, which are diagrams or code.
     .replaceAll(/^ {4,}.*$/gm, "")
 
 const docstringsOf = (source: string): ReadonlyArray<string> => source.match(/\/\*\*.*?\*\//gs) ?? []

@@ -42,7 +42,7 @@ const watch = "{\"type\":\"watch\"}"
 const connect = (host: SimulatedHost.SimulatedHost) =>
   Effect.tap(host.ports.connect(address), ({ frames }) => Queue.take(frames))
 
-/** The frames since the last call. */
+/** Returns the frames that the socket has received since the last call of this function. */
 const framesOf = (host: SimulatedHost.SimulatedHost, { frames }: SimulatedWebSocket) =>
   Effect.gen(function*() {
     yield* host.settle

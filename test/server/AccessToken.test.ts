@@ -64,7 +64,7 @@ describe("a token", () => {
     }
     assert.isTrue(matches({ "sec-websocket-protocol": protocols(token) }))
     assert.isFalse(matches({ "sec-websocket-protocol": protocols(other) }))
-    // RFC 6455, 4.1: a subprotocol is a token of RFC 9110.
+    // RFC 6455, 4.1: the name of a subprotocol has only the characters that RFC 9110, 5.6.2 allows in a token.
     assert.match(protocols(token), /^gateway, gateway-token\.[A-Za-z0-9_-]+$/)
   })
 

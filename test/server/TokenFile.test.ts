@@ -13,8 +13,8 @@ const path = "/token"
 const token = "0123456789abcdef0123456789ABCDEF"
 
 /**
- * The uid of the user who owns the token file and reads it, unless a test says otherwise. Where files have no mode bits, as on
- * Windows, this is root's uid, 0, because no permission stops root.
+ * The uid of the user who owns the token file and reads it, unless a test says otherwise. On a platform without mode bits, such as
+ * Windows, this is root's uid, 0. There, the `chmod` below does not let another user write a file into root's folder.
  */
 const us = noModeBits === undefined ? 1000 : 0
 

@@ -1,6 +1,7 @@
 /**
- * These tests send floods of every kind of frame over real sockets, to both kinds of control socket. The gateway must end the
- * socket that a flood comes from, and no other.
+ * Each gateway offers a WebSocket of its own at `/`, the control socket. A start that waits for the gateway's end connects there
+ * too, as a watcher, with a subprotocol. These tests send floods of every kind of frame on both, over real sockets. The gateway must
+ * end the socket that a flood comes from, and no other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
@@ -44,7 +45,7 @@ const floods: ReadonlyArray<Flood> = [
   { what: "frames of an unknown kind", each: frame(0x0b) }
 ]
 
-/** The number of timers in this process. A flood could increase it. */
+/** The number of timers in this process. It would grow with a flood if the gateway set a timer for each frame. */
 const held = Effect.sync(() => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length)
 
 const flooded = (options: Options, opening: string, { each, first }: Flood, frames = 10_000) =>
@@ -55,7 +56,8 @@ const flooded = (options: Options, opening: string, { each, first }: Flood, fram
     yield* client.until(/ 101 /)
     const before = yield* held
     if (first !== undefined) yield* client.send(first)
-    // The frames are sent in many chunks, because the server's decision about one chunk must hold for the next one too.
+    // The frames are sent in many chunks, because frames still arrive after the server has decided to end the socket. The server
+    // must ignore them.
     const chunk = Buffer.concat(Array.from({ length: 100 }, () => each))
     yield* Effect.repeat(client.send(chunk), Schedule.recurs(Math.ceil(frames / 100) - 1))
     yield* client.ended

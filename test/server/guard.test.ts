@@ -89,7 +89,8 @@ describe("a gateway on a wildcard address (N73)", () => {
         () =>
           Effect.gen(function*() {
             const host = yield* SimulatedHost.makeWith({ platform })
-            // Both gateways have probed the port before one of them binds it.
+            // The first bind waits for the second one. So both gateways have probed the port, and found it free, before one of
+            // them binds it.
             const asked = yield* Effect.makeLatch(false)
             let waiting = 0
             yield* host.setIntercept(({ name }) =>

@@ -17,8 +17,8 @@ const hex = (text: string) => Buffer.from(text, "hex")
 const chunked = ["Transfer-Encoding: chunked"]
 
 /**
- * Each entry has the status of the first response. The status `""` means that the gateway closes the connection without a
- * response, or waits for more bytes.
+ * What a client sends, and the status of the gateway's first response to it. The status `""` means that there is no response: the
+ * gateway closes the connection, or waits for more bytes.
  */
 const odd: ReadonlyArray<readonly [what: string, bytes: string | Uint8Array, status: string]> = [
   [

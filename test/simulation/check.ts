@@ -85,8 +85,9 @@ export const check = (scenario: Scenario, report: Report): ReadonlyArray<string>
 // ---------------------------------------------------------------------------
 
 /**
- * Whether a scenario is one in which the gateway does not promise mutual exclusion without kernel locks. In such a scenario the
- * wall clock is stepped, and the owners are in several PID namespaces.
+ * Whether a scenario steps the wall clock and has starts in several PID namespaces. Without kernel locks, the gateway promises no
+ * mutual exclusion there. A start judges an owner in another PID namespace by the age of its record, and the step makes that age
+ * wrong.
  *
  * `scenario.ts` draws such a scenario only with kernel locks. But if a call for a kernel lock fails there, the start that made
  * the call locks by its record alone. Then the promise does not hold for that start.
@@ -103,8 +104,8 @@ const isBeyondRecords = ({ events, starters }: Scenario): boolean =>
 const longestStop = 18_000
 
 /**
- * The number of calls that a process may make on a changed file after a long stop. The process had decided on these calls
- * before the stop. So it makes them even if the file has changed during the stop.
+ * The number of calls on a file that are excused after a long stop of a process, even if the file has changed during the stop. The
+ * process had decided on these calls before it was stopped.
  */
 const callsUnderWay = 2
 

@@ -4,8 +4,8 @@ import { prove } from "./prove.ts"
 import * as Original from "./subject.ts"
 
 /**
- * The settings of a run. If a scenario fails, the test prints a seed and a path. With these in `GATEWAY_SIMULATION_SEED` and
- * `GATEWAY_SIMULATION_PATH`, the test plays only that scenario. `npm run test:soak` draws new seeds.
+ * The settings of a run. If a scenario fails, the test prints the seed and the path by which fast-check drew it. With these in
+ * `GATEWAY_SIMULATION_SEED` and `GATEWAY_SIMULATION_PATH`, the test plays only that scenario. `npm run test:soak` draws new seeds.
  */
 const settings = Effect.runSync(Effect.all({
   runs: Config.withDefault(Config.integer("GATEWAY_SIMULATION_RUNS"), 60),

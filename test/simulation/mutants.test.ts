@@ -1,6 +1,6 @@
 /**
- * A mutant is a version of the sources with one mistake. The tests check that the simulation finds each mistake in
- * `mutants.ts`. It does so by a scenario in which the unchanged sources break no rule of `check.ts`.
+ * A mutant is a version of the sources with one mistake; `mutants.ts` lists them. For each mutant, these tests must find a scenario
+ * in which the mutant breaks a rule of `check.ts`, and the unchanged sources break none.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Exit, FastCheck as fc, Option } from "effect"
@@ -48,8 +48,8 @@ it.effect(
           assert.deepStrictEqual(yield* violations(subject, scenario), [], `${name}: ${JSON.stringify(scenario)}`)
         }
       }
-      // In the first scenario, a gateway that systemd started is refused because the owner is healthy. Because of its exit
-      // status, the simulated systemd does not restart it. This must hold in the build `unchanged` too.
+      // In the first scenario, a gateway that systemd started is refused because the owner is healthy. By its exit status, the
+      // simulated systemd knows not to restart it. The build `unchanged` must end with that exit status too.
       for (const scenario of draw("kernel locks").slice(0, 1)) {
         const report = yield* simulate(subject, scenario)
         assert.isTrue(report.players.some(isLeftInControl))

@@ -1,6 +1,6 @@
 /**
- * Mutants: wrong versions of the algorithm. Each contains one mistake that other locks of this kind have made. A mutant is
- * described as a replacement in the source text.
+ * Mutants: wrong versions of the lock's algorithm. Each contains one mistake that other programs with lock files have made. A mutant is
+ * described as replacements in the source text.
  *
  * `mutantSources` is a plugin of the test runner. It loads a module that is imported as `…?mutant=<name>` with the mistake of
  * that mutant. It also loads anew every module of `src` that imports a changed module, directly or indirectly. All other

@@ -11,7 +11,7 @@ import type { SimulatedPlatform } from "../../src/testing/SimulatedKernel.ts"
  */
 export type How = "plain" | "standby" | "systemd" | "launchd" | "schtasks" | "external"
 
-/** What happens to a starter, which is a process that starts a gateway, at one of its system calls. */
+/** What happens to a process that starts a gateway, at one of its system calls. */
 export type Fate =
   /** Before the call, other processes run for this number of turns. */
   | { readonly _tag: "Pause"; readonly turns: number }
@@ -26,7 +26,7 @@ export type Fate =
 
 export interface Fault {
   /**
-   * The number of the system call in the life of the starter, counted from 1. If `name` is set, only calls of that name count.
+   * The number of the system call in the life of the process, counted from 1. If `name` is set, only calls of that name count.
    */
   readonly call: number
   readonly name: string | undefined
@@ -51,11 +51,11 @@ export interface Starter {
    */
   readonly pid: number | undefined
   /**
-   * If set, the starter has no process of its own. It runs as a worker thread, or as another copy of the library, within a
+   * If set, the gateway has no process of its own. It runs as a worker thread, or as another copy of the library, within a
    * running process. `within` is the index of that process, modulo the number of running processes.
    */
   readonly within: number | undefined
-  /** How long the starter waits for the lock, in milliseconds. Default: the default of the library. */
+  /** How long the start waits for the lock, in milliseconds. Default: the default of the library. */
   readonly timeout: number | undefined
   /** How many processes inspect the lock files while the gateway starts. */
   readonly inspectors: number
@@ -107,11 +107,11 @@ export interface Scenario {
 
 type Drawn = Omit<Scenario, "platform">
 
-/** Whether at least one starter has no kernel lock and locks by its owner record alone. */
+/** Whether at least one gateway starts without a kernel lock. Then only its record in the lock file keeps other starts out. */
 export const isRecordOnly = ({ locking, starters }: Pick<Scenario, "locking" | "starters">): boolean =>
   locking !== "works" || starters.some(({ addon }) => !addon)
 
-/** A starter with the default of every property. */
+/** The start of a gateway with the default of every property. */
 export const usual: Starter = {
   at: 0,
   how: "plain",
@@ -229,8 +229,9 @@ const blowOrStep = fc.oneof({ weight: 5, arbitrary: blow }, { weight: 1, arbitra
 const order = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
 /**
- * The longest delay in milliseconds at one system call of a start without a kernel lock. Such a start protects the reclaim of a
- * dead owner's lock by a claim file. If the claim file gets too old, another start may treat it as abandoned.
+ * The longest delay in milliseconds at one system call of a start without a kernel lock. Before such a start takes over a dead
+ * owner's lock file, it creates a claim file, which keeps other starts from doing the same. If the start is delayed for too long,
+ * the claim file gets old, and another start may treat it as abandoned.
  */
 const longestWithoutLock = 2500
 const longestWithLock = 20_000
@@ -300,12 +301,12 @@ const decisive = fc.constantFrom(
   "link"
 )
 
-/** The properties in which the starters of one `crowd` can differ. */
+/** The properties in which the starts of one `crowd` (below) can differ. */
 type Trait = Pick<Starter, "addon" | "inspectors" | "networkNamespace" | "timeout" | "within">
 
 const ordinary: fc.Arbitrary<Partial<Trait>> = fc.constant({})
 
-/** Starters of the same gateway. Some start and end while others are delayed in the middle of an acquire or a release. */
+/** Draws many starts of one gateway. Some start and end while others are delayed in the middle of an acquire or a release. */
 const crowd = (
   locking: fc.Arbitrary<Scenario["locking"]>,
   trait: fc.Arbitrary<Partial<Trait>> = ordinary
@@ -346,13 +347,13 @@ const crowd = (
 const networkNamespace = fc.constantFrom("net:[1]" as const, "net:[2]" as const, "net:[3]" as const)
 
 /**
- * Draws the traits of a starter, which is a simulated process that starts a gateway. Starters have the addon for kernel locks or
- * do not have it, and they are in several network namespaces. Each network namespace has its own ports, so a port that is taken
- * in one of them does not keep a gateway from starting in another.
+ * Draws the properties of a process that starts a gateway. Some have the addon for kernel locks and some do not, and they are in
+ * several network namespaces. Each network namespace has its own ports, so a port that is taken in one of them does not keep a
+ * gateway from starting in another.
  */
 const mixed: fc.Arbitrary<Partial<Trait>> = fc.record({ addon: fc.boolean(), networkNamespace })
 
-/** Starters that run within the process of another starter, as worker threads or as another copy of the library. */
+/** Draws gateways, some of which start in the process of another one: as a worker thread, or as another copy of the library. */
 const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
   within: fc.option(fc.nat({ max: 11 }), { freq: 3, nil: undefined }),
   addon: mostly(true, false),
@@ -366,8 +367,9 @@ const oneProcess: fc.Arbitrary<Partial<Trait>> = fc.record({
 const containerPid = 7
 
 /**
- * Starters of one gateway on a volume that several containers or machines mount. They are in several network namespaces, so a
- * taken port does not show that an owner lives. Most of them are in several PID namespaces too.
+ * Draws starts of one gateway on a volume that several containers or machines mount. The starts are in several network namespaces,
+ * each with its own ports. So a start cannot see by the port that an owner in another namespace lives. Most starts are in several
+ * PID namespaces too.
  *
  * From another PID namespace, only the age of its record shows that a holder lives. A record is stale after 30 s
  * (`staleAfter`), and a holder writes it every 10 s. So a holder keeps its lock if it is delayed by less than 20 s. All delays
@@ -455,9 +457,9 @@ const containers = volume(
 )
 
 /**
- * Starters on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
- * absent here: if each machine had its own, unknown to the server of the volume, they would not exclude starters of the other
- * machine.
+ * Draws starts on two machines that mount one volume. On both machines the first PID namespace has the same name. Kernel locks are
+ * absent here. A machine may keep them to itself, without telling the server of the volume. Then they do not exclude starts on the
+ * other machine.
  */
 const machines = volume(
   "absent",
@@ -472,7 +474,8 @@ const machines = volume(
 )
 
 /**
- * Starters with a short life, most of which do not wait for the lock. Other processes inspect the lock files at the same time.
+ * Draws starts of gateways with a short life. Most starts do not wait for the lock. Other processes inspect the lock files at the
+ * same time.
  */
 const watched: fc.Arbitrary<Drawn> = fc.record({
   order,
@@ -499,9 +502,9 @@ const watched: fc.Arbitrary<Drawn> = fc.record({
 })
 
 /**
- * Starters of one gateway without kernel locks. They see each other's processes, but are in several network namespaces, each of
- * which has its own ports. So the record can say that the owner listens, while a start finds the port free. Some starts wait
- * for the lock longer than a record stays fresh.
+ * Draws starts of one gateway without kernel locks. They see each other's processes, but are in several network namespaces, each of
+ * which has its own ports. So the record in the lock file can say that the owner listens, while a start finds the port free. Some
+ * starts wait for the lock longer than the 30 seconds after which a record is stale.
  */
 const patient: fc.Arbitrary<Drawn> = fc.record({
   order,

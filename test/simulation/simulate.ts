@@ -183,9 +183,8 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * The time within which a start must serve if no gateway runs. Without a kernel lock, a start waits until the files of a killed
- * process are stale. If no port shows that another gateway uses its state directory, a start may also wait five seconds for its
- * locks.
+ * The time within which a start must serve, or end because another gateway runs. A start may wait five seconds for its locks. The
+ * lock files of killed processes do not delay it: `calm` is longer than the 30 seconds after which a record is stale.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
@@ -278,7 +277,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       }
     }
 
-    /** For each process whose calls on files fail for a moment: its serial number, and the error of those calls. */
+    /** The processes whose calls on files fail for a moment: the serial number of each, and the error of those calls. */
     const refused = new Map<number, string>()
 
     const freezeFor = (process: SimulatedHost.SimulatedProcess<unknown, unknown>, millis: number) =>
@@ -336,7 +335,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           process,
           starter: Option.match(within, {
             onNone: () => starter,
-            // A starter that runs within another process has the machine and the namespaces of that process.
+            // A gateway that starts within another process has the machine and the namespaces of that process.
             onSome: ({ starter: { machine, networkNamespace, pidNamespace } }) => ({
               ...starter,
               machine,
@@ -362,7 +361,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       2
     )
 
-    /** Starts a process, tells it to end after its lifetime, and restarts it as the service manager of the starter would. */
+    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)

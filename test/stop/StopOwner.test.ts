@@ -63,7 +63,7 @@ const listening = Effect.gen(function*() {
   return { host, owner }
 })
 
-/** A process that has the lock and never listens. */
+/** The program of a process that acquires the lock and never listens. */
 const warming = Layer.build(LockFile.layerWithProbes({ ...place, address })).pipe(Effect.zipRight(Effect.never))
 
 const rewrite = (host: SimulatedHost.SimulatedHost, change: Partial<OwnerRecord.OwnerRecord>) =>

@@ -109,7 +109,8 @@ const simulate = (world: World) =>
           )
       }),
       Layer.succeed(OwnerWatch, { ended: () => world.ended ?? Effect.never }),
-      // Only owners with a rule of their own for their health need these.
+      // A start needs the next four services only for an owner whose record has a rule for its health (`ready`), such as an owner
+      // under `gateway exec`. No test in this file has such an owner.
       KernelLock.layerAbsent("tried without"),
       Layer.succeed(PortOwners, {
         portsOf: () => Effect.succeed([]),
@@ -209,8 +210,8 @@ describe("recover", () => {
       assert.deepStrictEqual(attempts, [0, 0, 5, 15, 35, 75, 155, 315, 635])
       yield* TestClock.adjust("58 seconds")
       yield* settle
-      // The standby (the start that waits) must pause between two polls, even if the owner drops each connection that
-      // watches it.
+      // `ended` completes at once, as if the owner dropped each connection that watches it. Even then the start that waits must
+      // pause between two polls.
       assert.strictEqual(attempts.length, 9 + 11)
       assert.isBelow(yield* probes, 80)
       yield* Fiber.interrupt(fiber)

@@ -121,8 +121,8 @@ describe("launchctl", () => {
       const both = ["list dev.x", "print system/dev.x"]
       assert.deepStrictEqual(yield* asked("dev.x", print(100)), { kind: "launchd", words: both })
       assert.deepStrictEqual(yield* asked("dev.x", print(99)), { kind: "none", words: both })
-      // If launchctl is missing, the gateway assumes that launchd is its supervisor. If it assumed no supervisor, launchd would
-      // restart the service without end.
+      // If launchctl is missing, the gateway assumes that launchd is its supervisor. Otherwise, a start that finds a healthy owner
+      // would end with status 1 instead of 0, and launchd would restart it again and again.
       assert.deepStrictEqual(yield* asked("dev.x", () => ({ isMissing: true })), { kind: "launchd", words: both })
     }))
 

@@ -57,7 +57,8 @@ describe("a start beside an owner with a rule", () => {
             if (killed) yield* wrapper.kill
             const second = yield* host.spawn(supervised)
             yield* host.settle
-            // At most two probes of a listener that does not answer, and no wait for a change of the owner.
+            // This listener does not answer. The start probes it at most twice, for a second each. It must not also wait until the
+            // owner changes.
             if (rule.behaviour?._tag === "Stalls") yield* pass(host, "2 seconds")
             assert.deepInclude(yield* failure(second), { _tag: "OwnerHealthy" })
             assert.strictEqual((yield* failure(second))?.holder?.pid, killed ? command.pid : wrapper.pid)

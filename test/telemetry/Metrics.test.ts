@@ -15,7 +15,7 @@ const gateway = (options: Gateway.GatewayOptions = {}) =>
     HttpServer.serve(HttpRouter.empty).pipe(Layer.provideMerge(Gateway.layerPlatform(options)))
   )
 
-/** Holds the locks and never serves. */
+/** A program that acquires the two locks of a gateway, and never serves. */
 const warming = Effect.zipRight(Layer.build(LockFile.layerWithProbes({ ...place, address })), Effect.never)
 
 /**
@@ -81,7 +81,7 @@ describe("a gateway's metrics", () => {
         )
         assert.deepStrictEqual((yield* as("second")(reclaims)).filter(([, n]) => n !== 0), [[reason, 1]])
         assert.deepStrictEqual((yield* as("first")(reclaims)).filter(([, n]) => n !== 0), [])
-        // One for each lock file.
+        // The gauge counts the held lock files that have no kernel lock. A gateway holds two lock files.
         assert.strictEqual(yield* as("second")(gauge(Metrics.lockRecordOnly)), locking === "works" ? 0 : 2)
       })))
   }
@@ -188,7 +188,7 @@ describe("a gateway's metrics", () => {
     })))
 })
 
-/** Keeps every span that has ended. */
+/** Makes a tracer that adds each span to `ended` when the span ends. */
 const recording = (ended: Array<Tracer.Span>) => {
   const tracer = Tracer.make({
     span: (name, parent, context, links, startTime, kind) => {
