@@ -1,6 +1,6 @@
 /**
- * Tells whether the process that a lock file's record (the JSON text in the file) describes is alive and is the same process as
- * at the time of the record.
+ * Tells whether the process that wrote a lock file is still alive. The file's record, a JSON text, has the pid and the start time of
+ * that process, so another process that has the same pid now is not mistaken for it.
  *
  * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID namespace,
  * or if the record has no start time to compare. `Unknown` proves nothing.
@@ -75,7 +75,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /**
    * Whether a lock file's record is a leftover, which means that the gateway that wrote it no longer holds the lock. A record is
    * a leftover if `noteRelease` remembers its instance id, or if an earlier process with the pid of this process wrote it. A
-   * record that another worker thread or another copy of the library wrote in this process is not a leftover.
+   * record that another worker thread or another copy of the library wrote in this process is not a leftover, because its gateway
+   * may still run.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}

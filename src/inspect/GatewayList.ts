@@ -83,7 +83,7 @@ const namesIn = (
     const fs = yield* FileSystem.FileSystem
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
-    // `ENOTDIR` means that the path is a file among the folders of the profiles. A file contains no lock files.
+    // A file among the folders of the profiles gives `ENOTDIR`. It contains no lock files, so the list is complete without it.
     return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }
