@@ -48,8 +48,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /** Whether the process that a record describes is still running. `Unknown` if the system does not show whether it runs. */
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
   /**
-   * The identity of a process of this PID namespace. The start time is absent if it cannot be read. Parts that cannot differ from
-   * those of this process are taken from `self`.
+   * The identity of a process of this PID namespace. The start time is absent if it cannot be read. The boot id and the PID
+   * namespace are the same as those of this process, so they are taken from `self`.
    */
   readonly identify: (pid: number) => Effect.Effect<ProcessIdentity>
   /** The program's file name, without arguments. `None` if it cannot be read. */
@@ -64,7 +64,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    * The processes with these pids and all their descendants, each after its parent. Processes that have ended are left out. On
    * Windows, only the processes with these pids.
    *
-   * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent.
+   * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent, because
+   * the kernel gives it another parent.
    */
   readonly tree: (pids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<ProcessIdentity>>
   /**

@@ -49,8 +49,9 @@ export const parseTerminal = (stat: string): Terminal => {
 }
 
 /**
- * How this process is connected to a terminal now. Without `/proc` (macOS) this is a guess. If a standard stream is a terminal, this
- * process is most likely in the foreground, because the kernel stops a background process that reads from the terminal.
+ * How this process is connected to a terminal now. Without `/proc` (macOS) the result is a guess from the standard streams. If one is a
+ * terminal, this process is most likely in the foreground: the kernel stops a background process that reads from its terminal, and
+ * this process is not stopped.
  */
 const terminalNow = (): Terminal => {
   try {

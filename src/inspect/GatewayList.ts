@@ -2,8 +2,8 @@
  * Lists every gateway of this user on this host.
  *
  * The search covers the state directories of all profiles. A profile is the name of one of the gateways of a user. Some platforms
- * show which lock files processes have open. On those, the search also finds gateways with a state directory outside the
- * profiles. A lock file that a dead gateway left is listed with the verdict `dead`.
+ * show which lock files processes have open. There, the search also finds gateways whose state directory belongs to no profile. A
+ * lock file that a dead gateway left is listed with the verdict `dead`.
  *
  * @since 0.1.0
  */

@@ -62,8 +62,8 @@ export interface Judgement {
 const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reason })
 
 /**
- * Whether a process other than the owner has the port. If the owner itself answers, `judge` returns before it comes here. So a gateway
- * that answers is not the owner.
+ * Whether a process other than the owner has the port. If the owner itself answers, `judge` returns before it calls this function. So
+ * a gateway that answers is not the owner.
  */
 const isOccupied = ({ listener, port }: Evidence): boolean =>
   port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")

@@ -75,12 +75,12 @@ export interface AttemptOptions {
 /** The result if another process holds the lock: an owner, or a start that was quicker. */
 export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 
-/** The result if the lock is acquired. */
+/** The result if this attempt acquired the lock. */
 export const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
 /**
- * Whether a record names this instance. Every start has a new instance id. So a record with the id of this start is the
- * one that this start wrote, or a copy of it.
+ * Whether a record names this instance. Every acquisition has a new instance id. So a record with this id is the one
+ * that this process wrote, or a copy of it.
  */
 export const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)

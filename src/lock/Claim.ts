@@ -62,8 +62,9 @@ export const draftPath = (path: string, record: OwnerRecord): string =>
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
 
 /**
- * Claims a file whose owner was judged dead, until the scope closes. `true`: this start has the claim. `false`: another
- * start has the claim. `None`: the claim changed in the meantime, so the caller must look again.
+ * Claims a file whose owner was judged dead, until the scope closes. The file is a lock file, or a claim of a dead start.
+ * `true`: this start has the claim. `false`: another start has it. `None`: the claim changed in the meantime, so the
+ * caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,

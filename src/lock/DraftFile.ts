@@ -29,8 +29,8 @@ export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Ef
  * is a file beside the lock file, whose creator alone may move the lock file of a dead owner. No other process should
  * see the file empty, for two reasons:
  *
- * - A start with a kernel lock takes over an empty lock file. Such starts create their lock files empty and lock them
- *   afterwards. So it takes the file for the one of a slower start, which has not locked the file yet.
+ * - Starts with kernel locks create their lock files empty, and lock them afterwards. So a start with kernel locks takes
+ *   over an empty lock file, as if a slower start had created the file and not locked it yet.
  * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
  */
 export const create = (
