@@ -55,7 +55,8 @@ export interface Answer {
 export const maxAnswerBytes = 1024 * 1024
 
 /**
- * Sends the HTTP request of a probe. `HealthProbe` sets the deadline.
+ * Sends the HTTP request by which a probe asks whether a healthy gateway is at an address. The caller, `HealthProbe`, limits the
+ * time.
  *
  * @example
  * import { Layer } from "effect"
@@ -75,8 +76,8 @@ export class ProbeTransport extends Context.Tag("gateway-lock/ProbeTransport")<P
    * Sends `GET path`. Fails with `ProbeFailed` if no HTTP answer arrives.
    *
    * This effect has no deadline and may never end. Its interruption destroys the connection. The transport sets `connecting` to
-   * `true` before it makes the connection, and to `false` when the connection is made. If a transport never sets `connecting`,
-   * the caller assumes that the connection was made at once.
+   * `true` before it makes the connection, and to `false` when the connection is made. From this value, a caller that stops waiting
+   * sees whether a connection was made. A transport that never sets `connecting` counts as connected from the start.
    */
   readonly get: (
     address: Address,
@@ -173,7 +174,7 @@ const ask = (
 /** How long a connection within this machine takes at most, if the loopback interface is up. */
 const loopbackMillis = 50
 
-/** Whether a host means this machine over IPv4. */
+/** Whether a host is an IPv4 address of this machine: a loopback address or the wildcard 0.0.0.0. */
 const isWithinV4 = (host: string): boolean => !isV6(host) && (isLoopback(host) || isWildcard(host))
 
 /**
@@ -208,7 +209,7 @@ const get = (
         })
       )
     }
-    // Most probes find no listener. So the HTTP request is not prepared until the connection is made.
+    // Most probes find no listener. To spare these probes the work, the HTTP request is prepared only after the connection is made.
     MutableRef.set(connecting, true)
     const socket = Net.connect({ host: address.host, port: address.port })
     socket.on("error", fail)

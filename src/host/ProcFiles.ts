@@ -1,9 +1,9 @@
 /**
  * Lists the open files of processes, from `/proc/<pid>/fd` (proc_pid_fd(5)). That folder contains a link for each open file.
  *
- * For a process of another user, or a process that `/proc` hides, the list is empty. The links are read synchronously, because a
- * host has tens of thousands of links and a synchronous read takes only a few microseconds. After every few processes, other
- * fibers get a turn.
+ * For a process of another user, or a process that `/proc` hides, the list is empty. A host has tens of thousands of links. They are
+ * read synchronously, because a synchronous read takes only a few microseconds, less than a detour through libuv's thread pool.
+ * After every few processes, other fibers get a turn.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -56,8 +56,8 @@ export const isSameFile = (a: string, b: string): boolean =>
   }, false)
 
 /**
- * Whether an open file has a kernel lock (`lock:` in proc_pid_fdinfo(5)). `link` is the path of its link below `/proc`. A program
- * that only inspects the file has it open without a lock.
+ * Whether an open file has a kernel lock (`lock:` in proc_pid_fdinfo(5)). `link` is the path of its link below `/proc`. This tells
+ * the holder of a lock file from a program that has opened the file only to inspect it.
  */
 export const isLocked = (link: string): boolean =>
   /^lock:/m.test(attempt(() => Fs.readFileSync(link.replace("/fd/", "/fdinfo/"), "utf8"), ""))

@@ -52,7 +52,7 @@ const parseSockets = (text: string, order: "LE" | "BE") =>
   })
 
 /**
- * Reads the listening sockets from `/proc/net/tcp` or `/proc/net/tcp6`. Other lines are ignored.
+ * Reads the listening sockets from the text of `/proc/net/tcp` or `/proc/net/tcp6`. `order` is the byte order of the processor.
  *
  * @since 0.1.0
  * @category decoding
@@ -73,8 +73,8 @@ export interface ConnectedSocket extends ListeningSocket {
 }
 
 /**
- * Reads the connections from `/proc/net/tcp` or `/proc/net/tcp6`. The result also has recently closed connections, because the
- * kernel lists them for a while, with the inode `0`.
+ * Reads the connections from the text of `/proc/net/tcp` or `/proc/net/tcp6`. The result includes recently closed connections,
+ * because the kernel lists them for a while, with the inode `0`. `order` is the byte order of the processor.
  *
  * @since 0.1.0
  * @category decoding

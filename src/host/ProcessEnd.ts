@@ -17,7 +17,7 @@ import { end as endProcess } from "./endProcess.ts"
 export interface EndOptions {
   /**
    * Whether code in this process waits for the loss of the lock, as `Gateway.launch` does. Such code can report the loss and then
-   * end the process itself. So `end` does not act until 5 seconds after `drained` has completed.
+   * end the process itself. To leave it time for that, `end` acts only 5 seconds after `drained` has completed.
    */
   readonly isWatched: boolean
   /** Completes when the listener and all of its connections are closed. */

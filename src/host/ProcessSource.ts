@@ -1,6 +1,6 @@
 /**
- * The parts from which a process table (`ProcessTable.ts`) is made. A process table answers questions about processes. Each
- * platform has a `Source` of facts about all processes. A `ProcessHandle` has the facts about this process.
+ * The parts from which `ProcessTable.ts` makes a process table, which answers questions about processes. A `Source` has one
+ * platform's facts about all processes. A `ProcessHandle` has the facts about this process.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ import type { ProcessEntry } from "./ProcessTree.ts"
 export type Network = "Same" | "Other" | "Unknown"
 
 /**
- * The facts that each platform provides about processes. `ProcessTable.make` makes a process table from them.
+ * The facts that a platform provides about processes. `ProcessTable.make` makes a process table from them.
  *
  * @since 0.1.0
  * @category models
@@ -45,9 +45,9 @@ export interface Source {
   readonly processes?: Effect.Effect<ReadonlyArray<ProcessEntry>> | undefined
   /** How far two readings of one start time can differ, in the unit of `startTime`. */
   readonly tolerance: number
-  /** The `startLag` of `Comparison`. */
+  /** How much later than the system's start time a recorded start time may be: the `startLag` of `Comparison`. Default 0. */
   readonly startLag?: number | undefined
-  /** The `isFixed` of `Comparison`. */
+  /** Whether a process keeps its start time for as long as it lives: the `isFixed` of `Comparison`. Default `true`. */
   readonly isFixed?: boolean | undefined
 }
 
@@ -111,7 +111,7 @@ export const lookBy = (
 /**
  * How far `ProcessHandle.startedAt` can differ from the system's start time of the same process, in milliseconds. The `tolerance`
  * is needed because ps(1) shows whole seconds. The `startLag` is needed because Node sets `startedAt` only after the system has
- * loaded Node. Loading takes up to a minute from a slow disk or through a virus scanner.
+ * loaded Node. Loading can take up to a minute from a slow disk or through a virus scanner.
  *
  * On macOS the system's start time is the wall clock at the fork (apple-oss-distributions/xnu, bsd/kern/kern_fork.c, `p_start`).
  * On Windows it is the wall clock at the creation (`Win32_Process.CreationDate`). Neither of these start times changes when the

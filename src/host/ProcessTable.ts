@@ -1,6 +1,6 @@
 /**
- * Tells whether the process that a lock file's record (the JSON text in the file) describes is alive and is the same process as
- * at the time of the record.
+ * Tells whether the process that wrote a lock file is still alive. The file's record, a JSON text, has the pid and the start time of
+ * that process, so another process that has the same pid now is not mistaken for it.
  *
  * The answer is `Alive`, `Gone` or `Unknown`. It is `Unknown` if the process cannot be read, if it is in another PID namespace,
  * or if the record has no start time to compare. `Unknown` proves nothing.
@@ -48,8 +48,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /** Whether the process that a record describes is still running. `Unknown` if the system does not show whether it runs. */
   readonly liveness: (recorded: ProcessIdentity) => Effect.Effect<Liveness>
   /**
-   * The identity of a process of this PID namespace. The start time is absent if it cannot be read. Parts that cannot differ from
-   * those of this process are taken from `self`.
+   * The identity of a process of this PID namespace. The start time is absent if it cannot be read. The boot id and the PID
+   * namespace are the same as those of this process, so they are taken from `self`.
    */
   readonly identify: (pid: number) => Effect.Effect<ProcessIdentity>
   /** The program's file name, without arguments. `None` if it cannot be read. */
@@ -64,7 +64,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    * The processes with these pids and all their descendants, each after its parent. Processes that have ended are left out. On
    * Windows, only the processes with these pids.
    *
-   * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent.
+   * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent, because
+   * the kernel gives it another parent.
    */
   readonly tree: (pids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<ProcessIdentity>>
   /**
@@ -75,7 +76,8 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   /**
    * Whether a lock file's record is a leftover, which means that the gateway that wrote it no longer holds the lock. A record is
    * a leftover if `noteRelease` remembers its instance id, or if an earlier process with the pid of this process wrote it. A
-   * record that another worker thread or another copy of the library wrote in this process is not a leftover.
+   * record that another worker thread or another copy of the library wrote in this process is not a leftover, because its gateway
+   * may still run.
    */
   readonly isLeftover: (recorded: ProcessIdentity & { readonly instanceId: string }) => Effect.Effect<boolean>
 }>() {}

@@ -93,8 +93,8 @@ export const posix = (handle: ProcessHandle): Effect.Effect<Source, never, Comma
       processes,
       ...ownClock,
       // FreeBSD computes start times from the time of boot, which changes when the clock is set (freebsd-src,
-      // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So start times count as
-      // fixed only on macOS.
+      // sys/kern/kern_proc.c, fill_kinfo_proc_only). How other systems compute start times is unknown. So only on macOS can a
+      // start time be relied on never to change.
       isFixed: handle.platform === "darwin"
     }
   })

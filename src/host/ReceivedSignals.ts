@@ -1,5 +1,5 @@
 /**
- * Receives the signals that other processes send to this process, so that they can be relayed to a child.
+ * Receives the signals that are sent to this process, so that `gateway exec` can relay them to the program that it started.
  *
  * @since 0.1.0
  */
@@ -49,8 +49,9 @@ export const parseTerminal = (stat: string): Terminal => {
 }
 
 /**
- * Without `/proc` (macOS), the standard streams decide: a process group in the background that reads a terminal is stopped, so a
- * running process with a terminal is most likely in the foreground.
+ * How this process is connected to a terminal now. Without `/proc` (macOS) the result is a guess from the standard streams. If one is a
+ * terminal, this process is most likely in the foreground: the kernel stops a background process that reads from its terminal, and
+ * this process is not stopped.
  */
 const terminalNow = (): Terminal => {
   try {
@@ -61,7 +62,7 @@ const terminalNow = (): Terminal => {
 }
 
 /**
- * Listens on `process`.
+ * Receives signals by listeners on Node's `process` object.
  *
  * @since 0.1.0
  * @category layers

@@ -24,7 +24,7 @@ export const parse = (cgroup: string): Option.Option<ServiceUnit> => {
   const name = parts[own]
   if (name === undefined) return Option.none()
   const manager = parts.findIndex((part) => /^user@\d+\.service$/.test(part))
-  // In this case the process is the user's service manager itself, not a unit of that manager.
+  // If the last `.service` in the path is `user@<uid>.service`, the process is the user's service manager itself, not a unit of it.
   if (manager === own) return Option.none()
   return Option.some({ name, scope: manager === -1 ? "system" : "user" })
 }

@@ -1,5 +1,6 @@
 /**
- * Sends signals to other processes, and lists the ancestors of this process, which must not get a signal.
+ * Sends signals to other processes, and lists the ancestors of this process. `gateway stop` sends no signal to an ancestor, because
+ * this process would end with it.
  *
  * A pid alone does not identify the receiver, because the kernel reuses pids. So a signal is sent only if the pid is still the
  * pid of the process whose pid and start time were recorded.
@@ -30,7 +31,7 @@ import { parseBootOffsetTicks, parseParent, parseProcStat } from "./ProcessTable
 export type Signal = "SIGTERM" | "SIGKILL"
 
 /**
- * No signal was sent.
+ * The signal could not be sent. `why` gives the reason:
  *
  * - `Gone`: the process has ended. Another process may have its pid now.
  * - `NotPermitted`: the process belongs to another user (`EPERM` of kill(2)).
@@ -95,7 +96,7 @@ const tolerance = 1
 /** How long ps(1) may take. */
 const psTimeout = Duration.seconds(2)
 
-/** The longest chain of parents to follow. Reused pids can make the chain endless, so the chain is cut at this length. */
+/** The most ancestors to list. The limit ends the search if pids are reused during it and lead from one process to another. */
 const maxAncestors = 128
 
 /**
@@ -145,7 +146,7 @@ export const make = (
     )
     const gone = (pid: number, reason: string) => new SignalFailed({ pid, why: "Gone", reason })
 
-    /** Sends the signal synchronously, so that the pid cannot pass to another process between the check and kill(2). */
+    /** On Linux, checks the process and signals it in one synchronous step, which is too short for the kernel to reuse the pid. */
     const sendNow = (process: ProcessIdentity, signal: Signal, bootOffsetTicks: number) =>
       Effect.suspend(() => {
         const { pid } = process

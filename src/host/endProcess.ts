@@ -1,8 +1,8 @@
 /**
  * Ends this process: the default of `ProcessEnd`.
  */
-// This file uses Node's own timers and console, because no fiber runs during an exit. Some of the timers in this file must
-// not keep the process alive, so the file calls `unref` on them.
+// This file uses Node's own timers and console. No fiber runs during an exit, so Effect's console cannot print then. Some timers
+// must not keep the process alive, and only Node's timers have `unref`.
 // @effect-diagnostics globalTimers:off
 // @effect-diagnostics globalTimersInEffect:off
 // @effect-diagnostics globalConsole:off

@@ -2,8 +2,8 @@
  * Lists every gateway of this user on this host.
  *
  * The search covers the state directories of all profiles. A profile is the name of one of the gateways of a user. Some platforms
- * show which lock files processes have open. On those, the search also finds gateways with a state directory outside the
- * profiles. A lock file that a dead gateway left is listed with the verdict `dead`.
+ * show which lock files processes have open. There, the search also finds gateways whose state directory belongs to no profile. A
+ * lock file that a dead gateway left is listed with the verdict `dead`.
  *
  * @since 0.1.0
  */
@@ -83,7 +83,7 @@ const namesIn = (
     const fs = yield* FileSystem.FileSystem
     const names = yield* Effect.either(fs.readDirectory(folder))
     if (Either.isRight(names)) return yield* use(names.right)
-    // `ENOTDIR` means that the path is a file among the folders of the profiles. A file contains no lock files.
+    // A file among the folders of the profiles gives `ENOTDIR`. It contains no lock files, so the list is complete without it.
     return isNotFound(names.left) || errnoOf(names.left) === "ENOTDIR"
       ? nothing
       : { paths: [], notCovered: [`${folder}: ${describePlatformError(names.left)}`] }

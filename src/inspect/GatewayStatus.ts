@@ -83,7 +83,7 @@ export interface InspectOptions extends LookOptions, Address {
   readonly warnings?: ReadonlyArray<string> | undefined
 }
 
-/** The profile whose state directory this is, by this platform's folder conventions. `None` if it belongs to no profile. */
+/** The profile that has this state directory by the platform's folder conventions. `None` if the directory belongs to no profile. */
 const profileOf = (stateDir: string) =>
   Effect.gen(function*() {
     const folders = yield* PlatformFolders
@@ -104,8 +104,8 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
   }))
 
 /**
- * Whether the record in the lock of the state directory belongs to the gateway that is inspected. It does if the owner of the
- * inspected lock wrote the record, or if the record names the config file of that gateway.
+ * Whether the owner of the state directory's lock is the inspected gateway, and not a gateway with another config. It is if the
+ * records in both of its lock files have the same instance id, or if its record names the inspected config file.
  */
 const isSameGateway = (
   { configName, configPath }: Target,
@@ -134,8 +134,8 @@ const differs = (target: Target, port: typeof Port.Type | undefined): ReadonlyAr
 }
 
 /**
- * Waits for a slow answer of the operating system at most as long as for a health probe. On Windows, a question about a process
- * starts PowerShell, which can take seconds. An inspection waits for that answer. A starting gateway does not wait for it at all.
+ * Limits how long an inspection waits for a slow answer of the operating system to the time limit of a health probe. On Windows, a
+ * question about a process starts PowerShell, which can take seconds.
  */
 const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
@@ -144,7 +144,7 @@ const withinProbe = ({ health }: LookOptions) => <A, E, R>(self: Effect.Effect<A
       Effect.provideService(self, Patience, Duration.min(patience, health?.probeTimeout ?? HealthProbe.defaultTimeout))
   )
 
-/** The processes that share the kernel lock, if the lock is held although no process that its record names lives. */
+/** The processes that hold the kernel lock although the recorded owner has ended. They inherited its open lock file. */
 const inheritors = (path: string, state: LockInspection.LockState) =>
   Effect.gen(function*() {
     if (state._tag !== "Held" || state.enforcement !== "kernel") return {}
@@ -224,7 +224,8 @@ export const inspect = (options: InspectOptions): Effect.Effect<GatewayStatus, n
 
 /**
  * Inspects the gateway of a lock file. This is for callers that know only the path of that file, and not the settings of the
- * gateway. The path has the form `<state directory>/locks/gateway.<digits>.lock` or `<state directory>/locks/gateway.state.lock`.
+ * gateway. The path has the form `<state directory>/locks/gateway.<8 hex digits>.lock` or
+ * `<state directory>/locks/gateway.state.lock`.
  *
  * @example
  * import { Console, Effect } from "effect"

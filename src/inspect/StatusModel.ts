@@ -11,7 +11,8 @@ import { optional } from "../internal/optional.ts"
 /**
  * The state of a gateway in one word, from its lock, owner and port.
  *
- * - `running`: the lock is held, and its owner answers and is healthy, or is healthy by its own rule.
+ * - `running`: the lock is held, and its owner answers and is healthy. If the owner's record has a rule for its health, that rule
+ *   decides instead.
  * - `starting`: the owner holds the lock and does not serve yet.
  * - `draining`: the owner holds the lock and is shutting down.
  * - `unhealthy`: the owner holds the lock and should serve, but does not answer or reports that it is not healthy.
@@ -99,11 +100,11 @@ const lockFields = {
    */
   state: Schema.Literal("absent", "held", "left", "unknown"),
   /**
-   * The processes that share a held kernel lock, if no process that the record names lives. They have inherited it. Absent if the
-   * system shows none.
+   * The processes that hold the kernel lock although the recorded owner has ended. They inherited its open lock file. Absent if the
+   * system shows no such process.
    */
   holders: optional(Schema.Array(Schema.Struct({ pid: Schema.Int, command: optional(Schema.String) }))),
-  /** How a held lock keeps other processes out: by a kernel lock, or only by the owner record. */
+  /** How a held lock keeps other processes out: by a kernel lock, or only by the record in the file, which names the owner. */
   enforcement: optional(Schema.Literal("kernel", "record")),
   /** The time since a `left` file was last written or touched. In JSON, milliseconds under `ageMs`. */
   age: optionalMilliseconds("ageMs"),
@@ -132,7 +133,7 @@ const listenerFields = {
   pid: optional(Schema.Int),
   /** The program's file name, without its arguments. */
   command: optional(Schema.String),
-  /** Whether the process is the lock's owner. For an owner by `gateway exec`, also whether the owner started the process. */
+  /** Whether the process is the lock's owner, or a program that the owner has started by `gateway exec`. */
   isOwner: Schema.Boolean
 }
 
@@ -200,7 +201,7 @@ const portFields = {
 export const Port: Schema.Schema<Port> = Schema.Struct(portFields)
 
 /**
- * The answer of `/healthz` on the probed port, or the health of the owner by its own rule.
+ * The answer of `/healthz` on the probed port. If the owner's record has a rule for its health, the result of that rule instead.
  *
  * @since 0.1.0
  * @category models
@@ -209,13 +210,13 @@ export interface Health extends Schema.Struct.Type<typeof healthFields> {}
 
 const healthFields = {
   /**
-   * Whether a healthy gateway answers, even if that gateway is not the lock's owner. With a `rule`, whether the owner is healthy by
-   * that rule.
+   * Whether a healthy gateway answers, even if that gateway is not the lock's owner. If `rule` is present: whether the owner is
+   * healthy by that rule.
    */
   healthy: Schema.Boolean,
   /**
-   * Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. With a `rule`,
-   * whether the process that listens is one of the owner's.
+   * Whether the instance that answers is the lock's owner. `unknown` if the answer or the lock names no instance. If `rule` is
+   * present: whether the process that listens is one of the owner's processes.
    */
   identity: Schema.Literal("owner", "other", "unknown"),
   /** The instance that answers. Absent if no gateway answers, or if the gateway names no instance. */
@@ -333,7 +334,7 @@ const fields = {
   service: optional(Service),
   /** Absent if no address is known. */
   port: optional(Port),
-  /** Absent if no port was probed, unless the owner needs no port to be healthy. */
+  /** Absent if no port was probed. The exception is an owner that needs no port to be healthy. */
   health: optional(Health),
   /** Other problems that were found, such as a config file that cannot be used; one line each. */
   warnings: Schema.Array(Schema.String)

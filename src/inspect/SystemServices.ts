@@ -41,7 +41,7 @@ export interface SystemService {
   /** The user that the unit runs as, by name or number; `root` if the unit names none. */
   readonly user: string
   readonly stateDir: string | undefined
-  /** The address that the service says it listens on. */
+  /** The address that the service gives in the status that it sends to systemd. */
   readonly address: Address | undefined
 }
 
@@ -131,7 +131,7 @@ export const running: Effect.Effect<
 })
 
 // ---------------------------------------------------------------------------
-// conversion to the holder that errors carry
+// conversion to a `Holder`: the form in which errors name a gateway
 // ---------------------------------------------------------------------------
 
 const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessTable> =>
@@ -149,14 +149,14 @@ const toHolder = (service: SystemService): Effect.Effect<Holder, never, ProcessT
   })
 
 /**
- * The service that says it listens on a port. The host is not compared, because only one gateway can use a base port, whichever
- * host it binds.
+ * The service whose status says that it listens on a port. The host is not compared, because at most one gateway of this machine
+ * uses a port, whichever host it binds.
  */
 const listeningOn = (services: ReadonlyArray<SystemService>, port: number): SystemService | undefined =>
   services.find(({ address }) => address?.port === port)
 
 /**
- * The system service that says it listens on a port, as the `Holder` that errors contain.
+ * The system service whose status says that it listens on a port, as the `Holder` that errors contain.
  *
  * @since 0.1.0
  * @category reading

@@ -25,7 +25,7 @@ import type { Health, Port } from "./StatusModel.ts"
  * @category models
  */
 export interface LookOptions {
-  /** How the health of the port is probed. */
+  /** How the health is probed, such as the time limit of a probe. */
   readonly health?: HealthProbe.HealthProbeOptions | undefined
   /** Whether to find the processes that listen. Default `true`. */
   readonly listeners?: boolean | undefined
@@ -60,7 +60,10 @@ const describeHealth = (answer: PortProbe.PortState, owner: LockInspection.Owner
 
 const noListeners: PortListeners = { _tag: "Seen", listeners: [] }
 
-/** The listeners on an address, each with whether it is the owner, or belongs to an owner with a rule of its own. */
+/**
+ * The listeners on an address. `isOwner` tells whether a listener is the owner. If the owner's record has a rule for its health,
+ * `isOwner` is also true for the processes that the owner started.
+ */
 const askListeners = (
   address: Address,
   { lockPath, owner, ready }: Asked,
@@ -82,7 +85,7 @@ const askListeners = (
     }
   })
 
-/** The owner whose port is asked. */
+/** The inspected lock file, and the owner whose port is probed. */
 export interface Asked {
   readonly lockPath: string
   readonly owner: LockInspection.Owner | undefined
@@ -90,7 +93,7 @@ export interface Asked {
   readonly ready: Ready | undefined
 }
 
-/** Derives the health of an owner by its rule. `path` is the answer at the path of the rule. */
+/** Derives the health of an owner by its rule. `status` is the HTTP status of the answer at the path that the rule names, if any. */
 const describeReady = (
   rule: Ready,
   owner: LockInspection.Owner,
@@ -106,7 +109,7 @@ const describeReady = (
   }
 }
 
-/** The health of an owner that has no port. `undefined` if only a port can show it. */
+/** The health of an owner that has no port. `undefined` without a rule for its health, because then only a port can show it. */
 export const healthWithoutPort = ({ owner, ready }: Asked): typeof Health.Type | undefined =>
   owner === undefined || ready === undefined ? undefined : describeReady(ready, owner, "none", undefined)
 

@@ -62,8 +62,8 @@ export interface Judgement {
 const judged = (verdict: Verdict, reason: string): Judgement => ({ verdict, reason })
 
 /**
- * Whether another process has the port. If the owner itself answers, `judge` has already returned, so a gateway that answers here
- * is another one.
+ * Whether a process other than the owner has the port. If the owner itself answers, `judge` returns before it calls this function. So
+ * a gateway that answers is not the owner.
  */
 const isOccupied = ({ listener, port }: Evidence): boolean =>
   port === "gateway" || port === "foreign" || (port === "stalled" && listener === "other")
@@ -115,7 +115,7 @@ const judgeReady = (
 /**
  * Derives the verdict from lock, port and health. Pure.
  *
- * If a process holds the lock and its record has a rule for its health, that rule decides, and the phase in the record.
+ * If a process holds the lock and its record has a rule for its health, that rule and the phase in the record decide.
  *
  * If the instance that answers on the port has the instance id of the lock's record, it is the owner, whatever its pid. The
  * verdict then follows from the phase in the record and the health. If no process holds the lock, the verdict on such an owner is

@@ -1,8 +1,8 @@
 /**
  * A value that changes. Its readers can wait for the next value.
  *
- * This module does not use `Stream`, because loading `Stream` takes time. A start that fails early, for example because the port
- * is in use, would spend that time and not use `Stream`.
+ * This module does not use `Stream`, because loading `Stream` takes time. A gateway that fails early, for example because its port
+ * is in use, would load `Stream` in vain.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

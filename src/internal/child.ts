@@ -2,8 +2,8 @@
  * Starts the programs that the gateway needs (ps, lsof, systemctl, systemd-notify, PowerShell, …).
  *
  * All of these programs are started here, so that three rules hold for each program. The program gets no secret from the
- * environment. The program is killed after a time limit. If the start of the program throws an exception, the gateway does not
- * end. A test checks that no other module in `src` starts a program.
+ * environment. The program is killed after a time limit. If Node's `spawn` throws, the gateway does not end. A test checks that only
+ * one other module in `src` starts a program: `ChildProgram.ts`, which starts the user's command of `gateway exec`.
  */
 // A child inherits the environment of this process, not the values of a `ConfigProvider`. So this file reads `process.env`.
 // @effect-diagnostics processEnv:off

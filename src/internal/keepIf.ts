@@ -4,8 +4,8 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 
 /**
- * Does the same as `keepIf`, and also returns the scope of the resources. The caller can close that scope before the caller's own
- * scope closes.
+ * Runs `self`, and keeps its resources if `isKept` accepts its value, as `keepIf` does. Also returns the scope of the resources, so
+ * that the caller can release them before its own scope closes.
  */
 export const keepIfScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,

@@ -1,9 +1,9 @@
 /**
  * Reads a path that is not a regular file: a pipe, a terminal or a device.
  *
- * The read blocks no thread of libuv's pool. An ordinary read would block one in read(2), or in open(2) of a pipe without a
- * writer. Because no thread is blocked, the wait for data can be interrupted, and the process can exit during the wait. An exit
- * waits for the threads of the pool (`hasFileRequests` in src/host/endProcess.ts), so a blocked thread would prevent the exit.
+ * The read blocks no thread of libuv's pool. An ordinary read would block a thread in read(2), or in open(2) of a pipe without a
+ * writer. The thread could not be interrupted while it waits for data. An exit would wait for it, because an exit waits for all
+ * threads of the pool (`hasFileRequests` in src/host/endProcess.ts).
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Runs an effect until it ends or another effect fails.
+ * Runs an effect until it ends, or until another effect fails.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

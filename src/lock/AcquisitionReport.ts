@@ -13,8 +13,7 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import type { Reclaimed } from "./LockWait.ts"
 
 /**
- * The metric label for each reason to reclaim a lock. To reclaim a lock is to take over a lock file that a dead owner
- * left.
+ * The metric label for each reason to reclaim a lock, that is, to take over a lock file that a dead owner left.
  */
 const reclaimLabels = {
   "its kernel lock is free": "kernel_lock_free",
@@ -24,7 +23,7 @@ const reclaimLabels = {
   "port free": "port_free"
 } as const satisfies Record<Reclaimed["reason"], Metrics.LockReclaimReason>
 
-/** The log line of a reclaim. */
+/** The log line for a lock file that was taken over from a dead owner. */
 export const describeReclaim = (reclaimed: Reclaimed): string =>
   `reclaimed gateway lock ${reclaimed.path} left by ${
     Option.match(reclaimed.record, {

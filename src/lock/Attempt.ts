@@ -13,7 +13,7 @@ import type { NamedFiles } from "./NamedFiles.ts"
 import type * as OwnerRecord from "./OwnerRecord.ts"
 import { type Enforcement, readOpen, type Snapshot, writeRecord } from "./Snapshot.ts"
 
-/** The content of a lock file that no process held any more. */
+/** What a dead owner left: the record in its lock file, and the age of that file. */
 export type Leftover = Pick<Snapshot, "record" | "age" | "isAhead">
 
 /** A lock file that is held until the scope closes. */
@@ -21,7 +21,7 @@ export interface HeldFile {
   readonly path: string
   /** The identity of this file: device and inode. */
   readonly id: string
-  /** The descriptor of the open file. A kernel lock belongs to what it refers to, so a process that inherits it keeps the lock. */
+  /** The descriptor of the open file. A kernel lock belongs to the open file, so a child that inherits the descriptor keeps the lock. */
   readonly descriptor: FileSystem.File.Descriptor
   readonly enforcement: Enforcement
   /** Why there is no kernel lock. `None` if there is a kernel lock. */
@@ -56,8 +56,8 @@ export interface AttemptOptions {
    */
   readonly reclaim: Option.Option<Snapshot>
   /**
-   * Whether the author of a claim is dead, as far as is known. A claim is a file by which a start, its author, reserves
-   * the right to move a dead owner's lock file. Default: no author counts as dead.
+   * Whether the author of a claim is dead, as far as is known. A claim is a file beside the lock file. The start that
+   * creates it, its author, may take the lock file of a dead owner away. Default: no author counts as dead.
    */
   readonly isAbandoned?: ((claim: Snapshot) => Effect.Effect<boolean>) | undefined
   /**
@@ -67,20 +67,20 @@ export interface AttemptOptions {
   readonly present?: string | undefined
   /**
    * Whether this instance has just locked another file in this folder. If so, the file system is known to enforce
-   * locks, and the attempt does not test that with a draft file. Default `false`.
+   * locks, and the attempt does not test that with a temporary file. Default `false`.
    */
   readonly isLockable?: boolean | undefined
 }
 
-/** The result if another owner or a quicker start holds the lock. */
+/** The result if another process holds the lock: an owner, or a start that was quicker. */
 export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 
-/** The result if the lock is acquired. */
+/** The result if this attempt acquired the lock. */
 export const mine = (file: HeldFile): Attempt => ({ _tag: "Mine", file })
 
 /**
- * Whether a record names this instance. Every acquisition has a new id. So if a start finds its own id in a lock file,
- * that start has held this lock all along.
+ * Whether a record names this instance. Every acquisition has a new instance id. So a record with this id is the one
+ * that this process wrote, or a copy of it.
  */
 export const isOurs = (options: AttemptOptions, record: Option.Option<OwnerRecord.OwnerRecord>): boolean =>
   Option.exists(record, ({ instanceId }) => instanceId === options.record("record").instanceId)
@@ -95,8 +95,8 @@ export const heldFile = (
   path: options.path,
   descriptor: file.fd,
   ...facts,
-  // If there is no kernel lock, the record is the lock. A file whose record names another instance then belongs to that
-  // instance, so `write` leaves the file unchanged. The next `check` reports the change.
+  // If there is no kernel lock, the record decides which instance holds the lock. A file whose record names another
+  // instance belongs to that instance, so `write` leaves the file unchanged. The next `check` reports the loss.
   write: (record) =>
     facts.enforcement === "kernel"
       ? writeRecord(file, record)
@@ -106,7 +106,8 @@ export const heldFile = (
     const now = yield* idAt(options.path)
     if (Option.isNone(now)) return Option.some("the file was removed")
     if (now.value !== facts.id) return Option.some("the file was replaced")
-    // A start that has a kernel lock, and that judged this record stale, writes its own record into the same file.
+    // The same file can have another owner by now: a start with a kernel lock takes a stale file over by writing its own
+    // record into it.
     if (facts.enforcement === "record" && !isOurs(options, yield* readOpen(file))) {
       return Option.some("the file was overwritten")
     }
@@ -115,7 +116,8 @@ export const heldFile = (
 })
 
 /**
- * The options with which an attempt claims a file that a dead owner left. A claim reserves the right to move that file.
+ * The options with which an attempt claims a file that a dead owner left. The claim is a second file, which only one
+ * start can create. Only that start may move the dead owner's file or take it over.
  */
 export const claimOptions = (
   files: NamedFiles,

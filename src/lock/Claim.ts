@@ -1,10 +1,11 @@
 /**
- * Decides which of several starts may move the lock file of a dead owner away, if no kernel lock is available.
+ * Decides which of several starts may take the lock file of a dead owner away. Without kernel locks, two starts could
+ * otherwise both judge the owner dead, and the slower one could remove the new lock file of the quicker one.
  *
  * A claim is a file beside the lock file, named after the dead owner, so there is one claim for each owner's file. The
  * start that creates the claim holds the claim. While the lock file belongs to that dead owner, only the holder of the
- * claim moves the lock file. Once the lock file belongs to another owner, the claim is void, because an owner's id is
- * never used again. So even a slow holder of a claim cannot move a later owner's file.
+ * claim moves the lock file or takes it over. Once the lock file belongs to another owner, the claim is void, because
+ * an owner's id is never used again. So even a slow holder of a claim cannot move a later owner's file.
  *
  * A claim whose holder died is removed in the same way: by the start that holds a claim on that claim.
  */
@@ -47,12 +48,12 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
-/** The path of the claim on the file in a snapshot. */
+/** The path of the claim on a lock file that was judged to be left by a dead owner. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
- * The path at which an owner writes a new file before the file gets its final name. No other process uses this path,
- * because the owner's id is new.
+ * The temporary path at which a start writes a new file before the file gets its final name. No other process uses this
+ * path, because it contains the new id of this start.
  */
 export const draftPath = (path: string, record: OwnerRecord): string =>
   `${path}.${nameOf({ fileId: "", record: Option.some(record) })}.draft`
@@ -61,8 +62,9 @@ export const draftPath = (path: string, record: OwnerRecord): string =>
 export const asidePath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.stale`
 
 /**
- * Claims a file whose owner was judged dead, until the scope closes. `true`: this start has the claim. `false`: another
- * start has the claim. `None`: the claim changed in the meantime, so the caller must look again.
+ * Claims a file whose owner was judged dead, until the scope closes. The file is a lock file, or a claim of a dead start.
+ * `true`: this start has the claim. `false`: another start has it. `None`: the claim changed in the meantime, so the
+ * caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,
@@ -93,9 +95,10 @@ const isLeftover = (name: string, lockName: string): boolean =>
   name.startsWith(`${lockName}.`) && /\.(reclaim|stale|draft)$/.test(name)
 
 /**
- * Removes the files that dead starts left beside a held lock file. These are claims on the files of former owners,
- * files that were moved aside under such claims, and drafts. No former owner's id is used again, so none of these files
- * is needed. A file is kept while the start that made it is alive, because that start may be about to check the file.
+ * Removes the files that dead starts left beside a held lock file: claims on the files of former owners (`.reclaim`),
+ * files that the holders of claims moved aside (`.stale`), and new files without their final name (`.draft`). No owner's
+ * id is used again, so none of these files is needed. A file is kept while the start that made it is alive, because that
+ * start may still use it. For example, it checks a file that it moved aside, and may put it back.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
@@ -108,13 +111,13 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
       const claimed = yield* options.look(mover)
       const abandoned = Option.isNone(claimed)
-        // An empty draft is removed even if its author, the start that made it, is alive. The author then writes a new
-        // draft, and no other process waits for a draft.
+        // An empty draft is removed even if the start that made it is alive, because an empty file does not say which
+        // start that is. A start that has lost its draft starts over with a new draft.
         || (name.endsWith(".draft") && Option.isNone(claimed.value.record))
         || (yield* options.isAbandoned(claimed.value))
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(
-    // A file that could not be removed is harmless.
+    // A file that could not be removed is harmless: no later owner has an id that is in its name.
     Effect.ignore
   )

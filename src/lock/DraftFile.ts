@@ -1,6 +1,6 @@
 /**
- * Creates a file exclusively. The file has its record from the moment that it has its name, because the record is first
- * written to a draft, which is another file in the same folder. The draft is then linked to the name.
+ * Creates a file that has its record from the first moment. The record is first written to a draft, which is a file in
+ * the same folder with a temporary name. A hard link then gives the draft its final name, and fails if the name is taken.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -18,19 +18,20 @@ export const createExclusively = (fs: FileSystem.FileSystem, path: string, flag:
   open(fs, path, { flag, mode: 0o600 }).pipe(Effect.catchIf(isAlreadyExists, () => Effect.fail(new Moved())))
 
 /**
- * Removes a draft of this attempt or of an earlier one. If the removal fails, it is tried once more and then given up.
+ * Removes a draft, the file under its temporary name, of this attempt or of an earlier one. If the removal fails, it is
+ * tried once more and then given up.
  */
 export const removeDraft = (fs: FileSystem.FileSystem, draft: string): Effect.Effect<void> =>
   Effect.ignore(Effect.retry(fs.remove(draft), { times: 1, while: (error) => !isNotFound(error) }))
 
 /**
- * Creates a file and its record in one step, and returns the file's identity. No other process may see the file empty,
- * for two reasons:
+ * Creates a file and its record in one step, and returns the file's identity. The file is a lock file or a claim. A claim
+ * is a file beside the lock file, whose creator alone may move the lock file of a dead owner. No other process should
+ * see the file empty, for two reasons:
  *
- * - If a start with a kernel lock finds an empty lock file, it takes over the file. It must assume that a slower start
- *   with a kernel lock has just created the file.
- * - If a start was killed and left an empty claim, readers cannot tell which process left the claim. (A claim is a file
- *   that reserves the right to move a dead owner's lock file.)
+ * - Starts with kernel locks create their lock files empty, and lock them afterwards. So a start with kernel locks takes
+ *   over an empty lock file, as if a slower start had created the file and not locked it yet.
+ * - If a start was killed and left an empty claim, readers cannot tell which process left the claim.
  */
 export const create = (
   { fs, idOf }: NamedFiles,
@@ -45,14 +46,14 @@ export const create = (
         writeRecord(file, record).pipe(
           Effect.zipRight(finish(file)),
           Effect.zipRight(idOf(file)),
-          // A step failed, so remove the file. Otherwise no start could acquire the lock until the file counts as
-          // stale.
+          // If a step failed, remove the file. An incomplete lock file would keep every start out until it is old
+          // enough to count as stale.
           Effect.tapError(() => Effect.ignore(fs.remove(path)))
         ))
     )
   const link = fs.link(draft, path).pipe(
-    // `isNotFound` is true if another start removed the draft. `Claim.sweep` of that start removes drafts that are
-    // empty.
+    // `isNotFound` is true if another start removed the draft, because the draft was still empty when that start looked
+    // for leftovers (`Claim.sweep`).
     Effect.catchIf((error) => isAlreadyExists(error) || isNotFound(error), () => Effect.fail(new Moved()))
   )
   return Effect.zipLeft(write(draft), link).pipe(

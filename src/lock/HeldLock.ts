@@ -3,26 +3,26 @@
  * restores the file if not. A gateway holds two such locks, one for its config and one for its state directory.
  *
  * Operators, sync tools and cleaners of temporary folders remove and replace lock files. While the path does not lead
- * to the held file, another start can lock the path, although that start cannot bind the holder's port. A check has
- * these results:
+ * to the held file, another gateway that starts can lock a new file at the path. A check has these results:
  *
- *     the path leads to the held file  → write the record again, which keeps the file young and complete
+ *     the path leads to the held file  → write the record again, so that the file is complete and not old
  *     the path is missing, or leads to another file
- *                                      → make the folder, and attempt to lock the path as any start does. The attempt:
- *       Mine   → hold the new file from now on; close the old one
- *       Held   → if the other process serves, the lock is lost. Otherwise that process may be a start that fails soon,
- *                because this holder has the other lock and the port. So retry for as long as a start waits. Then the
- *                lock is lost
+ *                                      → make the folder, and attempt to lock the path as a starting gateway does:
+ *       Mine   → the attempt locked the path: hold the new file from now on, and close the old one
+ *       Held   → another process holds the file at the path. If it serves, the lock is lost. Otherwise it may be a
+ *                starting gateway that fails soon, because this holder has the other lock and the port. So retry for
+ *                as long as a start waits for a lock. Then the lock is lost
  *       failed → the failure does not tell which process has the lock: warn, keep serving, attempt again at the next
  *                check. After `maxFailures` failures in a row the lock is lost
  *
- * The attempt creates the file exclusively, locks it, and compares it with the path. So regaining a file is as safe as
- * acquiring it. Without a kernel lock, only the record shows which gateway holds the lock. If the file has the record of
- * another owner, the file belongs to that owner. If it has a copy of the holder's record, it belongs to the holder.
+ * The attempt creates the file exclusively, locks it, and compares it with the path. So it is as safe to re-acquire a
+ * file as to acquire it. Without a kernel lock, only the record shows which gateway holds the lock. If the file has the
+ * record of another owner, the file belongs to that owner. If it has a copy of the holder's record, it belongs to the
+ * holder.
  *
- * A mutex lets one step run at a time, so a record is always written to the file that is held at that moment. A release
- * first interrupts the watch, which runs the checks. Then it waits for the running step, and releases the file that this
- * step acquired.
+ * A mutex lets one check or write run at a time, so a record is always written to the file that is held at that moment.
+ * A release first interrupts the watch, which runs the checks. Then it waits for the running check or write, and releases
+ * the file that is held by then.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -56,13 +56,13 @@ interface KeepOptions {
   /** The holder that a record names. `LockLost` reports it as the new owner of the lock. */
   readonly holderOf: (record: OwnerRecord) => Effect.Effect<Holder>
   /**
-   * The longest time between two checks, in which the holder compares the file at the path with the file that it holds. The time
-   * is shorter if three checks would not fit into `staleAfter`.
+   * The longest time between two checks. A check compares the file at the path with the file that the holder holds. The time is
+   * shorter if three checks would not fit into `staleAfter`.
    */
   readonly recheckInterval: Duration.Duration
   /**
    * The age of a lock file at which another start may count the file as stale. A start does so if it cannot read the
-   * record, or cannot tell whether the recorded owner is alive. The held file must stay younger.
+   * record, or cannot tell whether the recorded owner is alive. So the holder writes to its file before it is that old.
    */
   readonly staleAfter: Duration.Duration
   /** How long another process may hold the file at the path before this holder counts the lock as lost. */
@@ -102,7 +102,7 @@ interface Present {
   readonly scope: Scope.CloseableScope
 }
 
-/** Another process has the lock of the file at the path. Internal to this module. */
+/** The held file was removed or replaced, as `moved` says, and another process holds the file at its path. Internal to this module. */
 class Taken {
   readonly _tag = "Taken"
   readonly moved: string
@@ -113,7 +113,7 @@ class Taken {
   }
 }
 
-/** The path could not be acquired again. Internal to this module. */
+/** The held file was removed or replaced, as `moved` says, and the attempt to lock its path again failed. Internal to this module. */
 class Failed {
   readonly _tag = "Failed"
   readonly moved: string
@@ -124,7 +124,7 @@ class Failed {
   }
 }
 
-/** The path could not be checked. Internal to this module. */
+/** The check itself failed, so it is unknown whether the path still leads to the held file. Internal to this module. */
 class Unseen {
   readonly _tag = "Unseen"
   readonly error: PlatformError
@@ -136,8 +136,8 @@ class Unseen {
 const failureLabels = { Taken: "taken", Failed: "failed", Unseen: "unseen" } as const
 
 /**
- * If this number of checks in a row fail to regain a lost file, the lock counts as lost. By default a check runs every
- * 10 seconds, so ten checks take 100 seconds.
+ * If this number of checks in a row fail to re-acquire a lost file, the lock counts as lost. By default a check runs
+ * every 10 seconds, so ten checks take 100 seconds.
  */
 export const maxFailures = 10
 
@@ -147,8 +147,8 @@ const countRecheck = (result: Metrics.LockRecheckResult): Effect.Effect<void> =>
   Metric.increment(Metric.tagged(Metrics.lockRecheckTotal, "result", result))
 
 /**
- * The number of checks that fit into `staleAfter`. Each check writes the record again. With three writes, the file
- * stays young even if one of them is late.
+ * The number of checks that fit into `staleAfter`. Each check writes the record again, so that the file does not look
+ * stale. With three writes, one of them may be late.
  */
 const writesWhileFresh = 3
 
@@ -169,8 +169,8 @@ const isOther = (self: OwnerRecord, record: OwnerRecord): boolean => record.inst
 
 /**
  * Whether another gateway has the file and already serves. To serve, a gateway must hold two locks, of its config and
- * of its state directory, and bind its port. So this holder's other lock and port did not keep that gateway out.
- * Therefore that gateway will keep the file.
+ * of its state directory, and bind its port. So this holder's other lock and port did not keep that gateway out. That
+ * gateway will not release the file soon, so a retry is useless.
  */
 const isServing = (self: OwnerRecord, { record }: LockAttempt.Snapshot): boolean =>
   Option.exists(record, (record) => isOther(self, record) && record.phase === "listening")
@@ -188,17 +188,17 @@ const describeTaker = (self: OwnerRecord, snapshot: LockAttempt.Snapshot): strin
   return snapshot.enforcement === "kernel" ? "another process holds it now" : "its record names no owner now"
 }
 
-/** The state that the steps of a held lock share. */
+/** The state that the checks, the writes and the release of one lock share. */
 interface Kept {
   readonly options: KeepOptions
   readonly platform: string
   readonly context: Context.Context<FileSystem.FileSystem | KernelLock>
-  /** Lets one step run at a time. */
+  /** Lets one check, write or release run at a time. */
   readonly mutex: Effect.Semaphore
   /** Files that are acquired in this scope are released with the lock. */
   readonly lockScope: Scope.Scope
   readonly present: Ref.Ref<Present>
-  /** The number of checks in a row that failed to regain the file. */
+  /** The number of checks in a row that failed to re-acquire the file. */
   readonly failures: Ref.Ref<number>
 }
 
@@ -245,24 +245,24 @@ const regain = (kept: Kept, moved: string, before: Present): Effect.Effect<void,
     yield* countRecheck("regained")
   })
 
-/** Runs if the path leads to the held file. Writes the record again, so that the file stays young and complete. */
+/** Runs if the path leads to the held file. Writes the record again, so that the file is complete and does not look stale. */
 const keep = (kept: Kept, file: LockAttempt.HeldFile): Effect.Effect<void, PlatformError> =>
   Effect.gen(function*() {
     const { path, record } = kept.options
     const self = yield* record
     const isWhole = Option.exists(yield* file.read, (record) => !isOther(self, record))
-    // Refresh the file's age through the open descriptor. A write by path could change a file that another program has
-    // just put at the path.
+    // Write through the open descriptor, which also renews the file's modification time. A write by path could change a
+    // file that another program has just put at the path.
     yield* writeTo(kept, file)
-    // Only the holder may write the record, so another program has overwritten it. This is worth a warning, because
-    // programs that read the record in the meantime were misled.
+    // Only the holder may write the record, so another program has overwritten it. A warning tells the operator, because
+    // readers of the wrong record were misled until now.
     if (!isWhole) yield* warn(kept, "rewritten", `rewrote the record of gateway lock ${path}: it was overwritten`)
     yield* countRecheck("kept")
   })
 
 /**
- * Checks once, and keeps or regains the file. Uninterruptible, so that a newly acquired file is always stored in
- * `present`. `write` and the next check take the held file from there.
+ * Checks once, and keeps or re-acquires the file. An interruption between the acquisition of a new file and its storage
+ * in `present` would lose that file for `write` and for the next check. So this effect is uninterruptible.
  */
 const look = (kept: Kept): Effect.Effect<void, Taken | Failed | Unseen> =>
   Effect.gen(function*() {
@@ -320,9 +320,9 @@ const recheck = (kept: Kept): Effect.Effect<void, LockLost> =>
   })
 
 /**
- * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock, because some starts
- * have no kernel locks (no addon, another build). If such a start cannot tell whether this holder is alive, it judges
- * the lock by the age of the file. Each check makes the file young again.
+ * The time between two checks. It depends on `staleAfter` even if this holder has a kernel lock, because another start
+ * may run without kernel locks (without the addon that makes them). If that start cannot tell whether this holder is
+ * alive, it judges the lock by the age of the file. Each check writes the file and so makes its age zero.
  */
 const intervalOf = (options: KeepOptions): Duration.Duration =>
   Duration.max(
@@ -346,7 +346,7 @@ export const make = <A extends { readonly file: LockAttempt.HeldFile }, E, R>(
     const mutex = yield* Effect.makeSemaphore(1)
     const isReleased = yield* Ref.make(false)
     // All files of this lock have one scope. So a file that is acquired later is released at the same point of the
-    // caller's scope as the first one. The release waits for the running step. Otherwise the step could use a
+    // caller's scope as the first one. The release waits for the running check or write, which could otherwise use a
     // descriptor number that is closed, or that belongs to another file by then.
     const lockScope = yield* Effect.acquireRelease(
       Scope.make(),

@@ -11,13 +11,13 @@ import * as Changing from "../internal/changing.ts"
 export type { Current } from "../internal/changing.ts"
 
 /**
- * The kinds of change.
+ * The kinds of change of a gateway's phase or of its lock files.
  *
- * - `starting`, `listening`, `draining`: the gateway entered this phase of its record.
+ * - `starting`, `listening`, `draining`: the gateway entered this phase.
  * - `locked`: the gateway acquired both lock files, and no earlier owner had left them.
  * - `reclaimed`: the gateway acquired lock files that an earlier owner had left.
  * - `regained`: a lock file was removed or replaced, and the gateway acquired it again.
- * - `rewritten`: a record was overwritten, and the gateway wrote it again.
+ * - `rewritten`: another program overwrote the record in a lock file, and the gateway wrote it again.
  * - `unavailable`: a lock file was lost, and the gateway could not acquire it again yet.
  * - `lost`: the gateway lost the lock permanently.
  *
@@ -81,7 +81,7 @@ const fields = {
 }
 
 /**
- * The schema of a change.
+ * The schema of `StateChange`.
  *
  * @since 0.1.0
  * @category schemas

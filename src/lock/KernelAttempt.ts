@@ -32,8 +32,8 @@ type Kernel = KernelLock["Type"]
 
 /**
  * The lock was denied because an inspector held a shared lock on the file for a moment. An inspector is a process that
- * only tests whether a lock is held, as `gateway status` does. fcntl(2) has `F_OFD_GETLK` to test without locking, but
- * the addon does not offer it. Internal to this module.
+ * only tests whether a lock is held, as `gateway status` does. Linux could test without locking (`F_OFD_GETLK` of
+ * fcntl(2)), but the native addon that makes the locks does not offer that call. Internal to this module.
  */
 class Inspected extends Data.TaggedError("Inspected") {}
 
@@ -44,8 +44,8 @@ class Inspected extends Data.TaggedError("Inspected") {}
 const inspectorRetries = Schedule.exponential("1 millis").pipe(Schedule.intersect(Schedule.recurs(8)))
 
 /**
- * A file and an effect that locks it. If this process has locked the file already, the effect only succeeds with
- * `true`.
+ * A file and an effect that locks it. If this process has locked the file already, the effect does nothing and succeeds
+ * with `true`.
  */
 interface Locking<E> {
   readonly path: string
@@ -54,8 +54,8 @@ interface Locking<E> {
 }
 
 /**
- * Fails with `KernelLockUnsupported` if a second lock of the same file is granted, because such locks keep no process
- * out.
+ * Locks the same file through a second descriptor. If that lock is granted too, locks keep no process out on this file
+ * system, so this effect fails with `KernelLockUnsupported`.
  */
 const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path }: Locking<E>) =>
   Effect.gen(function*() {
@@ -74,9 +74,9 @@ const selfTest = <E>({ fs, idOf }: NamedFiles, kernel: Kernel, { id, lock, path 
   })
 
 /**
- * Tests whether the file system can lock, before the lock file is created. The test uses a draft, which is another file
- * in the same folder. The lock file itself is not suitable: after a failed test it would have to be removed, and by
- * then another start could have taken it.
+ * Tests whether the file system can lock, before the lock file is created. The test uses a draft, which is a temporary
+ * file in the same folder. The lock file itself is not suitable: after a failed test it would have to be removed, and
+ * by then another start could have taken it.
  */
 const ensureLockable = (files: NamedFiles, kernel: Kernel, draft: string, record: OwnerRecord.OwnerRecord) =>
   Effect.scoped(Effect.gen(function*() {
@@ -107,10 +107,10 @@ const openOrCreate = (
 }
 
 /**
- * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a file that
- * reserves the right to move or take over the dead owner's file. The claim is needed because a start without kernel
- * locks may be about to move that file away. If that start moved the file after the takeover, the path would be missing
- * for a moment, and would not keep a third start out. `false`: another start has the claim.
+ * Takes over a file that a dead owner left, while this start holds the claim on that file. A claim is a second file,
+ * which only one start can create. Only that start may move the dead owner's file or take it over. The claim is needed
+ * because a start without kernel locks may be about to move that file away. If it moved the file after the takeover,
+ * the path would be missing for a moment, and would not keep a third start out. `false`: another start has the claim.
  */
 const whileClaimed = <E>(
   files: NamedFiles,
@@ -122,15 +122,15 @@ const whileClaimed = <E>(
     const common = claimOptions(files, options, "kernel")
     const claimed = yield* Claim.claim(files.fs, options.path, left, {
       ...common,
-      // A start that has a kernel lock keeps a claim only while it holds the lock of the lock file. This start holds
-      // that lock now, so such a claim is abandoned.
+      // A start with kernel locks uses a claim only while it holds the lock of the lock file. This start holds that lock
+      // now. So a claim whose record names another start with kernel locks is abandoned.
       isAbandoned: (claim) =>
         Option.exists(claim.record, ({ lock }) => lock !== "record")
           ? Effect.succeed(true)
           : common.isAbandoned(claim)
     }).pipe(
-      // If the claim cannot be created (for example on a full disk), the kernel lock alone decides. That is sufficient
-      // unless a start without kernel locks competes.
+      // If the claim cannot be created (for example on a full disk), the kernel lock alone decides. That is enough if
+      // all competing starts have kernel locks.
       Effect.orElseSucceed(() => Option.some(true))
     )
     if (Option.isNone(claimed)) return yield* Effect.fail(new Moved())
@@ -139,9 +139,9 @@ const whileClaimed = <E>(
   }))
 
 /**
- * Tries to lock a file. `false`: an owner or a quicker start holds the lock. An owner or a start has an exclusive lock,
- * so an exclusive lock on the file gives `false` without a retry. An inspector, which only tests the lock, has a shared
- * lock for a moment. So if the lock on the file is shared, the attempt is retried.
+ * Tries to lock a file. `false`: another process holds an exclusive lock on the file, so it is the owner or a start
+ * that was quicker. An inspector, which only tests the lock, has a shared lock for a moment. So if the lock on the file
+ * is shared, the attempt is retried.
  */
 const tryLock = (kernel: Kernel, fd: FileSystem.File.Descriptor) =>
   Effect.flatMap(kernel.tryLock(fd), (granted) =>
@@ -204,8 +204,8 @@ export const withKernelLock = (
     const record = Option.flatMap(leftover, ({ record }) => record)
     const snapshotOf = (enforcement: Enforcement) =>
       Effect.map(touched(left), (touched): Snapshot => ({ record, enforcement, fileId: id, ...touched }))
-    // A holder in record-only mode (another build, another container) has no kernel lock, only its record. So a free
-    // kernel lock does not prove that such a holder is dead.
+    // A holder without kernel locks (it lacks the native addon, for example in another container) has only its record.
+    // So a free kernel lock does not prove that this holder is dead.
     if (!isOurs(options, record) && Option.exists(record, ({ lock }) => lock === "record")) {
       const snapshot = yield* snapshotOf("record")
       if (!Option.exists(options.reclaim, (judged) => isSame(judged, snapshot))) return held(snapshot)

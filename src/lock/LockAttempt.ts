@@ -7,18 +7,20 @@
  *       denied  → is the lock shared?           yes → an inspector tests it: retry soon;  no → read the record → Held
  *       granted → is the path still this file?  no → close, start over
  *               → is a second lock refused?     no → this file system cannot lock: record-only
- *               → read the record that a dead owner left; claim the file (`Claim`); write this start's record, sync
+ *               → read the record that a dead owner left; claim the file, so that no start without kernel locks moves it
+ *                 (`Claim`); write this start's record, sync
  *               → is the path still this file?  no → close, start over;  yes → Mine
  *     release: if the path is still this file, unlink it while holding the lock; then close
  *
- * The file is unlinked while the lock is held, and the path is compared after locking. The two depend on each other. A
- * start that opened the file before the unlink gets the lock of a file without a name, and the comparison detects that.
- * If the unlink came after the end of the lock, a release could remove another start's new file. Without the
- * comparison, two processes could hold locks on two files of one name.
+ * The file is unlinked while the lock is held. If the unlink came after the end of the lock, a release could remove
+ * another start's new file. The path is compared after locking, because a start that opened the file before the unlink
+ * gets the lock of a file without a name. Without the comparison, another start could then lock a new file at the path,
+ * and both would take themselves for the holder.
  *
  * Record-only means that no kernel lock is available. The attempt then creates the file exclusively. A stale file is
- * one that a dead owner left. Only the start that holds a claim on it (`Claim`) renames it, and then checks it again,
- * because a start with a kernel lock may have taken the file in between. A file that was renamed by mistake is put back.
+ * one that a dead owner left. A start that wants to replace it first creates a claim, a second file that only one start
+ * can create (`Claim`). The holder of the claim renames the stale file, and then checks it again, because a start with
+ * a kernel lock may have taken the file in between. A file that was renamed by mistake is put back.
  *
  * If the record in the file names this instance, the file is a copy. Another program made it while this instance held
  * the lock. The attempt takes that copy as its lock file.

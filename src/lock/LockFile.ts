@@ -7,9 +7,9 @@
  * **Guarantees.** On a file system that supports kernel locks, at most one process of one kernel holds a lock file. The
  * lock ends with its process, even if the process crashes or is killed.
  *
- * **Does not guarantee** exclusion between machines that share a folder. If no kernel lock is available (record-only
- * mode), it does not guarantee exclusion against a holder if it is unknown whether that holder is alive. In that case
- * the port serves as a second lock, because only one process can listen on it.
+ * **Does not guarantee** exclusion between machines that share a folder. Without kernel locks (record-only mode), a
+ * start can take the lock of a live holder if it cannot see the holder's process, for example in another container. In
+ * that case the port serves as a second lock, because only one process can listen on it.
  *
  * @since 0.1.0
  */
@@ -72,7 +72,7 @@ export type { Enforcement }
 export class LockFile extends Context.Tag("gateway-lock/LockFile")<LockFile, {
   /** The lock file of this config. */
   readonly path: string
-  /** A new id for every acquisition. `/healthz` answers with this id. */
+  /** The id of this acquisition, new for every acquisition. The record has it, and the gateway answers with it at `/healthz`. */
   readonly instanceId: string
   /** What kept other starts out when the lock was acquired: the kernel lock, or only the record. */
   readonly enforcement: Enforcement
@@ -115,8 +115,8 @@ export interface Loss {
   /** Whether a fiber waited for `lost` when the lock was lost, as `Gateway.launch` and `whileHeld` do. */
   readonly isWatched: boolean
   /**
-   * Releases what is still held, such as the lock of the state directory. If the caller does not run this effect, the
-   * rest is released when the scope closes.
+   * Releases the locks that are still held, such as the lock of the state directory if the lock of the config was lost.
+   * If the caller does not run this effect, they are released when the scope closes.
    */
   readonly release: Effect.Effect<void>
 }
@@ -193,7 +193,10 @@ const update = (
     }
   })
 
-/** Opens the descriptors of the locks one after the other, because each lock guards its own. */
+/**
+ * Collects the descriptors of both locks, and then runs `use`. The calls are nested, because each lock keeps its
+ * descriptor open only until the effect that it was passed to has ended.
+ */
 const withDescriptors = <A, E, R>(
   { locks }: Pick<LockPair.LockPair, "locks">,
   use: (descriptors: ReadonlyArray<FileSystem.File.Descriptor>) => Effect.Effect<A, E, R>,
@@ -209,9 +212,9 @@ const withDescriptors = <A, E, R>(
  * Acquires both locks: first the lock of the config, then the lock of the state directory. When the scope closes,
  * releases them in reverse order, within five seconds.
  *
- * Fails with `PortInUse`, at once, if the port of this gateway is in use. Fails with `LockHeld` if another process
- * holds the lock, and serves another port or does not release the lock in time. Fails with `LockUnavailable` if the lock
- * files cannot be used.
+ * Fails with `PortInUse`, at once, if the port of this gateway is in use. Fails with `LockHeld` if another process holds
+ * the lock: at once if that process serves on another port, otherwise if it does not release the lock in time. Fails
+ * with `LockUnavailable` if the lock files cannot be used.
  *
  * @since 0.1.0
  * @category constructors

@@ -17,16 +17,16 @@ import type { OwnerRecord } from "./OwnerRecord.ts"
  */
 export interface LockOptions {
   /**
-   * How long a start waits for the lock if the owner does not serve this gateway's port. If the owner serves that port,
-   * the start fails at once. Default 5 seconds.
+   * How long a start waits for the owner to release the lock. If the start's own port is in use, or the owner serves on
+   * another port, the start fails at once. Default 5 seconds.
    */
   readonly timeout?: Duration.DurationInput | undefined
   /** The time between two attempts while a start waits for the lock. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
   /**
-   * Used only in record-only mode (no kernel lock is available). If the record in a lock file is unreadable, or if it is
-   * unknown whether its owner is alive, another start may take the lock once the file is older than this. Default 30
-   * seconds.
+   * Used only by a start for which no kernel lock is available. If the record in a lock file is unreadable, or if the
+   * start cannot tell whether the owner is alive, it may take the lock once the file is older than `staleAfter`. Default
+   * 30 seconds.
    */
   readonly staleAfter?: Duration.DurationInput | undefined
   /**
@@ -57,8 +57,8 @@ export interface LockFileOptions {
   /** The address that the start will serve once it holds the lock. Without an address, no port is probed during the wait. */
   readonly address?: Address | undefined
   /**
-   * Whether a supervisor passed a socket of that address to this process. If so, the port of that address is not
-   * probed, because the supervisor's own socket listens there.
+   * Whether a supervisor passed a socket that listens on `address` to this process. If so, the port is not probed,
+   * because the probe would take the supervisor's socket for another gateway's.
    */
   readonly isPassedSocket?: boolean | undefined
   /** How long to wait for the lock, and how the holder keeps it. */
@@ -78,8 +78,8 @@ export interface LockFileOptions {
    */
   readonly mode?: OwnerRecord["mode"]
   /**
-   * When the owner counts as healthy, if it does not answer at `/healthz`. The start writes this rule into the owner record.
-   * Default: `none` for an owner without an address, which is healthy while it holds the lock.
+   * The rule by which the owner counts as healthy, for an owner that does not answer at `/healthz`. The start writes this rule into
+   * the owner record. Default: `none` for an owner without an address, which is healthy while it holds the lock.
    */
   readonly ready?: OwnerRecord["ready"]
 }

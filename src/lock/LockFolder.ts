@@ -35,8 +35,8 @@ export interface Fault {
 }
 
 /**
- * The fault of a lock folder that is a symbolic link. A start and `gateway doctor` both report it. `name` is what the
- * text calls the folder. Pure.
+ * The fault of a lock folder that is a symbolic link. A start and `gateway doctor` both report it. `name` is the name of
+ * the folder in the text. Pure.
  */
 export const linkFault = (path: string, target: string, name: string, platform: string): Fault => ({
   what: `${name} is a symbolic link to ${target}`,
@@ -45,7 +45,7 @@ export const linkFault = (path: string, target: string, name: string, platform: 
 
 /**
  * Checks the folder of a user's locks, and returns its fault if it has one. A start and `gateway doctor` both report
- * the fault. `name` is what the text calls the folder. Pure.
+ * the fault. `name` is the name of the folder in the text. Pure.
  *
  * Checks this folder only, not the folders above it. Finds no fault on platforms without user ids or mode bits, such as
  * Windows.
@@ -72,10 +72,10 @@ export const fault = (
   })
 }
 
-/** Says that a folder cannot be made because the root of its path does not exist. For a start and `gateway doctor`. */
+/** The text by which a start and `gateway doctor` say that a folder cannot be made, because the root of its path does not exist. */
 export const rootMissing = (root: string): string => `cannot be made: ${root} does not exist (no such drive or share)`
 
-/** The root of the path does not exist. Internal to this module. */
+/** The error if the root of a path does not exist, such as a drive on Windows. Internal to this module. */
 class RootMissing {
   readonly _tag = "RootMissing"
   readonly root: string
@@ -113,7 +113,7 @@ const makeFolders = (path: string): Effect.Effect<void, PlatformError | RootMiss
  * Makes the folder of a lock file if it is missing (mode 0700), and checks that it can be used. An existing folder is
  * never changed, with one exception: a folder that Kubernetes has made writable for a volume's group (`VolumeGroup`).
  *
- * Fails with `LockUnavailable`.
+ * Fails with `LockUnavailable` if the folder cannot be made or is not safe.
  */
 export const ensure = (path: string): Effect.Effect<void, LockUnavailable, FileSystem.FileSystem> =>
   Effect.gen(function*() {

@@ -35,7 +35,7 @@ export const readOwner = (
           )
           : Effect.succeedNone
       ),
-      // By contract, `None` means no information: a reader does not distinguish absent, unreadable and incomplete files.
+      // Callers do not distinguish absent, unreadable and incomplete files, so the result is `None` for all of them.
       Effect.orElseSucceed(() => Option.none())
     ))
 
@@ -64,8 +64,8 @@ export const readOwnersOf = (
   })
 
 /**
- * Why it is unknown whether the recorded process is alive. `OtherBoot` and `OtherPidNamespace` are reasons that the
- * record shows.
+ * Why it is unknown whether the recorded process is alive. `OtherBoot` and `OtherPidNamespace`: the record is from
+ * another boot, machine or PID namespace, so its pid means nothing here. `Unknown`: there is another reason.
  */
 const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.OwnerRecord): PidMeaning => {
   const differ = (a: string | undefined, b: string | undefined) => a !== undefined && b !== undefined && a !== b
@@ -75,7 +75,7 @@ const whyUnknown = (self: OwnerRecord.ProcessIdentity, record: OwnerRecord.Owner
   return differ(self.pidNamespace, record.pidNamespace) ? "OtherPidNamespace" : "Unknown"
 }
 
-/** The owner that a record names: the form that errors carry, and the process that is the owner at present. */
+/** The owner that a record names: in the form in which errors carry it, and as the process that is the owner at present. */
 interface Owner {
   readonly holder: Holder
   /** The process that `holder.pid` names. */
@@ -86,7 +86,8 @@ interface Owner {
  * The owner that a record names, with the meaning of its pid on this host (`pidMeaning`). The holder has a command and a unit
  * only if that pid belongs to the recorded process, and not to a later process.
  *
- * If the recorded wrapper has ended and its child has not, the child is the owner.
+ * `gateway exec` is a wrapper: it starts another program and keeps the lock for it. If the recorded wrapper has ended and its
+ * child has not, the child is the owner.
  */
 export const ownerOf = (
   record: OwnerRecord.OwnerRecord
@@ -110,16 +111,16 @@ export const ownerOf = (
     }
   })
 
-/** The holder of `ownerOf`, for an error. */
+/** The owner that a record names, in the form in which errors carry it. */
 export const holderOf = (
   record: OwnerRecord.OwnerRecord
 ): Effect.Effect<Holder, never, ProcessTable.ProcessTable | FileSystem.FileSystem> =>
   Effect.map(ownerOf(record), ({ holder }) => holder)
 
 /**
- * Like `holderOf`, but also uses the instance id that a listener answered with. If the record has that id, the owner is
- * alive, even if the operating system does not list its processes in time. This does not apply to a record from another
- * boot or another PID namespace, because the pid in such a record means nothing on this host.
+ * Like `holderOf`, but also uses the instance id with which a listener answered (`answers`). If the record has that id,
+ * the owner is alive, even if the operating system does not list its processes in time. A record from another boot or
+ * PID namespace is excepted: `Alive` would mean that its pid may be signalled, but here the pid can be another process's.
  */
 export const holderBy = (
   record: OwnerRecord.OwnerRecord,
