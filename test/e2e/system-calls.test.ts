@@ -12,8 +12,9 @@ import * as Program from "./support/program.ts"
 const [kernel, recordOnly] = Sweep.modes
 
 /**
- * The system calls at which this test kills a start, each the first of its name and file. `config lock` here includes the draft, a
- * file beside this lock file by which a start tests kernel locks. So a kill leaves a draft, or a state lock that is not synced.
+ * The system calls at which this test kills a start, each the last of its name and file. The kills leave an empty lock file, a lock
+ * file whose record is not complete, a state lock that is not synced, and a draft: a file beside a lock file, on which a start tests
+ * whether kernel locks work.
  */
 const deadly = [
   "fcntl config lock",
@@ -30,7 +31,7 @@ describe("a gateway with kernel locks", () => {
         const stage = yield* Sweep.makeStage(kernel, yield* kernel.main, "a first start")
         const points = yield* Sweep.watch(stage, "files")
         for (const label of deadly) {
-          const point = points.find((point) => point.label === label)
+          const point = points.findLast((point) => point.label === label)
           if (point === undefined) return yield* Effect.dieMessage(`no ${label} among ${points.length} calls`)
           yield* stage.reset
           yield* Sweep.killAt(stage, point)
