@@ -39,8 +39,8 @@ export interface Source {
   /** Whether a process uses the same network as this process. */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
-   * All running processes with their parents. Without it, the platform shows no parents, and the tree of a process is that process
-   * alone.
+   * All running processes with their parents. Absent if the platform does not show the parents. The tree of a process then consists
+   * of that process alone.
    */
   readonly processes?: Effect.Effect<ReadonlyArray<ProcessEntry>> | undefined
   /** How far two readings of one start time can differ, in the unit of `startTime`. */

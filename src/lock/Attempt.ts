@@ -72,7 +72,7 @@ export interface AttemptOptions {
   readonly isLockable?: boolean | undefined
 }
 
-/** The result if another process holds the lock: an owner, or a start that was quicker. */
+/** The result if this attempt did not acquire the lock. `snapshot` shows the lock file as the attempt found it. */
 export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 
 /** The result if this attempt acquired the lock. */

@@ -34,8 +34,8 @@ export interface ClaimOptions {
 }
 
 /**
- * The longest chain of claims, each on the claim before it. A chain grows by one claim when a start dies while it holds
- * a claim.
+ * How long a chain of claims can get, in which each claim is on the claim before it. If a start dies while it holds a
+ * claim, another start claims that claim, so the chain grows by one.
  */
 const maxDepth = 4
 
@@ -48,7 +48,7 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
-/** The path of the claim on a lock file that was judged to be left by a dead owner. */
+/** The path of the file with which a start claims the file at `path`. The owner of that file was judged dead. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
@@ -118,6 +118,6 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(
-    // A file that could not be removed is harmless: no later owner has an id that is in its name.
+    // A leftover that could not be removed is harmless. Its name contains a hash of one instance's id, which is never used again.
     Effect.ignore
   )

@@ -38,8 +38,8 @@ const bindGuard = (
   const { address, alsoBind, lacksLoopbackV4 } = bound
   const host = canonical(address.host) ?? address.host
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
-  // If the machine has 127.0.0.1, every gateway uses this guard address, and none uses `::1`. Gateways with different guard
-  // addresses would not exclude each other.
+  // Every gateway binds the guard address, a loopback address. So the second gateway on a port fails. If the machine has 127.0.0.1,
+  // all gateways use it as guard address, and none uses `::1`: gateways with different guard addresses would not exclude each other.
   if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
   if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
   if (coversGuard(host, platform)) return Effect.void

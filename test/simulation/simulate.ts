@@ -361,7 +361,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       2
     )
 
-    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
+    /** Starts a process and interrupts it after its lifetime. If it ends earlier, restarts it as its service manager would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)

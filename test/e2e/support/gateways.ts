@@ -30,7 +30,7 @@ export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(funct
   const root = yield* temporaryFolder
   const port = yield* Ports.reserve
   const site = { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
-  // The flags of a site name the config file. A config file that a flag names must exist, or the start is refused.
+  // Gateways of a site start with `--config`, which names the config file. A start is refused if that file does not exist.
   yield* writeConfig(site, {})
   return site
 })

@@ -12,7 +12,7 @@ import * as Program from "./program.ts"
 /** The reason to skip a test that preloads a library of this module; `undefined` if the test can run. */
 export const noShims = Program.isLinux ? Program.without("cc") : "needs Linux"
 
-/** The environment of a program that preloads the library. */
+/** The environment variables that make a program preload a library: `LD_PRELOAD` with the path of the library. */
 type Preloaded = Record<string, string>
 
 const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =>
