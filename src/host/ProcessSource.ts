@@ -45,7 +45,10 @@ export interface Source {
   readonly processes?: Effect.Effect<ReadonlyArray<ProcessEntry>> | undefined
   /** How far two readings of one start time can differ, in the unit of `startTime`. */
   readonly tolerance: number
-  /** How much later than the system's start time a recorded start time may be: the `startLag` of `Comparison`. Default 0. */
+  /**
+   * How much later the recorded start time of a process may be than the start time that the system reports for it: the `startLag`
+   * of `Comparison`. Default 0.
+   */
   readonly startLag?: number | undefined
   /** Whether a process keeps its start time for as long as it lives: the `isFixed` of `Comparison`. Default `true`. */
   readonly isFixed?: boolean | undefined

@@ -63,8 +63,8 @@ export const asidePath = (path: string, judged: Snapshot): string => `${path}.${
 
 /**
  * Claims a file whose owner was judged dead, until the scope closes. The file is a lock file, or a claim of a dead start.
- * `true`: this start has the claim. `false`: another start has it. `None`: the claim changed in the meantime, so the
- * caller must look again.
+ * `true`: this start has the claim. `false`: another start has it. `None`: the claim of another start was removed during
+ * this call, so the caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,
@@ -96,9 +96,10 @@ const isLeftover = (name: string, lockName: string): boolean =>
 
 /**
  * Removes the files that dead starts left beside a held lock file: claims on the files of former owners (`.reclaim`),
- * files that the holders of claims moved aside (`.stale`), and new files without their final name (`.draft`). No owner's
- * id is used again, so none of these files is needed. A file is kept while the start that made it is alive, because that
- * start may still use it. For example, it checks a file that it moved aside, and may put it back.
+ * files that the holders of claims moved aside (`.stale`), and new files without their final name (`.draft`). Each name
+ * belongs to one owner or start, whose id is never used again. So no later start needs these files. A file is kept while
+ * the start that made it is alive, because that start may still use it. For example, it checks a file that it moved
+ * aside, and may put it back.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {

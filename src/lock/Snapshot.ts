@@ -12,7 +12,7 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 /** What keeps other processes out of a lock: the kernel lock, or only the record. */
 export type Enforcement = "kernel" | "record"
 
-/** A lock that another process has, as seen at one moment. */
+/** A lock file, as seen at one moment. */
 export interface Snapshot {
   readonly record: Option.Option<OwnerRecord.OwnerRecord>
   /**

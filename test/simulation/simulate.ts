@@ -381,7 +381,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         }
       })
 
-    // -- what befalls them --------------------------------------------------
+    // -- events that befall the processes -----------------------------------
 
     const running = () => cast.filter(({ process }) => process.isRunning())
     const nth = (victim: number) => Option.fromNullable(running()[victim % Math.max(1, running().length)])
@@ -451,8 +451,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           const holders = running().filter(({ holds }) => holds)
           const actor = holders[what.victim % Math.max(1, holders.length)]
           if (actor === undefined) return Effect.void
-          // The holder may lose a lock during this stop. `failed` says that this is expected, so that `check` does not report
-          // it.
+          // While the holder is frozen, it may lose a lock. `failed` marks such a loss as expected, so that `check` does not report it.
           actor.failed = true
           return freezeFor(actor.process, what.millis)
         }
@@ -475,7 +474,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     yield* TestClock.adjust(Duration.sum(Duration.millis(Math.max(0, lastStart - now)), longestLife))
     calmed = true
 
-    // -- and what is left of it ---------------------------------------------
+    // -- the state after the play -------------------------------------------
 
     const aftermath: Array<string> = []
     yield* TestClock.adjust(calm(scenario))
@@ -510,7 +509,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       if (ours.includes(`${locksFolder}/${name}`)) aftermath.push(`after everybody, ${name} is left`)
     }
 
-    // -- written down -------------------------------------------------------
+    // -- the report ---------------------------------------------------------
 
     const log: Array<Entry> = []
     let nextMark = 0
