@@ -69,7 +69,7 @@ export interface ProcessHandle {
    * used on platforms where only another program, such as ps(1), can read the start time from the system.
    */
   readonly startedAt: number
-  /** Calls kill(2). Throws an error whose `code` is `ESRCH` or `EPERM`. */
+  /** Calls kill(2). If that fails, throws an error whose `code` is `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: 0) => boolean
 }
 

@@ -105,8 +105,8 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
     const names = (yield* fs.readDirectory(folder)).filter((name) => isLeftover(name, NodePath.basename(path)))
-    // The name of a claim on a claim is longer than the name of that claim. So with the longest names first, the claim
-    // on a claim is removed before that claim.
+    // A claim can be claimed too. The second claim has the name of the first claim and a suffix. The longest names come
+    // first, so the second claim is removed before the first.
     for (const name of names.toSorted((a, b) => b.length - a.length)) {
       const left = NodePath.join(folder, name)
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left

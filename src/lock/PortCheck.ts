@@ -99,8 +99,8 @@ export const failIfServing = (
     if (address !== undefined) {
       const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
       if (state._tag !== "Free") {
-        // If another instance answers than the recorded one, read the record again. The lock may have passed to that
-        // instance between the snapshot and the probe.
+        // If the instance that answers is not the recorded one, read the record again. The lock may have passed to the
+        // answering instance between the snapshot and the probe.
         const isListener = state._tag !== "Gateway"
           || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
         const owner = isListener ? record : yield* readOwner(path)

@@ -16,8 +16,8 @@ export type Enforcement = "kernel" | "record"
 export interface Snapshot {
   readonly record: Option.Option<OwnerRecord.OwnerRecord>
   /**
-   * `kernel`: a kernel lock shows that the owner is alive. `record`: only the record shows an owner, and `Staleness`
-   * decides whether the lock may be taken.
+   * `kernel`: the kernel lock shows whether the owner is alive. `record`: only the record shows an owner, and
+   * `Staleness` decides whether the lock may be taken.
    */
   readonly enforcement: Enforcement
   /** The identity of the file: device and inode. */

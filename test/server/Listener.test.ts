@@ -168,8 +168,8 @@ describe("binding", () => {
       const first = yield* start({ host: "127.0.0.2" })
       const error = yield* Effect.flip(start({ host: "127.0.0.3", port: first.address.port }))
       assert.strictEqual(error._tag, "PortInUse")
-      // Each of the two gateways also has to bind 127.0.0.1, its guard address. So only one of them can start, even if the
-      // probe finds no listener.
+      // Each of the two gateways must also bind 127.0.0.1, as all gateways do. So only one of them can start, even if the probe
+      // finds no listener.
       const blind = yield* Effect.flip(
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )

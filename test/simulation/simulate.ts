@@ -33,7 +33,7 @@ export interface Player {
   readonly how: How
   readonly port: number
   readonly networkNamespace: string
-  /** Whether one of the process's calls failed or was answered too late. */
+  /** Whether the simulation did something to this process that may make it fail, such as an error of one of its calls. */
   readonly failed: boolean
   /** How the program of the process ended. `None` if it was killed or still runs. */
   readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
@@ -183,8 +183,9 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * The time within which a start must serve, or end because another gateway runs. A start may wait five seconds for its locks. The
- * lock files of killed processes do not delay it: `calm` is longer than the 30 seconds after which a record is stale.
+ * The time within which a start after the play must serve, or end because another gateway runs. Such a start may wait five seconds
+ * for its locks. It comes after the time `calm`, which is longer than the 30 seconds after which a record is stale. So the lock
+ * files of killed processes do not delay it.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
