@@ -184,7 +184,7 @@ export class PortInUse extends Schema.TaggedError<PortInUse>("gateway-lock/PortI
   port: Schema.Number,
   /** The process that listens, if it owns a gateway's lock and the record in the lock file could be read. */
   holder: optional(Holder),
-  /** What the listener answered when the start probed the port, in words. */
+  /** What the start found out about the listener, in words. */
   listener: optional(Schema.String)
 }) {
   override get message() {

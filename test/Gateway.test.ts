@@ -777,7 +777,7 @@ describe("options from Config", () => {
     ["limits.bufferedBytes", { limits: { bufferedBytes: Config.number("FRACTION") } }],
     ["passedSocket", { passedSocket: Config.number("ONE") }]
   ]
-  /** A value that the option does not allow. The key is the path of the option. */
+  /** Values that are not allowed. Each key is the path of the option whose value this is. */
   const value: Readonly<Record<string, string>> = {
     port: "99999",
     profile: "No Profile",

@@ -32,8 +32,8 @@ export const describe = (
 export const health = ({ flags }: Extract<CommandLine, { readonly _tag: "Health" }>) =>
   Effect.gen(function*() {
     const seen = yield* Inspected.inspect(flags, { listeners: false })
-    // The verdict `running` alone is not enough. For a system service every user gets this verdict, but only users who may read
-    // the lock file of the service can identify the instance that answers.
+    // The verdict `running` alone does not prove that the gateway is healthy. For a system service every user gets this verdict, but
+    // only users who may read the lock file of the service can identify the instance that answers.
     if (seen.verdict === "running" && seen.health?.identity === "owner") return new Answered({ status: ExitStatus.ok })
     yield* notice(describe(seen, yield* HostPlatform), "ERROR")
     return new Answered({ status: ExitStatus.failure })

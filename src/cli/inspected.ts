@@ -14,8 +14,8 @@ import { layer as platform } from "./platform.ts"
 export const layer = Layer.merge(PortOwners.layerLive, OpenLockFiles.layerLive).pipe(Layer.provideMerge(platform))
 
 /**
- * Inspects the gateway. Fails with `SettingInvalid` if a flag or an environment variable is invalid. Problems of the config file
- * become warnings.
+ * Inspects the gateway that the flags and the environment select. Fails with `SettingInvalid` if a flag or an environment variable
+ * is invalid. Problems of the config file become warnings.
  */
 export const inspect = (
   flags: ReadonlyMap<string, string>,

@@ -17,10 +17,10 @@ const numeric = (host: string): Effect.Effect<string | undefined> =>
 /**
  * Whether bind(2) answers `EADDRINUSE` for an address on which nothing listens.
  *
- * The test does not listen, because a gateway that starts meanwhile could then not bind the port. Without listening, Node binds
- * a socket only to connect it. So the test binds a socket to the port, with `SO_REUSEADDR` as a listener does, and connects the
- * socket to itself. Then the test resets the connection, because after an orderly close the kernel would keep the port in use
- * for a minute.
+ * This check does not listen, because a gateway that starts during the check could then not bind the port. Without listening,
+ * Node binds a socket only to connect it. So the check binds a socket to the port, with `SO_REUSEADDR` as a listener does, and
+ * connects the socket to itself. Then the check resets the connection, because after an orderly close the kernel would keep the
+ * port in use for a minute.
  */
 export const isTaken = (host: string, port: number): Effect.Effect<boolean> =>
   Effect.flatMap(

@@ -39,13 +39,16 @@ export interface Source {
   /** Whether a process uses the same network as this process. */
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
-   * All running processes with their parents. Without it, the platform shows no parents, and the tree of a process is that process
-   * alone.
+   * All running processes with their parents. Absent if the platform does not show the parents. The tree of a process then consists
+   * of that process alone.
    */
   readonly processes?: Effect.Effect<ReadonlyArray<ProcessEntry>> | undefined
   /** How far two readings of one start time can differ, in the unit of `startTime`. */
   readonly tolerance: number
-  /** How much later than the system's start time a recorded start time may be: the `startLag` of `Comparison`. Default 0. */
+  /**
+   * How much later the recorded start time of a process may be than the start time that the system reports for it: the `startLag`
+   * of `Comparison`. Default 0.
+   */
   readonly startLag?: number | undefined
   /** Whether a process keeps its start time for as long as it lives: the `isFixed` of `Comparison`. Default `true`. */
   readonly isFixed?: boolean | undefined
@@ -66,7 +69,7 @@ export interface ProcessHandle {
    * used on platforms where only another program, such as ps(1), can read the start time from the system.
    */
   readonly startedAt: number
-  /** Calls kill(2). Throws an error whose `code` is `ESRCH` or `EPERM`. */
+  /** Calls kill(2). If that fails, throws an error whose `code` is `ESRCH` or `EPERM`. */
   readonly kill: (pid: number, signal: 0) => boolean
 }
 

@@ -1,6 +1,6 @@
 /**
- * The options and results of an attempt to acquire a lock file. This module also has the steps that all attempts share:
- * those with a kernel lock, and those in record-only mode, in which no kernel lock is available.
+ * The options and results of an attempt to acquire a lock file. This module also has the steps that are the same with a
+ * kernel lock and in record-only mode, in which no kernel lock is available.
  */
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
@@ -41,7 +41,7 @@ export interface HeldFile {
   readonly check: Effect.Effect<Option.Option<string>, PlatformError>
 }
 
-/** The result of an attempt: the lock is acquired, or another owner holds it. */
+/** The result of an attempt. `Mine`: the attempt acquired the lock. `Held`: the lock file still belongs to another process. */
 export type Attempt =
   | { readonly _tag: "Mine"; readonly file: HeldFile }
   | { readonly _tag: "Held"; readonly snapshot: Snapshot }
@@ -72,7 +72,7 @@ export interface AttemptOptions {
   readonly isLockable?: boolean | undefined
 }
 
-/** The result if another process holds the lock: an owner, or a start that was quicker. */
+/** The result if this attempt did not acquire the lock. `snapshot` shows the lock file as the attempt found it. */
 export const held = (snapshot: Snapshot): Attempt => ({ _tag: "Held", snapshot })
 
 /** The result if this attempt acquired the lock. */

@@ -34,8 +34,8 @@ export interface ClaimOptions {
 }
 
 /**
- * The longest chain of claims, each on the claim before it. A chain grows by one claim when a start dies while it holds
- * a claim.
+ * How long a chain of claims can get, in which each claim is on the claim before it. If a start dies while it holds a
+ * claim, another start claims that claim, so the chain grows by one.
  */
 const maxDepth = 4
 
@@ -48,7 +48,7 @@ const nameOf = ({ fileId, record }: Pick<Snapshot, "fileId" | "record">): string
     Option.match(record, { onNone: () => `file ${fileId}`, onSome: ({ instanceId }) => instanceId })
   ).digest("hex").slice(0, 16)
 
-/** The path of the claim on a lock file that was judged to be left by a dead owner. */
+/** The path of the file with which a start claims the file at `path`. The owner of that file was judged dead. */
 export const claimPath = (path: string, judged: Snapshot): string => `${path}.${nameOf(judged)}.reclaim`
 
 /**
@@ -63,8 +63,8 @@ export const asidePath = (path: string, judged: Snapshot): string => `${path}.${
 
 /**
  * Claims a file whose owner was judged dead, until the scope closes. The file is a lock file, or a claim of a dead start.
- * `true`: this start has the claim. `false`: another start has it. `None`: the claim changed in the meantime, so the
- * caller must look again.
+ * `true`: this start has the claim. `false`: another start has it. `None`: the claim of another start was removed during
+ * this call, so the caller must look again.
  */
 export const claim = (
   fs: FileSystem.FileSystem,
@@ -96,16 +96,17 @@ const isLeftover = (name: string, lockName: string): boolean =>
 
 /**
  * Removes the files that dead starts left beside a held lock file: claims on the files of former owners (`.reclaim`),
- * files that the holders of claims moved aside (`.stale`), and new files without their final name (`.draft`). No owner's
- * id is used again, so none of these files is needed. A file is kept while the start that made it is alive, because that
- * start may still use it. For example, it checks a file that it moved aside, and may put it back.
+ * files that the holders of claims moved aside (`.stale`), and new files without their final name (`.draft`). Each name
+ * belongs to one owner or start, whose id is never used again. So no later start needs these files. A file is kept while
+ * the start that made it is alive, because that start may still use it. For example, it checks a file that it moved
+ * aside, and may put it back.
  */
 export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOptions): Effect.Effect<void> =>
   Effect.gen(function*() {
     const folder = NodePath.dirname(path)
     const names = (yield* fs.readDirectory(folder)).filter((name) => isLeftover(name, NodePath.basename(path)))
-    // The name of a claim on a claim is longer than the name of that claim. So with the longest names first, the claim
-    // on a claim is removed before that claim.
+    // A claim can be claimed too. The second claim has the name of the first claim and a suffix. The longest names come
+    // first, so the second claim is removed before the first.
     for (const name of names.toSorted((a, b) => b.length - a.length)) {
       const left = NodePath.join(folder, name)
       const mover = name.endsWith(".stale") ? left.replace(/\.stale$/, ".reclaim") : left
@@ -118,6 +119,6 @@ export const sweep = (fs: FileSystem.FileSystem, path: string, options: ClaimOpt
       if (abandoned) yield* fs.remove(left).pipe(Effect.catchIf(isNotFound, () => Effect.void))
     }
   }).pipe(
-    // A file that could not be removed is harmless: no later owner has an id that is in its name.
+    // A leftover that could not be removed is harmless. Its name contains a hash of one instance's id, which is never used again.
     Effect.ignore
   )

@@ -22,7 +22,7 @@ const addressToAsk = (options: LockFileOptions): Address | undefined =>
 
 const sameAddress = (a: Address, b: Address) => a.host === b.host && a.port === b.port
 
-/** Whether a holder whose record has a health rule (`ready`, used instead of `/healthz`) is alive and serves on the port `on`. */
+/** Whether a holder is alive, serves on the port `on`, and has a health rule (`ready`) that is used instead of `/healthz`. */
 const isReady = ({ phase, pidMeaning, port, ready }: Holder, on: number): boolean =>
   ready !== undefined && phase === "listening" && pidMeaning === "Alive" && port === on
 
@@ -99,8 +99,8 @@ export const failIfServing = (
     if (address !== undefined) {
       const state = yield* Effect.flatMap(PortProbe, (probe) => probe.probe(address))
       if (state._tag !== "Free") {
-        // If another instance answers than the recorded one, read the record again. The lock may have passed to that
-        // instance between the snapshot and the probe.
+        // If the instance that answers is not the recorded one, read the record again. The lock may have passed to the
+        // answering instance between the snapshot and the probe.
         const isListener = state._tag !== "Gateway"
           || Option.exists(record, ({ instanceId }) => instanceId === state.instanceId)
         const owner = isListener ? record : yield* readOwner(path)
@@ -114,8 +114,8 @@ export const failIfServing = (
     if (Option.isNone(record) || record.value.phase !== "listening") return
     const serving = OwnerRecord.address(record.value)
     if (record.value.ready !== undefined) {
-      // An owner with a port is a server, which does not end by itself. An owner without a port is a command that may end at any
-      // time, so the start waits for it, as flock(1) does.
+      // An owner with port 0 is a command that serves no port and may end at any time. So the start waits for its end, as
+      // flock(1) does. An owner with another port is a server, which does not end by itself. So the start fails.
       if (serving.port === 0) return
       const holder = yield* holderOf(record.value)
       // If only the record enforces the lock, the owner may be dead. The start then does not fail, because it can take over.

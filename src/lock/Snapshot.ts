@@ -12,12 +12,12 @@ import * as OwnerRecord from "./OwnerRecord.ts"
 /** What keeps other processes out of a lock: the kernel lock, or only the record. */
 export type Enforcement = "kernel" | "record"
 
-/** A lock that another process has, as seen at one moment. */
+/** A lock file, as seen at one moment. */
 export interface Snapshot {
   readonly record: Option.Option<OwnerRecord.OwnerRecord>
   /**
-   * `kernel`: a kernel lock shows that the owner is alive. `record`: only the record shows an owner, and `Staleness`
-   * decides whether the lock may be taken.
+   * `kernel`: the kernel lock shows whether the owner is alive. `record`: only the record shows an owner, and
+   * `Staleness` decides whether the lock may be taken.
    */
   readonly enforcement: Enforcement
   /** The identity of the file: device and inode. */

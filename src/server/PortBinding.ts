@@ -26,8 +26,8 @@ const freePortTries = 16
 
 /**
  * Binds the guard address: the loopback address that all gateways bind, so that gateways with different hosts exclude each other.
- * The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. Nothing is bound if `host` covers the guard address.
- * It does so if a socket on `host` already keeps other sockets from the guard address.
+ * The guard address is 127.0.0.1, or `::1` on a machine without 127.0.0.1. Nothing is bound if `host` covers the guard address:
+ * then a socket on `host` alone already keeps other sockets from the guard address.
  *
  * On Linux, 0.0.0.0 covers 127.0.0.1 if the machine has that address. 0.0.0.0 never covers `::1`.
  */
@@ -38,8 +38,8 @@ const bindGuard = (
   const { address, alsoBind, lacksLoopbackV4 } = bound
   const host = canonical(address.host) ?? address.host
   const isAbsent = (error: ServerSocket.BindError) => error.code === "EADDRNOTAVAIL"
-  // If the machine has 127.0.0.1, every gateway uses this guard address, and none uses `::1`. Gateways with different guard
-  // addresses would not exclude each other.
+  // Every gateway binds the guard address, a loopback address. So the second gateway on a port fails. If the machine has 127.0.0.1,
+  // all gateways use it as guard address, and none uses `::1`: gateways with different guard addresses would not exclude each other.
   if (!lacksLoopbackV4) return coversGuard(host, platform) ? Effect.void : alsoBind(guardHost)
   if (host === "0.0.0.0") return Effect.catchIf(alsoBind(guardHostV6), isAbsent, () => Effect.void)
   if (coversGuard(host, platform)) return Effect.void
@@ -68,8 +68,8 @@ const bindBoth = (
       drainBegan
     }).pipe(Effect.tap((bound) => bindGuard(bound, platform)), keepIf)
     return yield* once.pipe(
-      // With port 0, the kernel picks a port that is free on `host`. That port may be in use on the guard address, so another one
-      // is tried.
+      // With port 0, the kernel picks a port that is free on `host`. That port may be in use on the guard address (see `bindGuard`).
+      // In that case, binding is retried, and the kernel picks another port.
       Effect.retry({ while: (error) => options.port === 0 && error.code === "EADDRINUSE", times: freePortTries })
     )
   })

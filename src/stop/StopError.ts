@@ -13,9 +13,9 @@ const optionalPid = Schema.optionalWith(Schema.Number, { exact: true })
 const pidOf = ({ pid }: { readonly pid?: number }): string => pid === undefined ? "" : ` (pid ${pid})`
 
 /**
- * The stop was refused, because there is no proof that ending this process would end the gateway and nothing else. No signal was
- * sent, with one exception. With `force`, the owner is verified again before SIGKILL, and SIGTERM may have been sent before that
- * verification failed. The program exits with status 1.
+ * The stop was refused, because it could not verify that a signal to the recorded pid would end the gateway and nothing else. No
+ * signal was sent, with one exception. With `force`, the stop verifies the owner again before SIGKILL. If only that second
+ * verification fails, SIGTERM may have been sent already. The program exits with status 1.
  *
  * @since 0.1.0
  * @category errors

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { variable } from "../internal/environment.ts"
 
-/** The number of the first passed descriptor, `SD_LISTEN_FDS_START`. */
+/** The number of the first descriptor that systemd passes, `SD_LISTEN_FDS_START`. */
 const firstPassed = 3
 
 /**

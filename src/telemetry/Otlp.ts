@@ -194,7 +194,7 @@ export const settings: Effect.Effect<Settings> = Effect.gen(function*() {
   }
 })
 
-/** The URL of an endpoint for log lines. The query is left out, because it can contain a token. */
+/** Shortens an endpoint's URL for a log line. The result has no query, because a query can contain a token. */
 const shown = (url: string): string => {
   const { origin, pathname } = new URL(url)
   return `${origin}${pathname}`

@@ -108,7 +108,7 @@ const windows: Rules = {
 
 const rules: Readonly<Record<SimulatedKernel["platform"], Rules>> = { linux: posix, darwin: flock, win32: windows }
 
-/** Makes the addon's calls for one process. */
+/** Returns the functions of the addon for one process. They lock and unlock files that the process has open. */
 export const make = (kernel: SimulatedKernel, process: KernelProcess): AddonCalls => {
   const call = (fd: number, what: string, answer: (file: OpenFile, locks: Array<RangeLock>) => Answer) => {
     const fail = (code: string) => new AddonError(code)

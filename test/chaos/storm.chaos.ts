@@ -25,7 +25,7 @@ const storm = (options: Omit<Storm.StormOptions, "atMost">) =>
 
 const timeout = Duration.toMillis(patience) + 120_000
 
-// In a storm, one process at a time holds the lock, so processors are idle. Therefore several storms run at one time.
+// In a storm, only one process at a time holds the lock and works. So most processors are idle, and several storms can run at once.
 const sideBySide = { concurrent: true }
 
 describe("the witness", sideBySide, () => {

@@ -226,7 +226,7 @@ describe("on a Windows host (N67, N72)", () => {
         command: (words) => sameGateway(words, new Map([["port", "1"]]), "win32")
       })
     }).pipe(
-      // The simulated file system does not implement access(2), so the test provides an `access` that always succeeds.
+      // The test provides an `access` that always succeeds. So `doctor` finds that this process may write every folder.
       (examine) =>
         Effect.flatMap(FileSystem.FileSystem, (fs) =>
           Effect.provideService(examine, FileSystem.FileSystem, { ...fs, access: () => Effect.void })),
@@ -241,7 +241,7 @@ describe("on a Windows host (N67, N72)", () => {
         const owner = yield* host.spawn(Gateway.launch(Gateway.layerPlatform(place)))
         yield* host.settle
         assert.isTrue(owner.isRunning())
-        // On Windows, libuv reports mode 0666 and uid 0 for every file.
+        // On Windows, libuv reports mode 0666 and uid 0 for every file that is not read-only.
         yield* host.files.chmod("/state/default/locks", 0o666)
         yield* host.files.writeFileString("/state/default/locks/gateway.1.reclaim", "")
         const { findings } = yield* examined(host)

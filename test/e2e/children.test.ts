@@ -55,7 +55,8 @@ describe("an owner that is a zombie", () => {
         })
         const { pid } = yield* Gateways.readRecord(Gateways.configLock(site))
         assert.strictEqual(pid, yield* Namespaces.childOf(parent))
-        // A zombie keeps its pid until its parent ends, so this signal cannot reach another process.
+        // The parent, `sleep`, never waits for its child. So the killed gateway stays a zombie and keeps its pid until `sleep` ends.
+        // So this signal cannot reach another process.
         yield* Effect.addFinalizer(() => Effect.ignore(Effect.try(() => process.kill(pid, "SIGKILL"))))
         yield* Effect.sync(() => process.kill(pid, "SIGKILL"))
         yield* Effect.repeat(statusOf(pid, "State"), {

@@ -168,8 +168,8 @@ describe("binding", () => {
       const first = yield* start({ host: "127.0.0.2" })
       const error = yield* Effect.flip(start({ host: "127.0.0.3", port: first.address.port }))
       assert.strictEqual(error._tag, "PortInUse")
-      // Each of the two gateways also has to bind 127.0.0.1, its guard address. So only one of them can start, even if the
-      // probe finds no listener.
+      // Each of the two gateways must also bind 127.0.0.1, as all gateways do. So only one of them can start, even if the probe
+      // finds no listener.
       const blind = yield* Effect.flip(
         start({ host: "127.0.0.3", port: first.address.port, ports: probeThatSays({ _tag: "Free" }) })
       )
@@ -576,7 +576,7 @@ describe("the drain", () => {
         yield* again.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
         const slow = yield* Effect.fork(request(gateway.address, "/slow"))
         yield* reached
-        // This request is sent later than the bytes above. So once it is answered, the gateway has read those bytes.
+        // This request is sent later than the bytes on `again`. So once the gateway has answered it, it has also read those bytes.
         yield* request(gateway.address, "/hello")
         const shutdown = yield* Effect.fork(gateway.shutdown)
         yield* gateway.lifecycle.drainBegan
@@ -777,7 +777,7 @@ describe("limits", () => {
         if (begin !== "") yield* client.send(begin)
         const before = yield* Clock.currentTimeMillis
         yield* client.ended
-        // The listener checks its time limits only once a second, so it cuts the client later than after 200 ms.
+        // The listener checks its time limits only once a second. So it may disconnect the client later than after 200 ms.
         assert.isBelow((yield* Clock.currentTimeMillis) - before, 4000)
         yield* eventually("no connection", Effect.map(gateway.connections, (n) => n === 0))
       }))

@@ -33,7 +33,7 @@ export interface Player {
   readonly how: How
   readonly port: number
   readonly networkNamespace: string
-  /** Whether one of the process's calls failed or was answered too late. */
+  /** Whether the simulation did something to this process that may make it fail, such as an error of one of its calls. */
   readonly failed: boolean
   /** How the program of the process ended. `None` if it was killed or still runs. */
   readonly exit: Option.Option<Exit.Exit<unknown, unknown>>
@@ -183,8 +183,9 @@ const calm = ({ starters }: Scenario): Duration.Duration =>
   )
 
 /**
- * The time within which a start must serve, or end because another gateway runs. A start may wait five seconds for its locks. The
- * lock files of killed processes do not delay it: `calm` is longer than the 30 seconds after which a record is stale.
+ * The time within which a start after the play must serve, or end because another gateway runs. Such a start may wait five seconds
+ * for its locks. It comes after the time `calm`, which is longer than the 30 seconds after which a record is stale. So the lock
+ * files of killed processes do not delay it.
  */
 const startBound = Duration.seconds(6)
 const shutdownBound = Duration.seconds(15)
@@ -361,7 +362,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       2
     )
 
-    /** Starts a process, tells it to end after its lifetime, and restarts it as its service manager would. */
+    /** Starts a process and interrupts it after its lifetime. If it ends earlier, restarts it as its service manager would. */
     const supervise = (starter: Starter) =>
       Effect.gen(function*() {
         yield* Effect.sleep(starter.at)
@@ -381,7 +382,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
         }
       })
 
-    // -- what befalls them --------------------------------------------------
+    // -- events that befall the processes -----------------------------------
 
     const running = () => cast.filter(({ process }) => process.isRunning())
     const nth = (victim: number) => Option.fromNullable(running()[victim % Math.max(1, running().length)])
@@ -451,8 +452,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
           const holders = running().filter(({ holds }) => holds)
           const actor = holders[what.victim % Math.max(1, holders.length)]
           if (actor === undefined) return Effect.void
-          // The holder may lose a lock during this stop. `failed` says that this is expected, so that `check` does not report
-          // it.
+          // While the holder is frozen, it may lose a lock. `failed` marks such a loss as expected, so that `check` does not report it.
           actor.failed = true
           return freezeFor(actor.process, what.millis)
         }
@@ -475,7 +475,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
     yield* TestClock.adjust(Duration.sum(Duration.millis(Math.max(0, lastStart - now)), longestLife))
     calmed = true
 
-    // -- and what is left of it ---------------------------------------------
+    // -- the state after the play -------------------------------------------
 
     const aftermath: Array<string> = []
     yield* TestClock.adjust(calm(scenario))
@@ -510,7 +510,7 @@ const play = (subject: Subject, scenario: Scenario, scheduler: SimulatedSchedule
       if (ours.includes(`${locksFolder}/${name}`)) aftermath.push(`after everybody, ${name} is left`)
     }
 
-    // -- written down -------------------------------------------------------
+    // -- the report ---------------------------------------------------------
 
     const log: Array<Entry> = []
     let nextMark = 0

@@ -12,7 +12,7 @@ import { type Address, urlHost } from "../../Address.ts"
 
 /** Why a descriptor cannot be served. */
 export interface Fault {
-  /** The errno name that fits: `EBADF`, `ENOTSOCK` or `EPROTOTYPE`. */
+  /** The errno name that fits the reason. */
   readonly code: "EBADF" | "ENOTSOCK" | "EPROTOTYPE"
   readonly reason: string
 }
@@ -150,9 +150,9 @@ export const notListenable = (fd: number, address: Address, reason: string): Fau
   fault("EPROTOTYPE", fd, `a socket that cannot be listened on (${reason})`, address)
 
 /**
- * Looks up a socket again that no table listed before the gateway listened on it. If a table lists it now as a listening TCP
- * socket, the socket did not listen when it was passed. That is a fault. A socket of another network namespace is in no table
- * even now, so the result is `undefined`.
+ * Looks up a socket again after the gateway has begun to listen on it. Before, no table listed the socket. If a table lists it now
+ * as a listening TCP socket, the socket did not listen when it was passed. That is a fault. A socket of another network namespace
+ * is in no table even now, so the result is `undefined`.
  */
 export const startedToListen = (fd: number, address: Address): Fault | undefined =>
   look(fd)._tag === "Listening" ? fault("EPROTOTYPE", fd, "a TCP socket that did not listen", address) : undefined

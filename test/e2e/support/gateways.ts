@@ -30,7 +30,7 @@ export const newSite: Effect.Effect<Site, never, Scope.Scope> = Effect.gen(funct
   const root = yield* temporaryFolder
   const port = yield* Ports.reserve
   const site = { root, stateDir: Path.join(root, "state"), configPath: Path.join(root, "gateway.json"), port }
-  // The flags of a site name the config file. A config file that a flag names must exist, or the start is refused.
+  // Gateways of a site start with `--config`, which names the config file. A start is refused if that file does not exist.
   yield* writeConfig(site, {})
   return site
 })
@@ -69,7 +69,7 @@ export const configLock = (site: Site): string =>
 
 export const stateLock = (site: Site): string => Path.join(locksFolder(site), "gateway.state.lock")
 
-/** The flags that select the gateway of a site in the commands that an error message advises. */
+/** Error messages advise commands. In such a command, these flags select the gateway of a site. */
 export const selectors = (site: Site, host = "127.0.0.1"): string =>
   [
     `--config ${site.configPath}`,
@@ -287,9 +287,9 @@ export const assertGone = (site: Site, ended: Processes.Ended): Effect.Effect<vo
 /**
  * Runs an effect and returns its value. Fails the test if the effect takes longer than the limit.
  *
- * If the documentation promises no duration, a test passes a generous limit, because the machine may be busy. So a limit does not
- * show that a gateway did not wait for the lock. For that, a test checks stderr, because a gateway that waits logs a line that
- * says so.
+ * If the documentation promises no duration, a test passes a generous limit, because the machine may be busy. Such a limit cannot
+ * prove that a gateway started without a wait for the lock. For that, a test checks stderr: a gateway that waits logs a line about
+ * it.
  */
 export const within = <A, E, R>(limit: Duration.DurationInput, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timed(self).pipe(

@@ -12,7 +12,7 @@ import * as Program from "./program.ts"
 /** The reason to skip a test that preloads a library of this module; `undefined` if the test can run. */
 export const noShims = Program.isLinux ? Program.without("cc") : "needs Linux"
 
-/** The environment of a program that preloads the library. */
+/** The environment variables that make a program preload a library: `LD_PRELOAD` with the path of the library. */
 type Preloaded = Record<string, string>
 
 const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =>
@@ -29,7 +29,7 @@ const compile = (source: string): Effect.Effect<Preloaded, never, Scope.Scope> =
     return status === 0 ? { LD_PRELOAD: library } : yield* Effect.dieMessage(`cc ended with ${status}: ${stderr}`)
   })
 
-/** Clock offsets of one day forward and one day back. A day is longer than any duration that a gateway compares. */
+/** Clock offsets of one day forward and one day back. No time limit in the settings of a gateway is longer than a day. */
 export const steps = [["forward", 86_400], ["back", -86_400]] as const
 
 /** How many seconds a time is in the future, by the clock of the test. The number is negative for a time in the past. */
@@ -102,7 +102,7 @@ time_t time(time_t *out) {
     return { env: { ...preloaded, WALL_CLOCK_OFFSET: path }, step }
   })
 
-/** Answers every request to lock an open file (fcntl(2)) with the same result, without a call to the kernel. */
+/** Compiles a library that answers every fcntl(2) request for a kernel lock with the same result, without a call to the kernel. */
 export const lockAnswers = (statement: "errno = ENOLCK; return -1;" | "return 0;") =>
   compile(`
 #define _GNU_SOURCE

@@ -283,7 +283,7 @@ describe("watching, live", () => {
       yield* client.send(upgradeRequest("/control"))
       yield* client.send(textFrame("watch"))
       // A push has 100 kB. The pushes first fill the buffers of the kernel and then the buffer of the gateway, which is one
-      // megabyte. Then the gateway cuts the client.
+      // megabyte. Then the gateway disconnects the client.
       assert.isBelow(yield* Deferred.await(cut).pipe(within("the cut")), 500)
       yield* eventually("no connection", Effect.map(bound.connections, (n) => n === 0))
     }))
