@@ -204,7 +204,7 @@ const isReady = (
       (listens) => listens ? answers(rule.slice("http:".length), config) : Effect.succeed(false)
     )
 
-/** Names the ports on which the command listens, for the warning that it is not ready. */
+/** Names the ports on which the command listens, for the warning that the command is not ready. */
 const describePorts = (pid: number) =>
   Effect.gen(function*() {
     const family = yield* familyOf(pid)
@@ -241,7 +241,7 @@ const listen = Effect.gen(function*() {
   return yield* signals.listen(hasTerminal ? relayed : [...relayed, "SIGTSTP"])
 })
 
-/** Completes when a signal asks this process to end while no command runs yet. */
+/** Completes when a signal asks this process to end. Used only while the command does not run yet. */
 const askedToEnd = (signals: Queue.Dequeue<NodeJS.Signals>) =>
   Queue.take(signals).pipe(
     Effect.repeat({ until: (signal) => endsWaiting.has(signal) }),

@@ -52,7 +52,7 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
    * namespace are the same as those of this process, so they are taken from `self`.
    */
   readonly identify: (pid: number) => Effect.Effect<ProcessIdentity>
-  /** The program's file name, without arguments. `None` if it cannot be read. */
+  /** The file name of the program that a process runs, without arguments. `None` if it cannot be read. */
   readonly commandName: (pid: number) => Effect.Effect<Option.Option<string>>
   /**
    * Whether a process uses the same network as this process. Only with the answer `Same` can this process probe the ports of the
@@ -175,7 +175,8 @@ export const layerProc = (handle: ProcessHandle): Layer.Layer<ProcessTable, neve
   Layer.effect(ProcessTable, Effect.flatMap(linux(handle), make))
 
 /**
- * Runs `ps` (ps(1)), for two seconds at most. Start times are whole seconds, and zombies do not count as processes.
+ * Looks up processes with ps(1). Each run of `ps` may take two seconds. Start times are whole seconds, and zombies do not count as
+ * processes.
  *
  * @internal
  */

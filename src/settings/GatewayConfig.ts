@@ -61,8 +61,8 @@ export interface LockSettings {
 }
 
 /**
- * The settings for a start that finds an owner: another gateway that has the lock or the port. They say how the health of the
- * owner is probed, and how long the start waits if the owner is not healthy.
+ * The settings for a start that finds an owner: another gateway that has the lock or the port. The settings say how the health of
+ * the owner is probed, and how long the start waits if the owner is not healthy.
  *
  * @since 0.1.0
  * @category models
@@ -115,8 +115,8 @@ export interface GatewayConfig {
   /** The settings for a start that finds another gateway with the lock or the port. */
   readonly health: HealthSettings
   /**
-   * The supervisor that restarts this gateway. With `auto`, the default, the gateway detects the supervisor, and accepts only one
-   * for which it finds proof.
+   * The supervisor that restarts this gateway. With `auto`, the default, the gateway detects the supervisor. It then assumes a
+   * supervisor only if the facts prove that this supervisor started the process.
    */
   readonly supervisor: "auto" | SupervisorKind
   /** How long requests in flight may take once shutdown has begun. Default 10 seconds. */
@@ -346,7 +346,7 @@ export const resolve = (
 ): Effect.Effect<GatewayConfig, Problem, FileSystem.FileSystem | PlatformFolders> => resolveWith(flags, Effect.fail)
 
 /**
- * The resolved settings, and the problems of the config file that were ignored. A default replaces each value with a problem.
+ * The resolved settings, and the problems of the config file that were ignored. Each invalid value is replaced by its default.
  *
  * @since 0.1.0
  * @category models

@@ -119,14 +119,14 @@ export const strongestAnswer = (looks: ReadonlyArray<Look>): Health =>
     { _tag: "NoListener", detail: "" }
   )
 
-/** An owner whose record has a rule for its health (a server that `gateway exec` runs), and the path of its lock file. */
+/** An owner whose record has a health rule (`ready`), such as `gateway exec`. `path` is the owner's lock file. */
 interface RuledOwner {
   readonly path: string
   readonly holder: Holder
   readonly instanceId: string
 }
 
-/** The owner in the error, if its record has a rule for its health. */
+/** The owner that the error names, if the owner's record has a health rule (`ready`). */
 const ruledOwner = (error: Occupied): RuledOwner | undefined => {
   const { holder } = error
   if (holder?.ready === undefined || holder.instanceId === undefined) return undefined
@@ -195,9 +195,9 @@ export interface Wait<E = never, R = never> {
 const pause = Effect.as(Effect.sleep(defaults.pollInterval), unchanged)
 
 /**
- * The wait after an attempt to start was refused although nothing listens on the port. The first time, the next attempt follows
- * at once, because the owner may have ended after the refusal. Later attempts follow once a second, because an outgoing
- * connection may have the port, and no probe can reach such a connection.
+ * The wait if nothing listens on the port although the last attempt to start was refused. The first such wait ends at once, because
+ * the owner may have ended after the refusal. Each later one takes a second, because an outgoing connection may have the port, and
+ * no probe can reach such a connection.
  */
 const whileFree = ({ isSettled }: Pick<Wait, "isSettled">) => isSettled ? pause : Effect.succeed(free)
 

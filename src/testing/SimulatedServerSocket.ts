@@ -164,7 +164,7 @@ const bind =
       }
     })
 
-/** Makes the service `ServerSocket` of one process, which binds the listener of a gateway. */
+/** Makes the service `ServerSocket` for one process. The service binds the listener of a gateway. */
 export const serverSocket =
   (kernel: SimulatedKernel, table: PortTable) => (process: KernelProcess): ServerSocket["Type"] =>
     ServerSocket.of({ bind: bind(kernel, table, process) })

@@ -81,7 +81,7 @@ const upgradeGuard = (drainBegan: Effect.Effect<string>) => {
 
 /**
  * Makes an app close its WebSockets when the drain (the first part of a shutdown) begins. The upgrade of a WebSocket fails at once
- * if its client has disconnected, or if `ws` would refuse the handshake.
+ * if its client has disconnected, or if the library `ws` would refuse the handshake.
  */
 export const withClosingSockets =
   (drainBegan: Effect.Effect<string>) => <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>

@@ -1,6 +1,7 @@
 /**
- * One worker process of a storm. In a loop, the worker acquires the lock under test, takes the witness (the second lock, which
- * is the judge), holds both for a moment, and then releases both or kills itself.
+ * One worker process of a storm test, in which many workers compete for the lock under test. In each turn of its loop, the worker
+ * acquires that lock, and then a second lock, the witness. If another worker has the witness, both hold the lock under test. After
+ * a moment, the worker releases both locks or kills itself.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Array from "effect/Array"
@@ -50,7 +51,7 @@ const below = (bound: number) => Effect.map(random.nextIntBetween(0, Math.round(
 
 const points = ["acquiring", "granted", "holding", "releasing", "any"] as const satisfies ReadonlyArray<Point>
 
-/** Draws the point at which the worker dies in this turn. `undefined` if it survives the turn. */
+/** Draws the point at which the worker dies in this turn of its loop. `undefined` if the worker survives the turn. */
 const fate = Effect.map(
   random.nextIntBetween(0, 1000),
   (n) => n < orders.killsPerThousand ? points[n % points.length] : undefined
