@@ -265,8 +265,8 @@ const acquire = (start: Start, command: ExecCommandLine, rule: LockFile.OwnerRec
 }
 
 /**
- * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. It asks the kernel to kill the
- * command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
+ * The program to start, and its arguments. For `--die-with-wrapper`, setpriv(1) starts the command. setpriv asks the kernel to
+ * kill the command when this process ends (`PR_SET_PDEATHSIG` in prctl(2)).
  */
 const wordsOf = ({ diesWithWrapper, words }: ExecCommandLine): ExecCommandLine["words"] =>
   diesWithWrapper ? ["setpriv", "--pdeathsig", "KILL", "--", ...words] : words
@@ -307,7 +307,7 @@ const runChild = (
       : new EndedBySignal({ signal: ended.signal })
   })
 
-/** Feeds systemd's watchdog while the command runs, because the command does not get the watchdog's variables. */
+/** Feeds systemd's watchdog while the command runs, because the command does not get the watchdog's environment variables. */
 const feedWatchdog = ({ systemd }: Start) =>
   Option.match(systemd.watchdog, {
     onNone: () => Effect.void,

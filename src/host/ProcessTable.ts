@@ -62,7 +62,7 @@ export class ProcessTable extends Context.Tag("gateway-lock/ProcessTable")<Proce
   readonly network: (pid: number) => Effect.Effect<Network>
   /**
    * The processes with these pids and all their descendants, each after its parent. Processes that have ended are left out. On
-   * Windows, only the processes with these pids.
+   * Windows, descendants are left out too.
    *
    * Call `tree` only with pids of this PID namespace. A process whose parent has ended is not in the tree of that parent, because
    * the kernel gives it another parent.
@@ -155,8 +155,8 @@ const makeReleased = () => {
     add,
     /**
      * Whether an id was released. If so, moves the id to the end, because the ids at the beginning are forgotten first. If a lock
-     * file could not be removed, each later start finds that file and looks up the instance id in it. So an id that is needed
-     * again is never among the oldest.
+     * file could not be removed, each later start finds that file and looks up the instance id in it. So the id of such a file is
+     * moved to the end again and again, and is not forgotten.
      */
     has: (id: string): boolean => {
       if (!ids.has(id)) return false

@@ -104,8 +104,8 @@ const describeOwner = ({ holder, record }: LockInspection.Owner) =>
   }))
 
 /**
- * Whether the owner of the state directory's lock is the inspected gateway, and not a gateway with another config. It is if the
- * records in both of its lock files have the same instance id, or if its record names the inspected config file.
+ * Whether the inspected gateway itself holds the lock of the state directory, and not a gateway with another config. This is so if
+ * both lock files have records with the same instance id, or if the state directory's record names the inspected config file.
  */
 const isSameGateway = (
   { configName, configPath }: Target,

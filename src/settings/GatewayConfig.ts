@@ -108,7 +108,10 @@ export interface GatewayConfig {
   readonly configSource: string
   /** Whether the config was read from a pipe, a terminal or a device. Such a config cannot be read a second time. */
   readonly isConfigStream: boolean
-  /** The directory with the lock files: an absolute path, with symbolic links resolved as far as the path exists. */
+  /**
+   * The state directory. Its folder `locks` contains the lock files. The path is absolute, with symbolic links resolved as far as the
+   * path exists.
+   */
   readonly stateDir: string
   /** The settings of the lock, such as how long a start waits for it. */
   readonly lock: LockSettings
@@ -378,7 +381,7 @@ export const resolveLenient = (
     return { config, problems }
   })
 
-/** Makes the error for a configuration without a token whose host other machines can reach. */
+/** Makes the error for the case that other machines can reach the host, but no token is configured. */
 const exposed = (config: Pick<GatewayConfig, "host" | "hostSource">) =>
   new SettingInvalid({
     setting: settings.host.name,

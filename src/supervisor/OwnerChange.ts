@@ -10,7 +10,7 @@
  * - If the owner holds the lock without listening, this module reads the owner's record (the JSON text in the lock file), and
  *   checks whether the owner's process has ended.
  * - If the owner is a server that `gateway exec` runs, its record has a rule for its health. This module then reads the record,
- *   checks the process, and evaluates the rule. It holds no connection to the owner's port open.
+ *   checks the process, and evaluates the rule. It keeps no connection to the owner's port open.
  */
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
@@ -258,8 +258,8 @@ const watchOrPoll = (
 
 /**
  * Waits for a change of a port's owner, without a timeout. While this function watches a gateway over an open connection, it does
- * not probe that gateway. For an owner whose record has a rule for its health, it reads the lock file and checks the process, and
- * opens no connection. `looks` are the answers of the latest probe.
+ * not probe that gateway. If the owner's record has a health rule (`ready`), this function opens no connection, and instead reads the lock
+ * file and checks the process. `looks` are the answers of the latest probe.
  */
 export const awaitPort = (wait: Wait, looks: ReadonlyArray<Look>): Effect.Effect<Change, never, Requirements> => {
   if (isFree(looks)) return whileFree(wait)

@@ -41,7 +41,7 @@ export { lanAddress } from "./SimulatedAddresses.ts"
  *   const host = yield* SimulatedHost.make
  *   yield* host.ports.foreign({ host: "127.0.0.1", port: 18789 }, hung)
  *   const start = yield* host.spawn(Gateway.launch(Gateway.layerPlatform()))
- *   return yield* start.exit // fails with PortInUse after the probe's second of clock time
+ *   return yield* start.exit // fails with PortInUse after one second of clock time, when the health probe times out
  * }))
  *
  * @since 0.1.0

@@ -82,8 +82,8 @@ const serverOf = ({ host, port }: Address, apps: Array<HttpApp.Default<unknown>>
     serve: (app) =>
       Effect.gen(function*() {
         const context = yield* Effect.context<never>()
-        // The context of a request contains the scope of the request and the `HttpServerRequest`. If a service is in both
-        // contexts, the service from the request is used.
+        // The context of a request contains the request's scope and its `HttpServerRequest`. If `context` has one of these
+        // services too, the service of the request is used.
         const provided = Effect.mapInputContext(
           app,
           (request: Context.Context<HttpServerRequest.HttpServerRequest>) => Context.merge(context, request)

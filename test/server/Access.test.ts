@@ -79,7 +79,7 @@ describe("a host name or address", () => {
     "gäteway",
     "a".repeat(64),
     Array.from({ length: 128 }, () => "a").join("."),
-    // Other spellings of IPv4 addresses, each of which inet_aton(3) would read.
+    // Other spellings of IPv4 addresses, and texts that resemble one. inet_aton(3) would read the first nine of them.
     "2130706433",
     "0x7f000001",
     "0x7f.1",
